@@ -1,0 +1,164 @@
+"""The QEMU releases that qbitsim can be, as named facts.
+
+Theory of operation: a difference between releases is a field of :class:`Profile` with a
+name that says what differs. Code asks for the fact (``profile.transaction_commit_reversed``),
+never for the release. Only :meth:`Profile.offers` compares versions by number: it decides
+which commands, members and enumeration values exist, so that their declarations can carry
+``since`` and ``until``.
+
+A profile is compared and hashed by identity: everything compiled for it is cached under it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Profile:
+    """What one release of QEMU does where releases differ."""
+
+    name: str
+    """The release as users name it, ``major.minor``."""
+
+    version: tuple[int, int, int]
+    """major, minor, micro, as in the greeting and in ``query-version``."""
+
+    package: str
+    """The distribution's package, as in the greeting and in ``query-version``."""
+
+    capabilities: tuple[str, ...]
+    """QMP capabilities offered in the greeting (``oob`` came with 2.12)."""
+
+    transaction_commit_reversed: bool
+    """Whether the last action of a transaction commits first, so that its job starts first (util/transactions.c, 8.1).
+
+    Before, qmp_transaction() in blockdev.c walked its own list in action order.
+    """
+
+    grouped_checked_first: bool
+    """Whether ``completion-mode: grouped`` is checked for all actions before the first one runs.
+
+    Otherwise each action checks it when its turn comes and earlier ones are undone.
+    """
+
+    grouped_property_text: Literal["transaction property", "Transaction property"]
+    """The words in ``Action 'x' does not support ... completion-mode = grouped``."""
+
+    failed_group_order: Literal["reverse", "failed-first"]
+    """In which order the members of a failed group end: reverse action order, or the one that failed before all."""
+
+    bitmap_status_field: bool
+    """Whether a bitmap has ``status`` (active, frozen, disabled) instead of ``recording`` and ``busy`` (4.0)."""
+
+    job_status_events: bool
+    """Whether JOB_STATUS_CHANGE is sent (2.12)."""
+
+    backup_bitmap_on_filter: bool
+    """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
+
+    drain_blips_when_jobs_end: bool
+    """Whether the end of a job makes the other running jobs pause and resume visibly."""
+
+    resize_blocked_names_job: bool
+    """Whether block_resize during a backup says ``Node 'x' is busy: ...`` instead of ``Device 'x' is in use``."""
+
+    migrate_pause_states: str
+    """The states in the refusal of migrate-pause."""
+
+    schema_features: bool
+    """Whether query-qmp-schema shows features (4.1)."""
+
+    schema_enum_members: bool
+    """Whether query-qmp-schema shows ``members`` of enumerations beside ``values`` (6.2)."""
+
+    def offers(self, since: str | None = None, until: str | None = None) -> bool:
+        """Whether something that came with release ``since`` and was gone in release ``until`` is in this one.
+
+        :param since: first release that has it, such as ``"9.1"``; None for always.
+        :param until: first release that does not have it any more; None for never.
+        """
+        release = self.version[:2]
+        return (since is None or release >= _release(since)) and (until is None or release < _release(until))
+
+
+def _release(text: str) -> tuple[int, int]:
+    """``"10.0"`` as (10, 0)."""
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
+QEMU_10_0 = Profile(
+    name="10.0",
+    version=(10, 0, 13),
+    package="Debian 1:10.0.13+ds-0+deb13u1",
+    capabilities=("oob",),
+    transaction_commit_reversed=True,
+    grouped_checked_first=True,
+    grouped_property_text="transaction property",
+    failed_group_order="reverse",
+    bitmap_status_field=False,
+    job_status_events=True,
+    backup_bitmap_on_filter=True,
+    drain_blips_when_jobs_end=True,
+    resize_blocked_names_job=True,
+    migrate_pause_states="postcopy-active or postcopy-recover state",
+    schema_features=True,
+    schema_enum_members=True,
+)
+
+QEMU_7_2 = Profile(
+    name="7.2",
+    version=(7, 2, 22),
+    package="Debian 1:7.2+dfsg-7+deb12u18+b3",
+    capabilities=("oob",),
+    transaction_commit_reversed=False,
+    grouped_checked_first=False,
+    grouped_property_text="Transaction property",
+    failed_group_order="reverse",
+    bitmap_status_field=False,
+    job_status_events=True,
+    backup_bitmap_on_filter=False,
+    drain_blips_when_jobs_end=False,
+    resize_blocked_names_job=False,
+    migrate_pause_states="postcopy-active state",
+    schema_features=True,
+    schema_enum_members=True,
+)
+
+QEMU_2_5 = Profile(
+    name="2.5",
+    version=(2, 5, 0),
+    package="",
+    capabilities=(),
+    transaction_commit_reversed=False,
+    grouped_checked_first=False,
+    grouped_property_text="Transaction property",
+    failed_group_order="failed-first",
+    bitmap_status_field=True,
+    job_status_events=False,
+    backup_bitmap_on_filter=False,
+    drain_blips_when_jobs_end=False,
+    resize_blocked_names_job=False,
+    migrate_pause_states="postcopy-active state",
+    schema_features=False,
+    schema_enum_members=False,
+)
+
+PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0)}
+"""Every profile by name, oldest first."""
+
+DEFAULT_PROFILE = QEMU_10_0
+"""The profile of whoever does not ask for one."""
+
+
+def profile(name: str) -> Profile:
+    """The profile called ``name``.
+
+    :raises ValueError: there is none; the text lists those there are.
+    """
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise ValueError(f"no profile {name!r}: choose one of {', '.join(PROFILES)}") from None

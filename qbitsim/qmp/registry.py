@@ -1,0 +1,247 @@
+"""Commands and events: what is declared, and what one profile offers of it.
+
+Theory of operation: a command is one function. :func:`command` puts it, its argument class
+and its properties into a table when its module is imported. A :class:`Registry` is that table
+as one QEMU release sees it; dispatch, membership in the ``transaction`` union,
+``query-commands``, introspection and the reference table are all derived from it.
+
+The registry does not know what a handler's context is; it never calls a handler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from qbitsim.errors import QmpError
+from qbitsim.qmp.decoders import Decoders
+from qbitsim.qmp.shapes import EnumShape, Member, ObjectShape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from qbitsim.profiles import Profile
+    from qbitsim.qmp.decoders import Decoder
+    from qbitsim.qmp.schema import FeatureLike
+    from qbitsim.qmp.types import JsonObject
+
+Handler: TypeAlias = "Callable[[Any, Any], Any]"
+"""Called with a context and the arguments (None if the command has none).
+
+It returns the JSON value of the reply; None stands for ``{}``.
+"""
+
+_C = TypeVar("_C")
+_A = TypeVar("_A")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Command:
+    """A declared command.
+
+    :param arguments: the class of its arguments; None if it takes none.
+    :param returns: annotation of what it returns; None for ``{}``.
+    :param action: whether it is an action of ``transaction``.
+    :param standalone: whether it is a command too (``abort`` is an action only).
+    :param groupable: whether it may be part of a grouped transaction.
+    :param allow_oob: whether ``exec-oob`` may run it.
+    """
+
+    name: str
+    handler: Handler
+    arguments: type | None
+    returns: object
+    action: bool
+    standalone: bool
+    groupable: bool
+    allow_oob: bool
+    since: str | None
+    until: str | None
+    action_since: str | None
+    features: tuple[FeatureLike, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Event:
+    """A declared event; ``data`` is the class of its data, None if it has none."""
+
+    name: str
+    data: type | None
+    since: str | None
+    until: str | None
+    features: tuple[FeatureLike, ...]
+
+
+DECLARED_COMMANDS: list[Command] = []
+DECLARED_EVENTS: list[Event] = []
+
+
+def command(
+    name: str,
+    arguments: type[_A] | None = None,
+    *,
+    returns: object = None,
+    action: bool = False,
+    standalone: bool = True,
+    groupable: bool = False,
+    oob: bool = False,
+    since: str | None = None,
+    until: str | None = None,
+    action_since: str | None = None,
+    features: Iterable[FeatureLike] = (),
+) -> Callable[[Callable[[_C, _A], _R]], Callable[[_C, _A], _R]]:
+    """Declares the function below as the QMP command ``name``; it stays callable.
+
+    :param arguments: a class that no other command has; None if the command takes no arguments.
+    :param returns: annotation of the return value, for introspection; None for ``{}``.
+    :param action: whether ``transaction`` may contain it.
+    :param standalone: False for an action that is no command.
+    :param groupable: whether it may be part of a grouped transaction.
+    :param oob: whether it may run out of band.
+    :param since: first release that has it; ``until``: first one that does not.
+    :param action_since: first release that has it as an action, if later than ``since``.
+    """
+
+    def declare(handler: Callable[[_C, _A], _R]) -> Callable[[_C, _A], _R]:
+        DECLARED_COMMANDS.append(
+            Command(
+                name=name,
+                handler=handler,
+                arguments=arguments,
+                returns=returns,
+                action=action,
+                standalone=standalone,
+                groupable=groupable,
+                allow_oob=oob,
+                since=since,
+                until=until,
+                action_since=action_since,
+                features=tuple(features),
+            )
+        )
+        return handler
+
+    return declare
+
+
+def declare_event(
+    name: str,
+    data: type | None = None,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    features: Iterable[FeatureLike] = (),
+) -> None:
+    """Declares an event and the class of its data."""
+    DECLARED_EVENTS.append(Event(name=name, data=data, since=since, until=until, features=tuple(features)))
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionAction:
+    """One action of ``transaction``: the name of a command and its decoded arguments."""
+
+    type: str
+    data: object
+
+
+class Registry:
+    """The commands and events of one profile.
+
+    :param profile: decides what is offered.
+    :param commands: declared commands; all that are declared by now if not given.
+    :param events: declared events, likewise.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        commands: Iterable[Command] | None = None,
+        events: Iterable[Event] | None = None,
+    ) -> None:
+        self.profile = profile
+        self._decoders = Decoders(profile)
+        self._bound: dict[str, Decoder] = {}
+        offered = [
+            each
+            for each in (DECLARED_COMMANDS if commands is None else commands)
+            if profile.offers(each.since, each.until)
+        ]
+        self._commands = _by_name(each for each in offered if each.standalone)
+        self._actions = _by_name(each for each in offered if each.action and profile.offers(each.action_since))
+        self._by_arguments = _by_arguments(offered)
+        self.events = {
+            each.name: each
+            for each in (DECLARED_EVENTS if events is None else events)
+            if profile.offers(each.since, each.until)
+        }
+        self._decoders.shapes.define(TransactionAction, self._transaction_action())
+
+    def find(self, name: str) -> Command:
+        """The command called ``name``.
+
+        :raises QmpError: CommandNotFound.
+        """
+        found = self._commands.get(name)
+        if found is None:
+            raise QmpError(f"The command {name} has not been found", "CommandNotFound")
+        return found
+
+    def action(self, name: str) -> Command:
+        """The action called ``name``, which decoding has checked."""
+        return self._actions[name]
+
+    def names(self) -> list[str]:
+        """The names of all commands in the order of ``query-commands``."""
+        return list(self._commands)
+
+    def decode(self, name: str, arguments: JsonObject) -> object:
+        """The arguments of command ``name`` as an instance of its class; None if it takes none.
+
+        :raises QmpError: no such command, or the arguments do not fit.
+        """
+        bound = self._bound.get(name)
+        if bound is None:
+            declared = self.find(name).arguments
+            bound = self._bound[name] = self._decoders.of_class(declared or _NoArguments)
+        return bound(arguments, "")
+
+    def command_of(self, instance: object) -> Command:
+        """The command or action whose arguments ``instance`` is."""
+        return self._by_arguments[type(instance)]
+
+    def _transaction_action(self) -> ObjectShape:
+        """The union of all actions, each with its command's arguments as ``data``."""
+        tag = Member("type", "type", EnumShape({name: name for name in self._actions}), optional=False)
+        variants = {}
+        for name, each in self._actions.items():
+            shape = self._decoders.shapes.of(each.arguments or _NoArguments)
+            variants[name] = ObjectShape(TransactionAction, (Member("data", "data", shape, optional=False),))
+        return ObjectShape(TransactionAction, (tag,), tag=tag, variants=variants)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoArguments:
+    """The arguments of a command that takes none."""
+
+
+def _by_name(commands: Iterable[Command]) -> dict[str, Command]:
+    table: dict[str, Command] = {}
+    for each in commands:
+        assert each.name not in table, f"{each.name} is declared twice"
+        table[each.name] = each
+    return table
+
+
+def _by_arguments(commands: Iterable[Command]) -> dict[type, Command]:
+    """Commands by argument class, without the classes that several commands share."""
+    table: dict[type, Command] = {}
+    shared = set()
+    for each in commands:
+        if each.arguments is not None:
+            if each.arguments in table:
+                shared.add(each.arguments)
+            table[each.arguments] = each
+    for cls in shared:
+        del table[cls]
+    return table

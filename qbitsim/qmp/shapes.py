@@ -1,0 +1,198 @@
+"""Declarations as one profile sees them: the data model between classes and functions.
+
+Theory of operation: a :class:`Shape` says what JSON a QAPI type is made of, without members
+and values that the profile's release does not have. :class:`Shapes` reads annotations into
+shapes, once for each class, so a type that contains itself is one object that refers to itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from qbitsim.qmp.schema import Alternate, ArgInfo, EnumInfo, Feature, Integer, QNull, struct_info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from qbitsim.profiles import Profile
+    from qbitsim.qmp.schema import FeatureLike
+
+_NO_ENUM_INFO = EnumInfo({}, {}, {}, {}, "the value")
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarShape:
+    """A JSON string, boolean, number, null or anything at all.
+
+    :param json: ``string``, ``boolean``, ``int``, ``number``, ``null`` or ``any``.
+    :param integer: the limits of an ``int``.
+    """
+
+    json: str
+    integer: Integer | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnumShape:
+    """One of some strings.
+
+    :param values: what each string decodes to, in QEMU's order.
+    :param refused: strings that QEMU accepts and qbitsim does not.
+    :param noun: what a value stands for.
+    :param features: names of features by value.
+    """
+
+    values: dict[str, str]
+    refused: frozenset[str] = frozenset()
+    noun: str = "the value"
+    features: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayShape:
+    """A JSON array of one element type."""
+
+    element: Shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """A member of an object: its name on the wire, the attribute that holds it, and its type."""
+
+    wire: str
+    attribute: str
+    shape: Shape
+    optional: bool
+    features: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class ObjectShape:
+    """A JSON object; a flat union if it has a tag.
+
+    :param build: makes the instance out of the attributes.
+    :param members: in QEMU's order; those of the base only if it is a union.
+    :param tag: the member that chooses a variant, an :class:`EnumShape`.
+    :param variants: for each value that adds members, its builder and those members.
+    """
+
+    build: Callable[..., object]
+    members: tuple[Member, ...] = ()
+    features: tuple[str, ...] = ()
+    tag: Member | None = None
+    variants: dict[str, ObjectShape] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlternateShape:
+    """One of several types which differ in their JSON type."""
+
+    name: str
+    choices: tuple[Shape, ...]
+
+
+Shape: typing.TypeAlias = ScalarShape | EnumShape | ArrayShape | ObjectShape | AlternateShape
+
+_INT64 = Integer("int64", 64, signed=True)
+_SCALARS: dict[object, ScalarShape] = {
+    str: ScalarShape("string"),
+    bool: ScalarShape("boolean"),
+    int: ScalarShape("int", _INT64),
+    float: ScalarShape("number"),
+    QNull: ScalarShape("null"),
+    Any: ScalarShape("any"),
+}
+
+
+class Shapes:
+    """The shapes of one profile."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._by_class: dict[type, Shape] = {}
+
+    def define(self, cls: type, shape: Shape) -> None:
+        """Makes ``shape`` stand for ``cls``, whose annotations are then never read."""
+        assert cls not in self._by_class, cls
+        self._by_class[cls] = shape
+
+    def of(self, annotation: object) -> Shape:
+        """The shape of an annotation as ``typing.get_type_hints(..., include_extras=True)`` gives it."""
+        if annotation in _SCALARS:
+            return _SCALARS[annotation]
+        origin = typing.get_origin(annotation)
+        if origin is Annotated:
+            return self._annotated(annotation)
+        if origin is list:
+            return ArrayShape(self.of(typing.get_args(annotation)[0]))
+        assert isinstance(annotation, type), f"{annotation!r} cannot be declared"
+        shape = self._by_class.get(annotation)
+        if shape is None:
+            shape = self._enumeration(annotation) if issubclass(annotation, StrEnum) else self._object(annotation)
+        return shape
+
+    def features(self, features: Iterable[FeatureLike]) -> tuple[str, ...]:
+        """The names of those features that the release shows."""
+        every = (Feature(each) if isinstance(each, str) else each for each in features)
+        return tuple(each.name for each in every if self._profile.offers(each.since, each.until))
+
+    def _annotated(self, annotation: object) -> Shape:
+        inner, note = typing.get_args(annotation)
+        if isinstance(note, Integer):
+            return ScalarShape("int", note)
+        assert isinstance(note, Alternate), note
+        return AlternateShape(note.name, tuple(self.of(each) for each in typing.get_args(inner)))
+
+    def _enumeration(self, cls: type[StrEnum]) -> EnumShape:
+        info: EnumInfo = cls.__dict__.get("__qapi_enum__", _NO_ENUM_INFO)
+        offers = self._profile.offers
+        shape = EnumShape(
+            {str(each): each for each in cls if offers(info.since.get(each), info.until.get(each))},
+            frozenset(value for value, (since, until) in info.refused.items() if offers(since, until)),
+            info.noun,
+            {value: self.features(names) for value, names in info.features.items()},
+        )
+        self._by_class[cls] = shape
+        return shape
+
+    def _object(self, cls: type) -> ObjectShape:
+        """The shape of a dataclass; it is known before its members are read, for they may refer to it."""
+        assert dataclasses.is_dataclass(cls), f"{cls!r} is no dataclass"
+        info = struct_info(cls)
+        shape = ObjectShape(cls, features=self.features(info.features))
+        self._by_class[cls] = shape
+        shape.members = self._members(cls)
+        if info.discriminator is not None:
+            (shape.tag,) = (each for each in shape.members if each.attribute == info.discriminator)
+            assert isinstance(shape.tag.shape, EnumShape), f"{cls!r} needs an enumeration"
+            inherited = {each.attribute for each in shape.members}
+            for value, branch in info.branches.items():
+                if value in shape.tag.shape.values:
+                    own = tuple(each for each in self._members(branch) if each.attribute not in inherited)
+                    shape.variants[value] = ObjectShape(branch, own, self.features(struct_info(branch).features))
+        return shape
+
+    def _members(self, cls: type) -> tuple[Member, ...]:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        members = []
+        for each in dataclasses.fields(cls):
+            info = each.metadata.get("qapi", ArgInfo())
+            if self._profile.offers(info.since, info.until):
+                wire = info.name or each.name.replace("_", "-")
+                optional = each.default is not dataclasses.MISSING
+                shape = self.of(_without_none(hints[each.name]) if optional else hints[each.name])
+                members.append(Member(wire, each.name, shape, optional, self.features(info.features)))
+        return tuple(members)
+
+
+def _without_none(annotation: object) -> object:
+    """``X`` for ``X | None``, the annotation of an optional member."""
+    if typing.get_origin(annotation) not in {Union, types.UnionType}:
+        return annotation
+    (inner,) = (each for each in typing.get_args(annotation) if each is not types.NoneType)
+    return inner
