@@ -249,7 +249,7 @@ def _object(shape: ObjectShape, steps: tuple[Step, ...]) -> Decoder:
         attributes: dict[str, Any] = {}
         if _visit(steps, value, prefix, attributes) != len(value):
             raise _unexpected(value, prefix, steps)
-        return build(**attributes)
+        return build(attributes)
 
     return decode
 
@@ -258,9 +258,9 @@ def _union(
     shape: ObjectShape,
     base: tuple[Step, ...],
     tag: str,
-    variants: dict[str, tuple[Callable[..., object], tuple[Step, ...]]],
+    variants: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[Step, ...]]],
 ) -> Decoder:
-    no_variant: tuple[Callable[..., object], tuple[Step, ...]] = (shape.build, ())
+    no_variant: tuple[Callable[[dict[str, Any]], object], tuple[Step, ...]] = (shape.build, ())
 
     def decode(value: JsonValue, path: str) -> object:
         if type(value) is not dict:
@@ -271,7 +271,7 @@ def _union(
         build, steps = variants.get(attributes[tag], no_variant)
         if found + _visit(steps, value, prefix, attributes) != len(value):
             raise _unexpected(value, prefix, base + steps)
-        return build(**attributes)
+        return build(attributes)
 
     return decode
 

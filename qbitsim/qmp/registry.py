@@ -208,7 +208,7 @@ class Registry:
 
     def command_of(self, instance: object) -> Command:
         """The command or action whose arguments ``instance`` is."""
-        return self._by_arguments[type(instance)]
+        return next(self._by_arguments[cls] for cls in type(instance).__mro__ if cls in self._by_arguments)
 
     def _transaction_action(self) -> ObjectShape:
         """The union of all actions, each with its command's arguments as ``data``."""
@@ -216,8 +216,12 @@ class Registry:
         variants = {}
         for name, each in self._actions.items():
             shape = self._decoders.shapes.of(each.arguments or _NoArguments)
-            variants[name] = ObjectShape(TransactionAction, (Member("data", "data", shape, optional=False),))
-        return ObjectShape(TransactionAction, (tag,), tag=tag, variants=variants)
+            variants[name] = ObjectShape(_build_action, (Member("data", "data", shape, optional=False),))
+        return ObjectShape(_build_action, (tag,), tag=tag, variants=variants)
+
+
+def _build_action(attributes: dict[str, Any]) -> TransactionAction:
+    return TransactionAction(**attributes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """The words in which QMP data is declared, and the way from JSON to a declared class.
 
-Theory of operation: the arguments of a command are a frozen, keyword-only dataclass. Its
-annotations are the QAPI schema: ``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed),
-the sized integers of this module, ``StrEnum`` classes, other dataclasses, ``list[X]``,
-unions with a discriminator (:func:`union`, :func:`branch`) and alternates (:class:`Alternate`).
+Theory of operation: the arguments of a command are a frozen, keyword-only dataclass, or a
+:func:`qbitsim.qmp.structs.struct`, which is the same and cheaper to declare. Its annotations
+are the QAPI schema: ``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed), the sized
+integers of this module, ``StrEnum`` classes, other structs, ``list[X]``, unions with a
+discriminator (:func:`union`, :func:`branch`) and alternates (:class:`Alternate`).
 A member is optional if it has a default; its name on the wire is the attribute's with dashes.
+What a command returns may be a ``TypedDict``; its keys are the names on the wire.
 
 What belongs to some releases only carries ``since`` (the first release that has it) and
 ``until`` (the first one that has not), see :meth:`qbitsim.profiles.Profile.offers`.
@@ -86,12 +88,13 @@ REQUIRED: Final = dataclasses.MISSING
 
 @dataclass(frozen=True, slots=True)
 class ArgInfo:
-    """What :func:`arg` says about a member."""
+    """What :func:`arg` says about a member of a class, :func:`note` about one of a TypedDict."""
 
     name: str | None = None
     since: str | None = None
     until: str | None = None
     features: tuple[FeatureLike, ...] = ()
+    required: bool = False
 
 
 def arg(  # the result stands where a default stands, hence Any
@@ -112,6 +115,20 @@ def arg(  # the result stands where a default stands, hence Any
     """
     info = ArgInfo(name, since, until, tuple(features))
     return dataclasses.field(default=default, metadata={"qapi": info})
+
+
+def note(
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    features: Iterable[FeatureLike] = (),
+    required: bool = False,
+) -> ArgInfo:
+    """What :func:`arg` says, for a member of a TypedDict: ``Annotated[NotRequired[bool], note(since="10.0")]``.
+
+    :param required: the releases that have the member always have it, although Python may leave it out.
+    """
+    return ArgInfo(None, since, until, tuple(features), required)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +173,7 @@ class StructInfo:
     features: tuple[FeatureLike, ...] = ()
     discriminator: str | None = None
     branches: dict[str, type] = dataclasses.field(default_factory=dict)
+    last: tuple[str, str | None, str | None] | None = None
 
 
 def struct_info(cls: type) -> StructInfo:
@@ -173,6 +191,16 @@ def struct_features(*features: FeatureLike) -> Callable[[type[_T]], type[_T]]:
 
     def decorate(cls: type[_T]) -> type[_T]:
         struct_info(cls).features = features
+        return cls
+
+    return decorate
+
+
+def moved_last(member: str, *, since: str | None = None, until: str | None = None) -> Callable[[type[_T]], type[_T]]:
+    """Says that some releases have the attribute ``member`` as the last one, not where it stands."""
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        struct_info(cls).last = (member, since, until)
         return cls
 
     return decorate
@@ -198,7 +226,6 @@ def branch(base: type, *values: str) -> Callable[[type[_T]], type[_T]]:
     """Makes a subclass of ``base`` its branch for these values of the discriminator."""
 
     def decorate(cls: type[_T]) -> type[_T]:
-        assert issubclass(cls, base), cls
         branches = struct_info(base).branches
         for value in values:
             assert value not in branches, (base, value)

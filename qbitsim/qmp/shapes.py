@@ -7,14 +7,14 @@ shapes, once for each class, so a type that contains itself is one object that r
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
 from qbitsim.qmp.schema import Alternate, ArgInfo, EnumInfo, Feature, Integer, QNull, struct_info
+from qbitsim.qmp.structs import struct_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,13 +75,13 @@ class Member:
 class ObjectShape:
     """A JSON object; a flat union if it has a tag.
 
-    :param build: makes the instance out of the attributes.
+    :param build: makes the instance out of its attributes; it keeps none of the given dictionary.
     :param members: in QEMU's order; those of the base only if it is a union.
     :param tag: the member that chooses a variant, an :class:`EnumShape`.
     :param variants: for each value that adds members, its builder and those members.
     """
 
-    build: Callable[..., object]
+    build: Callable[[dict[str, Any]], object]
     members: tuple[Member, ...] = ()
     features: tuple[str, ...] = ()
     tag: Member | None = None
@@ -161,33 +161,67 @@ class Shapes:
         return shape
 
     def _object(self, cls: type) -> ObjectShape:
-        """The shape of a dataclass; it is known before its members are read, for they may refer to it."""
-        assert dataclasses.is_dataclass(cls), f"{cls!r} is no dataclass"
+        """The shape of a class; it is known before its members are read, for they may refer to it."""
         info = struct_info(cls)
-        shape = ObjectShape(cls, features=self.features(info.features))
+        shape = ObjectShape(_builder(cls), features=self.features(info.features))
         self._by_class[cls] = shape
         shape.members = self._members(cls)
-        if info.discriminator is not None:
-            (shape.tag,) = (each for each in shape.members if each.attribute == info.discriminator)
+        shape.tag = next((each for each in shape.members if each.attribute == info.discriminator), None)
+        if shape.tag is not None:
             assert isinstance(shape.tag.shape, EnumShape), f"{cls!r} needs an enumeration"
             inherited = {each.attribute for each in shape.members}
             for value, branch in info.branches.items():
                 if value in shape.tag.shape.values:
                     own = tuple(each for each in self._members(branch) if each.attribute not in inherited)
-                    shape.variants[value] = ObjectShape(branch, own, self.features(struct_info(branch).features))
+                    features = self.features(struct_info(branch).features)
+                    shape.variants[value] = ObjectShape(_builder(branch), own, features)
         return shape
 
     def _members(self, cls: type) -> tuple[Member, ...]:
         hints = typing.get_type_hints(cls, include_extras=True)
-        members = []
-        for each in dataclasses.fields(cls):
-            info = each.metadata.get("qapi", ArgInfo())
-            if self._profile.offers(info.since, info.until):
-                wire = info.name or each.name.replace("_", "-")
-                optional = each.default is not dataclasses.MISSING
-                shape = self.of(_without_none(hints[each.name]) if optional else hints[each.name])
-                members.append(Member(wire, each.name, shape, optional, self.features(info.features)))
+        read = self._typed_dict_member if typing.is_typeddict(cls) else self._struct_member
+        fields = hints if typing.is_typeddict(cls) else struct_fields(cls)
+        members = [each for each in (read(name, hints[name], fields[name]) for name in fields) if each is not None]
+        last = struct_info(cls).last
+        if last is not None and self._profile.offers(last[1], last[2]):
+            members.sort(key=lambda each: each.attribute == last[0])
         return tuple(members)
+
+    def _struct_member(self, name: str, hint: object, field: tuple[bool, ArgInfo]) -> Member | None:
+        optional, info = field
+        if not self._profile.offers(info.since, info.until):
+            return None
+        shape = self.of(_without_none(hint) if optional else hint)
+        return Member(info.name or name.replace("_", "-"), name, shape, optional, self.features(info.features))
+
+    def _typed_dict_member(self, name: str, hint: object, _: object) -> Member | None:
+        info, optional = ArgInfo(), False
+        while True:
+            match typing.get_args(hint):
+                case (inner, ArgInfo() as said):
+                    hint, info = inner, said
+                case (inner,) if typing.get_origin(hint) is NotRequired:
+                    hint, optional = inner, True
+                case _:
+                    break
+        if not self._profile.offers(info.since, info.until):
+            return None
+        return Member(name, name, self.of(hint), optional and not info.required, self.features(info.features))
+
+
+def _builder(cls: type) -> Callable[[dict[str, Any]], object]:
+    """What makes an instance of ``cls`` out of attributes that were checked."""
+    if typing.is_typeddict(cls):
+        return dict
+    if not hasattr(cls, "__qapi_fields__"):
+        return lambda attributes: cls(**attributes)
+
+    def build(attributes: dict[str, Any]) -> object:
+        instance = object.__new__(cls)
+        instance.__dict__.update(attributes)
+        return instance
+
+    return build
 
 
 def _without_none(annotation: object) -> object:
