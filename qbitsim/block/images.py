@@ -1,0 +1,389 @@
+"""Image files and the directory tree that they live in, all in memory.
+
+An :class:`Image` is what is in one file: the disk's content and, for qcow2, the name of the backing file and the stored
+bitmaps. It knows nothing of the graph: a node opens an image, and several images form a chain only by their names. An
+:class:`ImageStore` maps names to images as a file system does; an overwritten or removed image lives on for whoever has
+it open.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from qbitsim.block.bits import Bits
+from qbitsim.block.chain import first_difference, read_chain
+from qbitsim.block.content import FILE_CLUSTER, FILE_PAGE, Content, Reader
+from qbitsim.block.host_layout import HostLayout
+from qbitsim.block.locks import CREATOR, Locks
+
+SECTOR = 512
+
+
+class LockConflictError(OSError):
+    """A file is in use in a way that forbids the operation; ``strerror`` is QEMU's text about the lock."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(errno.EAGAIN, text, name)
+
+
+@dataclass(slots=True)
+class StoredBitmap:
+    """A bitmap in a qcow2 file.
+
+    :ivar name: unique in the file.
+    :ivar granularity: bytes per bit.
+    :ivar in_use: it was open for writing and never stored: its bits are not to be trusted.
+    :ivar auto: it is enabled when the image is opened.
+    :ivar bits: one bit per granule of the disk.
+    """
+
+    name: str
+    granularity: int
+    in_use: bool
+    auto: bool
+    bits: Bits
+
+    def copy(self) -> StoredBitmap:
+        """An independent bitmap of the same value."""
+        return StoredBitmap(self.name, self.granularity, self.in_use, self.auto, self.bits.copy())
+
+
+class Image:
+    """One file.
+
+    :ivar name: the name that it was created under.
+    :ivar format: ``"raw"`` or ``"qcow2"``.
+    :ivar content: the disk.
+    :ivar cluster_size: bytes, None for raw.
+    :ivar backing: the backing file's name as written in the header, None if there is none.
+    :ivar backing_format: its format, None if not written down.
+    :ivar compat: ``"1.1"`` (version 3) or ``"0.10"`` (version 2).
+    :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
+    :ivar capacity: the most bytes of the content that may be allocated, None for no limit.
+    :ivar corrupt: qcow2's incompatible feature bit of that name.
+    :ivar locks: who has the file open.
+    """
+
+    __slots__ = (
+        *("_layout", "backing", "backing_format", "bitmaps", "capacity", "cluster_size", "compat", "content"),
+        *("corrupt", "format", "lazy_refcounts", "locks", "name", "refcount_bits"),
+    )
+
+    def __init__(
+        self,
+        name: str,
+        format: str,  # noqa: A002 (QEMU's word)
+        size: int,
+        *,
+        cluster_size: int = FILE_CLUSTER,
+        backing: str | None = None,
+        backing_format: str | None = None,
+        compat: str = "1.1",
+        lazy_refcounts: bool = False,
+        refcount_bits: int = 16,
+    ) -> None:
+        assert format in {"raw", "qcow2"}
+        qcow2 = format == "qcow2"
+        self.name = name
+        self.format = format
+        self.cluster_size = cluster_size if qcow2 else None
+        self.backing = backing
+        self.backing_format = backing_format
+        self.compat = compat
+        self.lazy_refcounts = lazy_refcounts
+        self.refcount_bits = refcount_bits
+        self.bitmaps: list[StoredBitmap] = []
+        self.capacity: int | None = None
+        self.corrupt = False
+        self.locks = Locks()
+        self._layout: HostLayout | None = None
+        if qcow2:
+            self.content = Content(size, cluster_size, zero_clusters=compat != "0.10")
+            self._layout = HostLayout(size, cluster_size, refcount_bits)
+        else:
+            self.content = Content(size, FILE_CLUSTER, allocation=FILE_PAGE)
+
+    def __repr__(self) -> str:
+        return f"<Image {self.name!r} {self.format} {self.size} bytes>"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the virtual disk."""
+        return self.content.size
+
+    # -- the disk
+
+    def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
+        """:meth:`.Content.write`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
+        if self.capacity is not None:
+            self._reserve(self.content.growth(offset, len(data)))
+        self.content.write(offset, data, below)
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+    ) -> None:
+        """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
+        if self.capacity is not None and self.cluster_size is not None:
+            self._reserve(self._zero_growth(offset, length, below))
+        self.content.write_zeroes(offset, length, below, below_is_zero)
+
+    def discard(self, offset: int, length: int) -> None:
+        """:meth:`.Content.discard`."""
+        self.content.discard(offset, length, backed=self.backing is not None)
+
+    def resize(self, size: int, *, zero_new: bool = False) -> None:
+        """:meth:`.Content.resize`; the stored bitmaps keep their bits as far as the disk reaches."""
+        self.content.resize(size, zero_new=zero_new)
+        if self._layout is not None:
+            self._layout.grow(size)
+        for bitmap in self.bitmaps:
+            bitmap.bits.resize(-(-size // bitmap.granularity))
+
+    def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
+        """:meth:`.Content.copy_clusters`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
+        chosen = list(clusters)
+        if self.capacity is not None:
+            unit, stored = source.cluster_size, source.allocation_order()
+            wanted = (n * unit for n in chosen if n in stored or self.compat == "0.10")
+            self._reserve(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
+        self.content.copy_clusters(source, chosen)
+
+    def _reserve(self, growth: int) -> None:
+        if growth and self.capacity is not None and self.content.allocated + growth > self.capacity:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
+
+    def _zero_growth(self, offset: int, length: int, below: Reader | None) -> int:
+        """What writing zeroes would allocate: in version 3 only parts of clusters over a backing file."""
+        if self.compat == "0.10":
+            return self.content.growth(offset, length)
+        unit, end = self.content.cluster_size, offset + length
+        edges = {at // unit for at in (offset, end) if at % unit and at != self.size} if below else set()
+        return sum(self.content.growth(number * unit, 1) for number in edges)
+
+    # -- the file
+
+    def host_offset(self, offset: int) -> int | None:
+        """Where in the file the byte at *offset* of the disk is kept; None if it is not allocated."""
+        if self._layout is None:
+            return offset
+        cluster, skip = divmod(offset, self._layout.cluster_size)
+        place = self._synced(self._layout).place(cluster)
+        return None if place is None else place + skip
+
+    @property
+    def file_length(self) -> int:
+        """Bytes of the file, rounded up to sectors as QEMU shows it."""
+        end = self.size if self._layout is None else self._synced(self._layout).end
+        return -(-end // SECTOR) * SECTOR
+
+    @property
+    def image_end(self) -> int:
+        """First byte behind the last cluster in use (qcow2), as ``qemu-img check`` reports it."""
+        return self.size if self._layout is None else self._synced(self._layout).image_end
+
+    def reopen(self) -> None:
+        """The file is being opened anew; the next allocations look for free clusters from its beginning."""
+        if self._layout is not None:
+            self._synced(self._layout).reopen()
+
+    def _synced(self, layout: HostLayout) -> HostLayout:
+        layout.sync(self.content)
+        return layout
+
+    # -- bitmaps
+
+    def find_bitmap(self, name: str) -> StoredBitmap | None:
+        """The stored bitmap of that name, None if there is none."""
+        return next((bitmap for bitmap in self.bitmaps if bitmap.name == name), None)
+
+    def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
+        """Replace the stored bitmaps by *bitmaps*, in this order in the file."""
+        self.bitmaps = list(bitmaps)
+        if self._layout is not None:
+            self._synced(self._layout).store_bitmaps(self._bitmap_shape(bitmap) for bitmap in self.bitmaps)
+
+    def remove_bitmap(self, name: str) -> None:
+        """Take the bitmap called *name* out of the file; KeyError if it is not there."""
+        found = self.find_bitmap(name)
+        if found is None:
+            raise KeyError(name)
+        self.store_bitmaps(bitmap for bitmap in self.bitmaps if bitmap is not found)
+
+    def _bitmap_shape(self, bitmap: StoredBitmap) -> tuple[str, int, int]:
+        """The name, the clusters of data and the entries of the table of a stored bitmap."""
+        bits_per_cluster = self.content.cluster_size * 8
+        entries = -(-bitmap.bits.length // bits_per_cluster)
+        data: set[int] = set()
+        for start, stop in bitmap.bits.ranges():
+            data.update(range(start // bits_per_cluster, (stop - 1) // bits_per_cluster + 1))
+        return bitmap.name, len(data), entries
+
+    def clone(self) -> Image:
+        """An independent image of the same value, which nobody has open; the stored bytes are shared."""
+        twin = Image(
+            self.name,
+            self.format,
+            0,
+            cluster_size=self.content.cluster_size,
+            backing=self.backing,
+            backing_format=self.backing_format,
+            compat=self.compat,
+            lazy_refcounts=self.lazy_refcounts,
+            refcount_bits=self.refcount_bits,
+        )
+        twin.content = self.content.clone()
+        twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
+        twin.capacity, twin.corrupt = self.capacity, self.corrupt
+        twin._layout = self._layout.copy() if self._layout else None
+        return twin
+
+
+class ImageStore:
+    """A file system of images. Names are relative to one working directory; ``./a`` and ``a`` are the same file."""
+
+    __slots__ = ("_directories", "_images")
+
+    def __init__(self) -> None:
+        self._images: dict[str, Image] = {}
+        self._directories: set[str] = {""}
+
+    def create(
+        self,
+        name: str,
+        format: str,  # noqa: A002 (QEMU's word)
+        size: int | None = None,
+        *,
+        backing: str | None = None,
+        backing_format: str | None = None,
+        cluster_size: int = FILE_CLUSTER,
+        compat: str = "1.1",
+        lazy_refcounts: bool = False,
+        refcount_bits: int = 16,
+    ) -> Image:
+        """Create an image, in place of one of that name if there is one.
+
+        :param size: bytes, rounded up to sectors; None takes the size of the backing file.
+        :raises OSError: ENOENT if the directory, or a backing file whose size is needed, does not exist; EISDIR.
+        :raises LockConflictError: the existing file is in use.
+        """
+        key = self._key(name)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, name)
+        if key in self._directories:
+            raise _error(errno.EISDIR, name)
+        if size is None:
+            assert backing is not None
+            size = self.lookup(self.backing_name(name, backing)).size
+        image = Image(
+            name,
+            format,
+            -(-size // SECTOR) * SECTOR,
+            cluster_size=cluster_size,
+            backing=backing,
+            backing_format=backing_format,
+            compat=compat,
+            lazy_refcounts=lazy_refcounts,
+            refcount_bits=refcount_bits,
+        )
+        if key in self._images:
+            conflict = self._images[key].locks.conflict(*CREATOR)
+            if conflict is not None:
+                raise LockConflictError(conflict, name)
+        if format == "raw":
+            # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
+            image.content.write(0, bytes(min(FILE_PAGE, image.size)))
+        self._images[key] = image
+        return image
+
+    def lookup(self, name: str) -> Image:
+        """The image of that name; OSError with ENOENT, or EISDIR for a directory."""
+        key = self._key(name)
+        if key in self._images:
+            return self._images[key]
+        raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
+
+    def __contains__(self, name: str) -> bool:
+        return self._key(name) in self._images
+
+    def remove(self, name: str) -> None:
+        """Delete the file; OSError as for :meth:`lookup`."""
+        self.lookup(name)
+        del self._images[self._key(name)]
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, in place of one that has it; OSError as for :meth:`lookup` and :meth:`create`."""
+        image, key = self.lookup(old), self._key(new)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, new)
+        if key in self._directories:
+            raise _error(errno.EISDIR, new)
+        del self._images[self._key(old)]
+        self._images[key] = image
+        image.name = new
+
+    def mkdir(self, name: str) -> None:
+        """Create a directory; OSError with ENOENT if its parent does not exist, EEXIST if the name is taken."""
+        key = self._key(name)
+        if key in self._directories or key in self._images:
+            raise _error(errno.EEXIST, name)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, name)
+        self._directories.add(key)
+
+    def is_directory(self, name: str) -> bool:
+        """Whether there is a directory of that name."""
+        return self._key(name) in self._directories
+
+    def names(self, directory: str = "") -> list[str]:
+        """The names in a directory, sorted; OSError with ENOENT if there is no such directory."""
+        key = self._key(directory)
+        if key not in self._directories:
+            raise _error(errno.ENOENT, directory)
+        names = [*self._images, *(self._directories - {""})]
+        return sorted(posixpath.basename(name) for name in names if posixpath.dirname(name) == key)
+
+    def backing_name(self, name: str, backing: str) -> str:
+        """The name of the file that the header of image *name* calls *backing*: relative to that image's directory."""
+        return posixpath.join(posixpath.dirname(name), backing)
+
+    def chain(self, name: str) -> list[Image]:
+        """The image and its backing files, the active one first; OSError with ENOENT if one is missing."""
+        images, position = [self.lookup(name)], name
+        while (backing := images[-1].backing) is not None:
+            position = self.backing_name(position, backing)
+            images.append(self.lookup(position))
+            if len(images) > len(self._images):
+                raise _error(errno.ELOOP, name)
+        return images
+
+    def read_chain(self, name: str, offset: int, length: int) -> bytes:
+        """What the disk in image *name* reads as; past its end there are zeroes. OSError as for :meth:`chain`."""
+        return read_chain([image.content for image in self.chain(name)], offset, length)
+
+    def compare(self, one: str, other: str) -> int | None:
+        """The first offset where two disks read differently, None if nowhere; the shorter goes on with zeroes."""
+        chains = [[image.content for image in self.chain(name)] for name in (one, other)]
+        return first_difference(*chains)
+
+    def clone(self) -> ImageStore:
+        """An independent store of the same value in which nothing is open; the stored bytes are shared."""
+        twin = ImageStore()
+        twin._images = {key: image.clone() for key, image in self._images.items()}
+        twin._directories = self._directories.copy()
+        return twin
+
+    def _key(self, name: str) -> str:
+        key = posixpath.normpath(name)
+        return "" if key == "." else key
+
+
+def _error(number: int, name: str) -> OSError:
+    return OSError(number, os.strerror(number), name)
