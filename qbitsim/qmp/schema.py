@@ -95,6 +95,7 @@ class ArgInfo:
     until: str | None = None
     features: tuple[FeatureLike, ...] = ()
     required: bool = False
+    before: tuple[str, object] | None = None
 
 
 def arg(  # the result stands where a default stands, hence Any
@@ -123,12 +124,14 @@ def note(
     until: str | None = None,
     features: Iterable[FeatureLike] = (),
     required: bool = False,
+    before: tuple[str, object] | None = None,
 ) -> ArgInfo:
     """What :func:`arg` says, for a member of a TypedDict: ``Annotated[NotRequired[bool], note(since="10.0")]``.
 
     :param required: the releases that have the member always have it, although Python may leave it out.
+    :param before: a release and the type that the member had before it.
     """
-    return ArgInfo(None, since, until, tuple(features), required)
+    return ArgInfo(None, since, until, tuple(features), required, before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,8 +167,10 @@ class Shapes:
         self._by_class[cls] = shape
         shape.members = self._members(cls)
         shape.tag = next((each for each in shape.members if each.attribute == info.discriminator), None)
+        if shape.tag is not None and not isinstance(shape.tag.shape, EnumShape):
+            shape.tag = None  # a union only since the release in which its discriminator became an enumeration
         if shape.tag is not None:
-            assert isinstance(shape.tag.shape, EnumShape), f"{cls!r} needs an enumeration"
+            assert isinstance(shape.tag.shape, EnumShape)
             inherited = {each.attribute for each in shape.members}
             for value, branch in info.branches.items():
                 if value in shape.tag.shape.values:
@@ -206,6 +208,8 @@ class Shapes:
                     break
         if not self._profile.offers(info.since, info.until):
             return None
+        if info.before is not None and self._profile.offers(until=info.before[0]):
+            hint = info.before[1]
         return Member(name, name, self.of(hint), optional and not info.required, self.features(info.features))
 
 
@@ -217,7 +221,7 @@ def _builder(cls: type) -> Callable[[dict[str, Any]], object]:
         return lambda attributes: cls(**attributes)
 
     def build(attributes: dict[str, Any]) -> object:
-        instance = object.__new__(cls)
+        instance: Any = object.__new__(cls)
         instance.__dict__.update(attributes)
         return instance
 
