@@ -13,6 +13,7 @@ table never grows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from qbitsim.block.content import Content
 from qbitsim.block.spans import Spans
@@ -27,7 +28,7 @@ class HostLayout:
     """
 
     __slots__ = (
-        *("_bitmap_places", "_counted", "_cursor", "_l1_table", "_l2_tables", "_places", "_used"),
+        *("_bitmap_places", "_counted", "_cursor", "_directory", "_l1_table", "_l2_tables", "_places", "_used"),
         *("cluster_size", "end"),
     )
 
@@ -36,7 +37,8 @@ class HostLayout:
         self._counted = (cluster_size * 8 // refcount_bits, {0})  # clusters per refcount block, blocks that exist
         self._places: dict[int, int] = {}  # guest cluster -> file cluster
         self._l2_tables: set[int] = set()
-        self._bitmap_places: list[tuple[int, int]] = []  # (first cluster, count) of tables, data and directory
+        self._bitmap_places: dict[str, list[tuple[int, int]]] = {}  # (first cluster, count) of data and tables
+        self._directory: list[tuple[int, int]] = []  # the bitmap directory, if there is one
         self._used = Spans([(0, 3)])
         self._cursor = 0
         self.end = 3 * cluster_size
@@ -81,18 +83,27 @@ class HostLayout:
         :param bitmaps: of each, in file order: its name, the number of clusters its data takes, the number of entries
             of its table (block/qcow2-bitmap.c, qcow2_store_persistent_dirty_bitmaps, 10.0).
         """
-        old, new, directory = self._bitmap_places, [], 0
+        old = [*chain.from_iterable(self._bitmap_places.values()), *self._directory]
+        self._bitmap_places = {}
         for name, data_clusters, entries in bitmaps:
-            new += [(self._take(1), 1) for _ in range(data_clusters)]
             count = -(-entries * 8 // self.cluster_size)
-            new.append((self._take(count, entries * 8), count))
-            directory += -(-(24 + len(name.encode())) // 8) * 8
-        if directory:
-            count = -(-directory // self.cluster_size)
-            new.append((self._take(count, directory), count))
-        self._bitmap_places = new
+            data = [(self._take(1), 1) for _ in range(data_clusters)]
+            self._bitmap_places[name] = [*data, (self._take(count, entries * 8), count)]
+        self._write_directory()
         for first, count in old:
             self._free(first, count)
+
+    def remove_bitmap(self, name: str) -> None:
+        """Take one bitmap out: a new directory, then the old one and the bitmap are freed."""
+        old = [*self._directory, *self._bitmap_places.pop(name)]
+        self._write_directory()
+        for first, count in old:
+            self._free(first, count)
+
+    def _write_directory(self) -> None:
+        length = sum(-(-(24 + len(name.encode())) // 8) * 8 for name in self._bitmap_places)
+        count = -(-length // self.cluster_size)
+        self._directory = [(self._take(count, length), count)] if count else []
 
     @property
     def image_end(self) -> int:
@@ -107,6 +118,7 @@ class HostLayout:
         twin._l2_tables = self._l2_tables.copy()
         twin._l1_table = self._l1_table
         twin._bitmap_places = self._bitmap_places.copy()
+        twin._directory = self._directory.copy()
         twin._used = self._used.copy()
         twin._cursor, twin.end = self._cursor, self.end
         return twin

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from qbitsim.block.bits import Bits
 from qbitsim.block.chain import first_difference, read_chain
 from qbitsim.block.content import FILE_CLUSTER, FILE_PAGE, Content, Reader
+from qbitsim.block.faults import Faults
 from qbitsim.block.host_layout import HostLayout
 from qbitsim.block.locks import CREATOR, Locks
 
@@ -64,13 +65,14 @@ class Image:
     :ivar compat: ``"1.1"`` (version 3) or ``"0.10"`` (version 2).
     :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
     :ivar capacity: the most bytes of the content that may be allocated, None for no limit.
+    :ivar faults: rules that make requests on the disk fail, None if there are none.
     :ivar corrupt: qcow2's incompatible feature bit of that name.
     :ivar locks: who has the file open.
     """
 
     __slots__ = (
         *("_layout", "backing", "backing_format", "bitmaps", "capacity", "cluster_size", "compat", "content"),
-        *("corrupt", "format", "lazy_refcounts", "locks", "name", "refcount_bits"),
+        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "refcount_bits"),
     )
 
     def __init__(
@@ -99,6 +101,7 @@ class Image:
         self.bitmaps: list[StoredBitmap] = []
         self.capacity: int | None = None
         self.corrupt = False
+        self.faults: Faults | None = None
         self.locks = Locks()
         self._layout: HostLayout | None = None
         if qcow2:
@@ -215,7 +218,9 @@ class Image:
         found = self.find_bitmap(name)
         if found is None:
             raise KeyError(name)
-        self.store_bitmaps(bitmap for bitmap in self.bitmaps if bitmap is not found)
+        self.bitmaps.remove(found)
+        if self._layout is not None:
+            self._synced(self._layout).remove_bitmap(name)
 
     def _bitmap_shape(self, bitmap: StoredBitmap) -> tuple[str, int, int]:
         """The name, the clusters of data and the entries of the table of a stored bitmap."""

@@ -1,0 +1,404 @@
+"""Copying what is still to be copied from a source node to a target node.
+
+Theory of operation (block/block-copy.c, QEMU 10.0)
+===================================================
+
+1. :class:`BlockCopyState` belongs to a copy-before-write filter. Its *copy bitmap* says, in clusters,
+   what is still to be copied. Two parties take from it: the job's background :class:`BlockCopyCall`
+   and, before a guest write, :meth:`BlockCopyState.copy_now`. Both count as progress.
+2. A *task* is one chunk. Its bits are reset when it is made and set again if it fails.
+3. A call keeps up to ``max_workers`` tasks in flight. Each completes as a task of the scheduler, so that
+   writes and other jobs fall between any two of them. A guest write to a chunk in flight waits for it.
+4. Clusters that read as zeroes are not read but zeroed in the target; a chunk is of one allocation status.
+5. The speed limit applies to calls, not to the copies before guest writes.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qbitsim.block.ratelimit import RateLimit
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node, Status
+    from qbitsim.engine.scheduler import Scheduler, Task
+
+MINIMUM_CLUSTER = 65536
+MAXIMUM_CHUNK = 1 << 20
+MAXIMUM_WORKERS = 64
+
+
+class Progress:
+    """How far a job is, in bytes (util/progress_meter.c)."""
+
+    __slots__ = ("current", "total")
+
+    def __init__(self) -> None:
+        self.current = 0
+        self.total = 0
+
+    def done(self, length: int) -> None:
+        """``length`` more bytes are done."""
+        self.current += length
+
+    def set_remaining(self, length: int) -> None:
+        """``length`` bytes remain beyond those that are done."""
+        self.total = self.current + length
+
+
+class CopyTask:
+    """One chunk on its way.
+
+    :ivar offset: bytes; a multiple of the cluster size.
+    :ivar length: bytes; whole clusters, so that it may reach past the end of the disk.
+    """
+
+    __slots__ = ("call", "event", "length", "offset", "state", "zeroes")
+
+    def __init__(self, state: BlockCopyState, call: BlockCopyCall | None, offset: int, length: int) -> None:
+        self.state = state
+        self.call = call
+        self.offset = offset
+        self.length = length
+        self.zeroes = False
+        self.event: Task | None = None
+
+    def __repr__(self) -> str:
+        return f"<CopyTask {self.offset}+{self.length}>"
+
+    @property
+    def end(self) -> int:
+        """Bytes: just behind the chunk."""
+        return self.offset + self.length
+
+    def run(self) -> None:
+        """Complete: copy, account for it and tell the call."""
+        assert self.call is not None
+        self.call.completed(self, *self.state.copy_chunk(self))
+
+    def run_now(self) -> None:
+        """Complete before its turn, because somebody waits for it."""
+        assert self.event is not None
+        self.state.scheduler.run(self.event)
+
+
+class BlockCopyState:
+    """What is still to be copied from ``source`` to ``target``, and how.
+
+    :param owner: the node that carries the copy bitmap.
+    :param cluster_size: bytes, a power of two of at least 64 KiB.
+    :ivar copy_bitmap: clusters still to be copied, without those in flight.
+    :ivar skip_unallocated: leave out what the source's topmost layer does not have (sync=top).
+    :ivar compress: write compressed, one cluster at a time.
+    """
+
+    __slots__ = (
+        "cluster_size",
+        "compress",
+        "copy_bitmap",
+        "in_flight",
+        "length",
+        "progress",
+        "rate_limit",
+        "scheduler",
+        "skip_unallocated",
+        "source",
+        "target",
+    )
+
+    def __init__(
+        self, scheduler: Scheduler, owner: Node, source: Node, target: Node, cluster_size: int, *, compress: bool
+    ) -> None:
+        self.scheduler = scheduler
+        self.source = source
+        self.target = target
+        self.length = source.length
+        self.cluster_size = cluster_size
+        self.compress = compress
+        self.copy_bitmap = owner.create_bitmap(None, cluster_size)
+        self.copy_bitmap.disabled = True
+        self.copy_bitmap.bits.set_all()
+        self.skip_unallocated = False
+        self.progress: Progress | None = None
+        self.rate_limit = RateLimit()
+        self.in_flight: list[CopyTask] = []
+
+    def close(self) -> None:
+        """Drop the copy bitmap; nothing may be in flight."""
+        assert not self.in_flight
+        self.copy_bitmap.node.release_bitmap(self.copy_bitmap)
+
+    @property
+    def chunk_size(self) -> int:
+        """Bytes: the largest chunk (block_copy_chunk_size)."""
+        return self.cluster_size if self.compress else max(self.cluster_size, MAXIMUM_CHUNK)
+
+    def remaining(self) -> int:
+        """Bytes still to be copied, with those in flight."""
+        return self.copy_bitmap.count + sum(task.length for task in self.in_flight)
+
+    def start_task(self, call: BlockCopyCall | None, offset: int, end: int, max_chunk: int) -> CopyTask | None:
+        """Take the next chunk in [offset, end) out of the bitmap; None if nothing there is left to copy."""
+        limit = min(self.chunk_size, max_chunk) if max_chunk else self.chunk_size
+        while (area := self.copy_bitmap.next_area(offset, end, limit)) is not None:
+            start, length = area
+            task = CopyTask(self, call, start, -(-length // self.cluster_size) * self.cluster_size)
+            self.copy_bitmap.reset(start, length)
+            self.in_flight.append(task)
+            status = self._status(start, task.length)
+            if status.length < task.length:
+                self._shrink(task, status.length)
+            if status.allocated or not self.skip_unallocated:
+                task.zeroes = status.zero
+                return task
+            self.end_task(task, failed=False)
+            offset = task.end
+        return None
+
+    def _shrink(self, task: CopyTask, length: int) -> None:
+        self.copy_bitmap.mark(task.offset + length, min(task.end, self.length) - task.offset - length)
+        task.length = length
+
+    def _status(self, offset: int, length: int) -> Status:
+        """The status of whole clusters from ``offset`` (block_copy_block_status)."""
+        base = self.source.backing_chain_next if self.skip_unallocated else None
+        status = status_above(self.source, base, offset, min(length, self.length - offset))
+        if status.length < self.cluster_size and offset + status.length < self.length:
+            # A cluster of mixed status is copied as data.
+            status.length, status.data, status.zero, status.allocated = self.cluster_size, True, False, True
+        elif offset + status.length == self.length:
+            status.length = -(-status.length // self.cluster_size) * self.cluster_size
+        else:
+            status.length -= status.length % self.cluster_size
+        return status
+
+    def end_task(self, task: CopyTask, *, failed: bool) -> None:
+        """The chunk is no longer in flight; if it failed it is to be copied again."""
+        self.in_flight.remove(task)
+        if failed:
+            self.copy_bitmap.mark(task.offset, min(task.end, self.length) - task.offset)
+        if self.progress is not None:
+            self.progress.set_remaining(self.remaining())
+
+    def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
+        """Move the bytes of one chunk; return (errno or 0, whether the read failed)."""
+        offset, length = task.offset, min(task.end, self.length) - task.offset
+        reading = False
+        try:
+            if task.zeroes:
+                self.target.write_zeroes(offset, length, unmap=False)
+            else:
+                reading = True
+                data = self.source.read(offset, length)
+                reading = False
+                self.target.write(offset, data, compressed=self.compress)
+        except OSError as error:
+            self.end_task(task, failed=True)
+            return error.errno or errno.EIO, reading
+        if self.progress is not None:
+            self.progress.done(task.length)
+        self.end_task(task, failed=False)
+        return 0, False
+
+    def copy_now(self, offset: int, end: int) -> None:
+        """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
+
+        :raises OSError: if the copy fails; the clusters stay to be copied.
+        """
+        start = offset - offset % self.cluster_size
+        stop = min(-(-end // self.cluster_size) * self.cluster_size, self.length)
+        while True:
+            while (task := self.start_task(None, start, stop, 0)) is not None:
+                failure, _reading = self.copy_chunk(task)
+                if failure:
+                    raise OSError(failure, "copy-before-write")
+            conflicts = [task for task in self.in_flight if task.offset < stop and start < task.end]
+            if not conflicts:
+                return
+            conflicts[0].run_now()
+
+    def reset_unallocated(self, offset: int) -> int:
+        """Leave out the clusters at ``offset`` if the topmost layer does not have them; return where to go on.
+
+        Partial clusters count as allocated (block_copy_is_cluster_allocated).
+        """
+        position, allocated = offset, False
+        while position < self.length and not allocated:
+            status = self.source.skip_filters().status(position, self.length - position)
+            allocated = status.allocated
+            position += status.length
+            if not allocated and position - offset >= self.cluster_size and position < self.length:
+                position -= (position - offset) % self.cluster_size
+                break
+        end = offset + -(-(position - offset) // self.cluster_size) * self.cluster_size
+        if not allocated:
+            self.copy_bitmap.reset(offset, min(end, self.length) - offset)
+            if self.progress is not None:
+                self.progress.set_remaining(self.remaining())
+        return end
+
+
+def status_above(node: Node, base: Node | None, offset: int, length: int) -> Status:
+    """The status of the range in the layers from ``node`` down to, but without, ``base`` (or the whole chain).
+
+    What no layer has reads as zeroes (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
+    """
+    layer = node.skip_filters()
+    status = layer.status(offset, length)
+    while not status.allocated:
+        below = layer.backing_chain_next
+        if below is None or below is base:
+            break
+        if offset >= below.length:
+            status.zero = status.allocated = True
+            break
+        deeper = below.status(offset, min(status.length, below.length - offset))
+        layer, status = below, deeper
+    return status
+
+
+class BlockCopyCall:
+    """One run over a range, in the background.
+
+    :param done: called once it has finished: everything is copied, something failed, or it was cancelled.
+    :ivar failure: errno, or 0.
+    :ivar failed_reading: whether the failure was one of the source.
+    """
+
+    __slots__ = (
+        "_done",
+        "_found",
+        "_in_flight",
+        "_position",
+        "_sleep",
+        "_waiting",
+        "cancelled",
+        "end",
+        "failed_reading",
+        "failure",
+        "finished",
+        "label",
+        "max_chunk",
+        "max_workers",
+        "offset",
+        "state",
+    )
+
+    def __init__(
+        self,
+        state: BlockCopyState,
+        offset: int,
+        end: int,
+        *,
+        max_workers: int,
+        max_chunk: int,
+        label: str,
+        done: Callable[[], None],
+    ) -> None:
+        self.state = state
+        self.offset = offset
+        self.end = end
+        self.max_workers = max_workers
+        self.max_chunk = max_chunk
+        self.label = label
+        self.failure = 0
+        self.failed_reading = False
+        self.finished = False
+        self.cancelled = False
+        self._done = done
+        self._position = offset
+        self._found = False
+        self._in_flight = 0
+        self._waiting: CopyTask | None = None
+        self._sleep: Task | None = None
+
+    def start(self) -> None:
+        """Begin: put the first chunks in flight."""
+        self._pump()
+
+    def cancel(self) -> bool:
+        """Start no more chunks; return whether it has finished, or will when those in flight have."""
+        self.cancelled = True
+        self.kick()
+        return self.finished
+
+    def kick(self) -> None:
+        """Stop sleeping, for instance because the speed limit changed."""
+        if self._sleep is not None:
+            self._sleep.cancel()
+            self._sleep = None
+            self._pump()
+
+    def finish_in_flight(self) -> None:
+        """Complete every chunk that is in flight, before its turn."""
+        while not self.finished and self._in_flight:
+            next(task for task in self.state.in_flight if task.call is self and task.event is not None).run_now()
+
+    def completed(self, task: CopyTask, failure: int, reading: bool) -> None:
+        """A chunk of this call has ended."""
+        self._in_flight -= 1
+        if failure and not self.failure:
+            self.failure, self.failed_reading = failure, reading
+        self._pump()
+
+    def _wake(self) -> None:
+        self._sleep = None
+        self._pump()
+
+    def _pump(self) -> None:
+        """Put chunks in flight until a slot, the speed limit or the work runs out."""
+        if self.finished or self._sleep is not None:
+            return
+        if self._waiting is not None:
+            self._launch_waiting()
+        while self._waiting is None and self._sleep is None and self._next():
+            pass
+        if self._waiting is None and self._sleep is None and not self._in_flight:
+            self._round_ended()
+
+    def _next(self) -> bool:
+        """Make one chunk; False when there is nothing more to make in this round."""
+        if self.cancelled or self.failure:
+            return False
+        task = self.state.start_task(self, self._position, self.end, self.max_chunk)
+        if task is None:
+            return False
+        self._found = True
+        limit, now = self.state.rate_limit, self.state.scheduler.now
+        delay = limit.delay(now, 0)
+        if delay > 0:
+            self.state.end_task(task, failed=True)
+            self._sleep = self.state.scheduler.after(delay, self._wake, f"{self.label}: speed limit")
+            return False
+        limit.delay(now, task.length)
+        self._position = task.end
+        self._waiting = task
+        self._launch_waiting()
+        return True
+
+    def _launch_waiting(self) -> None:
+        """Put the chunk that waits for a slot in flight, or drop it after a failure (block_copy_task_run)."""
+        task = self._waiting
+        assert task is not None
+        if self.failure:
+            self._waiting = None
+            self.state.end_task(task, failed=True)
+        elif self._in_flight < self.max_workers:
+            self._waiting = None
+            self._in_flight += 1
+            task.event = self.state.scheduler.soon(task.run, f"{self.label}: copy {task.offset}+{task.length}")
+
+    def _round_ended(self) -> None:
+        """Go over the range again if something was found, since failures of others may have set bits again."""
+        if not self.failure and not self.cancelled:
+            if self._found or self.state.copy_bitmap.any_dirty(self.offset, self.end):
+                self._found = False
+                self._position = self.offset
+                self._pump()
+                return
+        self.finished = True
+        self._done()
+
+

@@ -1,0 +1,183 @@
+"""A drive: what a guest's disk, ``-drive`` or the monitor itself sees of a node.
+
+QEMU calls it a BlockBackend (block/block-backend.c, QEMU 10.0). Its id (``drive0``) is one of
+the two name spaces of commands; the other one holds the node-names.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.permissions import Child
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.node import Node, Status
+
+
+def io_error(number: int) -> OSError:
+    """The failure with that errno."""
+    return OSError(number, os.strerror(number))
+
+
+class Drive:
+    """A user of a node, with a name of its own, or without one.
+
+    :ivar id: ``drive0``; empty for anonymous ones.
+    :ivar device_path: the QOM path of the guest device that uses it, or an empty string.
+    :ivar root: the edge to the topmost node; None without a medium.
+    :ivar locked: the guest locked the medium.
+    """
+
+    __slots__ = ("device_path", "graph", "id", "locked", "perm", "qdev", "root", "shared")
+
+    def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
+        self.graph = graph
+        self.id = identifier
+        self.device_path = ""
+        self.qdev = ""
+        self.perm = perm
+        self.shared = shared
+        self.root: Child | None = None
+        self.locked = False
+
+    def __repr__(self) -> str:
+        return f"<Drive {self.id!r} on {self.root.node.name if self.root else None!r}>"
+
+    # -- as a parent of a node
+
+    @property
+    def parent_description(self) -> str:
+        """How permission messages call it (blk_root_get_parent_desc)."""
+        name = self.id or self.device_path
+        return f"block device '{name}'" if name else "an unnamed block device"
+
+    @property
+    def device_name(self) -> str:
+        """The id."""
+        return self.id
+
+    def drained_begin(self) -> None:
+        """Nothing: guest requests are never in flight between two calls."""
+
+    def drained_end(self) -> None:
+        """Nothing, see :meth:`drained_begin`."""
+
+    def drained_poll(self) -> None:
+        """Nothing, see :meth:`drained_begin`."""
+
+    # -- medium
+
+    def insert(self, node: Node) -> None:
+        """Use ``node`` as the medium.
+
+        :raises QmpError: if another user of the node does not allow it.
+        """
+        self.root = self.graph.attach(self, "root", node, self.perm, self.shared)
+
+    def eject(self) -> None:
+        """Give up the medium, if there is one."""
+        if self.root is not None:
+            edge, self.root = self.root, None
+            self.graph.detach(edge)
+
+    @property
+    def node(self) -> Node:
+        """The topmost node.
+
+        :raises OSError: ENOMEDIUM without a medium.
+        """
+        if self.root is None:
+            raise io_error(errno.ENOMEDIUM)
+        return self.root.node
+
+    def require(self, perm: int) -> None:
+        """Extend what the drive needs on its node; it stays so, as with QEMU's qemu-io.
+
+        :raises QmpError: if the node, or another user of it, does not allow it.
+        """
+        if self.root is None or self.perm | perm == self.perm:
+            return
+        old, self.root.perm = self.root.perm, self.perm | perm
+        try:
+            self.graph.refresh_permissions(self.root.node)
+        except BaseException:
+            self.root.perm = old
+            raise
+        self.perm |= perm
+
+    # -- guest requests
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 without a medium."""
+        return self.root.node.length if self.root is not None else 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The guest reads ``length`` bytes at ``offset``.
+
+        :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
+        """
+        self._check_range(offset, length)
+        return self.node.read(offset, length) if length else b""
+
+    def write(self, offset: int, data: bytes, *, compressed: bool = False) -> None:
+        """The guest writes ``data`` at ``offset``.
+
+        :raises OSError: EIO out of range, EPERM on a read-only node, ENOTSUP for a compressed write on a
+            format without compression, or what a fault says.
+        """
+        self._check_write(offset, len(data))
+        if compressed and not self.node.supports_compression:
+            raise io_error(errno.ENOTSUP)
+        if data:
+            self.node.write(offset, data, compressed=compressed)
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """The guest zeroes ``length`` bytes at ``offset``.
+
+        :raises OSError: as :meth:`write`.
+        """
+        self._check_write(offset, length)
+        if length:
+            self.node.write_zeroes(offset, length, unmap=unmap)
+
+    def discard(self, offset: int, length: int) -> None:
+        """The guest no longer needs ``length`` bytes at ``offset``.
+
+        :raises OSError: as :meth:`write`.
+        """
+        self._check_write(offset, length)
+        if length:
+            self.node.discard(offset, length)
+
+    def flush(self) -> None:
+        """The guest flushes.
+
+        :raises OSError: ENOMEDIUM, or what a fault says.
+        """
+        self.node.flush()
+
+    def truncate(self, size: int) -> None:
+        """Resize the node to ``size`` bytes.
+
+        :raises OSError: ENOMEDIUM.
+        """
+        self.node.truncate(size)
+
+    def status(self, offset: int, length: int) -> Status:
+        """What the topmost node knows of the range."""
+        return self.node.status(offset, length)
+
+    def _check_range(self, offset: int, length: int) -> None:
+        # blk_check_byte_request (block/block-backend.c, QEMU 10.0)
+        if length < 0 or offset < 0 or offset + length > self.node.length:
+            raise io_error(errno.EIO)
+
+    def _check_write(self, offset: int, length: int) -> None:
+        self._check_range(offset, length)
+        if self.node.read_only:
+            raise io_error(errno.EPERM)

@@ -1,0 +1,251 @@
+"""Protocol nodes: a file of the image store, and the bottomless ``null-co``."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from qbitsim.block.content import Kind
+from qbitsim.block.drive import io_error
+from qbitsim.block.node import Node, Status
+from qbitsim.block.permissions import Child
+from qbitsim.errors import QmpError, UnsupportedError
+
+if TYPE_CHECKING:
+    from qbitsim.block.faults import Faults
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.images import Image
+
+STATUS_OF = {Kind.HOLE: (False, False), Kind.ZERO: (False, True), Kind.DATA: (True, False)}
+"""Kind of content -> (data, zero) of a format that may have a backing file."""
+
+
+class FileNode(Node):
+    """``file``: one file.
+
+    The bytes of a qcow2 file itself are not modelled: the format node above works on the disk in it and
+    accounts here for where in the file they would be.
+    """
+
+    driver = "file"
+
+    __slots__ = ("force_share", "image", "opened_as")
+
+    def __init__(
+        self,
+        graph: Graph,
+        image: Image,
+        filename: str,
+        *,
+        read_only: bool = False,
+        unmap: bool = False,
+        force_share: bool = False,
+    ) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self.image = image
+        self.opened_as = filename
+        self.force_share = force_share
+        image.reopen()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return self.image.file_length
+
+    @property
+    def filename(self) -> str:
+        """As it was given."""
+        return self.opened_as
+
+    def on_permissions(self, perm: int, shared: int) -> None:
+        """Take the locks on the file that these permissions stand for (raw_check_perm, block/file-posix.c)."""
+        if self.force_share:
+            return
+        conflict = self.image.locks.acquire(self, perm, shared)
+        if conflict is not None:
+            raise QmpError(conflict)
+
+    def close(self) -> None:
+        """Give up the locks."""
+        self.image.locks.release(self)
+
+    def _check(self, operation: str, offset: int, length: int) -> None:
+        if self.image.format != "raw":
+            raise UnsupportedError(f"I/O on the bytes of the {self.image.format} file '{self.opened_as}'")
+        if self.image.faults is not None:
+            self.image.faults.check(operation, offset, length)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._check("read", offset, length)
+        end = min(offset + length, self.image.size)
+        return self.image.content.read(offset, max(0, end - offset)).ljust(length, b"\0")
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        assert not compressed
+        self._check("write", offset, len(data))
+        if offset + len(data) > self.image.size:
+            self.image.resize(offset + len(data))
+        self.image.write(offset, data)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._check("write-zeroes", offset, length)
+        if offset + length > self.image.size:
+            self.image.resize(offset + length)
+        self.image.write_zeroes(offset, length)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._check("discard", offset, length)
+        self.image.discard(offset, length)
+
+    def _flush(self) -> None:
+        if self.image.faults is not None:
+            self.image.faults.check("flush", 0, 0)
+
+    def _status(self, offset: int, length: int) -> Status:
+        if offset >= self.image.size:
+            return Status(length, zero=True)
+        kind, run = self.image.content.status(offset, length)
+        data = kind is Kind.DATA
+        return Status(run, data=data, zero=not data)
+
+    def _truncate(self, size: int) -> None:
+        self.image.resize(size)
+
+    def _account(self, operation: str, offset: int, length: int) -> None:
+        """Nothing: the file itself is fine, the disk in it has faults of its own."""
+
+
+class NullNode(Node):
+    """``null-co``: as long as wished; forgets what is written and reads as zeroes.
+
+    :param read_zeroes: whether reading zeroes is promised (``read-zeroes``).
+    """
+
+    driver = "null-co"
+
+    __slots__ = ("faults", "latency", "read_zeroes", "size")
+
+    def __init__(
+        self, graph: Graph, size: int, *, read_zeroes: bool = False, latency: int = 0, read_only: bool = False
+    ) -> None:
+        super().__init__(graph, read_only=read_only)
+        self.size = size
+        self.read_zeroes = read_zeroes
+        self.latency = latency
+        self.faults: Faults | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self.size
+
+    @property
+    def knows_cluster_size(self) -> bool:
+        """False: the driver has no bdrv_get_info."""
+        return False
+
+    @property
+    def filename(self) -> str:
+        """``null-co://``."""
+        return f"{self.driver}://"
+
+    def _check(self, operation: str, offset: int, length: int) -> None:
+        if self.faults is not None:
+            self.faults.check(operation, offset, length)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._check("read", offset, length)
+        return bytes(length)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        assert not compressed
+        self._check("write", offset, len(data))
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._check("write-zeroes", offset, length)
+
+    def _discard(self, offset: int, length: int) -> None:
+        raise io_error(errno.ENOTSUP)
+
+    def _flush(self) -> None:
+        self._check("flush", 0, 0)
+
+    def _status(self, offset: int, length: int) -> Status:
+        return Status(length, zero=self.read_zeroes)
+
+    def _truncate(self, size: int) -> None:
+        raise io_error(errno.ENOTSUP)
+
+
+class RawNode(Node):
+    """``raw``: the bytes of its file, or a part of them.
+
+    :param offset: where in the file it begins.
+    :param size: bytes; None for up to the end of the file.
+    """
+
+    driver = "raw"
+    is_format = True
+
+    __slots__ = ("offset", "size")
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        read_only: bool = False,
+        unmap: bool = False,
+    ) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self.offset = offset
+        self.size = size
+
+    @property
+    def _file(self) -> Node:
+        return self.children[0].node
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self.size if self.size is not None else self._file.length - self.offset
+
+    @property
+    def cluster_size(self) -> int:
+        """That of the file: usually none."""
+        return self._file.cluster_size
+
+    @property
+    def knows_cluster_size(self) -> bool:
+        """Whether the file knows."""
+        return self._file.knows_cluster_size
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """Without offset and size it passes permissions on as a filter does (raw_child_perm, block/raw-format.c)."""
+        if self.offset or self.size is not None:
+            wanted, kept = super().child_permissions(child, perm, shared)
+            return wanted & perm | wanted & ~10, kept
+        return perm, shared
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._file.debug_event("read_aio")
+        return self._file.read(self.offset + offset, length)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._file.debug_event("write_aio")
+        self._file.write(self.offset + offset, data)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._file.write_zeroes(self.offset + offset, length, unmap=unmap)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._file.discard(self.offset + offset, length)
+
+    def _status(self, offset: int, length: int) -> Status:
+        return self._file.status(self.offset + offset, length)
+
+    def _truncate(self, size: int) -> None:
+        if self.size is not None:
+            raise io_error(errno.ENOTSUP)
+        self._file.truncate(size + self.offset)

@@ -1,0 +1,106 @@
+"""Filters that people put into a graph by hand: ``blkdebug``, ``throttle`` and ``copy-on-read``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.faults import Fault, Faults
+from qbitsim.block.node import Node, Status
+from qbitsim.block.permissions import Child
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+
+
+@dataclass(slots=True)
+class DebugRule:
+    """A rule of ``blkdebug`` (block/blkdebug.c, QEMU 10.0).
+
+    :ivar event: the rule wakes when this event happens; ``none`` is awake from the start.
+    :ivar state: only in this state; 0 for any.
+    :ivar fault: what to inject; None for a rule that only changes the state.
+    :ivar new_state: the state to go to.
+    """
+
+    event: str
+    state: int
+    fault: Fault | None
+    new_state: int | None = None
+
+
+class BlkdebugNode(Node):
+    """``blkdebug``, whose child is ``image``: makes requests fail."""
+
+    driver = "blkdebug"
+    is_filter = True
+
+    __slots__ = ("active", "rules", "state")
+
+    def __init__(self, graph: Graph, rules: list[DebugRule], *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self.rules = rules
+        self.state = 1
+        self.active = Faults()
+        self.active.rules.extend(rule.fault for rule in rules if rule.event == "none" and rule.fault is not None)
+
+    @property
+    def filename(self) -> str:
+        """``blkdebug::FILE`` (blkdebug_refresh_filename)."""
+        child = self.filtered
+        return f"blkdebug::{child.filename}" if child is not None else ""
+
+    def debug_event(self, event: str) -> None:
+        """Wake the rules that wait for ``event``; the first of them puts all others to sleep (process_event)."""
+        woken = [rule for rule in self.rules if rule.event == event and rule.state in (0, self.state)]
+        faults = [rule.fault for rule in woken if rule.fault is not None and rule.fault.times != 0]
+        if faults:
+            self.active.rules[:] = faults
+        for rule in woken:
+            if rule.new_state is not None:
+                self.state = rule.new_state
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self.active.check("read", offset, length)
+        return super()._read(offset, length)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self.active.check("write", offset, len(data))
+        super()._write(offset, data, compressed=compressed)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self.active.check("write-zeroes", offset, length)
+        super()._write_zeroes(offset, length, unmap=unmap)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self.active.check("discard", offset, length)
+        super()._discard(offset, length)
+
+    def _flush(self) -> None:
+        self.active.check("flush", 0, 0)
+        super()._flush()
+
+    def _account(self, operation: str, offset: int, length: int) -> None:
+        self.active.check(operation, offset, length)
+        super()._account(operation, offset, length)
+
+
+class CopyOnReadNode(Node):
+    """``copy-on-read``: what is read from the backing file is kept in the image (block/copy-on-read.c, QEMU 10.0)."""
+
+    driver = "copy-on-read"
+    is_filter = True
+
+    __slots__ = ()
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """Pass through, and write what does not change the content (cor_child_perm)."""
+        del child
+        return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._filtered.read(offset, length)
+
+    def _status(self, offset: int, length: int) -> Status:
+        return self._filtered.status(offset, length)

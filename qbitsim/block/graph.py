@@ -1,0 +1,264 @@
+"""The graph of block nodes of one machine, with its drives and its files.
+
+Theory of operation
+===================
+
+1. A node lives as long as somebody needs it: a parent, the monitor (blockdev-add) or a command
+   that is running. When the last edge goes, the node is closed and its children may follow.
+2. Every change of an edge refreshes the permissions below it; if two users disagree, the change
+   is taken back and refused (block.c, bdrv_refresh_perms, QEMU 10.0).
+3. ``nodes`` is in order of creation, which is the order in which QEMU drains them; node lists
+   in replies are newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.drive import Drive
+from qbitsim.block.images import ImageStore
+from qbitsim.block.names import is_well_formed
+from qbitsim.block.node import Node
+from qbitsim.block.permissions import Child, Parent, check_conflict, cumulative
+from qbitsim.engine.scheduler import Scheduler
+from qbitsim.errors import QmpError
+
+MAXIMUM_NODE_NAME = 31
+
+NodeT = TypeVar("NodeT", bound=Node)
+
+
+class Graph:
+    """All nodes, drives and files of one machine.
+
+    :ivar images: the files.
+    :ivar nodes: by name, in order of creation.
+    :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
+    :ivar scheduler: the clock, for nodes whose requests take time.
+    """
+
+    __slots__ = ("_generated", "drives", "images", "nodes", "scheduler")
+
+    def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
+        self.images = images
+        self.scheduler = scheduler
+        self.nodes: dict[str, Node] = {}
+        self.drives: dict[str, Drive] = {}
+        self._generated = 0
+
+    # -- names
+
+    def register(self, node: NodeT, name: str | None) -> NodeT:
+        """Give ``node`` its name, or a generated one, and put it into the graph.
+
+        :raises QmpError: with the texts and in the order of bdrv_assign_node_name (block.c, QEMU 10.0).
+        """
+        if name is None:
+            # QEMU's generated names end in two random digits (util/id.c, id_generate).
+            name = f"#block{self._generated}{self._generated * 37 % 100:02d}"
+            self._generated += 1
+            node.auto_named = True
+        elif not is_well_formed(name):
+            raise QmpError(f"Invalid node-name: '{name}'")
+        if name in self.drives:
+            raise QmpError(f"node-name={name} is conflicting with a device id")
+        if name in self.nodes:
+            raise QmpError(f"Duplicate nodes with node-name='{name}'")
+        if len(name) > MAXIMUM_NODE_NAME:
+            raise QmpError("Node name too long")
+        node.name = name
+        self.nodes[name] = node
+        return node
+
+    def lookup(self, device: str | None, node: str | None) -> Node:
+        """The node that a command means: the root of a drive first, then a node-name.
+
+        :raises QmpError: with the texts of bdrv_lookup_bs (block.c, QEMU 10.0).
+        """
+        if device is not None and (drive := self.drives.get(device)) is not None and drive.id:
+            if drive.root is None:
+                raise QmpError(f"Device '{device}' has no medium")
+            return drive.root.node
+        if node is not None and (found := self.nodes.get(node)) is not None:
+            return found
+        raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node or ''}'")
+
+    def add_drive(self, identifier: str, node: Node | None) -> Drive:
+        """Make a drive with that id on ``node``, or without a medium."""
+        assert identifier not in self.drives
+        drive = Drive(self, identifier)
+        if node is not None:
+            drive.insert(node)
+        self.drives[identifier] = drive
+        return drive
+
+    # -- edges
+
+    def attach(self, parent: Parent, name: str, node: Node, perm: int, shared: int) -> Child:
+        """Make an edge from ``parent`` to ``node``.
+
+        :raises QmpError: if permissions disagree; nothing has changed then.
+        """
+        edge = Child(parent, name, node, perm, shared)
+        if isinstance(parent, Node):
+            parent.children.append(edge)
+        self._link(edge, node)
+        try:
+            self.refresh_permissions(parent if isinstance(parent, Node) else node)
+        except QmpError:
+            self._unlink(edge)
+            if isinstance(parent, Node):
+                parent.children.remove(edge)
+            raise
+        return edge
+
+    def detach(self, edge: Child) -> None:
+        """Remove an edge; a node that nobody uses any more is closed."""
+        node = edge.node
+        if isinstance(edge.parent, Node):
+            edge.parent.children.remove(edge)
+        self._unlink(edge)
+        self.refresh_permissions(node)
+        self.release(node)
+
+    def replace_child(self, edge: Child, node: Node) -> None:
+        """Let an edge lead to another node; permissions are the caller's to refresh."""
+        self._unlink(edge)
+        self._link(edge, node)
+
+    def replace_node(self, old: Node, new: Node, *, keep: Callable[[Child], bool]) -> list[Child]:
+        """Let the parents of ``old`` use ``new`` instead, but for the edges that ``keep`` names.
+
+        Return the moved edges, oldest first, so that the change can be taken back.
+        """
+        moved = [edge for edge in reversed(old.parents) if not keep(edge)]
+        for edge in moved:
+            self.replace_child(edge, new)
+        return moved
+
+    def insert_above(self, node: Node, top: Node, *, child_name: str) -> None:
+        """Put ``top``, which has no parents yet, between ``node`` and all its parents.
+
+        :raises QmpError: if permissions disagree; nothing has changed then.
+        """
+        edge = Child(top, child_name, node, 0, perms.ALL)
+        top.children.append(edge)
+        self._link(edge, node)
+        moved = self.replace_node(node, top, keep=lambda parent: parent is edge)
+        try:
+            self.refresh_permissions(top)
+        except QmpError:
+            for moved_edge in moved:
+                self.replace_child(moved_edge, node)
+            self._unlink(edge)
+            top.children.remove(edge)
+            self.refresh_permissions(node)
+            raise
+
+    def remove_above(self, top: Node, node: Node) -> None:
+        """The counterpart of :meth:`insert_above`: the parents of ``top`` use ``node`` again.
+
+        ``top`` keeps its children; closing it is the caller's.
+        """
+        for edge in top.children:
+            edge.perm, edge.shared = 0, perms.ALL
+        self.replace_node(top, node, keep=lambda parent: parent.parent is top)
+        self.refresh_permissions(node)
+
+    def release(self, node: Node) -> None:
+        """Close ``node`` and what it alone used, if nobody uses it."""
+        if node.parents or node.monitor_owned or node.name not in self.nodes:
+            return
+        node.close()
+        for edge in list(node.children):
+            self.detach(edge)
+        self.nodes.pop(node.name, None)
+
+    def _link(self, edge: Child, node: Node) -> None:
+        edge.node = node
+        node.parents.insert(0, edge)
+        if node.quiesce:
+            edge.drained_begin()
+
+    def _unlink(self, edge: Child) -> None:
+        edge.node.parents.remove(edge)
+        edge.drained_end()
+
+    # -- permissions
+
+    def refresh_permissions(self, *roots: Node) -> None:
+        """Work out what every node at or below ``roots`` needs and shares on its children.
+
+        :raises QmpError: if two users disagree or a read-only node would be written; nothing has changed then.
+        """
+        order = self._downwards(roots)
+        undo: list[tuple[Child, int, int]] = []
+        try:
+            for node in order:
+                self._refresh_node(node, undo)
+        except QmpError:
+            for edge, perm, shared in reversed(undo):
+                edge.perm, edge.shared = perm, shared
+            for node in order:
+                node.on_permissions(*cumulative(node.parents))
+            raise
+
+    @staticmethod
+    def _refresh_node(node: Node, undo: list[tuple[Child, int, int]]) -> None:
+        if len(node.parents) > 1:
+            check_conflict(node)
+        perm, shared = cumulative(node.parents)
+        if node.read_only and perm & (perms.WRITE | perms.WRITE_UNCHANGED):
+            raise QmpError("Block node is read-only")
+        for edge in node.children:
+            wanted = node.child_permissions(edge, perm, shared)
+            if wanted != (edge.perm, edge.shared):
+                undo.append((edge, edge.perm, edge.shared))
+                edge.perm, edge.shared = wanted
+        node.on_permissions(perm, shared)
+
+    @staticmethod
+    def _downwards(roots: tuple[Node, ...]) -> list[Node]:
+        """``roots`` and all nodes below them, parents before children."""
+        order: list[Node] = []
+        seen: set[str] = set()
+
+        def visit(node: Node) -> None:
+            if node.name not in seen:
+                seen.add(node.name)
+                for edge in node.children:
+                    visit(edge.node)
+                order.append(node)
+
+        for root in roots:
+            visit(root)
+        order.reverse()
+        return order
+
+    # -- drained sections
+
+    def drain(self, node: Node) -> None:
+        """Enter a drained section of ``node`` and wait until it is quiet (bdrv_drained_begin)."""
+        node.drained_begin()
+        node.drained_poll()
+
+    def drain_all(self) -> None:
+        """Let every node become quiet once (bdrv_drain_all, block/io.c, QEMU 10.0)."""
+        nodes = list(self.nodes.values())
+        for node in nodes:
+            node.drained_begin()
+        for node in nodes:
+            node.drained_poll()
+        for node in nodes:
+            node.drained_end()
+
+    def close(self) -> None:
+        """Close every node as a clean shutdown does: drives and monitor references go, newest first."""
+        for drive in list(self.drives.values()):
+            drive.eject()
+        for node in reversed(list(self.nodes.values())):
+            if node.monitor_owned:
+                node.monitor_owned = False
+                self.release(node)

@@ -1,0 +1,12 @@
+"""The syntax that node-names, job ids and device ids share (util/id.c, id_wellformed, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import re
+
+_WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9\-._]*\Z")
+
+
+def is_well_formed(identifier: str) -> bool:
+    """Whether it is an ASCII letter followed by ASCII letters, digits and ``-._``."""
+    return _WELL_FORMED.match(identifier) is not None

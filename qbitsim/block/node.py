@@ -1,0 +1,430 @@
+"""A block node: one layer of a disk, with its children, its parents and its dirty bitmaps.
+
+Theory of operation
+===================
+
+1. Requests enter at :meth:`Node.write` and its siblings, which call the driver's hook
+   (``_write``) and then mark the node's bitmaps. A write that reaches the node and fails below
+   it marks the bits all the same; one that is refused above it never arrives
+   (bdrv_co_write_req_finish, block/io.c, QEMU 10.0).
+2. Failures of I/O are :class:`OSError` with an errno.
+3. ``parents`` and ``bitmaps`` are newest first, as QEMU's lists are.
+4. Offsets and lengths are bytes. Callers above the graph have checked them against the length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES, DirtyBitmap
+from qbitsim.block.permissions import Child
+from qbitsim.errors import QmpError
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+
+DEFAULT_CLUSTER = 65536
+MINIMUM_DEFAULT_GRANULARITY = 4096
+
+
+class Status:
+    """What is known of a range (bdrv_block_status, block/io.c, QEMU 10.0).
+
+    :ivar length: bytes for which it holds, at least 1.
+    :ivar data: there are bytes to read in this layer.
+    :ivar zero: it reads as zeroes.
+    :ivar allocated: this layer determines the content.
+    """
+
+    __slots__ = ("allocated", "data", "length", "zero")
+
+    def __init__(self, length: int, *, data: bool = False, zero: bool = False) -> None:
+        self.length = length
+        self.data = data
+        self.zero = zero
+        self.allocated = data or zero
+
+    def __repr__(self) -> str:
+        return f"<Status length={self.length} data={self.data} zero={self.zero} allocated={self.allocated}>"
+
+
+class Node:
+    """The common part of all drivers.
+
+    :ivar name: the node-name, unique in the graph.
+    :ivar auto_named: the name was generated (``#block017``).
+    :ivar implicit: QEMU put it there by itself; it goes when its job goes.
+    :ivar monitor_owned: made by blockdev-add: stays until blockdev-del.
+    :ivar unmap: discards are passed on (``discard=unmap``).
+    :ivar blockers: why operations on the node are refused, newest first.
+    :ivar quiesce: how many drained sections the node is in.
+    """
+
+    driver: ClassVar[str]
+    is_filter: ClassVar[bool] = False
+    is_format: ClassVar[bool] = False
+    supports_backing: ClassVar[bool] = False
+    supports_compression: ClassVar[bool] = False
+    can_store_bitmaps: ClassVar[bool] = False
+
+    __slots__ = (
+        "_read_only",
+        "auto_named",
+        "bitmaps",
+        "blockers",
+        "children",
+        "detect_zeroes",
+        "graph",
+        "implicit",
+        "monitor_owned",
+        "name",
+        "options",
+        "parents",
+        "quiesce",
+        "unmap",
+    )
+
+    def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
+        self.graph = graph
+        self.name = ""
+        self.auto_named = False
+        self.implicit = False
+        self.monitor_owned = False
+        self._read_only = read_only
+        self.unmap = unmap
+        self.detect_zeroes = "off"
+        self.options: dict[str, object] = {}
+        self.children: list[Child] = []
+        self.parents: list[Child] = []
+        self.bitmaps: list[DirtyBitmap] = []
+        self.blockers: list[str] = []
+        self.quiesce = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self.length} bytes>"
+
+    # -- what drivers provide
+
+    @property
+    def length(self) -> int:
+        """Bytes. A filter is as long as what it filters."""
+        return self._filtered.length
+
+    @property
+    def cluster_size(self) -> int:
+        """Bytes, or 0 if the format has none (bdrv_get_info)."""
+        filtered = self.filtered
+        return filtered.cluster_size if filtered is not None else 0
+
+    @property
+    def knows_cluster_size(self) -> bool:
+        """Whether bdrv_get_info works at all; it does not on null-co."""
+        filtered = self.filtered
+        return filtered.knows_cluster_size if filtered is not None else True
+
+    @property
+    def filename(self) -> str:
+        """What QEMU shows as the file name."""
+        child = self.child("file") or self.child("backing")
+        return child.node.filename if child is not None else ""
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._filtered.read(offset, length)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._filtered.write(offset, data, compressed=compressed)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._filtered.write_zeroes(offset, length, unmap=unmap)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._filtered.discard(offset, length)
+
+    def _flush(self) -> None:
+        for child in self.children:
+            child.node.flush()
+
+    def _status(self, offset: int, length: int) -> Status:
+        return self._filtered.status(offset, length)
+
+    def _truncate(self, size: int) -> None:
+        self._filtered.truncate(size)
+
+    def _account(self, operation: str, offset: int, length: int) -> None:
+        filtered = self.filtered
+        if filtered is not None:
+            filtered.account(operation, offset, length)
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """What this node needs and shares on ``child`` when its own parents need and share that much.
+
+        The defaults of bdrv_default_perms (block.c, QEMU 10.0): a backing file must not change; a
+        filter passes on; a format writes metadata to its file by itself.
+        """
+        if child.name == "backing" and not self.is_filter:
+            backing_shared = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
+            if shared & perms.WRITE:
+                backing_shared |= perms.WRITE | perms.RESIZE
+            return perm & perms.CONSISTENT_READ, backing_shared
+        if self.is_filter:
+            return perm, shared
+        if not self.read_only:
+            perm |= perms.WRITE | perms.RESIZE
+        return perm | perms.CONSISTENT_READ, shared & ~(perms.WRITE | perms.RESIZE)
+
+    def on_permissions(self, perm: int, shared: int) -> None:
+        """Follow a change of what all parents need and share; may refuse with :class:`QmpError`."""
+
+    def on_read_only(self, read_only: bool) -> None:
+        """Follow a change between read-only and writable (qcow2 stores or takes up its bitmaps)."""
+
+    def close(self) -> None:
+        """Give up everything outside the graph; called once, when nobody uses the node any more."""
+
+    # -- requests
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``.
+
+        :raises OSError: as the driver, or a fault, says.
+        """
+        return self._read(offset, length)
+
+    def write(self, offset: int, data: bytes, *, compressed: bool = False) -> None:
+        """Write ``data``, which is not empty.
+
+        :raises OSError: as the driver, or a fault, says; the bits are marked all the same.
+        """
+        try:
+            self._write(offset, data, compressed=compressed)
+        finally:
+            if self.bitmaps:
+                self.mark_dirty(offset, len(data))
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """Make ``length`` > 0 bytes zero.
+
+        :raises OSError: as :meth:`write`.
+        """
+        try:
+            self._write_zeroes(offset, length, unmap=unmap)
+        finally:
+            if self.bitmaps:
+                self.mark_dirty(offset, length)
+
+    def discard(self, offset: int, length: int) -> None:
+        """Forget ``length`` > 0 bytes, if the node was opened to pass discards on.
+
+        Otherwise nothing happens, not even to the bitmaps (bdrv_co_pdiscard, block/io.c, QEMU 10.0).
+        """
+        if not self.unmap:
+            return
+        try:
+            self._discard(offset, length)
+        finally:
+            if self.bitmaps:
+                self.mark_dirty(offset, length)
+
+    def flush(self) -> None:
+        """Flush down to the files.
+
+        :raises OSError: if a fault says so.
+        """
+        self._flush()
+
+    def status(self, offset: int, length: int) -> Status:
+        """What is known of the bytes from ``offset``, for at most ``length`` of them."""
+        status = self._status(offset, length)
+        if not status.allocated and self.supports_backing:
+            backing = self.child("backing")
+            if backing is None or offset >= backing.node.length:
+                status.zero = True
+        return status
+
+    def account(self, operation: str, offset: int, length: int) -> None:
+        """I/O of a format's own on its file: faults apply and bitmaps are marked, no content moves.
+
+        :param operation: ``"read"`` or ``"write"``.
+        """
+        try:
+            self._account(operation, offset, length)
+        finally:
+            if self.bitmaps and operation == "write":
+                self.mark_dirty(offset, length)
+
+    def debug_event(self, event: str) -> None:
+        """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""
+
+    def truncate(self, size: int) -> None:
+        """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c)."""
+        self._truncate(size)
+        self.follow_length()
+
+    def follow_length(self) -> None:
+        """Resize the bitmaps of this node and of the filters above it to the node's length."""
+        for bitmap in self.bitmaps:
+            bitmap.resize(self.length)
+        for parent in self.parents:
+            if isinstance(parent.parent, Node) and parent.parent.is_filter:
+                parent.parent.follow_length()
+
+    def mark_dirty(self, offset: int, length: int) -> None:
+        """Let every bitmap that records have the range."""
+        for bitmap in self.bitmaps:
+            if not bitmap.disabled:
+                bitmap.mark(offset, length)
+
+    # -- the graph around it
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused."""
+        return self._read_only
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Reopen the node read-only or writable."""
+        if read_only != self._read_only:
+            if read_only:
+                self.on_read_only(True)
+            self._read_only = read_only
+            if not read_only:
+                self.on_read_only(False)
+
+    def child(self, name: str) -> Child | None:
+        """The edge to the child of that name."""
+        for child in self.children:
+            if child.name == name:
+                return child
+        return None
+
+    @property
+    def filtered(self) -> Node | None:
+        """The child that a filter filters, None for other nodes (bdrv_filter_bs)."""
+        if not self.is_filter:
+            return None
+        child = self.child("file") or self.child("backing") or self.child("image")
+        return child.node if child is not None else None
+
+    @property
+    def _filtered(self) -> Node:
+        filtered = self.filtered
+        assert filtered is not None
+        return filtered
+
+    @property
+    def backing(self) -> Node | None:
+        """The backing file's node of a copy-on-write format."""
+        child = None if self.is_filter else self.child("backing")
+        return child.node if child is not None else None
+
+    def skip_filters(self) -> Node:
+        """The first node at or below this one that is no filter."""
+        node = self
+        while (below := node.filtered) is not None:
+            node = below
+        return node
+
+    def skip_implicit_filters(self) -> Node:
+        """The first node at or below this one that QEMU did not put there by itself."""
+        node = self
+        while node.implicit and (below := node.filtered) is not None:
+            node = below
+        return node
+
+    @property
+    def backing_chain_next(self) -> Node | None:
+        """The next non-filter node of the backing chain (bdrv_backing_chain_next)."""
+        below = self.skip_filters().backing
+        return below.skip_filters() if below is not None else None
+
+    @property
+    def device_name(self) -> str:
+        """The id of a drive of which this node is the root, or an empty string."""
+        for parent in self.parents:
+            if not isinstance(parent.parent, Node) and parent.parent.device_name:
+                return parent.parent.device_name
+        return ""
+
+    @property
+    def device_or_node_name(self) -> str:
+        """What most messages call the node (bdrv_get_device_or_node_name)."""
+        return self.device_name or self.name
+
+    @property
+    def parent_description(self) -> str:
+        """How permission messages call this node as a parent."""
+        return f"node '{self.name}'"
+
+    def drained_begin(self) -> None:
+        """Enter a drained section: whoever is above stops sending requests (bdrv_drained_begin)."""
+        self.quiesce += 1
+        if self.quiesce == 1:
+            for edge in list(self.parents):
+                edge.drained_begin()
+
+    def drained_end(self) -> None:
+        """Leave the drained section."""
+        self.quiesce -= 1
+        if not self.quiesce:
+            for edge in list(self.parents):
+                edge.drained_end()
+
+    def drained_poll(self) -> None:
+        """Finish what is in flight above."""
+        for edge in list(self.parents):
+            edge.parent.drained_poll()
+
+    def check_not_blocked(self) -> None:
+        """Refuse if a job uses the node.
+
+        :raises QmpError: with the text of bdrv_op_is_blocked (block.c, QEMU 10.0).
+        """
+        if self.blockers:
+            raise QmpError(f"Node '{self.device_or_node_name}' is busy: {self.blockers[0]}")
+
+    # -- bitmaps
+
+    @property
+    def default_granularity(self) -> int:
+        """Bytes: the cluster size clamped to [4 KiB, 64 KiB] (bdrv_get_default_bitmap_granularity)."""
+        cluster = self.cluster_size
+        return min(max(cluster, MINIMUM_DEFAULT_GRANULARITY), DEFAULT_CLUSTER) if cluster else DEFAULT_CLUSTER
+
+    def find_bitmap(self, name: str) -> DirtyBitmap | None:
+        """The bitmap of that name on this very node."""
+        for bitmap in self.bitmaps:
+            if bitmap.name == name:
+                return bitmap
+        return None
+
+    def create_bitmap(self, name: str | None, granularity: int) -> DirtyBitmap:
+        """Put a new, empty, recording bitmap in front of the list.
+
+        :raises QmpError: with the texts of bdrv_create_dirty_bitmap (block/dirty-bitmap.c, QEMU 10.0).
+        """
+        if name is not None:
+            if self.find_bitmap(name) is not None:
+                raise QmpError(f"Bitmap already exists: {name}")
+            if len(name.encode("utf-8", "surrogatepass")) > MAXIMUM_NAME_BYTES:
+                raise QmpError(f"Bitmap name too long: {name}")
+        bitmap = DirtyBitmap(self, name, granularity, self.length)
+        self.bitmaps.insert(0, bitmap)
+        return bitmap
+
+    def release_bitmap(self, bitmap: DirtyBitmap) -> None:
+        """Drop a bitmap that nobody uses."""
+        assert not bitmap.busy
+        assert bitmap.successor is None
+        self.bitmaps.remove(bitmap)
+
+    def check_can_store(self, name: str, granularity: int) -> None:
+        """Refuse if the format cannot store a bitmap of that name and granularity (bytes).
+
+        :raises QmpError: with the text of bdrv_can_store_new_dirty_bitmap (block/dirty-bitmap.c, QEMU 10.0).
+        """
+        raise QmpError(f"Can't store persistent bitmaps to {self.device_or_node_name}: Operation not supported")
+
+    def remove_stored_bitmap(self, name: str) -> None:
+        """Take a persistent bitmap off the image at once."""
+        raise AssertionError("only a format that stores bitmaps has persistent ones")

@@ -1,0 +1,234 @@
+"""``qcow2``: a format with clusters, a backing file and stored bitmaps.
+
+Persistent bitmaps (block/qcow2-bitmap.c, QEMU 10.0)
+=====================================================
+
+1. Opening loads the stored bitmaps in file order, each in front of the list. While the image is writable the file's
+   copies carry ``in-use``; those that carry it when the image is opened were never stored: they are inconsistent.
+2. Closing, and reopening read-only, stores the persistent bitmaps: known ones keep their place in the file, new ones
+   are appended, newest first. Inconsistent ones stay in the file as they are.
+3. On a read-only node they are ``readonly``; new ones may be added but are stored only once it is writable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.files import STATUS_OF, FileNode
+from qbitsim.block.images import StoredBitmap
+from qbitsim.block.node import Node, Status
+from qbitsim.errors import QmpError
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.images import Image
+
+MAXIMUM_BITMAP_BYTES = 0x20000000
+MAXIMUM_TABLE_ENTRIES = 0x8000000
+MAXIMUM_GRANULARITY = 1 << 31
+
+
+class Qcow2Node(Node):
+    """The disk in a qcow2 file.
+
+    :param image: what is in the file that the child ``file`` leads to.
+    """
+
+    driver = "qcow2"
+    is_format = True
+    supports_backing = True
+    supports_compression = True
+    can_store_bitmaps = True
+
+    __slots__ = ("image",)
+
+    def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self.image = image
+
+    @property
+    def length(self) -> int:
+        """Bytes of the disk."""
+        return self.image.size
+
+    @property
+    def cluster_size(self) -> int:
+        """Bytes."""
+        assert self.image.cluster_size is not None
+        return self.image.cluster_size
+
+    # -- requests
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if self.image.faults is not None:
+            self.image.faults.check("read", offset, length)
+        if self._file_matters:
+            self._account_file("read", offset, length)
+        below = self.backing
+        if below is None:
+            return self.image.content.read(offset, length)
+        parts, end = [], offset + length
+        while offset < end:
+            kind, run = self.image.content.status(offset, end - offset)
+            data, zero = STATUS_OF[kind]
+            parts.append(self.image.content.read(offset, run) if data or zero else _read_below(below, offset, run))
+            offset += run
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        if self.image.faults is not None:
+            self.image.faults.check("write", offset, len(data))
+        if self._file_matters:
+            self._write_and_account(offset, data)
+        else:
+            self.image.write(offset, data, self._below)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if self.image.faults is not None:
+            self.image.faults.check("write-zeroes", offset, length)
+        self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
+
+    def _discard(self, offset: int, length: int) -> None:
+        if self.image.faults is not None:
+            self.image.faults.check("discard", offset, length)
+        self.image.discard(offset, length)
+
+    def _flush(self) -> None:
+        if self.image.faults is not None:
+            self.image.faults.check("flush", 0, 0)
+        super()._flush()
+
+    def _status(self, offset: int, length: int) -> Status:
+        kind, run = self.image.content.status(offset, length)
+        data, zero = STATUS_OF[kind]
+        return Status(run, data=data, zero=zero)
+
+    def _truncate(self, size: int) -> None:
+        self.image.resize(size)
+
+    def _below(self, offset: int, length: int) -> bytes:
+        backing = self.backing
+        return bytes(length) if backing is None else _read_below(backing, offset, length)
+
+    def _below_is_zero(self, offset: int, length: int) -> bool:
+        return not any(self._below(offset, length))
+
+    # -- where it is in the file
+
+    @property
+    def _file_matters(self) -> bool:
+        file = self.children[0].node
+        return type(file) is not FileNode or bool(file.bitmaps)
+
+    def _host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Where the allocated parts of the range are in the file, as (offset, length)."""
+        end, cluster = offset + length, self.cluster_size
+        while offset < end:
+            stop = min(offset - offset % cluster + cluster, end)
+            place = self.image.host_offset(offset)
+            if place is not None:
+                yield place, stop - offset
+            offset = stop
+
+    def _account_file(self, operation: str, offset: int, length: int) -> None:
+        file = self.children[0].node
+        for place, run in self._host_runs(offset, length):
+            file.debug_event(f"{operation}_aio")
+            file.account(operation, place, run)
+
+    def _write_and_account(self, offset: int, data: bytes) -> None:
+        """Write, and take it back if the file fails where the clusters came to be."""
+        kept = self.image.content.clone()
+        self.image.write(offset, data, self._below)
+        try:
+            self._account_file("write", offset, len(data))
+        except OSError:
+            self.image.content = kept
+            raise
+
+    # -- stored bitmaps
+
+    def load_bitmaps(self) -> None:
+        """Take up what the file has stored; called once the node is complete (qcow2_load_dirty_bitmaps)."""
+        for stored in self.image.bitmaps:
+            bitmap = self.create_bitmap(stored.name, stored.granularity)
+            bitmap.persistent = True
+            if stored.in_use:
+                bitmap.inconsistent = bitmap.disabled = True
+                continue
+            bitmap.bits = stored.bits.copy()
+            bitmap.disabled = not stored.auto
+            bitmap.readonly = self.read_only
+            stored.in_use = not self.read_only
+
+    def store_bitmaps(self) -> None:
+        """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps)."""
+        wanted = [
+            bitmap
+            for bitmap in self.bitmaps
+            if bitmap.persistent and not (bitmap.inconsistent or bitmap.readonly or bitmap.skip_store)
+        ]
+        if not wanted:
+            return
+        kept = {stored.name: stored for stored in self.image.bitmaps}
+        for bitmap in wanted:
+            assert bitmap.name is not None
+            kept[bitmap.name] = StoredBitmap(
+                bitmap.name, bitmap.granularity, False, not bitmap.disabled, bitmap.bits.copy()
+            )
+        self.image.store_bitmaps(kept.values())
+
+    def on_read_only(self, read_only: bool) -> None:
+        """Store the bitmaps and make them readonly, or take them up for writing again."""
+        if read_only:
+            self.store_bitmaps()
+            for bitmap in self.bitmaps:
+                bitmap.readonly = bitmap.persistent
+            return
+        for stored in self.image.bitmaps:
+            found = self.find_bitmap(stored.name)
+            if found is not None and found.readonly:
+                found.readonly = False
+                stored.in_use = True
+
+    def close(self) -> None:
+        """Store the bitmaps (qcow2_close)."""
+        if not self.read_only:
+            self.store_bitmaps()
+
+    def check_can_store(self, name: str, granularity: int) -> None:
+        """Refuse a bitmap that cannot be stored in this image.
+
+        :raises QmpError: in the order of qcow2_co_can_store_new_dirty_bitmap (block/qcow2-bitmap.c, QEMU 10.0).
+        """
+        if self.find_bitmap(name) is not None:
+            raise QmpError(f"Bitmap already exists: {name}")
+        reason = self._why_not_stored(name, granularity)
+        if reason is not None:
+            raise QmpError(f"Can't make bitmap '{name}' persistent in '{self.device_or_node_name}': {reason}")
+
+    def _why_not_stored(self, name: str, granularity: int) -> str | None:
+        if self.image.compat == "0.10":
+            return "Cannot store dirty bitmaps in qcow2 v2 files"
+        if granularity > MAXIMUM_GRANULARITY:
+            return f"Granularity exceeds maximum ({MAXIMUM_GRANULARITY} bytes)"
+        if len(name.encode("utf-8", "surrogatepass")) > MAXIMUM_NAME_BYTES:
+            return f"Name length exceeds maximum ({MAXIMUM_NAME_BYTES} characters)"
+        needed = -(-(-(-self.length // granularity)) // 8)
+        if needed > MAXIMUM_BITMAP_BYTES or needed > MAXIMUM_TABLE_ENTRIES * self.cluster_size:
+            return "Too much space will be occupied by the bitmap. Use larger granularity"
+        return None
+
+    def remove_stored_bitmap(self, name: str) -> None:
+        """Take it off the file at once; one that was never stored is not there (qcow2_co_remove_persistent_...)."""
+        if self.image.find_bitmap(name) is not None:
+            self.image.remove_bitmap(name)
+
+
+def _read_below(backing: Node, offset: int, length: int) -> bytes:
+    """What a backing file reads as; behind its end there are zeroes."""
+    inside = max(0, min(offset + length, backing.length) - offset)
+    return (backing.read(offset, inside) if inside else b"").ljust(length, b"\0")
+

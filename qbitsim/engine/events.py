@@ -1,0 +1,48 @@
+"""The log of events that the machine has emitted.
+
+Whoever wants events keeps a cursor into the log: a count of events since the machine was
+made. Nobody is called back, so the core never depends on who listens. Entries that no listener can
+ask for any more may be trimmed; cursors keep their meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object. (The type of the QMP layer is not known here.)"""
+
+
+class EventLog:
+    """An append-only sequence of events as QMP delivers them.
+
+    An event is ``{"timestamp": {"seconds": int, "microseconds": int}, "event": NAME}`` with ``"data"``
+    only if the event has data.
+    """
+
+    __slots__ = ("_entries", "_trimmed")
+
+    def __init__(self) -> None:
+        self._entries: list[JsonObject] = []
+        self._trimmed = 0
+
+    @property
+    def end(self) -> int:
+        """The cursor behind the newest event; what is appended from now on is read from here."""
+        return self._trimmed + len(self._entries)
+
+    def append(self, event: JsonObject) -> None:
+        """Add an event. It must not be changed afterwards."""
+        self._entries.append(event)
+
+    def read(self, cursor: int) -> list[JsonObject]:
+        """The events from `cursor` to the end, oldest first. The cursor must not lie in the trimmed part."""
+        assert self._trimmed <= cursor <= self.end
+        return self._entries[cursor - self._trimmed :]
+
+    def trim(self, cursor: int) -> None:
+        """Forget the events before `cursor`, which must be the lowest one still in use."""
+        assert cursor <= self.end
+        if cursor > self._trimmed:
+            del self._entries[: cursor - self._trimmed]
+            self._trimmed = cursor

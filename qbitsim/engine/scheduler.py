@@ -1,0 +1,168 @@
+"""Virtual time and the order of everything that happens.
+
+Theory of operation
+===================
+
+1. Time is an integer number of nanoseconds and moves only in :meth:`Scheduler.advance_to`.
+2. A *task* is something that happens later: the completion of a piece of I/O (due now) or
+   a timer (due at some instant). Every task carries (when, sequence).
+3. A *bottom half* is something that happens as soon as the code that is running returns,
+   before any other task and before the reply of the command that caused it. QEMU's jobs
+   end in one (job.c, job_co_entry, QEMU 10.0), which is why the end of a job without I/O
+   comes before the reply of the command that started it.
+4. Among the tasks that are due the :data:`Policy` chooses; the default takes the first in.
+
+Callbacks are bound methods, never closures, so that a whole machine can be copied.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+
+NANOSECONDS = 1_000_000_000
+
+Policy = Callable[["Sequence[Task]"], int]
+"""Chooses which of the tasks that are due runs next: an index into them."""
+
+
+def first_in_first_out(ready: Sequence[Task]) -> int:  # noqa: ARG001 - the shape of a Policy
+    """The default policy: the task that became due first."""
+    return 0
+
+
+class Task:
+    """Something that happens later.
+
+    :ivar when: instant in nanoseconds of virtual time.
+    :ivar sequence: position among all tasks ever made; breaks ties.
+    :ivar label: what a person or a policy reads: ``"copy drive0 65536"``.
+    """
+
+    __slots__ = ("callback", "label", "sequence", "when")
+
+    def __init__(self, when: int, sequence: int, callback: Callable[[], None], label: str) -> None:
+        self.when = when
+        self.sequence = sequence
+        self.callback: Callable[[], None] | None = callback
+        self.label = label
+
+    def __lt__(self, other: Task) -> bool:
+        return (self.when, self.sequence) < (other.when, other.sequence)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.label} at {self.when} ns>"
+
+    def cancel(self) -> None:
+        """Make sure that it never runs; harmless when it has run."""
+        self.callback = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether it will still run."""
+        return self.callback is not None
+
+
+class Scheduler:
+    """The clock and the queue of one machine.
+
+    :ivar now: nanoseconds of virtual time since the machine was made.
+    :ivar steps: how many tasks have run.
+    """
+
+    __slots__ = ("_bottom_halves", "_ready", "_sequence", "_timers", "now", "policy", "steps")
+
+    def __init__(self, policy: Policy = first_in_first_out) -> None:
+        self.now = 0
+        self.steps = 0
+        self.policy = policy
+        self._sequence = 0
+        self._ready: deque[Task] = deque()
+        self._timers: list[Task] = []
+        self._bottom_halves: deque[Callable[[], None]] = deque()
+
+    def soon(self, callback: Callable[[], None], label: str) -> Task:
+        """Let a task be due at once, behind those that are due already."""
+        self._sequence += 1
+        task = Task(self.now, self._sequence, callback, label)
+        self._ready.append(task)
+        return task
+
+    def after(self, delay: int, callback: Callable[[], None], label: str) -> Task:
+        """Let a task be due in ``delay`` nanoseconds."""
+        self._sequence += 1
+        task = Task(self.now + delay, self._sequence, callback, label)
+        heapq.heappush(self._timers, task)
+        return task
+
+    def bottom_half(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` once the code that is running now has returned."""
+        self._bottom_halves.append(callback)
+
+    def run_bottom_halves(self) -> None:
+        """Run the bottom halves, and those that they add, in order."""
+        while self._bottom_halves:
+            self._bottom_halves.popleft()()
+
+    def ready(self) -> list[Task]:
+        """The tasks that are due, in the order in which they became due."""
+        self._collect()
+        return list(self._ready)
+
+    def step(self) -> bool:
+        """Run one task that is due, and the bottom halves; False if there is none."""
+        self._collect()
+        if not self._ready:
+            return False
+        if len(self._ready) == 1 or self.policy is first_in_first_out:
+            task = self._ready.popleft()
+        else:
+            chosen = self.policy(self._ready)
+            task = self._ready[chosen]
+            del self._ready[chosen]
+        self.run(task)
+        self.run_bottom_halves()
+        return True
+
+    def run(self, task: Task) -> None:
+        """Run ``task`` now, whether or not its turn has come; the bottom halves are left."""
+        callback, task.callback = task.callback, None
+        assert callback is not None
+        self.steps += 1
+        callback()
+
+    def run_until_idle(self, limit: int | None = None) -> int:
+        """Run tasks until none is due, or ``limit`` of them; return how many ran."""
+        count = 0
+        while (limit is None or count < limit) and self.step():
+            count += 1
+        return count
+
+    @property
+    def next_deadline(self) -> int | None:
+        """The instant of the next timer, or None."""
+        while self._timers and not self._timers[0].pending:
+            heapq.heappop(self._timers)
+        return self._timers[0].when if self._timers else None
+
+    def advance_to(self, when: int) -> None:
+        """Move time to ``when`` nanoseconds, running each task at its own instant."""
+        assert when >= self.now
+        self.run_until_idle()
+        while (deadline := self.next_deadline) is not None and deadline <= when:
+            self.now = max(self.now, deadline)
+            self.run_until_idle()
+        self.now = when
+
+    def _collect(self) -> None:
+        """Move timers that are due to the ready queue and drop cancelled tasks."""
+        while self._timers and self._timers[0].when <= self.now:
+            task = heapq.heappop(self._timers)
+            if task.pending:
+                self._ready.append(task)
+        ready = self._ready
+        while ready and not ready[0].pending:
+            ready.popleft()
+        if self.policy is not first_in_first_out and any(not task.pending for task in ready):
+            self._ready = deque(task for task in ready if task.pending)

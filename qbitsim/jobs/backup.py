@@ -1,0 +1,288 @@
+"""The backup job.
+
+Theory of operation (block/backup.c, QEMU 10.0)
+===============================================
+
+1. A copy-before-write filter above the source holds what is still to be copied; the job copies it in the
+   background while the filter copies what guests are about to overwrite.
+2. A bitmap that is used gets a successor when the job is made. It is settled when the job is finalised, by
+   :meth:`BackupJob._settle_bitmap`, never when the copying ends.
+3. An error of the source or the target is reported, ignored (tried again), or stops the job until it is resumed.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qbitsim.block.block_copy import MAXIMUM_WORKERS, BlockCopyCall, BlockCopyState
+from qbitsim.block.copy_before_write import CopyBeforeWriteNode, drop_filter, insert_filter
+from qbitsim.errors import QmpError
+from qbitsim.jobs.job import Job, JobList, JobTxn
+
+if TYPE_CHECKING:
+    from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.node import Node
+
+INT_MAX = 0x7FFFFFFF
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackupOptions:
+    """What a client may choose.
+
+    :ivar sync: ``full``, ``top``, ``none`` or ``bitmap`` (``incremental`` is ``bitmap`` with ``on-success``).
+    :ivar bitmap: the bitmap to use, or None; :ivar bitmap_mode: ``on-success``, ``never`` or ``always``.
+    :ivar speed: bytes per second, 0 for no limit.
+    :ivar on_source_error: ``report``, ``ignore``, ``enospc``, ``stop`` or ``auto``; :ivar on_target_error: likewise.
+    :ivar max_workers: chunks in flight; :ivar max_chunk: bytes, 0 for no limit; :ivar min_cluster_size: bytes.
+    :ivar filter_node_name: None for a generated name.
+    """
+
+    job_id: str | None = None
+    sync: str
+    bitmap: DirtyBitmap | None = None
+    bitmap_mode: str = "on-success"
+    speed: int = 0
+    compress: bool = False
+    on_source_error: str = "report"
+    on_target_error: str = "report"
+    auto_finalize: bool = True
+    auto_dismiss: bool = True
+    filter_node_name: str | None = None
+    discard_source: bool = False
+    max_workers: int = MAXIMUM_WORKERS
+    max_chunk: int = 0
+    min_cluster_size: int = 0
+
+
+class BackupJob(Job):
+    """Copies a node, or what is dirty of it, to another one."""
+
+    kind = "backup"
+
+    __slots__ = ("_call", "_waiting", "filter", "options", "state")
+
+    def __init__(
+        self, jobs: JobList, identifier: str, options: BackupOptions, filter_: CopyBeforeWriteNode, txn: JobTxn | None
+    ) -> None:
+        super().__init__(
+            jobs, identifier, txn, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss
+        )
+        assert filter_.copy_state is not None
+        self.options = options
+        self.filter = filter_
+        self.state: BlockCopyState = filter_.copy_state
+        self.state.progress = self.progress
+        self._call: BlockCopyCall | None = None
+        self._waiting = False
+
+    # -- the work
+
+    def _run(self) -> None:
+        bitmap, sync = self.state.copy_bitmap, self.options.sync
+        if sync == "bitmap":
+            assert self.options.bitmap is not None
+            bitmap.bits.clear_all()
+            bitmap.merge_from(self.options.bitmap)
+        elif sync == "top":
+            self.state.skip_unallocated = True
+        self.progress.set_remaining(bitmap.count)
+        if sync == "top":
+            offset = 0
+            while offset < self.state.length:
+                offset = self.state.reset_unallocated(offset)
+            self.state.skip_unallocated = False
+        if sync == "none":
+            self._serve_guest()
+        else:
+            self._copy()
+
+    def _serve_guest(self) -> None:
+        """sync=none: only guest writes cause copies, until the job is cancelled."""
+        if self.is_cancelled:
+            self._finish(0)
+        else:
+            self._yield(self._serve_guest)
+
+    def _copy(self) -> None:
+        options = self.options
+        self._call = BlockCopyCall(
+            self.state,
+            0,
+            self.state.length,
+            max_workers=options.max_workers,
+            max_chunk=options.max_chunk,
+            label=self.id,
+            done=self._call_finished,
+        )
+        self._call.start()
+        self._await_call()
+
+    def _call_finished(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self.wake()
+        else:
+            self.enter()
+
+    def _await_call(self) -> None:
+        call = self._call
+        assert call is not None
+        if not call.finished and not self.is_cancelled:
+            self._yield(self._await_call)
+            return
+        if not call.finished:
+            if call.cancel():
+                self._cancelled()
+            else:
+                self._waiting = True
+                self._wait_for_io(self._cancelled)
+            return
+        self._call_ended(call)
+
+    def _cancelled(self) -> None:
+        self._finish(0)
+
+    def _call_ended(self, call: BlockCopyCall) -> None:
+        if self.is_cancelled or not (call.failure or call.cancelled):
+            self._finish(0)
+        elif not call.failure:
+            # Only the call was cancelled, for a pause that is over now.
+            self._copy()
+        else:
+            self._handle_error(call.failure, reading=call.failed_reading)
+
+    def _handle_error(self, number: int, *, reading: bool) -> None:
+        """Do what the policy says (block_job_error_action, blockjob.c, QEMU 10.0)."""
+        policy = self.options.on_source_error if reading else self.options.on_target_error
+        if policy in ("enospc", "auto"):
+            policy = "stop" if number == errno.ENOSPC else "report"
+        operation = "read" if reading else "write"
+        self.jobs.emit("BLOCK_JOB_ERROR", {"device": self.id, "operation": operation, "action": policy})
+        if policy == "report":
+            self._finish(number)
+            return
+        self._call = None
+        if policy == "stop":
+            self.stop_for_error(number)
+            self._pause_point(self._copy)
+        else:
+            self._copy()
+
+    def _pause_driver(self) -> bool:
+        call = self._call
+        if call is None or call.finished or call.cancel():
+            return True
+        self._waiting = True
+        return False
+
+    def finish_in_flight(self) -> None:
+        """Complete the chunks in flight."""
+        if self._call is not None:
+            self._call.finish_in_flight()
+
+    def _follow_speed(self) -> None:
+        self.state.rate_limit.set_speed(self.speed)
+        if self._call is not None:
+            self._call.kick()
+
+    # -- the end
+
+    def _commit(self) -> None:
+        self._settle_bitmap(succeeded=True)
+
+    def _abort(self) -> None:
+        self._settle_bitmap(succeeded=False)
+
+    def _settle_bitmap(self, *, succeeded: bool) -> None:
+        """Let the successor take over, or merge it back (backup_cleanup_sync_bitmap)."""
+        bitmap, mode = self.options.bitmap, self.options.bitmap_mode
+        if bitmap is None:
+            return
+        if mode != "never" and (succeeded or mode == "always"):
+            settled = bitmap.abdicate()
+        else:
+            settled = bitmap.reclaim()
+        if not succeeded and mode == "always":
+            settled.merge_from(self.state.copy_bitmap)
+
+    def _clean(self) -> None:
+        """Give up the nodes and take the filter out."""
+        self.detach_all()
+        drop_filter(self.jobs.graph, self.filter)
+
+
+def create_backup(
+    jobs: JobList, source: Node, target: Node, options: BackupOptions, txn: JobTxn | None = None
+) -> BackupJob:
+    """Make a backup job; it is not started.
+
+    :raises QmpError: in the order of backup_job_create (block/backup.c, QEMU 10.0); the bitmap, the graph and
+        the list of jobs are as before then.
+    """
+    if source is target:
+        raise QmpError("Source and target cannot be the same")
+    if options.compress and not target.supports_compression:
+        raise QmpError(f"Compression is not supported for this drive {target.device_name}")
+    source.check_not_blocked()
+    target.check_not_blocked()
+    if not 1 <= options.max_workers <= INT_MAX:
+        raise QmpError(f"max-workers must be between 1 and {INT_MAX}")
+    if options.max_chunk < 0:
+        raise QmpError("max-chunk must be zero (which means no limit) or positive")
+    bitmap = options.bitmap
+    if bitmap is not None:
+        if options.bitmap_mode != "never":
+            bitmap.check()
+        bitmap.create_successor()
+    try:
+        if source.length != target.length:
+            raise QmpError("Source and target image have different sizes")
+        return _create_over_filter(jobs, source, target, options, txn)
+    except QmpError:
+        if bitmap is not None:
+            bitmap.reclaim()
+        raise
+
+
+def _create_over_filter(
+    jobs: JobList, source: Node, target: Node, options: BackupOptions, txn: JobTxn | None
+) -> BackupJob:
+    filter_ = insert_filter(
+        jobs.graph,
+        source,
+        target,
+        options.filter_node_name,
+        discard_source=options.discard_source,
+        minimum_cluster=options.min_cluster_size,
+        compress=options.compress,
+        on_filter=jobs.profile.backup_bitmap_on_filter,
+    )
+    try:
+        return _create_job(jobs, filter_, target, options, txn)
+    except QmpError:
+        drop_filter(jobs.graph, filter_)
+        raise
+
+
+def _create_job(
+    jobs: JobList, filter_: CopyBeforeWriteNode, target: Node, options: BackupOptions, txn: JobTxn | None
+) -> BackupJob:
+    assert filter_.copy_state is not None
+    cluster = filter_.copy_state.cluster_size
+    if options.max_chunk and options.max_chunk < cluster:
+        raise QmpError(
+            f"Required max-chunk ({options.max_chunk}) is less than backup cluster size ({cluster})"
+        )
+    identifier = options.job_id if options.job_id is not None else filter_.device_name
+    job = BackupJob(jobs, identifier, options, filter_, txn)
+    job.use("main node", filter_)
+    if options.speed < 0:
+        job.early_fail()
+        raise QmpError("Parameter 'speed' expects a non-negative value")
+    job.speed = options.speed
+    filter_.copy_state.rate_limit.set_speed(options.speed)
+    job.use("target", target)
+    return job

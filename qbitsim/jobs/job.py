@@ -1,0 +1,609 @@
+"""A job and the transaction it belongs to.
+
+Theory of operation (job.c and blockjob.c, QEMU 10.0)
+=====================================================
+
+1. A job moves between the states of :mod:`qbitsim.jobs.states` in :meth:`Job._transition` only, which
+   also emits the event.
+2. The work of a job is what QEMU runs as a coroutine. Here it is a chain of bound methods: where QEMU
+   yields, the job stores the method with which it goes on when :meth:`Job.enter` is called. It is either
+   *busy* (working, or waiting for its own I/O) or waiting to be entered.
+3. Pauses nest: users, errors and drained sections each count. The job stops at its next pause point.
+4. When the work ends, the rest happens in a bottom half (:meth:`Job._exit`): before the reply of a command
+   that is running, but after the command itself.
+5. Every job is in a :class:`JobTxn`; a lone job is in one of its own. A transaction is completed when all
+   its jobs are done, or aborted when one fails. Its jobs are newest first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.block_copy import Progress
+from qbitsim.block.names import is_well_formed
+from qbitsim.block.permissions import Child
+from qbitsim.errors import QmpError
+from qbitsim.jobs.states import COMPLETED, TRANSITIONS, VERBS, JobStatus, JobVerb
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.node import Node
+    from qbitsim.engine.scheduler import Scheduler
+    from qbitsim.profiles import Profile
+
+Continuation = Callable[[], None]
+
+
+class JobList:
+    """All jobs of a machine, newest first.
+
+    :param emit: called with the name and the data of each event.
+    """
+
+    __slots__ = ("emit", "graph", "jobs", "profile", "scheduler")
+
+    def __init__(
+        self, graph: Graph, scheduler: Scheduler, profile: Profile, emit: Callable[[str, dict[str, Any]], None]
+    ) -> None:
+        self.graph = graph
+        self.scheduler = scheduler
+        self.profile = profile
+        self.emit = emit
+        self.jobs: list[Job] = []
+
+    def find(self, identifier: str) -> Job | None:
+        """The job with that id."""
+        for job in self.jobs:
+            if job.id == identifier:
+                return job
+        return None
+
+    def check_new_id(self, identifier: str) -> None:
+        """Refuse an id that is ill-formed or taken.
+
+        :raises QmpError: with the texts of job_create (job.c, QEMU 10.0).
+        """
+        if not is_well_formed(identifier):
+            raise QmpError(f"Invalid job ID '{identifier}'")
+        if self.find(identifier) is not None:
+            raise QmpError(f"Job ID '{identifier}' already in use")
+
+    def cancel_all(self) -> None:
+        """Cancel every job and wait for it, as a shutdown does (job_cancel_sync_all)."""
+        while self.jobs:
+            self.jobs[0].cancel_sync()
+
+
+class JobTxn:
+    """Jobs that succeed or fail together.
+
+    :ivar jobs: newest first.
+    :ivar aborting: one has failed; whoever aborts handles the others.
+    """
+
+    __slots__ = ("aborting", "jobs")
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.aborting = False
+
+
+class Job:
+    """The common part of all jobs.
+
+    :ivar id: what clients call it.
+    :ivar ret: 0, or the errno with which it failed.
+    :ivar pause_count: for how many reasons it should pause.
+    :ivar busy: it works, or waits for I/O of its own; :meth:`enter` does nothing then.
+    :ivar deferred: its work has ended.
+    :ivar speed: bytes per second; 0 is no limit.
+    :ivar io_status: ``ok``, ``failed`` or ``nospace``.
+    :raises QmpError: if the id is ill-formed or taken; nothing has happened then.
+    """
+
+    kind: ClassVar[str]
+
+    __slots__ = (
+        "_continuation",
+        "_after_pause",
+        "auto_dismiss",
+        "auto_finalize",
+        "busy",
+        "cancelled",
+        "deferred",
+        "edges",
+        "force_cancel",
+        "id",
+        "io_status",
+        "jobs",
+        "pause_count",
+        "paused",
+        "progress",
+        "ret",
+        "speed",
+        "started",
+        "status",
+        "txn",
+        "user_paused",
+    )
+
+    def __init__(
+        self,
+        jobs: JobList,
+        identifier: str,
+        txn: JobTxn | None = None,
+        *,
+        auto_finalize: bool = True,
+        auto_dismiss: bool = True,
+    ) -> None:
+        jobs.check_new_id(identifier)
+        self.jobs = jobs
+        self.id = identifier
+        self.auto_finalize = auto_finalize
+        self.auto_dismiss = auto_dismiss
+        self.status = JobStatus.UNDEFINED
+        self.ret = 0
+        self.pause_count = 1
+        self.paused = True
+        self.busy = False
+        self.started = False
+        self.deferred = False
+        self.cancelled = False
+        self.force_cancel = False
+        self.user_paused = False
+        self.speed = 0
+        self.io_status = "ok"
+        self.progress = Progress()
+        self.edges: list[Child] = []
+        self._continuation: Continuation | None = None
+        self._after_pause: Continuation | None = None
+        self._transition(JobStatus.CREATED)
+        jobs.jobs.insert(0, self)
+        self.txn = txn if txn is not None else JobTxn()
+        self.txn.jobs.insert(0, self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r} {self.status} {self.progress.current}/{self.progress.total}>"
+
+    # -- what kinds of jobs provide
+
+    def _run(self) -> None:
+        """Begin the work; ends in :meth:`_finish`."""
+        raise NotImplementedError
+
+    def _pause_driver(self) -> bool:
+        """Stop own I/O before a pause; False if it must first come to its end, which calls :meth:`wake`."""
+        return True
+
+    def finish_in_flight(self) -> None:
+        """Let own I/O that is in flight come to its end."""
+
+    def _prepare(self) -> int:
+        return 0
+
+    def _commit(self) -> None:
+        """Keep the result."""
+
+    def _abort(self) -> None:
+        """Undo what can be undone."""
+
+    def _clean(self) -> None:
+        """Give up what the job used."""
+        self.detach_all()
+
+    def _cancel_driver(self, force: bool) -> bool:
+        """React to a cancel request; return whether it is a forced one."""
+        del force
+        return True
+
+    def _complete_driver(self) -> None:
+        raise QmpError(f"The active block job '{self.id}' cannot be completed")
+
+    def _follow_speed(self) -> None:
+        """React to a new :attr:`speed`."""
+
+    # -- states
+
+    def _transition(self, status: JobStatus) -> None:
+        assert status in TRANSITIONS[self.status], (self.id, self.status, status)
+        changed = status is not self.status
+        self.status = status
+        if changed:
+            self.jobs.emit("JOB_STATUS_CHANGE", {"status": str(status), "id": self.id})
+
+    @property
+    def completed(self) -> bool:
+        """Whether it does no more work (job_is_completed)."""
+        return self.status in COMPLETED
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled by force; a soft cancel only asks it to come to an end."""
+        return self.cancelled and self.force_cancel
+
+    def _apply_verb(self, verb: JobVerb) -> None:
+        if self.status not in VERBS[verb]:
+            raise QmpError(f"Job '{self.id}' in state '{self.status}' cannot accept command verb '{verb}'")
+
+    # -- the nodes it uses
+
+    def use(self, name: str, node: Node) -> None:
+        """Hold ``node`` and block operations on it (block_job_add_bdrv)."""
+        self.edges.append(self.jobs.graph.attach(self, name, node, 0, perms.ALL))
+        node.blockers.insert(0, self.blocker)
+
+    def detach_all(self) -> None:
+        """Let all nodes go (block_job_remove_all_bdrv)."""
+        edges, self.edges = self.edges, []
+        for edge in reversed(edges):
+            edge.node.blockers.remove(self.blocker)
+            self.jobs.graph.detach(edge)
+
+    @property
+    def blocker(self) -> str:
+        """Why operations on its nodes are refused."""
+        return f"block device is in use by block job: {self.kind}"
+
+    @property
+    def parent_description(self) -> str:
+        """How permission messages call it."""
+        return f"{self.kind} job '{self.id}'"
+
+    @property
+    def device_name(self) -> str:
+        """Empty: a job is no drive."""
+        return ""
+
+    def drained_begin(self) -> None:
+        """Pause for a drained section."""
+        self.pause()
+
+    def drained_end(self) -> None:
+        """Go on after a drained section."""
+        self.resume()
+
+    def drained_poll(self) -> None:
+        """Wait until it has come to its pause point (child_job_drained_poll, blockjob.c)."""
+        self.jobs.scheduler.run_bottom_halves()
+        while self.busy and not self.completed:
+            self.finish_in_flight()
+            self.jobs.scheduler.run_bottom_halves()
+
+    # -- the work
+
+    def start(self) -> None:
+        """Begin to run."""
+        assert not self.started
+        self.started = True
+        self.pause_count -= 1
+        self.busy = True
+        self.paused = False
+        self._transition(JobStatus.RUNNING)
+        self._pause_point(self._run)
+
+    def enter(self) -> None:
+        """Go on where the job yielded, unless it is busy or has nothing more to do."""
+        if not self.started or self.deferred or self.busy:
+            return
+        self.busy = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Go on where the job waits for I/O of its own."""
+        continuation, self._continuation = self._continuation, None
+        assert continuation is not None
+        continuation()
+
+    def _wait_for_io(self, then: Continuation) -> None:
+        self._continuation = then
+
+    def _yield(self, then: Continuation) -> None:
+        """Wait to be entered, unless cancelled, with a pause point behind (job_yield)."""
+        if self.is_cancelled:
+            then()
+            return
+        self._after_pause = then
+        if self.pause_count:
+            self._pause_point(then)
+        else:
+            self.busy = False
+            self._continuation = self._entered
+
+    def _entered(self) -> None:
+        then = self._after_pause
+        assert then is not None
+        self._pause_point(then)
+
+    def _pause_point(self, then: Continuation) -> None:
+        """Stop here if somebody wants a pause, then go on with ``then`` (job_pause_point)."""
+        if not self.pause_count or self.is_cancelled:
+            then()
+            return
+        self._after_pause = then
+        if self._pause_driver():
+            self._pause_now()
+        else:
+            self._continuation = self._pause_now
+
+    def _pause_now(self) -> None:
+        if not self.pause_count or self.is_cancelled:
+            self._resumed()
+            return
+        self._transition(JobStatus.STANDBY if self.status is JobStatus.READY else JobStatus.PAUSED)
+        self.paused = True
+        self.busy = False
+        self._continuation = self._unpaused
+
+    def _unpaused(self) -> None:
+        self.paused = False
+        self._transition(JobStatus.READY if self.status is JobStatus.STANDBY else JobStatus.RUNNING)
+        self._resumed()
+
+    def _resumed(self) -> None:
+        then, self._after_pause = self._after_pause, None
+        assert then is not None
+        then()
+
+    def _finish(self, ret: int) -> None:
+        """The work has ended with ``ret``, 0 or an errno."""
+        self.ret = ret
+        self.deferred = True
+        self.busy = True
+        self.jobs.scheduler.bottom_half(self._exit)
+
+    # -- pausing
+
+    def pause(self) -> None:
+        """Add a reason to pause."""
+        self.pause_count += 1
+        if not self.paused:
+            self.enter()
+
+    def resume(self) -> None:
+        """Take a reason to pause away."""
+        assert self.pause_count > 0
+        self.pause_count -= 1
+        if not self.pause_count:
+            self.enter()
+
+    def stop_for_error(self, number: int) -> None:
+        """Pause as if the user had asked, because I/O failed with that errno (block_job_error_action)."""
+        if not self.user_paused:
+            self.pause()
+            self.user_paused = True
+        if self.io_status == "ok":
+            self.io_status = "nospace" if number == errno.ENOSPC else "failed"
+
+    # -- what clients ask for
+
+    def user_pause(self) -> None:
+        """job-pause.
+
+        :raises QmpError: in a state that does not accept it, or if already paused.
+        """
+        self._apply_verb(JobVerb.PAUSE)
+        if self.user_paused:
+            raise QmpError("Job is already paused")
+        self.user_paused = True
+        self.pause()
+
+    def user_resume(self) -> None:
+        """job-resume; the checks come in an order of their own (job_user_resume).
+
+        :raises QmpError: if the user did not pause it, or in a state that does not accept it.
+        """
+        if not self.user_paused or self.pause_count <= 0:
+            raise QmpError("Can't resume a job that was not paused")
+        self._apply_verb(JobVerb.RESUME)
+        self.io_status = "ok"
+        self.user_paused = False
+        self.resume()
+
+    def user_cancel(self, *, force: bool) -> None:
+        """job-cancel.
+
+        :raises QmpError: in a state that does not accept it.
+        """
+        self._apply_verb(JobVerb.CANCEL)
+        self._cancel(force=force)
+
+    def user_complete(self) -> None:
+        """job-complete.
+
+        :raises QmpError: in a state that does not accept it, or for a job that ends by itself.
+        """
+        self._apply_verb(JobVerb.COMPLETE)
+        if self.cancelled:
+            raise QmpError(f"The active block job '{self.id}' cannot be completed")
+        self._complete_driver()
+
+    def user_finalize(self) -> None:
+        """job-finalize.
+
+        :raises QmpError: in a state that does not accept it.
+        """
+        self._apply_verb(JobVerb.FINALIZE)
+        self._do_finalize()
+
+    def user_dismiss(self) -> None:
+        """job-dismiss.
+
+        :raises QmpError: in a state that does not accept it.
+        """
+        self._apply_verb(JobVerb.DISMISS)
+        self._do_dismiss()
+
+    def set_speed(self, speed: int) -> None:
+        """block-job-set-speed, in bytes per second.
+
+        :raises QmpError: in a state that does not accept it, or for a negative speed.
+        """
+        self._apply_verb(JobVerb.SET_SPEED)
+        if speed < 0:
+            raise QmpError("Parameter 'speed' expects a non-negative value")
+        self.speed = speed
+        self._follow_speed()
+
+    def cancel_sync(self) -> None:
+        """Cancel by force and wait until it is done (job_cancel_sync)."""
+        self._cancel(force=True)
+        self._finish_sync()
+
+    # -- the end
+
+    def early_fail(self) -> None:
+        """Give up a job that was never started and never worked (job_early_fail)."""
+        assert self.status is JobStatus.CREATED
+        self.deferred = True
+        self._leave_txn()
+        self._transition(JobStatus.NULL)
+        self._leave_list()
+
+    def _cancel(self, *, force: bool) -> None:
+        if self.status is JobStatus.CONCLUDED:
+            self._do_dismiss()
+            return
+        self._cancel_async(force=force)
+        if not self.started:
+            self._completed()
+        elif self.deferred:
+            if self.is_cancelled:
+                self._abort_txn()
+        else:
+            self.enter()
+
+    def _cancel_async(self, *, force: bool) -> None:
+        force = self._cancel_driver(force)
+        if self.user_paused:
+            # The caller enters the job; here it only stops being paused.
+            self.io_status = "ok"
+            self.user_paused = False
+            self.pause_count -= 1
+        if force or not self.deferred:
+            self.cancelled = True
+            self.force_cancel = self.force_cancel or force
+
+    def _finish_sync(self) -> None:
+        """Wait until the work has ended (job_finish_sync)."""
+        self.enter()
+        scheduler = self.jobs.scheduler
+        scheduler.run_bottom_halves()
+        while not self.completed:
+            self.finish_in_flight()
+            scheduler.run_bottom_halves()
+
+    def _exit(self) -> None:
+        self.busy = False
+        if not self.completed:
+            self._completed()
+
+    def _completed(self) -> None:
+        self._update_ret()
+        if self.ret:
+            self._abort_txn()
+        else:
+            self._succeed_txn()
+
+    def _update_ret(self) -> None:
+        if not self.ret and self.is_cancelled:
+            self.ret = errno.ECANCELED
+        if self.ret:
+            self._transition(JobStatus.ABORTING)
+
+    @property
+    def error(self) -> str | None:
+        """The text of the failure, or None."""
+        return os.strerror(self.ret) if self.ret else None
+
+    def _succeed_txn(self) -> None:
+        """This job is done; if it was the last of the transaction, all are (job_completed_txn_success)."""
+        self._transition(JobStatus.WAITING)
+        members = list(self.txn.jobs)
+        if not all(member.completed for member in members):
+            return
+        for member in members:
+            member._transition(JobStatus.PENDING)
+            if not member.auto_finalize:
+                self.jobs.emit("BLOCK_JOB_PENDING", {"type": member.kind, "id": member.id})
+        if all(member.auto_finalize for member in members):
+            self._do_finalize()
+
+    def _do_finalize(self) -> None:
+        for member in list(self.txn.jobs):
+            failure = member._prepare()
+            if failure:
+                member.ret = failure
+                member._update_ret()
+                self._abort_txn()
+                return
+        for member in list(self.txn.jobs):
+            member._finalize_single()
+
+    def _abort_txn(self) -> None:
+        """This job failed or was cancelled: so are the others (job_completed_txn_abort)."""
+        txn = self.txn
+        if txn.aborting:
+            return
+        txn.aborting = True
+        for member in list(txn.jobs):
+            if member is not self:
+                member._cancel_async(force=True)
+        if self.jobs.profile.failed_group_order == "failed-first":
+            txn.jobs.remove(self)
+            txn.jobs.insert(0, self)
+        while txn.jobs:
+            member = txn.jobs[0]
+            if not member.completed:
+                member._finish_sync()
+            member._finalize_single()
+
+    def _finalize_single(self) -> None:
+        """Settle the job, tell the client and drop it (job_finalize_single)."""
+        self._update_ret()
+        if self.ret:
+            self._abort()
+        else:
+            self._commit()
+        self._clean()
+        if self.started:
+            self._emit_end()
+        self._leave_txn()
+        self._transition(JobStatus.CONCLUDED)
+        if self.auto_dismiss or not self.started:
+            self._do_dismiss()
+
+    def _emit_end(self) -> None:
+        """BLOCK_JOB_CANCELLED or BLOCK_JOB_COMPLETED."""
+        data: dict[str, Any] = {
+            "device": self.id,
+            "len": self.progress.total,
+            "offset": self.progress.current,
+            "speed": self.speed,
+            "type": self.kind,
+        }
+        if self.is_cancelled:
+            self.jobs.emit("BLOCK_JOB_CANCELLED", data)
+            return
+        if self.error is not None:
+            data["error"] = self.error
+        self.jobs.emit("BLOCK_JOB_COMPLETED", data)
+
+    def _leave_txn(self) -> None:
+        if self in self.txn.jobs:
+            self.txn.jobs.remove(self)
+
+    def _do_dismiss(self) -> None:
+        self.busy = False
+        self.paused = False
+        self.deferred = True
+        self._transition(JobStatus.NULL)
+        self._leave_list()
+
+    def _leave_list(self) -> None:
+        """Forget the job (job_unref)."""
+        self.detach_all()
+        self.jobs.jobs.remove(self)
