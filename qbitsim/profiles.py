@@ -67,6 +67,9 @@ class Profile:
     migrate_pause_states: str
     """The states in the refusal of migrate-pause."""
 
+    job_schema_first: bool
+    """Whether query-qmp-schema lists the job commands before the block commands (8.2), not after them."""
+
     schema_features: bool
     """Whether query-qmp-schema shows features (4.1)."""
 
@@ -104,6 +107,7 @@ QEMU_10_0 = Profile(
     drain_blips_when_jobs_end=True,
     resize_blocked_names_job=True,
     migrate_pause_states="postcopy-active or postcopy-recover state",
+    job_schema_first=True,
     schema_features=True,
     schema_enum_members=True,
 )
@@ -123,6 +127,7 @@ QEMU_7_2 = Profile(
     drain_blips_when_jobs_end=False,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",
+    job_schema_first=False,
     schema_features=True,
     schema_enum_members=True,
 )
@@ -142,6 +147,7 @@ QEMU_2_5 = Profile(
     drain_blips_when_jobs_end=False,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",
+    job_schema_first=False,
     schema_features=False,
     schema_enum_members=False,
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qbitsim.errors import QmpError
 from qbitsim.qmp.decoders import Decoders
+from qbitsim.qmp.order import action_order, schema_order
 from qbitsim.qmp.shapes import EnumShape, Member, ObjectShape
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from qbitsim.profiles import Profile
     from qbitsim.qmp.decoders import Decoder
     from qbitsim.qmp.schema import FeatureLike
+    from qbitsim.qmp.shapes import Shapes
     from qbitsim.qmp.types import JsonObject
 
 Handler: TypeAlias = "Callable[[Any, Any], Any]"
@@ -167,8 +169,10 @@ class Registry:
             for each in (DECLARED_COMMANDS if commands is None else commands)
             if profile.offers(each.since, each.until)
         ]
-        self._commands = _by_name(each for each in offered if each.standalone)
-        self._actions = _by_name(each for each in offered if each.action and profile.offers(each.action_since))
+        commands_by_name = _by_name(each for each in offered if each.standalone)
+        actions_by_name = _by_name(each for each in offered if each.action and profile.offers(each.action_since))
+        self._commands = {name: commands_by_name[name] for name in schema_order(commands_by_name, profile)}
+        self._actions = {name: actions_by_name[name] for name in action_order(actions_by_name)}
         self._by_arguments = _by_arguments(offered)
         self.events = {
             each.name: each
@@ -176,6 +180,11 @@ class Registry:
             if profile.offers(each.since, each.until)
         }
         self._decoders.shapes.define(TransactionAction, self._transaction_action())
+
+    @property
+    def shapes(self) -> Shapes:
+        """The declarations as this profile sees them."""
+        return self._decoders.shapes
 
     def find(self, name: str) -> Command:
         """The command called ``name``.
@@ -193,7 +202,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """The names of all commands in the order of ``query-commands``."""
-        return list(self._commands)
+        return list(reversed(self._commands))
 
     def decode(self, name: str, arguments: JsonObject) -> object:
         """The arguments of command ``name`` as an instance of its class; None if it takes none.
@@ -212,12 +221,18 @@ class Registry:
 
     def _transaction_action(self) -> ObjectShape:
         """The union of all actions, each with its command's arguments as ``data``."""
-        tag = Member("type", "type", EnumShape({name: name for name in self._actions}), optional=False)
+        status = {name: self._status_features(each) for name, each in self._actions.items()}
+        kinds = EnumShape({name: name for name in self._actions}, features=status)
+        tag = Member("type", "type", kinds, optional=False)
         variants = {}
         for name, each in self._actions.items():
             shape = self._decoders.shapes.of(each.arguments or _NoArguments)
             variants[name] = ObjectShape(_build_action, (Member("data", "data", shape, optional=False),))
         return ObjectShape(_build_action, (tag,), tag=tag, variants=variants)
+
+    def _status_features(self, command: Command) -> tuple[str, ...]:
+        """What an action shows of its command's features."""
+        return tuple(each for each in self.shapes.features(command.features) if each in {"deprecated", "unstable"})
 
 
 def _build_action(attributes: dict[str, Any]) -> TransactionAction:

@@ -1,0 +1,62 @@
+"""In which order QEMU lists what it offers.
+
+query-qmp-schema goes through QEMU's schema modules (qapi/qapi-schema.json includes them);
+query-commands lists the same commands backwards, because it puts each one in front
+(monitor/qmp-cmds-control.c). The actions of ``transaction`` are sorted by name except that
+the bitmap actions come in the order in which they were invented (qapi/transaction.json).
+
+What is not in these tables is ours and comes last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qbitsim.profiles import Profile
+
+_RUN_STATE = "query-status SHUTDOWN STOP RESUME"
+_JOB = "JOB_STATUS_CHANGE job-pause job-resume job-cancel job-complete job-dismiss job-finalize query-jobs"
+_BLOCK = """
+    eject block_set_io_throttle
+    query-block query-blockstats query-block-jobs block_resize blockdev-snapshot-sync blockdev-snapshot
+    block-commit drive-backup blockdev-backup query-named-block-nodes drive-mirror
+    block-dirty-bitmap-add block-dirty-bitmap-remove block-dirty-bitmap-clear
+    block-dirty-bitmap-enable block-dirty-bitmap-disable block-dirty-bitmap-merge
+    x-debug-block-dirty-bitmap-sha256 blockdev-mirror block-stream block-job-set-speed
+    block-job-cancel block-job-pause block-job-resume block-job-complete block-job-dismiss
+    block-job-finalize block-job-change blockdev-add blockdev-reopen blockdev-del
+    BLOCK_JOB_COMPLETED BLOCK_JOB_CANCELLED BLOCK_JOB_ERROR BLOCK_JOB_READY BLOCK_JOB_PENDING
+    blockdev-snapshot-internal-sync
+"""
+_EXPORT = """
+    nbd-server-start nbd-server-add nbd-server-remove nbd-server-stop
+    block-export-add block-export-del BLOCK_EXPORT_DELETED query-block-exports
+"""
+_REST = """
+    migrate-pause transaction qmp_capabilities query-version query-commands quit query-qmp-schema
+    query-uuid system_powerdown query-name stop cont human-monitor-command
+"""
+_ACTIONS = """
+    abort block-dirty-bitmap-add block-dirty-bitmap-remove block-dirty-bitmap-clear
+    block-dirty-bitmap-enable block-dirty-bitmap-disable block-dirty-bitmap-merge
+    blockdev-backup blockdev-snapshot blockdev-snapshot-internal-sync blockdev-snapshot-sync drive-backup
+"""
+
+
+def schema_order(names: Iterable[str], profile: Profile) -> list[str]:
+    """Names of commands and events in the order of query-qmp-schema."""
+    modules = [_RUN_STATE, _JOB, _BLOCK, _EXPORT] if profile.job_schema_first else [_RUN_STATE, _BLOCK, _JOB, _EXPORT]
+    return _ordered(names, " ".join([*modules, _REST]).split())
+
+
+def action_order(names: Iterable[str]) -> list[str]:
+    """Names of actions in the order of QAPI's TransactionActionKind."""
+    return _ordered(names, _ACTIONS.split())
+
+
+def _ordered(names: Iterable[str], table: list[str]) -> list[str]:
+    places = {name: place for place, name in enumerate(table)}
+    return sorted(names, key=lambda name: places.get(name, len(places)))
