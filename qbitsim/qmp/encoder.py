@@ -1,0 +1,113 @@
+"""Values to one line of QMP output, byte for byte as QEMU writes it.
+
+Members come in the order of QEMU's hash table (:mod:`~qbitsim.qmp.hashorder`), not in that of
+the value; the orders of sets of keys that occur often are remembered. Commas and colons are
+followed by one space. All that is not printable ASCII is escaped, with upper-case digits, DEL
+included; U+FFFD stands for what QEMU calls invalid. A double is printed with ``%.17g``, so 1.0
+becomes ``1`` and infinity ``inf``, which is not JSON (qobject/json-writer.c).
+
+There is no recursion: an `id` may be nested as deep as Python's stack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from qbitsim.qmp.hashorder import qdict_order
+from qbitsim.qmp.text import printable
+from qbitsim.qmp.types import JsonObject, JsonValue
+
+_CACHED_KEYS = 32
+_VERBATIM = re.compile(r"[ !#-\[\]-~]*").fullmatch
+_SPECIAL = re.compile(r"[^ !#-\[\]-~]")
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def encode(value: JsonValue) -> bytes:
+    """`value` as QEMU writes it in a reply, without the end of the line.
+
+    :raises TypeError: the value holds something that is not JSON.
+    """
+    out: list[str] = []
+    frames: list[Iterator[tuple[str, JsonValue]]] = [iter((("", value),))]
+    closers = [""]
+    while frames:
+        for prefix, item in frames[-1]:
+            scalar = _SCALARS.get(type(item))
+            if scalar is not None:
+                out.append(prefix + scalar(item))
+                continue
+            opener, closer, frame = _open(item)
+            out.append(prefix + opener)
+            frames.append(frame)
+            closers.append(closer)
+            break
+        else:
+            frames.pop()
+            out.append(closers.pop())
+    return "".join(out).encode("ascii")
+
+
+def _open(item: JsonValue) -> tuple[str, str, Iterator[tuple[str, JsonValue]]]:
+    """How to write a container: what opens it, what closes it, and its parts with what precedes each."""
+    if isinstance(item, dict):
+        return "{", "}", _members(item)
+    if isinstance(item, list):
+        return "[", "]", zip(_list_prefixes(len(item)), item, strict=True)
+    raise TypeError(f"not a JSON value: {item!r}")
+
+
+def member_order(value: JsonObject) -> tuple[str, ...]:
+    """The keys of an object in the order in which QEMU visits them."""
+    keys = tuple(value)
+    return _cached_order(keys) if len(keys) <= _CACHED_KEYS else tuple(qdict_order(list(keys)))
+
+
+@lru_cache(maxsize=1024)
+def _cached_order(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(qdict_order(list(keys)))
+
+
+def _members(item: JsonObject) -> Iterator[tuple[str, JsonValue]]:
+    keys = tuple(item)
+    layout = _cached_layout(keys) if len(keys) <= _CACHED_KEYS else _layout(keys)
+    return ((prefix, item[key]) for prefix, key in layout)
+
+
+def _layout(keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The keys in QEMU's order, each behind the text that precedes its value."""
+    return [(f"{', ' if index else ''}{_quote(key)}: ", key) for index, key in enumerate(qdict_order(list(keys)))]
+
+
+_cached_layout = lru_cache(maxsize=1024)(_layout)
+
+
+def _list_prefixes(count: int) -> Iterator[str]:
+    return (", " if index else "" for index in range(count))
+
+
+def _quote(text: str) -> str:
+    if _VERBATIM(text):
+        return f'"{text}"'
+    return f'"{_SPECIAL.sub(_escape, printable(text))}"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match.group()
+    short = _SHORT_ESCAPES.get(char)
+    if short is not None:
+        return short
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02X}{units[i + 1]:02X}" for i in range(0, len(units), 2))
+
+
+_SCALARS: dict[type, Callable[[Any], str]] = {
+    str: _quote,
+    int: str,
+    bool: lambda item: "true" if item else "false",
+    type(None): lambda _: "null",
+    float: lambda item: f"{item:.17g}",
+}

@@ -1,0 +1,112 @@
+"""A stream of bytes to JSON messages, exactly as a QMP monitor of QEMU reads them.
+
+There are two ways through. The exact one is :mod:`~qbitsim.qmp.lexer` and
+:mod:`~qbitsim.qmp.assembler`; it knows QEMU's dialect, its limits and its recovery from errors, and goes on
+wherever the last piece of data ended. The fast one is the C scanner of the standard library.
+It is only tried between messages, on data whose characters mean the same in both dialects, and
+only for whole objects; from the first thing that it does not accept, the exact way takes over, and
+a piece of data is never given to the fast way twice.
+
+What keeps the fast way honest: the characters are plain ASCII without escapes or control
+characters (so strings are the same); `_fast_integer` and `_fast_float` do what QEMU does or refuse; a key
+given twice is refused; NaN and Infinity are refused; and the data is so short and has so few
+brackets that no limit can be exceeded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NoReturn
+
+from qbitsim.errors import QmpError
+from qbitsim.qmp.assembler import MAX_NESTING, Message
+from qbitsim.qmp.lexer import Lexer
+from qbitsim.qmp.types import JsonObject, JsonValue
+
+_FAST_BYTES = 1 << 20
+_PLAIN = re.compile(rb"[\t\n\r -\[\]-~]*").fullmatch
+_SPACE = re.compile(r"[ \t\n\r]*").match
+_INT64_DIGITS = 19
+
+
+class JsonStream:
+    """The parser of one monitor."""
+
+    __slots__ = ("_lexer", "_message")
+
+    def __init__(self) -> None:
+        self._lexer = Lexer()
+        self._message = Message()
+
+    def feed(self, data: bytes) -> list[JsonValue | QmpError]:
+        """What `data` completes, in order: values, and for broken messages the error to report.
+
+        A QmpError here is an answer, not an exception: the stream goes on behind it. The
+        results do not depend on how the stream was cut into pieces.
+        """
+        done = 0
+        items: list[JsonValue | QmpError] = []
+        if self._lexer.idle and self._message.idle:
+            done = _feed_fast(data, items)
+        if done < len(data):
+            push = self._message.push
+            for kind, token in self._lexer.feed(data[done:] if done else data):
+                result = push(kind, token)
+                if result is not None:
+                    items.append(result[0])
+        return items
+
+
+def _feed_fast(data: bytes, items: list[JsonValue | QmpError]) -> int:
+    """Append the leading messages of `data` that are safe to read fast; where the rest starts."""
+    if (
+        len(data) > _FAST_BYTES
+        or not data.startswith(b"{")
+        or data.count(b"[") + data.count(b"{") > MAX_NESTING
+        or not _PLAIN(data)
+    ):
+        return 0
+    text = data.decode("ascii")
+    done = 0
+    while text.startswith("{", done):
+        try:
+            value, end = _DECODER.raw_decode(text, done)
+        except (ValueError, RecursionError):
+            break
+        items.append(value)
+        space = _SPACE(text, end)
+        assert space is not None
+        done = space.end()
+    return done
+
+
+def _fast_integer(text: str) -> int:
+    if len(text) < _INT64_DIGITS:
+        return int(text)
+    raise ValueError(text)
+
+
+def _fast_float(text: str) -> float:
+    if text.lstrip("-")[:2] in ("0e", "0E"):  # QEMU's lexer takes no exponent here
+        raise ValueError(text)
+    return float(text)
+
+
+def _fast_object(members: list[tuple[str, JsonValue]]) -> JsonObject:
+    value = dict(members)
+    if len(value) != len(members):
+        raise ValueError("duplicate key")
+    return value
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_fast_object,
+    parse_int=_fast_integer,
+    parse_float=_fast_float,
+    parse_constant=_refuse,
+)

@@ -1,0 +1,224 @@
+"""One QMP monitor without I/O: bytes in, bytes out.
+
+A session reads messages, checks their shape, keeps the state of the negotiation, runs commands on
+a :class:`Backend` and writes replies and events in the order in which a client of QEMU would see
+them (monitor/qmp.c, qapi/qmp-dispatch.c). It does not know what commands do.
+
+Three things have an order that clients can see:
+
+* the members of a request are checked in the order of QEMU's hash table, so which of two offences is
+  named does not depend on how the client wrote them;
+* an event that a command causes is written before the reply of the command;
+* events that happen before the negotiation is complete are not delivered to this monitor, ever.
+
+After `quit` the monitor answers nothing more; what it sends from then on is events.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from qbitsim.engine.events import EventLog
+from qbitsim.errors import QmpError
+from qbitsim.qmp.encoder import encode, member_order
+from qbitsim.qmp.parser import JsonStream
+from qbitsim.qmp.types import JsonObject, JsonValue
+
+_NEGOTIATE = "qmp_capabilities"
+_KNOWN_CAPABILITIES = ("oob",)
+_LINE_END = b"\r\n"
+
+
+class CommandLike(Protocol):
+    """What the session must know of a command."""
+
+    @property
+    def allow_oob(self) -> bool:
+        """Whether `exec-oob` may run it."""
+
+
+class Backend(Protocol):
+    """What a session needs of a machine."""
+
+    @property
+    def events(self) -> EventLog:
+        """Every event since the machine was made."""
+
+    @property
+    def closing(self) -> bool:
+        """True once `quit` was executed."""
+
+    def greeting(self) -> JsonObject:
+        """``{"QMP": {"version": {...}, "capabilities": [...]}}`` as the monitor would offer it at most."""
+
+    def find(self, name: str) -> CommandLike | None:
+        """The command of this name, exactly as written; None if there is none."""
+
+    def execute(self, name: str, arguments: JsonObject) -> JsonValue:
+        """Run a command that :meth:`find` knows and return the value of its reply.
+
+        :raises QmpError: the command was refused; its text is the reply.
+        """
+
+
+class Session:
+    """One client's conversation with a machine."""
+
+    __slots__ = ("_backend", "_cursor", "_negotiated", "_offered", "_oob", "_requests", "_stream")
+
+    def __init__(self, backend: Backend, *, oob: bool = True) -> None:
+        """:param oob: whether to offer out-of-band execution; QEMU's sockets can, a multiplexed one cannot."""
+        self._backend = backend
+        self._stream = JsonStream()
+        self._requests: deque[JsonValue | QmpError] = deque()
+        self._offered = _offered(backend) if oob else []
+        self._oob = False
+        self._negotiated = False
+        self._cursor = 0  # in the event log; has a meaning only when negotiated
+
+    @property
+    def cursor(self) -> int:
+        """The first event that this session may still read."""
+        return self._cursor if self._negotiated else self._backend.events.end
+
+    @property
+    def pending(self) -> int:
+        """How many received messages wait to be answered."""
+        return len(self._requests)
+
+    def connect(self) -> bytes:
+        """The greeting line, the first thing that a client reads."""
+        value = self._backend.greeting()
+        hello = value["QMP"]
+        assert isinstance(hello, dict)
+        return _line({**value, "QMP": {**hello, "capabilities": [*self._offered]}})
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the client and answer every message that they complete."""
+        self.receive(data)
+        out = []
+        while self._requests:
+            out.append(self.answer())
+        return b"".join(out)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client and queue the messages that they complete."""
+        self._requests.extend(self._stream.feed(data))
+
+    def answer(self) -> bytes:
+        """Run the oldest queued message; the events so far and then its reply.
+
+        For callers that let the machine work between two messages; :meth:`feed` does all at once.
+        """
+        request = self._requests.popleft()
+        if self._backend.closing:
+            return b""
+        if isinstance(request, QmpError):
+            reply: JsonObject = {"error": {**request.to_json()}}
+        else:
+            reply = self._dispatch(request)
+        return self.pump() + _line(reply)
+
+    def pump(self) -> bytes:
+        """The events since the last call that this client may see."""
+        events = self._backend.events
+        if not self._negotiated or self._cursor == events.end:
+            return b""
+        fresh = events.read(self._cursor)
+        self._cursor = events.end
+        return b"".join(map(_line, fresh))
+
+    def _dispatch(self, request: JsonValue) -> JsonObject:
+        reply: JsonObject
+        try:
+            reply = {"return": self._run(request)}
+        except QmpError as error:
+            reply = {"error": {**error.to_json()}}
+        if isinstance(request, dict) and "id" in request:
+            reply["id"] = request["id"]
+        return reply
+
+    def _run(self, request: JsonValue) -> JsonValue:
+        """Check and run one request (monitor_qmp_dispatch and qmp_dispatch)."""
+        if not isinstance(request, dict):
+            raise QmpError("QMP input must be a JSON object")
+        key = _execute_key(request, allow_oob=self._oob)
+        name, arguments = request[key], request.get("arguments", {})
+        assert isinstance(name, str)
+        assert isinstance(arguments, dict)
+        if not self._negotiated and name != _NEGOTIATE:
+            raise QmpError(f"Expecting capabilities negotiation with '{_NEGOTIATE}'", "CommandNotFound")
+        command = self._backend.find(name)
+        if command is None:
+            raise QmpError(f"The command {name} has not been found", "CommandNotFound")
+        if key == "exec-oob" and not command.allow_oob:
+            raise QmpError(f"The command {name} does not support OOB")
+        if name == _NEGOTIATE:
+            return self._negotiate(arguments)
+        return self._backend.execute(name, arguments)
+
+    def _negotiate(self, arguments: JsonObject) -> JsonValue:
+        enable = _enable_list(arguments)
+        if self._negotiated:
+            raise QmpError("Capabilities negotiation is already complete, command ignored", "CommandNotFound")
+        unavailable = [name for name in enable if name not in self._offered]
+        if unavailable:
+            raise QmpError(f"Capability {', '.join(unavailable)} not available")
+        self._oob = "oob" in enable
+        self._negotiated = True
+        self._cursor = self._backend.events.end
+        return {}
+
+
+def _offered(backend: Backend) -> list[str]:
+    hello = backend.greeting()["QMP"]
+    assert isinstance(hello, dict)
+    capabilities = hello["capabilities"]
+    assert isinstance(capabilities, list)
+    return [each for each in capabilities if isinstance(each, str)]
+
+
+def _execute_key(request: JsonObject, *, allow_oob: bool) -> str:
+    """The member of a request that names the command (qmp_dispatch_check_obj).
+
+    :raises QmpError: the first offence in the order of the hash table.
+    """
+    found = None
+    for key in member_order(request):
+        if key == "execute" or (key == "exec-oob" and allow_oob):
+            if not isinstance(request[key], str):
+                raise QmpError(f"QMP input member '{key}' must be a string")
+            if found is not None:
+                raise QmpError(f"QMP input member '{key}' clashes with '{found}'")
+            found = key
+        elif key == "arguments":
+            if not isinstance(request[key], dict):
+                raise QmpError("QMP input member 'arguments' must be an object")
+        elif key != "id":
+            raise QmpError(f"QMP input member '{key}' is unexpected")
+    if found is None:
+        raise QmpError("QMP input lacks member 'execute'")
+    return found
+
+
+def _enable_list(arguments: JsonObject) -> list[str]:
+    """The capabilities that the client asks for, checked as the input visitor does."""
+    enable = arguments.get("enable", [])
+    if not isinstance(enable, list):
+        raise QmpError("Invalid parameter type for 'enable', expected: array")
+    names = []
+    for index, name in enumerate(enable):
+        if not isinstance(name, str):
+            raise QmpError(f"Invalid parameter type for 'enable[{index}]', expected: string")
+        if name not in _KNOWN_CAPABILITIES:
+            raise QmpError(f"Parameter 'null' does not accept value '{name}'")
+        names.append(name)
+    unexpected = [key for key in member_order(arguments) if key != "enable"]
+    if unexpected:
+        raise QmpError(f"Parameter '{unexpected[0]}' is unexpected")
+    return names
+
+
+def _line(value: JsonObject) -> bytes:
+    return encode(value) + _LINE_END
