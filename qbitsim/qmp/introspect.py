@@ -40,8 +40,8 @@ def query_commands(registry: Registry) -> list[dict[str, str]]:
 def query_qmp_schema(registry: Registry) -> list[Entry]:
     """The reply to query-qmp-schema: a list of SchemaInfo."""
     catalogue = _Catalogue(registry)
-    commands = {name: registry.find(name) for name in registry.names()}
-    for name in schema_order([*reversed(commands), *registry.events], registry.profile):
+    commands = {each.name: each for each in registry.commands()}
+    for name in schema_order([*commands, *registry.events], registry.profile):
         if name in commands:
             catalogue.add_command(commands[name])
         else:

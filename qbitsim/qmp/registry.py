@@ -186,33 +186,35 @@ class Registry:
         """The declarations as this profile sees them."""
         return self._decoders.shapes
 
-    def find(self, name: str) -> Command:
-        """The command called ``name``.
-
-        :raises QmpError: CommandNotFound.
-        """
-        found = self._commands.get(name)
-        if found is None:
-            raise QmpError(f"The command {name} has not been found", "CommandNotFound")
-        return found
+    def find(self, name: str) -> Command | None:
+        """The command called ``name``, exactly as written; None if there is none."""
+        return self._commands.get(name)
 
     def action(self, name: str) -> Command:
         """The action called ``name``, which decoding has checked."""
         return self._actions[name]
+
+    def commands(self) -> list[Command]:
+        """All commands in the order of ``query-qmp-schema``."""
+        return list(self._commands.values())
 
     def names(self) -> list[str]:
         """The names of all commands in the order of ``query-commands``."""
         return list(reversed(self._commands))
 
     def decode(self, name: str, arguments: JsonObject) -> object:
-        """The arguments of command ``name`` as an instance of its class; None if it takes none.
+        """The arguments of command ``name`` as an instance of its class.
+
+        A command that takes none gets an instance of a class without members.
 
         :raises QmpError: no such command, or the arguments do not fit.
         """
         bound = self._bound.get(name)
         if bound is None:
-            declared = self.find(name).arguments
-            bound = self._bound[name] = self._decoders.of_class(declared or _NoArguments)
+            found = self.find(name)
+            if found is None:
+                raise QmpError(f"The command {name} has not been found", "CommandNotFound")
+            bound = self._bound[name] = self._decoders.of_class(found.arguments or _NoArguments)
         return bound(arguments, "")
 
     def command_of(self, instance: object) -> Command:

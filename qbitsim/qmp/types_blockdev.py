@@ -3,6 +3,8 @@
 Every member that QEMU has is declared, so that a client's mistake gets QEMU's text and a
 member that is not emulated can be refused by whoever opens the node. Other drivers are
 listed only as names to refuse.
+
+The branches are declared in QAPI's order, which is not that of the enumeration.
 """
 
 from __future__ import annotations
@@ -104,10 +106,9 @@ BlockdevRefOrNull: TypeAlias = Annotated[BlockdevOptions | str | QNull, Alternat
 """The same, or explicitly none."""
 
 
-@branch(BlockdevOptions, BlockdevDriver.SNAPSHOT_ACCESS)
 @struct
 class BlockdevOptionsGenericFormat(BlockdevOptions):
-    """Drivers with one child ``file`` and nothing else."""
+    """Drivers with a child ``file``."""
 
     file: BlockdevRef
 
@@ -117,122 +118,6 @@ class BlockdevOptionsGenericCOWFormat(BlockdevOptionsGenericFormat):
     """Formats that can have a backing file; null refuses the one that the image names."""
 
     backing: BlockdevRefOrNull | None = None
-
-
-@branch(BlockdevOptions, BlockdevDriver.RAW)
-@struct
-class BlockdevOptionsRaw(BlockdevOptionsGenericFormat):
-    """A window of a file; offset and size in bytes."""
-
-    offset: Int64 | None = None
-    size: Int64 | None = None
-
-
-class Qcow2OverlapCheckMode(StrEnum):
-    """Presets of overlap checks."""
-
-    NONE = "none"
-    CONSTANT = "constant"
-    CACHED = "cached"
-    ALL = "all"
-
-
-@struct
-class Qcow2OverlapCheckFlags:
-    """Overlap checks one by one, over a preset."""
-
-    template: Qcow2OverlapCheckMode | None = None
-    main_header: bool | None = None
-    active_l1: bool | None = None
-    active_l2: bool | None = None
-    refcount_table: bool | None = None
-    refcount_block: bool | None = None
-    snapshot_table: bool | None = None
-    inactive_l1: bool | None = None
-    inactive_l2: bool | None = None
-    bitmap_directory: bool | None = None
-
-
-Qcow2OverlapChecks: TypeAlias = Annotated[
-    Qcow2OverlapCheckFlags | Qcow2OverlapCheckMode, Alternate("Qcow2OverlapChecks")
-]
-"""Overlap checks as a preset or one by one."""
-
-
-class BlockdevQcow2EncryptionFormat(StrEnum):
-    """How a qcow2 image is encrypted."""
-
-    AES = "aes"
-    LUKS = "luks"
-
-
-@union("format")
-@struct
-class BlockdevQcow2Encryption:
-    """Encryption of a qcow2 image."""
-
-    format: BlockdevQcow2EncryptionFormat
-
-
-@branch(BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat.AES, BlockdevQcow2EncryptionFormat.LUKS)
-@struct
-class BlockdevQcow2EncryptionKey(BlockdevQcow2Encryption):
-    """Encryption with the secret called ``key_secret``."""
-
-    key_secret: str | None = None
-
-
-@branch(BlockdevOptions, BlockdevDriver.QCOW2)
-@struct
-class BlockdevOptionsQcow2(BlockdevOptionsGenericCOWFormat):
-    """A qcow2 image; cache sizes in bytes, ``cache_clean_interval`` in seconds."""
-
-    lazy_refcounts: bool | None = None
-    pass_discard_request: bool | None = None
-    pass_discard_snapshot: bool | None = None
-    pass_discard_other: bool | None = None
-    discard_no_unref: bool | None = arg(since="8.1")
-    overlap_check: Qcow2OverlapChecks | None = None
-    cache_size: Int64 | None = None
-    l2_cache_size: Int64 | None = None
-    l2_cache_entry_size: Int64 | None = None
-    refcount_cache_size: Int64 | None = None
-    cache_clean_interval: Int64 | None = None
-    encrypt: BlockdevQcow2Encryption | None = None
-    data_file: BlockdevRef | None = None
-
-
-class BlockdevAioOptions(StrEnum):
-    """How the host does I/O."""
-
-    THREADS = "threads"
-    NATIVE = "native"
-    IO_URING = "io_uring"
-
-
-@branch(BlockdevOptions, BlockdevDriver.FILE)
-@struct_features("dynamic-auto-read-only")
-@struct
-class BlockdevOptionsFile(BlockdevOptions):
-    """A file of the host."""
-
-    filename: str
-    pr_manager: str | None = None
-    locking: OnOffAuto | None = None
-    aio: BlockdevAioOptions | None = None
-    aio_max_batch: Int64 | None = None
-    drop_cache: bool | None = None
-    x_check_cache_dropped: bool | None = arg(features=["unstable"])
-
-
-@branch(BlockdevOptions, BlockdevDriver.NULL_AIO, BlockdevDriver.NULL_CO)
-@struct
-class BlockdevOptionsNull(BlockdevOptions):
-    """A disk that forgets; size in bytes, latency in nanoseconds."""
-
-    size: Int64 | None = None
-    latency_ns: UInt64 | None = None
-    read_zeroes: bool | None = None
 
 
 class BlkdebugIOType(StrEnum):
@@ -311,15 +196,6 @@ class BlockdevOptionsBlkdebug(BlockdevOptions):
     unshare_child_perms: list[BlockPermission] | None = None
 
 
-@branch(BlockdevOptions, BlockdevDriver.THROTTLE)
-@struct
-class BlockdevOptionsThrottle(BlockdevOptions):
-    """A filter that limits the rate."""
-
-    throttle_group: str
-    file: BlockdevRef
-
-
 class OnCbwError(StrEnum):
     """Who suffers from a failed copy before write."""
 
@@ -347,6 +223,113 @@ class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
     bottom: str | None = None
 
 
+class BlockdevAioOptions(StrEnum):
+    """How the host does I/O."""
+
+    THREADS = "threads"
+    NATIVE = "native"
+    IO_URING = "io_uring"
+
+
+@branch(BlockdevOptions, BlockdevDriver.FILE)
+@struct_features("dynamic-auto-read-only")
+@struct
+class BlockdevOptionsFile(BlockdevOptions):
+    """A file of the host."""
+
+    filename: str
+    pr_manager: str | None = None
+    locking: OnOffAuto | None = None
+    aio: BlockdevAioOptions | None = None
+    aio_max_batch: Int64 | None = None
+    drop_cache: bool | None = None
+    x_check_cache_dropped: bool | None = arg(features=["unstable"])
+
+
+@branch(BlockdevOptions, BlockdevDriver.NULL_AIO, BlockdevDriver.NULL_CO)
+@struct
+class BlockdevOptionsNull(BlockdevOptions):
+    """A disk that forgets; size in bytes, latency in nanoseconds."""
+
+    size: Int64 | None = None
+    latency_ns: UInt64 | None = None
+    read_zeroes: bool | None = None
+
+
+class Qcow2OverlapCheckMode(StrEnum):
+    """Presets of overlap checks."""
+
+    NONE = "none"
+    CONSTANT = "constant"
+    CACHED = "cached"
+    ALL = "all"
+
+
+@struct
+class Qcow2OverlapCheckFlags:
+    """Overlap checks one by one, over a preset."""
+
+    template: Qcow2OverlapCheckMode | None = None
+    main_header: bool | None = None
+    active_l1: bool | None = None
+    active_l2: bool | None = None
+    refcount_table: bool | None = None
+    refcount_block: bool | None = None
+    snapshot_table: bool | None = None
+    inactive_l1: bool | None = None
+    inactive_l2: bool | None = None
+    bitmap_directory: bool | None = None
+
+
+Qcow2OverlapChecks: TypeAlias = Annotated[
+    Qcow2OverlapCheckFlags | Qcow2OverlapCheckMode, Alternate("Qcow2OverlapChecks")
+]
+"""Overlap checks as a preset or one by one."""
+
+
+class BlockdevQcow2EncryptionFormat(StrEnum):
+    """How a qcow2 image is encrypted."""
+
+    AES = "aes"
+    LUKS = "luks"
+
+
+@union("format")
+@struct
+class BlockdevQcow2Encryption:
+    """Encryption of a qcow2 image."""
+
+    format: BlockdevQcow2EncryptionFormat
+
+
+@branch(BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat.AES, BlockdevQcow2EncryptionFormat.LUKS)
+@struct
+class BlockdevQcow2EncryptionKey(BlockdevQcow2Encryption):
+    """Encryption with the secret called ``key_secret``."""
+
+    key_secret: str | None = None
+
+
+@branch(BlockdevOptions, BlockdevDriver.QCOW2)
+@struct
+class BlockdevOptionsQcow2(BlockdevOptionsGenericCOWFormat):
+    """A qcow2 image; cache sizes in bytes, ``cache_clean_interval`` in seconds."""
+
+    lazy_refcounts: bool | None = None
+    pass_discard_request: bool | None = None
+    pass_discard_snapshot: bool | None = None
+    pass_discard_other: bool | None = None
+    discard_no_unref: bool | None = arg(since="8.1")
+    overlap_check: Qcow2OverlapChecks | None = None
+    cache_size: Int64 | None = None
+    l2_cache_size: Int64 | None = None
+    l2_cache_entry_size: Int64 | None = None
+    refcount_cache_size: Int64 | None = None
+    cache_clean_interval: Int64 | None = None
+    encrypt: BlockdevQcow2Encryption | None = None
+    data_file: BlockdevRef | None = None
+
+
 class QuorumReadPattern(StrEnum):
     """Which children are read."""
 
@@ -364,3 +347,27 @@ class BlockdevOptionsQuorum(BlockdevOptions):
     vote_threshold: Int64
     rewrite_corrupted: bool | None = None
     read_pattern: QuorumReadPattern | None = None
+
+
+@branch(BlockdevOptions, BlockdevDriver.RAW)
+@struct
+class BlockdevOptionsRaw(BlockdevOptionsGenericFormat):
+    """A window of a file; offset and size in bytes."""
+
+    offset: Int64 | None = None
+    size: Int64 | None = None
+
+
+@branch(BlockdevOptions, BlockdevDriver.SNAPSHOT_ACCESS)
+@struct
+class BlockdevOptionsSnapshotAccess(BlockdevOptionsGenericFormat):
+    """The old data behind a copy-before-write filter."""
+
+
+@branch(BlockdevOptions, BlockdevDriver.THROTTLE)
+@struct
+class BlockdevOptionsThrottle(BlockdevOptions):
+    """A filter that limits the rate."""
+
+    throttle_group: str
+    file: BlockdevRef
