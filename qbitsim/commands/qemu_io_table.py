@@ -1,0 +1,126 @@
+"""The commands of qemu-io: names, arguments and options, as ``help`` prints them.
+
+Theory of operation: one literal table; what differs between releases is a placeholder or a
+``since``. Only 7.2 and 10.0 were asked, so what is new between them counts as new in 10.0.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from qbitsim.profiles import Profile
+
+
+class Command(NamedTuple):
+    """One entry of the command table; ``{r}`` in args and options is an option that came after 7.2."""
+
+    name: str
+    alias: str | None
+    args: str | None
+    oneline: str
+    minimum: int = 0
+    maximum: int | None = 0
+    options: str = ""
+    permissions: tuple[str, ...] = ()
+    has_help: bool = False
+    since: str | None = None
+
+
+_READS = "reads a number of bytes at a specified offset"
+_WRITES = "writes a number of bytes at a specified offset"
+_ZONE = "10.0"
+
+COMMANDS = (
+    Command("abort", None, None, "simulate a program crash using abort(3)"),
+    Command(
+        "aio_discard", None, "[-Cq] off len", "asynchronously discards a number of bytes",
+        2, None, "Cq", ("write",), has_help=True, since="10.0",
+    ),
+    Command("aio_flush", None, None, "completes all outstanding aio requests"),
+    Command(
+        "aio_read", None, "[-Ciq{r}v] [-P pattern] off len [len..]", "asynchronously reads a number of bytes",
+        2, None, "CP:iq{r}v", has_help=True,
+    ),
+    Command(
+        "aio_write", None, "[-Cfiq{r}uz] [-P pattern] off len [len..]", "asynchronously writes a number of bytes",
+        2, None, "CfiP:q{r}uz", ("write",), has_help=True,
+    ),
+    Command("alloc", "a", "offset [count]", "checks if offset is allocated in the file", 1, 2),
+    Command("break", None, "event tag", "sets a breakpoint on event and tags the stopped request as tag", 2, 2),
+    Command(
+        "discard", "d", "[-Cq] off len", "discards a number of bytes at a specified offset",
+        2, None, "Cq", ("write",), has_help=True,
+    ),
+    Command("flush", "f", None, "flush all in-core file state to disk"),
+    Command("help", "?", "[command]", "help for one or all commands", 0, 1),
+    Command("info", "i", None, "prints information about the current file"),
+    Command("length", "l", None, "gets the length of the current file"),
+    Command("map", None, "", "prints the allocated areas of a file"),
+    Command(
+        "read", "r", "[-abCq{r}v] [-P pattern [-s off] [-l len]] off len", _READS,
+        2, None, "bCl:pP:q{r}s:v", has_help=True,
+    ),
+    Command("readv", None, "[-Cq{r}v] [-P pattern] off len [len..]", _READS, 2, None, "CP:q{r}v", has_help=True),
+    Command("remove_break", None, "tag", "remove a breakpoint by tag", 1, 1),
+    Command(
+        "reopen", None, "[(-r|-w)] [-c cache] [-o options]", "reopens an image with new options",
+        0, None, "c:o:rw", has_help=True,
+    ),
+    Command("resume", None, "tag", "resumes the request tagged as tag", 1, 1),
+    Command("sigraise", None, "signal", "raises a signal", 1, 1, has_help=True),
+    Command("sleep", None, None, "waits for the given value in milliseconds", 1, 1),
+    Command(
+        "truncate", "t", "[-m prealloc_mode] off", "truncates the current file at the given offset",
+        1, 3, "m:", ("write", "resize"),
+    ),
+    Command("wait_break", None, "tag", "waits for the suspension of a request", 1, 1),
+    Command(
+        "write", "w", "[-bcCfnq{r}uz] [-P pattern | -s source_file] off len", _WRITES,
+        2, None, "bcCfnpP:q{r}s:uz", ("write",), has_help=True,
+    ),
+    Command(
+        "writev", None, "[-Cfq{r}] [-P pattern] off len [len..]", _WRITES,
+        2, None, "CfqP:{r}", ("write",), has_help=True,
+    ),
+    Command(
+        "zone_append", "zap", "offset len [len..]", "append write a number of bytes at a specified offset",
+        3, 4, since=_ZONE,
+    ),
+    Command("zone_close", "zc", "offset len", "close a range of zones in zone block device", 2, 2, since=_ZONE),
+    Command("zone_finish", "zf", "offset len", "finish a range of zones in zone block device", 2, 2, since=_ZONE),
+    Command("zone_open", "zo", "offset len", "explicit open a range of zones in zone block device", 2, 2, since=_ZONE),
+    Command("zone_report", "zrp", "offset number", "report zone information", 2, 2, since=_ZONE),
+    Command("zone_reset", "zrs", "offset len", "reset a zone write pointer in zone block device", 2, 2, since=_ZONE),
+)
+"""The commands that both the monitor and qemu-io have, in the order of ``help``."""
+
+
+@lru_cache(maxsize=8)
+def commands(profile: Profile) -> dict[str, Command]:
+    """The commands of a release by name and alias."""
+    table = {}
+    letter = "r" if profile.offers(since="10.0") else ""
+    for entry in COMMANDS:
+        if profile.offers(since=entry.since):
+            args = None if entry.args is None else entry.args.replace("{r}", letter)
+            known = entry._replace(args=args, options=entry.options.replace("{r}", letter))
+            table[entry.name] = known
+            if entry.alias is not None:
+                table[entry.alias] = known
+    return table
+
+
+def expected_arguments(entry: Command) -> str:
+    """How many arguments the command takes, in the words of the refusal."""
+    if entry.maximum is None:
+        return f"at least {entry.minimum}"
+    if entry.minimum == entry.maximum:
+        return str(entry.minimum)
+    return f"between {entry.minimum} and {entry.maximum}"
+
+
+def help_line(name: str, entry: Command) -> str:
+    """The line of ``help`` and of a wrong use, under the name that was typed."""
+    args = "" if entry.args is None else f"{entry.args} "
+    return f"{name} {args}-- {entry.oneline}\n"
