@@ -24,9 +24,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from qbitsim.block.pages import PageMasks
 from qbitsim.block.spans import Spans
+
+if TYPE_CHECKING:
+    from _collections_abc import dict_keys
 
 FILE_CLUSTER = 65536
 """Bytes kept together for a plain file."""
@@ -141,7 +145,7 @@ class Content:
         """The numbers of the clusters that have stored bytes, ascending; not to be changed by the caller."""
         return self._sorted()
 
-    def allocation_order(self) -> Iterable[int]:
+    def allocation_order(self) -> dict_keys[int, bytes]:
         """The numbers of the clusters that have stored bytes, in the order in which they were first written."""
         return self._stored.keys()
 

@@ -13,7 +13,7 @@ table never grows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, takewhile
 
 from qbitsim.block.content import Content
 from qbitsim.block.spans import Spans
@@ -61,16 +61,18 @@ class HostLayout:
 
     def sync(self, content: Content) -> None:
         """Place the clusters that *content* has stored since the last call, free those it has given up."""
-        stored = content.allocation_order()
-        for guest in [guest for guest in self._places if guest not in stored]:
-            self._free(self._places.pop(guest), 1)
-        for guest in stored:
-            if guest not in self._places:
-                table = guest // (self.cluster_size // 8)
-                if table not in self._l2_tables:
-                    self._l2_tables.add(table)
-                    self._take(1)
-                self._places[guest] = self._take(1)
+        stored, places = content.allocation_order(), self._places
+        fresh = list(takewhile(lambda guest: guest not in places, reversed(stored)))
+        if len(places) + len(fresh) != len(stored):
+            for guest in [guest for guest in places if guest not in stored]:
+                self._free(places.pop(guest), 1)
+            fresh = [guest for guest in reversed(stored) if guest not in places]
+        for guest in reversed(fresh):
+            table = guest // (self.cluster_size // 8)
+            if table not in self._l2_tables:
+                self._l2_tables.add(table)
+                self._take(1)
+            places[guest] = self._take(1)
 
     def place(self, guest_cluster: int) -> int | None:
         """The offset in the file of a guest cluster, None if it is not allocated. Call :meth:`sync` before."""
@@ -95,6 +97,8 @@ class HostLayout:
 
     def remove_bitmap(self, name: str) -> None:
         """Take one bitmap out: a new directory, then the old one and the bitmap are freed."""
+        if name not in self._bitmap_places:
+            return  # it was never stored
         old = [*self._directory, *self._bitmap_places.pop(name)]
         self._write_directory()
         for first, count in old:
