@@ -61,6 +61,9 @@ class Profile:
     drain_blips_when_jobs_end: bool
     """Whether the end of a job makes the other running jobs pause and resume visibly."""
 
+    drains_at_quit: int
+    """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
+
     resize_blocked_names_job: bool
     """Whether block_resize during a backup says ``Node 'x' is busy: ...`` instead of ``Device 'x' is in use``."""
 
@@ -105,6 +108,7 @@ QEMU_10_0 = Profile(
     job_status_events=True,
     backup_bitmap_on_filter=True,
     drain_blips_when_jobs_end=True,
+    drains_at_quit=2,
     resize_blocked_names_job=True,
     migrate_pause_states="postcopy-active or postcopy-recover state",
     job_schema_first=True,
@@ -125,6 +129,7 @@ QEMU_7_2 = Profile(
     job_status_events=True,
     backup_bitmap_on_filter=False,
     drain_blips_when_jobs_end=False,
+    drains_at_quit=1,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,
@@ -145,6 +150,7 @@ QEMU_2_5 = Profile(
     job_status_events=False,
     backup_bitmap_on_filter=False,
     drain_blips_when_jobs_end=False,
+    drains_at_quit=1,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,

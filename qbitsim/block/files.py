@@ -69,6 +69,10 @@ class FileNode(Node):
         """Give up the locks."""
         self.image.locks.release(self)
 
+    def abandon(self) -> None:
+        """Give up the locks."""
+        self.close()
+
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.image.format != "raw":
             raise UnsupportedError(f"I/O on the bytes of the {self.image.format} file '{self.opened_as}'")

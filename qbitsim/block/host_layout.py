@@ -79,21 +79,30 @@ class HostLayout:
         found = self._places.get(guest_cluster)
         return None if found is None else found * self.cluster_size
 
-    def store_bitmaps(self, bitmaps: Iterable[tuple[str, int, int]]) -> None:
-        """Write all bitmaps anew, then free the old ones.
+    def store_bitmaps(self, bitmaps: Iterable[tuple[str, int, int]], kept: Iterable[str] = ()) -> None:
+        """Write bitmaps anew, then free the old ones (qcow2-bitmap.c, qcow2_store_persistent_dirty_bitmaps, 10.0).
 
         :param bitmaps: of each, in file order: its name, the number of clusters its data takes, the number of entries
-            of its table (block/qcow2-bitmap.c, qcow2_store_persistent_dirty_bitmaps, 10.0).
+            of its table.
+        :param kept: names of bitmaps that stay where they are, because they are inconsistent.
         """
-        old = [*chain.from_iterable(self._bitmap_places.values()), *self._directory]
-        self._bitmap_places = {}
-        for name, data_clusters, entries in bitmaps:
+        old, self._bitmap_places = self._bitmap_places, {name: self._bitmap_places[name] for name in kept}
+        freed = [*chain.from_iterable(places for name, places in old.items() if name not in self._bitmap_places)]
+        stored = list(bitmaps)
+        if not stored and not freed:
+            return
+        freed += self._directory
+        for name, data_clusters, entries in stored:
             count = -(-entries * 8 // self.cluster_size)
             data = [(self._take(1), 1) for _ in range(data_clusters)]
             self._bitmap_places[name] = [*data, (self._take(count, entries * 8), count)]
         self._write_directory()
-        for first, count in old:
+        for first, count in freed:
             self._free(first, count)
+
+    def has_bitmap(self, name: str) -> bool:
+        """Whether a bitmap of that name was ever stored and not removed."""
+        return name in self._bitmap_places
 
     def remove_bitmap(self, name: str) -> None:
         """Take one bitmap out: a new directory, then the old one and the bitmap are freed."""

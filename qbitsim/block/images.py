@@ -211,7 +211,10 @@ class Image:
         """Replace the stored bitmaps by *bitmaps*, in this order in the file."""
         self.bitmaps = list(bitmaps)
         if self._layout is not None:
-            self._synced(self._layout).store_bitmaps(self._bitmap_shape(bitmap) for bitmap in self.bitmaps)
+            layout = self._synced(self._layout)
+            kept = {bitmap.name for bitmap in self.bitmaps if bitmap.in_use and layout.has_bitmap(bitmap.name)}
+            shapes = [self._bitmap_shape(bitmap) for bitmap in self.bitmaps if bitmap.name not in kept]
+            layout.store_bitmaps(shapes, kept)
 
     def remove_bitmap(self, name: str) -> None:
         """Take the bitmap called *name* out of the file; KeyError if it is not there."""
@@ -333,6 +336,14 @@ class ImageStore:
         del self._images[self._key(old)]
         self._images[key] = image
         image.name = new
+
+    def copy(self, old: str, new: str) -> None:
+        """Copy a file; OSError as for :meth:`rename`."""
+        image, key = self.lookup(old).clone(), self._key(new)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, new)
+        image.name = new
+        self._images[key] = image
 
     def mkdir(self, name: str) -> None:
         """Create a directory; OSError with ENOENT if its parent does not exist, EEXIST if the name is taken."""

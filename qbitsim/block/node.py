@@ -182,6 +182,9 @@ class Node:
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
 
+    def abandon(self) -> None:
+        """The process was killed: nothing is stored, but the locks of a file are gone with it."""
+
     # -- requests
 
     def read(self, offset: int, length: int) -> bytes:

@@ -76,7 +76,7 @@ def _run(call: Call, arguments: list[str]) -> int:
 
 def _resize_arguments(rest: list[str], style: Style) -> list[str]:
     """The last word of ``resize`` is the size even if it looks like an option: ``-512k``."""
-    if not rest:
+    if not rest or (len(rest) == 1 and not style.modern_options):
         text = "Expecting image file name and size" if style.modern_options else "Not enough arguments"
         raise ToolError(text, usage=True)
     return rest if rest[-1] in {"-h", "--help"} else [*rest[:-1], "--", rest[-1]]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from qbitsim.block.bits import Bits
 from qbitsim.block.images import Image, StoredBitmap
-from qbitsim.block.qemu_img_create import close_written
+from qbitsim.block.qemu_img_create import close_written, inconsistent
 from qbitsim.block.qemu_img_files import Call, open_image
 from qbitsim.block.qemu_img_options import ToolError, size_argument
 from qbitsim.errors import QmpError
@@ -74,8 +74,7 @@ def _find(image: Image, name: str) -> StoredBitmap:
 def _usable(image: Image, name: str) -> StoredBitmap:
     found = _find(image, name)
     if found.in_use:
-        hint = "Try block-dirty-bitmap-remove to delete this bitmap from disk"
-        raise QmpError(f"Bitmap '{name}' is inconsistent and cannot be used\n{hint}")
+        raise QmpError(inconsistent(name))
     return found
 
 

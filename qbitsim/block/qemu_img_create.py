@@ -273,6 +273,8 @@ def convert(call: Call) -> int:
         raise ToolError(f"Format driver '{broken}' does not support bitmaps")
     if wanted.backing is not None:
         raise UnsupportedError("qemu-img convert with a backing file")
+    if "bitmaps" in options:
+        _refuse_broken_bitmaps(image)
     if "n" in options:
         made = open_image(call, target, format_name, write=True, backing=False)
         if made.size < image.size:
@@ -285,6 +287,15 @@ def convert(call: Call) -> int:
     if "bitmaps" in options:
         _copy_bitmaps(image, made)
     return 0
+
+
+def _refuse_broken_bitmaps(image: Image) -> None:
+    for bitmap in reversed(image.bitmaps):  # the order of the list in memory
+        if bitmap.in_use:
+            raise ToolError(
+                f"Cannot copy inconsistent bitmap '{bitmap.name}'\n"
+                "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it"
+            )
 
 
 def _make_converted(call: Call, name: str, target: str, wanted: _Wanted) -> Image:
@@ -314,9 +325,6 @@ def _copy(call: Call, name: str, target: Image) -> None:
 
 
 def _copy_bitmaps(source: Image, target: Image) -> None:
-    for bitmap in source.bitmaps:
-        if bitmap.in_use:
-            raise UnsupportedError("qemu-img convert --bitmaps of an inconsistent bitmap")
     kept = [*target.bitmaps, *(bitmap.copy() for bitmap in source.bitmaps)]
     if len({bitmap.name for bitmap in kept}) != len(kept):
         raise UnsupportedError("qemu-img convert --bitmaps onto an image with bitmaps of the same name")
@@ -345,6 +353,9 @@ def resize(call: Call) -> int:
         raise ToolError(_SHRINK_WARNING)
     if size % SECTOR and image.format == "qcow2":
         raise ToolError(f"The new size must be a multiple of {SECTOR}")
+    for bitmap in image.bitmaps:
+        if bitmap.in_use:
+            raise ToolError(inconsistent(bitmap.name))
     below = call.store.chain(name)[1:]
     image.resize(-(-size // SECTOR) * SECTOR, zero_new=bool(below) and below[0].size > image.size)
     close_written(image)
@@ -376,6 +387,12 @@ def rebase(call: Call) -> int:
     image.backing, image.backing_format = backing or None, backing_format if backing else None
     close_written(image)
     return 0
+
+
+def inconsistent(name: str) -> str:
+    """What QEMU says of an inconsistent bitmap, with its advice."""
+    advice = "Try block-dirty-bitmap-remove to delete this bitmap from disk"
+    return f"Bitmap '{name}' is inconsistent and cannot be used\n{advice}"
 
 
 def close_written(image: Image) -> None:

@@ -134,7 +134,8 @@ def contents(call: Call, name: str) -> Chain:
 def output_format(call: Call) -> str:
     """``human`` or ``json``, as ``--output`` says."""
     wanted = call.options.last("output")
-    if wanted in {None, "human"}:
+    late = not call.style.modern_options and len(call.options.words) != 1  # the number of files is checked before
+    if wanted in {None, "human"} or late:
         return "human"
     if wanted == "json":
         return "json"

@@ -112,6 +112,9 @@ class Scheduler:
 
     def step(self) -> bool:
         """Run one task that is due, and the bottom halves; False if there is none."""
+        if self._bottom_halves:
+            self.run_bottom_halves()
+            return True
         self._collect()
         if not self._ready:
             return False

@@ -221,6 +221,24 @@ class Job:
         return self.status in COMPLETED
 
     @property
+    def ready(self) -> bool:
+        """Whether a job that runs until it is told to complete has caught up."""
+        return False
+
+    def extra_info(self) -> dict[str, Any]:
+        """What query-block-jobs shows of this kind of job only."""
+        return {}
+
+    def change(self, kind: str, copy_mode: str | None) -> None:
+        """block-job-change.
+
+        :raises QmpError: this kind of job has nothing to change.
+        """
+        del kind, copy_mode
+        self._apply_verb(JobVerb.CHANGE)
+        raise QmpError("Job type does not support change")
+
+    @property
     def is_cancelled(self) -> bool:
         """Whether it was cancelled by force; a soft cancel only asks it to come to an end."""
         return self.cancelled and self.force_cancel

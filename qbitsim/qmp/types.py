@@ -6,10 +6,13 @@ A number remembers what it was on the wire: an integer within int64 or uint64 is
 
 from __future__ import annotations
 
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 JsonValue: TypeAlias = Union[bool, int, float, str, list["JsonValue"], dict[str, "JsonValue"], None]  # noqa: UP007
 """Anything that one JSON text can hold."""
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 """A JSON object: a command, its arguments, a reply, an event."""
+
+JsonDict: TypeAlias = dict[str, Any]
+"""A JSON object under construction, whose members a type checker does not follow."""

@@ -1,0 +1,68 @@
+"""``-drive`` and ``-device`` options as people write them on QEMU's command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qbitsim.block.open import Options
+from qbitsim.errors import QmpError
+
+_NUMBERS = frozenset({"size", "offset", "sector", "errno", "state", "new_state", "latency-ns", "min-cluster-size"})
+_SWITCHES = frozenset({"read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only"})
+_OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
+_BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
+
+
+def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
+    """The id of the drive and the options of its node, or no options for a drive without a medium.
+
+    Dotted names are members of members: ``file.driver=blkdebug``.
+
+    :raises QmpError: for a switch that is neither on nor off.
+    """
+    tree = _nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
+    if "format" in given:
+        tree["driver"] = given["format"]
+    if "readonly" in tree:
+        tree["read-only"] = _scalar("read-only", tree.pop("readonly"))
+    if isinstance(tree.get("file"), str):
+        tree["file"] = {"driver": "file", "filename": tree["file"]}
+    return given.get("id", ""), tree
+
+
+def _nested(flat: Mapping[str, Any]) -> Options:
+    tree: Options = {}
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        place = tree
+        for part in path:
+            below = place.setdefault(part, {})
+            assert isinstance(below, dict), f"{name} and {part} exclude each other"
+            place = below
+        place[last] = _scalar(last, value)
+    lists = _with_lists(tree)
+    assert isinstance(lists, dict)
+    return lists
+
+
+def _with_lists(value: Any) -> Any:
+    """Members called 0, 1, … become a list."""
+    if not isinstance(value, dict):
+        return value
+    if value and all(re.fullmatch(r"\d+", name) for name in value):
+        return [_with_lists(value[name]) for name in sorted(value, key=int)]
+    return {name: _with_lists(item) for name, item in value.items()}
+
+
+def _scalar(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if name in _NUMBERS:
+        return int(value, 0)
+    if name in _SWITCHES:
+        if value not in _BOOLEANS:
+            raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
+        return _BOOLEANS[value]
+    return value

@@ -1,0 +1,279 @@
+"""Making nodes from options, as ``-drive``, ``-blockdev`` and ``blockdev-add`` give them.
+
+Options are plain values under QAPI's names: ``{"driver": "qcow2", "node-name": "n0", "file": {...}}``. A
+child is a dictionary of options, or the name of a node that exists, or None for no backing file. They have
+been checked against the schema; what is checked here depends on files and on the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.copy_before_write import CopyBeforeWriteNode, SnapshotAccessNode
+from qbitsim.block.faults import OPERATIONS, Fault
+from qbitsim.block.files import FileNode, NullNode, RawNode
+from qbitsim.block.filters import BlkdebugNode, CopyOnReadNode, DebugRule
+from qbitsim.block.graph import Graph
+from qbitsim.block.images import Image
+from qbitsim.block.node import Node
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.errors import QmpError, UnsupportedError
+
+Options = dict[str, Any]
+
+NULL_SIZE = 1 << 30
+SECTOR = 512
+FORMATS = ("raw", "qcow2")
+
+
+class Opener:
+    """Opens nodes into a graph; what was opened on the way is closed again if something fails.
+
+    :param on_filter: show the copy bitmap of a copy-before-write node at the filter (8.0 and later).
+    """
+
+    def __init__(self, graph: Graph, *, on_filter: bool = True) -> None:
+        self.graph = graph
+        self.on_filter = on_filter
+
+    def open(self, options: Options) -> Node:
+        """Open the node that ``options`` describe.
+
+        :raises QmpError: with QEMU's text; nothing has changed then.
+        """
+        before = list(self.graph.nodes)
+        try:
+            return self._open(options, {})
+        except QmpError:
+            self._close_new(before)
+            raise
+
+    def open_file(self, filename: str, options: Options) -> Node:
+        """Open an image file by name, with the format that ``options`` give, or else the one it has.
+
+        :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
+        """
+        image = self.image(filename)
+        merged = {**options, "driver": options.get("driver", image.format)}
+        return self.open({**merged, "file": {"driver": "file", "filename": filename}})
+
+    def image(self, filename: str) -> Image:
+        """The image file of that name.
+
+        :raises QmpError: ``Could not open 'x': No such file or directory``.
+        """
+        try:
+            return self.graph.images.lookup(filename)
+        except OSError as error:
+            raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
+
+    def _close_new(self, before: list[str]) -> None:
+        """Close what is there now and was not before, parents before children."""
+        for name in reversed(list(self.graph.nodes)):
+            if name in before or name not in self.graph.nodes:
+                continue
+            node = self.graph.nodes[name]
+            if not node.parents:
+                if isinstance(node, Qcow2Node):
+                    node.bitmaps.clear()
+                self.graph.release(node)
+
+    def _open(self, options: Options, inherited: Options) -> Node:
+        driver = options.get("driver")
+        if driver is None:
+            raise QmpError("A block device must be specified for 'file'")
+        opener = _DRIVERS.get(driver)
+        if opener is None:
+            raise UnsupportedError(f"block driver '{driver}'")
+        options = {**inherited, **options}
+        node = opener(self, options)
+        node.options = options
+        node.detect_zeroes = options.get("detect-zeroes", "off")
+        if isinstance(node, Qcow2Node):
+            node.load_bitmaps()
+        return node
+
+    # -- children
+
+    def _child(self, parent: Node, name: str, options: Options, inherited: Options, reference: object = ...) -> Node:
+        """Open, or look up, the child and attach it to ``parent``."""
+        given = options[name] if reference is ... else reference
+        if isinstance(given, str):
+            node = self.graph.lookup(given, given)
+        else:
+            assert isinstance(given, dict)
+            node = self._open(given, inherited)
+        self.graph.attach(parent, name, node, 0, perms.ALL)
+        return node
+
+    @staticmethod
+    def _file_options(options: Options) -> Options:
+        """What a file below a format or filter inherits (bdrv_inherited_options, block.c, QEMU 10.0)."""
+        return {"read-only": _flag(options, "read-only"), "discard": "unmap", "auto-read-only": True}
+
+    def _named(self, node: Node, options: Options) -> None:
+        self.graph.register(node, options.get("node-name"))
+
+    # -- drivers
+
+    def _open_file(self, options: Options) -> Node:
+        filename = options["filename"]
+        node = FileNode(
+            self.graph,
+            self.image(filename),
+            filename,
+            read_only=_flag(options, "read-only"),
+            unmap=_unmap(options),
+            force_share=_flag(options, "force-share"),
+        )
+        self._named(node, options)
+        return node
+
+    def _open_null(self, options: Options) -> Node:
+        node = NullNode(
+            self.graph,
+            options.get("size", NULL_SIZE),
+            read_zeroes=_flag(options, "read-zeroes"),
+            latency=options.get("latency-ns", 0),
+            read_only=_flag(options, "read-only"),
+        )
+        self._named(node, options)
+        return node
+
+    def _open_child_first(self, options: Options) -> tuple[Node, Options]:
+        """Open the file of a format before the format itself has its name, as QEMU does."""
+        given = options["file"]
+        if isinstance(given, str):
+            return self.graph.lookup(given, given), options
+        return self._open(given, self._file_options(options)), options
+
+    def _open_raw(self, options: Options) -> Node:
+        file, _ = self._open_child_first(options)
+        image = image_below(file)
+        if image is not None and image.format != "raw":
+            raise UnsupportedError(f"the bytes of the {image.format} file '{image.name}' as a raw image")
+        node = RawNode(
+            self.graph,
+            offset=options.get("offset", 0),
+            size=options.get("size"),
+            read_only=_flag(options, "read-only"),
+            unmap=_unmap(options),
+        )
+        self._named(node, options)
+        self.graph.attach(node, "file", file, 0, perms.ALL)
+        return node
+
+    def _open_qcow2(self, options: Options) -> Node:
+        file, _ = self._open_child_first(options)
+        image = image_below(file)
+        if image is None or image.format != "qcow2":
+            raise QmpError("Image is not in qcow2 format")
+        node = Qcow2Node(self.graph, image, read_only=_flag(options, "read-only"), unmap=_unmap(options))
+        self._named(node, options)
+        self.graph.attach(node, "file", file, 0, perms.ALL)
+        self._open_backing(node, options)
+        return node
+
+    def _open_backing(self, node: Qcow2Node, options: Options) -> None:
+        """The backing file: as given, or as the image's header says; always read-only."""
+        inherited = {"read-only": True, "auto-read-only": False}
+        if "backing" in options:
+            if options["backing"] is not None:
+                self._child(node, "backing", options, inherited)
+            return
+        name = node.image.backing
+        if name is None:
+            return
+        filename = self.graph.images.backing_name(node.filename, name)
+        try:
+            driver = node.image.backing_format or self.image(filename).format
+            backing = {"driver": driver, "file": {"driver": "file", "filename": filename}}
+            self._child(node, "backing", options, inherited, backing)
+        except QmpError as error:
+            raise QmpError(f"Could not open backing file: {error.desc}") from None
+
+    def _open_filter(self, node: Node, options: Options, child: str) -> Node:
+        self._named(node, options)
+        self._child(node, child, options, self._file_options(options))
+        return node
+
+    def _open_blkdebug(self, options: Options) -> Node:
+        if "config" in options:
+            raise UnsupportedError("'config' of blkdebug")
+        rules = [_injection(rule) for rule in options.get("inject-error", [])]
+        rules += [
+            DebugRule(rule["event"], rule.get("state", 0), None, rule["new_state"])
+            for rule in options.get("set-state", [])
+        ]
+        node = BlkdebugNode(self.graph, rules, read_only=_flag(options, "read-only"), unmap=_unmap(options))
+        return self._open_filter(node, options, "image")
+
+    def _open_copy_on_read(self, options: Options) -> Node:
+        if "bottom" in options:
+            raise UnsupportedError("'bottom' of copy-on-read")
+        return self._open_filter(CopyOnReadNode(self.graph, unmap=_unmap(options)), options, "file")
+
+    def _open_copy_before_write(self, options: Options) -> Node:
+        node = CopyBeforeWriteNode(self.graph, break_snapshot=options.get("on-cbw-error") == "break-snapshot")
+        self._open_filter(node, options, "file")
+        self._child(node, "target", options, self._file_options(options))
+        bitmap = None
+        if "bitmap" in options:
+            owner, name = options["bitmap"]["node"], options["bitmap"]["name"]
+            bitmap = self.graph.lookup(owner, owner).find_bitmap(name)
+            if bitmap is None:
+                raise QmpError(f"Dirty bitmap '{name}' not found")
+        node.begin(
+            bitmap=bitmap,
+            minimum_cluster=options.get("min-cluster-size", 0),
+            compress=False,
+            on_filter=self.on_filter,
+        )
+        return node
+
+    def _open_snapshot_access(self, options: Options) -> Node:
+        node = self._open_filter(SnapshotAccessNode(self.graph, read_only=True), options, "file")
+        if not isinstance(node.children[0].node, CopyBeforeWriteNode):
+            raise UnsupportedError("snapshot-access over anything but copy-before-write")
+        return node
+
+
+def _injection(rule: Options) -> DebugRule:
+    """One ``inject-error`` of blkdebug; without a sector it strikes everywhere."""
+    iotype, sector = rule.get("iotype"), rule.get("sector")
+    fault = Fault(
+        operations=frozenset([iotype] if iotype else OPERATIONS),
+        errno=rule.get("errno", 5),
+        offset=None if sector is None or sector < 0 else sector * SECTOR,
+        length=1,
+        times=1 if rule.get("once") else None,
+    )
+    return DebugRule(rule["event"], rule.get("state", 0), fault)
+
+
+def _flag(options: Options, name: str) -> bool:
+    return bool(options.get(name, False))
+
+
+def _unmap(options: Options) -> bool:
+    return options.get("discard") == "unmap"
+
+
+def image_below(node: Node) -> Image | None:
+    """The image file that a file node, below any filters, leads to."""
+    node = node.skip_filters()
+    return node.image if isinstance(node, FileNode) else None
+
+
+_DRIVERS: dict[str, Callable[[Opener, Options], Node]] = {
+    "file": Opener._open_file,  # noqa: SLF001 - the table of this module's own methods
+    "null-co": Opener._open_null,  # noqa: SLF001
+    "raw": Opener._open_raw,  # noqa: SLF001
+    "qcow2": Opener._open_qcow2,  # noqa: SLF001
+    "blkdebug": Opener._open_blkdebug,  # noqa: SLF001
+    "copy-on-read": Opener._open_copy_on_read,  # noqa: SLF001
+    "copy-before-write": Opener._open_copy_before_write,  # noqa: SLF001
+    "snapshot-access": Opener._open_snapshot_access,  # noqa: SLF001
+}

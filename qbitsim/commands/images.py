@@ -1,0 +1,41 @@
+"""Making image files for commands (bdrv_img_create, block.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.images import LockConflictError
+from qbitsim.block.open import FORMATS
+from qbitsim.errors import QmpError, UnsupportedError
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.node import Node
+
+OTHER_FORMATS = frozenset({"luks", "parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc"})
+"""Formats in which QEMU can create images and qbitsim cannot."""
+
+
+def create_image(graph: Graph, filename: str, image_format: str, size: int, backing: Node | None) -> None:
+    """Create the file, in place of one of that name.
+
+    :param size: bytes.
+    :param backing: the node whose file becomes the backing file; None for none.
+    :raises QmpError: with the texts and in the order of bdrv_img_create.
+    """
+    if image_format in OTHER_FORMATS:
+        raise UnsupportedError(f"images of format '{image_format}'")
+    if image_format not in FORMATS:
+        raise QmpError(f"Unknown file format '{image_format}'")
+    backing_name = backing_format = None
+    if backing is not None:
+        if image_format == "raw":
+            raise QmpError("Backing file not supported for file format 'raw'")
+        explicit = backing.skip_implicit_filters()
+        backing_name, backing_format = explicit.filename, explicit.driver
+    try:
+        graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
+    except LockConflictError as error:
+        raise QmpError(error.args[1]) from None
+    except OSError as error:
+        raise QmpError(f"Could not create '{filename}': {error.strerror}") from None

@@ -1,0 +1,116 @@
+"""The commands about the monitor and the machine as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qbitsim.commands.context import Context
+from qbitsim.commands.guest_io import human_monitor_command as run_hmp
+from qbitsim.errors import QmpError
+from qbitsim.qmp import introspect
+from qbitsim.qmp.registry import command
+from qbitsim.qmp.schema import Int64, arg
+from qbitsim.qmp.structs import struct
+from qbitsim.qmp.types import JsonDict
+from qbitsim.qmp.types_monitor import (
+    CommandInfo,
+    NameInfo,
+    QMPCapability,
+    SchemaInfo,
+    StatusInfo,
+    VersionInfo,
+)
+
+
+@struct
+class QmpCapabilities:
+    """Arguments of qmp_capabilities."""
+
+    enable: list[QMPCapability] | None = arg(since="2.12")
+
+
+@struct
+class HumanMonitorCommand:
+    """Arguments of human-monitor-command."""
+
+    command_line: str
+    cpu_index: Int64 | None = None
+
+
+@command("qmp_capabilities", QmpCapabilities)
+def qmp_capabilities(context: Context, args: QmpCapabilities) -> None:
+    """Nothing more: a monitor negotiates before it gets here."""
+    del context, args
+    raise QmpError("Capabilities negotiation is already complete, command ignored", "CommandNotFound")
+
+
+@command("query-version", returns=VersionInfo)
+def query_version(context: Context, args: None) -> JsonDict:
+    """The QEMU release that the machine is."""
+    del args
+    return version_info(context.profile)
+
+
+def version_info(profile: Any) -> JsonDict:
+    """VersionInfo of a profile."""
+    major, minor, micro = profile.version
+    return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": profile.package}
+
+
+@command("query-status", returns=StatusInfo)
+def query_status(context: Context, args: None) -> JsonDict:
+    """Whether the guest runs."""
+    del args
+    machine = context.machine
+    status: JsonDict = {"running": machine.running, "status": machine.run_state}
+    if not context.profile.offers("9.0"):
+        status["singlestep"] = False
+    return status
+
+
+@command("query-commands", returns=list[CommandInfo])
+def query_commands(context: Context, args: None) -> list[JsonDict]:
+    """What this machine answers."""
+    del args
+    return [{"name": name} for name in context.machine.registry.names()]
+
+
+@command("query-qmp-schema", returns=list[SchemaInfo], since="2.5")
+def query_qmp_schema(context: Context, args: None) -> list[JsonDict]:
+    """The schema of what this machine answers."""
+    del args
+    return introspect.query_qmp_schema(context.machine.registry)
+
+
+@command("query-name", returns=NameInfo)
+def query_name(context: Context, args: None) -> JsonDict:
+    """The guest's name: it has none."""
+    del context, args
+    return {}
+
+
+@command("stop")
+def stop(context: Context, args: None) -> None:
+    """Stop the guest."""
+    del args
+    context.machine.stop()
+
+
+@command("cont")
+def cont(context: Context, args: None) -> None:
+    """Let the guest run."""
+    del args
+    context.machine.cont()
+
+
+@command("quit")
+def quit_(context: Context, args: None) -> None:
+    """End the machine cleanly: jobs are cancelled, persistent bitmaps stored."""
+    del args
+    context.machine.shut_down()
+
+
+@command("human-monitor-command", HumanMonitorCommand, returns=str)
+def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
+    """Run a line of the human monitor: guest I/O comes through ``qemu-io``."""
+    return run_hmp(context, args.command_line)

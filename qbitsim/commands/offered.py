@@ -1,0 +1,18 @@
+"""All commands, gathered: importing this module declares them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from qbitsim.commands import backups, bitmaps, jobs, monitor, nodes, queries, transactions
+from qbitsim.profiles import Profile
+from qbitsim.qmp.registry import Registry
+
+MODULES = (backups, bitmaps, jobs, monitor, nodes, queries, transactions)
+"""The modules that declare commands."""
+
+
+@cache
+def registry_for(profile: Profile) -> Registry:
+    """The commands of that profile; one registry serves all machines."""
+    return Registry(profile)

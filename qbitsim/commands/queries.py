@@ -1,0 +1,170 @@
+"""Queries about drives and nodes (block/qapi.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.files import FileNode
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.commands.context import Context
+from qbitsim.qmp.registry import command
+from qbitsim.qmp.structs import struct
+from qbitsim.qmp.types import JsonDict
+from qbitsim.qmp.types_info import BlockDeviceInfo, BlockInfo
+
+if TYPE_CHECKING:
+    from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
+    from qbitsim.profiles import Profile
+
+_THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
+
+
+@struct
+class QueryNamedBlockNodes:
+    """Arguments of query-named-block-nodes; ``flat`` leaves out the images of backing files."""
+
+    flat: bool | None = None
+
+
+@command("query-block", returns=list[BlockInfo])
+def query_block(context: Context, args: None) -> list[JsonDict]:
+    """All drives."""
+    del args
+    return [_drive_info(drive, context.profile) for drive in context.graph.drives.values()]
+
+
+@command("query-named-block-nodes", QueryNamedBlockNodes, returns=list[BlockDeviceInfo], since="2.0")
+def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> list[JsonDict]:
+    """All nodes, newest first."""
+    flat = bool(args.flat)
+    return [node_info(node, context.profile, flat=flat) for node in reversed(context.graph.nodes.values())]
+
+
+def _drive_info(drive: Drive, profile: Profile) -> JsonDict:
+    info: JsonDict = {"device": drive.id, "type": "unknown", "removable": True, "locked": drive.locked}
+    if drive.qdev:
+        info["qdev"] = drive.qdev
+        info["removable"] = False
+        info["io-status"] = "ok"
+    if drive.root is not None:
+        node = drive.root.node.skip_implicit_filters()
+        info["inserted"] = node_info(node, profile, flat=False)
+        if not profile.offers("6.0") and node.bitmaps:
+            info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)
+    elif not drive.qdev:
+        info["tray_open"] = False
+    return info
+
+
+def node_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
+    """BlockDeviceInfo of one node.
+
+    :param flat: leave out the images of backing files.
+    """
+    image = image_info(node, profile, flat=flat)
+    info: JsonDict = {
+        "file": node.filename,
+        "node-name": node.name,
+        "ro": node.read_only,
+        "drv": node.driver,
+        "backing_file_depth": _depth(image),
+        "encrypted": False,
+        "detect_zeroes": node.detect_zeroes,
+        "write_threshold": 0,
+        "cache": {"writeback": True, "direct": False, "no-flush": False},
+        "image": image,
+        **dict.fromkeys(_THROTTLE, 0),
+    }
+    if profile.offers("10.0"):
+        info["active"] = True
+    backing = node.backing
+    if backing is not None:
+        info["backing_file"] = backing.filename
+    if node.bitmaps and profile.offers("4.2"):
+        info["dirty-bitmaps"] = bitmap_infos(node, profile)
+    return info
+
+
+def bitmap_infos(node: Node, profile: Profile) -> list[JsonDict]:
+    """BlockDirtyInfo of all bitmaps of a node, newest first."""
+    return [_bitmap_info(bitmap, profile) for bitmap in node.bitmaps]
+
+
+def _bitmap_info(bitmap: DirtyBitmap, profile: Profile) -> JsonDict:
+    info: JsonDict = {"granularity": bitmap.granularity, "count": bitmap.count}
+    if bitmap.name is not None:
+        info["name"] = bitmap.name
+    if profile.bitmap_status_field:
+        # bdrv_dirty_bitmap_status (block/dirty-bitmap.c, QEMU 2.5)
+        info["status"] = "frozen" if bitmap.successor else "disabled" if bitmap.disabled else "active"
+        return info
+    info |= {"recording": bitmap.recording, "busy": bitmap.busy, "persistent": bitmap.persistent}
+    if bitmap.inconsistent:
+        info["inconsistent"] = True
+    return info
+
+
+def _depth(image: JsonDict) -> int:
+    depth = 0
+    while "backing-image" in image:
+        image = image["backing-image"]
+        depth += 1
+    return depth
+
+
+def image_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
+    """ImageInfo of one node, with those of its backing files inside unless ``flat``."""
+    info: JsonDict = {"filename": node.filename, "format": node.driver, "virtual-size": node.length}
+    if node.knows_cluster_size:
+        info["dirty-flag"] = False
+        if node.cluster_size:
+            info["cluster-size"] = node.cluster_size
+    below = node.skip_filters()
+    if isinstance(below, (Qcow2Node, FileNode)) or below.children:
+        info["actual-size"] = _allocated(below)
+    specific = _format_specific(node, profile)
+    if specific is not None:
+        info["format-specific"] = specific
+    if isinstance(node, Qcow2Node) and node.image.backing is not None:
+        info["backing-filename"] = node.image.backing
+        info["full-backing-filename"] = node.graph.images.backing_name(node.filename, node.image.backing)
+        if node.image.backing_format is not None:
+            info["backing-filename-format"] = node.image.backing_format
+    next_node = node.backing or node.filtered
+    if not flat and next_node is not None:
+        info["backing-image"] = image_info(next_node, profile, flat=False)
+    return info
+
+
+def _allocated(node: Node) -> int:
+    """Bytes that the file occupies."""
+    if isinstance(node, (Qcow2Node, FileNode)):
+        return node.image.content.allocated
+    return sum(_allocated(child.node) for child in node.children)
+
+
+def _format_specific(node: Node, profile: Profile) -> JsonDict | None:
+    if isinstance(node, FileNode):
+        return {"type": "file", "data": {}} if profile.offers("8.0") else None
+    if not isinstance(node, Qcow2Node):
+        return None
+    data: JsonDict = {"compat": node.image.compat, "refcount-bits": node.image.refcount_bits}
+    if profile.offers("5.1"):
+        data["compression-type"] = "zlib"
+    if node.image.compat != "0.10":
+        data |= {"lazy-refcounts": node.image.lazy_refcounts, "corrupt": node.image.corrupt}
+        if profile.offers("5.2"):
+            data["extended-l2"] = False
+    stored = node.image.bitmaps
+    if stored and profile.offers("4.0"):
+        data["bitmaps"] = [
+            {
+                "name": bitmap.name,
+                "granularity": bitmap.granularity,
+                "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
+            }
+            for bitmap in stored
+        ]
+    return {"type": "qcow2", "data": data}

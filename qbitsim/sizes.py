@@ -1,0 +1,23 @@
+"""Sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(r"(\d+)([kKmMgGtTpPeE]?)(?:i?[bB])?\Z")
+_EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes: ``64M`` is 64 * 1024 * 1024; a number stays.
+
+    :raises ValueError: if it is no size.
+    """
+    if isinstance(size, int):
+        if size < 0:
+            raise ValueError(f"invalid size {size!r}: it must not be negative")
+        return size
+    match = _SIZE.match(size.strip())
+    if match is None:
+        raise ValueError(f"invalid size {size!r}: write a number of bytes, or one with a suffix k, M, G, T or P")
+    return int(match[1]) << 10 * _EXPONENT[match[2].lower()]
