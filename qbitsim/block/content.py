@@ -34,10 +34,8 @@ if TYPE_CHECKING:
 
 FILE_CLUSTER = 65536
 """Bytes kept together for a plain file."""
-
 FILE_PAGE = 4096
 """Unit in which a plain file is allocated."""
-
 Reader = Callable[[int, int], bytes]
 """``reader(offset, length)``: the bytes that a backing chain reads as."""
 
@@ -257,7 +255,7 @@ class Content:
         self.size = size
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
-        """Make *clusters* (numbers) read as they do in *source*, by reference.
+        """Make *clusters* (numbers, all different) read as they do in *source*, by reference.
 
         Both must have the same size and cluster size, and *source* no backing file. The result is that of reading each
         cluster and writing it, or writing zeroes where the source has nothing stored: absent clusters become ZERO
@@ -266,18 +264,20 @@ class Content:
         assert (self.size, self.cluster_size) == (source.size, source.cluster_size)
         chosen = clusters if isinstance(clusters, list | tuple | range) else list(clusters)
         stored, theirs = self._stored, source._stored
-        present = {index: theirs[index] for index in chosen if index in theirs}
-        if len(present) < len(chosen):
+        try:
+            blocks = list(map(theirs.__getitem__, chosen))
+        except KeyError:
             self._zero_clusters_at([index for index in chosen if index not in theirs])
-        self._fresh.extend([index for index in present if index not in stored] if stored else present)
-        stored.update(present)
-        masks = self._pages.partial
+            chosen = [index for index in chosen if index in theirs]
+            blocks = [theirs[index] for index in chosen]
+        self._fresh.extend([index for index in chosen if index not in stored] if stored else chosen)
+        stored.update(zip(chosen, blocks, strict=True))
+        masks, their_masks = self._pages.partial, source._pages.partial
         if masks:
-            for index in present:
+            for index in chosen:
                 masks.pop(index, None)
-        if self.allocation < self.cluster_size and source._pages.partial:
-            theirs_masks = source._pages.partial
-            masks.update({index: theirs_masks[index] for index in present if index in theirs_masks})
+        if self.allocation < self.cluster_size and their_masks:
+            masks.update((index, their_masks[index]) for index in chosen if index in their_masks)
 
     def clone(self) -> Content:
         """An independent content that is the same in everything; the stored bytes are shared."""
