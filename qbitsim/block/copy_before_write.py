@@ -225,14 +225,11 @@ def insert_filter(
     except QmpError as error:
         raise QmpError(f"Could not create node: {error.desc}") from None
     try:
-        graph.insert_above(source, node, child_name="file")
+        graph.attach(node, "file", source, 0, perms.ALL)
+        graph.attach(node, "target", target, 0, perms.ALL)
+        graph.insert_above(source, node)
     except QmpError:
-        graph.nodes.pop(node.name)
-        raise
-    try:
-        graph.attach(node, "target", target, perms.WRITE, perms.ALL & ~perms.RESIZE)
-    except QmpError:
-        drop_filter(graph, node)
+        graph.release(node)
         raise
     node.begin(bitmap=None, minimum_cluster=minimum_cluster, compress=compress, on_filter=on_filter)
     return node

@@ -96,12 +96,15 @@ class Graph:
 
     # -- edges
 
-    def attach(self, parent: Parent, name: str, node: Node, perm: int, shared: int) -> Child:
+    def attach(
+        self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False
+    ) -> Child:
         """Make an edge from ``parent`` to ``node``.
 
+        :param stays: it keeps its node when another one takes the node's place.
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
-        edge = Child(parent, name, node, perm, shared)
+        edge = Child(parent, name, node, perm, shared, stays=stays)
         if isinstance(parent, Node):
             parent.children.append(edge)
         self._link(edge, node)
@@ -128,33 +131,34 @@ class Graph:
         self._unlink(edge)
         self._link(edge, node)
 
-    def replace_node(self, old: Node, new: Node, *, keep: Callable[[Child], bool]) -> list[Child]:
-        """Let the parents of ``old`` use ``new`` instead, but for the edges that ``keep`` names.
+    def replace_node(self, old: Node, new: Node) -> list[Child]:
+        """Let the parents of ``old`` use ``new`` instead, but for those at or below ``new`` and those that stay.
 
-        Return the moved edges, oldest first, so that the change can be taken back.
+        Return the moved edges, oldest first, so that the change can be taken back. Permissions are the caller's to
+        refresh. (bdrv_replace_node and should_update_child, block.c, QEMU 10.0)
         """
-        moved = [edge for edge in reversed(old.parents) if not keep(edge)]
+        below = {node.name for node in self._downwards((new,))}
+        moved = [
+            edge
+            for edge in reversed(old.parents)
+            if not edge.stays and not (isinstance(edge.parent, Node) and edge.parent.name in below)
+        ]
         for edge in moved:
             self.replace_child(edge, new)
         return moved
 
-    def insert_above(self, node: Node, top: Node, *, child_name: str) -> None:
-        """Put ``top``, which has no parents yet, between ``node`` and all its parents.
+    def insert_above(self, node: Node, top: Node) -> None:
+        """Put ``top``, which has ``node`` as a child and no parents yet, between ``node`` and its parents.
 
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
-        edge = Child(top, child_name, node, 0, perms.ALL)
-        top.children.append(edge)
-        self._link(edge, node)
-        moved = self.replace_node(node, top, keep=lambda parent: parent is edge)
+        moved = self.replace_node(node, top)
         try:
             self.refresh_permissions(top)
         except QmpError:
-            for moved_edge in moved:
-                self.replace_child(moved_edge, node)
-            self._unlink(edge)
-            top.children.remove(edge)
-            self.refresh_permissions(node)
+            for edge in moved:
+                self.replace_child(edge, node)
+            self.refresh_permissions(top)
             raise
 
     def remove_above(self, top: Node, node: Node) -> None:
@@ -164,7 +168,7 @@ class Graph:
         """
         for edge in top.children:
             edge.perm, edge.shared = 0, perms.ALL
-        self.replace_node(top, node, keep=lambda parent: parent.parent is top)
+        self.replace_node(top, node)
         self.refresh_permissions(node)
 
     def release(self, node: Node) -> None:

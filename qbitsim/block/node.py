@@ -254,7 +254,9 @@ class Node:
             self._account(operation, offset, length)
         finally:
             if self.bitmaps and operation == "write":
-                self.mark_dirty(offset, length)
+                if self.bitmaps[0].size != self.length:
+                    self.follow_length()
+                self.mark_dirty(offset, min(length, self.length - offset))
 
     def debug_event(self, event: str) -> None:
         """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""

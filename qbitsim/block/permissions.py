@@ -52,17 +52,21 @@ class Child:
     :ivar perm: bits that the parent needs.
     :ivar shared: bits that the parent lets other parents have.
     :ivar quiesced: the parent was told to be quiet through this edge.
+    :ivar stays: the edge keeps its node when another one takes the node's place (jobs, stay_at_node in block.c).
     """
 
-    __slots__ = ("name", "node", "parent", "perm", "quiesced", "shared")
+    __slots__ = ("name", "node", "parent", "perm", "quiesced", "shared", "stays")
 
-    def __init__(self, parent: Parent, name: str, node: Node, perm: int, shared: int) -> None:
+    def __init__(
+        self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False
+    ) -> None:
         self.parent = parent
         self.name = name
         self.node = node
         self.perm = perm
         self.shared = shared
         self.quiesced = False
+        self.stays = stays
 
     def __repr__(self) -> str:
         return f"<Child {self.name!r} of {self.parent.parent_description}: {self.node.name}>"

@@ -62,9 +62,10 @@ def query_status(context: Context, args: None) -> JsonDict:
     """Whether the guest runs."""
     del args
     machine = context.machine
-    status: JsonDict = {"running": machine.running, "status": machine.run_state}
+    status: JsonDict = {"running": machine.running}
     if not context.profile.offers("9.0"):
         status["singlestep"] = False
+    status["status"] = machine.run_state
     return status
 
 

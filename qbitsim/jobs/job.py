@@ -251,7 +251,7 @@ class Job:
 
     def use(self, name: str, node: Node) -> None:
         """Hold ``node`` and block operations on it (block_job_add_bdrv)."""
-        self.edges.append(self.jobs.graph.attach(self, name, node, 0, perms.ALL))
+        self.edges.append(self.jobs.graph.attach(self, name, node, 0, perms.ALL, stays=True))
         node.blockers.insert(0, self.blocker)
 
     def detach_all(self) -> None:
@@ -625,3 +625,12 @@ class Job:
         """Forget the job (job_unref)."""
         self.detach_all()
         self.jobs.jobs.remove(self)
+        self.drain_others()
+
+    def drain_others(self) -> None:
+        """Changes of the graph drain every node: other jobs pause for a moment, and those that were cancelled end.
+
+        (bdrv_graph_wrlock and its callers drain all nodes since QEMU 8.0; up to 7.2 only the nodes concerned.)
+        """
+        if self.jobs.profile.drain_blips_when_jobs_end:
+            self.jobs.graph.drain_all()
