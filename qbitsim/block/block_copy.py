@@ -182,6 +182,11 @@ class BlockCopyState:
         if self.progress is not None:
             self.progress.set_remaining(self.remaining())
 
+    def completes_at_once(self, task: CopyTask) -> bool:
+        """Whether copying the chunk needs no I/O."""
+        end = min(task.end, self.length)
+        return task.zeroes and self.target.zeroes_without_io(task.offset, end - task.offset)
+
     def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
         """Move the bytes of one chunk; return (errno or 0, whether the read failed)."""
         offset, length = task.offset, min(task.end, self.length) - task.offset
@@ -385,6 +390,10 @@ class BlockCopyCall:
         if self.failure:
             self._waiting = None
             self.state.end_task(task, failed=True)
+        elif self.state.completes_at_once(task):
+            # No I/O, no yield: QEMU's coroutine runs on.
+            self._waiting = None
+            self.failure, self.failed_reading = self.state.copy_chunk(task)
         elif self._in_flight < self.max_workers:
             self._waiting = None
             self._in_flight += 1

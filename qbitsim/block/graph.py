@@ -127,9 +127,14 @@ class Graph:
         self.release(node)
 
     def replace_child(self, edge: Child, node: Node) -> None:
-        """Let an edge lead to another node; permissions are the caller's to refresh."""
-        self._unlink(edge)
+        """Let an edge lead to another node; permissions are the caller's to refresh.
+
+        A parent that is quiet stays so if the new node is in a drained section too (bdrv_replace_child_noperm).
+        """
+        edge.node.parents.remove(edge)
         self._link(edge, node)
+        if not node.quiesce:
+            edge.drained_end()
 
     def replace_node(self, old: Node, new: Node) -> list[Child]:
         """Let the parents of ``old`` use ``new`` instead, but for those at or below ``new`` and those that stay.

@@ -258,6 +258,11 @@ class Node:
                     self.follow_length()
                 self.mark_dirty(offset, min(length, self.length - offset))
 
+    def zeroes_without_io(self, offset: int, length: int) -> bool:
+        """Whether zeroing the range touches only tables that are in memory, so that it is done at once."""
+        del offset, length
+        return False
+
     def debug_event(self, event: str) -> None:
         """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAXIMUM_BITMAP_BYTES = 0x20000000
 MAXIMUM_TABLE_ENTRIES = 0x8000000
 MAXIMUM_GRANULARITY = 1 << 31
+L2_SLICE_ENTRIES = 512
 
 
 class Qcow2Node(Node):
@@ -42,11 +43,12 @@ class Qcow2Node(Node):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("image",)
+    __slots__ = ("_slices", "image")
 
     def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.image = image
+        self._slices: set[int] = set()
 
     @property
     def length(self) -> int:
@@ -85,7 +87,19 @@ class Qcow2Node(Node):
         else:
             self.image.write(offset, data, self._below)
 
+    def zeroes_without_io(self, offset: int, length: int) -> bool:
+        """Whether the slices of the L2 tables that say what the range is are in memory."""
+        return self.image.faults is None and not self._file_matters and self._slices.issuperset(
+            self._slices_of(offset, length)
+        )
+
+    def _slices_of(self, offset: int, length: int) -> range:
+        """The slices of the L2 tables for the range: the cache holds them in 4 KiB, 512 clusters each."""
+        span = self.cluster_size * L2_SLICE_ENTRIES
+        return range(offset // span, (offset + length - 1) // span + 1)
+
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._slices.update(self._slices_of(offset, length))
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
         self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
