@@ -1,0 +1,99 @@
+"""Every recorded scenario, played on qbitsim, against what real QEMU 10.0 and 7.2 answered.
+
+Two comparisons, each a test named after its scenario:
+
+* step by step (:func:`qbitsim.testing.reductions.by_step`): required of all;
+* record by record, with every pause of QEMU's own drained sections and every event on its side of the reply:
+  required of all but :data:`NOT_TO_THE_LETTER`.
+
+In the scenarios of group x real QEMU crashes or corrupts its state; ``test_crashes.py`` has them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qbitsim.testing.player import Player
+from qbitsim.testing.reductions import by_step
+
+HERE = Path(__file__).parent
+VERSIONS = ("10.0", "7.2")
+NAMES = sorted(path.stem for path in (HERE / "scenarios").glob("*.json"))
+COMPARED = [name for name in NAMES if not name.startswith("x")]
+CASES = [(version, name) for version in VERSIONS for name in COMPARED]
+
+NOT_YET: dict[tuple[str, str], str] = {
+    (version, name): reason
+    for version in VERSIONS
+    for name, reason in {
+        "f09-nbd-export-with-bitmap": "NBD exports are not emulated",
+        "f15-reopen-read-only-and-back": "blockdev-reopen is not emulated",
+        "f22-stream-and-bitmaps": "block-stream is not emulated",
+        "f27-nbd-server-add-deprecated": "NBD exports are not emulated",
+    }.items()
+}
+"""Scenarios whose answers differ step by step, with the reason. Each is a strict expected failure."""
+
+NOT_TO_THE_LETTER: dict[tuple[str, str], str] = {}
+"""Scenarios that agree step by step only, with the reason."""
+
+
+@cache
+def scenario(name: str) -> dict[str, Any]:
+    return json.loads((HERE / "scenarios" / f"{name}.json").read_text())
+
+
+@cache
+def recorded(version: str, name: str) -> list[dict[str, Any]]:
+    return json.loads((HERE / f"golden-{version}" / f"{name}.json").read_text())["records"]
+
+
+@cache
+def played(version: str, name: str) -> list[dict[str, Any]]:
+    return json.loads(json.dumps(Player(version).play(scenario(name)["steps"])))
+
+
+def cases(expected_failures: dict[tuple[str, str], str]) -> list[Any]:
+    return [
+        pytest.param(
+            *case,
+            id="-".join(case),
+            marks=[pytest.mark.xfail(strict=True, reason=expected_failures[case])] if case in expected_failures else [],
+        )
+        for case in CASES
+    ]
+
+
+@pytest.mark.parametrize(("version", "name"), cases(NOT_YET))
+def test_step_by_step(version: str, name: str) -> None:
+    assert by_step(played(version, name)) == by_step(recorded(version, name))
+
+
+@pytest.mark.parametrize(("version", "name"), cases(NOT_YET | NOT_TO_THE_LETTER))
+def test_to_the_letter(version: str, name: str) -> None:
+    assert played(version, name) == recorded(version, name)
+
+
+def test_every_exception_names_a_scenario_and_a_reason() -> None:
+    exceptions = NOT_YET | NOT_TO_THE_LETTER
+    assert set(exceptions) <= set(CASES)
+    assert all(exceptions.values())
+    assert not set(NOT_YET) & set(NOT_TO_THE_LETTER)
+
+
+def test_every_transcript_has_its_scenario_and_every_scenario_a_transcript_of_each_version() -> None:
+    for version in VERSIONS:
+        assert sorted(path.stem for path in (HERE / f"golden-{version}").glob("*.json")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_scenario_gives_the_same_records_on_every_play(name: str) -> None:
+    if any((version, name) in NOT_YET for version in VERSIONS):
+        pytest.skip("does not play to its end yet")
+    steps = scenario(name)["steps"]
+    assert Player("10.0").play(steps) == Player("10.0").play(steps)
