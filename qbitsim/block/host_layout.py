@@ -74,6 +74,20 @@ class HostLayout:
                 self._take(1)
             places[guest] = self._take(1)
 
+    def has_table(self, guest_cluster: int) -> bool:
+        """Whether the L2 table that says where the guest cluster is exists. Call :meth:`sync` before."""
+        return guest_cluster // (self.cluster_size // 8) in self._l2_tables
+
+    @property
+    def next_place(self) -> int:
+        """The offset in the file of the next cluster that will be taken."""
+        return self._find(1) * self.cluster_size
+
+    @property
+    def l1_place(self) -> int:
+        """The offset in the file of the L1 table."""
+        return self._l1_table[0] * self.cluster_size
+
     def place(self, guest_cluster: int) -> int | None:
         """The offset in the file of a guest cluster, None if it is not allocated. Call :meth:`sync` before."""
         found = self._places.get(guest_cluster)

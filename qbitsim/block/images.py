@@ -181,6 +181,20 @@ class Image:
         place = self._synced(self._layout).place(cluster)
         return None if place is None else place + skip
 
+    def new_table_places(self, offset: int) -> list[int]:
+        """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.
+
+        That is the refcounts, the L1 table and the new L2 table itself, which is put right in front of the data; later
+        changes of the tables stay in memory until they are flushed (l2_allocate, block/qcow2-cluster.c, 10.0). Nothing
+        if the table exists, or in a raw file.
+        """
+        if self._layout is None:
+            return []
+        layout = self._synced(self._layout)
+        if layout.has_table(offset // layout.cluster_size):
+            return []
+        return [2 * layout.cluster_size, layout.l1_place, layout.next_place]
+
     @property
     def file_length(self) -> int:
         """Bytes of the file, rounded up to sectors as QEMU shows it."""

@@ -155,8 +155,11 @@ class Qcow2Node(Node):
     def _write_and_account(self, offset: int, data: bytes) -> None:
         """Write, and take it back if the file fails where the clusters came to be."""
         kept = self.image.content.clone()
+        tables = self.image.new_table_places(offset)
         self.image.write(offset, data, self._below)
         try:
+            for place in tables:
+                self.children[0].node.account("write", place, self.cluster_size)
             self._account_file("write", offset, len(data))
         except OSError:
             self.image.content = kept

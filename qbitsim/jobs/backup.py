@@ -209,9 +209,14 @@ class BackupJob(Job):
             settled.merge_from(self.state.copy_bitmap)
 
     def _clean(self) -> None:
-        """Give up the nodes and take the filter out, which drains everything three times in 8.0 and later."""
-        for _ in range(3):
-            self.drain_others()
+        """Give up the nodes and take the filter out.
+
+        That drains everything three times in 8.0 and later, and up to 7.2 what is above the filter.
+        """
+        self.drain_others(3)
+        if not self.jobs.profile.drain_blips_when_jobs_end:
+            self.jobs.graph.drain(self.filter)
+            self.filter.drained_end()
         self.detach_all()
         drop_filter(self.jobs.graph, self.filter)
 

@@ -625,12 +625,13 @@ class Job:
         """Forget the job (job_unref)."""
         self.detach_all()
         self.jobs.jobs.remove(self)
-        self.drain_others()
+        self.drain_others(1)
 
-    def drain_others(self) -> None:
+    def drain_others(self, times: int) -> None:
         """Changes of the graph drain every node: other jobs pause for a moment, and those that were cancelled end.
 
         (bdrv_graph_wrlock and its callers drain all nodes since QEMU 8.0; up to 7.2 only the nodes concerned.)
         """
         if self.jobs.profile.drain_blips_when_jobs_end:
-            self.jobs.graph.drain_all()
+            for _ in range(times):
+                self.jobs.graph.drain_all()

@@ -1,0 +1,296 @@
+"""Serve a machine's QMP monitors to other processes, with asyncio.
+
+The machine is driven in *turns*. A turn answers one message of each client that has one, lets the
+machine do what is due, and goes round until nobody wants anything or the time slice is used up; then it
+hands out the new events and yields to the event loop. A turn starts in the callback that brings the data, so
+a request is answered without a detour, and nothing that a client does can hold up the others for longer
+than a slice.
+
+Time: as long as something in the machine waits for time to pass, virtual time follows the wall clock.
+Otherwise it stands still, so that a server whose jobs need no timers answers the same things every time.
+
+A client that does not read is not read from either, and its events wait in the machine's log. A client that ends
+its sending side gets what is due and is closed. After `quit` every client is sent what is due and closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from qbitsim.qmp.session import Backend, Session
+from qbitsim.qmp.sockets import bind_unix, remove_if_ours
+
+_SLICE = 0.005
+_WRITE_BUFFER = 1 << 20
+_LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
+_NANOSECONDS = 1_000_000_000
+
+
+class ServedMachine(Backend, Protocol):
+    """What the server needs of a machine besides what a session needs."""
+
+    def step(self) -> bool:
+        """Do one thing that is due; False if nothing is."""
+
+    def clock(self) -> int:
+        """Virtual time in nanoseconds."""
+
+    def advance_to(self, when: int) -> None:
+        """Move virtual time and do what is due on the way."""
+
+    @property
+    def next_deadline(self) -> int | None:
+        """When, in virtual nanoseconds, something is due that waits for time to pass; None if nothing is."""
+
+
+class Transport(Protocol):
+    """What the server uses of an asyncio transport."""
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep until it can be sent."""
+
+    def pause_reading(self) -> None:
+        """Deliver no more data."""
+
+    def resume_reading(self) -> None:
+        """Deliver data again."""
+
+    def close(self) -> None:
+        """Send what is kept, then hang up."""
+
+    def abort(self) -> None:
+        """Hang up at once."""
+
+
+class Connection(asyncio.Protocol):
+    """One client: moves bytes between a transport and a session."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._session = Session(server.machine)
+        self._transport: Transport | None = None
+        self._clogged = False  # the client does not read what we write
+        self._ended = False  # the client sends no more
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        self.attach(transport)
+
+    def attach(self, transport: Transport) -> None:
+        """Start talking on a transport that is not asyncio's own."""
+        self._transport = transport
+        self.server.connections.add(self)
+        transport.write(self._session.connect())
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent and answer it."""
+        self._session.receive(data)
+        self.server.turn()
+
+    def eof_received(self) -> bool:
+        """Keep the connection until everything is answered."""
+        self._ended = True
+        self.server.turn()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Forget the client."""
+        self.server.forget(self)
+
+    def pause_writing(self) -> None:
+        """Stop serving a client that does not read."""
+        self._clogged = True
+        self._wire.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on serving it."""
+        self._clogged = False
+        self._wire.resume_reading()
+        self.server.turn()
+
+    @property
+    def cursor(self) -> int:
+        """The first event that this client may still ask for."""
+        return self._session.cursor
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message can be answered now."""
+        return self._session.pending > 0 and not self._clogged
+
+    def answer(self) -> bool:
+        """Answer one message; False if none can be answered now."""
+        if not self.waiting:
+            return False
+        self._wire.write(self._session.answer())
+        return True
+
+    def flush(self) -> None:
+        """Send new events, and hang up if the client has gone and all is answered."""
+        if not self._clogged:
+            self._send_events()
+            if self._ended and not self._session.pending:
+                self._wire.close()
+
+    def finish(self) -> None:
+        """Send the last events and hang up."""
+        self._send_events()
+        self._wire.close()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._wire.abort()
+
+    def _send_events(self) -> None:
+        events = self._session.pump()
+        if events:
+            self._wire.write(events)
+
+    @property
+    def _wire(self) -> Transport:
+        assert self._transport is not None
+        return self._transport
+
+
+class Server:
+    """The monitors of one machine."""
+
+    def __init__(self, machine: ServedMachine, *, trim_events: bool = False) -> None:
+        """Make it inside a running event loop.
+
+        :param trim_events: forget the events that every client has got; only if nobody else reads the log.
+        """
+        self.machine = machine
+        self.connections: set[Connection] = set()
+        self._loop = asyncio.get_running_loop()
+        self._trim = trim_events
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._all_gone = asyncio.Event()
+        self._listeners: list[asyncio.Server] = []
+        self._cleanups: list[Callable[[], None]] = []
+        self._wakeup: asyncio.Handle | None = None
+        self._anchor: tuple[float, int] | None = None  # the same instant in wall seconds and virtual nanoseconds
+        self._in_turn = False
+
+    async def listen_unix(self, path: str | Path) -> None:
+        """Accept clients on a UNIX socket; its file is removed at the end.
+
+        :raises OSError: the path cannot be made, is a file of another kind, or a live server answers there.
+        """
+        sock = bind_unix(str(path))
+        self._cleanups.append(remove_if_ours(str(path)))
+        self._listeners.append(await self._loop.create_unix_server(lambda: Connection(self), sock=sock))
+
+    async def listen_tcp(self, host: str, port: int) -> int:
+        """Accept clients on a TCP port, 0 for any; return the port.
+
+        :raises OSError: the address is unknown or in use.
+        """
+        try:
+            listener = await self._loop.create_server(lambda: Connection(self), host, port)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
+
+    def stop(self) -> None:
+        """End as if the last client had gone: hang up on everybody and let :meth:`run` return."""
+        if not self._finished.done():
+            self._finished.set_result(None)
+
+    async def run(self) -> None:
+        """Serve until `quit`, :meth:`stop`, or a bug of the machine, which is raised."""
+        try:
+            await self._finished
+        finally:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+        for listener in self._listeners:
+            listener.close()
+        for cleanup in self._cleanups:
+            cleanup()
+        for connection in tuple(self.connections):
+            connection.finish()
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._all_gone.wait(), _LAST_WORDS)
+            except TimeoutError:
+                for connection in tuple(self.connections):
+                    connection.abort()
+
+    def forget(self, connection: Connection) -> None:
+        """Take note that a client has gone."""
+        self.connections.discard(connection)
+        if not self.connections and self._finished.done():
+            self._all_gone.set()
+
+    def turn(self) -> None:
+        """Serve everybody for one slice; see the module docstring. What it leaves is done in later turns."""
+        if self._in_turn or self._finished.done():
+            return
+        self._in_turn = True
+        try:
+            busy = self._work()
+            for connection in tuple(self.connections):
+                connection.flush()
+        except Exception as bug:
+            self._finished.set_exception(bug)
+        else:
+            self._plan(busy=busy)
+        finally:
+            self._in_turn = False
+
+    def _work(self) -> bool:
+        """Answer and let the machine work until the slice ends; True if it has more that is due."""
+        until = self._loop.time() + _SLICE
+        self._follow_wall_clock(until)
+        while True:
+            answered = [connection.answer() for connection in tuple(self.connections)]
+            busy = self._step(until)
+            if self.machine.closing or not any(answered) or self._loop.time() >= until:
+                return busy
+
+    def _step(self, until: float) -> bool:
+        while self.machine.step():
+            if self._loop.time() >= until:
+                return True
+        return False
+
+    def _follow_wall_clock(self, until: float) -> None:
+        if self._anchor is None or self._step(until):
+            return
+        wall, virtual = self._anchor
+        now = virtual + int((self._loop.time() - wall) * _NANOSECONDS)
+        deadline = self.machine.next_deadline
+        target = now if deadline is None else min(now, deadline)
+        if target > self.machine.clock():
+            self.machine.advance_to(target)
+
+    def _plan(self, *, busy: bool) -> None:
+        """Arrange for the next turn."""
+        if self._trim:
+            self.machine.events.trim(min((each.cursor for each in self.connections), default=self.machine.events.end))
+        if self.machine.closing:
+            self.stop()
+            return
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+            self._wakeup = None
+        deadline = self.machine.next_deadline
+        if deadline is None:
+            self._anchor = None
+        elif self._anchor is None:
+            self._anchor = self._loop.time(), self.machine.clock()
+        if busy or any(connection.waiting for connection in self.connections):
+            self._wakeup = self._loop.call_soon(self.turn)
+        elif deadline is not None and self._anchor is not None:
+            wall, virtual = self._anchor
+            self._wakeup = self._loop.call_at(wall + (deadline - virtual) / _NANOSECONDS, self.turn)
