@@ -61,6 +61,12 @@ class Profile:
     drain_blips_when_jobs_end: bool
     """Whether the end of a job makes the other running jobs pause and resume visibly."""
 
+    progress_is_position: bool
+    """Whether ``len`` of a backup is the length of the disk and ``offset`` the place up to which it has come.
+
+    So it was until 2.11; since then both count the bytes that are to be copied (block/backup.c).
+    """
+
     drains_at_quit: int
     """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
 
@@ -108,6 +114,7 @@ QEMU_10_0 = Profile(
     job_status_events=True,
     backup_bitmap_on_filter=True,
     drain_blips_when_jobs_end=True,
+    progress_is_position=False,
     drains_at_quit=2,
     resize_blocked_names_job=True,
     migrate_pause_states="postcopy-active or postcopy-recover state",
@@ -129,6 +136,7 @@ QEMU_7_2 = Profile(
     job_status_events=True,
     backup_bitmap_on_filter=False,
     drain_blips_when_jobs_end=False,
+    progress_is_position=False,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",
@@ -150,6 +158,7 @@ QEMU_2_5 = Profile(
     job_status_events=False,
     backup_bitmap_on_filter=False,
     drain_blips_when_jobs_end=False,
+    progress_is_position=True,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",

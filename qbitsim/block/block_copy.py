@@ -139,6 +139,12 @@ class BlockCopyState:
         """Bytes still to be copied, with those in flight."""
         return self.copy_bitmap.count + sum(task.length for task in self.in_flight)
 
+    def position(self) -> int:
+        """Bytes: everything before this place is copied."""
+        first = self.copy_bitmap.next_area(0, self.length, self.cluster_size)
+        places = [task.offset for task in self.in_flight] + ([first[0]] if first is not None else [])
+        return min(places, default=self.length)
+
     def start_task(self, call: BlockCopyCall | None, offset: int, end: int, max_chunk: int) -> CopyTask | None:
         """Take the next chunk in [offset, end) out of the bitmap; None if nothing there is left to copy."""
         limit = min(self.chunk_size, max_chunk) if max_chunk else self.chunk_size

@@ -271,11 +271,12 @@ class Image:
 class ImageStore:
     """A file system of images. Names are relative to one working directory; ``./a`` and ``a`` are the same file."""
 
-    __slots__ = ("_directories", "_images")
+    __slots__ = ("_directories", "_images", "_limits")
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
         self._directories: set[str] = {""}
+        self._limits: dict[str, int] = {}
 
     def create(
         self,
@@ -322,8 +323,22 @@ class ImageStore:
         if format == "raw":
             # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
             image.content.write(0, bytes(min(FILE_PAGE, image.size)))
+        image.capacity = self._limits.get(key)
         self._images[key] = image
         return image
+
+    def limit(self, name: str, capacity: int | None) -> None:
+        """Give the file of that name, and those created there from now on, room for *capacity* bytes of data.
+
+        None lifts the limit. What is stored already stays.
+        """
+        key = self._key(name)
+        if capacity is None:
+            self._limits.pop(key, None)
+        else:
+            self._limits[key] = capacity
+        if key in self._images:
+            self._images[key].capacity = capacity
 
     def lookup(self, name: str) -> Image:
         """The image of that name; OSError with ENOENT, or EISDIR for a directory."""
@@ -408,6 +423,7 @@ class ImageStore:
         twin = ImageStore()
         twin._images = {key: image.clone() for key, image in self._images.items()}
         twin._directories = self._directories.copy()
+        twin._limits = self._limits.copy()
         return twin
 
     def _key(self, name: str) -> str:

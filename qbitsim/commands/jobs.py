@@ -243,10 +243,10 @@ def _block_job_info(context: Context, job: Job) -> JsonDict:
     info: JsonDict = {
         "type": job.kind,
         "device": job.id,
-        "len": job.progress.total,
+        "len": job.length,
         "busy": job.busy,
         "paused": job.pause_count > 0,
-        "offset": job.progress.current,
+        "offset": job.offset,
         "speed": job.speed,
         "io-status": job.io_status,
         "ready": job.ready,

@@ -188,6 +188,18 @@ class BackupJob(Job):
         if self._call is not None:
             self._call.kick()
 
+    @property
+    def length(self) -> int:
+        """Bytes to copy; the length of the disk in QEMU of old."""
+        return self.state.length if self.jobs.profile.progress_is_position else super().length
+
+    @property
+    def offset(self) -> int:
+        """Bytes copied; the place up to which everything is copied in QEMU of old."""
+        if not self.jobs.profile.progress_is_position or self.options.sync == "none" or not self.started:
+            return super().offset
+        return self.state.position()
+
     # -- the end
 
     def _commit(self) -> None:

@@ -225,6 +225,16 @@ class Job:
         """Whether a job that runs until it is told to complete has caught up."""
         return False
 
+    @property
+    def length(self) -> int:
+        """``len`` in replies and events, in bytes."""
+        return self.progress.total
+
+    @property
+    def offset(self) -> int:
+        """``offset`` in replies and events, in bytes."""
+        return self.progress.current
+
     def extra_info(self) -> dict[str, Any]:
         """What query-block-jobs shows of this kind of job only."""
         return {}
@@ -598,8 +608,8 @@ class Job:
         """BLOCK_JOB_CANCELLED or BLOCK_JOB_COMPLETED."""
         data: dict[str, Any] = {
             "device": self.id,
-            "len": self.progress.total,
-            "offset": self.progress.current,
+            "len": self.length,
+            "offset": self.offset,
             "speed": self.speed,
             "type": self.kind,
         }
