@@ -10,6 +10,7 @@ from __future__ import annotations
 from errno import EIO
 from typing import Any
 
+from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.failing import faults_of
 from qbitsim.block.faults import OPERATIONS, Fault
@@ -17,7 +18,6 @@ from qbitsim.block.graph import Graph
 from qbitsim.block.images import ImageStore
 from qbitsim.block.node import Node
 from qbitsim.block.open import Opener, Options
-from qbitsim.block import permissions as perms
 from qbitsim.commands.context import Context
 from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for
@@ -86,7 +86,7 @@ class Machine:
 
     # -- disks
 
-    def add_disk(  # noqa: PLR0913 - what people say of a disk
+    def add_disk(
         self,
         identifier: str,
         size: int | str | None = None,
@@ -109,6 +109,7 @@ class Machine:
         :param discard: pass discards on (``discard=unmap``).
         :raises QmpError: as QEMU refuses it, for instance for an id that is taken.
         :raises ValueError: for a size that is no number, or none at all; for an unknown format.
+        :raises OSError: the backing file does not exist.
         """
         name = file if file is not None else f"{identifier}.{format}"
         if format not in ("raw", "qcow2"):
@@ -117,8 +118,13 @@ class Machine:
             if size is None and backing is None:
                 raise ValueError(f"disk {identifier!r} needs a size")
             length = parse_size(size) if size is not None else None
+            below = self.images.backing_name(name, backing) if backing is not None else None
             self.images.create(
-                name, format, length, backing=backing, backing_format="qcow2" if backing else None,
+                name,
+                format,
+                length,
+                backing=backing,
+                backing_format=self.images.lookup(below).format if below is not None else None,
                 cluster_size=cluster_size,
             )
         options: Options = {"driver": format, "read-only": read_only, "discard": "unmap" if discard else "ignore"}
@@ -322,11 +328,14 @@ class Machine:
             self.run_state = "running"
             self.emit("RESUME")
 
-    def shut_down(self) -> None:
-        """End cleanly: cancel the jobs, close the images, which stores persistent bitmaps."""
+    def shut_down(self, reason: str = "host-qmp-quit") -> None:
+        """End cleanly: cancel the jobs, close the images, which stores persistent bitmaps.
+
+        :param reason: QAPI's ShutdownCause: ``"host-signal"`` if a signal ends the process.
+        """
         if self.closing:
             return
-        data = {"guest": False, "reason": "host-qmp-quit"} if self.profile.offers("4.0") else None
+        data = {"guest": False, "reason": reason} if self.profile.offers("4.0") else None
         self.emit("SHUTDOWN", data)
         for _ in range(self.profile.drains_at_quit):
             self.graph.drain_all()

@@ -35,7 +35,7 @@ def run(store: ImageStore, argv: Sequence[str], version: str = "10.0") -> tuple[
     """Run one command line.
 
     :param argv: the arguments, with or without ``qemu-img`` in front.
-    :param version: ``"10.0"`` or ``"7.2"``.
+    :param version: the name of a profile.
     :returns: the exit status and what was printed, standard output and standard error together.
     """
     style = STYLES[version]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qbitsim.errors import UnsupportedError
 
@@ -52,7 +52,7 @@ class Style:
 
 _COPYRIGHT = "\nCopyright (c) 2003-{} Fabrice Bellard and the QEMU Project developers\n"
 
-STYLES: Mapping[str, Style] = {
+STYLES: dict[str, Style] = {
     "10.0": Style(
         version_text="qemu-img version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)" + _COPYRIGHT.format(2025),
         modern_options=True,
@@ -70,6 +70,7 @@ STYLES: Mapping[str, Style] = {
         ends_hints=False,
     ),
 }
+STYLES["2.5"] = replace(STYLES["7.2"], version_text="qemu-img version 2.5.0, Copyright (c) 2004-2008 Fabrice Bellard\n")
 
 _OPTIONS = {
     "bitmap": "h,help f:,format: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
