@@ -17,8 +17,8 @@ The rules, as measured on 7.2 and 10.0 (qapi/qobject-input-visitor.c, qapi/qapi-
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qmp.schema import QNull
@@ -105,15 +105,10 @@ class Decoders:
         return decode
 
 
-_DECODERS: WeakKeyDictionary[Profile, Decoders] = WeakKeyDictionary()
-
-
+@cache
 def decoders_for(profile: Profile) -> Decoders:
     """The decoders of ``profile``, made at the first call. For classes that need no registry."""
-    decoders = _DECODERS.get(profile)
-    if decoders is None:
-        decoders = _DECODERS[profile] = Decoders(profile)
-    return decoders
+    return Decoders(profile)
 
 
 def _invalid_type(path: str, expected: str) -> QmpError:
