@@ -275,7 +275,7 @@ class ImageStore:
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
-        self._directories: set[str] = {""}
+        self._directories: set[str] = {"", "/"}
         self._limits: dict[str, int] = {}
 
     def create(
@@ -392,7 +392,7 @@ class ImageStore:
         key = self._key(directory)
         if key not in self._directories:
             raise _error(errno.ENOENT, directory)
-        names = [*self._images, *(self._directories - {""})]
+        names = [*self._images, *(self._directories - {"", "/"})]
         return sorted(posixpath.basename(name) for name in names if posixpath.dirname(name) == key)
 
     def backing_name(self, name: str, backing: str) -> str:
