@@ -73,6 +73,12 @@ class FileNode(Node):
         """Give up the locks."""
         self.close()
 
+    def plain_image(self, *, writing: bool) -> Image | None:
+        """The file, if it is a raw image and nobody watches."""
+        watched = self.image.faults is not None or (writing and bool(self.bitmaps))
+        limited = writing and self.image.capacity is not None
+        return None if watched or limited or self.image.format != "raw" else self.image
+
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.image.format != "raw":
             raise UnsupportedError(f"I/O on the bytes of the {self.image.format} file '{self.opened_as}'")
@@ -231,6 +237,12 @@ class RawNode(Node):
             wanted, kept = super().child_permissions(child, perm, shared)
             return wanted & perm | wanted & ~10, kept
         return perm, shared
+
+    def plain_image(self, *, writing: bool) -> Image | None:
+        """That of the file, if it is all of it."""
+        if self.offset or self.size is not None or (writing and self.bitmaps):
+            return None
+        return self._file.plain_image(writing=writing)
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.debug_event("read_aio")

@@ -14,6 +14,7 @@ Theory of operation
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block import permissions as perms
@@ -23,6 +24,7 @@ from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
+    from qbitsim.block.images import Image
 
 DEFAULT_CLUSTER = 65536
 MINIMUM_DEFAULT_GRANULARITY = 4096
@@ -262,6 +264,17 @@ class Node:
         """Whether zeroing the range touches only tables that are in memory, so that it is done at once."""
         del offset, length
         return False
+
+    def plain_image(self, *, writing: bool) -> Image | None:
+        """The image, if requests on the node do nothing but read, or write, the disk in it; else None.
+
+        Then many requests can be made as one on the content: no fault, bitmap, filter or limit could notice.
+        """
+        del writing
+        return None
+
+    def note_copied(self, clusters: Iterable[int]) -> None:
+        """Clusters of the content of :meth:`plain_image` were written by the caller."""
 
     def debug_event(self, event: str) -> None:
         """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""

@@ -12,7 +12,7 @@ Persistent bitmaps (block/qcow2-bitmap.c, QEMU 10.0)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
@@ -80,12 +80,23 @@ class Qcow2Node(Node):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
         if self._file_matters:
             self._write_and_account(offset, data)
         else:
             self.image.write(offset, data, self._below)
+
+    def plain_image(self, *, writing: bool) -> Image | None:
+        """Itself, without a backing file and with nobody who watches."""
+        watched = self.image.faults is not None or self._file_matters or self.backing is not None
+        limited = writing and (bool(self.bitmaps) or self.image.capacity is not None)
+        return None if watched or limited else self.image
+
+    def note_copied(self, clusters: Iterable[int]) -> None:
+        """Clusters were written without requests: the slices of the L2 tables are in memory now."""
+        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in clusters})
 
     def zeroes_without_io(self, offset: int, length: int) -> bool:
         """Whether the slices of the L2 tables that say what the range is are in memory."""
