@@ -17,6 +17,7 @@ from qbitsim.errors import QmpError
 from qbitsim.qmp.decoders import Decoders
 from qbitsim.qmp.order import action_order, schema_order
 from qbitsim.qmp.shapes import EnumShape, Member, ObjectShape
+from qbitsim.qmp.structs import struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,7 +39,7 @@ _A = TypeVar("_A")
 _R = TypeVar("_R")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@struct
 class Command:
     """A declared command.
 
@@ -64,7 +65,7 @@ class Command:
     features: tuple[FeatureLike, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@struct
 class Event:
     """A declared event; ``data`` is the class of its data, None if it has none."""
 
