@@ -25,7 +25,7 @@ from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
-from qbitsim.jobs.job import JobList
+from qbitsim.jobs.job_list import JobList
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qmp.registry import Command, Registry
 from qbitsim.qmp.types import JsonDict, JsonObject, JsonValue
@@ -75,6 +75,7 @@ class Machine:
         self.scheduler = Scheduler(policy)
         self.events = EventLog()
         self.graph = Graph(self.images, self.scheduler)
+        self.graph.hide_filters = self.profile.backup_filter_hidden
         self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False

@@ -67,6 +67,15 @@ class Profile:
     So it was until 2.11; since then both count the bytes that are to be copied (block/backup.c).
     """
 
+    backup_is_sequential: bool
+    """Whether a backup copies one cluster of 64 KiB after the other (block/backup.c, up to 5.2)."""
+
+    backup_filter_hidden: bool
+    """Whether the filter of a backup is invisible: commands and queries mean the node below it.
+
+    There was none up to 4.1, where a notifier of the source did its work.
+    """
+
     drains_at_quit: int
     """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
 
@@ -115,6 +124,8 @@ QEMU_10_0 = Profile(
     backup_bitmap_on_filter=True,
     drain_blips_when_jobs_end=True,
     progress_is_position=False,
+    backup_is_sequential=False,
+    backup_filter_hidden=False,
     drains_at_quit=2,
     resize_blocked_names_job=True,
     migrate_pause_states="postcopy-active or postcopy-recover state",
@@ -137,6 +148,8 @@ QEMU_7_2 = Profile(
     backup_bitmap_on_filter=False,
     drain_blips_when_jobs_end=False,
     progress_is_position=False,
+    backup_is_sequential=False,
+    backup_filter_hidden=False,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",
@@ -159,6 +172,8 @@ QEMU_2_5 = Profile(
     backup_bitmap_on_filter=False,
     drain_blips_when_jobs_end=False,
     progress_is_position=True,
+    backup_is_sequential=True,
+    backup_filter_hidden=True,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     migrate_pause_states="postcopy-active state",

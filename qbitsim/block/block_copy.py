@@ -91,7 +91,8 @@ class BlockCopyState:
     :param cluster_size: bytes, a power of two of at least 64 KiB.
     :ivar copy_bitmap: clusters still to be copied, without those in flight.
     :ivar skip_unallocated: leave out what the source's topmost layer does not have (sync=top).
-    :ivar compress: write compressed, one cluster at a time.
+    :ivar compress: write compressed; this goes one cluster at a time.
+    :ivar single_clusters: make no chunk larger than a cluster.
     """
 
     __slots__ = (
@@ -103,6 +104,7 @@ class BlockCopyState:
         "progress",
         "rate_limit",
         "scheduler",
+        "single_clusters",
         "skip_unallocated",
         "source",
         "target",
@@ -117,6 +119,7 @@ class BlockCopyState:
         self.length = source.length
         self.cluster_size = cluster_size
         self.compress = compress
+        self.single_clusters = compress
         self.copy_bitmap = owner.create_bitmap(None, cluster_size)
         self.copy_bitmap.disabled = True
         self.copy_bitmap.bits.set_all()
@@ -133,7 +136,7 @@ class BlockCopyState:
     @property
     def chunk_size(self) -> int:
         """Bytes: the largest chunk (block_copy_chunk_size)."""
-        return self.cluster_size if self.compress else max(self.cluster_size, MAXIMUM_CHUNK)
+        return self.cluster_size if self.single_clusters else max(self.cluster_size, MAXIMUM_CHUNK)
 
     def remaining(self) -> int:
         """Bytes still to be copied, with those in flight."""

@@ -220,6 +220,7 @@ def insert_filter(
     :raises QmpError: ``Could not create node: …`` for its name, or a permission conflict; nothing has changed then.
     """
     node = CopyBeforeWriteNode(graph, discard_source=discard_source)
+    node.implicit = graph.hide_filters
     try:
         graph.register(node, name)
     except QmpError as error:

@@ -187,6 +187,14 @@ class NullNode(Node):
         raise io_error(errno.ENOTSUP)
 
 
+class NullAioNode(NullNode):
+    """``null-aio``: the same with another way to answer requests."""
+
+    driver = "null-aio"
+
+    __slots__ = ()
+
+
 class RawNode(Node):
     """``raw``: the bytes of its file, or a part of them.
 

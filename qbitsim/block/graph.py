@@ -36,16 +36,18 @@ class Graph:
     :ivar images: the files.
     :ivar nodes: by name, in order of creation.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
+    :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar scheduler: the clock, for nodes whose requests take time.
     """
 
-    __slots__ = ("_generated", "drives", "images", "nodes", "scheduler")
+    __slots__ = ("_generated", "drives", "hide_filters", "images", "nodes", "scheduler")
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         self.images = images
         self.scheduler = scheduler
         self.nodes: dict[str, Node] = {}
         self.drives: dict[str, Drive] = {}
+        self.hide_filters = False
         self._generated = 0
 
     # -- names
@@ -80,7 +82,7 @@ class Graph:
         if device is not None and (drive := self.drives.get(device)) is not None and drive.id:
             if drive.root is None:
                 raise QmpError(f"Device '{device}' has no medium")
-            return drive.root.node
+            return drive.root.node.skip_implicit_filters() if self.hide_filters else drive.root.node
         if node is not None and (found := self.nodes.get(node)) is not None:
             return found
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node or ''}'")

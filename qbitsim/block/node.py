@@ -314,6 +314,10 @@ class Node:
             if not read_only:
                 self.on_read_only(False)
 
+    def mark_read_only(self, read_only: bool) -> None:
+        """Change what permissions go by, without storing or taking up anything; for a reopen that may be refused."""
+        self._read_only = read_only
+
     def child(self, name: str) -> Child | None:
         """The edge to the child of that name."""
         for child in self.children:
@@ -405,6 +409,9 @@ class Node:
         """
         if self.blockers:
             raise QmpError(f"Node '{self.device_or_node_name}' is busy: {self.blockers[0]}")
+        for edge in self.parents:
+            if self.graph.hide_filters and isinstance(edge.parent, Node) and edge.parent.implicit:
+                edge.parent.check_not_blocked()
 
     # -- bitmaps
 

@@ -13,11 +13,12 @@ from typing import Any
 from qbitsim.block import permissions as perms
 from qbitsim.block.copy_before_write import CopyBeforeWriteNode, SnapshotAccessNode
 from qbitsim.block.faults import OPERATIONS, Fault
-from qbitsim.block.files import FileNode, NullNode, RawNode
+from qbitsim.block.files import FileNode, NullAioNode, NullNode, RawNode
 from qbitsim.block.filters import BlkdebugNode, CopyOnReadNode, DebugRule
 from qbitsim.block.graph import Graph
 from qbitsim.block.images import Image
 from qbitsim.block.node import Node
+from qbitsim.block.options import check_detect_zeroes, check_supported
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError, UnsupportedError
 
@@ -87,9 +88,13 @@ class Opener:
         opener = _DRIVERS.get(driver)
         if opener is None:
             raise UnsupportedError(f"block driver '{driver}'")
-        options = {**inherited, **options}
+        given, options = options, {**inherited, **options}
+        check_supported(driver, options)
+        if _flag(options, "force-share") and not _flag(options, "read-only"):
+            raise QmpError("force-share=on can only be used with read-only images")
+        check_detect_zeroes(options)
         node = opener(self, options)
-        node.options = options
+        node.options = given
         node.detect_zeroes = options.get("detect-zeroes", "off")
         if isinstance(node, Qcow2Node):
             node.load_bitmaps()
@@ -111,7 +116,8 @@ class Opener:
     @staticmethod
     def _file_options(options: Options) -> Options:
         """What a file below a format or filter inherits (bdrv_inherited_options, block.c, QEMU 10.0)."""
-        return {"read-only": _flag(options, "read-only"), "discard": "unmap", "auto-read-only": True}
+        passed = {name: options[name] for name in ("force-share", "cache") if name in options}
+        return {"read-only": _flag(options, "read-only"), "discard": "unmap", "auto-read-only": True, **passed}
 
     def _named(self, node: Node, options: Options) -> None:
         self.graph.register(node, options.get("node-name"))
@@ -126,17 +132,16 @@ class Opener:
             filename,
             read_only=_flag(options, "read-only"),
             unmap=_unmap(options),
-            force_share=_flag(options, "force-share"),
+            force_share=_flag(options, "force-share") or options.get("locking") == "off",
         )
         self._named(node, options)
         return node
 
     def _open_null(self, options: Options) -> Node:
-        node = NullNode(
+        node = (NullNode if options["driver"] == "null-co" else NullAioNode)(
             self.graph,
             options.get("size", NULL_SIZE),
             read_zeroes=_flag(options, "read-zeroes"),
-            latency=options.get("latency-ns", 0),
             read_only=_flag(options, "read-only"),
         )
         self._named(node, options)
@@ -178,7 +183,7 @@ class Opener:
 
     def _open_backing(self, node: Qcow2Node, options: Options) -> None:
         """The backing file: as given, or as the image's header says; always read-only."""
-        inherited = {"read-only": True, "auto-read-only": False}
+        inherited = {**self._file_options(options), "read-only": True, "auto-read-only": False}
         if "backing" in options:
             if options["backing"] is not None:
                 self._child(node, "backing", options, inherited)
@@ -269,6 +274,7 @@ def image_below(node: Node) -> Image | None:
 
 _DRIVERS: dict[str, Callable[[Opener, Options], Node]] = {
     "file": Opener._open_file,  # noqa: SLF001 - the table of this module's own methods
+    "null-aio": Opener._open_null,  # noqa: SLF001
     "null-co": Opener._open_null,  # noqa: SLF001
     "raw": Opener._open_raw,  # noqa: SLF001
     "qcow2": Opener._open_qcow2,  # noqa: SLF001

@@ -109,7 +109,7 @@ def _drain(context: Context, source: Node) -> None:
 
 def _launch(context: Context, args: BackupCommon, source: Node, target: Node, sync: str | None = None) -> None:
     """Make the job; it starts when the transaction commits (do_backup_common)."""
-    job = create_backup(context.jobs, source, target, _options(args, source, sync or str(args.sync)), context.job_txn)
+    job = create_backup(context.jobs, source, target, _options(context, args, source, sync or str(args.sync)), context.job_txn)
     context.transaction.add(commit=job.start, abort=_Undo(job).cancel)
 
 
@@ -127,7 +127,7 @@ class _Undo:
             self.job.cancel_sync()
 
 
-def _options(args: BackupCommon, source: Node, sync: str) -> BackupOptions:
+def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> BackupOptions:
     """Check how the bitmap is to be used, and gather the options.
 
     :raises QmpError: in the order of do_backup_common (blockdev.c, QEMU 10.0).
@@ -152,17 +152,18 @@ def _options(args: BackupCommon, source: Node, sync: str) -> BackupOptions:
         auto_dismiss=args.auto_dismiss is not False,
         filter_node_name=args.filter_node_name,
         discard_source=bool(args.discard_source),
-        **_perf_options(perf),
+        **_perf_options(context, perf),
     )
 
 
-def _perf_options(perf: BackupPerf | None) -> dict[str, int]:
+def _perf_options(context: Context, perf: BackupPerf | None) -> dict[str, int]:
+    options = {"max_workers": 1} if context.profile.backup_is_sequential else {}
     given = {
         "max_workers": perf.max_workers if perf else None,
         "max_chunk": perf.max_chunk if perf else None,
         "min_cluster_size": perf.min_cluster_size if perf else None,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return options | {name: value for name, value in given.items() if value is not None}
 
 
 def _desugar(args: BackupCommon, sync: str) -> tuple[str, str | None]:

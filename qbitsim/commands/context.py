@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
-    from qbitsim.jobs.job import JobList, JobTxn
+    from qbitsim.jobs.job_list import JobList
+    from qbitsim.jobs.txn import JobTxn
     from qbitsim.machine import Machine
     from qbitsim.profiles import Profile
 

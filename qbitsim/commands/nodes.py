@@ -30,13 +30,6 @@ class BlockdevDel:
 
 
 @struct
-class BlockdevReopen:
-    """Arguments of blockdev-reopen."""
-
-    options: list[BlockdevOptions]
-
-
-@struct
 class BlockdevSnapshot:
     """Arguments of blockdev-snapshot."""
 

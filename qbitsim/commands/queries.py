@@ -39,7 +39,11 @@ def query_block(context: Context, args: None) -> list[JsonDict]:
 def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> list[JsonDict]:
     """All nodes, newest first."""
     flat = bool(args.flat)
-    return [node_info(node, context.profile, flat=flat) for node in reversed(context.graph.nodes.values())]
+    return [
+        node_info(node, context.profile, flat=flat)
+        for node in reversed(context.graph.nodes.values())
+        if not (node.implicit and context.graph.hide_filters)
+    ]
 
 
 def _drive_info(drive: Drive, profile: Profile) -> JsonDict:

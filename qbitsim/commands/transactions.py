@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
-from qbitsim.jobs.job import JobTxn
+from qbitsim.jobs.txn import JobTxn
 from qbitsim.qmp.registry import TransactionAction, command
 from qbitsim.qmp.schema import arg
 from qbitsim.qmp.structs import struct

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 from qbitsim.block.block_copy import MAXIMUM_WORKERS, BlockCopyCall, BlockCopyState
 from qbitsim.block.copy_before_write import CopyBeforeWriteNode, drop_filter, insert_filter
 from qbitsim.errors import QmpError
-from qbitsim.jobs.job import Job, JobList, JobTxn
+from qbitsim.jobs.job import Job
+from qbitsim.jobs.job_list import JobList
+from qbitsim.jobs.txn import JobTxn
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -75,6 +77,7 @@ class BackupJob(Job):
         self.filter = filter_
         self.state: BlockCopyState = filter_.copy_state
         self.state.progress = self.progress
+        self.state.single_clusters = options.compress or jobs.profile.backup_is_sequential
         self._call: BlockCopyCall | None = None
         self._waiting = False
 

@@ -1,9 +1,9 @@
-"""A job and the transaction it belongs to.
+"""A job.
 
 Theory of operation (job.c and blockjob.c, QEMU 10.0)
 =====================================================
 
-1. A job moves between the states of :mod:`qbitsim.jobs.states` in :meth:`Job._transition` only, which
+1. A job moves between the states of :mod:`qbitsim.jobs.states` in :meth:`Job.transition` only, which
    also emits the event.
 2. The work of a job is what QEMU runs as a coroutine. Here it is a chain of bound methods: where QEMU
    yields, the job stores the method with which it goes on when :meth:`Job.enter` is called. It is either
@@ -11,8 +11,7 @@ Theory of operation (job.c and blockjob.c, QEMU 10.0)
 3. Pauses nest: users, errors and drained sections each count. The job stops at its next pause point.
 4. When the work ends, the rest happens in a bottom half (:meth:`Job._exit`): before the reply of a command
    that is running, but after the command itself.
-5. Every job is in a :class:`JobTxn`; a lone job is in one of its own. A transaction is completed when all
-   its jobs are done, or aborted when one fails. Its jobs are newest first.
+5. Every job is in a :class:`~qbitsim.jobs.txn.JobTxn`, which decides when it is settled.
 """
 
 from __future__ import annotations
@@ -24,72 +23,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.block_copy import Progress
-from qbitsim.block.names import is_well_formed
 from qbitsim.block.permissions import Child
 from qbitsim.errors import QmpError
 from qbitsim.jobs.states import COMPLETED, TRANSITIONS, VERBS, JobStatus, JobVerb
+from qbitsim.jobs.txn import JobTxn
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
-    from qbitsim.engine.scheduler import Scheduler
-    from qbitsim.profiles import Profile
+    from qbitsim.jobs.job_list import JobList
 
 Continuation = Callable[[], None]
-
-
-class JobList:
-    """All jobs of a machine, newest first.
-
-    :param emit: called with the name and the data of each event.
-    """
-
-    __slots__ = ("emit", "graph", "jobs", "profile", "scheduler")
-
-    def __init__(
-        self, graph: Graph, scheduler: Scheduler, profile: Profile, emit: Callable[[str, dict[str, Any]], None]
-    ) -> None:
-        self.graph = graph
-        self.scheduler = scheduler
-        self.profile = profile
-        self.emit = emit
-        self.jobs: list[Job] = []
-
-    def find(self, identifier: str) -> Job | None:
-        """The job with that id."""
-        for job in self.jobs:
-            if job.id == identifier:
-                return job
-        return None
-
-    def check_new_id(self, identifier: str) -> None:
-        """Refuse an id that is ill-formed or taken.
-
-        :raises QmpError: with the texts of job_create (job.c, QEMU 10.0).
-        """
-        if not is_well_formed(identifier):
-            raise QmpError(f"Invalid job ID '{identifier}'")
-        if self.find(identifier) is not None:
-            raise QmpError(f"Job ID '{identifier}' already in use")
-
-    def cancel_all(self) -> None:
-        """Cancel every job and wait for it, as a shutdown does (job_cancel_sync_all)."""
-        while self.jobs:
-            self.jobs[0].cancel_sync()
-
-
-class JobTxn:
-    """Jobs that succeed or fail together.
-
-    :ivar jobs: newest first.
-    :ivar aborting: one has failed; whoever aborts handles the others.
-    """
-
-    __slots__ = ("aborting", "jobs")
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-        self.aborting = False
 
 
 class Job:
@@ -161,7 +104,7 @@ class Job:
         self.edges: list[Child] = []
         self._continuation: Continuation | None = None
         self._after_pause: Continuation | None = None
-        self._transition(JobStatus.CREATED)
+        self.transition(JobStatus.CREATED)
         jobs.jobs.insert(0, self)
         self.txn = txn if txn is not None else JobTxn()
         self.txn.jobs.insert(0, self)
@@ -182,7 +125,8 @@ class Job:
     def finish_in_flight(self) -> None:
         """Let own I/O that is in flight come to its end."""
 
-    def _prepare(self) -> int:
+    def prepare(self) -> int:
+        """The last chance to fail before all jobs of the transaction are settled: 0, or an errno."""
         return 0
 
     def _commit(self) -> None:
@@ -208,7 +152,8 @@ class Job:
 
     # -- states
 
-    def _transition(self, status: JobStatus) -> None:
+    def transition(self, status: JobStatus) -> None:
+        """Go to ``status``, which must be possible, and tell the clients."""
         assert status in TRANSITIONS[self.status], (self.id, self.status, status)
         changed = status is not self.status
         self.status = status
@@ -310,7 +255,7 @@ class Job:
         self.pause_count -= 1
         self.busy = True
         self.paused = False
-        self._transition(JobStatus.RUNNING)
+        self.transition(JobStatus.RUNNING)
         self._pause_point(self._run)
 
     def enter(self) -> None:
@@ -361,14 +306,14 @@ class Job:
         if not self.pause_count or self.is_cancelled:
             self._resumed()
             return
-        self._transition(JobStatus.STANDBY if self.status is JobStatus.READY else JobStatus.PAUSED)
+        self.transition(JobStatus.STANDBY if self.status is JobStatus.READY else JobStatus.PAUSED)
         self.paused = True
         self.busy = False
         self._continuation = self._unpaused
 
     def _unpaused(self) -> None:
         self.paused = False
-        self._transition(JobStatus.READY if self.status is JobStatus.STANDBY else JobStatus.RUNNING)
+        self.transition(JobStatus.READY if self.status is JobStatus.STANDBY else JobStatus.RUNNING)
         self._resumed()
 
     def _resumed(self) -> None:
@@ -455,7 +400,7 @@ class Job:
         :raises QmpError: in a state that does not accept it.
         """
         self._apply_verb(JobVerb.FINALIZE)
-        self._do_finalize()
+        self.txn.finalize()
 
     def user_dismiss(self) -> None:
         """job-dismiss.
@@ -479,7 +424,7 @@ class Job:
     def cancel_sync(self) -> None:
         """Cancel by force and wait until it is done (job_cancel_sync)."""
         self._cancel(force=True)
-        self._finish_sync()
+        self.finish_sync()
 
     # -- the end
 
@@ -488,23 +433,24 @@ class Job:
         assert self.status is JobStatus.CREATED
         self.deferred = True
         self._leave_txn()
-        self._transition(JobStatus.NULL)
+        self.transition(JobStatus.NULL)
         self._leave_list()
 
     def _cancel(self, *, force: bool) -> None:
         if self.status is JobStatus.CONCLUDED:
             self._do_dismiss()
             return
-        self._cancel_async(force=force)
+        self.cancel_async(force=force)
         if not self.started:
             self._completed()
         elif self.deferred:
             if self.is_cancelled:
-                self._abort_txn()
+                self.txn.abort(self)
         else:
             self.enter()
 
-    def _cancel_async(self, *, force: bool) -> None:
+    def cancel_async(self, *, force: bool) -> None:
+        """Ask the job to stop, without letting it run (job_cancel_async)."""
         force = self._cancel_driver(force)
         if self.user_paused:
             # The caller enters the job; here it only stops being paused.
@@ -515,7 +461,7 @@ class Job:
             self.cancelled = True
             self.force_cancel = self.force_cancel or force
 
-    def _finish_sync(self) -> None:
+    def finish_sync(self) -> None:
         """Wait until the work has ended (job_finish_sync)."""
         self.enter()
         scheduler = self.jobs.scheduler
@@ -530,68 +476,28 @@ class Job:
             self._completed()
 
     def _completed(self) -> None:
-        self._update_ret()
+        self.update_ret()
         if self.ret:
-            self._abort_txn()
+            self.txn.abort(self)
         else:
-            self._succeed_txn()
+            self.transition(JobStatus.WAITING)
+            self.txn.member_succeeded()
 
-    def _update_ret(self) -> None:
+    def update_ret(self) -> None:
+        """Settle with what result the job ends; a failure shows as ``aborting`` (job_update_rc)."""
         if not self.ret and self.is_cancelled:
             self.ret = errno.ECANCELED
         if self.ret:
-            self._transition(JobStatus.ABORTING)
+            self.transition(JobStatus.ABORTING)
 
     @property
     def error(self) -> str | None:
         """The text of the failure, or None."""
         return os.strerror(self.ret) if self.ret else None
 
-    def _succeed_txn(self) -> None:
-        """This job is done; if it was the last of the transaction, all are (job_completed_txn_success)."""
-        self._transition(JobStatus.WAITING)
-        members = list(self.txn.jobs)
-        if not all(member.completed for member in members):
-            return
-        for member in members:
-            member._transition(JobStatus.PENDING)
-            if not member.auto_finalize:
-                self.jobs.emit("BLOCK_JOB_PENDING", {"type": member.kind, "id": member.id})
-        if all(member.auto_finalize for member in members):
-            self._do_finalize()
-
-    def _do_finalize(self) -> None:
-        for member in list(self.txn.jobs):
-            failure = member._prepare()
-            if failure:
-                member.ret = failure
-                member._update_ret()
-                self._abort_txn()
-                return
-        for member in list(self.txn.jobs):
-            member._finalize_single()
-
-    def _abort_txn(self) -> None:
-        """This job failed or was cancelled: so are the others (job_completed_txn_abort)."""
-        txn = self.txn
-        if txn.aborting:
-            return
-        txn.aborting = True
-        for member in list(txn.jobs):
-            if member is not self:
-                member._cancel_async(force=True)
-        if self.jobs.profile.failed_group_order == "failed-first":
-            txn.jobs.remove(self)
-            txn.jobs.insert(0, self)
-        while txn.jobs:
-            member = txn.jobs[0]
-            if not member.completed:
-                member._finish_sync()
-            member._finalize_single()
-
-    def _finalize_single(self) -> None:
+    def finalize_single(self) -> None:
         """Settle the job, tell the client and drop it (job_finalize_single)."""
-        self._update_ret()
+        self.update_ret()
         if self.ret:
             self._abort()
         else:
@@ -600,9 +506,13 @@ class Job:
         if self.started:
             self._emit_end()
         self._leave_txn()
-        self._transition(JobStatus.CONCLUDED)
+        self.transition(JobStatus.CONCLUDED)
         if self.auto_dismiss or not self.started:
             self._do_dismiss()
+
+    def emit_pending(self) -> None:
+        """Tell the clients that they have to finalize the job."""
+        self.jobs.emit("BLOCK_JOB_PENDING", {"type": self.kind, "id": self.id})
 
     def _emit_end(self) -> None:
         """BLOCK_JOB_CANCELLED or BLOCK_JOB_COMPLETED."""
@@ -628,7 +538,7 @@ class Job:
         self.busy = False
         self.paused = False
         self.deferred = True
-        self._transition(JobStatus.NULL)
+        self.transition(JobStatus.NULL)
         self._leave_list()
 
     def _leave_list(self) -> None:
