@@ -439,13 +439,11 @@ class BlockCopyCall:
 
     def _round_ended(self) -> None:
         """Go over the range again if something was found, since failures of others may have set bits again."""
-        if not self.failure and not self.cancelled:
-            if self._found or self.state.copy_bitmap.any_dirty(self.offset, self.end):
-                self._found = False
-                self._position = self.offset
-                self._pump()
-                return
+        stopped = self.failure or self.cancelled
+        if not stopped and (self._found or self.state.copy_bitmap.any_dirty(self.offset, self.end)):
+            self._found = False
+            self._position = self.offset
+            self._pump()
+            return
         self.finished = True
         self._done()
-
-

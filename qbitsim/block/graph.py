@@ -13,7 +13,6 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 from qbitsim.block import permissions as perms
@@ -98,9 +97,7 @@ class Graph:
 
     # -- edges
 
-    def attach(
-        self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False
-    ) -> Child:
+    def attach(self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False) -> Child:
         """Make an edge from ``parent`` to ``node``.
 
         :param stays: it keeps its node when another one takes the node's place.

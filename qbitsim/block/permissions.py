@@ -57,9 +57,7 @@ class Child:
 
     __slots__ = ("name", "node", "parent", "perm", "quiesced", "shared", "stays")
 
-    def __init__(
-        self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False
-    ) -> None:
+    def __init__(self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False) -> None:
         self.parent = parent
         self.name = name
         self.node = node

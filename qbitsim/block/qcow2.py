@@ -204,7 +204,7 @@ class Qcow2Node(Node):
         for bitmap in wanted:
             assert bitmap.name is not None
             kept[bitmap.name] = StoredBitmap(
-                bitmap.name, bitmap.granularity, False, not bitmap.disabled, bitmap.bits.copy()
+                bitmap.name, bitmap.granularity, in_use=False, auto=not bitmap.disabled, bits=bitmap.bits.copy()
             )
         self.image.store_bitmaps(kept.values())
 
@@ -244,7 +244,8 @@ class Qcow2Node(Node):
             return f"Granularity exceeds maximum ({MAXIMUM_GRANULARITY} bytes)"
         if len(name.encode("utf-8", "surrogatepass")) > MAXIMUM_NAME_BYTES:
             return f"Name length exceeds maximum ({MAXIMUM_NAME_BYTES} characters)"
-        needed = -(-(-(-self.length // granularity)) // 8)
+        granules = -(-self.length // granularity)
+        needed = -(-granules // 8)
         if needed > MAXIMUM_BITMAP_BYTES or needed > MAXIMUM_TABLE_ENTRIES * self.cluster_size:
             return "Too much space will be occupied by the bitmap. Use larger granularity"
         return None

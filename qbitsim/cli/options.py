@@ -1,7 +1,7 @@
 """Disks, image files and failures as people describe them on the command line and in files of commands.
 
-Every function here applies one description to a machine, or raises :class:`.CliError` with one line that quotes it. Parts
-are separated by commas; a comma that belongs to a value is doubled, as for QEMU.
+Every function here applies one description to a machine, or raises :class:`.CliError` with one line that quotes it.
+Parts are separated by commas; a comma that belongs to a value is doubled, as for QEMU.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from qbitsim.sizes import parse_size
 from qbitsim.testing.player import add_drive
 
 FORMATS = ("qcow2", "raw")
-DISK_HELP = "ID[=SIZE][,format=qcow2|raw][,node-name=N][,file=F][,cluster-size=S][,backing=B][,discard=on][,read-only=on]"
 IMAGE_HELP = "NAME[=SIZE][,format=qcow2|raw][,cluster-size=S][,backing=B]"
+DISK_HELP = "ID" + IMAGE_HELP.removeprefix("NAME") + "[,node-name=N][,file=F][,discard=on][,read-only=on]"
 FAIL_HELP = "WHERE:OPERATION:OFFSET+LENGTH:ERRNO[:once]"
 
 _IMAGE_KEYS = ("size", "format", "cluster-size", "backing")
@@ -33,7 +33,7 @@ _DISK_KEYS = (*_IMAGE_KEYS, "node-name", "file", "discard", "read-only")
 _SWITCH = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False}
 _DISCARD = {**_SWITCH, "unmap": True, "ignore": False}
 _FAIL = re.compile(
-    rf"(?P<where>.+?):(?P<operation>[a-z-]+):(?P<range>\*|[^:+]+\+[^:+]+):(?P<errno>\w+)(?P<once>:once)?"
+    r"(?P<where>.+?):(?P<operation>[a-z-]+):(?P<range>\*|[^:+]+\+[^:+]+):(?P<errno>\w+)(?P<once>:once)?"
 )
 
 
@@ -150,7 +150,7 @@ def inject_error(machine: Machine, text: str) -> None:
 def _create(images: ImageStore, name: str, image_format: str, options: Mapping[str, str], text: str) -> None:
     """Make an image file with the checks of qemu-img."""
     if "size" not in options and "backing" not in options:
-        raise CliError(f"{text!r}: '{name}' needs a size, such as {text.split(',')[0]}=64M")
+        raise CliError(f"{text!r}: '{name}' needs a size, such as {text.split(',', maxsplit=1)[0]}=64M")
     argv = ["create", "-q", "-f", image_format]
     if "cluster-size" in options:
         argv += ["-o", f"cluster_size={_size(text, options['cluster-size'])}"]

@@ -109,7 +109,9 @@ def _drain(context: Context, source: Node) -> None:
 
 def _launch(context: Context, args: BackupCommon, source: Node, target: Node, sync: str | None = None) -> None:
     """Make the job; it starts when the transaction commits (do_backup_common)."""
-    job = create_backup(context.jobs, source, target, _options(context, args, source, sync or str(args.sync)), context.job_txn)
+    job = create_backup(
+        context.jobs, source, target, _options(context, args, source, sync or str(args.sync)), context.job_txn
+    )
     context.transaction.add(commit=job.start, abort=_Undo(job).cancel)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 Callback = Callable[[], None]
 
@@ -36,7 +37,7 @@ class Transaction:
         """Register what finishes, undoes and tidies up a change that has just been made."""
         self._actions.append((commit, abort, clean))
 
-    def __enter__(self) -> Transaction:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -69,9 +69,7 @@ class BackupJob(Job):
     def __init__(
         self, jobs: JobList, identifier: str, options: BackupOptions, filter_: CopyBeforeWriteNode, txn: JobTxn | None
     ) -> None:
-        super().__init__(
-            jobs, identifier, txn, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss
-        )
+        super().__init__(jobs, identifier, txn, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         assert filter_.copy_state is not None
         self.options = options
         self.filter = filter_
@@ -216,10 +214,8 @@ class BackupJob(Job):
         bitmap, mode = self.options.bitmap, self.options.bitmap_mode
         if bitmap is None:
             return
-        if mode != "never" and (succeeded or mode == "always"):
-            settled = bitmap.abdicate()
-        else:
-            settled = bitmap.reclaim()
+        synchronise = mode == "always" or (succeeded and mode != "never")
+        settled = bitmap.abdicate() if synchronise else bitmap.reclaim()
         if not succeeded and mode == "always":
             settled.merge_from(self.state.copy_bitmap)
 
@@ -295,9 +291,7 @@ def _create_job(
     assert filter_.copy_state is not None
     cluster = filter_.copy_state.cluster_size
     if options.max_chunk and options.max_chunk < cluster:
-        raise QmpError(
-            f"Required max-chunk ({options.max_chunk}) is less than backup cluster size ({cluster})"
-        )
+        raise QmpError(f"Required max-chunk ({options.max_chunk}) is less than backup cluster size ({cluster})")
     identifier = options.job_id if options.job_id is not None else filter_.device_name
     job = BackupJob(jobs, identifier, options, filter_, txn)
     job.use("main node", filter_)

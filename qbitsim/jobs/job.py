@@ -51,8 +51,8 @@ class Job:
     kind: ClassVar[str]
 
     __slots__ = (
-        "_continuation",
         "_after_pause",
+        "_continuation",
         "auto_dismiss",
         "auto_finalize",
         "busy",

@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
         self.server = server
         self._session = Session(server.machine)
         self._transport: Transport | None = None
+        self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
         self._clogged = False  # the client does not read what we write
         self._ended = False  # the client sends no more
 
@@ -98,7 +99,7 @@ class Connection(asyncio.Protocol):
         self.server.turn()
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         self.server.forget(self)
 
@@ -127,11 +128,13 @@ class Connection(asyncio.Protocol):
         """Answer one message; False if none can be answered now."""
         if not self.waiting:
             return False
-        self._wire.write(self._session.answer())
+        self._kept.append(self._session.answer())
+        if not self._session.pending:
+            self._write()
         return True
 
     def flush(self) -> None:
-        """Send new events, and hang up if the client has gone and all is answered."""
+        """Send what was kept and new events, and hang up if the client has gone and all is answered."""
         if not self._clogged:
             self._send_events()
             if self._ended and not self._session.pending:
@@ -147,9 +150,14 @@ class Connection(asyncio.Protocol):
         self._wire.abort()
 
     def _send_events(self) -> None:
-        events = self._session.pump()
-        if events:
-            self._wire.write(events)
+        self._kept.append(self._session.pump())
+        self._write()
+
+    def _write(self) -> None:
+        data = b"".join(self._kept)
+        self._kept.clear()
+        if data:
+            self._wire.write(data)
 
     @property
     def _wire(self) -> Transport:

@@ -80,7 +80,7 @@ class _Output(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._connection.resume_writing()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         self._wire.gone()
 
 

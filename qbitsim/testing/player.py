@@ -8,7 +8,8 @@ A scenario is ``{"name", "group", "description", "steps": [...]}``; a step is on
 ``{"write": [dev, offset, length, pattern]}``, ``{"io": [dev, command]}``  guest I/O through qemu-io
 ``{"raw": text}``, ``{"raw_hex": hex}``  bytes as they are, ``repeat`` times
 ``{"settle": true}``            wait until no job makes progress
-``{"wait_event": name}``, ``{"sleep": seconds}``, ``{"quit": true}``, ``{"kill": signal}``, ``{"reconnect": true}``, ``{"note": …}``
+``{"wait_event": name}``, ``{"sleep": seconds}``, ``{"quit": true}``, ``{"kill": signal}``, ``{"reconnect": true}``
+``{"note": text}``              for readers
 
 Records are what a client sees, in order; timestamps are left out and generated node-names are ``#auto``.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 from qbitsim.block import permissions as perms
@@ -159,7 +161,7 @@ class Player:
         for given in config.get("drives", []):
             add_drive(machine, given)
         arguments = config.get("args", [])
-        for flag, value in zip(arguments, arguments[1:], strict=False):
+        for flag, value in pairwise(arguments):
             if flag == "-device":
                 add_device(machine, value)
 
