@@ -106,6 +106,11 @@ def add_drive_options(machine: Machine, text: str) -> None:
         if value is None:
             raise CliError(f"{text!r}: {key!r} has no value; write {key}=…")
         given[key] = value
+    for key in given:
+        path = key.split(".")
+        for depth in range(1, len(path)):
+            if (above := ".".join(path[:depth])) in given:
+                raise CliError(f"{text!r}: '{above}' and '{key}' exclude each other")
     if not given.get("id"):
         raise CliError(f"{text!r}: a drive needs an id, such as id=drive0")
     with _Quoting(text):

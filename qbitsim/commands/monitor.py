@@ -111,7 +111,7 @@ def quit_(context: Context, args: None) -> None:
     context.machine.shut_down()
 
 
-@command("human-monitor-command", HumanMonitorCommand, returns=str)
+@command("human-monitor-command", HumanMonitorCommand, returns=str, features=["savevm-monitor-nodes"])
 def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
     """Run a line of the human monitor: guest I/O comes through ``qemu-io``."""
     return run_hmp(context, args.command_line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
+from qbitsim.block.drive import Drive
 from qbitsim.block.open import Opener
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
@@ -84,7 +85,7 @@ def blockdev_del(context: Context, args: BlockdevDel) -> None:
     node = graph.nodes.get(args.node_name)
     if node is None:
         raise QmpError(f"Failed to find node with node-name='{args.node_name}'")
-    if any(parent.device_name for parent in (edge.parent for edge in node.parents)):
+    if any(isinstance(edge.parent, Drive) for edge in node.parents):
         raise QmpError(f"Node {args.node_name} is in use")
     node.check_not_blocked()
     if not node.monitor_owned:
