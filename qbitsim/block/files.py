@@ -184,7 +184,7 @@ class NullNode(Node):
         return Status(length, zero=self.read_zeroes)
 
     def _truncate(self, size: int) -> None:
-        raise io_error(errno.ENOTSUP)
+        raise QmpError("Image format driver does not support resize")
 
 
 class NullAioNode(NullNode):
@@ -271,5 +271,5 @@ class RawNode(Node):
 
     def _truncate(self, size: int) -> None:
         if self.size is not None:
-            raise io_error(errno.ENOTSUP)
+            raise QmpError("Cannot resize fixed-size raw disks")
         self._file.truncate(size + self.offset)

@@ -413,6 +413,18 @@ class Node:
             if self.graph.hide_filters and isinstance(edge.parent, Node) and edge.parent.implicit:
                 edge.parent.check_not_blocked()
 
+    def check_not_backing(self) -> None:
+        """Refuse if the node is the backing file of another one.
+
+        :raises QmpError: with the text of bdrv_op_is_blocked; the other node has its own name there, because it
+            had no device yet when it took this one (bdrv_backing_attach, block.c, QEMU 10.0).
+        """
+        for edge in self.parents:
+            if edge.name == "backing" and isinstance(edge.parent, Node) and not edge.parent.is_filter:
+                raise QmpError(
+                    f"Node '{self.device_or_node_name}' is busy: node is used as backing hd of '{edge.parent.name}'"
+                )
+
     # -- bitmaps
 
     @property

@@ -20,6 +20,7 @@ from qbitsim.block.images import Image
 from qbitsim.block.node import Node
 from qbitsim.block.options import check_detect_zeroes, check_supported
 from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.block.qemu_img_files import known_format
 from qbitsim.errors import QmpError, UnsupportedError
 
 Options = dict[str, Any]
@@ -56,6 +57,9 @@ class Opener:
 
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
+        driver = options.get("driver")
+        if driver is not None and not known_format(driver):
+            raise QmpError(f"Unknown driver '{driver}'")
         image = self.image(filename)
         merged = {**options, "driver": options.get("driver", image.format)}
         return self.open({**merged, "file": {"driver": "file", "filename": filename}})

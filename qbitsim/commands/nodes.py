@@ -88,6 +88,7 @@ def blockdev_del(context: Context, args: BlockdevDel) -> None:
     if any(isinstance(edge.parent, Drive) for edge in node.parents):
         raise QmpError(f"Node {args.node_name} is in use")
     node.check_not_blocked()
+    node.check_not_backing()
     if not node.monitor_owned:
         raise QmpError(f"Node {node.name} is not owned by the monitor")
     if node.parents:
@@ -189,12 +190,7 @@ def _check_can_snapshot(context: Context, old: Node) -> None:
     context.graph.drain(old)
     context.transaction.add(clean=old.drained_end)
     old.check_not_blocked()
-    users = [edge.parent for edge in old.parents if edge.name == "backing"]
-    if users:
-        raise QmpError(
-            f"Node '{old.device_or_node_name}' is busy: node is used as backing hd of "
-            f"'{getattr(users[0], 'device_or_node_name', '')}'"
-        )
+    old.check_not_backing()
 
 
 def _insert(context: Context, overlay: Node, old: Node) -> None:
@@ -213,10 +209,13 @@ def block_resize(context: Context, args: BlockResize) -> None:
     node = graph.lookup(args.device, args.node_name)
     if args.size < 0:
         raise QmpError("Parameter 'size' expects a >0 size")
-    if node.blockers:
+    try:
+        node.check_not_blocked()
+        node.check_not_backing()
+    except QmpError:
         if context.profile.resize_blocked_names_job:
-            node.check_not_blocked()
-        raise QmpError(f"Device '{args.device or '(null)'}' is in use")
+            raise
+        raise QmpError(f"Device '{args.device or '(null)'}' is in use") from None
     _resize_as_user(context, node, args.size)
 
 
