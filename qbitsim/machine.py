@@ -292,6 +292,10 @@ class Machine:
         """Move time to ``when`` nanoseconds, and let happen what is due on the way."""
         self.scheduler.advance_to(when)
 
+    def move_clock(self, when: int) -> None:
+        """Move time to ``when`` nanoseconds, not past :attr:`next_deadline`; nothing happens yet."""
+        self.scheduler.move_clock(when)
+
     @property
     def next_deadline(self) -> int | None:
         """Nanoseconds: when the next thing is due that waits for time to pass, or None."""

@@ -6,8 +6,8 @@ hands out the new events and yields to the event loop. A turn starts in the call
 a request is answered without a detour, and nothing that a client does can hold up the others for longer
 than a slice.
 
-Time: as long as something in the machine waits for time to pass, virtual time follows the wall clock.
-Otherwise it stands still, so that a server whose jobs need no timers answers the same things every time.
+Time: virtual time follows the wall clock from the moment when the server is made. What was due when the server was
+busy is done late, but at its own instant of virtual time.
 
 A client that does not read is not read from either, and its events wait in the machine's log. A client that ends
 its sending side gets what is due and is closed. After `quit` every client is sent what is due and closed.
@@ -38,8 +38,8 @@ class ServedMachine(Backend, Protocol):
     def clock(self) -> int:
         """Virtual time in nanoseconds."""
 
-    def advance_to(self, when: int) -> None:
-        """Move virtual time and do what is due on the way."""
+    def move_clock(self, when: int) -> None:
+        """Move virtual time to ``when``, not past the next deadline; nothing runs."""
 
     @property
     def next_deadline(self) -> int | None:
@@ -182,7 +182,8 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._cleanups: list[Callable[[], None]] = []
         self._wakeup: asyncio.Handle | None = None
-        self._anchor: tuple[float, int] | None = None  # the same instant in wall seconds and virtual nanoseconds
+        # The same instant in wall seconds and virtual nanoseconds: from here on virtual time follows the wall clock.
+        self._anchor = self._loop.time(), machine.clock()
         self._in_turn = False
 
     async def listen_unix(self, path: str | Path) -> None:
@@ -273,14 +274,14 @@ class Server:
         return False
 
     def _follow_wall_clock(self, until: float) -> None:
-        if self._anchor is None or self._step(until):
-            return
         wall, virtual = self._anchor
         now = virtual + int((self._loop.time() - wall) * _NANOSECONDS)
-        deadline = self.machine.next_deadline
-        target = now if deadline is None else min(now, deadline)
-        if target > self.machine.clock():
-            self.machine.advance_to(target)
+        while not self._step(until):
+            deadline = self.machine.next_deadline
+            target = now if deadline is None else min(now, deadline)
+            if target <= self.machine.clock():
+                return
+            self.machine.move_clock(target)
 
     def _plan(self, *, busy: bool) -> None:
         """Arrange for the next turn."""
@@ -293,12 +294,8 @@ class Server:
             self._wakeup.cancel()
             self._wakeup = None
         deadline = self.machine.next_deadline
-        if deadline is None:
-            self._anchor = None
-        elif self._anchor is None:
-            self._anchor = self._loop.time(), self.machine.clock()
         if busy or any(connection.waiting for connection in self.connections):
             self._wakeup = self._loop.call_soon(self.turn)
-        elif deadline is not None and self._anchor is not None:
+        elif deadline is not None:
             wall, virtual = self._anchor
             self._wakeup = self._loop.call_at(wall + (deadline - virtual) / _NANOSECONDS, self.turn)

@@ -119,20 +119,22 @@ def test_work_goes_on_between_commands_and_does_not_block_other_clients(serve):
     serve(test)
 
 
-def test_virtual_time_follows_the_wall_clock_while_something_waits(serve):
+def test_virtual_time_follows_the_wall_clock_and_deadlines_are_met_to_the_nanosecond(serve):
     async def test(machine, path):
         client = await Client.connect(path)
         before = asyncio.get_running_loop().time()
         assert await client.ask("sleep", ns=50_000_000) == {"return": {}}
+        deadline = machine.next_deadline
         await asyncio.sleep(0.02)
         await client.ask("echo")
-        assert 15_000_000 < machine.now < 50_000_000
+        assert deadline - 35_000_000 < machine.now < deadline
         assert await client.event() == "AWAKE"
         assert 0.04 < asyncio.get_running_loop().time() - before < 1
-        assert machine.now == 50_000_000
+        stamp = machine.events.read(0)[-1]["timestamp"]
+        assert stamp["seconds"] * 10**6 + stamp["microseconds"] == deadline // 1000
         await asyncio.sleep(0.02)
         await client.ask("echo")
-        assert machine.now == 50_000_000
+        assert machine.now >= deadline + 15_000_000
 
     serve(test)
 

@@ -65,6 +65,11 @@ class FakeMachine:
         self.events.append({"timestamp": stamp, "event": name})
 
     def step(self):
+        due = [each for each in self.deadlines if each <= self.now]
+        if due:
+            self.deadlines.remove(due[0])
+            self.emit("AWAKE")
+            return True
         if not self.work:
             return False
         self.work -= 1
@@ -75,11 +80,8 @@ class FakeMachine:
     def clock(self):
         return self.now
 
-    def advance_to(self, when):
+    def move_clock(self, when):
         self.now = when
-        for deadline in [each for each in self.deadlines if each <= when]:
-            self.deadlines.remove(deadline)
-            self.emit("AWAKE")
 
     @property
     def next_deadline(self):
