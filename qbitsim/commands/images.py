@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.images import LockConflictError
 from qbitsim.block.open import FORMATS
+from qbitsim.commands.filenames import shown_filename
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def create_image(graph: Graph, filename: str, image_format: str, size: int, back
         if image_format == "raw":
             raise QmpError("Backing file not supported for file format 'raw'")
         explicit = backing.skip_implicit_filters()
-        backing_name, backing_format = explicit.filename, explicit.driver
+        backing_name, backing_format = shown_filename(explicit), explicit.driver
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block.files import FileNode
+from qbitsim.block.node import Node
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.commands.context import Context
+from qbitsim.commands.filenames import shown_filename
 from qbitsim.qmp.registry import command
 from qbitsim.qmp.structs import struct
 from qbitsim.qmp.types import JsonDict
@@ -15,7 +17,6 @@ from qbitsim.qmp.types_info import BlockDeviceInfo, BlockInfo
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.block.node import Node
     from qbitsim.profiles import Profile
 
 _THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
@@ -69,7 +70,7 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
     """
     image = image_info(node, profile, flat=flat)
     info: JsonDict = {
-        "file": node.filename,
+        "file": shown_filename(node),
         "node-name": node.name,
         "ro": node.read_only,
         "drv": node.driver,
@@ -77,7 +78,7 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
         "encrypted": False,
         "detect_zeroes": node.detect_zeroes,
         "write_threshold": 0,
-        "cache": {"writeback": True, "direct": False, "no-flush": False},
+        "cache": _cache_info(node),
         "image": image,
         **dict.fromkeys(_THROTTLE, 0),
     }
@@ -85,10 +86,21 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
         info["active"] = True
     backing = node.backing
     if backing is not None:
-        info["backing_file"] = backing.filename
+        info["backing_file"] = shown_filename(backing)
     if node.bitmaps and profile.offers("4.2"):
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info
+
+
+def _cache_info(node: Node) -> JsonDict:
+    """Nothing is cached here; what was asked for is shown. A child without options of its own has its parent's."""
+    place: Node | None = node
+    while place is not None and "cache" not in place.options:
+        above = [edge.parent for edge in place.parents if isinstance(edge.parent, Node)]
+        place = above[0] if len(above) == 1 and not place.monitor_owned else None
+    given = place.options["cache"] if place is not None else {}
+    assert isinstance(given, dict)
+    return {"writeback": True, "direct": bool(given.get("direct")), "no-flush": bool(given.get("no-flush"))}
 
 
 def bitmap_infos(node: Node, profile: Profile) -> list[JsonDict]:
@@ -120,7 +132,7 @@ def _depth(image: JsonDict) -> int:
 
 def image_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
     """ImageInfo of one node, with those of its backing files inside unless ``flat``."""
-    info: JsonDict = {"filename": node.filename, "format": node.driver, "virtual-size": node.length}
+    info: JsonDict = {"filename": shown_filename(node), "format": node.driver, "virtual-size": node.length}
     if node.knows_cluster_size:
         info["dirty-flag"] = False
         if node.cluster_size:

@@ -1,0 +1,71 @@
+"""Which options of a node are emulated, which do nothing here, and which are refused.
+
+Without a host there is nothing that ``cache``, ``aio`` or the sizes of qcow2's caches could change, so they are
+accepted. An option that would change what a client sees, and that is not emulated, is refused: it must never be
+mistaken for one that works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qbitsim.errors import QmpError, UnsupportedError
+
+REFUSED = {
+    "blkdebug": ("config", "align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"),
+    "copy-on-read": ("bottom",),
+    "file": ("pr-manager",),
+    "qcow2": ("encrypt",),
+}
+"""Driver -> options that are refused whatever their value."""
+
+REFUSED_VALUES: dict[str, dict[str, tuple[object, ...]]] = {
+    "null-aio": {"latency-ns": (0,)},
+    "null-co": {"latency-ns": (0,)},
+    "qcow2": {"lazy-refcounts": (False,), "discard-no-unref": (False,)},
+}
+"""Driver -> option -> the values that change nothing; others are refused."""
+
+BLKDEBUG_EVENTS = frozenset(
+    ["none", "read_aio", "write_aio", "read_backing_aio", "write_compressed", "pwritev", "pwritev_zero", "pwritev_done", "flush_to_os", "flush_to_disk"]
+)
+"""The events of blkdebug that happen here; those of qcow2's metadata do not."""
+
+
+def check_supported(driver: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a node that are not emulated and would change something.
+
+    :raises UnsupportedError: naming the option; for aio=native QEMU's own refusal.
+    """
+    for name in REFUSED.get(driver, ()):
+        if name in options:
+            raise UnsupportedError(f"'{name}' of {driver}")
+    for name, harmless in REFUSED_VALUES.get(driver, {}).items():
+        if name in options and options[name] not in harmless:
+            raise UnsupportedError(f"'{name}' of {driver}")
+    if options.get("active") is False:
+        raise UnsupportedError("inactive nodes")
+    if driver == "qcow2" and "data-file" in options:
+        raise QmpError("'data-file' can only be set for images with an external data file")
+    if driver == "file" and options.get("aio") == "native" and not options.get("cache", {}).get("direct"):
+        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+    if driver == "blkdebug":
+        _check_events(options)
+
+
+def _check_events(options: Mapping[str, Any]) -> None:
+    for rule in [*options.get("inject-error", []), *options.get("set-state", [])]:
+        if rule["event"] not in BLKDEBUG_EVENTS:
+            raise UnsupportedError(f"the event '{rule['event']}' of blkdebug")
+        if rule.get("delay-ns"):
+            raise UnsupportedError("'delay-ns' of blkdebug")
+
+
+def check_detect_zeroes(options: Mapping[str, Any]) -> None:
+    """Refuse to unmap zeroes where discards are not passed on.
+
+    :raises QmpError: with the text of bdrv_parse_detect_zeroes (block.c, QEMU 10.0).
+    """
+    if options.get("detect-zeroes") == "unmap" and options.get("discard") != "unmap":
+        raise QmpError("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")

@@ -1,0 +1,100 @@
+"""What QEMU shows as the file name of a node (bdrv_refresh_filename, block.c, QEMU 10.0).
+
+A node that could be opened again by a plain name shows that name: a qcow2 node the name of its file. If an option
+matters that the name cannot say, or the backing file is not the one that the image names, the text is ``json:`` and
+the options that matter: those of the node and of its children, in the order of QEMU's hash table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.files import FileNode
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.qmp.encoder import encode
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.qmp.types import JsonDict
+
+_STRONG = {
+    "blkdebug": ("config", "inject-error", "set-state"),
+    "file": ("filename",),
+    "null-aio": ("size", "read-zeroes"),
+    "null-co": ("size", "read-zeroes"),
+    "quorum": ("vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"),
+    "raw": ("offset", "size"),
+    "throttle": ("throttle-group",),
+}
+"""Driver -> options that change what the node is (its ``strong_runtime_opts``)."""
+
+_BORROWERS = frozenset({"copy-before-write", "snapshot-access"})
+"""Filters that show the name of their child."""
+
+_NAMELESS = frozenset({"copy-on-read", "quorum", "throttle"})
+"""Drivers that no plain name can stand for."""
+
+
+def shown_filename(node: Node) -> str:
+    """The text under ``file`` and ``filename`` in queries, which is also what an overlay's header gets."""
+    exact = _exact(node)
+    return exact if exact else f"json:{encode(_options(node)).decode('ascii')}"
+
+
+def _exact(node: Node) -> str:
+    """The plain name, or an empty string if there is none."""
+    if isinstance(node, FileNode):
+        return node.filename
+    below = node.filtered
+    if node.implicit or node.driver in _BORROWERS:
+        assert below is not None
+        return shown_filename(below)
+    if node.driver in _NAMELESS or any(True for _ in _strong_options(node)) or _backing_overridden(node):
+        return ""
+    if node.driver == "blkdebug":
+        assert below is not None
+        name = _exact(below)
+        return f"blkdebug::{name}" if name else ""
+    file = node.child("file")
+    if file is None:
+        return f"{node.driver}://"
+    return "" if file.node.is_format else _exact(file.node)
+
+
+def _strong_options(node: Node) -> Iterator[tuple[str, Any]]:
+    for name in _STRONG.get(node.driver, ()):
+        if name in node.options:
+            yield from _dotted(name, node.options[name])
+
+
+def _dotted(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    members = dict(enumerate(value)) if isinstance(value, list) else value
+    if not isinstance(members, dict):
+        yield name, value
+        return
+    for key, item in members.items():
+        yield from _dotted(f"{name}.{key}", item)
+
+
+def _backing_overridden(node: Node) -> bool:
+    """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
+    if not isinstance(node, Qcow2Node):
+        return False
+    header, backing = node.image.backing, node.backing
+    if backing is None or header is None:
+        return backing is not None or header is not None
+    return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))
+
+
+def _options(node: Node) -> JsonDict:
+    """The options with which the node could be opened again (``full_open_options``)."""
+    if node.implicit and node.filtered is not None:
+        return _options(node.filtered)
+    options: JsonDict = {"driver": node.driver, **dict(_strong_options(node))}
+    for edge in node.children:
+        if edge.name != "backing":
+            options[edge.name] = _options(edge.node)
+    if _backing_overridden(node):
+        options["backing"] = _options(node.backing) if node.backing is not None else None
+    return options

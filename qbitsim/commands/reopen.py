@@ -1,0 +1,291 @@
+"""``blockdev-reopen``: other options for nodes that exist (bdrv_reopen_multiple, block.c, QEMU 10.0).
+
+Theory of operation
+===================
+
+1. The options given are all options: one that is missing goes back to its default, if its driver can do that.
+2. Children that were opened together with the node (inline) are reopened with it; children by name are not.
+3. Every node is prepared first: it says which of the options it takes over. Any other must be as it was. Then the
+   permissions of all are worked out anew. Only when all of that has succeeded does anything change.
+
+QEMU stores the bitmaps of a qcow2 node, and makes them readonly, before it works out the permissions, so that there a
+refused reopen leaves them readonly. Here a refusal changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.drive import Drive
+from qbitsim.block.files import RawNode
+from qbitsim.block.options import check_detect_zeroes, check_supported
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.commands.context import Context
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.qmp.hashorder import qdict_order
+from qbitsim.qmp.registry import command
+from qbitsim.qmp.structs import struct
+from qbitsim.qmp.types_blockdev import BlockdevOptions
+from qbitsim.qmp.values import to_json
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.node import Node
+
+Options = dict[str, Any]
+
+_COMMON = frozenset(
+    {"auto-read-only", "cache.direct", "cache.no-flush", "detect-zeroes", "discard", "force-share", "read-only"}
+)
+"""Options of every node that may go back to their defaults (bdrv_reset_options_allowed)."""
+
+_TAKEN_OVER = frozenset({"active", "auto-read-only", "cache.direct", "cache.no-flush", "detect-zeroes", "discard", "read-only"})
+
+_QCOW2_OPTIONS = frozenset(
+    ["lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref", "overlap-check", "cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval"]
+)
+
+_MUTABLE: dict[str, frozenset[str]] = {
+    "file": frozenset({"x-check-cache-dropped"}),
+    "null-aio": frozenset(),
+    "null-co": frozenset(),
+    "blkdebug": frozenset(),
+    "raw": frozenset({"offset", "size"}),
+    "qcow2": _QCOW2_OPTIONS,
+    "throttle": frozenset({"throttle-group"}),
+}
+"""Driver that can be reopened -> options of its own that can change."""
+
+
+@struct
+class BlockdevReopen:
+    """Arguments of blockdev-reopen."""
+
+    options: list[BlockdevOptions]
+
+
+@command("blockdev-reopen", BlockdevReopen, since="6.1")
+def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
+    """Give nodes other options."""
+    graph, queue = context.graph, _Queue(context.graph)
+    for options in args.options:
+        name = options.node_name
+        if name is None:
+            raise QmpError("node-name not specified")
+        node = graph.nodes.get(name)
+        if node is None:
+            raise QmpError(f"Failed to find node with node-name='{name}'")
+        queue.add(node, to_json(options), read_only=False)
+    for change in queue.changes.values():
+        graph.drain(change.node)
+    try:
+        queue.run()
+    finally:
+        for change in queue.changes.values():
+            change.node.drained_end()
+
+
+class _Change:
+    """One node that is being reopened.
+
+    :ivar given: the node's own options; :ivar flat: the same with dotted names, without those of children.
+    :ivar children: child name -> the node it shall lead to, None for none.
+    """
+
+    def __init__(self, node: Node, given: Options, *, read_only: bool) -> None:
+        self.node = node
+        self.given = given
+        self.flat: Options = dict(_flatten(given))
+        self.read_only = bool(given.get("read-only", read_only))
+        self.children: dict[str, Node | None] = {}
+        self.replaced: list[tuple[str, Drive]] = []
+        self.was_read_only = node.read_only
+        # What is not said of discards stays as it is.
+        self.unmap = given["discard"] == "unmap" if "discard" in given else node.unmap
+
+    def take_inline_child(self, name: str) -> None:
+        """The options of a child that is reopened with the node are no options of the node's own."""
+        self.flat = {key: value for key, value in self.flat.items() if not key.startswith(f"{name}.")}
+
+    def prepare(self, graph: Graph) -> None:
+        """Check the options and look up the children (bdrv_reopen_prepare, in its order)."""
+        node, driver = self.node, self.node.driver
+        check_detect_zeroes({**self.given, "discard": "unmap" if self.unmap else "ignore"})
+        if driver not in _MUTABLE:
+            raise QmpError(f"Block format '{driver}' used by node '{node.name}' does not support reopening files")
+        self._check_reset(driver)
+        self._find_children(graph)
+        self._check_same(driver)
+        check_supported(driver, self.given)
+
+    def _check_reset(self, driver: str) -> None:
+        inline = {child.name for child in self.node.children}
+        for key in qdict_order(list(old := dict(_flatten(self.node.options)))):
+            known = key in _COMMON or key in _MUTABLE[driver] or key.split(".")[0] in inline or key == "node-name"
+            if not known and key not in self.flat and old[key] is not None:
+                raise QmpError(f"Option '{key}' cannot be reset to its default value")
+
+    def _find_children(self, graph: Graph) -> None:
+        node = self.node
+        if isinstance(node, Qcow2Node) and "backing" not in self.given and (node.backing or node.image.backing):
+            raise QmpError(f"backing is missing for '{node.name}'")
+        for name in ("backing", "file"):
+            child = node.child(name)
+            if name not in self.flat or not (child is not None or name == "backing"):
+                continue
+            value = self.flat.pop(name)
+            new = None if value is None else graph.lookup(None, value)
+            old = child.node if child is not None else None
+            if new is not old and (old is None or old.skip_implicit_filters() is not new):
+                self._check_child(name, old, new)
+                self.children[name] = new
+
+    def _check_child(self, name: str, old: Node | None, new: Node | None) -> None:
+        node = self.node
+        if new is not None and _leads_to(new, node):
+            raise QmpError(f"Making '{new.name}' a {name} child of '{node.name}' would create a cycle")
+        if old is not None and old.implicit:
+            raise QmpError(f"Cannot replace implicit {name} child of {node.name}")
+        if name == "file" and isinstance(node, Qcow2Node):
+            raise UnsupportedError(f"another file for the qcow2 node '{node.name}'")
+        if name == "backing" and not node.supports_backing:
+            raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
+
+    def _check_same(self, driver: str) -> None:
+        old = dict(_flatten(self.node.options))
+        free = _TAKEN_OVER | _MUTABLE[driver]
+        for key in qdict_order(list(self.flat)):
+            child = self.node.child(key)
+            if child is not None and self.flat[key] == child.node.name:
+                continue
+            if key not in free and (key not in old or old[key] != self.flat[key]):
+                raise QmpError(f"Cannot change the option '{key}'")
+
+    def finish(self) -> None:
+        """Take over the options (bdrv_reopen_commit)."""
+        node = self.node
+        node.options = self.given
+        node.unmap = self.unmap
+        node.detect_zeroes = self.given.get("detect-zeroes", "off")
+        if isinstance(node, RawNode):
+            node.offset, node.size = self.given.get("offset", 0), self.given.get("size")
+            node.follow_length()
+        node.mark_read_only(self.was_read_only)
+        node.set_read_only(self.read_only)
+
+
+class _Queue:
+    """All nodes that are being reopened, in QEMU's order: parents before their children."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.changes: dict[str, _Change] = {}
+
+    def add(self, node: Node, given: Options, *, read_only: bool) -> None:
+        """Add a node, and its children that were opened with it (bdrv_reopen_queue_child)."""
+        change = self.changes[node.name] = _Change(node, given, read_only=read_only)
+        for edge in node.children:
+            if not _inherits(node, edge.name, edge.node):
+                continue
+            wanted: str | Options | None = given.get(edge.name, {})
+            if isinstance(wanted, str | None) and wanted != edge.node.name:
+                continue
+            change.take_inline_child(edge.name)
+            below = wanted if isinstance(wanted, dict) and wanted else edge.node.options
+            change.given[edge.name] = below
+            self.add(edge.node, below, read_only=change.read_only or edge.name == "backing")
+
+    def run(self) -> None:
+        """Prepare all, then change all.
+
+        :raises QmpError: nothing has changed then.
+        """
+        changes = list(self.changes.values())
+        for change in changes:
+            change.prepare(self.graph)
+        try:
+            for change in changes:
+                self._replace_children(change)
+                change.node.mark_read_only(change.read_only)
+            self._refresh(changes)
+        except QmpError:
+            for change in reversed(changes):
+                change.node.mark_read_only(change.was_read_only)
+                self._restore_children(change)
+            self._refresh(changes)
+            self._release_former(changes)
+            raise
+        for change in changes:
+            change.finish()
+        self._release_former(changes)
+
+    def _replace_children(self, change: _Change) -> None:
+        """Let the children lead elsewhere; an anonymous user keeps the former one open until all is settled."""
+        for name, new in change.children.items():
+            former, edge = Drive(self.graph, ""), change.node.child(name)
+            if edge is not None:
+                former.insert(edge.node)
+            change.replaced.append((name, former))
+            self._set_child(change.node, name, new)
+
+    def _restore_children(self, change: _Change) -> None:
+        for name, former in reversed(change.replaced):
+            self._set_child(change.node, name, former.root.node if former.root is not None else None)
+
+    def _set_child(self, node: Node, name: str, new: Node | None) -> None:
+        edge = node.child(name)
+        if edge is not None and new is not None:
+            self.graph.replace_child(edge, new)
+        elif edge is not None:
+            self.graph.detach(edge)
+        elif new is not None:
+            self.graph.attach(node, name, new, 0, perms.ALL)
+
+    def _refresh(self, changes: list[_Change]) -> None:
+        nodes = [change.node for change in changes]
+        former = [user.root.node for change in changes for _name, user in change.replaced if user.root is not None]
+        try:
+            self.graph.refresh_permissions(*nodes, *former)
+        except QmpError as error:
+            raise QmpError(_read_only_text(changes, error.desc)) from None
+
+    @staticmethod
+    def _release_former(changes: list[_Change]) -> None:
+        for change in changes:
+            for _name, user in change.replaced:
+                user.eject()
+
+
+def _read_only_text(changes: list[_Change], desc: str) -> str:
+    """QEMU names the node if it was writable before (bdrv_node_refresh_perm)."""
+    if desc != "Block node is read-only":
+        return desc
+    for change in changes:
+        needed, _shared = perms.cumulative(change.node.parents)
+        if change.read_only and not change.was_read_only and needed & (perms.WRITE | perms.WRITE_UNCHANGED):
+            return f"Read-only block node '{change.node.name}' cannot support read-write users"
+    return desc
+
+
+def _inherits(node: Node, name: str, child: Node) -> bool:
+    """Whether the child was opened together with the node."""
+    if name not in node.options:
+        return child.auto_named and not child.monitor_owned
+    return isinstance(node.options[name], dict)
+
+
+def _leads_to(node: Node, wanted: Node) -> bool:
+    return node is wanted or any(_leads_to(edge.node, wanted) for edge in node.children)
+
+
+def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names, as QEMU keeps nested options."""
+    for key, value in options.items():
+        if isinstance(value, list):
+            value = {str(index): item for index, item in enumerate(value)}  # noqa: PLW2901
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
