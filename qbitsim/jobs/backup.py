@@ -149,8 +149,8 @@ class BackupJob(Job):
     def _call_ended(self, call: BlockCopyCall) -> None:
         if self.is_cancelled or not (call.failure or call.cancelled):
             self._finish(0)
-        elif not call.failure:
-            # Only the call was cancelled, for a pause that is over now.
+        elif call.cancelled:
+            # Only the call was cancelled, for a pause that is over now; a failure meanwhile is forgotten (backup_loop).
             self._copy()
         else:
             self._handle_error(call.failure, reading=call.failed_reading)
