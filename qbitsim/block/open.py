@@ -120,7 +120,7 @@ class Opener:
     @staticmethod
     def _file_options(options: Options) -> Options:
         """What a file below a format or filter inherits (bdrv_inherited_options, block.c, QEMU 10.0)."""
-        passed = {name: options[name] for name in ("force-share", "cache") if name in options}
+        passed: Options = {name: options[name] for name in ("force-share", "cache") if name in options}
         return {"read-only": _flag(options, "read-only"), "discard": "unmap", "auto-read-only": True, **passed}
 
     def _named(self, node: Node, options: Options) -> None:

@@ -28,7 +28,10 @@ REFUSED_VALUES: dict[str, dict[str, tuple[object, ...]]] = {
 """Driver -> option -> the values that change nothing; others are refused."""
 
 BLKDEBUG_EVENTS = frozenset(
-    ["none", "read_aio", "write_aio", "read_backing_aio", "write_compressed", "pwritev", "pwritev_zero", "pwritev_done", "flush_to_os", "flush_to_disk"]
+    {
+        *("none", "read_aio", "write_aio", "read_backing_aio", "write_compressed"),
+        *("pwritev", "pwritev_zero", "pwritev_done", "flush_to_os", "flush_to_disk"),
+    }
 )
 """The events of blkdebug that happen here; those of qcow2's metadata do not."""
 

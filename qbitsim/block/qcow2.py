@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAXIMUM_BITMAP_BYTES = 0x20000000
 MAXIMUM_TABLE_ENTRIES = 0x8000000
 MAXIMUM_GRANULARITY = 1 << 31
+MAXIMUM_L1_ENTRIES = 1 << 22
 SECTOR = 512
 L2_SLICE_ENTRIES = 512
 
@@ -132,6 +133,8 @@ class Qcow2Node(Node):
         return Status(run, data=data, zero=zero)
 
     def _truncate(self, size: int) -> None:
+        if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
+            raise QmpError("Failed to grow the L1 table: File too large")
         if size % SECTOR:
             raise QmpError(f"The new size must be a multiple of {SECTOR}")
         self.image.resize(size)

@@ -34,9 +34,13 @@ def create_image(graph: Graph, filename: str, image_format: str, size: int, back
             raise QmpError("Backing file not supported for file format 'raw'")
         explicit = backing.skip_implicit_filters()
         backing_name, backing_format = shown_filename(explicit), explicit.driver
+        if filename == backing_name:
+            raise QmpError("Error: Trying to create an image with the same filename as the backing file")
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
         raise QmpError(error.args[1]) from None
     except OSError as error:
+        if not filename:
+            raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.open import Opener
+from qbitsim.block.open import Opener, Options
 from qbitsim.commands.context import Context
-from qbitsim.commands.images import create_image
 from qbitsim.errors import QmpError
 from qbitsim.qmp.registry import command
 from qbitsim.qmp.schema import Int64, arg
 from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import NewImageMode
 from qbitsim.qmp.types_blockdev import BlockdevOptions
 from qbitsim.qmp.values import to_json
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
-    from qbitsim.block.permissions import Child
+
+MAXIMUM_LENGTH = (1 << 63) - (1 << 30)
+"""Bytes: BDRV_MAX_LENGTH, the largest multiple of the largest alignment."""
 
 
 @struct
@@ -28,26 +27,6 @@ class BlockdevDel:
     """Arguments of blockdev-del."""
 
     node_name: str
-
-
-@struct
-class BlockdevSnapshot:
-    """Arguments of blockdev-snapshot."""
-
-    node: str
-    overlay: str
-
-
-@struct
-class BlockdevSnapshotSync:
-    """Arguments of blockdev-snapshot-sync."""
-
-    device: str | None = None
-    node_name: str | None = None
-    snapshot_file: str
-    snapshot_node_name: str | None = None
-    format: str | None = None
-    mode: NewImageMode | None = None
 
 
 @struct
@@ -102,106 +81,6 @@ def opener(context: Context) -> Opener:
     return Opener(context.graph, on_filter=context.profile.backup_bitmap_on_filter)
 
 
-# -- snapshots
-
-
-class _Overlay:
-    """An overlay on its way in: how it is finished and undone."""
-
-    def __init__(self, graph: Graph, overlay: Node, old: Node) -> None:
-        self.graph = graph
-        self.overlay = overlay
-        self.old = old
-        self.edge: Child | None = None
-        self.moved: list[Child] = []
-
-    def insert(self) -> None:
-        """Let the overlay take the place of the old node, which becomes its backing file (bdrv_append)."""
-        graph, old, overlay = self.graph, self.old, self.overlay
-        self.edge = graph.attach(overlay, "backing", old, 0, perms.ALL)
-        self.moved = graph.replace_node(old, overlay)
-        try:
-            graph.refresh_permissions(overlay)
-        except QmpError:
-            self.undo()
-            raise
-
-    def undo(self) -> None:
-        """Take it out again; its file stays."""
-        assert self.edge is not None
-        for edge in self.moved:
-            self.graph.replace_child(edge, self.old)
-        self.moved = []
-        self.graph.detach(self.edge)
-        self.graph.refresh_permissions(self.old)
-        self.graph.release(self.overlay)
-
-    def finish(self) -> None:
-        """Nobody writes to the old node any more (external_snapshot_commit)."""
-        self.old.set_read_only(True)
-        file = self.old.child("file")
-        if file is not None:
-            file.node.set_read_only(True)
-        self.graph.refresh_permissions(self.overlay)
-
-
-@command("blockdev-snapshot", BlockdevSnapshot, action=True, since="2.5")
-def blockdev_snapshot(context: Context, args: BlockdevSnapshot) -> None:
-    """Put a node that exists on top of another one."""
-    context.drain_if_plain()
-    old = context.graph.lookup(args.node, args.node)
-    _check_can_snapshot(context, old)
-    overlay = context.graph.lookup(args.overlay, args.overlay)
-    if overlay.device_name:
-        raise QmpError("The overlay is already in use")
-    if not overlay.supports_backing:
-        raise QmpError("The overlay does not support backing images")
-    if overlay.backing is not None:
-        raise QmpError("The overlay already has a backing image")
-    _insert(context, overlay, old)
-
-
-@command("blockdev-snapshot-sync", BlockdevSnapshotSync, action=True)
-def blockdev_snapshot_sync(context: Context, args: BlockdevSnapshotSync) -> None:
-    """Create an overlay file and put it on top of a node."""
-    context.drain_if_plain()
-    graph = context.graph
-    old = graph.lookup(args.device, args.node_name)
-    _check_can_snapshot(context, old)
-    name = args.snapshot_node_name
-    if args.node_name is not None and name is None:
-        raise QmpError("New overlay node-name missing")
-    if name is not None and (name in graph.nodes or name in graph.drives):
-        raise QmpError("New overlay node-name already in use")
-    image_format = args.format or "qcow2"
-    if args.mode is not NewImageMode.EXISTING:
-        create_image(graph, args.snapshot_file, image_format, old.length, old)
-    options = {"driver": image_format, "backing": None, **({"node-name": name} if name is not None else {})}
-    overlay = opener(context).open_file(args.snapshot_file, options)
-    try:
-        _insert(context, overlay, old)
-    except QmpError:
-        graph.release(overlay)
-        raise
-
-
-def _check_can_snapshot(context: Context, old: Node) -> None:
-    """Keep ``old`` quiet until the transaction has ended, and refuse if a job uses it."""
-    context.graph.drain(old)
-    context.transaction.add(clean=old.drained_end)
-    old.check_not_blocked()
-    old.check_not_backing()
-
-
-def _insert(context: Context, overlay: Node, old: Node) -> None:
-    change = _Overlay(context.graph, overlay, old)
-    change.insert()
-    context.transaction.add(commit=change.finish, abort=change.undo)
-
-
-# -- others
-
-
 @command("block_resize", BlockResize)
 def block_resize(context: Context, args: BlockResize) -> None:
     """Change the length of a node; its bitmaps follow."""
@@ -225,6 +104,10 @@ def _resize_as_user(context: Context, node: Node, size: int) -> None:
     user = context.machine.anonymous_drive(perm=perms.RESIZE)
     user.insert(node)
     try:
+        if size > MAXIMUM_LENGTH:
+            raise QmpError(f"offset({size}) exceeds maximum({MAXIMUM_LENGTH})")
+        if node.read_only:
+            raise QmpError("Image is read-only")
         user.truncate(size)
     finally:
         user.eject()

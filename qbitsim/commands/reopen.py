@@ -41,10 +41,14 @@ _COMMON = frozenset(
 )
 """Options of every node that may go back to their defaults (bdrv_reset_options_allowed)."""
 
-_TAKEN_OVER = frozenset({"active", "auto-read-only", "cache.direct", "cache.no-flush", "detect-zeroes", "discard", "read-only"})
+_TAKEN_OVER = (_COMMON - {"force-share"}) | {"active"}
 
 _QCOW2_OPTIONS = frozenset(
-    ["lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref", "overlap-check", "cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval"]
+    {
+        *("lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref"),
+        *("overlap-check", "cache-size", "l2-cache-size", "l2-cache-entry-size"),
+        *("refcount-cache-size", "cache-clean-interval"),
+    }
 )
 
 _MUTABLE: dict[str, frozenset[str]] = {
