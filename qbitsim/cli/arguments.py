@@ -1,0 +1,172 @@
+"""The command line of ``qbitsim``: its subcommands, options and help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from qbitsim.cli.errors import CliError
+from qbitsim.cli.options import DISK_HELP, FAIL_HELP, IMAGE_HELP, SETTINGS
+from qbitsim.machine import Machine
+from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
+
+_MAIN = """\
+An in-memory emulator of QEMU's dirty bitmaps, backup jobs and transactions.
+Nothing is read from or written to a disk: images live in memory.
+"""
+
+_MAIN_EXAMPLES = """\
+examples:
+  qbitsim demo                                      what it is about, in a terminal
+  qbitsim serve --qmp unix:/tmp/qmp --disk drive0=64M
+  qbitsim play commands.txt --disk drive0=64M
+
+'qbitsim COMMAND --help' tells more.
+"""
+
+_SERVE_EXAMPLES = """\
+One line per address says when it is ready. It ends on the QMP command quit, SIGTERM or SIGINT.
+Jobs advance by themselves; a job with a speed limit follows the clock on the wall.
+
+examples:
+  qbitsim serve --qmp unix:/tmp/qmp --disk drive0=64M,format=qcow2 --disk drive1=1P
+  qbitsim serve --qmp tcp:127.0.0.1:4444 --profile 7.2 --disk drive0=64M --fail drive0:read:1M+64k:EIO:once
+  qbitsim serve --qmp stdio --disk drive0=64M --image full.img=64M --image incr.img=64M,backing=full.img \\
+                --capacity incr.img=128k
+
+Guest writes come over QMP, as with QEMU:
+  {"execute": "human-monitor-command", "arguments": {"command-line": "qemu-io drive0 \\"write -P 0x41 0 64k\\""}}
+"""
+
+_PLAY_EXAMPLES = """\
+FILE is a scenario (a JSON object with "steps", or a list of steps) or a file of commands, one per line:
+
+  # a comment
+  disk drive0=64M,format=qcow2
+  {"execute": "block-dirty-bitmap-add", "arguments": {"node": "drive0", "name": "bitmap0"}}
+  write drive0 0 64k 0x41              also: zero, discard, qemu-io drive0 "read -P 0x41 0 64k"
+  qemu-img create -f qcow2 incr.img 64M      also: ls, rm, mv, cp, mkdir
+  capacity incr.img=128k               also: image, drive, blockdev, fail; as the options
+  advance 1.5                          let 1.5 seconds pass; 'run': let time pass until all is done
+  hold                                 from here jobs go on only in 'step [N]', 'run' and 'advance'
+
+Every reply and event is printed as QEMU writes it. The exit status is 1 if the scenario, or a command on
+image files, fails, and 2 if FILE is malformed.
+"""
+
+_DEMO_EXAMPLES = """\
+A full backup, two incremental ones, a failure and its retry, two drives that fail alone and then together:
+the story of QEMU's own document on dirty bitmaps, with a picture of the bitmaps after each step, and at the
+end a proof that every backup reads as the disk did at its moment.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where help is.
+
+        :raises CliError: always.
+        """
+        raise CliError(f"{message} (try '{self.prog} --help')")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; ``command`` is ``serve``, ``play`` or ``demo``.
+
+    :raises CliError: the command line is wrong.
+    :raises SystemExit: help was asked for, and given.
+    """
+    parser = _new(_Parser, "qbitsim", _MAIN, _MAIN_EXAMPLES)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, summary, examples, fill in (
+        ("serve", "Serve QMP monitors to other processes.", _SERVE_EXAMPLES, _serve),
+        ("play", "Play a file of QMP commands and guest writes.", _PLAY_EXAMPLES, _play),
+        ("demo", "Show incremental backups at work.", _DEMO_EXAMPLES, _demo),
+    ):
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.add_argument(
+            "--profile",
+            metavar="VERSION",
+            default=DEFAULT_PROFILE.name,
+            help=f"the QEMU release to be: {', '.join(PROFILES)} (default: %(default)s)",
+        )
+        fill(sub)
+    arguments = parser.parse_args(argv)
+    if arguments.profile not in PROFILES:
+        raise CliError(f"unknown profile '{arguments.profile}': choose one of {', '.join(PROFILES)}")
+    return arguments
+
+
+def _new(kind: type[_Parser], prog: str, description: str, epilog: str) -> _Parser:
+    return kind(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--qmp",
+        metavar="ADDRESS",
+        action="append",
+        required=True,
+        help="unix:PATH, tcp:HOST:PORT (port 0: any that is free) or stdio; may be given several times",
+    )
+    parser.add_argument("-S", dest="stopped", action="store_true", help="do not let the guest run before 'cont'")
+    _settings(parser)
+
+
+def _play(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="what to play; - is standard input")
+    parser.add_argument("--echo", action="store_true", help="show each command before what it causes, behind '->'")
+    parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
+    _settings(parser)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
+    parser.add_argument("--width", metavar="COLUMNS", type=int, help="instead of the terminal's")
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the machine", "each may be given several times; a comma in a value is doubled")
+    for name, metavar, text in (
+        ("disk", "DISK", f"a drive on a new image: {DISK_HELP}"),
+        ("image", "IMAGE", f"an image file, such as a backup's target: {IMAGE_HELP}"),
+        ("drive", "K=V,...", "as QEMU's -drive, for image files that exist"),
+        ("blockdev", "JSON", "as QEMU's -blockdev"),
+        ("capacity", "FILE=BYTES", "room for so much data in an image file; more fails with ENOSPC"),
+        ("fail", "FAILURE", f"let requests fail: {FAIL_HELP}; OFFSET+LENGTH may be '*'; WHERE: a drive, node or file"),
+    ):
+        group.add_argument(f"--{name}", metavar=metavar, action="append", default=[], help=text)
+
+
+def has_settings(arguments: argparse.Namespace) -> bool:
+    """Whether anything was said about the machine."""
+    return any(getattr(arguments, name) for name in SETTINGS)
+
+
+def apply_settings(machine: Machine, arguments: argparse.Namespace) -> None:
+    """Give the machine its image files, nodes, drives and failures.
+
+    :raises CliError: one of them is wrong.
+    """
+    for name, apply in SETTINGS.items():
+        for text in getattr(arguments, name):
+            try:
+                apply(machine, text)
+            except CliError as error:
+                raise CliError(f"--{name} {error.text}") from None

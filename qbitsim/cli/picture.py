@@ -1,0 +1,175 @@
+"""Disks, bitmaps and image files as rows of cells in a terminal.
+
+A row shows the whole disk from left to right. In the row of a disk or of a file a letter is what is stored there, the
+latest letter if a cell holds several; in the row of a bitmap a cell is clean, partly dirty, or dirty. What a file does
+not hold, it takes from its backing file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TextIO
+
+from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.block.images import Image
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.machine import Machine
+
+_OF_LETTERS = ("blue", "green", "magenta", "cyan", "yellow", "red")
+_ESCAPES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33"}
+_ESCAPES |= {"blue": "34", "magenta": "35", "cyan": "36"}
+_NAME_COLUMNS = 17
+_NOTE_COLUMNS = 26
+_MINIMUM_WIDTH = 24
+_MAXIMUM_WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What the terminal can show.
+
+    :ivar width: columns; :ivar unicode: whether it knows more than ASCII; :ivar colour: whether it knows colours.
+    """
+
+    width: int = 80
+    unicode: bool = False
+    colour: bool = False
+
+    @classmethod
+    def of(
+        cls, stream: TextIO, environment: Mapping[str, str], *, width: int | None = None, ascii_only: bool = False
+    ) -> Style:
+        """The style for a stream: plain unless it is a terminal that can do more.
+
+        :param environment: ``TERM``, ``NO_COLOR`` and ``COLUMNS`` count.
+        """
+        terminal = stream.isatty() and environment.get("TERM") != "dumb"
+        rich = terminal and not ascii_only and (stream.encoding or "").lower().replace("-", "") == "utf8"
+        columns = width if width is not None else shutil.get_terminal_size().columns
+        return cls(
+            width=min(max(columns, _MINIMUM_WIDTH), _MAXIMUM_WIDTH),
+            unicode=rich,
+            colour=terminal and not environment.get("NO_COLOR"),
+        )
+
+    @property
+    def cells(self) -> int:
+        """Cells of a row: a power of two."""
+        room = self.width - 4 - (_NAME_COLUMNS + _NOTE_COLUMNS if self.beside else 0)
+        return 1 << (room.bit_length() - 1)
+
+    @property
+    def beside(self) -> bool:
+        """Whether names and notes stand beside the cells and not above them."""
+        return self.width >= 4 + _NAME_COLUMNS + 32 + _NOTE_COLUMNS
+
+    @property
+    def levels(self) -> tuple[str, str, str]:
+        """The characters for nothing, a part, and all."""
+        return ("·", "▒", "█") if self.unicode else (".", "+", "#")
+
+    def paint(self, text: str, colour: str) -> str:
+        """``text`` in that colour, if there are colours."""
+        return f"\033[{_ESCAPES[colour]}m{text}\033[0m" if self.colour and text else text
+
+    def wrap(self, text: str, first: str = "", rest: str = "") -> str:
+        """``text`` in lines that fit, the first one behind ``first`` and the others behind ``rest``."""
+        wrapper = textwrap.TextWrapper(self.width, first, rest, break_long_words=False, break_on_hyphens=False)
+        together = re.sub(r"(\d) ([KMGT]iB)", "\\1\N{NO-BREAK SPACE}\\2", text)
+        return wrapper.fill(together).replace("\N{NO-BREAK SPACE}", " ")
+
+
+class Row(NamedTuple):
+    """One row: its name, its cells, a remark, and the colour of its dirty cells (None: by letter)."""
+
+    name: str
+    cells: str
+    note: str
+    colour: str | None = None
+
+
+def rows_of_drive(machine: Machine, identifier: str, style: Style) -> list[Row]:
+    """A drive on a qcow2 image, its named bitmaps, oldest first, and the successors that record in their stead."""
+    node = machine.drive(identifier).node.skip_filters()
+    assert isinstance(node, Qcow2Node)
+    rows = [Row(identifier, letters(node.image, style), human(node.length))]
+    for bitmap in reversed(node.bitmaps):
+        if bitmap.name is not None:
+            state = "frozen" if bitmap.busy else "dirty"
+            rows.append(Row(f" {bitmap.name}", cells_of(bitmap, style), f"{human(bitmap.count)} {state}", "yellow"))
+        if bitmap.name is not None and bitmap.successor is not None:
+            successor = bitmap.successor
+            rows.append(Row("  successor", cells_of(successor, style), f"{human(successor.count)} dirty", "cyan"))
+    return rows
+
+
+def row_of_file(image: Image, style: Style) -> Row:
+    """An image file and what it holds itself."""
+    held = image.content.allocated
+    return Row(image.name, letters(image, style), human(held) + (f" over {image.backing}" if image.backing else ""))
+
+
+def letters(image: Image, style: Style) -> str:
+    """One character for each cell: the latest letter that is stored there."""
+    cells = [""] * style.cells
+    content, unit = image.content, image.content.cluster_size
+    for cluster in content.stored_clusters():
+        place = cluster * unit * style.cells // image.size
+        cells[place] = max(cells[place], chr(content.read(cluster * unit, 1)[0]))
+    return "".join(cell if cell.isprintable() and cell else style.levels[0] for cell in cells)
+
+
+def cells_of(bitmap: DirtyBitmap, style: Style) -> str:
+    """One character for each cell: none, a part, or all of it is dirty."""
+    return "".join(style.levels[level] for level in levels(bitmap.dirty_ranges, bitmap.size, style.cells))
+
+
+def levels(ranges: Iterable[tuple[int, int]], size: int, cells: int) -> list[int]:
+    """For each of ``cells`` equal parts of ``size`` bytes: 0, 1 or 2 if nothing, a part, or all is in ``ranges``.
+
+    :param ranges: (offset, length) in bytes, without overlap.
+    """
+    covered = [0] * cells
+    for offset, length in ranges:
+        end = offset + length
+        for place in range(offset * cells // size, -(-end * cells // size)):
+            low, high = place * size // cells, (place + 1) * size // cells
+            covered[place] += min(end, high) - max(offset, low)
+    whole = size // cells
+    return [0 if not part else 2 if part >= whole else 1 for part in covered]
+
+
+def draw(rows: Iterable[Row], style: Style) -> list[str]:
+    """The rows as lines, of at most ``style.width`` columns."""
+    lines = []
+    for row in rows:
+        cells = _painted(row, style)
+        if style.beside:
+            lines.append(f"  {row.name:<{_NAME_COLUMNS}} {cells}  {row.note}")
+        else:
+            lines += [f"  {row.name}  {row.note}"[: style.width], f"  {cells}"]
+    return lines
+
+
+def _painted(row: Row, style: Style) -> str:
+    if not style.colour:
+        return row.cells
+    painted = []
+    for cell in row.cells:
+        if cell == style.levels[0]:
+            painted.append(style.paint(cell, "dim"))
+        else:
+            painted.append(style.paint(cell, row.colour or _OF_LETTERS[ord(cell) % len(_OF_LETTERS)]))
+    return "".join(painted)
+
+
+def human(size: int) -> str:
+    """Bytes as people write them: ``1.5 MiB``."""
+    for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} B" if size else "0"

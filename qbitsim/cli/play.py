@@ -1,0 +1,87 @@
+"""``qbitsim play``: a scenario, or a file of commands, on a machine of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from qbitsim.cli import scenario
+from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.cli.script import Script
+from qbitsim.machine import Machine
+from qbitsim.profiles import profile
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Play ``arguments.file`` and return the exit status.
+
+    :raises CliError: the file cannot be read or is malformed, or the scenario fails.
+    """
+    name, data = _read(arguments.file)
+    value = _as_scenario(name, data)
+    if value is not None:
+        return _play_scenario(arguments, name, value)
+    if arguments.transcript is not None:
+        raise CliError(f"--transcript is for scenarios, and {name} is a file of commands")
+    machine = Machine(arguments.profile)
+    apply_settings(machine, arguments)
+    return Script(machine, name, print, echo=arguments.echo).play(data)
+
+
+def _read(file: str) -> tuple[str, bytes]:
+    """The file's name in messages, and its bytes."""
+    if file == "-":
+        return "<stdin>", sys.stdin.buffer.read()
+    try:
+        with open(file, "rb") as opened:
+            return file, opened.read()
+    except OSError as error:
+        raise CliError(f"{file}: {error.strerror}") from None
+
+
+def _as_scenario(name: str, data: bytes) -> Any:
+    """The JSON value if the file is a scenario, None if it is a file of commands.
+
+    :raises CliError: it begins, or is named, as a scenario and is no JSON.
+    """
+    begin = data.lstrip()[:1]
+    if begin not in (b"[", b"{"):
+        return None
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        if begin == b"{" and not name.endswith(".json"):
+            return None
+        if isinstance(error, json.JSONDecodeError):
+            raise CliError(f"{name}:{error.lineno}:{error.colno}: {error.msg}") from None
+        raise CliError(f"{name}: {'nested too deep' if isinstance(error, RecursionError) else 'not UTF-8'}") from None
+    return value if isinstance(value, list) or "steps" in value or "execute" not in value else None
+
+
+def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> int:
+    if has_settings(arguments):
+        raise CliError("disks and failures are for files of commands; a scenario starts its own machine")
+    steps = scenario.steps_of(value, name)
+    transcript, fault = scenario.play(value, steps, profile(arguments.profile))
+    if arguments.transcript is None:
+        for record in transcript["records"]:
+            print(json.dumps(record, ensure_ascii=False))
+    else:
+        _write(arguments.transcript, json.dumps(transcript, indent=1, ensure_ascii=False) + "\n")
+    if fault is not None:
+        raise CliError(f"{name}: {fault}", FAILED)
+    return 0
+
+
+def _write(file: str, text: str) -> None:
+    if file == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        with open(file, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise CliError(f"{file}: {error.strerror}") from None
