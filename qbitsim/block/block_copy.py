@@ -428,11 +428,13 @@ class BlockCopyCall:
         if self.failure:
             self._waiting = None
             self.state.end_task(task, failed=True)
+        elif self._in_flight >= self.max_workers:
+            return
         elif self.state.completes_at_once(task):
             # No I/O, no yield: QEMU's coroutine runs on.
             self._waiting = None
             self.failure, self.failed_reading = self.state.copy_chunk(task)
-        elif self._in_flight < self.max_workers:
+        else:
             self._waiting = None
             self._in_flight += 1
             task.event = self.state.scheduler.soon(task.run, f"{self.label}: copy {task.offset}+{task.length}")

@@ -83,7 +83,8 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
     image_format = args.format
     if not existing:
         image_format = image_format if image_format is not None else source.driver
-        create_image(context.graph, args.target, image_format, source.length, backing)
+        opened = sync == "top"  # not for 'none', with BDRV_O_NO_BACKING
+        create_image(context.graph, args.target, image_format, source.length, backing, backing_opened=opened)
     target = _open_target(opener, args.target, image_format, source if sync == "none" else None)
     try:
         _launch(context, args, source, target, sync)

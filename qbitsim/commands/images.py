@@ -17,11 +17,14 @@ OTHER_FORMATS = frozenset({"luks", "parallels", "qcow", "qed", "vdi", "vhdx", "v
 """Formats in which QEMU can create images and qbitsim cannot."""
 
 
-def create_image(graph: Graph, filename: str, image_format: str, size: int, backing: Node | None) -> None:
+def create_image(
+    graph: Graph, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
+) -> None:
     """Create the file, in place of one of that name.
 
     :param size: bytes.
     :param backing: the node whose file becomes the backing file; None for none.
+    :param backing_opened: whether QEMU opens the backing file on the way, by the name that it has for the new file.
     :raises QmpError: with the texts and in the order of bdrv_img_create.
     """
     if image_format in OTHER_FORMATS:
@@ -36,6 +39,10 @@ def create_image(graph: Graph, filename: str, image_format: str, size: int, back
         backing_name, backing_format = shown_filename(explicit), explicit.driver
         if filename == backing_name:
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
+        if backing_opened:
+            full_name = graph.images.backing_name(filename, backing_name)
+            if full_name not in graph.images:
+                raise QmpError(f"Could not open '{full_name}': No such file or directory")
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:

@@ -111,7 +111,10 @@ def blockdev_snapshot_sync(context: Context, args: BlockdevSnapshotSync) -> None
     image_format = args.format or "qcow2"
     if args.mode is not NewImageMode.EXISTING:
         create_image(graph, args.snapshot_file, image_format, old.length, old)
-    options: Options = {"driver": image_format, **({"node-name": name} if name is not None else {})}
+    # The overlay is opened with the flags of the old node (external_snapshot_action, blockdev.c, QEMU 10.0).
+    options: Options = {"driver": image_format, "discard": "unmap" if old.unmap else "ignore"}
+    if name is not None:
+        options["node-name"] = name
     if image_format != "raw":
         options["backing"] = None
     overlay = opener(context).open_file(args.snapshot_file, options)
