@@ -223,15 +223,17 @@ def insert_filter(
     node.implicit = graph.hide_filters
     try:
         graph.register(node, name)
-    except QmpError as error:
-        raise QmpError(f"Could not create node: {error.desc}") from None
-    try:
         graph.attach(node, "file", source, 0, perms.ALL)
         graph.attach(node, "target", target, 0, perms.ALL)
+    except QmpError as error:
+        graph.release(node)
+        raise QmpError(f"Could not create node: {error.desc}") from None
+    try:
         graph.insert_above(source, node)
     except QmpError:
         graph.release(node)
         raise
+    node.held = True
     node.begin(bitmap=None, minimum_cluster=minimum_cluster, compress=compress, on_filter=on_filter)
     return node
 
@@ -239,4 +241,5 @@ def insert_filter(
 def drop_filter(graph: Graph, node: CopyBeforeWriteNode) -> None:
     """Take the filter out again (bdrv_cbw_drop)."""
     graph.remove_above(node, node.child_node("file"))
+    node.held = False
     graph.release(node)

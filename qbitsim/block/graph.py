@@ -177,7 +177,7 @@ class Graph:
 
     def release(self, node: Node) -> None:
         """Close ``node`` and what it alone used, if nobody uses it."""
-        if node.parents or node.monitor_owned or node.name not in self.nodes:
+        if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
         node.close()
         for edge in list(node.children):

@@ -57,6 +57,7 @@ class Node:
     :ivar name: the node-name, unique in the graph.
     :ivar auto_named: the name was generated (``#block017``).
     :ivar implicit: QEMU put it there by itself; it goes when its job goes.
+    :ivar held: a job keeps it, even when it is no parent of it any more.
     :ivar monitor_owned: made by blockdev-add: stays until blockdev-del.
     :ivar unmap: discards are passed on (``discard=unmap``).
     :ivar blockers: why operations on the node are refused, newest first.
@@ -78,6 +79,7 @@ class Node:
         "children",
         "detect_zeroes",
         "graph",
+        "held",
         "implicit",
         "monitor_owned",
         "name",
@@ -92,6 +94,7 @@ class Node:
         self.name = ""
         self.auto_named = False
         self.implicit = False
+        self.held = False
         self.monitor_owned = False
         self._read_only = read_only
         self.unmap = unmap

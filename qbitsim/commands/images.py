@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 OTHER_FORMATS = frozenset({"luks", "parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc"})
 """Formats in which QEMU can create images and qbitsim cannot."""
 
+NOT_CREATED = frozenset(
+    {"blkdebug", "copy-before-write", "copy-on-read", "null-aio", "null-co", "quorum", "snapshot-access", "throttle"}
+)
+"""Drivers that make no images."""
+
 
 def create_image(
     graph: Graph, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
@@ -29,6 +34,8 @@ def create_image(
     """
     if image_format in OTHER_FORMATS:
         raise UnsupportedError(f"images of format '{image_format}'")
+    if image_format in NOT_CREATED:
+        raise QmpError(f"Format driver '{image_format}' does not support image creation")
     if image_format not in FORMATS:
         raise QmpError(f"Unknown file format '{image_format}'")
     backing_name = backing_format = None
