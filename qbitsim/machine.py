@@ -12,6 +12,7 @@ from typing import Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
+from qbitsim.block.exports import Exports
 from qbitsim.block.failing import faults_of
 from qbitsim.block.faults import OPERATIONS, Fault
 from qbitsim.block.graph import Graph
@@ -51,6 +52,7 @@ class Machine:
         "_stdout",
         "closing",
         "events",
+        "exports",
         "graph",
         "images",
         "jobs",
@@ -77,6 +79,7 @@ class Machine:
         self.graph = Graph(self.images, self.scheduler)
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
+        self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
         self._epoch = epoch * NANOSECONDS
@@ -342,6 +345,7 @@ class Machine:
             return
         data = {"guest": False, "reason": reason} if self.profile.offers("4.0") else None
         self.emit("SHUTDOWN", data)
+        self.exports.stop()
         for _ in range(self.profile.drains_at_quit):
             self.graph.drain_all()
         self.jobs.cancel_all()

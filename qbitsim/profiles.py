@@ -82,6 +82,9 @@ class Profile:
     resize_blocked_names_job: bool
     """Whether block_resize during a backup says ``Node 'x' is busy: ...`` instead of ``Device 'x' is in use``."""
 
+    exports_go_oldest_first: bool
+    """Whether the oldest export is the first to go when the NBD server stops."""
+
     migrate_pause_states: str
     """The states in the refusal of migrate-pause."""
 
@@ -128,6 +131,7 @@ QEMU_10_0 = Profile(
     backup_filter_hidden=False,
     drains_at_quit=2,
     resize_blocked_names_job=True,
+    exports_go_oldest_first=False,
     migrate_pause_states="postcopy-active or postcopy-recover state",
     job_schema_first=True,
     schema_features=True,
@@ -152,6 +156,7 @@ QEMU_7_2 = Profile(
     backup_filter_hidden=False,
     drains_at_quit=1,
     resize_blocked_names_job=False,
+    exports_go_oldest_first=True,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,
     schema_features=True,
@@ -176,6 +181,7 @@ QEMU_2_5 = Profile(
     backup_filter_hidden=True,
     drains_at_quit=1,
     resize_blocked_names_job=False,
+    exports_go_oldest_first=True,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,
     schema_features=False,

@@ -83,6 +83,7 @@ class _HumanMonitor:
             raise QmpError(f"Device '{device}' not found")
         if drive.root is not None:
             drive.root.node.check_not_blocked()
+        self.machine.exports.medium_removed(drive)
         drive.eject()
         del graph.drives[device]
         return ""

@@ -122,4 +122,5 @@ def eject(context: Context, args: Eject) -> None:
         raise QmpError(f"Device '{name}' not found", "DeviceNotFound")
     if drive.root is not None:
         drive.root.node.check_not_blocked()
+    context.machine.exports.medium_removed(drive)
     drive.eject()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from qbitsim.commands import backups, bitmaps, jobs, monitor, nodes, queries, reopen, snapshots, transactions
+from qbitsim.commands import backups, bitmaps, exports, jobs, monitor, nodes, queries, reopen, snapshots, transactions
 from qbitsim.profiles import Profile
 from qbitsim.qmp.registry import Registry
 
-MODULES = (backups, bitmaps, jobs, monitor, nodes, queries, reopen, snapshots, transactions)
+MODULES = (backups, bitmaps, exports, jobs, monitor, nodes, queries, reopen, snapshots, transactions)
 """The modules that declare commands."""
 
 

@@ -1,0 +1,145 @@
+"""Exporting nodes over NBD (qapi/block-export.json, blockdev-nbd.c and block/export/export.c, QEMU 10.0).
+
+No server listens and no NBD is spoken: an export exists, uses its node and keeps its bitmaps busy, which is what a
+client of the monitor can see. The address of the server is checked and forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.exports import Export
+from qbitsim.commands.context import Context
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.qmp.registry import command
+from qbitsim.qmp.schema import arg
+from qbitsim.qmp.structs import struct
+from qbitsim.qmp.types_block import (
+    BlockDirtyBitmap,
+    BlockExportOptions,
+    BlockExportOptionsNbd,
+    BlockExportRemoveMode,
+    NbdServerOptions,
+    SocketAddressType,
+)
+from qbitsim.qmp.types_info import BlockExportInfo
+
+if TYPE_CHECKING:
+    from qbitsim.qmp.types import JsonDict
+
+
+@struct
+class NbdServerAdd:
+    """Arguments of nbd-server-add."""
+
+    name: str | None = arg(since="5.0")
+    description: str | None = arg(since="5.0")
+    device: str
+    writable: bool | None = None
+    bitmap: str | None = arg(since="4.0")
+
+
+@struct
+class NbdServerRemove:
+    """Arguments of nbd-server-remove."""
+
+    name: str
+    mode: BlockExportRemoveMode | None = None
+
+
+@struct
+class BlockExportDel:
+    """Arguments of block-export-del."""
+
+    id: str
+    mode: BlockExportRemoveMode | None = None
+
+
+@command("nbd-server-start", NbdServerOptions)
+def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
+    """Start the server. Nothing listens, see the module's description."""
+    exports = context.machine.exports
+    if exports.running:
+        raise QmpError("NBD server already running")
+    if args.tls_creds is not None:
+        raise QmpError(f"No TLS credentials with id '{args.tls_creds}'")
+    if args.addr.type not in (SocketAddressType.UNIX, SocketAddressType.INET):
+        raise UnsupportedError(f"an NBD server on a socket of type '{args.addr.type}'")
+    exports.running = True
+
+
+@command("nbd-server-stop")
+def nbd_server_stop(context: Context, args: None) -> None:
+    """Stop the server; all exports go."""
+    del args
+    exports = context.machine.exports
+    if not exports.running:
+        raise QmpError("NBD server not running")
+    exports.stop()
+
+
+@command("block-export-add", BlockExportOptions, since="5.2")
+def block_export_add(context: Context, args: BlockExportOptions) -> None:
+    """Export a node."""
+    assert isinstance(args, BlockExportOptionsNbd)
+    exports = context.machine.exports
+    exports.check_new(args.id)
+    node = context.graph.lookup(None, args.node_name)
+    if node.read_only and args.writable:
+        raise QmpError("Cannot export read-only node as writable")
+    if args.iothread is not None:
+        raise QmpError(f'iothread "{args.iothread}" not found')
+    exports.add(
+        args.id,
+        node,
+        name=args.name if args.name is not None else args.node_name,
+        description=args.description or "",
+        writable=bool(args.writable),
+        bitmaps=[
+            (bitmap.node, bitmap.name) if isinstance(bitmap, BlockDirtyBitmap) else bitmap
+            for bitmap in args.bitmaps or []
+        ],
+    )
+
+
+@command("block-export-del", BlockExportDel, since="5.2")
+def block_export_del(context: Context, args: BlockExportDel) -> None:
+    """Remove an export; nobody is ever connected, so both modes are the same."""
+    exports = context.machine.exports
+    exports.remove(exports.find(args.id))
+
+
+@command("nbd-server-add", NbdServerAdd, features=["deprecated"])
+def nbd_server_add(context: Context, args: NbdServerAdd) -> None:
+    """Export a drive or a node, as block-export-add does; a read-only one is not exported as writable."""
+    exports = context.machine.exports
+    node = context.graph.lookup(args.device, args.device)
+    name = args.name if args.name is not None else args.device
+    exports.check_new(name)
+    export = exports.add(
+        name,
+        node,
+        name=name,
+        description=args.description or "",
+        writable=bool(args.writable) and not node.read_only,
+        bitmaps=[args.bitmap] if args.bitmap is not None else [],
+    )
+    export.medium_of = context.graph.drives.get(args.device)
+
+
+@command("nbd-server-remove", NbdServerRemove, since="2.12", features=["deprecated"])
+def nbd_server_remove(context: Context, args: NbdServerRemove) -> None:
+    """Remove an export."""
+    exports = context.machine.exports
+    exports.remove(exports.find(args.name))
+
+
+@command("query-block-exports", returns=list[BlockExportInfo], since="5.2")
+def query_block_exports(context: Context, args: None) -> list[JsonDict]:
+    """All exports, newest first."""
+    del args
+    return [_info(export) for export in context.machine.exports.exports]
+
+
+def _info(export: Export) -> JsonDict:
+    return {"id": export.id, "type": "nbd", "node-name": export.user.node.name, "shutting-down": False}
