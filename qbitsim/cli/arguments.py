@@ -122,7 +122,7 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         "--qmp",
         metavar="ADDRESS",
         action="append",
-        required=True,
+        default=[],
         help="unix:PATH, tcp:HOST:PORT (port 0: any that is free) or stdio; may be given several times",
     )
     parser.add_argument("-S", dest="stopped", action="store_true", help="do not let the guest run before 'cont'")

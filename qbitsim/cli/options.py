@@ -43,6 +43,8 @@ def add_disk(machine: Machine, text: str) -> None:
     :raises CliError: it is malformed, or QEMU refuses it.
     """
     identifier, options = _named(text, _DISK_KEYS, DISK_HELP)
+    if identifier in machine.graph.drives:
+        raise CliError(f"{text!r}: there is a drive '{identifier}' already")
     read_only = _switch(text, options, "read-only", _SWITCH)
     discard = _switch(text, options, "discard", _DISCARD)
     name = options.get("file")

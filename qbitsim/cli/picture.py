@@ -12,6 +12,8 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import NamedTuple, TextIO
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -19,7 +21,7 @@ from qbitsim.block.images import Image
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.machine import Machine
 
-_OF_LETTERS = ("blue", "green", "magenta", "cyan", "yellow", "red")
+_OF_LETTERS = ("blue", "green", "magenta", "cyan", "yellow")
 _ESCAPES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33"}
 _ESCAPES |= {"blue": "34", "magenta": "35", "cyan": "36"}
 _NAME_COLUMNS = 17
@@ -74,7 +76,7 @@ class Style:
 
     def paint(self, text: str, colour: str) -> str:
         """``text`` in that colour, if there are colours."""
-        return f"\033[{_ESCAPES[colour]}m{text}\033[0m" if self.colour and text else text
+        return f"\033[{_ESCAPES[colour]}m{text}\033[0m" if self.colour else text
 
     def wrap(self, text: str, first: str = "", rest: str = "") -> str:
         """``text`` in lines that fit, the first one behind ``first`` and the others behind ``rest``."""
@@ -144,27 +146,27 @@ def levels(ranges: Iterable[tuple[int, int]], size: int, cells: int) -> list[int
 
 
 def draw(rows: Iterable[Row], style: Style) -> list[str]:
-    """The rows as lines, of at most ``style.width`` columns."""
+    """The rows as lines, of at most ``style.width`` columns; a remark that is too long loses its end."""
     lines = []
     for row in rows:
-        cells = _painted(row, style)
+        taken = _NAME_COLUMNS + 1 + style.cells if style.beside else len(row.name)
+        note = row.note if 2 + taken + 2 + len(row.note) <= style.width else row.note.partition(" over ")[0]
         if style.beside:
-            lines.append(f"  {row.name:<{_NAME_COLUMNS}} {cells}  {row.note}")
+            lines.append(f"  {row.name:<{_NAME_COLUMNS}} {_painted(row, style)}  {note}")
         else:
-            lines += [f"  {row.name}  {row.note}"[: style.width], f"  {cells}"]
+            lines += [f"  {row.name}  {note}", f"  {_painted(row, style)}"]
     return lines
 
 
 def _painted(row: Row, style: Style) -> str:
-    if not style.colour:
-        return row.cells
-    painted = []
-    for cell in row.cells:
-        if cell == style.levels[0]:
-            painted.append(style.paint(cell, "dim"))
-        else:
-            painted.append(style.paint(cell, row.colour or _OF_LETTERS[ord(cell) % len(_OF_LETTERS)]))
-    return "".join(painted)
+    runs = groupby(row.cells, partial(_colour, row, style))
+    return "".join(style.paint("".join(run), colour) for colour, run in runs)
+
+
+def _colour(row: Row, style: Style, cell: str) -> str:
+    if cell == style.levels[0]:
+        return "dim"
+    return row.colour or _OF_LETTERS[ord(cell) % len(_OF_LETTERS)]
 
 
 def human(size: int) -> str:

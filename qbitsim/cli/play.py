@@ -10,6 +10,7 @@ from typing import Any
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, has_settings
 from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.cli.output import show
 from qbitsim.cli.script import Script
 from qbitsim.machine import Machine
 from qbitsim.profiles import profile
@@ -28,11 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise CliError(f"--transcript is for scenarios, and {name} is a file of commands")
     machine = Machine(arguments.profile)
     apply_settings(machine, arguments)
-    return Script(machine, name, print, echo=arguments.echo).play(data)
+    return Script(machine, name, show, echo=arguments.echo).play(data)
 
 
 def _read(file: str) -> tuple[str, bytes]:
     """The file's name in messages, and its bytes."""
+    if file == "-" and sys.stdin is None:
+        raise CliError("there is no standard input")
     if file == "-":
         return "<stdin>", sys.stdin.buffer.read()
     try:
@@ -68,7 +71,7 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
     transcript, fault = scenario.play(value, steps, profile(arguments.profile))
     if arguments.transcript is None:
         for record in transcript["records"]:
-            print(json.dumps(record, ensure_ascii=False))
+            show(json.dumps(record, ensure_ascii=False))
     else:
         _write(arguments.transcript, json.dumps(transcript, indent=1, ensure_ascii=False) + "\n")
     if fault is not None:
@@ -78,7 +81,7 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
 
 def _write(file: str, text: str) -> None:
     if file == "-":
-        sys.stdout.write(text)
+        show(text.rstrip("\n"))
         return
     try:
         with open(file, "w", encoding="utf-8") as opened:

@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     :raises CliError: an address or a disk is wrong, or cannot be had.
     """
+    if not arguments.qmp:
+        raise CliError("serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio")
     addresses = [parse_address(text) for text in arguments.qmp]
     if sum(address.kind == "stdio" for address in addresses) > 1:
         raise CliError("--qmp stdio can be given only once")
@@ -105,6 +107,8 @@ async def _serve(machine: TalkingMachine, addresses: list[Address]) -> None:
 
 async def _listen(server: Server, address: Address) -> str:
     """Listen, and return the address as clients may use it."""
+    if address.kind == "stdio" and sys.stdin is None:
+        raise CliError("there is no standard input")
     try:
         if address.kind == "unix":
             await server.listen_unix(address.place)

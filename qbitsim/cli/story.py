@@ -47,8 +47,9 @@ def _opening(stage: Stage) -> None:
 def _full_backup(stage: Stage) -> None:
     stage.chapter(
         "A full backup and a bitmap, at the same moment",
-        "One transaction makes the bitmap and starts the full backup, so that nothing is lost between the two. While the "
-        "backup copies, the guest goes on: the bitmap records it, and the backup stays what the disk was at its start.",
+        "One transaction makes the bitmap and starts the full backup, so that nothing is lost between the two. While "
+        "the backup copies, the guest goes on: the bitmap records it, and the backup stays what the disk was at its "
+        "start.",
     )
     stage.remember("drive0", "drive0.at-full")
     stage.qmp("transaction", {"actions": [_add("drive0", "bitmap0"), _full("drive0", "full_backup.img")]})
@@ -60,8 +61,8 @@ def _full_backup(stage: Stage) -> None:
 def _first_incremental(stage: Stage) -> None:
     stage.chapter(
         "The first incremental backup",
-        "Its target is backed by the full backup and gets only what the bitmap says. Meanwhile the bitmap is frozen, and "
-        "a successor without a name records what the guest writes.",
+        "Its target is backed by the full backup and gets only what the bitmap says. Meanwhile the bitmap is frozen, "
+        "and a successor without a name records what the guest writes.",
     )
     stage.guest("drive0", "C", (4, 2), (33, 1))
     stage.picture("drive0")
@@ -83,8 +84,8 @@ def _second_incremental(stage: Stage) -> None:
 def _failure(stage: Stage) -> None:
     stage.chapter(
         "A backup that fails, and its retry",
-        "There is room for 1 MiB where the next target is. The backup fails; the bitmap is merged with its successor, and "
-        "holds all that is not in a backup yet.",
+        "There is room for 1 MiB where the next target is. The backup fails; the bitmap is merged with its successor, "
+        "and holds all that is not in a backup yet.",
     )
     stage.guest("drive0", "E", (8, 6), (46, 1))
     stage.machine.limit_capacity("incremental.2.img", 1 << 20)
@@ -104,8 +105,8 @@ def _failure(stage: Stage) -> None:
 def _individual(stage: Stage) -> None:
     stage.chapter(
         "Two drives in one transaction, each for itself",
-        "The second drive gets a full backup and a bitmap, too. Then both are backed up at one moment, and reading drive1 "
-        "fails. The other job does not care: its backup is good, and its bitmap is clean.",
+        "The second drive gets a full backup and a bitmap, too. Then both are backed up at one moment, and reading "
+        "drive1 fails. The other job does not care: its backup is good, and its bitmap is clean.",
     )
     stage.remember("drive1", "drive1.at-full")
     stage.qmp("transaction", {"actions": [_add("drive1", "bitmap1"), _full("drive1", "d1-full.qcow2")]})
@@ -168,8 +169,8 @@ _CHAINS = (
 def _proof(stage: Stage) -> bool:
     stage.chapter(
         "The proof",
-        "Each backup is read through its chain of backing files and compared, byte for byte, with what the disk was when "
-        "the backup began. (By now the guest has overwritten all of drive0.)",
+        "Each backup is read through its chain of backing files and compared, byte for byte, with what the disk was "
+        "when the backup began. (By now the guest has overwritten all of drive0.)",
     )
     good = [stage.shell(f"qemu-img compare {backup} {moment}") for backup, moment in _CHAINS]
     if all(good):

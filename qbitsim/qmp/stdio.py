@@ -1,7 +1,7 @@
 """A monitor on standard input and output, like ``-qmp stdio``.
 
-Pipes, sockets and terminals go through the event loop. A regular file can be neither waited for nor be
-slow: it is read as a whole and written directly.
+Pipes, sockets and terminals go through the event loop. A regular file, or the null device, can be neither
+waited for nor be slow: it is read as a whole and written directly.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ async def attach_stdio(server: Server, source: BinaryIO, sink: BinaryIO) -> None
     connection = StdioConnection(server)
     wire = _Wire(sink)
     wire.connection = connection
-    if not _is_regular(sink):
+    if not _is_immediate(sink):
         writer, _ = await loop.connect_write_pipe(lambda: _Output(wire, connection), sink)
         wire.writer = writer
     connection.attach(wire)
-    if _is_regular(source):
+    if _is_immediate(source):
         connection.data_received(source.read())
         connection.eof_received()
     else:
@@ -112,5 +112,7 @@ async def attach_stdio(server: Server, source: BinaryIO, sink: BinaryIO) -> None
         wire.reader = reader
 
 
-def _is_regular(file: BinaryIO) -> bool:
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+def _is_immediate(file: BinaryIO) -> bool:
+    """Whether it is a regular file, or a device such as the null device: the event loop cannot wait for these."""
+    mode = os.fstat(file.fileno()).st_mode
+    return not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or file.isatty())
