@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qmp.decoders import Decoders
+from qbitsim.qmp.not_emulated import NOT_EMULATED
 from qbitsim.qmp.order import action_order, schema_order
 from qbitsim.qmp.shapes import EnumShape, Member, ObjectShape
 from qbitsim.qmp.structs import struct
@@ -188,8 +189,14 @@ class Registry:
         return self._decoders.shapes
 
     def find(self, name: str) -> Command | None:
-        """The command called ``name``, exactly as written; None if there is none."""
-        return self._commands.get(name)
+        """The command called ``name``, exactly as written; None if QEMU has none.
+
+        :raises UnsupportedError: QEMU has it and qbitsim does not.
+        """
+        found = self._commands.get(name)
+        if found is None and name in NOT_EMULATED and self.profile.offers(*NOT_EMULATED[name]):
+            raise UnsupportedError(f"the command '{name}'")
+        return found
 
     def action(self, name: str) -> Command:
         """The action called ``name``, which decoding has checked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.profiles import QEMU_2_5, QEMU_7_2, QEMU_10_0
 from qbitsim.qmp import registry as module
 from qbitsim.qmp.introspect import query_commands, query_qmp_schema
@@ -92,12 +92,28 @@ def test_a_command_keeps_what_was_declared(declared):
 
 
 def test_what_is_not_offered_is_not_found(declared):
-    for name in ("migrate-pause", "abort", "Transaction", ""):
+    for name in ("change", "abort", "Transaction", ""):
         assert Registry(QEMU_10_0).find(name) is None
         assert refusal(Registry(QEMU_10_0), name, {}) == {
             "class": "CommandNotFound",
             "desc": f"The command {name} has not been found",
         }
+
+
+def test_what_qemu_has_and_qbitsim_has_not_is_refused_as_qbitsims_own_limit(declared):
+    for name in ("block-stream", "xen-event-list", "x-query-jit"):
+        with pytest.raises(UnsupportedError, match=f"^qbitsim does not emulate the command '{name}'$"):
+            Registry(QEMU_10_0).find(name)
+
+
+def test_what_that_release_of_qemu_did_not_have_either_is_not_found(declared):
+    assert Registry(QEMU_7_2).find("xen-event-list") is None
+    assert Registry(QEMU_10_0).find("x-query-profile") is None
+    assert Registry(QEMU_2_5).find("blockdev-mirror") is None
+
+
+def test_a_declared_command_wins_over_the_table_of_those_that_are_not_emulated(declared):
+    assert Registry(QEMU_7_2).find("migrate-pause").allow_oob
 
 
 def test_a_command_without_arguments_accepts_none(declared):
