@@ -55,7 +55,7 @@ class BlockExportDel:
     mode: BlockExportRemoveMode | None = None
 
 
-@command("nbd-server-start", NbdServerOptions)
+@command("nbd-server-start", NbdServerOptions, since="1.3")
 def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
     """Start the server. Nothing listens, see the module's description."""
     exports = context.machine.exports
@@ -68,7 +68,7 @@ def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
     exports.running = True
 
 
-@command("nbd-server-stop")
+@command("nbd-server-stop", since="1.3")
 def nbd_server_stop(context: Context, args: None) -> None:
     """Stop the server; all exports go."""
     del args
@@ -109,7 +109,7 @@ def block_export_del(context: Context, args: BlockExportDel) -> None:
     exports.remove(exports.find(args.id))
 
 
-@command("nbd-server-add", NbdServerAdd, features=["deprecated"])
+@command("nbd-server-add", NbdServerAdd, since="1.3", features=["deprecated"])
 def nbd_server_add(context: Context, args: NbdServerAdd) -> None:
     """Export a drive or a node, as block-export-add does; a read-only one is not exported as writable."""
     exports = context.machine.exports

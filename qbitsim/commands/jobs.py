@@ -159,19 +159,19 @@ def job_dismiss(context: Context, args: JobDismiss) -> None:
     _job(context, args.id).user_dismiss()
 
 
-@command("block-job-pause", BlockJobPause)
+@command("block-job-pause", BlockJobPause, since="1.3")
 def block_job_pause(context: Context, args: BlockJobPause) -> None:
     """Pause a job."""
     _block_job(context, args.device).user_pause()
 
 
-@command("block-job-resume", BlockJobResume)
+@command("block-job-resume", BlockJobResume, since="1.3")
 def block_job_resume(context: Context, args: BlockJobResume) -> None:
     """Resume a job that the user, or an error, paused."""
     _block_job(context, args.device).user_resume()
 
 
-@command("block-job-cancel", BlockJobCancel)
+@command("block-job-cancel", BlockJobCancel, since="1.1")
 def block_job_cancel(context: Context, args: BlockJobCancel) -> None:
     """Cancel a job; one that is paused only with ``force``."""
     job = _block_job(context, args.device)
@@ -180,7 +180,7 @@ def block_job_cancel(context: Context, args: BlockJobCancel) -> None:
     job.user_cancel(force=bool(args.force))
 
 
-@command("block-job-complete", BlockJobComplete)
+@command("block-job-complete", BlockJobComplete, since="1.3")
 def block_job_complete(context: Context, args: BlockJobComplete) -> None:
     """Bring a job that is ready to its end."""
     _block_job(context, args.device).user_complete()
@@ -198,7 +198,7 @@ def block_job_dismiss(context: Context, args: BlockJobDismiss) -> None:
     _block_job(context, args.id).user_dismiss()
 
 
-@command("block-job-set-speed", BlockJobSetSpeed)
+@command("block-job-set-speed", BlockJobSetSpeed, since="1.1")
 def block_job_set_speed(context: Context, args: BlockJobSetSpeed) -> None:
     """Change the speed limit of a job."""
     _block_job(context, args.device).set_speed(args.speed)
@@ -218,7 +218,7 @@ def query_jobs(context: Context, args: None) -> list[JsonDict]:
     return [_job_info(job) for job in context.jobs.jobs]
 
 
-@command("query-block-jobs", returns=list[BlockJobInfo])
+@command("query-block-jobs", returns=list[BlockJobInfo], since="1.1")
 def query_block_jobs(context: Context, args: None) -> list[JsonDict]:
     """All block jobs, newest first."""
     del args

@@ -37,14 +37,14 @@ class HumanMonitorCommand:
     cpu_index: Int64 | None = None
 
 
-@command("qmp_capabilities", QmpCapabilities)
+@command("qmp_capabilities", QmpCapabilities, since="0.13")
 def qmp_capabilities(context: Context, args: QmpCapabilities) -> None:
     """Nothing more: a monitor negotiates before it gets here."""
     del context, args
     raise QmpError("Capabilities negotiation is already complete, command ignored", "CommandNotFound")
 
 
-@command("query-version", returns=VersionInfo)
+@command("query-version", returns=VersionInfo, since="0.14")
 def query_version(context: Context, args: None) -> JsonDict:
     """The QEMU release that the machine is."""
     del args
@@ -57,7 +57,7 @@ def version_info(profile: Any) -> JsonDict:
     return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": profile.package}
 
 
-@command("query-status", returns=StatusInfo)
+@command("query-status", returns=StatusInfo, since="0.14")
 def query_status(context: Context, args: None) -> JsonDict:
     """Whether the guest runs."""
     del args
@@ -69,7 +69,7 @@ def query_status(context: Context, args: None) -> JsonDict:
     return status
 
 
-@command("query-commands", returns=list[CommandInfo])
+@command("query-commands", returns=list[CommandInfo], since="0.14")
 def query_commands(context: Context, args: None) -> list[JsonDict]:
     """What this machine answers."""
     del args
@@ -83,35 +83,35 @@ def query_qmp_schema(context: Context, args: None) -> list[JsonDict]:
     return introspect.query_qmp_schema(context.machine.registry)
 
 
-@command("query-name", returns=NameInfo)
+@command("query-name", returns=NameInfo, since="0.14")
 def query_name(context: Context, args: None) -> JsonDict:
     """The guest's name: it has none."""
     del context, args
     return {}
 
 
-@command("stop")
+@command("stop", since="0.14")
 def stop(context: Context, args: None) -> None:
     """Stop the guest."""
     del args
     context.machine.stop()
 
 
-@command("cont")
+@command("cont", since="0.14")
 def cont(context: Context, args: None) -> None:
     """Let the guest run."""
     del args
     context.machine.cont()
 
 
-@command("quit")
+@command("quit", since="0.14")
 def quit_(context: Context, args: None) -> None:
     """End the machine cleanly: jobs are cancelled, persistent bitmaps stored."""
     del args
     context.machine.shut_down()
 
 
-@command("human-monitor-command", HumanMonitorCommand, returns=str, features=["savevm-monitor-nodes"])
+@command("human-monitor-command", HumanMonitorCommand, returns=str, since="0.14", features=["savevm-monitor-nodes"])
 def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
     """Run a line of the human monitor: guest I/O comes through ``qemu-io``."""
     return run_hmp(context, args.command_line)

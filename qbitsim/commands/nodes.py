@@ -81,7 +81,7 @@ def opener(context: Context) -> Opener:
     return Opener(context.graph, on_filter=context.profile.backup_bitmap_on_filter)
 
 
-@command("block_resize", BlockResize)
+@command("block_resize", BlockResize, since="0.14")
 def block_resize(context: Context, args: BlockResize) -> None:
     """Change the length of a node; its bitmaps follow."""
     graph = context.graph
@@ -113,7 +113,7 @@ def _resize_as_user(context: Context, node: Node, size: int) -> None:
         user.eject()
 
 
-@command("eject", Eject)
+@command("eject", Eject, since="0.14")
 def eject(context: Context, args: Eject) -> None:
     """Take the medium out of a drive."""
     name = args.id if args.id is not None else args.device or ""

@@ -29,7 +29,7 @@ class QueryNamedBlockNodes:
     flat: bool | None = None
 
 
-@command("query-block", returns=list[BlockInfo])
+@command("query-block", returns=list[BlockInfo], since="0.14")
 def query_block(context: Context, args: None) -> list[JsonDict]:
     """All drives."""
     del args

@@ -93,7 +93,7 @@ def blockdev_snapshot(context: Context, args: BlockdevSnapshot) -> None:
     _insert(context, context.graph.lookup(args.overlay, args.overlay), old)
 
 
-@command("blockdev-snapshot-sync", BlockdevSnapshotSync, action=True)
+@command("blockdev-snapshot-sync", BlockdevSnapshotSync, action=True, since="0.14")
 def blockdev_snapshot_sync(context: Context, args: BlockdevSnapshotSync) -> None:
     """Create an overlay file and put it on top of a node.
 

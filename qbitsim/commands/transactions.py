@@ -30,7 +30,7 @@ def abort(context: Context, args: Abort) -> None:
     raise QmpError("Transaction aborted using Abort action")
 
 
-@command("transaction", TransactionArguments)
+@command("transaction", TransactionArguments, since="1.1")
 def transaction(context: Context, args: TransactionArguments) -> None:
     """Run the actions; the first one that fails undoes those before it."""
     properties = args.properties

@@ -134,8 +134,8 @@ class BlockJobPending(TypedDict):
 
 
 declare_event("JOB_STATUS_CHANGE", JobStatusChange, since="3.0")
-declare_event("BLOCK_JOB_COMPLETED", BlockJobCompleted)
-declare_event("BLOCK_JOB_CANCELLED", BlockJobEnded)
-declare_event("BLOCK_JOB_ERROR", BlockJobError)
-declare_event("BLOCK_JOB_READY", BlockJobEnded)
+declare_event("BLOCK_JOB_COMPLETED", BlockJobCompleted, since="1.1")
+declare_event("BLOCK_JOB_CANCELLED", BlockJobEnded, since="1.1")
+declare_event("BLOCK_JOB_ERROR", BlockJobError, since="1.3")
+declare_event("BLOCK_JOB_READY", BlockJobEnded, since="1.3")
 declare_event("BLOCK_JOB_PENDING", BlockJobPending, since="2.12")

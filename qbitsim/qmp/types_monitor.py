@@ -100,9 +100,9 @@ class Shutdown(TypedDict):
     reason: Annotated[NotRequired[ShutdownCause], note(since="4.0", required=True)]
 
 
-declare_event("SHUTDOWN", Shutdown)
-declare_event("STOP")
-declare_event("RESUME")
+declare_event("SHUTDOWN", Shutdown, since="0.12")
+declare_event("STOP", since="0.12")
+declare_event("RESUME", since="0.12")
 
 
 class SchemaMetaType(StrEnum):
