@@ -1,0 +1,1 @@
+"""How fast qbitsim is, and real QEMU beside it: ``python -m benchmarks`` prints one table."""

@@ -1,0 +1,19 @@
+"""Everything: ``python -m benchmarks [--quick] [--json] [--no-qemu]``."""
+
+from __future__ import annotations
+
+from benchmarks import backups, bitmaps, commands, startup, vector, writes
+from benchmarks.harness import main
+
+BENCHMARKS = (
+    *startup.BENCHMARKS,
+    *commands.BENCHMARKS,
+    *writes.BENCHMARKS,
+    *bitmaps.BENCHMARKS,
+    *backups.BENCHMARKS,
+    *vector.BENCHMARKS,
+)
+"""Every benchmark, in the order of the table."""
+
+if __name__ == "__main__":
+    main(*BENCHMARKS)

@@ -1,0 +1,56 @@
+"""The benchmarks run; how fast they are is not tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+
+NAMES = [
+    "import qbitsim",
+    "... and asyncio with it",
+    "each of 50 machines in a process",
+    "Machine() with a disk and a bitmap",
+    "block-dirty-bitmap-clear, 1 TiB, in process",
+    "query-status, over the socket",
+    "block-dirty-bitmap-clear, 1 TiB, over the socket",
+    "guest write of 64 KiB by qemu-io, over the socket",
+    "guest write of 64 KiB, one bitmap",
+    "... of a granule that is dirty already",
+    "set all of a bitmap",
+    "clear a bitmap",
+    "merge a scattered bitmap into another",
+    "... into an empty one",
+    "count a bitmap after a merge",
+    "visit a scattered dirty granule",
+    "... as a run of granules",
+    "add a bitmap to a disk of 1 PiB",
+    "... its memory, with 100 scattered writes",
+    "backup of 2,621 granules, null-co",
+    "backup of 2,621 granules, qcow2 with content",
+]
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-m", *arguments, "--quick", "--no-qemu"]
+    done = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_every_benchmark_prints_its_row() -> None:
+    rows = json.loads(run("benchmarks", "--json"))
+    plain = [row["name"] for row in rows if not row["name"].startswith("vector: ")]
+    assert plain == NAMES
+    assert len(rows) > len(plain)
+    assert {row["qemu"] for row in rows} == {None}
+    assert all(row["measured"] > 0 for row in rows if row["unit"])
+
+
+def test_an_area_runs_alone_and_says_that_there_is_no_qemu() -> None:
+    lines = run("benchmarks.writes").splitlines()
+    assert [line[:33] for line in lines[1:]] == [name[:33] for name in NAMES[8:10]]
+    assert all("no QEMU found" in line for line in lines[1:])
