@@ -287,3 +287,6 @@ _DRIVERS: dict[str, Callable[[Opener, Options], Node]] = {
     "copy-before-write": Opener._open_copy_before_write,  # noqa: SLF001
     "snapshot-access": Opener._open_snapshot_access,  # noqa: SLF001
 }
+
+EMULATED = frozenset(_DRIVERS)
+"""The names of the drivers that can be opened; QAPI knows more."""

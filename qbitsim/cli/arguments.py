@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from qbitsim.cli.errors import CliError
@@ -21,6 +22,7 @@ examples:
   qbitsim demo                                      what it is about, in a terminal
   qbitsim serve --qmp unix:/tmp/qmp --disk drive0=64M
   qbitsim play commands.txt --disk drive0=64M
+  qbitsim reference                                 every command, argument and event, and what is refused
 
 'qbitsim COMMAND --help' tells more.
 """
@@ -61,6 +63,14 @@ the story of QEMU's own document on dirty bitmaps, with a picture of the bitmaps
 end a proof that every backup reads as the disk did at its moment.
 """
 
+_REFERENCE_EXAMPLES = """\
+Commands, events and block drivers with their members; [in brackets] what may be left out, (in parentheses) the first
+release that has it, and behind it how many recorded scenarios use it, if they are given.
+
+In a checkout, 'qbitsim reference --conformance tests/conformance --draws tests/oracle/coverage.json --update README.md'
+brings the README up to date.
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line."""
@@ -74,7 +84,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments; ``command`` is ``serve``, ``play`` or ``demo``.
+    """The arguments; ``command`` is ``serve``, ``play``, ``demo`` or ``reference``.
 
     :raises CliError: the command line is wrong.
     :raises SystemExit: help was asked for, and given.
@@ -85,6 +95,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("serve", "Serve QMP monitors to other processes.", _SERVE_EXAMPLES, _serve),
         ("play", "Play a file of QMP commands and guest writes.", _PLAY_EXAMPLES, _play),
         ("demo", "Show incremental backups at work.", _DEMO_EXAMPLES, _demo),
+        ("reference", "List what is emulated, and since which QEMU.", _REFERENCE_EXAMPLES, _reference),
     ):
         sub = commands.add_parser(
             name,
@@ -93,12 +104,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-        )
-        sub.add_argument(
-            "--profile",
-            metavar="VERSION",
-            default=DEFAULT_PROFILE.name,
-            help=f"the QEMU release to be: {', '.join(PROFILES)} (default: %(default)s)",
         )
         fill(sub)
     arguments = parser.parse_args(argv)
@@ -126,6 +131,7 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         help="unix:PATH, tcp:HOST:PORT (port 0: any that is free) or stdio; may be given several times",
     )
     parser.add_argument("-S", dest="stopped", action="store_true", help="do not let the guest run before 'cont'")
+    _profile(parser)
     _settings(parser)
 
 
@@ -133,12 +139,31 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="what to play; - is standard input")
     parser.add_argument("--echo", action="store_true", help="show each command before what it causes, behind '->'")
     parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
+    _profile(parser)
     _settings(parser)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
     parser.add_argument("--width", metavar="COLUMNS", type=int, help="instead of the terminal's")
+    _profile(parser)
+
+
+def _reference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
+    parser.add_argument("--update", metavar="FILE", type=Path, help="put the tables between the marked lines of FILE")
+    parser.add_argument("--conformance", metavar="DIR", type=Path, help="count the recorded scenarios in it")
+    parser.add_argument("--draws", metavar="FILE", type=Path, help="what the differential tests have counted")
+    parser.set_defaults(profile=DEFAULT_PROFILE.name)
+
+
+def _profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile",
+        metavar="VERSION",
+        default=DEFAULT_PROFILE.name,
+        help=f"the QEMU release to be: {', '.join(PROFILES)} (default: %(default)s)",
+    )
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,327 @@
+"""``qbitsim reference``: every command, argument, event and driver, from the declarations that also run.
+
+A row says since which QEMU something exists, in which profiles it is, and how well it is covered (see
+:mod:`qbitsim.cli.coverage`). The README has the Markdown form between :data:`BEGIN` and :data:`END`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+import typing
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from qbitsim.block.open import EMULATED
+from qbitsim.block.options import REFUSED, REFUSED_VALUES
+from qbitsim.cli import coverage
+from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
+from qbitsim.cli.errors import CliError
+from qbitsim.cli.output import show
+from qbitsim.commands.offered import registry_for
+from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
+from qbitsim.qmp.not_emulated import NOT_EMULATED
+from qbitsim.qmp.order import schema_order
+from qbitsim.qmp.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, TransactionAction
+from qbitsim.qmp.schema import ArgInfo, EnumInfo, struct_info
+from qbitsim.qmp.structs import struct_fields
+from qbitsim.qmp.types_blockdev import BlockdevDriver, BlockdevOptions
+
+BEGIN = "<!-- reference:begin -->"
+END = "<!-- reference:end -->"
+
+_BLOCKDEV = "2.9"
+"""The first release with blockdev-add as it is today."""
+
+_NONE: Mapping[str, str] = {}
+_LIST: Any = {"subsequent_indent": "  ", "break_on_hyphens": False, "break_long_words": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the reference.
+
+    :ivar subject: what :mod:`.coverage` counts.
+    :ivar members: the arguments, options or data, as text.
+    :ivar action: ``yes``, ``grouped``, or since when it is an action; empty for what is none.
+    """
+
+    name: str
+    subject: str
+    since: str
+    profiles: str
+    members: tuple[str, ...]
+    action: str = ""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the reference, or put it into a file, and return the exit status.
+
+    :raises CliError: a file cannot be read or written, or has no place for it.
+    """
+    counted = coverage.read(arguments.conformance, arguments.draws)
+    if arguments.update is not None:
+        _update(arguments.update, markdown(counted))
+    elif arguments.markdown:
+        show(markdown(counted))
+    else:
+        show(plain(counted))
+    return 0
+
+
+def _update(path: Path, text: str) -> None:
+    try:
+        old = path.read_text(encoding="utf-8")
+        path.write_text(replaced(old, text), encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise CliError(f"{path}: there are no lines {BEGIN} and {END}") from None
+
+
+def replaced(document: str, text: str) -> str:
+    """The document with ``text`` between the lines :data:`BEGIN` and :data:`END`.
+
+    :raises ValueError: it has no such lines.
+    """
+    head, _, rest = document.partition(f"{BEGIN}\n")
+    _, found, tail = rest.partition(f"{END}\n")
+    if not found:
+        raise ValueError("no place for the reference")
+    return f"{head}{BEGIN}\n{text}\n{END}\n{tail}"
+
+
+# -- what is declared
+
+
+def commands(counted: Coverage) -> list[Row]:
+    """The commands in QEMU's order, and then what is an action only."""
+    registry_for(DEFAULT_PROFILE)  # every declaration has been imported now
+    declared = {each.name: each for each in DECLARED_COMMANDS}
+    ordered = schema_order((name for name, each in declared.items() if each.standalone), DEFAULT_PROFILE)
+    actions = [name for name, each in declared.items() if not each.standalone]
+    return [_command(declared[name], counted) for name in [*ordered, *actions]]
+
+
+def _command(command: Command, counted: Coverage) -> Row:
+    members = _members(command.arguments, command.name, counted) if command.arguments is not None else ()
+    return Row(
+        command.name,
+        command.name,
+        command.since or "",
+        _offered(command.since, command.until),
+        tuple(members),
+        _action(command),
+    )
+
+
+def _action(command: Command) -> str:
+    if not command.action:
+        return ""
+    words = ["grouped" if command.groupable else "yes" if command.standalone else "only"]
+    return f"{words[0]} ({command.action_since})" if command.action_since else words[0]
+
+
+def events() -> list[Row]:
+    """The events in QEMU's order."""
+    declared = {each.name: each for each in DECLARED_EVENTS}
+    return [
+        Row(
+            name,
+            name,
+            declared[name].since or "",
+            _offered(declared[name].since, declared[name].until),
+            tuple(_data(declared[name].data)),
+        )
+        for name in schema_order(declared, DEFAULT_PROFILE)
+    ]
+
+
+def drivers(counted: Coverage) -> list[Row]:
+    """The block drivers, each with the options of its own; first those that all have."""
+    since = _enum_info(BlockdevDriver).since
+    common = _own(BlockdevOptions, EVERY_DRIVER, counted)
+    rows = [Row(EVERY_DRIVER, EVERY_DRIVER, _BLOCKDEV, _offered(_BLOCKDEV), tuple(common))]
+    for driver, cls in struct_info(BlockdevOptions).branches.items():
+        if driver in EMULATED:
+            subject, first = f"{DRIVER} {driver}", since.get(driver, _BLOCKDEV)
+            options = _own(cls, subject, counted, struct_fields(BlockdevOptions), _refused_options(driver))
+            rows.append(Row(driver, subject, first, _offered(first), tuple(options)))
+    return rows
+
+
+def _refused_options(driver: str) -> dict[str, str]:
+    """Option -> what of it is refused."""
+    return dict.fromkeys(REFUSED.get(driver, ()), "refused") | {
+        name: f"only {' or '.join(json.dumps(value) for value in values)}"
+        for name, values in REFUSED_VALUES.get(driver, {}).items()
+    }
+
+
+def refused() -> dict[str, list[str]]:
+    """What QEMU has and qbitsim refuses, by kind. Options of drivers are marked where they are listed."""
+    newest = registry_for(DEFAULT_PROFILE)
+    declared = {each.name for each in DECLARED_COMMANDS}
+    kinds = {"the command": sorted(name for name in NOT_EMULATED if name not in declared)}
+    for cls in _enumerations(each.arguments for each in newest.commands()):
+        info = _enum_info(cls)
+        names = {*info.refused, *(cls if cls is BlockdevDriver else ())} - (
+            EMULATED if cls is BlockdevDriver else set()
+        )
+        if names:
+            kinds[info.noun] = sorted(names)
+    return kinds
+
+
+# -- members
+
+
+def _members(cls: type, subject: str, counted: Coverage) -> Iterator[str]:
+    """The arguments of a class and of its branches, each name once; options of nodes have a table of their own."""
+    if issubclass(cls, BlockdevOptions):
+        yield "see the drivers"
+        return
+    yield from _own(cls, subject, counted)
+    seen = set(struct_fields(cls))
+    for branch in dict.fromkeys(struct_info(cls).branches.values()):
+        yield from _own(branch, subject, counted, seen)
+        seen |= set(struct_fields(branch))
+
+
+def _own(
+    cls: type, subject: str, counted: Coverage, skipped: Collection[str] = (), refused: Mapping[str, str] = _NONE
+) -> Iterator[str]:
+    """The members of ``cls`` but those that are ``skipped``: ``[persistent]` (2.10) 9``.
+
+    In brackets if it may be left out, then the first release that has it, then how many scenarios use it.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for name, (optional, info) in struct_fields(cls).items():
+        if name in skipped:
+            continue
+        wire = info.name or name.replace("_", "-")
+        text = _named(wire, info, optional=optional) + _times(counted.of(f"{subject} {wire}"))
+        if wire in refused:
+            yield f"{text} {refused[wire]}"
+            continue
+        inner = [part for each in _structs(hints[name]) for part in _members(each, f"{subject} {wire}", counted)]
+        yield f"{text} {{{', '.join(dict.fromkeys(inner))}}}" if inner else text
+
+
+def _named(wire: str, info: ArgInfo, *, optional: bool) -> str:
+    text = f"`[{wire}]`" if optional else f"`{wire}`"
+    if info.until is not None:
+        return f"{text} ({info.since or ''}, gone in {info.until})"
+    return f"{text} ({info.since})" if info.since is not None else text
+
+
+def _times(count: int | None) -> str:
+    return f" {count}" if count else ""
+
+
+def _structs(annotation: object) -> list[type]:
+    """The declared classes inside an annotation, without those that have tables of their own."""
+    if isinstance(annotation, type):
+        own_table = issubclass(annotation, BlockdevOptions | TransactionAction | StrEnum)
+        return [annotation] if hasattr(annotation, "__qapi_fields__") and not own_table else []
+    return [each for part in typing.get_args(annotation) for each in _structs(part)]
+
+
+def _data(cls: type | None) -> Iterator[str]:
+    """The members of an event's data."""
+    for name, hint in (typing.get_type_hints(cls, include_extras=True) if cls is not None else {}).items():
+        info, optional = ArgInfo(), False
+        while args := typing.get_args(hint):
+            optional |= typing.get_origin(hint) is typing.NotRequired
+            info = next((each for each in args[1:] if isinstance(each, ArgInfo)), info)
+            hint = args[0]  # noqa: PLW2901 - one wrapper after the other comes off
+        yield _named(name, info, optional=optional and not info.required)
+
+
+def _enumerations(classes: Iterable[object]) -> list[type[StrEnum]]:
+    """Every enumeration that the classes, and those inside them, mention; each once."""
+    found: dict[type[StrEnum], None] = {}
+    seen: set[object] = set()
+    todo = list(classes)
+    while todo:
+        each = todo.pop(0)
+        if isinstance(each, type) and issubclass(each, StrEnum):
+            found[each] = None
+        elif isinstance(each, type) and hasattr(each, "__qapi_fields__"):
+            if each not in seen:
+                seen.add(each)
+                todo += typing.get_type_hints(each, include_extras=True).values()
+                todo += struct_info(each).branches.values()
+        else:
+            todo += typing.get_args(each)
+    return list(found)
+
+
+def _enum_info(cls: type[StrEnum]) -> EnumInfo:
+    info: EnumInfo = cls.__dict__.get("__qapi_enum__", EnumInfo({}, {}, {}, {}, ""))
+    return info
+
+
+def _offered(since: str | None, until: str | None = None) -> str:
+    """The profiles that have it."""
+    return " ".join(name for name, each in PROFILES.items() if each.offers(since, until))
+
+
+# -- as text
+
+
+def markdown(counted: Coverage) -> str:
+    """Three tables and a list."""
+    return "\n\n".join(
+        [
+            _table("command", "arguments", commands(counted), counted),
+            _table("event", "data", events(), counted),
+            _table("driver", "options", drivers(counted), counted),
+            "Refused, with an error that begins with `qbitsim does not emulate`:",
+            "\n".join(
+                textwrap.fill(f"- {kind} {', '.join(f'`{name}`' for name in names)}", 120, **_LIST)
+                for kind, names in refused().items()
+            ),
+        ]
+    )
+
+
+def _table(kind: str, members: str, rows: list[Row], counted: Coverage) -> str:
+    """A table; only commands can be actions and have draws."""
+    is_command = kind == "command"
+    headings = [kind, "since", "in", *(["action"] if is_command else []), members, "scenarios"]
+    if is_command:
+        headings.append("draws")
+    lines = [headings, ["---"] * len(headings)]
+    for row in rows:
+        cells = [f"`{row.name}`" if row.name != EVERY_DRIVER else row.name, row.since, row.profiles]
+        cells += [row.action] if is_command else []
+        cells += [", ".join(row.members), _number(counted.of(row.subject))]
+        cells += [_number(counted.draws_of(row.subject))] if is_command else []
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _number(count: int | None) -> str:
+    return f"{count:,}" if count is not None else "\N{EN DASH}"
+
+
+def plain(counted: Coverage) -> str:
+    """For the terminal: a name, its releases, and its members below."""
+    blocks = []
+    for title, rows in (("COMMANDS", commands(counted)), ("EVENTS", events()), ("DRIVERS", drivers(counted))):
+        blocks.append(title)
+        for row in rows:
+            action = f"; action: {row.action}" if row.action else ""
+            head = f"{row.name}  (since {row.since}; in {row.profiles}{action}){_times(counted.of(row.subject))}"
+            text = ", ".join(row.members).replace("`", "")
+            below = textwrap.wrap(text, 76, initial_indent="    ", subsequent_indent="    ")
+            blocks.append("\n".join([head, *below]))
+    blocks.append("REFUSED")
+    for kind, names in refused().items():
+        blocks.append(textwrap.fill(f"{kind} {', '.join(names)}", 78, subsequent_indent="    ", break_on_hyphens=False))
+    return "\n\n".join(blocks)
