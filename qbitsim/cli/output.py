@@ -32,12 +32,13 @@ def show(line: str) -> None:
 
 
 def finish() -> None:
-    """Make sure that all is written.
+    """Make sure that all is written; ``serve`` may have hung up already.
 
     :raises CliError: it cannot be.
     """
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
     except OSError as error:
         raise _lost(error) from None
 

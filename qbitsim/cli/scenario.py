@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeGuard
 
 from qbitsim.cli.errors import CliError
 from qbitsim.profiles import Profile
@@ -36,8 +37,10 @@ def steps_of(value: object, name: str) -> list[Step]:
         fits, shape = _SHAPES[kind]
         if not fits(step[kind]):
             raise CliError(f"{name}: step {index}: '{kind}' is not {shape}")
-        if kind == "qmp" and step.get("pick") not in PICKS:
+        if step.get("pick") not in PICKS:
             raise CliError(f"{name}: step {index}: unknown 'pick' {step['pick']!r}")
+        if not isinstance(step.get("repeat", 1), int):
+            raise CliError(f"{name}: step {index}: 'repeat' is no number")
     return steps
 
 
@@ -65,7 +68,7 @@ def play(value: object, steps: list[Step], profile: Profile) -> tuple[Step, str 
     return transcript, fault
 
 
-def _is_words(value: object) -> bool:
+def _is_words(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
 
 
@@ -80,9 +83,15 @@ def _is_start(value: object) -> bool:
     return (
         _is_objects(drives)
         and _is_objects(value.get("blockdevs", []))
-        and all(isinstance(item, str) for drive in drives for item in drive.values())
-        and (arguments == [] or _is_words(arguments))
+        and all(isinstance(item, (str, int)) for drive in drives for item in drive.values())
+        and (arguments == [] or (_is_words(arguments) and _are_devices(arguments)))
     )
+
+
+def _are_devices(words: list[str]) -> bool:
+    """Whether what follows each ``-device`` is a driver with a drive and an id."""
+    values = [value for flag, value in pairwise(words) if flag == "-device"]
+    return all(re.fullmatch(r"(?=.*,drive=)(?=.*,id=)[^,=]+(,[^,=]+=[^,]*)+", value) for value in values)
 
 
 def _is_write(value: object) -> bool:
@@ -107,7 +116,7 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "start": (_is_start, "true, or an object with 'drives', 'blockdevs' and 'args'"),
     "qmp": (lambda value: value is not None, "a message"),
     "write": (_is_write, "[device, offset, length, pattern]"),
-    "io": (lambda value: _is_words(value) and len(value) == 2, "[device, command]"),  # type: ignore[arg-type]
+    "io": (lambda value: _is_words(value) and len(value) == 2, "[device, command]"),
     "raw": (lambda value: isinstance(value, str), "a text"),
     "raw_hex": (_is_hex, "bytes as hexadecimal digits"),
     "settle": (lambda _: True, "true"),

@@ -1,0 +1,194 @@
+"""What ``qbitsim play`` prints, and the transcripts that it writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from qbitsim.cli.main import main
+
+CONFORMANCE = Path(__file__).parent.parent / "conformance"
+NOW = '"timestamp": {"seconds": 1447192343, "microseconds": 0}'
+
+
+def status(job: str, name: str) -> str:
+    return f'{{{NOW}, "event": "JOB_STATUS_CHANGE", "data": {{"status": "{name}", "id": "{job}"}}}}'
+
+
+@pytest.fixture
+def play(capsys, tmp_path, monkeypatch):
+    """Plays a text with arguments; the exit status and the lines that were printed."""
+
+    def played(text: str, *arguments: str) -> tuple[int, list[str]]:
+        file = tmp_path / "commands.txt"
+        file.write_text(text, encoding="utf-8")
+        code = main(["play", str(file), *arguments])
+        out, err = capsys.readouterr()
+        assert err == ""
+        return code, out.splitlines()
+
+    monkeypatch.chdir(tmp_path)
+    return played
+
+
+def test_replies_are_printed_as_qemu_writes_them(play):
+    text = """
+    # one per line, or several, or one over several lines
+    {"execute": "query-status"}
+    {"execute": "stop", "id": [1, "x"]} {"execute": "frob"}
+    { "execute":
+      "cont" }
+    """
+    assert play(text) == (
+        0,
+        [
+            '{"return": {"status": "running", "running": true}}',
+            f'{{{NOW}, "event": "STOP"}}',
+            '{"return": {}, "id": [1, "x"]}',
+            '{"error": {"class": "CommandNotFound", "desc": "The command frob has not been found"}}',
+            f'{{{NOW}, "event": "RESUME"}}',
+            '{"return": {}}',
+        ],
+    )
+
+
+def test_a_file_that_negotiates_sees_the_greeting(play):
+    code, lines = play('{"execute": "qmp_capabilities"}', "--profile", "7.2")
+    assert code == 0
+    assert json.loads(lines[0])["QMP"]["version"]["qemu"] == {"micro": 22, "minor": 2, "major": 7}
+    assert lines[1:] == ['{"return": {}}']
+
+
+def test_an_incremental_backup_from_beginning_to_end(play):
+    text = """
+    write drive0 0 64k 0x41
+    {"execute": "block-dirty-bitmap-add", "arguments": {"node": "drive0", "name": "b"}}
+    write drive0 128k 64k
+    qemu-img create -q -f qcow2 t.img 1M
+    {"execute": "drive-backup",
+      "arguments": {"device": "drive0", "bitmap": "b", "target": "t.img",
+                    "sync": "incremental", "mode": "existing", "format": "qcow2"}}
+    qemu-img compare -U t.img drive0.qcow2
+    qemu-io drive0 "read -q -P 0x41 0 64k"
+    qemu-io drive0 "read -q -P 0 0 64k"
+    """
+    completed = (
+        f'{{{NOW}, "event": "BLOCK_JOB_COMPLETED", "data": {{"device": "drive0", "len": 65536, "offset": 65536, '
+        '"speed": 0, "type": "backup"}}'
+    )
+    assert play(text, "--disk", "drive0=1M") == (
+        1,
+        [
+            '{"return": {}}',
+            *[status("drive0", name) for name in ("created", "running", "paused", "running")],
+            '{"return": {}}',
+            *[status("drive0", name) for name in ("waiting", "pending")],
+            completed,
+            *[status("drive0", name) for name in ("concluded", "null")],
+            "Content mismatch at offset 0!",
+            "Pattern verification failed at offset 0, 65536 bytes",
+        ],
+    )
+
+
+def test_a_speed_limit_lets_a_job_wait_for_time_to_pass(play):
+    text = """
+    disk d=1M,format=raw
+    {"execute": "drive-backup", "arguments": {"device": "d", "target": "t", "sync": "full", "speed": 65536}}
+    advance 3
+    {"execute": "query-block-jobs"}
+    run
+    {"execute": "query-block-jobs"}
+    """
+    code, lines = play(text, "--profile", "2.5")
+    assert code == 0
+    [job] = json.loads(lines[1])["return"]
+    assert (job["len"], 0 < job["offset"] < job["len"]) == (1 << 20, True)
+    assert '"BLOCK_JOB_COMPLETED"' in lines[2]
+    assert lines[3:] == ['{"return": []}']
+
+
+def test_held_jobs_go_on_only_when_told_to(play):
+    text = """
+    disk d=1M
+    hold
+    {"execute": "drive-backup", "arguments": {"device": "d", "target": "t", "sync": "full"}}
+    qemu-img info frob
+    step
+    # the end of the file lets everything happen
+    """
+    code, lines = play(text, "--profile", "2.5")
+    assert code == 1
+    assert lines[0] == '{"return": {}}'
+    assert lines[1].startswith("qemu-img: Could not open 'frob'")
+    assert '"BLOCK_JOB_COMPLETED"' in lines[2]
+
+
+def test_a_target_without_room_fails_and_another_try_succeeds(play):
+    command = (
+        '{"execute": "drive-backup", "arguments": {"device": "d", "target": "t", "sync": "full", "format": "raw"}}'
+    )
+    text = f"disk d=1M\nwrite d 0 128k\ncapacity t=64k\n{command}\ncapacity t=none\n{command}"
+    code, lines = play(text, "--profile", "2.5")
+    completed = [json.loads(line)["data"] for line in lines if "COMPLETED" in line]
+    assert code == 0
+    assert [data.get("error") for data in completed] == ["No space left on device", None]
+
+
+def test_a_fault_strikes_once(play):
+    text = """
+    image base=1M
+    disk d=1M,backing=base,node-name=n
+    fail n:write:64k+1:EIO:once
+    write d 0 64k
+    write d 64k 64k
+    write d 64k 64k
+    """
+    assert play(text) == (0, ["write failed: Input/output error"])
+
+
+def test_echo_shows_what_is_played(play):
+    assert play('disk d=1M\n{"execute":\n"stop"}\nrun\n', "--echo") == (
+        0,
+        ["-> disk d=1M", '-> {"execute":', '-> "stop"}', f'{{{NOW}, "event": "STOP"}}', '{"return": {}}', "-> run"],
+    )
+
+
+def test_a_dash_is_standard_input(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"frob\n")))
+    assert main(["play", "-"]) == 2
+    assert capsys.readouterr() == ("", "qbitsim: <stdin>:1: unknown command 'frob'\n")
+
+
+def test_a_job_that_retries_for_ever_ends_the_play(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("qbitsim.cli.script.STEP_LIMIT", 2000)
+    file = tmp_path / "f"
+    file.write_text(
+        "disk d=1M\nwrite d 0 64k\nfail d:read:*:EIO\n"
+        '{"execute": "drive-backup", "arguments": {"device": "d", "target": "t", "sync": "full", '
+        '"on-source-error": "ignore"}}\n'
+    )
+    assert main(["play", str(file)]) == 1
+    assert capsys.readouterr().err == f"qbitsim: {file}:4: the machine works without end (a job retries?)\n"
+
+
+@pytest.mark.parametrize("version", ["10.0", "7.2"])
+@pytest.mark.parametrize("name", ["a16-merge-basic", "d02-incremental-default-failure", "e05-id-echo"])
+def test_a_transcript_is_that_of_real_qemu(name, version, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    scenario = CONFORMANCE / "scenarios" / f"{name}.json"
+    golden = CONFORMANCE / f"golden-{version}" / f"{name}.json"
+    assert main(["play", str(scenario), "--profile", version, "--transcript", str(out)]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert out.read_text(encoding="utf-8") == golden.read_text(encoding="utf-8")
+
+
+def test_without_transcript_the_records_are_printed_one_per_line(capsys):
+    scenario = CONFORMANCE / "scenarios" / "a16-merge-basic.json"
+    golden = json.loads((CONFORMANCE / "golden-10.0" / "a16-merge-basic.json").read_text(encoding="utf-8"))
+    assert main(["play", str(scenario)]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == golden["records"]
