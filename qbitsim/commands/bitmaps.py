@@ -74,13 +74,34 @@ class BlockDirtyBitmapSha256Arguments:
     name: str
 
 
-class _Restore:
-    """How one change of a bitmap is undone. The change must put new bits in the place of the old ones."""
+class _Named:
+    """A bitmap by its name.
 
-    __slots__ = ("bitmap", "bits", "disabled")
+    A later action of the same transaction, a backup with bitmap-mode always, may put its successor in its place even
+    when it is undone. QEMU 10.0 keeps a pointer to the bitmap that is gone, and dies.
+    """
+
+    __slots__ = ("name", "node")
 
     def __init__(self, bitmap: DirtyBitmap) -> None:
-        self.bitmap = bitmap
+        assert bitmap.name is not None
+        self.node = bitmap.node
+        self.name = bitmap.name
+
+    @property
+    def bitmap(self) -> DirtyBitmap:
+        found = self.node.find_bitmap(self.name)
+        assert found is not None
+        return found
+
+
+class _Restore(_Named):
+    """How one change of a bitmap is undone. The change must put new bits in the place of the old ones."""
+
+    __slots__ = ("bits", "disabled")
+
+    def __init__(self, bitmap: DirtyBitmap) -> None:
+        super().__init__(bitmap)
         self.bits = bitmap.bits
         self.disabled = bitmap.disabled
 
@@ -108,14 +129,11 @@ def block_dirty_bitmap_add(context: Context, args: BlockDirtyBitmapAdd) -> None:
     context.transaction.add(abort=_Added(bitmap).release)
 
 
-class _Added:
-    __slots__ = ("bitmap",)
-
-    def __init__(self, bitmap: DirtyBitmap) -> None:
-        self.bitmap = bitmap
+class _Added(_Named):
+    __slots__ = ()
 
     def release(self) -> None:
-        self.bitmap.node.release_bitmap(self.bitmap)
+        self.node.release_bitmap(self.bitmap)
 
 
 class _Removal:
