@@ -77,6 +77,7 @@ class Machine:
         self.scheduler = Scheduler(policy)
         self.events = EventLog()
         self.graph = Graph(self.images, self.scheduler)
+        self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)

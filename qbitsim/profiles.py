@@ -11,11 +11,12 @@ A profile is compared and hashed by identity: everything compiled for it is cach
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from qbitsim.records import record
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+
+@record(eq=False, kw_only=True)
 class Profile:
     """What one release of QEMU does where releases differ."""
 
@@ -58,8 +59,8 @@ class Profile:
     backup_bitmap_on_filter: bool
     """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
 
-    drain_blips_when_jobs_end: bool
-    """Whether the end of a job makes the other running jobs pause and resume visibly."""
+    graph_changes_drain: bool
+    """Whether each change of the block graph makes running jobs pause and resume visibly (8.0, bdrv_graph_wrlock)."""
 
     progress_is_position: bool
     """Whether ``len`` of a backup is the length of the disk and ``offset`` the place up to which it has come.
@@ -84,6 +85,9 @@ class Profile:
 
     exports_go_oldest_first: bool
     """Whether the oldest export is the first to go when the NBD server stops."""
+
+    speed_survives_pauses: bool
+    """Whether a stream, commit or mirror that was paused while its speed limit held it goes on waiting (8.0)."""
 
     migrate_pause_states: str
     """The states in the refusal of migrate-pause."""
@@ -125,13 +129,14 @@ QEMU_10_0 = Profile(
     bitmap_status_field=False,
     job_status_events=True,
     backup_bitmap_on_filter=True,
-    drain_blips_when_jobs_end=True,
+    graph_changes_drain=True,
     progress_is_position=False,
     backup_is_sequential=False,
     backup_filter_hidden=False,
     drains_at_quit=2,
     resize_blocked_names_job=True,
     exports_go_oldest_first=False,
+    speed_survives_pauses=True,
     migrate_pause_states="postcopy-active or postcopy-recover state",
     job_schema_first=True,
     schema_features=True,
@@ -150,13 +155,14 @@ QEMU_7_2 = Profile(
     bitmap_status_field=False,
     job_status_events=True,
     backup_bitmap_on_filter=False,
-    drain_blips_when_jobs_end=False,
+    graph_changes_drain=False,
     progress_is_position=False,
     backup_is_sequential=False,
     backup_filter_hidden=False,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
+    speed_survives_pauses=False,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,
     schema_features=True,
@@ -175,13 +181,14 @@ QEMU_2_5 = Profile(
     bitmap_status_field=True,
     job_status_events=False,
     backup_bitmap_on_filter=False,
-    drain_blips_when_jobs_end=False,
+    graph_changes_drain=False,
     progress_is_position=True,
     backup_is_sequential=True,
     backup_filter_hidden=True,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
+    speed_survives_pauses=False,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,
     schema_features=False,

@@ -223,6 +223,7 @@ def insert_filter(
     node.implicit = graph.hide_filters
     try:
         graph.register(node, name)
+        graph.changing()
         graph.attach(node, "file", source, 0, perms.ALL)
         graph.attach(node, "target", target, 0, perms.ALL)
     except QmpError as error:

@@ -82,6 +82,10 @@ class Drive:
         """Give up the medium, if there is one."""
         if self.root is not None:
             edge, self.root = self.root, None
+            for _ in range(2):
+                # blk_drain and bdrv_root_unref_child, in block/block-backend.c and block.c
+                self.graph.drain(edge.node)
+                edge.node.drained_end()
             self.graph.detach(edge)
 
     @property

@@ -36,10 +36,12 @@ class Graph:
     :ivar nodes: by name, in order of creation.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
+    :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
+    :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
     :ivar scheduler: the clock, for nodes whose requests take time.
     """
 
-    __slots__ = ("_generated", "drives", "hide_filters", "images", "nodes", "scheduler")
+    __slots__ = ("_generated", "drains_on_change", "drives", "hide_filters", "images", "nodes", "scheduler", "watchers")
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         self.images = images
@@ -47,6 +49,8 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.drives: dict[str, Drive] = {}
         self.hide_filters = False
+        self.drains_on_change = False
+        self.watchers = 0
         self._generated = 0
 
     # -- names
@@ -104,13 +108,17 @@ class Graph:
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
         edge = Child(parent, name, node, perm, shared, stays=stays)
+        if not stays:
+            self.changing()
         if isinstance(parent, Node):
             parent.children.append(edge)
         self._link(edge, node)
+        self.watchers += stays
         try:
             self.refresh_permissions(parent if isinstance(parent, Node) else node)
         except QmpError:
             self._unlink(edge)
+            self.watchers -= stays
             if isinstance(parent, Node):
                 parent.children.remove(edge)
             raise
@@ -118,7 +126,13 @@ class Graph:
 
     def detach(self, edge: Child) -> None:
         """Remove an edge; a node that nobody uses any more is closed."""
+        if not edge.stays:
+            self.changing()
+        self._detach(edge)
+
+    def _detach(self, edge: Child) -> None:
         node = edge.node
+        self.watchers -= edge.stays
         if isinstance(edge.parent, Node):
             edge.parent.children.remove(edge)
         self._unlink(edge)
@@ -156,6 +170,7 @@ class Graph:
 
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
+        self.changing()
         moved = self.replace_node(node, top)
         try:
             self.refresh_permissions(top)
@@ -170,6 +185,7 @@ class Graph:
 
         ``top`` keeps its children; closing it is the caller's.
         """
+        self.changing()
         for edge in top.children:
             edge.perm, edge.shared = 0, perms.ALL
         self.replace_node(top, node)
@@ -179,9 +195,10 @@ class Graph:
         """Close ``node`` and what it alone used, if nobody uses it."""
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
+        self.changing()
         node.close()
         for edge in list(node.children):
-            self.detach(edge)
+            self._detach(edge)
         self.nodes.pop(node.name, None)
 
     def _link(self, edge: Child, node: Node) -> None:
@@ -251,6 +268,16 @@ class Graph:
         """Enter a drained section of ``node`` and wait until it is quiet (bdrv_drained_begin)."""
         node.drained_begin()
         node.drained_poll()
+
+    def changing(self, times: int = 1) -> None:
+        """The graph is about to change ``times`` times, and QEMU drains every node each time.
+
+        So it is since 8.0 (bdrv_graph_wrlock, block/graph-lock.c): jobs pause for a moment, and what they had left to
+        do at their end is done.
+        """
+        if self.drains_on_change and self.watchers:
+            for _ in range(times):
+                self.drain_all()
 
     def drain_all(self) -> None:
         """Let every node become quiet once (bdrv_drain_all, block/io.c, QEMU 10.0)."""

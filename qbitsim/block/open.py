@@ -7,6 +7,7 @@ been checked against the schema; what is checked here depends on files and on th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -171,6 +172,7 @@ class Opener:
             unmap=_unmap(options),
         )
         self._named(node, options)
+        self.graph.changing(2)  # a format is probed for, whatever the options say
         self.graph.attach(node, "file", file, 0, perms.ALL)
         return node
 
@@ -181,6 +183,7 @@ class Opener:
             raise QmpError("Image is not in qcow2 format")
         node = Qcow2Node(self.graph, image, read_only=_flag(options, "read-only"), unmap=_unmap(options))
         self._named(node, options)
+        self.graph.changing(2)  # a format is probed for, whatever the options say
         self.graph.attach(node, "file", file, 0, perms.ALL)
         self._open_backing(node, options)
         return node
@@ -188,20 +191,28 @@ class Opener:
     def _open_backing(self, node: Qcow2Node, options: Options) -> None:
         """The backing file: as given, or as the image's header says; always read-only."""
         inherited = {**self._file_options(options), "read-only": True, "auto-read-only": False}
-        if "backing" in options:
-            if options["backing"] is not None:
-                self._child(node, "backing", options, inherited)
+        given = options.get("backing", {})
+        if given is None:
+            return
+        if not isinstance(given, dict) or "driver" in given:
+            self._child(node, "backing", options, inherited)
             return
         name = node.image.backing
         if name is None:
             return
-        filename = self.graph.images.backing_name(node.filename, name)
         try:
-            driver = node.image.backing_format or self.image(filename).format
-            backing = {"driver": driver, "file": {"driver": "file", "filename": filename}}
-            self._child(node, "backing", options, inherited, backing)
+            self._child(node, "backing", options, inherited, {**self._named_backing(node, name), **given})
         except QmpError as error:
             raise QmpError(f"Could not open backing file: {error.desc}") from None
+
+    def _named_backing(self, node: Qcow2Node, name: str) -> Options:
+        """The options of the backing file that an image's header names."""
+        if name.startswith("json:"):
+            options: Options = nested(json.loads(name[len("json:") :]))
+            return options
+        filename = self.graph.images.backing_name(node.filename, name)
+        driver = node.image.backing_format or self.image(filename).format
+        return {"driver": driver, "file": {"driver": "file", "filename": filename}}
 
     def _open_filter(self, node: Node, options: Options, child: str) -> Node:
         self._named(node, options)
@@ -268,6 +279,24 @@ def _flag(options: Options, name: str) -> bool:
 
 def _unmap(options: Options) -> bool:
     return options.get("discard") == "unmap"
+
+
+def nested(flat: Options) -> Options:
+    """Dotted names as members of members, numbered members as lists."""
+    tree: Options = {}
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = nested(value) if isinstance(value, dict) else value
+    return {name: _listed(value) for name, value in tree.items()}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict) and value and all(name.isdigit() for name in value):
+        return [value[name] for name in sorted(value, key=int)]
+    return value
 
 
 def image_below(node: Node) -> Image | None:

@@ -21,6 +21,12 @@ NOT_CREATED = frozenset(
 )
 """Drivers that make no images."""
 
+QCOW2_CREATE_CHANGES = 15
+"""How often QEMU 10.0 changes the graph to write the header of a new qcow2 file (measured)."""
+
+OPEN_AND_CLOSE_CHANGES = 5
+"""How often it does to look at the size of a backing file (measured)."""
+
 
 def create_image(
     graph: Graph, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
@@ -50,6 +56,8 @@ def create_image(
             full_name = graph.images.backing_name(filename, backing_name)
             if full_name not in graph.images:
                 raise QmpError(f"Could not open '{full_name}': No such file or directory")
+            graph.changing(OPEN_AND_CLOSE_CHANGES)
+    graph.changing(QCOW2_CREATE_CHANGES if image_format == "qcow2" else 0)
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:

@@ -13,7 +13,6 @@ Theory of operation (block/backup.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qbitsim.block.block_copy import MAXIMUM_WORKERS, BlockCopyCall, BlockCopyState
@@ -22,6 +21,7 @@ from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.job_list import JobList
 from qbitsim.jobs.txn import JobTxn
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 INT_MAX = 0x7FFFFFFF
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record(kw_only=True)
 class BackupOptions:
     """What a client may choose.
 
@@ -220,12 +220,8 @@ class BackupJob(Job):
             settled.merge_from(self.state.copy_bitmap)
 
     def _clean(self) -> None:
-        """Give up the nodes and take the filter out.
-
-        That drains everything three times in 8.0 and later, and up to 7.2 what is above the filter.
-        """
-        self.drain_others(3)
-        if not self.jobs.profile.drain_blips_when_jobs_end:
+        """Give up the nodes and take the filter out; up to 7.2 this drains what is above the filter."""
+        if not self.jobs.profile.graph_changes_drain:
             self.jobs.graph.drain(self.filter)
             self.filter.drained_end()
         self.detach_all()
@@ -300,5 +296,6 @@ def _create_job(
         raise QmpError("Parameter 'speed' expects a non-negative value")
     job.speed = options.speed
     filter_.copy_state.rate_limit.set_speed(options.speed)
+    jobs.graph.changing()
     job.use("target", target)
     return job

@@ -211,6 +211,7 @@ class Job:
 
     def detach_all(self) -> None:
         """Let all nodes go (block_job_remove_all_bdrv)."""
+        self.jobs.graph.changing()
         edges, self.edges = self.edges, []
         for edge in reversed(edges):
             edge.node.blockers.remove(self.blocker)
@@ -543,15 +544,5 @@ class Job:
 
     def _leave_list(self) -> None:
         """Forget the job (job_unref)."""
-        self.detach_all()
         self.jobs.jobs.remove(self)
-        self.drain_others(1)
-
-    def drain_others(self, times: int) -> None:
-        """Changes of the graph drain every node: other jobs pause for a moment, and those that were cancelled end.
-
-        (bdrv_graph_wrlock and its callers drain all nodes since QEMU 8.0; up to 7.2 only the nodes concerned.)
-        """
-        if self.jobs.profile.drain_blips_when_jobs_end:
-            for _ in range(times):
-                self.jobs.graph.drain_all()
+        self.detach_all()
