@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.faults import Fault, Faults
 from qbitsim.block.node import Node, Status
 from qbitsim.block.permissions import Child
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
 
+MAXIMUM_BOUNCE = 1 << 20
+"""Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER)."""
 
-@dataclass(slots=True)
+
+@record(frozen=False)
 class DebugRule:
     """A rule of ``blkdebug`` (block/blkdebug.c, QEMU 10.0).
 
@@ -43,7 +46,7 @@ class BlkdebugNode(Node):
         self.rules = rules
         self.state = 1
         self.active = Faults()
-        self.active.rules.extend(rule.fault for rule in rules if rule.event == "none" and rule.fault is not None)
+        self.debug_event("none")
 
     @property
     def filename(self) -> str:
@@ -57,7 +60,8 @@ class BlkdebugNode(Node):
         faults = [rule.fault for rule in woken if rule.fault is not None and rule.fault.times != 0]
         if faults:
             self.active.rules[:] = faults
-        for rule in woken:
+        for rule in reversed(woken):
+            # QEMU walks the rules newest first; the one that it comes to last wins.
             if rule.new_state is not None:
                 self.state = rule.new_state
 
@@ -100,7 +104,31 @@ class CopyOnReadNode(Node):
         return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
 
     def _read(self, offset: int, length: int) -> bytes:
-        return self._filtered.read(offset, length)
+        child = self._filtered
+        copy_up(child, offset, length)
+        return child.read(offset, length)
 
     def _status(self, offset: int, length: int) -> Status:
         return self._filtered.status(offset, length)
+
+
+def copy_up(node: Node, offset: int, length: int) -> None:
+    """Write into ``node`` what it does not have of the range, as it reads now (bdrv_co_do_copy_on_readv).
+
+    Whole clusters are copied. The disk stays the same, so that no bitmap is marked.
+
+    :raises OSError: as reading below, or writing, fails.
+    """
+    if node.supports_backing and node.backing is None:
+        return
+    cluster = node.cluster_size or 1
+    position, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, node.length)
+    while position < end:
+        run = min(end - position, MAXIMUM_BOUNCE)
+        status = node.layer_status(position, run)
+        run = min(run, status.length)
+        if not status.allocated:
+            data = node.read(position, run)
+            node.debug_event("cor_write")
+            node.write_unchanged(position, data)
+        position += run

@@ -250,6 +250,20 @@ class Node:
                 status.zero = True
         return status
 
+    def layer_status(self, offset: int, length: int) -> Status:
+        """What this layer itself has there, whatever its backing file adds (bdrv_co_is_allocated)."""
+        return self._status(offset, length)
+
+    def write_unchanged(self, offset: int, data: bytes) -> None:
+        """Store what the range reads as already; no bitmap is marked.
+
+        :raises OSError: as the driver, or a fault, says.
+        """
+        if data.count(0) == len(data):
+            self._write_zeroes(offset, len(data), unmap=False)
+        else:
+            self._write(offset, data, compressed=False)
+
     def account(self, operation: str, offset: int, length: int) -> None:
         """I/O of a format's own on its file: faults apply and bitmaps are marked, no content moves.
 

@@ -29,7 +29,7 @@ _STRONG = {
 }
 """Driver -> options that change what the node is (its ``strong_runtime_opts``)."""
 
-_BORROWERS = frozenset({"copy-before-write", "snapshot-access"})
+_BORROWERS = frozenset({"commit_top", "copy-before-write", "mirror_top", "snapshot-access"})
 """Filters that show the name of their child."""
 
 _NAMELESS = frozenset({"copy-on-read", "quorum", "throttle"})
@@ -48,8 +48,7 @@ def _exact(node: Node) -> str:
         return node.filename
     below = node.filtered
     if node.implicit or node.driver in _BORROWERS:
-        assert below is not None
-        return shown_filename(below)
+        return shown_filename(below if below is not None else node.children[0].node)
     if node.driver in _NAMELESS or any(True for _ in _strong_options(node)) or _backing_overridden(node):
         return ""
     if node.driver == "blkdebug":
@@ -89,7 +88,7 @@ def _backing_overridden(node: Node) -> bool:
 
 def _options(node: Node) -> JsonDict:
     """The options with which the node could be opened again (``full_open_options``)."""
-    if node.implicit and node.filtered is not None:
+    if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
         return _options(node.filtered)
     options: JsonDict = {"driver": node.driver, **dict(_strong_options(node))}
     for edge in node.children:

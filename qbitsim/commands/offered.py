@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from functools import cache
 
-from qbitsim.commands import backups, bitmaps, exports, jobs, monitor, nodes, queries, reopen, snapshots, transactions
+from qbitsim.commands import (
+    backups,
+    bitmaps,
+    exports,
+    jobs,
+    monitor,
+    nodes,
+    queries,
+    reopen,
+    snapshots,
+    streams,
+    transactions,
+)
 from qbitsim.profiles import Profile
 from qbitsim.qmp.registry import Registry
 
-MODULES = (backups, bitmaps, exports, jobs, monitor, nodes, queries, reopen, snapshots, transactions)
+MODULES = (
+    backups,
+    bitmaps,
+    exports,
+    jobs,
+    monitor,
+    nodes,
+    queries,
+    reopen,
+    snapshots,
+    streams,
+    transactions,
+)
 """The modules that declare commands."""
 
 

@@ -61,7 +61,7 @@ VERBS: dict[JobVerb, frozenset[JobStatus]] = {
     JobVerb.PAUSE: _ALIVE,
     JobVerb.RESUME: _ALIVE,
     JobVerb.SET_SPEED: _ALIVE,
-    JobVerb.COMPLETE: frozenset({S.READY}),
+    JobVerb.COMPLETE: frozenset({S.READY, S.STANDBY}),
     JobVerb.FINALIZE: frozenset({S.PENDING}),
     JobVerb.DISMISS: frozenset({S.CONCLUDED}),
     JobVerb.CHANGE: _ALIVE,

@@ -1,0 +1,130 @@
+"""``block-stream`` (qmp_block_stream, blockdev.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.commands.context import Context
+from qbitsim.commands.filenames import shown_filename
+from qbitsim.errors import QmpError
+from qbitsim.jobs.stream import StreamOptions, create_stream
+from qbitsim.qmp.registry import command
+from qbitsim.qmp.schema import Int64, arg
+from qbitsim.qmp.structs import struct
+from qbitsim.qmp.types_block import BlockdevOnError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qbitsim.block.node import Node
+
+
+@struct
+class BlockStream:
+    """Arguments of block-stream; ``speed`` in bytes per second."""
+
+    job_id: str | None = arg(since="2.7")
+    device: str
+    base: str | None = None
+    base_node: str | None = arg(since="2.8")
+    backing_file: str | None = None
+    backing_mask_protocol: bool | None = arg(since="9.0")
+    bottom: str | None = arg(since="6.0")
+    speed: Int64 | None = None
+    on_error: BlockdevOnError | None = None
+    filter_node_name: str | None = arg(since="6.0")
+    auto_finalize: bool | None = arg(since="3.1")
+    auto_dismiss: bool | None = arg(since="3.1")
+
+
+@command("block-stream", BlockStream)
+def block_stream(context: Context, args: BlockStream) -> None:
+    """Copy what backing files hold into the node above them."""
+    _check_exclusive(args)
+    node = context.graph.lookup(args.device, args.device)
+    base = _base(context, args, node)
+    bottom = _bottom(context, args, node)
+    end = _below(bottom) if bottom is not None else base
+    for layer in chain(node):
+        if layer is end:
+            break
+        layer.check_not_blocked()
+    if base is None and args.backing_file is not None:
+        raise QmpError("backing file specified, but streaming the entire chain")
+    overlay = bottom if bottom is not None else _overlay(node, base)
+    base = overlay.backing
+    job = create_stream(
+        context.jobs,
+        node,
+        StreamOptions(
+            job_id=args.job_id,
+            overlay=overlay,
+            backing_name=args.backing_file,
+            base_name=shown_filename(base.skip_filters()) if base is not None else None,
+            speed=args.speed or 0,
+            on_error=str(args.on_error or "report"),
+            auto_finalize=args.auto_finalize is not False,
+            auto_dismiss=args.auto_dismiss is not False,
+            filter_node_name=args.filter_node_name,
+        ),
+    )
+    context.transaction.add(commit=job.start)
+
+
+def _check_exclusive(args: BlockStream) -> None:
+    given = {"base": args.base, "base-node": args.base_node, "bottom": args.bottom}
+    for one, other in (("base", "base-node"), ("base", "bottom"), ("bottom", "base-node")):
+        if given[one] is not None and given[other] is not None:
+            raise QmpError(f"'{one}' and '{other}' cannot be specified at the same time")
+
+
+def _below(node: Node) -> Node | None:
+    return node.filtered or node.backing
+
+
+def chain(node: Node | None) -> Iterator[Node]:
+    """The node and everything in its backing chain, filters too (bdrv_filter_or_cow_bs)."""
+    while node is not None:
+        yield node
+        node = _below(node)
+
+
+def find_backing(node: Node, filename: str) -> Node | None:
+    """The node of the backing chain with that file name (bdrv_find_backing_image)."""
+    for layer in chain(_below(node.skip_filters())):
+        if not layer.is_filter and filename in (shown_filename(layer), layer.filename):
+            return layer
+    return None
+
+
+def _base(context: Context, args: BlockStream, node: Node) -> Node | None:
+    if args.base is not None:
+        base = find_backing(node, args.base)
+        if base is None:
+            raise QmpError(f"Can't find '{args.base}' in the backing chain")
+        return base
+    if args.base_node is None:
+        return None
+    base = context.graph.lookup(None, args.base_node)
+    if base is node or base not in list(chain(node)):
+        raise QmpError(f"Node '{args.base_node}' is not a backing image of '{args.device}'")
+    return base
+
+
+def _bottom(context: Context, args: BlockStream, node: Node) -> Node | None:
+    if args.bottom is None:
+        return None
+    bottom = context.graph.lookup(None, args.bottom)
+    if bottom.is_filter:
+        raise QmpError(f"Node '{args.bottom}' is a filter, use a non-filter node as 'bottom'")
+    if bottom not in list(chain(node)):
+        raise QmpError(f"Node '{args.bottom}' is not in a chain starting from '{args.device}'")
+    return bottom
+
+
+def _overlay(node: Node, base: Node | None) -> Node:
+    """The lowest format node above ``base`` (bdrv_find_overlay)."""
+    overlay = node.skip_filters()
+    while (below := overlay.backing) is not None and below is not base and below.skip_filters() is not base:
+        overlay = below.skip_filters()
+    return overlay

@@ -1,0 +1,121 @@
+"""What stream, commit and mirror have in common: a loop over the disk that sleeps between two pieces.
+
+Each piece is read and written at one instant. Between two pieces the job can be paused, cancelled and slowed down.
+From 8.0 on a job that was woken before its time goes back to sleep (block_job_ratelimit_sleep, blockjob.c, QEMU 10.0);
+before, a pause and a resume let one more piece through.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.ratelimit import RateLimit
+from qbitsim.errors import QmpError
+from qbitsim.jobs.job import Continuation, Job
+
+if TYPE_CHECKING:
+    from qbitsim.engine.scheduler import Task
+
+CHUNK = 512 * 1024
+"""Bytes that stream and commit look at in one piece."""
+
+
+class LoopJob(Job):
+    """A job that works piece by piece.
+
+    :ivar limit: the speed limit.
+    """
+
+    __slots__ = ("_after_sleep", "_delay", "_timer", "limit")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.limit = RateLimit()
+        self._timer: Task | None = None
+        self._delay = 0
+        self._after_sleep: Continuation | None = None
+
+    def check_speed(self, speed: int) -> None:
+        """Take over the speed in bytes per second; a negative one ends the job before it began.
+
+        :raises QmpError: ``Parameter 'speed' expects a non-negative value``.
+        """
+        if speed < 0:
+            self.early_fail()
+            raise QmpError("Parameter 'speed' expects a non-negative value")
+        self.speed = speed
+        self.limit.set_speed(speed)
+
+    # -- sleeping
+
+    def _sleep(self, delay: int, then: Continuation) -> None:
+        """Go on with ``then`` after ``delay`` nanoseconds, or when entered (job_sleep_ns)."""
+        self._after_sleep = then
+        if not self.is_cancelled and not self.pause_count:
+            scheduler, label = self.jobs.scheduler, f"{self.id}: next piece"
+            self._timer = scheduler.after(delay, self._due, label) if delay else scheduler.soon(self._due, label)
+        self._yield(self._slept)
+
+    def _due(self) -> None:
+        self._timer = None
+        self.enter()
+
+    def _entered(self) -> None:
+        self._cancel_timer()
+        super()._entered()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _slept(self) -> None:
+        then, self._after_sleep = self._after_sleep, None
+        assert then is not None
+        then()
+
+    def _wait_for_quota(self, then: Continuation) -> None:
+        """Go on with ``then`` once the speed limit allows it."""
+        self._after_quota(then, self.limit.delay(self.jobs.scheduler.now, 0))
+
+    def _after_quota(self, then: Continuation, delay: int) -> None:
+        self._delay = delay
+        if delay and self.jobs.profile.speed_survives_pauses:
+            self._sleep(delay, _Again(self, then).check)
+        else:
+            self._sleep(delay, then)
+
+    def _follow_speed(self) -> None:
+        old = self.limit.speed
+        self.limit.set_speed(self.speed)
+        if self._timer is not None and not 0 < self.speed <= old:
+            self.enter()
+
+    # -- errors
+
+    def _react(self, policy: str, number: int, *, reading: bool) -> str:
+        """Tell the client of an I/O error and return what is done about it (block_job_error_action)."""
+        if policy in ("enospc", "auto"):
+            policy = "stop" if number == errno.ENOSPC else "report"
+        operation = "read" if reading else "write"
+        self.jobs.emit("BLOCK_JOB_ERROR", {"device": self.id, "operation": operation, "action": policy})
+        if policy == "stop":
+            self.stop_for_error(number)
+        return policy
+
+
+class _Again:
+    """Back to sleep until the speed limit is satisfied."""
+
+    __slots__ = ("job", "then")
+
+    def __init__(self, job: LoopJob, then: Continuation) -> None:
+        self.job = job
+        self.then = then
+
+    def check(self) -> None:
+        if self.job.is_cancelled:
+            self.then()
+        else:
+            self.job._wait_for_quota(self.then)  # noqa: SLF001 - a part of the job

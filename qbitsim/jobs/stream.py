@@ -1,0 +1,222 @@
+"""The stream job: what the backing files hold is copied into the node above them, until they are not needed any more.
+
+Theory of operation (block/stream.c, QEMU 10.0)
+===============================================
+
+1. A ``copy-on-read`` filter above the node copies what guests read; the job reads everything else.
+2. What is copied does not change the disk: no bitmap of the node is marked.
+3. When the job is finalised, the node gets a new backing file, which its header then names, or none.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.block_copy import status_above
+from qbitsim.block.drive import Drive
+from qbitsim.block.filters import CopyOnReadNode, copy_up
+from qbitsim.block.job_filters import drop_job_filter, insert_job_filter
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.errors import QmpError
+from qbitsim.jobs.loop import CHUNK, LoopJob
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.jobs.job_list import JobList
+
+
+@record(kw_only=True)
+class StreamOptions:
+    """What a client may choose.
+
+    :ivar overlay: the lowest node that is streamed: the one above the base, or the node itself.
+    :ivar backing_name: what the node's header shall say of its backing file; None for the base's own name.
+    :ivar base_name: the base's own name as queries show it, None without a base.
+    :ivar speed: bytes per second, 0 for no limit; :ivar on_error: as for a backup.
+    :ivar filter_node_name: None for a hidden one.
+    """
+
+    job_id: str | None = None
+    overlay: Node
+    backing_name: str | None = None
+    base_name: str | None = None
+    speed: int = 0
+    on_error: str = "report"
+    auto_finalize: bool = True
+    auto_dismiss: bool = True
+    filter_node_name: str | None = None
+
+
+class StreamJob(LoopJob):
+    """Copies backing files up."""
+
+    kind = "stream"
+
+    __slots__ = ("_failure", "_offset", "filter", "node", "options", "was_read_only")
+
+    def __init__(self, jobs: JobList, identifier: str, options: StreamOptions, node: Node, top: CopyOnReadNode) -> None:
+        super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
+        self.options = options
+        self.node = node
+        self.filter: CopyOnReadNode | None = top
+        self.was_read_only = False
+        self._offset = 0
+        self._failure = 0
+
+    # -- the work
+
+    def _run(self) -> None:
+        if self.node.skip_filters() is self.options.overlay:
+            self._finish(0)
+            return
+        self.progress.set_remaining(self.node.length)
+        self._wait_for_quota(self._piece)
+
+    def _base(self) -> Node | None:
+        return self.options.overlay.backing
+
+    def _piece(self) -> None:
+        if self.is_cancelled:
+            self._finish(self._failure)
+            return
+        length, copied = self._look(self._offset)
+        try:
+            if copied:
+                copy_up(self.node, self._offset, length)
+        except OSError as error:
+            self._failed(error.errno or errno.EIO, length)
+            return
+        self._progress(length, copied=copied)
+
+    def _progress(self, length: int, *, copied: bool) -> None:
+        self._offset += length
+        self.progress.done(length)
+        now = self.jobs.scheduler.now
+        delay = self.limit.delay(now, length) if copied else 0
+        if self._offset >= self.node.length:
+            self._finish(self._failure)
+        elif self.jobs.profile.speed_survives_pauses:
+            self._wait_for_quota(self._piece)
+        else:
+            self._sleep(delay, self._piece)
+
+    def _look(self, offset: int) -> tuple[int, bool]:
+        """How many bytes from ``offset`` are alike, and whether they are to be copied."""
+        node = self.node.skip_filters()
+        own = node.layer_status(offset, min(CHUNK, node.length - offset))
+        below = node.backing_chain_next
+        if own.allocated or below is None:
+            return own.length, False
+        if offset >= below.length:
+            return node.length - offset, False
+        status = status_above(below, self._base(), offset, min(own.length, below.length - offset))
+        return status.length, status.allocated
+
+    def _failed(self, number: int, length: int) -> None:
+        policy = self._react(self.options.on_error, number, reading=True)
+        if policy == "stop":
+            self._wait_for_quota(self._piece)
+            return
+        self._failure = self._failure or number
+        if policy == "report":
+            self._finish(self._failure)
+        else:
+            self._progress(length, copied=True)
+
+    # -- the end
+
+    def prepare(self) -> int:
+        """Take the filter out and give the node its new backing file (stream_prepare)."""
+        base = self._base()
+        self._drop_filter()
+        node = self.node.skip_filters()
+        edge = node.child("backing")
+        if edge is None:
+            return 0
+        graph = self.jobs.graph
+        keeper = Drive(graph, "")
+        if base is not None:
+            keeper.insert(base)
+        graph.drain(node)
+        self.detach_all()
+        graph.detach(edge)
+        if base is not None:
+            graph.attach(node, "backing", base, 0, perms.ALL)
+        node.drained_end()
+        keeper.eject()
+        assert isinstance(node, Qcow2Node)
+        node.image.backing = (self.options.backing_name or self.options.base_name) if base is not None else None
+        node.image.backing_format = base.driver if base is not None else None
+        return 0
+
+    def _drop_filter(self) -> None:
+        if self.filter is not None:
+            filter_, self.filter = self.filter, None
+            for edge in [edge for edge in self.edges if edge.node is filter_]:
+                self.edges.remove(edge)
+                filter_.blockers.remove(self.blocker)
+                self.jobs.graph.detach(edge)
+            drop_job_filter(self.jobs.graph, filter_, filter_.children[0].node)
+
+    def _clean(self) -> None:
+        self._drop_filter()
+        self.detach_all()
+        if self.was_read_only:
+            set_writable(self.node, writable=False)
+
+
+def set_writable(node: Node, *, writable: bool) -> None:
+    """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
+    file = node.child("file")
+    inline = file is not None and isinstance(node.options.get("file", {}), dict)
+    if inline and writable:
+        assert file is not None
+        file.node.set_read_only(False)
+    node.set_read_only(not writable)
+    if inline and not writable:
+        assert file is not None
+        file.node.set_read_only(True)
+    node.graph.refresh_permissions(node)
+
+
+def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJob:
+    """Make a stream job; it is not started.
+
+    :raises QmpError: in the order of stream_start; graph and jobs are as before then.
+    """
+    graph = jobs.graph
+    was_read_only = node.read_only
+    if was_read_only:
+        set_writable(node, writable=True)
+    try:
+        try:
+            top = insert_job_filter(graph, node, CopyOnReadNode(graph, unmap=True), options.filter_node_name, "file")
+        except QmpError as error:
+            raise QmpError(f"Could not create node: {error.desc}") from None
+        try:
+            job = _create_job(jobs, node, top, options)
+        except QmpError:
+            drop_job_filter(graph, top, node)
+            raise
+    except QmpError:
+        if was_read_only:
+            set_writable(node, writable=False)
+        raise
+    job.was_read_only = was_read_only
+    return job
+
+
+def _create_job(jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions) -> StreamJob:
+    identifier = options.job_id if options.job_id is not None else top.device_name
+    job = StreamJob(jobs, identifier, options, node, top)
+    job.use("main node", top)
+    job.check_speed(options.speed)
+    job.use("active node", node)
+    base, below = options.overlay.backing, node.filtered or node.backing
+    while below is not None and below is not base:
+        job.use("intermediate node", below)
+        below = below.filtered or below.backing
+    return job
