@@ -8,7 +8,6 @@ example, the runs in a chunk lie between the places where it differs from itself
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -269,6 +268,8 @@ class Bits(Chunks):
 
         What x-debug-block-dirty-bitmap-sha256 shows (QEMU 10.0: util/hbitmap.c, hbitmap_sha256).
         """
+        import hashlib  # noqa: PLC0415  (costly to import, and rarely asked for)
+
         digest = hashlib.sha256()
         for block in self._blocks():
             digest.update(block)

@@ -10,7 +10,6 @@ that share their blocks compare by identity, so that two 1 TiB disks cost as muc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 from qbitsim.block.content import Content, Kind, Reader, zero_block
 
@@ -78,6 +77,8 @@ def first_difference(one: Chain, other: Chain) -> int | None:
 
 def digest(chain: Chain) -> str:
     """A hexadecimal digest of what *chain* reads as and of its size; how it is stored has no influence."""
+    from hashlib import blake2b  # noqa: PLC0415  (costly to import, and rarely asked for)
+
     unit = max([_DIGEST_UNIT, *(content.cluster_size for content in chain)])
     state = blake2b(str(chain[0].size if chain else 0).encode(), digest_size=16)
     empty = zero_block(_DIGEST_UNIT)

@@ -7,13 +7,13 @@ are busy, and they go away with an event.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -24,7 +24,7 @@ MAXIMUM_STRING = 4096
 """Bytes of an export's name or description (NBD_MAX_STRING_SIZE)."""
 
 
-@dataclass(slots=True)
+@record(frozen=False, eq=False)
 class Export:
     """One export.
 

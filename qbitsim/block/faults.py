@@ -7,13 +7,14 @@ test injects into an image and those of a ``blkdebug`` node are the same thing.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from qbitsim.records import record
 
 OPERATIONS = ("read", "write", "write-zeroes", "discard", "flush")
 """The kinds of requests that can be made to fail."""
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class Fault:
     """One rule.
 

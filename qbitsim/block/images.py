@@ -12,7 +12,6 @@ import errno
 import os
 import posixpath
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from qbitsim.block.bits import Bits
 from qbitsim.block.chain import first_difference, read_chain
@@ -20,6 +19,7 @@ from qbitsim.block.content import FILE_CLUSTER, FILE_PAGE, Content, Reader
 from qbitsim.block.faults import Faults
 from qbitsim.block.host_layout import HostLayout
 from qbitsim.block.locks import CREATOR, Locks
+from qbitsim.records import record
 
 SECTOR = 512
 
@@ -31,7 +31,7 @@ class LockConflictError(OSError):
         super().__init__(errno.EAGAIN, text, name)
 
 
-@dataclass(slots=True)
+@record(frozen=False)
 class StoredBitmap:
     """A bitmap in a qcow2 file.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
 
 from qbitsim.block.chain import Chain
 from qbitsim.block.images import Image, ImageStore
@@ -27,7 +26,6 @@ WARNING: Image format was not specified for '{}' and probing guessed raw.
 """
 
 
-@dataclass(slots=True)
 class Call:
     """One run of qemu-img.
 
@@ -37,10 +35,13 @@ class Call:
     :ivar output: what was printed so far, standard output and standard error in the order of printing.
     """
 
-    store: ImageStore
-    options: Options
-    style: Style
-    output: list[str] = field(default_factory=list)
+    __slots__ = ("options", "output", "store", "style")
+
+    def __init__(self, store: ImageStore, options: Options, style: Style) -> None:
+        self.store = store
+        self.options = options
+        self.style = style
+        self.output: list[str] = []
 
     def print(self, text: str) -> None:
         """Print *text*, which brings its own line ends."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from qbitsim.errors import UnsupportedError
+from qbitsim.records import changed, record
 
 INT64_MAX = 2**63 - 1
 
@@ -30,7 +30,7 @@ class ToolError(Exception):
         self.usage = usage
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Style:
     """What differs between the versions of qemu-img.
 
@@ -70,7 +70,7 @@ STYLES: dict[str, Style] = {
         ends_hints=False,
     ),
 }
-STYLES["2.5"] = replace(STYLES["7.2"], version_text="qemu-img version 2.5.0, Copyright (c) 2004-2008 Fabrice Bellard\n")
+STYLES["2.5"] = changed(STYLES["7.2"], version_text="qemu-img version 2.5.0, Copyright (c) 2004-2008 Fabrice Bellard\n")
 
 _OPTIONS = {
     "bitmap": "h,help f:,format: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "

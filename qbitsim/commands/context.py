@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
+    from qbitsim.engine.transaction import Transaction
     from qbitsim.jobs.job_list import JobList
     from qbitsim.jobs.txn import JobTxn
     from qbitsim.machine import Machine
     from qbitsim.profiles import Profile
 
 
-@dataclass(slots=True)
 class Context:
     """One execution of a command.
 
@@ -30,10 +28,15 @@ class Context:
     :ivar plain: not an action of ``transaction``.
     """
 
-    machine: Machine
-    transaction: Transaction = field(default_factory=Transaction)
-    job_txn: JobTxn | None = None
-    plain: bool = True
+    __slots__ = ("job_txn", "machine", "plain", "transaction")
+
+    def __init__(
+        self, machine: Machine, transaction: Transaction, job_txn: JobTxn | None = None, *, plain: bool = True
+    ) -> None:
+        self.machine = machine
+        self.transaction = transaction
+        self.job_txn = job_txn
+        self.plain = plain
 
     @property
     def graph(self) -> Graph:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qbitsim.commands.context import Context
-from qbitsim.commands.guest_io import human_monitor_command as run_hmp
 from qbitsim.errors import QmpError
-from qbitsim.qmp import introspect
 from qbitsim.qmp.registry import command
 from qbitsim.qmp.schema import Int64, arg
 from qbitsim.qmp.structs import struct
@@ -79,6 +77,8 @@ def query_commands(context: Context, args: None) -> list[JsonDict]:
 @command("query-qmp-schema", returns=list[SchemaInfo], since="2.5")
 def query_qmp_schema(context: Context, args: None) -> list[JsonDict]:
     """The schema of what this machine answers."""
+    from qbitsim.qmp import introspect  # noqa: PLC0415  (few machines are ever asked)
+
     del args
     return introspect.query_qmp_schema(context.machine.registry)
 
@@ -114,4 +114,6 @@ def quit_(context: Context, args: None) -> None:
 @command("human-monitor-command", HumanMonitorCommand, returns=str, since="0.14", features=["savevm-monitor-nodes"])
 def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
     """Run a line of the human monitor: guest I/O comes through ``qemu-io``."""
-    return run_hmp(context, args.command_line)
+    from qbitsim.commands import guest_io  # noqa: PLC0415  (the parser of qemu-io is the largest of all modules)
+
+    return guest_io.human_monitor_command(context, args.command_line)

@@ -10,7 +10,6 @@ The registry does not know what a handler's context is; it never calls a handler
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qbitsim.errors import QmpError, UnsupportedError
@@ -19,6 +18,7 @@ from qbitsim.qmp.not_emulated import NOT_EMULATED
 from qbitsim.qmp.order import action_order, schema_order
 from qbitsim.qmp.shapes import EnumShape, Member, ObjectShape
 from qbitsim.qmp.structs import struct
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -141,7 +141,7 @@ def declare_event(
     DECLARED_EVENTS.append(Event(name=name, data=data, since=since, until=until, features=tuple(features)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransactionAction:
     """One action of ``transaction``: the name of a command and its decoded arguments."""
 
@@ -249,7 +249,7 @@ def _build_action(attributes: dict[str, Any]) -> TransactionAction:
     return TransactionAction(**attributes)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _NoArguments:
     """The arguments of a command that takes none."""
 

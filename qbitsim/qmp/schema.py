@@ -1,10 +1,10 @@
 """The words in which QMP data is declared, and the way from JSON to a declared class.
 
-Theory of operation: the arguments of a command are a frozen, keyword-only dataclass, or a
-:func:`qbitsim.qmp.structs.struct`, which is the same and cheaper to declare. Its annotations
-are the QAPI schema: ``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed), the sized
-integers of this module, ``StrEnum`` classes, other structs, ``list[X]``, unions with a
-discriminator (:func:`union`, :func:`branch`) and alternates (:class:`Alternate`).
+Theory of operation: the arguments of a command are a :func:`qbitsim.qmp.structs.struct`, which is like
+a frozen, keyword-only dataclass and cheaper to declare. Its annotations are the QAPI schema:
+``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed), the sized integers of this module,
+``StrEnum`` classes, other structs, ``list[X]``, unions with a discriminator (:func:`union`,
+:func:`branch`) and alternates (:class:`Alternate`).
 A member is optional if it has a default; its name on the wire is the attribute's with dashes.
 What a command returns may be a ``TypedDict``; its keys are the names on the wire.
 
@@ -18,10 +18,10 @@ into what ``query-qmp-schema`` answers.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Integer:
     """A QAPI integer type: its name in QAPI's error texts and the bits it has."""
 
@@ -59,7 +59,7 @@ class QNull(Enum):
     NULL = "null"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Alternate:
     """Marks a union as a QAPI alternate: ``Annotated[str | BlockDirtyBitmap, Alternate("BlockDirtyBitmapOrStr")]``.
 
@@ -71,7 +71,7 @@ class Alternate:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Feature:
     """A QAPI feature that only some releases show. One that all show is a plain ``str``."""
 
@@ -82,11 +82,14 @@ class Feature:
 
 FeatureLike: TypeAlias = str | Feature
 
-REQUIRED: Final = dataclasses.MISSING
+MISSING: Final = object()
+"""No default, which is something else than the default None."""
+
+REQUIRED: Final = MISSING
 """As the default of :func:`arg`: the member must be given."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ArgInfo:
     """What :func:`arg` says about a member of a class, :func:`note` about one of a TypedDict."""
 
@@ -98,6 +101,16 @@ class ArgInfo:
     before: tuple[str, object] | None = None
 
 
+class Said:
+    """What :func:`arg` makes: the default of a member and what else is to be known of it."""
+
+    __slots__ = ("default", "info")
+
+    def __init__(self, default: object, info: ArgInfo) -> None:
+        self.default = default
+        self.info = info
+
+
 def arg(  # the result stands where a default stands, hence Any
     default: Any = None,
     *,
@@ -106,7 +119,7 @@ def arg(  # the result stands where a default stands, hence Any
     until: str | None = None,
     features: Iterable[FeatureLike] = (),
 ) -> Any:
-    """A dataclass field with more than a default.
+    """A member of a struct with more than a default.
 
     :param default: what an omitted member decodes to, or :data:`REQUIRED`.
     :param name: the name on the wire if it is not the attribute's with dashes.
@@ -115,7 +128,7 @@ def arg(  # the result stands where a default stands, hence Any
     :param features: QAPI features, for introspection.
     """
     info = ArgInfo(name, since, until, tuple(features))
-    return dataclasses.field(default=default, metadata={"qapi": info})
+    return Said(default, info)
 
 
 def note(
@@ -134,7 +147,7 @@ def note(
     return ArgInfo(None, since, until, tuple(features), required, before)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EnumInfo:
     """What :func:`enum_values` says about an enumeration."""
 
@@ -168,15 +181,17 @@ def enum_values(
     return decorate
 
 
-@dataclass(slots=True)
 class StructInfo:
-    """What decorators say about a dataclass itself, not inherited by its subclasses."""
+    """What decorators say about a class itself, not inherited by its subclasses."""
 
-    name: str | None = None
-    features: tuple[FeatureLike, ...] = ()
-    discriminator: str | None = None
-    branches: dict[str, type] = dataclasses.field(default_factory=dict)
-    last: tuple[str, str | None, str | None] | None = None
+    __slots__ = ("branches", "discriminator", "features", "last", "name")
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.features: tuple[FeatureLike, ...] = ()
+        self.discriminator: str | None = None
+        self.branches: dict[str, type] = {}
+        self.last: tuple[str, str | None, str | None] | None = None
 
 
 def struct_info(cls: type) -> StructInfo:
@@ -190,7 +205,7 @@ def struct_info(cls: type) -> StructInfo:
 
 
 def struct_features(*features: FeatureLike) -> Callable[[type[_T]], type[_T]]:
-    """Gives QAPI features to a dataclass."""
+    """Gives QAPI features to a struct."""
 
     def decorate(cls: type[_T]) -> type[_T]:
         struct_info(cls).features = features
@@ -210,7 +225,7 @@ def moved_last(member: str, *, since: str | None = None, until: str | None = Non
 
 
 def union(discriminator: str) -> Callable[[type[_T]], type[_T]]:
-    """Makes a dataclass the base of a flat union.
+    """Makes a struct the base of a flat union.
 
     Its subclasses marked by :func:`branch` add the members of their branch, and decoding
     yields an instance of the subclass, or of the base for a value that adds no members.

@@ -7,17 +7,17 @@ shapes, once for each class, so a type that contains itself is one object that r
 
 from __future__ import annotations
 
-import types
 import typing
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
 from qbitsim.qmp.schema import Alternate, ArgInfo, EnumInfo, Feature, Integer, QNull, struct_info
 from qbitsim.qmp.structs import struct_fields
+from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from qbitsim.profiles import Profile
     from qbitsim.qmp.schema import FeatureLike
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NO_ENUM_INFO = EnumInfo({}, {}, {}, {}, "the value")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScalarShape:
     """A JSON string, boolean, number, null or anything at all.
 
@@ -37,7 +37,7 @@ class ScalarShape:
     integer: Integer | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class EnumShape:
     """One of some strings.
 
@@ -50,17 +50,17 @@ class EnumShape:
     values: dict[str, str]
     refused: frozenset[str] = frozenset()
     noun: str = "the value"
-    features: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    features: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ArrayShape:
     """A JSON array of one element type."""
 
     element: Shape
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Member:
     """A member of an object: its name on the wire, the attribute that holds it, and its type."""
 
@@ -71,7 +71,6 @@ class Member:
     features: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
 class ObjectShape:
     """A JSON object; a flat union if it has a tag.
 
@@ -81,14 +80,24 @@ class ObjectShape:
     :param variants: for each value that adds members, its builder and those members.
     """
 
-    build: Callable[[dict[str, Any]], object]
-    members: tuple[Member, ...] = ()
-    features: tuple[str, ...] = ()
-    tag: Member | None = None
-    variants: dict[str, ObjectShape] = field(default_factory=dict)
+    __slots__ = ("build", "features", "members", "tag", "variants")
+
+    def __init__(
+        self,
+        build: Callable[[dict[str, Any]], object],
+        members: tuple[Member, ...] = (),
+        features: tuple[str, ...] = (),
+        tag: Member | None = None,
+        variants: dict[str, ObjectShape] | None = None,
+    ) -> None:
+        self.build = build
+        self.members = members
+        self.features = features
+        self.tag = tag
+        self.variants = {} if variants is None else variants
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class AlternateShape:
     """One of several types which differ in their JSON type."""
 
@@ -230,7 +239,7 @@ def _builder(cls: type) -> Callable[[dict[str, Any]], object]:
 
 def _without_none(annotation: object) -> object:
     """``X`` for ``X | None``, the annotation of an optional member."""
-    if typing.get_origin(annotation) not in {Union, types.UnionType}:
+    if typing.get_origin(annotation) not in {Union, UnionType}:
         return annotation
-    (inner,) = (each for each in typing.get_args(annotation) if each is not types.NoneType)
+    (inner,) = (each for each in typing.get_args(annotation) if each is not NoneType)
     return inner

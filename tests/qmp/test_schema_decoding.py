@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -40,7 +39,7 @@ from qbitsim.qmp.types_blockdev import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@struct
 class Add:
     node: str
     name: str
