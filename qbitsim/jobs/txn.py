@@ -55,7 +55,8 @@ class JobTxn:
         """``failed`` failed or was cancelled: the others are cancelled, and all are settled (job_completed_txn_abort).
 
         Running members turn to ``aborting`` when something lets them run: waiting for them, or a drained section of
-        a member that is being settled. Members that are done turn to it only when it is their turn.
+        a member that is being settled. Members that are done turn to it only when it is their turn. Those that were
+        never started have nothing to wait for; real QEMU waits for them all the same, and hangs (7.2 and 10.0).
         """
         if self.aborting:
             return
@@ -68,6 +69,6 @@ class JobTxn:
             self.jobs.insert(0, failed)
         while self.jobs:
             member = self.jobs[0]
-            if not member.completed:
+            if not member.completed and member.started:
                 member.finish_sync()
             member.finalize_single()
