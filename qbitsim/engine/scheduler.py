@@ -164,7 +164,8 @@ class Scheduler:
     def move_clock(self, when: int) -> None:
         """Move time to ``when`` nanoseconds, not past the next deadline; nothing runs."""
         deadline = self.next_deadline
-        assert self.now <= when and (deadline is None or when <= deadline)
+        assert self.now <= when
+        assert deadline is None or when <= deadline
         self.now = when
 
     def advance_to(self, when: int) -> None:
