@@ -174,8 +174,8 @@ class BlockCopyState:
         """The status of whole clusters from ``offset`` (block_copy_block_status)."""
         base = self.source.backing_chain_next if self.skip_unallocated else None
         status = status_above(self.source, base, offset, min(length, self.length - offset))
-        if status.length < self.cluster_size and offset + status.length < self.length:
-            # A cluster of mixed status is copied as data.
+        if status.length < self.cluster_size:
+            # A cluster of mixed status is copied as data, and so is a cut one at the end if it is looked at alone.
             status.length, status.data, status.zero, status.allocated = self.cluster_size, True, False, True
         elif offset + status.length == self.length:
             status.length = -(-status.length // self.cluster_size) * self.cluster_size
