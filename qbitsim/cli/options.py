@@ -15,13 +15,10 @@ from qbitsim.block import qemu_img
 from qbitsim.block.faults import OPERATIONS
 from qbitsim.block.images import ImageStore
 from qbitsim.cli.errors import CliError
-from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
 from qbitsim.machine import Machine
-from qbitsim.profiles import DEFAULT_PROFILE
-from qbitsim.qmp.types import JsonObject
 from qbitsim.sizes import parse_size
-from qbitsim.testing.player import add_drive
+from qbitsim.testing.player import add_drive, check_node_options
 
 FORMATS = ("qcow2", "raw")
 IMAGE_HELP = "NAME[=SIZE][,format=qcow2|raw][,cluster-size=S][,backing=B]"
@@ -89,11 +86,9 @@ def add_blockdev(machine: Machine, text: str) -> None:
         options = None
     if not isinstance(options, dict):
         raise CliError(f'{text!r} is no JSON object; write one such as {{"driver": "null-co", "node-name": "n0"}}')
-    checked: JsonObject = options
-    registry = machine.registry if machine.find("blockdev-add") else registry_for(DEFAULT_PROFILE)
     with _Quoting(text):
-        registry.decode("blockdev-add", checked)
-        if "node-name" not in checked:
+        check_node_options(machine, options)
+        if "node-name" not in options:
             raise QmpError("'node-name' must be specified for the root node")
         machine.add_node(options)
 

@@ -25,9 +25,10 @@ from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.drive_options import parse_drive
 from qbitsim.block.images import ImageStore
+from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
 from qbitsim.machine import Machine
-from qbitsim.profiles import Profile, profile
+from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qmp.session import Session
 from qbitsim.testing.reductions import reduce_reply
 from qbitsim.testing.shell import Shell
@@ -157,6 +158,7 @@ class Player:
 
     def _configure(self, machine: Machine, config: Record) -> None:
         for options in config.get("blockdevs", []):
+            check_node_options(machine, options)
             machine.add_node(options)
         for given in config.get("drives", []):
             add_drive(machine, given)
@@ -310,7 +312,17 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
     identifier, options = parse_drive(given)
     if not options.get("file") and "driver" not in options:
         return machine.add_drive(identifier, None)
+    check_node_options(machine, {"driver": "raw", **options})
     return machine.add_drive(identifier, machine.open_node(options))
+
+
+def check_node_options(machine: Machine, options: Record) -> None:
+    """Check options of a node against the schema of blockdev-add, of the newest profile if the own one has none.
+
+    :raises QmpError: they do not fit.
+    """
+    registry = machine.registry if machine.find("blockdev-add") else registry_for(DEFAULT_PROFILE)
+    registry.decode("blockdev-add", options)
 
 
 def add_device(machine: Machine, given: str) -> None:

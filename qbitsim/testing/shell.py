@@ -60,12 +60,16 @@ class Shell:
             flag = rest.pop(0)
             if flag == "-r":
                 options["read-only"] = True
+            elif flag in ("-c", "-f") and not rest:
+                return 1, f"qemu-io: option requires an argument -- '{flag[1:]}'\n"
             elif flag == "-c":
                 commands.append(rest.pop(0))
             elif flag == "-f":
                 options["driver"] = rest.pop(0)
             elif flag not in ("-U", "-q"):
                 raise UnsupportedError(f"option '{flag}' of qemu-io")
+        if len(rest) != 1:
+            raise UnsupportedError("qemu-io without exactly one file")
         return self._run_qemu_io(rest[0], options, commands)
 
     def _run_qemu_io(self, name: str, options: dict[str, Any], commands: list[str]) -> Result:
@@ -103,6 +107,8 @@ class Shell:
         return status, lines
 
     def _mv(self, arguments: list[str]) -> Result:
+        if len(arguments) != 2:
+            return 1, "mv: two file names are needed\n"
         try:
             self.images.rename(*arguments)
         except OSError as error:
@@ -110,6 +116,8 @@ class Shell:
         return 0, ""
 
     def _cp(self, arguments: list[str]) -> Result:
+        if len(arguments) != 2:
+            return 1, "cp: two file names are needed\n"
         try:
             self.images.copy(*arguments)
         except OSError as error:
