@@ -40,6 +40,17 @@ class Client:
                 raise RuntimeError(reply["error"]["desc"])
             self._events.append(reply)
 
+    def round_trip(self, request: bytes) -> bytes:
+        """Send a message that is ready and wait for the bytes of its reply, which causes no events.
+
+        Nothing is parsed, so that the time is the server's.
+        """
+        self._socket.sendall(request)
+        reply = self._socket.recv(1 << 16)
+        while not reply.endswith(b"\n"):
+            reply += self._socket.recv(1 << 16)
+        return reply
+
     def wait_for(self, event: str) -> Any:
         """Wait for an event of that name since the last message was sent; return its data."""
         while True:

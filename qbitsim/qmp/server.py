@@ -124,14 +124,12 @@ class Connection(asyncio.Protocol):
         """Whether a message can be answered now."""
         return self._session.pending > 0 and not self._clogged
 
-    def answer(self) -> bool:
-        """Answer one message; False if none can be answered now."""
-        if not self.waiting:
-            return False
-        self._kept.append(self._session.answer())
-        if not self._session.pending:
-            self._write()
-        return True
+    def answer(self) -> None:
+        """Answer one message, if one can be answered now."""
+        if self.waiting:
+            self._kept.append(self._session.answer())
+            if not self._session.pending:
+                self._write()
 
     def flush(self) -> None:
         """Send what was kept and new events, and hang up if the client has gone and all is answered."""
@@ -262,10 +260,14 @@ class Server:
         until = self._loop.time() + _SLICE
         self._follow_wall_clock(until)
         while True:
-            answered = [connection.answer() for connection in tuple(self.connections)]
+            for connection in tuple(self.connections):
+                connection.answer()
             busy = self._step(until)
-            if self.machine.closing or not any(answered) or self._loop.time() >= until:
+            if self.machine.closing or not self._anybody_waits() or self._loop.time() >= until:
                 return busy
+
+    def _anybody_waits(self) -> bool:
+        return any(connection.waiting for connection in self.connections)
 
     def _step(self, until: float) -> bool:
         while self.machine.step():
@@ -294,7 +296,7 @@ class Server:
             self._wakeup.cancel()
             self._wakeup = None
         deadline = self.machine.next_deadline
-        if busy or any(connection.waiting for connection in self.connections):
+        if busy or self._anybody_waits():
             self._wakeup = self._loop.call_soon(self.turn)
         elif deadline is not None:
             wall, virtual = self._anchor
