@@ -39,6 +39,8 @@ def steps_of(value: object, name: str) -> list[Step]:
             raise CliError(f"{name}: step {index}: '{kind}' is not {shape}")
         if step.get("pick") not in PICKS:
             raise CliError(f"{name}: step {index}: unknown 'pick' {step['pick']!r}")
+        if "json_pick" in step and not _is_words(step["json_pick"]):
+            raise CliError(f"{name}: step {index}: 'json_pick' is not a list of words")
         if not isinstance(step.get("repeat", 1), int):
             raise CliError(f"{name}: step {index}: 'repeat' is no number")
     return steps

@@ -23,7 +23,7 @@ from typing import Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.drive_options import parse_drive
+from qbitsim.block.drive_options import completed, parse_drive
 from qbitsim.block.images import ImageStore
 from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
@@ -135,7 +135,9 @@ class Player:
         record: Record = {"step": index, "type": "shell", "argv": argv, "rc": status}
         if step.get("output", argv[:2] != ["qemu-img", "create"]):
             if step.get("json_pick") and status == 0:
-                info = json.loads(output)
+                info = _json_object(output)
+                if info is None:
+                    raise ScenarioError(f"step {index}: json_pick, but {argv!r} wrote no JSON object")
                 info.update(info.get("format-specific", {}).get("data", {}))
                 record["json"] = {key: info[key] for key in step["json_pick"] if key in info}
             else:
@@ -312,7 +314,7 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
     identifier, options = parse_drive(given)
     if not options.get("file") and "driver" not in options:
         return machine.add_drive(identifier, None)
-    check_node_options(machine, {"driver": "raw", **options})
+    check_node_options(machine, completed(options))
     return machine.add_drive(identifier, machine.open_node(options))
 
 
@@ -351,6 +353,14 @@ def _loads(line: bytes) -> Record:
         return {"__deep_json__": line.decode("utf-8", "replace")}
     assert isinstance(message, dict)
     return message
+
+
+def _json_object(text: str) -> Record | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _refuse_constant(name: str) -> None:
