@@ -185,7 +185,10 @@ class Graph:
 
         ``top`` keeps its children; closing it is the caller's.
         """
+        below = next(edge for edge in top.children if edge.node is node)
         self.changing()
+        # A job that came to its end just now may have taken its own filter out from below.
+        node = below.node
         for edge in top.children:
             edge.perm, edge.shared = 0, perms.ALL
         self.replace_node(top, node)
