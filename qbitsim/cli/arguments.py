@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from qbitsim.cli.errors import CliError
-from qbitsim.cli.options import DISK_HELP, FAIL_HELP, IMAGE_HELP, SETTINGS
+from qbitsim.cli.options import FAIL_HELP, SETTINGS
 from qbitsim.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 
@@ -70,6 +70,9 @@ release that has it, and behind it how many recorded scenarios use it, if they a
 In a checkout, 'qbitsim reference --conformance tests/conformance --draws tests/oracle/coverage.json --update README.md'
 brings the README up to date.
 """
+
+_IMAGE_OPTIONS = "format=qcow2 or raw, cluster-size=, backing=FILE"
+_DISK_OPTIONS = f"{_IMAGE_OPTIONS}, node-name=, file=, discard=on, read-only=on"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -169,8 +172,8 @@ def _profile(parser: argparse.ArgumentParser) -> None:
 def _settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the machine", "each may be given several times; a comma in a value is doubled")
     for name, metavar, text in (
-        ("disk", "DISK", f"a drive on a new image: {DISK_HELP}"),
-        ("image", "IMAGE", f"an image file, such as a backup's target: {IMAGE_HELP}"),
+        ("disk", "DISK", f"a drive on a new image: ID=SIZE and, behind commas, {_DISK_OPTIONS}"),
+        ("image", "IMAGE", f"an image file, such as a backup's target: NAME=SIZE and, behind commas, {_IMAGE_OPTIONS}"),
         ("drive", "K=V,...", "as QEMU's -drive, for image files that exist"),
         ("blockdev", "JSON", "as QEMU's -blockdev"),
         ("capacity", "FILE=BYTES", "room for so much data in an image file; more fails with ENOSPC"),
