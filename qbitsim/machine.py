@@ -31,6 +31,7 @@ from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qmp.registry import Command, Registry
 from qbitsim.qmp.types import JsonDict, JsonObject, JsonValue
 from qbitsim.sizes import parse_size
+from qbitsim.state import Snapshot, describe
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
@@ -223,6 +224,23 @@ class Machine:
             raise ValueError(f"unknown operation {operation!r}: choose one of {', '.join(OPERATIONS)}")
         times = 1 if once else None
         faults_of(self.graph, where).rules.append(Fault(frozenset((operation,)), errno, offset, length, times))
+
+    # -- what it is, kept and put back
+
+    def state(self) -> dict[str, Any]:
+        """Everything that matters, as plain values; see :func:`qbitsim.state.describe`."""
+        return describe(self)
+
+    def snapshot(self) -> Snapshot:
+        """Keep the machine as it is now, running jobs included."""
+        return Snapshot(self)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Make the machine what it was; drives and nodes that the caller holds are no longer parts of it.
+
+        :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
+        """
+        snapshot.put_back(self)
 
     def _opener(self) -> Opener:
         return Opener(self.graph, on_filter=self.profile.backup_bitmap_on_filter)

@@ -350,6 +350,10 @@ class ImageStore:
     def __contains__(self, name: str) -> bool:
         return self._key(name) in self._images
 
+    def items(self) -> list[tuple[str, Image]]:
+        """All files with their images, sorted by name."""
+        return sorted(self._images.items(), key=lambda item: item[0])
+
     def remove(self, name: str) -> None:
         """Delete the file; OSError as for :meth:`lookup`."""
         self.lookup(name)

@@ -27,6 +27,11 @@ class EventLog:
         self._trimmed = 0
 
     @property
+    def start(self) -> int:
+        """The cursor of the oldest event that is still there."""
+        return self._trimmed
+
+    @property
     def end(self) -> int:
         """The cursor behind the newest event; what is appended from now on is read from here."""
         return self._trimmed + len(self._entries)
