@@ -242,7 +242,6 @@ class Job:
 
     def drained_poll(self) -> None:
         """Wait until it has come to its pause point (child_job_drained_poll, blockjob.c)."""
-        self.jobs.scheduler.run_bottom_halves()
         while self.busy and not self.completed:
             self.finish_in_flight()
             self.jobs.scheduler.run_bottom_halves()
