@@ -32,6 +32,18 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
     return given.get("id", ""), tree
 
 
+def completed(options: Options) -> Options:
+    """The options with what the schema of blockdev-add demands and ``-drive`` leaves to the image: for checking only.
+
+    A backing file that the image names may be given some options, for instance a node-name, and no driver.
+    """
+    backing = options.get("backing")
+    if isinstance(backing, dict) and "driver" not in backing:
+        named = {"driver": "qcow2", "file": {"driver": "file", "filename": ""}, **backing}
+        options = {**options, "backing": completed(named)}
+    return {"driver": "raw", **options}
+
+
 def _nested(flat: Mapping[str, Any]) -> Options:
     tree: Options = {}
     for name, value in flat.items():

@@ -185,10 +185,11 @@ class Graph:
 
         ``top`` keeps its children; closing it is the caller's.
         """
-        below = next(edge for edge in top.children if edge.node is node)
+        below = next((edge for edge in top.children if edge.node is node), None)
         self.changing()
-        # A job that came to its end just now may have taken its own filter out from below.
-        node = below.node
+        # A job that came to its end just now may have taken its own filter out from below. What replaces the
+        # filter of a mirror or commit is no child of it.
+        node = below.node if below is not None else node
         for edge in top.children:
             edge.perm, edge.shared = 0, perms.ALL
         self.replace_node(top, node)

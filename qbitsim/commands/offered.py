@@ -7,8 +7,10 @@ from functools import cache
 from qbitsim.commands import (
     backups,
     bitmaps,
+    commits,
     exports,
     jobs,
+    mirrors,
     monitor,
     nodes,
     queries,
@@ -23,8 +25,10 @@ from qbitsim.qmp.registry import Registry
 MODULES = (
     backups,
     bitmaps,
+    commits,
     exports,
     jobs,
+    mirrors,
     monitor,
     nodes,
     queries,

@@ -15,6 +15,7 @@ from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Continuation, Job
 
 if TYPE_CHECKING:
+    from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Task
 
 CHUNK = 512 * 1024
@@ -103,6 +104,20 @@ class LoopJob(Job):
         if policy == "stop":
             self.stop_for_error(number)
         return policy
+
+
+def set_writable(node: Node, *, writable: bool) -> None:
+    """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
+    file = node.child("file")
+    inline = file is not None and isinstance(node.options.get("file", {}), dict)
+    if inline and writable:
+        assert file is not None
+        file.node.set_read_only(False)
+    node.set_read_only(not writable)
+    if inline and not writable:
+        assert file is not None
+        file.node.set_read_only(True)
+    node.graph.refresh_permissions(node)
 
 
 class _Again:

@@ -20,7 +20,7 @@ from qbitsim.block.filters import CopyOnReadNode, copy_up
 from qbitsim.block.job_filters import drop_job_filter, insert_job_filter
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
-from qbitsim.jobs.loop import CHUNK, LoopJob
+from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -166,20 +166,6 @@ class StreamJob(LoopJob):
         self.detach_all()
         if self.was_read_only:
             set_writable(self.node, writable=False)
-
-
-def set_writable(node: Node, *, writable: bool) -> None:
-    """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
-    file = node.child("file")
-    inline = file is not None and isinstance(node.options.get("file", {}), dict)
-    if inline and writable:
-        assert file is not None
-        file.node.set_read_only(False)
-    node.set_read_only(not writable)
-    if inline and not writable:
-        assert file is not None
-        file.node.set_read_only(True)
-    node.graph.refresh_permissions(node)
 
 
 def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJob:

@@ -1,0 +1,185 @@
+"""``blockdev-mirror`` and ``drive-mirror`` (blockdev.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.drive import Drive
+from qbitsim.block.open import Options
+from qbitsim.commands.context import Context
+from qbitsim.commands.images import create_image
+from qbitsim.commands.nodes import opener
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.jobs.mirror import DEFAULT_BUFFER, MirrorOptions, create_mirror
+from qbitsim.qmp.registry import command
+from qbitsim.qmp.schema import Int64, UInt32, arg
+from qbitsim.qmp.structs import struct
+from qbitsim.qmp.types_block import BlockdevOnError, MirrorCopyMode, MirrorSyncMode, NewImageMode
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+
+MAXIMUM_GRANULARITY = 64 << 20
+
+
+@struct
+class BlockdevMirror:
+    """Arguments of blockdev-mirror; ``speed`` in bytes per second, sizes in bytes."""
+
+    job_id: str | None = arg(since="2.7")
+    device: str
+    target: str
+    replaces: str | None = None
+    sync: MirrorSyncMode
+    speed: Int64 | None = None
+    granularity: UInt32 | None = None
+    buf_size: Int64 | None = None
+    on_source_error: BlockdevOnError | None = None
+    on_target_error: BlockdevOnError | None = None
+    filter_node_name: str | None = arg(since="2.9")
+    copy_mode: MirrorCopyMode | None = arg(since="3.0")
+    auto_finalize: bool | None = arg(since="3.1")
+    auto_dismiss: bool | None = arg(since="3.1")
+
+
+@struct
+class DriveMirror:
+    """Arguments of drive-mirror; ``speed`` in bytes per second, sizes in bytes."""
+
+    job_id: str | None = arg(since="2.7")
+    device: str
+    target: str
+    format: str | None = None
+    node_name: str | None = None
+    replaces: str | None = None
+    sync: MirrorSyncMode
+    mode: NewImageMode | None = None
+    speed: Int64 | None = None
+    granularity: UInt32 | None = None
+    buf_size: Int64 | None = None
+    on_source_error: BlockdevOnError | None = None
+    on_target_error: BlockdevOnError | None = None
+    unmap: bool | None = None
+    copy_mode: MirrorCopyMode | None = arg(since="3.0")
+    auto_finalize: bool | None = arg(since="3.1")
+    auto_dismiss: bool | None = arg(since="3.1")
+
+
+def root_node(context: Context, name: str) -> Node:
+    """The node of that drive or name, if only drives use it (qmp_get_root_bs).
+
+    :raises QmpError: there is none, or another node uses it.
+    """
+    node = context.graph.lookup(name, name)
+    if any(not isinstance(edge.parent, Drive) for edge in node.parents):
+        raise QmpError("Need a root block node")
+    return node
+
+
+@command("blockdev-mirror", BlockdevMirror, since="2.6")
+def blockdev_mirror(context: Context, args: BlockdevMirror) -> None:
+    """Keep a node that exists equal to another one."""
+    source = root_node(context, args.device)
+    target = context.graph.lookup(args.target, args.target)
+    _start(context, args, source, target, zero_target=args.sync is MirrorSyncMode.FULL)
+
+
+@command("drive-mirror", DriveMirror)
+def drive_mirror(context: Context, args: DriveMirror) -> None:
+    """Keep a file, which is created unless ``mode`` is ``existing``, equal to a drive.
+
+    A file that was created stays when a later check refuses the mirror.
+    """
+    source = root_node(context, args.device)
+    source.check_not_blocked()
+    existing = args.mode is NewImageMode.EXISTING
+    backing = source.skip_filters().backing
+    sync = MirrorSyncMode.FULL if args.sync is MirrorSyncMode.TOP and backing is None else args.sync
+    if args.sync is MirrorSyncMode.NONE:
+        backing = source
+    if args.replaces is not None and args.node_name is None:
+        raise QmpError("a node-name must be provided when replacing a named node of the graph")
+    image_format = args.format
+    if not existing:
+        image_format = image_format if image_format is not None else source.driver
+        created_backing = None if sync is MirrorSyncMode.FULL else backing
+        create_image(context.graph, args.target, image_format, source.length, created_backing)
+    target = _open_target(context, args, image_format)
+    try:
+        _start(context, args, source, target, zero_target=sync is MirrorSyncMode.FULL and existing)
+    except QmpError:
+        context.graph.release(target)
+        raise
+
+
+def _open_target(context: Context, args: DriveMirror, image_format: str | None) -> Node:
+    image_format = image_format if image_format is not None else opener(context).image(args.target).format
+    options: Options = {"driver": image_format}
+    if args.node_name is not None:
+        options["node-name"] = args.node_name
+    if image_format == "qcow2":
+        options["backing"] = None
+    return opener(context).open_file(args.target, options)
+
+
+def _start(
+    context: Context, args: BlockdevMirror | DriveMirror, source: Node, target: Node, *, zero_target: bool
+) -> None:
+    """What both commands do (blockdev_mirror_common and mirror_start, in their order)."""
+    granularity = args.granularity or 0
+    if granularity and not 512 <= granularity <= MAXIMUM_GRANULARITY:
+        raise QmpError("Parameter 'granularity' expects a value in range [512B, 64MB]")
+    if granularity & (granularity - 1):
+        raise QmpError("Parameter 'granularity' expects a power of 2")
+    source.check_not_blocked()
+    target.check_not_blocked()
+    if args.replaces is not None:
+        _check_replaces(context, source, args.replaces)
+    sync = str(args.sync)
+    below = source.backing_chain_next
+    if sync == "top" and below is None:
+        sync = "full"
+    if sync in ("incremental", "bitmap"):
+        raise QmpError(f"Sync mode '{sync}' not supported")
+    new_backing = None
+    if isinstance(args, DriveMirror) and sync != "full":
+        new_backing = source if sync == "none" else below
+    job = create_mirror(
+        context.jobs,
+        source,
+        target,
+        MirrorOptions(
+            job_id=args.job_id,
+            base=below if sync == "top" else None,
+            copy_nothing=sync == "none",
+            zero_target=zero_target,
+            new_backing=new_backing,
+            granularity=granularity,
+            buffer=args.buf_size or DEFAULT_BUFFER,
+            speed=args.speed or 0,
+            on_source_error=str(args.on_source_error or "report"),
+            on_target_error=str(args.on_target_error or "report"),
+            unmap=not isinstance(args, DriveMirror) or args.unmap is not False,
+            auto_finalize=args.auto_finalize is not False,
+            auto_dismiss=args.auto_dismiss is not False,
+            filter_node_name=args.filter_node_name if isinstance(args, BlockdevMirror) else None,
+            copy_mode=str(args.copy_mode or "background"),
+        ),
+    )
+    context.transaction.add(commit=job.start)
+
+
+def _check_replaces(context: Context, source: Node, name: str) -> None:
+    """Refuse a node that the mirror could not replace (check_to_replace_node)."""
+    node = context.graph.nodes.get(name)
+    if node is None:
+        raise QmpError(f"Failed to find node with node-name='{name}'")
+    node.check_not_blocked()
+    if node is source:
+        return
+    if source.driver == "quorum" and any(edge.node is node for edge in source.children):
+        raise UnsupportedError("'replaces' of a mirror for a child of quorum")
+    raise QmpError(
+        f"Cannot replace '{name}' by a node mirrored from '{source.name}', because it cannot be guaranteed that "
+        "doing so would not lead to an abrupt change of visible data"
+    )

@@ -1,0 +1,191 @@
+"""The commit job for layers below the active one: what they hold is written into the base, and they are dropped.
+
+Theory of operation (block/commit.c, QEMU 10.0)
+===============================================
+
+1. A ``commit_top`` filter above the top lets the base be written although readers above do not share that.
+2. Copying is writing: the base's bitmaps are marked.
+3. When the job is finalised, whatever was above the top gets the base as its backing file.
+
+The active layer is committed by a mirror, see :mod:`qbitsim.jobs.mirror`.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.block_copy import status_above
+from qbitsim.block.drive import Drive
+from qbitsim.block.job_filters import CommitTopNode, drop_job_filter, insert_job_filter
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.errors import QmpError
+from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.jobs.job_list import JobList
+
+
+@record(kw_only=True)
+class CommitOptions:
+    """What a client may choose.
+
+    :ivar backing_name: what the header above shall say; None for the base's own name, :ivar base_name:.
+    :ivar speed: bytes per second, 0 for no limit; :ivar on_error: as for a backup.
+    :ivar filter_node_name: None for a hidden one.
+    """
+
+    job_id: str | None = None
+    backing_name: str | None = None
+    base_name: str
+    speed: int = 0
+    on_error: str = "report"
+    auto_finalize: bool = True
+    auto_dismiss: bool = True
+    filter_node_name: str | None = None
+
+
+class CommitJob(LoopJob):
+    """Writes what the layers from ``top`` down to, but without, ``base`` hold into ``base``."""
+
+    kind = "commit"
+
+    __slots__ = ("_offset", "_writer", "base", "base_was_read_only", "filter", "options", "top")
+
+    def __init__(self, jobs: JobList, identifier: str, options: CommitOptions, top: Node, base: Node) -> None:
+        super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
+        self.options = options
+        self.top = top
+        self.base = base
+        self.filter: CommitTopNode | None = None
+        self.base_was_read_only = False
+        self._writer: Drive | None = None
+        self._offset = 0
+
+    def take(self) -> None:
+        """Put the filter in, hold all layers, and the base for writing.
+
+        :raises QmpError: about the filter's name, or if somebody else does not allow it.
+        """
+        graph, base = self.jobs.graph, self.base
+        self.base_was_read_only = base.read_only
+        if base.read_only:
+            set_writable(base, writable=True)
+        top = CommitTopNode(graph, read_only=True)
+        self.filter = insert_job_filter(graph, self.top, top, self.options.filter_node_name, "backing")
+        layer: Node | None = self.top
+        while layer is not None and layer is not base:
+            self.use("intermediate node", layer)
+            layer = layer.filtered or layer.backing
+        self.use("base", base)
+        self._take_base()
+
+    def _take_base(self) -> None:
+        """Hold the base for writing; QmpError if somebody else does not allow it."""
+        needed = perms.CONSISTENT_READ | perms.WRITE | perms.RESIZE
+        writer = Drive(self.jobs.graph, "", perm=needed, shared=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
+        writer.insert(self.base)
+        self._writer = writer
+
+    # -- the work
+
+    def _run(self) -> None:
+        try:
+            if self.base.length < self.top.length:
+                self.base.truncate(self.top.length)
+        except OSError as error:
+            self._finish(error.errno or errno.EIO)
+            return
+        self.progress.set_remaining(self.top.length)
+        if self.top.length:
+            self._wait_for_quota(self._piece)
+        else:
+            self._finish(0)
+
+    def _piece(self) -> None:
+        if self.is_cancelled:
+            self._finish(0)
+            return
+        offset, reading = self._offset, True
+        status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
+        try:
+            if status.allocated:
+                data = self.top.read(offset, status.length)
+                reading = False
+                self.base.write(offset, data)
+        except OSError as error:
+            if self._react(self.options.on_error, error.errno or errno.EIO, reading=reading) == "report":
+                self._finish(error.errno or errno.EIO)
+            else:
+                self._wait_for_quota(self._piece)
+            return
+        self._progress(status.length, copied=status.allocated)
+
+    def _progress(self, length: int, *, copied: bool) -> None:
+        self._offset += length
+        self.progress.done(length)
+        delay = self.limit.delay(self.jobs.scheduler.now, length) if copied else 0
+        if self._offset >= self.top.length:
+            self._finish(0)
+        elif self.jobs.profile.speed_survives_pauses:
+            self._wait_for_quota(self._piece)
+        else:
+            self._sleep(delay, self._piece)
+
+    # -- the end
+
+    def prepare(self) -> int:
+        """Let what is above the top use the base (commit_prepare, bdrv_drop_intermediate)."""
+        graph, filter_ = self.jobs.graph, self.filter
+        assert filter_ is not None
+        overlays = [edge.parent for edge in filter_.parents if isinstance(edge.parent, Qcow2Node)]
+        self._let_go()
+        keeper = Drive(graph, "")
+        keeper.insert(self.base)
+        drop_job_filter(graph, filter_, self.base)
+        self.filter = None
+        keeper.eject()
+        for overlay in overlays:
+            overlay.image.backing = self.options.backing_name or self.options.base_name
+            overlay.image.backing_format = self.base.driver
+        return 0
+
+    def _let_go(self) -> None:
+        self.detach_all()
+        if self._writer is not None:
+            self._writer.eject()
+            self._writer = None
+
+    def give_up(self) -> None:
+        """Undo :meth:`take`, or what it came to."""
+        self._clean()
+        self.early_fail()
+
+    def _clean(self) -> None:
+        self._let_go()
+        if self.filter is not None:
+            drop_job_filter(self.jobs.graph, self.filter, self.top)
+            self.filter = None
+        if self.base_was_read_only:
+            set_writable(self.base, writable=False)
+
+
+def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: CommitOptions) -> CommitJob:
+    """Make a commit job; it is not started.
+
+    :param root: the active layer, whose drive gives the job its id unless one is given.
+    :raises QmpError: in the order of commit_start; graph and jobs are as before then.
+    """
+    identifier = options.job_id if options.job_id is not None else root.device_name
+    job = CommitJob(jobs, identifier, options, top, base)
+    job.use("main node", root)
+    job.check_speed(options.speed)
+    try:
+        job.take()
+    except QmpError:
+        job.give_up()
+        raise
+    return job
