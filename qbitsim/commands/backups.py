@@ -61,7 +61,7 @@ def blockdev_backup(context: Context, args: BlockdevBackup) -> None:
     context.drain_if_plain()
     source = context.graph.lookup(args.device, args.device)
     target = context.graph.lookup(args.target, args.target)
-    _drain(context, source)
+    source = _quiet(context, source, args.device)
     _launch(context, args, source, target)
 
 
@@ -72,8 +72,7 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
     A file that was created stays when a later check refuses the backup.
     """
     context.drain_if_plain()
-    source = context.graph.lookup(args.device, args.device)
-    _drain(context, source)
+    source = _quiet(context, context.graph.lookup(args.device, args.device), args.device)
     source.check_not_blocked()
     opener = Opener(context.graph, on_filter=context.profile.backup_bitmap_on_filter)
     sync, existing = str(args.sync), args.mode is NewImageMode.EXISTING
@@ -102,10 +101,18 @@ def _open_target(opener: Opener, filename: str, image_format: str | None, backin
     return opener.open_file(filename, options)
 
 
-def _drain(context: Context, source: Node) -> None:
-    """Keep the source quiet until the transaction has ended."""
-    context.graph.drain(source)
-    context.transaction.add(clean=source.drained_end)
+def _quiet(context: Context, source: Node, name: str) -> Node:
+    """Keep the source quiet until the transaction has ended; return the node that ``name`` then means.
+
+    A job that comes to its end meanwhile takes its filter out, and the drive shows the node below.
+    """
+    while True:
+        context.graph.drain(source)
+        context.transaction.add(clean=source.drained_end)
+        now = context.graph.lookup(name, name)
+        if now is source:
+            return source
+        source = now
 
 
 def _launch(context: Context, args: BackupCommon, source: Node, target: Node, sync: str | None = None) -> None:
