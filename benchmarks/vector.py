@@ -77,6 +77,10 @@ def whole_vectors(run: Run) -> Iterator[Row]:
 
     for name, action, aim, prepare in (
         ("copy", Bits.copy, 50e-6, own),
+        ("set all", Bits.set_all, 240e-6, own),
+        ("clear all", Bits.clear_all, 50e-6, own),
+        ("merge scattered into scattered", lambda bits: bits.merge(two), 440e-6, own),
+        ("merge scattered into empty", lambda bits: bits.merge(two), 220e-6, empty),
         ("set all but one bit", lambda bits: bits.set(1, length), 1100e-6, own),
         ("merge into what shares its chunks", lambda bits: bits.merge(two), 440e-6, one.copy),
         ("merge full into scattered", lambda bits: bits.merge(full), 220e-6, own),
