@@ -32,6 +32,7 @@ from qbitsim.qmp.registry import Command, Registry
 from qbitsim.qmp.types import JsonDict, JsonObject, JsonValue
 from qbitsim.sizes import parse_size
 from qbitsim.state import Snapshot, describe
+from qbitsim.until import Condition, EventCondition, StatusCondition, run_until
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
@@ -61,6 +62,7 @@ class Machine:
         "registry",
         "run_state",
         "scheduler",
+        "waited",
     )
 
     def __init__(
@@ -84,6 +86,7 @@ class Machine:
         self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
+        self.waited = 0
         self._epoch = epoch * NANOSECONDS
         self._stdout: list[str] = []
 
@@ -317,6 +320,32 @@ class Machine:
     def move_clock(self, when: int) -> None:
         """Move time to ``when`` nanoseconds, not past :attr:`next_deadline`; nothing happens yet."""
         self.scheduler.move_clock(when)
+
+    def until(
+        self,
+        condition: str | Condition | None = None,
+        *,
+        job: str | None = None,
+        status: str | None = None,
+        within: float = 1e6,
+        **data: Any,
+    ) -> Any:
+        """Let things happen, and time pass where nothing else is due, until something is so.
+
+        :param condition: the name of an event, or a function of the machine that tells.
+        :param job: the id of a job that is to be in ``status``; ``"null"`` means that it is gone.
+        :param within: seconds of virtual time at most.
+        :param data: members that the event's data must have, with these values.
+        :return: the event, or what the function returned, or True. An event is returned once: the next call for
+            it looks behind it.
+        :raises NeverError: nothing is due any more, or not within that time.
+        """
+        if job is not None and status is not None:
+            return run_until(self, StatusCondition(job, status), within)
+        if isinstance(condition, str):
+            return run_until(self, EventCondition(condition, data), within)
+        assert condition is not None, "until what? Name an event, a job with its status, or give a function"
+        return run_until(self, condition, within)
 
     @property
     def next_deadline(self) -> int | None:

@@ -45,6 +45,10 @@ class EventLog:
         assert self._trimmed <= cursor <= self.end
         return self._entries[cursor - self._trimmed :]
 
+    def at(self, place: int) -> JsonObject:
+        """The event at one place between :attr:`start` and :attr:`end`."""
+        return self._entries[place - self._trimmed]
+
     def trim(self, cursor: int) -> None:
         """Forget the events before `cursor`, which must be the lowest one still in use."""
         assert cursor <= self.end
