@@ -317,6 +317,10 @@ class Machine:
         """Move time to ``when`` nanoseconds, and let happen what is due on the way."""
         self.scheduler.advance_to(when)
 
+    def time_of_day(self) -> int:
+        """Nanoseconds since 1970."""
+        return self._epoch + self.scheduler.now
+
     def move_clock(self, when: int) -> None:
         """Move time to ``when`` nanoseconds, not past :attr:`next_deadline`; nothing happens yet."""
         self.scheduler.move_clock(when)
@@ -358,7 +362,7 @@ class Machine:
         """Emit an event, if this profile has it."""
         if name not in self.registry.events:
             return
-        seconds, nanoseconds = divmod(self._epoch + self.scheduler.now, NANOSECONDS)
+        seconds, nanoseconds = divmod(self.time_of_day(), NANOSECONDS)
         event: JsonDict = {
             "timestamp": {"seconds": seconds, "microseconds": nanoseconds // 1000},
             "event": name,

@@ -53,6 +53,20 @@ class StoredBitmap:
         return StoredBitmap(self.name, self.granularity, self.in_use, self.auto, self.bits.copy())
 
 
+@record(kw_only=True)
+class StoredSnapshot:
+    """An internal snapshot in a qcow2 file.
+
+    :ivar id: a decimal number; :ivar name: what people call it.
+    :ivar date: nanoseconds since 1970, whole microseconds; :ivar clock: nanoseconds for which the guest had run.
+    """
+
+    id: str
+    name: str
+    date: int
+    clock: int
+
+
 class Image:
     """One file.
 
@@ -68,11 +82,12 @@ class Image:
     :ivar faults: rules that make requests on the disk fail, None if there are none.
     :ivar corrupt: qcow2's incompatible feature bit of that name.
     :ivar locks: who has the file open.
+    :ivar snapshots: internal ones, oldest first; what the disk held is not kept, for nobody here can go back to it.
     """
 
     __slots__ = (
         *("_layout", "backing", "backing_format", "bitmaps", "capacity", "cluster_size", "compat", "content"),
-        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "refcount_bits"),
+        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "refcount_bits", "snapshots"),
     )
 
     def __init__(
@@ -99,6 +114,7 @@ class Image:
         self.lazy_refcounts = lazy_refcounts
         self.refcount_bits = refcount_bits
         self.bitmaps: list[StoredBitmap] = []
+        self.snapshots: list[StoredSnapshot] = []
         self.capacity: int | None = None
         self.corrupt = False
         self.faults: Faults | None = None
@@ -263,6 +279,7 @@ class Image:
         )
         twin.content = self.content.clone()
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
+        twin.snapshots = list(self.snapshots)
         twin.capacity, twin.corrupt = self.capacity, self.corrupt
         twin._layout = self._layout.copy() if self._layout else None
         return twin

@@ -137,6 +137,8 @@ class Qcow2Node(Node):
             raise QmpError("Failed to grow the L1 table: File too large")
         if size % SECTOR:
             raise QmpError(f"The new size must be a multiple of {SECTOR}")
+        if self.image.snapshots and self.image.compat == "0.10":
+            raise QmpError("Can't resize a v2 image which has snapshots")
         self.image.resize(size)
 
     def _below(self, offset: int, length: int) -> bytes:

@@ -16,6 +16,7 @@ from qbitsim.qmp.types_monitor import (
     QMPCapability,
     SchemaInfo,
     StatusInfo,
+    UuidInfo,
     VersionInfo,
 )
 
@@ -117,3 +118,17 @@ def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
     from qbitsim.commands import guest_io  # noqa: PLC0415  (the parser of qemu-io is the largest of all modules)
 
     return guest_io.human_monitor_command(context, args.command_line)
+
+
+@command("query-uuid", returns=UuidInfo, since="0.14")
+def query_uuid(context: Context, args: None) -> JsonDict:
+    """The guest's UUID: it has none, which shows as zeroes."""
+    del context, args
+    return {"UUID": "00000000-0000-0000-0000-000000000000"}
+
+
+@command("migrate-pause", oob=True, since="3.0")
+def migrate_pause(context: Context, args: None) -> None:
+    """Pause a migration; there never is one."""
+    del args
+    raise QmpError(f"migrate-pause is currently only supported during {context.profile.migrate_pause_states}")

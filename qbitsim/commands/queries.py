@@ -9,6 +9,7 @@ from qbitsim.block.node import Node
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
+from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.qmp.registry import command
 from qbitsim.qmp.structs import struct
 from qbitsim.qmp.types import JsonDict
@@ -17,6 +18,7 @@ from qbitsim.qmp.types_info import BlockDeviceInfo, BlockInfo
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
+    from qbitsim.block.images import StoredSnapshot
     from qbitsim.profiles import Profile
 
 _THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
@@ -148,10 +150,27 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
         info["full-backing-filename"] = node.graph.images.backing_name(node.filename, node.image.backing)
         if node.image.backing_format is not None:
             info["backing-filename-format"] = node.image.backing_format
+    if isinstance(node, Qcow2Node) and node.image.snapshots:
+        info["snapshots"] = [snapshot_info(snapshot) for snapshot in node.image.snapshots]
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
         info["backing-image"] = image_info(next_node, profile, flat=False)
     return info
+
+
+def snapshot_info(snapshot: StoredSnapshot) -> JsonDict:
+    """SnapshotInfo of an internal snapshot."""
+    seconds, rest = divmod(snapshot.date, NANOSECONDS)
+    clock, clock_rest = divmod(snapshot.clock, NANOSECONDS)
+    return {
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "vm-state-size": 0,
+        "date-sec": seconds,
+        "date-nsec": rest,
+        "vm-clock-sec": clock,
+        "vm-clock-nsec": clock_rest,
+    }
 
 
 def _allocated(node: Node) -> int:

@@ -15,6 +15,7 @@ from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
 from qbitsim.errors import QmpError
 from qbitsim.qmp.registry import command
+from qbitsim.qmp.schema import Feature
 from qbitsim.qmp.structs import struct
 from qbitsim.qmp.types_block import NewImageMode
 
@@ -85,7 +86,13 @@ class _Overlay:
         self.graph.refresh_permissions(self.overlay)
 
 
-@command("blockdev-snapshot", BlockdevSnapshot, action=True, since="2.5")
+@command(
+    "blockdev-snapshot",
+    BlockdevSnapshot,
+    action=True,
+    since="2.5",
+    features=[Feature("allow-write-only-overlay", since="5.0")],
+)
 def blockdev_snapshot(context: Context, args: BlockdevSnapshot) -> None:
     """Put a node that exists on top of another one."""
     context.drain_if_plain()

@@ -29,7 +29,7 @@ _BLOCK = """
     block-job-cancel block-job-pause block-job-resume block-job-complete block-job-dismiss
     block-job-finalize block-job-change blockdev-add blockdev-reopen blockdev-del
     BLOCK_JOB_COMPLETED BLOCK_JOB_CANCELLED BLOCK_JOB_ERROR BLOCK_JOB_READY BLOCK_JOB_PENDING
-    blockdev-snapshot-internal-sync
+    blockdev-snapshot-internal-sync blockdev-snapshot-delete-internal-sync
 """
 _EXPORT = """
     nbd-server-start nbd-server-add nbd-server-remove nbd-server-stop

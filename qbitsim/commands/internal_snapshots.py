@@ -1,0 +1,132 @@
+"""Snapshots inside a qcow2 image (internal_snapshot_action, blockdev.c, QEMU 10.0).
+
+They exist, have ids and names, and can be deleted. What the disk held is not kept: no command here goes back to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.images import StoredSnapshot
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.commands.context import Context
+from qbitsim.commands.mirrors import root_node
+from qbitsim.commands.queries import snapshot_info
+from qbitsim.errors import QmpError
+from qbitsim.qmp.registry import command
+from qbitsim.qmp.structs import struct
+from qbitsim.qmp.types_info import SnapshotInfo
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.qmp.types import JsonDict
+
+
+@struct
+class BlockdevSnapshotInternal:
+    """Arguments of blockdev-snapshot-internal-sync; ``device`` is a drive or a node."""
+
+    device: str
+    name: str
+
+
+@struct
+class BlockdevSnapshotDeleteInternal:
+    """Arguments of blockdev-snapshot-delete-internal-sync; one of ``id`` and ``name`` is needed."""
+
+    device: str
+    id: str | None = None
+    name: str | None = None
+
+
+@command("blockdev-snapshot-internal-sync", BlockdevSnapshotInternal, action=True, since="1.7")
+def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInternal) -> None:
+    """Take a snapshot inside the image."""
+    context.drain_if_plain()
+    node = root_node(context, args.device)
+    context.graph.drain(node)
+    context.transaction.add(clean=node.drained_end)
+    node.check_not_blocked()
+    if node.read_only:
+        raise QmpError(f"Device '{args.device}' is read only")
+    image_node = _image_node(node)
+    if image_node is None:
+        raise QmpError(
+            f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
+        )
+    if not args.name:
+        raise QmpError("Name is empty")
+    if _find(image_node, None, args.name) is not None:
+        raise QmpError(f"Snapshot with name '{args.name}' already exists on device '{args.device}'")
+    change = _Taken(image_node, _make(context, image_node, args.name))
+    context.transaction.add(abort=change.undo)
+
+
+class _Taken:
+    """A snapshot that was taken, and how it is undone."""
+
+    def __init__(self, node: Qcow2Node, snapshot: StoredSnapshot) -> None:
+        self.node = node
+        self.snapshot = snapshot
+        node.image.snapshots.append(snapshot)
+
+    def undo(self) -> None:
+        """Delete it again."""
+        self.node.image.snapshots.remove(self.snapshot)
+
+
+@command(
+    "blockdev-snapshot-delete-internal-sync",
+    BlockdevSnapshotDeleteInternal,
+    returns=SnapshotInfo,
+    since="1.7",
+)
+def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnapshotDeleteInternal) -> JsonDict:
+    """Delete a snapshot inside the image and return what it was."""
+    node = root_node(context, args.device)
+    if args.id is None and args.name is None:
+        raise QmpError("Name or id must be provided")
+    node.check_not_blocked()
+    image_node = _image_node(node)
+    if image_node is None:
+        raise QmpError("Failed to get a snapshot list: Operation not supported")
+    found = _find(image_node, args.id, args.name)
+    if found is None:
+        raise QmpError(
+            f"Snapshot with id '{_or_null(args.id)}' and name '{_or_null(args.name)}' does not exist on device "
+            f"'{args.device}'"
+        )
+    image_node.image.snapshots.remove(found)
+    return snapshot_info(found)
+
+
+def _or_null(text: str | None) -> str:
+    return "null" if text is None else text
+
+
+def _image_node(node: Node) -> Qcow2Node | None:
+    """The node itself, or one below filters and raw nodes, that can take snapshots (bdrv_snapshot_fallback)."""
+    while not isinstance(node, Qcow2Node):
+        if not (node.is_filter or node.driver == "raw") or len(node.children) != 1:
+            return None
+        node = node.children[0].node
+    return node
+
+
+def _find(node: Qcow2Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:
+    for snapshot in node.image.snapshots:
+        if identifier in (None, snapshot.id) and name in (None, snapshot.name):
+            return snapshot
+    return None
+
+
+def _make(context: Context, node: Qcow2Node, name: str) -> StoredSnapshot:
+    """A new snapshot, whose id is one above the highest (find_new_snapshot_id, block/qcow2-snapshot.c)."""
+    machine = context.machine
+    highest = max((int(snapshot.id) for snapshot in node.image.snapshots), default=0)
+    return StoredSnapshot(
+        id=str(highest + 1),
+        name=name,
+        date=machine.time_of_day() // 1000 * 1000,
+        clock=machine.clock() if machine.running else 0,
+    )
