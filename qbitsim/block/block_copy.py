@@ -19,6 +19,7 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qbitsim.block.faults import Stall, StalledError
 from qbitsim.block.ratelimit import RateLimit
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class CopyTask:
     :ivar length: bytes; whole clusters, so that it may reach past the end of the disk.
     """
 
-    __slots__ = ("call", "event", "length", "offset", "state", "zeroes")
+    __slots__ = ("call", "event", "label", "length", "offset", "stall", "state", "zeroes")
 
     def __init__(self, state: BlockCopyState, call: BlockCopyCall | None, offset: int, length: int) -> None:
         self.state = state
@@ -64,6 +65,8 @@ class CopyTask:
         self.length = length
         self.zeroes = False
         self.event: Task | None = None
+        self.stall: Stall | None = None
+        self.label = ""
 
     def __repr__(self) -> str:
         return f"<CopyTask {self.offset}+{self.length}>"
@@ -78,8 +81,18 @@ class CopyTask:
         assert self.call is not None
         self.call.completed(self, *self.state.copy_chunk(self))
 
+    def make_due(self) -> None:
+        """Let it complete when its turn comes."""
+        self.stall = None
+        self.event = self.state.scheduler.soon(self.run, self.label)
+
     def run_now(self) -> None:
-        """Complete before its turn, because somebody waits for it."""
+        """Complete before its turn, because somebody waits for it.
+
+        :raises StalledError: it is stalled.
+        """
+        if self.stall is not None:
+            raise StalledError(self.stall)
         assert self.event is not None
         self.state.scheduler.run(self.event)
 
@@ -96,6 +109,7 @@ class BlockCopyState:
     """
 
     __slots__ = (
+        "_in_flight_bytes",
         "cluster_size",
         "compress",
         "copy_bitmap",
@@ -127,6 +141,7 @@ class BlockCopyState:
         self.progress: Progress | None = None
         self.rate_limit = RateLimit()
         self.in_flight: list[CopyTask] = []
+        self._in_flight_bytes = 0
 
     def close(self) -> None:
         """Drop the copy bitmap; nothing may be in flight."""
@@ -140,7 +155,7 @@ class BlockCopyState:
 
     def remaining(self) -> int:
         """Bytes still to be copied, with those in flight."""
-        return self.copy_bitmap.count + sum(task.length for task in self.in_flight)
+        return self.copy_bitmap.count + self._in_flight_bytes
 
     def position(self) -> int:
         """Bytes: everything before this place is copied."""
@@ -156,6 +171,7 @@ class BlockCopyState:
             task = CopyTask(self, call, start, -(-length // self.cluster_size) * self.cluster_size)
             self.copy_bitmap.reset(start, length)
             self.in_flight.append(task)
+            self._in_flight_bytes += task.length
             status = self._status(start, task.length)
             if status.length < task.length:
                 self._shrink(task, status.length)
@@ -168,6 +184,7 @@ class BlockCopyState:
 
     def _shrink(self, task: CopyTask, length: int) -> None:
         self.copy_bitmap.mark(task.offset + length, min(task.end, self.length) - task.offset - length)
+        self._in_flight_bytes -= task.length - length
         task.length = length
 
     def _status(self, offset: int, length: int) -> Status:
@@ -202,10 +219,31 @@ class BlockCopyState:
     def end_task(self, task: CopyTask, *, failed: bool) -> None:
         """The chunk is no longer in flight; if it failed it is to be copied again."""
         self.in_flight.remove(task)
+        self._in_flight_bytes -= task.length
         if failed:
             self.copy_bitmap.mark(task.offset, min(task.end, self.length) - task.offset)
         if self.progress is not None:
             self.progress.set_remaining(self.remaining())
+
+    def launch(self, task: CopyTask) -> None:
+        """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""
+        offset, length = task.offset, min(task.end, self.length) - task.offset
+        requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
+        delay = 0
+        for node, operation in requests:
+            faults = node.own_faults()
+            if faults is None:
+                continue
+            stall = faults.stall(operation, offset, length)
+            if stall is not None:
+                task.stall = stall
+                stall.hold(task.make_due)
+                return
+            delay += faults.delay(operation, offset, length)
+        if delay:
+            task.event = self.scheduler.after(delay, task.run, task.label)
+        else:
+            task.make_due()
 
     def completes_at_once(self, task: CopyTask) -> bool:
         """Whether copying the chunk needs no I/O."""
@@ -362,9 +400,12 @@ class BlockCopyCall:
             self._pump()
 
     def finish_in_flight(self) -> None:
-        """Complete every chunk that is in flight, before its turn."""
+        """Complete every chunk that is in flight, before its turn.
+
+        :raises StalledError: one of them is stalled.
+        """
         while not self.finished and self._in_flight:
-            next(task for task in self.state.in_flight if task.call is self and task.event is not None).run_now()
+            next(task for task in self.state.in_flight if task.call is self and task is not self._waiting).run_now()
 
     def completed(self, task: CopyTask, failure: int, reading: bool) -> None:
         """A chunk of this call has ended."""
@@ -437,7 +478,8 @@ class BlockCopyCall:
         else:
             self._waiting = None
             self._in_flight += 1
-            task.event = self.state.scheduler.soon(task.run, f"{self.label}: copy {task.offset}+{task.length}")
+            task.label = f"{self.label}: copy {task.offset}+{task.length}"
+            self.state.launch(task)
 
     def _round_ended(self) -> None:
         """Go over the range again if something was found, since failures of others may have set bits again."""

@@ -73,6 +73,10 @@ class FileNode(Node):
         """Give up the locks."""
         self.close()
 
+    def own_faults(self) -> Faults | None:
+        """Those of the image."""
+        return self.image.faults
+
     def plain_image(self, *, writing: bool) -> Image | None:
         """The file, if it is a raw image and nobody watches."""
         watched = self.image.faults is not None or (writing and bool(self.bitmaps))
@@ -158,6 +162,10 @@ class NullNode(Node):
     def filename(self) -> str:
         """``null-co://``."""
         return f"{self.driver}://"
+
+    def own_faults(self) -> Faults | None:
+        """Its own."""
+        return self.faults
 
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.faults is not None:
@@ -245,6 +253,10 @@ class RawNode(Node):
             wanted, kept = super().child_permissions(child, perm, shared)
             return wanted & perm | wanted & ~10, kept
         return perm, shared
+
+    def own_faults(self) -> Faults | None:
+        """Those of the file."""
+        return self._file.own_faults()
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """That of the file, if it is all of it."""

@@ -23,6 +23,7 @@ from qbitsim.block.permissions import Child
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from qbitsim.block.faults import Faults
     from qbitsim.block.graph import Graph
     from qbitsim.block.images import Image
 
@@ -281,6 +282,11 @@ class Node:
         """Whether zeroing the range touches only tables that are in memory, so that it is done at once."""
         del offset, length
         return False
+
+    def own_faults(self) -> Faults | None:
+        """The rules about the disk that the node shows, if there are any; those of ``blkdebug`` are not among them."""
+        filtered = self.filtered
+        return filtered.own_faults() if filtered is not None else None
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """The image, if requests on the node do nothing but read, or write, the disk in it; else None.

@@ -22,6 +22,7 @@ from qbitsim.block.node import Node, Status
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from qbitsim.block.faults import Faults
     from qbitsim.block.graph import Graph
     from qbitsim.block.images import Image
 
@@ -89,6 +90,10 @@ class Qcow2Node(Node):
             self._write_and_account(offset, data)
         else:
             self.image.write(offset, data, self._below)
+
+    def own_faults(self) -> Faults | None:
+        """Those of the image."""
+        return self.image.faults
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """Itself, without a backing file and with nobody who watches."""
