@@ -113,14 +113,18 @@ class DriveDisk:
 
     @property
     def size(self) -> int:
+        """Bytes."""
         return self._drive.node.length
 
     def write(self, offset: int, data: bytes, compressed: bool = False) -> None:
+        """:meth:`.Drive.write`."""
         self._drive.write(offset, data, compressed=compressed)
 
     def write_zeroes(self, offset: int, length: int, unmap: bool = False) -> None:
+        """:meth:`.Drive.write_zeroes`."""
         self._drive.write_zeroes(offset, length, unmap=unmap)
 
     def status(self, offset: int, length: int) -> tuple[bool, int]:
+        """Whether the topmost layer has the bytes at ``offset``, and for how many that holds."""
         status = self._drive.status(offset, length)
         return status.allocated, status.length

@@ -248,10 +248,9 @@ class BlockInfo(_BlockInfo):
 
 
 class BlockDirtyBitmapSha256(TypedDict):
+    """What x-debug-block-dirty-bitmap-sha256 returns."""
+
     sha256: str
-
-
-"""What x-debug-block-dirty-bitmap-sha256 returns."""
 
 BlockExportInfo = TypedDict(
     "BlockExportInfo",
