@@ -1,0 +1,111 @@
+"""The README taken apart: its fenced blocks, and what each of them does when it is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block.
+
+    :ivar kind: ``sh``, ``python``, ``text`` or nothing; :ivar line: of its first line.
+    :ivar expected: the text block behind it, if that is what it prints.
+    """
+
+    kind: str
+    text: str
+    line: int
+    expected: str | None = None
+
+    @property
+    def starts_server(self) -> bool:
+        """Whether it goes on while the next block runs."""
+        return self.text.startswith("qbitsim serve")
+
+
+def blocks() -> list[Block]:
+    """All blocks, in order; a block of output belongs to the one before it."""
+    found: list[Block] = []
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        kind, text = match[1], match[2]
+        if kind == "text":
+            last = found.pop()
+            assert last.expected is None
+            found.append(Block(last.kind, last.text, last.line, text))
+        else:
+            found.append(Block(kind, text, README[: match.start()].count("\n") + 2))
+    return found
+
+
+def examples() -> list[tuple[Block, ...]]:
+    """What can be run: a block, or a server and the block that talks to it."""
+    runnable = [block for block in blocks() if block.kind in ("sh", "python") and "pip install" not in block.text]
+    found: list[tuple[Block, ...]] = []
+    for block in runnable:
+        if found and found[-1][-1].starts_server:
+            found[-1] = (*found[-1], block)
+        else:
+            found.append((block,))
+    return found
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """An environment in which ``qbitsim`` is this checkout's."""
+    commands = directory / "bin"
+    commands.mkdir(exist_ok=True)
+    program = commands / "qbitsim"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qbitsim "$@"\n')
+    program.chmod(0o755)
+    path = f"{commands}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
+
+
+def run(block: Block, directory: Path) -> str:
+    """Run a block in a directory; it must end well. Return what it prints."""
+    program = [sys.executable, "-"] if block.kind == "python" else ["sh", "-eu"]
+    result = subprocess.run(
+        program,
+        input=block.text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=directory,
+        env=environment(directory),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, ""), f"README.md:{block.line}: {result.stderr}"
+    return result.stdout
+
+
+@contextmanager
+def serving(block: Block, directory: Path) -> Iterator[None]:
+    """The server of a block, once it is ready. It must end well by the end of the body."""
+    server = subprocess.Popen(
+        ["sh", "-euc", f"exec {block.text}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=directory,
+        env=environment(directory),
+    )
+    assert server.stdout is not None
+    try:
+        assert "ready" in server.stdout.readline()
+        yield
+        server.communicate(timeout=PATIENCE)
+        assert server.returncode == 0
+    finally:
+        server.kill()
+        server.communicate()

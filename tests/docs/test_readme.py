@@ -1,0 +1,141 @@
+"""What the README shows is run, and what it says about files of this repository is true."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partialmethod
+from pathlib import Path
+
+import pytest
+from readme import README, REPOSITORY, Block, blocks, examples, run, serving
+
+from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.profiles import PROFILES
+
+RECORDED = runpy.run_path(str(REPOSITORY / "tests/conformance/test_recorded.py"))
+
+
+def named(example: tuple[Block, ...]) -> str:
+    return f"line {example[0].line}"
+
+
+# -- what is shown
+
+
+@pytest.mark.parametrize("example", examples(), ids=named)
+def test_every_example_runs_and_prints_what_is_shown(example: tuple[Block, ...], tmp_path: Path) -> None:
+    *servers, block = example
+    with ExitStack() as stack:
+        for server in servers:
+            stack.enter_context(serving(server, tmp_path))
+        printed = run(block, tmp_path)
+    if block.expected is None:
+        return
+    at = 0
+    for part in re.split(r"^\.\.\.\n", block.expected, flags=re.MULTILINE):
+        assert part in printed[at:], printed
+        at = printed.index(part, at) + len(part)
+    if "...\n" not in block.expected:
+        assert printed == block.expected
+
+
+@pytest.fixture
+def property_of_the_readme(tmp_path: Path) -> Callable[[], None]:
+    (block,) = (each for each in blocks() if "from hypothesis" in each.text)
+    file = tmp_path / "property_of_the_readme.py"
+    file.write_text(block.text)  # Hypothesis reads the source
+    return runpy.run_path(str(file))["test_a_backup_loses_no_dirty_bit"]
+
+
+def test_the_property_holds(property_of_the_readme: Callable[[], None]) -> None:
+    property_of_the_readme()
+
+
+def reclaim_without_new_writes(bitmap: DirtyBitmap, reclaim: Callable[[DirtyBitmap], None]) -> None:
+    bits = bitmap.bits.copy()
+    reclaim(bitmap)
+    bitmap.bits = bits
+
+
+MUTANTS = {
+    "a failure forgets what was to be copied": ("reclaim", DirtyBitmap.abdicate),
+    "a failure forgets what was written meanwhile": (
+        "reclaim",
+        partialmethod(reclaim_without_new_writes, DirtyBitmap.reclaim),
+    ),
+    "a success keeps what was copied": ("abdicate", DirtyBitmap.reclaim),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_property_fails_if(
+    mutant: str, property_of_the_readme: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DirtyBitmap, *MUTANTS[mutant])
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        property_of_the_readme()
+
+
+def test_examples_of_python_fit_120_columns() -> None:
+    for block in blocks():
+        if block.kind == "python":
+            assert all(len(line) <= 120 for line in block.text.splitlines()), block.line
+
+
+# -- the two commands
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    opening = README.split("\n## ")[0]
+    shown = re.findall(r"^```sh\n(.*?)\n```$", opening, re.MULTILINE | re.DOTALL)
+    assert shown == ["pip install . && qbitsim demo", "pip install -q -e '.[test]' && pytest"]
+
+
+def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
+    lines = (REPOSITORY / ".ci/run").read_text().splitlines()
+    assert lines.count("pip install -q -e '.[test]' && pytest") == 1
+
+
+# -- what is said
+
+
+def test_text_of_the_readme_fits_120_columns() -> None:
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    assert [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_links_within_the_readme_lead_somewhere() -> None:
+    anchors = {
+        re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]*)\)", README)) <= anchors
+
+
+def test_files_and_directories_that_the_readme_names_exist() -> None:
+    named = set(re.findall(r"`((?:tests|qbitsim|benchmarks)/[\w./]*)`", README))
+    assert named
+    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
+
+
+def test_the_readme_says_how_many_scenarios_were_recorded() -> None:
+    assert f" {len(RECORDED['COMPARED'])} scenarios " in README
+
+
+def test_the_readme_lists_the_scenarios_that_do_not_agree_yet() -> None:
+    expected = RECORDED["NOT_YET"] | RECORDED["NOT_TO_THE_LETTER"]
+    rows = sorted({f"- `{name}`: {reason}\n" for (_, name), reason in expected.items()})
+    listed = README.partition("<!-- not-yet:begin -->\n")[2].partition("<!-- not-yet:end -->\n")[0]
+    assert listed == ("".join(rows) or "There is none.\n")
+
+
+def test_the_readme_names_every_profile() -> None:
+    table = README.partition("\n## Profiles\n")[2].partition("\n## ")[0]
+    assert f"| | {' | '.join(PROFILES)} |" in table
+
+
+def test_the_readme_has_a_place_for_the_benchmarks() -> None:
+    assert README.count("<!-- benchmarks:begin -->\n") == README.count("<!-- benchmarks:end -->\n") == 1
