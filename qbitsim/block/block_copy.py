@@ -87,14 +87,17 @@ class CopyTask:
         self.event = self.state.scheduler.soon(self.run, self.label)
 
     def run_now(self) -> None:
-        """Complete before its turn, because somebody waits for it.
+        """Complete before its turn, because somebody waits for it, or let one complete that keeps it from starting.
 
         :raises StalledError: it is stalled.
         """
         if self.stall is not None:
             raise StalledError(self.stall)
-        assert self.event is not None
-        self.state.scheduler.run(self.event)
+        if self.event is not None:
+            self.state.scheduler.run(self.event)
+        else:
+            assert self.call is not None
+            self.call.free_slot()
 
 
 class BlockCopyState:
@@ -405,7 +408,14 @@ class BlockCopyCall:
         :raises StalledError: one of them is stalled.
         """
         while not self.finished and self._in_flight:
-            next(task for task in self.state.in_flight if task.call is self and task is not self._waiting).run_now()
+            self.free_slot()
+
+    def free_slot(self) -> None:
+        """Complete the oldest chunk that is in flight, before its turn.
+
+        :raises StalledError: it is stalled.
+        """
+        next(task for task in self.state.in_flight if task.call is self and task is not self._waiting).run_now()
 
     def completed(self, task: CopyTask, failure: int, reading: bool) -> None:
         """A chunk of this call has ended."""
