@@ -7,14 +7,11 @@ in :attr:`Machine.events`.
 
 from __future__ import annotations
 
-from errno import EIO
 from typing import Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.exports import Exports
-from qbitsim.block.failing import faults_of
-from qbitsim.block.faults import OPERATIONS, Fault
 from qbitsim.block.graph import Graph
 from qbitsim.block.images import ImageStore
 from qbitsim.block.node import Node
@@ -26,6 +23,7 @@ from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
+from qbitsim.injection import FaultInjection
 from qbitsim.jobs.job_list import JobList
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qmp.registry import Command, Registry
@@ -38,7 +36,7 @@ EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
 
 
-class Machine:
+class Machine(FaultInjection):
     """One emulated QEMU process.
 
     :param profile: which release it is: ``"2.5"``, ``"7.2"`` or ``"10.0"`` (the default).
@@ -189,44 +187,6 @@ class Machine:
         :raises KeyError: there is none.
         """
         return self.graph.drives[identifier]
-
-    # -- causing failures
-
-    def limit_capacity(self, file: str, capacity: int | None) -> None:
-        """Give the image file of that name, now or when it is made, room for so many bytes of data.
-
-        What does not fit fails with ENOSPC. The limit stays with the name until it is lifted with None.
-
-        :raises ValueError: for a negative number.
-        """
-        if capacity is not None and capacity < 0:
-            raise ValueError(f"invalid capacity {capacity}: it must not be negative")
-        self.images.limit(file, capacity)
-
-    def inject_error(
-        self,
-        where: str,
-        operation: str,
-        errno: int = EIO,
-        offset: int | None = None,
-        length: int = 1,
-        *,
-        once: bool = False,
-    ) -> None:
-        """Let requests fail.
-
-        :param where: a drive's id, a node-name, or the name of an image file that exists.
-        :param operation: one of :data:`qbitsim.block.faults.OPERATIONS`.
-        :param errno: the number of the failure.
-        :param offset: first byte of the range on the disk; None for all of it.
-        :param length: bytes of the range.
-        :param once: only the first such request fails.
-        :raises ValueError: there is nothing of that name that could fail, or no such operation.
-        """
-        if operation not in OPERATIONS:
-            raise ValueError(f"unknown operation {operation!r}: choose one of {', '.join(OPERATIONS)}")
-        times = 1 if once else None
-        faults_of(self.graph, where).rules.append(Fault(frozenset((operation,)), errno, offset, length, times))
 
     # -- what it is, kept and put back
 
@@ -395,6 +355,7 @@ class Machine:
         """
         if self.closing:
             return
+        self.jobs.check_not_stalled()
         data = {"guest": False, "reason": reason} if self.profile.offers("4.0") else None
         self.emit("SHUTDOWN", data)
         self.exports.stop()

@@ -82,9 +82,12 @@ class CopyTask:
         self.call.completed(self, *self.state.copy_chunk(self))
 
     def make_due(self) -> None:
-        """Let it complete when its turn comes."""
+        """Let it complete when its turn comes, which throttled nodes may put off."""
         self.stall = None
-        self.event = self.state.scheduler.soon(self.run, self.label)
+        scheduler, delay = self.state.scheduler, self.state.delay(self)
+        self.event = (
+            scheduler.after(delay, self.run, self.label) if delay else scheduler.soon(self.run, self.label)
+        )
 
     def run_now(self) -> None:
         """Complete before its turn, because somebody waits for it, or let one complete that keeps it from starting.
@@ -219,6 +222,13 @@ class BlockCopyState:
             self.progress.done(len(clusters) * self.cluster_size)
         return True
 
+    def delay(self, task: CopyTask) -> int:
+        """Nanoseconds that throttled nodes put the chunk off."""
+        if task.zeroes:
+            return 0
+        reading = self.source.delay(task.length, writing=False)
+        return max(reading, self.target.delay(task.length, writing=True))
+
     def end_task(self, task: CopyTask, *, failed: bool) -> None:
         """The chunk is no longer in flight; if it failed it is to be copied again."""
         self.in_flight.remove(task)
@@ -227,6 +237,11 @@ class BlockCopyState:
             self.copy_bitmap.mark(task.offset, min(task.end, self.length) - task.offset)
         if self.progress is not None:
             self.progress.set_remaining(self.remaining())
+
+    @property
+    def stall(self) -> Stall | None:
+        """What a chunk in flight is stalled by, if one is."""
+        return next((task.stall for task in self.in_flight if task.stall is not None), None)
 
     def launch(self, task: CopyTask) -> None:
         """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""

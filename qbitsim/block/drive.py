@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
+from qbitsim.block.faults import StalledError
 from qbitsim.block.permissions import Child
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Drive:
 
         :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
         """
-        self._check_range(offset, length)
+        self._check("read", offset, length)
         return self.node.read(offset, length) if length else b""
 
     def write(self, offset: int, data: bytes, *, compressed: bool = False) -> None:
@@ -134,7 +135,7 @@ class Drive:
         :raises OSError: EIO out of range, EPERM on a read-only node, ENOTSUP for a compressed write on a
             format without compression, or what a fault says.
         """
-        self._check_write(offset, len(data))
+        self._check_write("write", offset, len(data))
         if compressed and not self.node.supports_compression:
             raise io_error(errno.ENOTSUP)
         if data:
@@ -145,7 +146,7 @@ class Drive:
 
         :raises OSError: as :meth:`write`.
         """
-        self._check_write(offset, length)
+        self._check_write("write-zeroes", offset, length)
         if length:
             self.node.write_zeroes(offset, length, unmap=unmap)
 
@@ -154,7 +155,7 @@ class Drive:
 
         :raises OSError: as :meth:`write`.
         """
-        self._check_write(offset, length)
+        self._check_write("discard", offset, length)
         if length:
             self.node.discard(offset, length)
 
@@ -176,12 +177,22 @@ class Drive:
         """What the topmost node knows of the range."""
         return self.node.status(offset, length)
 
-    def _check_range(self, offset: int, length: int) -> None:
-        # blk_check_byte_request (block/block-backend.c, QEMU 10.0)
-        if length < 0 or offset < 0 or offset + length > self.node.length:
-            raise io_error(errno.EIO)
+    def _check(self, operation: str, offset: int, length: int) -> None:
+        """Refuse what is out of range (blk_check_byte_request, block/block-backend.c, QEMU 10.0), or would hang.
 
-    def _check_write(self, offset: int, length: int) -> None:
-        self._check_range(offset, length)
+        :raises OSError: EIO, ENOMEDIUM.
+        :raises StalledError: a test stalls such requests.
+        """
+        node = self.node
+        if length < 0 or offset < 0 or offset + length > node.length:
+            raise io_error(errno.EIO)
+        faults = node.own_faults()
+        if faults is not None:
+            stall = faults.stall(operation, offset, length)
+            if stall is not None:
+                raise StalledError(stall)
+
+    def _check_write(self, operation: str, offset: int, length: int) -> None:
+        self._check(operation, offset, length)
         if self.node.read_only:
             raise io_error(errno.EPERM)

@@ -1,8 +1,9 @@
 """Failures and delays of I/O at a chosen place.
 
-A rule says which operations on which bytes it strikes, how often and how long it waits before the first time. There are
-three kinds: a :class:`Fault` makes a request fail, a :class:`Delay` lets it take time, a :class:`Stall` lets it wait until
-somebody releases it. The rules that a test injects into an image and those of a ``blkdebug`` node are the same thing.
+A rule says which operations on which bytes it strikes, how often, and how many it lets go on before the first time.
+There are three kinds: a :class:`Fault` makes a request fail, a :class:`Delay` lets it take time, a :class:`Stall` lets
+it wait until somebody releases it. The rules that a test injects into an image and those of a ``blkdebug`` node are the
+same thing.
 
 Requests of jobs can wait. A guest's request is made and answered in one call, in no time: a delay does not
 touch it, and one that would have to wait for a stall raises :class:`StalledError`.
@@ -105,7 +106,7 @@ class Fault(Rule):
 
     __slots__ = ("errno",)
 
-    def __init__(  # noqa: PLR0917 - the members of a rule
+    def __init__(
         self,
         operations: frozenset[str],
         errno: int,

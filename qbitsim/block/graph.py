@@ -17,10 +17,12 @@ from typing import TypeVar
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
+from qbitsim.block.faults import StalledError
 from qbitsim.block.images import ImageStore
 from qbitsim.block.names import is_well_formed
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child, Parent, check_conflict, cumulative
+from qbitsim.block.throttle import ThrottleGroup
 from qbitsim.engine.scheduler import Scheduler
 from qbitsim.errors import QmpError
 
@@ -38,10 +40,14 @@ class Graph:
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
+    :ivar throttle_groups: by id.
     :ivar scheduler: the clock, for nodes whose requests take time.
     """
 
-    __slots__ = ("_generated", "drains_on_change", "drives", "hide_filters", "images", "nodes", "scheduler", "watchers")
+    __slots__ = (
+        *("_generated", "drains_on_change", "drives", "hide_filters", "images", "nodes", "scheduler"),
+        *("throttle_groups", "watchers"),
+    )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         self.images = images
@@ -51,6 +57,7 @@ class Graph:
         self.hide_filters = False
         self.drains_on_change = False
         self.watchers = 0
+        self.throttle_groups: dict[str, ThrottleGroup] = {}
         self._generated = 0
 
     # -- names
@@ -269,9 +276,16 @@ class Graph:
     # -- drained sections
 
     def drain(self, node: Node) -> None:
-        """Enter a drained section of ``node`` and wait until it is quiet (bdrv_drained_begin)."""
+        """Enter a drained section of ``node`` and wait until it is quiet (bdrv_drained_begin).
+
+        :raises StalledError: it never would be; nothing has changed then.
+        """
         node.drained_begin()
-        node.drained_poll()
+        try:
+            node.drained_poll()
+        except StalledError:
+            node.drained_end()
+            raise
 
     def changing(self, times: int = 1) -> None:
         """The graph is about to change ``times`` times, and QEMU drains every node each time.
@@ -288,10 +302,12 @@ class Graph:
         nodes = list(self.nodes.values())
         for node in nodes:
             node.drained_begin()
-        for node in nodes:
-            node.drained_poll()
-        for node in nodes:
-            node.drained_end()
+        try:
+            for node in nodes:
+                node.drained_poll()
+        finally:
+            for node in nodes:
+                node.drained_end()
 
     def close(self) -> None:
         """Close every node as a clean shutdown does: drives and monitor references go, newest first."""

@@ -25,6 +25,7 @@ from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.faults import Stall
     from qbitsim.block.node import Node
 
 INT_MAX = 0x7FFFFFFF
@@ -178,6 +179,11 @@ class BackupJob(Job):
             return True
         self._waiting = True
         return False
+
+    @property
+    def stall(self) -> Stall | None:
+        """What a chunk in flight is stalled by."""
+        return self.state.stall
 
     def finish_in_flight(self) -> None:
         """Complete the chunks in flight."""

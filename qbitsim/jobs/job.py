@@ -29,6 +29,7 @@ from qbitsim.jobs.states import COMPLETED, TRANSITIONS, VERBS, JobStatus, JobVer
 from qbitsim.jobs.txn import JobTxn
 
 if TYPE_CHECKING:
+    from qbitsim.block.faults import Stall
     from qbitsim.block.node import Node
     from qbitsim.jobs.job_list import JobList
 
@@ -121,6 +122,11 @@ class Job:
     def _pause_driver(self) -> bool:
         """Stop own I/O before a pause; False if it must first come to its end, which calls :meth:`wake`."""
         return True
+
+    @property
+    def stall(self) -> Stall | None:
+        """What own I/O that is in flight is stalled by; None if it will come to its end by itself."""
+        return None
 
     def finish_in_flight(self) -> None:
         """Let own I/O that is in flight come to its end."""

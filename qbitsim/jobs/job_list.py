@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.faults import StalledError
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
 
@@ -48,6 +49,15 @@ class JobList:
             raise QmpError(f"Invalid job ID '{identifier}'")
         if self.find(identifier) is not None:
             raise QmpError(f"Job ID '{identifier}' already in use")
+
+    def check_not_stalled(self) -> None:
+        """Refuse what would wait for a job that is stalled.
+
+        :raises StalledError: one is.
+        """
+        for job in self.jobs:
+            if job.stall is not None:
+                raise StalledError(job.stall)
 
     def cancel_all(self) -> None:
         """Cancel every job and wait for it, as a shutdown does (job_cancel_sync_all)."""

@@ -202,7 +202,7 @@ def test_what_is_not_there_is_refused_as_by_a_file_system() -> None:
         (errno.ENOENT, lambda: store.lookup("x")),
         (errno.EISDIR, lambda: store.lookup("d")),
         (errno.ENOENT, lambda: store.create("x/y", "raw", MIB)),
-        (errno.ENOENT, lambda: store.create("/y", "raw", MIB)),
+        (errno.ENOENT, lambda: store.create("/x/y", "raw", MIB)),
         (errno.EISDIR, lambda: store.create("d", "raw", MIB)),
         (errno.ENOENT, lambda: store.create("y", "qcow2", backing="x")),
         (errno.ENOENT, lambda: store.remove("x")),

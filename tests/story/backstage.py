@@ -30,7 +30,7 @@ def obey(machine: Machine, order: list[Any]) -> Any:
         return machine.limit_capacity(*arguments)
     assert verb == "break"
     file, offset = arguments
-    return machine.inject_error(file, "read", errno.EIO, offset, 1)
+    machine.inject_error(file, "read", errno.EIO, offset, 1)
 
 
 async def serve(profile: str, path: str) -> None:

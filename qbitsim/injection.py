@@ -1,0 +1,107 @@
+"""Causing failures on purpose, each in one line."""
+
+from __future__ import annotations
+
+from errno import EIO
+from typing import TYPE_CHECKING
+
+from qbitsim.block.failing import check_often, check_range, checked_operations, faults_of
+from qbitsim.block.faults import Delay, Fault, Stall
+from qbitsim.engine.scheduler import NANOSECONDS
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.images import ImageStore
+
+
+class FaultInjection:
+    """The part of a machine that makes its disks fail, lag and hang."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        graph: Graph
+        images: ImageStore
+
+    def limit_capacity(self, file: str, capacity: int | None) -> None:
+        """Give the image file of that name, now or when it is made, room for so many bytes of data.
+
+        What does not fit fails with ENOSPC. The limit stays with the name until it is lifted with None.
+
+        :raises ValueError: for a negative number.
+        """
+        if capacity is not None and capacity < 0:
+            raise ValueError(f"invalid capacity {capacity}: it must not be negative")
+        self.images.limit(file, capacity)
+
+    def inject_error(
+        self,
+        where: str,
+        operation: str,
+        errno: int = EIO,
+        offset: int | None = None,
+        length: int = 1,
+        *,
+        once: bool = False,
+        times: int | None = None,
+        after: int = 0,
+        probability: float = 1.0,
+        seed: int = 0,
+    ) -> Fault:
+        """Let requests fail; the fault that is returned can be lifted.
+
+        :param where: a drive's id, a node-name, or the name of an image file that exists.
+        :param operation: one of :data:`qbitsim.block.faults.OPERATIONS`; ``write`` means zeroes too.
+        :param errno: the number of the failure.
+        :param offset: first byte of the range on the disk; None for all of it.
+        :param length: bytes of the range.
+        :param once: only the first such request fails; ``times``: so many of them do.
+        :param after: so many such requests are let go on first.
+        :param probability: of a failure, each time, drawn from ``seed``.
+        :raises ValueError: there is nothing of that name that could fail, no such operation or errno, or the fault
+            can never strike; nothing has changed then.
+        """
+        operations = checked_operations(operation)
+        rules = faults_of(self.graph, where).rules
+        check_range(self.graph, where, offset, length)
+        check_often(errno, after, 1 if once else times, probability)
+        fault = Fault(
+            operations,
+            errno,
+            offset,
+            length,
+            1 if once else times,
+            after=after,
+            probability=probability,
+            seed=seed,
+        )
+        rules.append(fault)
+        return fault
+
+    def delay_io(
+        self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1
+    ) -> Delay:
+        """Let requests of jobs take so long, in virtual time; the delay that is returned can be lifted.
+
+        :raises ValueError: as :meth:`inject_error`; or no time at all.
+        """
+        if seconds <= 0:
+            raise ValueError(f"a delay of {seconds} seconds is none")
+        operations = checked_operations(operation)
+        faults = faults_of(self.graph, where)
+        check_range(self.graph, where, offset, length)
+        delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
+        faults.delays.append(delay)
+        return delay
+
+    def stall_io(self, where: str, operation: str, offset: int | None = None, length: int = 1) -> Stall:
+        """Let requests of jobs wait until the stall that is returned is released.
+
+        :raises ValueError: as :meth:`inject_error`.
+        """
+        operations = checked_operations(operation)
+        faults = faults_of(self.graph, where)
+        check_range(self.graph, where, offset, length)
+        stall = Stall(operations, offset, length)
+        faults.stalls.append(stall)
+        return stall
