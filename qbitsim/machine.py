@@ -359,8 +359,10 @@ class Machine(FaultInjection):
         data = {"guest": False, "reason": reason} if self.profile.offers("4.0") else None
         self.emit("SHUTDOWN", data)
         self.exports.stop()
-        for _ in range(self.profile.drains_at_quit):
+        for _ in range(self.profile.drains_at_quit - 1):
             self.graph.drain_all()
+        # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
+        self.graph.drain_all_begin()
         self.jobs.cancel_all()
         self.graph.close()
         self.closing = True

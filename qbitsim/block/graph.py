@@ -297,17 +297,27 @@ class Graph:
             for _ in range(times):
                 self.drain_all()
 
-    def drain_all(self) -> None:
-        """Let every node become quiet once (bdrv_drain_all, block/io.c, QEMU 10.0)."""
+    def drain_all_begin(self) -> list[Node]:
+        """Make every node quiet; return them, in the order in which they are to be let go on.
+
+        :raises StalledError: one never would be; all go on then.
+        """
         nodes = list(self.nodes.values())
         for node in nodes:
             node.drained_begin()
         try:
             for node in nodes:
                 node.drained_poll()
-        finally:
+        except StalledError:
             for node in nodes:
                 node.drained_end()
+            raise
+        return nodes
+
+    def drain_all(self) -> None:
+        """Let every node become quiet once (bdrv_drain_all, block/io.c, QEMU 10.0)."""
+        for node in self.drain_all_begin():
+            node.drained_end()
 
     def close(self) -> None:
         """Close every node as a clean shutdown does: drives and monitor references go, newest first."""
