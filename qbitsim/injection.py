@@ -8,20 +8,71 @@ from typing import TYPE_CHECKING
 from qbitsim.block.failing import check_often, check_range, checked_operations, faults_of
 from qbitsim.block.faults import Delay, Fault, Stall
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.images import ImageStore
+    from qbitsim.qmp.registry import Registry
+
+
+class Refusal:
+    """Commands of one name are refused for a while.
+
+    :ivar times: how often yet; None for always.
+    """
+
+    __slots__ = ("command", "error", "times")
+
+    def __init__(self, command: str, error: QmpError, times: int | None) -> None:
+        self.command = command
+        self.error = error
+        self.times = times
+
+    def __repr__(self) -> str:
+        return f"<Refusal of {self.command}: {self.error.desc}>"
+
+    def lift(self) -> None:
+        """Refuse no more."""
+        self.times = 0
+
+    def strike(self, command: str) -> None:
+        """Refuse the command, if it is its turn.
+
+        :raises QmpError: what the test wants.
+        """
+        if command != self.command or self.times == 0:
+            return
+        if self.times is not None:
+            self.times -= 1
+        raise QmpError(self.error.desc, self.error.error_class)
 
 
 class FaultInjection:
-    """The part of a machine that makes its disks fail, lag and hang."""
+    """The part of a machine that makes its disks fail, lag and hang, and its commands be refused."""
 
     __slots__ = ()
 
     if TYPE_CHECKING:
         graph: Graph
         images: ImageStore
+        registry: Registry
+        refusals: list[Refusal]
+
+    def refuse(self, command: str, desc: str, error_class: str = "GenericError", *, times: int | None = 1) -> Refusal:
+        """Let commands of that name be refused with that error, whatever they say; nothing else happens.
+
+        :param times: so many of them; None for all.
+        :return: the refusal, which can be lifted.
+        :raises ValueError: this machine has no such command, or it would never strike.
+        """
+        if self.registry.find(command) is None:
+            raise ValueError(f"this machine has no command {command!r}")
+        if times is not None and times < 1:
+            raise ValueError(f"a refusal {times} times never strikes")
+        refusal = Refusal(command, QmpError(desc, error_class), times)
+        self.refusals.append(refusal)
+        return refusal
 
     def limit_capacity(self, file: str, capacity: int | None) -> None:
         """Give the image file of that name, now or when it is made, room for so many bytes of data.
@@ -78,9 +129,7 @@ class FaultInjection:
         rules.append(fault)
         return fault
 
-    def delay_io(
-        self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1
-    ) -> Delay:
+    def delay_io(self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1) -> Delay:
         """Let requests of jobs take so long, in virtual time; the delay that is returned can be lifted.
 
         :raises ValueError: as :meth:`inject_error`; or no time at all.

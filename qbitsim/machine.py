@@ -7,6 +7,7 @@ in :attr:`Machine.events`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from qbitsim.block import permissions as perms
@@ -23,7 +24,8 @@ from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
-from qbitsim.injection import FaultInjection
+from qbitsim.guest import GuestActivity, spread
+from qbitsim.injection import FaultInjection, Refusal
 from qbitsim.jobs.job_list import JobList
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qmp.registry import Command, Registry
@@ -31,6 +33,9 @@ from qbitsim.qmp.types import JsonDict, JsonObject, JsonValue
 from qbitsim.sizes import parse_size
 from qbitsim.state import Snapshot, describe
 from qbitsim.until import Condition, EventCondition, StatusCondition, run_until
+
+PACINGS = ("manual", "immediate")
+"""How a machine goes on by itself: not at all, or to the end after each command."""
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
@@ -44,7 +49,8 @@ class Machine(FaultInjection):
     :param policy: chooses among the tasks that are due; first in, first out if not given.
     :param epoch: seconds since 1970 at the machine's start, for the timestamps of events.
     :param running: whether the guest runs at the start (QEMU's ``-S`` means False).
-    :raises ValueError: for an unknown profile.
+    :param pacing: ``"manual"``: things go on when told to; ``"immediate"``: :meth:`settle` after each command.
+    :raises ValueError: for an unknown profile or pacing.
     """
 
     __slots__ = (
@@ -56,7 +62,9 @@ class Machine(FaultInjection):
         "graph",
         "images",
         "jobs",
+        "pacing",
         "profile",
+        "refusals",
         "registry",
         "run_state",
         "scheduler",
@@ -71,7 +79,10 @@ class Machine(FaultInjection):
         policy: Policy = first_in_first_out,
         epoch: int = EPOCH,
         running: bool = True,
+        pacing: str = "manual",
     ) -> None:
+        if pacing not in PACINGS:
+            raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
         self.profile: Profile = _profile(profile)
         self.registry: Registry = registry_for(self.profile)
         self.images = images if images is not None else ImageStore()
@@ -83,6 +94,8 @@ class Machine(FaultInjection):
         self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
         self.run_state = "running" if running else "prelaunch"
+        self.refusals: list[Refusal] = []
+        self.pacing = pacing
         self.closing = False
         self.waited = 0
         self._epoch = epoch * NANOSECONDS
@@ -188,6 +201,33 @@ class Machine(FaultInjection):
         """
         return self.graph.drives[identifier]
 
+    def guest_writes(
+        self,
+        drive: str,
+        pattern: Iterable[tuple[int, int]] | None = None,
+        *,
+        every: float = 0.0,
+        count: int = 100,
+        length: int = 65536,
+        seed: int = 0,
+    ) -> GuestActivity:
+        """Let the guest write by itself while other things go on.
+
+        :param drive: the drive's id.
+        :param pattern: (offset, length) of each write, in bytes; ``count`` writes of ``length`` bytes at places drawn
+            from ``seed`` if not given.
+        :param every: seconds of virtual time between two writes; 0 lets each be due at once, among the steps of jobs.
+        :raises ValueError: there is no such drive, or a write is outside of it.
+        """
+        found = self.graph.drives.get(drive)
+        if found is None or found.root is None:
+            raise ValueError(f"there is no drive {drive!r} with a medium")
+        writes = list(pattern) if pattern is not None else spread(found.size, count, length, seed)
+        for offset, size in writes:
+            if offset < 0 or size < 1 or offset + size > found.size:
+                raise ValueError(f"a write of {size} bytes at {offset} is outside of {drive!r}")
+        return GuestActivity(self, drive, writes, round(every * NANOSECONDS))
+
     # -- what it is, kept and put back
 
     def state(self) -> dict[str, Any]:
@@ -217,7 +257,9 @@ class Machine(FaultInjection):
 
         :raises QmpError: the command was refused; nothing has changed.
         """
-        return self.execute(name, {key.replace("_", "-"): value for key, value in arguments.items()})
+        value = self.execute(name, {key.replace("_", "-"): value for key, value in arguments.items()})
+        self._keep_pace()
+        return value
 
     def find(self, name: str) -> Command | None:
         """The command of that name, if this profile has it."""
@@ -239,9 +281,17 @@ class Machine(FaultInjection):
 
         :raises QmpError: the command was refused; nothing has changed.
         """
-        return self._run(self.registry.command_of(command), command)
+        value = self._run(self.registry.command_of(command), command)
+        self._keep_pace()
+        return value
+
+    def _keep_pace(self) -> None:
+        if self.pacing == "immediate" and not self.closing:
+            self.settle()
 
     def _run(self, command: Command, arguments: object) -> Any:
+        for refusal in self.refusals:
+            refusal.strike(command.name)
         transaction = Transaction(reverse=self.profile.transaction_commit_reversed)
         try:
             with transaction:
@@ -268,6 +318,12 @@ class Machine(FaultInjection):
     def run_until_idle(self) -> int:
         """Let everything happen that is due, without moving time; return how many steps it were."""
         return self.scheduler.run_until_idle()
+
+    def settle(self) -> None:
+        """Let everything that has been started come to its end, whatever time it takes."""
+        self.run_until_idle()
+        while (deadline := self.next_deadline) is not None:
+            self.advance_to(deadline)
 
     def advance(self, seconds: float) -> None:
         """Move time, and let happen what is due on the way."""

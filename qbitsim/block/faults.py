@@ -28,6 +28,7 @@ class StalledError(QmpError):
     """Something would have to wait for a stalled request; real QEMU would hang there."""
 
     def __init__(self, stall: Stall) -> None:
+        self.stall = stall
         super().__init__(f"qbitsim does not wait for ever: a request is stalled by {stall!r}; release it first")
 
 

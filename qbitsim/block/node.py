@@ -251,6 +251,14 @@ class Node:
                 status.zero = True
         return status
 
+    def delay(self, length: int, *, writing: bool) -> int:
+        """Nanoseconds that a job's request of ``length`` bytes has to wait for limits here and below."""
+        below = self.filtered
+        if below is None:
+            file = self.child("file")
+            below = file.node if file is not None else None
+        return below.delay(length, writing=writing) if below is not None else 0
+
     def layer_status(self, offset: int, length: int) -> Status:
         """What this layer itself has there, whatever its backing file adds (bdrv_co_is_allocated)."""
         return self._status(offset, length)
@@ -332,10 +340,10 @@ class Node:
         """Reopen the node read-only or writable."""
         if read_only != self._read_only:
             if read_only:
-                self.on_read_only(True)
+                self.on_read_only(read_only=True)
             self._read_only = read_only
             if not read_only:
-                self.on_read_only(False)
+                self.on_read_only(read_only=False)
 
     def mark_read_only(self, read_only: bool) -> None:
         """Change what permissions go by, without storing or taking up anything; for a reopen that may be refused."""
