@@ -44,6 +44,16 @@ def completed(options: Options) -> Options:
     return {"driver": "raw", **options}
 
 
+def parse_object(given: str) -> Options:
+    """The arguments of object-add from ``-object throttle-group,id=tg0,limits.bps-total=1048576``."""
+    kind, *parts = given.split(",")
+    flat: Options = {"qom-type": kind.removeprefix("qom-type=")}
+    for part in parts:
+        name, _equals, value = part.partition("=")
+        flat[name] = int(value) if re.fullmatch(r"-?\d+", value) and name != "id" else value
+    return _nested(flat)
+
+
 def _nested(flat: Mapping[str, Any]) -> Options:
     tree: Options = {}
     for name, value in flat.items():

@@ -19,9 +19,11 @@ from qbitsim.block.filters import BlkdebugNode, CopyOnReadNode, DebugRule
 from qbitsim.block.graph import Graph
 from qbitsim.block.images import Image
 from qbitsim.block.node import Node
-from qbitsim.block.options import check_detect_zeroes, check_supported
+from qbitsim.block.options import check_detect_zeroes, check_supported, check_window
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.block.qemu_img_files import known_format
+from qbitsim.block.quorum import QuorumNode, check_quorum
+from qbitsim.block.throttle import ThrottleNode
 from qbitsim.errors import QmpError, UnsupportedError
 
 Options = dict[str, Any]
@@ -164,6 +166,7 @@ class Opener:
         image = image_below(file)
         if image is not None and image.format != "raw":
             raise UnsupportedError(f"the bytes of the {image.format} file '{image.name}' as a raw image")
+        check_window(file.length, options)
         node = RawNode(
             self.graph,
             offset=options.get("offset", 0),
@@ -215,13 +218,15 @@ class Opener:
         return {"driver": driver, "file": {"driver": "file", "filename": filename}}
 
     def _open_filter(self, node: Node, options: Options, child: str) -> Node:
+        """Open a filter; a child called ``file`` is opened before the filter has its name, as QEMU does."""
+        given = options[child]
+        if child == "file":
+            given = self._open_child_first(options)[0].name
         self._named(node, options)
-        self._child(node, child, options, self._file_options(options))
+        self._child(node, child, options, self._file_options(options), given)
         return node
 
     def _open_blkdebug(self, options: Options) -> Node:
-        if "config" in options:
-            raise UnsupportedError("'config' of blkdebug")
         rules = [_injection(rule) for rule in options.get("inject-error", [])]
         rules += [
             DebugRule(rule["event"], rule.get("state", 0), None, rule["new_state"])
@@ -230,9 +235,31 @@ class Opener:
         node = BlkdebugNode(self.graph, rules, read_only=_flag(options, "read-only"), unmap=_unmap(options))
         return self._open_filter(node, options, "image")
 
+    def _open_throttle(self, options: Options) -> Node:
+        name = options["throttle-group"]
+        group = self.graph.throttle_groups.get(name)
+        if group is None:
+            raise QmpError(f"Throttle group '{name}' does not exist")
+        node = ThrottleNode(self.graph, group, read_only=_flag(options, "read-only"), unmap=_unmap(options))
+        return self._open_filter(node, options, "file")
+
+    def _open_quorum(self, options: Options) -> Node:
+        children = options["children"]
+        node = QuorumNode(
+            self.graph,
+            options["vote-threshold"],
+            fifo=options.get("read-pattern") == "fifo",
+            read_only=_flag(options, "read-only"),
+            unmap=_unmap(options),
+        )
+        self._named(node, options)
+        check_quorum(options)
+        for number, child in enumerate(children):
+            self._child(node, f"children.{number}", options, self._file_options(options), child)
+        node.check_lengths()
+        return node
+
     def _open_copy_on_read(self, options: Options) -> Node:
-        if "bottom" in options:
-            raise UnsupportedError("'bottom' of copy-on-read")
         return self._open_filter(CopyOnReadNode(self.graph, unmap=_unmap(options)), options, "file")
 
     def _open_copy_before_write(self, options: Options) -> Node:
@@ -314,6 +341,8 @@ _DRIVERS: dict[str, Callable[[Opener, Options], Node]] = {
     "blkdebug": Opener._open_blkdebug,  # noqa: SLF001
     "copy-on-read": Opener._open_copy_on_read,  # noqa: SLF001
     "copy-before-write": Opener._open_copy_before_write,  # noqa: SLF001
+    "quorum": Opener._open_quorum,  # noqa: SLF001
+    "throttle": Opener._open_throttle,  # noqa: SLF001
     "snapshot-access": Opener._open_snapshot_access,  # noqa: SLF001
 }
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 
+SECTOR = 512
+
 REFUSED = {
     "blkdebug": ("config", "align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"),
     "copy-on-read": ("bottom",),
@@ -47,6 +49,9 @@ def check_supported(driver: str, options: Mapping[str, Any]) -> None:
     for name, harmless in REFUSED_VALUES.get(driver, {}).items():
         if name in options and options[name] not in harmless:
             raise UnsupportedError(f"'{name}' of {driver}")
+    for name in ("offset", "size") if driver == "raw" else ():
+        if options.get(name, 0) < 0:
+            raise QmpError(f"Value '{options[name]}' is out of range for parameter '{name}'")
     if options.get("active") is False:
         raise UnsupportedError("inactive nodes")
     if driver == "qcow2" and "data-file" in options:
@@ -72,3 +77,22 @@ def check_detect_zeroes(options: Mapping[str, Any]) -> None:
     """
     if options.get("detect-zeroes") == "unmap" and options.get("discard") != "unmap":
         raise QmpError("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
+
+
+def check_window(length: int, options: Mapping[str, Any]) -> None:
+    """Refuse a raw node that does not fit into its file of ``length`` bytes.
+
+    :raises QmpError: in the order of raw_apply_options (block/raw-format.c, QEMU 10.0).
+    """
+    offset, size = options.get("offset", 0), options.get("size")
+    if offset > length:
+        raise QmpError(f"Offset ({offset}) cannot be greater than size of the containing file ({length})")
+    if size is None:
+        return
+    if size > length - offset:
+        raise QmpError(
+            f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the "
+            f"containing file ({length})"
+        )
+    if size % SECTOR:
+        raise QmpError(f"Specified size is not multiple of {SECTOR}")

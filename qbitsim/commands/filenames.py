@@ -90,7 +90,11 @@ def _options(node: Node) -> JsonDict:
     """The options with which the node could be opened again (``full_open_options``)."""
     if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
         return _options(node.filtered)
-    options: JsonDict = {"driver": node.driver, **dict(_strong_options(node))}
+    # Names that share a bucket of the hash table come out newest first, and QEMU has copied them once.
+    options: JsonDict = {"driver": node.driver, **dict(reversed(list(_strong_options(node))))}
+    if node.driver == "quorum":
+        options["children"] = [_options(edge.node) for edge in node.children]
+        return options
     for edge in node.children:
         if edge.name != "backing":
             options[edge.name] = _options(edge.node)

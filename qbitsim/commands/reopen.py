@@ -22,6 +22,7 @@ from qbitsim.block.drive import Drive
 from qbitsim.block.files import RawNode
 from qbitsim.block.options import check_detect_zeroes, check_supported
 from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.block.throttle import ThrottleNode
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qmp.hashorder import qdict_order
@@ -120,6 +121,7 @@ class _Change:
         if driver not in _MUTABLE:
             raise QmpError(f"Block format '{driver}' used by node '{node.name}' does not support reopening files")
         self._check_reset(driver)
+        self._find_group(graph)
         self._find_children(graph)
         self._check_same(driver)
         check_supported(driver, self.given)
@@ -130,6 +132,11 @@ class _Change:
             known = key in _COMMON or key in _MUTABLE[driver] or key.split(".")[0] in inline or key == "node-name"
             if not known and key not in self.flat and old[key] is not None:
                 raise QmpError(f"Option '{key}' cannot be reset to its default value")
+
+    def _find_group(self, graph: Graph) -> None:
+        name = self.given.get("throttle-group")
+        if isinstance(self.node, ThrottleNode) and name is not None and name not in graph.throttle_groups:
+            raise QmpError(f"Throttle group '{name}' does not exist")
 
     def _find_children(self, graph: Graph) -> None:
         node = self.node
@@ -176,6 +183,8 @@ class _Change:
         if isinstance(node, RawNode):
             node.offset, node.size = self.given.get("offset", 0), self.given.get("size")
             node.follow_length()
+        if isinstance(node, ThrottleNode):
+            node.join(node.graph.throttle_groups[self.given["throttle-group"]])
         node.mark_read_only(self.was_read_only)
         node.set_read_only(self.read_only)
 

@@ -77,6 +77,10 @@ class _Overlay:
         self.graph.refresh_permissions(self.old)
         self.graph.release(self.overlay)
 
+    def let_go(self) -> None:
+        """An overlay that was created for the snapshot, of a node that nobody used, is used by nobody now."""
+        self.graph.release(self.overlay)
+
     def finish(self) -> None:
         """Nobody writes to the old node any more (external_snapshot_commit)."""
         self.old.set_read_only(True)
@@ -163,7 +167,7 @@ def _insert(context: Context, overlay: Node, old: Node) -> None:
         raise QmpError(f"Making '{old.name}' a backing child of '{overlay.name}' would create a cycle")
     change = _Overlay(context.graph, overlay, old)
     change.insert()
-    context.transaction.add(commit=change.finish, abort=change.undo)
+    context.transaction.add(commit=change.finish, abort=change.undo, clean=change.let_go)
 
 
 def _leads_to(node: Node, wanted: Node) -> bool:

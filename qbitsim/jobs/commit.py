@@ -116,6 +116,7 @@ class CommitJob(LoopJob):
                 data = self.top.read(offset, status.length)
                 reading = False
                 self.base.write(offset, data)
+                self._owe(self.top, self.base, status.length)
         except OSError as error:
             if self._react(self.options.on_error, error.errno or errno.EIO, reading=reading) == "report":
                 self._finish(error.errno or errno.EIO)

@@ -28,13 +28,13 @@ class LoopJob(Job):
     :ivar limit: the speed limit.
     """
 
-    __slots__ = ("_after_sleep", "_delay", "_timer", "limit")
+    __slots__ = ("_after_sleep", "_owed", "_timer", "limit")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.limit = RateLimit()
         self._timer: Task | None = None
-        self._delay = 0
+        self._owed = 0
         self._after_sleep: Continuation | None = None
 
     def check_speed(self, speed: int) -> None:
@@ -53,10 +53,15 @@ class LoopJob(Job):
     def _sleep(self, delay: int, then: Continuation) -> None:
         """Go on with ``then`` after ``delay`` nanoseconds, or when entered (job_sleep_ns)."""
         self._after_sleep = then
+        delay, self._owed = max(delay, self._owed), 0
         if not self.is_cancelled and not self.pause_count:
             scheduler, label = self.jobs.scheduler, f"{self.id}: next piece"
             self._timer = scheduler.after(delay, self._due, label) if delay else scheduler.soon(self._due, label)
         self._yield(self._slept)
+
+    def _owe(self, source: Node, target: Node, length: int) -> None:
+        """Throttled nodes put the next piece off."""
+        self._owed += max(source.delay(length, writing=False), target.delay(length, writing=True))
 
     def _due(self) -> None:
         self._timer = None
@@ -81,7 +86,6 @@ class LoopJob(Job):
         self._after_quota(then, self.limit.delay(self.jobs.scheduler.now, 0))
 
     def _after_quota(self, then: Continuation, delay: int) -> None:
-        self._delay = delay
         if delay and self.jobs.profile.speed_survives_pauses:
             self._sleep(delay, _Again(self, then).check)
         else:

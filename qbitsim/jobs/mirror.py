@@ -373,6 +373,7 @@ class MirrorJob(LoopJob):
                 data = self.source.read(offset, length)
                 reading = False
                 self.target.write(offset, data)
+                self._owe(self.source, self.target, length)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=reading)

@@ -86,6 +86,7 @@ class StreamJob(LoopJob):
         try:
             if copied:
                 copy_up(self.node, self._offset, length)
+                self._owe(self.node.backing_chain_next or self.node, self.node, length)
         except OSError as error:
             self._failed(error.errno or errno.EIO, length)
             return

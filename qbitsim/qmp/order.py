@@ -36,7 +36,7 @@ _EXPORT = """
     block-export-add block-export-del BLOCK_EXPORT_DELETED query-block-exports
 """
 _REST = """
-    migrate-pause transaction qmp_capabilities query-version query-commands quit query-qmp-schema
+    migrate-pause transaction qmp_capabilities query-version query-commands quit query-qmp-schema object-add object-del
     query-uuid system_powerdown query-name stop cont human-monitor-command
 """
 _ACTIONS = """

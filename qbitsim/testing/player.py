@@ -23,7 +23,7 @@ from typing import Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.drive_options import completed, parse_drive
+from qbitsim.block.drive_options import completed, parse_drive, parse_object
 from qbitsim.block.images import ImageStore
 from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
@@ -159,12 +159,15 @@ class Player:
         self._connect(index, negotiate=config.get("negotiate", True))
 
     def _configure(self, machine: Machine, config: Record) -> None:
+        arguments = config.get("args", [])
+        for flag, value in pairwise(arguments):
+            if flag == "-object":
+                machine.execute("object-add", parse_object(value))
         for options in config.get("blockdevs", []):
             check_node_options(machine, options)
             machine.add_node(options)
         for given in config.get("drives", []):
             add_drive(machine, given)
-        arguments = config.get("args", [])
         for flag, value in pairwise(arguments):
             if flag == "-device":
                 add_device(machine, value)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import qbitsim.commands
+from qbitsim.commands.objects import ObjectType
 from qbitsim.profiles import PROFILES
 from qbitsim.qmp.introspect import query_qmp_schema
 from qbitsim.qmp.registry import DECLARED_COMMANDS, Command, Registry
@@ -34,7 +35,7 @@ from qbitsim.qmp.types_job import BlockJobInfo, JobInfo
 from qbitsim.qmp.types_monitor import CommandInfo, NameInfo, SchemaInfo, StatusInfo, UuidInfo, VersionInfo
 
 RELEASES = ("7.2", "10.0")
-PARTLY_OFFERED = (BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind)
+PARTLY_OFFERED = (BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind, ObjectType)
 
 
 def real(release):

@@ -1,0 +1,127 @@
+"""``quorum``: several children that shall hold the same (block/quorum.c, QEMU 10.0).
+
+Writes go to all children and succeed if ``vote-threshold`` of them do. Reads go to all and the content with enough
+votes wins, or with ``fifo`` to the first child that can be read. When children disagree or fail, QEMU also sends
+events (QUORUM_REPORT_BAD, QUORUM_FAILURE); these are not emulated, so such a request is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.node import Node, Status
+from qbitsim.block.permissions import Child
+from qbitsim.errors import QmpError, UnsupportedError
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+
+
+def check_quorum(options: Mapping[str, Any]) -> None:
+    """Refuse what makes no quorum.
+
+    :raises QmpError: in the order of quorum_open.
+    """
+    threshold, count = options["vote-threshold"], len(options["children"])
+    if not count:
+        raise QmpError("Number of provided children must be 1 or more")
+    if threshold < 1:
+        raise QmpError("Parameter 'vote-threshold' expects a value >= 1")
+    if threshold > count:
+        raise QmpError("threshold may not exceed children count")
+    if options.get("blkverify") and not (count == 2 and threshold == 2):
+        raise QmpError("blkverify=on can only be set if there are exactly two files and vote-threshold is 2")
+    for name in ("blkverify", "rewrite-corrupted"):
+        if options.get(name):
+            raise UnsupportedError(f"'{name}' of quorum")
+
+
+class QuorumNode(Node):
+    """``quorum``, whose children are ``children.0``, ``children.1``, …
+
+    :ivar threshold: how many children have to agree.
+    :ivar fifo: read one child only.
+    """
+
+    driver = "quorum"
+
+    __slots__ = ("fifo", "threshold")
+
+    def __init__(
+        self, graph: Graph, threshold: int, *, fifo: bool = False, read_only: bool = False, unmap: bool = False
+    ) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self.threshold = threshold
+        self.fifo = fifo
+
+    @property
+    def _nodes(self) -> list[Node]:
+        return [child.node for child in self.children]
+
+    @property
+    def length(self) -> int:
+        """Bytes: that of every child."""
+        return self.children[0].node.length
+
+    @property
+    def knows_cluster_size(self) -> bool:
+        """False: the driver has no bdrv_get_info."""
+        return False
+
+    @property
+    def cluster_size(self) -> int:
+        """None."""
+        return 0
+
+    def check_lengths(self) -> None:
+        """Refuse children of different lengths."""
+        if len({node.length for node in self._nodes}) > 1:
+            raise QmpError("Could not refresh total sector count: Input/output error")
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """Nobody else may resize a child, or write to it (quorum_child_perm)."""
+        del child
+        shared &= perms.CONSISTENT_READ | perms.WRITE | perms.WRITE_UNCHANGED
+        if perm & perms.WRITE:
+            shared &= ~perms.WRITE
+        return perm & (perms.CONSISTENT_READ | perms.WRITE | perms.WRITE_UNCHANGED), shared
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if self.fifo:
+            return self._nodes[0].read(offset, length)
+        answers = {self._try(node.read, offset, length) for node in self._nodes}
+        if len(answers) != 1:
+            raise UnsupportedError("a quorum whose children disagree")
+        answer: bytes = answers.pop()
+        return answer
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        for node in self._nodes:
+            self._try(node.write, offset, data, compressed=compressed)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        for node in self._nodes:
+            self._try(node.write_zeroes, offset, length, unmap=unmap)
+
+    def _discard(self, offset: int, length: int) -> None:
+        for node in self._nodes:
+            self._try(node.discard, offset, length)
+
+    @staticmethod
+    def _try(request: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return request(*arguments, **options)
+        except OSError as error:
+            raise UnsupportedError("a quorum with a child that fails") from error
+
+    def _status(self, offset: int, length: int) -> Status:
+        """Zeroes only if all children say so (quorum_co_block_status)."""
+        found = [node.status(offset, length) for node in self._nodes]
+        zero = all(status.zero for status in found)
+        run = min(status.length for status in found)
+        return Status(run, data=not zero, zero=zero)
+
+    def _truncate(self, size: int) -> None:
+        raise QmpError("Image format driver does not support resize")
