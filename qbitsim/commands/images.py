@@ -54,7 +54,7 @@ def create_image(
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
             full_name = graph.images.backing_name(filename, backing_name)
-            if full_name not in graph.images:
+            if ":" not in backing_name and full_name not in graph.images:
                 raise QmpError(f"Could not open '{full_name}': No such file or directory")
             graph.changing(OPEN_AND_CLOSE_CHANGES)
     graph.changing(QCOW2_CREATE_CHANGES if image_format == "qcow2" else 0)

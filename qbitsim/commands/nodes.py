@@ -115,6 +115,8 @@ def _resize_as_user(context: Context, node: Node, size: int) -> None:
 @command("eject", Eject, since="0.14")
 def eject(context: Context, args: Eject) -> None:
     """Take the medium out of a drive."""
+    if (args.device is None) == (args.id is None):
+        raise QmpError("Need exactly one of 'device' and 'id'")
     name = args.id if args.id is not None else args.device or ""
     drive = context.graph.drives.get(name)
     if drive is None:

@@ -214,9 +214,10 @@ def _enable_list(arguments: JsonObject) -> list[str]:
         if name not in _KNOWN_CAPABILITIES:
             raise QmpError(f"Parameter 'null' does not accept value '{name}'")
         names.append(name)
-    unexpected = [key for key in member_order(arguments) if key != "enable"]
-    if unexpected:
-        raise QmpError(f"Parameter '{unexpected[0]}' is unexpected")
+    if set(arguments) - {"enable"}:
+        from qbitsim.qmp.hashorder import first_unvisited  # noqa: PLC0415  (only this error needs it)
+
+        raise QmpError(f"Parameter '{first_unvisited(list(arguments), ['enable'])}' is unexpected")
     return names
 
 
