@@ -29,7 +29,8 @@ from qbitsim.qmp.order import schema_order
 from qbitsim.qmp.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, TransactionAction
 from qbitsim.qmp.schema import ArgInfo, EnumInfo, struct_info
 from qbitsim.qmp.structs import struct_fields
-from qbitsim.qmp.types_blockdev import BlockdevDriver, BlockdevOptions
+from qbitsim.qmp.types_block import BackupPerf
+from qbitsim.qmp.types_blockdev import BlkdebugInjectErrorOptions, BlockdevDriver, BlockdevOptions
 
 BEGIN = "<!-- reference:begin -->"
 END = "<!-- reference:end -->"
@@ -38,6 +39,12 @@ _BLOCKDEV = "2.9"
 """The first release with blockdev-add as it is today."""
 
 _NONE: Mapping[str, str] = {}
+_PARTLY = {
+    (BackupPerf, "use_copy_range"): "only false",
+    (BlockdevOptions, "active"): "only true",
+    (BlkdebugInjectErrorOptions, "delay_ns"): "only 0",
+}
+"""(class, member) -> the values that are not refused. :mod:`qbitsim.block.options` says it of options of drivers."""
 _LIST: Any = {"subsequent_indent": "  ", "break_on_hyphens": False, "break_long_words": False}
 
 
@@ -205,8 +212,9 @@ def _own(
             continue
         wire = info.name or name.replace("_", "-")
         text = _named(wire, info, optional=optional) + _times(counted.of(f"{subject} {wire}"))
-        if wire in refused:
-            yield f"{text} {refused[wire]}"
+        limits = refused.get(wire) or _PARTLY.get((cls, name))
+        if limits is not None:
+            yield f"{text} {limits}"
             continue
         inner = [part for each in _structs(hints[name]) for part in _members(each, f"{subject} {wire}", counted)]
         yield f"{text} {{{', '.join(dict.fromkeys(inner))}}}" if inner else text

@@ -40,7 +40,7 @@ class BlockCommit:
     auto_dismiss: bool | None = arg(since="3.1")
 
 
-@command("block-commit", BlockCommit)
+@command("block-commit", BlockCommit, since="1.3")
 def block_commit(context: Context, args: BlockCommit) -> None:
     """Write what layers of a chain hold into a lower one."""
     root = _root(context, args.device)

@@ -84,7 +84,7 @@ def blockdev_mirror(context: Context, args: BlockdevMirror) -> None:
     _start(context, args, source, target, zero_target=args.sync is MirrorSyncMode.FULL)
 
 
-@command("drive-mirror", DriveMirror)
+@command("drive-mirror", DriveMirror, since="1.3")
 def drive_mirror(context: Context, args: DriveMirror) -> None:
     """Keep a file, which is created unless ``mode`` is ``existing``, equal to a drive.
 

@@ -37,7 +37,7 @@ class BlockStream:
     auto_dismiss: bool | None = arg(since="3.1")
 
 
-@command("block-stream", BlockStream)
+@command("block-stream", BlockStream, since="1.1")
 def block_stream(context: Context, args: BlockStream) -> None:
     """Copy what backing files hold into the node above them."""
     _check_exclusive(args)

@@ -11,22 +11,19 @@ _SINCE = {
     "0.14": (
         "add_client balloon client_migrate_info closefd device_del expire_password getfd inject-nmi memsave "
         "migrate migrate_cancel netdev_add netdev_del pmemsave query-balloon query-blockstats query-chardev "
-        "query-kvm query-mice query-migrate query-pci query-spice query-uuid query-vnc screendump set_link "
-        "set_password system_powerdown system_reset"
+        "query-kvm query-mice query-migrate query-pci query-spice query-vnc screendump set_link set_password "
+        "system_powerdown system_reset"
     ),
-    "1.1": (
-        "block-stream block_set_io_throttle change-vnc-password qom-list-types system_wakeup xen-save-devices-state"
-    ),
+    "1.1": "block_set_io_throttle change-vnc-password qom-list-types system_wakeup xen-save-devices-state",
     "1.2": (
         "add-fd device-list-properties dump-guest-memory migrate-set-capabilities qom-get qom-list qom-set "
         "query-cpu-definitions query-fdsets query-machines query-migrate-capabilities query-target remove-fd"
     ),
-    "1.3": "block-commit drive-mirror send-key xen-set-global-dirty-log",
+    "1.3": "send-key xen-set-global-dirty-log",
     "1.4": "chardev-add chardev-remove ringbuf-read ringbuf-write",
     "1.5": "query-command-line-options query-tpm query-tpm-models query-tpm-types",
     "1.6": "query-rx-filter",
-    "1.7": "blockdev-snapshot-delete-internal-sync blockdev-snapshot-internal-sync",
-    "2.0": "object-add object-del query-chardev-backends query-dump-guest-memory-capability query-iothreads",
+    "2.0": "query-chardev-backends query-dump-guest-memory-capability query-iothreads",
     "2.1": "change-backing-file query-acpi-ospm-status query-memdev query-memory-devices rtc-reset-reinjection",
     "2.2": "trace-event-get-state trace-event-set-state",
     "2.3": "block-set-write-threshold migrate-incoming query-vnc-servers",
@@ -35,7 +32,7 @@ _SINCE = {
         "query-rocker-of-dpa-groups query-rocker-ports"
     ),
     "2.5": "blockdev-change-medium blockdev-close-tray blockdev-open-tray migrate-start-postcopy",
-    "2.6": "blockdev-mirror input-send-event query-dump",
+    "2.6": "input-send-event query-dump",
     "2.7": "query-hotpluggable-cpus x-blockdev-change xen-load-devices-state",
     "2.8": "query-cpu-model-expansion x-colo-lost-heartbeat",
     "2.9": "query-vm-generation-id query-xen-replication-status xen-colo-do-checkpoint xen-set-replication",
@@ -45,7 +42,7 @@ _SINCE = {
         "blockdev-insert-medium blockdev-remove-medium qom-list-properties query-cpus-fast query-sev "
         "query-sev-capabilities query-sev-launch-measure x-blockdev-set-iothread"
     ),
-    "3.0": "blockdev-create migrate-pause migrate-recover query-pr-managers set-numa-node x-exit-preconfig",
+    "3.0": "blockdev-create migrate-recover query-pr-managers set-numa-node x-exit-preconfig",
     "3.1": "query-colo-status query-display-options",
     "4.0": "announce-self block-latency-histogram-set query-current-machine x-debug-query-block-graph",
     "5.1": "x-blockdev-amend",

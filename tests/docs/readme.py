@@ -92,7 +92,7 @@ def run(block: Block, directory: Path) -> str:
 
 @contextmanager
 def serving(block: Block, directory: Path) -> Iterator[None]:
-    """The server of a block, once it is ready. It must end well by the end of the body."""
+    """The server of a block, once it is ready, until it is told to end."""
     server = subprocess.Popen(
         ["sh", "-euc", f"exec {block.text}"],
         stdout=subprocess.PIPE,
@@ -104,6 +104,7 @@ def serving(block: Block, directory: Path) -> Iterator[None]:
     try:
         assert "ready" in server.stdout.readline()
         yield
+        server.terminate()
         server.communicate(timeout=PATIENCE)
         assert server.returncode == 0
     finally:
