@@ -171,7 +171,8 @@ class SnapshotAccessNode(Node):
     @property
     def _filter(self) -> CopyBeforeWriteNode:
         node = self.children[0].node
-        assert isinstance(node, CopyBeforeWriteNode)
+        if not isinstance(node, CopyBeforeWriteNode):
+            raise io_error(errno.ENOTSUP)
         return node
 
     @property

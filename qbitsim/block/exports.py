@@ -142,13 +142,7 @@ class Exports:
 
     def _bitmap_of(self, owner: str, name: str) -> DirtyBitmap:
         """A bitmap of any node; nobody checks whether it records."""
-        try:
-            node = self.graph.lookup(owner, owner)
-        except QmpError:
-            raise QmpError(f"Node '{owner}' not found") from None
-        bitmap = node.find_bitmap(name)
-        if bitmap is None:
-            raise QmpError(f"Dirty bitmap '{name}' not found")
+        bitmap = self.graph.find_bitmap(owner, name)
         bitmap.check(allow_readonly=True)
         return bitmap
 

@@ -70,12 +70,20 @@ class BlkdebugNode(Node):
         return super()._read(offset, length)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
-        self.active.check("write", offset, len(data))
-        super()._write(offset, data, compressed=compressed)
+        self.debug_event("pwritev")
+        try:
+            self.active.check("write", offset, len(data))
+            super()._write(offset, data, compressed=compressed)
+        finally:
+            self.debug_event("pwritev_done")
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self.active.check("write-zeroes", offset, length)
-        super()._write_zeroes(offset, length, unmap=unmap)
+        self.debug_event("pwritev_zero")
+        try:
+            self.active.check("write-zeroes", offset, length)
+            super()._write_zeroes(offset, length, unmap=unmap)
+        finally:
+            self.debug_event("pwritev_done")
 
     def _discard(self, offset: int, length: int) -> None:
         self.active.check("discard", offset, length)
@@ -86,8 +94,14 @@ class BlkdebugNode(Node):
         super()._flush()
 
     def _account(self, operation: str, offset: int, length: int) -> None:
-        self.active.check(operation, offset, length)
-        super()._account(operation, offset, length)
+        if operation == "write":
+            self.debug_event("pwritev")
+        try:
+            self.active.check(operation, offset, length)
+            super()._account(operation, offset, length)
+        finally:
+            if operation == "write":
+                self.debug_event("pwritev_done")
 
 
 class CopyOnReadNode(Node):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from qbitsim.block import permissions as perms
+from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import Drive
 from qbitsim.block.faults import StalledError
 from qbitsim.block.images import ImageStore
@@ -96,6 +97,20 @@ class Graph:
         if node is not None and (found := self.nodes.get(node)) is not None:
             return found
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node or ''}'")
+
+    def find_bitmap(self, owner: str, name: str) -> DirtyBitmap:
+        """The bitmap of that name of a drive or node.
+
+        :raises QmpError: with the texts of block_dirty_bitmap_lookup (block/monitor/bitmap-qmp-cmds.c, QEMU 10.0).
+        """
+        try:
+            node = self.lookup(owner, owner)
+        except QmpError:
+            raise QmpError(f"Node '{owner}' not found") from None
+        bitmap = node.find_bitmap(name)
+        if bitmap is None:
+            raise QmpError(f"Dirty bitmap '{name}' not found")
+        return bitmap
 
     def add_drive(self, identifier: str, node: Node | None) -> Drive:
         """Make a drive with that id on ``node``, or without a medium."""

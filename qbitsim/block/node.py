@@ -14,6 +14,7 @@ Theory of operation
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -149,6 +150,10 @@ class Node:
 
     def _flush(self) -> None:
         for child in self.children:
+            if child.name in ("file", "image"):
+                # bdrv_co_flush (block/io.c, QEMU 10.0)
+                child.node.debug_event("flush_to_os")
+                child.node.debug_event("flush_to_disk")
             child.node.flush()
 
     def _status(self, offset: int, length: int) -> Status:
@@ -206,7 +211,11 @@ class Node:
         :raises OSError: as the driver, or a fault, says; the bits are marked all the same.
         """
         try:
-            self._write(offset, data, compressed=compressed)
+            if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
+                # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
+                self._write_zeroes(offset, len(data), unmap=self.detect_zeroes == "unmap")
+            else:
+                self._write(offset, data, compressed=compressed)
         finally:
             if self.bitmaps:
                 self.mark_dirty(offset, len(data))
@@ -218,6 +227,11 @@ class Node:
         """
         try:
             self._write_zeroes(offset, length, unmap=unmap)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
+            # What cannot be zeroed is written (bdrv_co_do_pwrite_zeroes, block/io.c, QEMU 10.0).
+            self._write(offset, bytes(length), compressed=False)
         finally:
             if self.bitmaps:
                 self.mark_dirty(offset, length)

@@ -184,6 +184,10 @@ class Opener:
         image = image_below(file)
         if image is None or image.format != "qcow2":
             raise QmpError("Image is not in qcow2 format")
+        try:
+            file.account("read", 0, SECTOR)
+        except OSError as error:
+            raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
         node = Qcow2Node(self.graph, image, read_only=_flag(options, "read-only"), unmap=_unmap(options))
         self._named(node, options)
         self.graph.changing(2)  # a format is probed for, whatever the options say
@@ -268,10 +272,7 @@ class Opener:
         self._child(node, "target", options, self._file_options(options))
         bitmap = None
         if "bitmap" in options:
-            owner, name = options["bitmap"]["node"], options["bitmap"]["name"]
-            bitmap = self.graph.lookup(owner, owner).find_bitmap(name)
-            if bitmap is None:
-                raise QmpError(f"Dirty bitmap '{name}' not found")
+            bitmap = self.graph.find_bitmap(options["bitmap"]["node"], options["bitmap"]["name"])
         node.begin(
             bitmap=bitmap,
             minimum_cluster=options.get("min-cluster-size", 0),
@@ -281,10 +282,7 @@ class Opener:
         return node
 
     def _open_snapshot_access(self, options: Options) -> Node:
-        node = self._open_filter(SnapshotAccessNode(self.graph, read_only=True), options, "file")
-        if not isinstance(node.children[0].node, CopyBeforeWriteNode):
-            raise UnsupportedError("snapshot-access over anything but copy-before-write")
-        return node
+        return self._open_filter(SnapshotAccessNode(self.graph), options, "file")
 
 
 def _injection(rule: Options) -> DebugRule:

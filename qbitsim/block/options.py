@@ -58,6 +58,9 @@ def check_supported(driver: str, options: Mapping[str, Any]) -> None:
         raise QmpError("'data-file' can only be set for images with an external data file")
     if driver == "file" and options.get("aio") == "native" and not options.get("cache", {}).get("direct"):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+    cluster = options.get("min-cluster-size", 0)
+    if driver == "copy-before-write" and cluster & (cluster - 1):
+        raise QmpError("Cannot create block-copy-state: min-cluster-size needs to be a power of 2")
     if driver == "blkdebug":
         _check_events(options)
 

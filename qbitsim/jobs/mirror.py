@@ -94,12 +94,12 @@ class MirrorJob(LoopJob):
     )
 
     def __init__(
-        self, jobs: JobList, identifier: str, options: MirrorOptions, source: Node, target: Node, top: MirrorTopNode
+        self, jobs: JobList, identifier: str, options: MirrorOptions, nodes: tuple[Node, Node], top: MirrorTopNode
     ) -> None:
+        """``nodes`` are the source and the target."""
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         self.options = options
-        self.source = source
-        self.target = target
+        self.source, self.target = nodes
         self.filter: MirrorTopNode | None = top
         self.copy_mode = options.copy_mode
         self.actively_synced = False
@@ -457,7 +457,7 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
 
 def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, top: MirrorTopNode) -> MirrorJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
-    job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, source, target, top)
+    job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
     job.use("main node", top)
     job.check_speed(options.speed)
     try:
