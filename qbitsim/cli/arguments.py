@@ -29,7 +29,7 @@ examples:
 
 _SERVE_EXAMPLES = """\
 One line per address says when it is ready. It ends on the QMP command quit, SIGTERM or SIGINT.
-Jobs advance by themselves; a job with a speed limit follows the clock on the wall.
+Jobs advance by themselves; a job with a speed limit follows the clock on the wall, unless --pacing says otherwise.
 
 examples:
   qbitsim serve --qmp unix:/tmp/qmp --disk drive0=64M,format=qcow2 --disk drive1=1P
@@ -132,6 +132,13 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="unix:PATH, tcp:HOST:PORT (port 0: any that is free) or stdio; may be given several times",
+    )
+    parser.add_argument(
+        "--pacing",
+        metavar="PACING",
+        default="realtime",
+        help="realtime (the default), realtime:10 (ten times as fast), immediate (what a command starts is finished "
+        "before the next one is answered) or manual (nothing happens but what commands do)",
     )
     parser.add_argument("-S", dest="stopped", action="store_true", help="do not let the guest run before 'cont'")
     _profile(parser)

@@ -17,6 +17,7 @@ from typing import Literal, TextIO
 from qbitsim.cli.arguments import apply_settings
 from qbitsim.cli.errors import CliError
 from qbitsim.machine import Machine
+from qbitsim.qmp.pacing import check_pacing
 from qbitsim.qmp.server import Server
 from qbitsim.qmp.stdio import attach_stdio
 
@@ -60,11 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
     addresses = [parse_address(text) for text in arguments.qmp]
     if sum(address.kind == "stdio" for address in addresses) > 1:
         raise CliError("--qmp stdio can be given only once")
+    try:
+        check_pacing(arguments.pacing)
+    except ValueError as error:
+        raise CliError(f"--pacing: {error}") from None
     machine = TalkingMachine(arguments.profile, epoch=int(time.time()), running=not arguments.stopped)
     if any(address.kind == "stdio" for address in addresses):
         machine.out = sys.stderr
     apply_settings(machine, arguments)
-    asyncio.run(_serve(machine, addresses))
+    asyncio.run(_serve(machine, addresses, arguments.pacing))
     return 0
 
 
@@ -90,8 +95,8 @@ class TalkingMachine(Machine):
                 self.out = None
 
 
-async def _serve(machine: TalkingMachine, addresses: list[Address]) -> None:
-    server = Server(machine, trim_events=True)
+async def _serve(machine: TalkingMachine, addresses: list[Address], pacing: str) -> None:
+    server = Server(machine, pacing=pacing, trim_events=True)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, machine, server)

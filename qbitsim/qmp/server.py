@@ -6,8 +6,7 @@ hands out the new events and yields to the event loop. A turn starts in the call
 a request is answered without a detour, and nothing that a client does can hold up the others for longer
 than a slice.
 
-Time: virtual time follows the wall clock from the moment when the server is made. What was due when the server was
-busy is done late, but at its own instant of virtual time.
+How time passes, and when the machine goes on, is the server's pacing: :mod:`qbitsim.qmp.pacing`.
 
 A client that does not read is not read from either, and its events wait in the machine's log. A client that ends
 its sending side gets what is due and is closed. After `quit` every client is sent what is due and closed.
@@ -18,32 +17,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from qbitsim.qmp.pacing import PacedMachine, make_pacing
 from qbitsim.qmp.session import Backend, Session
 from qbitsim.qmp.sockets import bind_unix, remove_if_ours
+
+if TYPE_CHECKING:
+    from qbitsim.qmp.journal import Journal
+
+_T = TypeVar("_T")
 
 _SLICE = 0.005
 _WRITE_BUFFER = 1 << 20
 _LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
-_NANOSECONDS = 1_000_000_000
 
 
-class ServedMachine(Backend, Protocol):
-    """What the server needs of a machine besides what a session needs."""
-
-    def step(self) -> bool:
-        """Do one thing that is due; False if nothing is."""
-
-    def clock(self) -> int:
-        """Virtual time in nanoseconds."""
-
-    def move_clock(self, when: int) -> None:
-        """Move virtual time to ``when``, not past the next deadline; nothing runs."""
-
-    @property
-    def next_deadline(self) -> int | None:
-        """When, in virtual nanoseconds, something is due that waits for time to pass; None if nothing is."""
+class ServedMachine(Backend, PacedMachine, Protocol):
+    """What the server needs of a machine: what its sessions and its pacing need."""
 
 
 class Transport(Protocol):
@@ -66,11 +57,15 @@ class Transport(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client: moves bytes between a transport and a session."""
+    """One client: moves bytes between a transport and a session.
+
+    :ivar served: the number of the last message, of all that the server got, that was this client's.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._session = Session(server.machine)
+        self.served = 0
+        self._session = Session(server.machine, journal=server.journal, name=f"monitor {server.number()}")
         self._transport: Transport | None = None
         self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
         self._clogged = False  # the client does not read what we write
@@ -86,7 +81,10 @@ class Connection(asyncio.Protocol):
         """Start talking on a transport that is not asyncio's own."""
         self._transport = transport
         self.server.connections.add(self)
-        transport.write(self._session.connect())
+        if self.server.finished:
+            transport.abort()
+        else:
+            transport.write(self._session.connect())
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent and answer it."""
@@ -127,6 +125,7 @@ class Connection(asyncio.Protocol):
     def answer(self) -> None:
         """Answer one message, if one can be answered now."""
         if self.waiting:
+            self.served = self.server.number()
             self._kept.append(self._session.answer())
             if not self._session.pending:
                 self._write()
@@ -166,23 +165,45 @@ class Connection(asyncio.Protocol):
 class Server:
     """The monitors of one machine."""
 
-    def __init__(self, machine: ServedMachine, *, trim_events: bool = False) -> None:
+    def __init__(
+        self,
+        machine: ServedMachine,
+        *,
+        pacing: str = "realtime",
+        trim_events: bool = False,
+        journal: Journal | None = None,
+    ) -> None:
         """Make it inside a running event loop.
 
+        :param pacing: ``"realtime"``, ``"realtime:FACTOR"``, ``"manual"`` or ``"immediate"``.
         :param trim_events: forget the events that every client has got; only if nobody else reads the log.
+        :param journal: keeps the end of the conversation.
+        :raises ValueError: there is no such pacing.
         """
         self.machine = machine
+        self.journal = journal
         self.connections: set[Connection] = set()
         self._loop = asyncio.get_running_loop()
+        self._pacing = make_pacing(pacing, machine, self._loop.time)
         self._trim = trim_events
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._all_gone = asyncio.Event()
         self._listeners: list[asyncio.Server] = []
         self._cleanups: list[Callable[[], None]] = []
         self._wakeup: asyncio.Handle | None = None
-        # The same instant in wall seconds and virtual nanoseconds: from here on virtual time follows the wall clock.
-        self._anchor = self._loop.time(), machine.clock()
+        self._busy = False
         self._in_turn = False
+        self._numbers = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it serves no more: after `quit`, :meth:`stop`, or a bug of the machine."""
+        return self._finished.done()
+
+    def number(self) -> int:
+        """A number that is higher than those before."""
+        self._numbers += 1
+        return self._numbers
 
     async def listen_unix(self, path: str | Path) -> None:
         """Accept clients on a UNIX socket; its file is removed at the end.
@@ -232,12 +253,33 @@ class Server:
             except TimeoutError:
                 for connection in tuple(self.connections):
                     connection.abort()
+                await asyncio.sleep(0)  # in which asyncio takes leave of them
 
     def forget(self, connection: Connection) -> None:
         """Take note that a client has gone."""
         self.connections.discard(connection)
         if not self.connections and self._finished.done():
             self._all_gone.set()
+
+    async def settled(self) -> None:
+        """Wait until nothing is left of what a command has started, if the pacing is `immediate`."""
+        while self._busy and self._pacing.exclusive and not self.finished:
+            await asyncio.sleep(0)
+
+    def call(self, action: Callable[[], _T]) -> _T:
+        """Do something with the machine between two turns; the clients get the events of it.
+
+        :return: what ``action`` returned.
+        :raises Exception: what ``action`` raised; or the bug of the machine with which the server has ended.
+        """
+        self.turn()
+        if self.finished:
+            self._finished.result()
+        try:
+            return action()
+        finally:
+            self._pacing.anchor()
+            self.turn()
 
     def turn(self) -> None:
         """Serve everybody for one slice; see the module docstring. What it leaves is done in later turns."""
@@ -258,35 +300,28 @@ class Server:
     def _work(self) -> bool:
         """Answer and let the machine work until the slice ends; True if it has more that is due."""
         until = self._loop.time() + _SLICE
-        self._follow_wall_clock(until)
+        busy = self._pacing.catch_up(until)
         while True:
-            for connection in tuple(self.connections):
-                connection.answer()
-            busy = self._step(until)
+            if not (busy and self._pacing.exclusive):
+                for connection in self._next_ones():
+                    connection.answer()
+                busy = self._pacing.work(until)
             if self.machine.closing or not self._anybody_waits() or self._loop.time() >= until:
                 return busy
+
+    def _next_ones(self) -> tuple[Connection, ...]:
+        """Whose turn it is: everybody's, or that of who was not served for the longest time."""
+        if not self._pacing.exclusive:
+            return tuple(self.connections)
+        waiting = [connection for connection in self.connections if connection.waiting]
+        return (min(waiting, key=_last_served),) if waiting else ()
 
     def _anybody_waits(self) -> bool:
         return any(connection.waiting for connection in self.connections)
 
-    def _step(self, until: float) -> bool:
-        while self.machine.step():
-            if self._loop.time() >= until:
-                return True
-        return False
-
-    def _follow_wall_clock(self, until: float) -> None:
-        wall, virtual = self._anchor
-        now = virtual + int((self._loop.time() - wall) * _NANOSECONDS)
-        while not self._step(until):
-            deadline = self.machine.next_deadline
-            target = now if deadline is None else min(now, deadline)
-            if target <= self.machine.clock():
-                return
-            self.machine.move_clock(target)
-
     def _plan(self, *, busy: bool) -> None:
         """Arrange for the next turn."""
+        self._busy = busy
         if self._trim:
             self.machine.events.trim(min((each.cursor for each in self.connections), default=self.machine.events.end))
         if self.machine.closing:
@@ -295,9 +330,11 @@ class Server:
         if self._wakeup is not None:
             self._wakeup.cancel()
             self._wakeup = None
-        deadline = self.machine.next_deadline
         if busy or self._anybody_waits():
             self._wakeup = self._loop.call_soon(self.turn)
-        elif deadline is not None:
-            wall, virtual = self._anchor
-            self._wakeup = self._loop.call_at(wall + (deadline - virtual) / _NANOSECONDS, self.turn)
+        elif (when := self._pacing.wake_at()) is not None:
+            self._wakeup = self._loop.call_at(when, self.turn)
+
+
+def _last_served(connection: Connection) -> int:
+    return connection.served

@@ -17,13 +17,16 @@ After `quit` the monitor answers nothing more; what it sends from then on is eve
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
 from qbitsim.qmp.encoder import encode, member_order
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.qmp.types import JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from qbitsim.qmp.journal import Journal
 
 _NEGOTIATE = "qmp_capabilities"
 _KNOWN_CAPABILITIES = ("oob",)
@@ -65,11 +68,19 @@ class Backend(Protocol):
 class Session:
     """One client's conversation with a machine."""
 
-    __slots__ = ("_backend", "_cursor", "_negotiated", "_offered", "_oob", "_requests", "_stream")
+    __slots__ = ("_backend", "_cursor", "_journal", "_name", "_negotiated", "_offered", "_oob", "_requests", "_stream")
 
-    def __init__(self, backend: Backend, *, oob: bool = True) -> None:
-        """:param oob: whether to offer out-of-band execution; QEMU's sockets can, a multiplexed one cannot."""
+    def __init__(
+        self, backend: Backend, *, oob: bool = True, journal: Journal | None = None, name: str = "monitor"
+    ) -> None:
+        """Make a session that has not greeted yet.
+
+        :param oob: whether to offer out-of-band execution; QEMU's sockets can, a multiplexed one cannot.
+        :param journal: keeps the end of the conversation, in which this client is called ``name``.
+        """
         self._backend = backend
+        self._journal = journal
+        self._name = name
         self._stream = JsonStream()
         self._requests: deque[JsonValue | QmpError] = deque()
         self._offered = _offered(backend) if oob else []
@@ -114,10 +125,7 @@ class Session:
         request = self._requests.popleft()
         if self._backend.closing:
             return b""
-        if isinstance(request, QmpError):
-            reply: JsonObject = {"error": {**request.to_json()}}
-        else:
-            reply = self._dispatch(request)
+        reply = self._reply(request) if self._journal is None else self._noted_reply(request, self._journal)
         return self.pump() + _line(reply)
 
     def pump(self) -> bytes:
@@ -128,6 +136,18 @@ class Session:
         fresh = events.read(self._cursor)
         self._cursor = events.end
         return b"".join(map(_line, fresh))
+
+    def _noted_reply(self, request: JsonValue | QmpError, journal: Journal) -> JsonObject:
+        asked = "something that is no JSON" if isinstance(request, QmpError) else request
+        journal.note(self._backend.events, self._name, "->", asked)
+        reply = self._reply(request)
+        journal.note(self._backend.events, self._name, "<-", reply)
+        return reply
+
+    def _reply(self, request: JsonValue | QmpError) -> JsonObject:
+        if isinstance(request, QmpError):
+            return {"error": {**request.to_json()}}
+        return self._dispatch(request)
 
     def _dispatch(self, request: JsonValue) -> JsonObject:
         reply: JsonObject
