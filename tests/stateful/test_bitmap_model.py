@@ -161,7 +161,7 @@ class BitmapMachine(RuleBasedStateMachine):
         number=st.sampled_from([errno.EIO, errno.ENOSPC]),
     )
     def fail_source(self, disk: int, offset: int, length: int, once: bool, number: int) -> None:
-        self.world.fail(self.world.disks[disk].file, "read", number, offset, length, once=once)
+        self.world.fail(self.world.disks[disk].file, "read", number, min(offset, SIZE - 1), length, once=once)
 
     @precondition(lambda self: self.world.jobs)
     @rule(
@@ -176,7 +176,7 @@ class BitmapMachine(RuleBasedStateMachine):
         self, data: st.DataObject, operation: str, offset: int, length: int, once: bool, number: int
     ) -> None:
         job = data.draw(st.sampled_from(self.world.jobs), label="job")
-        self.world.fail(job.target, operation, number, offset, length, once=once)
+        self.world.fail(job.target, operation, number, min(offset, SIZE - 1), length, once=once)
 
     @precondition(lambda self: self.world.jobs)
     @rule(data=st.data(), clusters=st.integers(0, 4))
