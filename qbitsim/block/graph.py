@@ -229,6 +229,8 @@ class Graph:
 
     def _link(self, edge: Child, node: Node) -> None:
         edge.node = node
+        if edge.name == "backing" and isinstance(edge.parent, Node):
+            edge.parent_name = edge.parent.device_or_node_name
         node.parents.insert(0, edge)
         if node.quiesce:
             edge.drained_begin()

@@ -461,13 +461,13 @@ class Node:
     def check_not_backing(self) -> None:
         """Refuse if the node is the backing file of another one.
 
-        :raises QmpError: with the text of bdrv_op_is_blocked; the other node has its own name there, because it
-            had no device yet when it took this one (bdrv_backing_attach, block.c, QEMU 10.0).
+        :raises QmpError: with the text of bdrv_op_is_blocked; the other node is called as it was when it took this
+            one: a new overlay has no device yet then (bdrv_backing_attach, block.c, QEMU 10.0).
         """
         for edge in self.parents:
             if edge.name == "backing" and isinstance(edge.parent, Node) and not edge.parent.is_filter:
                 raise QmpError(
-                    f"Node '{self.device_or_node_name}' is busy: node is used as backing hd of '{edge.parent.name}'"
+                    f"Node '{self.device_or_node_name}' is busy: node is used as backing hd of '{edge.parent_name}'"
                 )
 
     # -- bitmaps

@@ -52,10 +52,11 @@ class Child:
     :ivar perm: bits that the parent needs.
     :ivar shared: bits that the parent lets other parents have.
     :ivar quiesced: the parent was told to be quiet through this edge.
+    :ivar parent_name: what a parent with a backing file was called when the edge was led to its node.
     :ivar stays: the edge keeps its node when another one takes the node's place (jobs, stay_at_node in block.c).
     """
 
-    __slots__ = ("name", "node", "parent", "perm", "quiesced", "shared", "stays")
+    __slots__ = ("name", "node", "parent", "parent_name", "perm", "quiesced", "shared", "stays")
 
     def __init__(self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False) -> None:
         self.parent = parent
@@ -64,6 +65,7 @@ class Child:
         self.perm = perm
         self.shared = shared
         self.quiesced = False
+        self.parent_name = ""
         self.stays = stays
 
     def __repr__(self) -> str:
