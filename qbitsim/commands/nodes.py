@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.open import Opener, Options
+from qbitsim.block.open import Opener
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
 from qbitsim.qmp.registry import command
@@ -117,6 +117,8 @@ def eject(context: Context, args: Eject) -> None:
     """Take the medium out of a drive."""
     if (args.device is None) == (args.id is None):
         raise QmpError("Need exactly one of 'device' and 'id'")
+    if args.id == "":
+        raise QmpError(" is not a device")  # the root of QOM's tree (find_device_state, system/qdev-monitor.c)
     name = args.id if args.id is not None else args.device or ""
     drive = context.graph.drives.get(name)
     if drive is None:
