@@ -1,0 +1,107 @@
+"""blockdev-reopen; texts and rules as measured on QEMU 10.0 and 7.2."""
+
+from __future__ import annotations
+
+import pytest
+
+from qbitsim.errors import QmpError
+from qbitsim.machine import Machine
+
+OPTIONS = {"driver": "qcow2", "node-name": "n0", "file": {"driver": "file", "filename": "n0.qcow2"}}
+
+
+@pytest.fixture
+def machine():
+    made = Machine()
+    for name in ("n0", "other"):
+        made.images.create(f"{name}.qcow2", "qcow2", 1 << 20)
+    made.add_node(dict(OPTIONS))
+    return made
+
+
+def node(machine, name="n0"):
+    return next(info for info in machine.qmp("query-named-block-nodes") if info["node-name"] == name)
+
+
+def reopen(machine, **changes):
+    options = {**OPTIONS, **{key.replace("_", "-"): value for key, value in changes.items()}}
+    return machine.execute("blockdev-reopen", {"options": [options]})
+
+
+def refusal(machine, **changes):
+    before = machine.qmp("query-named-block-nodes")
+    with pytest.raises(QmpError) as caught:
+        reopen(machine, **changes)
+    assert machine.qmp("query-named-block-nodes") == before
+    return caught.value.desc
+
+
+def test_read_only_makes_persistent_bitmaps_readonly_and_back(machine):
+    machine.qmp("block-dirty-bitmap-add", node="n0", name="p0", persistent=True)
+    machine.qmp("block-dirty-bitmap-add", node="n0", name="t0")
+    reopen(machine, read_only=True)
+    assert node(machine)["ro"]
+    assert [bitmap.name for bitmap in machine.images.lookup("n0.qcow2").bitmaps] == ["p0"]
+    with pytest.raises(QmpError, match="Bitmap 'p0' is readonly and cannot be modified"):
+        machine.qmp("block-dirty-bitmap-clear", node="n0", name="p0")
+    machine.qmp("block-dirty-bitmap-clear", node="n0", name="t0")
+    reopen(machine)
+    machine.qmp("block-dirty-bitmap-clear", node="n0", name="p0")
+    assert not node(machine)["ro"]
+
+
+def test_what_cannot_change_is_named(machine):
+    assert refusal(machine, driver="raw") == "Cannot change the option 'driver'"
+    assert refusal(machine, file={"driver": "file", "filename": "other.qcow2"}) == "Cannot change the option 'filename'"
+    assert refusal(machine, force_share=True) == "Cannot change the option 'force-share'"
+    assert refusal(machine, backing="nope") == "Cannot find device='' nor node-name='nope'"
+    assert refusal(machine, backing="n0") == "Making 'n0' a backing child of 'n0' would create a cycle"
+    assert (
+        refusal(machine, detect_zeroes="unmap")
+        == "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
+    )
+
+
+def test_options_must_name_a_node(machine):
+    with pytest.raises(QmpError, match="node-name not specified"):
+        machine.execute("blockdev-reopen", {"options": [{"driver": "null-co"}]})
+    with pytest.raises(QmpError, match="Failed to find node with node-name='zz'"):
+        machine.execute("blockdev-reopen", {"options": [{"driver": "null-co", "node-name": "zz"}]})
+
+
+def test_a_writer_keeps_a_node_from_becoming_read_only(machine):
+    machine.qmp("block-dirty-bitmap-add", node="n0", name="p0", persistent=True)
+    drive = machine.add_drive("drive0", machine.graph.nodes["n0"])
+    drive.require(2)
+    assert refusal(machine, read_only=True) == "Read-only block node 'n0' cannot support read-write users"
+    machine.qmp("block-dirty-bitmap-clear", node="n0", name="p0")
+
+
+def test_an_option_without_a_value_goes_back_to_its_default_or_is_refused(machine):
+    machine.add_node({"driver": "null-co", "node-name": "nul", "size": 65536})
+    with pytest.raises(QmpError, match="Option 'size' cannot be reset to its default value"):
+        machine.execute("blockdev-reopen", {"options": [{"driver": "null-co", "node-name": "nul"}]})
+    reopen(machine, detect_zeroes="on")
+    assert node(machine)["detect_zeroes"] == "on"
+    reopen(machine)
+    assert node(machine)["detect_zeroes"] == "off"
+
+
+def test_a_backing_file_can_be_given_and_taken(machine):
+    machine.images.create("ov.qcow2", "qcow2", 1 << 20)
+    overlay = {"driver": "qcow2", "node-name": "ov", "file": {"driver": "file", "filename": "ov.qcow2"}}
+    machine.add_node({**overlay, "backing": None})
+    machine.execute("blockdev-reopen", {"options": [{**overlay, "backing": "n0"}]})
+    assert node(machine, "ov")["backing_file"] == "n0.qcow2"
+    with pytest.raises(QmpError, match="backing is missing for 'ov'"):
+        machine.execute("blockdev-reopen", {"options": [overlay]})
+    machine.execute("blockdev-reopen", {"options": [{**overlay, "backing": None}]})
+    assert "backing_file" not in node(machine, "ov")
+
+
+def test_one_refused_node_keeps_all_as_they_were(machine):
+    machine.add_node({"driver": "null-co", "node-name": "nul", "size": 65536})
+    bad = {"driver": "null-co", "node-name": "nul", "size": 1}
+    with pytest.raises(QmpError, match="Cannot change the option 'size'"):
+        machine.execute("blockdev-reopen", {"options": [{**OPTIONS, "read-only": True}, bad]})
+    assert not node(machine)["ro"]

@@ -1,0 +1,120 @@
+"""block-commit of layers and of the active one; as measured on QEMU 10.0."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qbitsim.errors import QmpError
+from qbitsim.machine import Machine
+
+CLUSTER = 65536
+SIZE = 16 * CLUSTER
+
+
+def chain(*, base=(), middle=(), top=()):
+    """base <- mid <- top, with clusters written in each."""
+    machine = Machine()
+    machine.images.create("base.qcow2", "qcow2", SIZE)
+    below = None
+    for name, clusters in (("base", base), ("mid", middle), ("top", top)):
+        if below:
+            machine.images.create(f"{name}.qcow2", "qcow2", SIZE, backing=f"{below}.qcow2", backing_format="qcow2")
+        for cluster in clusters:
+            machine.images.lookup(f"{name}.qcow2").write(cluster * CLUSTER, name[:1].encode() * CLUSTER)
+        below = name
+    backing = {"node-name": "mid", "backing": {"node-name": "base"}}
+    machine.add_drive("drive0", machine.open_file("top.qcow2", {"node-name": "node0", "backing": backing}))
+    return machine
+
+
+def counts(machine, name):
+    for info in machine.qmp("query-named-block-nodes"):
+        if info["node-name"] == name:
+            return [bitmap["count"] for bitmap in info.get("dirty-bitmaps", []) if "name" in bitmap]
+    return None
+
+
+def test_a_layer_is_written_into_the_base_and_marks_its_bitmap():
+    machine = chain(base=(0,), middle=(1, 2), top=(2,))
+    expected = machine.images.read_chain("top.qcow2", 0, SIZE)
+    machine.qmp("block-dirty-bitmap-add", node="base", name="b")
+    machine.qmp("block-commit", device="drive0", top_node="mid", base_node="base", job_id="c")
+    machine.run_until_idle()
+    assert machine.images.lookup("top.qcow2").backing == "base.qcow2"
+    assert machine.images.read_chain("top.qcow2", 0, SIZE) == expected
+    assert counts(machine, "base") == [2 * CLUSTER]
+    assert "mid" not in machine.graph.nodes
+    assert machine.graph.nodes["base"].read_only
+
+
+def test_an_active_commit_is_ready_until_it_is_completed():
+    machine = chain(middle=(1,), top=(2,))
+    expected = bytearray(machine.images.read_chain("top.qcow2", 0, SIZE))
+    machine.qmp("block-commit", device="drive0", job_id="c")
+    machine.run_until_idle()
+    job = machine.qmp("query-block-jobs")[0]
+    assert (job["type"], job["status"], job["len"], job["offset"]) == ("commit", "ready", 2 * CLUSTER, 2 * CLUSTER)
+    machine.drive("drive0").write(3 * CLUSTER, b"g" * CLUSTER)
+    expected[3 * CLUSTER : 4 * CLUSTER] = b"g" * CLUSTER
+    machine.run_until_idle()
+    machine.qmp("job-complete", id="c")
+    machine.run_until_idle()
+    assert machine.qmp("query-block")[0]["inserted"]["node-name"] == "base"
+    assert machine.drive("drive0").read(0, SIZE) == bytes(expected)
+    assert not machine.graph.nodes["base"].read_only
+
+
+def test_a_soft_cancel_keeps_the_chain_and_a_forced_one_too():
+    for forced in (False, True):
+        machine = chain(middle=(1,), top=(2,))
+        machine.qmp("block-commit", device="drive0", job_id="c")
+        machine.run_until_idle()
+        machine.qmp("block-job-cancel", device="c", force=forced)
+        machine.run_until_idle()
+        last = [event["event"] for event in machine.events.read(0) if event["event"].startswith("BLOCK_JOB")][-1]
+        assert last == ("BLOCK_JOB_CANCELLED" if forced else "BLOCK_JOB_COMPLETED")
+        assert machine.qmp("query-block")[0]["inserted"]["node-name"] == "node0"
+        assert machine.graph.nodes["base"].read_only is forced
+
+
+def test_refusals():
+    machine = chain()
+    before = machine.qmp("query-named-block-nodes")
+
+    def refusal(**arguments):
+        with pytest.raises(QmpError) as caught:
+            machine.qmp("block-commit", **{"device": "drive0", **arguments})
+        assert machine.qmp("query-named-block-nodes") == before
+        assert machine.qmp("query-jobs") == []
+        return caught.value.error_class, caught.value.desc
+
+    generic = "GenericError"
+    assert refusal(device="zz") == ("DeviceNotFound", "Device 'zz' not found")
+    assert refusal(device="mid") == (generic, "Need a root block node")
+    assert refusal(top="x", top_node="mid") == (generic, "'top-node' and 'top' are mutually exclusive")
+    assert refusal(top="x") == (generic, "Top image file x not found")
+    assert refusal(base="x") == (generic, "Can't find 'x' in the backing chain")
+    assert refusal(base_node="node0") == (generic, "cannot commit an image into itself")
+    assert refusal(backing_file="x") == (generic, "'backing-file' specified, but 'top' is the active layer")
+    assert refusal(speed=-1) == (generic, "Parameter 'speed' expects a non-negative value")
+    assert refusal(top_node="mid", filter_node_name="mid") == (generic, "Duplicate nodes with node-name='mid'")
+
+
+@given(st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.booleans())
+def test_committing_never_changes_what_the_disk_reads_as(middle, top, writes, active):
+    machine = chain(middle=middle, top=top)
+    drive = machine.drive("drive0")
+    expected = bytearray(machine.images.read_chain("top.qcow2", 0, SIZE))
+    machine.qmp("block-commit", device="drive0", job_id="c", **({} if active else {"top_node": "mid"}))
+    for cluster in sorted(writes):
+        machine.step()
+        drive.write(cluster * CLUSTER, b"g" * CLUSTER)
+        expected[cluster * CLUSTER : (cluster + 1) * CLUSTER] = b"g" * CLUSTER
+    machine.run_until_idle()
+    if active:
+        machine.qmp("job-complete", id="c")
+        machine.run_until_idle()
+    assert machine.qmp("query-jobs") == []
+    assert drive.read(0, SIZE) == bytes(expected)

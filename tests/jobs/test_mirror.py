@@ -1,0 +1,184 @@
+"""drive-mirror and blockdev-mirror; as measured on QEMU 10.0 and 7.2."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qbitsim.errors import QmpError
+from qbitsim.machine import Machine
+
+CLUSTER = 65536
+SIZE = 16 * CLUSTER
+
+
+def made(profile="10.0", *, written=()):
+    machine = Machine(profile)
+    drive = machine.add_disk("drive0", SIZE, node_name="node0")
+    for cluster in written:
+        drive.write(cluster * CLUSTER, b"s" * CLUSTER)
+    machine.images.create("t.qcow2", "qcow2", SIZE)
+    machine.add_node({"driver": "qcow2", "node-name": "t", "file": {"driver": "file", "filename": "t.qcow2"}})
+    return machine
+
+
+def start(machine, **more):
+    machine.qmp("blockdev-mirror", **{"device": "drive0", "target": "t", "sync": "full", "job_id": "m", **more})
+    machine.run_until_idle()
+
+
+def job(machine):
+    return machine.qmp("query-block-jobs")[0]
+
+
+def test_a_mirror_becomes_ready_follows_writes_and_pivots():
+    machine = made(written=(0, 2))
+    machine.qmp("block-dirty-bitmap-add", node="node0", name="b")
+    machine.qmp("block-dirty-bitmap-add", node="t", name="tb")
+    start(machine)
+    assert (job(machine)["status"], job(machine)["len"]) == ("ready", SIZE)
+    machine.drive("drive0").write(5 * CLUSTER, b"g" * CLUSTER)
+    machine.run_until_idle()
+    assert (job(machine)["len"], job(machine)["offset"]) == (SIZE + CLUSTER, SIZE + CLUSTER)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    inserted = machine.qmp("query-block")[0]["inserted"]
+    assert inserted["node-name"] == "t"
+    assert [bitmap["name"] for bitmap in inserted["dirty-bitmaps"]] == ["tb"]
+    assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
+    assert "node0" not in machine.graph.nodes
+
+
+def test_a_created_target_gets_only_what_is_allocated():
+    machine = made(written=(3,))
+    machine.qmp("drive-mirror", device="drive0", target="new.qcow2", sync="full")
+    machine.run_until_idle()
+    assert (job(machine)["len"], job(machine)["offset"]) == (CLUSTER, CLUSTER)
+    assert machine.images.compare("drive0.qcow2", "new.qcow2") is None
+
+
+def test_a_pause_of_a_ready_mirror_is_standby_and_it_can_be_completed_there():
+    machine = made()
+    start(machine)
+    machine.qmp("job-pause", id="m")
+    assert job(machine)["status"] == "standby"
+    machine.qmp("job-complete", id="m")
+    assert job(machine)["status"] == "standby"
+    machine.qmp("job-resume", id="m")
+    machine.run_until_idle()
+    assert machine.qmp("query-block")[0]["inserted"]["node-name"] == "t"
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_cancelling_a_ready_mirror_keeps_the_source(forced):
+    machine = made(written=(1,))
+    start(machine)
+    machine.qmp("block-job-cancel", device="m", force=forced)
+    machine.run_until_idle()
+    last = [event["event"] for event in machine.events.read(0) if event["event"].startswith("BLOCK_JOB")][-1]
+    assert last == ("BLOCK_JOB_CANCELLED" if forced else "BLOCK_JOB_COMPLETED")
+    assert machine.qmp("query-block")[0]["inserted"]["node-name"] == "node0"
+
+
+def test_write_blocking_copies_at_once():
+    machine = made()
+    start(machine)
+    assert job(machine)["actively-synced"] is False
+    machine.qmp("block-job-change", id="m", type="mirror", copy_mode="write-blocking")
+    machine.run_until_idle()
+    assert job(machine)["actively-synced"] is True
+    machine.drive("drive0").write(0, b"g" * CLUSTER)
+    assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
+    with pytest.raises(QmpError, match="Change to copy mode 'background' is not implemented"):
+        machine.qmp("block-job-change", id="m", type="mirror", copy_mode="background")
+
+
+def test_the_internal_bitmap_is_at_the_filter_or_at_the_source():
+    for profile, where in (("10.0", "mirror_top"), ("7.2", "qcow2")):
+        machine = made(profile)
+        start(machine)
+        nodes = machine.qmp("query-named-block-nodes")
+        assert [info["drv"] for info in nodes if "dirty-bitmaps" in info] == [where]
+
+
+def test_different_sizes_fail_the_job_with_a_text():
+    machine = made()
+    machine.add_node({"driver": "null-co", "node-name": "small", "size": CLUSTER})
+    start(machine, target="small")
+    completed = machine.events.read(0)[-3]["data"]
+    assert completed["error"] == "Source and target image have different sizes"
+    assert machine.qmp("query-block")[0]["inserted"]["node-name"] == "node0"
+
+
+def test_refusals():
+    machine = made()
+    before = machine.qmp("query-named-block-nodes")
+
+    def refusal(**arguments):
+        with pytest.raises(QmpError) as caught:
+            start(machine, **arguments)
+        assert machine.qmp("query-named-block-nodes") == before
+        assert machine.qmp("query-jobs") == []
+        return caught.value.desc
+
+    assert refusal(target="node0") == "Can't mirror node into itself"
+    assert refusal(sync="incremental") == "Sync mode 'incremental' not supported"
+    assert refusal(granularity=100) == "Parameter 'granularity' expects a value in range [512B, 64MB]"
+    assert refusal(granularity=1000) == "Parameter 'granularity' expects a power of 2"
+    assert refusal(buf_size=-1) == "Invalid parameter 'buf-size'"
+    assert refusal(filter_node_name="t") == "Duplicate nodes with node-name='t'"
+    assert refusal(replaces="zz") == "Failed to find node with node-name='zz'"
+    assert refusal(replaces="t").startswith("Cannot replace 't' by a node mirrored from 'node0'")
+
+
+def test_a_target_error_stops_the_mirror_until_it_is_resumed():
+    machine = made(written=(1,))
+    machine.inject_error("t.qcow2", "write", 28, once=True)
+    start(machine, on_target_error="enospc")
+    assert (job(machine)["status"], job(machine)["io-status"]) == ("paused", "nospace")
+    machine.qmp("job-resume", id="m")
+    machine.run_until_idle()
+    assert job(machine)["status"] == "ready"
+    assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
+
+
+def test_a_machine_with_a_ready_mirror_can_be_copied():
+    machine = made(written=(1,))
+    start(machine)
+    twin = copy.deepcopy(machine)
+    twin.qmp("job-complete", id="m")
+    twin.run_until_idle()
+    assert twin.qmp("query-jobs") == []
+    assert job(machine)["status"] == "ready"
+
+
+@given(
+    st.sets(st.integers(0, 15)),
+    st.lists(st.tuples(st.integers(0, SIZE - 512), st.integers(512, 3 * CLUSTER), st.booleans()), max_size=8),
+    st.sampled_from(["background", "write-blocking"]),
+    st.sampled_from([0, 512, 4096, 1 << 20]),
+)
+def test_a_completed_mirror_reads_like_the_source_did(written, writes, copy_mode, granularity):
+    machine = made(written=written)
+    drive = machine.drive("drive0")
+    machine.qmp(
+        "blockdev-mirror",
+        **{"device": "drive0", "target": "t", "sync": "full", "job_id": "m", "copy_mode": copy_mode},
+        granularity=granularity,
+    )
+    for offset, length, zero in writes:
+        machine.step()
+        length = min(length, SIZE - offset)
+        if zero:
+            drive.write_zeroes(offset, length)
+        else:
+            drive.write(offset, b"g" * length)
+    machine.run_until_idle()
+    expected = drive.read(0, SIZE)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert machine.qmp("query-block")[0]["inserted"]["node-name"] == "t"
+    assert drive.read(0, SIZE) == expected

@@ -1,0 +1,120 @@
+"""The stream job; orders, offsets and texts as measured on QEMU 10.0 and 7.2."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qbitsim.errors import QmpError
+from qbitsim.machine import Machine
+
+CLUSTER = 65536
+SIZE = 16 * CLUSTER
+
+
+def chain(profile="10.0", *, base=(), middle=()):
+    """base <- mid <- top, with clusters written in base and mid."""
+    machine = Machine(profile)
+    machine.images.create("base.qcow2", "qcow2", SIZE)
+    below = None
+    for name, clusters in (("base", base), ("mid", middle), ("top", ())):
+        if below:
+            machine.images.create(f"{name}.qcow2", "qcow2", SIZE, backing=f"{below}.qcow2", backing_format="qcow2")
+        for cluster in clusters:
+            machine.images.lookup(f"{name}.qcow2").write(cluster * CLUSTER, name[:1].encode() * CLUSTER)
+        below = name
+    top = machine.open_file("top.qcow2", {"node-name": "node0", "backing": {"node-name": "mid"}})
+    machine.add_drive("drive0", top)
+    return machine
+
+
+def events(machine):
+    return [(event["event"], event["data"].get("status")) for event in machine.events.read(0)]
+
+
+def test_the_whole_chain_is_copied_and_given_up():
+    machine = chain(base=(0, 5), middle=(1,))
+    expected = machine.images.read_chain("top.qcow2", 0, SIZE)
+    machine.qmp("block-dirty-bitmap-add", node="node0", name="b0")
+    machine.qmp("block-stream", device="drive0", job_id="s0")
+    assert events(machine) == [("JOB_STATUS_CHANGE", "created"), ("JOB_STATUS_CHANGE", "running")]
+    machine.run_until_idle()
+    assert events(machine)[2:] == [
+        ("JOB_STATUS_CHANGE", "waiting"),
+        ("JOB_STATUS_CHANGE", "pending"),
+        ("BLOCK_JOB_COMPLETED", None),
+        ("JOB_STATUS_CHANGE", "concluded"),
+        ("JOB_STATUS_CHANGE", "null"),
+    ]
+    assert machine.drive("drive0").read(0, SIZE) == expected
+    assert machine.images.lookup("top.qcow2").backing is None
+    inserted = machine.qmp("query-block")[0]["inserted"]
+    assert [bitmap["count"] for bitmap in inserted["dirty-bitmaps"]] == [0]
+    assert set(machine.graph.nodes) & {"mid", "node0"} == {"node0"}
+
+
+def test_a_base_stays_and_is_named_in_the_header():
+    machine = chain(base=(0,), middle=(1,))
+    machine.qmp("block-stream", device="drive0", base="base.qcow2", backing_file="./base.qcow2")
+    machine.run_until_idle()
+    image = machine.images.lookup("top.qcow2")
+    assert image.backing == "./base.qcow2"
+    assert [image.host_offset(cluster * CLUSTER) is not None for cluster in (0, 1)] == [False, True]
+
+
+def test_streaming_what_is_directly_below_ends_before_the_reply():
+    machine = chain()
+    machine.qmp("block-stream", device="drive0", base_node="mid", job_id="s0")
+    assert machine.qmp("query-jobs") == []
+    completed = next(event for event in machine.events.read(0) if event["event"] == "BLOCK_JOB_COMPLETED")
+    assert (completed["data"]["len"], completed["data"]["offset"]) == (0, 0)
+
+
+def test_refusals():
+    machine = chain()
+
+    def refusal(**arguments):
+        with pytest.raises(QmpError) as caught:
+            machine.qmp("block-stream", **{"device": "drive0", **arguments})
+        assert machine.qmp("query-jobs") == []
+        return caught.value.desc
+
+    assert refusal(device="zz") == "Cannot find device='zz' nor node-name='zz'"
+    assert refusal(base="zz") == "Can't find 'zz' in the backing chain"
+    assert refusal(base_node="node0") == "Node 'node0' is not a backing image of 'drive0'"
+    assert refusal(base="x", base_node="mid") == "'base' and 'base-node' cannot be specified at the same time"
+    assert refusal(bottom="mid", base_node="mid") == "'bottom' and 'base-node' cannot be specified at the same time"
+    assert refusal(backing_file="x") == "backing file specified, but streaming the entire chain"
+    assert refusal(device="mid") == "Invalid job ID ''"
+    assert refusal(filter_node_name="mid") == "Could not create node: Duplicate nodes with node-name='mid'"
+    assert refusal(speed=-1) == "Parameter 'speed' expects a non-negative value"
+
+
+@pytest.mark.parametrize(("profile", "offset"), [("10.0", 8), ("7.2", 16)])
+def test_a_pause_lets_one_more_piece_through_before_8_0(profile, offset):
+    machine = chain(profile, base=range(16))
+    machine.qmp("block-stream", device="drive0", job_id="s0", speed=1)
+    machine.run_until_idle()
+    assert machine.qmp("query-block-jobs")[0]["offset"] == 8 * CLUSTER
+    machine.qmp("job-pause", id="s0")
+    machine.qmp("job-resume", id="s0")
+    machine.run_until_idle()
+    jobs = machine.qmp("query-block-jobs")
+    assert (jobs[0]["offset"] if jobs else 16 * CLUSTER) == offset * CLUSTER
+
+
+@given(st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.booleans())
+def test_streaming_never_changes_what_the_disk_reads_as(base, middle, writes, to_base):
+    machine = chain(base=base, middle=middle)
+    drive = machine.drive("drive0")
+    expected = bytearray(machine.images.read_chain("top.qcow2", 0, SIZE))
+    machine.qmp("block-stream", device="drive0", job_id="s0", **({"base": "base.qcow2"} if to_base else {}))
+    for cluster in sorted(writes):
+        machine.step()
+        drive.write(cluster * CLUSTER, b"g" * CLUSTER)
+        expected[cluster * CLUSTER : (cluster + 1) * CLUSTER] = b"g" * CLUSTER
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs") == []
+    assert drive.read(0, SIZE) == bytes(expected)
+    assert machine.images.read_chain("top.qcow2", 0, SIZE) == bytes(expected)
