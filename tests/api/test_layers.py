@@ -29,7 +29,7 @@ LAYERS = (
     ("qbitsim.jobs",),
     ("qbitsim.qmp",),
     ("qbitsim.commands",),
-    ("qbitsim.machine", "qbitsim.state", "qbitsim.until"),
+    ("qbitsim.machine", "qbitsim.guest", "qbitsim.injection", "qbitsim.state", "qbitsim.until"),
     ("qbitsim",),
     ("qbitsim.qmp.session", "qbitsim.qmp.server", "qbitsim.qmp.sockets", "qbitsim.qmp.stdio"),
     ("qbitsim.testing", "qbitsim.cli", "qbitsim.pytest_plugin", "qbitsim.__main__"),
@@ -40,7 +40,7 @@ ENTRIES = {entry: level for level, entries in enumerate(LAYERS) for entry in ent
 PURE = [name for name in MODULES if not name.startswith(("qbitsim.cli", "qbitsim.qmp.s", "qbitsim.testing"))]
 BANNED_IN_THE_CORE = {"asyncio", "random", "select", "selectors", "socket", "subprocess", "threading", "time"}
 
-SEEDED = {"qbitsim.engine.policies", "qbitsim.block.faults"}
+SEEDED = {"qbitsim.engine.policies", "qbitsim.block.faults", "qbitsim.guest"}
 """Modules that draw, always from a ``random.Random`` with a seed of the caller's."""
 
 
