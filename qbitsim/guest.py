@@ -88,5 +88,5 @@ def spread(size: int, count: int, length: int, seed: int) -> list[Write]:
     from random import Random  # noqa: PLC0415 - costly to import
 
     places = max(1, size // length)
-    random = Random(seed)
-    return [(random.randrange(places) * length, length) for _ in range(count)]
+    dice = Random(seed)
+    return [(dice.randrange(places) * length, length) for _ in range(count)]

@@ -68,7 +68,7 @@ def test_quit_cancels_the_jobs_tells_of_it_and_keeps_the_bits() -> None:
     assert names == ["SHUTDOWN", "BLOCK_JOB_CANCELLED"]
     assert machine.events.read(cursor)[0]["data"] == {"guest": False, "reason": "host-qmp-quit"}
     (stored,) = machine.images.lookup("drive0.qcow2").bitmaps
-    assert (stored.name, stored.in_use, list(stored.bits.indices())) == ("b", False, list(range(16)))
+    assert (stored.name, stored.in_use, list(stored.bits.indices())) == ("b", False, [0])
 
 
 def test_guests_write_discard_zero_and_read_through_the_human_monitor() -> None:
