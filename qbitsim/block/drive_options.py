@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from qbitsim.block.open import Options
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.sizes import parse_size
 
-_NUMBERS = frozenset({"size", "offset", "sector", "errno", "state", "new_state", "latency-ns", "min-cluster-size"})
+_SIZES = frozenset({"size", "offset", "min-cluster-size"})
+_NUMBERS = frozenset({"sector", "errno", "state", "new_state", "latency-ns", "vote-threshold", "cbw-timeout"})
 _SWITCHES = frozenset({"read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only"})
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
+_CACHE_MODES: dict[str, Options] = {
+    "none": {"direct": True},
+    "off": {"direct": True},
+    "unsafe": {"no-flush": True},
+    "writeback": {},
+}
 _BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
 
@@ -25,6 +33,10 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
     tree = _nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
     if "format" in given:
         tree["driver"] = given["format"]
+    if "cache" in given:
+        if given["cache"] not in _CACHE_MODES:
+            raise UnsupportedError(f"cache={given['cache']} of -drive")
+        tree["cache"] = {**_CACHE_MODES[given["cache"]], **tree.get("cache", {})}
     if "readonly" in tree:
         tree["read-only"] = _scalar("read-only", tree.pop("readonly"))
     if isinstance(tree.get("file"), str):
@@ -81,6 +93,8 @@ def _with_lists(value: Any) -> Any:
 def _scalar(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    if name in _SIZES:
+        return parse_size(value)
     if name in _NUMBERS:
         return int(value, 0)
     if name in _SWITCHES:

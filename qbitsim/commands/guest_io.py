@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block import permissions as perms
 from qbitsim.commands import qemu_io
 from qbitsim.commands.hmp import hmp
+from qbitsim.commands.nodes import BlockdevDel, blockdev_del
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
@@ -76,8 +77,11 @@ class _HumanMonitor:
         raise QmpError(f"Device '{path}' not found")
 
     def drive_del(self, device: str) -> str:
-        """``drive_del DEVICE``."""
+        """``drive_del DEVICE``; the name of a node means blockdev-del (hmp_drive_del)."""
         graph = self.context.graph
+        if device in graph.nodes:
+            blockdev_del(self.context, BlockdevDel(node_name=device))
+            return ""
         drive = graph.drives.get(device)
         if drive is None:
             raise QmpError(f"Device '{device}' not found")

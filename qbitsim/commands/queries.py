@@ -60,8 +60,6 @@ def _drive_info(drive: Drive, profile: Profile) -> JsonDict:
         info["inserted"] = node_info(node, profile, flat=False)
         if not profile.offers("6.0") and node.bitmaps:
             info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)
-    elif not drive.qdev:
-        info["tray_open"] = False
     return info
 
 
