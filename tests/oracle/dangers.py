@@ -1,0 +1,105 @@
+"""What kills or hangs real QEMU: the draws end before it, for there is nothing to compare with.
+
+Each is a bug of QEMU 7.2 and 10.0 alike, unless it says so. All but the first need a transaction that fails
+after some of its actions were run, so whether a step is one of them is known from the answer of the emulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qbitsim.machine import Machine
+
+Step = dict[str, Any]
+Records = list[dict[str, Any]]
+Actions = list[tuple[str, dict[str, Any]]]
+
+
+def danger_before(step: Step, machine: Machine) -> str | None:
+    """The same, of what can be known before the step.
+
+    A job that has nothing more to do, because guest writes did its work, ends when something drains it. If that is a
+    command that means its filter, the filter goes in the middle of the command.
+    """
+    message = step["qmp"]
+    names = [message["execute"], *(action["type"] for action in message.get("arguments", {}).get("actions", ()))]
+    idle = any(job.status == "running" and job.progress.current >= job.progress.total for job in machine.jobs.jobs)
+    if idle and any("backup" in name or "snapshot" in name for name in names):
+        return "a job that ends in the middle of a command"
+    return None
+
+
+def danger(step: Step, answer: Records, machine: Machine) -> str | None:
+    """Why real QEMU would not survive the step; None if it would.
+
+    :param answer: what the emulator recorded for the step.
+    :param machine: the emulated machine, after the step.
+    """
+    message = step.get("qmp", {})
+    arguments = message.get("arguments", {})
+    if message.get("execute") == "block-dirty-bitmap-merge" and not arguments.get("bitmaps", True):
+        return "a merge of nothing"
+    if message.get("execute") != "transaction":
+        return None
+    actions = [(action["type"], action["data"]) for action in arguments["actions"]]
+    if any(kind == "block-dirty-bitmap-merge" and not data["bitmaps"] for kind, data in actions):
+        return "a merge of nothing"
+    if not any("error" in record.get("reply", {}) for record in answer):
+        return None
+    for reason, check in _CHECKS.items():
+        if check(actions, answer, machine):
+            return reason
+    return None
+
+
+def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:
+    """The abort handler of the action uses a bitmap that it may never have found, or disables it."""
+    del answer, machine
+    return any(kind == "block-dirty-bitmap-enable" for kind, _ in actions)
+
+
+def _two_on_one_drive(actions: Actions, answer: Records, machine: Machine) -> bool:
+    """By drive, the second one means the filter or the overlay of the first, which is gone when it is undone."""
+    del answer
+    roots = [_root(machine, data) for kind, data in actions if "backup" in kind or "snapshot" in kind]
+    return len(set(roots)) < len(roots)
+
+
+def _root(machine: Machine, data: dict[str, Any]) -> str:
+    name = str(data.get("device", data.get("node", "")))
+    drive = machine.graph.drives.get(name)
+    return drive.root.node.name if drive is not None and drive.root is not None else name
+
+
+def _two_unstarted(actions: Actions, answer: Records, machine: Machine) -> bool:
+    """A group with two jobs that were never started: QEMU waits for the second one for ever."""
+    del actions, machine
+    created = [record["data"]["id"] for record in answer if record.get("data", {}).get("status") == "created"]
+    ends = [record["data"]["id"] for record in answer if record.get("data", {}).get("status") == "null"]
+    return len(created) > 1 and bool(ends)
+
+
+def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
+    """A backup with bitmap-mode always frees its bitmap when it is undone, before the clear or merge is undone."""
+    del answer, machine
+    synced = {data.get("bitmap") for kind, data in actions if kind.endswith("-backup")
+              and data.get("bitmap-mode") == "always"}
+    changed = {data.get("name", data.get("target")) for kind, data in actions if "dirty-bitmap" in kind}
+    return bool(synced & changed)
+
+
+def _snapshot_then_backup(actions: Actions, answer: Records, machine: Machine) -> bool:
+    """7.2 only."""
+    del answer
+    kinds = " ".join(kind for kind, _ in actions)
+    return machine.profile.name == "7.2" and "snapshot" in kinds and "backup" in kinds
+
+
+_CHECKS: dict[str, Callable[[Actions, Records, Machine], bool]] = {
+    "a failed transaction with an enable action": _enable,
+    "a failed transaction with two backups or snapshots of one drive": _two_on_one_drive,
+    "a failed transaction with two jobs that were not started": _two_unstarted,
+    "a failed transaction that changes a bitmap of a backup with bitmap-mode always": _always,
+    "a failed transaction with a snapshot and a backup": _snapshot_then_backup,
+}

@@ -1,0 +1,192 @@
+"""Plays the same steps on qbitsim and on a real QEMU and compares what both answer."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from typing import Any
+
+from dangers import danger, danger_before
+from draws import Drawer, look
+from real_qemu import Installation, QemuDiedError, RealQemu
+
+from qbitsim.machine import Machine
+from qbitsim.profiles import PROFILES
+from qbitsim.testing.player import Player
+from qbitsim.testing.reductions import by_step
+
+Step = dict[str, Any]
+
+PATIENCE = 6
+"""How many times longer to wait when a difference is looked at again."""
+
+SECTOR = 512
+
+ROUNDS: Counter[str] = Counter()
+"""How many examples had which end."""
+
+
+class DifferenceError(AssertionError):
+    """qbitsim answered something else than QEMU."""
+
+
+def profile_for(installation: Installation) -> str:
+    """The name of the profile that is nearest to the version found."""
+    major, minor = installation.version[:2]
+    release = major + minor / 10
+    return min(PROFILES.values(), key=lambda each: abs(each.version[0] + each.version[1] / 10 - release)).name
+
+
+class Duel:
+    """One example.
+
+    :ivar steps: what was played.
+    :ivar over: why the example has ended, if it has: there is nothing more to compare.
+    :ivar failed: a difference was found.
+    :ivar killed: QEMU was killed with metadata of the images in its memory: their content is not determined.
+    :ivar strict: the records were the same one by one, without folding.
+    """
+
+    def __init__(self, installation: Installation, *, patience: int = 1) -> None:
+        self.installation = installation
+        self.real = RealQemu(installation, patience=patience)
+        self.player = Player(profile_for(installation))
+        self.steps: list[Step] = []
+        self.over: str | None = None
+        self.strict = True
+        self.killed = False
+        self.failed = False
+        self.counter = [0]
+
+    def close(self) -> None:
+        """Stop the real QEMU."""
+        self.real.close()
+
+    @property
+    def machine(self) -> Machine:
+        """The emulated machine."""
+        assert self.player.machine is not None
+        return self.player.machine
+
+    def drawer(self, rng: random.Random) -> Drawer:
+        """What draws steps for the machine as it is."""
+        start = next(step for step in self.steps if "start" in step)
+        return Drawer(rng, self.machine, self.counter, start)
+
+    def play(self, steps: list[Step]) -> None:
+        """Play some steps, the last of which leaves nothing in progress, and compare.
+
+        :raises DifferenceError: confirmed by a second, slower play of everything.
+        """
+        try:
+            found = self._play(steps)
+        except Exception:
+            self.failed = True
+            raise
+        if found is None:
+            return
+        self.failed = True
+        again = Duel(self.installation, patience=PATIENCE)
+        try:
+            confirmed = again._play(self.steps)
+        finally:
+            again.close()
+        if confirmed is not None:
+            raise DifferenceError(f"{confirmed}\nafter " + json.dumps(self.steps))
+        self.over, self.failed = "a difference that did not come again", False
+
+    def _play(self, steps: list[Step]) -> str | None:
+        """Play them; return the first difference."""
+        seen = len(self.real.records), len(self.player.records)
+        for step in steps:
+            if self.over is None:
+                died = self._step(step)
+                if died is not None:
+                    return died
+        real = self.real.records[seen[0]:]
+        emulated = json.loads(json.dumps(self.player.records[seen[1]:]))
+        self.strict = self.strict and real == emulated
+        for expected, got in zip(by_step(real), by_step(emulated), strict=False):
+            if expected != got:
+                return f"QEMU:    {json.dumps(expected)}\nqbitsim: {json.dumps(got)}"
+        return None if len(by_step(real)) == len(by_step(emulated)) else "more records of one than of the other"
+
+    def _step(self, step: Step) -> str | None:
+        before = len(self.player.records)
+        if self.player.machine is not None and "qmp" in step:
+            self.over = danger_before(step, self.machine)
+        if self.over is not None:
+            return None
+        self.killed = self.killed or "kill" in step
+        self.player.play([step])
+        answer = self.player.records[before:]
+        if "qbitsim does not" in json.dumps(answer):
+            self.over = "unsupported"
+        elif "qmp" in step:
+            self.over = danger(step, answer, self.machine)
+        if self.over is not None:
+            del self.player.records[before:]
+            return None
+        self.steps.append(step)
+        try:
+            self.real.play([step])
+        except QemuDiedError as death:
+            return f"QEMU died: {death}"
+        return None
+
+    # -- the end of an example
+
+    def finish(self) -> None:
+        """Look at everything; then let both end, and compare the content of all images."""
+        if self.over is None:
+            self.play(look(self.machine))
+        if self.killed:
+            self.over = "equal until killed"
+        if self.over is None:
+            self.play([{"quit": True}])
+        if self.over is None:
+            self._compare_images()
+        ROUNDS[self.over or ("equal, record by record" if self.strict else "equal")] += 1
+
+    def _compare_images(self) -> None:
+        names = [name for name in self.player.images.names() if self._has_content(name)]
+        contents = self.real.contents(names)
+        for name in names:
+            size = self.player.images.lookup(name).size
+            emulated = self.player.images.read_chain(name, 0, size) + bytes(-size % SECTOR)
+            if contents[name] != emulated:
+                raise DifferenceError(_first(name, contents[name], emulated) + "\nafter " + json.dumps(self.steps))
+
+    def _has_content(self, name: str) -> bool:
+        """Whether it is an image whose backing files are all files."""
+        try:
+            return self.player.images.chain(name)[0].size > 0
+        except OSError:
+            return False
+
+
+def _first(name: str, real: bytes, emulated: bytes) -> str:
+    """Where two contents of a file differ first."""
+    for place, (expected, got) in enumerate(zip(real, emulated, strict=False)):
+        if expected != got:
+            return f"the content of {name} at {place}: {expected:#x}, not {got:#x}"
+    return f"the content of {name}: {len(real)} bytes, not {len(emulated)}"
+
+
+def random_example(installation: Installation, seed: int, world: Any) -> Duel:
+    """Play an example drawn from a seed, for long runs without Hypothesis.
+
+    :raises DifferenceError: as :meth:`Duel.play`.
+    """
+    rng = random.Random(seed)
+    duel = Duel(installation)
+    try:
+        duel.play(world(rng))
+        for _ in range(rng.randint(8, 30)):
+            if duel.over is None and not duel.killed:
+                duel.play(duel.drawer(rng).draw())
+        duel.finish()
+    finally:
+        duel.close()
+    return duel

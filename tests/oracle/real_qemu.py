@@ -1,0 +1,421 @@
+"""Drives a real QEMU: plays the steps of a scenario on it and records what it answers.
+
+The records have the form of those of :class:`qbitsim.testing.player.Player`, so that the two can be
+compared. Two things differ from an emulator and are dealt with here:
+
+* real time passes: :meth:`RealQemu.settle` asks for the jobs until nothing has changed for a while;
+* a process is slow to start: what `qemu-img create` makes is kept and copied the next time.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qbitsim.testing.reductions import reduce_reply
+
+Record = dict[str, Any]
+
+PROGRAM = "qemu-system-x86_64"
+ROOT_VARIABLE = "QBITSIM_QEMU_ROOT"
+"""Names the root directory of a system of its own that has a QEMU; it is entered by chroot."""
+
+DEADLINE = 30.0
+"""Seconds after which a QEMU that does not answer has failed."""
+
+
+class QemuDiedError(Exception):
+    """The process went away."""
+
+
+class SparseFile:
+    """The content of a file with its holes, which QEMU can tell from zeroes."""
+
+    def __init__(self, path: Path) -> None:
+        self.pieces: list[tuple[int, bytes]] = []
+        with open(path, "rb") as file:
+            self.size = os.fstat(file.fileno()).st_size
+            place = 0
+            while place < self.size:
+                try:
+                    start = os.lseek(file.fileno(), place, os.SEEK_DATA)
+                except OSError:
+                    break
+                place = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+                self.pieces.append((start, os.pread(file.fileno(), place - start, start)))
+
+    def write(self, path: Path) -> None:
+        """Make a file like it."""
+        with open(path, "wb") as file:
+            file.truncate(self.size)
+            for start, data in self.pieces:
+                os.pwrite(file.fileno(), data, start)
+
+
+class Installation:
+    """A QEMU that can be run.
+
+    :param root: the root directory of its system; None for this one.
+    :ivar version: (major, minor, micro).
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = root
+        text = subprocess.run(self.wrap("/", [PROGRAM, "--version"]), capture_output=True, check=True, text=True).stdout
+        found = re.search(r"version (\d+)\.(\d+)\.(\d+)", text)
+        assert found is not None, text
+        self.version = tuple(map(int, found.groups()))
+        self.templates: dict[tuple[str, ...], SparseFile] = {}
+
+    def __repr__(self) -> str:
+        return "QEMU " + ".".join(map(str, self.version))
+
+    def wrap(self, directory: str, argv: list[str]) -> list[str]:
+        """The command that runs ``argv`` in ``directory`` of the installation's system."""
+        if self.root is None:
+            return ["env", "-C", directory, *argv]
+        return ["chroot", self.root, "env", "-C", directory, *argv]
+
+    def scratch(self) -> tuple[Path, str]:
+        """A new directory: its path here, and its path as the processes see it."""
+        base = Path(self.root or "/") / "tmp"
+        outer = Path(tempfile.mkdtemp(prefix="qbitsim-oracle-", dir=base))
+        return outer, f"/tmp/{outer.name}"
+
+
+@functools.cache
+def installations() -> tuple[Installation, ...]:
+    """Every QEMU there is: the one on the path, and the one in the root directory that the environment names."""
+    found = []
+    if shutil.which(PROGRAM):
+        found.append(Installation())
+    root = os.environ.get(ROOT_VARIABLE)
+    if root:
+        found.append(Installation(root))
+    return tuple(found)
+
+
+class RealQemu:
+    """One run of one scenario on a real QEMU.
+
+    :param installation: which QEMU.
+    :param patience: how many times longer than usual to wait until nothing changes.
+    :ivar records: what was seen, oldest first.
+    """
+
+    def __init__(self, installation: Installation, *, patience: int = 1) -> None:
+        self.installation = installation
+        self.patience = patience
+        self.outer, self.inner = installation.scratch()
+        self.records: list[Record] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._unfinished = b""
+        self._lines: list[bytes] = []
+        self._closed = False
+        self._printed = 0
+
+    # -- the process
+
+    def close(self) -> None:
+        """Kill what runs and remove the files."""
+        self._stop()
+        shutil.rmtree(self.outer, ignore_errors=True)
+
+    def _stop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _launch(self, config: Record) -> None:
+        argv = ["stdbuf", "-oL", PROGRAM, "-machine", "none", "-display", "none", "-nodefaults", "-S"]
+        for drive in config.get("drives", []):
+            argv += ["-drive", ",".join(f"{key}={value}" for key, value in drive.items())]
+        for node in config.get("blockdevs", []):
+            argv += ["-blockdev", json.dumps(node)]
+        argv += [*config.get("args", []), "-qmp", "unix:qmp.sock,server=on,wait=off"]
+        (self.outer / "qmp.sock").unlink(missing_ok=True)
+        self._printed = 0
+        with open(self.outer / ".stdout", "wb") as stdout, open(self.outer / ".stderr", "wb") as stderr:
+            self.process = subprocess.Popen(
+                self.installation.wrap(self.inner, argv), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            )
+
+    def _connect(self) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            channel = socket.socket(socket.AF_UNIX)
+            try:
+                channel.connect(str(self.outer / "qmp.sock"))
+                break
+            except OSError:
+                channel.close()
+                assert self.process is not None
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise QemuDiedError((self.outer / ".stderr").read_text(errors="replace")) from None
+                time.sleep(0.002)
+        self._socket, self._unfinished, self._lines, self._closed = channel, b"", [], False
+
+    # -- the conversation
+
+    def send(self, data: bytes) -> None:
+        """Put bytes on the socket."""
+        assert self._socket is not None
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            self._closed = True
+
+    def line(self, timeout: float) -> bytes | None:
+        """The next line without its end; None if there was none for that many seconds."""
+        assert self._socket is not None
+        deadline = time.monotonic() + timeout
+        while not self._lines and not self._closed:
+            left = deadline - time.monotonic()
+            if left < 0 or not select.select([self._socket], [], [], left)[0]:
+                return None
+            self._read()
+        return self._lines.pop(0) if self._lines else None
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(1 << 20)
+        except ConnectionError:
+            data = b""
+        self._closed = not data
+        *lines, self._unfinished = (self._unfinished + data).split(b"\r\n")
+        self._lines += [line for line in lines if line]
+
+    def ask(self, message: Record) -> Record:
+        """Send a message and return the reply; events that came before it are recorded.
+
+        :raises QemuDiedError: instead of a reply.
+        """
+        self.send(json.dumps(message).encode() + b"\n")
+        while True:
+            line = self.line(DEADLINE)
+            if line is None:
+                raise QemuDiedError(self.post_mortem())
+            answer = self._event(json.loads(line))
+            if answer is not None:
+                return answer
+
+    def post_mortem(self) -> str:
+        """Why there is no answer."""
+        if not self._closed or self.process is None:
+            return "no answer"
+        status = self.process.wait(timeout=DEADLINE)
+        errors = (self.outer / ".stderr").read_text(errors="replace")
+        return f"exit status {status}: {errors}"
+
+    def _event(self, message: Record) -> Record | None:
+        if "event" not in message:
+            return message
+        self._record(type="event", **{key: value for key, value in message.items() if key != "timestamp"})
+        return None
+
+    def _record(self, **members: Any) -> None:
+        self.records.append(self._normal(members))
+
+    def _normal(self, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.replace(self.inner + "/", "").replace(self.inner, ".")
+            return re.sub(r"#block\d+", "#auto", value)
+        if isinstance(value, list):
+            return [self._normal(item) for item in value]
+        if isinstance(value, dict):
+            return {key: "-" if key == "actual-size" else self._normal(item) for key, item in value.items()}
+        return value
+
+    # -- steps
+
+    def play(self, steps: list[Record]) -> list[Record]:
+        """Play all steps and return the records.
+
+        :raises QemuDiedError: on the way.
+        """
+        for index, step in enumerate(steps):
+            self.step(index, step)
+        return self.records
+
+    def step(self, index: int, step: Record) -> None:
+        """Play one step.
+
+        :raises QemuDiedError: meanwhile.
+        """
+        kind = next(name for name in step if name in _STEPS)
+        _STEPS[kind](self, index, step)
+
+    def _shell(self, index: int, step: Record) -> None:
+        argv = step["shell"]
+        creates = argv[:2] == ["qemu-img", "create"] and "-b" not in argv
+        if creates and self._from_template(argv):
+            status, output = 0, ""
+        else:
+            done = subprocess.run(
+                self.installation.wrap(self.inner, argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, check=False,
+            )
+            status, output = done.returncode, done.stdout.decode(errors="replace")
+            if creates and status == 0:
+                self.installation.templates[_template_key(argv)] = SparseFile(self.outer / argv[-2])
+        record: Record = {"step": index, "type": "shell", "argv": argv, "rc": status}
+        if argv[:2] != ["qemu-img", "create"]:
+            record["output"] = re.sub(r"disk size: .*", "disk size: -", output)
+        self._record(**record)
+
+    def _from_template(self, argv: list[str]) -> bool:
+        image = self.installation.templates.get(_template_key(argv))
+        if image is None:
+            return False
+        image.write(self.outer / argv[-2])
+        return True
+
+    def _start(self, index: int, step: Record) -> None:
+        self._launch(step["start"])
+        self._greet(index, negotiate=step["start"].get("negotiate", True))
+
+    def _greet(self, index: int, *, negotiate: bool) -> None:
+        self._connect()
+        line = self.line(DEADLINE)
+        if line is None:
+            raise QemuDiedError(self.post_mortem())
+        self._record(step=index, type="greeting", greeting=json.loads(line))
+        if negotiate:
+            assert self.ask({"execute": "qmp_capabilities"}) == {"return": {}}
+
+    def _reconnect(self, index: int, step: Record) -> None:
+        assert self._socket is not None
+        self._socket.close()
+        self._greet(index, negotiate=step.get("negotiate", True))
+
+    def _qmp(self, index: int, step: Record) -> None:
+        reply = self.ask(step["qmp"])
+        self._record(step=index, type="reply", reply=reduce_reply(reply, step.get("pick")))
+
+    def _write(self, index: int, step: Record) -> None:
+        device, offset, length, pattern = step["write"]
+        self._qemu_io(index, device, f"write -q -P {pattern} {offset} {length}")
+
+    def _io(self, index: int, step: Record) -> None:
+        self._qemu_io(index, *step["io"])
+
+    def _qemu_io(self, index: int, device: str, command: str) -> None:
+        self._take_stdout()
+        line = f'qemu-io {device} "{command}"'
+        reply = self.ask({"execute": "human-monitor-command", "arguments": {"command-line": line}})
+        record: Record = {"step": index, "type": "io", "dev": device, "cmd": command}
+        if "return" in reply:
+            record["hmp"] = reply["return"].replace("\r\n", "\n")
+        else:
+            record["reply"] = reply
+        record["output"] = self._take_stdout()
+        self._record(**record)
+
+    def _take_stdout(self) -> str:
+        with open(self.outer / ".stdout", "rb") as stdout:
+            stdout.seek(self._printed)
+            text = stdout.read()
+        self._printed += len(text)
+        return text.decode(errors="replace")
+
+    def settle(self, index: int, step: Record) -> None:
+        """Wait until two things that a job could change, its progress and events, have not changed for a while."""
+        del step
+        last: Any = None
+        stable = 0
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            before = len(self.records)
+            self._drain_events(0.004 if last is not None else 0.0)
+            jobs = self.ask({"execute": "query-block-jobs"})["return"]
+            stable = stable + 1 if jobs == last and len(self.records) == before else 0
+            last = jobs
+            if stable >= self.patience * _looks(jobs):
+                self._record(step=index, type="settled")
+                return
+        raise QemuDiedError(f"does not settle: {last}")
+
+    def _drain_events(self, quiet: float) -> None:
+        while (line := self.line(quiet)) is not None:
+            message = self._event(json.loads(line))
+            assert message is None, message
+
+    def contents(self, names: list[str]) -> dict[str, bytes]:
+        """What a guest would read from each of the image files, which nobody must have open."""
+        loop = 'for name; do qemu-img convert -U -O raw "$name" "$name.content" || exit 1; done'
+        subprocess.run(self.installation.wrap(self.inner, ["sh", "-c", loop, "sh", *names]), check=True)
+        return {name: (self.outer / f"{name}.content").read_bytes() for name in names}
+
+    def _raw(self, index: int, step: Record) -> None:
+        data = bytes.fromhex(step["raw_hex"]) if "raw_hex" in step else step["raw"].encode("utf-8", "surrogateescape")
+        self.send(data)
+        count = 0
+        while (line := self.line(0.1)) is not None:
+            count += 1
+            self._record(step=index, type="reply", text=line.decode("utf-8", "replace"))
+        self._record(step=index, type="raw-end", replies=count)
+
+    def _quit(self, index: int, step: Record) -> None:
+        del step
+        self.send(b'{"execute": "quit"}')
+        while (line := self.line(DEADLINE)) is not None:
+            reply = self._event(json.loads(line))
+            if reply is not None:
+                self._record(step=index, type="reply", reply=reply)
+        self._end(index)
+
+    def _kill(self, index: int, step: Record) -> None:
+        assert self.process is not None
+        self.process.send_signal(step["kill"])
+        self._end(index)
+
+    def _end(self, index: int) -> None:
+        assert self.process is not None
+        status = self.process.wait(timeout=DEADLINE)
+        self._stop()
+        self._record(step=index, type="exit", status=status)
+
+
+def _template_key(argv: list[str]) -> tuple[str, ...]:
+    """A `qemu-img create` command without the name of the file."""
+    return (*argv[:-2], argv[-1])
+
+
+def _looks(jobs: list[Record]) -> int:
+    """How many looks must show the same: more if a job could be at work at this moment."""
+    if not jobs:
+        return 1
+    resting = all(job["status"] != "running" or (job["speed"] > 0 and job["offset"] > 0) for job in jobs)
+    return 3 if resting else 7
+
+
+_STEPS: dict[str, Callable[[RealQemu, int, Record], None]] = {
+    "shell": RealQemu._shell,
+    "start": RealQemu._start,
+    "qmp": RealQemu._qmp,
+    "write": RealQemu._write,
+    "io": RealQemu._io,
+    "raw": RealQemu._raw,
+    "raw_hex": RealQemu._raw,
+    "settle": RealQemu.settle,
+    "quit": RealQemu._quit,
+    "kill": RealQemu._kill,
+    "reconnect": RealQemu._reconnect,
+}
