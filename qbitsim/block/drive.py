@@ -31,9 +31,10 @@ class Drive:
     :ivar device_path: the QOM path of the guest device that uses it, or an empty string.
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
+    :ivar write_cache: the guest is told of a write cache, which it has to flush.
     """
 
-    __slots__ = ("device_path", "graph", "id", "locked", "perm", "qdev", "root", "shared")
+    __slots__ = ("device_path", "graph", "id", "locked", "perm", "qdev", "root", "shared", "write_cache")
 
     def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
         self.graph = graph
@@ -44,6 +45,7 @@ class Drive:
         self.shared = shared
         self.root: Child | None = None
         self.locked = False
+        self.write_cache = True
 
     def __repr__(self) -> str:
         return f"<Drive {self.id!r} on {self.root.node.name if self.root else None!r}>"
@@ -113,6 +115,16 @@ class Drive:
             self.root.perm = old
             raise
         self.perm |= perm
+
+    def share(self, shared: int) -> None:
+        """Let other users of the node have only these permissions from now on.
+
+        :raises QmpError: if another user needs more.
+        """
+        self.shared = shared
+        if self.root is not None:
+            self.root.shared = shared
+            self.graph.refresh_permissions(self.root.node)
 
     # -- guest requests
 

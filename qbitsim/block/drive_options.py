@@ -7,19 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from qbitsim.block.open import Options
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.sizes import parse_size
 
 _SIZES = frozenset({"size", "offset", "min-cluster-size"})
 _NUMBERS = frozenset({"sector", "errno", "state", "new_state", "latency-ns", "vote-threshold", "cbw-timeout"})
-_SWITCHES = frozenset({"read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only"})
+_SWITCHES = frozenset(
+    {"read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only", "copy-on-read"}
+)
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
 _CACHE_MODES: dict[str, Options] = {
     "none": {"direct": True},
     "off": {"direct": True},
+    "directsync": {"direct": True},
     "unsafe": {"no-flush": True},
     "writeback": {},
+    "writethrough": {},
 }
+"""``cache=`` -> the options of the node that it stands for (bdrv_parse_cache_mode, block.c, QEMU 10.0)."""
+
 _BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
 
@@ -28,20 +34,25 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
 
     Dotted names are members of members: ``file.driver=blkdebug``.
 
-    :raises QmpError: for a switch that is neither on nor off.
+    :raises QmpError: for a switch that is neither on nor off, or an unknown cache mode.
     """
     tree = _nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
     if "format" in given:
         tree["driver"] = given["format"]
     if "cache" in given:
         if given["cache"] not in _CACHE_MODES:
-            raise UnsupportedError(f"cache={given['cache']} of -drive")
+            raise QmpError("invalid cache option")
         tree["cache"] = {**_CACHE_MODES[given["cache"]], **tree.get("cache", {})}
     if "readonly" in tree:
         tree["read-only"] = _scalar("read-only", tree.pop("readonly"))
     if isinstance(tree.get("file"), str):
         tree["file"] = {"driver": "file", "filename": tree["file"]}
     return given.get("id", ""), tree
+
+
+def has_write_cache(given: Mapping[str, Any]) -> bool:
+    """Whether the drive tells its guest of a write cache."""
+    return given.get("cache") not in ("directsync", "writethrough")
 
 
 def completed(options: Options) -> Options:

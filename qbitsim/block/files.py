@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from qbitsim.block import permissions as perms
 from qbitsim.block.content import Kind
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node, Status
@@ -233,6 +234,10 @@ class RawNode(Node):
         return self.children[0].node
 
     @property
+    def _is_part(self) -> bool:
+        return bool(self.offset) or self.size is not None
+
+    @property
     def length(self) -> int:
         """Bytes."""
         return self.size if self.size is not None else self._file.length - self.offset
@@ -248,11 +253,9 @@ class RawNode(Node):
         return self._file.knows_cluster_size
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
-        """Without offset and size it passes permissions on as a filter does (raw_child_perm, block/raw-format.c)."""
-        if self.offset or self.size is not None:
-            wanted, kept = super().child_permissions(child, perm, shared)
-            return wanted & perm | wanted & ~10, kept
-        return perm, shared
+        """Pass them on as a filter does; the file of a part must keep its length (raw_child_perm)."""
+        del child
+        return perm, shared & ~perms.RESIZE if self._is_part else shared
 
     def own_faults(self) -> Faults | None:
         """Those of the file."""
@@ -260,7 +263,7 @@ class RawNode(Node):
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """That of the file, if it is all of it."""
-        if self.offset or self.size is not None or (writing and self.bitmaps):
+        if self._is_part or (writing and self.bitmaps):
             return None
         return self._file.plain_image(writing=writing)
 

@@ -13,9 +13,6 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
 
-MAXIMUM_BOUNCE = 1 << 20
-"""Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER)."""
-
 
 @record(frozen=False)
 class DebugRule:
@@ -119,30 +116,8 @@ class CopyOnReadNode(Node):
 
     def _read(self, offset: int, length: int) -> bytes:
         child = self._filtered
-        copy_up(child, offset, length)
+        child.copy_up(offset, length)
         return child.read(offset, length)
 
     def _status(self, offset: int, length: int) -> Status:
         return self._filtered.status(offset, length)
-
-
-def copy_up(node: Node, offset: int, length: int) -> None:
-    """Write into ``node`` what it does not have of the range, as it reads now (bdrv_co_do_copy_on_readv).
-
-    Whole clusters are copied. The disk stays the same, so that no bitmap is marked.
-
-    :raises OSError: as reading below, or writing, fails.
-    """
-    if node.supports_backing and node.backing is None:
-        return
-    cluster = node.cluster_size or 1
-    position, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, node.length)
-    while position < end:
-        run = min(end - position, MAXIMUM_BOUNCE)
-        status = node.layer_status(position, run)
-        run = min(run, status.length)
-        if not status.allocated:
-            data = node.read(position, run)
-            node.debug_event("cor_write")
-            node.write_unchanged(position, data)
-        position += run

@@ -22,6 +22,9 @@ from qbitsim.block.locks import CREATOR, Locks
 from qbitsim.records import record
 
 SECTOR = 512
+L1_ENTRY = 8
+MAXIMUM_PATH = 4096
+MAXIMUM_PART = 255
 
 
 class LockConflictError(OSError):
@@ -197,19 +200,23 @@ class Image:
         place = self._synced(self._layout).place(cluster)
         return None if place is None else place + skip
 
-    def new_table_places(self, offset: int) -> list[int]:
+    def new_table_places(self, offset: int) -> list[tuple[int, int]]:
         """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.
 
-        That is the refcounts, the L1 table and the new L2 table itself, which is put right in front of the data; later
-        changes of the tables stay in memory until they are flushed (l2_allocate, block/qcow2-cluster.c, 10.0). Nothing
-        if the table exists, or in a raw file.
+        That is the refcounts, one entry of the L1 table and the new L2 table itself, which is put right in front of the
+        data; later changes of the tables stay in memory until they are flushed (l2_allocate and qcow2_write_l1_entry,
+        block/qcow2-cluster.c, 10.0). Nothing if the table exists, or in a raw file.
+
+        :returns: pairs of offset and length, in bytes.
         """
         if self._layout is None:
             return []
         layout = self._synced(self._layout)
         if layout.has_table(offset // layout.cluster_size):
             return []
-        return [2 * layout.cluster_size, layout.l1_place, layout.next_place]
+        unit = layout.cluster_size
+        entry = layout.l1_place + offset // (unit * (unit // L1_ENTRY)) * L1_ENTRY
+        return [(2 * unit, unit), (entry, L1_ENTRY), (layout.next_place, unit)]
 
     @property
     def file_length(self) -> int:
@@ -311,10 +318,11 @@ class ImageStore:
         """Create an image, in place of one of that name if there is one.
 
         :param size: bytes, rounded up to sectors; None takes the size of the backing file.
-        :raises OSError: ENOENT if the directory, or a backing file whose size is needed, does not exist; EISDIR.
+        :raises OSError: ENOENT if the directory, or a backing file whose size is needed, does not exist; EISDIR;
+            ENAMETOOLONG, as Linux counts bytes.
         :raises LockConflictError: the existing file is in use.
         """
-        key = self._key(name)
+        key = self._short_key(name)
         if posixpath.dirname(key) not in self._directories:
             raise _error(errno.ENOENT, name)
         if key in self._directories:
@@ -358,8 +366,8 @@ class ImageStore:
             self._images[key].capacity = capacity
 
     def lookup(self, name: str) -> Image:
-        """The image of that name; OSError with ENOENT, or EISDIR for a directory."""
-        key = self._key(name)
+        """The image of that name; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
+        key = self._short_key(name)
         if key in self._images:
             return self._images[key]
         raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
@@ -446,6 +454,14 @@ class ImageStore:
         twin._directories = self._directories.copy()
         twin._limits = self._limits.copy()
         return twin
+
+    def _short_key(self, name: str) -> str:
+        if len(name) > MAXIMUM_PART // 4 and (
+            len(os.fsencode(name)) >= MAXIMUM_PATH
+            or any(len(os.fsencode(part)) > MAXIMUM_PART for part in name.split("/"))
+        ):
+            raise _error(errno.ENAMETOOLONG, name)
+        return self._key(name)
 
     def _key(self, name: str) -> str:
         key = posixpath.normpath(name)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CLUSTER = 65536
 MINIMUM_DEFAULT_GRANULARITY = 4096
+MAXIMUM_BOUNCE = 1 << 20
+"""Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
 
 class Status:
@@ -62,6 +64,8 @@ class Node:
     :ivar held: a job keeps it, even when it is no parent of it any more.
     :ivar monitor_owned: made by blockdev-add: stays until blockdev-del.
     :ivar unmap: discards are passed on (``discard=unmap``).
+    :ivar detect_zeroes: ``on``: writes of nothing but zeroes become zero-writes; ``unmap``: which may discard; ``off``.
+    :ivar copy_on_read: what is read from the backing file is kept (``-drive copy-on-read=on``).
     :ivar blockers: why operations on the node are refused, newest first.
     :ivar quiesce: how many drained sections the node is in.
     """
@@ -79,6 +83,7 @@ class Node:
         "bitmaps",
         "blockers",
         "children",
+        "copy_on_read",
         "detect_zeroes",
         "graph",
         "held",
@@ -101,6 +106,7 @@ class Node:
         self._read_only = read_only
         self.unmap = unmap
         self.detect_zeroes = "off"
+        self.copy_on_read = False
         self.options: dict[str, object] = {}
         self.children: list[Child] = []
         self.parents: list[Child] = []
@@ -203,7 +209,29 @@ class Node:
 
         :raises OSError: as the driver, or a fault, says.
         """
+        if self.copy_on_read:
+            self.copy_up(offset, length)
         return self._read(offset, length)
+
+    def copy_up(self, offset: int, length: int) -> None:
+        """Write here what this layer does not have of the range, as it reads now (bdrv_co_do_copy_on_readv).
+
+        Whole clusters are copied. The disk stays the same, so that no bitmap is marked.
+
+        :raises OSError: as reading below, or writing, fails.
+        """
+        if self.supports_backing and self.backing is None:
+            return
+        cluster = self.cluster_size or 1
+        position, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, self.length)
+        while position < end:
+            status = self.layer_status(position, min(end - position, MAXIMUM_BOUNCE))
+            run = min(end - position, MAXIMUM_BOUNCE, status.length)
+            if not status.allocated:
+                data = self._read(position, run)
+                self.debug_event("cor_write")
+                self.write_unchanged(position, data)
+            position += run
 
     def write(self, offset: int, data: bytes, *, compressed: bool = False) -> None:
         """Write ``data``, which is not empty.

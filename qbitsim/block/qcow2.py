@@ -191,8 +191,8 @@ class Qcow2Node(Node):
         tables = self.image.new_table_places(offset)
         self.image.write(offset, data, self._below)
         try:
-            for place in tables:
-                self.children[0].node.account("write", place, self.cluster_size)
+            for place, length in tables:
+                self.children[0].node.account("write", place, length)
             self._account_file("write", offset, len(data))
         except OSError:
             self.image.content = kept

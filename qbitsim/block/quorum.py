@@ -83,9 +83,7 @@ class QuorumNode(Node):
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Nobody else may resize a child, or write to it (quorum_child_perm)."""
         del child
-        shared &= perms.CONSISTENT_READ | perms.WRITE | perms.WRITE_UNCHANGED
-        if perm & perms.WRITE:
-            shared &= ~perms.WRITE
+        shared &= perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
         return perm & (perms.CONSISTENT_READ | perms.WRITE | perms.WRITE_UNCHANGED), shared
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -74,6 +74,10 @@ class _HumanMonitor:
         for drive in self.context.graph.drives.values():
             if path and path in (drive.device_path, drive.qdev):
                 return drive
+            device = drive.qdev.removesuffix("/virtio-backend")
+            if drive.qdev and path in (device, device.rpartition("/")[2]):
+                # The device of that id is virtio's transport; the disk is its child (blk_by_qdev_id).
+                raise QmpError("Device does not have a block device backend")
         raise QmpError(f"Device '{path}' not found")
 
     def drive_del(self, device: str) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from qbitsim.commands.context import Context
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qmp.registry import command
 from qbitsim.qmp.schema import Int64, arg
 from qbitsim.qmp.structs import struct
 from qbitsim.qmp.types import JsonDict
 from qbitsim.qmp.types_monitor import (
     CommandInfo,
+    KvmInfo,
     NameInfo,
     QMPCapability,
     SchemaInfo,
     StatusInfo,
     UuidInfo,
     VersionInfo,
+    YankInstance,
+    YankInstanceChardev,
 )
 
 
@@ -34,6 +37,24 @@ class HumanMonitorCommand:
 
     command_line: str
     cpu_index: Int64 | None = None
+
+
+@struct
+class Yank:
+    """Arguments of yank."""
+
+    instances: list[YankInstance]
+
+
+@struct
+class MigrateRecover:
+    """Arguments of migrate-recover."""
+
+    uri: str
+
+
+MONITOR = "compat_monitor0"
+"""What QEMU calls the character device of the first ``-qmp``."""
 
 
 @command("qmp_capabilities", QmpCapabilities, since="0.13")
@@ -132,3 +153,38 @@ def migrate_pause(context: Context, args: None) -> None:
     """Pause a migration; there never is one."""
     del args
     raise QmpError(f"migrate-pause is currently only supported during {context.profile.migrate_pause_states}")
+
+
+@command("migrate-recover", MigrateRecover, oob=True, since="3.0")
+def migrate_recover(context: Context, args: MigrateRecover) -> None:
+    """Take a migration up again; there never is one."""
+    del context, args
+    raise QmpError("Migrate recover can only be run when postcopy is paused.")
+
+
+@command("yank", Yank, oob=True, since="6.0")
+def yank(context: Context, args: Yank) -> None:
+    """Cut connections off; the monitor's is the only one, and there is no client left to see it go.
+
+    All instances are looked up before the first is cut off (qmp_yank, util/yank.c, QEMU 10.0).
+    """
+    del context
+    for instance in args.instances:
+        if not isinstance(instance, YankInstanceChardev) or instance.id != MONITOR:
+            raise QmpError("Instance not found", "DeviceNotFound")
+    if args.instances:
+        raise UnsupportedError("the yank of a monitor")
+
+
+@command("query-yank", returns=list[YankInstance], oob=True, since="6.0")
+def query_yank(context: Context, args: None) -> list[JsonDict]:
+    """What can be yanked: the monitor."""
+    del context, args
+    return [{"type": "chardev", "id": MONITOR}]
+
+
+@command("query-kvm", returns=KvmInfo, since="0.14")
+def query_kvm(context: Context, args: None) -> JsonDict:
+    """Whether KVM accelerates the guest: it does not, there is none."""
+    del context, args
+    return {"enabled": False, "present": True}

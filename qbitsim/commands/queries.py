@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block.files import FileNode
+from qbitsim.block.filters import BlkdebugNode
 from qbitsim.block.node import Node
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.commands.context import Context
@@ -58,6 +59,7 @@ def _drive_info(drive: Drive, profile: Profile) -> JsonDict:
     if drive.root is not None:
         node = drive.root.node.skip_implicit_filters()
         info["inserted"] = node_info(node, profile, flat=False)
+        info["inserted"]["cache"]["writeback"] = drive.write_cache
         if not profile.offers("6.0") and node.bitmaps:
             info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)
     return info
@@ -137,9 +139,9 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
         info["dirty-flag"] = False
         if node.cluster_size:
             info["cluster-size"] = node.cluster_size
-    below = node.skip_filters()
-    if isinstance(below, (Qcow2Node, FileNode)) or below.children:
-        info["actual-size"] = _allocated(below)
+    allocated = _allocated(node)
+    if allocated is not None:
+        info["actual-size"] = allocated
     specific = _format_specific(node, profile)
     if specific is not None:
         info["format-specific"] = specific
@@ -171,11 +173,15 @@ def snapshot_info(snapshot: StoredSnapshot) -> JsonDict:
     }
 
 
-def _allocated(node: Node) -> int:
-    """Bytes that the file occupies."""
-    if isinstance(node, (Qcow2Node, FileNode)):
+def _allocated(node: Node) -> int | None:
+    """Bytes that the files occupy; None over a ``blkdebug``, which cannot tell (bdrv_get_allocated_file_size)."""
+    if isinstance(node, FileNode):
         return node.image.content.allocated
-    return sum(_allocated(child.node) for child in node.children)
+    if isinstance(node, BlkdebugNode):
+        return None
+    below = [node.filtered] if node.filtered else [edge.node for edge in node.children if edge.name != "backing"]
+    sizes = [_allocated(child) for child in below if child is not None]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def _format_specific(node: Node, profile: Profile) -> JsonDict | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block import permissions as perms
 from qbitsim.block.block_copy import status_above
 from qbitsim.block.drive import Drive
-from qbitsim.block.filters import CopyOnReadNode, copy_up
+from qbitsim.block.filters import CopyOnReadNode
 from qbitsim.block.job_filters import drop_job_filter, insert_job_filter
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
@@ -85,7 +85,7 @@ class StreamJob(LoopJob):
         length, copied = self._look(self._offset)
         try:
             if copied:
-                copy_up(self.node, self._offset, length)
+                self.node.copy_up(self._offset, length)
                 self._owe(self.node.backing_chain_next or self.node, self.node, length)
         except OSError as error:
             self._failed(error.errno or errno.EIO, length)

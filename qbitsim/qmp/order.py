@@ -36,8 +36,9 @@ _EXPORT = """
     block-export-add block-export-del BLOCK_EXPORT_DELETED query-block-exports
 """
 _REST = """
-    migrate-pause transaction qmp_capabilities query-version query-commands quit query-qmp-schema object-add object-del
-    query-uuid system_powerdown query-name stop cont human-monitor-command
+    migrate-recover migrate-pause transaction qmp_capabilities query-version query-commands quit
+    query-qmp-schema object-add object-del query-uuid system_powerdown query-kvm yank query-yank query-name
+    stop cont human-monitor-command
 """
 _ACTIONS = """
     abort block-dirty-bitmap-add block-dirty-bitmap-remove block-dirty-bitmap-clear

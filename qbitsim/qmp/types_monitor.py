@@ -7,6 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from qbitsim.qmp.registry import declare_event
 from qbitsim.qmp.schema import Feature, branch, note, union
+from qbitsim.qmp.structs import struct
 
 
 class QMPCapability(StrEnum):
@@ -46,6 +47,45 @@ class UuidInfo(TypedDict):
     """What query-uuid returns."""
 
     UUID: str
+
+
+class KvmInfo(TypedDict):
+    """What query-kvm returns."""
+
+    enabled: bool
+    present: bool
+
+
+class YankInstanceType(StrEnum):
+    """What a connection belongs to."""
+
+    BLOCK_NODE = "block-node"
+    CHARDEV = "chardev"
+    MIGRATION = "migration"
+
+
+@union("type")
+@struct
+class YankInstance:
+    """Something that can be cut off from its peer."""
+
+    type: YankInstanceType
+
+
+@branch(YankInstance, YankInstanceType.BLOCK_NODE)
+@struct
+class YankInstanceBlockNode(YankInstance):
+    """The connection of a block node."""
+
+    node_name: str
+
+
+@branch(YankInstance, YankInstanceType.CHARDEV)
+@struct
+class YankInstanceChardev(YankInstance):
+    """The connection of a character device."""
+
+    id: str
 
 
 class RunState(StrEnum):

@@ -23,7 +23,7 @@ from typing import Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.drive_options import completed, parse_drive, parse_object
+from qbitsim.block.drive_options import completed, has_write_cache, parse_drive, parse_object
 from qbitsim.block.images import ImageStore
 from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
@@ -317,8 +317,13 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
     identifier, options = parse_drive(given)
     if not options.get("file") and "driver" not in options:
         return machine.add_drive(identifier, None)
+    copy_on_read = options.pop("copy-on-read", False)
     check_node_options(machine, completed(options))
-    return machine.add_drive(identifier, machine.open_node(options))
+    node = machine.open_node(options)
+    node.copy_on_read = copy_on_read and not node.read_only
+    drive = machine.add_drive(identifier, node)
+    drive.write_cache = has_write_cache(given)
+    return drive
 
 
 def check_node_options(machine: Machine, options: Record) -> None:
@@ -336,12 +341,16 @@ def add_device(machine: Machine, given: str) -> None:
     :raises QmpError: if the node is in use.
     """
     options = dict(part.split("=", 1) for part in given.split(",")[1:])
-    node = machine.graph.lookup(options["drive"], options["drive"])
     shared = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED | perms.RESIZE
-    drive = Drive(machine.graph, "", perm=perms.CONSISTENT_READ | perms.WRITE, shared=shared)
+    drive = machine.graph.drives.get(options["drive"])
+    if drive is None:
+        drive = Drive(machine.graph, "", perm=perms.CONSISTENT_READ | perms.WRITE, shared=shared)
+        drive.insert(machine.graph.lookup(None, options["drive"]))
+        machine.graph.drives[f"/machine/peripheral/{options['id']}/virtio-backend"] = drive
+    else:
+        drive.require(perms.CONSISTENT_READ | perms.WRITE)
+        drive.share(shared)
     drive.device_path = drive.qdev = f"/machine/peripheral/{options['id']}/virtio-backend"
-    drive.insert(node)
-    machine.graph.drives[drive.device_path] = drive
 
 
 def _loads(line: bytes) -> Record:
