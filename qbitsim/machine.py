@@ -30,8 +30,9 @@ from qbitsim.jobs.job_list import JobList
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qmp.registry import Command, Registry
 from qbitsim.qmp.types import JsonDict, JsonObject, JsonValue
+from qbitsim.served import Served
 from qbitsim.sizes import parse_size
-from qbitsim.state import Snapshot, describe
+from qbitsim.state import Stateful
 from qbitsim.until import Condition, EventCondition, StatusCondition, run_until
 
 PACINGS = ("manual", "immediate")
@@ -41,7 +42,7 @@ EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
 
 
-class Machine(FaultInjection):
+class Machine(FaultInjection, Stateful, Served):
     """One emulated QEMU process.
 
     :param profile: which release it is: ``"2.5"``, ``"7.2"`` or ``"10.0"`` (the default).
@@ -96,6 +97,7 @@ class Machine(FaultInjection):
         self.run_state = "running" if running else "prelaunch"
         self.refusals: list[Refusal] = []
         self.pacing = pacing
+        self.journal = None
         self.closing = False
         self.waited = 0
         self._epoch = epoch * NANOSECONDS
@@ -228,23 +230,6 @@ class Machine(FaultInjection):
                 raise ValueError(f"a write of {size} bytes at {offset} is outside of {drive!r}")
         return GuestActivity(self, drive, writes, round(every * NANOSECONDS))
 
-    # -- what it is, kept and put back
-
-    def state(self) -> dict[str, Any]:
-        """Everything that matters, as plain values; see :func:`qbitsim.state.describe`."""
-        return describe(self)
-
-    def snapshot(self) -> Snapshot:
-        """Keep the machine as it is now, running jobs included."""
-        return Snapshot(self)
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Make the machine what it was; drives and nodes that the caller holds are no longer parts of it.
-
-        :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
-        """
-        snapshot.put_back(self)
-
     def _opener(self) -> Opener:
         return Opener(self.graph, on_filter=self.profile.backup_bitmap_on_filter)
 
@@ -270,6 +255,12 @@ class Machine(FaultInjection):
 
         :raises QmpError: the command was refused; nothing has changed.
         """
+        if self.journal is None:
+            return self._execute(name, arguments)
+        request: JsonObject = {"execute": name, "arguments": arguments}
+        return self.journal.exchange(self.events, request, lambda: self._execute(name, arguments))
+
+    def _execute(self, name: str, arguments: JsonObject) -> JsonValue:
         found = self.registry.find(name)
         if found is None:
             raise QmpError(f"The command {name} has not been found", "CommandNotFound")
@@ -281,7 +272,11 @@ class Machine(FaultInjection):
 
         :raises QmpError: the command was refused; nothing has changed.
         """
-        value = self._run(self.registry.command_of(command), command)
+        known = self.registry.command_of(command)
+        if self.journal is None:
+            value = self._run(known, command)
+        else:
+            value = self.journal.exchange(self.events, repr(command), lambda: self._run(known, command))
         self._keep_pace()
         return value
 

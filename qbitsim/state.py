@@ -1,15 +1,15 @@
 """The state of a machine as plain values, kept, put back and compared.
 
 * :func:`describe` gives everything that matters as dictionaries, lists, numbers and texts.
-* :func:`take` and :func:`put_back` keep the whole machine, running jobs included. Stored blocks are shared, so a
-  snapshot costs what the graph costs, not the size of the disks.
+* :class:`Snapshot` keeps the whole machine, running jobs included. Stored blocks are shared, so a snapshot costs what
+  the graph costs, not the size of the disks.
 * :func:`differences` says in words where two machines differ.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qbitsim.block.chain import digest
 
@@ -57,6 +57,37 @@ class Snapshot:
             setattr(machine, name, value)
 
 
+class Stateful:
+    """The part of a machine that shows what it is, keeps it and compares it."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether nothing that matters differs; :func:`differences` says what does."""
+        from qbitsim.machine import Machine  # noqa: PLC0415 - which is made of this
+
+        if not isinstance(self, Machine) or not isinstance(other, Machine):
+            return NotImplemented
+        return self is other or not differences(self, other)
+
+    __hash__ = None  # type: ignore[assignment] # what changes has no place in a set
+
+    def state(self) -> Plain:
+        """Everything that matters, as plain values; see :func:`describe`."""
+        return describe(cast("Machine", self))
+
+    def snapshot(self) -> Snapshot:
+        """Keep the machine as it is now, running jobs included."""
+        return Snapshot(cast("Machine", self))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Make the machine what it was; drives and nodes that the caller holds are no longer parts of it.
+
+        :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
+        """
+        snapshot.put_back(cast("Machine", self))
+
+
 def _copied(origin: Machine, state: Plain, target: Machine) -> Plain:
     """A deep copy in which ``target`` stands where ``origin`` stood; what never changes is shared."""
     memo: dict[int, Any] = {id(origin): target}
@@ -76,7 +107,7 @@ def describe(machine: Machine) -> Plain:
         "drives": {name: _drive(drive) for name, drive in graph.drives.items()},
         "nodes": {name: _node(node) for name, node in graph.nodes.items()},
         "jobs": [_job(job) for job in machine.jobs.jobs],
-        "images": {name: _image(machine, image) for name, image in machine.images.items()},
+        "images": {name: _image(image) for name, image in machine.images.items()},
         "due": [task.label for task in machine.scheduler.ready()],
         "events": machine.events.read(machine.events.start),
     }
@@ -121,7 +152,7 @@ def _job(job: Job) -> Plain:
     }
 
 
-def _image(machine: Machine, image: Image) -> Plain:
+def _image(image: Image) -> Plain:
     return {
         "format": image.format,
         "size": image.size,

@@ -29,12 +29,15 @@ LAYERS = (
     ("qbitsim.jobs",),
     ("qbitsim.qmp",),
     ("qbitsim.commands",),
-    ("qbitsim.machine", "qbitsim.guest", "qbitsim.injection", "qbitsim.state", "qbitsim.until"),
+    ("qbitsim.machine", "qbitsim.guest", "qbitsim.injection", "qbitsim.served", "qbitsim.state", "qbitsim.until"),
     ("qbitsim",),
     ("qbitsim.qmp.session", "qbitsim.qmp.server", "qbitsim.qmp.sockets", "qbitsim.qmp.stdio"),
     ("qbitsim.testing", "qbitsim.cli", "qbitsim.pytest_plugin", "qbitsim.__main__"),
 )
 """From the bottom up. A module belongs to the entry that fits it most closely and may import its own layer and lower ones."""
+
+DOORS = {"qbitsim.served": {"qbitsim.testing.serving"}}
+"""Who may import something from above, for those who ask for it: ``Machine.serve`` is in reach, asyncio is not loaded."""
 
 ENTRIES = {entry: level for level, entries in enumerate(LAYERS) for entry in entries}
 PURE = [name for name in MODULES if not name.startswith(("qbitsim.cli", "qbitsim.qmp.s", "qbitsim.testing"))]
@@ -86,7 +89,7 @@ def test_a_module_imports_only_from_its_own_layer_and_those_below(module: str) -
     above = {
         name for name in imports(MODULES[module]) if name.split(".")[0] == "qbitsim" and level(name) > level(module)
     }
-    assert above == set()
+    assert above - DOORS.get(module, set()) == set()
 
 
 @pytest.mark.parametrize("module", PURE)
