@@ -1,7 +1,7 @@
 """Which options of a node are emulated, which do nothing here, and which are refused.
 
 Without a host there is nothing that ``cache``, ``aio`` or the sizes of qcow2's caches could change, so they are
-accepted. An option that would change what a client sees, and that is not emulated, is refused: it must never be
+accepted; so is ``cbw-timeout``, for a copy before a write takes no time. An option that would change what a client sees, and that is not emulated, is refused: it must never be
 mistaken for one that works.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 from qbitsim.errors import QmpError, UnsupportedError
 
 SECTOR = 512
+MAXIMUM_GRANULARITY = 1 << 31
 
 REFUSED = {
     "blkdebug": ("config", "align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"),
@@ -58,11 +59,22 @@ def check_supported(driver: str, options: Mapping[str, Any]) -> None:
         raise QmpError("'data-file' can only be set for images with an external data file")
     if driver == "file" and options.get("aio") == "native" and not options.get("cache", {}).get("direct"):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
-    cluster = options.get("min-cluster-size", 0)
-    if driver == "copy-before-write" and cluster & (cluster - 1):
-        raise QmpError("Cannot create block-copy-state: min-cluster-size needs to be a power of 2")
+    if driver == "copy-before-write":
+        check_minimum_cluster(options.get("min-cluster-size", 0))
     if driver == "blkdebug":
         _check_events(options)
+
+
+def check_minimum_cluster(size: int) -> None:
+    """Refuse a min-cluster-size, in bytes, with which nothing can be copied.
+
+    :raises QmpError: with the text of block_copy_state_new (block/block-copy.c, QEMU 10.0).
+    :raises UnsupportedError: it is above 2 GiB: QEMU 10.0 dies of it, since its bitmaps count granules in 32 bits.
+    """
+    if size & (size - 1):
+        raise QmpError("Cannot create block-copy-state: min-cluster-size needs to be a power of 2")
+    if size > MAXIMUM_GRANULARITY:
+        raise UnsupportedError(f"min-cluster-size={size}: real QEMU crashes")
 
 
 def _check_events(options: Mapping[str, Any]) -> None:
