@@ -1,8 +1,8 @@
 """Which options of a node are emulated, which do nothing here, and which are refused.
 
 Without a host there is nothing that ``cache``, ``aio`` or the sizes of qcow2's caches could change, so they are
-accepted; so is ``cbw-timeout``, for a copy before a write takes no time. An option that would change what a client sees, and that is not emulated, is refused: it must never be
-mistaken for one that works.
+accepted; so is ``cbw-timeout``, for a copy before a write takes no time. An option that would change what a client
+sees, and that is not emulated, is refused: it must never be mistaken for one that works.
 """
 
 from __future__ import annotations
