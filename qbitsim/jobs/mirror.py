@@ -31,6 +31,7 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.node import Node
+    from qbitsim.engine.scheduler import Task
     from qbitsim.jobs.job_list import JobList
 
 DEFAULT_BUFFER = 10 << 20
@@ -80,9 +81,11 @@ class MirrorJob(LoopJob):
     __slots__ = (
         "_completing",
         "_drained",
+        "_ending",
         "_error_text",
         "_idle",
         "_position",
+        "_unflushed",
         "_user",
         "actively_synced",
         "copy_mode",
@@ -108,6 +111,8 @@ class MirrorJob(LoopJob):
         self._position = 0
         self._completing = False
         self._drained = False
+        self._ending: Task | None = None
+        self._unflushed = False
         self._idle = False
         self._error_text: str | None = None
 
@@ -223,21 +228,13 @@ class MirrorJob(LoopJob):
             target.truncate(source.length)
         elif target.length != source.length and not self.options.is_commit:
             self._error_text = "Source and target image have different sizes"
-            self._finish(errno.EINVAL)
-            return
-        if source.length and not self.options.copy_nothing:
-            self._sleep(0, self._prepare_round)
-        else:
-            self._round()
-
-    def _prepare_round(self) -> None:
-        if self.is_cancelled:
-            self._finish(0)
+            self._end(errno.EINVAL)
             return
         try:
-            self._find_dirty()
+            if source.length and not self.options.copy_nothing:
+                self._find_dirty()
         except OSError as error:
-            self._finish(error.errno or errno.EIO)
+            self._end(error.errno or errno.EIO)
             return
         self._round()
 
@@ -285,6 +282,11 @@ class MirrorJob(LoopJob):
 
     def _caught_up(self) -> None:
         if not self.ready:
+            if self._unflushed:
+                # Flushing what was written takes a turn.
+                self._unflushed = False
+                self._ending = self.jobs.scheduler.soon(self._flushed, f"{self.id}: flush the target")
+                return
             if not self._flush():
                 self._round()
                 return
@@ -299,16 +301,30 @@ class MirrorJob(LoopJob):
         else:
             self._round()
 
+    def _flushed(self) -> None:
+        self._ending = None
+        self._round()
+
     def _become_ready(self) -> None:
         self.transition(JobStatus.READY)
         data = {"device": self.id, "len": self.length, "offset": self.offset, "speed": self.speed, "type": self.kind}
         self.jobs.emit("BLOCK_JOB_READY", data)
 
     def _end(self, ret: int) -> None:
-        """Keep the source quiet until the job is settled."""
+        """Keep the source quiet until the job is settled; that takes a turn, so that a reply comes first."""
+        self.ret = ret
+        self._ending = self.jobs.scheduler.soon(self._ended, f"{self.id}: drain the source")
+
+    def _ended(self) -> None:
+        self._ending = None
         self._drained = True
         self.source.drained_begin()
-        self._finish(ret)
+        self._finish(self.ret)
+
+    def finish_in_flight(self) -> None:
+        """Come to the end, if it has begun."""
+        if self._ending is not None:
+            self.jobs.scheduler.run(self._ending)
 
     def _entered(self) -> None:
         self._idle = False
@@ -374,6 +390,7 @@ class MirrorJob(LoopJob):
                 reading = False
                 self.target.write(offset, data)
                 self._owe(self.source, self.target, length)
+                self._unflushed = True
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=reading)
