@@ -1,9 +1,35 @@
-"""qbitsim: an in-memory emulator of QEMU's dirty bitmaps, backup jobs and transactions, driven over QMP."""
+"""qbitsim: an in-memory emulator of QEMU's dirty bitmaps, backup jobs and transactions, driven over QMP.
+
+What the package exports is imported when it is first wanted, so that its pytest plugin costs nothing where it is
+not used.
+"""
 
 from __future__ import annotations
 
-from qbitsim.block.images import ImageStore
-from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.machine import Machine
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qbitsim.block.images import ImageStore
+    from qbitsim.errors import QmpError, UnsupportedError
+    from qbitsim.machine import Machine
+else:
+    _HOMES = {
+        "ImageStore": "qbitsim.block.images",
+        "Machine": "qbitsim.machine",
+        "QmpError": "qbitsim.errors",
+        "UnsupportedError": "qbitsim.errors",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - wanted once
+
+        globals()[name] = found = getattr(import_module(_HOMES[name]), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_HOMES})
+
 
 __all__ = ["ImageStore", "Machine", "QmpError", "UnsupportedError"]

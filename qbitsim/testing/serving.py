@@ -237,6 +237,9 @@ class Service:
         await self._server.settled()
         return self._server.call(lambda: self._visit(function))
 
+    async def _look(self, function: Callable[[Machine], _T]) -> _T:
+        return function(self._machine)
+
     def _visit(self, function: Callable[[Machine], _T]) -> _T:
         """What ``function`` says to the machine belongs to the conversation, too."""
         self._machine.journal = self._journal
@@ -295,6 +298,13 @@ class ThreadServer(Service):
         if self._thread is None:
             raise RuntimeError(_NOT_RUNNING)
         return self._thread.run(self._run(function))
+
+    def look(self, function: Callable[[Machine], _T]) -> _T:
+        """Call ``function`` with the machine as it is, for reading it only; the server may have ended.
+
+        :raises RuntimeError: this is the server's thread.
+        """
+        return function(self._machine) if self._thread is None else self._thread.run(self._look(function))
 
     def _leave(self, thread: LoopThread) -> None:
         if thread is not self._given:

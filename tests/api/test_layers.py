@@ -34,10 +34,13 @@ LAYERS = (
     ("qbitsim.qmp.session", "qbitsim.qmp.server", "qbitsim.qmp.sockets", "qbitsim.qmp.stdio"),
     ("qbitsim.testing", "qbitsim.cli", "qbitsim.pytest_plugin", "qbitsim.__main__"),
 )
-"""From the bottom up. A module belongs to the entry that fits it most closely and may import its own layer and lower ones."""
+"""From the bottom up. A module belongs to the entry that fits it most closely.
+
+It may import from its own layer and those below.
+"""
 
 DOORS = {"qbitsim.served": {"qbitsim.testing.serving"}}
-"""Who may import something from above, for those who ask for it: ``Machine.serve`` is in reach, asyncio is not loaded."""
+"""Who may import what from above, when asked: ``Machine.serve`` is at hand, but asyncio is not loaded before."""
 
 ENTRIES = {entry: level for level, entries in enumerate(LAYERS) for entry in entries}
 PURE = [name for name in MODULES if not name.startswith(("qbitsim.cli", "qbitsim.qmp.s", "qbitsim.testing"))]
@@ -100,7 +103,8 @@ def test_the_core_knows_no_clock_no_chance_and_no_socket(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(SEEDED))
 def test_whoever_draws_draws_from_a_seed(module: str) -> None:
-    calls = [ast.unparse(node) for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Call)]
+    tree = ast.parse(MODULES[module].read_text())
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     assert not any(call.startswith("random.") and not call.startswith("random.Random(") for call in calls)
     assert not any(call in ("Random()", "random.Random()") for call in calls)
 

@@ -1,0 +1,199 @@
+"""What the options and marks of the pytest plugin say about machines, checked word by word."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from qbitsim.profiles import DEFAULT_PROFILE, profile
+from qbitsim.qmp.pacing import check_pacing
+from qbitsim.sizes import parse_size
+
+if TYPE_CHECKING:
+    from qbitsim.machine import Machine
+
+_MARK = "@pytest.mark.qbitsim"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a machine is to be.
+
+    :ivar profile: the QEMU release.
+    :ivar pacing: how it goes on; None for the default of the fixture.
+    :ivar disks: drive id -> size, or the arguments of :meth:`.Machine.add_disk`.
+    :ivar faults: each a text as ``qbitsim serve --fail`` takes it, or the arguments of :meth:`.Machine.inject_error`.
+    """
+
+    profile: str
+    pacing: str | None
+    disks: Mapping[str, Any]
+    faults: Iterable[str | Mapping[str, Any]]
+
+    def machine(self) -> Machine:
+        """Make the machine; a test whose disks or faults cannot be made fails."""
+        from qbitsim.machine import Machine  # noqa: PLC0415 - options are checked without it
+
+        machine = Machine(self.profile, pacing="immediate" if self.pacing == "immediate" else "manual")
+        for name, disk in self.disks.items():
+            _make(f"disk {name!r}", _add_disk, machine, name, disk)
+        for fault in self.faults:
+            _make(f"fault {fault!r}", _inject, machine, fault)
+        return machine
+
+
+def settings_of(request: pytest.FixtureRequest) -> Settings:
+    """What the marks of the test say, and else the options."""
+    said: dict[str, Any] = {}
+    for mark in request.node.iter_markers("qbitsim"):
+        said = {**mark.kwargs, **said}
+    config = request.config
+    return Settings(
+        profile=said.get("profile") or _option(config, "profile") or DEFAULT_PROFILE.name,
+        pacing=said.get("pacing") or _option(config, "pacing"),
+        disks=said.get("disks", {}),
+        faults=said.get("faults", ()),
+    )
+
+
+def check_options(config: pytest.Config) -> None:
+    """Check the options and the ini file.
+
+    :raises pytest.UsageError: one of them is not what it can be; the text says what that is.
+    """
+    for name, check in _CHECKS.items():
+        for place, given in (
+            (f"--qbitsim-{name}", config.getoption(f"--qbitsim-{name}")),
+            (f"qbitsim_{name}", _ini(config, name)),
+        ):
+            if given:
+                _check_one(place, check, given)
+
+
+def check_marks(items: Iterable[pytest.Item]) -> None:
+    """Check the marks of these tests.
+
+    :raises pytest.UsageError: one of them is wrong; the text says what, and at which test.
+    """
+    known: set[int] = set()
+    for item in items:
+        for mark in item.iter_markers("qbitsim"):
+            if id(mark) not in known:
+                known.add(id(mark))
+                _check_mark(item.nodeid, mark)
+
+
+def _check_mark(where: str, mark: pytest.Mark) -> None:
+    checks: dict[str, Callable[[Any], object]] = {**_CHECKS, "disks": _check_disks, "faults": _check_faults}
+    if mark.args:
+        raise pytest.UsageError(f"{where}: {_MARK} takes only arguments with a name: {', '.join(checks)}")
+    for key, value in mark.kwargs.items():
+        if key not in checks:
+            raise pytest.UsageError(f"{where}: {_MARK}: unknown argument {key!r}: choose among {', '.join(checks)}")
+        _check_one(f"{where}: {_MARK}: {key}", checks[key], value)
+
+
+def _check_one(place: str, check: Callable[[Any], object], given: object) -> None:
+    try:
+        check(given)
+    except ValueError as error:
+        raise pytest.UsageError(f"{place}: {error}") from None
+
+
+def _check_text(given: object, check: Callable[[str], object]) -> None:
+    if not isinstance(given, str):
+        raise ValueError(f"expected a text, not {given!r}")
+    check(given)
+
+
+def _check_profile(given: object) -> None:
+    _check_text(given, profile)
+
+
+def _check_pacing(given: object) -> None:
+    _check_text(given, check_pacing)
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {"profile": _check_profile, "pacing": _check_pacing}
+
+
+def _check_disks(given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"expected {{id: size}}, not {given!r}")
+    for name, disk in given.items():
+        if not isinstance(name, str):
+            raise ValueError(f"the id of a disk is a text, not {name!r}")
+        if isinstance(disk, Mapping):
+            _check_keys(f"disk {name!r}", disk, "add_disk")
+        elif isinstance(disk, str) or (isinstance(disk, int) and not isinstance(disk, bool)):
+            parse_size(disk)
+        else:
+            raise ValueError(f"disk {name!r} is a size or the arguments of Machine.add_disk, not {disk!r}")
+
+
+def _check_faults(given: object) -> None:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(f"expected a list, not {given!r}")
+    for fault in given:
+        if isinstance(fault, Mapping):
+            _check_keys(f"fault {fault!r}", fault, "inject_error")
+        elif not isinstance(fault, str):
+            raise ValueError(f"a fault is a text or the arguments of Machine.inject_error, not {fault!r}")
+
+
+def _check_keys(what: str, given: Mapping[Any, Any], method: str) -> None:
+    from qbitsim.machine import Machine  # noqa: PLC0415 - options are checked without it
+
+    parameters = [
+        name for name in inspect.signature(getattr(Machine, method)).parameters if name not in ("self", "identifier")
+    ]
+    for key in given:
+        if key not in parameters:
+            raise ValueError(f"{what}: unknown argument {key!r}: choose among {', '.join(parameters)}")
+
+
+def _make(what: str, make: Callable[..., None], *arguments: Any) -> None:
+    from qbitsim.cli.errors import CliError  # noqa: PLC0415 - options are checked without it
+    from qbitsim.errors import QmpError  # noqa: PLC0415
+
+    try:
+        make(*arguments)
+    except CliError as error:
+        _refuse(what, error.text)
+    except QmpError as error:
+        _refuse(what, error.desc)
+    except (OSError, TypeError, ValueError) as error:
+        _refuse(what, str(error))
+
+
+def _refuse(what: str, text: str) -> NoReturn:
+    pytest.fail(f"{_MARK}: {what}: {text}", pytrace=False)
+
+
+def _add_disk(machine: Machine, name: str, disk: Any) -> None:
+    if isinstance(disk, Mapping):
+        machine.add_disk(name, **disk)
+    else:
+        machine.add_disk(name, disk)
+
+
+def _inject(machine: Machine, fault: str | Mapping[str, Any]) -> None:
+    from qbitsim.cli.options import inject_error  # noqa: PLC0415 - only for faults as texts
+
+    if isinstance(fault, str):
+        inject_error(machine, fault)
+    else:
+        machine.inject_error(**fault)
+
+
+def _option(config: pytest.Config, name: str) -> str | None:
+    given: str | None = config.getoption(f"--qbitsim-{name}")
+    return given or _ini(config, name) or None
+
+
+def _ini(config: pytest.Config, name: str) -> str:
+    return str(config.getini(f"qbitsim_{name}"))
