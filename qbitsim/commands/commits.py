@@ -11,7 +11,8 @@ from qbitsim.commands.streams import chain, find_backing
 from qbitsim.errors import QmpError
 from qbitsim.jobs.commit import CommitOptions, create_commit
 from qbitsim.jobs.loop import LoopJob, set_writable
-from qbitsim.jobs.mirror import MirrorOptions, create_mirror
+from qbitsim.jobs.mirror import create_mirror
+from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.qmp.registry import command
 from qbitsim.qmp.schema import Int64, arg
 from qbitsim.qmp.structs import struct

@@ -10,7 +10,8 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.jobs.mirror import DEFAULT_BUFFER, MirrorOptions, create_mirror
+from qbitsim.jobs.mirror import create_mirror
+from qbitsim.jobs.mirror_options import DEFAULT_BUFFER, MirrorOptions
 from qbitsim.qmp.registry import command
 from qbitsim.qmp.schema import Int64, UInt32, arg
 from qbitsim.qmp.structs import struct

@@ -20,13 +20,13 @@ import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block import permissions as perms
-from qbitsim.block.block_copy import status_above
 from qbitsim.block.drive import Drive
 from qbitsim.block.job_filters import MirrorTopNode, drop_job_filter, insert_job_filter
+from qbitsim.block.status import status_above
 from qbitsim.errors import QmpError
 from qbitsim.jobs.loop import LoopJob, set_writable
+from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb
-from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -34,43 +34,7 @@ if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
     from qbitsim.jobs.job_list import JobList
 
-DEFAULT_BUFFER = 10 << 20
 MAXIMUM_IO = 1 << 20
-
-
-@record(kw_only=True)
-class MirrorOptions:
-    """What a client may choose.
-
-    :ivar is_commit: it is the commit of an active layer; :ivar restore_read_only: its base was read-only.
-    :ivar base: what is in this node of the source's chain, or below, is not copied at first; None copies all.
-    :ivar copy_nothing: only new writes are copied (sync=none).
-    :ivar zero_target: the target may hold anything and must become equal.
-    :ivar new_backing: the target gets this backing file when the job completes; None leaves it alone.
-    :ivar granularity: bytes, 0 for the target's default; :ivar buffer: bytes.
-    :ivar speed: bytes per second, 0 for no limit.
-    :ivar on_source_error: as for a backup; :ivar on_target_error: likewise.
-    :ivar filter_node_name: None for a hidden filter.
-    :ivar copy_mode: ``background`` or ``write-blocking``.
-    """
-
-    job_id: str | None = None
-    is_commit: bool = False
-    restore_read_only: bool = False
-    base: Node | None = None
-    copy_nothing: bool = False
-    zero_target: bool = False
-    new_backing: Node | None = None
-    granularity: int = 0
-    buffer: int = DEFAULT_BUFFER
-    speed: int = 0
-    on_source_error: str = "report"
-    on_target_error: str = "report"
-    unmap: bool = True
-    auto_finalize: bool = True
-    auto_dismiss: bool = True
-    filter_node_name: str | None = None
-    copy_mode: str = "background"
 
 
 class MirrorJob(LoopJob):

@@ -1,0 +1,47 @@
+"""What a client may choose for a mirror, or for the commit of an active layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+
+DEFAULT_BUFFER = 10 << 20
+
+
+@record(kw_only=True)
+class MirrorOptions:
+    """What a client may choose.
+
+    :ivar is_commit: it is the commit of an active layer; :ivar restore_read_only: its base was read-only.
+    :ivar base: what is in this node of the source's chain, or below, is not copied at first; None copies all.
+    :ivar copy_nothing: only new writes are copied (sync=none).
+    :ivar zero_target: the target may hold anything and must become equal.
+    :ivar new_backing: the target gets this backing file when the job completes; None leaves it alone.
+    :ivar granularity: bytes, 0 for the target's default; :ivar buffer: bytes.
+    :ivar speed: bytes per second, 0 for no limit.
+    :ivar on_source_error: as for a backup; :ivar on_target_error: likewise.
+    :ivar filter_node_name: None for a hidden filter.
+    :ivar copy_mode: ``background`` or ``write-blocking``.
+    """
+
+    job_id: str | None = None
+    is_commit: bool = False
+    restore_read_only: bool = False
+    base: Node | None = None
+    copy_nothing: bool = False
+    zero_target: bool = False
+    new_backing: Node | None = None
+    granularity: int = 0
+    buffer: int = DEFAULT_BUFFER
+    speed: int = 0
+    on_source_error: str = "report"
+    on_target_error: str = "report"
+    unmap: bool = True
+    auto_finalize: bool = True
+    auto_dismiss: bool = True
+    filter_node_name: str | None = None
+    copy_mode: str = "background"
