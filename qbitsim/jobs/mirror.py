@@ -43,21 +43,8 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        "_completing",
-        "_drained",
-        "_ending",
-        "_error_text",
-        "_idle",
-        "_position",
-        "_unflushed",
-        "_user",
-        "actively_synced",
-        "copy_mode",
-        "dirty",
-        "filter",
-        "options",
-        "source",
-        "target",
+        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_unflushed", "_user"),
+        *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target"),
     )
 
     def __init__(
@@ -388,7 +375,7 @@ class MirrorJob(LoopJob):
         self.detach_all()
         if self._user is not None:
             self._user.eject()
-        self._set_backing(pivot=pivot)
+        self._set_backing()
         new = self.target if pivot else self.source
         if pivot and self.target.read_only != self.source.read_only:
             set_writable(self.target, writable=not self.source.read_only)
@@ -399,12 +386,11 @@ class MirrorJob(LoopJob):
             self.source.drained_end()
         keeper.eject()
 
-    def _set_backing(self, *, pivot: bool) -> None:
+    def _set_backing(self) -> None:
         """Give the target the backing file that its header names, as a node of this graph."""
         backing, target = self.options.new_backing, self.target.skip_filters()
         if backing is None or self.is_cancelled or self.ret or target.backing is backing:
             return
-        del pivot
         if target.supports_backing and target.backing is None:
             self.jobs.graph.attach(target, "backing", backing, 0, perms.ALL)
 
