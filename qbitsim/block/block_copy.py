@@ -16,14 +16,16 @@ Theory of operation (block/block-copy.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qbitsim.block.faults import Stall, StalledError
 from qbitsim.block.ratelimit import RateLimit
+from qbitsim.block.status import status_above
 
 if TYPE_CHECKING:
-    from qbitsim.block.node import Node, Status
+    from qbitsim.block.copy_call import BlockCopyCall
+    from qbitsim.block.node import Node
+    from qbitsim.block.status import Status
     from qbitsim.engine.scheduler import Scheduler, Task
 
 MINIMUM_CLUSTER = 65536
@@ -85,9 +87,7 @@ class CopyTask:
         """Let it complete when its turn comes, which throttled nodes may put off."""
         self.stall = None
         scheduler, delay = self.state.scheduler, self.state.delay(self)
-        self.event = (
-            scheduler.after(delay, self.run, self.label) if delay else scheduler.soon(self.run, self.label)
-        )
+        self.event = scheduler.after(delay, self.run, self.label) if delay else scheduler.soon(self.run, self.label)
 
     def run_now(self) -> None:
         """Complete before its turn, because somebody waits for it, or let one complete that keeps it from starting.
@@ -324,195 +324,3 @@ class BlockCopyState:
             if self.progress is not None:
                 self.progress.set_remaining(self.remaining())
         return end
-
-
-def status_above(node: Node, base: Node | None, offset: int, length: int) -> Status:
-    """The status of the range in the layers from ``node`` down to, but without, ``base`` (or the whole chain).
-
-    What no layer has reads as zeroes (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
-    """
-    layer = node.skip_filters()
-    status = layer.status(offset, length)
-    while not status.allocated:
-        below = layer.backing_chain_next
-        if below is None or below is base:
-            break
-        if offset >= below.length:
-            status.zero = status.allocated = True
-            break
-        deeper = below.status(offset, min(status.length, below.length - offset))
-        layer, status = below, deeper
-    return status
-
-
-class BlockCopyCall:
-    """One run over a range, in the background.
-
-    :param done: called once it has finished: everything is copied, something failed, or it was cancelled.
-    :ivar failure: errno, or 0.
-    :ivar failed_reading: whether the failure was one of the source.
-    """
-
-    __slots__ = (
-        "_done",
-        "_found",
-        "_in_flight",
-        "_position",
-        "_sleep",
-        "_waiting",
-        "cancelled",
-        "end",
-        "failed_reading",
-        "failure",
-        "finished",
-        "label",
-        "max_chunk",
-        "max_workers",
-        "offset",
-        "state",
-    )
-
-    def __init__(
-        self,
-        state: BlockCopyState,
-        offset: int,
-        end: int,
-        *,
-        max_workers: int,
-        max_chunk: int,
-        label: str,
-        done: Callable[[], None],
-    ) -> None:
-        self.state = state
-        self.offset = offset
-        self.end = end
-        self.max_workers = max_workers
-        self.max_chunk = max_chunk
-        self.label = label
-        self.failure = 0
-        self.failed_reading = False
-        self.finished = False
-        self.cancelled = False
-        self._done = done
-        self._position = offset
-        self._found = False
-        self._in_flight = 0
-        self._waiting: CopyTask | None = None
-        self._sleep: Task | None = None
-
-    def start(self) -> None:
-        """Begin: put the first chunks in flight."""
-        self._pump()
-
-    def cancel(self) -> bool:
-        """Start no more chunks; return whether it has finished, or will when those in flight have."""
-        self.cancelled = True
-        self.kick()
-        return self.finished
-
-    def kick(self) -> None:
-        """Stop sleeping, for instance because the speed limit changed."""
-        if self._sleep is not None:
-            self._sleep.cancel()
-            self._sleep = None
-            self._pump()
-
-    def finish_in_flight(self) -> None:
-        """Complete every chunk that is in flight, before its turn.
-
-        :raises StalledError: one of them is stalled.
-        """
-        while not self.finished and self._in_flight:
-            self.free_slot()
-
-    def free_slot(self) -> None:
-        """Complete the oldest chunk that is in flight, before its turn.
-
-        :raises StalledError: it is stalled.
-        """
-        next(task for task in self.state.in_flight if task.call is self and task is not self._waiting).run_now()
-
-    def completed(self, task: CopyTask, failure: int, reading: bool) -> None:
-        """A chunk of this call has ended."""
-        self._in_flight -= 1
-        if failure and not self.failure:
-            self.failure, self.failed_reading = failure, reading
-        self._pump()
-
-    def _wake(self) -> None:
-        self._sleep = None
-        self._pump()
-
-    def _pump(self) -> None:
-        """Put chunks in flight until a slot, the speed limit or the work runs out."""
-        if self.finished or self._sleep is not None:
-            return
-        if self._waiting is not None:
-            self._launch_waiting()
-        if self._waiting is None and self._copy_rest():
-            return
-        while self._waiting is None and self._sleep is None and self._next():
-            pass
-        if self._waiting is None and self._sleep is None and not self._in_flight:
-            self._round_ended()
-
-    def _copy_rest(self) -> bool:
-        """Finish the work in one go, if nobody can tell the difference."""
-        if self.cancelled or self.failure or (self.offset, self.end) != (0, self.state.length):
-            return False
-        if not self.state.scheduler.nobody_comes_between(self._in_flight) or not self.state.copy_rest():
-            return False
-        if not self._in_flight:
-            self._found = False
-            self._round_ended()
-        return True
-
-    def _next(self) -> bool:
-        """Make one chunk; False when there is nothing more to make in this round."""
-        if self.cancelled or self.failure:
-            return False
-        task = self.state.start_task(self, self._position, self.end, self.max_chunk)
-        if task is None:
-            return False
-        self._found = True
-        limit, now = self.state.rate_limit, self.state.scheduler.now
-        delay = limit.delay(now, 0)
-        if delay > 0:
-            self.state.end_task(task, failed=True)
-            self._sleep = self.state.scheduler.after(delay, self._wake, f"{self.label}: speed limit")
-            return False
-        limit.delay(now, task.length)
-        self._position = task.end
-        self._waiting = task
-        self._launch_waiting()
-        return True
-
-    def _launch_waiting(self) -> None:
-        """Put the chunk that waits for a slot in flight, or drop it after a failure (block_copy_task_run)."""
-        task = self._waiting
-        assert task is not None
-        if self.failure:
-            self._waiting = None
-            self.state.end_task(task, failed=True)
-        elif self._in_flight >= self.max_workers:
-            return
-        elif self.state.completes_at_once(task):
-            # No I/O, no yield: QEMU's coroutine runs on.
-            self._waiting = None
-            self.failure, self.failed_reading = self.state.copy_chunk(task)
-        else:
-            self._waiting = None
-            self._in_flight += 1
-            task.label = f"{self.label}: copy {task.offset}+{task.length}"
-            self.state.launch(task)
-
-    def _round_ended(self) -> None:
-        """Go over the range again if something was found, since failures of others may have set bits again."""
-        stopped = self.failure or self.cancelled
-        if not stopped and (self._found or self.state.copy_bitmap.any_dirty(self.offset, self.end)):
-            self._found = False
-            self._position = self.offset
-            self._pump()
-            return
-        self.finished = True
-        self._done()

@@ -17,8 +17,9 @@ from qbitsim.block import permissions as perms
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.block_copy import MINIMUM_CLUSTER, BlockCopyState
 from qbitsim.block.drive import io_error
-from qbitsim.block.node import Node, Status
+from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from qbitsim.block.permissions import Child
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node, Status
+    from qbitsim.block.node import Node
+    from qbitsim.block.status import Status
 
 
 def io_error(number: int) -> OSError:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from qbitsim.block import permissions as perms
 from qbitsim.block.content import Kind
 from qbitsim.block.drive import io_error
-from qbitsim.block.node import Node, Status
+from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:

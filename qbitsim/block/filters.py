@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.faults import Fault, Faults
-from qbitsim.block.node import Node, Status
+from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
 from qbitsim.records import record
 
 if TYPE_CHECKING:

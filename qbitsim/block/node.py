@@ -19,8 +19,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block import permissions as perms
-from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES, DirtyBitmap
+from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
@@ -28,34 +30,11 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.images import Image
 
-DEFAULT_CLUSTER = 65536
-MINIMUM_DEFAULT_GRANULARITY = 4096
 MAXIMUM_BOUNCE = 1 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
 
-class Status:
-    """What is known of a range (bdrv_block_status, block/io.c, QEMU 10.0).
-
-    :ivar length: bytes for which it holds, at least 1.
-    :ivar data: there are bytes to read in this layer.
-    :ivar zero: it reads as zeroes.
-    :ivar allocated: this layer determines the content.
-    """
-
-    __slots__ = ("allocated", "data", "length", "zero")
-
-    def __init__(self, length: int, *, data: bool = False, zero: bool = False) -> None:
-        self.length = length
-        self.data = data
-        self.zero = zero
-        self.allocated = data or zero
-
-    def __repr__(self) -> str:
-        return f"<Status length={self.length} data={self.data} zero={self.zero} allocated={self.allocated}>"
-
-
-class Node:
+class Node(BitmapOwner):
     """The common part of all drivers.
 
     :ivar name: the node-name, unique in the graph.
@@ -365,12 +344,6 @@ class Node:
             if isinstance(parent.parent, Node) and parent.parent.is_filter:
                 parent.parent.follow_length()
 
-    def mark_dirty(self, offset: int, length: int) -> None:
-        """Let every bitmap that records have the range."""
-        for bitmap in self.bitmaps:
-            if not bitmap.disabled:
-                bitmap.mark(offset, length)
-
     # -- the graph around it
 
     @property
@@ -497,49 +470,3 @@ class Node:
                 raise QmpError(
                     f"Node '{self.device_or_node_name}' is busy: node is used as backing hd of '{edge.parent_name}'"
                 )
-
-    # -- bitmaps
-
-    @property
-    def default_granularity(self) -> int:
-        """Bytes: the cluster size clamped to [4 KiB, 64 KiB] (bdrv_get_default_bitmap_granularity)."""
-        cluster = self.cluster_size
-        return min(max(cluster, MINIMUM_DEFAULT_GRANULARITY), DEFAULT_CLUSTER) if cluster else DEFAULT_CLUSTER
-
-    def find_bitmap(self, name: str) -> DirtyBitmap | None:
-        """The bitmap of that name on this very node."""
-        for bitmap in self.bitmaps:
-            if bitmap.name == name:
-                return bitmap
-        return None
-
-    def create_bitmap(self, name: str | None, granularity: int) -> DirtyBitmap:
-        """Put a new, empty, recording bitmap in front of the list.
-
-        :raises QmpError: with the texts of bdrv_create_dirty_bitmap (block/dirty-bitmap.c, QEMU 10.0).
-        """
-        if name is not None:
-            if self.find_bitmap(name) is not None:
-                raise QmpError(f"Bitmap already exists: {name}")
-            if len(name.encode("utf-8", "surrogatepass")) > MAXIMUM_NAME_BYTES:
-                raise QmpError(f"Bitmap name too long: {name}")
-        bitmap = DirtyBitmap(self, name, granularity, self.length)
-        self.bitmaps.insert(0, bitmap)
-        return bitmap
-
-    def release_bitmap(self, bitmap: DirtyBitmap) -> None:
-        """Drop a bitmap that nobody uses."""
-        assert not bitmap.busy
-        assert bitmap.successor is None
-        self.bitmaps.remove(bitmap)
-
-    def check_can_store(self, name: str, granularity: int) -> None:
-        """Refuse if the format cannot store a bitmap of that name and granularity (bytes).
-
-        :raises QmpError: with the text of bdrv_can_store_new_dirty_bitmap (block/dirty-bitmap.c, QEMU 10.0).
-        """
-        raise QmpError(f"Can't store persistent bitmaps to {self.device_or_node_name}: Operation not supported")
-
-    def remove_stored_bitmap(self, name: str) -> None:
-        """Take a persistent bitmap off the image at once."""
-        raise AssertionError("only a format that stores bitmaps has persistent ones")

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
-from qbitsim.block.block_copy import status_above
 from qbitsim.block.files import STATUS_OF, FileNode
 from qbitsim.block.images import StoredBitmap
-from qbitsim.block.node import Node, Status
+from qbitsim.block.node import Node
+from qbitsim.block.status import Status, status_above
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:

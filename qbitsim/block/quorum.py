@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block import permissions as perms
-from qbitsim.block.node import Node, Status
+from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:

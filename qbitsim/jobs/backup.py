@@ -15,8 +15,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block.block_copy import MAXIMUM_WORKERS, BlockCopyCall, BlockCopyState
+from qbitsim.block.block_copy import MAXIMUM_WORKERS, BlockCopyState
 from qbitsim.block.copy_before_write import CopyBeforeWriteNode, drop_filter, insert_filter
+from qbitsim.block.copy_call import BlockCopyCall
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.job_list import JobList
