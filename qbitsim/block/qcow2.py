@@ -213,15 +213,21 @@ class Qcow2Node(Node):
             bitmap.readonly = self.read_only
             stored.in_use = not self.read_only
 
-    def store_bitmaps(self) -> None:
-        """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps)."""
+    def store_bitmaps(self) -> bool:
+        """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps); whether it worked.
+
+        The bitmaps of an empty disk are lost: their tables have no entries, and QEMU takes the NULL that stands for
+        no entries for a lack of memory (store_bitmap_data, block/qcow2-bitmap.c, QEMU 10.0).
+        """
         wanted = [
             bitmap
             for bitmap in self.bitmaps
             if bitmap.persistent and not (bitmap.inconsistent or bitmap.readonly or bitmap.skip_store)
         ]
         if not wanted:
-            return
+            return True
+        if not self.length:
+            return False
         kept = {stored.name: stored for stored in self.image.bitmaps}
         for bitmap in wanted:
             assert bitmap.name is not None
@@ -229,13 +235,14 @@ class Qcow2Node(Node):
                 bitmap.name, bitmap.granularity, in_use=False, auto=not bitmap.disabled, bits=bitmap.bits.copy()
             )
         self.image.store_bitmaps(kept.values())
+        return True
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""
         if read_only:
-            self.store_bitmaps()
-            for bitmap in self.bitmaps:
-                bitmap.readonly = bitmap.persistent
+            if self.store_bitmaps():
+                for bitmap in self.bitmaps:
+                    bitmap.readonly = bitmap.persistent
             return
         for stored in self.image.bitmaps:
             found = self.find_bitmap(stored.name)

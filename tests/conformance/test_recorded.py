@@ -6,6 +6,8 @@ Two comparisons, each a test named after its scenario:
 * record by record, with every pause of QEMU's own drained sections and every event on its side of the reply:
   required of all but :data:`NOT_TO_THE_LETTER`.
 
+The directory ``more`` has scenarios of the same kind that came later, named ``m-`` and the group they belong to.
+
 In the scenarios of group x real QEMU crashes or corrupts its state; ``test_crashes.py`` has them.
 """
 
@@ -25,7 +27,8 @@ HERE = Path(__file__).parent
 VERSIONS = ("10.0", "7.2")
 NAMES = sorted(path.stem for path in (HERE / "scenarios").glob("*.json"))
 COMPARED = [name for name in NAMES if not name.startswith("x")]
-CASES = [(version, name) for version in VERSIONS for name in COMPARED]
+MORE = sorted(path.stem for path in (HERE / "more" / "scenarios").glob("*.json"))
+CASES = [(version, name) for version in VERSIONS for name in COMPARED + MORE]
 
 NOT_YET: dict[tuple[str, str], str] = {}
 """Scenarios whose answers differ step by step, with the reason. Each is a strict expected failure."""
@@ -34,14 +37,18 @@ NOT_TO_THE_LETTER: dict[tuple[str, str], str] = {}
 """Scenarios that agree step by step only, with the reason."""
 
 
+def place(name: str) -> Path:
+    return HERE / "more" if name in MORE else HERE
+
+
 @cache
 def scenario(name: str) -> dict[str, Any]:
-    return json.loads((HERE / "scenarios" / f"{name}.json").read_text())
+    return json.loads((place(name) / "scenarios" / f"{name}.json").read_text())
 
 
 @cache
 def recorded(version: str, name: str) -> list[dict[str, Any]]:
-    return json.loads((HERE / f"golden-{version}" / f"{name}.json").read_text())["records"]
+    return json.loads((place(name) / f"golden-{version}" / f"{name}.json").read_text())["records"]
 
 
 @cache
@@ -79,10 +86,11 @@ def test_every_exception_names_a_scenario_and_a_reason() -> None:
 
 def test_every_transcript_has_its_scenario_and_every_scenario_a_transcript_of_each_version() -> None:
     for version in VERSIONS:
-        assert sorted(path.stem for path in (HERE / f"golden-{version}").glob("*.json")) == NAMES
+        for folder, names in ((HERE, NAMES), (HERE / "more", MORE)):
+            assert sorted(path.stem for path in (folder / f"golden-{version}").glob("*.json")) == names
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MORE)
 def test_the_same_scenario_gives_the_same_records_on_every_play(name: str) -> None:
     if any((version, name) in NOT_YET for version in VERSIONS):
         pytest.skip("does not play to its end yet")
