@@ -25,8 +25,9 @@ from qbitsim.block import permissions as perms
 from qbitsim.block.block_copy import Progress
 from qbitsim.block.permissions import Child
 from qbitsim.errors import QmpError
-from qbitsim.jobs.states import COMPLETED, TRANSITIONS, VERBS, JobStatus, JobVerb
+from qbitsim.jobs.states import COMPLETED, TRANSITIONS, JobStatus, JobVerb
 from qbitsim.jobs.txn import JobTxn
+from qbitsim.jobs.verbs import JobVerbs
 
 if TYPE_CHECKING:
     from qbitsim.block.faults import Stall
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 Continuation = Callable[[], None]
 
 
-class Job:
+class Job(JobVerbs):
     """The common part of all jobs.
 
     :ivar id: what clients call it.
@@ -62,17 +63,14 @@ class Job:
         "edges",
         "force_cancel",
         "id",
-        "io_status",
         "jobs",
         "pause_count",
         "paused",
         "progress",
         "ret",
-        "speed",
         "started",
         "status",
         "txn",
-        "user_paused",
     )
 
     def __init__(
@@ -203,10 +201,6 @@ class Job:
     def is_cancelled(self) -> bool:
         """Whether it was cancelled by force; a soft cancel only asks it to come to an end."""
         return self.cancelled and self.force_cancel
-
-    def _apply_verb(self, verb: JobVerb) -> None:
-        if self.status not in VERBS[verb]:
-            raise QmpError(f"Job '{self.id}' in state '{self.status}' cannot accept command verb '{verb}'")
 
     # -- the nodes it uses
 
@@ -357,82 +351,12 @@ class Job:
         if self.io_status == "ok":
             self.io_status = "nospace" if number == errno.ENOSPC else "failed"
 
-    # -- what clients ask for
-
-    def user_pause(self) -> None:
-        """job-pause.
-
-        :raises QmpError: in a state that does not accept it, or if already paused.
-        """
-        self._apply_verb(JobVerb.PAUSE)
-        if self.user_paused:
-            raise QmpError("Job is already paused")
-        self.user_paused = True
-        self.pause()
-
-    def user_resume(self) -> None:
-        """job-resume; the checks come in an order of their own (job_user_resume).
-
-        :raises QmpError: if the user did not pause it, or in a state that does not accept it.
-        """
-        if not self.user_paused or self.pause_count <= 0:
-            raise QmpError("Can't resume a job that was not paused")
-        self._apply_verb(JobVerb.RESUME)
-        self.io_status = "ok"
-        self.user_paused = False
-        self.resume()
-
-    def user_cancel(self, *, force: bool) -> None:
-        """job-cancel.
-
-        :raises QmpError: in a state that does not accept it.
-        """
-        self._apply_verb(JobVerb.CANCEL)
-        self._cancel(force=force)
-
-    def user_complete(self) -> None:
-        """job-complete.
-
-        :raises QmpError: in a state that does not accept it, or for a job that ends by itself.
-        """
-        self._apply_verb(JobVerb.COMPLETE)
-        if self.cancelled:
-            raise QmpError(f"The active block job '{self.id}' cannot be completed")
-        self._complete_driver()
-
-    def user_finalize(self) -> None:
-        """job-finalize.
-
-        :raises QmpError: in a state that does not accept it.
-        """
-        self._apply_verb(JobVerb.FINALIZE)
-        self.txn.finalize()
-
-    def user_dismiss(self) -> None:
-        """job-dismiss.
-
-        :raises QmpError: in a state that does not accept it.
-        """
-        self._apply_verb(JobVerb.DISMISS)
-        self._do_dismiss()
-
-    def set_speed(self, speed: int) -> None:
-        """block-job-set-speed, in bytes per second.
-
-        :raises QmpError: in a state that does not accept it, or for a negative speed.
-        """
-        self._apply_verb(JobVerb.SET_SPEED)
-        if speed < 0:
-            raise QmpError("Parameter 'speed' expects a non-negative value")
-        self.speed = speed
-        self._follow_speed()
+    # -- the end
 
     def cancel_sync(self) -> None:
         """Cancel by force and wait until it is done (job_cancel_sync)."""
         self._cancel(force=True)
         self.finish_sync()
-
-    # -- the end
 
     def early_fail(self) -> None:
         """Give up a job that was never started and never worked (job_early_fail)."""
