@@ -19,8 +19,8 @@ def machine() -> Machine:
     machine = Machine()
     for number in "01":
         machine.add_disk(f"drive{number}", "1M", node_name=f"node{number}")
-    for node, name, disabled in (("node0", "a", False), ("node0", "off", True), ("node0", "busy", False), ("node1", "c", False)):
-        machine.qmp("block-dirty-bitmap-add", node=node, name=name, disabled=disabled)
+    for node, name in (("node0", "a"), ("node0", "off"), ("node0", "busy"), ("node1", "c")):
+        machine.qmp("block-dirty-bitmap-add", node=node, name=name, disabled=name == "off")
     machine.drive("drive0").write(0, b"x")
     backup = {"sync": "bitmap", "bitmap": "busy", "bitmap_mode": "never", "auto_finalize": False}
     machine.qmp("drive-backup", device="drive0", target="t", job_id="j", **backup)

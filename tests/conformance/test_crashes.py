@@ -23,6 +23,10 @@ EXPECTED: dict[str, list[str]] = {
     "x03-two-backups-of-one-device-second-fails-crashes-qemu": ["Bitmap 'b0' could not be found"],
     "x04-two-full-backups-of-one-device": ["Node 'drive0' is busy: block device is in use by block job: backup"],
     "x05-enable-of-unknown-bitmap-in-transaction": ["Dirty bitmap 'nope' not found"],
+    "x06-failing-enable-of-an-enabled-busy-bitmap": [
+        "Bitmap 'b0' is currently in use by another operation and cannot be used",
+        "Bitmap 'b0' is currently in use by another operation and cannot be used",
+    ],
     "x07-remove-then-enable-in-one-transaction": [
         "Bitmap 'b1' is currently in use by another operation and cannot be used",
         "Bitmap 'b0' is currently in use by another operation and cannot be used",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from qbitsim.jobs.states import TRANSITIONS, VERBS, JobStatus, JobVerb
@@ -46,11 +48,12 @@ def test_every_state_but_the_first_can_be_reached_and_only_null_is_the_end() -> 
 )
 def test_a_job_can_live_like_this(path: str) -> None:
     states = [JobStatus(word) for word in path.split()]
-    assert all(after in TRANSITIONS[before] for before, after in zip(states, states[1:], strict=False))
+    assert all(after in TRANSITIONS[before] for before, after in pairwise(states))
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("concluded", "running"), ("null", "created"), ("aborting", "waiting"), ("waiting", "running")]
+    ("before", "after"),
+    [("concluded", "running"), ("null", "created"), ("aborting", "waiting"), ("waiting", "running")],
 )
 def test_a_job_never_goes_back(before: str, after: str) -> None:
     assert JobStatus(after) not in TRANSITIONS[JobStatus(before)]

@@ -9,8 +9,8 @@ import errno
 import random
 from typing import Any
 
-import pytest
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from world import CLUSTER, BackupPlan, World
 
@@ -172,7 +172,7 @@ class BitmapMachine(RuleBasedStateMachine):
         once=st.booleans(),
         number=st.sampled_from([errno.EIO, errno.ENOSPC]),
     )
-    def fail_target(
+    def fail_target(  # noqa: PLR0917 - drawn by name
         self, data: st.DataObject, operation: str, offset: int, length: int, once: bool, number: int
     ) -> None:
         job = data.draw(st.sampled_from(self.world.jobs), label="job")
@@ -202,4 +202,6 @@ class Dice:
 
 
 TestBitmapMachine = BitmapMachine.TestCase
-TestBitmapMachine.settings = settings(stateful_step_count=40, report_multiple_bugs=False)
+TestBitmapMachine.settings = settings(
+    stateful_step_count=40, report_multiple_bugs=False, max_examples=max(200, settings.default.max_examples)
+)

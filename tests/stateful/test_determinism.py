@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from world import CLUSTER, BackupPlan, World
 
 from qbitsim.engine.scheduler import Policy, Task, first_in_first_out
@@ -42,7 +43,7 @@ class Player:
     def backups(self) -> None:
         sync, bitmap = self.random.choice((("full", None), ("incremental", "a"), ("incremental", "b"), ("top", None)))
         plans = [
-            ("backup", BackupPlan(disk=disk, sync=sync, bitmap=bitmap, speed=self.random.choice((0, 0, 1)), max_workers=2))
+            ("backup", BackupPlan(disk, sync, bitmap, speed=self.random.choice((0, 0, 1)), max_workers=2))
             for disk in self.random.sample((0, 1), self.random.choice((1, 2)))
         ]
         self.world.transaction(plans, grouped=self.random.random() < 0.5)

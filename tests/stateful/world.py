@@ -1,9 +1,9 @@
 """A machine and, beside it, a naive model of what it must be: sets of granules and plain byte arrays.
 
-Every public method of :class:`World` does one thing to both and then compares all that can be seen: the lists of bitmaps
-with their states and counts, their hashes, the contents of the disks, the states of the jobs, and, when a job ends, the
-content of its target. What the model cannot know, because it depends on which chunk happened to fail first, it takes from
-the machine and checks for what must be true of it.
+Every public method of :class:`World` does one thing to both and then compares all that can be seen: the lists of
+bitmaps with their states and counts, their hashes, the contents of the disks, the states of the jobs, and, when a job
+ends, the content of its target. What the model cannot know, because it depends on which chunk happened to fail first,
+it takes from the machine and checks for what must be true of it.
 
 The law of incremental backup is checked after each step: a bitmap's last good backup, with the granules that are dirty
 copied over it from the disk, is the disk.
@@ -64,9 +64,9 @@ class Disk:
     drive: str
     node: str
     file: str
-    passes_discards: bool
-    backing: str | None
-    content: bytearray
+    passes_discards: bool = False
+    backing: str | None = None
+    content: bytearray = field(default_factory=bytearray)
     bitmaps: list[Bitmap] = field(default_factory=list)
 
     def find(self, name: str) -> Bitmap | None:
@@ -143,14 +143,16 @@ def scaled(granules: set[int], granularity: int, other: int, size: int) -> set[i
 class World:
     """The machine and the model."""
 
-    def __init__(self, profile: str = "10.0", policy: Policy = first_in_first_out, size: int = 20 * CLUSTER + 3584) -> None:
+    def __init__(
+        self, profile: str = "10.0", policy: Policy = first_in_first_out, size: int = 20 * CLUSTER + 3584
+    ) -> None:
         self.size = size
         self.machine = Machine(profile, policy=policy)
         self.machine.images.create("base.qcow2", "qcow2", size)
         self.machine.images.lookup("base.qcow2").write(3 * CLUSTER, b"\xbb" * (2 * CLUSTER + 1000))
         self.disks = [
-            Disk("drive0", "node0", "drive0.qcow2", True, None, bytearray(size)),
-            Disk("drive1", "node1", "drive1.qcow2", False, "base.qcow2", bytearray(size)),
+            Disk("drive0", "node0", "drive0.qcow2", passes_discards=True, content=bytearray(size)),
+            Disk("drive1", "node1", "drive1.qcow2", backing="base.qcow2", content=bytearray(size)),
         ]
         self.disks[1].content[3 * CLUSTER : 5 * CLUSTER + 1000] = b"\xbb" * (2 * CLUSTER + 1000)
         for disk in self.disks:
@@ -291,7 +293,8 @@ class World:
             disk.bitmaps.remove(bitmap)
             disk.bitmaps.insert(0, bitmap)
             changes = [("clear", bitmap.name), ("merge", bitmap.name)]
-            touched = [(verb, data.get("target", data.get("name"))) for verb, data in steps if self._is_on(disk, verb, data)]
+            on_it = [(verb, data) for verb, data in steps if self._is_on(disk, verb, data)]
+            touched = [(verb, data.get("target", data.get("name"))) for verb, data in on_it]
             if not any(change in touched for change in changes):
                 bitmap.dirty = set(range(-(-self.size // bitmap.granularity)))
 

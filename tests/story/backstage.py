@@ -1,8 +1,8 @@
 """The other process: serves a machine on a UNIX socket, and does backstage what no QMP client can.
 
-Run as ``backstage.py PROFILE SOCKET``. Lines on standard input are JSON arrays, each answered by a line on standard output:
-``["shell", [...]]`` runs a command on the images, ``["limit", FILE, BYTES]`` and ``["break", FILE, OFFSET]`` make it fail.
-The first line, ``"ready"``, says that the socket is there.
+Run as ``backstage.py PROFILE SOCKET``. Lines on standard input are JSON arrays, each answered by a line on standard
+output: ``["shell", [...]]`` runs a command on the images, ``["limit", FILE, BYTES]`` and ``["break", FILE, OFFSET]``
+make it fail. The first line, ``"ready"``, says that the socket is there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qbitsim.testing.shell import Shell
 
 
 def say(value: Any) -> None:
-    print(json.dumps(value), flush=True)
+    print(json.dumps(value), flush=True)  # noqa: T201 - the answer
 
 
 def obey(machine: Machine, order: list[Any]) -> Any:
@@ -27,10 +27,12 @@ def obey(machine: Machine, order: list[Any]) -> Any:
     if verb == "shell":
         return Shell(machine.images, machine.profile).run(*arguments)
     if verb == "limit":
-        return machine.limit_capacity(*arguments)
-    assert verb == "break"
-    file, offset = arguments
-    machine.inject_error(file, "read", errno.EIO, offset, 1)
+        machine.limit_capacity(*arguments)
+    else:
+        assert verb == "break"
+        file, offset = arguments
+        machine.inject_error(file, "read", errno.EIO, offset, 1)
+    return None
 
 
 async def serve(profile: str, path: str) -> None:
