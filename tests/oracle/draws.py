@@ -13,6 +13,7 @@ Two rules keep the order of events determined on real QEMU, where time passes by
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -76,6 +77,7 @@ class Drawer:
         self.rng = rng
         self.machine = machine
         self.start = start
+        self.faults = json.dumps(start)
         self.counter = counter if counter is not None else [0]
 
     # -- names
@@ -202,6 +204,8 @@ class Drawer:
         if self.often(0.06):
             source = self.node()
         arguments: Arguments = {"device": source, "sync": self._sync(), "x-perf": dict(ONE_BY_ONE)}
+        if "inject-error" not in self.faults and self.often(0.2):
+            del arguments["x-perf"]  # without a fault, the order of parallel chunks cannot be seen
         if held:
             arguments["speed"] = 1
         self._bitmap_of_backup(arguments)
@@ -229,7 +233,7 @@ class Drawer:
             arguments["job-id"] = self.rng.choice(("j0", "j1", "j2", "drive0", "1x"))
         for side in ("source", "target"):
             if self.often(0.4):
-                arguments[f"on-{side}-error"] = self._policy(side)
+                arguments[f"on-{side}-error"] = self.rng.choice(self._policies())
         for name, probability in (("auto-finalize", 0.25), ("auto-dismiss", 0.25), ("compress", 0.06)):
             if self.often(probability):
                 arguments[name] = self.often(0.2)
@@ -238,10 +242,10 @@ class Drawer:
         if self.often(0.05):
             arguments["x-perf"] = {"max-workers": self.rng.choice((0, 1)), "max-chunk": self.rng.choice((4096, -1))}
 
-    def _policy(self, side: str) -> str:
-        # An error that persists would be ignored for ever.
-        del side
-        return self.rng.choice(("report", "stop", "stop", "enospc", "auto"))
+    def _policies(self) -> tuple[str, ...]:
+        """What a job may do on errors; an error that persists would be ignored for ever."""
+        lasting = '"once": false' in self.faults or '.once": "off"' in self.faults
+        return ("report", "stop", "stop", "enospc", "auto", "report" if lasting else "ignore")
 
     def _file_target(self, arguments: Arguments) -> Arguments:
         arguments["target"] = self.rng.choice((self.fresh("new") + ".img", "tgt0.qcow2", "nodir/x"))
@@ -330,7 +334,9 @@ class Drawer:
 
     def graph(self) -> list[Step]:
         """A change of the block graph."""
-        kind = self.rng.choice(("snapshot", "snapshot", "resize", "resize", "add", "del"))
+        kind = self.rng.choice(("snapshot", "snapshot", "resize", "resize", "add", "del", "overlay"))
+        if kind == "overlay":
+            return self._overlay()
         if kind == "snapshot":
             return [{"qmp": {"execute": "blockdev-snapshot-sync", "arguments": self._snapshot()}}, SETTLE]
         if kind == "resize":
@@ -342,6 +348,18 @@ class Drawer:
             return [qmp("blockdev-add", **{"driver": "null-co", "node-name": name, "size": MIB}), SETTLE]
         nodes = sorted(node.name for node in self.machine.graph.nodes.values() if not node.auto_named)
         return [qmp("blockdev-del", **{"node-name": self.rng.choice(nodes)}), SETTLE]
+
+    def _overlay(self) -> list[Step]:
+        """A snapshot with an overlay that is there already, perhaps with a bitmap of its own."""
+        name = self.fresh("pre")
+        file = {"driver": "file", "filename": f"{name}.qcow2"}
+        steps: list[Step] = [
+            {"shell": ["qemu-img", "create", "-q", "-f", "qcow2", f"{name}.qcow2", "1M"]},
+            qmp("blockdev-add", **{"driver": "qcow2", "node-name": name, "backing": None, "file": file}), SETTLE,
+        ]
+        if self.often(0.4):
+            steps.append(qmp("block-dirty-bitmap-add", node=name, name=self.rng.choice(NAMES)))
+        return [*steps, qmp("blockdev-snapshot", node=self.node(), overlay=name), SETTLE]
 
     # -- looking
 

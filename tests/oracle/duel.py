@@ -13,7 +13,7 @@ from real_qemu import Installation, QemuDiedError, RealQemu
 
 from qbitsim.machine import Machine
 from qbitsim.profiles import PROFILES
-from qbitsim.testing.player import Player
+from qbitsim.testing.player import Player, ScenarioError
 from qbitsim.testing.reductions import by_step
 
 Step = dict[str, Any]
@@ -119,7 +119,10 @@ class Duel:
         if self.over is not None:
             return None
         self.killed = self.killed or "kill" in step
-        self.player.play([step])
+        try:
+            self.player.play([step])
+        except ScenarioError as refusal:
+            return self._start_fails(step, str(refusal))
         answer = self.player.records[before:]
         if "qbitsim does not" in json.dumps(answer):
             self.over = "unsupported"
@@ -135,11 +138,21 @@ class Duel:
             return f"QEMU died: {death}"
         return None
 
+    def _start_fails(self, step: Step, refusal: str) -> str | None:
+        """An image was overwritten with something else; real QEMU must refuse it with the same words."""
+        text = refusal.removeprefix("the machine does not start: ")
+        try:
+            self.real.play([step])
+        except QemuDiedError as death:
+            self.over = "the machine does not start again"
+            return None if text in str(death) else f"QEMU:    {death}\nqbitsim: {text}"
+        return f"qbitsim: {refusal}"
+
     # -- the end of an example
 
     def finish(self) -> None:
         """Look at everything; then let both end, and compare the content of all images."""
-        if self.over is None:
+        if self.over is None and self.player.machine is not None:
             self.play(look(self.machine))
         if self.killed:
             self.over = "equal until killed"

@@ -298,7 +298,9 @@ class RealQemu:
             raise QemuDiedError(self.post_mortem())
         self._record(step=index, type="greeting", greeting=json.loads(line))
         if negotiate:
-            assert self.ask({"execute": "qmp_capabilities"}) == {"return": {}}
+            reply = self.ask({"execute": "qmp_capabilities"})
+            if reply != {"return": {}}:
+                raise QemuDiedError(f"no negotiation: {reply}")
 
     def _reconnect(self, index: int, step: Record) -> None:
         assert self._socket is not None
