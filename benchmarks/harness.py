@@ -14,6 +14,7 @@ import shutil
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -127,6 +128,25 @@ def table(rows: Sequence[Row], *, has_qemu: bool) -> str:
     )
 
 
+def as_markdown(rows: Sequence[Row], *, has_qemu: bool) -> str:
+    """The rows as a table for the README; a pipe in a name would break it, and there is none."""
+    headings = ("work", "aim", "measured", "", "real QEMU", "QEMU / qbitsim", "remark")
+    lines = [headings, tuple("---" for _ in headings), *(row.cells(has_qemu=has_qemu) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def replaced(document: str, markdown: str) -> str:
+    """``document`` with ``markdown`` between its markers.
+
+    :raises ValueError: it has no markers.
+    """
+    begin, end = "<!-- benchmarks:begin -->\n", "<!-- benchmarks:end -->"
+    if begin not in document or end not in document:
+        raise ValueError("the document has no markers for the benchmarks")
+    head, rest = document.split(begin, 1)
+    return f"{head}{begin}{markdown}\n{end}{rest.split(end, 1)[1]}"
+
+
 def as_json(rows: Iterable[Row]) -> str:
     """The rows as a JSON array, in seconds, bytes and pieces."""
     return json.dumps([{**asdict(row), "ratio": row.ratio, "missed": row.missed} for row in rows], indent=1)
@@ -180,6 +200,8 @@ def main(*benchmarks: Callable[[Run], Iterator[Row]], argv: Sequence[str] | None
     parser = argparse.ArgumentParser(description="Measure qbitsim, and real QEMU beside it.")
     parser.add_argument("--quick", action="store_true", help="little work: shows that everything runs, not how fast")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--update", metavar="FILE", type=Path, help="put the Markdown table between FILE's markers")
     parser.add_argument("--no-qemu", action="store_true", help="do without real QEMU even if there is one")
     arguments = parser.parse_args(argv)
     run = run_from(arguments)
@@ -187,4 +209,13 @@ def main(*benchmarks: Callable[[Run], Iterator[Row]], argv: Sequence[str] | None
     for benchmark in benchmarks:
         rows.extend(benchmark(run))
         gc.collect()
-    print(as_json(rows) if arguments.json else table(rows, has_qemu=run.qemu is not None))
+    has_qemu = run.qemu is not None
+    if arguments.update is not None:
+        document = replaced(arguments.update.read_text(), as_markdown(rows, has_qemu=has_qemu))
+        arguments.update.write_text(document)
+    if arguments.json:
+        print(as_json(rows))
+    elif arguments.markdown:
+        print(as_markdown(rows, has_qemu=has_qemu))
+    else:
+        print(table(rows, has_qemu=has_qemu))

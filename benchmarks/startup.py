@@ -67,7 +67,7 @@ def imports(run: Run) -> Iterator[Row]:
                 times.append(time.perf_counter() - start)
         cost = statistics.median(full) - statistics.median(bare)
         note = f"a bare interpreter takes {statistics.median(bare) * 1e3:.1f} ms"
-        yield Row(name="from qbitsim import Machine", unit="ms", measured=cost, aim=0.040, note=note)
+        yield Row(name="import qbitsim", unit="ms", measured=cost, aim=0.040, note=note)
         yield Row(name="... and asyncio with it", unit="", measured=asyncio, aim=0)
         memory = float(_python(f"from benchmarks.startup import population; print(population({run.machines}))", cache))
     name = f"each of {run.machines:,} machines in a process"

@@ -24,6 +24,7 @@ from qbitsim.block.status import status_above
 
 if TYPE_CHECKING:
     from qbitsim.block.copy_call import BlockCopyCall
+    from qbitsim.block.images import Image
     from qbitsim.block.node import Node
     from qbitsim.block.status import Status
     from qbitsim.engine.scheduler import Scheduler, Task
@@ -208,19 +209,23 @@ class BlockCopyState:
 
     def copy_rest(self) -> bool:
         """Copy all that remains, by reference, as one; False if somebody could tell it from chunk by chunk."""
-        source = self.source.plain_image(writing=False)
-        target = self.target.plain_image(writing=True)
-        if source is None or target is None or self.rate_limit.speed or self.skip_unallocated or self.compress:
+        if self.rate_limit.speed or self.skip_unallocated or self.compress or not self.source.reads_plainly:
             return False
-        if not source.content.cluster_size == target.content.cluster_size == self.cluster_size:
+        source, target = self.source.plain_image(writing=False), self.target.plain_image(writing=True)
+        forgotten = self.target.forgets
+        if not forgotten and (source is None or target is None or not self._same_clusters(source, target)):
             return False
         clusters = list(self.copy_bitmap.bits.indices())
-        target.copy_clusters(source.content, clusters)
-        self.target.note_copied(clusters)
+        if not forgotten and source is not None and target is not None:
+            target.copy_clusters(source.content, clusters)
+            self.target.note_copied(clusters)
         self.copy_bitmap.bits.clear_all()
         if self.progress is not None:
             self.progress.done(len(clusters) * self.cluster_size)
         return True
+
+    def _same_clusters(self, source: Image, target: Image) -> bool:
+        return source.content.cluster_size == target.content.cluster_size == self.cluster_size
 
     def delay(self, task: CopyTask) -> int:
         """Nanoseconds that throttled nodes put the chunk off."""

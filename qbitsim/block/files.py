@@ -165,6 +165,16 @@ class NullNode(Node):
         """``null-co://``."""
         return f"{self.driver}://"
 
+    @property
+    def forgets(self) -> bool:
+        """It does, without faults and bitmaps."""
+        return self.faults is None and not self.bitmaps
+
+    @property
+    def reads_plainly(self) -> bool:
+        """It does, without faults."""
+        return self.faults is None
+
     def own_faults(self) -> Faults | None:
         """Its own."""
         return self.faults

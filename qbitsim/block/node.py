@@ -312,6 +312,16 @@ class Node(BitmapOwner):
         del offset, length
         return False
 
+    @property
+    def forgets(self) -> bool:
+        """Whether nothing that is written to the node can ever be noticed."""
+        return False
+
+    @property
+    def reads_plainly(self) -> bool:
+        """Whether reading the node has no effect that anybody could notice."""
+        return self.plain_image(writing=False) is not None
+
     def own_faults(self) -> Faults | None:
         """The rules about the disk that the node shows, if there are any; those of ``blkdebug`` are not among them."""
         filtered = self.filtered
