@@ -39,7 +39,7 @@ class Snapshot:
 
     def __init__(self, machine: Machine) -> None:
         self._origin = machine
-        self._state = _copied(machine, {name: getattr(machine, name) for name in machine.__slots__}, machine)
+        self._state = _copied(machine, {name: getattr(machine, name) for name in _parts()}, machine)
         self.profile = machine.profile.name
         self.now = machine.scheduler.now
 
@@ -53,8 +53,11 @@ class Snapshot:
         """
         if machine.profile.name != self.profile:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
+        for fault in machine.monitor_faults:
+            fault.let_go()
         for name, value in _copied(self._origin, self._state, machine).items():
             setattr(machine, name, value)
+        machine.events.resumed_at = machine.events.end
 
 
 class Stateful:
@@ -86,6 +89,13 @@ class Stateful:
         :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
         """
         snapshot.put_back(cast("Machine", self))
+
+
+def _parts() -> tuple[str, ...]:
+    """What a machine is made of, without what a subclass adds."""
+    from qbitsim.machine import Machine  # noqa: PLC0415 - which is made of this
+
+    return Machine.__slots__
 
 
 def _copied(origin: Machine, state: Plain, target: Machine) -> Plain:
@@ -178,10 +188,22 @@ def _differences(one: Any, other: Any, path: str) -> list[str]:
             else:
                 found += _differences(one[key], other[key], place)
         return found
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return [
-            line
-            for index, pair in enumerate(zip(one, other, strict=True))
-            for line in _differences(*pair, f"{path}[{index}]")
-        ]
+    if isinstance(one, list) and isinstance(other, list) and (len(one) == len(other) or _holds_dicts(one, other)):
+        return _list_differences(one, other, path)
     return [] if one == other else [f"{path}: {one!r} != {other!r}"]
+
+
+def _holds_dicts(one: list[Any], other: list[Any]) -> bool:
+    return any(isinstance(each, dict) for each in (*one, *other))
+
+
+def _list_differences(one: list[Any], other: list[Any], path: str) -> list[str]:
+    found = [
+        line
+        for index, pair in enumerate(zip(one, other, strict=False))
+        for line in _differences(*pair, f"{path}[{index}]")
+    ]
+    common = min(len(one), len(other))
+    for which, rest in (("first", one[common:]), ("second", other[common:])):
+        found += [f"{path}[{common + index}]: only in the {which}: {each!r}" for index, each in enumerate(rest)]
+    return found

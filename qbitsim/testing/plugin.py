@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("qbitsim", "qbitsim.testing.plugin")
 _SHOWN_DIFFERENCES = 30
+_WIDTH = 160
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -95,4 +96,4 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 
     found = differences(left, right)
     more = [f"... and {len(found) - _SHOWN_DIFFERENCES} more"] if len(found) > _SHOWN_DIFFERENCES else []
-    return [f"{left!r} == {right!r}", *found[:_SHOWN_DIFFERENCES], *more]
+    return [f"{left!r} == {right!r}", *(line[:_WIDTH] for line in found[:_SHOWN_DIFFERENCES]), *more]

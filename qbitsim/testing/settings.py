@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -162,16 +162,8 @@ def _make(what: str, make: Callable[..., None], *arguments: Any) -> None:
 
     try:
         make(*arguments)
-    except CliError as error:
-        _refuse(what, error.text)
-    except QmpError as error:
-        _refuse(what, error.desc)
-    except (OSError, TypeError, ValueError) as error:
-        _refuse(what, str(error))
-
-
-def _refuse(what: str, text: str) -> NoReturn:
-    pytest.fail(f"{_MARK}: {what}: {text}", pytrace=False)
+    except (CliError, QmpError, OSError, TypeError, ValueError) as error:
+        raise pytest.fail.Exception(f"{_MARK}: {what}: {error}", pytrace=False) from None
 
 
 def _add_disk(machine: Machine, name: str, disk: Any) -> None:
