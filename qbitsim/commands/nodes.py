@@ -118,7 +118,8 @@ def eject(context: Context, args: Eject) -> None:
     if (args.device is None) == (args.id is None):
         raise QmpError("Need exactly one of 'device' and 'id'")
     if args.id == "":
-        raise QmpError(" is not a device")  # the root of QOM's tree (find_device_state, system/qdev-monitor.c)
+        # The root of QOM's tree (find_device_state, system/qdev-monitor.c).
+        raise QmpError(" is not a device" if context.profile.offers("10.0") else " is not a hotpluggable device")
     name = args.id if args.id is not None else args.device or ""
     drive = context.graph.drives.get(name)
     if drive is None:
