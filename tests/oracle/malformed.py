@@ -15,8 +15,11 @@ Json = Any
 DEPTH = 3
 """Levels below which optional members are left out."""
 
-NOT_DRAWN = frozenset({"quit", "stop", "cont", "human-monitor-command", "query-qmp-schema", "query-commands"})
-"""Commands that end or change the machine as a whole, or whose valid reply is long and covered elsewhere."""
+NOT_DRAWN = frozenset(
+    {"quit", "stop", "cont", "human-monitor-command", "query-qmp-schema", "query-commands", "nbd-server-start"}
+)
+"""Commands that end or change the machine as a whole, whose valid reply is long and covered elsewhere, or that ask
+the host's resolver."""
 
 DEADLY = frozenset({"block-dirty-bitmap-enable"})
 """Actions that kill real QEMU when they do not find their bitmap."""
