@@ -9,10 +9,14 @@ from qbitsim.block.failing import check_often, check_range, checked_operations, 
 from qbitsim.block.faults import Delay, Fault, Stall
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
+from qbitsim.jobs.foreign import ForeignJob, foreign_job
+from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, MonitorFault
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.images import ImageStore
+    from qbitsim.engine.scheduler import Scheduler
+    from qbitsim.jobs.job_list import JobList
     from qbitsim.qmp.registry import Registry
 
 
@@ -56,8 +60,11 @@ class FaultInjection:
     if TYPE_CHECKING:
         graph: Graph
         images: ImageStore
+        jobs: JobList
+        monitor_faults: list[MonitorFault]
         registry: Registry
         refusals: list[Refusal]
+        scheduler: Scheduler
 
     def refuse(self, command: str, desc: str, error_class: str = "GenericError", *, times: int | None = 1) -> Refusal:
         """Let commands of that name be refused with that error, whatever they say; nothing else happens.
@@ -66,13 +73,87 @@ class FaultInjection:
         :return: the refusal, which can be lifted.
         :raises ValueError: this machine has no such command, or it would never strike.
         """
-        if self.registry.find(command) is None:
-            raise ValueError(f"this machine has no command {command!r}")
-        if times is not None and times < 1:
-            raise ValueError(f"a refusal {times} times never strikes")
+        self._check_command(command, times, 0, "a refusal")
         refusal = Refusal(command, QmpError(desc, error_class), times)
         self.refusals.append(refusal)
         return refusal
+
+    def _check_command(self, command: str, times: int | None, after: int, what: str) -> None:
+        if self.registry.find(command) is None:
+            raise ValueError(f"this machine has no command {command!r}")
+        if after < 0:
+            raise ValueError(f"{what} after {after} commands never strikes")
+        if times is not None and times < 1:
+            raise ValueError(f"{what} {times} times never strikes")
+
+    def hold_reply(
+        self,
+        command: str,
+        seconds: float | None = None,
+        *,
+        events: bool = True,
+        times: int | None = 1,
+        after: int = 0,
+    ) -> HeldReply:
+        """Let monitors send the reply to commands of that name later; the command itself runs when it is asked for.
+
+        What the same client asks after it waits, too. Calls in Python have no monitor and do not wait.
+
+        :param seconds: of virtual time; None: until what is returned is released.
+        :param events: whether events go on meanwhile.
+        :param times: so many replies; None for all.
+        :param after: so many are let go first.
+        :raises ValueError: this machine has no such command, or it would never wait.
+        """
+        self._check_command(command, times, after, "a held reply")
+        if seconds is not None and seconds <= 0:
+            raise ValueError(f"a delay of {seconds} seconds is none")
+        nanoseconds = None if seconds is None else round(seconds * NANOSECONDS)
+        held = HeldReply(command, self.scheduler, nanoseconds, events=events, times=times, after=after)
+        self.monitor_faults.append(held)
+        return held
+
+    def half_reply(self, command: str, *, times: int | None = 1, after: int = 0) -> HalfReply:
+        """Let monitors send half a reply to commands of that name, and then end.
+
+        :raises ValueError: this machine has no such command, or it would never strike.
+        """
+        self._check_command(command, times, after, "half a reply")
+        half = HalfReply(command, times=times, after=after)
+        self.monitor_faults.append(half)
+        return half
+
+    def drop_monitor(
+        self,
+        command: str,
+        *,
+        before_reply: bool = False,
+        before_command: bool = False,
+        times: int | None = 1,
+        after: int = 0,
+    ) -> DroppedMonitor:
+        """Let monitors end once they have replied to a command of that name.
+
+        :param before_reply: without the reply, but the command has run.
+        :param before_command: before the command runs, so that it never does.
+        :raises ValueError: this machine has no such command, or it would never strike.
+        """
+        self._check_command(command, times, after, "a drop")
+        drop = DroppedMonitor(
+            command, before_command=before_command, before_reply=before_reply, times=times, after=after
+        )
+        self.monitor_faults.append(drop)
+        return drop
+
+    def foreign_job(self, identifier: str, kind: str = "backup", length: int = 1 << 20) -> ForeignJob:
+        """Let another client start a job, which ends when :meth:`.ForeignJob.finish` or the like is called.
+
+        :param kind: one of :data:`qbitsim.jobs.foreign.KINDS`.
+        :param length: bytes that it says it has to do.
+        :raises ValueError: there is no such kind, or the length is negative.
+        :raises QmpError: the id is ill-formed or taken.
+        """
+        return foreign_job(self.jobs, identifier, kind, length)
 
     def limit_capacity(self, file: str, capacity: int | None) -> None:
         """Give the image file of that name, now or when it is made, room for so many bytes of data.

@@ -20,6 +20,7 @@ from qbitsim.block.open import Opener, Options
 from qbitsim.commands.context import Context
 from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for
+from qbitsim.controlled import controlled_registry_for
 from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
@@ -28,6 +29,8 @@ from qbitsim.guest import GuestActivity, spread
 from qbitsim.injection import FaultInjection, Refusal
 from qbitsim.jobs.job_list import JobList
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
+from qbitsim.qmp.control import Control, Handle
+from qbitsim.qmp.monitor_faults import MonitorFault
 from qbitsim.qmp.registry import Command, Registry
 from qbitsim.qmp.types import JsonDict, JsonObject, JsonValue
 from qbitsim.served import Served
@@ -51,6 +54,7 @@ class Machine(FaultInjection, Stateful, Served):
     :param epoch: seconds since 1970 at the machine's start, for the timestamps of events.
     :param running: whether the guest runs at the start (QEMU's ``-S`` means False).
     :param pacing: ``"manual"``: things go on when told to; ``"immediate"``: :meth:`settle` after each command.
+    :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.commands.control`.
     :raises ValueError: for an unknown profile or pacing.
     """
 
@@ -61,8 +65,10 @@ class Machine(FaultInjection, Stateful, Served):
         "events",
         "exports",
         "graph",
+        "handles",
         "images",
         "jobs",
+        "monitor_faults",
         "pacing",
         "profile",
         "refusals",
@@ -81,11 +87,12 @@ class Machine(FaultInjection, Stateful, Served):
         epoch: int = EPOCH,
         running: bool = True,
         pacing: str = "manual",
+        control: bool = False,
     ) -> None:
         if pacing not in PACINGS:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
         self.profile: Profile = _profile(profile)
-        self.registry: Registry = registry_for(self.profile)
+        self.registry: Registry = (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
         self.scheduler = Scheduler(policy)
         self.events = EventLog()
@@ -98,6 +105,9 @@ class Machine(FaultInjection, Stateful, Served):
         self.refusals: list[Refusal] = []
         self.pacing = pacing
         self.journal = None
+        self.control = Control() if control else None
+        self.handles: dict[str, Handle] = {}
+        self.monitor_faults: list[MonitorFault] = []
         self.closing = False
         self.waited = 0
         self._epoch = epoch * NANOSECONDS
@@ -133,6 +143,7 @@ class Machine(FaultInjection, Stateful, Served):
         :raises ValueError: for a size that is no number, or none at all; for an unknown format.
         :raises OSError: the backing file does not exist.
         """
+        self._check_new_drive(identifier)
         name = file if file is not None else f"{identifier}.{format}"
         if format not in ("raw", "qcow2"):
             raise ValueError(f"unknown disk format {format!r}: choose raw or qcow2")
@@ -159,11 +170,14 @@ class Machine(FaultInjection, Stateful, Served):
 
         :raises QmpError: for an id that is taken.
         """
+        self._check_new_drive(identifier)
+        return self.graph.add_drive(identifier, node)
+
+    def _check_new_drive(self, identifier: str) -> None:
         if identifier in self.graph.drives:
             raise QmpError(f"Device with id '{identifier}' already exists")
         if identifier in self.graph.nodes:
             raise QmpError(f"Device name '{identifier}' conflicts with an existing node name")
-        return self.graph.add_drive(identifier, node)
 
     def add_node(self, options: Options) -> Node:
         """Make a node as ``-blockdev`` does.

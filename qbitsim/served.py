@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from qbitsim.machine import Machine
+    from qbitsim.qmp.control import Control
     from qbitsim.qmp.journal import Journal
     from qbitsim.testing.serving import AsyncServer, LoopThread, ThreadServer
 
@@ -17,10 +18,12 @@ class Served:
     """The part of a machine that has monitors.
 
     :ivar journal: keeps the end of the conversation, if there is one. A snapshot neither has it nor puts it back.
+    :ivar control: what control commands keep, if they are allowed; a snapshot does not have it, either.
     """
 
-    __slots__ = ("journal",)
+    __slots__ = ("control", "journal")
 
+    control: Control | None
     journal: Journal | None
 
     def serve(

@@ -140,6 +140,11 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         help="realtime (the default), realtime:10 (ten times as fast), immediate (what a command starts is finished "
         "before the next one is answered) or manual (nothing happens but what commands do)",
     )
+    parser.add_argument(
+        "--control",
+        action="store_true",
+        help="allow the commands x-qbitsim-..., by which a client causes failures, moves time and more",
+    )
     parser.add_argument("-S", dest="stopped", action="store_true", help="do not let the guest run before 'cont'")
     _profile(parser)
     _settings(parser)

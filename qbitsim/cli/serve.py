@@ -65,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_pacing(arguments.pacing)
     except ValueError as error:
         raise CliError(f"--pacing: {error}") from None
-    machine = TalkingMachine(arguments.profile, epoch=int(time.time()), running=not arguments.stopped)
+    machine = TalkingMachine(
+        arguments.profile, epoch=int(time.time()), running=not arguments.stopped, control=arguments.control
+    )
     if any(address.kind == "stdio" for address in addresses):
         machine.out = sys.stderr
     apply_settings(machine, arguments)
@@ -81,8 +83,8 @@ class TalkingMachine(Machine):
 
     __slots__ = ("out",)
 
-    def __init__(self, profile: str, *, epoch: int, running: bool) -> None:
-        super().__init__(profile, epoch=epoch, running=running)
+    def __init__(self, profile: str, *, epoch: int, running: bool, control: bool = False) -> None:
+        super().__init__(profile, epoch=epoch, running=running, control=control)
         self.out: TextIO | None = sys.stdout
 
     def print(self, text: str) -> None:

@@ -18,13 +18,16 @@ class EventLog:
 
     An event is ``{"timestamp": {"seconds": int, "microseconds": int}, "event": NAME}`` with ``"data"``
     only if the event has data.
+
+    :ivar resumed_at: in a log that was put back, the cursor with which those go on who have read the one before.
     """
 
-    __slots__ = ("_entries", "_trimmed")
+    __slots__ = ("_entries", "_trimmed", "resumed_at")
 
     def __init__(self) -> None:
         self._entries: list[JsonObject] = []
         self._trimmed = 0
+        self.resumed_at = 0
 
     @property
     def start(self) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.qmp.control import PREFIX
 from qbitsim.qmp.decoders import Decoders
 from qbitsim.qmp.not_emulated import NOT_EMULATED
 from qbitsim.qmp.order import action_order, schema_order
@@ -78,6 +79,9 @@ class Event:
 
 
 DECLARED_COMMANDS: list[Command] = []
+CONTROL_COMMANDS: list[Command] = []
+"""Commands of qbitsim's own; machines that may be controlled over QMP have them."""
+
 DECLARED_EVENTS: list[Event] = []
 
 
@@ -94,6 +98,7 @@ def command(
     until: str | None = None,
     action_since: str | None = None,
     features: Iterable[FeatureLike] = (),
+    control: bool = False,
 ) -> Callable[[Callable[[_C, _A], _R]], Callable[[_C, _A], _R]]:
     """Declares the function below as the QMP command ``name``; it stays callable.
 
@@ -105,10 +110,11 @@ def command(
     :param oob: whether it may run out of band.
     :param since: first release that has it; ``until``: first one that does not.
     :param action_since: first release that has it as an action, if later than ``since``.
+    :param control: whether it is qbitsim's own, and no QEMU has it.
     """
 
     def declare(handler: Callable[[_C, _A], _R]) -> Callable[[_C, _A], _R]:
-        DECLARED_COMMANDS.append(
+        (CONTROL_COMMANDS if control else DECLARED_COMMANDS).append(
             Command(
                 name=name,
                 handler=handler,
@@ -176,6 +182,7 @@ class Registry:
         self._commands = {name: commands_by_name[name] for name in schema_order(commands_by_name, profile)}
         self._actions = {name: actions_by_name[name] for name in action_order(actions_by_name)}
         self._by_arguments = _by_arguments(offered)
+        self._controlled = any(name.startswith(PREFIX) for name in self._commands)
         self.events = {
             each.name: each
             for each in (DECLARED_EVENTS if events is None else events)
@@ -192,8 +199,11 @@ class Registry:
         """The command called ``name``, exactly as written; None if QEMU has none.
 
         :raises UnsupportedError: QEMU has it and qbitsim does not.
+        :raises QmpError: it is one of qbitsim's own, and those are not allowed.
         """
         found = self._commands.get(name)
+        if found is None and name.startswith(PREFIX) and not self._controlled:
+            raise QmpError(f"The command {name} is qbitsim's own: it needs --control, or Machine(control=True)")
         if found is None and name in NOT_EMULATED and self.profile.offers(*NOT_EMULATED[name]):
             raise UnsupportedError(f"the command '{name}'")
         return found
@@ -208,7 +218,8 @@ class Registry:
 
     def names(self) -> list[str]:
         """The names of all commands in the order of ``query-commands``."""
-        return list(reversed(self._commands))
+        own = [name for name in self._commands if name.startswith(PREFIX)]
+        return [*(name for name in reversed(self._commands) if not name.startswith(PREFIX)), *own]
 
     def decode(self, name: str, arguments: JsonObject) -> object:
         """The arguments of command ``name`` as an instance of its class.

@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
     @property
     def waiting(self) -> bool:
         """Whether a message can be answered now."""
-        return self._session.pending > 0 and not self._clogged
+        return self._session.ready and not self._clogged
 
     def answer(self) -> None:
         """Answer one message, if one can be answered now."""
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         """Send what was kept and new events, and hang up if the client has gone and all is answered."""
         if not self._clogged:
             self._send_events()
-            if self._ended and not self._session.pending:
+            if (self._ended and not self._session.pending) or self._session.ended:
                 self._wire.close()
 
     def finish(self) -> None:
@@ -305,6 +305,7 @@ class Server:
             if not (busy and self._pacing.exclusive):
                 for connection in self._next_ones():
                     connection.answer()
+                    self._obey()
                 busy = self._pacing.work(until)
             if self.machine.closing or not self._anybody_waits() or self._loop.time() >= until:
                 return busy
@@ -315,6 +316,17 @@ class Server:
             return tuple(self.connections)
         waiting = [connection for connection in self.connections if connection.waiting]
         return (min(waiting, key=_last_served),) if waiting else ()
+
+    def _obey(self) -> None:
+        """Do what a control command asks of the pacing."""
+        control = self.machine.control
+        if control is None:
+            return
+        if control.pacing is not None:
+            self._pacing, control.pacing = make_pacing(control.pacing, self.machine, self._loop.time), None
+        if control.time_moved:
+            control.time_moved = False
+            self._pacing.anchor()
 
     def _anybody_waits(self) -> bool:
         return any(connection.waiting for connection in self.connections)

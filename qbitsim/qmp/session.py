@@ -11,7 +11,8 @@ Three things have an order that clients can see:
 * an event that a command causes is written before the reply of the command;
 * events that happen before the negotiation is complete are not delivered to this monitor, ever.
 
-After `quit` the monitor answers nothing more; what it sends from then on is events.
+After `quit` the monitor answers nothing more; what it sends from then on is events. A test can make it slow or let it
+go away: :mod:`qbitsim.qmp.monitor_faults`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from typing import TYPE_CHECKING, Protocol
 from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
 from qbitsim.qmp.encoder import encode, member_order
+from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, Hold, MonitorFault, striking
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.qmp.types import JsonObject, JsonValue
 
 if TYPE_CHECKING:
+    from qbitsim.qmp.control import Control
     from qbitsim.qmp.journal import Journal
 
 _NEGOTIATE = "qmp_capabilities"
@@ -52,6 +55,14 @@ class Backend(Protocol):
     def closing(self) -> bool:
         """True once `quit` was executed."""
 
+    @property
+    def monitor_faults(self) -> list[MonitorFault]:
+        """What is to happen to replies."""
+
+    @property
+    def control(self) -> Control | None:
+        """What control commands keep, if they are allowed."""
+
     def greeting(self) -> JsonObject:
         """``{"QMP": {"version": {...}, "capabilities": [...]}}`` as the monitor would offer it at most."""
 
@@ -68,7 +79,21 @@ class Backend(Protocol):
 class Session:
     """One client's conversation with a machine."""
 
-    __slots__ = ("_backend", "_cursor", "_journal", "_name", "_negotiated", "_offered", "_oob", "_requests", "_stream")
+    __slots__ = (
+        "_backend",
+        "_cursor",
+        "_dropped",
+        "_held",
+        "_journal",
+        "_life",
+        "_log",
+        "_name",
+        "_negotiated",
+        "_offered",
+        "_oob",
+        "_requests",
+        "_stream",
+    )
 
     def __init__(
         self, backend: Backend, *, oob: bool = True, journal: Journal | None = None, name: str = "monitor"
@@ -86,17 +111,33 @@ class Session:
         self._offered = _offered(backend) if oob else []
         self._oob = False
         self._negotiated = False
+        self._log = backend.events
         self._cursor = 0  # in the event log; has a meaning only when negotiated
+        self._life = backend.control.lives if backend.control is not None else 0
+        self._held: tuple[bytes, Hold] | None = None
+        self._dropped = False
 
     @property
     def cursor(self) -> int:
         """The first event that this session may still read."""
-        return self._cursor if self._negotiated else self._backend.events.end
+        self._follow_log()
+        return self._cursor if self._negotiated else self._log.end
 
     @property
     def pending(self) -> int:
-        """How many received messages wait to be answered."""
-        return len(self._requests)
+        """How many received messages wait to be answered, the one included whose reply is on hold."""
+        return len(self._requests) + (self._held is not None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`answer` has something to do now."""
+        return self._held[1].over if self._held is not None else bool(self._requests)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is to end: a test wants it, or the machine was started anew."""
+        control = self._backend.control
+        return self._dropped or (control is not None and control.lives != self._life)
 
     def connect(self) -> bytes:
         """The greeting line, the first thing that a client reads."""
@@ -106,36 +147,75 @@ class Session:
         return _line({**value, "QMP": {**hello, "capabilities": [*self._offered]}})
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes from the client and answer every message that they complete."""
+        """Take bytes from the client, none if there are none, and answer every message that can be answered now."""
         self.receive(data)
         out = []
-        while self._requests:
+        while self.ready:
             out.append(self.answer())
         return b"".join(out)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client and queue the messages that they complete."""
-        self._requests.extend(self._stream.feed(data))
+        if not self.ended:
+            self._requests.extend(self._stream.feed(data))
 
     def answer(self) -> bytes:
         """Run the oldest queued message; the events so far and then its reply.
 
         For callers that let the machine work between two messages; :meth:`feed` does all at once.
         """
+        if self._held is not None:
+            return self._let_go(*self._held)
         request = self._requests.popleft()
-        if self._backend.closing:
+        if self._backend.closing or self.ended:
             return b""
+        faults = self._backend.monitor_faults
+        fault = striking(faults, _command_name(request)) if faults else None
+        if isinstance(fault, DroppedMonitor) and fault.before_command:
+            return self._drop(self.pump())
         reply = self._reply(request) if self._journal is None else self._noted_reply(request, self._journal)
-        return self.pump() + _line(reply)
+        line = _line(reply)
+        return self.pump() + line if fault is None else self._spoil(fault, line)
 
     def pump(self) -> bytes:
-        """The events since the last call that this client may see."""
-        events = self._backend.events
-        if not self._negotiated or self._cursor == events.end:
+        """The events since the last call that this client may see now."""
+        self._follow_log()
+        if not self._negotiated or self._cursor == self._log.end or self._dropped:
             return b""
-        fresh = events.read(self._cursor)
-        self._cursor = events.end
+        if self._held is not None and not self._held[1].events:
+            return b""
+        fresh = self._log.read(self._cursor)
+        self._cursor = self._log.end
         return b"".join(map(_line, fresh))
+
+    def _follow_log(self) -> None:
+        """Go on with the events of a machine that was put back; those that were undone are not delivered."""
+        events = self._backend.events
+        if events is not self._log:
+            self._log, self._cursor = events, events.resumed_at
+
+    def _spoil(self, fault: MonitorFault, line: bytes) -> bytes:
+        """What comes instead of the events and the reply."""
+        events = self.pump()
+        if isinstance(fault, HeldReply):
+            self._held = line, fault.hold()
+            return events
+        if isinstance(fault, HalfReply):
+            return self._drop(events + line[: len(line) // 2])
+        assert isinstance(fault, DroppedMonitor)
+        return self._drop(events if fault.before_reply else events + line)
+
+    def _drop(self, last: bytes) -> bytes:
+        self._dropped = True
+        self._requests.clear()
+        return last
+
+    def _let_go(self, line: bytes, hold: Hold) -> bytes:
+        assert hold.over
+        if hold.events:
+            line = self.pump() + line
+        self._held = None
+        return line + self.pump()
 
     def _noted_reply(self, request: JsonValue | QmpError, journal: Journal) -> JsonObject:
         asked = "something that is no JSON" if isinstance(request, QmpError) else request
@@ -187,8 +267,15 @@ class Session:
             raise QmpError(f"Capability {', '.join(unavailable)} not available")
         self._oob = "oob" in enable
         self._negotiated = True
-        self._cursor = self._backend.events.end
+        self._log = self._backend.events
+        self._cursor = self._log.end
         return {}
+
+
+def _command_name(request: JsonValue | QmpError) -> str:
+    """The command that a request names, as far as it does."""
+    name = request.get("execute", request.get("exec-oob")) if isinstance(request, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _offered(backend: Backend) -> list[str]:

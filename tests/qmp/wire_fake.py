@@ -29,6 +29,8 @@ class FakeMachine:
     def __init__(self, capabilities=("oob",)):
         self.events = EventLog()
         self.closing = False
+        self.monitor_faults = []
+        self.control = None
         self.executed = []
         self.work = 0
         self.now = 0

@@ -1,0 +1,164 @@
+"""A monitor that is slow, or that goes away: what can be done to the replies to commands of one name.
+
+Theory of operation: the faults belong to the machine and strike on every monitor; a :class:`.Session` asks
+:func:`striking` at each command. The command itself always runs, unless the monitor is to go before it: what suffers is
+the news of it.
+
+* A :class:`HeldReply` goes out later, and so do the replies to all that the same client asks after it, because a
+  monitor answers in order. Its events go on coming meanwhile, as they do while a command of QEMU takes its time, or
+  they wait too, as in a pipe that is stuck: those that come before the reply are let through then, and the others come
+  behind it. Other monitors are not concerned.
+* After a :class:`HalfReply` the connection ends in the middle of a line.
+* A :class:`DroppedMonitor` ends it at the end of a line: behind the reply, or with only the events that come before the
+  reply, or before the command runs at all. The client cannot tell the last two apart, which is the point.
+
+A reply that is on hold is on its way to a client, so it is no part of a machine that is copied or put back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qbitsim.engine.scheduler import Scheduler
+
+
+class MonitorFault:
+    """The common part: which replies suffer.
+
+    :ivar command: the name of the command.
+    :ivar times: how many more replies suffer; None for all.
+    :ivar after: how many are let go first.
+    """
+
+    __slots__ = ("after", "command", "times")
+
+    def __init__(self, command: str, *, times: int | None = 1, after: int = 0) -> None:
+        self.command = command
+        self.times = times
+        self.after = after
+
+    def __repr__(self) -> str:
+        often = "" if self.times is None else f", {self.times} more times"
+        return f"<{type(self).__name__} of {self.command}{often}>"
+
+    def lift(self) -> None:
+        """Strike no more."""
+        self.times = 0
+
+    def let_go(self) -> None:
+        """Let what is on hold go out; what it waited for will not come."""
+
+    def strikes(self, command: str) -> bool:
+        """Whether this command's reply suffers; it is counted."""
+        if command != self.command or self.times == 0:
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class Hold:
+    """One reply that is on hold.
+
+    :ivar events: whether events go on meanwhile.
+    :ivar over: whether it may go out.
+    """
+
+    __slots__ = ("events", "over")
+
+    def __init__(self, *, events: bool) -> None:
+        self.events = events
+        self.over = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hold:
+        """The hold itself: the client waits for this one, whatever becomes of the machine."""
+        return self
+
+    def release(self) -> None:
+        """Let the reply go out."""
+        self.over = True
+
+
+class HeldReply(MonitorFault):
+    """Holds replies back, for a time or until :meth:`release`.
+
+    :param scheduler: the machine's.
+    :ivar nanoseconds: of virtual time; None: until it is released.
+    :ivar events: whether events go on meanwhile.
+    """
+
+    __slots__ = ("_holds", "_scheduler", "events", "nanoseconds")
+
+    def __init__(
+        self,
+        command: str,
+        scheduler: Scheduler,
+        nanoseconds: int | None,
+        *,
+        events: bool = True,
+        times: int | None = 1,
+        after: int = 0,
+    ) -> None:
+        super().__init__(command, times=times, after=after)
+        self.nanoseconds = nanoseconds
+        self.events = events
+        self._scheduler = scheduler
+        self._holds: list[Hold] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many replies are on hold."""
+        return sum(not hold.over for hold in self._holds)
+
+    def hold(self) -> Hold:
+        """Put one reply on hold."""
+        self._holds = [hold for hold in self._holds if not hold.over]
+        hold = Hold(events=self.events)
+        self._holds.append(hold)
+        if self.nanoseconds is not None:
+            self._scheduler.after(self.nanoseconds, hold.release, f"the reply to {self.command} goes out")
+        return hold
+
+    def let_go(self) -> None:
+        """Let what is on hold go out."""
+        for hold in self._holds:
+            hold.release()
+        self._holds.clear()
+
+    def release(self) -> None:
+        """Let what is on hold go out, and hold nothing more."""
+        self.lift()
+        self.let_go()
+
+
+class HalfReply(MonitorFault):
+    """Sends the first half of a reply, and then ends the connection."""
+
+    __slots__ = ()
+
+
+class DroppedMonitor(MonitorFault):
+    """Ends the connection.
+
+    :ivar before_command: before the command runs; :ivar before_reply: when it has run, without the reply.
+    """
+
+    __slots__ = ("before_command", "before_reply")
+
+    def __init__(
+        self, command: str, *, before_command: bool, before_reply: bool, times: int | None = 1, after: int = 0
+    ) -> None:
+        super().__init__(command, times=times, after=after)
+        self.before_command = before_command
+        self.before_reply = before_reply
+
+
+def striking(faults: Iterable[MonitorFault], command: str) -> MonitorFault | None:
+    """The fault that strikes this command, or None; the first that does is the only one that is counted."""
+    return next((fault for fault in faults if fault.strikes(command)), None)
