@@ -25,7 +25,9 @@ def check_quorum(options: Mapping[str, Any]) -> None:
 
     :raises QmpError: in the order of quorum_open.
     """
-    threshold, count = options["vote-threshold"], len(options["children"])
+    # QEMU keeps the threshold in an int (quorum_open, block/quorum.c, QEMU 10.0).
+    threshold = (options["vote-threshold"] + (1 << 31)) % (1 << 32) - (1 << 31)
+    count = len(options["children"])
     if not count:
         raise QmpError("Number of provided children must be 1 or more")
     if threshold < 1:
