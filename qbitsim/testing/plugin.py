@@ -8,7 +8,8 @@
   for the tests that are not marked.
 
 This module is imported by every run of pytest. It imports nothing of the package until a fixture, an option or a mark
-is used, and its only hooks are called once per run.
+is used, and its only hooks are called once per run. (PYTEST_DONT_REWRITE: it asserts nothing, and pytest need not warn
+if it was imported already.)
 """
 
 from __future__ import annotations
