@@ -6,8 +6,7 @@ beginning. A new file holds the header, one cluster of refcount table, one refco
 is allocated with the first guest cluster that needs it, a refcount block with the first file cluster that it counts.
 
 Guest clusters are placed lazily, in the order in which they were first written, so that writes pay nothing. What this
-simplifies: a cluster that was zeroed gives its place back, zero clusters alone allocate no L2 table, and the refcount
-table never grows.
+simplifies: a cluster that was zeroed gives its place back, and the refcount table never grows.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from itertools import chain, takewhile
 
 from qbitsim.block.content import Content
 from qbitsim.block.spans import Spans
+
+MAXIMUM_NEW_TABLES = 4096
+"""Zeroing more than these tables reach, 2 TiB with usual clusters, makes none: QEMU would write for minutes."""
 
 
 class HostLayout:
@@ -73,6 +75,20 @@ class HostLayout:
                 self._l2_tables.add(table)
                 self._take(1)
             places[guest] = self._take(1)
+
+    def add_tables(self, first: int, stop: int, content: Content) -> None:
+        """Make the L2 tables of the guest clusters from *first* to before *stop*, which are to become zero.
+
+        :param content: of the disk as it is before.
+        """
+        tables = range(first // (self.cluster_size // 8), (stop - 1) // (self.cluster_size // 8) + 1)
+        if len(tables) > MAXIMUM_NEW_TABLES or self._l2_tables.issuperset(tables):
+            return
+        self.sync(content)
+        for table in tables:
+            if table not in self._l2_tables:
+                self._l2_tables.add(table)
+                self._take(1)
 
     def has_table(self, guest_cluster: int) -> bool:
         """Whether the L2 table that says where the guest cluster is exists. Call :meth:`sync` before."""

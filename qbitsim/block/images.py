@@ -155,11 +155,22 @@ class Image:
         """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
         if self.capacity is not None and self.cluster_size is not None:
             self._reserve(self._zero_growth(offset, length, below))
+        if self.compat != "0.10":
+            self._make_tables(offset, length)
         self.content.write_zeroes(offset, length, below, below_is_zero)
 
     def discard(self, offset: int, length: int) -> None:
         """:meth:`.Content.discard`."""
+        unit, end = self.content.cluster_size, offset + length
+        first = -(-offset // unit) * unit
+        self._make_tables(first, (end if end == self.size else end - end % unit) - first)
         self.content.discard(offset, length, backed=self.backing is not None)
+
+    def _make_tables(self, offset: int, length: int) -> None:
+        """That clusters are zero is said in L2 tables (zero_in_l2_slice and discard_in_l2_slice, qcow2-cluster.c)."""
+        if self._layout is not None and length > 0:
+            unit = self._layout.cluster_size
+            self._layout.add_tables(offset // unit, -(-(offset + length) // unit), self.content)
 
     def resize(self, size: int, *, zero_new: bool = False) -> None:
         """:meth:`.Content.resize`; the stored bitmaps keep their bits as far as the disk reaches."""

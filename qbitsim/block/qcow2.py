@@ -121,12 +121,16 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, length))
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
+        tables = self._new_tables(offset)
         self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
+        self._account_tables(tables)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
+        tables = self._new_tables(offset) if length >= self.cluster_size else []
         self.image.discard(offset, length)
+        self._account_tables(tables)
 
     def _flush(self) -> None:
         if self.image.faults is not None:
@@ -179,6 +183,13 @@ class Qcow2Node(Node):
                 yield place, stop - offset
             offset = stop
 
+    def _new_tables(self, offset: int) -> list[tuple[int, int]]:
+        return self.image.new_table_places(offset) if self._file_matters else []
+
+    def _account_tables(self, tables: list[tuple[int, int]]) -> None:
+        for place, length in tables:
+            self.children[0].node.account("write", place, length)
+
     def _account_file(self, operation: str, offset: int, length: int) -> None:
         file = self.children[0].node
         for place, run in self._host_runs(offset, length):
@@ -191,8 +202,7 @@ class Qcow2Node(Node):
         tables = self.image.new_table_places(offset)
         self.image.write(offset, data, self._below)
         try:
-            for place, length in tables:
-                self.children[0].node.account("write", place, length)
+            self._account_tables(tables)
             self._account_file("write", offset, len(data))
         except OSError:
             self.image.content = kept

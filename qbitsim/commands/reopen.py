@@ -117,6 +117,8 @@ class _Change:
     def prepare(self, graph: Graph) -> None:
         """Check the options and look up the children (bdrv_reopen_prepare, in its order)."""
         node, driver = self.node, self.node.driver
+        if self.read_only and node.copy_on_read:
+            raise QmpError(f"Can't set node '{node.name}' to r/o with copy-on-read enabled")
         check_detect_zeroes({**self.given, "discard": "unmap" if self.unmap else "ignore"})
         if driver not in _MUTABLE:
             raise QmpError(f"Block format '{driver}' used by node '{node.name}' does not support reopening files")

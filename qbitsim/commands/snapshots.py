@@ -82,11 +82,16 @@ class _Overlay:
         self.graph.release(self.overlay)
 
     def finish(self) -> None:
-        """Nobody writes to the old node any more (external_snapshot_commit)."""
-        self.old.set_read_only(True)
-        file = self.old.child("file")
-        if file is not None and isinstance(self.old.options.get("file"), dict):
-            file.node.set_read_only(True)
+        """Nobody writes to the old node any more (external_snapshot_commit); one with copy on read stays writable.
+
+        Reopening it takes the options that it was opened with; ``-drive`` keeps detect-zeroes to itself.
+        """
+        if not self.old.copy_on_read:
+            self.old.set_read_only(True)
+            self.old.detect_zeroes = str(self.old.options.get("detect-zeroes", "off"))
+            file = self.old.child("file")
+            if file is not None and isinstance(self.old.options.get("file"), dict):
+                file.node.set_read_only(True)
         self.graph.refresh_permissions(self.overlay)
 
 

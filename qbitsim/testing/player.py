@@ -25,6 +25,7 @@ from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.drive_options import completed, has_write_cache, parse_drive, parse_object
 from qbitsim.block.images import ImageStore
+from qbitsim.block.options import check_detect_zeroes
 from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
 from qbitsim.machine import Machine
@@ -317,10 +318,13 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
     identifier, options = parse_drive(given)
     if not options.get("file") and "driver" not in options:
         return machine.add_drive(identifier, None)
+    check_node_options(machine, completed({name: options[name] for name in options if name != "copy-on-read"}))
+    check_detect_zeroes(options)
     copy_on_read = options.pop("copy-on-read", False)
-    check_node_options(machine, completed(options))
+    detect_zeroes = options.pop("detect-zeroes", "off")
     node = machine.open_node(options)
     node.copy_on_read = copy_on_read and not node.read_only
+    node.detect_zeroes = detect_zeroes
     drive = machine.add_drive(identifier, node)
     drive.write_cache = has_write_cache(given)
     return drive
