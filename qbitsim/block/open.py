@@ -133,6 +133,8 @@ class Opener:
 
     def _open_file(self, options: Options) -> Node:
         filename = options["filename"]
+        if not filename:
+            raise QmpError("The 'file' block driver requires a file name")
         node = FileNode(
             self.graph,
             self.image(filename),
