@@ -27,9 +27,7 @@ def record(*, frozen: bool = True, eq: bool = True, kw_only: bool = False) -> Ca
 
 
 @dataclass_transform(frozen_default=True)
-def record(
-    cls: type | None = None, /, *, frozen: bool = True, eq: bool = True, kw_only: bool = False
-) -> Any:
+def record(cls: type | None = None, /, *, frozen: bool = True, eq: bool = True, kw_only: bool = False) -> Any:
     """Makes a class with annotations into one whose instances are made of its members.
 
     A default is found at the class, so it must not be changed in place.

@@ -399,4 +399,3 @@ def close_written(image: Image) -> None:
     """An image that was open for writing is closed: all its bitmaps are stored anew."""
     if image.bitmaps:
         image.store_bitmaps(image.bitmaps)
-

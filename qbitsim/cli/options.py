@@ -29,9 +29,7 @@ _IMAGE_KEYS = ("size", "format", "cluster-size", "backing")
 _DISK_KEYS = (*_IMAGE_KEYS, "node-name", "file", "discard", "read-only")
 _SWITCH = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False}
 _DISCARD = {**_SWITCH, "unmap": True, "ignore": False}
-_FAIL = re.compile(
-    r"(?P<where>.+?):(?P<operation>[a-z-]+):(?P<range>\*|[^:+]+\+[^:+]+):(?P<errno>\w+)(?P<once>:once)?"
-)
+_FAIL = re.compile(r"(?P<where>.+?):(?P<operation>[a-z-]+):(?P<range>\*|[^:+]+\+[^:+]+):(?P<errno>\w+)(?P<once>:once)?")
 
 
 def add_disk(machine: Machine, text: str) -> None:

@@ -114,9 +114,9 @@ def object_add(context: Context, args: ObjectOptions) -> None:
     if not is_well_formed(args.id):
         raise QmpError("Parameter 'id' expects an identifier")
     given = to_json(args)
-    limits = {
-        name.removeprefix("x-"): value for name, value in given.items() if name.startswith("x-")
-    } | given.get("limits", {})
+    limits = {name.removeprefix("x-"): value for name, value in given.items() if name.startswith("x-")} | given.get(
+        "limits", {}
+    )
     group = ThrottleGroup(limits)
     if args.id in groups:
         raise QmpError(f"attempt to add duplicate property '{args.id}' to object (type 'container')")

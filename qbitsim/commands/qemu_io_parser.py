@@ -183,9 +183,7 @@ class _Arguments:
             length = self.size(word)
             self.refuse_if(length > MAX_LENGTH, f"Argument '{word}' exceeds maximum size {MAX_LENGTH}")
             total += length
-            self.refuse_if(
-                total > MAX_LENGTH, f"The total number of bytes exceed the maximum size {MAX_LENGTH}"
-            )
+            self.refuse_if(total > MAX_LENGTH, f"The total number of bytes exceed the maximum size {MAX_LENGTH}")
         return total
 
     def request(self, offset: int, length: int) -> Request:
@@ -204,9 +202,7 @@ def _read_read(words: _Arguments) -> Request:
         raise words.usage()
     start = words.values.get("s", 0)
     count = words.values.get("l", length - start)
-    words.refuse_if(
-        count < 0 or start + count > length, "pattern verification range exceeds end of read data"
-    )
+    words.refuse_if(count < 0 or start + count > length, "pattern verification range exceeds end of read data")
     _check_vmstate(words, "b", offset, length)
     return replace(words.request(offset, length), window=(start, count))
 
@@ -217,14 +213,10 @@ def _read_write(words: _Arguments) -> Request:
     if len(words.operands) != 2:
         raise words.usage()
     words.refuse_if({"b", "z"} <= flags, "-b and -z cannot be specified at the same time")
-    words.refuse_if(
-        "f" in flags and bool(flags & {"b", "c"}), "-f and -b or -c cannot be specified at the same time"
-    )
+    words.refuse_if("f" in flags and bool(flags & {"b", "c"}), "-f and -b or -c cannot be specified at the same time")
     words.refuse_if("n" in flags and "z" not in flags, "-n requires -z to be specified")
     words.refuse_if("u" in flags and "z" not in flags, "-u requires -z to be specified")
-    words.refuse_if(
-        len(flags & {"z", "P", "s"}) > 1, "Only one of -z, -P, and -s can be specified at the same time"
-    )
+    words.refuse_if(len(flags & {"z", "P", "s"}) > 1, "Only one of -z, -P, and -s can be specified at the same time")
     offset = words.size(words.operands[0])
     length = words.size(words.operands[1])
     words.refuse_if(

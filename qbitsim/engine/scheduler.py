@@ -72,7 +72,15 @@ class Scheduler:
     """
 
     __slots__ = (
-        "_bottom_halves", "_polled", "_ready", "_running_dry", "_sequence", "_timers", "now", "policy", "steps"
+        "_bottom_halves",
+        "_polled",
+        "_ready",
+        "_running_dry",
+        "_sequence",
+        "_timers",
+        "now",
+        "policy",
+        "steps",
     )
 
     def __init__(self, policy: Policy = first_in_first_out) -> None:

@@ -34,4 +34,3 @@ class Control:
         self.lives = 0
         self.pacing: str | None = None
         self.time_moved = False
-

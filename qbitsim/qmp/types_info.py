@@ -252,6 +252,7 @@ class BlockDirtyBitmapSha256(TypedDict):
 
     sha256: str
 
+
 BlockExportInfo = TypedDict(
     "BlockExportInfo",
     {"id": str, "type": BlockExportType, "node-name": str, "shutting-down": bool},

@@ -82,7 +82,7 @@ def test_an_image_in_use_is_refused_unless_shared_by_force() -> None:
     store = ImageStore()
     image = store.create("s.qcow2", "qcow2", 1 << 20)
     assert image.locks.acquire("machine", *WRITER) is None
-    reading = 'qemu-img: Could not open \'s.qcow2\': Failed to get shared "write" lock\n'
+    reading = "qemu-img: Could not open 's.qcow2': Failed to get shared \"write\" lock\n"
     writing = "qemu-img: Could not open 's.qcow2': Failed to get \"write\" lock\n"
     who = "Is another process using the image [s.qcow2]?\n"
     assert run(store, ["info", "s.qcow2"]) == (1, reading + who)

@@ -40,7 +40,8 @@ def test_the_story_ends_with_its_proof_and_fits(profile, width, capsys):
 
 def test_the_story_shows_a_bitmap_and_its_successor(capsys):
     assert main(["demo"]) == 0
-    assert """\
+    assert (
+        """\
   drive0            AACAEEE.ABDD..F.C...AA.E..B...D.  64 MiB
    bitmap0          ....###................+........  7 MiB frozen
     successor       ..............#.................  2 MiB dirty
@@ -53,7 +54,9 @@ def test_the_story_shows_a_bitmap_and_its_successor(capsys):
 
   drive0            AACAEEE.ABDD..F.C...AA.E..B...D.  64 MiB
    bitmap0          ....###.......#........+........  9 MiB dirty
-""" in capsys.readouterr().out
+"""
+        in capsys.readouterr().out
+    )
 
 
 def test_a_group_that_fails_leaves_both_bitmaps_as_they_were(capsys):

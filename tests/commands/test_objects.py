@@ -75,9 +75,7 @@ def test_a_throttled_target_slows_a_backup_down_on_virtual_time(machine):
     machine.images.create("t.raw", "raw", 4 << 20)
     add(machine, bps_write=1 << 20)
     file = {"driver": "raw", "file": {"driver": "file", "filename": "t.raw"}}
-    machine.execute(
-        "blockdev-add", {"driver": "throttle", "node-name": "t", "throttle-group": "tg0", "file": file}
-    )
+    machine.execute("blockdev-add", {"driver": "throttle", "node-name": "t", "throttle-group": "tg0", "file": file})
     machine.qmp("blockdev-backup", device="drive0", target="t", sync="full", job_id="j")
     machine.advance(2.0)
     assert 0 < machine.qmp("query-jobs")[0]["current-progress"] < 4 << 20

@@ -80,8 +80,7 @@ class MemoryDisk:
 def test_a_write_reports_bytes_operations_and_the_rate_of_one_nanosecond() -> None:
     disk = MemoryDisk()
     assert run(disk, "write -P 0x41 0 64k") == Output(
-        "wrote 65536/65536 bytes at offset 0\n"
-        "64 KiB, 1 ops; 00.00 sec (59.605 TiB/sec and 1000000000.0000 ops/sec)\n"
+        "wrote 65536/65536 bytes at offset 0\n64 KiB, 1 ops; 00.00 sec (59.605 TiB/sec and 1000000000.0000 ops/sec)\n"
     )
     assert disk.calls == [("write", 0, 65536, b"A", False)]
 
@@ -465,14 +464,40 @@ def test_a_report_of_no_time_at_all_is_one_of_a_nanosecond() -> None:
 
 WORDS = st.sampled_from(
     [
-        "0", "512", "64k", "9M", "x", "-q", "-C", "-v", "-z", "-u", "-f", "-P", "5", "-l", "-s", "-i", "--",
+        "0",
+        "512",
+        "64k",
+        "9M",
+        "x",
+        "-q",
+        "-C",
+        "-v",
+        "-z",
+        "-u",
+        "-f",
+        "-P",
+        "5",
+        "-l",
+        "-s",
+        "-i",
+        "--",
         "-",
     ]
 )
 VERBS = st.sampled_from(
     [
-        "read", "readv", "write", "writev", "aio_read", "aio_write", "aio_discard", "discard", "alloc",
-        "length", "map", "flush",
+        "read",
+        "readv",
+        "write",
+        "writev",
+        "aio_read",
+        "aio_write",
+        "aio_discard",
+        "discard",
+        "alloc",
+        "length",
+        "map",
+        "flush",
     ]
 )
 

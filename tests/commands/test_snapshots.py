@@ -15,9 +15,7 @@ def machine():
     made.add_drive("cd0", None)
     for name in ("ov", "wb"):
         made.images.create(f"{name}.qcow2", "qcow2", 1 << 20)
-        made.add_node(
-            {"driver": "qcow2", "node-name": name, "file": {"driver": "file", "filename": f"{name}.qcow2"}}
-        )
+        made.add_node({"driver": "qcow2", "node-name": name, "file": {"driver": "file", "filename": f"{name}.qcow2"}})
     made.add_node({"driver": "null-co", "node-name": "nul", "size": 1 << 20})
     return made
 
@@ -38,8 +36,7 @@ def test_refusals_of_an_overlay_come_in_order(machine):
     machine.qmp(snapshot, node="wb", overlay="ov")
     assert refusal(machine, snapshot, node="node0", overlay="ov") == "The overlay already has a backing image"
     assert (
-        refusal(machine, snapshot, node="wb", overlay="ov")
-        == "Node 'wb' is busy: node is used as backing hd of 'ov'"
+        refusal(machine, snapshot, node="wb", overlay="ov") == "Node 'wb' is busy: node is used as backing hd of 'ov'"
     )
 
 

@@ -204,9 +204,7 @@ def test_the_last_action_starts_first_since_8_and_the_first_one_before() -> None
     for version, order in (("10.0", ["drive1", "drive0"]), ("7.2", ["drive0", "drive1"]), ("2.5", None)):
         machine = machine_of(version)
         machine.qmp("transaction", actions=[backup(0), backup(1)])
-        running = [
-            each["data"]["id"] for each in machine.events.read(0) if each["data"].get("status") == "running"
-        ]
+        running = [each["data"]["id"] for each in machine.events.read(0) if each["data"].get("status") == "running"]
         assert list(dict.fromkeys(running)) == (order or [])
 
 

@@ -112,9 +112,7 @@ def outcome(policy: Policy, writes: Any, sync: str, *, grouped: bool) -> Any:
         machine.scheduler.run_until_idle(None if steps == 4 else steps)
     machine.run_until_idle()
     assert machine.qmp("query-jobs") == []
-    contents = [
-        machine.images.read_chain(name, 0, SIZE) for name in ("drive0.qcow2", "drive1.qcow2", "t0", "t1")
-    ]
+    contents = [machine.images.read_chain(name, 0, SIZE) for name in ("drive0.qcow2", "drive1.qcow2", "t0", "t1")]
     bitmaps = [machine.qmp("x-debug-block-dirty-bitmap-sha256", node=f"node{number}", name="b") for number in range(2)]
     ends = sorted(
         (each["event"], each["data"]["device"], each["data"]["offset"])
