@@ -73,7 +73,18 @@ class Graph:
             name = f"#block{self._generated}{self._generated * 37 % 100:02d}"
             self._generated += 1
             node.auto_named = True
-        elif not is_well_formed(name):
+        else:
+            self.check_name(name)
+        node.name = name
+        self.nodes[name] = node
+        return node
+
+    def check_name(self, name: str) -> None:
+        """Refuse a node-name that is ill-formed or taken.
+
+        :raises QmpError: with the texts and in the order of bdrv_assign_node_name (block.c, QEMU 10.0).
+        """
+        if not is_well_formed(name):
             raise QmpError(f"Invalid node-name: '{name}'")
         if name in self.drives:
             raise QmpError(f"node-name={name} is conflicting with a device id")
@@ -81,9 +92,6 @@ class Graph:
             raise QmpError(f"Duplicate nodes with node-name='{name}'")
         if len(name) > MAXIMUM_NODE_NAME:
             raise QmpError("Node name too long")
-        node.name = name
-        self.nodes[name] = node
-        return node
 
     def lookup(self, device: str | None, node: str | None) -> Node:
         """The node that a command means: the root of a drive first, then a node-name.

@@ -135,6 +135,8 @@ class Opener:
         filename = options["filename"]
         if not filename:
             raise QmpError("The 'file' block driver requires a file name")
+        if options.get("node-name") is not None:
+            self.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
         node = FileNode(
             self.graph,
             self.image(filename),
