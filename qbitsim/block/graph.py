@@ -47,7 +47,7 @@ class Graph:
 
     __slots__ = (
         *("_generated", "drains_on_change", "drives", "hide_filters", "images", "nodes", "scheduler"),
-        *("throttle_groups", "watchers"),
+        *("_start", "throttle_groups", "watchers"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -60,6 +60,8 @@ class Graph:
         self.watchers = 0
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self._generated = 0
+        self._start = images.starts
+        images.starts += 1
 
     # -- names
 
@@ -69,8 +71,8 @@ class Graph:
         :raises QmpError: with the texts and in the order of bdrv_assign_node_name (block.c, QEMU 10.0).
         """
         if name is None:
-            # QEMU's generated names end in two random digits (util/id.c, id_generate).
-            name = f"#block{self._generated}{self._generated * 37 % 100:02d}"
+            # QEMU's generated names end in two random digits (util/id.c, id_generate); another start, other digits.
+            name = f"#block{self._generated}{(self._generated * 37 + self._start * 61) % 100:02d}"
             self._generated += 1
             node.auto_named = True
         else:

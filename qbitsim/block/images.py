@@ -81,7 +81,7 @@ class Image:
     :ivar backing_format: its format, None if not written down.
     :ivar compat: ``"1.1"`` (version 3) or ``"0.10"`` (version 2).
     :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
-    :ivar capacity: the most bytes of the content that may be allocated, None for no limit.
+    :ivar capacity: the most bytes that the content, and bitmaps that are to be stored, may take; None for no limit.
     :ivar faults: rules that make requests on the disk fail, None if there are none.
     :ivar corrupt: qcow2's incompatible feature bit of that name.
     :ivar locks: who has the file open.
@@ -273,6 +273,12 @@ class Image:
         if self._layout is not None:
             self._synced(self._layout).remove_bitmap(name)
 
+    def bitmap_length(self, bitmap: StoredBitmap) -> int:
+        """Bytes of the file that a bitmap takes when it is stored."""
+        unit = self.content.cluster_size
+        _, data, entries = self._bitmap_shape(bitmap)
+        return (data - (-entries * L1_ENTRY // unit)) * unit
+
     def _bitmap_shape(self, bitmap: StoredBitmap) -> tuple[str, int, int]:
         """The name, the clusters of data and the entries of the table of a stored bitmap."""
         bits_per_cluster = self.content.cluster_size * 8
@@ -304,14 +310,18 @@ class Image:
 
 
 class ImageStore:
-    """A file system of images. Names are relative to one working directory; ``./a`` and ``a`` are the same file."""
+    """A file system of images. Names are relative to one working directory; ``./a`` and ``a`` are the same file.
 
-    __slots__ = ("_directories", "_images", "_limits")
+    :ivar starts: how many machines were started on it; what is random in QEMU at each start comes from it.
+    """
+
+    __slots__ = ("_directories", "_images", "_limits", "starts")
 
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
         self._directories: set[str] = {"", "/"}
         self._limits: dict[str, int] = {}
+        self.starts = 0
 
     def create(
         self,
@@ -464,6 +474,7 @@ class ImageStore:
         twin._images = {key: image.clone() for key, image in self._images.items()}
         twin._directories = self._directories.copy()
         twin._limits = self._limits.copy()
+        twin.starts = self.starts
         return twin
 
     def _short_key(self, name: str) -> str:

@@ -12,6 +12,8 @@ Persistent bitmaps (block/qcow2-bitmap.c, QEMU 10.0)
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -226,26 +228,51 @@ class Qcow2Node(Node):
     def store_bitmaps(self) -> bool:
         """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps); whether it worked.
 
-        The bitmaps of an empty disk are lost: their tables have no entries, and QEMU takes the NULL that stands for
-        no entries for a lack of memory (store_bitmap_data, block/qcow2-bitmap.c, QEMU 10.0).
+        All are lost if there is no room for one of them: those that the file has stay in use. The bitmaps of an empty
+        disk are lost, too: their tables have no entries, and QEMU takes the NULL that stands for no entries for a lack
+        of memory (store_bitmap_data, block/qcow2-bitmap.c, QEMU 10.0).
         """
-        wanted = [
-            bitmap
-            for bitmap in self.bitmaps
-            if bitmap.persistent and not (bitmap.inconsistent or bitmap.readonly or bitmap.skip_store)
-        ]
+        wanted = self._bitmaps_to_store()
         if not wanted:
             return True
-        if not self.length:
+        if not self.length or self._bitmap_without_room(wanted) is not None:
             return False
-        kept = {stored.name: stored for stored in self.image.bitmaps}
-        for bitmap in wanted:
-            assert bitmap.name is not None
-            kept[bitmap.name] = StoredBitmap(
+        self.image.store_bitmaps(wanted.values())
+        return True
+
+    def check_room_for_bitmaps(self) -> None:
+        """Refuse to become read-only if there is no room for the bitmaps that would be stored.
+
+        :raises QmpError: with the text of qcow2_store_persistent_dirty_bitmaps (block/qcow2-bitmap.c, QEMU 10.0).
+        """
+        name = self._bitmap_without_room(self._bitmaps_to_store())
+        if name is not None:
+            raise QmpError(f"Failed to write bitmap '{name}' to file: {os.strerror(errno.ENOSPC)}")
+
+    def _bitmaps_to_store(self) -> dict[str, StoredBitmap]:
+        """What is to be in the file, by name, in its order; empty if nothing of it is new."""
+        wanted = [
+            StoredBitmap(
                 bitmap.name, bitmap.granularity, in_use=False, auto=not bitmap.disabled, bits=bitmap.bits.copy()
             )
-        self.image.store_bitmaps(kept.values())
-        return True
+            for bitmap in self.bitmaps
+            if bitmap.persistent
+            and bitmap.name is not None
+            and not (bitmap.inconsistent or bitmap.readonly or bitmap.skip_store)
+        ]
+        kept = {stored.name: stored for stored in self.image.bitmaps} if wanted else {}
+        return kept | {stored.name: stored for stored in wanted}
+
+    def _bitmap_without_room(self, wanted: dict[str, StoredBitmap]) -> str | None:
+        """The first of these bitmaps that the image's capacity does not allow to be written beside what is there."""
+        if self.image.capacity is None:
+            return None
+        room = self.image.capacity - self.image.content.allocated
+        for stored in wanted.values():
+            room -= 0 if stored.in_use else self.image.bitmap_length(stored)
+            if room < 0:
+                return stored.name
+        return None
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""

@@ -124,6 +124,8 @@ class _Change:
             raise QmpError(f"Block format '{driver}' used by node '{node.name}' does not support reopening files")
         self._check_reset(driver)
         self._find_group(graph)
+        if self.read_only and not self.was_read_only and isinstance(node, Qcow2Node):
+            node.check_room_for_bitmaps()
         self._find_children(graph)
         self._check_same(driver)
         check_supported(driver, self.given)

@@ -13,7 +13,7 @@ CLUSTER = 65536
 
 @pytest.fixture(params=["7.2", "10.0"])
 def machine(request: pytest.FixtureRequest) -> Machine:
-    """Disk ``drive0`` of 1 MiB on ``node0``, and its bitmap ``b0``: the guest wrote every second of the first eight clusters."""
+    """Disk ``drive0`` of 1 MiB on ``node0`` with the bitmap ``b0``; the guest has written clusters 0, 2, 4 and 6."""
     machine = Machine(request.param)
     add_disk(machine, 0)
     return machine

@@ -49,7 +49,7 @@ def actions(*given: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _kept(machine: Machine) -> list[Any]:
-    """Not the progress of jobs, as QEMU drains before it refuses some commands, and not the file of a refused drive-backup."""
+    """Without progress, as QEMU drains before some refusals, and files, as a refused drive-backup leaves one."""
     state = machine.state()
     bitmaps = [bitmap for node in state["nodes"].values() for bitmap in node["bitmaps"] if bitmap["name"]]
     return [bitmaps, list(state["nodes"]), state["drives"]]
