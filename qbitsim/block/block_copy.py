@@ -310,6 +310,11 @@ class BlockCopyState:
                 return
             conflicts[0].run_now()
 
+    @property
+    def status_needs_io(self) -> bool:
+        """Whether the source has to read its file before it knows what is allocated."""
+        return self.source.skip_filters().status_needs_io
+
     def reset_unallocated(self, offset: int) -> int:
         """Leave out the clusters at ``offset`` if the topmost layer does not have them; return where to go on.
 

@@ -307,6 +307,11 @@ class Node(BitmapOwner):
                     self.follow_length()
                 self.mark_dirty(offset, min(length, self.length - offset))
 
+    @property
+    def status_needs_io(self) -> bool:
+        """Whether :meth:`status` has to read the file first."""
+        return False
+
     def zeroes_without_io(self, offset: int, length: int) -> bool:
         """Whether zeroing the range touches only tables that are in memory, so that it is done at once."""
         del offset, length

@@ -49,12 +49,13 @@ class Qcow2Node(Node):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_slices", "image")
+    __slots__ = ("_counted", "_slices", "image")
 
     def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.image = image
         self._slices: set[int] = set()
+        self._counted = False
 
     @property
     def length(self) -> int:
@@ -139,7 +140,16 @@ class Qcow2Node(Node):
             self.image.faults.check("flush", 0, 0)
         super()._flush()
 
+    @property
+    def status_needs_io(self) -> bool:
+        """Once: it looks whether the metadata were preallocated, for which it needs the first refcounts.
+
+        Writing may have read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
+        """
+        return not (self._counted or self._slices)
+
     def _status(self, offset: int, length: int) -> Status:
+        self._counted = True
         kind, run = self.image.content.status(offset, length)
         data, zero = STATUS_OF[kind]
         return Status(run, data=data, zero=zero)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.faults import Stall
     from qbitsim.block.node import Node
+    from qbitsim.engine.scheduler import Task
 
 INT_MAX = 0x7FFFFFFF
 
@@ -66,7 +67,7 @@ class BackupJob(Job):
 
     kind = "backup"
 
-    __slots__ = ("_call", "_waiting", "filter", "options", "state")
+    __slots__ = ("_call", "_looking", "_waiting", "filter", "options", "state")
 
     def __init__(
         self, jobs: JobList, identifier: str, options: BackupOptions, filter_: CopyBeforeWriteNode, txn: JobTxn | None
@@ -79,6 +80,7 @@ class BackupJob(Job):
         self.state.progress = self.progress
         self.state.single_clusters = options.compress or jobs.profile.backup_is_sequential
         self._call: BlockCopyCall | None = None
+        self._looking: Task | None = None
         self._waiting = False
 
     # -- the work
@@ -92,6 +94,17 @@ class BackupJob(Job):
         elif sync == "top":
             self.state.skip_unallocated = True
         self.progress.set_remaining(bitmap.count)
+        if sync == "top" and self.state.status_needs_io:
+            self._looking = self.jobs.scheduler.soon(self._looked, f"{self.id}: look up what is allocated")
+        else:
+            self._begin()
+
+    def _looked(self) -> None:
+        self._looking = None
+        self._begin()
+
+    def _begin(self) -> None:
+        sync = self.options.sync
         if sync == "top":
             offset = 0
             while offset < self.state.length:
@@ -187,7 +200,9 @@ class BackupJob(Job):
         return self.state.stall
 
     def finish_in_flight(self) -> None:
-        """Complete the chunks in flight."""
+        """Complete the look-up, or the chunks, in flight."""
+        if self._looking is not None:
+            self.jobs.scheduler.run(self._looking)
         if self._call is not None:
             self._call.finish_in_flight()
 
