@@ -301,12 +301,14 @@ class Machine(FaultInjection, Stateful, Served):
     def _run(self, command: Command, arguments: object) -> Any:
         for refusal in self.refusals:
             refusal.strike(command.name)
+        self.scheduler.run_bottom_halves()
         transaction = Transaction(reverse=self.profile.transaction_commit_reversed)
         try:
             with transaction:
                 value = command.handler(Context(self, transaction), arguments)
         finally:
-            self.scheduler.run_bottom_halves()
+            # The reply is sent by the main loop: one poll later (do_qmp_dispatch_bh, qapi/qmp-dispatch.c, QEMU 10.0).
+            self.scheduler.poll()
         return {} if value is None else value
 
     def greeting(self) -> JsonObject:

@@ -265,13 +265,16 @@ class BlockCopyState:
             delay += faults.delay(operation, offset, length)
         if delay:
             task.event = self.scheduler.after(delay, task.run, task.label)
+        elif requests[0][0].fails_without_io(requests[0][1], offset, length):
+            task.event = self.scheduler.at_once(task.run, task.label)
         else:
             task.make_due()
 
     def completes_at_once(self, task: CopyTask) -> bool:
         """Whether copying the chunk needs no I/O."""
-        end = min(task.end, self.length)
-        return task.zeroes and self.target.zeroes_without_io(task.offset, end - task.offset)
+        if task.zeroes:
+            return self.target.zeroes_without_io(task.offset, min(task.end, self.length) - task.offset)
+        return self.source.needs_no_io and self.target.needs_no_io
 
     def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
         """Move the bytes of one chunk; return (errno or 0, whether the read failed)."""

@@ -18,6 +18,7 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.block_copy import MINIMUM_CLUSTER, BlockCopyState
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
+from qbitsim.block.options import check_minimum_cluster
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
@@ -228,6 +229,7 @@ def insert_filter(
         graph.changing()
         graph.attach(node, "file", source, 0, perms.ALL)
         graph.attach(node, "target", target, 0, perms.ALL)
+        check_minimum_cluster(minimum_cluster)
     except QmpError as error:
         graph.release(node)
         raise QmpError(f"Could not create node: {error.desc}") from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qbitsim.block.open import Options
+from qbitsim.block.options import Written
 from qbitsim.errors import QmpError
 from qbitsim.sizes import parse_size
 
@@ -64,7 +65,13 @@ def completed(options: Options) -> Options:
     if isinstance(backing, dict) and "driver" not in backing:
         named = {"driver": "qcow2", "file": {"driver": "file", "filename": ""}, **backing}
         options = {**options, "backing": completed(named)}
-    return {"driver": "raw", **options}
+    return {"driver": "raw", **{name: _plain(value) for name, value in options.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def parse_object(given: str) -> Options:
@@ -74,19 +81,22 @@ def parse_object(given: str) -> Options:
     for part in parts:
         name, _equals, value = part.partition("=")
         flat[name] = int(value) if re.fullmatch(r"-?\d+", value) and name != "id" else value
-    return _nested(flat)
+    plain: Options = _plain(_nested(flat))
+    return plain
 
 
 def _nested(flat: Mapping[str, Any]) -> Options:
-    tree: Options = {}
+    tree: Options = Written()
     for name, value in flat.items():
         *path, last = name.split(".")
         place = tree
         for part in path:
-            below = place.setdefault(part, {})
+            below = place.setdefault(part, Written())
             assert isinstance(below, dict), f"{name} and {part} exclude each other"
             place = below
         place[last] = _scalar(last, value)
+        if isinstance(place, Written):
+            place.texts[last] = str(value)
     lists = _with_lists(tree)
     assert isinstance(lists, dict)
     return lists
@@ -98,7 +108,9 @@ def _with_lists(value: Any) -> Any:
         return value
     if value and all(re.fullmatch(r"\d+", name) for name in value):
         return [_with_lists(value[name]) for name in sorted(value, key=int)]
-    return {name: _with_lists(item) for name, item in value.items()}
+    for name, item in value.items():
+        value[name] = _with_lists(item)
+    return value
 
 
 def _scalar(name: str, value: Any) -> Any:

@@ -175,6 +175,16 @@ class NullNode(Node):
         """It does, without faults."""
         return self.faults is None
 
+    @property
+    def needs_no_io(self) -> bool:
+        """Unless it is made to be slow the driver is a coroutine that runs through (null_co_common, block/null.c, 10.0)."""
+        return not self.latency and self.faults is None
+
+    def zeroes_without_io(self, offset: int, length: int) -> bool:
+        """As any request."""
+        del offset, length
+        return self.needs_no_io
+
     def own_faults(self) -> Faults | None:
         """Its own."""
         return self.faults
@@ -203,11 +213,6 @@ class NullNode(Node):
     def _status(self, offset: int, length: int) -> Status:
         return Status(length, zero=self.read_zeroes)
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Always, unless it is made to be slow."""
-        del offset, length
-        return not self.latency and self.faults is None
-
     def _truncate(self, size: int) -> None:
         raise QmpError("Image format driver does not support resize")
 
@@ -219,9 +224,9 @@ class NullAioNode(NullNode):
 
     __slots__ = ()
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Never: requests end in a bottom half."""
-        del offset, length
+    @property
+    def needs_no_io(self) -> bool:
+        """False: the answer comes later."""
         return False
 
 
@@ -277,6 +282,19 @@ class RawNode(Node):
         """Pass them on as a filter does; the file of a part must keep its length (raw_child_perm)."""
         del child
         return perm, shared & ~perms.RESIZE if self._is_part else shared
+
+    @property
+    def needs_no_io(self) -> bool:
+        """Whether the file needs none."""
+        return self._file.needs_no_io
+
+    def zeroes_without_io(self, offset: int, length: int) -> bool:
+        """Whether the file does."""
+        return self._file.zeroes_without_io(self.offset + offset, length)
+
+    def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
+        """Whether the file does."""
+        return self._file.fails_without_io(operation, self.offset + offset, length)
 
     def own_faults(self) -> Faults | None:
         """Those of the file."""

@@ -14,6 +14,9 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
 
+_EVENTS = {"read": "read_aio", "write-zeroes": "pwritev_zero"}
+"""The event that comes before a request, by its kind."""
+
 
 @record(frozen=False)
 class DebugRule:
@@ -52,10 +55,22 @@ class BlkdebugNode(Node):
         child = self.filtered
         return f"blkdebug::{child.filename}" if child is not None else ""
 
+    def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
+        """Whether a rule that is awake, or is woken by the request, strikes (rule_check yields to a bottom half)."""
+        faults = self._faults(self._woken(_EVENTS.get(operation, ""))) or self.active.rules
+        return any(fault.concerns(operation, offset, length) for fault in faults)
+
+    def _woken(self, event: str) -> list[DebugRule]:
+        return [rule for rule in self.rules if rule.event == event and rule.state in (0, self.state)]
+
+    @staticmethod
+    def _faults(woken: list[DebugRule]) -> list[Fault]:
+        return [rule.fault for rule in woken if rule.fault is not None and rule.fault.times != 0]
+
     def debug_event(self, event: str) -> None:
         """Wake the rules that wait for ``event``; the first of them puts all others to sleep (process_event)."""
-        woken = [rule for rule in self.rules if rule.event == event and rule.state in (0, self.state)]
-        faults = [rule.fault for rule in woken if rule.fault is not None and rule.fault.times != 0]
+        woken = self._woken(event)
+        faults = self._faults(woken)
         if faults:
             self.active.rules[:] = faults
         for rule in reversed(woken):

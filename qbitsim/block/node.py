@@ -327,6 +327,16 @@ class Node(BitmapOwner):
         """Whether reading the node has no effect that anybody could notice."""
         return self.plain_image(writing=False) is not None
 
+    @property
+    def needs_no_io(self) -> bool:
+        """Whether requests are answered without waiting for anything, and none can fail."""
+        return False
+
+    def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
+        """Whether the next request of that kind is refused before any I/O: as a bottom half."""
+        filtered = self.filtered
+        return filtered is not None and filtered.fails_without_io(operation, offset, length)
+
     def own_faults(self) -> Faults | None:
         """The rules about the disk that the node shows, if there are any; those of ``blkdebug`` are not among them."""
         filtered = self.filtered

@@ -7,6 +7,7 @@ been checked against the schema; what is checked here depends on files and on th
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from qbitsim.block.graph import Graph
 from qbitsim.block.images import Image
 from qbitsim.block.node import Node
 from qbitsim.block.options import check_detect_zeroes, check_supported, check_window
+from qbitsim.block.other_formats import OTHER_FORMATS, refuse
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.block.qemu_img_files import known_format
 from qbitsim.block.quorum import QuorumNode, check_quorum
@@ -61,20 +63,27 @@ class Opener:
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
         driver = options.get("driver")
-        if driver is not None and not known_format(driver):
+        if driver is not None and driver not in OTHER_FORMATS and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")
-        image = self.image(filename)
+        image = self.image(filename, auto_read_only=True)
+        if driver in OTHER_FORMATS:
+            refuse(driver, image, filename)
         merged = {**options, "driver": options.get("driver", image.format)}
         return self.open({**merged, "file": {"driver": "file", "filename": filename}})
 
-    def image(self, filename: str) -> Image:
+    def image(self, filename: str, *, auto_read_only: bool = False) -> Image:
         """The image file of that name.
 
+        :param auto_read_only: QEMU would open it read-only if it cannot be written, as it can do with a directory.
         :raises QmpError: ``Could not open 'x': No such file or directory``.
         """
+        if not filename:
+            raise QmpError("The 'file' block driver requires a file name")
         try:
             return self.graph.images.lookup(filename)
         except OSError as error:
+            if error.errno == errno.EISDIR and auto_read_only:
+                raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
             raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
 
     def _close_new(self, before: list[str]) -> None:
@@ -139,7 +148,7 @@ class Opener:
             self.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
         node = FileNode(
             self.graph,
-            self.image(filename),
+            self.image(filename, auto_read_only=_flag(options, "auto-read-only") or _flag(options, "read-only")),
             filename,
             read_only=_flag(options, "read-only"),
             unmap=_unmap(options),

@@ -15,6 +15,21 @@ from qbitsim.errors import QmpError, UnsupportedError
 SECTOR = 512
 MAXIMUM_GRANULARITY = 1 << 31
 
+
+
+class Written(dict[str, Any]):
+    """Options that were given as text, which is what QEMU shows of them.
+
+    :ivar texts: name -> what was written: ``{"once": "off"}`` where the value is False.
+    """
+
+    __slots__ = ("texts",)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.texts: dict[str, str] = {}
+
+
 REFUSED = {
     "blkdebug": ("config", "align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"),
     "copy-on-read": ("bottom",),

@@ -98,7 +98,12 @@ def _open_target(opener: Opener, filename: str, image_format: str | None, backin
         options["driver"] = image_format
     if backing is not None:
         options["backing"] = backing.name
-    return opener.open_file(filename, options)
+    target = opener.open_file(filename, options)
+    if backing is not None and not target.supports_backing:
+        name = target.name
+        opener.graph.release(target)
+        raise QmpError(f"Driver '{target.driver}' of node '{name}' does not support backing files")
+    return target
 
 
 def _quiet(context: Context, source: Node, name: str) -> Node:

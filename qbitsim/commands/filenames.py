@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.files import FileNode
+from qbitsim.block.options import Written
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.qmp.encoder import encode
 
@@ -64,7 +65,7 @@ def _exact(node: Node) -> str:
 def _strong_options(node: Node) -> Iterator[tuple[str, Any]]:
     for name in _STRONG.get(node.driver, ()):
         if name in node.options:
-            yield from _dotted(name, node.options[name])
+            yield from _dotted(name, _shown(node.options, name))
 
 
 def _dotted(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -72,8 +73,13 @@ def _dotted(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(members, dict):
         yield name, value
         return
-    for key, item in members.items():
-        yield from _dotted(f"{name}.{key}", item)
+    for key in members:
+        yield from _dotted(f"{name}.{key}", _shown(members, key))
+
+
+def _shown(options: dict[Any, Any], name: Any) -> Any:
+    """The value, or the text if it was given as one (the options of ``-drive`` are never converted)."""
+    return options.texts.get(name, options[name]) if isinstance(options, Written) else options[name]
 
 
 def _backing_overridden(node: Node) -> bool:
@@ -90,8 +96,11 @@ def _options(node: Node) -> JsonDict:
     """The options with which the node could be opened again (``full_open_options``)."""
     if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
         return _options(node.filtered)
-    # Names that share a bucket of the hash table come out newest first, and QEMU has copied them once.
-    options: JsonDict = {"driver": node.driver, **dict(reversed(list(_strong_options(node))))}
+    strong = list(_strong_options(node))
+    if not isinstance(node.options, Written):
+        # Names that share a bucket of the hash table come out newest first, and QEMU has copied these once more.
+        strong.reverse()
+    options: JsonDict = {"driver": node.driver, **dict(strong)}
     if node.driver == "quorum":
         options["children"] = [_options(edge.node) for edge in node.children]
         return options

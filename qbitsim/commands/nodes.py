@@ -121,7 +121,11 @@ def eject(context: Context, args: Eject) -> None:
         # The root of QOM's tree (find_device_state, system/qdev-monitor.c).
         raise QmpError(" is not a device" if context.profile.offers("10.0") else " is not a hotpluggable device")
     name = args.id if args.id is not None else args.device or ""
-    drive = context.graph.drives.get(name)
+    drives = context.graph.drives
+    if args.id is not None:
+        drive = next((drive for drive in drives.values() if args.id in (drive.qdev, drive.device_path)), None)
+    else:
+        drive = drives.get(name)
     if drive is None:
         raise QmpError(f"Device '{name}' not found", "DeviceNotFound")
     if drive.root is not None:

@@ -64,6 +64,20 @@ class Task:
         return self.callback is not None
 
 
+class _Pending:
+    """A task that is due as a bottom half, unless somebody has run it before."""
+
+    __slots__ = ("scheduler", "task")
+
+    def __init__(self, scheduler: Scheduler, task: Task) -> None:
+        self.scheduler = scheduler
+        self.task = task
+
+    def run(self) -> None:
+        if self.task.pending:
+            self.scheduler.run(self.task)
+
+
 class Scheduler:
     """The clock and the queue of one machine.
 
@@ -112,6 +126,21 @@ class Scheduler:
         """Run ``callback`` once the code that is running now has returned."""
         self._bottom_halves.append(callback)
 
+    def at_once(self, callback: Callable[[], None], label: str) -> Task:
+        """Let a task run as a bottom half."""
+        self._sequence += 1
+        task = Task(self.now, self._sequence, callback, label)
+        self._bottom_halves.append(_Pending(self, task).run)
+        return task
+
+    def poll(self) -> None:
+        """Run the bottom halves that there are now; those that they add are left (aio_bh_poll)."""
+        own, self._bottom_halves = self._bottom_halves, []
+        if own:
+            self._polled.append(own)
+        while own:
+            self._poll_one()
+
     def run_bottom_halves(self) -> None:
         """Run the bottom halves, and those that they add.
 
@@ -123,11 +152,14 @@ class Scheduler:
                 self._polled.append(self._bottom_halves)
                 self._bottom_halves = []
             while self._polled:
-                first = self._polled[0]
-                callback = first.pop()
-                if not first:
-                    self._polled.popleft()
-                callback()
+                self._poll_one()
+
+    def _poll_one(self) -> None:
+        first = self._polled[0]
+        callback = first.pop()
+        if not first:
+            self._polled.popleft()
+        callback()
 
     def ready(self) -> list[Task]:
         """The tasks that are due, in the order in which they became due."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
 
 INT_MAX = 0x7FFFFFFF
+INT64_MAX = (1 << 63) - 1
 
 
 @record(kw_only=True)
@@ -268,6 +269,8 @@ def create_backup(
         raise QmpError(f"max-workers must be between 1 and {INT_MAX}")
     if options.max_chunk < 0:
         raise QmpError("max-chunk must be zero (which means no limit) or positive")
+    if options.min_cluster_size > INT64_MAX:
+        raise QmpError(f"min-cluster-size too large: {options.min_cluster_size} > {INT64_MAX}")
     bitmap = options.bitmap
     if bitmap is not None:
         if options.bitmap_mode != "never":

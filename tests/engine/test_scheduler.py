@@ -78,6 +78,32 @@ def test_a_bottom_half_runs_before_the_next_task(diary: Diary) -> None:
     assert [text for _when, text in diary.entries] == ["bottom half", "next"]
 
 
+def test_one_poll_leaves_the_bottom_halves_that_are_added_meanwhile(diary: Diary) -> None:
+    scheduler = diary.scheduler
+
+    def first() -> None:
+        diary.note("first")()
+        scheduler.bottom_half(diary.note("added"))
+
+    scheduler.bottom_half(first)
+    scheduler.poll()
+    assert diary.entries == [(0, "first")]
+    scheduler.poll()
+    scheduler.poll()
+    assert diary.entries == [(0, "first"), (0, "added")]
+
+
+def test_a_task_can_be_a_bottom_half_and_runs_once(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    early = scheduler.at_once(diary.note("run before its turn"), "")
+    cancelled = scheduler.at_once(diary.note("cancelled"), "")
+    scheduler.at_once(diary.note("in its turn"), "")
+    scheduler.run(early)
+    cancelled.cancel()
+    scheduler.run_bottom_halves()
+    assert diary.entries == [(0, "run before its turn"), (0, "in its turn")]
+
+
 def test_a_policy_chooses_among_what_is_due() -> None:
     diary = Diary(Scheduler(lambda ready: len(ready) - 1))
     for name in "abc":
