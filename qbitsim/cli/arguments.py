@@ -41,6 +41,15 @@ Guest writes come over QMP, as with QEMU:
   {"execute": "human-monitor-command", "arguments": {"command-line": "qemu-io drive0 \\"write -P 0x41 0 64k\\""}}
 """
 
+_RECORD_EXAMPLES = """\
+It passes on what a client and a server say to each other, byte by byte, and writes it down as a scenario, each time a
+client has gone and when it ends on SIGTERM or SIGINT. The server may be real QEMU.
+
+examples:
+  qbitsim record --listen unix:/tmp/client --connect unix:/tmp/qmp -o backup.json
+  qbitsim play --against unix:/tmp/qmp backup.json    does it answer as it did? the exit status is 1 if not
+"""
+
 _PLAY_EXAMPLES = """\
 FILE is a scenario (a JSON object with "steps", or a list of steps) or a file of commands, one per line:
 
@@ -98,6 +107,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("serve", "Serve QMP monitors to other processes.", _SERVE_EXAMPLES, _serve),
         ("play", "Play a file of QMP commands and guest writes.", _PLAY_EXAMPLES, _play),
         ("demo", "Show incremental backups at work.", _DEMO_EXAMPLES, _demo),
+        ("record", "Record a client's conversation with a QMP server.", _RECORD_EXAMPLES, _record),
         ("reference", "List what is emulated, and since which QEMU.", _REFERENCE_EXAMPLES, _reference),
     ):
         sub = commands.add_parser(
@@ -110,7 +120,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )
         fill(sub)
     arguments = parser.parse_args(argv)
-    if arguments.profile not in PROFILES:
+    if getattr(arguments, "profile", DEFAULT_PROFILE.name) not in PROFILES:
         raise CliError(f"unknown profile '{arguments.profile}': choose one of {', '.join(PROFILES)}")
     return arguments
 
@@ -150,9 +160,20 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     _settings(parser)
 
 
+def _record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", metavar="ADDRESS", required=True, help="for the client: unix:PATH or tcp:HOST:PORT")
+    parser.add_argument("--connect", metavar="ADDRESS", required=True, help="where the server is, likewise")
+    parser.add_argument("-o", "--output", metavar="FILE", default="-", help="the scenario; - is stdout (the default)")
+
+
 def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="what to play; - is standard input")
     parser.add_argument("--echo", action="store_true", help="show each command before what it causes, behind '->'")
+    parser.add_argument(
+        "--against", metavar="ADDRESS", help="replay a recorded scenario on the server at unix:PATH or tcp:HOST:PORT"
+    )
+    parser.add_argument("--strict", action="store_true", help="with --against, compare record by record, not by step")
+    parser.add_argument("--patience", metavar="SECONDS", type=float, default=10.0, help="with --against (default: 10)")
     parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
     _profile(parser)
     _settings(parser)

@@ -23,6 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
     """
     name, data = _read(arguments.file)
     value = _as_scenario(name, data)
+    if arguments.against is not None:
+        from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
+
+        if arguments.transcript is not None or has_settings(arguments):
+            raise CliError("--against a server that runs: there is no transcript, and no machine to be set up")
+        if value is None:
+            raise CliError(f"{name}: it is no JSON, or ends in the middle")
+        return against.replay(arguments, name, value)
     if value is not None:
         return _play_scenario(arguments, name, value)
     if arguments.transcript is not None:

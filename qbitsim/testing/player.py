@@ -8,7 +8,8 @@ A scenario is ``{"name", "group", "description", "steps": [...]}``; a step is on
 ``{"write": [dev, offset, length, pattern]}``, ``{"io": [dev, command]}``  guest I/O through qemu-io
 ``{"raw": text}``, ``{"raw_hex": hex}``  bytes as they are, ``repeat`` times
 ``{"settle": true}``            wait until no job makes progress
-``{"wait_event": name}``, ``{"sleep": seconds}``, ``{"quit": true}``, ``{"kill": signal}``, ``{"reconnect": true}``
+``{"wait_event": name, "data": {...}}``  wait for an event, with such members if they are given
+``{"sleep": seconds}``, ``{"quit": true}``, ``{"kill": signal}``, ``{"reconnect": true}``
 ``{"note": text}``              for readers
 
 Records are what a client sees, in order; timestamps are left out and generated node-names are ``#auto``.
@@ -78,7 +79,7 @@ class Player:
     # -- the conversation
 
     def _record(self, **members: Any) -> None:
-        self.records.append(_normal(members))
+        self.records.append(normal(members))
 
     def _machine(self) -> Machine:
         if self.machine is None:
@@ -106,7 +107,7 @@ class Player:
         """The next message of the machine; events are recorded on the way to a reply."""
         while self._unread:
             line = self._unread.pop(0)["line"]
-            message = _loads(line)
+            message = loads(line)
             if "event" not in message:
                 message["__text__"] = line.decode("utf-8", "replace")
                 return message
@@ -252,9 +253,10 @@ class Player:
         for _ in range(SETTLE_LIMIT):
             self._pump()
             while self._unread:
-                message = _loads(self._unread.pop(0)["line"])
+                message = loads(self._unread.pop(0)["line"])
                 self._note_event(message)
-                if message.get("event") == step["wait_event"]:
+                data = normal(message.get("data", {}))
+                if message.get("event") == step["wait_event"] and step.get("data", {}).items() <= data.items():
                     return
             machine.advance(POLL)
         raise ScenarioError(f"step {index}: event {step['wait_event']} never came")
@@ -357,7 +359,7 @@ def add_device(machine: Machine, given: str) -> None:
     drive.device_path = drive.qdev = f"/machine/peripheral/{options['id']}/virtio-backend"
 
 
-def _loads(line: bytes) -> Record:
+def loads(line: bytes) -> Record:
     """One message; what is no JSON, or too deep for the recorder, is kept as text."""
     try:
         message = json.loads(line, parse_constant=_refuse_constant)
@@ -367,8 +369,7 @@ def _loads(line: bytes) -> Record:
         message = None
     if message is None or line.count(b"[") > 400:
         return {"__deep_json__": line.decode("utf-8", "replace")}
-    assert isinstance(message, dict)
-    return message
+    return message if isinstance(message, dict) else {"__not_json__": line.decode("utf-8", "replace")}
 
 
 def _json_object(text: str) -> Record | None:
@@ -383,11 +384,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _normal(value: Any) -> Any:
+def normal(value: Any) -> Any:
+    """A JSON value without what differs from run to run: generated node-names and the space that files take."""
     if isinstance(value, str):
         return re.sub(r"#block\d+", "#auto", value)
     if isinstance(value, list):
-        return [_normal(item) for item in value]
+        return [normal(item) for item in value]
     if isinstance(value, dict):
-        return {key: "-" if key == "actual-size" else _normal(item) for key, item in value.items()}
+        return {key: "-" if key == "actual-size" else normal(item) for key, item in value.items()}
     return value
