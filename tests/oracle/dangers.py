@@ -83,8 +83,9 @@ def _two_unstarted(actions: Actions, answer: Records, machine: Machine) -> bool:
 def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
     """A backup with bitmap-mode always frees its bitmap when it is undone, before the clear or merge is undone."""
     del answer, machine
-    synced = {data.get("bitmap") for kind, data in actions if kind.endswith("-backup")
-              and data.get("bitmap-mode") == "always"}
+    synced = {
+        data.get("bitmap") for kind, data in actions if kind.endswith("-backup") and data.get("bitmap-mode") == "always"
+    }
     changed = {data.get("name", data.get("target")) for kind, data in actions if "dirty-bitmap" in kind}
     return bool(synced & changed)
 

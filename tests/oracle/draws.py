@@ -32,13 +32,25 @@ NAMES = ("b0", "b1", "b2", "p0", "ü")
 def world(rng: random.Random) -> list[Step]:
     """The images and the machine with which an example begins."""
     cluster = rng.choice(("64k", "64k", "4k", "128k"))
-    fault = {"event": "read_aio", "iotype": "read", "errno": rng.choice((5, 28)), "once": True,
-             "sector": rng.choice((0, 256, 640, 1920))}
+    fault = {
+        "event": "read_aio",
+        "iotype": "read",
+        "errno": rng.choice((5, 28)),
+        "once": True,
+        "sector": rng.choice((0, 256, 640, 1920)),
+    }
     sizes = [rng.choice(("1M", "1M", "1000448")) for _ in range(2)]
     drives: list[Step] = [
         {"if": "none", "id": "drive0", "node-name": "node0", "file": "src0.qcow2", "format": "qcow2"},
-        {"if": "none", "id": "drive1", "node-name": "node1", "driver": "raw",
-         "file.driver": "blkdebug", "file.image.driver": "file", "file.image.filename": "src1.raw"},
+        {
+            "if": "none",
+            "id": "drive1",
+            "node-name": "node1",
+            "driver": "raw",
+            "file.driver": "blkdebug",
+            "file.image.driver": "file",
+            "file.image.filename": "src1.raw",
+        },
     ]
     if rng.random() < 0.5:
         drives[0]["discard"] = "unmap"
@@ -46,8 +58,14 @@ def world(rng: random.Random) -> list[Step]:
         once = rng.choice(("on", "on", "off"))
         for key, value in {**fault, "once": once}.items():
             drives[1][f"file.inject-error.0.{key}"] = value
-    write_fault = {**fault, "event": "write_aio", "iotype": "write", "errno": rng.choice((5, 28)),
-                   "once": rng.choice((True, True, False)), "sector": rng.choice((0, 128, 640))}
+    write_fault = {
+        **fault,
+        "event": "write_aio",
+        "iotype": "write",
+        "errno": rng.choice((5, 28)),
+        "once": rng.choice((True, True, False)),
+        "sector": rng.choice((0, 128, 640)),
+    }
     blkdebug: Step = {"driver": "blkdebug", "image": {"driver": "file", "filename": "tgt1.raw"}}
     if rng.random() < 0.6:
         blkdebug["inject-error"] = [write_fault]
@@ -114,10 +132,16 @@ class Drawer:
 
     def place(self) -> tuple[str, str]:
         """A node and one of its bitmaps; nodes with bitmaps come first."""
-        having = sorted(node.name for node in self.machine.graph.nodes.values()
-                        if not node.auto_named and any(each.name for each in node.bitmaps))
-        drives = sorted(name for name, drive in self.machine.graph.drives.items()
-                        if drive.node is not None and any(each.name for each in drive.node.bitmaps))
+        having = sorted(
+            node.name
+            for node in self.machine.graph.nodes.values()
+            if not node.auto_named and any(each.name for each in node.bitmaps)
+        )
+        drives = sorted(
+            name
+            for name, drive in self.machine.graph.drives.items()
+            if drive.node is not None and any(each.name for each in drive.node.bitmaps)
+        )
         node = self.rng.choice(having + drives + drives) if having and not self.often(0.08) else self.node()
         return node, self.bitmap(node)
 
@@ -309,8 +333,23 @@ class Drawer:
     def control(self) -> list[Step]:
         """A verb for a job."""
         identifier = self.job()
-        verb = self.rng.choice(("set-speed",) * 6 + ("pause", "pause", "resume", "resume", "cancel", "cancel", "cancel",
-                               "finalize", "finalize", "dismiss", "dismiss", "complete"))
+        verb = self.rng.choice(
+            ("set-speed",) * 6
+            + (
+                "pause",
+                "pause",
+                "resume",
+                "resume",
+                "cancel",
+                "cancel",
+                "cancel",
+                "finalize",
+                "finalize",
+                "dismiss",
+                "dismiss",
+                "complete",
+            )
+        )
         if verb == "set-speed":
             speed = self.rng.choice((0, 0, 0, 0, 1 << 40, 1, -1))
             return [qmp("block-job-set-speed", device=identifier, speed=speed), SETTLE]
@@ -355,7 +394,8 @@ class Drawer:
         file = {"driver": "file", "filename": f"{name}.qcow2"}
         steps: list[Step] = [
             {"shell": ["qemu-img", "create", "-q", "-f", "qcow2", f"{name}.qcow2", "1M"]},
-            qmp("blockdev-add", **{"driver": "qcow2", "node-name": name, "backing": None, "file": file}), SETTLE,
+            qmp("blockdev-add", **{"driver": "qcow2", "node-name": name, "backing": None, "file": file}),
+            SETTLE,
         ]
         if self.often(0.4):
             steps.append(qmp("block-dirty-bitmap-add", node=name, name=self.rng.choice(NAMES)))
@@ -375,9 +415,16 @@ class Drawer:
 
     def draw(self) -> list[Step]:
         """Any of these."""
-        kinds = ((self.bitmap_command, 5), (self.guest, 5), (self.backup_command, 4), (self.transaction, 3),
-                 (self.control, 6 if self.machine.jobs.jobs else 0.3), (self.graph, 0.7), (self.look, 1),
-                 (self.restart, 0.2))
+        kinds = (
+            (self.bitmap_command, 5),
+            (self.guest, 5),
+            (self.backup_command, 4),
+            (self.transaction, 3),
+            (self.control, 6 if self.machine.jobs.jobs else 0.3),
+            (self.graph, 0.7),
+            (self.look, 1),
+            (self.restart, 0.2),
+        )
         method = self.rng.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]
         return method()
 
@@ -401,6 +448,9 @@ def look(machine: Machine) -> list[Step]:
     for node in machine.graph.nodes.values():
         if node.auto_named:
             continue
-        steps += [qmp("x-debug-block-dirty-bitmap-sha256", node=node.name, name=bitmap.name)
-                  for bitmap in node.bitmaps if bitmap.name]
+        steps += [
+            qmp("x-debug-block-dirty-bitmap-sha256", node=node.name, name=bitmap.name)
+            for bitmap in node.bitmaps
+            if bitmap.name
+        ]
     return steps

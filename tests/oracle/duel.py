@@ -104,8 +104,8 @@ class Duel:
                 died = self._step(step)
                 if died is not None:
                     return died
-        real = self.real.records[seen[0]:]
-        emulated = json.loads(json.dumps(self.player.records[seen[1]:]))
+        real = self.real.records[seen[0] :]
+        emulated = json.loads(json.dumps(self.player.records[seen[1] :]))
         self.strict = self.strict and real == emulated
         for expected, got in zip(by_step(real), by_step(emulated), strict=False):
             if expected != got:

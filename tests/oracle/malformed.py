@@ -39,7 +39,8 @@ class Schema:
     def __init__(self, entries: list[Json], offered: set[str]) -> None:
         self.types = {entry["name"]: entry for entry in entries}
         self.commands = sorted(
-            entry["name"] for entry in entries
+            entry["name"]
+            for entry in entries
             if entry["meta-type"] == "command" and entry["name"] in offered and entry["name"] not in NOT_DRAWN
         )
 
@@ -95,7 +96,7 @@ def spoil(rng: random.Random, value: Json) -> Json:
         return {**value, name: spoil(rng, value[name])}
     if isinstance(value, list) and value and rng.random() < 0.7:
         place = rng.randrange(len(value))
-        return [*value[:place], spoil(rng, value[place]), *value[place + 1:]]
+        return [*value[:place], spoil(rng, value[place]), *value[place + 1 :]]
     if isinstance(value, dict):
         return _spoil_members(rng, value)
     return rng.choice(ANYTHING)
@@ -129,11 +130,59 @@ def request(rng: random.Random, schema: Schema) -> bytes:
 
 WELL_FORMED = b'{"execute": "query-status", "id": "\xc3\xbc\xf0\x9f\x98\x80"}'
 PIECES = (
-    b"{", b"}", b"[", b"]", b":", b",", b'"', b"'", b"\\", b"\\u", b"\\ud83d", b"\\udc00", b"\\u0000",
-    b"tru", b"true", b"null", b"nul", b"-", b"0", b"01", b"1e5", b"0e0", b"1.", b"1.5", b"+1", b".5", b"1e400",
-    b"NaN", b"\x00", b"\x1f", b"\x7f",
-    b"\x80", b"\xc0\x80", b"\xc3", b"\xc3\xbc", b"\xe2\x82", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\xf4\x90\x80\x80",
-    b"\xfe", b"\xff", b" ", b"\t", b"\r", b"\n", b"#", b"/* */", b"%s", b"%", b'"a"', b"'a'", b'"execute"', b'"id"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b":",
+    b",",
+    b'"',
+    b"'",
+    b"\\",
+    b"\\u",
+    b"\\ud83d",
+    b"\\udc00",
+    b"\\u0000",
+    b"tru",
+    b"true",
+    b"null",
+    b"nul",
+    b"-",
+    b"0",
+    b"01",
+    b"1e5",
+    b"0e0",
+    b"1.",
+    b"1.5",
+    b"+1",
+    b".5",
+    b"1e400",
+    b"NaN",
+    b"\x00",
+    b"\x1f",
+    b"\x7f",
+    b"\x80",
+    b"\xc0\x80",
+    b"\xc3",
+    b"\xc3\xbc",
+    b"\xe2\x82",
+    b"\xed\xa0\x80",
+    b"\xf0\x9f\x98\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xfe",
+    b"\xff",
+    b" ",
+    b"\t",
+    b"\r",
+    b"\n",
+    b"#",
+    b"/* */",
+    b"%s",
+    b"%",
+    b'"a"',
+    b"'a'",
+    b'"execute"',
+    b'"id"',
     b"[[[[[[[[",
 )
 
@@ -152,5 +201,5 @@ def garbage(rng: random.Random, schema: Schema) -> bytes:
         if rng.random() < 0.5:
             data[place:place] = rng.choice(PIECES)
         else:
-            del data[place:place + rng.choice((1, 1, 2, 5))]
+            del data[place : place + rng.choice((1, 1, 2, 5))]
     return bytes(data)

@@ -273,8 +273,11 @@ class RealQemu:
             status, output = 0, ""
         else:
             done = subprocess.run(
-                self.installation.wrap(self.inner, argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, check=False,
+                self.installation.wrap(self.inner, argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
             )
             status, output = done.returncode, done.stdout.decode(errors="replace")
             if creates and status == 0:

@@ -95,7 +95,10 @@ def test_hypothesis_finds_no_difference(installation: Installation) -> None:
     run_state_machine_as_test(
         type("Differential", (Differential,), {"installation": installation}),
         settings=settings(
-            max_examples=ROUNDS, stateful_step_count=20, deadline=None, database=None,
+            max_examples=ROUNDS,
+            stateful_step_count=20,
+            deadline=None,
+            database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -127,7 +130,13 @@ def test_the_nearest_profile_stands_for_a_version(installation: Installation) ->
         other.version = version
         names[version[:2]] = profile_for(other)
     assert names == {
-        (2, 1): "2.5", (2, 12): "2.5", (7, 1): "7.2", (7, 2): "7.2", (9, 2): "10.0", (10, 0): "10.0", (10, 1): "10.0",
+        (2, 1): "2.5",
+        (2, 12): "2.5",
+        (7, 1): "7.2",
+        (7, 2): "7.2",
+        (9, 2): "10.0",
+        (10, 0): "10.0",
+        (10, 1): "10.0",
     }
 
 

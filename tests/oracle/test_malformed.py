@@ -112,7 +112,10 @@ def play(installation: Installation, rng: random.Random, draw: Draw) -> None:
 def test_faulty_requests_are_answered_alike(installation: Installation, draw: Draw) -> None:
     # No shrinking: the request that made the difference is small, and those before it hardly matter.
     @settings(
-        max_examples=COUNT, deadline=None, database=None, phases=[Phase.generate],
+        max_examples=COUNT,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(rng=st.randoms(use_true_random=False))
@@ -126,5 +129,3 @@ def test_faulty_requests_are_answered_alike(installation: Installation, draw: Dr
 def test_seeded_faults_are_answered_alike(installation: Installation, draw: Draw) -> None:
     for seed in range(COUNT):
         play(installation, random.Random(seed), draw)
-
-
