@@ -210,8 +210,8 @@ class BlockdevOptionsCbw(BlockdevOptionsGenericFormat):
 
     target: BlockdevRef
     bitmap: BlockDirtyBitmap | None = None
-    on_cbw_error: OnCbwError | None = None
-    cbw_timeout: UInt32 | None = None
+    on_cbw_error: OnCbwError | None = arg(since="7.1")
+    cbw_timeout: UInt32 | None = arg(since="7.1")
     min_cluster_size: Size | None = arg(since="9.2")
 
 
