@@ -1,7 +1,7 @@
 """A long differential run without Hypothesis: ``python -m tests.oracle.long_run ROUNDS [FIRST_SEED]``.
 
 Plays so many random examples on each QEMU that is found, prints what differed and how the rounds ended, and writes how
-often each command was drawn and compared to ``coverage.json`` beside this file, which the reference in the README shows.
+often each command was drawn and compared to ``coverage.json`` beside this file, which the README's reference shows.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def main(rounds: int, first: int) -> int:
                 duel: Duel = random_example(installation, seed, world)
             except DifferenceError as difference:
                 differences += 1
-                print(f"seed {seed} on {installation}: {difference}", flush=True)
+                print(f"seed {seed} on {installation}: {difference}", flush=True)  # noqa: T201
                 continue
             counted.update(commands_of(duel.steps))
-        print(f"{installation}: {dict(ROUNDS)}", flush=True)
+        print(f"{installation}: {dict(ROUNDS)}", flush=True)  # noqa: T201
     path = Path(__file__).with_name("coverage.json")
     path.write_text(json.dumps(dict(sorted(counted.items())), indent=1) + "\n")
     return differences
