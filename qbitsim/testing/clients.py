@@ -1,0 +1,322 @@
+"""How somebody's backup client is plugged into a machine, so that a test decides what happens between its commands.
+
+Theory of operation: an action of a client, such as a full backup, is a *conversation*: a generator that yields requests
+and is sent the answers::
+
+    def full(self):
+        yield execute("transaction", actions=[...])    # is sent the reply's ``return``; a refusal is raised here
+        event = yield NEXT_EVENT                        # is sent the next event, when there is one
+        yield Sleep(0.5)                                # goes on when so much virtual time has passed
+
+Between two requests anything may happen: steps of jobs, guest writes, faults. Who drives the conversation decides.
+:class:`Dialogue` does one request at a time. :class:`Plain` makes conversations of a client that was written with
+plain calls (``monitor.qmp("transaction", ...)``): it runs in a thread of its own, which stands still except while the
+dialogue waits for its next request, so that nothing ever runs at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.errors import QmpError
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
+    from qbitsim.machine import Machine
+    from qbitsim.qmp.types import JsonObject
+
+C = TypeVar("C", bound="BackupClient")
+
+
+@record
+class Execute:
+    """A command, with arguments as they are on the wire; answered by what the reply's ``return`` holds."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+def execute(name: str, /, **arguments: Any) -> Execute:
+    """A command; an underscore in an argument's name stands for a hyphen."""
+    return Execute(name, {key.replace("_", "-"): value for key, value in arguments.items()})
+
+
+@record
+class NextEvent:
+    """The oldest event that this client has not had yet; answered when there is one."""
+
+
+NEXT_EVENT = NextEvent()
+"""The only one that is needed."""
+
+
+@record
+class Sleep:
+    """Nothing, for so many seconds of virtual time; answered by None."""
+
+    seconds: float
+
+
+Request = Execute | NextEvent | Sleep
+"""What a conversation yields."""
+
+Conversation = Generator[Request, Any, Any]
+"""An action of a client."""
+
+
+@record
+class Chain:
+    """What a client holds for good: a backup that can be restored, and what records the changes since.
+
+    :ivar drive: the id of the drive.
+    :ivar files: names of the images, oldest first: a full backup and the incremental ones to be laid over it.
+    :ivar bitmap: the name of the bitmap, on the drive's node, that holds what was written since the last of them;
+        None if nothing does.
+    """
+
+    drive: str
+    files: tuple[str, ...]
+    bitmap: str | None = None
+
+
+class BackupClient(Protocol):
+    """What a client must tell. Its actions are methods of any name without arguments: conversations, or plain ones."""
+
+    def chains(self) -> Iterable[Chain]:
+        """The chains that it would restore from now. A backup that is going on is not among them."""
+        ...
+
+
+class Dialogue:
+    """One conversation with a machine, moved on by one request at a time.
+
+    :ivar conversation: what the client says.
+    :ivar waiting: the request that is made but not answered; None when the conversation is over.
+    :ivar seen: the cursor into the machine's events behind the last one that the client had.
+    """
+
+    __slots__ = ("_execute", "_machine", "_wakes", "conversation", "seen", "waiting")
+
+    def __init__(
+        self,
+        machine: Machine,
+        conversation: Conversation,
+        *,
+        seen: int,
+        execute: Callable[[str, dict[str, Any]], Any] | None = None,
+    ) -> None:
+        self._machine = machine
+        self._execute = execute if execute is not None else machine.execute
+        self._wakes = 0
+        self.conversation = conversation
+        self.seen = seen
+        self.waiting: Request | None = None
+
+    def begin(self) -> None:
+        """Let the client say its first request."""
+        self._answered(None)
+
+    @property
+    def over(self) -> bool:
+        """Whether the client has nothing more to say."""
+        return self.waiting is None
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the request that waits can be answered now."""
+        match self.waiting:
+            case None:
+                return False
+            case NextEvent():
+                return self._machine.events.end > self.seen
+            case Sleep():
+                return self._machine.clock() >= self._wakes
+        return True
+
+    @property
+    def wakes(self) -> int | None:
+        """Nanoseconds of virtual time at which a client that sleeps wants to go on."""
+        return self._wakes if isinstance(self.waiting, Sleep) else None
+
+    def go_on(self) -> Request | None:
+        """Answer the request that waits, which must be possible; return it.
+
+        :raises Exception: whatever the client raises; it is over then.
+        """
+        request = self.waiting
+        assert self.can_go_on
+        if isinstance(request, NextEvent):
+            self.seen += 1
+            self._answered(self._machine.events.at(self.seen - 1))
+        elif isinstance(request, Execute):
+            try:
+                reply = self._execute(request.name, request.arguments)
+            except QmpError as error:
+                self._refused(error)
+            else:
+                self._answered(reply)
+        else:
+            self._answered(None)
+        return request
+
+    def close(self) -> None:
+        """End the conversation where it is."""
+        self.waiting = None
+        self.conversation.close()
+
+    def _answered(self, reply: Any) -> None:
+        self._said(self.conversation.send, reply)
+
+    def _refused(self, error: QmpError) -> None:
+        self._said(self.conversation.throw, error)
+
+    def _said(self, give: Callable[[Any], Request], what: object) -> None:
+        self.waiting = None
+        try:
+            request = give(what)
+        except StopIteration:
+            return
+        if isinstance(request, Sleep):
+            self._wakes = self._machine.clock() + round(request.seconds * NANOSECONDS)
+        elif not isinstance(request, Execute | NextEvent):
+            raise TypeError(f"a client yields execute(...), NEXT_EVENT or Sleep(...), not {request!r}")
+        self.waiting = request
+
+
+def run(machine: Machine, conversation: Conversation) -> None:
+    """Have a whole conversation with a machine; where the client waits, things go on and time passes.
+
+    :raises Exception: whatever the client raises.
+    :raises qbitsim.until.NeverError: it waits for an event that will never come.
+    """
+    dialogue = Dialogue(machine, conversation, seen=machine.events.end)
+    dialogue.begin()
+    while not dialogue.over:
+        if not dialogue.can_go_on:
+            if dialogue.wakes is not None:
+                machine.advance_to(dialogue.wakes)
+            else:
+                machine.until(lambda _: dialogue.can_go_on)
+        dialogue.go_on()
+
+
+# -- clients that are written with plain calls
+
+
+class _ClosedError(BaseException):
+    """Ends the thread of a client whose conversation is closed; no client catches it by accident."""
+
+
+class _Done:
+    """What a thread asks last: nothing, and how it ended."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class Monitor:
+    """What a plain client talks to, instead of a machine or a QMP library.
+
+    Its methods may be called in actions only, that is while a conversation of :class:`Plain` goes on.
+    """
+
+    def __init__(self) -> None:
+        from queue import SimpleQueue  # noqa: PLC0415 - most clients need no thread
+
+        self._asked: SimpleQueue[Request | _Done] = SimpleQueue()
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        self._closed = False
+
+    def qmp(self, name: str, /, **arguments: Any) -> Any:
+        """Run a command; an underscore in an argument's name stands for a hyphen. Return the reply's ``return``.
+
+        :raises QmpError: it was refused.
+        """
+        return self._ask(execute(name, **arguments))
+
+    def execute(self, name: str, arguments: JsonObject) -> Any:
+        """Run a command with arguments as they are on the wire; return the reply's ``return``.
+
+        :raises QmpError: it was refused.
+        """
+        return self._ask(Execute(name, arguments))
+
+    def next_event(self) -> dict[str, Any]:
+        """The oldest event that the client has not had yet; waits until there is one."""
+        event: dict[str, Any] = self._ask(NEXT_EVENT)
+        return event
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much virtual time pass."""
+        self._ask(Sleep(seconds))
+
+    def _ask(self, request: Request) -> Any:
+        if self._closed:
+            raise _ClosedError
+        self._asked.put(request)
+        answer = self._answers.get()
+        if isinstance(answer, QmpError | _ClosedError):
+            raise answer
+        return answer
+
+    def conversation(self, action: Callable[[], object]) -> Conversation:
+        """What ``action`` says, as a conversation."""
+        from threading import Thread  # noqa: PLC0415 - most clients need no thread
+
+        self._closed = False
+        thread = Thread(target=self._run, args=(action,), daemon=True)
+        thread.start()
+        try:
+            while not isinstance(request := self._asked.get(), _Done):
+                try:
+                    answer = yield request
+                except QmpError as error:
+                    answer = error
+                self._answers.put(answer)
+        except GeneratorExit:
+            self._closed = True
+            self._answers.put(_ClosedError())
+            raise
+        finally:
+            thread.join()
+        if request.error is not None:
+            raise request.error
+
+    def _run(self, action: Callable[[], object]) -> None:
+        ended = _Done(None)
+        try:
+            action()
+        except _ClosedError:
+            return
+        except BaseException as error:
+            # It is raised again where the conversation is read.
+            ended.error = error
+        self._asked.put(ended)
+
+
+class Plain(Generic[C]):
+    """A client with plain methods, as one whose methods are conversations.
+
+    :param make: is given a :class:`Monitor` and makes the client.
+    :ivar client: the client itself.
+    """
+
+    def __init__(self, make: Callable[[Monitor], C]) -> None:
+        self._monitor = Monitor()
+        self.client = make(self._monitor)
+
+    def chains(self) -> Iterable[Chain]:
+        """The client's own."""
+        return self.client.chains()
+
+    def __getattr__(self, name: str) -> Callable[[], Conversation]:
+        action = getattr(self.client, name)
+        if not callable(action):
+            raise AttributeError(f"{type(self.client).__name__}.{name} is no action")
+        return lambda: self._monitor.conversation(action)

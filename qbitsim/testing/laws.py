@@ -1,0 +1,359 @@
+"""The laws of incremental backup, and a witness who watches a machine and says which one was broken.
+
+Theory of operation: a :class:`Witness` is told, or does itself, all that happens to a machine: guest writes, commands,
+and that something has run. It keeps little: where the guest wrote, what the disks were when a backup began, which jobs
+belong together. Each law is looked at where it could break, so that watching costs little:
+
+* *no dirty bit lost*: what the guest writes is dirty in every bitmap that records; and what it wrote since the last
+  backup of a client's chain began is dirty in the chain's bitmap;
+* *a chain restores*: the disk as it was when the last backup of the chain began;
+* *a chain and the dirty bits rebuild the disk*: whatever the chain restores differently is dirty;
+* *grouped: all or nothing*: the jobs of a grouped transaction all succeed or all fail;
+* *a refusal changes nothing*: neither the graph, nor the bitmaps, the drives, the disks, nor the list of jobs;
+* *busy until the job is gone*: a bitmap that a backup uses is busy as long as the job is not concluded.
+
+Some are QEMU's, so that qbitsim must keep them whatever is done to it; those about chains are the client's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.files import FileNode
+from qbitsim.errors import QmpError
+from qbitsim.jobs.backup import BackupJob
+from qbitsim.jobs.states import JobStatus
+from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, image_of, is_dirty
+
+if TYPE_CHECKING:
+    from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.content import Content
+    from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
+    from qbitsim.machine import Machine
+    from qbitsim.qmp.types import JsonObject
+    from qbitsim.testing.clients import Chain
+
+NO_BIT_LOST = "no dirty bit is lost"
+RESTORES = "a chain restores the disk as it was when its last backup began"
+REBUILDS = "a chain and the dirty bits rebuild the disk"
+ALL_OR_NOTHING = "a grouped transaction is all or nothing"
+REFUSED = "a refused command changes nothing"
+BUSY = "a busy bitmap stays busy until its job is gone"
+NOTHING_LEFT = "a client that has ended leaves no job and no node behind"
+NEVER_HANGS = "a client does not wait for ever"
+
+_BACKUPS = ("blockdev-backup", "drive-backup")
+_OVER = (JobStatus.CONCLUDED, JobStatus.NULL)
+_QUIET = ("running", "paused", "ready", "standby")
+
+
+class LawBrokenError(AssertionError):
+    """Something happened that must never happen.
+
+    :ivar law: which law, one of the texts of this module.
+    :ivar detail: what was found.
+    """
+
+    def __init__(self, law: str, detail: str) -> None:
+        self.law = law
+        self.detail = detail
+        super().__init__(f"{law}: {detail}")
+
+
+class Moment:
+    """The disk of a drive when a backup of it began.
+
+    :ivar disk: its contents, the active one first.
+    :ivar written: how many guest writes the witness had seen.
+    """
+
+    __slots__ = ("disk", "written")
+
+    def __init__(self, disk: list[Content], written: int) -> None:
+        self.disk = disk
+        self.written = written
+
+
+class _Group:
+    """The jobs of a grouped transaction: how each of them ended, None while it has not."""
+
+    __slots__ = ("ends",)
+
+    def __init__(self, jobs: Iterable[str]) -> None:
+        self.ends: dict[str, str | None] = dict.fromkeys(jobs)
+
+
+class Witness:
+    """Watches one machine from now on.
+
+    :ivar writes: (drive, offset, length) of each write of the guest, oldest first.
+    :ivar commands: how many commands were run.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.writes: list[tuple[str, int, int]] = []
+        self.commands = 0
+        self._moments: dict[str, Moment] = {}
+        self._restored: set[tuple[str, tuple[str, ...]]] = set()
+        self._groups: list[_Group] = []
+        self._events = machine.events.end
+        self._checked: tuple[object, ...] = ()
+
+    # -- what happens
+
+    def wrote(self, drive: str, offset: int, length: int) -> None:
+        """The guest has written ``length`` > 0 bytes, or zeroes, at ``offset``.
+
+        :raises LawBrokenError: a bitmap that records does not know of it.
+        """
+        self.writes.append((drive, offset, length))
+        node: Node | None = self._node(drive)
+        while node is not None:
+            for bitmap in node.bitmaps:
+                if bitmap.name is not None and bitmap.recording:
+                    self._check_marked(bitmap, drive, offset, length)
+            node = node.filtered
+
+    def execute(self, name: str, arguments: JsonObject) -> Any:
+        """Run a command as :meth:`.Machine.execute` does.
+
+        :raises QmpError: it was refused.
+        :raises LawBrokenError: it was refused and yet has changed something.
+        """
+        machine = self.machine
+        self.commands += 1
+        before, events = fingerprint(machine), machine.events.end
+        begun = [(file, self._moment(device)) for device, file in self._targets(name, arguments)]
+        try:
+            reply = machine.execute(name, arguments)
+        except QmpError as error:
+            if all(_is_pause(event) for event in machine.events.read(events)):
+                _check_unchanged(before, fingerprint(machine), f"{name} was refused ({error.desc})")
+            raise
+        for file, moment in begun:
+            self._moments[file] = moment
+            self._restored = {each for each in self._restored if file not in each[1]}
+        if name == "transaction":
+            self._note_group(arguments)
+        return reply
+
+    def look(self) -> None:
+        """Something has happened: see whether the laws about jobs hold.
+
+        :raises LawBrokenError: they do not.
+        """
+        machine = self.machine
+        for job in machine.jobs.jobs:
+            if isinstance(job, BackupJob) and job.status not in _OVER:
+                bitmap = job.options.bitmap
+                if bitmap is not None and not bitmap.busy:
+                    raise LawBrokenError(BUSY, f"job {job.id!r} is {job.status}, but {bitmap!r} is not busy")
+        if machine.events.end != self._events:
+            if self._groups:
+                for event in machine.events.read(self._events):
+                    self._note_end(event)
+            self._events = machine.events.end
+
+    # -- what a client holds for good
+
+    def check(self, chains: Iterable[Chain]) -> None:
+        """See whether the chains of a client keep what they promise. Only to be asked while the client does nothing.
+
+        :raises LawBrokenError: they do not.
+        """
+        chains = tuple(chains)
+        state = (chains, len(self.writes), self.commands, self.machine.events.end)
+        if state == self._checked:
+            return
+        for chain in chains:
+            self._check_chain(chain)
+        self._checked = state
+
+    def _check_chain(self, chain: Chain) -> None:
+        node = self._node(chain.drive)
+        try:
+            files = files_of(self.machine, chain.files)
+        except OSError as error:
+            raise LawBrokenError(RESTORES, f"{' + '.join(chain.files)}: {error.filename} is missing") from None
+        moment = self._moments.get(chain.files[-1])
+        key = (chain.drive, chain.files)
+        if moment is not None and key not in self._restored:
+            self._check_restores(chain, files, moment)
+            self._restored.add(key)
+        if chain.bitmap is None:
+            return
+        bitmap = find_bitmap(node, chain.bitmap)
+        if bitmap is None or bitmap.inconsistent or not bitmap.recording:
+            found = "does not record" if bitmap is not None else "does not exist"
+            raise LawBrokenError(NO_BIT_LOST, f"bitmap {chain.bitmap!r} of {chain.drive} {found}")
+        if moment is not None:
+            for drive, offset, length in self.writes[moment.written :]:
+                if drive == chain.drive:
+                    self._check_marked(bitmap, drive, offset, length, f" after {chain.files[-1]} began")
+        granularity = bitmap.granularity
+        clean = [each for each in differing(files, disk_of(node), granularity) if not is_dirty(bitmap, each)]
+        if clean:
+            raise LawBrokenError(
+                REBUILDS,
+                f"{' + '.join(chain.files)} + dirty bits of {chain.bitmap!r} is not {chain.drive}: "
+                f"{_ranges(clean, granularity)}",
+            )
+
+    @staticmethod
+    def _check_restores(chain: Chain, files: list[Content], moment: Moment) -> None:
+        wrong = list(differing(files, moment.disk))
+        if wrong:
+            raise LawBrokenError(
+                RESTORES,
+                f"{' + '.join(chain.files)} is not {chain.drive} as it was: {_ranges(wrong, 65536)}",
+            )
+
+    @staticmethod
+    def _check_marked(bitmap: DirtyBitmap, drive: str, offset: int, length: int, when: str = "") -> None:
+        for granule in range(offset >> bitmap.shift, ((offset + length - 1) >> bitmap.shift) + 1):
+            if not is_dirty(bitmap, granule):
+                raise LawBrokenError(
+                    NO_BIT_LOST,
+                    f"the guest wrote {length} bytes at {offset} of {drive}{when}, but {bitmap.name!r} has them clean",
+                )
+
+    # -- what the witness remembers
+
+    def _node(self, drive: str) -> Node:
+        """The topmost node of a drive, or the node of that name."""
+        found = self.machine.graph.drives.get(drive)
+        return found.node if found is not None else self.machine.graph.nodes[drive]
+
+    def _moment(self, device: str) -> Moment:
+        return Moment([content.clone() for content in disk_of(self._node(device))], len(self.writes))
+
+    def _targets(self, name: str, arguments: JsonObject) -> Iterator[tuple[str, str]]:
+        """(device, image file) of each backup that a command is to begin, where that can be told."""
+        graph = self.machine.graph
+        for kind, data in _actions(name, arguments):
+            device, target = data.get("device"), data.get("target")
+            if kind not in _BACKUPS or not isinstance(target, str):
+                continue
+            if device not in graph.drives and device not in graph.nodes:
+                continue
+            assert isinstance(device, str)
+            if kind == "drive-backup":
+                yield device, target
+            elif (node := graph.nodes.get(target)) is not None and (image := image_of(node)) is not None:
+                yield device, image.name
+
+    def _note_group(self, arguments: JsonObject) -> None:
+        properties = arguments.get("properties")
+        if isinstance(properties, dict) and properties.get("completion-mode") == "grouped":
+            jobs = [
+                str(data.get("job-id", data.get("device")))
+                for kind, data in _actions("transaction", arguments)
+                if kind in _BACKUPS
+            ]
+            if len(jobs) > 1:
+                self._groups.append(_Group(jobs))
+
+    def _note_end(self, event: JsonObject) -> None:
+        name, data = event["event"], event.get("data")
+        if name not in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED") or not isinstance(data, dict):
+            return
+        success = name == "BLOCK_JOB_COMPLETED" and "error" not in data
+        for group in self._groups:
+            if data["device"] in group.ends:
+                group.ends[str(data["device"])] = "succeeded" if success else "failed"
+                if len(set(group.ends.values()) - {None}) > 1:
+                    raise LawBrokenError(ALL_OR_NOTHING, f"the jobs ended so: {group.ends}")
+        self._groups = [group for group in self._groups if None in group.ends.values()]
+
+
+def _actions(name: str, arguments: JsonObject) -> Iterator[tuple[str, JsonObject]]:
+    """A command as a list of actions."""
+    if name != "transaction":
+        yield name, arguments
+        return
+    actions = arguments.get("actions")
+    for action in actions if isinstance(actions, list) else []:
+        if isinstance(action, dict) and isinstance(action.get("data"), dict):
+            yield str(action.get("type")), action["data"]  # type: ignore[misc]
+
+
+def _ranges(granules: list[int], granularity: int) -> str:
+    """``65536 bytes at 0 and at 131072 differ``."""
+    places = ", ".join(str(each * granularity) for each in granules[:3])
+    more = f" and {len(granules) - 3} more" if len(granules) > 3 else ""
+    return f"{granularity} bytes at {places}{more} differ"
+
+
+# -- what a refused command must not change
+
+
+def fingerprint(machine: Machine) -> dict[str, object]:
+    """What a refused command must not change, by what it is; cheap to make and to compare.
+
+    How far a job is does not belong to it: a command that is refused late may have let running jobs finish their
+    requests in flight, as QEMU does.
+    """
+    graph = machine.graph
+    found: dict[str, object] = {"jobs": [(job, job.speed) for job in machine.jobs.jobs]}
+    for name, node in graph.nodes.items():
+        children = [(edge.name, edge.node) for edge in node.children]
+        length = 0 if isinstance(node, FileNode) else node.length  # a file grows as a job writes to it
+        found[f"node {name}"] = (node, length, node.read_only, children)
+        for bitmap in node.bitmaps:
+            if bitmap.name is None:
+                continue  # of a running job, whose requests in flight may end
+            found[f"bitmap {bitmap.name!r} of {name}"] = _bitmap(bitmap)
+    for name, drive in graph.drives.items():
+        found[f"drive {name}"] = _drive(drive)
+    for name, image in machine.images.items():
+        found[f"image {name}"] = (image, image.size, image.backing, image.format, len(image.bitmaps))
+    return found
+
+
+def _bitmap(bitmap: DirtyBitmap) -> tuple[object, ...]:
+    return (
+        bitmap.granularity,
+        bitmap.disabled,
+        bitmap.busy,
+        bitmap.persistent,
+        bitmap.inconsistent,
+        bitmap.bits.copy(),
+        bitmap.successor.bits.copy() if bitmap.successor is not None else None,
+    )
+
+
+def _drive(drive: Drive) -> tuple[object, ...]:
+    """A drive's node, and what is stored of its active image: blocks that did not change are the same objects."""
+    if drive.root is None:
+        return (None,)
+    node = drive.root.node
+    image = image_of(node)
+    if image is None:
+        return (node,)
+    content = image.content
+    return (
+        node,
+        [
+            (cluster, content.read(cluster * content.cluster_size, _length(content, cluster)))
+            for cluster in content.stored_clusters()
+        ],
+    )
+
+
+def _length(content: Content, cluster: int) -> int:
+    return min(content.cluster_size, content.size - cluster * content.cluster_size)
+
+
+def _check_unchanged(before: dict[str, object], after: dict[str, object], what: str) -> None:
+    if before != after:
+        changed = [name for name in before | after if before.get(name) != after.get(name)]
+        raise LawBrokenError(REFUSED, f"{what}, but changed: {', '.join(changed)}")
+
+
+def _is_pause(event: JsonObject) -> bool:
+    """Whether an event tells no more than that a running job was paused for a moment."""
+    data = event.get("data")
+    return event["event"] == "JOB_STATUS_CHANGE" and isinstance(data, dict) and data.get("status") in _QUIET

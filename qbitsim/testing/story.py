@@ -1,0 +1,66 @@
+"""What has happened to a machine, as lines that a person reads when a law is broken.
+
+Telling must cost next to nothing, because nearly every story is thrown away: a line is kept as a format and its values
+and put into words only when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qbitsim.machine import Machine
+
+_TOLD = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR", "BLOCK_IO_ERROR")
+"""The events of a story; what else happens to a job can be guessed from them."""
+
+
+class Story:
+    """Collects lines."""
+
+    __slots__ = ("_lines", "_machine", "_told")
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._lines: list[tuple[Any, ...]] = []
+        self._told = machine.events.end
+
+    def tell(self, text: str, *values: object) -> None:
+        """A line; ``text`` is a format with ``%s``. The values must not change any more."""
+        self._lines.append((text, *values))
+
+    def events(self) -> None:
+        """The events since the last call."""
+        end = self._machine.events.end
+        if end != self._told:
+            self._lines.append((None, self._told, end))
+            self._told = end
+
+    def lines(self) -> list[str]:
+        """The story so far."""
+        told: list[str] = []
+        for text, *values in self._lines:
+            if text is not None:
+                told.append(text % tuple(map(_words, values)) if values else text)
+                continue
+            for place in range(*values):
+                event = self._machine.events.at(place)
+                if event["event"] in _TOLD:
+                    told.append(f"  event {event['event']} {_words(event['data'])}")
+        return told
+
+
+_DETAILS = ("id", "job-id", "device", "node", "node-name", "name", "sync", "bitmap", "target", "error")
+
+
+def _words(value: object) -> object:
+    """Arguments in a few words: ``[blockdev-backup job0 drive0 full, ...]``."""
+    if isinstance(value, dict):
+        if "actions" in value:
+            grouped = ", grouped" if value.get("properties", {}).get("completion-mode") == "grouped" else ""
+            actions = ", ".join(f"{each['type']} {_words(each['data'])}" for each in value["actions"])
+            return f"[{actions}]{grouped}"
+        return " ".join(str(value[key]) for key in _DETAILS if isinstance(value.get(key), str))
+    if isinstance(value, list | tuple):
+        return ", ".join(str(_words(each)) for each in value)
+    return value
