@@ -36,7 +36,7 @@ from qbitsim.qmp.types import JsonDict, JsonObject, JsonValue
 from qbitsim.served import Served
 from qbitsim.sizes import parse_size
 from qbitsim.state import Stateful
-from qbitsim.until import Condition, EventCondition, StatusCondition, run_until
+from qbitsim.until import Waiting
 
 PACINGS = ("manual", "immediate")
 """How a machine goes on by itself: not at all, or to the end after each command."""
@@ -45,7 +45,7 @@ EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
 
 
-class Machine(FaultInjection, Stateful, Served):
+class Machine(FaultInjection, Stateful, Served, Waiting):
     """One emulated QEMU process.
 
     :param profile: which release it is: ``"2.5"``, ``"7.2"`` or ``"10.0"`` (the default).
@@ -351,32 +351,6 @@ class Machine(FaultInjection, Stateful, Served):
     def move_clock(self, when: int) -> None:
         """Move time to ``when`` nanoseconds, not past :attr:`next_deadline`; nothing happens yet."""
         self.scheduler.move_clock(when)
-
-    def until(
-        self,
-        condition: str | Condition | None = None,
-        *,
-        job: str | None = None,
-        status: str | None = None,
-        within: float = 1e6,
-        **data: Any,
-    ) -> Any:
-        """Let things happen, and time pass where nothing else is due, until something is so.
-
-        :param condition: the name of an event, or a function of the machine that tells.
-        :param job: the id of a job that is to be in ``status``; ``"null"`` means that it is gone.
-        :param within: seconds of virtual time at most.
-        :param data: members that the event's data must have, with these values.
-        :return: the event, or what the function returned, or True. An event is returned once: the next call for
-            it looks behind it.
-        :raises NeverError: nothing is due any more, or not within that time.
-        """
-        if job is not None and status is not None:
-            return run_until(self, StatusCondition(job, status), within)
-        if isinstance(condition, str):
-            return run_until(self, EventCondition(condition, data), within)
-        assert condition is not None, "until what? Name an event, a job with its status, or give a function"
-        return run_until(self, condition, within)
 
     @property
     def next_deadline(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qbitsim.engine.scheduler import NANOSECONDS
 
@@ -77,3 +77,40 @@ def run_until(machine: Machine, condition: Condition, within: float) -> Any:
             raise NeverError(f"{within} seconds have passed without {condition!r}")
         machine.move_clock(deadline)
     return found
+
+
+class Waiting:
+    """The part of a machine that goes on until something is so."""
+
+    __slots__ = ()
+
+    def until(
+        self,
+        condition: str | Condition | None = None,
+        *,
+        job: str | None = None,
+        status: str | None = None,
+        within: float = 1e6,
+        **data: Any,
+    ) -> Any:
+        """Let things happen, and time pass where nothing else is due, until something is so.
+
+        :param condition: the name of an event, or a function of the machine that tells.
+        :param job: the id of a job that is to be in ``status``; ``"null"`` means that it is gone.
+        :param within: seconds of virtual time at most.
+        :param data: members that the event's data must have, with these values.
+        :return: the event, or what the function returned, or True. An event is returned once: the next call for
+            it looks behind it.
+        :raises NeverError: nothing is due any more, or not within that time.
+        :raises TypeError: it does not say until what.
+        """
+        machine = cast("Machine", self)
+        if isinstance(condition, str):
+            named = {"job": job, "status": status}
+            data |= {name: value for name, value in named.items() if value is not None}
+            return run_until(machine, EventCondition(condition, data), within)
+        if job is not None and status is not None:
+            return run_until(machine, StatusCondition(job, status), within)
+        if condition is None:
+            raise TypeError("until what? Name an event, a job with its status, or give a function")
+        return run_until(machine, condition, within)
