@@ -128,7 +128,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         """Let everything come to its end, and look once more."""
         try:
             if not self.over:
-                self.everything_ends()
+                self._to_the_end()
         finally:
             if self._dialogue is not None:
                 self._dialogue.close()
@@ -237,6 +237,9 @@ class BackupClientMachine(RuleBasedStateMachine):
     @move()
     def everything_ends(self) -> None:
         """The client and the jobs come to their ends, whatever time it takes."""
+        self._to_the_end()
+
+    def _to_the_end(self) -> None:
         machine = self.machine
         while True:
             machine.run_until_idle()

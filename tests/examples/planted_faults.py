@@ -70,10 +70,10 @@ class CleansUpEarly(Honest):
 FAULTY = {each.__name__: each for each in (ClearsTheBitmap, TakesAnyJob, CleansUpEarly)}
 
 
-def found(machine: type[Honest]) -> LawBrokenError:
+def found(machine: type[Honest], how: settings = SETTINGS) -> LawBrokenError:
     """What Hypothesis finds."""
     try:
-        run_as_test(machine, settings=SETTINGS)
+        run_as_test(machine, settings=how)
     except LawBrokenError as error:
         return error
     raise AssertionError(f"nothing is found in {machine.__name__}")
