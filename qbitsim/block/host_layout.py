@@ -31,7 +31,7 @@ class HostLayout:
 
     __slots__ = (
         *("_bitmap_places", "_counted", "_cursor", "_directory", "_l1_table", "_l2_tables", "_places", "_used"),
-        *("cluster_size", "end"),
+        *("_wanted_tables", "cluster_size", "end"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int) -> None:
@@ -39,6 +39,7 @@ class HostLayout:
         self._counted = (cluster_size * 8 // refcount_bits, {0})  # clusters per refcount block, blocks that exist
         self._places: dict[int, int] = {}  # guest cluster -> file cluster
         self._l2_tables: set[int] = set()
+        self._wanted_tables: set[int] = set()  # of clusters that became zero, made at the next sync
         self._bitmap_places: dict[str, list[tuple[int, int]]] = {}  # (first cluster, count) of data and tables
         self._directory: list[tuple[int, int]] = []  # the bitmap directory, if there is one
         self._used = Spans([(0, 3)])
@@ -75,6 +76,19 @@ class HostLayout:
                 self._l2_tables.add(table)
                 self._take(1)
             places[guest] = self._take(1)
+        if self._wanted_tables:
+            self._make_wanted_tables()
+
+    def want_tables(self, clusters: Iterable[int]) -> None:
+        """Make the L2 tables of these guest clusters, which have become zero, when the content is looked at next."""
+        per_table = self.cluster_size // 8
+        self._wanted_tables |= {cluster // per_table for cluster in clusters}
+
+    def _make_wanted_tables(self) -> None:
+        wanted, self._wanted_tables = sorted(self._wanted_tables - self._l2_tables), set()
+        for table in wanted:
+            self._l2_tables.add(table)
+            self._take(1)
 
     def add_tables(self, first: int, stop: int, content: Content) -> None:
         """Make the L2 tables of the guest clusters from *first* to before *stop*, which are to become zero.
@@ -159,6 +173,7 @@ class HostLayout:
         twin._counted = (self._counted[0], set(self._counted[1]))
         twin._places = self._places.copy()
         twin._l2_tables = self._l2_tables.copy()
+        twin._wanted_tables = self._wanted_tables.copy()
         twin._l1_table = self._l1_table
         twin._bitmap_places = self._bitmap_places.copy()
         twin._directory = self._directory.copy()

@@ -188,6 +188,8 @@ class Image:
             wanted = (n * unit for n in chosen if n in stored or self.compat == "0.10")
             self._reserve(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
         self.content.copy_clusters(source, chosen)
+        if self._layout is not None and self.compat != "0.10":
+            self._layout.want_tables(chosen)
 
     def _reserve(self, growth: int) -> None:
         if growth and self.capacity is not None and self.content.allocated + growth > self.capacity:

@@ -55,6 +55,7 @@ def outcome(machine):
         "events": machine.events.read(0),
         "kinds": {kind: list(image.content.ranges(kind)) for kind in Kind},
         "bytes": image.content.read(0, SIZE),
+        "file": image.file_length,
         "bitmaps": machine.qmp("query-block"),
         "in memory": target.zeroes_without_io(0, SIZE) if isinstance(target, Qcow2Node) else None,
     }
