@@ -158,7 +158,8 @@ class FaultInjection:
     def limit_capacity(self, file: str, capacity: int | None) -> None:
         """Give the image file of that name, now or when it is made, room for so many bytes of data.
 
-        What does not fit fails with ENOSPC. The limit stays with the name until it is lifted with None.
+        What does not fit fails with ENOSPC; persistent bitmaps that do not fit are lost when the image is closed. The
+        limit stays with the name until it is lifted with None.
 
         :raises ValueError: for a negative number.
         """
