@@ -16,7 +16,8 @@ from qbitsim.block.exports import Exports
 from qbitsim.block.graph import Graph
 from qbitsim.block.images import ImageStore
 from qbitsim.block.node import Node
-from qbitsim.block.open import Opener, Options
+from qbitsim.block.open import Opener
+from qbitsim.block.options import Options
 from qbitsim.commands.context import Context
 from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for

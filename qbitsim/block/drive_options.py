@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qbitsim.block.open import Options
-from qbitsim.block.options import Written
+from qbitsim.block.options import Options, Written
 from qbitsim.errors import QmpError
 from qbitsim.sizes import parse_size
 
@@ -37,7 +36,7 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
 
     :raises QmpError: for a switch that is neither on nor off, or an unknown cache mode.
     """
-    tree = _nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
+    tree = nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
     if "format" in given:
         tree["driver"] = given["format"]
     if "cache" in given:
@@ -81,11 +80,12 @@ def parse_object(given: str) -> Options:
     for part in parts:
         name, _equals, value = part.partition("=")
         flat[name] = int(value) if re.fullmatch(r"-?\d+", value) and name != "id" else value
-    plain: Options = _plain(_nested(flat))
+    plain: Options = _plain(nested(flat))
     return plain
 
 
-def _nested(flat: Mapping[str, Any]) -> Options:
+def nested(flat: Mapping[str, Any]) -> Options:
+    """Dotted names as members of members, numbered members as lists, texts as the values that they stand for."""
     tree: Options = Written()
     for name, value in flat.items():
         *path, last = name.split(".")

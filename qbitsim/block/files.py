@@ -177,7 +177,7 @@ class NullNode(Node):
 
     @property
     def needs_no_io(self) -> bool:
-        """Unless it is made to be slow the driver is a coroutine that runs through (null_co_common, block/null.c, 10.0)."""
+        """Unless it is made to be slow the driver is a coroutine that runs through (null_co_common, block/null.c)."""
         return not self.latency and self.faults is None
 
     def zeroes_without_io(self, offset: int, length: int) -> bool:

@@ -27,6 +27,11 @@ MAXIMUM_PATH = 4096
 MAXIMUM_PART = 255
 
 
+def has_protocol(name: str) -> bool:
+    """Whether a name starts with a protocol: a colon before any slash (path_has_protocol, block.c)."""
+    return ":" in name.partition("/")[0]
+
+
 class LockConflictError(OSError):
     """A file is in use in a way that forbids the operation; ``strerror`` is QEMU's text about the lock."""
 
@@ -449,7 +454,7 @@ class ImageStore:
 
     def backing_name(self, name: str, backing: str) -> str:
         """The name of the file that the header of image *name* calls *backing*: relative to that image's directory."""
-        return posixpath.join(posixpath.dirname(name), backing)
+        return backing if has_protocol(backing) else posixpath.join(posixpath.dirname(name), backing)
 
     def chain(self, name: str) -> list[Image]:
         """The image and its backing files, the active one first; OSError with ENOENT if one is missing."""

@@ -8,27 +8,24 @@ been checked against the schema; what is checked here depends on files and on th
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Callable
-from typing import Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.copy_before_write import CopyBeforeWriteNode, SnapshotAccessNode
 from qbitsim.block.faults import OPERATIONS, Fault
+from qbitsim.block.filename_options import innermost, json_options, protocol_options
 from qbitsim.block.files import FileNode, NullAioNode, NullNode, RawNode
 from qbitsim.block.filters import BlkdebugNode, CopyOnReadNode, DebugRule
 from qbitsim.block.graph import Graph
 from qbitsim.block.images import Image
 from qbitsim.block.node import Node
-from qbitsim.block.options import check_detect_zeroes, check_supported, check_window
+from qbitsim.block.options import Options, check_detect_zeroes, check_supported, check_window
 from qbitsim.block.other_formats import OTHER_FORMATS, refuse
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.block.qemu_img_files import known_format
 from qbitsim.block.quorum import QuorumNode, check_quorum
 from qbitsim.block.throttle import ThrottleNode
 from qbitsim.errors import QmpError, UnsupportedError
-
-Options = dict[str, Any]
 
 NULL_SIZE = 1 << 30
 SECTOR = 512
@@ -65,11 +62,12 @@ class Opener:
         driver = options.get("driver")
         if driver is not None and driver not in OTHER_FORMATS and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")
-        image = self.image(filename, auto_read_only=True)
+        file = protocol_options(filename)
+        image = self.image(innermost(file), auto_read_only=True)
         if driver in OTHER_FORMATS:
             refuse(driver, image, filename)
         merged = {**options, "driver": options.get("driver", image.format)}
-        return self.open({**merged, "file": {"driver": "file", "filename": filename}})
+        return self.open({**merged, "file": file})
 
     def image(self, filename: str, *, auto_read_only: bool = False) -> Image:
         """The image file of that name.
@@ -228,11 +226,9 @@ class Opener:
     def _named_backing(self, node: Qcow2Node, name: str) -> Options:
         """The options of the backing file that an image's header names."""
         if name.startswith("json:"):
-            options: Options = nested(json.loads(name[len("json:") :]))
-            return options
-        filename = self.graph.images.backing_name(node.filename, name)
-        driver = node.image.backing_format or self.image(filename).format
-        return {"driver": driver, "file": {"driver": "file", "filename": filename}}
+            return json_options(name)
+        file = protocol_options(self.graph.images.backing_name(node.filename, name))
+        return {"driver": node.image.backing_format or self.image(innermost(file)).format, "file": file}
 
     def _open_filter(self, node: Node, options: Options, child: str) -> Node:
         """Open a filter; a child called ``file`` is opened before the filter has its name, as QEMU does."""
@@ -317,24 +313,6 @@ def _flag(options: Options, name: str) -> bool:
 
 def _unmap(options: Options) -> bool:
     return options.get("discard") == "unmap"
-
-
-def nested(flat: Options) -> Options:
-    """Dotted names as members of members, numbered members as lists."""
-    tree: Options = {}
-    for name, value in flat.items():
-        *path, last = name.split(".")
-        place = tree
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = nested(value) if isinstance(value, dict) else value
-    return {name: _listed(value) for name, value in tree.items()}
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, dict) and value and all(name.isdigit() for name in value):
-        return [value[name] for name in sorted(value, key=int)]
-    return value
 
 
 def image_below(node: Node) -> Image | None:

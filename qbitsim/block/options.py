@@ -12,9 +12,11 @@ from typing import Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 
+Options = dict[str, Any]
+"""The options of a node, under QAPI's names."""
+
 SECTOR = 512
 MAXIMUM_GRANULARITY = 1 << 31
-
 
 
 class Written(dict[str, Any]):

@@ -111,8 +111,10 @@ class Qcow2Node(Node):
 
     def zeroes_without_io(self, offset: int, length: int) -> bool:
         """Whether the slices of the L2 tables that say what the range is are in memory."""
-        return self.image.faults is None and not self._file_matters and self._slices.issuperset(
-            self._slices_of(offset, length)
+        return (
+            self.image.faults is None
+            and not self._file_matters
+            and self._slices.issuperset(self._slices_of(offset, length))
         )
 
     def _slices_of(self, offset: int, length: int) -> range:
@@ -336,4 +338,3 @@ def _read_below(backing: Node, offset: int, length: int) -> bytes:
     """What a backing file reads as; behind its end there are zeroes."""
     inside = max(0, min(offset + length, backing.length) - offset)
     return (backing.read(offset, inside) if inside else b"").ljust(length, b"\0")
-

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.open import Opener, Options
+from qbitsim.block.open import Opener
+from qbitsim.block.options import Options
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.errors import QmpError, UnsupportedError
