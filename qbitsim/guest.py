@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qbitsim.block.faults import StalledError
+from qbitsim.commands.qemu_io import filled
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
@@ -71,7 +72,7 @@ class GuestActivity:
             self._task = None
             return
         try:
-            drive.write(offset, bytes((self.done % 255 + 1,)) * length)
+            drive.write(offset, filled(self.done % 255 + 1, length))
         except StalledError as error:
             # The guest waits; it does not go on before the stall is released.
             error.stall.hold(self._plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errno import EIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.failing import check_often, check_range, checked_operations, faults_of
 from qbitsim.block.faults import Delay, Fault, Stall
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.jobs.job_list import JobList
     from qbitsim.qmp.registry import Registry
+
+
+class _Spendable(Protocol):
+    """What strikes no more once its ``times`` are 0."""
+
+    times: int | None
+
+
+_S = TypeVar("_S", bound=_Spendable)
+
+
+def _add(rules: list[_S], rule: _S) -> None:
+    """Add a rule and forget those that strike no more, so that a long-lived machine does not collect them."""
+    rules[:] = [each for each in rules if each.times != 0]
+    rules.append(rule)
 
 
 class Refusal:
@@ -75,7 +90,7 @@ class FaultInjection:
         """
         self._check_command(command, times, 0, "a refusal")
         refusal = Refusal(command, QmpError(desc, error_class), times)
-        self.refusals.append(refusal)
+        _add(self.refusals, refusal)
         return refusal
 
     def _check_command(self, command: str, times: int | None, after: int, what: str) -> None:
@@ -110,7 +125,7 @@ class FaultInjection:
             raise ValueError(f"a delay of {seconds} seconds is none")
         nanoseconds = None if seconds is None else round(seconds * NANOSECONDS)
         held = HeldReply(command, self.scheduler, nanoseconds, events=events, times=times, after=after)
-        self.monitor_faults.append(held)
+        _add(self.monitor_faults, held)
         return held
 
     def half_reply(self, command: str, *, times: int | None = 1, after: int = 0) -> HalfReply:
@@ -120,7 +135,7 @@ class FaultInjection:
         """
         self._check_command(command, times, after, "half a reply")
         half = HalfReply(command, times=times, after=after)
-        self.monitor_faults.append(half)
+        _add(self.monitor_faults, half)
         return half
 
     def drop_monitor(
@@ -142,7 +157,7 @@ class FaultInjection:
         drop = DroppedMonitor(
             command, before_command=before_command, before_reply=before_reply, times=times, after=after
         )
-        self.monitor_faults.append(drop)
+        _add(self.monitor_faults, drop)
         return drop
 
     def foreign_job(self, identifier: str, kind: str = "backup", length: int = 1 << 20) -> ForeignJob:
@@ -208,7 +223,7 @@ class FaultInjection:
             probability=probability,
             seed=seed,
         )
-        rules.append(fault)
+        _add(rules, fault)
         return fault
 
     def delay_io(self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1) -> Delay:
@@ -222,7 +237,7 @@ class FaultInjection:
         faults = faults_of(self.graph, where)
         check_range(self.graph, where, offset, length)
         delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
-        faults.delays.append(delay)
+        _add(faults.delays, delay)
         return delay
 
     def stall_io(self, where: str, operation: str, offset: int | None = None, length: int = 1) -> Stall:
@@ -234,5 +249,5 @@ class FaultInjection:
         faults = faults_of(self.graph, where)
         check_range(self.graph, where, offset, length)
         stall = Stall(operations, offset, length)
-        faults.stalls.append(stall)
+        _add(faults.stalls, stall)
         return stall

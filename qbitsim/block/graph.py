@@ -159,7 +159,7 @@ class Graph:
     def detach(self, edge: Child) -> None:
         """Remove an edge; a node that nobody uses any more is closed."""
         if not edge.stays:
-            self.changing()
+            self._parting()
         self._detach(edge)
 
     def _detach(self, edge: Child) -> None:
@@ -231,7 +231,7 @@ class Graph:
         """Close ``node`` and what it alone used, if nobody uses it."""
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
-        self.changing()
+        self._parting()
         node.close()
         for edge in list(node.children):
             self._detach(edge)
@@ -323,6 +323,13 @@ class Graph:
         if self.drains_on_change and self.watchers:
             for _ in range(times):
                 self.drain_all()
+
+    def _parting(self) -> None:
+        """As :meth:`changing`, for what cannot be given up any more, such as undoing: who is stalled is left alone."""
+        try:
+            self.changing()
+        except StalledError:
+            return
 
     def drain_all_begin(self) -> list[Node]:
         """Make every node quiet; return them, in the order in which they are to be let go on.

@@ -9,6 +9,7 @@ from qbitsim.block import qemu_img
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.commands.control_faults import refusing
+from qbitsim.commands.qemu_io import filled
 from qbitsim.errors import QmpError
 from qbitsim.qmp.control import PREFIX
 from qbitsim.qmp.registry import command
@@ -127,7 +128,7 @@ def write(context: Context, args: XQbitsimGuestWrite) -> None:
         pattern = 0x41 if args.pattern is None else args.pattern
         if not 0 <= pattern <= 0xFF:
             raise QmpError(f"pattern {pattern} is no byte")
-        data = bytes((pattern,)) * args.length
+        data = filled(pattern, args.length)
     else:
         try:
             data = base64.b64decode(args.data or "", validate=True)

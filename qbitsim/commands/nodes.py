@@ -72,6 +72,8 @@ def blockdev_del(context: Context, args: BlockdevDel) -> None:
         raise QmpError(f"Node {node.name} is not owned by the monitor")
     if node.parents:
         raise QmpError(f"Block device {node.device_or_node_name} is in use")
+    if context.profile.graph_changes_drain:
+        context.machine.jobs.check_not_stalled()
     node.monitor_owned = False
     graph.release(node)
 

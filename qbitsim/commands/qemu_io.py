@@ -134,7 +134,7 @@ def _small_pattern(byte: int, length: int) -> bytes:
     return bytes((byte,)) * length
 
 
-def _pattern(byte: int, length: int) -> bytes:
+def filled(byte: int, length: int) -> bytes:
     """``length`` times ``byte``; up to a block the same object each time, so that blocks can be shared."""
     return _small_pattern(byte, length) if length <= _BLOCK else bytes((byte,)) * length
 
@@ -189,7 +189,7 @@ def _do_write(disk: Disk, request: Request, clock: Callable[[], int]) -> Output:
                 disk.write_zeroes(request.offset, request.length, "u" in flags)
             else:
                 byte = _DEFAULT_PATTERN if request.pattern is None else request.pattern
-                disk.write(request.offset, _pattern(byte, request.length), "c" in flags)
+                disk.write(request.offset, filled(byte, request.length), "c" in flags)
             if "f" in flags:
                 disk.flush()
     except OSError as error:
