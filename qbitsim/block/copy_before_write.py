@@ -220,24 +220,29 @@ def insert_filter(
 ) -> CopyBeforeWriteNode:
     """Put a filter between ``source`` and its parents, for a backup job (bdrv_cbw_append).
 
-    :raises QmpError: ``Could not create node: …`` for its name, or a permission conflict; nothing has changed then.
+    :raises QmpError: ``Could not create node: …`` or ``Could not replace node: …``, with the texts and the drains of
+        bdrv_insert_node (block.c, QEMU 10.0); nothing has changed then.
     """
     node = CopyBeforeWriteNode(graph, discard_source=discard_source)
     node.implicit = graph.hide_filters
     try:
         graph.register(node, name)
-        graph.changing()
+    except QmpError as error:
+        graph.changing()  # to close the node without a name
+        raise QmpError(f"Could not create node: {error.desc}") from None
+    try:
         graph.attach(node, "file", source, 0, perms.ALL)
         graph.attach(node, "target", target, 0, perms.ALL)
         check_minimum_cluster(minimum_cluster)
     except QmpError as error:
+        graph.changing()  # bdrv_open_driver gives up the file before the node is closed
         graph.release(node)
         raise QmpError(f"Could not create node: {error.desc}") from None
     try:
         graph.insert_above(source, node)
-    except QmpError:
+    except QmpError as error:
         graph.release(node)
-        raise
+        raise QmpError(f"Could not replace node: {error.desc}") from None
     node.held = True
     node.begin(bitmap=None, minimum_cluster=minimum_cluster, compress=compress, on_filter=on_filter)
     return node

@@ -334,11 +334,14 @@ class Graph:
     def drain_all_begin(self) -> list[Node]:
         """Make every node quiet; return them, in the order in which they are to be let go on.
 
+        Up to 7.2 each node's turn concerns no other node (``ignore_bds_parents`` in block/io.c, gone in 8.0), so that
+        a job goes on once the last node that it uses itself does.
+
         :raises StalledError: one never would be; all go on then.
         """
         nodes = list(self.nodes.values())
         for node in nodes:
-            node.drained_begin()
+            node.drained_begin(nodes_too=self.drains_on_change)
         try:
             for node in nodes:
                 node.drained_poll()

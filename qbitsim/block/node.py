@@ -454,12 +454,16 @@ class Node(BitmapOwner):
         """How permission messages call this node as a parent."""
         return f"node '{self.name}'"
 
-    def drained_begin(self) -> None:
-        """Enter a drained section: whoever is above stops sending requests (bdrv_drained_begin)."""
+    def drained_begin(self, *, nodes_too: bool = True) -> None:
+        """Enter a drained section: whoever is above stops sending requests (bdrv_drained_begin).
+
+        :param nodes_too: and nodes above enter one too.
+        """
         self.quiesce += 1
         if self.quiesce == 1:
             for edge in list(self.parents):
-                edge.drained_begin()
+                if nodes_too or not isinstance(edge.parent, Node):
+                    edge.drained_begin()
 
     def drained_end(self) -> None:
         """Leave the drained section."""
