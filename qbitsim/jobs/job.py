@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.block_copy import Progress
+from qbitsim.block.faults import StalledError
 from qbitsim.block.permissions import Child
 from qbitsim.errors import QmpError
 from qbitsim.jobs.states import COMPLETED, TRANSITIONS, JobStatus, JobVerb
@@ -401,6 +402,11 @@ class Job(JobVerbs):
             scheduler.run_bottom_halves()
 
     def _exit(self) -> None:
+        try:
+            self.jobs.check_end(self)
+        except StalledError:
+            self.jobs.scheduler.bottom_half(self._exit)
+            raise
         self.busy = False
         if not self.completed:
             self._completed()
@@ -419,6 +425,13 @@ class Job(JobVerbs):
             self.ret = errno.ECANCELED
         if self.ret:
             self.transition(JobStatus.ABORTING)
+
+    @property
+    def ends_alone(self) -> bool:
+        """Whether the end of the work is the end of the job: no other and no client is to be waited for."""
+        return bool(self.ret or self.is_cancelled) or all(
+            member.auto_finalize and (member is self or member.completed) for member in self.txn.jobs
+        )
 
     @property
     def error(self) -> str | None:

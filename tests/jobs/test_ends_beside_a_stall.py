@@ -1,0 +1,64 @@
+"""The end of a job that would wait for another one, whose request is stalled."""
+
+from __future__ import annotations
+
+import pytest
+
+from qbitsim import Machine
+from qbitsim.block.faults import Stall, StalledError
+from qbitsim.profiles import QEMU_7_2, QEMU_10_0, Profile
+
+
+def two_backups(profile: Profile, mode: str) -> tuple[Machine, Stall]:
+    """Two backups in a transaction; a write to the target of the second one is stalled."""
+    machine = Machine(profile)
+    for number in range(2):
+        machine.add_disk(f"drive{number}", 4 * 65536)
+        machine.images.create(f"t{number}.qcow2", "qcow2", 4 * 65536)
+        machine.qmp(
+            "blockdev-add",
+            **{
+                "driver": "qcow2",
+                "node-name": f"t{number}",
+                "file": {"driver": "file", "filename": f"t{number}.qcow2"},
+            },
+        )
+        machine.drive(f"drive{number}").write(0, b"x" * 65536)
+    machine.inject_error("t0", "write", 5)
+    stall = machine.stall_io("t1", "write")
+    backups = [
+        {
+            "type": "blockdev-backup",
+            "data": {"job-id": f"j{n}", "device": f"drive{n}", "target": f"t{n}", "sync": "full"},
+        }
+        for n in range(2)
+    ]
+    machine.qmp("transaction", actions=backups, properties={"completion-mode": mode})
+    return machine, stall
+
+
+def ends(machine: Machine) -> list[tuple[str, str]]:
+    return [(e["event"], e["data"]["device"]) for e in machine.events.read(0) if e["event"].startswith("BLOCK_JOB_C")]
+
+
+@pytest.mark.parametrize(
+    ("profile", "mode"), [(QEMU_10_0, "individual"), (QEMU_10_0, "grouped"), (QEMU_7_2, "grouped")]
+)
+def test_a_job_whose_end_waits_for_a_stalled_one_ends_after_its_release(profile: Profile, mode: str) -> None:
+    machine, stall = two_backups(profile, mode)
+    with pytest.raises(StalledError):
+        machine.run_until_idle()
+    assert ends(machine) == []
+    with pytest.raises(StalledError):
+        machine.run_until_idle()
+    stall.release()
+    machine.run_until_idle()
+    second = "BLOCK_JOB_CANCELLED" if mode == "grouped" else "BLOCK_JOB_COMPLETED"
+    assert set(ends(machine)) == {("BLOCK_JOB_COMPLETED", "j0"), (second, "j1")}
+    assert machine.qmp("query-jobs") == []
+
+
+def test_before_8_0_a_job_does_not_wait_for_jobs_of_other_nodes() -> None:
+    machine, _stall = two_backups(QEMU_7_2, "individual")
+    machine.run_until_idle()
+    assert ends(machine) == [("BLOCK_JOB_COMPLETED", "j0")]
