@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import backups, bitmaps, commands, startup, vector, writes
+from benchmarks import backups, bitmaps, commands, sockets, startup, vector, writes
 from benchmarks.harness import main
 
 BENCHMARKS = (
     *startup.BENCHMARKS,
+    *sockets.BENCHMARKS,
     *commands.BENCHMARKS,
     *writes.BENCHMARKS,
     *bitmaps.BENCHMARKS,
