@@ -90,7 +90,6 @@ class JobVerbs:
         :raises QmpError: in a state that does not accept it.
         """
         self._apply_verb(JobVerb.FINALIZE)
-        self.jobs.check_end(self)
         self.txn.finalize()
 
     def user_dismiss(self) -> None:
