@@ -166,7 +166,11 @@ def test_a_completed_mirror_reads_like_the_source_did(written, writes, copy_mode
     drive = machine.drive("drive0")
     machine.qmp(
         "blockdev-mirror",
-        device="drive0", target="t", sync="full", job_id="m", copy_mode=copy_mode,
+        device="drive0",
+        target="t",
+        sync="full",
+        job_id="m",
+        copy_mode=copy_mode,
         granularity=granularity,
     )
     for offset, length, zero in writes:

@@ -137,7 +137,9 @@ def test_29_the_vm_is_shut_down_while_a_client_pulls_over_nbd(machine):
         other.send("quit")
         news = iter(puller.next, "end of file")
         assert [name for name in news if name != "JOB_STATUS_CHANGE"] == [
-            "SHUTDOWN", "BLOCK_EXPORT_DELETED", "BLOCK_JOB_CANCELLED"
+            "SHUTDOWN",
+            "BLOCK_EXPORT_DELETED",
+            "BLOCK_JOB_CANCELLED",
         ]
     again = Machine(machine.profile, images=machine.images)
     again.add_disk("drive0", node_name="node0")

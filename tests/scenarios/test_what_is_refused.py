@@ -61,7 +61,9 @@ def test_07_a_bitmap_that_a_backup_uses_is_busy_for_everybody_else(machine):
     assert [bitmap.get("name") for bitmap in on_disk] == [None] * nameless[0]
     assert [bitmap.get("name") for bitmap in on_node] == [None] * nameless[1] + ["free", "b0"]
     assert on_node[-1] == {"name": "b0", "granularity": CLUSTER, "count": 4 * CLUSTER} | {
-        "busy": True, "recording": True, "persistent": False
+        "busy": True,
+        "recording": True,
+        "persistent": False,
     }
 
 

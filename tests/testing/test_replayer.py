@@ -102,7 +102,7 @@ def test_a_different_reply_is_shown_with_its_step(scenario):
     text = first_difference(scenario, replay(scenario, machine))
     assert text is not None
     head, was, now = text.splitlines()
-    assert head == f'monitor 0, step 3: {json.dumps({"execute": "drive-backup", "arguments": BACKUP})}'
+    assert head == f"monitor 0, step 3: {json.dumps({'execute': 'drive-backup', 'arguments': BACKUP})}"
     assert was.startswith("- recorded: {")
     assert "'t': No such file or directory" in now
 
