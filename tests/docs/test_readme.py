@@ -122,7 +122,7 @@ def test_files_and_directories_that_the_readme_names_exist() -> None:
 
 
 def test_the_readme_says_how_many_scenarios_were_recorded() -> None:
-    assert f" {len(RECORDED['COMPARED'])} scenarios " in README
+    assert f" {len(RECORDED['COMPARED'] + RECORDED['MORE'])} scenarios " in README
 
 
 def test_the_readme_lists_the_scenarios_that_do_not_agree_yet() -> None:
