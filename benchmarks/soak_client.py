@@ -182,12 +182,22 @@ class Keeper:
         actions: list[dict[str, Any]] = [{"type": "drive-backup", "data": data}]
         if full:
             actions.insert(0, {"type": "block-dirty-bitmap-clear", "data": {"node": "drive0", "name": "chain"}})
+        await self._make_slow(fails=world.attempts % 3 == 0)
         world.attempt = job, file, full
         reply = await self._line.one("transaction", actions=actions)
         if "error" in reply:
             world.attempt = None
         elif full:
             world.chain = []
+
+    async def _make_slow(self, *, fails: bool) -> None:
+        """Leave others time to write before the backup ends, or fails."""
+        await self._line.one("x-qbitsim-lift", id="slow")
+        await self._line.one("x-qbitsim-delay-io", where="drive0", operation="read", seconds=0.3, id="slow")
+        await self._line.one("x-qbitsim-lift", id="bad")
+        if fails:
+            arguments = {"where": "drive0", "operation": "read", "times": 1, "id": "bad"}
+            await self._line.one("x-qbitsim-inject-error", **arguments)
 
     async def _look_after(self) -> None:
         world = self._world
@@ -246,17 +256,13 @@ class Load:
     async def run(self) -> dict[str, Any]:
         """Load the machines, clean up, and return what was seen."""
         began = time.monotonic()
-        await asyncio.gather(*(self._monitor(Dice(self._seed + n, self._some_job)) for n in range(self._monitors)))
+        await asyncio.gather(*(self._monitor(Dice(self._seed + n)) for n in range(self._monitors)))
         seconds = time.monotonic() - began
         print(json.dumps({"commands": self.tally["commands"], "seconds": seconds}), flush=True)
         queue = iter(tuple(self._worlds))
         await asyncio.gather(*(self._clean_up(queue) for _ in range(self._monitors)))
         worlds = [asdict(world) for world in (*self._worlds, *self._gone)]
         return {"tally": self.tally, "complaints": self.complaints, "worlds": worlds, "seconds": seconds}
-
-    def _some_job(self) -> str:
-        world = self._worlds[self.tally["commands"] % len(self._worlds)]
-        return world.attempt[0] if world.attempt is not None else "chain1"
 
     async def _connect(self, world: World) -> Line:
         """A connection to a machine.
@@ -305,6 +311,7 @@ class Load:
             if random.random() < 0.01:
                 await line.exchange(dice.heavy(30), pause=random.uniform(0.01, 0.3))
                 self.tally["slow readings"] += 1
+            dice.chain_job = line.world.attempt[0] if line.world.attempt is not None else "chain0"
             await line.exchange(dice.draw(random.choice((1, 1, 2, 4, 8, 16, 16))))
             if random.random() < 0.3:
                 await self._keep_chain(line)

@@ -56,12 +56,12 @@ class Dice:
     """Draws commands.
 
     :param seed: of the draws.
-    :param chain_jobs: the job ids that other parts of the client use; they are paused and cancelled, too.
+    :ivar chain_job: the id of the job for the machine's chain of backups; it is paused and cancelled, too.
     """
 
-    def __init__(self, seed: int, chain_jobs: Callable[[], str]) -> None:
+    def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self._chain_job = chain_jobs
+        self.chain_job = "chain0"
         self._kinds: tuple[tuple[Callable[[], Request], int], ...] = (
             (self._write, 22),
             (self._query, 20),
@@ -168,7 +168,7 @@ class Dice:
         verb = self._one(("cancel", "pause", "resume", "resume", "resume", "finalize", "dismiss", "complete", "speed"))
         job = self._one(_JOBS)
         if verb in ("cancel", "pause", "resume") and self.random.random() < 0.2:
-            job = self._chain_job()
+            job = self.chain_job
         if verb == "speed":
             return request("block-job-set-speed", device=job, speed=self.random.choice((0, 0, 1 << 20)))
         return request(f"job-{verb}", id=job)
