@@ -12,7 +12,6 @@ from typing import Any
 from qbitsim import Machine, QmpError
 from qbitsim.testing.clients import NEXT_EVENT, Chain, Conversation, execute
 
-
 SPEED = 1 << 20
 """Bytes per second, so that the guest has some of the disk for itself."""
 
