@@ -37,8 +37,17 @@ def move(when: Callable[[Any], object] | None = None) -> Callable[[F], F]:
 
 def as_code(name: str, moves: Sequence[Move]) -> list[str]:
     """The moves as lines of a test."""
-    calls = [f"state.{each}({', '.join(f'{key}={value!r}' for key, value in given.items())})" for each, given in moves]
+    calls = [
+        f"state.{each}({', '.join(f'{key}={_literal(value)}' for key, value in given.items())})"
+        for each, given in moves
+    ]
     return [f"state = {name}()", *calls, "state.teardown()"]
+
+
+def _literal(value: object) -> str:
+    """As formatters write it: a plain text in double quotes."""
+    text = repr(value)
+    return f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text
 
 
 def play(make: Callable[[], Any], moves: Sequence[Move]) -> Exception | None:
