@@ -8,7 +8,6 @@ comes; then the checks of each command in QEMU's own order (qemu-io-cmds.c, 7.2 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from qbitsim.commands.qemu_io_numbers import (
 from qbitsim.commands.qemu_io_table import Command, commands, expected_arguments, help_line
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.records import changed, record
 
 MAX_LENGTH = 2147483136
 """BDRV_REQUEST_MAX_BYTES: the largest multiple of 512 in an int."""
@@ -43,7 +43,7 @@ class Output(NamedTuple):
     """Whether it makes ``qemu-io -c`` exit with status 1."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """A parsed command. An empty ``verb`` does nothing."""
 
@@ -102,7 +102,7 @@ def parse(command: str, profile: Profile = DEFAULT_PROFILE) -> Request:
         request = reader(arguments)
     except _RefusalError as refusal:
         request = Request(refusal=refusal.output)
-    return replace(request, verb=entry.name, permissions=entry.permissions, warning="".join(arguments.warnings))
+    return changed(request, verb=entry.name, permissions=entry.permissions, warning="".join(arguments.warnings))
 
 
 class _Arguments:
@@ -204,7 +204,7 @@ def _read_read(words: _Arguments) -> Request:
     count = words.values.get("l", length - start)
     words.refuse_if(count < 0 or start + count > length, "pattern verification range exceeds end of read data")
     _check_vmstate(words, "b", offset, length)
-    return replace(words.request(offset, length), window=(start, count))
+    return changed(words.request(offset, length), window=(start, count))
 
 
 def _read_write(words: _Arguments) -> Request:
@@ -249,7 +249,7 @@ def _read_vector(words: _Arguments) -> Request:
         return Request(text="injecting invalid read request\n")
     offset = words.size(words.operands[0])
     length = words.vector()
-    return replace(words.request(offset, length), window=(0, length))
+    return changed(words.request(offset, length), window=(0, length))
 
 
 def _read_aio_write(words: _Arguments) -> Request:
