@@ -403,6 +403,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting):
         self.exports.stop()
         for _ in range(self.profile.drains_at_quit - 1):
             self.graph.drain_all()
+            self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
         self.graph.drain_all_begin()
         self.jobs.cancel_all()

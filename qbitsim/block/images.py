@@ -19,6 +19,7 @@ from qbitsim.block.content import FILE_CLUSTER, FILE_PAGE, Content, Reader
 from qbitsim.block.faults import Faults
 from qbitsim.block.host_layout import HostLayout
 from qbitsim.block.locks import CREATOR, Locks
+from qbitsim.block.packing import Packing
 from qbitsim.records import record
 
 SECTOR = 512
@@ -90,12 +91,13 @@ class Image:
     :ivar faults: rules that make requests on the disk fail, None if there are none.
     :ivar corrupt: qcow2's incompatible feature bit of that name.
     :ivar locks: who has the file open.
+    :ivar packing: which clusters can be written compressed.
     :ivar snapshots: internal ones, oldest first; what the disk held is not kept, for nobody here can go back to it.
     """
 
     __slots__ = (
         *("_layout", "backing", "backing_format", "bitmaps", "capacity", "cluster_size", "compat", "content"),
-        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "refcount_bits", "snapshots"),
+        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "packing", "refcount_bits", "snapshots"),
     )
 
     def __init__(
@@ -127,6 +129,7 @@ class Image:
         self.corrupt = False
         self.faults: Faults | None = None
         self.locks = Locks()
+        self.packing = Packing()
         self._layout: HostLayout | None = None
         if qcow2:
             self.content = Content(size, cluster_size, zero_clusters=compat != "0.10")
@@ -192,6 +195,7 @@ class Image:
             unit, stored = source.cluster_size, source.allocation_order()
             wanted = (n * unit for n in chosen if n in stored or self.compat == "0.10")
             self._reserve(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
+        self.packing.copied(self.content, source, chosen)
         self.content.copy_clusters(source, chosen)
         if self._layout is not None and self.compat != "0.10":
             self._layout.want_tables(chosen)
@@ -311,6 +315,7 @@ class Image:
         twin.content = self.content.clone()
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
         twin.snapshots = list(self.snapshots)
+        twin.packing = self.packing.copy()
         twin.capacity, twin.corrupt = self.capacity, self.corrupt
         twin._layout = self._layout.copy() if self._layout else None
         return twin

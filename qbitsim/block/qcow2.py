@@ -18,9 +18,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.drive import io_error
 from qbitsim.block.files import STATUS_OF, FileNode
 from qbitsim.block.images import StoredBitmap
 from qbitsim.block.node import Node
+from qbitsim.block.packing import shrinks
 from qbitsim.block.status import Status, status_above
 from qbitsim.errors import QmpError
 
@@ -87,13 +89,37 @@ class Qcow2Node(Node):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        if compressed:
+            self._write_compressed(offset, data)
+            return
         self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
+        self.image.packing.written(self.image.content, offset, len(data), compressed=False)
         if self._file_matters:
             self._write_and_account(offset, data)
         else:
             self.image.write(offset, data, self._below)
+
+    def _write_compressed(self, offset: int, data: bytes) -> None:
+        """Write whole clusters, each for itself (qcow2_co_pwritev_compressed_part, block/qcow2.c, QEMU 10.0).
+
+        :raises OSError: EINVAL for a part of a cluster, EIO for one that has a place in the file; others are written.
+        """
+        unit, end = self.cluster_size, offset + len(data)
+        if offset % unit or (end % unit and end != self.length):
+            raise io_error(errno.EINVAL)
+        content, packing, failed = self.image.content, self.image.packing, False
+        for start in range(0, len(data), unit):
+            piece, place = data[start : start + unit], offset + start
+            packed = shrinks(piece.ljust(unit, b"\0"))
+            if packed and not packing.takes(content, place // unit):
+                failed = True
+                continue
+            self._write(place, piece, compressed=False)
+            packing.written(content, place, len(piece), compressed=packed)
+        if failed:
+            raise io_error(errno.EIO)
 
     def own_faults(self) -> Faults | None:
         """Those of the image."""
@@ -127,6 +153,7 @@ class Qcow2Node(Node):
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
         tables = self._new_tables(offset)
+        self.image.packing.zeroing(self.image.content, offset, length, in_place=not (unmap and self.unmap))
         self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
         self._account_tables(tables)
 
@@ -134,6 +161,7 @@ class Qcow2Node(Node):
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
         tables = self._new_tables(offset) if length >= self.cluster_size else []
+        self.image.packing.zeroing(self.image.content, offset, length, in_place=False)
         self.image.discard(offset, length)
         self._account_tables(tables)
 

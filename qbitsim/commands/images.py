@@ -57,7 +57,6 @@ def create_image(
             if ":" not in backing_name and full_name not in graph.images:
                 raise QmpError(f"Could not open '{full_name}': No such file or directory")
             graph.changing(OPEN_AND_CLOSE_CHANGES)
-    graph.changing(QCOW2_CREATE_CHANGES if image_format == "qcow2" else 0)
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
@@ -66,3 +65,4 @@ def create_image(
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
+    graph.changing(QCOW2_CREATE_CHANGES if image_format == "qcow2" else 0)
