@@ -207,6 +207,11 @@ class BlockCopyState:
             status.length -= status.length % self.cluster_size
         return status
 
+    @property
+    def needs_no_io(self) -> bool:
+        """Whether both nodes do without, so that all chunks are copied as soon as the work begins."""
+        return self.source.needs_no_io and self.target.needs_no_io
+
     def copy_rest(self) -> bool:
         """Copy all that remains, by reference, as one; False if somebody could tell it from chunk by chunk."""
         if self.rate_limit.speed or self.skip_unallocated or self.compress or not self.source.reads_plainly:
@@ -274,7 +279,7 @@ class BlockCopyState:
         """Whether copying the chunk needs no I/O."""
         if task.zeroes:
             return self.target.zeroes_without_io(task.offset, min(task.end, self.length) - task.offset)
-        return self.source.needs_no_io and self.target.needs_no_io
+        return self.needs_no_io
 
     def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
         """Move the bytes of one chunk; return (errno or 0, whether the read failed)."""
