@@ -65,9 +65,10 @@ class Packing:
         """These clusters are about to become those of ``source``; what is zero there is zeroed in place."""
         known, new = content.allocation_order(), source.allocation_order()
         if known or self.zeroed:
-            placed = self.zeroed.union(known).difference(self.compressed).intersection(clusters)
+            emptied = [number for number in clusters if number not in new and number not in self.compressed]
+            placed = {number for number in emptied if number in known or number in self.zeroed}
             self.zeroed.difference_update(clusters)
-            self.zeroed |= placed.difference(new)
+            self.zeroed |= placed
         self.compressed.difference_update(clusters)
 
 
