@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import backups, bitmaps, commands, sockets, startup, vector, writes
+from benchmarks import backups, bitmaps, commands, sockets, startup, stateful, vector, writes
 from benchmarks.harness import main
 
 BENCHMARKS = (
@@ -12,6 +12,7 @@ BENCHMARKS = (
     *writes.BENCHMARKS,
     *bitmaps.BENCHMARKS,
     *backups.BENCHMARKS,
+    *stateful.BENCHMARKS,
     *vector.BENCHMARKS,
 )
 """Every benchmark, in the order of the table."""

@@ -32,6 +32,7 @@ NAMES = [
     "... its memory, with 100 scattered writes",
     "backup of 2,621 granules, null-co",
     "backup of 2,621 granules, qcow2 with content",
+    "a step of the Hypothesis state machine",
 ]
 
 
