@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.files import FileNode
+from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.states import JobStatus
@@ -293,36 +294,42 @@ def _ranges(granules: list[int], granularity: int) -> str:
 def fingerprint(machine: Machine) -> dict[str, object]:
     """What a refused command must not change, by what it is; cheap to make and to compare.
 
-    How far a job is does not belong to it: a command that is refused late may have let running jobs finish their
-    requests in flight, as QEMU does.
+    Three things do not belong to it, because QEMU changes them all the same: how far a job is, and what it has written,
+    for a command that is refused late lets running jobs finish their requests in flight; and image files that no node
+    has open, for ``drive-backup`` and its like make the file before they look at the rest (qmp_drive_backup,
+    blockdev.c, QEMU 10.0).
     """
-    graph = machine.graph
-    found: dict[str, object] = {"jobs": [(job, job.speed) for job in machine.jobs.jobs]}
+    graph, jobs = machine.graph, machine.jobs.jobs
+    written = {edge.node for job in jobs for edge in job.edges if edge.name in _WRITTEN}
+    found: dict[str, object] = {"jobs": [(job, job.speed) for job in jobs]}
     for name, node in graph.nodes.items():
-        children = [(edge.name, edge.node) for edge in node.children]
-        length = 0 if isinstance(node, FileNode) else node.length  # a file grows as a job writes to it
-        found[f"node {name}"] = (node, length, node.read_only, children)
+        found[f"node {name}"] = _node(node)
         for bitmap in node.bitmaps:
-            if bitmap.name is None:
-                continue  # of a running job, whose requests in flight may end
-            found[f"bitmap {bitmap.name!r} of {name}"] = _bitmap(bitmap)
+            if bitmap.name is not None:  # those without are of jobs
+                found[f"bitmap {bitmap.name!r} of {name}"] = _bitmap(bitmap, bits=node not in written)
     for name, drive in graph.drives.items():
         found[f"drive {name}"] = _drive(drive)
-    for name, image in machine.images.items():
-        found[f"image {name}"] = (image, image.size, image.backing, image.format, len(image.bitmaps))
     return found
 
 
-def _bitmap(bitmap: DirtyBitmap) -> tuple[object, ...]:
-    return (
-        bitmap.granularity,
-        bitmap.disabled,
-        bitmap.busy,
-        bitmap.persistent,
-        bitmap.inconsistent,
-        bitmap.bits.copy(),
-        bitmap.successor.bits.copy() if bitmap.successor is not None else None,
-    )
+_WRITTEN = ("target", "base")
+"""What a job calls the nodes that it writes to."""
+
+
+def _node(node: Node) -> tuple[object, ...]:
+    children = [(edge.name, edge.node) for edge in node.children]
+    if isinstance(node, FileNode):
+        return (node, children)  # it grows as somebody writes
+    if isinstance(node, Qcow2Node):
+        return (node, node.length, node.read_only, children, node.image.backing, len(node.image.bitmaps))
+    return (node, node.length, node.read_only, children)
+
+
+def _bitmap(bitmap: DirtyBitmap, *, bits: bool) -> tuple[object, ...]:
+    flags = (bitmap.granularity, bitmap.disabled, bitmap.busy, bitmap.persistent, bitmap.inconsistent)
+    if not bits:
+        return flags
+    return (*flags, bitmap.bits.copy(), bitmap.successor.bits.copy() if bitmap.successor is not None else None)
 
 
 def _drive(drive: Drive) -> tuple[object, ...]:

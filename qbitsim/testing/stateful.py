@@ -40,6 +40,7 @@ from qbitsim.testing.shorten import Move, as_code, move, play, shortened
 from qbitsim.testing.story import Story
 
 if TYPE_CHECKING:
+    from qbitsim.jobs.job import Job
     from qbitsim.qmp.types import JsonObject
 
 GRANULE = 65536
@@ -95,7 +96,8 @@ class BackupClientMachine(RuleBasedStateMachine):
         self._dialogue: Dialogue | None = None
         self._action = ""
         self._heard = 0
-        self._others: set[str] = set()
+        self._others = 0
+        self._foreign: set[Job] = set()
         self._nodes: set[str] = set()
         self.over = False
         self.moves: list[Move] = []
@@ -208,14 +210,14 @@ class BackupClientMachine(RuleBasedStateMachine):
         self.story.tell("the client ends: %s; it holds %s", self._action, ", ".join(chains) or "nothing")
         self._check_chains()
         if self.tidy:
-            jobs = [job.id for job in self.machine.jobs.jobs if job.id not in self._others]
+            jobs = [job.id for job in self.machine.jobs.jobs if job not in self._foreign]
             nodes = sorted(self._owned_nodes() - self._nodes)
             if jobs or nodes:
                 self._broken(NOTHING_LEFT, f"{self._action} has left {', '.join([*jobs, *nodes])}")
 
     def _owned_nodes(self) -> set[str]:
         nodes = self.machine.graph.nodes.items()
-        return {name for name, node in nodes if node.monitor_owned and name not in self._others}
+        return {name for name, node in nodes if node.monitor_owned}
 
     def _broken(self, law: str, detail: str) -> None:
         error = LawBrokenError(law, detail)
@@ -288,7 +290,7 @@ class BackupClientMachine(RuleBasedStateMachine):
     # -- bad luck
 
     def _jobs(self) -> list[BackupJob]:
-        return [job for job in self.machine.jobs.jobs if isinstance(job, BackupJob) and job.id not in self._others]
+        return [job for job in self.machine.jobs.jobs if isinstance(job, BackupJob) and job not in self._foreign]
 
     @precondition(lambda self: bool(self._jobs()))
     @rule(once=st.booleans())
@@ -323,31 +325,28 @@ class BackupClientMachine(RuleBasedStateMachine):
     def another_client_clears_a_busy_bitmap(self) -> None:
         """It must not be able to."""
         bitmap = self._busy()[0]
+        arguments: JsonObject = {"node": bitmap.node.name, "name": bitmap.name}
         try:
-            self.witness.execute("block-dirty-bitmap-clear", {"node": bitmap.node.name, "name": bitmap.name})
-        except LawBrokenError as error:
-            self._end_badly(error)
-            raise
+            self._witnessed(lambda: self.witness.execute("block-dirty-bitmap-clear", arguments))
         except QmpError:
             self.check_laws()
         else:
             self._broken(BUSY, f"{bitmap!r} could be cleared")
 
     def _backs_up(self, drive: str) -> None:
-        """Another client makes a full backup, to nowhere."""
-        name = f"other-{len(self._others)}"
-        self._others.add(name)
+        """Another client makes a full backup, which is none of the client's business."""
+        self._others += 1
+        name = f"other-{self._others - 1}"
         self.story.tell("another client backs up %s as job %s", drive, name)
-        node: JsonObject = {"driver": "null-co", "node-name": name, "size": self._sizes[drive], "read-zeroes": True}
-        self.witness.execute("blockdev-add", node)
-        job: JsonObject = {"job-id": name, "device": drive, "target": name, "sync": "full"}
+        arguments: JsonObject = {"device": drive, "target": name, "sync": "full", "format": "qcow2"}
+        if self.machine.profile.offers("2.7"):
+            arguments["job-id"] = name
+        before = set(self.machine.jobs.jobs)
         try:
-            self.witness.execute("blockdev-backup", job)
-        except LawBrokenError as error:
-            self._end_badly(error)
-            raise
+            self._witnessed(lambda: self.witness.execute("drive-backup", arguments))
         except QmpError as error:
             self.story.tell("  it is refused: %s", error.desc)
+        self._foreign |= set(self.machine.jobs.jobs) - before
         self.check_laws()
 
     # -- the guest
@@ -379,12 +378,8 @@ class BackupClientMachine(RuleBasedStateMachine):
         except OSError as error:
             self.story.tell("  it fails: %s", str(error))
             written = 0
-        try:
-            if written:
-                self.witness.wrote(drive, offset, written)
-        except LawBrokenError as error:
-            self._end_badly(error)
-            raise
+        if written:
+            self._witnessed(lambda: self.witness.wrote(drive, offset, written))
         self.check_laws()
 
 

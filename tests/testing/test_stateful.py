@@ -1,0 +1,210 @@
+"""The state machine finds what clients do wrong, tells it in few lines, and lets subclasses say what they are about."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import rule
+
+from qbitsim import Machine
+from qbitsim.testing import laws
+from qbitsim.testing.clients import NEXT_EVENT, Chain, Conversation, Monitor, Plain, execute
+from qbitsim.testing.laws import LawBrokenError
+from qbitsim.testing.shorten import move, play, shortened
+from qbitsim.testing.stateful import BackupClientMachine, run_as_test
+
+SHORT = settings(
+    max_examples=60,
+    stateful_step_count=12,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    report_multiple_bugs=False,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Idle:
+    """A client that holds nothing and does nothing; tests give it actions."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def chains(self) -> list[Chain]:
+        return []
+
+    def nothing(self) -> Conversation:
+        yield execute("query-status")
+
+    def waits(self) -> Conversation:
+        while (yield NEXT_EVENT)["event"] != "SHUTDOWN":
+            continue
+
+    def talks(self) -> Conversation:
+        while True:
+            yield execute("query-jobs")
+
+    def leaves_a_node(self) -> Conversation:
+        yield execute("blockdev-add", driver="null-co", node_name="mine")
+
+    def crashes(self) -> Conversation:
+        yield execute("query-status")
+        raise LookupError("what is that?")
+
+
+class IdleMachine(BackupClientMachine):
+    actions = ("nothing",)
+
+    def client(self, machine: Machine) -> Any:
+        return Idle(machine)
+
+
+def found(**what: Any) -> Exception:
+    """What is found in a machine that differs from :class:`IdleMachine` so."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is checked by who calls
+        run_as_test(type("Machine", (IdleMachine,), what), settings=SHORT)
+    return caught.value
+
+
+def story(error: Exception) -> list[str]:
+    return "\n".join(error.__notes__).splitlines()
+
+
+def test_a_client_that_does_nothing_breaks_no_law() -> None:
+    run_as_test(IdleMachine, settings=SHORT)
+
+
+def test_a_client_that_waits_for_ever_is_found() -> None:
+    error = found(actions=("waits",))
+    assert str(error) == f"{laws.NEVER_HANGS}: waits waits for an event that will not come"
+    assert story(error) == [
+        "what happened:",
+        "the client begins: waits",
+        "as a test:",
+        "state = Machine()",
+        'state.client_begins(action="waits", pause_after=None)',
+        "state.teardown()",
+    ]
+
+
+def test_a_client_that_never_waits_is_found() -> None:
+    error = found(actions=("talks",))
+    assert str(error) == f"{laws.NEVER_HANGS}: talks has made 1000 requests without waiting"
+
+
+def test_a_client_that_leaves_something_behind_is_found_unless_it_may() -> None:
+    error = found(actions=("leaves_a_node",))
+    assert str(error) == f"{laws.NOTHING_LEFT}: leaves_a_node has left mine"
+    run_as_test(type("Machine", (IdleMachine,), {"actions": ("leaves_a_node",), "tidy": False}), settings=SHORT)
+
+
+def test_what_a_client_raises_is_a_bug_unless_it_is_among_its_failures() -> None:
+    error = found(actions=("crashes",))
+    assert (type(error), story(error)[1:3]) == (LookupError, ["the client begins: crashes", "  query-status "])
+    run_as_test(type("Machine", (IdleMachine,), {"actions": ("crashes",), "failures": (LookupError,)}), settings=SHORT)
+
+
+class Forgetful:
+    """A plain client that believes in a full backup at once."""
+
+    def __init__(self, monitor: Monitor, machine: Machine) -> None:
+        self.monitor = monitor
+        self.machine = machine
+        self.files: list[str] = []
+
+    def chains(self) -> list[Chain]:
+        return [Chain("drive0", (name,)) for name in self.files]
+
+    def full(self) -> None:
+        name = f"full{len(self.files)}"
+        self.machine.images.create(name, "qcow2", self.machine.drive("drive0").size)
+        options = {"job_id": name, "device": "drive0", "target": name, "mode": "existing", "sync": "full"}
+        self.monitor.qmp("drive-backup", **options)
+        self.files.append(name)
+
+
+class ForgetfulMachine(BackupClientMachine):
+    actions = ("full",)
+    tidy = False
+
+    def client(self, machine: Machine) -> Any:
+        return Plain(lambda monitor: Forgetful(monitor, machine))
+
+
+def test_plain_clients_can_be_plugged_in_and_are_found_out() -> None:
+    with pytest.raises(LawBrokenError) as caught:
+        run_as_test(ForgetfulMachine, settings=SHORT)
+    assert caught.value.law == laws.RESTORES
+    assert len(caught.value.__dict__["moves"]) == 2
+
+
+@pytest.mark.parametrize("profile", ["10.0", "7.2", "2.5"])
+def test_every_profile_can_be_played(profile: str) -> None:
+    run_as_test(type("Machine", (IdleMachine,), {"profile": profile}), settings=SHORT)
+
+
+class OwnRuleMachine(IdleMachine):
+    drives: ClassVar = {"sda": "128K"}
+
+    @rule()
+    @move()
+    def guest_writes(self) -> None:
+        self.machine.drive("sda").write(0, b"x")
+        self.check_laws()
+
+
+class OwnRuleSubclass(OwnRuleMachine):
+    drives: ClassVar = {"sda": "128K", "sdb": "64K"}
+
+
+def test_a_subclass_has_its_own_disks_and_keeps_its_own_rules() -> None:
+    run_as_test(OwnRuleSubclass, settings=SHORT)
+    state = OwnRuleSubclass()
+    state.guest_writes()
+    state.guest_zeroes(drive="sdb", granule=0, length=512, unmap=False)  # type: ignore[attr-defined]
+    assert state.witness.writes == [("sdb", 0, 512)]
+
+
+def test_the_test_case_of_a_subclass_runs_it() -> None:
+    case = type("Machine", (IdleMachine,), {"actions": ("waits",)}).TestCase
+    case.settings = SHORT
+    with pytest.raises(LawBrokenError):
+        case("runTest").runTest()
+
+
+def test_a_drawn_order_is_told_as_a_replay() -> None:
+    class Failing(IdleMachine):
+        drives: ClassVar = {"drive0": "256K", "drive1": "256K"}
+
+    state = Failing()
+    for drive in state.drives:
+        state.machine.guest_writes(drive, [(0, 512), (65536, 512)])
+    state.steps(order=[1, 0, 3])
+    error = LawBrokenError("law", "detail")
+    state._end_badly(error)
+    assert story(error)[-1] == "(the order of the tasks: Replay([1, 0, 1]))"
+
+
+def test_shortening_leaves_only_what_cannot_be_left_out() -> None:
+    moves = [(str(number), {}) for number in range(20)]
+    needed = {"3", "4", "17"}
+    assert [name for name, _ in shortened(moves, lambda some: needed <= {name for name, _ in some})] == ["3", "4", "17"]
+    assert shortened(moves, lambda _: True) == []
+
+
+def test_moves_can_be_made_again_without_hypothesis() -> None:
+    moves = [("client_begins", {"action": "nothing", "pause_after": None}), ("client_goes_on", {"pause_after": 1})]
+    assert play(IdleMachine, moves) is None
+
+
+def test_hypothesis_is_imported_only_by_those_who_need_it() -> None:
+    program = (
+        "import sys, qbitsim, qbitsim.testing.player, qbitsim.testing.clients, qbitsim.testing.laws;"
+        "assert 'hypothesis' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {program}"], check=True)
