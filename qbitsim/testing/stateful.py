@@ -21,11 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from errno import EIO
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from hypothesis import settings as Settings  # noqa: N812 - a class
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.engine.policies import Drawn
@@ -35,13 +34,16 @@ from qbitsim.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.testing.chains import image_of
 from qbitsim.testing.clients import BackupClient, Dialogue, Execute
+from qbitsim.testing.counter_examples import add_test_case, run_as_test
 from qbitsim.testing.laws import BUSY, NEVER_HANGS, NOTHING_LEFT, LawBrokenError, Witness
-from qbitsim.testing.shorten import Move, as_code, move, play, shortened
+from qbitsim.testing.shorten import Move, move
 from qbitsim.testing.story import Story
 
 if TYPE_CHECKING:
     from qbitsim.jobs.job import Job
     from qbitsim.qmp.types import JsonObject
+
+__all__ = ["GRANULE", "ONCE", "PAUSES", "TALK_LIMIT", "BackupClientMachine", "run_as_test"]
 
 GRANULE = 65536
 """Bytes: the unit of the places where the guest writes."""
@@ -51,6 +53,10 @@ TALK_LIMIT = 1000
 
 PAUSES = st.sampled_from([None, None, None, 1, 2, 3, 4])
 """After how many requests something else comes between; None: when the client must wait."""
+
+
+ONCE = st.sampled_from([True, True, False])
+"""How often something fails: mostly once, for after that there is more to see."""
 
 
 class BackupClientMachine(RuleBasedStateMachine):
@@ -79,7 +85,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         super().__init_subclass__(**options)
         if cls.actions:
             _add_rules(cls)
-            _add_test_case(cls)
+            add_test_case(cls)
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,6 +167,16 @@ class BackupClientMachine(RuleBasedStateMachine):
         return min(self._order.pop(0), count - 1) if self._order else 0
 
     # -- the client
+
+    def client_begins(self, action: str, pause_after: int | None) -> None:
+        """The client begins an action, and gets on until it must wait or has made so many requests."""
+        self._begin(action, pause_after)
+        self.check_laws()
+
+    def client_does(self, action: str) -> None:
+        """The client begins an action, and everything comes to its end."""
+        self._begin(action, None)
+        self._to_the_end()
 
     def _begin(self, action: str, pause_after: int | None) -> None:
         self.story.tell("the client begins: %s", action)
@@ -246,8 +262,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         while True:
             machine.run_until_idle()
             self.story.events()
-            dialogue = self._dialogue
-            if dialogue is None:
+            if (dialogue := self._dialogue) is None:
                 break
             if dialogue.can_go_on:
                 self._talk(None)
@@ -289,11 +304,26 @@ class BackupClientMachine(RuleBasedStateMachine):
 
     # -- bad luck
 
+    def disk_fails(self, drive: str, once: bool) -> None:
+        """The guest's disk cannot be read."""
+        self.story.tell("reads of %s fail%s", drive, " once" if once else "")
+        self.machine.inject_error(drive, "read", EIO, once=once)
+
+    def disk_is_slow(self, drive: str, seconds: float) -> None:
+        """The guest's disk takes its time."""
+        self.story.tell("reads of %s take %s seconds", drive, seconds)
+        self.machine.delay_io(drive, "read", seconds)
+
+    def command_refused(self, command: str) -> None:
+        """The next command of that name is refused."""
+        self.story.tell("the next %s is refused", command)
+        self.machine.refuse(command, "Refused by the test")
+
     def _jobs(self) -> list[BackupJob]:
         return [job for job in self.machine.jobs.jobs if isinstance(job, BackupJob) and job not in self._foreign]
 
     @precondition(lambda self: bool(self._jobs()))
-    @rule(once=st.booleans())
+    @rule(once=ONCE)
     @move(_jobs)
     def target_fails(self, once: bool) -> None:
         """The target of the newest backup cannot be written to."""
@@ -333,7 +363,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         else:
             self._broken(BUSY, f"{bitmap!r} could be cleared")
 
-    def _backs_up(self, drive: str) -> None:
+    def another_client_backs_up(self, drive: str) -> None:
         """Another client makes a full backup, which is none of the client's business."""
         self._others += 1
         name = f"other-{self._others - 1}"
@@ -351,18 +381,21 @@ class BackupClientMachine(RuleBasedStateMachine):
 
     # -- the guest
 
-    def _writes(self, drive: str, granule: int, length: int) -> None:
+    def guest_writes(self, drive: str, granule: int, length: int) -> None:
+        """The guest writes."""
         offset, length = self._place(drive, granule, length)
         self.story.tell("the guest writes %s bytes at %s of %s", length, offset, drive)
         fill = len(self.witness.writes) % 255 + 1
         self._requests(drive, offset, length, lambda found: found.write(offset, bytes((fill,)) * length))
 
-    def _zeroes(self, drive: str, granule: int, length: int, unmap: bool) -> None:
+    def guest_zeroes(self, drive: str, granule: int, length: int, unmap: bool) -> None:
+        """The guest writes zeroes."""
         offset, length = self._place(drive, granule, length)
         self.story.tell("the guest zeroes %s bytes at %s of %s", length, offset, drive)
         self._requests(drive, offset, length, lambda found: found.write_zeroes(offset, length, unmap=unmap))
 
-    def _discards(self, drive: str, granule: int, length: int) -> None:
+    def guest_discards(self, drive: str, granule: int, length: int) -> None:
+        """The guest no longer needs something."""
         offset, length = self._place(drive, granule, length)
         self.story.tell("the guest discards %s bytes at %s of %s", length, offset, drive)
         self._requests(drive, offset, 0, lambda found: found.discard(offset, length))
@@ -383,103 +416,36 @@ class BackupClientMachine(RuleBasedStateMachine):
         self.check_laws()
 
 
-def _add_rules(cls: type[BackupClientMachine]) -> None:
-    """Give a subclass the rules whose arguments depend on what it says; those that it has itself stay."""
-    drives, granules = st.sampled_from(sorted(cls.drives)), st.integers(0, 15)
-    lengths = st.sampled_from([GRANULE, 512, 3 * GRANULE])
-
-    def client_begins(self: BackupClientMachine, action: str, pause_after: int | None) -> None:
-        self._begin(action, pause_after)
-        self.check_laws()
-
-    def guest_writes(self: BackupClientMachine, drive: str, granule: int, length: int) -> None:
-        self._writes(drive, granule, length)
-
-    def guest_zeroes(self: BackupClientMachine, drive: str, granule: int, length: int, unmap: bool) -> None:
-        self._zeroes(drive, granule, length, unmap)
-
-    def guest_discards(self: BackupClientMachine, drive: str, granule: int, length: int) -> None:
-        self._discards(drive, granule, length)
-
-    def disk_fails(self: BackupClientMachine, drive: str, once: bool) -> None:
-        self.story.tell("reads of %s fail%s", drive, " once" if once else "")
-        self.machine.inject_error(drive, "read", EIO, once=once)
-
-    def disk_is_slow(self: BackupClientMachine, drive: str, seconds: float) -> None:
-        self.story.tell("reads of %s take %s seconds", drive, seconds)
-        self.machine.delay_io(drive, "read", seconds)
-
-    def another_client_backs_up(self: BackupClientMachine, drive: str) -> None:
-        self._backs_up(drive)
-
-    def command_refused(self: BackupClientMachine, command: str) -> None:
-        self.story.tell("the next %s is refused", command)
-        self.machine.refuse(command, "Refused by the test")
-
-    rules: list[tuple[Any, Callable[[Any], Any]]] = [
-        (guest_writes, rule(drive=drives, granule=granules, length=lengths)),
-        (guest_zeroes, rule(drive=drives, granule=granules, length=lengths, unmap=st.booleans())),
-        (guest_discards, rule(drive=drives, granule=granules, length=lengths)),
-        (disk_fails, rule(drive=drives, once=st.booleans())),
-        (disk_is_slow, rule(drive=drives, seconds=st.sampled_from([0.1, 10.0]))),
-        (another_client_backs_up, rule(drive=drives)),
-    ]
+def _arguments(cls: type[BackupClientMachine]) -> dict[str, dict[str, st.SearchStrategy[Any]]]:
+    """What the methods are called with that are rules of subclasses only, for it depends on what those say."""
+    drives, actions = st.sampled_from(sorted(cls.drives)), st.sampled_from(list(cls.actions))
+    place = {"drive": drives, "granule": st.integers(0, 15), "length": st.sampled_from([GRANULE, 512, 3 * GRANULE])}
+    rules: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+        "client_begins": {"action": actions, "pause_after": PAUSES},
+        "client_does": {"action": actions},
+        "guest_writes": place,
+        "guest_zeroes": {**place, "unmap": st.booleans()},
+        "guest_discards": place,
+        "disk_fails": {"drive": drives, "once": ONCE},
+        "disk_is_slow": {"drive": drives, "seconds": st.sampled_from([0.1, 10.0])},
+        "another_client_backs_up": {"drive": drives},
+    }
     if cls.refusable:
-        rules.append((command_refused, rule(command=st.sampled_from(list(cls.refusable)))))
-    made = {function.__name__: decorate(move()(function)) for function, decorate in rules}
-    begins = rule(action=st.sampled_from(list(cls.actions)), pause_after=PAUSES)(move(_at_rest)(client_begins))
-    made["client_begins"] = precondition(_at_rest)(begins)
-    for name, method in made.items():
-        inherited = getattr(cls, name, None)
-        if inherited is None or hasattr(inherited, "derived"):
-            method.derived = True
-            setattr(cls, name, method)
+        rules["command_refused"] = {"command": st.sampled_from(list(cls.refusable))}
+    return rules
+
+
+def _add_rules(cls: type[BackupClientMachine]) -> None:
+    """Make rules of those methods in a subclass; what it has itself under such a name stays."""
+    for name, arguments in _arguments(cls).items():
+        plain, found = getattr(BackupClientMachine, name), getattr(cls, name)
+        if found is plain or hasattr(found, "derived"):
+            when = _at_rest if name in ("client_begins", "client_does") else None
+            made: Any = cast(Any, rule)(**arguments)(move(when)(plain))
+            made = precondition(when)(made) if when is not None else made
+            made.derived = True
+            setattr(cls, name, made)
 
 
 def _at_rest(state: BackupClientMachine) -> bool:
     return state.at_rest
-
-
-def _add_test_case(cls: type[BackupClientMachine]) -> None:
-    """Let the ``TestCase`` of a subclass shorten what Hypothesis finds."""
-
-    class Case(cls.TestCase):  # type: ignore[misc,name-defined]
-        def runTest(self) -> None:  # noqa: N802 - unittest's name
-            run_as_test(cls, settings=self.settings)
-
-        runTest.is_hypothesis_test = True  # type: ignore[attr-defined]
-
-    Case.__name__ = Case.__qualname__ = f"{cls.__name__}.TestCase"
-    cls.TestCase = Case  # type: ignore[assignment]
-
-
-def run_as_test(machine: type[BackupClientMachine], *, settings: Settings | None = None) -> None:
-    """Let Hypothesis play, and shorten what it finds.
-
-    :param settings: those of the class's ``TestCase`` if not given.
-    :raises Exception: what was found, with the story and the calls that lead to it as a note.
-    """
-    try:
-        run_state_machine_as_test(machine, settings=settings)
-    except Exception as error:
-        for each in error.exceptions if isinstance(error, ExceptionGroup) else [error]:
-            _shorten(machine, each)
-        raise
-
-
-def _shorten(machine: type[BackupClientMachine], found: Exception) -> None:
-    """Put the shortest story that can be found into a failure."""
-
-    def fails(moves: list[Move]) -> bool:
-        error = play(machine, moves)
-        return type(error) is type(found) and getattr(error, "law", None) == getattr(found, "law", None)
-
-    moves = getattr(found, "moves", [])
-    if not moves or not fails(moves):
-        return
-    moves = shortened(moves, fails)
-    error = play(machine, moves)
-    assert error is not None
-    found.args = error.args
-    found.__dict__.update(error.__dict__)
-    found.__notes__ = [*error.__notes__, "as a test:", *as_code(machine.__name__, moves)]

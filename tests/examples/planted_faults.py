@@ -25,7 +25,7 @@ The client is `backup_client.py`. Each of its three mistakes can be switched on;
 """
 
 SETTINGS = settings(
-    max_examples=1500,
+    max_examples=2500,
     stateful_step_count=30,
     derandomize=True,
     database=None,
