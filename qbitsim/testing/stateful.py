@@ -283,8 +283,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         scheduler = self.machine.scheduler
         done = []
         for choice in order:
-            ready = scheduler.ready()
-            if not ready:
+            if not (ready := scheduler.ready()):
                 break
             self._order = [choice]
             done.append(ready[min(choice, len(ready) - 1)].label)
