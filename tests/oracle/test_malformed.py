@@ -103,9 +103,28 @@ def play(installation: Installation, rng: random.Random, draw: Draw) -> None:
     try:
         for _ in range(REQUESTS):
             exchange.compare(draw(rng, exchange.schema))
+    except DifferenceError:
+        repeat(installation, exchange.sent)
+        ROUNDS["a difference that did not repeat"] += 1
+    else:
+        ROUNDS[f"faulty {draw.__name__}, equal byte for byte"] += 1
     finally:
         exchange.real.close()
-    ROUNDS[f"faulty {draw.__name__}, equal byte for byte"] += 1
+
+
+def repeat(installation: Installation, sent: list[bytes]) -> None:
+    """Send the same bytes again, to machines that are new.
+
+    Once in many thousand requests QEMU 7.2 leaves out the byte that it quotes in ``stray '...'``.
+
+    :raises DifferenceError: they differ again.
+    """
+    exchange = Exchange(installation)
+    try:
+        for data in sent:
+            exchange.compare(data)
+    finally:
+        exchange.real.close()
 
 
 @pytest.mark.parametrize("draw", [request, garbage])
