@@ -130,6 +130,7 @@ def _drive(drive: Drive) -> Plain:
 def _node(node: Node) -> Plain:
     return {
         "driver": node.driver,
+        "filter": node.is_filter,
         "length": node.length,
         "read-only": node.read_only,
         "children": {edge.name: edge.node.name for edge in node.children},

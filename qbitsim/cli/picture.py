@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -20,6 +20,7 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.images import Image
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.machine import Machine
+from qbitsim.state import Plain
 
 _OF_LETTERS = ("blue", "green", "magenta", "cyan", "yellow")
 _ESCAPES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33"}
@@ -115,6 +116,69 @@ def row_of_file(image: Image, style: Style) -> Row:
     return Row(image.name, letters(image, style), human(held) + (f" over {image.backing}" if image.backing else ""))
 
 
+def rows_of_state(state: Plain, style: Style, *, drives: Collection[str] | None = None) -> list[Row]:
+    """The drives of a described machine, the bitmaps of the nodes below each, oldest first, and the jobs.
+
+    :param state: as :func:`qbitsim.state.describe` gives it, or read back from JSON.
+    :param drives: only these; all if not given.
+    """
+    nodes = state["nodes"]
+    rows: list[Row] = []
+    shown: set[str] = set()
+    for identifier, drive in state["drives"].items():
+        if drives is not None and identifier not in drives:
+            continue
+        size = nodes[drive["node"]]["length"] if drive["node"] else 0
+        rows.append(Row(identifier, "", human(size) if drive["node"] else "no medium"))
+        for name in _below(drive["node"], nodes):
+            shown.add(name)
+            rows += _rows_of_bitmaps(nodes[name], style)
+    if drives is None:
+        for name, node in nodes.items():
+            if name not in shown and node["bitmaps"]:
+                rows += [Row(name, "", human(node["length"])), *_rows_of_bitmaps(node, style)]
+    return rows + [row_of_job(job, style) for job in state["jobs"]]
+
+
+def _below(name: str | None, nodes: Mapping[str, Plain]) -> Iterator[str]:
+    """The node of that name and what it filters: the nodes that show the same disk."""
+    while name is not None:
+        yield name
+        children = nodes[name]["children"]
+        name = children.get("file", children.get("backing")) if nodes[name]["filter"] else None
+
+
+def _rows_of_bitmaps(node: Plain, style: Style) -> Iterator[Row]:
+    size = node["length"]
+    for bitmap in reversed(node["bitmaps"]):
+        note = ", ".join([human(_total(bitmap["dirty"])) + " dirty", *bitmap["flags"]])
+        yield Row(f" {bitmap['name'] or '(no name)'}", _cells(bitmap["dirty"], size, style), note, "yellow")
+        successor = bitmap["successor"]
+        if successor is not None:
+            note = f"{human(_total(successor['dirty']))} dirty"
+            yield Row("  successor", _cells(successor["dirty"], size, style), note, "cyan")
+
+
+def _total(ranges: Iterable[tuple[int, int]]) -> int:
+    return sum(length for _, length in ranges)
+
+
+def row_of_job(job: Plain, style: Style) -> Row:
+    """A job as a bar that fills up.
+
+    :param job: as :func:`qbitsim.state.describe` gives it.
+    """
+    done, total = job["progress"]
+    full = style.cells if not total and job["status"] in _DONE else style.cells * done // total if total else 0
+    cells = style.levels[2] * min(full, style.cells)
+    bar = cells + style.levels[0] * (style.cells - len(cells))
+    progress = f"{human(done)} of {human(total)}" if total else "nothing to copy"
+    return Row(job["id"] or "(no id)", bar, f"{job['status']}, {job['error'] or progress}", "green")
+
+
+_DONE = ("waiting", "pending", "concluded", "null")
+
+
 def letters(image: Image, style: Style) -> str:
     """One character for each cell: the latest letter that is stored there."""
     cells = [""] * style.cells
@@ -127,7 +191,11 @@ def letters(image: Image, style: Style) -> str:
 
 def cells_of(bitmap: DirtyBitmap, style: Style) -> str:
     """One character for each cell: none, a part, or all of it is dirty."""
-    return "".join(style.levels[level] for level in levels(bitmap.dirty_ranges, bitmap.size, style.cells))
+    return _cells(bitmap.dirty_ranges, bitmap.size, style)
+
+
+def _cells(ranges: Iterable[tuple[int, int]], size: int, style: Style) -> str:
+    return "".join(style.levels[level] for level in levels(ranges, size, style.cells))
 
 
 def levels(ranges: Iterable[tuple[int, int]], size: int, cells: int) -> list[int]:
