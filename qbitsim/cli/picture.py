@@ -184,8 +184,10 @@ def letters(image: Image, style: Style) -> str:
     cells = [""] * style.cells
     content, unit = image.content, image.content.cluster_size
     for cluster in content.stored_clusters():
-        place = cluster * unit * style.cells // image.size
-        cells[place] = max(cells[place], chr(content.read(cluster * unit, 1)[0]))
+        letter = chr(content.read(cluster * unit, 1)[0])
+        end = min((cluster + 1) * unit, image.size)
+        for place in range(cluster * unit * style.cells // image.size, -(-end * style.cells // image.size)):
+            cells[place] = max(cells[place], letter)
     return "".join(cell if cell.isprintable() and cell else style.levels[0] for cell in cells)
 
 
