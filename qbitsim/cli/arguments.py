@@ -20,6 +20,7 @@ Nothing is read from or written to a disk: images live in memory.
 _MAIN_EXAMPLES = """\
 examples:
   qbitsim demo                                      what it is about, in a terminal
+  qbitsim tour                                      understand dirty bitmaps in half an hour
   qbitsim serve --qmp unix:/tmp/qmp --disk drive0=64M
   qbitsim play commands.txt --disk drive0=64M
   qbitsim reference                                 every command, argument and event, and what is refused
@@ -72,6 +73,17 @@ the story of QEMU's own document on dirty bitmaps, with a picture of the bitmaps
 end a proof that every backup reads as the disk did at its moment.
 """
 
+_TOUR_EXAMPLES = """\
+Chapters on a live machine: what a bitmap is, backups and what they leave when they fail, transactions, crashes. You
+predict what happens, or change the command before it runs. Leave with q or Ctrl-D; the next 'qbitsim tour' goes on
+there. How far you are is kept in FILE: --state, else QBITSIM_TOUR_STATE, else qbitsim/tour.json in XDG_STATE_HOME.
+
+examples:
+  qbitsim tour                   go on where you were, or begin; needs the extra: pip install 'qbitsim[shell]'
+  qbitsim tour granularity       one chapter, by name or number
+  qbitsim tour --auto            all of it without a keyboard; nothing is kept
+"""
+
 _REFERENCE_EXAMPLES = """\
 Commands, events and block drivers with their members; [in brackets] what may be left out, (in parentheses) the first
 release that has it, and behind it how many recorded scenarios use it, if they are given.
@@ -107,6 +119,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("serve", "Serve QMP monitors to other processes.", _SERVE_EXAMPLES, _serve),
         ("play", "Play a file of QMP commands and guest writes.", _PLAY_EXAMPLES, _play),
         ("demo", "Show incremental backups at work.", _DEMO_EXAMPLES, _demo),
+        ("tour", "Understand dirty bitmaps in half an hour.", _TOUR_EXAMPLES, _tour),
         ("record", "Record a client's conversation with a QMP server.", _RECORD_EXAMPLES, _record),
         ("reference", "List what is emulated, and since which QEMU.", _REFERENCE_EXAMPLES, _reference),
     ):
@@ -180,6 +193,16 @@ def _play(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
+    parser.add_argument("--width", metavar="COLUMNS", type=int, help="instead of the terminal's")
+    _profile(parser)
+
+
+def _tour(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("chapter", metavar="CHAPTER", nargs="?", help="its number or name; see --list")
+    parser.add_argument("--list", action="store_true", help="list the chapters, and which of them you have seen")
+    parser.add_argument("--auto", action="store_true", help="play without a keyboard")
+    parser.add_argument("--state", metavar="FILE", type=Path, help="keep how far you are in this file")
     parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
     parser.add_argument("--width", metavar="COLUMNS", type=int, help="instead of the terminal's")
     _profile(parser)

@@ -220,7 +220,10 @@ def draw(rows: Iterable[Row], style: Style) -> list[str]:
     lines = []
     for row in rows:
         taken = _NAME_COLUMNS + 1 + style.cells if style.beside else len(row.name)
-        note = row.note if 2 + taken + 2 + len(row.note) <= style.width else row.note.partition(" over ")[0]
+        room = style.width - taken - 4
+        note = row.note if len(row.note) <= room else row.note.partition(" over ")[0]
+        if len(note) > room:
+            note = note[: room - 2] + ".."
         if style.beside:
             lines.append(f"  {row.name:<{_NAME_COLUMNS}} {_painted(row, style)}  {note}")
         else:

@@ -6,7 +6,7 @@ does. Events are shortened to ``NAME key=value …``; the many changes of a job'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -33,17 +33,24 @@ class Teller:
         room = self.style.width - len(heading.rpartition("\n")[2]) - 1
         self.block(self.style.paint(f"{heading} {rule * room}".rstrip(), "bold"))
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, colour: str | None = None) -> None:
         """A paragraph."""
-        self.block(self.style.wrap(text))
+        self.block("\n".join(self._painted(self.style.wrap(text).splitlines(), colour)))
 
     def line(self, mark: str, text: str, colour: str | None = None) -> None:
         """One thing that happened."""
+        self.lines(self._painted(self.style.wrap(text, f"  {mark} ", "       ").splitlines(), colour))
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Lines as they are, behind what was told before."""
         if self._gap:
             self._tell("")
             self._gap = False
-        for line in self.style.wrap(text, f"  {mark} ", "       ").splitlines():
-            self._tell(self.style.paint(line, colour) if colour else line)
+        for line in lines:
+            self._tell(line)
+
+    def _painted(self, lines: Iterable[str], colour: str | None) -> list[str]:
+        return [self.style.paint(line, colour) if colour else line for line in lines]
 
     def block(self, text: str) -> None:
         """Lines with an empty one before and after them."""

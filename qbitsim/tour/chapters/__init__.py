@@ -1,0 +1,14 @@
+"""The chapters of the tour, in order; each is a module."""
+
+from __future__ import annotations
+
+from qbitsim.tour.chapters import granularity, what
+from qbitsim.tour.lesson import Chapter
+
+CHAPTERS: tuple[Chapter, ...] = tuple(
+    module.CHAPTER
+    for module in (
+        what,
+        granularity,
+    )
+)

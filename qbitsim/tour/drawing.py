@@ -1,0 +1,108 @@
+"""The pictures of the tour: disks, bitmaps, successors, jobs and files, with marks where a cell has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.cli.picture import Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
+from qbitsim.tour.lesson import CELLS
+from qbitsim.tour.view import View, levels_of
+
+Rows = Iterator[tuple[str, Row]]
+"""Rows, each with what it is a row of: two pictures are compared by that."""
+
+
+class Drawing:
+    """Draws a machine again and again.
+
+    A row whose cells are others than in the picture before has marks below it.
+    """
+
+    def __init__(self, style: Style) -> None:
+        self.style = style
+        self._before: dict[str, str] = {}
+
+    def forget(self) -> None:
+        """Let the next picture have no marks."""
+        self._before = {}
+
+    def lines(self, view: View, drives: Sequence[str], files: Sequence[str]) -> list[str]:
+        """The picture."""
+        rows = [*self._rows(view, drives, files)]
+        lines = []
+        for about, row in rows:
+            lines += [line.rstrip() for line in draw([row], self.style)]
+            before = self._before.get(about, row.cells)
+            if before != row.cells and not about.startswith("job "):
+                lines.append(self._marks(before, row.cells))
+        self._before = {about: row.cells for about, row in rows}
+        return lines
+
+    def _marks(self, before: str, now: str) -> str:
+        marks = "".join("^" if one != other else " " for one, other in zip(before, now, strict=True))
+        _, _, line = draw([Row("", marks, "", "dim")], self.style)[-1].rpartition("\n")
+        return line.rstrip()
+
+    def _rows(self, view: View, drives: Sequence[str], files: Sequence[str]) -> Rows:
+        machine = view.machine
+        yield "", Row("cell", self._numbers(), "", "dim")
+        if not machine.closing:
+            for drive in drives:
+                yield from self._rows_of_drive(view, drive)
+            for job in machine.state()["jobs"]:
+                yield f"job {job['id']}", self._row_of_job(job["id"], row_of_job(job, self.style))
+        for identifier, row in self._ended(view):
+            yield f"job {identifier}", self._row_of_job(identifier, row)
+        for name in files:
+            if name in machine.images:
+                row = row_of_file(machine.images.lookup(name), self.style)
+                yield f"file {name}", row
+
+    def _numbers(self) -> str:
+        """A ruler: the numbers of cells, of every other cell where it is narrow."""
+        width = self.style.cells // CELLS
+        ruler = ""
+        for cell in range(CELLS):
+            if len(str(cell)) < width or cell % 2 == 0:
+                ruler = f"{ruler:<{cell * width}}{cell}"
+        return ruler
+
+    def _rows_of_drive(self, view: View, drive: str) -> Rows:
+        for node in reversed([*levels_of(view.machine, drive)]):
+            if isinstance(node, Qcow2Node):
+                yield drive, Row(drive, letters(node.image, self.style), human(node.length))
+            for bitmap in reversed(node.bitmaps):
+                if bitmap.name is not None:
+                    yield from self._rows_of_bitmap(f"{drive} {bitmap.name}", bitmap, on_filter=node.is_filter)
+
+    def _rows_of_bitmap(self, about: str, bitmap: DirtyBitmap, *, on_filter: bool) -> Rows:
+        flags = [flag for flag in ("busy", "persistent") if getattr(bitmap, flag)]
+        if bitmap.inconsistent:
+            note = "inconsistent"
+        else:
+            flags += ["disabled"] * (not bitmap.recording) + ["on the filter"] * on_filter
+            note = ", ".join([human(bitmap.count) if bitmap.count else "clean", *flags])
+        yield about, Row(f" {bitmap.name}", cells_of(bitmap, self.style), note, "yellow")
+        if bitmap.successor is not None:
+            successor = bitmap.successor
+            note = human(successor.count) if successor.count else "clean"
+            yield f"{about} successor", Row("  successor", cells_of(successor, self.style), note, "cyan")
+
+    def _ended(self, view: View) -> Iterator[tuple[str, Row]]:
+        """The jobs that ended in this step."""
+        for event in view.events:
+            data = event.get("data", {})
+            if event["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
+                status = event["event"].removeprefix("BLOCK_JOB_").lower()
+                progress = [data["offset"], data["len"]]
+                job = {"id": data["device"], "progress": progress, "status": status, "error": data.get("error")}
+                row = row_of_job(job, self.style)
+                good = status == "completed" and job["error"] is None
+                note = job["error"] or f"{status}, {human(data['offset'])}"
+                yield data["device"], row._replace(colour="green" if good else "red", note=note)
+
+    @staticmethod
+    def _row_of_job(identifier: str, row: Row) -> Row:
+        return row._replace(name=f" job {identifier}")

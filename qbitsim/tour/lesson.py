@@ -1,0 +1,228 @@
+"""What the tour is made of: chapters of steps, as values.
+
+A step tells something, does something on the live machine, and tells what is to be seen there. All that it tells after
+it has done something is a *finding*: a text with a check, and it is told only if the check holds. A question's answer
+is checked in the same way. So a chapter cannot claim what the machine does not do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.machine import Machine
+    from qbitsim.tour.scene import Scene
+
+Json = dict[str, Any]
+Check = Callable[["Scene"], bool]
+
+CELL = 64 << 10
+"""Bytes of a cell in the tour's pictures."""
+
+CELLS = 16
+"""Cells of each disk."""
+
+Place = tuple[int, int]
+"""(offset, length) in bytes."""
+
+
+class Act(Protocol):
+    """Something that a step does, and that is told while it happens."""
+
+    def perform(self, scene: Scene) -> None:
+        """Do it."""
+
+
+@record
+class Qmp:
+    """A command; the reader sees it in full and may change it before it runs.
+
+    :ivar part: what of the reply is shown, if not all of it; :ivar about: what that part is, in a word or two.
+    """
+
+    name: str
+    arguments: Json
+    part: Callable[[Any], Any] | None = None
+    about: str = ""
+
+    @property
+    def request(self) -> Json:
+        """The command as a client sends it."""
+        return {"execute": self.name, "arguments": self.arguments} if self.arguments else {"execute": self.name}
+
+    def perform(self, scene: Scene) -> None:
+        """Run it."""
+        scene.execute(self)
+
+
+@record
+class Guest:
+    """The guest fills places of a disk with a letter."""
+
+    letter: str
+    places: tuple[Place, ...]
+    drive: str = "drive0"
+
+    def perform(self, scene: Scene) -> None:
+        """Write; a failure is told."""
+        scene.guest_writes(self)
+
+
+def guest(letter: str, *cells: int, drive: str = "drive0") -> Guest:
+    """The guest fills whole cells."""
+    return Guest(letter, tuple((cell * CELL, CELL) for cell in cells), drive)
+
+
+@record
+class Go:
+    """The jobs go on, one piece after the other, until a job has copied so many cells."""
+
+    cells: int
+    job: str = "drive0"
+
+    def perform(self, scene: Scene) -> None:
+        """Step the machine."""
+        scene.go(self.job, self.cells)
+
+
+@record
+class Finish:
+    """The jobs go on until nothing is left to do."""
+
+    def perform(self, scene: Scene) -> None:
+        """Run the machine."""
+        scene.finish()
+
+
+@record
+class Shell:
+    """A command on image files."""
+
+    command: str
+
+    def perform(self, scene: Scene) -> None:
+        """Run it and tell its output."""
+        scene.shell(self.command)
+
+
+@record
+class Arrange:
+    """Something that the tour does behind the scenes, such as breaking a disk; it is told in one line."""
+
+    told: str
+    do: Callable[[Machine], object]
+
+    def perform(self, scene: Scene) -> None:
+        """Do it."""
+        scene.arrange(self)
+
+
+@record
+class Crash:
+    """QEMU is killed."""
+
+    def perform(self, scene: Scene) -> None:
+        """End the machine as kill -9 does."""
+        scene.crash()
+
+
+@record
+class Start:
+    """QEMU is started, on the image files that are there."""
+
+    def perform(self, scene: Scene) -> None:
+        """Make a machine."""
+        scene.start()
+
+
+@record
+class Question:
+    """Something to predict before it happens.
+
+    :ivar right: the letter of a choice; without choices, the numbers of cells: ``"3 4"`` (an empty text for none).
+    :ivar why: told with the answer.
+    :ivar holds: whether the right answer is what the machine shows, after the step.
+    """
+
+    text: str
+    right: str
+    why: str
+    holds: Check
+    choices: tuple[str, ...] = ()
+
+    def accepts(self, guess: str) -> bool:
+        """Whether a guess can be an answer at all."""
+        if self.choices:
+            return guess.strip().lower() in self.letters
+        return re.fullmatch(r"none|[\d\s,-]+", guess.strip().lower()) is not None
+
+    def is_right(self, guess: str) -> bool:
+        """Whether a guess is the answer."""
+        return guess.strip().lower() == self.right if self.choices else numbers(guess) == numbers(self.right)
+
+    @property
+    def letters(self) -> str:
+        """One letter for each choice."""
+        return "abcdefgh"[: len(self.choices)]
+
+    @property
+    def answer(self) -> str:
+        """The right answer in words."""
+        if self.choices:
+            return f"{self.right}) {self.choices[self.letters.index(self.right)]}"
+        return f"cells {', '.join(map(str, sorted(numbers(self.right))))}" if self.right else "none"
+
+
+def numbers(text: str) -> set[int]:
+    """The numbers in a text such as ``"3, 5-7"``."""
+    found: set[int] = set()
+    for first, last in re.findall(r"(\d+)(?:\s*-\s*(\d+))?", text):
+        found.update(range(int(first), min(int(last or first), int(first) + CELLS) + 1))
+    return found
+
+
+@record
+class Finding:
+    """What is to be seen now; told only if the check holds."""
+
+    text: str
+    holds: Check
+
+
+@record
+class Step:
+    """A part of a chapter.
+
+    :ivar tell: a paragraph to begin with; :ivar do: a command, if any, is the first; :ivar files: image files in the
+        picture; :ivar drives: the drives in it (None: all; empty: none).
+    :ivar since: the first release that this step is for; it is left out, and said so, on others.
+    """
+
+    tell: str = ""
+    do: tuple[Act, ...] = ()
+    question: Question | None = None
+    findings: tuple[Finding, ...] = ()
+    files: tuple[str, ...] = ()
+    drives: tuple[str, ...] | None = None
+    since: str | None = None
+
+
+@record
+class Chapter:
+    """A chapter.
+
+    :ivar slug: its short name; :ivar setup: what is done silently before it; :ivar disks: the drives of its machine.
+    :ivar since: the first release that it is for, and :ivar lacks: what older ones have not.
+    """
+
+    slug: str
+    title: str
+    steps: tuple[Step, ...]
+    setup: tuple[Act, ...] = ()
+    disks: tuple[str, ...] = ("drive0",)
+    since: str | None = None
+    lacks: str = ""

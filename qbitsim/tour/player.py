@@ -1,0 +1,163 @@
+"""Plays a chapter, step by step, for a reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from qbitsim.cli.picture import Style
+from qbitsim.profiles import profile
+from qbitsim.tour.lesson import Act, Chapter, Qmp, Question, Step
+from qbitsim.tour.pretty import pretty
+from qbitsim.tour.reader import Auto, Next, Reader
+from qbitsim.tour.scene import Scene
+
+
+class FalseClaimError(Exception):
+    """A chapter claims what the machine does not do."""
+
+    def __init__(self, chapter: Chapter, step: int, claim: str) -> None:
+        super().__init__(f"chapter '{chapter.slug}', step {step + 1}: this is not so: {claim}")
+
+
+class Player:
+    """Plays one chapter on a machine of its own.
+
+    :param tell: is given each line, or several of them.
+    """
+
+    def __init__(self, chapter: Chapter, release: str, style: Style, tell: Callable[[str], None]) -> None:
+        self.chapter = chapter
+        self._tell = tell
+        self._release = profile(release)
+        self._silent = False
+        self._reader: Reader = Auto()
+        self.scene = Scene(release, chapter.disks, style, self._hear)
+        self._unheard(lambda: self._perform_all(chapter.setup))
+
+    def _hear(self, text: str) -> None:
+        if not self._silent:
+            self._tell(text)
+
+    def _unheard(self, do: Callable[[], None]) -> None:
+        self._silent = True
+        do()
+        self._silent = False
+
+    def _perform_all(self, acts: tuple[Act, ...]) -> None:
+        for act in acts:
+            act.perform(self.scene)
+        self.scene.begin_step()
+
+    def play(self, reader: Reader, start: int = 0, done: Callable[[int], None] | None = None) -> None:
+        """Play the chapter from a step on, the ones before it silently.
+
+        :param done: is given the number of each step that the reader has seen to its end.
+        :raises FalseClaimError: the machine does not do what the chapter claims.
+        :raises LeftError: the reader leaves.
+        """
+        if start:
+            self._unheard(lambda: self._play_steps(0, start))
+            self.scene.teller.say("The machine is again where you left it:")
+            self._picture(self.chapter.steps[start - 1])
+        self._reader = reader
+        for number in range(start, len(self.chapter.steps)):
+            self._play(number)
+            reader.turn()
+            if done is not None:
+                done(number)
+
+    def _play_steps(self, start: int, end: int) -> None:
+        for number in range(start, end):
+            self._play(number)
+
+    def _play(self, number: int) -> None:
+        step, teller = self.chapter.steps[number], self.scene.teller
+        if not self._release.offers(step.since):
+            teller.say(f"(A step is left out: QEMU {self._release.name} cannot do it, {step.since} can.)")
+            return
+        self.scene.begin_step()
+        if step.tell:
+            teller.say(step.tell)
+        command = step.do[0] if step.do and isinstance(step.do[0], Qmp) else None
+        if command is not None:
+            self._show(command)
+        guess = self._ask(step.question) if step.question is not None else None
+        if command is not None:
+            self._offer_change(step, command)
+        for act in step.do:
+            act.perform(self.scene)
+        self._picture(step)
+        self._check(number)
+        if step.question is not None:
+            self._answer(step.question, guess)
+        for finding in step.findings:
+            teller.say(finding.text)
+
+    def _show(self, command: Qmp) -> None:
+        self.scene.teller.line("->", "a client sends:")
+        self.scene.show_json(command.request)
+
+    def _picture(self, step: Step) -> None:
+        if step.drives != () or step.files:
+            self.scene.picture(step.drives, step.files)
+
+    # -- questions
+
+    def _ask(self, question: Question) -> str | None:
+        teller = self.scene.teller
+        teller.say(f"? {question.text}")
+        for letter, choice in zip(question.letters, question.choices, strict=True):
+            teller.line(f"  {letter})", choice)
+        return self._reader.guess(question)
+
+    def _answer(self, question: Question, guess: str | None) -> None:
+        teller = self.scene.teller
+        if guess is None:
+            teller.say(f"The answer: {question.answer}. {question.why}")
+        elif question.is_right(guess):
+            teller.say(f"Right: {question.answer}. {question.why}", "green")
+        else:
+            teller.say(f"Not quite. The answer: {question.answer}. {question.why}", "yellow")
+
+    def _check(self, number: int) -> None:
+        """Before anything is told of what is to be seen, make sure that it is.
+
+        :raises FalseClaimError: it is not.
+        """
+        step = self.chapter.steps[number]
+        claims = [(finding.text, finding.holds) for finding in step.findings]
+        if step.question is not None:
+            claims.append((f"{step.question.text} {step.question.answer}", step.question.holds))
+        for text, holds in claims:
+            if not holds(self.scene):
+                raise FalseClaimError(self.chapter, number, text)
+
+    # -- changed commands
+
+    def _offer_change(self, step: Step, command: Qmp) -> None:
+        """Let the reader run other commands first, each on the machine as it is; it is put back after each."""
+        text = pretty(command.request, self.scene.teller.style.width)
+        while (changed := self._reader.change(text)) is not None and not _same(changed, command):
+            text = changed
+            self._try(step, changed)
+
+    def _try(self, step: Step, text: str) -> None:
+        teller = self.scene.teller
+        snapshot = self.scene.machine.snapshot()
+        if not self.scene.attempt(text):
+            teller.line("<-", "nothing: this is no whole JSON value, so QEMU waits for the rest of it", "red")
+            return
+        self._picture(step)
+        while self._reader.after_change() is Next.RUN:
+            self.scene.go_on()
+            self._picture(step)
+        self.scene.put_back(snapshot)
+        teller.say("The machine is put back to where it was before your command.")
+
+
+def _same(text: str, command: Qmp) -> bool:
+    try:
+        return bool(json.loads(text) == command.request)
+    except ValueError:
+        return False

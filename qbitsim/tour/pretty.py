@@ -1,0 +1,47 @@
+"""JSON as a client would send it, in lines that fit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def pretty(value: Any, width: int) -> str:
+    """A JSON value in lines of at most ``width`` columns, where that can be; the outer braces stand alone."""
+    return _broken(value, width, "", "") if isinstance(value, dict) and value else _laid(value, width, "", "")
+
+
+def _laid(value: Any, width: int, indent: str, first: str) -> str:
+    """A value behind ``first``, on one line if it fits (with a comma)."""
+    line = first + _flat(value)
+    if len(line) < width or not value or not isinstance(value, dict | list):
+        return line
+    return _broken(value, width, indent, first)
+
+
+def _broken(value: Any, width: int, indent: str, first: str) -> str:
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts = [_member(key, item, width, inner) for key, item in value.items()]
+        opening, closing = "{", "}"
+    else:
+        parts = [_laid(item, width, inner, inner) for item in value]
+        opening, closing = "[", "]"
+    return "\n".join([first + opening, ",\n".join(parts), indent + closing])
+
+
+def _member(key: str, value: Any, width: int, indent: str) -> str:
+    """A member of an object; a plain value that does not fit behind its name goes on a line of its own."""
+    name = f"{indent}{json.dumps(key)}:"
+    laid = _laid(value, width, indent, f"{name} ")
+    if len(laid.partition("\n")[0]) < width or isinstance(value, dict | list):
+        return laid
+    return f"{name}\n{indent}  {_flat(value)}"
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict) and value:
+        return "{ " + ", ".join(f"{json.dumps(key)}: {_flat(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flat, value)) + "]"
+    return json.dumps(value)

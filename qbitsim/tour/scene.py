@@ -1,0 +1,190 @@
+"""Where a chapter happens: a live machine, what is done on it, and the telling of it.
+
+Jobs go on only when a step says so. A machine that has crashed or ended is followed by another one on the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qbitsim.cli.picture import Style, human
+from qbitsim.cli.teller import Teller
+from qbitsim.errors import QmpError
+from qbitsim.machine import Machine
+from qbitsim.qmp.session import Session
+from qbitsim.state import Snapshot
+from qbitsim.testing.shell import Shell
+from qbitsim.tour.drawing import Drawing
+from qbitsim.tour.lesson import CELL, CELLS, Arrange, Guest, Place, Qmp
+from qbitsim.tour.pretty import pretty
+from qbitsim.tour.view import View
+
+MOST_STEPS = 10_000
+"""How far jobs are let go on in what a reader tries; a job may try for ever to write to a full disk."""
+
+
+class Scene(View):
+    """A machine with disks of 16 cells, and somebody who tells what happens on it.
+
+    :param tell: is given each line, or several of them.
+    """
+
+    def __init__(self, profile: str, disks: Sequence[str], style: Style, tell: Callable[[str], None]) -> None:
+        super().__init__(Machine(profile))
+        self.teller = Teller(style, tell)
+        self._disks = disks
+        self._drawing = Drawing(style)
+        self._told = 0
+        self._plug_in()
+
+    def _plug_in(self) -> None:
+        for disk in self._disks:
+            self.machine.add_disk(disk, CELL * CELLS)
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """Forget what was seen in the step before; a second passes."""
+        if not self.machine.closing:
+            self.machine.advance(1)
+        self.reply, self.refusal, self.output, self.failed_writes = None, None, "", 0
+        self._began = self._told = self.machine.events.end
+
+    # -- acts
+
+    def execute(self, command: Qmp) -> None:
+        """Run a command; tell the events before its reply, and the reply."""
+        try:
+            self.reply = self.machine.execute(command.name, command.arguments)
+        except QmpError as error:
+            self.refusal = error.desc
+            self._tell_reply({"error": {**error.to_json()}})
+        else:
+            part = command.part(self.reply) if command.part is not None else self.reply
+            self._tell_reply({"return": part} if command.part is None else part, command.about)
+
+    def _tell_reply(self, reply: Any, about: str = "") -> None:
+        self._tell_events()
+        colour = "red" if isinstance(reply, dict) and "error" in reply else None
+        flat = json.dumps(reply)
+        if len(flat) + 5 <= self.teller.style.width or colour:
+            self.teller.line("<-", flat, colour)
+        else:
+            self.teller.line("<-", f'{{"return": ...}}, of which {about}:' if about else "")
+            self.show_json(reply)
+
+    def show_json(self, value: Any) -> None:
+        """A JSON value in full."""
+        indent = "     "
+        text = pretty(value, self.teller.style.width - len(indent))
+        self.teller.lines([indent + line for line in text.splitlines()])
+
+    def guest_writes(self, act: Guest) -> None:
+        """The guest writes; what fails is told."""
+        disk, written = self.machine.drive(act.drive), []
+        for place in act.places:
+            try:
+                disk.write(place[0], act.letter.encode() * place[1])
+                written.append(place)
+            except OSError as error:
+                self.failed_writes += 1
+                self.teller.line("..", f"the guest's write to {_places([place])} FAILS: {error.strerror}", "red")
+        if written:
+            self.teller.line("..", f"the guest writes {act.letter} to {act.drive}: {_places(written)}")
+        self._tell_events()
+
+    def go(self, job: str, cells: int) -> None:
+        """Step the machine until the job has copied so many cells, or is gone."""
+        while (copied := self.copied(job)) is not None and copied < cells and self.machine.step():
+            pass
+        self.teller.line("..", f"job {job} has copied {cells} cells" if copied is not None else f"job {job} has ended")
+        self._tell_events()
+
+    def finish(self) -> None:
+        """Let the jobs go on to their end."""
+        self.machine.run_until_idle()
+        self._tell_events()
+
+    def shell(self, command: str) -> None:
+        """Run a command on image files."""
+        self.teller.line("$", command)
+        status, self.output = Shell(self.machine.images, self.machine.profile).run(command.split())
+        for line in self.output.splitlines():
+            self.teller.line(" ", line, "red" if status else None)
+
+    def arrange(self, act: Arrange) -> None:
+        """Do something behind the scenes."""
+        act.do(self.machine)
+        self.teller.line("**", act.told)
+        self._tell_events()
+
+    def crash(self) -> None:
+        """Kill QEMU."""
+        self.machine.crash()
+        self.teller.line("**", "kill -9: QEMU is gone, without a goodbye", "red")
+
+    def start(self) -> None:
+        """Start QEMU on the files that are there; what happened before is still part of this step."""
+        self.machine = Machine(self.machine.profile, images=self.machine.images)
+        self._plug_in()
+        self.teller.line("**", "QEMU is started again on the same image files")
+
+    # -- what the reader tries
+
+    def attempt(self, text: str) -> bool:
+        """Send a text to the machine as a client would; whether there was an answer."""
+        monitor = Session(self.machine)
+        monitor.connect()
+        monitor.feed(b'{"execute": "qmp_capabilities"}')
+        lines = monitor.feed(text.encode() + b"\n").splitlines()
+        replies = [json.loads(line) for line in lines]
+        self._told = self.machine.events.end
+        for message in replies:
+            if "event" in message:
+                self.teller.events([message])
+            else:
+                self._tell_reply(message, "this is the reply")
+        return any("event" not in message for message in replies)
+
+    def go_on(self) -> None:
+        """Let the jobs go on, for as long as is sensible."""
+        steps = 0
+        while steps < MOST_STEPS and self.machine.step():
+            steps += 1
+        self._tell_events()
+        if steps == MOST_STEPS:
+            self.teller.line("..", f"after {steps} steps there is still work to do")
+
+    def put_back(self, snapshot: Snapshot) -> None:
+        """Make the machine what it was."""
+        self.machine.restore(snapshot)
+        self._told = self.machine.events.end
+
+    # -- looking
+
+    def picture(self, drives: Sequence[str] | None, files: Sequence[str]) -> None:
+        """Draw these drives (None: all), their bitmaps, the jobs and these files."""
+        lines = self._drawing.lines(self, self._disks if drives is None else drives, files)
+        self.teller.block("\n".join(lines))
+
+    def _tell_events(self) -> None:
+        events = self.machine.events.read(self._told)
+        self._told = self.machine.events.end
+        self.teller.events(events)
+
+
+def _places(places: Sequence[Place]) -> str:
+    """Places in words: ``cells 3, 5, 6``, ``1 B at 5 * 64 KiB``."""
+    if all(offset % CELL == 0 and length == CELL for offset, length in places):
+        numbers = [offset // CELL for offset, _ in places]
+        if numbers == [*range(numbers[0], numbers[-1] + 1)] and len(numbers) > 2:
+            return f"cells {numbers[0]} to {numbers[-1]}"
+        return f"cell{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+    return ", ".join(f"{human(length)} at {_offset(offset)}" for offset, length in places)
+
+
+def _offset(offset: int) -> str:
+    cell, rest = divmod(offset + CELL // 2, CELL)
+    rest -= CELL // 2
+    return f"{cell} * 64 KiB" + (f" {'+' if rest > 0 else '-'} {abs(rest)}" if rest else "")

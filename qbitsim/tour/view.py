@@ -1,0 +1,133 @@
+"""What a chapter's checks ask of a machine: which cells are dirty, what a file reads as, what has happened.
+
+Cells are numbers from 0; what a disk or a file holds is a text with a letter for each cell, ``.`` where nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.node import Node
+from qbitsim.machine import Machine
+from qbitsim.tour.lesson import CELL, CELLS, Json
+
+if TYPE_CHECKING:
+    from qbitsim.block.bitmap import DirtyBitmap
+
+
+class View:
+    """A machine as it is looked at.
+
+    :ivar machine: the live one; another one after a restart.
+    :ivar reply: what the step's command returned; :ivar refusal: with what words it was refused, or None.
+    :ivar output: what the step's last command on image files printed.
+    :ivar failed_writes: how many of the step's guest writes failed.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.reply: Any = None
+        self.refusal: str | None = None
+        self.output = ""
+        self.failed_writes = 0
+        self._began = machine.events.end
+
+    # -- bitmaps
+
+    def bitmap(self, name: str, drive: str = "drive0") -> DirtyBitmap | None:
+        """The bitmap of that name, on the disk or on a job's filter above it."""
+        return next(
+            (each for node in levels_of(self.machine, drive) for each in node.bitmaps if each.name == name), None
+        )
+
+    def dirty(self, name: str, drive: str = "drive0") -> list[int]:
+        """The dirty bits of a bitmap that is there, as numbers; with the usual granularity these are cells."""
+        bitmap = self._existing(name, drive)
+        return [*_units(bitmap.dirty_ranges, bitmap.granularity)]
+
+    def successor(self, name: str, drive: str = "drive0") -> list[int] | None:
+        """The dirty bits of the successor, None if the bitmap has none."""
+        successor = self._existing(name, drive).successor
+        return None if successor is None else [*_units(successor.dirty_ranges, successor.granularity)]
+
+    def count(self, name: str) -> int:
+        """Dirty bytes, as ``query-block`` shows them."""
+        return self._existing(name, "drive0").count
+
+    def busy(self, name: str, drive: str = "drive0") -> bool:
+        """Whether a job uses the bitmap."""
+        return self._existing(name, drive).busy
+
+    def _existing(self, name: str, drive: str) -> DirtyBitmap:
+        bitmap = self.bitmap(name, drive)
+        assert bitmap is not None, f"there is no bitmap {name}"
+        return bitmap
+
+    # -- disks and files
+
+    def disk(self, drive: str = "drive0") -> str:
+        """What the guest would read: the letter at the start of each cell."""
+        disk = self.machine.drive(drive)
+        return _letters(disk.read(cell * CELL, 1) for cell in range(CELLS))
+
+    def reads(self, file: str) -> str:
+        """What a file reads as, through its backing files."""
+        return _letters(self.machine.images.read_chain(file, cell * CELL, 1) for cell in range(CELLS))
+
+    def holds(self, file: str) -> list[int]:
+        """The cells that a file holds itself."""
+        content = self.machine.images.lookup(file).content
+        return [*_units(((at * content.cluster_size, content.cluster_size) for at in content.stored_clusters()), CELL)]
+
+    def differing(self, file: str, drive: str = "drive0") -> list[int]:
+        """The cells in which a file reads otherwise than a disk."""
+        pairs = zip(self.disk(drive), self.reads(file), strict=True)
+        return [cell for cell, (one, other) in enumerate(pairs) if one != other]
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two files read alike, byte for byte."""
+        return self.machine.images.compare(one, other) is None
+
+    # -- jobs and events
+
+    def copied(self, job: str = "drive0") -> int | None:
+        """How many cells a job has copied; None if there is no such job."""
+        found = self.job(job)
+        return None if found is None else found["progress"][0] // CELL
+
+    def job(self, identifier: str) -> Json | None:
+        """A job, as :func:`qbitsim.state.describe` gives it."""
+        return next((job for job in self.machine.state()["jobs"] if job["id"] == identifier), None)
+
+    @property
+    def events(self) -> list[Json]:
+        """The events of this step."""
+        return self.machine.events.read(self._began)
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """How the jobs ended that ended in this step: ``completed``, ``cancelled``, or the error."""
+        ends = {}
+        for event in self.events:
+            if event["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
+                end = event["event"].removeprefix("BLOCK_JOB_").lower()
+                ends[event["data"]["device"]] = event["data"].get("error", end)
+        return ends
+
+
+def levels_of(machine: Machine, drive: str) -> Iterator[Node]:
+    """The nodes that show a drive's disk: the filters of jobs and, last, the one with the data."""
+    node: Node | None = machine.drive(drive).node
+    while node is not None:
+        yield node
+        node = node.filtered
+
+
+def _units(ranges: Any, unit: int) -> Iterator[int]:
+    for offset, length in ranges:
+        yield from range(offset // unit, -(-(offset + length) // unit))
+
+
+def _letters(firsts: Iterator[bytes]) -> str:
+    return "".join(chr(first[0]) if first != b"\0" else "." for first in firsts)
