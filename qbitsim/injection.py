@@ -91,7 +91,14 @@ class FaultInjection:
         self._check_command(command, times, 0, "a refusal")
         refusal = Refusal(command, QmpError(desc, error_class), times)
         _add(self.refusals, refusal)
+        self._tell(refusal)
         return refusal
+
+    def _tell(self, fault: object, where: str = "") -> None:
+        """Let the observer know."""
+        if self.scheduler.observer is not None:
+            place = f" in {where}" if where else ""
+            self.scheduler.observer.noted("fault", f"{str(fault).strip('<>')}{place}")
 
     def _check_command(self, command: str, times: int | None, after: int, what: str) -> None:
         if self.registry.find(command) is None:
@@ -126,6 +133,7 @@ class FaultInjection:
         nanoseconds = None if seconds is None else round(seconds * NANOSECONDS)
         held = HeldReply(command, self.scheduler, nanoseconds, events=events, times=times, after=after)
         _add(self.monitor_faults, held)
+        self._tell(held)
         return held
 
     def half_reply(self, command: str, *, times: int | None = 1, after: int = 0) -> HalfReply:
@@ -136,6 +144,7 @@ class FaultInjection:
         self._check_command(command, times, after, "half a reply")
         half = HalfReply(command, times=times, after=after)
         _add(self.monitor_faults, half)
+        self._tell(half)
         return half
 
     def drop_monitor(
@@ -158,6 +167,7 @@ class FaultInjection:
             command, before_command=before_command, before_reply=before_reply, times=times, after=after
         )
         _add(self.monitor_faults, drop)
+        self._tell(drop)
         return drop
 
     def foreign_job(self, identifier: str, kind: str = "backup", length: int = 1 << 20) -> ForeignJob:
@@ -181,6 +191,7 @@ class FaultInjection:
         if capacity is not None and capacity < 0:
             raise ValueError(f"invalid capacity {capacity}: it must not be negative")
         self.images.limit(file, capacity)
+        self._tell("no limit" if capacity is None else f"room for {capacity} bytes", file)
 
     def inject_error(
         self,
@@ -224,6 +235,7 @@ class FaultInjection:
             seed=seed,
         )
         _add(rules, fault)
+        self._tell(fault, where)
         return fault
 
     def delay_io(self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1) -> Delay:
@@ -238,6 +250,7 @@ class FaultInjection:
         check_range(self.graph, where, offset, length)
         delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
         _add(faults.delays, delay)
+        self._tell(delay, where)
         return delay
 
     def stall_io(self, where: str, operation: str, offset: int | None = None, length: int = 1) -> Stall:
@@ -250,4 +263,5 @@ class FaultInjection:
         check_range(self.graph, where, offset, length)
         stall = Stall(operations, offset, length)
         _add(faults.stalls, stall)
+        self._tell(stall, where)
         return stall

@@ -38,6 +38,7 @@ from qbitsim.served import Served
 from qbitsim.sizes import parse_size
 from qbitsim.state import Stateful
 from qbitsim.until import Waiting
+from qbitsim.watched import Watched
 
 PACINGS = ("manual", "immediate")
 """How a machine goes on by itself: not at all, or to the end after each command."""
@@ -46,7 +47,7 @@ EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
 
 
-class Machine(FaultInjection, Stateful, Served, Waiting):
+class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
     """One emulated QEMU process.
 
     :param profile: which release it is: ``"2.5"``, ``"7.2"`` or ``"10.0"`` (the default).
@@ -372,6 +373,8 @@ class Machine(FaultInjection, Stateful, Served, Waiting):
         if data is not None:
             event["data"] = data
         self.events.append(event)
+        if self.scheduler.observer is not None:
+            self.scheduler.observer.emitted(event)
 
     @property
     def running(self) -> bool:

@@ -55,9 +55,13 @@ class Snapshot:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
         for fault in machine.monitor_faults:
             fault.let_go()
+        observer = machine.scheduler.observer
         for name, value in _copied(self._origin, self._state, machine).items():
             setattr(machine, name, value)
         machine.events.resumed_at = machine.events.end
+        machine.scheduler.observer = observer
+        if observer is not None:
+            observer.noted("look", "the machine is what it was before")
 
 
 class Stateful:

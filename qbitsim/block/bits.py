@@ -126,6 +126,14 @@ class Bits(Chunks):
         if run_stop >= 0:
             yield run_start, run_stop
 
+    def count_in(self, start: int, stop: int) -> int:
+        """How many bits are set in [start, stop)."""
+        return sum(
+            end - first if chunk is ONES else chunk.count(1, first & MASK, (first & MASK) + end - first)
+            for first, end, chunk in self._pieces(start, stop)
+            if chunk is not ZEROS
+        )
+
     def intersects(self, other: Bits) -> bool:
         """Whether some bit is set both here and in `other`, which has the same length."""
         assert self.length == other.length

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
@@ -148,6 +149,12 @@ class Drive:
         :raises OSError: EIO out of range, EPERM on a read-only node, ENOTSUP for a compressed write on a
             format without compression, or what a fault says.
         """
+        if self.graph.scheduler.observer is not None:
+            self._observed("write", offset, len(data), lambda: self._write(offset, data, compressed=compressed))
+        else:
+            self._write(offset, data, compressed=compressed)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         self._check_write("write", offset, len(data))
         if compressed and not self.node.supports_compression:
             raise io_error(errno.ENOTSUP)
@@ -159,6 +166,12 @@ class Drive:
 
         :raises OSError: as :meth:`write`.
         """
+        if self.graph.scheduler.observer is not None:
+            self._observed("write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap))
+        else:
+            self._write_zeroes(offset, length, unmap=unmap)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self._check_write("write-zeroes", offset, length)
         if length:
             self.node.write_zeroes(offset, length, unmap=unmap)
@@ -168,9 +181,26 @@ class Drive:
 
         :raises OSError: as :meth:`write`.
         """
+        if self.graph.scheduler.observer is not None:
+            self._observed("discard", offset, length, lambda: self._discard(offset, length))
+        else:
+            self._discard(offset, length)
+
+    def _discard(self, offset: int, length: int) -> None:
         self._check_write("discard", offset, length)
         if length:
             self.node.discard(offset, length)
+
+    def _observed(self, operation: str, offset: int, length: int, request: Callable[[], None]) -> None:
+        """Make a request and let the observer know of it."""
+        observer = self.graph.scheduler.observer
+        assert observer is not None
+        try:
+            request()
+        except OSError as error:
+            observer.requested(operation, self, offset, length, error)
+            raise
+        observer.requested(operation, self, offset, length, None)
 
     def flush(self) -> None:
         """The guest flushes.

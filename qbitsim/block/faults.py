@@ -11,6 +11,7 @@ touch it, and one that would have to wait for a stall raises :class:`StalledErro
 
 from __future__ import annotations
 
+import errno as numbers
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -121,6 +122,9 @@ class Fault(Rule):
     ) -> None:
         super().__init__(operations, offset, length, after=after, times=times, probability=probability, seed=seed)
         self.errno = errno
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Fault", f"Fault {numbers.errorcode.get(self.errno, self.errno)}")
 
 
 class Delay(Rule):

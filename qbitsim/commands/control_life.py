@@ -51,7 +51,7 @@ def start_anew(machine: Machine, boot: Boot) -> None:
 
     kept = {name: handle for name, handle in machine.handles.items() if isinstance(handle, (Rule, Refusal))}
     now, events, waited, refusals = machine.scheduler.now, machine.events, machine.waited, machine.refusals
-    control, journal = machine.control, machine.journal
+    control, journal, observer = machine.control, machine.journal, machine.scheduler.observer
     Machine.__init__(
         machine,
         machine.profile,
@@ -63,6 +63,8 @@ def start_anew(machine: Machine, boot: Boot) -> None:
     )
     machine.scheduler.move_clock(now)
     machine.events, machine.waited, machine.refusals, machine.handles = events, waited, refusals, kept
-    machine.control, machine.journal = control, journal
+    machine.control, machine.journal, machine.scheduler.observer = control, journal, observer
     for identifier, file, options in boot:
         machine.add_drive(identifier, machine.open_file(file, options) if file is not None else None)
+    if observer is not None:
+        observer.noted("look", "QEMU is started anew on its files")

@@ -20,6 +20,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qbitsim.engine.observer import Observer
 
 NANOSECONDS = 1_000_000_000
 
@@ -83,6 +87,7 @@ class Scheduler:
 
     :ivar now: nanoseconds of virtual time since the machine was made.
     :ivar steps: how many tasks have run.
+    :ivar observer: who is told what happens to the machine, or None.
     """
 
     __slots__ = (
@@ -93,6 +98,7 @@ class Scheduler:
         "_sequence",
         "_timers",
         "now",
+        "observer",
         "policy",
         "steps",
     )
@@ -101,6 +107,7 @@ class Scheduler:
         self.now = 0
         self.steps = 0
         self.policy = policy
+        self.observer: Observer | None = None
         self._sequence = 0
         self._ready: deque[Task] = deque()
         self._timers: list[Task] = []
@@ -182,6 +189,8 @@ class Scheduler:
             del self._ready[chosen]
         self.run(task)
         self.run_bottom_halves()
+        if self.observer is not None:
+            self.observer.stepped(task)
         return True
 
     def run(self, task: Task) -> None:
@@ -207,7 +216,8 @@ class Scheduler:
 
         Whoever owns them may then do the rest of the work in one go: nobody could tell the difference.
         """
-        return self._running_dry and not self._bottom_halves and not self._polled and len(self._ready) == own
+        alone = self._running_dry and self.observer is None
+        return alone and not self._bottom_halves and not self._polled and len(self._ready) == own
 
     @property
     def next_deadline(self) -> int | None:

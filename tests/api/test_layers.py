@@ -41,17 +41,21 @@ LAYERS = (
         "qbitsim.served",
         "qbitsim.state",
         "qbitsim.until",
+        "qbitsim.watched",
     ),
     ("qbitsim",),
     ("qbitsim.qmp.session", "qbitsim.qmp.server", "qbitsim.qmp.sockets", "qbitsim.qmp.stdio"),
-    ("qbitsim.testing", "qbitsim.cli", "qbitsim.pytest_plugin", "qbitsim.__main__"),
+    ("qbitsim.testing", "qbitsim.history", "qbitsim.report", "qbitsim.cli", "qbitsim.pytest_plugin", "qbitsim.__main__"),
 )
 """From the bottom up. A module belongs to the entry that fits it most closely.
 
 It may import from its own layer and those below.
 """
 
-DOORS = {"qbitsim.served": {"qbitsim.testing.serving"}}
+DOORS = {
+    "qbitsim.served": {"qbitsim.testing.serving"},
+    "qbitsim.watched": {"qbitsim.history.events", "qbitsim.history.history", "qbitsim.report.report"},
+}
 """Who may import what from above, when asked: ``Machine.serve`` is at hand, but asyncio is not loaded before."""
 
 ENTRIES = {entry: level for level, entries in enumerate(LAYERS) for entry in entries}

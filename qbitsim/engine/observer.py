@@ -1,0 +1,33 @@
+"""Who is told what happens to a machine, as it happens.
+
+There is at most one, and most machines have none. An observer looks and remembers; it changes nothing, so that a
+machine with one does what it does without. It is no part of a snapshot: a machine that is put back keeps the one that
+it has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from qbitsim.engine.scheduler import Task
+
+
+class Observer(Protocol):
+    """What an observer can be told."""
+
+    def emitted(self, event: dict[str, Any]) -> None:
+        """An event was emitted just now."""
+
+    def stepped(self, task: Task) -> None:
+        """A task has run, and the bottom halves after it."""
+
+    def requested(self, operation: str, drive: Any, offset: int, length: int, error: OSError | None) -> None:
+        """The guest has made a request that changes its disk: ``write``, ``write-zeroes`` or ``discard``.
+
+        :param drive: the :class:`~qbitsim.block.drive.Drive`.
+        :param error: with what it failed.
+        """
+
+    def noted(self, kind: str, text: str) -> None:
+        """Something else was done to the machine: ``fault``, or ``look`` for the rest; ``text`` says what."""

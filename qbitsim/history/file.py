@@ -1,0 +1,160 @@
+"""Histories as files: one JSON object in each line, the header first.
+
+Header: ``kind`` ("qbitsim-history"), ``format``, ``title``, ``profile``, ``epoch`` (seconds since 1970 at time 0), ``notes``
+(texts for the reader), ``bits`` (false: it is not known which bits were dirty).
+
+Lane, ``{"lane": {...}}``, with ``kind`` and ``name``. Lanes are numbered as they come, before the first moment that
+names them.
+
+* ``disk``: ``node``, ``size`` in bytes, ``cell`` in bytes. Its cells are those that hold data.
+* ``bitmap``: ``node``, ``drive`` (or null), ``size``, ``cell`` (its granularity); ``internal`` if it has no name.
+* ``successor``: likewise, and ``of``, the number of its bitmap's lane.
+* ``job``: ``type``.
+
+Moment: ``at`` (nanoseconds), ``kind`` (:data:`KINDS`), ``text``; if there is something to say ``who`` (the client),
+``data`` (the message), ``of`` (of a reply: the number of the request's moment), ``failed``, and ``changes``: by the
+lane's number what is different after the moment, or null if it is gone.
+
+* of a job: ``status``, ``done`` and ``total`` in bytes, ``error``.
+* of the others: ``+`` and ``-``, the cells that became dirty and clean, as runs (:mod:`qbitsim.history.runs`); or
+  ``heat``, the number of dirty cells in equal parts, which replaces what was; ``count`` of dirty cells, ``flags``,
+  ``size``. Runs come before a new size.
+
+A file may be cut off, or of a newer format: what can be read is read, and a note says what cannot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from qbitsim.history.history import FORMAT
+
+Json = dict[str, Any]
+
+KINDS = ("start", "request", "reply", "error", "event", "step", "write", "fault", "look", "end")
+_LANES = ("disk", "bitmap", "successor", "job")
+
+
+class HistoryError(ValueError):
+    """A text that is no history at all."""
+
+
+def dumps(history: Json) -> str:
+    """A history as the text of a file."""
+    header = {name: value for name, value in history.items() if name not in ("lanes", "moments")}
+    values = [header, *({"lane": lane} for lane in history["lanes"]), *history["moments"]]
+    return "".join(json.dumps(value, ensure_ascii=False, default=repr) + "\n" for value in values)
+
+
+def is_history(text: str) -> bool:
+    """Whether a text is a history, or the beginning of one."""
+    return '"qbitsim-history"' in text[:200].partition("\n")[0]
+
+
+def loads(text: str) -> Json:
+    """A history from the text of a file.
+
+    :raises HistoryError: its first line is no header.
+    """
+    lines = text.splitlines()
+    header = _object(lines[0]) if lines else None
+    if header is None or header.get("kind") != "qbitsim-history":
+        raise HistoryError("it does not begin with the header of a history")
+    history: Json = {
+        "kind": "qbitsim-history",
+        "format": FORMAT,
+        "title": str(header.get("title", "")),
+        "profile": str(header.get("profile", "")),
+        "epoch": header["epoch"] if _is_number(header.get("epoch")) else 0,
+        "notes": [note for note in _list(header.get("notes")) if isinstance(note, str)],
+        "bits": header.get("bits") is not False,
+        "lanes": [],
+        "moments": [],
+    }
+    history["notes"] += _read(lines[1:], history["lanes"], history["moments"])
+    version = header.get("format")
+    if not _is_number(version) or version > FORMAT:
+        history["notes"].insert(
+            0, f"The file has format {version}; this qbitsim knows {FORMAT}. Some of it may be missing."
+        )
+    if text and not text.endswith("\n"):
+        history["notes"].append("The file is cut off: it ends in the middle of a line.")
+    return history
+
+
+def _read(lines: list[str], lanes: list[Json], moments: list[Json]) -> Iterator[str]:
+    """Sort the lines into lanes and moments, and say which could not be read."""
+    strange = []
+    for number, line in enumerate(lines, 2):
+        value = _object(line)
+        if value is None and number == len(lines) + 1:
+            continue  # the line in which the file was cut off
+        if value is not None and "lane" in value and is_lane(value["lane"]):
+            lanes.append(value["lane"])
+        elif value is not None and is_moment(value, len(lanes)):
+            moments.append(value if value["kind"] in KINDS else {**value, "kind": "look"})
+        else:
+            strange.append(number)
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        yield f"Line {strange[0]}{more} could not be read."
+
+
+def is_lane(value: object) -> bool:
+    """Whether it is the description of a lane."""
+    if not isinstance(value, dict) or value.get("kind") not in _LANES:
+        return False
+    if not isinstance(value.get("name"), str | None):
+        return False
+    if value["kind"] == "job":
+        return True
+    numbers = [value.get("size"), value.get("cell"), value.get("of", 0)]
+    return all(map(_is_number, numbers)) and value["cell"] > 0
+
+
+def is_moment(value: Json, lanes: int) -> bool:
+    """Whether it is a moment that names no lanes but the first ``lanes``."""
+    changes = value.get("changes", {})
+    if not (_is_number(value.get("at")) and isinstance(value.get("kind"), str) and isinstance(value.get("text"), str)):
+        return False
+    if not isinstance(changes, dict) or not _is_number(value.get("of", 0)):
+        return False
+    known = {str(number) for number in range(lanes)}
+    return all(number in known and _is_change(change) for number, change in changes.items())
+
+
+def _is_change(change: object) -> bool:
+    if change is None:
+        return True
+    if not isinstance(change, dict):
+        return False
+    numbers = [change.get(name, 0) for name in ("count", "size", "done", "total")]
+    lists = [_list(change.get(name, [])) for name in ("+", "-", "heat")]
+    flags = change.get("flags", [])
+    return (
+        all(map(_is_number, numbers))
+        and all(all(map(_is_number, each)) for each in lists)
+        and not any(len(each) % 2 for each in lists[:2])
+        and isinstance(flags, list)
+        and all(isinstance(flag, str) for flag in flags)
+        and isinstance(change.get("status", ""), str)
+        and isinstance(change.get("error"), str | None)
+    )
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [None] if value is not None else []
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
+
+
+def _object(line: str) -> Json | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,186 @@
+"""Watches a machine and writes down each moment, with what was different after it.
+
+Rules:
+
+1. A moment is something that a person would point at: a request, its reply, an event, a guest's write, a fault, a step
+   of a job. Whatever is different from the moment before is told with it, as :class:`.Lanes` finds it, so that the
+   state at every moment can be put together: it is what the machine had then.
+2. Watching changes nothing but the time that it takes. (A watched machine copies each cluster in a step of its own
+   where it otherwise might do many at once; nobody can tell the difference but a watcher.)
+3. Steps that only move the progress of a job are left out if they are many; the progress is told with the next moment.
+4. One history may follow several machines one after the other, such as QEMU before and after a restart.
+
+The members of lanes and moments are described in :mod:`qbitsim.history.file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.history.lanes import Lanes
+from qbitsim.history.words import guest_words, reply_words, request_words
+from qbitsim.qmp.journal import Journal
+
+if TYPE_CHECKING:
+    from qbitsim.block.drive import Drive
+    from qbitsim.engine.events import EventLog
+    from qbitsim.engine.scheduler import Task
+    from qbitsim.machine import Machine
+
+Json = dict[str, Any]
+
+FORMAT = 1
+_MANY = 5_000
+"""From so many moments on, steps that change little are left out."""
+_FAILURES = ("BLOCK_JOB_ERROR", "BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED")
+
+
+class History(Journal):
+    """A journal that keeps everything, and the state at each moment.
+
+    :param title: what a report is headed with.
+    :ivar moments: oldest first.
+    :ivar notes: what whoever reads it must know.
+    :ivar listener: called after each new moment, if there is one.
+    :ivar generation: how often :meth:`restart` was called.
+    """
+
+    __slots__ = ("_asked", "_lanes", "_machine", "generation", "listener", "moments", "notes", "title")
+
+    def __init__(self, title: str = "") -> None:
+        super().__init__()
+        self.title = title
+        self.moments: list[Json] = []
+        self.notes: list[str] = []
+        self.listener: Callable[[], None] | None = None
+        self.generation = 0
+        self._lanes = Lanes()
+        self._machine: Machine | None = None
+        self._asked: dict[str, int] = {}
+
+    def watch(self, machine: Machine) -> None:
+        """Follow this machine from now on, and no other."""
+        if self._machine is not None and self._machine.scheduler.observer is self:
+            self._machine.scheduler.observer = None
+        self._lanes.forget()
+        self._machine = machine
+        machine.scheduler.observer = self
+        machine.journal = self
+        drives = ", ".join(machine.graph.drives) or "no drives"
+        self._tell("start", f"QEMU {machine.profile.name} with {drives}")
+
+    def look(self) -> None:
+        """Write down what was changed by other means than those that are told, such as ``add_disk``."""
+        changes = self._changes()
+        if changes:
+            self._append({"at": self._now(), "kind": "look", "text": "the machine was changed", "changes": changes})
+
+    def restart(self) -> None:
+        """Forget the moments and begin with the machine as it is now."""
+        assert self._machine is not None
+        self.moments.clear()
+        self._asked.clear()
+        self._lanes = Lanes()
+        self.generation += 1
+        self._tell("start", "what was before is forgotten")
+
+    @property
+    def lanes(self) -> list[Json]:
+        """The lanes, in the order in which they appeared."""
+        return self._lanes.lanes
+
+    def header(self) -> Json:
+        """All but the lanes and the moments."""
+        machine = self._machine
+        now = machine.scheduler.now if machine is not None else 0
+        return {
+            "kind": "qbitsim-history",
+            "format": FORMAT,
+            "title": self.title,
+            "profile": machine.profile.name if machine is not None else "",
+            "epoch": (machine.time_of_day() - now) // 1_000_000_000 if machine is not None else 0,
+            "notes": list(self.notes),
+            "bits": True,
+        }
+
+    def to_json(self) -> Json:
+        """The whole history, with what was done since the last moment."""
+        if self._machine is not None:
+            self.look()
+        return {**self.header(), "lanes": list(self.lanes), "moments": list(self.moments)}
+
+    # -- what a journal is told
+
+    def note(self, log: EventLog, who: str, arrow: str, what: Any) -> None:
+        """Add a request or a reply."""
+        super().note(log, who, arrow, what)
+        if arrow == "->":
+            self.look()
+            self._asked[who] = len(self.moments)
+            self._tell("request", request_words(what), who, data=what)
+            return
+        failed = not (isinstance(what, dict) and "return" in what)
+        asked = self._asked.pop(who, None)
+        more = {} if asked is None else {"of": asked}
+        self._tell("error" if failed else "reply", reply_words(what), who, data=what, **more)
+
+    # -- what an observer is told
+
+    def emitted(self, event: Json) -> None:
+        """Add an event."""
+        self._tell("event", event["event"], data=event, failed=is_failure(event))
+
+    def stepped(self, task: Task) -> None:
+        """Add a step, if it was of consequence."""
+        changes = self._changes(fine=len(self.moments) < _MANY)
+        if changes:
+            self._append({"at": self._now(), "kind": "step", "text": task.label, "changes": changes})
+
+    def requested(self, operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> None:
+        """Add what the guest has done."""
+        name = self._lanes.touched(drive, operation, offset, length if error is None else 0)
+        data = {"operation": operation, "drive": name, "offset": offset, "length": length}
+        self._tell("write", guest_words(operation, drive, offset, length, error), data=data, failed=error is not None)
+
+    def noted(self, kind: str, text: str) -> None:
+        """Add what else was done to the machine."""
+        if kind == "look":
+            self._lanes.forget()
+        self._tell(kind, text)
+
+    # -- moments
+
+    def _now(self) -> int:
+        assert self._machine is not None
+        return self._machine.scheduler.now
+
+    def _changes(self, *, fine: bool = True) -> Json:
+        assert self._machine is not None
+        return self._lanes.look(self._machine, fine=fine)
+
+    def _tell(
+        self, kind: str, text: str, who: str = "", *, data: Any = None, failed: bool = False, **more: Any
+    ) -> None:
+        moment: Json = {"at": self._now(), "kind": kind, "text": text, **more}
+        if who:
+            moment["who"] = who
+        if data is not None:
+            moment["data"] = data
+        if failed:
+            moment["failed"] = True
+        changes = self._changes()
+        if changes:
+            moment["changes"] = changes
+        self._append(moment)
+
+    def _append(self, moment: Json) -> None:
+        self.moments.append(moment)
+        if self.listener is not None:
+            self.listener()
+
+
+def is_failure(event: Json) -> bool:
+    """Whether an event tells that something failed."""
+    name, data = event.get("event"), event.get("data")
+    return name in _FAILURES or (name == "BLOCK_JOB_COMPLETED" and isinstance(data, dict) and "error" in data)

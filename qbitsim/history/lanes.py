@@ -1,0 +1,229 @@
+"""The lanes of a history: each disk, each bitmap, each successor and each job that a machine has, or had.
+
+:meth:`Lanes.look` compares the machine with what it was at the last look. Bits are compared chunk by chunk, and what two
+copies share is not looked at, so that a look costs what has changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.bits import Bits
+from qbitsim.block.files import FileNode, RawNode
+from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.history.runs import PARTS, encode, heat
+
+if TYPE_CHECKING:
+    from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
+    from qbitsim.jobs.job import Job
+    from qbitsim.machine import Machine
+
+Json = dict[str, Any]
+Key = tuple[Any, ...]
+
+CELL = 65536
+"""Bytes of a cell of a disk's lane."""
+MOST_RUNS = 20_000
+"""A change of more runs is told as heat."""
+_FINE = 512
+"""In so many parts the progress of a job is told if it is not to be told finely."""
+_FLAGS = ("busy", "disabled", "persistent", "readonly", "inconsistent")
+
+
+class Lanes:
+    """The lanes, and what they were at the last look.
+
+    :ivar lanes: in the order in which they appeared; see :mod:`qbitsim.history.file` for their members.
+    """
+
+    def __init__(self) -> None:
+        self.lanes: list[Json] = []
+        self._numbers: dict[Key, int] = {}
+        self._states: dict[int, Json] = {}  # by number, of the lanes that exist now
+        self._bits: dict[int, Bits] = {}
+        self._disks: dict[str, Bits] = {}
+
+    def forget(self) -> None:
+        """What was seen of the machine is no longer true: another one takes its place, on the same files."""
+        self._disks.clear()
+
+    def look(self, machine: Machine, *, fine: bool = True) -> dict[str, Json | None]:
+        """What is different from the last look, by the lane's number.
+
+        :param fine: otherwise small progress of jobs does not count.
+        """
+        changes: dict[str, Json | None] = {}
+        seen = set()
+        for number, state, bits in self._found(machine):
+            seen.add(number)
+            if not fine and bits is None and _is_near(state, self._states.get(number)):
+                continue
+            change = self._change(number, state, bits)
+            if change:
+                changes[str(number)] = change
+        for number in [each for each in self._states if each not in seen]:
+            del self._states[number]
+            self._bits.pop(number, None)
+            changes[str(number)] = None
+        return changes
+
+    def touched(self, drive: Drive, operation: str, offset: int, length: int) -> str | None:
+        """Keep in mind that the guest has written to a disk, and return its name.
+
+        :param drive: one without a name stands for the drive that shows the same node.
+        """
+        named = drive.id or _id_of(drive)
+        bits = self._disks.get(named)
+        if bits is None or length < 1:
+            return named or None
+        first, last = offset // CELL, -(-(offset + length) // CELL)
+        if operation != "discard":
+            bits.set(first, min(last, bits.length))
+        elif -(-offset // CELL) < (offset + length) // CELL:
+            bits.clear(-(-offset // CELL), (offset + length) // CELL)
+        return named
+
+    # -- what there is
+
+    def _found(self, machine: Machine) -> Iterator[tuple[int, Json, Bits | None]]:
+        """Everything that has a lane: its number, its state, its bits."""
+        drives = {id(node): name for name, drive in machine.graph.drives.items() for node in _shown_by(drive)}
+        for name, drive in machine.graph.drives.items():
+            if drive.root is not None:
+                yield self._disk(name, drive)
+        for node in machine.graph.nodes.values():
+            yield from self._bitmaps(node, drives.get(id(node)))
+        for number, job in _numbered(reversed(machine.jobs.jobs), lambda job: job.id):
+            lane = {"kind": "job", "name": job.id or job.kind, "type": job.kind}
+            yield self._number(("job", job.id, job.kind, number), lane), _job(job), None
+
+    def _disk(self, name: str, drive: Drive) -> tuple[int, Json, Bits]:
+        size = drive.size
+        lane = {"kind": "disk", "name": name, "node": drive.node.name, "size": size, "cell": CELL}
+        bits = self._disks.get(name)
+        if bits is None:
+            bits = self._disks[name] = _stored(drive)
+        elif bits.length != -(-size // CELL):
+            bits.resize(-(-size // CELL))
+        return self._number(("disk", name), lane), {"size": size}, bits
+
+    def _bitmaps(self, node: Node, drive: str | None) -> Iterator[tuple[int, Json, Bits]]:
+        if not node.bitmaps:
+            return
+        successors = {id(bitmap.successor) for bitmap in node.bitmaps if bitmap.successor is not None}
+        own = [bitmap for bitmap in reversed(node.bitmaps) if id(bitmap) not in successors]
+        for count, bitmap in _numbered(own, lambda bitmap: bitmap.name):
+            place = {"node": node.name, "drive": drive, "size": bitmap.size, "cell": bitmap.granularity}
+            key = (node.name, bitmap.name, count, bitmap.granularity)
+            internal = {} if bitmap.name is not None else {"internal": True}
+            number = self._number(("bitmap", *key), {"kind": "bitmap", "name": bitmap.name, **internal, **place})
+            yield number, _bitmap(bitmap), bitmap.bits
+            if bitmap.successor is not None:
+                lane = {"kind": "successor", "of": number, "name": bitmap.name, **place}
+                yield self._number(("successor", *key), lane), _bitmap(bitmap.successor), bitmap.successor.bits
+
+    def _number(self, key: Key, lane: Json) -> int:
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.lanes)
+            self.lanes.append(lane)
+        return number
+
+    # -- what has changed
+
+    def _change(self, number: int, state: Json, bits: Bits | None) -> Json:
+        before = self._states.get(number)
+        change = state if before is None else {name: state[name] for name in state if state[name] != before[name]}
+        if bits is not None:
+            change = {**change, **self._change_of_bits(number, bits)}
+        self._states[number] = state
+        if before is None and not change:
+            return {"count": 0}
+        return change
+
+    def _change_of_bits(self, number: int, bits: Bits) -> Json:
+        before = self._bits.get(number)
+        if before is not None and bits == before:
+            return {}
+        known = before.copy() if before is not None else Bits(bits.length)
+        self._bits[number] = bits.copy()
+        change: Json = {"count": bits.count}
+        known, lost = _fitted(known, bits.length)
+        added, removed = bits.copy(), known
+        added.subtract(known)
+        removed.subtract(bits)
+        runs = {"+": encode(added.ranges()), "-": encode([*removed.ranges(), *lost])}
+        if sum(map(len, runs.values())) > 2 * MOST_RUNS and bits.length > PARTS:
+            return {**change, "heat": heat(bits)}
+        return {**change, **{sign: flat for sign, flat in runs.items() if flat}}
+
+
+def _fitted(bits: Bits, length: int) -> tuple[Bits, list[tuple[int, int]]]:
+    """``bits`` with that length, and the ranges that it has lost."""
+    if bits.length == length:
+        return bits, []
+    lost = list(bits.ranges(length)) if length < bits.length else []
+    bits.resize(length)
+    return bits, lost
+
+
+def _bitmap(bitmap: DirtyBitmap) -> Json:
+    return {"flags": [flag for flag in _FLAGS if getattr(bitmap, flag)], "size": bitmap.size}
+
+
+def _is_near(state: Json, before: Json | None) -> bool:
+    """Whether a job has come little further, and that is all."""
+    if before is None or {**state, "done": before["done"]} != before:
+        return False
+    return 0 <= (state["done"] - before["done"]) * _FINE < state["total"]
+
+
+def _job(job: Job) -> Json:
+    progress = job.progress
+    return {"status": str(job.status), "done": progress.current, "total": progress.total, "error": job.error}
+
+
+def _numbered(things: Any, name: Any) -> Iterator[tuple[int, Any]]:
+    """Each thing with how many of its name came before it."""
+    counts: Counter[Any] = Counter()
+    for thing in things:
+        called = name(thing)
+        yield counts[called], thing
+        counts[called] += 1
+
+
+def _shown_by(drive: Drive) -> Iterator[Node]:
+    """The nodes that show the disk of a drive: filters, and what is below them."""
+    node = drive.root.node if drive.root is not None else None
+    while node is not None:
+        yield node
+        node = node.filtered if node.is_filter else None
+
+
+def _id_of(drive: Drive) -> str:
+    """The id of a drive that shows the same node as this one, or an empty text."""
+    shown = {id(node) for node in _shown_by(drive)}
+    for name, other in drive.graph.drives.items():
+        if any(id(node) in shown for node in _shown_by(other)):
+            return name
+    return ""
+
+
+def _stored(drive: Drive) -> Bits:
+    """The cells of a disk that hold data in the topmost image. (To ask the node for its status is I/O.)"""
+    bits = Bits(-(-drive.size // CELL))
+    node = drive.node.skip_filters()
+    while isinstance(node, RawNode):
+        node = node.children[0].node.skip_filters()
+    if not isinstance(node, (Qcow2Node, FileNode)):
+        return bits
+    content = node.image.content
+    for cluster in content.stored_clusters():
+        first = cluster * content.cluster_size // CELL
+        last = -(-(cluster + 1) * content.cluster_size // CELL)
+        bits.set(min(first, bits.length), min(last, bits.length))
+    return bits

@@ -1,0 +1,184 @@
+"""A history made of what was said alone, for conversations whose machine is not there to be looked at.
+
+What the messages tell of jobs and bitmaps is told: the status of jobs by events, the number of dirty bytes by the replies
+to ``query-block`` and ``query-named-block-nodes``. Which bits were dirty is not known, and ``bits`` of the history is
+false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from qbitsim.history.history import FORMAT, is_failure
+from qbitsim.history.words import reply_words, request_words
+
+Json = dict[str, Any]
+
+_ENDS = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED")
+_FLAGS = ("busy", "persistent", "inconsistent")
+
+
+class Told:
+    """Collects messages in the order in which they came.
+
+    :param title: what a report is headed with.
+    :ivar lanes: and :ivar moments: as in :class:`.History`.
+    """
+
+    def __init__(self, title: str, profile: str = "") -> None:
+        self.title = title
+        self.profile = profile
+        self.notes: list[str] = []
+        self.lanes: list[Json] = []
+        self.moments: list[Json] = []
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self._states: dict[int, Json] = {}
+        self._asked: dict[str, tuple[int, Any]] = {}
+        self._epoch: int | None = None
+        self._now = 0
+
+    def to_json(self) -> Json:
+        """The whole history."""
+        return {
+            "kind": "qbitsim-history",
+            "format": FORMAT,
+            "title": self.title,
+            "profile": self.profile,
+            "epoch": (self._epoch or 0) // 1_000_000_000,
+            "notes": list(self.notes),
+            "bits": False,
+            "lanes": self.lanes,
+            "moments": self.moments,
+        }
+
+    def request(self, request: Any, who: str = "") -> None:
+        """A client has asked."""
+        self._asked[who] = (len(self.moments), request)
+        self._tell("request", request_words(request), who, data=request)
+
+    def reply(self, reply: Any, who: str = "") -> None:
+        """The server has answered what that client asked last."""
+        place, request = self._asked.pop(who, (None, None))
+        more = {} if place is None else {"of": place}
+        done = isinstance(reply, dict) and "return" in reply
+        changes = self._changes_of_reply(request, reply["return"]) if done and isinstance(request, dict) else {}
+        self._tell("reply" if done else "error", reply_words(reply), who, data=reply, changes=changes, **more)
+
+    def event(self, event: Json) -> None:
+        """An event came."""
+        self._move_clock(event.get("timestamp"))
+        name, data = event.get("event"), event.get("data", {})
+        changes = self._changes_of_event(name, data) if isinstance(name, str) and isinstance(data, dict) else {}
+        self._tell("event", str(name), data=event, changes=changes, failed=is_failure(event))
+
+    def remark(self, kind: str, text: str, **more: Any) -> None:
+        """Something that is no message."""
+        self._tell(kind, text, **more)
+
+    def _tell(self, kind: str, text: str, who: str = "", *, failed: bool = False, **more: Any) -> None:
+        moment: Json = {"at": self._now, "kind": kind, "text": text}
+        if who:
+            moment["who"] = who
+        if failed:
+            moment["failed"] = True
+        self.moments.append({**moment, **{name: value for name, value in more.items() if value not in (None, {})}})
+
+    def _move_clock(self, stamp: object) -> None:
+        if not isinstance(stamp, dict):
+            return
+        seconds, micros = stamp.get("seconds"), stamp.get("microseconds")
+        if isinstance(seconds, int) and isinstance(micros, int):
+            now = (seconds * 1_000_000 + micros) * 1000
+            self._epoch = now - self._now if self._epoch is None else self._epoch
+            self._now = max(self._now, now - self._epoch)
+
+    # -- what changes
+
+    def _change(self, key: tuple[str, ...], lane: Json, state: Json | None) -> Json:
+        """The change of one lane, or nothing."""
+        number = self._numbers.get(key)
+        if number is None:
+            if state is None:
+                return {}
+            number = self._numbers[key] = len(self.lanes)
+            self.lanes.append(lane)
+        before = self._states.pop(number, None)
+        if state is None:
+            return {str(number): None} if before is not None else {}
+        self._states[number] = {**(before or {}), **state}
+        changed = {name: value for name, value in state.items() if before is None or before.get(name) != value}
+        return {str(number): changed} if changed else {}
+
+    def _changes_of_event(self, name: str, data: Json) -> Json:
+        job = data.get("id", data.get("device"))
+        if not isinstance(job, str) or not name.startswith(("JOB_", "BLOCK_JOB_")):
+            return {}
+        lane = {"kind": "job", "name": job, "type": data.get("type", "job")}
+        if name == "JOB_STATUS_CHANGE":
+            status = str(data.get("status"))
+            return self._change(("job", job), lane, None if status == "null" else {"status": status})
+        if name not in _ENDS:
+            return {}
+        done = {"done": data.get("offset", 0), "total": data.get("len", 0), "error": data.get("error")}
+        return self._change(("job", job), lane, done)
+
+    def _changes_of_reply(self, request: Json, value: Any) -> Json:
+        command, arguments = request.get("execute"), request.get("arguments", {})
+        changes: Json = {}
+        if command in ("query-block", "query-named-block-nodes") and isinstance(value, list):
+            for disk in value:
+                changes |= self._changes_of_disk(disk) if isinstance(disk, dict) else {}
+        for name, data in _actions(command, arguments):
+            place, bitmap = data.get("node"), data.get("name")
+            if isinstance(place, str) and isinstance(bitmap, str):
+                changes |= self._changes_of_action(name, place, bitmap, data)
+        return changes
+
+    def _changes_of_action(self, name: str, place: str, bitmap: str, data: Json) -> Json:
+        key = ("bitmap", bitmap)
+        if name == "block-dirty-bitmap-add":
+            return self._change(key, _bitmap_lane(place, bitmap, 0, data.get("granularity", 65536)), {"count": 0})
+        if name == "block-dirty-bitmap-remove":
+            return self._change(key, {}, None)
+        if name == "block-dirty-bitmap-clear" and key in self._numbers:
+            return self._change(key, {}, {"count": 0})
+        return {}
+
+    def _changes_of_disk(self, disk: Json) -> Json:
+        inserted = disk.get("inserted", disk)
+        if not isinstance(inserted, dict) or not isinstance(inserted.get("dirty-bitmaps"), list):
+            return {}
+        image = inserted.get("image", {})
+        size = image.get("virtual-size", 0) if isinstance(image, dict) else 0
+        place = disk.get("device") or inserted.get("node-name", "")
+        changes: Json = {}
+        for bitmap in inserted["dirty-bitmaps"]:
+            if not isinstance(bitmap, dict) or not isinstance(bitmap.get("name"), str):
+                continue
+            granularity, dirty = bitmap.get("granularity"), bitmap.get("count")
+            if isinstance(granularity, int) and isinstance(dirty, int) and granularity > 0:
+                flags = [flag for flag in _FLAGS if bitmap.get(flag)]
+                flags += ["disabled"] if bitmap.get("recording") is False else []
+                lane = _bitmap_lane(place, bitmap["name"], size, granularity)
+                state = {"count": dirty // granularity, "flags": flags}
+                changes |= self._change(("bitmap", bitmap["name"]), lane, state)
+        return changes
+
+
+def _bitmap_lane(place: str, name: str, size: int, cell: object) -> Json:
+    granularity = cell if isinstance(cell, int) else 65536
+    return {"kind": "bitmap", "name": name, "node": place, "drive": place, "size": size, "cell": granularity}
+
+
+def _actions(command: object, arguments: object) -> Iterator[tuple[str, Json]]:
+    """A command as (name, arguments), or the actions of a transaction."""
+    if not isinstance(command, str) or not isinstance(arguments, dict):
+        return
+    if command != "transaction":
+        yield command, arguments
+        return
+    actions = arguments.get("actions")
+    for action in actions if isinstance(actions, list) else []:
+        if isinstance(action, dict) and isinstance(action.get("data"), dict):
+            yield str(action.get("type")), action["data"]

@@ -1,0 +1,62 @@
+"""What was said and what happened, each in one line for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qbitsim.block.drive import Drive
+
+Json = dict[str, Any]
+
+_LONGEST = 200
+
+
+def request_words(request: object) -> str:
+    """``block-dirty-bitmap-add node=drive0 name=b0``; a text that stands for a request is left as it is."""
+    if not isinstance(request, dict):
+        return shortened(str(request))
+    name = request.get("execute", request.get("exec-oob"))
+    if not isinstance(name, str):
+        return shortened(json.dumps(request, default=repr))
+    return shortened(f"{name} {arguments_words(request.get('arguments', {}))}".strip())
+
+
+def arguments_words(arguments: object) -> str:
+    """``node=drive0 name=b0``; the actions of a transaction are told one after the other."""
+    if not isinstance(arguments, dict):
+        return json.dumps(arguments, default=repr)
+    words = []
+    for name, value in arguments.items():
+        if name == "actions" and isinstance(value, list):
+            words.append(f"[{'; '.join(map(_action_words, value))}]")
+        else:
+            words.append(f"{name}={value if isinstance(value, str) else json.dumps(value, default=repr)}")
+    return " ".join(words)
+
+
+def _action_words(action: object) -> str:
+    if not isinstance(action, dict) or not isinstance(action.get("type"), str):
+        return json.dumps(action, default=repr)
+    return f"{action['type']} {arguments_words(action.get('data', {}))}".strip()
+
+
+def reply_words(reply: object) -> str:
+    """``return {}``, or the text of the error."""
+    if isinstance(reply, dict) and isinstance(reply.get("error"), dict):
+        return shortened(str(reply["error"].get("desc", reply["error"])))
+    if isinstance(reply, dict) and "return" in reply:
+        return shortened(f"return {json.dumps(reply['return'], default=repr)}")
+    return shortened(str(reply))
+
+
+def guest_words(operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> str:
+    """``the guest writes 65536 bytes at 0 of drive0``."""
+    verb = {"write": "writes", "write-zeroes": "zeroes", "discard": "discards"}[operation]
+    end = f": {error.strerror}" if error is not None else ""
+    return f"the guest {verb} {length} bytes at {offset} of {drive.id or drive.node.name}{end}"
+
+
+def shortened(text: str) -> str:
+    """At most so many characters as a line takes."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,1 @@
+"""Pictures of histories: a page, and a still image."""

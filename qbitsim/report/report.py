@@ -1,0 +1,56 @@
+"""A report: one history, or two side by side, as a page or as a still picture."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qbitsim.history.compare import first_difference
+from qbitsim.report.page import page
+from qbitsim.report.still import still
+
+Json = dict[str, Any]
+
+_HEIGHT = 720
+"""Pixels that the page has in a notebook."""
+
+
+class Report:
+    """What a reader is shown.
+
+    :param runs: one history or two, as :meth:`.History.to_json` gives them.
+    :ivar difference: where two differ first, or None.
+    """
+
+    def __init__(self, runs: Sequence[Json]) -> None:
+        assert len(runs) in (1, 2)
+        self.runs = list(runs)
+        self.difference = first_difference(*runs) if len(runs) == 2 else None
+
+    def __repr__(self) -> str:
+        moments = " and ".join(str(len(run["moments"])) for run in self.runs)
+        return f"<Report of {moments} moments>"
+
+    def html(self) -> str:
+        """The page, which needs nothing but itself."""
+        payload = {"runs": self.runs, "difference": self.difference, "live": None}
+        return page(payload, still=self.svg())
+
+    def svg(self) -> str:
+        """The timeline of the first history as a picture."""
+        return still(self.runs[0])
+
+    def save(self, file: str | Path) -> None:
+        """Write the page, or the picture if the name ends in ``.svg``.
+
+        :raises OSError: the file cannot be written.
+        """
+        text = self.svg() if str(file).endswith(".svg") else self.html()
+        Path(file).write_text(text, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page in a frame of its own."""
+        source = html.escape(self.html(), quote=True)
+        return f'<iframe srcdoc="{source}" style="width:100%;height:{_HEIGHT}px;border:0"></iframe>'
