@@ -1,7 +1,7 @@
 """Histories as files: one JSON object in each line, the header first.
 
-Header: ``kind`` ("qbitsim-history"), ``format``, ``title``, ``profile``, ``epoch`` (seconds since 1970 at time 0), ``notes``
-(texts for the reader), ``bits`` (false: it is not known which bits were dirty).
+Header: ``kind`` ("qbitsim-history"), ``format``, ``title``, ``profile``, ``epoch`` (seconds since 1970 at time 0),
+``notes`` (texts for the reader), ``bits`` (false: it is not known which bits were dirty).
 
 Lane, ``{"lane": {...}}``, with ``kind`` and ``name``. Lanes are numbered as they come, before the first moment that
 names them.
@@ -75,10 +75,9 @@ def loads(text: str) -> Json:
     }
     history["notes"] += _read(lines[1:], history["lanes"], history["moments"])
     version = header.get("format")
-    if not _is_number(version) or version > FORMAT:
-        history["notes"].insert(
-            0, f"The file has format {version}; this qbitsim knows {FORMAT}. Some of it may be missing."
-        )
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        newer = f"The file has format {version!r}; this qbitsim knows {FORMAT}. Some of it may be missing."
+        history["notes"].insert(0, newer)
     if text and not text.endswith("\n"):
         history["notes"].append("The file is cut off: it ends in the middle of a line.")
     return history

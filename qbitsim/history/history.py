@@ -122,7 +122,7 @@ class History(Journal):
             return
         failed = not (isinstance(what, dict) and "return" in what)
         asked = self._asked.pop(who, None)
-        more = {} if asked is None else {"of": asked}
+        more: Json = {} if asked is None else {"of": asked}
         self._tell("error" if failed else "reply", reply_words(what), who, data=what, **more)
 
     # -- what an observer is told

@@ -1,7 +1,7 @@
 """The lanes of a history: each disk, each bitmap, each successor and each job that a machine has, or had.
 
-:meth:`Lanes.look` compares the machine with what it was at the last look. Bits are compared chunk by chunk, and what two
-copies share is not looked at, so that a look costs what has changed.
+:meth:`Lanes.look` compares the machine with what it was at the last look. Bits are compared chunk by chunk, and what
+two copies share is not looked at, so that a look costs what has changed.
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ def _is_near(state: Json, before: Json | None) -> bool:
     """Whether a job has come little further, and that is all."""
     if before is None or {**state, "done": before["done"]} != before:
         return False
-    return 0 <= (state["done"] - before["done"]) * _FINE < state["total"]
+    done: int = state["done"] - before["done"]
+    total: int = state["total"]
+    return 0 <= done * _FINE < total
 
 
 def _job(job: Job) -> Json:

@@ -1,8 +1,8 @@
 """A history made of what was said alone, for conversations whose machine is not there to be looked at.
 
-What the messages tell of jobs and bitmaps is told: the status of jobs by events, the number of dirty bytes by the replies
-to ``query-block`` and ``query-named-block-nodes``. Which bits were dirty is not known, and ``bits`` of the history is
-false.
+What the messages tell of jobs and bitmaps is told: the status of jobs by events, the number of dirty bytes by the
+replies to ``query-block`` and ``query-named-block-nodes``. Which bits were dirty is not known, and ``bits`` of the
+history is false.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Told:
     def reply(self, reply: Any, who: str = "") -> None:
         """The server has answered what that client asked last."""
         place, request = self._asked.pop(who, (None, None))
-        more = {} if place is None else {"of": place}
+        more: Json = {} if place is None else {"of": place}
         done = isinstance(reply, dict) and "return" in reply
         changes = self._changes_of_reply(request, reply["return"]) if done and isinstance(request, dict) else {}
         self._tell("reply" if done else "error", reply_words(reply), who, data=reply, changes=changes, **more)

@@ -30,10 +30,12 @@ _MOST_LISTED = 16
 _SHADES = 3
 
 _STYLE = """
-text{font:12px system-ui,sans-serif;fill:#1b1f24}.dim{fill:#57606a}.small{font-size:10.5px}.h{font-size:15px;font-weight:600}
-.paper{fill:#fff}.band{fill:#f1f3f5}.l1{fill:#a6cee3}.l2{fill:#4c9ad0}.l3{fill:#0b4f8a}.s1{fill:#fbd5a5}.s2{fill:#f0932b}
-.s3{fill:#a85200}.d1{fill:#d5d9dd}.d2{fill:#aab1b8}.d3{fill:#7d868f}.job{fill:#009e73}.held{fill:#8fd3bd}.bad{fill:#c0392b}
-.mark{stroke:#57606a;stroke-width:1}.no{stroke:#c0392b;stroke-width:2}.frame{fill:none;stroke:#57606a;stroke-dasharray:3 2}
+text{font:12px system-ui,sans-serif;fill:#1b1f24}.dim{fill:#57606a}.small{font-size:10.5px}
+.h{font-size:15px;font-weight:600}.paper{fill:#fff}.band{fill:#f1f3f5}
+.l1{fill:#a6cee3}.l2{fill:#4c9ad0}.l3{fill:#0b4f8a}.s1{fill:#fbd5a5}.s2{fill:#f0932b}.s3{fill:#a85200}
+.d1{fill:#d5d9dd}.d2{fill:#aab1b8}.d3{fill:#7d868f}.job{fill:#009e73}.held{fill:#8fd3bd}.bad{fill:#c0392b}
+.mark{stroke:#57606a;stroke-width:1}.no{stroke:#c0392b;stroke-width:2}
+.frame{fill:none;stroke:#57606a;stroke-dasharray:3 2}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.dim{fill:#9da7b1}.paper{fill:#0d1117}.band{fill:#1c2128}
 .l1{fill:#12395c}.l2{fill:#2f81c7}.l3{fill:#8cc8ff}.s1{fill:#5a3a10}.s2{fill:#c77a1e}.s3{fill:#ffc27a}
 .d1{fill:#31373e}.d2{fill:#57606a}.d3{fill:#8b949e}.held{fill:#0a5c46}.bad{fill:#ff7b72}.mark{stroke:#9da7b1}
@@ -102,9 +104,7 @@ class Still:
     def _band(self, number: int, lane: Json, top: int) -> Iterator[str]:
         height = _BAND[lane["kind"]]
         name = lane["name"] if lane["name"] is not None else "(no name)"
-        kind = {"successor": "successor", "bitmap": "bitmap", "disk": "disk", "job": lane.get("type", "job")}[
-            lane["kind"]
-        ]
+        kind = lane.get("type", "job") if lane["kind"] == "job" else lane["kind"]
         yield f'<rect class="band" x="{_LEFT}" y="{top}" width="{_PLOT}" height="{height}"/>'
         first, second = (f"{kind} of {name}", "") if lane["kind"] == "successor" else (name, kind)
         yield _label(12, top + (12 if second else 14), first, "small" if not second else "")
