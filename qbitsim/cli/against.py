@@ -26,6 +26,10 @@ def address_of(option: str, text: str) -> Address:
     return address
 
 
+CONNECT_PATIENCE = 10.0
+"""Seconds to wait for a host that does not answer."""
+
+
 class SocketChannel:
     """A connection to a QMP server.
 
@@ -41,7 +45,8 @@ class SocketChannel:
                 self._socket.close()
                 raise
         else:
-            self._socket = socket.create_connection((address.place, address.port))
+            self._socket = socket.create_connection((address.place, address.port), CONNECT_PATIENCE)
+            self._socket.settimeout(None)
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -56,6 +61,10 @@ class SocketChannel:
             return b""
         finally:
             self._socket.settimeout(None)
+
+    def fileno(self) -> int:
+        """The number of its file, for those who wait for several."""
+        return self._socket.fileno()
 
     def close(self) -> None:
         """Hang up."""

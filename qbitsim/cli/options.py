@@ -10,6 +10,7 @@ import errno
 import json
 import re
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from qbitsim.block import qemu_img
 from qbitsim.block.faults import OPERATIONS
@@ -117,16 +118,35 @@ def limit_capacity(machine: Machine, text: str) -> None:
 
     :raises CliError: it is malformed.
     """
+    machine.limit_capacity(*parse_capacity(text))
+
+
+def parse_capacity(text: str) -> tuple[str, int | None]:
+    """The file of such a description, and the bytes for which it has room; None lifts the limit.
+
+    :raises CliError: it is malformed.
+    """
     name, equals, size = text.rpartition("=")
     if not equals or not name:
         raise CliError(f"{text!r}: write FILE=BYTES, such as incremental.0.img=128k")
-    machine.limit_capacity(name, None if size == "none" else _size(text, size))
+    return name, None if size == "none" else _size(text, size)
 
 
-def inject_error(machine: Machine, text: str) -> None:
-    """``drive1:read:0+64k:EIO:once``: let requests fail.
+class Failure(NamedTuple):
+    """Which requests fail, and how; without ``offset`` and ``length`` everywhere."""
 
-    :raises CliError: it is malformed, or there is nothing of that name.
+    where: str
+    operation: str
+    errno: int
+    offset: int | None
+    length: int | None
+    once: bool
+
+
+def parse_failure(text: str) -> Failure:
+    """``drive1:read:0+64k:EIO:once``: the failure that it describes.
+
+    :raises CliError: it is malformed.
     """
     found = _FAIL.fullmatch(text)
     if found is None:
@@ -136,14 +156,24 @@ def inject_error(machine: Machine, text: str) -> None:
         offset, length = (_size(text, part) for part in found["range"].split("+"))
     if found["operation"] not in OPERATIONS:
         raise CliError(f"{text!r}: unknown operation '{found['operation']}': choose one of {', '.join(OPERATIONS)}")
+    errno = _errno(text, found["errno"])
+    return Failure(found["where"], found["operation"], errno, offset, length, bool(found["once"]))
+
+
+def inject_error(machine: Machine, text: str) -> None:
+    """``drive1:read:0+64k:EIO:once``: let requests fail.
+
+    :raises CliError: it is malformed, or there is nothing of that name.
+    """
+    failure = parse_failure(text)
     with _Quoting(text):
         machine.inject_error(
-            found["where"],
-            found["operation"],
-            _errno(text, found["errno"]),
-            offset,
-            1 if length is None else length,
-            once=bool(found["once"]),
+            failure.where,
+            failure.operation,
+            failure.errno,
+            failure.offset,
+            1 if failure.length is None else failure.length,
+            once=failure.once,
         )
 
 
