@@ -22,6 +22,7 @@ examples:
   qbitsim demo                                      what it is about, in a terminal
   qbitsim tour                                      understand dirty bitmaps in half an hour
   qbitsim serve --qmp unix:/tmp/qmp --disk drive0=64M
+  qbitsim shell --disk drive0=64M                   type QMP commands, and see what they do
   qbitsim play commands.txt --disk drive0=64M
   qbitsim reference                                 every command, argument and event, and what is refused
 
@@ -67,6 +68,17 @@ Every reply and event is printed as QEMU writes it. The exit status is 1 if the 
 image files, fails, and 2 if FILE is malformed.
 """
 
+_REPORT_EXAMPLES = """\
+TRANSCRIPT is a history ('qbitsim play --history', 'qbitsim serve --history'), a scenario, a recorded conversation
+('qbitsim record') or a file of commands ('qbitsim play'), which is played on a machine that is watched. Two of them are
+shown side by side, with their first difference marked; the exit status is 1 then, if there is one.
+
+examples:
+  qbitsim report backup.txt -o report.html      a page that needs nothing but itself; open it in a browser
+  qbitsim report backup.txt -o picture.svg      its timeline as a picture
+  qbitsim report good.jsonl bad.jsonl -o report.html
+"""
+
 _DEMO_EXAMPLES = """\
 A full backup, two incremental ones, a failure and its retry, two drives that fail alone and then together:
 the story of QEMU's own document on dirty bitmaps, with a picture of the bitmaps after each step, and at the
@@ -82,6 +94,19 @@ examples:
   qbitsim tour                   go on where you were, or begin; needs the extra: pip install 'qbitsim[shell]'
   qbitsim tour granularity       one chapter, by name or number
   qbitsim tour --auto            all of it without a keyboard; nothing is kept
+"""
+
+_SHELL_EXAMPLES = """\
+A line is a QMP command with key=value, a JSON object, or a command of the shell such as :show, :step and :undo; ':help'
+lists them, Tab completes. Jobs go on only in :step, :run and :advance, unless --pacing is immediate.
+
+Lines may come from a file or a pipe, too. Each reply and event is then one line of JSON. The first command that is
+refused ends it with exit status 1, a line that cannot be understood with 2; a line that begins with '-' may fail.
+
+examples:
+  qbitsim shell --disk drive0=64M                    a machine of its own
+  qbitsim shell --connect unix:/tmp/qmp              any QMP server, such as 'qbitsim serve --control', or QEMU
+  qbitsim shell --disk drive0=64M -c query-block | jq '.return[].device'
 """
 
 _REFERENCE_EXAMPLES = """\
@@ -120,7 +145,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("play", "Play a file of QMP commands and guest writes.", _PLAY_EXAMPLES, _play),
         ("demo", "Show incremental backups at work.", _DEMO_EXAMPLES, _demo),
         ("tour", "Understand dirty bitmaps in half an hour.", _TOUR_EXAMPLES, _tour),
+        ("shell", "Type QMP commands, on a machine of its own or on any QMP server.", _SHELL_EXAMPLES, _shell),
         ("record", "Record a client's conversation with a QMP server.", _RECORD_EXAMPLES, _record),
+        ("report", "Show what happened as a picture of time.", _REPORT_EXAMPLES, _report),
         ("reference", "List what is emulated, and since which QEMU.", _REFERENCE_EXAMPLES, _reference),
     ):
         sub = commands.add_parser(
@@ -188,6 +215,31 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="with --against, compare record by record, not by step")
     parser.add_argument("--patience", metavar="SECONDS", type=float, default=10.0, help="with --against (default: 10)")
     parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
+    _history(parser)
+    _profile(parser)
+    _settings(parser)
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("transcripts", metavar="TRANSCRIPT", nargs="+", help="one or two; - is standard input")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="report.html",
+        help="the page; a picture if it ends in .svg, a history if in .jsonl; - is stdout (default: %(default)s)",
+    )
+    _profile(parser)
+    _settings(parser)
+
+
+def _shell(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--connect", metavar="ADDRESS", help="the server: unix:PATH or tcp:HOST:PORT")
+    parser.add_argument(
+        "-c", dest="commands", metavar="LINE", action="append", default=[], help="run this line; several times: in turn"
+    )
+    parser.add_argument("--patience", metavar="SECONDS", type=float, default=60.0, help="for a reply (default: 60)")
+    parser.add_argument("--pacing", metavar="PACING", help="manual (the default) or immediate: see 'qbitsim serve'")
     _profile(parser)
     _settings(parser)
 
@@ -223,6 +275,10 @@ def _profile(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_PROFILE.name,
         help=f"the QEMU release to be: {', '.join(PROFILES)} (default: %(default)s)",
     )
+
+
+def _history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--history", metavar="FILE", help="write down every moment, for 'qbitsim report'")
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:

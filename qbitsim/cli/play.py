@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from qbitsim.cli import scenario
@@ -12,6 +13,8 @@ from qbitsim.cli.arguments import apply_settings, has_settings
 from qbitsim.cli.errors import FAILED, CliError
 from qbitsim.cli.output import show
 from qbitsim.cli.script import Script
+from qbitsim.history.file import dumps
+from qbitsim.history.history import History
 from qbitsim.machine import Machine
 from qbitsim.profiles import profile
 
@@ -26,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
 
-        if arguments.transcript is not None or has_settings(arguments):
+        if arguments.transcript is not None or arguments.history is not None or has_settings(arguments):
             raise CliError("--against a server that runs: there is no transcript, and no machine to be set up")
         if value is None:
             raise CliError(f"{name}: it is no JSON, or ends in the middle")
@@ -37,7 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise CliError(f"--transcript is for scenarios, and {name} is a file of commands")
     machine = Machine(arguments.profile)
     apply_settings(machine, arguments)
-    return Script(machine, name, show, echo=arguments.echo).play(data)
+    history = machine.watch(Path(name).stem) if arguments.history is not None else None
+    try:
+        return Script(machine, name, show, echo=arguments.echo).play(data)
+    finally:
+        _keep(history, arguments.history)
 
 
 def _read(file: str) -> tuple[str, bytes]:
@@ -76,7 +83,9 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
     if has_settings(arguments):
         raise CliError("disks and failures are for files of commands; a scenario starts its own machine")
     steps = scenario.steps_of(value, name)
-    transcript, fault = scenario.play(value, steps, profile(arguments.profile))
+    history = History(Path(name).stem) if arguments.history is not None else None
+    transcript, fault = scenario.play(value, steps, profile(arguments.profile), history)
+    _keep(history, arguments.history)
     if arguments.transcript is None:
         for record in transcript["records"]:
             show(json.dumps(record, ensure_ascii=False))
@@ -85,6 +94,11 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
     if fault is not None:
         raise CliError(f"{name}: {fault}", FAILED)
     return 0
+
+
+def _keep(history: History | None, file: str) -> None:
+    if history is not None:
+        _write(file, dumps(history.to_json()))
 
 
 def _write(file: str, text: str) -> None:

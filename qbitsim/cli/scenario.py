@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, TypeGuard
 
 from qbitsim.cli.errors import CliError
+from qbitsim.history.history import History
 from qbitsim.profiles import Profile
 from qbitsim.testing.player import Player, ScenarioError
 
@@ -46,13 +47,13 @@ def steps_of(value: object, name: str) -> list[Step]:
     return steps
 
 
-def play(value: object, steps: list[Step], profile: Profile) -> tuple[Step, str | None]:
-    """Play the steps; the transcript, and why the play ended early, or None.
+def play(value: object, steps: list[Step], profile: Profile, history: History | None = None) -> tuple[Step, str | None]:
+    """Play the steps, watched by ``history``; the transcript, and why the play ended early, or None.
 
     A transcript is ``{"scenario", "group", "qemu", "records"}``; ``qemu`` is the version that the machine's greeting
     gave, None if none was started. An early end is told in ``harness_error``, too.
     """
-    player, fault = Player(profile), None
+    player, fault = Player(profile, history), None
     try:
         player.play(steps)
     except ScenarioError as error:

@@ -65,4 +65,4 @@ def cells_of(lane: Json, moments: list[Json], number: int) -> int:
     """How many cells a lane has when it is longest."""
     sizes: list[int] = [(moment.get("changes", {}).get(str(number)) or {}).get("size", 0) for moment in moments]
     cell: int = lane["cell"]
-    return -(-max([lane["size"], *sizes]) // cell)
+    return -(-max([int(lane["size"]), *sizes]) // cell)

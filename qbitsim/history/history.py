@@ -152,12 +152,10 @@ class History(Journal):
     # -- moments
 
     def _now(self) -> int:
-        assert self._machine is not None
-        return self._machine.scheduler.now
+        return self._machine.scheduler.now if self._machine is not None else 0
 
     def _changes(self, *, fine: bool = True) -> Json:
-        assert self._machine is not None
-        return self._lanes.look(self._machine, fine=fine)
+        return self._lanes.look(self._machine, fine=fine) if self._machine is not None else {}
 
     def _tell(
         self, kind: str, text: str, who: str = "", *, data: Any = None, failed: bool = False, **more: Any

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
@@ -34,6 +35,9 @@ from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qmp.session import Session
 from qbitsim.testing.reductions import reduce_reply
 from qbitsim.testing.shell import Shell
+
+if TYPE_CHECKING:
+    from qbitsim.history.history import History
 
 Record = dict[str, Any]
 
@@ -52,16 +56,18 @@ class Player:
     """One run of one scenario.
 
     :param profile_: the QEMU release to be.
+    :param history: watches the machines, if it is given.
     :ivar records: what was seen, oldest first.
     """
 
-    def __init__(self, profile_: str | Profile = "10.0") -> None:
+    def __init__(self, profile_: str | Profile = "10.0", history: History | None = None) -> None:
         self.profile = profile_ if isinstance(profile_, Profile) else profile(profile_)
         self.images = ImageStore()
         self.shell = Shell(self.images, self.profile)
         self.machine: Machine | None = None
         self.session: Session | None = None
         self.records: list[Record] = []
+        self._history = history
         self._unread: list[Record] = []
 
     def play(self, steps: list[Record]) -> list[Record]:
@@ -132,6 +138,7 @@ class Player:
     def _shell(self, index: int, step: Record) -> None:
         argv = step["shell"]
         status, output = self.shell.run(argv)
+        self._note_in_history(f"$ {shlex.join(argv)}")
         if status and not step.get("may_fail"):
             raise ScenarioError(f"{argv!r} failed: {output}")
         record: Record = {"step": index, "type": "shell", "argv": argv, "rc": status}
@@ -158,6 +165,8 @@ class Player:
             self.machine = None
             self._record(step=index, type="start-failed", exit=1, stderr=f"{error.desc}\n")
             return
+        if self._history is not None:
+            self._history.watch(self.machine)
         self._connect(index, negotiate=config.get("negotiate", True))
 
     def _configure(self, machine: Machine, config: Record) -> None:
@@ -175,7 +184,7 @@ class Player:
                 add_device(machine, value)
 
     def _connect(self, index: int, *, negotiate: bool) -> None:
-        self.session = Session(self._machine())
+        self.session = Session(self._machine(), journal=self._machine().journal, name="client")
         self._unread.clear()
         self._receive(self.session.connect())
         greeting = self._next_message()
@@ -284,6 +293,7 @@ class Player:
         self._pump()
         self._unread.clear()
         self._machine().crash()
+        self._note_in_history("QEMU is killed")
         self._end(index, -step["kill"])
 
     def _end(self, index: int, status: int) -> None:
@@ -292,6 +302,11 @@ class Player:
 
     def _note(self, index: int, step: Record) -> None:
         """A remark for readers."""
+        self._note_in_history(str(step["note"]))
+
+    def _note_in_history(self, text: str) -> None:
+        if self._history is not None:
+            self._history.noted("look", text)
 
 
 _STEPS = {

@@ -1,0 +1,53 @@
+"""``qbitsim report``: what happened, as a page that works from a file, or as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.cli.output import show
+from qbitsim.cli.sources import read_history
+from qbitsim.history import file as history_file
+from qbitsim.report.report import Report
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read the transcripts, write the report, and return the exit status: 1 if two of them differ.
+
+    :raises CliError: a file cannot be read, nothing of it can be shown, or the report cannot be written.
+    """
+    if len(arguments.transcripts) > 2:
+        raise CliError("a report shows one transcript, or two side by side")
+    if arguments.transcripts.count("-") > 1:
+        raise CliError("standard input can be read only once")
+    report = Report([read_history(name, arguments) for name in arguments.transcripts])
+    for name, run_ in zip(arguments.transcripts, report.runs, strict=True):
+        for note in run_["notes"]:
+            print(f"qbitsim: {name}: {note}", file=sys.stderr)
+    _write(report, arguments.output)
+    if report.difference is not None:
+        print(f"qbitsim: they differ: {report.difference['text']}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _write(report: Report, output: str) -> None:
+    kind = Path(output).suffix
+    if kind == ".svg":
+        text = report.svg()
+    elif kind == ".jsonl":
+        text = history_file.dumps(report.runs[0])
+    else:
+        text = report.html()
+    if output == "-":
+        show(text.rstrip("\n"))
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{output}: {error.strerror}") from None
+    requests = sum(moment["kind"] == "request" for run in report.runs for moment in run["moments"])
+    events = sum(moment["kind"] == "event" for run in report.runs for moment in run["moments"])
+    show(f"{output}: {requests} commands, {events} events")

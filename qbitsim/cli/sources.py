@@ -1,0 +1,151 @@
+"""Where histories come from: a file is read, whatever it is, and played if it has to be.
+
+* A history, as ``--history`` writes it, is read.
+* A scenario with its disks is played on a machine that is watched. If it was recorded with replies, a note says where
+  the machine answered otherwise.
+* A conversation whose disks are not known, or a transcript without the requests, tells what it tells.
+* A file of commands is played as ``qbitsim play`` does it.
+
+What is cut off or of a newer version gets a note, and what can be shown is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from qbitsim.cli import scenario
+from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.errors import CliError
+from qbitsim.cli.script import Script
+from qbitsim.history import file as history_file
+from qbitsim.history.history import History
+from qbitsim.history.records import history_of_records
+from qbitsim.history.salvage import salvage
+from qbitsim.machine import Machine
+from qbitsim.profiles import profile
+from qbitsim.testing.recorder import FORMAT
+from qbitsim.testing.replayer import first_difference
+
+Json = dict[str, Any]
+
+
+def read_history(name: str, arguments: argparse.Namespace) -> Json:
+    """The history that a file holds or tells; ``-`` is standard input.
+
+    :param arguments: the profile, and the machine for a file of commands.
+    :raises CliError: the file cannot be read, or nothing of it can be shown.
+    """
+    data = _bytes(name)
+    title = Path(name).stem if name != "-" else "standard input"
+    text = data.decode("utf-8", "replace")
+    if not text.strip():
+        raise CliError(f"{name}: it is empty")
+    if history_file.is_history(text):
+        try:
+            return history_file.loads(text)
+        except history_file.HistoryError as error:
+            raise CliError(f"{name}: {error}") from None
+    value, note = _json(name, text)
+    if value is None:
+        return _of_commands(name, title, data, arguments)
+    if has_settings(arguments):
+        raise CliError("disks and failures are for files of commands; a scenario starts its own machine")
+    history = _of_json(name, title, value, arguments)
+    history["notes"] = ([note] if note else []) + history["notes"]
+    return history
+
+
+def _bytes(name: str) -> bytes:
+    if name == "-":
+        if sys.stdin is None:
+            raise CliError("there is no standard input")
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CliError(f"{name}: {error.strerror}") from None
+
+
+def _json(name: str, text: str) -> tuple[Any, str]:
+    """The scenario in a text, and a note if it is cut off; None if it is a file of commands.
+
+    :raises CliError: it is JSON, but no scenario.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = salvage(text) if text.lstrip().startswith(("{", "[")) else None
+        if _is_scenario(value):
+            return value, "The file is cut off. What comes before is shown."
+        if name.endswith(".json"):
+            raise CliError(f"{name}: it is no JSON, and nothing of it can be read") from None
+        return None, ""
+    if not _is_scenario(value):
+        if isinstance(value, dict) and "execute" in value:
+            return None, ""
+        raise CliError(f"{name}: it is JSON, but neither a history nor a scenario nor a transcript")
+    return value, ""
+
+
+def _is_scenario(value: object) -> bool:
+    if isinstance(value, dict):
+        return isinstance(value.get("steps"), list) or isinstance(value.get("records"), list)
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
+def _of_json(name: str, title: str, value: Any, arguments: argparse.Namespace) -> Json:
+    told = value if isinstance(value, dict) else {"steps": value}
+    title = str(told.get("name") or told.get("scenario") or title)
+    recorded = isinstance(told.get("records"), list)
+    if recorded and not _knows_disks(told.get("steps")):
+        history = history_of_records(told, title)
+        history["notes"].append("The machine is not known, only what was said: there are no bits to show.")
+    else:
+        history = _played(name, title, told, arguments)
+    version = told.get("format", FORMAT)
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        newer = f"The file has format {version!r}; this qbitsim knows {FORMAT}. Some of it may be missing."
+        history["notes"].insert(0, newer)
+    return history
+
+
+def _knows_disks(steps: object) -> bool:
+    """Whether a machine with disks is started."""
+    starts = [each.get("start") for each in steps if isinstance(each, dict)] if isinstance(steps, list) else []
+    return any(isinstance(start, dict) and (start.get("drives") or start.get("blockdevs")) for start in starts)
+
+
+def _played(name: str, title: str, value: Json, arguments: argparse.Namespace) -> Json:
+    """A scenario, played as far as it goes."""
+    watcher = History(title)
+    steps = scenario.steps_of(value, name)
+    transcript, fault = scenario.play(value, steps, profile(arguments.profile), watcher)
+    if fault is not None:
+        watcher.notes.append(f"The scenario ends early: {fault}")
+    if isinstance(value.get("records"), list) and all(isinstance(each, dict) for each in value["records"]):
+        difference = first_difference(value, transcript["records"])
+        if difference is not None:
+            watcher.notes.append(f"This machine did not answer as it was recorded. {difference}")
+    return watcher.to_json()
+
+
+def _of_commands(name: str, title: str, data: bytes, arguments: argparse.Namespace) -> Json:
+    """A file of commands, played as far as it goes."""
+    machine = Machine(arguments.profile)
+    apply_settings(machine, arguments)
+    watcher = machine.watch(title)
+    try:
+        Script(machine, name, _silent).play(data)
+    except CliError as error:
+        if len(watcher.moments) < 2:
+            raise
+        watcher.notes.append(f"The play ends early: {error.text}")
+    return watcher.to_json()
+
+
+def _silent(line: str) -> None:
+    """Nobody reads what the machine says; it is in the history."""
