@@ -1,0 +1,88 @@
+"""``qbitsim shell``: a QMP shell, on a machine of its own or on any QMP server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from qbitsim.cli.against import SocketChannel, address_of
+from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.machine import PACINGS, Machine
+
+if TYPE_CHECKING:
+    from qbitsim.shell.shell import Shell
+
+_EXTRA = ("prompt_toolkit", "rich")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run commands from the command line, a file, a pipe or the keyboard; the exit status.
+
+    :raises CliError: the extra is not installed, the machine cannot be set up, or the server cannot be reached.
+    """
+    if any(find_spec(name) is None for name in _EXTRA):
+        raise CliError("shell needs the extra 'shell': pip install 'qbitsim[shell]'")
+    from qbitsim.shell.script import play  # noqa: PLC0415 - the extra is there
+
+    if sys.stdin is None and not arguments.commands:
+        raise CliError("there is no standard input")
+    shell = _connected(_on_server(arguments) if arguments.connect else _on_machine(arguments), arguments)
+    try:
+        if arguments.commands:
+            return play(shell, arguments.commands, "-c")
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            return _at_keyboard(shell)
+        return play(shell, sys.stdin, "<stdin>")
+    finally:
+        shell.monitor.close()
+
+
+def _on_machine(arguments: argparse.Namespace) -> Shell:
+    from qbitsim.shell.channel import MachineChannel  # noqa: PLC0415
+    from qbitsim.shell.screen import Screen  # noqa: PLC0415
+    from qbitsim.shell.shell import Shell  # noqa: PLC0415
+
+    pacing = arguments.pacing or "manual"
+    if pacing not in PACINGS:
+        raise CliError(f"--pacing {pacing!r}: choose {' or '.join(PACINGS)}; for real time, serve and --connect")
+    machine = Machine(arguments.profile, control=True, pacing=pacing)
+    apply_settings(machine, arguments)
+    screen = Screen(sys.stdout, os.environ)
+    return Shell(lambda: MachineChannel(machine, screen.write), screen, machine=machine)
+
+
+def _on_server(arguments: argparse.Namespace) -> Shell:
+    from qbitsim.shell.screen import Screen  # noqa: PLC0415
+    from qbitsim.shell.shell import Shell  # noqa: PLC0415
+
+    if has_settings(arguments) or arguments.pacing:
+        raise CliError("--connect: the server that runs there has its disks and its pacing already")
+    if not arguments.patience > 0:
+        raise CliError(f"--patience {arguments.patience}: it must be more than 0 seconds")
+    address = address_of("--connect", arguments.connect)
+    return Shell(lambda: SocketChannel(address), Screen(sys.stdout, os.environ), patience=arguments.patience)
+
+
+def _connected(shell: Shell, arguments: argparse.Namespace) -> Shell:
+    from qbitsim.shell.monitor import PeerError  # noqa: PLC0415
+
+    try:
+        shell.connect()
+    except PeerError as error:
+        raise CliError(f"--connect {arguments.connect}: {error}", FAILED) from None
+    if not shell.schema.told:
+        shell.screen.complain("this server has no query-qmp-schema: names of commands are completed, arguments are not")
+    return shell
+
+
+def _at_keyboard(shell: Shell) -> int:
+    from qbitsim.shell.prompt import Keyboard  # noqa: PLC0415
+
+    where = "a machine as" if shell.machine is not None else "connected to"
+    shell.screen.say(f"{where} QEMU {shell.monitor.version}; ':help' helps, Ctrl-D leaves", "dim")
+    Keyboard(shell).run()
+    return 0

@@ -1,0 +1,278 @@
+"""A shell on one QMP server: it reads a line, does what it says, and shows what comes of it.
+
+Where the server is a machine of qbitsim's that can be controlled, each thing that changes it can be undone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from qbitsim.cli.errors import FAILED, USAGE, CliError
+from qbitsim.cli.picture import rows_of_state
+from qbitsim.errors import QmpError
+from qbitsim.machine import Machine
+from qbitsim.qmp.control import PREFIX
+from qbitsim.shell import meta
+from qbitsim.shell.completer import Completer
+from qbitsim.shell.line import parse, write
+from qbitsim.shell.monitor import HungUpError, Message, Monitor, NoReplyError, PeerError
+from qbitsim.shell.names import Names
+from qbitsim.shell.schema import Schema, nearest
+from qbitsim.shell.screen import Screen
+from qbitsim.shell.told import jobs_told, rows_told
+from qbitsim.shell.undo import Undo
+from qbitsim.shell.words import IncompleteError, LineError, Word
+from qbitsim.testing.replayer import Channel
+
+_NAMES_PATIENCE = 1.0  # seconds that somebody who completes a line waits for names
+_QUIET = ("query-", f"{PREFIX}query-", "qom-list", "qom-get")
+_QUIET_COMMANDS = (f"{PREFIX}state", f"{PREFIX}read", f"{PREFIX}snapshot", "qmp_capabilities")
+_EVENTS = 1000
+
+
+class Shell:
+    """A shell.
+
+    :param connect: makes a connection to the server.
+    :param machine: the server, if it is a machine of the shell's own.
+    :param patience: seconds to wait for a reply; None: for ever.
+    :ivar schema: what the server has told of its commands.
+    :ivar events: the latest events; :ivar unawaited: those that nobody has waited for.
+    :ivar showing_events: whether events are shown as they come.
+    :ivar drawing: whether the picture is drawn after each command that may have changed it.
+    :ivar last: the latest reply.
+    :ivar over: whether the shell is to end.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Channel],
+        screen: Screen,
+        *,
+        machine: Machine | None = None,
+        patience: float | None = None,
+    ) -> None:
+        self.screen = screen
+        self.machine = machine
+        self.monitor = Monitor(connect, self._on_event, screen.late, patience)
+        self.schema = Schema(())
+        self.names = Names(self._list, (), ())
+        self.completer = Completer(self.schema, self.names, self._complete_meta)
+        self.undo = Undo(self.monitor.execute)
+        self.events: deque[Message] = deque(maxlen=_EVENTS)
+        self.unawaited: deque[Message] = deque(maxlen=_EVENTS)
+        self.showing_events = True
+        self.drawing = False
+        self.last: Message | None = None
+        self.over = False
+        self._ending = False  # whether the server was told to end
+        self._changing = False  # whether a command that may be undone has begun
+
+    # -- the server
+
+    def connect(self) -> None:
+        """Connect, and ask the server what it knows.
+
+        :raises PeerError: that cannot be done.
+        """
+        self.monitor.open()
+        self._learn()
+
+    def _learn(self) -> None:
+        try:
+            self.schema = Schema(self.monitor.execute("query-qmp-schema"))
+        except QmpError:
+            commands = self.monitor.execute("query-commands")
+            self.schema = Schema.of_names(each["name"] for each in commands)
+        self.names = Names(self._list, self.schema.commands, self.schema.events)
+        self.completer = Completer(self.schema, self.names, self._complete_meta)
+
+    @property
+    def controlled(self) -> bool:
+        """Whether the server lets itself be controlled."""
+        return f"{PREFIX}state" in self.schema.commands
+
+    def _list(self, query: str) -> list[Message]:
+        """The reply to a query for those who complete a line: nothing, rather than an error."""
+        try:
+            found = self.monitor.execute(query, patience=_NAMES_PATIENCE)
+        except (QmpError, PeerError):
+            return []
+        return found if isinstance(found, list) else []
+
+    def query(self, name: str) -> list[Message]:
+        """The reply to a query without arguments; empty if the server does not have it.
+
+        :raises QmpError: it was refused.
+        :raises PeerError: there is no reply.
+        """
+        found: list[Message] = self.monitor.execute(name) if name in self.schema.commands else []
+        return found
+
+    def jobs(self) -> list[Message]:
+        """The jobs that there are; see :func:`.jobs_told`."""
+        return jobs_told(self.query)
+
+    def _on_event(self, event: Message) -> None:
+        self.events.append(event)
+        self.unawaited.append(event)
+        self.names.forget()
+        if self.showing_events:
+            self.screen.event(event)
+
+    def pump(self) -> None:
+        """Show what the server has said by itself."""
+        try:
+            self.monitor.pump()
+        except PeerError as error:
+            self._part(error)
+
+    def _part(self, error: PeerError) -> None:
+        """Say why the server is gone; the next command connects anew, unless it was to end."""
+        self.names.forget()
+        self.over = self._ending if self.machine is None else self.machine.closing
+        if self.over:
+            self.screen.say("the machine has ended" if self.machine is not None else "the server has ended", "dim")
+        elif self.machine is not None and isinstance(error, HungUpError):
+            self.screen.say("the machine was started anew", "yellow")
+            self.monitor.open()
+        else:
+            self.screen.complain(str(error))
+
+    # -- lines
+
+    def is_complete(self, text: str) -> bool:
+        """Whether a line need not go on."""
+        if not text.strip() or text.lstrip()[0] in ":#":
+            return True
+        try:
+            parse(text, self.schema)
+        except IncompleteError:
+            return False
+        except LineError:
+            return True
+        return True
+
+    def run(self, line: str) -> int:
+        """Do what a line says; 0, :data:`FAILED` if the server refused it or is gone, or :data:`USAGE`."""
+        if not line.strip() or line.lstrip().startswith("#"):
+            return 0
+        try:
+            self._connect_again()
+            status = meta.run(self, line) if line.lstrip().startswith(":") else self.send(parse(line, self.schema))
+        except LineError as error:
+            self.screen.complain(_placed(error, line))
+            return USAGE
+        except CliError as error:
+            self.screen.complain(error.text)
+            return USAGE
+        except QmpError as error:
+            self.screen.reply("", {"error": {**error.to_json()}})
+            return FAILED
+        except PeerError as error:
+            return self._failed(error)
+        finally:
+            self.names.forget()
+        self.pump()
+        return status
+
+    def _failed(self, error: PeerError) -> int:
+        self._part(error)
+        if isinstance(error, NoReplyError) and self.machine is not None:
+            self.screen.complain("the machine holds it back; the shell connects to the machine anew")
+            self.monitor.open()
+        return 0 if self.over else FAILED
+
+    def _connect_again(self) -> None:
+        if self.monitor.channel is None:
+            self.connect()
+            self.screen.say(f"connected again, to QEMU {self.monitor.version}", "yellow")
+
+    def interrupted(self) -> None:
+        """Take note of Ctrl-C: a machine of the shell's own becomes what it was before the command."""
+        self.names.forget()
+        if self.machine is None or not self._changing:
+            self.screen.say("interrupted", "yellow")
+            return
+        self.monitor.close()
+        self.monitor.open()
+        self._changing = False
+        self.screen.say(f"interrupted, and undone: {self.undo.undo(1)[0]}", "yellow")
+
+    def send(self, message: Message) -> int:
+        """Send a message, show the reply, and let it be undone if it may have changed something.
+
+        :raises QmpError: the machine cannot be kept.
+        :raises PeerError: there is no reply.
+        """
+        name = str(message.get("execute", message.get("exec-oob", "")))
+        changes = _changes(name)
+        self._ending = name == "quit"
+        if changes:
+            self.keep(write(message, self.schema))
+        reply = self.monitor.ask(message)
+        self.last = reply
+        if "error" in reply and changes:
+            self.unchanged()
+        self.screen.reply(name, reply)
+        if "error" in reply:
+            if reply["error"].get("class") == "CommandNotFound" and name not in self.schema.commands:
+                self._hint(name)
+            return FAILED
+        if changes:
+            self.after_change()
+        return 0
+
+    def _hint(self, name: str) -> None:
+        found = nearest(name, self.schema.commands)
+        if found and not self.screen.raw:
+            self.screen.say(found.removeprefix("; "), "dim")
+
+    def keep(self, what: str) -> None:
+        """Keep the machine before something changes it, if it lets itself be kept."""
+        if self.controlled:
+            self.undo.keep(what)
+            self._changing = True
+
+    def unchanged(self) -> None:
+        """Take note that what was to change the machine did not."""
+        if self.controlled:
+            self.undo.forget()
+        self._changing = False
+
+    def after_change(self) -> None:
+        """Draw the picture if somebody wants to see it each time."""
+        self.names.forget()
+        self._changing = False
+        if self.drawing and self.monitor.channel is not None:
+            self.draw(None)
+
+    def draw(self, drives: Iterable[str] | None) -> None:
+        """Draw the drives, or some of them, with their bitmaps, and the jobs.
+
+        :raises QmpError: the server refuses to tell.
+        """
+        chosen = list(drives) if drives is not None else None
+        style = self.screen.style
+        if self.controlled:
+            state = self.monitor.execute(f"{PREFIX}state")
+            self.screen.picture(rows_of_state(state, style, drives=chosen))
+            if state["due"]:
+                self.screen.say(f"  due: {', '.join(state['due'])}", "dim")
+        else:
+            self.screen.picture(rows_told(self.query, style, drives=chosen))
+            self.screen.say("  QMP tells how much is dirty, not where", "dim")
+
+    def _complete_meta(self, given: list[Word]) -> Iterable[str]:
+        return meta.complete(self, given)
+
+
+def _changes(name: str) -> bool:
+    return not name.startswith(_QUIET) and name not in _QUIET_COMMANDS
+
+
+def _placed(error: LineError, line: str) -> str:
+    before = line[: max(error.place, 0)]
+    row, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    return f"{f'line {row}, ' if chr(10) in line else ''}column {column}: {error.text}"

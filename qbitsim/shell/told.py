@@ -1,0 +1,64 @@
+"""What any QMP server tells of its drives, bitmaps and jobs, as rows of a picture.
+
+QMP tells how much of a bitmap is dirty and not where, so there are no cells: the rows say how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from qbitsim.cli.picture import Row, Style, human, row_of_job
+
+Query = Callable[[str], list[dict[str, Any]]]
+"""The reply to a query without arguments; empty if the server does not have it."""
+
+
+def rows_told(query: Query, style: Style, *, drives: Collection[str] | None = None) -> list[Row]:
+    """The drives with their bitmaps, the bitmaps of other nodes, and the jobs.
+
+    :param drives: only these; all if not given.
+    """
+    rows: list[Row] = []
+    shown: set[str] = set()
+    for block in query("query-block"):
+        inserted = block.get("inserted", {})
+        name = block["device"] or block.get("qdev") or "(no id)"
+        if drives is None or name in drives:
+            size = inserted.get("image", {}).get("virtual-size", 0)
+            rows.append(Row(name, "", human(size) if inserted else "no medium"))
+            rows += _bitmaps(inserted.get("dirty-bitmaps", block.get("dirty-bitmaps", [])))
+        shown.add(inserted.get("node-name", ""))
+    if drives is None:
+        for node in query("query-named-block-nodes"):
+            if node["node-name"] not in shown and node.get("dirty-bitmaps"):
+                rows += [Row(node["node-name"], "", ""), *_bitmaps(node["dirty-bitmaps"])]
+    return rows + [row_of_job(job, style) for job in jobs_told(query)]
+
+
+def _bitmaps(bitmaps: list[dict[str, Any]]) -> Iterator[Row]:
+    for bitmap in bitmaps:
+        flags = [flag for flag in ("busy", "persistent", "inconsistent") if bitmap.get(flag)]
+        if bitmap.get("status", "active") != "active":
+            flags.append(bitmap["status"])
+        elif bitmap.get("recording") is False and not bitmap.get("busy"):
+            flags.append("disabled")
+        note = ", ".join([human(bitmap["count"]) + " dirty", *flags])
+        yield Row(f" {bitmap.get('name', '(no name)')}", "", note)
+
+
+def jobs_told(query: Query) -> list[dict[str, Any]]:
+    """The jobs, as :func:`qbitsim.state.describe` has them."""
+    jobs = [
+        {"id": job["id"], "status": job["status"], "error": job.get("error"), "type": job["type"]}
+        | {"progress": [job["current-progress"], job["total-progress"]]}
+        for job in query("query-jobs")
+    ]
+    known = {job["id"] for job in jobs}
+    for job in query("query-block-jobs"):  # QEMU before 2.12 has no others
+        if job["device"] not in known:
+            status = "paused" if job["paused"] else "ready" if job.get("ready") else "running"
+            error = None if job.get("io-status", "ok") == "ok" else job["io-status"]
+            jobs.append({"id": job["device"], "status": status, "error": error, "type": job["type"]})
+            jobs[-1]["progress"] = [job["offset"], job["len"]]
+    return jobs
