@@ -45,7 +45,15 @@ LAYERS = (
     ),
     ("qbitsim",),
     ("qbitsim.qmp.session", "qbitsim.qmp.server", "qbitsim.qmp.sockets", "qbitsim.qmp.stdio"),
-    ("qbitsim.testing", "qbitsim.history", "qbitsim.report", "qbitsim.cli", "qbitsim.pytest_plugin", "qbitsim.__main__"),
+    (
+        "qbitsim.testing",
+        "qbitsim.history",
+        "qbitsim.report",
+        "qbitsim.shell",
+        "qbitsim.cli",
+        "qbitsim.pytest_plugin",
+        "qbitsim.__main__",
+    ),
 )
 """From the bottom up. A module belongs to the entry that fits it most closely.
 
@@ -59,7 +67,8 @@ DOORS = {
 """Who may import what from above, when asked: ``Machine.serve`` is at hand, but asyncio is not loaded before."""
 
 ENTRIES = {entry: level for level, entries in enumerate(LAYERS) for entry in entries}
-PURE = [name for name in MODULES if not name.startswith(("qbitsim.cli", "qbitsim.qmp.s", "qbitsim.testing"))]
+SURROUNDINGS = ("qbitsim.cli", "qbitsim.qmp.s", "qbitsim.shell", "qbitsim.testing")
+PURE = [name for name in MODULES if not name.startswith(SURROUNDINGS)]
 BANNED_IN_THE_CORE = {"asyncio", "random", "select", "selectors", "socket", "subprocess", "threading", "time"}
 
 SEEDED = {"qbitsim.engine.policies", "qbitsim.block.faults", "qbitsim.guest"}
@@ -129,7 +138,7 @@ def test_bitarray_is_the_only_foreign_package_of_the_core() -> None:
     foreign = {
         name.split(".")[0]
         for module in MODULES
-        if not module.startswith("qbitsim.testing")
+        if not module.startswith(("qbitsim.shell", "qbitsim.testing"))
         for name in imports(MODULES[module])
     } - set(sys.stdlib_module_names)
     assert foreign == {"bitarray", "qbitsim"}
