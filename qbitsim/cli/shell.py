@@ -82,7 +82,7 @@ def _connected(shell: Shell, arguments: argparse.Namespace) -> Shell:
 def _at_keyboard(shell: Shell) -> int:
     from qbitsim.shell.prompt import Keyboard  # noqa: PLC0415
 
-    where = "a machine as" if shell.machine is not None else "connected to"
+    where = "qbitsim as" if shell.machine is not None else "connected to"
     shell.screen.say(f"{where} QEMU {shell.monitor.version}; ':help' helps, Ctrl-D leaves", "dim")
     Keyboard(shell).run()
     return 0

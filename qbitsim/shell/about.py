@@ -10,12 +10,6 @@ from qbitsim.qmp.registry import DECLARED_COMMANDS
 from qbitsim.shell.schema import Member, Schema
 
 
-def signature(schema: Schema, name: str) -> str:
-    """The arguments of a command or of an action in one line; what may be left out is in brackets."""
-    type_name = schema.arguments(name) if name in schema.commands else schema.actions.get(name, "")
-    return " ".join(map(_short, _in_order(schema.members(type_name))))
-
-
 def _short(member: Member) -> str:
     return f"[{member.name}=]" if member.optional else f"{member.name}="
 

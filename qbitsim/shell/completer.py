@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from qbitsim.shell.line import TRANSACTION, actions_of, tree_of
 from qbitsim.shell.names import Names
-from qbitsim.shell.schema import UNKNOWN, Schema
+from qbitsim.shell.schema import UNKNOWN, Member, Schema
 from qbitsim.shell.values import Leaf, Tree, tags_of
 from qbitsim.shell.words import Word, words
 
@@ -47,33 +47,40 @@ class Completer:
         """The ways in which the last word of ``line``, which may be empty, may go on."""
         if line.lstrip().startswith("{"):
             return []
-        opening = TRANSACTION.match(line)
-        if opening is not None:
-            return self._in_transaction(line, opening.end())
-        given = _with_last(line, list(words(line)))
+        given, type_name = self._command_at(line)
         if given[0].text.startswith(":"):
-            return [Candidate(text, given[-1].start) for text in self._meta(given) if text.startswith(given[-1].text)]
-        if len(given) == 1:
-            return [*_begun(self.schema.commands, given[0]), *_begun(self._meta(given), given[0])]
-        return self._arguments(given, self.schema.arguments(given[0].text))
-
-    def _in_transaction(self, line: str, start: int) -> list[Candidate]:
-        actions, end = actions_of(line, start)
-        if end is not None:
-            given = _with_last(line, list(words(line, end)))
-            return self._arguments([Word("transaction", 0, 0), *given], self.schema.arguments("transaction"))
-        last = line[start:].rstrip(" ")[-1:]
-        given = _with_last(line, actions[-1] if last not in (";", "\n") else [])
-        if len(given) == 1:
+            return _begun(self._meta(given), given[-1])
+        if len(given) > 1:
+            return self._arguments(given, type_name)
+        if TRANSACTION.match(line):
             return _begun(self.schema.actions, given[0])
-        return self._arguments(given, self.schema.actions.get(given[0].text, UNKNOWN))
+        return [*_begun(self.schema.commands, given[0]), *_begun(self._meta(given), given[0])]
+
+    def _command_at(self, line: str) -> tuple[list[Word], str]:
+        """The words of the command, or of the action of a transaction, in which a line ends; the type of its arguments.
+
+        The last word is that in which the line ends; it may be empty.
+        """
+        opening = TRANSACTION.match(line)
+        if opening is None:
+            given = _with_last(line, list(words(line)))
+            return given, self.schema.arguments(given[0].text)
+        actions, end = actions_of(line, opening.end())
+        if end is not None:
+            rest = _with_last(line, list(words(line, end)))
+            return [Word("transaction", 0, 0), *rest], self.schema.arguments("transaction")
+        divided = line[opening.end() :].rstrip(" ")[-1:] in (";", "\n")
+        given = _with_last(line, [] if divided else actions[-1])
+        return given, self.schema.actions.get(given[0].text, UNKNOWN)
 
     def _arguments(self, given: list[Word], type_name: str) -> list[Candidate]:
         """The ways in which the last word may go on, which is an argument."""
         command, *before, last = given
         tree = tree_of(before, type_name, self.schema, strict=False)
         if last.key is None:
-            return list(self._keys(last, type_name, tree))
+            return [
+                Candidate(text, last.start, self._note(member)) for text, member in self._keys(last, type_name, tree)
+            ]
         path = [last.key] if last.key in self.schema.members(type_name) else last.key.split(".")
         found, beside = self._type_at(path, type_name, tree)
         return self._values(last, command.text, path, found, beside)
@@ -93,8 +100,11 @@ class Completer:
             tree = {} if isinstance(branch, Leaf) else branch
         return type_name, beside
 
-    def _keys(self, word: Word, type_name: str, tree: Tree) -> Iterator[Candidate]:
-        """The members that may be written, those first that must be."""
+    def _note(self, member: Member) -> str:
+        return self.schema.word(member.type) + ("" if member.optional else ", needed")
+
+    def _keys(self, word: Word, type_name: str, tree: Tree) -> Iterator[tuple[str, Member]]:
+        """The members that may be written, those first that must be; how each begins, and what it is."""
         *path, _ = word.text.split(".")
         place = ".".join(path) + "." if path else ""
         inner, _ = self._type_at(path, type_name, tree)
@@ -103,21 +113,33 @@ class Completer:
             tree = {} if isinstance(branch, Leaf) else branch
         array = next((e for e in self.schema.choices(inner) if self.schema.kind(e) == "array"), None)
         if array is not None:
-            keys = [(str(len(tree)), self.schema.element(array), True)]
+            members = [Member(str(len(tree)), self.schema.element(array), optional=True)]
         else:
-            members = self.schema.members(self.schema.object_of(inner) or "", tags_of(tree))
-            keys = [(each.name, each.type, each.optional) for each in members.values()]
-        for name, member, optional in sorted(keys, key=lambda key: key[2]):
-            branch = tree.get(name, {})
-            text = f"{place}{name}"
+            members = list(self.schema.members(self.schema.object_of(inner) or "", tags_of(tree)).values())
+        for member in sorted(members, key=lambda each: each.optional):
+            branch = tree.get(member.name, {})
+            text = f"{place}{member.name}"
             if isinstance(branch, Leaf) or not text.startswith(word.text):
                 continue
-            note = self.schema.word(member) if optional else f"{self.schema.word(member)}, needed"
-            kinds = {self.schema.kind(each) for each in self.schema.choices(member)}
-            if not kinds <= {"object", "array"} or "array" in kinds:
-                yield Candidate(f"{text}=", word.start, note)
+            kinds = {self.schema.kind(each) for each in self.schema.choices(member.type)}
+            if kinds != {"object"} and not branch:
+                yield f"{text}=", member
             if kinds & {"object", "array"}:
-                yield Candidate(f"{text}.", word.start, note)
+                yield f"{text}.", member
+
+    def hint(self, line: str) -> str:
+        """What may still be written where a line ends, once its command is known; in brackets what need not be."""
+        given, type_name = self._command_at(line)
+        if len(given) < 2:
+            return ""
+        command, *before, last = given
+        tree = tree_of(before, type_name, self.schema, strict=False)
+        place = "".join(last.text.rpartition(".")[:2]) if last.key is None else ""
+        keys: dict[str, Member] = {}
+        for text, member in self._keys(Word(place, last.start, last.start), type_name, tree):
+            keys.setdefault(text[:-1], member)
+        written = (key if member.optional is False else f"[{key}]" for key, member in keys.items())
+        return " ".join([command.text, *written])
 
     def _values(
         self, word: Word, command: str, path: list[str], type_name: str, beside: Mapping[str, str]
@@ -145,15 +167,3 @@ def _with_last(line: str, given: list[Word]) -> list[Word]:
 
 def _begun(names: Iterable[str], word: Word) -> list[Candidate]:
     return [Candidate(name, word.start) for name in names if name.startswith(word.text)]
-
-
-def command_of(line: str) -> str:
-    """The command, or the action of a transaction, whose arguments are being typed; nothing if it is not yet known."""
-    opening = TRANSACTION.match(line)
-    if opening is None:
-        given = list(words(line))
-        return given[0].text if given and len(_with_last(line, given)) > 1 else ""
-    actions, end = actions_of(line, opening.end())
-    if end is not None or not actions[-1]:
-        return ""
-    return actions[-1][0].text if len(_with_last(line, actions[-1])) > 1 else ""

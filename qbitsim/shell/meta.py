@@ -147,11 +147,14 @@ def _json(shell: Shell, given: Given) -> None:
 
 def _help(shell: Shell, given: Given) -> None:
     if not given:
-        width = max(len(f":{name} {meta.usage}") for name, meta in METAS.items() if len(meta.usage) < 30) + 2
+        beside = 36 if shell.screen.style.width > 2 * 36 else 0
         for name, meta in METAS.items():
             head = f":{name} {meta.usage}".rstrip()
-            text = f"{head:<{width}}{meta.summary}" if len(head) < width else f"{head}\n{' ' * width}{meta.summary}"
-            shell.screen.wrapped(text, width)
+            if len(head) < beside:
+                shell.screen.wrapped(f"{head:<{beside}}{meta.summary}", beside)
+            else:
+                shell.screen.wrapped(head, 4)
+                shell.screen.wrapped(f"{' ' * (beside or 4)}{meta.summary}", beside or 4)
         shell.screen.wrapped(_HOW, 0)
         return
     name = given[0].text

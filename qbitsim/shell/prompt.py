@@ -21,8 +21,6 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from qbitsim.shell.about import signature
-from qbitsim.shell.completer import command_of
 from qbitsim.shell.shell import Shell
 
 
@@ -93,7 +91,7 @@ class Keyboard:
             complete_while_typing=False,
             auto_suggest=AutoSuggestFromHistory(),
             multiline=Condition(lambda: not shell.is_complete(get_app().current_buffer.text)),
-            prompt_continuation=lambda width, *_: "... ".rjust(width),
+            prompt_continuation=lambda width, _, wrapped: ("" if wrapped else "... ").rjust(width),
             bottom_toolbar=self._toolbar,
             color_depth=None if style.colour else ColorDepth.DEPTH_1_BIT,
             enable_history_search=True,
@@ -143,10 +141,9 @@ class Keyboard:
     def _toolbar(self) -> str:
         """What the command takes that is being typed; else the state of things."""
         shell = self._shell
-        name = command_of(get_app().current_buffer.document.text_before_cursor)
-        text = signature(shell.schema, name) if name else ""
-        if text:
-            return _shortened(f"{name} {text}")
+        hint = shell.completer.hint(get_app().current_buffer.document.text_before_cursor)
+        if hint:
+            return _shortened(hint)
         parts = []
         if shell.machine is not None:
             parts += [f"t = {shell.machine.clock() / 1e9:g} s", f"{len(shell.machine.scheduler.ready())} due"]

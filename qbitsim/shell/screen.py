@@ -74,9 +74,7 @@ class Screen:
             error = message["error"]
             self.say(f"{error.get('class')}: {error.get('desc')}", "red")
         else:
-            value = message.get("return")
-            table = table_of(value, self.style.width) if name.startswith(("query-", "x-qbitsim-query-")) else None
-            self.write(self._rendered(table) if table is not None else self._json(value))
+            self.write(self._pretty(name, message.get("return")))
 
     def late(self, name: str, message: Message) -> None:
         """Show a reply that nobody waits for any more."""
@@ -105,13 +103,13 @@ class Screen:
         for line in text.split("\n"):
             self.write(style.wrap(line, "", " " * min(indent, style.width // 2)) + "\n")
 
-    def _json(self, value: object) -> str:
+    def _pretty(self, name: str, value: object) -> str:
+        """A reply as a table or as JSON, of which a very long one is cut."""
+        table = table_of(value, self.style.width) if name.startswith(("query-", "x-qbitsim-query-")) else None
+        if table is not None:
+            return _cut(self._rendered(table))
         text = json.dumps(value, indent=2, ensure_ascii=False)
-        lines = text.split("\n")
-        if len(lines) <= _MOST_LINES:
-            return self._rendered(JSON(text))
-        shown = "\n".join(lines[:_KEPT_LINES])
-        return f"{shown}\n... {len(lines) - _KEPT_LINES} more lines; ':json' shows all of it on one line\n"
+        return self._rendered(JSON(text)) if text.count("\n") < _MOST_LINES else _cut(f"{text}\n")
 
     def _rendered(self, what: object) -> str:
         style = self.style
@@ -142,6 +140,13 @@ class Screen:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=console, transient=True) as bars:
             yield _Bars(bars).update
+
+
+def _cut(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    if len(lines) <= _MOST_LINES:
+        return text
+    return "".join(lines[:_KEPT_LINES]) + f"... {len(lines) - _KEPT_LINES} more lines; ':json' shows all on one line\n"
 
 
 class _Bars:

@@ -29,6 +29,7 @@ _NAMES_PATIENCE = 1.0  # seconds that somebody who completes a line waits for na
 _QUIET = ("query-", f"{PREFIX}query-", "qom-list", "qom-get")
 _QUIET_COMMANDS = (f"{PREFIX}state", f"{PREFIX}read", f"{PREFIX}snapshot", "qmp_capabilities")
 _EVENTS = 1000
+_DUE = 3  # labels of what is due that are written out
 
 
 class Shell:
@@ -257,15 +258,22 @@ class Shell:
         style = self.screen.style
         if self.controlled:
             state = self.monitor.execute(f"{PREFIX}state")
+            for node in state["nodes"].values():  # what jobs record for themselves is not what people ask for
+                node["bitmaps"] = [bitmap for bitmap in node["bitmaps"] if bitmap["name"] is not None]
             self.screen.picture(rows_of_state(state, style, drives=chosen))
             if state["due"]:
-                self.screen.say(f"  due: {', '.join(state['due'])}", "dim")
+                self.screen.say(style.wrap(f"due: {_first_of(state['due'])}", "  ", "    "), "dim")
         else:
             self.screen.picture(rows_told(self.query, style, drives=chosen))
             self.screen.say("  QMP tells how much is dirty, not where", "dim")
 
     def _complete_meta(self, given: list[Word]) -> Iterable[str]:
         return meta.complete(self, given)
+
+
+def _first_of(labels: list[str]) -> str:
+    more = len(labels) - _DUE
+    return ", ".join(labels[:_DUE]) + (f" and {more} more" if more > 0 else "")
 
 
 def _changes(name: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -38,15 +37,16 @@ def table_of(value: object, width: int) -> Table | None:
     left = len(names) - len(chosen)
     rest = f"; {left} more {'column does' if left == 1 else 'columns do'} not fit" if left else ""
     table = Table(
-        box=SIMPLE_HEAD,
+        box=None,
         pad_edge=False,
-        show_edge=False,
         padding=(0, _GAP, 0, 0),
+        header_style="bold",
+        caption_style="dim",
         caption=f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}{rest}; ':json' shows all",
         caption_justify="left",
     )
     for name in chosen:
-        table.add_column(Text(_title(name, chosen)), no_wrap=True)
+        table.add_column(Text(_title(name, names)), no_wrap=True)
     for row in rows:
         table.add_row(*(Text(row.get(name, "")) for name in chosen))
     return table
