@@ -1,0 +1,112 @@
+// The head of the page: what it shows, what must be known about it, and the buttons.
+
+class Header {
+  constructor(app) {
+    this.app = app;
+    this.theme = kept("qbitsim-theme") ?? "auto";
+    this.now = document.getElementById("now");
+    this.live = document.getElementById("live");
+    this.help = document.getElementById("help");
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    this.dark.addEventListener("change", () => this.paint());
+    this.showFacts();
+    this.showNotes();
+    this.buttons();
+    this.paint();
+  }
+
+  showFacts() {
+    const { runs } = this.app;
+    const facts = runs.map((run, i) => {
+      const { request = 0, error = 0, event = 0, write = 0, fault = 0 } = run.counts;
+      const parts = [
+        `QEMU ${run.profile}`, timeText(run.duration), plural(request, "command"),
+        `${grouped(error)} refused`, plural(event, "event"),
+        write && plural(write, "guest write"), fault && plural(fault, "fault"),
+      ];
+      return make("p", { class: "facts" }, runs.length > 1 ? make("b", {}, `Run ${i + 1}: ${run.title} `) : "", parts.filter(Boolean).join(" · "));
+    });
+    document.getElementById("facts").replaceChildren(...facts);
+  }
+
+  showNotes() {
+    const { runs, payload } = this.app;
+    const notes = runs.flatMap((run, i) => run.notes.map((note) => (runs.length > 1 ? `Run ${i + 1}: ${note}` : note)));
+    const banners = notes.map((note) => make("p", { class: "banner" }, make("span", { "aria-hidden": "true" }, "⚠ "), note));
+    if (payload.difference) {
+      const go = make("button", { type: "button", onclick: () => this.app.seekDifference() }, "show (d)");
+      banners.push(make("p", { class: "banner difference" }, make("b", {}, "≠ first difference: "), payload.difference.text, " ", go));
+    }
+    document.getElementById("banners").replaceChildren(...banners);
+  }
+
+  buttons() {
+    const { app } = this;
+    const actions = {
+      first: () => app.goto(0), back: () => app.goto(app.place - 1), play: () => app.player.toggle(),
+      forward: () => app.goto(app.place + 1), end: () => app.goto(app.axis.last),
+      failure: () => app.seek(1, (run, moment) => run.isFailure(moment)) ?? undefined,
+      "zoom-in": () => app.zoom(0.5), "zoom-out": () => app.zoom(2), whole: () => app.setView(() => app.view.whole()),
+      axis: () => app.turnAxis(), theme: () => this.nextTheme(), keys: () => this.help.showModal(),
+      close: () => this.help.close(),
+    };
+    for (const [name, action] of Object.entries(actions)) document.getElementById(name).addEventListener("click", action);
+  }
+
+  nextTheme() {
+    this.theme = THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length];
+    keep("qbitsim-theme", this.theme);
+    this.paint();
+    this.app.draw();
+    this.app.follow();
+  }
+
+  /** Put on the theme. */
+  paint() {
+    const dark = this.theme === "dark" || (this.theme === "auto" && this.dark.matches);
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    document.getElementById("theme").textContent = `theme: ${this.theme}`;
+    Paint.reset();
+    this.app.draw();
+    this.app.follow();
+  }
+
+  show() {
+    const { app } = this;
+    const run = app.runs[0];
+    const moment = app.axis.momentAt(0, app.place);
+    say(this.now, `moment ${grouped(moment)} of ${grouped(run.last)} · ${timeText(run.moments[moment]?.at ?? 0)}`);
+    say(document.getElementById("play"), app.player.playing ? "❚❚ pause" : "▶ play");
+    const axis = document.getElementById("axis");
+    say(axis, app.axis.byTime ? "axis: time" : "axis: moments");
+    axis.disabled = !app.axis.hasTime;
+    axis.title = axis.disabled ? "no virtual time has passed" : "moments or virtual time (t)";
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.settle(run, moment), 250);
+  }
+
+  /** When the cursor rests: say so aloud, and put it into the address. */
+  settle(run, moment) {
+    if (!this.app.player.playing) say(this.live, run.describe(moment));
+    const hash = `#m=${this.app.place - this.app.axis.shifts[0]}`;
+    if (location.hash !== hash && this.moved) history.replaceState(null, "", hash);
+    this.moved = true;
+  }
+}
+
+/** What the browser kept from another visit; it may refuse to, for a file. */
+function kept(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+function keep(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // The choice lasts as long as the page.
+  }
+}

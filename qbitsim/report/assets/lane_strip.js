@@ -1,0 +1,172 @@
+// One strip of the state: its name, its flags, how much is dirty, its cells, and their ranges in bytes as text.
+
+class LaneStrip {
+  constructor(drive, lane) {
+    this.drive = drive;
+    this.lane = lane;
+    this.recording = drive.panel.recording;
+    this.track = this.recording.tracks[lane];
+    const { kind } = this.track.lane;
+    this.flags = make("span", { class: "flags" });
+    this.count = make("span", { class: "count" });
+    this.change = make("span", { class: "change" });
+    this.canvas = make("canvas", { class: "strip", role: "img" });
+    this.selection = make("div", { class: "selection", hidden: true });
+    this.ranges = make("p", { class: "ranges" });
+    this.readout = make("p", { class: "readout", hidden: true });
+    this.element = make(
+      "div", { class: `lane-strip ${kind}` },
+      make(
+        "div", { class: "lane-head" }, make("b", {}, this.recording.nameOf(lane)), make("span", { class: `kind ${kind}` }, kind),
+        this.flags, this.count, this.change,
+      ),
+      make("div", { class: "strip-box" }, this.canvas, this.selection), this.readout, this.ranges,
+    );
+    this.listen();
+  }
+
+  show(state, moment) {
+    this.state = state;
+    this.moment = moment;
+    const { cell, kind } = this.track.lane;
+    const flags = state.flags.join(" ");
+    if (this.flags.dataset.shown !== flags) {
+      this.flags.dataset.shown = flags;
+      this.flags.replaceChildren(...state.flags.map((flag) => make("span", { class: `flag flag-${flag}` }, flag)));
+    }
+    say(this.count, this.countText());
+    const change = this.recording.bits ? this.track.changeAt(moment) : null;
+    say(this.change, this.changeText(change));
+    drawStrip(this.canvas, { kind, state, change, range: this.drive.shown, cell, exact: this.recording.bits });
+    this.canvas.setAttribute("aria-label", `${this.recording.nameOf(this.lane)}: ${this.countText()}`);
+    this.showRanges();
+    this.showReadout();
+  }
+
+  get word() {
+    return this.track.lane.kind === "disk" ? "written" : "dirty";
+  }
+
+  countText() {
+    const { count, cells, size } = this.state;
+    const { cell } = this.track.lane;
+    const bytes = Math.min(count * cell, size);
+    return `${grouped(count)} of ${plural(cells, "cell")} ${this.word}, ${exactSize(bytes)} of ${exactSize(size)}, ${exactSize(cell)} each`;
+  }
+
+  changeText(edges) {
+    if (!edges) return "";
+    let [more, less] = [0, 0];
+    eachStretch(edges, 0, Infinity, (from, to, level) => {
+      if (level > 0) more += to - from;
+      else less += to - from;
+    });
+    const parts = [more && `▲ ${grouped(more)} more`, less && `▽ ${grouped(less)} fewer`];
+    return parts.filter(Boolean).join("  ");
+  }
+
+  /** The dirty ranges of what is shown, in bytes. */
+  showRanges() {
+    const { state } = this;
+    const { cell } = this.track.lane;
+    if (!this.recording.bits || state.heat) {
+      say(this.ranges, state.heat ? "About: this picture was made of sums, the number of cells is exact." : "It is not known which cells.");
+      return;
+    }
+    const { from, to } = this.drive.shown;
+    const runs = runsOf(state.edges, Math.floor(from / cell), Math.min(Math.ceil(to / cell), state.cells));
+    const key = `${runs.length} ${runs.slice(0, 2 * RANGES_IN_A_LIST).join()} ${this.open}`;
+    if (this.ranges.dataset.key === key) return;
+    this.ranges.dataset.key = key;
+    const most = this.open ? RANGES_IN_A_LIST : RANGES_IN_A_LINE;
+    const total = runs.length / 2;
+    const shown = [];
+    for (let i = 0; i < Math.min(total, most); i += 1) {
+      const start = runs[2 * i] * cell;
+      const length = Math.min((runs[2 * i] + runs[2 * i + 1]) * cell, state.size) - start;
+      shown.push(make("span", { class: "span" }, `${start ? exactSize(start) : "0"}+${exactSize(length)}`));
+    }
+    this.ranges.replaceChildren(...shown, ...this.moreRanges(total, most));
+  }
+
+  moreRanges(total, most) {
+    const toggle = () => {
+      this.open = !this.open;
+      this.showRanges();
+    };
+    const parts = [];
+    if (total > most) parts.push(`and ${grouped(total - most)} more `);
+    if (total > RANGES_IN_A_LINE) parts.push(make("button", { type: "button", class: "link", onclick: toggle }, this.open ? "fewer" : "list"));
+    return parts;
+  }
+
+  // -- a cell that was clicked, a range that was dragged
+
+  listen() {
+    const { canvas } = this;
+    let from = null;
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return clamp((event.clientX - box.left) / box.width, 0, 0.999999);
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      from = at(event);
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (from !== null) this.select(from, at(event));
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (from === null) return;
+      const [low, high] = [from, at(event)].sort((one, other) => one - other);
+      from = null;
+      this.selection.hidden = true;
+      if ((high - low) * canvas.clientWidth > 5) this.drive.look({ from: this.byte(low), to: this.byte(high) });
+      else this.pick(this.byte(low));
+    });
+    canvas.addEventListener("pointercancel", () => {
+      from = null;
+      this.selection.hidden = true;
+    });
+    canvas.addEventListener("dblclick", () => this.drive.look(null));
+  }
+
+  byte(share) {
+    const { from, to } = this.drive.shown;
+    return from + share * (to - from);
+  }
+
+  select(one, other) {
+    this.selection.hidden = false;
+    this.selection.style.left = `${100 * Math.min(one, other)}%`;
+    this.selection.style.width = `${100 * Math.abs(one - other)}%`;
+  }
+
+  pick(byte) {
+    this.picked = Math.min(Math.floor(byte / this.track.lane.cell), this.state.cells - 1);
+    this.showReadout();
+  }
+
+  /** Say of the cell that was picked what it is and since when. */
+  showReadout() {
+    this.readout.hidden = this.picked === undefined || !this.recording.bits;
+    if (this.readout.hidden) return;
+    const { cell } = this.track.lane;
+    const dirty = levelAt(this.state.edges, this.picked) > 0;
+    const since = this.state.heat ? null : this.track.since(this.picked, this.moment);
+    const what = this.state.heat ? "about here" : dirty ? this.word : this.word === "dirty" ? "clean" : "not written";
+    const where = `cell ${grouped(this.picked)}: ${exactSize(this.picked * cell)}+${exactSize(cell)}, ${what}`;
+    const parts = [where];
+    if (since !== null) {
+      const { app, run } = this.drive.panel;
+      const go = () => app.goto(app.axis.placeOf(run, since));
+      parts.push(` since moment ${since}: ${this.recording.moments[since].text} `, make("button", { type: "button", class: "link", onclick: go }, "go there"));
+    }
+    const close = () => {
+      this.picked = undefined;
+      this.showReadout();
+    };
+    this.readout.replaceChildren(...parts, " ", make("button", { type: "button", class: "link", onclick: close }, "close"));
+  }
+}

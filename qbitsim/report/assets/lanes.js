@@ -1,0 +1,200 @@
+// How a lane of the timeline is drawn: cells as a picture with time to the right and the disk downwards, jobs as bars.
+
+const RAIL = 5;
+const FLAG_PATTERNS = { busy: "hatch", inconsistent: "cross", disabled: "dots" };
+const STATUS_PATTERNS = {
+  created: "dots", undefined: "dots", null: "dots", running: "none", ready: "bars", paused: "hatch", standby: "hatch",
+  waiting: "dots", pending: "dots", aborting: "cross", concluded: "back",
+};
+const LANE_HEIGHTS = { disk: 34, bitmap: 34, successor: 20, job: 30 };
+
+/** Where the moments of one run lie in a canvas. */
+class Sheet {
+  constructor(axis, run, view, width, scale) {
+    Object.assign(this, { axis, run, view, width, scale });
+    this.moments = axis.runs[run].length;
+  }
+
+  x(unit) {
+    return ((unit - this.view.from) / this.view.span) * this.width;
+  }
+
+  start(moment) {
+    return this.x(this.axis.start(this.run, moment));
+  }
+
+  /** The right end of what lasts until a moment, or until the run is over. */
+  until(moment) {
+    return this.x(moment === null ? this.axis.over(this.run) : this.axis.start(this.run, moment));
+  }
+
+  /** The last moment of each column of the screen's pixels; as many columns as the run reaches. */
+  columns() {
+    if (this.known) return this.known;
+    const count = Math.round(this.width * this.scale);
+    const step = this.view.span / count;
+    const unit = (column) => this.view.from + column * step;
+    const reached = clamp(Math.ceil((this.axis.over(this.run) - this.view.from) / step), 0, count);
+    const until = Int32Array.from({ length: reached }, (_, i) => this.axis.at(this.run, unit(i + 1) - step * 1e-3));
+    this.known = { count, until, before: this.axis.at(this.run, this.view.from) - 1 };
+    return this.known;
+  }
+
+  /** The first and the last moment that can be seen. */
+  get range() {
+    const first = Math.max(0, this.axis.at(this.run, this.view.from));
+    return [first, this.axis.at(this.run, this.view.to)];
+  }
+}
+
+const scratch = document.createElement("canvas");
+
+/** The picture of a lane of cells, with a rail on top that shows its flags. */
+function drawCells(context, sheet, track, height) {
+  const { lane } = track;
+  const top = RAIL + 1;
+  const { count, until, before } = sheet.columns();
+  const rows = Math.max(1, Math.min(Math.round((height - top) * sheet.scale), track.greatest));
+  const shades = track.picture(before, until, count, rows);
+  scratch.width = count;
+  scratch.height = rows;
+  const ground = scratch.getContext("2d");
+  const image = ground.createImageData(count, rows);
+  for (let column = 0; column < count; column += 1) {
+    for (let row = 0; row < rows; row += 1) {
+      const shade = shades[column * rows + row];
+      if (shade < 0) continue;
+      const [red, green, blue] = Paint.shade(lane.kind, shade);
+      image.data.set([red, green, blue, 255], 4 * (row * count + column));
+    }
+  }
+  ground.putImageData(image, 0, 0);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(scratch, 0, 0, count, rows, 0, top, sheet.width, height - top);
+  drawFlags(context, sheet, track, height);
+}
+
+/** How many of the cells are dirty, as a hill: for runs of which it is not known which cells they are. */
+function drawCounts(context, sheet, track, height) {
+  const base = height - 1;
+  track.records.forEach((record, i) => {
+    if (!record.exists) return;
+    const from = sheet.start(record.moment);
+    const to = sheet.until(track.records[i + 1]?.moment ?? null);
+    const share = record.count / Math.max(1, track.cellsOf(record.size));
+    const rise = record.count ? Math.max(2, share * (height - RAIL - 3)) : 0;
+    context.fillStyle = Paint.shadeText(track.lane.kind, 0);
+    context.fillRect(from, RAIL + 1, to - from, height - RAIL - 1);
+    context.fillStyle = Paint.shadeText(track.lane.kind, 0.5);
+    context.fillRect(from, base - rise, to - from, rise);
+  });
+  drawFlags(context, sheet, track, height);
+}
+
+function drawFlags(context, sheet, track, height) {
+  for (const { from, to, flags } of track.flagged()) {
+    const left = Math.max(sheet.start(from), -2);
+    const right = Math.min(sheet.until(to), sheet.width + 2);
+    const shown = flags.filter((flag) => FLAG_PATTERNS[flag]);
+    if (right < 0 || left > sheet.width || !shown.length) continue;
+    for (const flag of shown) fillPattern(context, FLAG_PATTERNS[flag], left, 0, right - left, RAIL, Paint.colour("ink"));
+    context.strokeStyle = Paint.colour("ink");
+    context.lineWidth = 1.5;
+    context.setLineDash(shown.includes("busy") ? [] : [4, 3]);
+    context.strokeRect(left + 0.75, 0.75, right - left - 1.5, height - 1.5);
+    context.setLineDash([]);
+    const text = shown.join(", ");
+    if (right - left > 12 + 6 * text.length && height > 24) {
+      drawText(context, text, Math.max(left, 0) + 5, 15, Paint.colour("ink"));
+    }
+  }
+}
+
+/** The bar of a job: a colour and a pattern for each status, its progress from bottom to top, and how it ended. */
+function drawJob(context, sheet, track, height) {
+  const top = 9;
+  const body = height - top - 2;
+  track.records.forEach((record, i) => {
+    if (!record.exists) return;
+    const left = Math.max(sheet.start(record.moment), -2);
+    const right = Math.min(sheet.until(track.records[i + 1]?.moment ?? null), sheet.width + 2);
+    if (right < 0 || left > sheet.width) return;
+    const width = Math.max(1, right - left);
+    context.fillStyle = Paint.colour(`status-${record.status}`) || Paint.colour("status-other");
+    context.fillRect(left, top, width, body);
+    const pattern = STATUS_PATTERNS[record.status];
+    if (pattern !== "none" && width > 2) fillPattern(context, pattern, left, top, width, body, Paint.colour("status-ink"));
+    const done = record.total ? record.done / record.total : 0;
+    context.fillStyle = Paint.colour("progress");
+    if (done) context.fillRect(left, top + body - done * body, width, 2);
+  });
+  for (const life of track.lives) drawLife(context, sheet, track, life, top, body);
+}
+
+function drawLife(context, sheet, track, life, top, body) {
+  const left = sheet.start(life.from);
+  const right = sheet.until(life.to);
+  if (right < 0 || left > sheet.width) return;
+  const { end, sign, text } = outcome(life);
+  context.strokeStyle = Paint.colour(end === "failed" || end === "cancelled" ? "failure" : "ink");
+  context.lineWidth = 1.5;
+  context.strokeRect(left, top, Math.max(2, right - left), body);
+  const label = `${sign} ${text}`.trim();
+  if (!label) return;
+  context.font = "bold 11px system-ui, sans-serif";
+  const room = context.measureText(label).width + 8;
+  const colour = Paint.colour(end === "completed" ? "good" : end ? "failure" : "ink");
+  const middle = top + body / 2;
+  const fits = right + room < sheet.width;
+  const x = fits ? right + 5 : Math.min(right, sheet.width) - 5;
+  if (right < sheet.width + 2) drawText(context, label, x, middle, colour, fits ? "left" : "right", context.font);
+}
+
+/** The marks of the moments that belong to a lane; failures last, so that nothing hides them. */
+function drawMarks(context, sheet, indices, recording, y) {
+  const [first, last] = sheet.range;
+  const size = 4.5;
+  const crowded = sheet.width / Math.max(1, sheet.view.span) < 5 || sheet.axis.byTime;
+  const begin = countWhile(indices, (index) => index < first);
+  const end = countWhile(indices, (index) => index <= last);
+  const failures = [];
+  const taken = new Map();
+  for (let i = begin; i < end; i += 1) {
+    const index = indices[i];
+    const { kind } = recording.moments[index];
+    if (recording.isFailure(index)) {
+      failures.push(index);
+      continue;
+    }
+    const x = sheet.start(index);
+    if (crowded && x - (taken.get(kind) ?? -Infinity) < 2) continue;
+    taken.set(kind, x);
+    drawMark(context, kind, false, x + (crowded ? 0 : size), y, crowded ? 3.5 : size);
+  }
+  let past = -Infinity;
+  for (const index of failures) {
+    const x = sheet.start(index);
+    if (x - past < 2) continue;
+    past = x;
+    drawMark(context, recording.moments[index].kind, true, x + (crowded ? 0 : size), y, size);
+  }
+}
+
+/** Ticks with the number or the time of moments. */
+function drawRuler(context, sheet, height) {
+  const { view, axis, width } = sheet;
+  const rough = (view.span * 90) / width;
+  const power = 10 ** Math.floor(Math.log10(Math.max(rough, 1e-9)));
+  const step = Math.max(axis.byTime ? 1 : 1, [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough));
+  const shift = axis.byTime ? 0 : axis.shifts[sheet.run];
+  context.fillStyle = context.strokeStyle = Paint.colour("faint");
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let at = Math.ceil((view.from - shift) / step) * step; at + shift <= view.to; at += step) {
+    const x = Math.round(sheet.x(at + shift)) + 0.5;
+    lineTo(context, x, height - 5, x, height);
+    const text = axis.byTime ? timeText(at) : grouped(at);
+    if (at >= 0 && x < width - 8) drawText(context, text, x + 3, height / 2 - 1, Paint.colour("faint"));
+  }
+  context.stroke();
+}

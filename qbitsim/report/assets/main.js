@@ -1,0 +1,34 @@
+// Unpacks the data, shows it, and offers `window.qbitsim` to tests and to the live page.
+//
+// ready: a promise of this object; runs[i]: at(moment), append(lanes, moments) and more; goto(moment): of the first run;
+// controls: an empty element for the controls of a live machine, hidden until used; live: what the page was told of it.
+
+async function begin() {
+  const payload = await unpack(document.getElementById("data").textContent.trim());
+  const app = new App(payload);
+  listenForKeys(app);
+  app.draw();
+  app.show();
+  Object.assign(window.qbitsim, {
+    app,
+    runs: app.runs.map((recording, run) => ({
+      recording,
+      at: (moment) => recording.at(moment),
+      append: (lanes, moments) => app.append(run, lanes, moments),
+    })),
+    goto: (moment) => app.goto(app.axis.placeOf(0, moment)),
+    get moment() {
+      return app.axis.momentAt(0, app.place);
+    },
+    live: payload.live ?? null,
+    controls: document.getElementById("controls"),
+  });
+  document.documentElement.classList.add("ready");
+  return window.qbitsim;
+}
+
+window.qbitsim = {};
+window.qbitsim.ready = begin();
+window.qbitsim.ready.catch((error) => {
+  document.getElementById("banners").append(make("p", { class: "banner" }, `The page cannot be shown: ${error.message}`));
+});
