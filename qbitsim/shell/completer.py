@@ -132,8 +132,8 @@ class Completer:
         given, type_name = self._command_at(line)
         if len(given) < 2:
             return ""
-        command, *before, last = given
-        tree = tree_of(before, type_name, self.schema, strict=False)
+        command, *_, last = given
+        tree = tree_of(given[1:], type_name, self.schema, strict=False)
         place = "".join(last.text.rpartition(".")[:2]) if last.key is None else ""
         keys: dict[str, Member] = {}
         for text, member in self._keys(Word(place, last.start, last.start), type_name, tree):

@@ -57,7 +57,8 @@ def _message(name: str, given: Mapping[str, Any]) -> Message:
 def _complete(found: Iterator[Word]) -> Iterator[Word]:
     for word in found:
         if not word.complete:
-            raise IncompleteError(f"'{word.value[0]}' is not closed", word.value_start)
+            kind = LineError if word.value[0] == '"' else IncompleteError  # JSON's texts end on their line
+            raise kind(f"{word.value[0]} is not closed", word.value_start)
         yield word
 
 

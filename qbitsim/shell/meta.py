@@ -43,12 +43,12 @@ class Meta:
 
     :ivar usage: what stands behind its name; :ivar most: how many words at most, None for any number.
     :ivar controls: whether only a server that lets itself be controlled can do it.
-    :ivar changes: whether it can be undone.
+    :ivar changes: whether it can be undone, unless it says False because nothing has happened.
     """
 
     usage: str
     summary: str
-    run: Callable[[Shell, Given], None]
+    run: Callable[[Shell, Given], bool | None]
     most: int | None
     controls: bool = False
     changes: bool = False
@@ -73,12 +73,14 @@ def run(shell: Shell, line: str) -> int:
     if meta.changes:
         shell.keep(line.strip())
     try:
-        meta.run(shell, given)
+        changed = meta.run(shell, given)
     except (LineError, CliError, QmpError):
         if meta.changes:
             shell.unchanged()
         raise
-    if meta.changes:
+    if meta.changes and changed is False:
+        shell.unchanged()
+    elif meta.changes:
         shell.after_change()
     return 0
 
@@ -178,9 +180,9 @@ Tab completes; ':help NAME' says what a command takes."""
 # -- time
 
 
-def _step(shell: Shell, given: Given) -> None:
+def _step(shell: Shell, given: Given) -> bool:
     count = _number(given[0], "steps") if given else 1
-    _progress(shell, shell.monitor.execute(f"{PREFIX}step", {"count": count}))
+    return _progress(shell, shell.monitor.execute(f"{PREFIX}step", {"count": count}))
 
 
 def _advance(shell: Shell, given: Given) -> None:
@@ -195,9 +197,10 @@ def _advance(shell: Shell, given: Given) -> None:
     _progress(shell, shell.monitor.execute(f"{PREFIX}advance", {"seconds": seconds}))
 
 
-def _progress(shell: Shell, reply: dict[str, int]) -> None:
+def _progress(shell: Shell, reply: dict[str, int]) -> bool:
+    """Say how far the machine has come; whether anything has happened."""
     if shell.screen.raw:
-        return
+        return reply["steps"] > 0
     steps = reply["steps"]
     text = f"{steps} {'step' if steps == 1 else 'steps'}, t = {reply['now'] / 1e9:g} s"
     machine = shell.machine
@@ -208,13 +211,14 @@ def _progress(shell: Shell, reply: dict[str, int]) -> None:
         if not due and deadline is not None:
             text += f"; the next thing is due at t = {deadline / 1e9:g} s (':advance')"
     shell.screen.say(text, "dim")
+    return steps > 0
 
 
-def _run(shell: Shell, given: Given) -> None:
+def _run(shell: Shell, given: Given) -> bool:
     del given
     if not shell.controlled:
         _watch(shell)
-        return
+        return True
     steps = 0
     with shell.screen.progress() as bars, deferred_interrupt() as interrupted:
         while bars is not None and not interrupted():
@@ -225,9 +229,9 @@ def _run(shell: Shell, given: Given) -> None:
                 break
     if interrupted():
         shell.screen.say(f"interrupted after {steps} steps", "yellow")
-        return
+        return steps > 0
     done = shell.monitor.execute(f"{PREFIX}run-until-idle")
-    _progress(shell, {**done, "steps": steps + done["steps"]})
+    return _progress(shell, {**done, "steps": steps + done["steps"]})
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class Names:
         if key == "event":
             return self._events
         if key == "bitmap" or self._is_bitmap(command, key, path):
-            return self.bitmaps(given.get("node", given.get("device")))
+            return self.bitmaps(given.get("node", given.get("device"))) or self.bitmaps()  # a filter may be in the way
         if key in _NODES or (key in ("target", "source", "backing", "overlay") and "blockdev" in command):
             return list(dict.fromkeys([*self.drives(), *self.nodes()]))
         return []

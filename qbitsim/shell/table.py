@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 _FIRST = (
-    *("id", "name", "device", "node-name", "qdev", "type", "status", "drv", "file"),
+    *("id", "name", "device", "node-name", "qdev", "type", "status", "drv", "file", "virtual-size", "ro"),
     *("current-progress", "total-progress", "offset", "len", "error", "dirty-bitmaps"),
 )
 _DEPTH = 2

@@ -31,20 +31,23 @@ def rows_told(query: Query, style: Style, *, drives: Collection[str] | None = No
         shown.add(inserted.get("node-name", ""))
     if drives is None:
         for node in query("query-named-block-nodes"):
-            if node["node-name"] not in shown and node.get("dirty-bitmaps"):
-                rows += [Row(node["node-name"], "", ""), *_bitmaps(node["dirty-bitmaps"])]
+            bitmaps = list(_bitmaps(node.get("dirty-bitmaps", [])))
+            if node["node-name"] not in shown and bitmaps:
+                rows += [Row(node["node-name"], "", ""), *bitmaps]
     return rows + [row_of_job(job, style) for job in jobs_told(query)]
 
 
 def _bitmaps(bitmaps: list[dict[str, Any]]) -> Iterator[Row]:
-    for bitmap in bitmaps:
+    for bitmap in reversed(bitmaps):
+        if not bitmap.get("name"):
+            continue  # what a job records for itself
         flags = [flag for flag in ("busy", "persistent", "inconsistent") if bitmap.get(flag)]
         if bitmap.get("status", "active") != "active":
             flags.append(bitmap["status"])
         elif bitmap.get("recording") is False and not bitmap.get("busy"):
             flags.append("disabled")
         note = ", ".join([human(bitmap["count"]) + " dirty", *flags])
-        yield Row(f" {bitmap.get('name', '(no name)')}", "", note)
+        yield Row(f" {bitmap['name']}", "", note)
 
 
 def jobs_told(query: Query) -> list[dict[str, Any]]:
