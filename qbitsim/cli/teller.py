@@ -52,6 +52,10 @@ class Teller:
     def _painted(self, lines: Iterable[str], colour: str | None) -> list[str]:
         return [self.style.paint(line, colour) if colour else line for line in lines]
 
+    def gap(self) -> None:
+        """Let there be an empty line before what comes next."""
+        self._gap = True
+
     def block(self, text: str) -> None:
         """Lines with an empty one before and after them."""
         self._tell("")

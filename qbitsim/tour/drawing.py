@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.cli.picture import Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
-from qbitsim.tour.lesson import CELLS
+from qbitsim.tour.lesson import CELL, CELLS, Json
 from qbitsim.tour.view import View, levels_of
 
 Rows = Iterator[tuple[str, Row]]
@@ -52,9 +52,11 @@ class Drawing:
             for drive in drives:
                 yield from self._rows_of_drive(view, drive)
             for job in machine.state()["jobs"]:
-                yield f"job {job['id']}", self._row_of_job(job["id"], row_of_job(job, self.style))
-        for identifier, row in self._ended(view):
-            yield f"job {identifier}", self._row_of_job(identifier, row)
+                done, total = job["progress"]
+                yield self._row_of_job(job, f"{job['status']}, {_cells(done)} of {_cells(total)} copied", "green")
+        for event in view.events:
+            if event["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
+                yield self._row_of_ended(event)
         for name in files:
             if name in machine.images:
                 row = row_of_file(machine.images.lookup(name), self.style)
@@ -90,19 +92,18 @@ class Drawing:
             note = human(successor.count) if successor.count else "clean"
             yield f"{about} successor", Row("  successor", cells_of(successor, self.style), note, "cyan")
 
-    def _ended(self, view: View) -> Iterator[tuple[str, Row]]:
-        """The jobs that ended in this step."""
-        for event in view.events:
-            data = event.get("data", {})
-            if event["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
-                status = event["event"].removeprefix("BLOCK_JOB_").lower()
-                progress = [data["offset"], data["len"]]
-                job = {"id": data["device"], "progress": progress, "status": status, "error": data.get("error")}
-                row = row_of_job(job, self.style)
-                good = status == "completed" and job["error"] is None
-                note = job["error"] or f"{status}, {human(data['offset'])}"
-                yield data["device"], row._replace(colour="green" if good else "red", note=note)
+    def _row_of_ended(self, event: Json) -> tuple[str, Row]:
+        """A job that ended in this step."""
+        data, end = event["data"], event["event"].removeprefix("BLOCK_JOB_").lower()
+        error = data.get("error")
+        job = {"id": data["device"], "progress": [data["offset"], data["len"]], "status": end, "error": error}
+        good = end == "completed" and error is None
+        return self._row_of_job(job, error or end, "green" if good else "red")
 
-    @staticmethod
-    def _row_of_job(identifier: str, row: Row) -> Row:
-        return row._replace(name=f" job {identifier}")
+    def _row_of_job(self, job: Json, note: str, colour: str) -> tuple[str, Row]:
+        row = row_of_job(job, self.style)
+        return f"job {job['id']}", row._replace(name=f" job {job['id']}", note=note, colour=colour)
+
+
+def _cells(size: int) -> int:
+    return size // CELL

@@ -174,7 +174,9 @@ class Question:
         """The right answer in words."""
         if self.choices:
             return f"{self.right}) {self.choices[self.letters.index(self.right)]}"
-        return f"cells {', '.join(map(str, sorted(numbers(self.right))))}" if self.right else "none"
+        cells = sorted(numbers(self.right))
+        listed = " and ".join([", ".join(map(str, cells[:-1])), str(cells[-1])] if cells[1:] else map(str, cells))
+        return f"cell{'s' * (len(cells) > 1)} {listed}" if cells else "none"
 
 
 def numbers(text: str) -> set[int]:
@@ -197,12 +199,14 @@ class Finding:
 class Step:
     """A part of a chapter.
 
-    :ivar tell: a paragraph to begin with; :ivar do: a command, if any, is the first; :ivar files: image files in the
-        picture; :ivar drives: the drives in it (None: all; empty: none).
+    :ivar tell: a paragraph to begin with; :ivar before: what happens before the question is asked.
+    :ivar do: what happens after it; a command, if any, is the first, and shown before the question.
+    :ivar files: image files in the picture; :ivar drives: the drives in it (None: all; empty: none).
     :ivar since: the first release that this step is for; it is left out, and said so, on others.
     """
 
     tell: str = ""
+    before: tuple[Act, ...] = ()
     do: tuple[Act, ...] = ()
     question: Question | None = None
     findings: tuple[Finding, ...] = ()

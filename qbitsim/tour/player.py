@@ -78,7 +78,9 @@ class Player:
             return
         self.scene.begin_step()
         if step.tell:
-            teller.say(step.tell)
+            teller.say(f"({number + 1}/{len(self.chapter.steps)}) {step.tell}")
+        for act in step.before:
+            act.perform(self.scene)
         command = step.do[0] if step.do and isinstance(step.do[0], Qmp) else None
         if command is not None:
             self._show(command)
@@ -109,6 +111,8 @@ class Player:
         teller.say(f"? {question.text}")
         for letter, choice in zip(question.letters, question.choices, strict=True):
             teller.line(f"  {letter})", choice)
+        if question.choices:
+            teller.gap()
         return self._reader.guess(question)
 
     def _answer(self, question: Question, guess: str | None) -> None:

@@ -6,7 +6,9 @@ Jobs go on only when a step says so. A machine that has crashed or ended is foll
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
+from errno import EIO
 from typing import Any
 
 from qbitsim.cli.picture import Style, human
@@ -28,6 +30,7 @@ MOST_STEPS = 10_000
 class Scene(View):
     """A machine with disks of 16 cells, and somebody who tells what happens on it.
 
+    :param disks: the ids of its drives: ``drive0`` is on a node called ``disk0``.
     :param tell: is given each line, or several of them.
     """
 
@@ -41,13 +44,11 @@ class Scene(View):
 
     def _plug_in(self) -> None:
         for disk in self._disks:
-            self.machine.add_disk(disk, CELL * CELLS)
+            self.machine.add_disk(disk, CELL * CELLS, node_name=disk.replace("drive", "disk"))
         self.begin_step()
 
     def begin_step(self) -> None:
-        """Forget what was seen in the step before; a second passes."""
-        if not self.machine.closing:
-            self.machine.advance(1)
+        """Forget what was seen in the step before."""
         self.reply, self.refusal, self.output, self.failed_writes = None, None, "", 0
         self._began = self._told = self.machine.events.end
 
@@ -89,7 +90,9 @@ class Scene(View):
                 written.append(place)
             except OSError as error:
                 self.failed_writes += 1
-                self.teller.line("..", f"the guest's write to {_places([place])} FAILS: {error.strerror}", "red")
+                self.teller.line(
+                    "..", f"the guest's write to {_places([place])} FAILS: {os.strerror(error.errno or EIO)}", "red"
+                )
         if written:
             self.teller.line("..", f"the guest writes {act.letter} to {act.drive}: {_places(written)}")
         self._tell_events()
@@ -98,20 +101,22 @@ class Scene(View):
         """Step the machine until the job has copied so many cells, or is gone."""
         while (copied := self.copied(job)) is not None and copied < cells and self.machine.step():
             pass
-        self.teller.line("..", f"job {job} has copied {cells} cells" if copied is not None else f"job {job} has ended")
+        done = "has ended" if copied is None else f"has copied {cells} cell{'s' * (cells > 1)}"
+        self.teller.line("..", f"job {job} {done}")
         self._tell_events()
 
     def finish(self) -> None:
-        """Let the jobs go on to their end."""
-        self.machine.run_until_idle()
+        """Let the jobs go on to their end, whatever time they take."""
+        self.machine.settle()
         self._tell_events()
 
     def shell(self, command: str) -> None:
         """Run a command on image files."""
         self.teller.line("$", command)
         status, self.output = Shell(self.machine.images, self.machine.profile).run(command.split())
-        for line in self.output.splitlines():
-            self.teller.line(" ", line, "red" if status else None)
+        if status or not command.startswith("qemu-img create"):  # whose success is worth no lines
+            for line in self.output.splitlines():
+                self.teller.line(" ", line, "red" if status else None)
 
     def arrange(self, act: Arrange) -> None:
         """Do something behind the scenes."""

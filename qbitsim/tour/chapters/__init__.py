@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from qbitsim.tour.chapters import granularity, what
+from qbitsim.tour.chapters import (
+    chain,
+    failure,
+    full,
+    granularity,
+    grouped,
+    merge,
+    persistence,
+    transaction,
+    what,
+    writes,
+)
 from qbitsim.tour.lesson import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = tuple(
     module.CHAPTER
-    for module in (
-        what,
-        granularity,
-    )
+    for module in (what, granularity, full, chain, failure, transaction, grouped, writes, merge, persistence)
 )

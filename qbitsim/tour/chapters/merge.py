@@ -1,0 +1,158 @@
+"""Chapter 9: merge, enable, disable."""
+
+from __future__ import annotations
+
+from qbitsim.tour.chapters.usual import add, anchored, incremental, transaction
+from qbitsim.tour.lesson import CELL, Chapter, Finding, Finish, Guest, Qmp, Question, Step, guest
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"node": "drive0", "name": name}
+
+
+CHAPTER = Chapter(
+    slug="merge",
+    title="Merge, enable, disable",
+    since="4.0",
+    lacks="block-dirty-bitmap-merge, -enable and -disable",
+    setup=(*anchored(bitmap="monday"), guest("B", 1, 2)),
+    steps=(
+        Step(
+            tell=(
+                "So far a bitmap lived from one backup to the next. Some clients rather keep one bitmap for each day. "
+                "The one of Monday has recorded two cells since the full backup. It can be told to stop:"
+            ),
+            do=(Qmp("block-dirty-bitmap-disable", _named("monday")), guest("C", 9)),
+            question=Question(
+                "Then the guest writes cell 9. Which cells are dirty in monday?",
+                right="1 2",
+                why="A disabled bitmap keeps what it has and records nothing.",
+                holds=lambda scene: scene.dirty("monday") == [1, 2],
+            ),
+            findings=(
+                Finding(
+                    "And cell 9 is recorded nowhere now. Between disabling one bitmap and adding the next, a write "
+                    "was lost: the gap of chapter 6 again.",
+                    lambda scene: scene.differing("full.qcow2") == [1, 2, 9],
+                ),
+            ),
+        ),
+        Step(
+            tell="We enable it again, and let the guest write cell 9 once more, so that nothing is missing.",
+            do=(Qmp("block-dirty-bitmap-enable", _named("monday")), guest("C", 9)),
+            findings=(Finding("It goes on where it stopped.", lambda scene: scene.dirty("monday") == [1, 2, 9]),),
+        ),
+        Step(
+            tell="Now without a gap: one transaction ends Monday and begins Tuesday. Then the guest writes 2 and 7.",
+            do=(
+                transaction(
+                    ("block-dirty-bitmap-disable", _named("monday")),
+                    ("block-dirty-bitmap-add", add("tuesday")),
+                ),
+                guest("D", 2, 7),
+            ),
+            question=Question(
+                "Which cells are dirty in tuesday?",
+                right="2 7",
+                why="Each write is in exactly one bitmap now. Cell 2 is in both, as it was written on both days.",
+                holds=lambda scene: scene.dirty("tuesday") == [2, 7] and scene.dirty("monday") == [1, 2, 9],
+            ),
+        ),
+        Step(
+            tell=(
+                "A backup of all that changed since the full one needs both days. They are merged into a third "
+                "bitmap, and in the same transaction the day goes on being recorded."
+            ),
+            do=(
+                transaction(
+                    ("block-dirty-bitmap-add", add("both", disabled=True)),
+                    (
+                        "block-dirty-bitmap-merge",
+                        {"node": "drive0", "target": "both", "bitmaps": ["monday", "tuesday"]},
+                    ),
+                ),
+            ),
+            question=Question(
+                "Which cells are dirty in the bitmap called both?",
+                right="1 2 7 9",
+                why="A cell is dirty if it is dirty in any of them.",
+                holds=lambda scene: scene.dirty("both") == [1, 2, 7, 9],
+            ),
+            findings=(
+                Finding(
+                    "The sources are what they were. A merge copies bits, it does not move them.",
+                    lambda scene: scene.dirty("monday") == [1, 2, 9] and scene.dirty("tuesday") == [2, 7],
+                ),
+            ),
+        ),
+        Step(
+            tell="The backup by the merged bitmap is begun, and a client that is not patient merges again.",
+            do=(Qmp("drive-backup", incremental("both.qcow2", bitmap="both", existing=False)),),
+            files=("both.qcow2",),
+            findings=(Finding("The bitmap called both is busy.", lambda scene: scene.busy("both")),),
+        ),
+        Step(
+            tell=(
+                "This is what the impatient client sends. (It says disk0, the name of the disk itself, and not drive0. "
+                "Why, is at the end of chapter 8.)"
+            ),
+            do=(
+                Qmp("block-dirty-bitmap-merge", {"node": "disk0", "target": "both", "bitmaps": ["tuesday"]}),
+                Finish(),
+            ),
+            files=("both.qcow2",),
+            question=Question(
+                "What does QEMU say?",
+                choices=("it merges into the successor", "it waits for the job", "it refuses"),
+                right="c",
+                why="A busy bitmap cannot be cleared, merged into, enabled, disabled or removed, until its job is gone "
+                "(JOB_STATUS_CHANGE: null).",
+                holds=lambda scene: (
+                    scene.refusal == "Bitmap 'both' is currently in use by another operation and cannot be used"
+                ),
+            ),
+            findings=(
+                Finding(
+                    "The backup holds the four cells, with what they were when it began.",
+                    lambda scene: scene.holds("both.qcow2") == [1, 2, 7, 9] and scene.dirty("both") == [],
+                ),
+            ),
+        ),
+        Step(
+            tell=(
+                "Bitmaps of different granularity can be merged as well. A fine one has seen a write of 100 bytes in "
+                "cell 13; it is merged into tuesday."
+            ),
+            do=(
+                transaction(
+                    ("block-dirty-bitmap-add", add("fine", granularity=4096)),
+                    ("block-dirty-bitmap-disable", _named("tuesday")),
+                ),
+                Guest("E", ((13 * CELL, 100),)),
+            ),
+            findings=(
+                Finding(
+                    "4 KiB are dirty in fine; tuesday is disabled and has not seen it.",
+                    lambda scene: scene.count("fine") == 4096 and scene.dirty("tuesday") == [2, 7],
+                ),
+            ),
+        ),
+        Step(
+            tell="The merge:",
+            do=(Qmp("block-dirty-bitmap-merge", {"node": "drive0", "target": "tuesday", "bitmaps": ["fine"]}),),
+            question=Question(
+                "How much becomes dirty in tuesday?",
+                choices=("4 KiB more", "64 KiB more", "nothing: it is refused"),
+                right="b",
+                why="Bits can become coarser, never finer: what is dirty stays covered.",
+                holds=lambda scene: scene.dirty("tuesday") == [2, 7, 13] and scene.count("tuesday") == 3 * CELL,
+            ),
+            findings=(
+                Finding(
+                    "tuesday is disabled still: a merge works on disabled bitmaps, too, and does not enable them.",
+                    lambda scene: (bitmap := scene.bitmap("tuesday")) is not None and not bitmap.recording,
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,134 @@
+"""Chapter 10: persistence and a crash."""
+
+from __future__ import annotations
+
+from qbitsim.tour.chapters.usual import add, anchored, full, incremental, transaction
+from qbitsim.tour.lesson import Chapter, Crash, Finding, Finish, Qmp, Question, Shell, Start, Step, guest
+
+CHAPTER = Chapter(
+    slug="persistence",
+    title="Persistence, and a crash",
+    since="2.10",
+    lacks="persistent bitmaps",
+    setup=anchored(bitmap="other"),
+    steps=(
+        Step(
+            tell=(
+                "Bitmaps live in QEMU's memory. When QEMU ends, they are gone, and the next backup must be a full one. "
+                "Unless they are persistent: then they are stored in the qcow2 image of the disk."
+            ),
+            do=(
+                transaction(
+                    ("block-dirty-bitmap-add", add("bitmap0", persistent=True)),
+                    ("drive-backup", full("anchor.qcow2")),
+                ),
+                Finish(),
+                guest("B", 2, 6),
+            ),
+            findings=(
+                Finding(
+                    "Two bitmaps have recorded the same: bitmap0 is persistent, and the one called other is not.",
+                    lambda scene: scene.dirty("bitmap0") == [2, 6] == scene.dirty("other"),
+                ),
+            ),
+        ),
+        Step(
+            tell="When are they stored? Let us look at the image with QEMU still running.",
+            do=(Shell("qemu-img info -U drive0.qcow2"),),
+            drives=(),
+            question=Question(
+                "Is bitmap0 in the image file now?",
+                choices=("yes, since it was added", "no"),
+                right="b",
+                why="It is stored when the image is closed, and not before: at a clean end of QEMU, for example.",
+                holds=lambda scene: (
+                    "bitmap0" not in scene.output and scene.machine.images.lookup("drive0.qcow2").bitmaps == []
+                ),
+            ),
+        ),
+        Step(
+            tell="A clean end, and a new start.",
+            do=(Qmp("quit", {}), Start()),
+            question=Question(
+                "Which bitmaps does QEMU know now?",
+                choices=("both", "bitmap0", "none"),
+                right="b",
+                why="It was stored and loaded, with its bits, and it goes on recording.",
+                holds=lambda scene: scene.dirty("bitmap0") == [2, 6] and scene.bitmap("other") is None,
+            ),
+        ),
+        Step(
+            tell="The guest writes cell 9. Then the power fails. (Or somebody says kill -9.)",
+            do=(guest("C", 9), Crash(), Start()),
+            question=Question(
+                "What is in bitmap0 after the crash?",
+                choices=(
+                    "cells 2 and 6, as they were stored",
+                    "cells 2, 6 and 9",
+                    "nothing that can be used",
+                ),
+                right="c",
+                why="What is stored in the image is older than the disk: it lacks cell 9. To use it would be to lose "
+                "that cell. QEMU had marked it as in use, finds that mark now, and calls it inconsistent.",
+                holds=lambda scene: (
+                    (bitmap := scene.bitmap("bitmap0")) is not None
+                    and bitmap.inconsistent
+                    and scene.count("bitmap0") == 0
+                ),
+            ),
+            findings=(
+                Finding(
+                    "The data of the disk is all there, the C as well. Only the knowledge of what changed is lost.",
+                    lambda scene: scene.disk()[9] == "C",
+                ),
+            ),
+        ),
+        Step(
+            tell="A client that has not noticed goes on with its chain.",
+            do=(Qmp("drive-backup", incremental("next.qcow2", existing=False)),),
+            drives=(),
+            question=Question(
+                "What does QEMU do?",
+                choices=("an empty backup", "a full backup", "it refuses"),
+                right="c",
+                why="An error is the best that can happen here.",
+                holds=lambda scene: scene.refusal == "Bitmap 'bitmap0' is inconsistent and cannot be used",
+            ),
+            findings=(
+                Finding(
+                    "It cannot be cleared, enabled or merged, either. And it will not go away by itself: it is stored "
+                    "in the image, from one start to the next.",
+                    lambda scene: scene.bitmap("bitmap0") is not None,
+                ),
+            ),
+        ),
+        Step(
+            tell="The one thing that can be done with it:",
+            do=(Qmp("block-dirty-bitmap-remove", {"node": "drive0", "name": "bitmap0"}),),
+            findings=(
+                Finding(
+                    "(While no QEMU runs on the image, qemu-img bitmap --remove drive0.qcow2 bitmap0 does the same.)",
+                    lambda scene: scene.bitmap("bitmap0") is None,
+                ),
+            ),
+        ),
+        Step(
+            tell="And then a new anchor, as in chapter 3: a new bitmap and a full backup, in one transaction.",
+            do=(
+                transaction(
+                    ("block-dirty-bitmap-add", add("bitmap0", persistent=True)),
+                    ("drive-backup", full("anchor.2.qcow2")),
+                ),
+                Finish(),
+            ),
+            files=("anchor.2.qcow2",),
+            findings=(
+                Finding(
+                    "The chain begins anew. A client that wants to be safe looks at its bitmaps before each backup: is "
+                    'it there, "recording", not "busy", not "inconsistent"? If not, a full backup.',
+                    lambda scene: scene.dirty("bitmap0") == [] and scene.differing("anchor.2.qcow2") == [],
+                ),
+            ),
+        ),
+    ),
+)
