@@ -10,17 +10,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 import zlib
+from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from qbitsim.history.text import json_text
 
 SCRIPTS = (
     "base", "edges", "tracks", "recording", "axis", "paint", "lanes", "timeline", "pointer", "strip", "lane_strip",
     "state", "conversation", "header", "keyboard", "app", "main",
 )  # fmt: skip
 """The parts of the script, in their order."""
+LIVE = ("feed", "commands", "controls", "live")
+"""The parts of a live page, before the last of the others."""
 
 
 def page(payload: dict[str, Any], still: str = "") -> str:
@@ -29,10 +33,10 @@ def page(payload: dict[str, Any], still: str = "") -> str:
     :param payload: ``runs``, one or two histories; ``difference`` between them, or None; ``live``, or None.
     :param still: a picture as SVG for whoever has no JavaScript.
     """
-    script = f'"use strict";\n(() => {{\n{"".join(_asset(f"{name}.js") for name in SCRIPTS)}}})();\n'
-    style = _asset("style.css")
+    live = payload.get("live") is not None
+    script, style = _script(live=live), _style(live=live)
     parts = {
-        "policy": _policy(script, style, live=payload.get("live") is not None),
+        "policy": policy(live=live),
         "title": html.escape(_title(payload)),
         "style": style,
         "still": _image(still) if still else "",
@@ -44,9 +48,8 @@ def page(payload: dict[str, Any], still: str = "") -> str:
 
 def packed(payload: object) -> str:
     """A value as JSON, deflated, in base64."""
-    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=True)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return base64.b64encode(deflate.compress(text.encode("ascii")) + deflate.flush()).decode("ascii")
+    return base64.b64encode(deflate.compress(json_text(payload).encode("ascii")) + deflate.flush()).decode("ascii")
 
 
 def _asset(name: str) -> str:
@@ -64,12 +67,22 @@ def _image(svg: str) -> str:
     return f'<img alt="The timeline of the run" src="data:image/svg+xml;base64,{data}">'
 
 
-def _policy(script: str, style: str, *, live: bool) -> str:
-    """Nothing may be loaded; a live page may talk to the server that it came from."""
+def _script(*, live: bool) -> str:
+    names = [*SCRIPTS[:-1], *(LIVE if live else ()), SCRIPTS[-1]]
+    return f'"use strict";\n(() => {{\n{"".join(_asset(f"{name}.js") for name in names)}}})();\n'
+
+
+def _style(*, live: bool) -> str:
+    return _asset("style.css") + (_asset("live.css") if live else "")
+
+
+@cache
+def policy(*, live: bool) -> str:
+    """What a page may load: nothing; a live one may talk to the server that it came from."""
     rules = {
         "default-src": "'none'",
-        "script-src": _hash(script),
-        "style-src": _hash(style),
+        "script-src": _hash(_script(live=live)),
+        "style-src": _hash(_style(live=live)),
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
