@@ -192,6 +192,10 @@ class Bits(Chunks):
         twin._share(self)
         return twin
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Bits:
+        """A copy in which the constants are still themselves."""
+        return self.copy()
+
     def merge(self, other: Bits) -> None:
         """Set the bits that are set in `other`, which has the same length."""
         assert self.length == other.length

@@ -45,7 +45,7 @@ def dumps(history: Json) -> str:
     """A history as the text of a file."""
     header = {name: value for name, value in history.items() if name not in ("lanes", "moments")}
     values = [header, *({"lane": lane} for lane in history["lanes"]), *history["moments"]]
-    return "".join(json.dumps(value, ensure_ascii=False, default=repr) + "\n" for value in values)
+    return "".join(json.dumps(value) + "\n" for value in values)
 
 
 def is_history(text: str) -> bool:

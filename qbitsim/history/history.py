@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.history.lanes import Lanes
-from qbitsim.history.words import guest_words, reply_words, request_words
+from qbitsim.history.words import guest_words, plain, reply_words, request_words
 from qbitsim.qmp.journal import Journal
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class History(Journal):
     def watch(self, machine: Machine) -> None:
         """Follow this machine from now on, and no other."""
         if self._machine is not None and self._machine.scheduler.observer is self:
+            self.look()
             self._machine.scheduler.observer = None
         self._lanes.forget()
         self._machine = machine
@@ -115,6 +116,7 @@ class History(Journal):
     def note(self, log: EventLog, who: str, arrow: str, what: Any) -> None:
         """Add a request or a reply."""
         super().note(log, who, arrow, what)
+        what = plain(what)
         if arrow == "->":
             self.look()
             self._asked[who] = len(self.moments)

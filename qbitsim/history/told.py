@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from qbitsim.history.history import FORMAT, is_failure
-from qbitsim.history.words import reply_words, request_words
+from qbitsim.history.words import plain, reply_words, request_words
 
 Json = dict[str, Any]
 
@@ -54,11 +54,13 @@ class Told:
 
     def request(self, request: Any, who: str = "") -> None:
         """A client has asked."""
+        request = plain(request)
         self._asked[who] = (len(self.moments), request)
         self._tell("request", request_words(request), who, data=request)
 
     def reply(self, reply: Any, who: str = "") -> None:
         """The server has answered what that client asked last."""
+        reply = plain(reply)
         place, request = self._asked.pop(who, (None, None))
         more: Json = {} if place is None else {"of": place}
         done = isinstance(reply, dict) and "return" in reply

@@ -12,6 +12,14 @@ Json = dict[str, Any]
 _LONGEST = 200
 
 
+def plain(message: Any) -> Any:
+    """A message as JSON can hold it: what is no JSON becomes a text."""
+    try:
+        return json.loads(json.dumps(message, default=repr), parse_constant=str)
+    except (RecursionError, ValueError):
+        return "(nested too deep to be shown)"
+
+
 def request_words(request: object) -> str:
     """``block-dirty-bitmap-add node=drive0 name=b0``; a text that stands for a request is left as it is."""
     if not isinstance(request, dict):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import hashlib
 
 import pytest
@@ -304,6 +305,18 @@ def test_merging_full_vectors_of_an_odd_length_counts_the_short_chunk_rightly() 
     assert (target.count, target.next_clear(0), list(target.ranges())) == (length, -1, [(0, length)])
     target.subtract(bits_of(length, (CHUNK, length)))
     assert (target.count, list(target.ranges())) == (CHUNK, [(0, CHUNK)])
+
+
+def test_a_deep_copy_is_a_copy_whose_constants_are_still_themselves() -> None:
+    bits = Bits(2048)
+    bits.set_all()
+    twin = copy.deepcopy(bits)
+    assert twin == bits
+    other = Bits(2048)
+    other.set(0, 5)
+    other.subtract(twin)
+    twin.subtract(other)
+    assert (other.count, twin.count, bits.count) == (0, 2048, 2048)
 
 
 def test_subtracting_a_copy_of_itself_leaves_nothing() -> None:
