@@ -6,6 +6,8 @@
   pacing="immediate")`` says what they are. A mark at a class or a module counts where a closer one says nothing else.
 * ``--qbitsim-profile`` and ``--qbitsim-pacing``, or ``qbitsim_profile`` and ``qbitsim_pacing`` in the ini file, are
   for the tests that are not marked.
+* ``--qbitsim-report DIR``, or ``qbitsim_report`` in the ini file, lets the machines be watched, and writes a page for
+  each one of a test that fails.
 
 This module is imported by every run of pytest. It imports nothing of the package until a fixture, an option or a mark
 is used, and its only hooks are called once per run. (PYTEST_DONT_REWRITE: it asserts nothing, and pytest need not warn
@@ -38,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     for name, metavar, text in (
         ("profile", "VERSION", "the QEMU release that qmp_machine and qmp_server are"),
         ("pacing", "PACING", "how they go on: manual, immediate, realtime or realtime:FACTOR"),
+        ("report", "DIR", "write a page into DIR for each machine of a test that fails, with all that happened to it"),
     ):
         group.addoption(f"--qbitsim-{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"qbitsim_{name}", f"{text}; --qbitsim-{name} overrides it", default="")

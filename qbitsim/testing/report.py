@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,24 +20,36 @@ if TYPE_CHECKING:
 
 _RANGES = 16
 """So many dirty ranges of a bitmap are shown."""
+_LONGEST_NAME = 150
 
 
 class Watched:
     """A machine that a test uses.
 
+    :param page: the file for a page of all that happened, if one is wanted.
     :ivar server: which serves it, if one does.
     """
 
-    def __init__(self, name: str, machine: Machine) -> None:
+    def __init__(self, name: str, machine: Machine, page: Path | None) -> None:
         self.name = name
         self.machine = machine
         self.server: ThreadServer | None = None
-        self.journal = machine.journal = Journal()
+        self._page = page
+        self.journal = machine.watch() if page is not None else Journal()
+        machine.journal = self.journal
 
     def sections(self) -> Iterator[tuple[str, str]]:
         """Title and text of what the report gets."""
         for title, lines in (("said to", self._conversation), ("state of", state_lines)):
             yield f"{title} {self.name}", self._text(lines)
+        if self._page is not None:
+            yield f"picture of {self.name}", self._text(self._draw)
+
+    def _draw(self, machine: Machine) -> list[str]:
+        assert self._page is not None
+        self._page.parent.mkdir(parents=True, exist_ok=True)
+        machine.report(self._page.stem).save(self._page)
+        return [str(self._page)]
 
     def _conversation(self, machine: Machine) -> list[str]:
         return self.journal.lines(machine.events) or ["nothing"]
@@ -68,9 +82,17 @@ def watch(request: pytest.FixtureRequest, name: str, machine: Machine) -> Watche
     plugins = request.config.pluginmanager
     if not plugins.has_plugin("qbitsim-report"):
         plugins.register(Reporter(), "qbitsim-report")
-    watched = Watched(name, machine)
+    watched = Watched(name, machine, _page_for(request, name))
     request.node.stash.setdefault(_WATCHED, []).append(watched)
     return watched
+
+
+def _page_for(request: pytest.FixtureRequest, name: str) -> Path | None:
+    folder = request.config.getoption("--qbitsim-report") or request.config.getini("qbitsim_report")
+    if not folder:
+        return None
+    test = re.sub(r"[^\w.-]+", "-", request.node.nodeid).strip("-")
+    return Path(folder).absolute() / f"{test[-_LONGEST_NAME:]}-{name}.html"
 
 
 def state_lines(machine: Machine) -> list[str]:
