@@ -9,6 +9,7 @@ class App {
     this.axis = new Axis(this.runs, payload.difference, false);
     this.view = new View(this.axis);
     this.place = this.beginning();
+    this.internal = false;
     this.tip = new Tip();
     this.timelines = this.runs.map((_, run) => new Timeline(this, run));
     this.states = this.runs.map((_, run) => new StatePanel(this, run));
@@ -35,10 +36,12 @@ class App {
   build() {
     document.getElementById("timelines").append(...this.timelines.map(({ element }) => element));
     const columns = document.getElementById("columns");
-    columns.classList.toggle("two", this.runs.length > 1);
+    document.body.classList.toggle("two", this.runs.length > 1);
     this.runs.forEach((_, run) => {
       columns.append(make("div", { class: "column" }, this.states[run].element, this.conversations[run].element));
     });
+    const scrolled = (event) => !event.target.closest?.(".list, .state, .detail") && this.draw();
+    addEventListener("scroll", scrolled, { capture: true, passive: true });
     addEventListener("hashchange", () => {
       const place = this.addressed();
       if (place !== null) this.goto(place);
@@ -110,6 +113,14 @@ class App {
     this.draw();
   }
 
+  /** Show or hide the bitmaps that jobs keep for themselves. */
+  turnInternal() {
+    this.internal = !this.internal;
+    this.draw();
+    this.follow();
+    this.header.show();
+  }
+
   /** Add to a run what happened since; whoever looked at its end goes on looking at its end. */
   append(run, lanes, moments) {
     const atEnd = this.place >= this.axis.last;
@@ -170,6 +181,7 @@ function listenForPrint(app) {
     if (root.classList.contains("printing") === printing) return;
     root.classList.toggle("printing", printing);
     Paint.reset();
+    app.header.drawLegend();
     app.timelines.forEach((timeline) => timeline.draw());
     app.show();
   };

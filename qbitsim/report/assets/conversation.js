@@ -189,6 +189,12 @@ class Conversation {
   }
 }
 
+/** What an event is about, and what it says of it. */
+function eventDetails(details) {
+  const name = details.id ?? details.device ?? details["node-name"] ?? "";
+  return [name, details.status, details.operation, details.error].filter((part) => typeof part === "string" && part).join(" ");
+}
+
 /** An element of the list that shows one line after the other. */
 class Line {
   static made = 0;
@@ -197,9 +203,10 @@ class Line {
     this.conversation = conversation;
     this.sign = make("span", { class: "sign", "aria-hidden": "true" });
     this.number = make("span", { class: "number" });
-    this.text = make("span", { class: "text" });
+    this.text = make("span", {});
+    this.more = make("span", { class: "more" });
     this.who = make("span", { class: "who" });
-    this.element = make("div", { class: "line", role: "option", id: `line-${(Line.made += 1)}` }, this.number, this.sign, this.text, this.who);
+    this.element = make("div", { class: "line", role: "option", id: `line-${(Line.made += 1)}` }, this.number, this.sign, make("span", { class: "text" }, this.text, this.more), this.who);
     this.element.line = this;
   }
 
@@ -223,6 +230,7 @@ class Line {
     say(this.sign, differs ? "≠" : SIGNS[entry.kind] ?? "◦");
     say(this.number, String(index));
     say(this.text, entry.text);
+    say(this.more, entry.kind === "event" ? eventDetails(entry.data?.data ?? {}) : "");
     say(this.who, recording.isFailure(index) && entry.kind !== "error" ? "failed" : entry.who ?? "");
   }
 }

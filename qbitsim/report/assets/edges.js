@@ -111,6 +111,11 @@ function partSizes(first, end, count) {
   return Array.from({ length: count }, (_, i) => Math.floor(((i + 1) * span) / count) - Math.floor((i * span) / count));
 }
 
+/** How strong the colour of a part is, from 0 for nothing to 1 for full: one cell of millions still counts. */
+function fullness(dirty, cells) {
+  return dirty > 0 ? Math.min(1, Math.log1p(dirty) / Math.log1p(cells)) : 0;
+}
+
 /** The dirty runs within a range, flat: start, length, start, length, ... */
 function runsOf(edges, first = 0, end = Infinity) {
   const runs = [];

@@ -1,5 +1,7 @@
 // The head of the page: what it shows, what must be known about it, and the buttons.
 
+const NAMED_ENDS = 6;
+
 class Header {
   constructor(app) {
     this.app = app;
@@ -12,6 +14,7 @@ class Header {
     this.showFacts();
     this.showNotes();
     this.buttons();
+    this.legend();
     this.paint();
   }
 
@@ -26,7 +29,21 @@ class Header {
       ];
       return make("p", { class: "facts" }, runs.length > 1 ? make("b", {}, `Run ${i + 1}: ${run.title} `) : "", parts.filter(Boolean).join(" · "));
     });
-    document.getElementById("facts").replaceChildren(...facts);
+    document.getElementById("facts").replaceChildren(...facts.map((fact, run) => make("div", {}, fact, this.ends(run))));
+  }
+
+  /** How the jobs of a run ended: those that failed or were cancelled by name. */
+  ends(run) {
+    const { app } = this;
+    const outcomes = app.runs[run].outcomes();
+    const bad = outcomes.filter(({ end }) => end !== "completed");
+    const buttons = bad.slice(0, NAMED_ENDS).map(({ lane, moment, end, sign, text }) => {
+      const go = () => app.goto(app.axis.placeOf(run, moment));
+      return make("button", { type: "button", class: `end ${end}`, onclick: go, title: "go there" }, `${sign} ${lane.name} ${text}`);
+    });
+    const more = bad.length > NAMED_ENDS ? ` and ${plural(bad.length - NAMED_ENDS, "job")} more ` : "";
+    const good = outcomes.length - bad.length;
+    return make("p", { class: "ends" }, ...buttons, more, good ? ` ✔ ${plural(good, "job")} completed` : "");
   }
 
   showNotes() {
@@ -47,7 +64,7 @@ class Header {
       forward: () => app.goto(app.place + 1), end: () => app.goto(app.axis.last),
       failure: () => app.seek(1, (run, moment) => run.isFailure(moment)) ?? undefined,
       "zoom-in": () => app.zoom(0.5), "zoom-out": () => app.zoom(2), whole: () => app.setView(() => app.view.whole()),
-      axis: () => app.turnAxis(), theme: () => this.nextTheme(), keys: () => this.help.showModal(),
+      axis: () => app.turnAxis(), internal: () => app.turnInternal(), theme: () => this.nextTheme(), keys: () => this.help.showModal(),
       close: () => this.help.close(),
     };
     for (const [name, action] of Object.entries(actions)) document.getElementById(name).addEventListener("click", action);
@@ -57,8 +74,6 @@ class Header {
     this.theme = THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length];
     keep("qbitsim-theme", this.theme);
     this.paint();
-    this.app.draw();
-    this.app.follow();
   }
 
   /** Put on the theme. */
@@ -67,6 +82,7 @@ class Header {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     document.getElementById("theme").textContent = `theme: ${this.theme}`;
     Paint.reset();
+    this.drawLegend();
     this.app.draw();
     this.app.follow();
   }
@@ -81,15 +97,49 @@ class Header {
     say(axis, app.axis.byTime ? "axis: time" : "axis: moments");
     axis.disabled = !app.axis.hasTime;
     axis.title = axis.disabled ? "no virtual time has passed" : "moments or virtual time (t)";
+    this.showInternal();
     clearTimeout(this.soon);
     this.soon = setTimeout(() => this.settle(run, moment), 250);
+  }
+
+  showInternal() {
+    const { app } = this;
+    const count = app.runs.reduce((sum, run) => sum + run.lanes.filter((_, lane) => run.isInternal(lane)).length, 0);
+    const button = document.getElementById("internal");
+    button.hidden = !count;
+    button.setAttribute("aria-pressed", String(app.internal));
+    say(button, `internal bitmaps ${count}`);
+  }
+
+  /** The signs and the colours, drawn as the timeline draws them. */
+  legend() {
+    const marks = [["request", false, "command"], ["error", true, "refused or failed"], ["event", false, "event"], ["write", false, "guest's write"], ["fault", true, "fault"]];
+    const entry = (draw, text, width) => ({ canvas: make("canvas", { "aria-hidden": "true" }), draw, text, width });
+    this.entries = [
+      ...marks.map(([kind, failed, text]) => entry((context) => drawMark(context, kind, failed, 8, 7, 4.5), text, 16)),
+      ...["disk", "bitmap", "successor"].map((kind) => entry((context) => {
+        for (let x = 0; x < 48; x += 1) {
+          context.fillStyle = Paint.shade(kind, Math.max(0, (x - 8) / 39));
+          context.fillRect(x, 2, 1, 10);
+        }
+      }, `${kind}: none, a little … full`, 48)),
+    ];
+    for (const { canvas, width } of this.entries) canvas.style.width = `${width}px`;
+    document.getElementById("legend").replaceChildren(...this.entries.map(({ canvas, text }) => make("span", {}, canvas, text)));
+  }
+
+  drawLegend() {
+    for (const { canvas, draw } of this.entries) {
+      const drawing = canvasContext(canvas, 14);
+      if (drawing) draw(drawing.context);
+    }
   }
 
   /** When the cursor rests: say so aloud, and put it into the address. */
   settle(run, moment) {
     if (!this.app.player.playing) say(this.live, run.describe(moment));
     const hash = `#m=${this.app.place - this.app.axis.shifts[0]}`;
-    if (location.hash !== hash && this.moved) history.replaceState(null, "", hash);
+    if (location.hash !== hash && this.moved && location.protocol !== "about:") history.replaceState(null, "", hash);
     this.moved = true;
   }
 }

@@ -86,18 +86,19 @@ class LaneStrip {
       const length = Math.min((runs[2 * i] + runs[2 * i + 1]) * cell, state.size) - start;
       shown.push(make("span", { class: "span" }, `${start ? exactSize(start) : "0"}+${exactSize(length)}`));
     }
-    this.ranges.replaceChildren(...shown, ...this.moreRanges(total, most));
+    const more = total > most ? [`… and ${grouped(total - most)} more`] : [];
+    this.ranges.classList.toggle("open", Boolean(this.open));
+    this.ranges.replaceChildren(...this.rangesButton(total), ...shown, ...more);
   }
 
-  moreRanges(total, most) {
+  rangesButton(total) {
+    if (total < 2) return [];
     const toggle = () => {
       this.open = !this.open;
       this.showRanges();
     };
-    const parts = [];
-    if (total > most) parts.push(`and ${grouped(total - most)} more `);
-    if (total > RANGES_IN_A_LINE) parts.push(make("button", { type: "button", class: "link", onclick: toggle }, this.open ? "fewer" : "list"));
-    return parts;
+    const options = { type: "button", class: "link span", onclick: toggle, "aria-expanded": String(Boolean(this.open)) };
+    return [make("button", options, plural(total, "range"))];
   }
 
   // -- a cell that was clicked, a range that was dragged

@@ -1,6 +1,8 @@
 // How a lane of the timeline is drawn: cells as a picture with time to the right and the disk downwards, jobs as bars.
 
 const RAIL = 5;
+const LEAST_FRAME = 8;
+const CROWDED = 5;
 const FLAG_PATTERNS = { busy: "hatch", inconsistent: "cross", disabled: "dots" };
 const STATUS_PATTERNS = {
   created: "dots", undefined: "dots", null: "dots", running: "none", ready: "bars", paused: "hatch", standby: "hatch",
@@ -58,17 +60,7 @@ function drawCells(context, sheet, track, height) {
   const shades = track.picture(before, until, count, rows);
   scratch.width = count;
   scratch.height = rows;
-  const ground = scratch.getContext("2d");
-  const image = ground.createImageData(count, rows);
-  for (let column = 0; column < count; column += 1) {
-    for (let row = 0; row < rows; row += 1) {
-      const shade = shades[column * rows + row];
-      if (shade < 0) continue;
-      const [red, green, blue] = Paint.shade(lane.kind, shade);
-      image.data.set([red, green, blue, 255], 4 * (row * count + column));
-    }
-  }
-  ground.putImageData(image, 0, 0);
+  scratch.getContext("2d").putImageData(shadedImage(lane.kind, shades, count, rows), 0, 0);
   context.imageSmoothingEnabled = false;
   context.drawImage(scratch, 0, 0, count, rows, 0, top, sheet.width, height - top);
   drawFlags(context, sheet, track, height);
@@ -83,9 +75,9 @@ function drawCounts(context, sheet, track, height) {
     const to = sheet.until(track.records[i + 1]?.moment ?? null);
     const share = record.count / Math.max(1, track.cellsOf(record.size));
     const rise = record.count ? Math.max(2, share * (height - RAIL - 3)) : 0;
-    context.fillStyle = Paint.shadeText(track.lane.kind, 0);
+    context.fillStyle = Paint.shade(track.lane.kind, 0);
     context.fillRect(from, RAIL + 1, to - from, height - RAIL - 1);
-    context.fillStyle = Paint.shadeText(track.lane.kind, 0.5);
+    context.fillStyle = Paint.shade(track.lane.kind, 0.5);
     context.fillRect(from, base - rise, to - from, rise);
   });
   drawFlags(context, sheet, track, height);
@@ -97,7 +89,9 @@ function drawFlags(context, sheet, track, height) {
     const right = Math.min(sheet.until(to), sheet.width + 2);
     const shown = flags.filter((flag) => FLAG_PATTERNS[flag]);
     if (right < 0 || left > sheet.width || !shown.length) continue;
-    for (const flag of shown) fillPattern(context, FLAG_PATTERNS[flag], left, 0, right - left, RAIL, Paint.colour("ink"));
+    const wide = right - left >= LEAST_FRAME;
+    for (const flag of shown) fillPattern(context, wide ? FLAG_PATTERNS[flag] : "solid", left, 0, right - left, RAIL, Paint.colour("ink"));
+    if (!wide) continue;
     context.strokeStyle = Paint.colour("ink");
     context.lineWidth = 1.5;
     context.setLineDash(shown.includes("busy") ? [] : [4, 3]);
@@ -128,35 +122,41 @@ function drawJob(context, sheet, track, height) {
     context.fillStyle = Paint.colour("progress");
     if (done) context.fillRect(left, top + body - done * body, width, 2);
   });
-  for (const life of track.lives) drawLife(context, sheet, track, life, top, body);
+  track.lives.forEach((life, i) => {
+    const next = track.lives[i + 1];
+    drawLife(context, sheet, life, { top, body, limit: next ? sheet.start(next.from) : sheet.width });
+  });
 }
 
-function drawLife(context, sheet, track, life, top, body) {
+/** The frame of a job's life and how it ended: behind it if there is room up to `limit`, else within it. */
+function drawLife(context, sheet, life, { top, body, limit }) {
   const left = sheet.start(life.from);
   const right = sheet.until(life.to);
   if (right < 0 || left > sheet.width) return;
   const { end, sign, text } = outcome(life);
   context.strokeStyle = Paint.colour(end === "failed" || end === "cancelled" ? "failure" : "ink");
   context.lineWidth = 1.5;
-  context.strokeRect(left, top, Math.max(2, right - left), body);
+  if (right - left >= LEAST_FRAME || end !== "completed") context.strokeRect(left, top, Math.max(2, right - left), body);
   const label = `${sign} ${text}`.trim();
   if (!label) return;
   context.font = "bold 11px system-ui, sans-serif";
   const room = context.measureText(label).width + 8;
   const colour = Paint.colour(end === "completed" ? "good" : end ? "failure" : "ink");
   const middle = top + body / 2;
-  const fits = right + room < sheet.width;
-  const x = fits ? right + 5 : Math.min(right, sheet.width) - 5;
-  if (right < sheet.width + 2) drawText(context, label, x, middle, colour, fits ? "left" : "right", context.font);
+  const behind = right + room < limit;
+  if (right > sheet.width + 2 || (!behind && right - left < room && (limit < sheet.width || right < room))) return;
+  drawText(context, label, behind ? right + 5 : Math.min(right, sheet.width) - 5, middle, colour, behind ? "left" : "right", context.font);
 }
 
 /** The marks of the moments that belong to a lane; failures last, so that nothing hides them. */
 function drawMarks(context, sheet, indices, recording, y) {
   const [first, last] = sheet.range;
   const size = 4.5;
-  const crowded = sheet.width / Math.max(1, sheet.view.span) < 5 || sheet.axis.byTime;
+  const room = sheet.axis.byTime ? 0 : sheet.width / sheet.view.span;
+  const crowded = room < CROWDED;
   const begin = countWhile(indices, (index) => index < first);
   const end = countWhile(indices, (index) => index <= last);
+  const dense = (end - begin) / sheet.width > 1 / (2 * CROWDED) && crowded;
   const failures = [];
   const taken = new Map();
   for (let i = begin; i < end; i += 1) {
@@ -169,7 +169,8 @@ function drawMarks(context, sheet, indices, recording, y) {
     const x = sheet.start(index);
     if (crowded && x - (taken.get(kind) ?? -Infinity) < 2) continue;
     taken.set(kind, x);
-    drawMark(context, kind, false, x + (crowded ? 0 : size), y, crowded ? 3.5 : size);
+    if (dense) drawTick(context, kind, x, y);
+    else drawMark(context, kind, false, x + (crowded ? 0 : size), y, crowded ? 3.5 : size);
   }
   let past = -Infinity;
   for (const index of failures) {
@@ -178,6 +179,12 @@ function drawMarks(context, sheet, indices, recording, y) {
     past = x;
     drawMark(context, recording.moments[index].kind, true, x + (crowded ? 0 : size), y, size);
   }
+}
+
+/** A mark among very many: a line as high as its kind. */
+function drawTick(context, kind, x, y) {
+  context.fillStyle = Paint.colour(`mark-${MARK_COLOURS[kind] ?? "other"}`);
+  context.fillRect(x, y - 4, 1, 8);
 }
 
 /** Ticks with the number or the time of moments. */

@@ -9,11 +9,13 @@ async function begin() {
   listenForKeys(app);
   app.draw();
   app.show();
-  Object.assign(window.qbitsim, {
+  const offered = {
     app,
-    runs: app.runs.map((recording, run) => ({
-      recording,
-      at: (moment) => recording.at(moment),
+    runs: app.runs.map((_, run) => ({
+      get recording() {
+        return app.runs[run];
+      },
+      at: (moment) => app.runs[run].at(moment),
       append: (lanes, moments) => app.append(run, lanes, moments),
     })),
     goto: (moment) => app.goto(app.axis.placeOf(0, moment)),
@@ -22,7 +24,9 @@ async function begin() {
     },
     live: payload.live ?? null,
     controls: document.getElementById("controls"),
-  });
+  };
+  Object.defineProperties(window.qbitsim, Object.getOwnPropertyDescriptors(offered));
+  if (payload.live) window.qbitsim.feed = new Live(app, payload.live).feed;
   document.documentElement.classList.add("ready");
   return window.qbitsim;
 }

@@ -25,17 +25,30 @@ const Paint = {
     return this.colours.one[name];
   },
 
-  /** The colour for how full a part is, as [red, green, blue]: whatever is not empty can be seen. */
-  shade(kind, fullness) {
-    const ramp = this.colours.ramps[kind];
-    if (fullness <= 0) return ramp[0];
-    return ramp[1 + Math.min(254, Math.floor(254 * Math.min(1, fullness) ** 0.4))];
+  /** The colours for how full a part is, as [red, green, blue]: 0 is nothing, 1 to 255 can be told from it. */
+  ramp(kind) {
+    return this.colours.ramps[kind];
   },
 
-  shadeText(kind, fullness) {
-    return `rgb(${this.shade(kind, fullness).join(" ")})`;
+  /** The colour for a fullness from 0 to 1, for a context. */
+  shade(kind, value) {
+    return `rgb(${this.ramp(kind)[step(value)].join(" ")})`;
   },
 };
+
+/** The colour of a ramp for a fullness. */
+function step(value) {
+  return value > 0 ? 1 + Math.floor(254 * value) : 0;
+}
+
+/** An image whose pixels have the fullness that `values` gives, row by row; those below 0 stay clear. */
+function shadedImage(kind, values, width, height) {
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const table = Uint32Array.from(Paint.ramp(kind), ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0);
+  for (let i = 0; i < pixels.length; i += 1) if (values[i] >= 0) pixels[i] = table[step(values[i])];
+  return image;
+}
 
 function parseColour(text) {
   const number = parseInt(text.slice(1), 16);

@@ -18,6 +18,10 @@ class Recording {
     this.tracks = [];
     this.places = [];
     this.replies = new Map();
+    this.devices = new Map();
+    this.early = new Map();
+    this.jobs = new Map();
+    this.disks = [];
     this.counts = {};
     this.append(history.lanes, history.moments);
   }
@@ -37,21 +41,47 @@ class Recording {
 
   /** Add what has happened since: new lanes, and moments that may change old and new ones. */
   append(lanes, moments) {
-    for (const lane of lanes) {
-      this.lanes.push(lane);
-      this.tracks.push(lane.kind === "job" ? new JobTrack(lane) : new CellTrack(lane));
-    }
+    for (const lane of lanes) this.addLane(lane);
     for (const moment of moments) this.add(moment);
+  }
+
+  addLane(lane) {
+    const index = this.lanes.length;
+    this.lanes.push(lane);
+    this.tracks.push(lane.kind === "job" ? new JobTrack(lane) : new CellTrack(lane));
+    if (lane.kind === "disk") this.disks.push(index);
+    if (lane.kind === "job") this.jobs.set(lane.name, [...(this.jobs.get(lane.name) ?? []), index]);
+    this.grouped = null;
   }
 
   add(moment) {
     const index = this.moments.length;
     this.moments.push(moment);
-    for (const [lane, change] of Object.entries(moment.changes ?? {})) this.tracks[lane].add(index, change);
+    for (const [lane, change] of Object.entries(moment.changes ?? {})) this.change(index, Number(lane), change);
     if (moment.of !== undefined) this.replies.set(moment.of, index);
     this.counts[moment.kind] = (this.counts[moment.kind] ?? 0) + 1;
     if (moment.kind === "event") this.hear(moment);
+    if (moment.kind === "request") this.learn(moment.data);
     this.places.push(this.place(moment));
+  }
+
+  /** Note a change of a lane; a job that comes into being takes over the events that spoke of it before. */
+  change(index, lane, change) {
+    this.tracks[lane].add(index, change);
+    const { kind, name } = this.lanes[lane];
+    if (kind !== "job" || !this.early.has(name)) return;
+    for (const event of this.early.get(name)) this.places[event] = lane;
+    this.early.delete(name);
+  }
+
+  /** Learn from a request, or the actions in it, which device a job is of. */
+  learn(value) {
+    if (!value || typeof value !== "object") return;
+    if (typeof value["job-id"] === "string" && this.devices.get(value["job-id"]) !== value.device) {
+      this.devices.set(value["job-id"], value.device);
+      this.grouped = null;
+    }
+    for (const member of Object.values(value)) this.learn(member);
   }
 
   /** Learn from an event how a job ended. */
@@ -59,27 +89,33 @@ class Recording {
     const end = { BLOCK_JOB_CANCELLED: "cancelled", BLOCK_JOB_COMPLETED: "completed" }[moment.text];
     const details = moment.data?.data;
     const lane = end && this.jobLane(details?.device);
-    if (lane >= 0) this.tracks[lane].ended(details.error ? "failed" : end, details.error ?? null);
+    if (lane >= 0) this.tracks[lane].ended(details.error ? "failed" : end, details.error ?? null, this.moments.length - 1);
   }
 
   /** The lane of the job that had the name last; -1 if there is none. */
   jobLane(name) {
-    let found = -1;
-    this.lanes.forEach((lane, index) => {
-      if (lane.kind !== "job" || lane.name !== name || !this.tracks[index].lives.length) return;
-      if (found < 0 || this.tracks[index].records.at(-1).moment >= this.tracks[found].records.at(-1).moment) found = index;
-    });
-    return found;
+    const latest = (index) => this.tracks[index].records.at(-1)?.moment ?? -1;
+    const lanes = (this.jobs.get(name) ?? []).filter((index) => latest(index) >= 0);
+    return lanes.reduce((found, index) => (found >= 0 && latest(found) > latest(index) ? found : index), -1);
   }
 
   /** The lane that a moment's mark is drawn on. */
   place(moment) {
-    if (moment.kind === "event") return this.placeOf(moment.data?.data ?? {});
+    if (moment.kind === "event") return this.placeOfEvent(moment.data?.data ?? {});
     if (moment.kind !== "write" && moment.kind !== "fault") return QMP_LANE;
     const named = this.placeOf(moment.data ?? {});
     if (named !== QMP_LANE) return named;
     const changed = Object.keys(moment.changes ?? {}).map(Number);
     return changed.find((lane) => this.lanes[lane].kind === "disk") ?? QMP_LANE;
+  }
+
+  placeOfEvent(details) {
+    const place = this.placeOf(details);
+    if (place === QMP_LANE && details.id) {
+      if (!this.early.has(details.id)) this.early.set(details.id, []);
+      this.early.get(details.id).push(this.places.length);
+    }
+    return place;
   }
 
   /** The lane of the job or the disk that the members of a message name. */
@@ -89,8 +125,8 @@ class Recording {
       if (typeof name !== "string" || !name) continue;
       const job = this.jobLane(name);
       if (job >= 0) return job;
-      const disk = this.lanes.findIndex((lane) => lane.kind === "disk" && (lane.name === name || lane.node === name));
-      if (disk >= 0) return disk;
+      const disk = this.diskOf([name]);
+      if (disk !== undefined) return disk;
     }
     return QMP_LANE;
   }
@@ -106,10 +142,16 @@ class Recording {
     return this.tracks.map((track) => track.tell(moment));
   }
 
-  /** Lanes as they are shown: drives in order, each with its disk, its bitmaps (successors behind them) and its jobs. */
-  groups() {
+  /** Lanes as they are shown, those of internal bitmaps only if wanted: drives in order, each with its disk, its bitmaps (successors behind them) and its jobs. */
+  groups(internal) {
+    if (this.grouped?.internal !== internal) this.grouped = { internal, groups: this.makeGroups(internal) };
+    return this.grouped.groups;
+  }
+
+  makeGroups(internal) {
     const groups = new Map();
     this.lanes.forEach((lane, index) => {
+      if (!internal && this.isInternal(index)) return;
       const name = this.groupOf(lane);
       if (!groups.has(name)) groups.set(name, []);
       groups.get(name).push(index);
@@ -125,10 +167,29 @@ class Recording {
 
   groupOf(lane) {
     if (lane.kind === "disk") return lane.name;
-    const disk = this.lanes.find(
-      (other) => other.kind === "disk" && ((lane.drive && other.name === lane.drive) || (lane.node && other.node === lane.node)),
-    );
-    return disk?.name ?? lane.drive ?? lane.node ?? "";
+    const names = lane.kind === "job" ? [lane.drive, this.devices.get(lane.name), lane.name] : [lane.drive, lane.node];
+    return this.lanes[this.diskOf(names)]?.name ?? lane.drive ?? lane.node ?? "";
+  }
+
+  /** The lane of the disk that has one of the names, or whose node has. */
+  diskOf(names) {
+    const isNamed = ({ name, node }) => names.some((wanted) => wanted && (wanted === name || wanted === node));
+    return this.disks.find((index) => isNamed(this.lanes[index]));
+  }
+
+  /** Whether a lane is of what a job keeps for itself: a bitmap without a name. */
+  isInternal(index) {
+    const lane = this.lanes[index];
+    return Boolean(lane.internal) || (lane.kind === "successor" && this.isInternal(lane.of));
+  }
+
+  /** How the jobs have ended: `{lane, moment, end, sign, text}`, in the order of their ends. */
+  outcomes() {
+    const ends = this.lanes.flatMap((lane, index) => {
+      if (lane.kind !== "job") return [];
+      return this.tracks[index].lives.map((life) => ({ lane, moment: life.told ?? life.to ?? life.from, ...outcome(life) }));
+    });
+    return ends.filter(({ end }) => end).sort((one, other) => one.moment - other.moment);
   }
 
   /** What people call a lane. */

@@ -18,7 +18,7 @@ class StatePanel {
       make("h2", {}, "State"), this.where, this.table, this.body,
     );
     this.groups = new Map();
-    new ResizeObserver(oncePerFrame(() => this.show())).observe(this.body);
+    new ResizeObserver(() => this.body.clientWidth !== this.width && this.show()).observe(this.body);
   }
 
   get moment() {
@@ -27,10 +27,11 @@ class StatePanel {
 
   show() {
     const { recording, moment } = this;
-    const over = this.app.place - this.app.axis.shifts[this.run] > recording.last ? " This run has ended." : "";
-    say(this.where, `After ${recording.describe(moment)}.${over}`);
+    this.width = this.body.clientWidth;
+    const over = this.app.place - this.app.axis.shifts[this.run] > recording.last ? " (this run has ended)" : "";
+    say(this.where, `After ${recording.describe(moment)}${over}`);
     this.showJobs(moment);
-    for (const { name, lanes } of recording.groups()) {
+    for (const { name, lanes } of recording.groups(this.app.internal)) {
       const cells = lanes.filter((lane) => CELL_KINDS.has(recording.lanes[lane].kind));
       if (!cells.length) continue;
       if (!this.groups.has(name)) this.groups.set(name, new DriveStrips(this, name));

@@ -3,6 +3,7 @@
 const STRIP_HEIGHT = 26;
 const CHANGE_HEIGHT = 9;
 const BOX_WIDTH = 9;
+const DOT = 2; // pixels of the screen that one part of the lane is wide: fewer are hard to see
 
 /** Draw the cells of a lane's state that lie between two bytes.
  *
@@ -39,7 +40,7 @@ function drawBoxes({ context, kind, state, change, first, end, x }) {
     const left = x(cell);
     const dirty = levels[cell - first] > 0;
     const turned = turns[cell - first];
-    context.fillStyle = Paint.shadeText(kind, dirty ? 1 : 0);
+    context.fillStyle = Paint.shade(kind, dirty ? 1 : 0);
     context.fillRect(left, 0, width, STRIP_HEIGHT);
     context.strokeStyle = Paint.colour("line-strong");
     context.lineWidth = 1;
@@ -64,27 +65,26 @@ function drawTurned(context, left, width, turned) {
 }
 
 function drawDensity({ context, kind, state, first, end, left, right }, scale) {
-  const count = Math.max(1, Math.min(Math.round((right - left) * scale), end - first));
+  const count = Math.max(1, Math.min(Math.round((right - left) * scale / DOT), end - first));
   const bins = new Float64Array(count);
   if (state.heat) spreadHeat(state.heat, state.cells, first, end, bins);
   spread(state.edges, first, end, bins);
   const sizes = partSizes(first, end, count);
-  const image = new ImageData(count, 1);
-  bins.forEach((dirty, i) => image.data.set([...Paint.shade(kind, dirty / sizes[i]), 255], 4 * i));
   scratch.width = count;
   scratch.height = 1;
-  scratch.getContext("2d").putImageData(image, 0, 0);
+  const values = bins.map((dirty, i) => fullness(dirty, sizes[i]));
+  scratch.getContext("2d").putImageData(shadedImage(kind, values, count, 1), 0, 0);
   context.imageSmoothingEnabled = false;
   context.drawImage(scratch, 0, 0, count, 1, left, 0, right - left, STRIP_HEIGHT);
 }
 
 /** Only the number is known: a hatched bar as long as the dirty share. */
 function drawLevel({ context, kind, state, left, right }) {
-  context.fillStyle = Paint.shadeText(kind, 0);
+  context.fillStyle = Paint.shade(kind, 0);
   context.fillRect(left, 0, right - left, STRIP_HEIGHT);
   const share = state.count / Math.max(1, state.cells);
   const length = state.count ? Math.max(3, share * (right - left)) : 0;
-  fillPattern(context, "hatch", left, 0, length, STRIP_HEIGHT, Paint.shadeText(kind, 0.6));
+  fillPattern(context, "hatch", left, 0, length, STRIP_HEIGHT, Paint.shade(kind, 0.6));
 }
 
 /** Below the cells: filled triangles for what has just become dirty, hollow ones for what has become clean. */

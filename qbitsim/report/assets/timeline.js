@@ -24,7 +24,7 @@ class Timeline {
     this.addRow(this.ruler, app.runs.length > 1 ? `Run ${run + 1}` : "Moment", "ruler-row");
     this.addRow(this.canvasOf(QMP_LANE, "Commands, replies and events on the monitors"), "QMP", "lane");
     listenForPointer(this);
-    new ResizeObserver(() => this.draw()).observe(this.body);
+    new ResizeObserver(() => this.body.clientWidth !== this.width && this.draw()).observe(this.body);
   }
 
   canvasOf(lane, label) {
@@ -41,17 +41,21 @@ class Timeline {
     return value;
   }
 
-  /** Add rows for lanes that have none yet; all lanes anew if a new one belongs between old ones. */
+  /** Lay out the rows, if there are other lanes than before. */
   addLanes() {
     const { recording } = this;
-    if (this.rows.size - 1 === recording.lanes.length) return;
-    for (const element of this.body.querySelectorAll(".lane:not(.qmp), .group")) {
-      if (element.dataset.lane !== undefined || element.classList.contains("group")) element.remove();
-    }
-    for (const { name, lanes } of recording.groups()) {
-      if (recording.groups().length > 1) this.body.append(make("div", { class: "group" }, name || "other"));
+    const groups = recording.groups(this.app.internal);
+    if (this.laid === groups) return;
+    this.laid = groups;
+    for (const element of this.body.querySelectorAll("[data-lane], .group")) element.remove();
+    for (const lane of [...this.rows.keys()]) if (lane !== QMP_LANE) this.rows.delete(lane);
+    for (const { name, lanes } of groups) {
+      const named = recording.lanes[lanes[0]].kind === "disk";
+      if (groups.length > 1) this.body.append(make("div", { class: "group" }, named ? "" : name || "other"));
       for (const index of lanes) this.addLane(index);
     }
+    const cells = [...this.rows.values()].filter(({ kind }) => kind === "disk" || kind === "bitmap").length;
+    this.stretch = cells <= 2 ? 1.8 : cells <= 4 ? 1.2 : 1;
   }
 
   addLane(index) {
@@ -78,9 +82,12 @@ class Timeline {
   draw() {
     this.addLanes();
     this.sortMarks();
+    this.width = this.body.clientWidth;
+    for (const { canvas, kind } of this.rows.values()) canvas.style.height = `${this.heightOf(kind)}px`;
     let sheet = null;
     for (const [lane, row] of this.rows) {
-      const height = row.kind === "qmp" ? QMP_HEIGHT : LANE_HEIGHTS[row.kind];
+      const height = this.heightOf(row.kind);
+      if (sheet && !isNear(row.canvas)) continue;
       const drawing = canvasContext(row.canvas, height);
       if (!drawing) return;
       sheet ??= new Sheet(this.app.axis, this.run, this.app.view, drawing.width, drawing.scale);
@@ -89,6 +96,11 @@ class Timeline {
     this.drawScale(sheet);
     this.sheet = sheet;
     this.moveCursor();
+  }
+
+  heightOf(kind) {
+    if (kind === "qmp") return QMP_HEIGHT;
+    return kind === "job" ? LANE_HEIGHTS.job : Math.round(LANE_HEIGHTS[kind] * this.stretch);
   }
 
   drawLane(context, sheet, lane, kind, height) {
@@ -174,4 +186,11 @@ class Timeline {
   }
 }
 
+/** Whether an element is on the screen or not far from it; on paper everything is. */
+function isNear(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return (bottom > -NEAR && top < innerHeight + NEAR) || document.documentElement.classList.contains("printing");
+}
+
+const NEAR = 300;
 const MARKED_KINDS = new Set(["request", "error", "event", "write", "fault"]);

@@ -119,7 +119,7 @@ class CellTrack {
     return stretches.filter((stretch) => stretch.exists);
   }
 
-  /** How full each of `rows` parts of the lane is in each column of a picture: the fullest of its moments, 0 to 1.
+  /** How full each of `rows` parts of the lane is in each column of a picture, as `fullness` has it, at its fullest.
    *
    * Column i shows the moments after `until[i - 1]` (`before` for the first) up to `until[i]`, or what holds after
    * `until[i]` if no moment is its own. Where the lane does not exist the value is -1, and so it is behind `until`.
@@ -129,6 +129,8 @@ class CellTrack {
     const sizes = partSizes(0, this.greatest, rows);
     const bins = new Float64Array(rows);
     const peak = new Float64Array(rows);
+    const shown = new Float64Array(rows);
+    const values = new Float32Array(rows);
     let next = 0;
     let seen = false;
     const due = () => this.records[next]?.moment ?? Infinity;
@@ -144,7 +146,10 @@ class CellTrack {
       if (until[column] === past || due() > past + 1) look();
       for (; due() <= until[column]; look()) play();
       if (!seen) continue;
-      for (let row = 0; row < rows; row += 1) shades[column * rows + row] = peak[row] / sizes[row];
+      for (let row = 0; row < rows; row += 1) {
+        if (shown[row] !== peak[row]) values[row] = fullness((shown[row] = peak[row]), sizes[row]);
+        shades[row * columns + column] = values[row];
+      }
     }
     return shades;
   }
@@ -193,9 +198,10 @@ class JobTrack {
   }
 
   /** An event said how the last life ended. */
-  ended(end, error) {
+  ended(end, error, moment) {
     const life = this.lives.at(-1);
     if (!life || life.end) return;
+    life.told = moment;
     life.end = end;
     life.error = error ?? life.error;
   }

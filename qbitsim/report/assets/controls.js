@@ -1,0 +1,201 @@
+// The controls of a live machine: each is a form that sends one command and shows the reply beside its button.
+
+const PREFIX = "x-qbitsim-";
+const KEPT = "page";
+const OPERATIONS = ["read", "write", "write-zeroes", "discard", "flush"];
+const ERRNOS = ["EIO", "ENOSPC", "EPERM", "EROFS"];
+const LONGEST_REPLY = 2000;
+
+class Controls {
+  constructor(app, commands, names) {
+    this.app = app;
+    this.commands = commands;
+    this.drive = make("select", { name: "drive" });
+    this.places = make("datalist", { id: "places" });
+    this.element = make(
+      "div", { class: "controls" }, this.places, listOf("errnos", ERRNOS), listOf("command-names", names),
+      this.group("Time", this.steps(), this.idle(), this.advance(), this.pacing()),
+      this.group("Guest", this.write()),
+      this.group("Failures", this.fault(), this.capacity()),
+      this.group("Undo", this.undo()),
+      this.group("QMP", this.line()),
+    );
+    this.showPlaces();
+  }
+
+  group(title, ...forms) {
+    return make("div", { class: "control-group", role: "group", "aria-label": title }, make("h3", {}, title), ...forms);
+  }
+
+  /** A form. Each button is [text, what it does with the fields, what it says of what was returned]. */
+  form(label, fields, buttons) {
+    const said = make("output", { class: "said", "aria-live": "polite" });
+    const form = make("form", { "aria-label": label, autocomplete: "off" }, ...fields);
+    const made = buttons.map(([text, act, tell], i) => {
+      const button = make("button", { type: i ? "button" : "submit" }, text);
+      const run = () => this.run({ form, said, button }, act, tell);
+      if (i) button.addEventListener("click", run);
+      else form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        run();
+      });
+      return button;
+    });
+    form.append(...made, said);
+    return form;
+  }
+
+  /** Do what a button says, and tell how it went; the button waits meanwhile. */
+  async run({ form, said, button }, act, tell) {
+    if (button.getAttribute("aria-disabled")) return;
+    button.setAttribute("aria-disabled", "true");
+    const show = (text, bad) => {
+      said.className = bad ? "said bad" : "said";
+      say(said, `${bad ? "✖" : "✔"} ${text}`);
+    };
+    try {
+      show(tell(await act(valuesOf(form))), false);
+    } catch (error) {
+      show(error.message, true);
+    } finally {
+      button.removeAttribute("aria-disabled");
+    }
+  }
+
+  // -- the forms
+
+  steps() {
+    const step = ({ count }) => this.commands.run(`${PREFIX}step`, { count: whole(count, "steps") });
+    return this.form("Steps", [field("count", "steps", "1", 4)], [["step", step, progressWords]]);
+  }
+
+  idle() {
+    return this.form("Run to idle", [], [["run to idle", () => this.commands.run(`${PREFIX}run-until-idle`), progressWords]]);
+  }
+
+  advance() {
+    const advance = ({ seconds }) => this.commands.run(`${PREFIX}advance`, { seconds: number(seconds, "seconds") });
+    return this.form("Advance", [field("seconds", "seconds", "1", 4)], [["advance", advance, progressWords]]);
+  }
+
+  pacing() {
+    const set = (pacing) => () => this.commands.run(`${PREFIX}set-pacing`, { pacing });
+    return this.form("Pacing", [], [
+      ["pause", set("manual"), () => "nothing goes on by itself"],
+      ["go", set("realtime"), () => "time goes on by itself"],
+    ]);
+  }
+
+  write() {
+    const fields = [labelled("drive", this.drive), field("offset", "offset", "0", 7), field("length", "length", "64k", 7), field("pattern", "pattern", "0x41", 5)];
+    const write = ({ drive, offset, length, pattern }) =>
+      this.commands.run(`${PREFIX}write`, { drive, offset: size(offset, "offset"), length: size(length, "length"), pattern: whole(pattern, "pattern") });
+    return this.form("Guest write", fields, [["write", write, () => "written"]]);
+  }
+
+  fault() {
+    const operation = make("select", { name: "operation" }, ...OPERATIONS.map((name) => make("option", {}, name)));
+    const fields = [
+      field("where", "where", "", 9, "places", "a drive, node or file"), labelled("operation", operation), field("offset", "offset", "", 6, null, "any"),
+      field("length", "length", "", 6, null, "1"), field("errno", "errno", "EIO", 7, "errnos"),
+      make("label", {}, make("input", { type: "checkbox", name: "once", checked: true }), "once"),
+    ];
+    return this.form("Fault", fields, [["let it fail", (given) => this.injectError(given), ({ id }) => `${id}; x-qbitsim-lift id=${id} ends it`]]);
+  }
+
+  injectError({ where, operation, offset, length, errno, once }) {
+    const range = { ...optional("offset", offset), ...optional("length", length) };
+    return this.commands.run(`${PREFIX}inject-error`, { where: text(where, "where"), operation, ...range, errno: text(errno, "errno"), once });
+  }
+
+  capacity() {
+    const limit = ({ file, capacity }) => this.commands.run(`${PREFIX}limit-capacity`, { file: text(file, "file"), ...optional("capacity", capacity) });
+    const fields = [field("file", "file", "", 11), field("capacity", "room", "", 6, null, "any")];
+    return this.form("Capacity", fields, [["limit", limit, () => "done"]]);
+  }
+
+  undo() {
+    const snapshot = () => this.commands.run(`${PREFIX}snapshot`, { name: KEPT });
+    const restore = () => this.commands.run(`${PREFIX}restore`, { name: KEPT });
+    return this.form("Undo", [], [
+      ["keep this", snapshot, () => "kept"],
+      ["back to what was kept", restore, () => "the machine is what it was"],
+    ]);
+  }
+
+  line() {
+    const input = make("input", { name: "line", list: "command-names", spellcheck: "false", placeholder: "NAME key=value …, or JSON" });
+    const form = this.form("QMP command", [make("label", { class: "wide" }, "command", input)], [
+      ["send", ({ line }) => this.commands.send(requestOf(line)), (value) => shortened(JSON.stringify(value, null, 1))],
+    ]);
+    form.classList.add("line-form");
+    return form;
+  }
+
+  /** Offer the drives and nodes that are there now. */
+  showPlaces() {
+    const [run] = this.app.runs;
+    const disks = run.lanes.filter((lane, i) => lane.kind === "disk" && run.tracks[i].record(run.last));
+    const names = disks.map(({ name }) => name);
+    if (this.shown === names.join("\n")) return;
+    this.shown = names.join("\n");
+    const chosen = this.drive.value;
+    this.drive.replaceChildren(...names.map((name) => make("option", {}, name)));
+    if (names.includes(chosen)) this.drive.value = chosen;
+    this.places.replaceChildren(...disks.flatMap(({ name, node }) => [name, node]).map((name) => make("option", { value: name })));
+  }
+}
+
+function labelled(label, input) {
+  return make("label", {}, label, input);
+}
+
+function field(name, label, value, width, list = null, placeholder = null) {
+  return labelled(label, make("input", { name, value, list, placeholder, size: width, spellcheck: "false" }));
+}
+
+function listOf(id, names) {
+  return make("datalist", { id }, ...names.map((name) => make("option", { value: name })));
+}
+
+/** What is in the fields of a form, by name. */
+function valuesOf(form) {
+  const named = [...form.elements].filter(({ name }) => name);
+  return Object.fromEntries(named.map((each) => [each.name, each.type === "checkbox" ? each.checked : each.value]));
+}
+
+// What people type as numbers, sizes and names; each throws an Error in words if it is none.
+
+function whole(value, what) {
+  if (!/^\s*(0x[0-9a-f]+|\d+)\s*$/i.test(value)) throw new Error(`${what}: '${value}' is no whole number`);
+  return Number(value);
+}
+
+function number(value, what) {
+  if (!/^\s*(\d+(\.\d*)?|\.\d+)\s*$/.test(value)) throw new Error(`${what}: '${value}' is no number`);
+  return Number(value);
+}
+
+function size(value, what) {
+  const bytes = parseSize(value);
+  if (Number.isNaN(bytes)) throw new Error(`${what}: '${value}' is no size, such as 64k`);
+  return bytes;
+}
+
+function text(value, what) {
+  if (!value.trim()) throw new Error(`${what}: there is none`);
+  return value.trim();
+}
+
+/** A size that may be left out. */
+function optional(name, value) {
+  return value.trim() ? { [name]: size(value, name) } : {};
+}
+
+function progressWords({ steps, now }) {
+  return `${plural(steps, "step")}, now at ${timeText(now)}`;
+}
+
+function shortened(value) {
+  return value.length <= LONGEST_REPLY ? value : `${value.slice(0, LONGEST_REPLY)}… (all of it is in the conversation)`;
+}
