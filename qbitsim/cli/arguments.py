@@ -39,6 +39,10 @@ examples:
   qbitsim serve --qmp stdio --disk drive0=64M --image full.img=64M --image incr.img=64M,backing=full.img \\
                 --capacity incr.img=128k
 
+See it happen in a browser; with --history nothing is forgotten, however long it runs:
+  qbitsim serve --web 127.0.0.1:8080 --control --pacing manual --disk drive0=64M
+  qbitsim serve --qmp unix:/tmp/qmp --web 127.0.0.1:0 --disk drive0=64M --history run.jsonl
+
 Guest writes come over QMP, as with QEMU:
   {"execute": "human-monitor-command", "arguments": {"command-line": "qemu-io drive0 \\"write -P 0x41 0 64k\\""}}
 """
@@ -184,6 +188,11 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         help="unix:PATH, tcp:HOST:PORT (port 0: any that is free) or stdio; may be given several times",
     )
     parser.add_argument(
+        "--web",
+        metavar="HOST:PORT",
+        help="a page that shows what happens as it happens (port 0: any that is free); with --control it has controls",
+    )
+    parser.add_argument(
         "--pacing",
         metavar="PACING",
         default="realtime",
@@ -196,6 +205,7 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         help="allow the commands x-qbitsim-..., by which a client causes failures, moves time and more",
     )
     parser.add_argument("-S", dest="stopped", action="store_true", help="do not let the guest run before 'cont'")
+    _history(parser)
     _profile(parser)
     _settings(parser)
 

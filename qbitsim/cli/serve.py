@@ -1,4 +1,4 @@
-"""``qbitsim serve``: QMP monitors for other processes, until somebody says quit.
+"""``qbitsim serve``: QMP monitors for other processes and a page for people, until somebody says quit.
 
 Once it listens, one line per address says so, with the port that was found. The lines go to stdout, or to stderr if a
 monitor talks on stdout. What QEMU would print on its own, such as the results of ``qemu-io``, goes there, too.
@@ -12,24 +12,31 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from qbitsim.cli.arguments import apply_settings
-from qbitsim.cli.errors import CliError
+from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.history.file import dumps
 from qbitsim.machine import Machine
 from qbitsim.qmp.pacing import check_pacing
 from qbitsim.qmp.server import Server
 from qbitsim.qmp.stdio import attach_stdio
 
+if TYPE_CHECKING:
+    from qbitsim.history.history import History
+    from qbitsim.web.site import Site
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a monitor is.
+    """Where a monitor is, or the page.
 
-    :ivar kind: ``unix``, ``tcp`` or ``stdio``; :ivar place: the path or the host; :ivar port: of ``tcp``.
+    :ivar kind: ``unix``, ``tcp`` or ``stdio``, or ``web``; :ivar place: the path or the host; :ivar port: of ``tcp``
+        and ``web``.
     """
 
-    kind: Literal["unix", "tcp", "stdio"]
+    kind: Literal["unix", "tcp", "stdio", "web"]
     place: str = ""
     port: int = 0
 
@@ -44,11 +51,27 @@ def parse_address(text: str) -> Address:
         return Address("stdio")
     if kind == "unix" and rest:
         return Address("unix", rest)
-    if kind == "tcp":
-        host, colon, port = rest.rpartition(":")
-        if colon and port.isdecimal() and int(port) < 65536:
-            return Address("tcp", host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port))
+    if kind == "tcp" and (place := _host_and_port(rest)) is not None:
+        return Address("tcp", *place)
     raise CliError(f"--qmp {text!r}: write unix:PATH, tcp:HOST:PORT or stdio")
+
+
+def parse_web_address(text: str) -> Address:
+    """``HOST:PORT``; an IPv6 host may be in brackets.
+
+    :raises CliError: it is none.
+    """
+    place = _host_and_port(text)
+    if place is None:
+        raise CliError(f"--web {text!r}: write HOST:PORT, such as 127.0.0.1:8080; port 0 is any that is free")
+    return Address("web", *place)
+
+
+def _host_and_port(text: str) -> tuple[str, int] | None:
+    host, colon, port = text.rpartition(":")
+    if colon and port.isascii() and port.isdecimal() and int(port) < 65536:
+        return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+    return None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,11 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     :raises CliError: an address or a disk is wrong, or cannot be had.
     """
-    if not arguments.qmp:
-        raise CliError("serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio")
-    addresses = [parse_address(text) for text in arguments.qmp]
-    if sum(address.kind == "stdio" for address in addresses) > 1:
-        raise CliError("--qmp stdio can be given only once")
+    addresses = _addresses(arguments)
     try:
         check_pacing(arguments.pacing)
     except ValueError as error:
@@ -71,8 +90,50 @@ def run(arguments: argparse.Namespace) -> int:
     if any(address.kind == "stdio" for address in addresses):
         machine.out = sys.stderr
     apply_settings(machine, arguments)
-    asyncio.run(_serve(machine, addresses, arguments.pacing))
+    history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
+    machine.journal = None  # what is said to it, it is told by its clients
+    file = _opened(arguments.history) if arguments.history else None
+    try:
+        asyncio.run(_serve(machine, addresses, arguments.pacing, history, whole=file is not None))
+    finally:
+        if history is not None and file is not None:
+            _write(file, dumps(history.to_json()))
     return 0
+
+
+def _addresses(arguments: argparse.Namespace) -> list[Address]:
+    """Where to listen.
+
+    :raises CliError: nowhere, or an address is wrong; or the extra for the page is not installed.
+    """
+    if not arguments.qmp and not arguments.web:
+        raise CliError("serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio, or --web HOST:PORT")
+    addresses = [parse_address(text) for text in arguments.qmp]
+    if sum(address.kind == "stdio" for address in addresses) > 1:
+        raise CliError("--qmp stdio can be given only once")
+    if arguments.web:
+        addresses.append(parse_web_address(arguments.web))
+        if find_spec("aiohttp") is None:
+            raise CliError("--web needs the extra 'web': pip install 'qbitsim[web]'")
+    return addresses
+
+
+def _opened(name: str) -> TextIO:
+    """The file for the history: that it cannot be written is known before anybody is served."""
+    if name == "-":
+        raise CliError("--history -: write the name of a file; standard output tells the addresses")
+    try:
+        return open(name, "w", encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{name}: {error.strerror}") from None
+
+
+def _write(file: TextIO, text: str) -> None:
+    try:
+        with file:
+            file.write(text)
+    except OSError as error:
+        raise CliError(f"{file.name}: {error.strerror}", FAILED) from None
 
 
 class TalkingMachine(Machine):
@@ -97,19 +158,53 @@ class TalkingMachine(Machine):
                 self.out = None
 
 
-async def _serve(machine: TalkingMachine, addresses: list[Address], pacing: str) -> None:
-    server = Server(machine, pacing=pacing, trim_events=True)
+async def _serve(
+    machine: TalkingMachine, addresses: list[Address], pacing: str, history: History | None, *, whole: bool
+) -> None:
+    """Serve until the end.
+
+    :param whole: whether all of the history is wanted.
+    """
+    server = Server(machine, pacing=pacing, trim_events=True, journal=history)
+    sites: list[Site] = []
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, machine, server)
     try:
         for address in addresses:
-            machine.print(f"qbitsim: QMP ready on {await _listen(server, address)}\n")
+            if address.kind != "web":
+                machine.print(f"qbitsim: QMP ready on {await _listen(server, address)}\n")
+            else:
+                assert history is not None
+                sites.append(await _open_site(server, machine, history, address, whole=whole))
     except CliError:
         server.stop()
         await server.run()
         raise
-    await server.run()
+    try:
+        await server.run()
+    finally:
+        for site in sites:
+            await site.close()
+
+
+async def _open_site(
+    server: Server, machine: TalkingMachine, history: History, address: Address, *, whole: bool
+) -> Site:
+    """Serve the page, and say where."""
+    from qbitsim.web.feed import LONGEST  # noqa: PLC0415 - the extra is there
+    from qbitsim.web.site import Site  # noqa: PLC0415
+
+    control = machine.control is not None
+    site = Site(server, machine, history, control=control, longest=None if whole else LONGEST)
+    try:
+        url = await site.listen(address.place, address.port)
+    except OSError as error:
+        raise CliError(error.strerror or str(error)) from None
+    if not site.private:
+        print("qbitsim: warning: others can look at the page, on whatever network reaches it", file=sys.stderr)
+    machine.print(f"qbitsim: page ready on {url}\n")
+    return site
 
 
 async def _listen(server: Server, address: Address) -> str:

@@ -226,9 +226,13 @@ class Server:
         self._listeners.append(listener)
         return int(listener.sockets[0].getsockname()[1])
 
-    def stop(self) -> None:
-        """End as if the last client had gone: hang up on everybody and let :meth:`run` return."""
-        if not self._finished.done():
+    def stop(self, bug: Exception | None = None) -> None:
+        """End as if the last client had gone: hang up on everybody and let :meth:`run` return, or raise the bug."""
+        if self._finished.done():
+            return
+        if bug is not None:
+            self._finished.set_exception(bug)
+        else:
             self._finished.set_result(None)
 
     async def run(self) -> None:
@@ -278,6 +282,7 @@ class Server:
         try:
             return action()
         finally:
+            self._obey()
             self._pacing.anchor()
             self.turn()
 
@@ -291,7 +296,7 @@ class Server:
             for connection in tuple(self.connections):
                 connection.flush()
         except Exception as bug:
-            self._finished.set_exception(bug)
+            self.stop(bug)
         else:
             self._plan(busy=busy)
         finally:

@@ -96,12 +96,19 @@ class Session:
     )
 
     def __init__(
-        self, backend: Backend, *, oob: bool = True, journal: Journal | None = None, name: str = "monitor"
+        self,
+        backend: Backend,
+        *,
+        oob: bool = True,
+        journal: Journal | None = None,
+        name: str = "monitor",
+        negotiated: bool = False,
     ) -> None:
         """Make a session that has not greeted yet.
 
         :param oob: whether to offer out-of-band execution; QEMU's sockets can, a multiplexed one cannot.
         :param journal: keeps the end of the conversation, in which this client is called ``name``.
+        :param negotiated: for callers of :meth:`ask`, who read no greeting and no events.
         """
         self._backend = backend
         self._journal = journal
@@ -110,7 +117,7 @@ class Session:
         self._requests: deque[JsonValue | QmpError] = deque()
         self._offered = _offered(backend) if oob else []
         self._oob = False
-        self._negotiated = False
+        self._negotiated = negotiated
         self._log = backend.events
         self._cursor = 0  # in the event log; has a meaning only when negotiated
         self._life = backend.control.lives if backend.control is not None else 0
@@ -173,9 +180,12 @@ class Session:
         fault = striking(faults, _command_name(request)) if faults else None
         if isinstance(fault, DroppedMonitor) and fault.before_command:
             return self._drop(self.pump())
-        reply = self._reply(request) if self._journal is None else self._noted_reply(request, self._journal)
-        line = _line(reply)
+        line = _line(self.ask(request))
         return self.pump() + line if fault is None else self._spoil(fault, line)
+
+    def ask(self, request: JsonValue | QmpError) -> JsonObject:
+        """The reply to one request, which runs at once; no fault of monitors strikes."""
+        return self._reply(request) if self._journal is None else self._noted_reply(request, self._journal)
 
     def pump(self) -> bytes:
         """The events since the last call that this client may see now."""

@@ -50,6 +50,7 @@ LAYERS = (
         "qbitsim.history",
         "qbitsim.report",
         "qbitsim.shell",
+        "qbitsim.web",
         "qbitsim.cli",
         "qbitsim.pytest_plugin",
         "qbitsim.__main__",
@@ -67,7 +68,7 @@ DOORS = {
 """Who may import what from above, when asked: ``Machine.serve`` is at hand, but asyncio is not loaded before."""
 
 ENTRIES = {entry: level for level, entries in enumerate(LAYERS) for entry in entries}
-SURROUNDINGS = ("qbitsim.cli", "qbitsim.qmp.s", "qbitsim.shell", "qbitsim.testing")
+SURROUNDINGS = ("qbitsim.cli", "qbitsim.qmp.s", "qbitsim.shell", "qbitsim.testing", "qbitsim.web")
 PURE = [name for name in MODULES if not name.startswith(SURROUNDINGS)]
 BANNED_IN_THE_CORE = {"asyncio", "random", "select", "selectors", "socket", "subprocess", "threading", "time"}
 
@@ -138,7 +139,7 @@ def test_bitarray_is_the_only_foreign_package_of_the_core() -> None:
     foreign = {
         name.split(".")[0]
         for module in MODULES
-        if not module.startswith(("qbitsim.shell", "qbitsim.testing"))
+        if not module.startswith(("qbitsim.shell", "qbitsim.testing", "qbitsim.web"))
         for name in imports(MODULES[module])
     } - set(sys.stdlib_module_names)
     assert foreign == {"bitarray", "qbitsim"}

@@ -1,0 +1,1 @@
+"""The picture of time of a live machine, over HTTP."""
