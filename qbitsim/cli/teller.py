@@ -52,6 +52,11 @@ class Teller:
     def _painted(self, lines: Iterable[str], colour: str | None) -> list[str]:
         return [self.style.paint(line, colour) if colour else line for line in lines]
 
+    def blank(self) -> None:
+        """An empty line, and none after it."""
+        self._tell("")
+        self._gap = False
+
     def gap(self) -> None:
         """Let there be an empty line before what comes next."""
         self._gap = True

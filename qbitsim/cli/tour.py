@@ -5,37 +5,82 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib.util import find_spec
 
 from qbitsim.cli.errors import FAILED, CliError
 from qbitsim.cli.output import show
 from qbitsim.cli.picture import Style
-from qbitsim.tour.chapters import CHAPTERS
+from qbitsim.tour.guide import Guide, contents, find
 from qbitsim.tour.lesson import Chapter
-from qbitsim.tour.player import FalseClaimError, Player
+from qbitsim.tour.player import FalseClaimError
+from qbitsim.tour.progress import Keeper, Progress, ProgressError, state_path
 from qbitsim.tour.reader import Auto
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play the tour."""
+    """Play the tour, or list its chapters.
+
+    :raises CliError: there is no such chapter, the extra is missing, or a chapter claims what is not so.
+    """
+    chapter = _chapter(arguments.chapter) if arguments.chapter is not None else None
     style = Style.of(sys.stdout, os.environ, width=arguments.width, ascii_only=arguments.ascii)
-    for chapter in CHAPTERS if arguments.chapter is None else (_chapter(arguments.chapter),):
-        play(chapter, arguments.profile, style)
+    if arguments.list:
+        return _list(arguments, style)
+    try:
+        if arguments.auto or not _at_terminal():
+            _play_alone(arguments, style, chapter)
+        else:
+            _play_with_keyboard(arguments, style, chapter)
+    except FalseClaimError as error:
+        raise CliError(f"{error}. That is a bug of qbitsim.", FAILED) from None
     return 0
 
 
-def play(chapter: Chapter, release: str, style: Style) -> None:
+def _play_alone(arguments: argparse.Namespace, style: Style, chapter: Chapter | None) -> None:
+    guide = Guide(arguments.profile, style, show)
+    guide.lead(Auto(), [chapter] if chapter is not None else guide.begin(_chapter("1")))
+
+
+def _play_with_keyboard(arguments: argparse.Namespace, style: Style, chapter: Chapter | None) -> None:
+    if find_spec("prompt_toolkit") is None:
+        raise CliError("the tour with a keyboard needs: pip install 'qbitsim[shell]'; 'qbitsim tour --auto' does not")
+    from qbitsim.tour.keyboard import Keyboard  # noqa: PLC0415 - the extra is there
+
+    keeper = _keeper(arguments)
+    guide = Guide(arguments.profile, style, show, keeper)
+    chapters, start = (guide.begin(chapter), 0) if chapter is not None else guide.welcome()
+    guide.lead(Keyboard(guide.teller), chapters, start)
+
+
+def _at_terminal() -> bool:
+    """Whether somebody can be asked; if not, say how it goes on."""
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None or not stream.isatty():
+            print(f"qbitsim: standard {name} is no terminal: the tour goes on as with --auto", file=sys.stderr)
+            return False
+    return True
+
+
+def _list(arguments: argparse.Namespace, style: Style) -> int:
     try:
-        player = Player(chapter, release, style, show)
-        player.scene.teller.heading(f"{CHAPTERS.index(chapter) + 1}. {chapter.title}")
-        player.play(Auto())
-    except FalseClaimError as error:
-        raise CliError(str(error), FAILED) from None
+        progress = _keeper(arguments).load()
+    except ProgressError as error:
+        print(f"qbitsim: {error}", file=sys.stderr)
+        progress = Progress()
+    for line in contents(progress, style):
+        show(line)
+    return 0
+
+
+def _keeper(arguments: argparse.Namespace) -> Keeper:
+    try:
+        return Keeper(arguments.state if arguments.state is not None else state_path(os.environ))
+    except ProgressError as error:
+        raise CliError(str(error)) from None
 
 
 def _chapter(text: str) -> Chapter:
-    for number, chapter in enumerate(CHAPTERS, 1):
-        if text in (chapter.slug, str(number)):
-            return chapter
-    raise CliError(
-        f"there is no chapter '{text}': choose 1 to {len(CHAPTERS)} or one of {', '.join(c.slug for c in CHAPTERS)}"
-    )
+    chapter = find(text)
+    if chapter is None:
+        raise CliError(f"there is no chapter '{text}' (try 'qbitsim tour --list')")
+    return chapter

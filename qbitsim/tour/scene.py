@@ -77,7 +77,7 @@ class Scene(View):
 
     def show_json(self, value: Any) -> None:
         """A JSON value in full."""
-        indent = "     "
+        indent = "     " if self.teller.style.beside else "  "
         text = pretty(value, self.teller.style.width - len(indent))
         self.teller.lines([indent + line for line in text.splitlines()])
 

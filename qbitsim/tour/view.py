@@ -5,11 +5,13 @@ Cells are numbers from 0; what a disk or a file holds is a text with a letter fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
+from qbitsim.errors import QmpError
 from qbitsim.machine import Machine
+from qbitsim.testing.shell import Shell
 from qbitsim.tour.lesson import CELL, CELLS, Json
 
 if TYPE_CHECKING:
@@ -64,6 +66,22 @@ class View:
         assert bitmap is not None, f"there is no bitmap {name}"
         return bitmap
 
+    def refused(self, verbs: Iterable[str], bitmap: str, node: str = "drive0") -> dict[str, str | None]:
+        """With what words commands on a bitmap would be refused: ``{"clear": "Bitmap ..."}``; nothing changes."""
+        snapshot, words = self.machine.snapshot(), {}
+        for verb in verbs:
+            target: Json = {"target": bitmap, "bitmaps": []} if verb == "merge" else {"name": bitmap}
+            words[verb] = self._refusal(f"block-dirty-bitmap-{verb}", {"node": node, **target})
+            self.machine.restore(snapshot)
+        return words
+
+    def _refusal(self, name: str, arguments: Json) -> str | None:
+        try:
+            self.machine.execute(name, arguments)
+        except QmpError as error:
+            return error.desc
+        return None
+
     # -- disks and files
 
     def disk(self, drive: str = "drive0") -> str:
@@ -88,6 +106,11 @@ class View:
     def same(self, one: str, other: str) -> bool:
         """Whether two files read alike, byte for byte."""
         return self.machine.images.compare(one, other) is None
+
+    def succeeds(self, command: str) -> bool:
+        """Whether a command on image files would succeed; nothing changes."""
+        status, _ = Shell(self.machine.images.clone(), self.machine.profile).run(command.split())
+        return status == 0
 
     # -- jobs and events
 

@@ -50,6 +50,7 @@ LAYERS = (
         "qbitsim.history",
         "qbitsim.report",
         "qbitsim.shell",
+        "qbitsim.tour",
         "qbitsim.web",
         "qbitsim.cli",
         "qbitsim.pytest_plugin",
@@ -139,7 +140,7 @@ def test_bitarray_is_the_only_foreign_package_of_the_core() -> None:
     foreign = {
         name.split(".")[0]
         for module in MODULES
-        if not module.startswith(("qbitsim.shell", "qbitsim.testing", "qbitsim.web"))
+        if not module.startswith(("qbitsim.shell", "qbitsim.tour.keyboard", "qbitsim.testing", "qbitsim.web"))
         for name in imports(MODULES[module])
     } - set(sys.stdlib_module_names)
     assert foreign == {"bitarray", "qbitsim"}

@@ -10,6 +10,8 @@ def _named(name: str) -> dict[str, str]:
     return {"node": "drive0", "name": name}
 
 
+BUSY = "Bitmap 'both' is currently in use by another operation and cannot be used"
+
 CHAPTER = Chapter(
     slug="merge",
     title="Merge, enable, disable",
@@ -60,8 +62,8 @@ CHAPTER = Chapter(
         ),
         Step(
             tell=(
-                "A backup of all that changed since the full one needs both days. They are merged into a third "
-                "bitmap, and in the same transaction the day goes on being recorded."
+                "A backup of all that changed since the full one needs both days. One transaction adds a third "
+                "bitmap, disabled, and merges the two into it. Meanwhile tuesday goes on recording."
             ),
             do=(
                 transaction(
@@ -86,42 +88,54 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell="The backup by the merged bitmap is begun, and a client that is not patient merges again.",
+            tell="The backup by the merged bitmap.",
             do=(Qmp("drive-backup", incremental("both.qcow2", bitmap="both", existing=False)),),
             files=("both.qcow2",),
-            findings=(Finding("The bitmap called both is busy.", lambda scene: scene.busy("both")),),
+            findings=(Finding("It is under way, and the bitmap is busy.", lambda scene: scene.busy("both")),),
         ),
         Step(
             tell=(
-                "This is what the impatient client sends. (It says disk0, the name of the disk itself, and not drive0. "
-                "Why, is at the end of chapter 8.)"
+                "A client that is not patient merges again, at once. (It says disk0, the name of the disk itself, and "
+                "not drive0. Why, is at the end of chapter 8.)"
             ),
-            do=(
-                Qmp("block-dirty-bitmap-merge", {"node": "disk0", "target": "both", "bitmaps": ["tuesday"]}),
-                Finish(),
-            ),
-            files=("both.qcow2",),
+            do=(Qmp("block-dirty-bitmap-merge", {"node": "disk0", "target": "both", "bitmaps": ["tuesday"]}),),
             question=Question(
                 "What does QEMU say?",
                 choices=("it merges into the successor", "it waits for the job", "it refuses"),
                 right="c",
-                why="A busy bitmap cannot be cleared, merged into, enabled, disabled or removed, until its job is gone "
-                "(JOB_STATUS_CHANGE: null).",
-                holds=lambda scene: (
-                    scene.refusal == "Bitmap 'both' is currently in use by another operation and cannot be used"
-                ),
+                why="While a job has a bitmap, nobody else can change it.",
+                holds=lambda scene: scene.refusal == BUSY,
             ),
             findings=(
                 Finding(
-                    "The backup holds the four cells, with what they were when it began.",
-                    lambda scene: scene.holds("both.qcow2") == [1, 2, 7, 9] and scene.dirty("both") == [],
+                    "Clear, enable, disable and remove would be refused with the same words.",
+                    lambda scene: (
+                        {*scene.refused(("clear", "enable", "disable", "remove"), "both", "disk0").values()} == {BUSY}
+                    ),
+                ),
+            ),
+        ),
+        Step(
+            tell="The job ends.",
+            do=(Finish(),),
+            files=("both.qcow2",),
+            findings=(
+                Finding(
+                    "The backup holds the four cells, and the bitmap is free again. It is free when the job is gone, "
+                    'with the status "null"; a client that comes earlier is refused.',
+                    lambda scene: (
+                        scene.holds("both.qcow2") == [1, 2, 7, 9]
+                        and scene.dirty("both") == []
+                        and not scene.busy("both")
+                        and scene.events[-1]["data"] == {"status": "null", "id": "drive0"}
+                    ),
                 ),
             ),
         ),
         Step(
             tell=(
-                "Bitmaps of different granularity can be merged as well. A fine one has seen a write of 100 bytes in "
-                "cell 13; it is merged into tuesday."
+                "Bitmaps of different granularity can be merged as well. First we need a fine one that has "
+                "seen a write: of 100 bytes, in cell 13."
             ),
             do=(
                 transaction(
@@ -138,7 +152,7 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell="The merge:",
+            tell="Now the fine one is merged into tuesday, whose bits stand for 64 KiB.",
             do=(Qmp("block-dirty-bitmap-merge", {"node": "drive0", "target": "tuesday", "bitmaps": ["fine"]}),),
             question=Question(
                 "How much becomes dirty in tuesday?",

@@ -58,18 +58,47 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell="The guest writes cell 9. Then the power fails. (Or somebody says kill -9.)",
-            do=(guest("C", 9), Crash(), Start()),
+            tell=(
+                "The guest writes cell 9. Then the power fails, or somebody says kill -9. This is the image before "
+                "anybody starts QEMU again:"
+            ),
+            do=(guest("C", 9), Crash(), Shell("qemu-img info drive0.qcow2")),
+            drives=(),
+            findings=(
+                Finding(
+                    'bitmap0 is in it, as it was stored at the clean end; and it is marked "in-use". QEMU set this '
+                    "mark when it opened the image, and did not come to take it away.",
+                    lambda scene: "[0]: in-use" in scene.output and "name: bitmap0" in scene.output,
+                ),
+            ),
+        ),
+        Step(
+            tell="Can it be mended while QEMU is away?",
+            do=(Shell("qemu-img bitmap --clear drive0.qcow2 bitmap0"),),
+            drives=(),
+            findings=(
+                Finding(
+                    "No. qemu-img bitmap --remove would work, but let us see what QEMU makes of it.",
+                    lambda scene: (
+                        "is inconsistent and cannot be used" in scene.output
+                        and scene.succeeds("qemu-img bitmap --remove drive0.qcow2 bitmap0")
+                    ),
+                ),
+            ),
+        ),
+        Step(
+            tell="QEMU is started.",
+            do=(Start(),),
             question=Question(
-                "What is in bitmap0 after the crash?",
+                "What is in bitmap0 now?",
                 choices=(
                     "cells 2 and 6, as they were stored",
                     "cells 2, 6 and 9",
                     "nothing that can be used",
                 ),
                 right="c",
-                why="What is stored in the image is older than the disk: it lacks cell 9. To use it would be to lose "
-                "that cell. QEMU had marked it as in use, finds that mark now, and calls it inconsistent.",
+                why="What is stored in the image is older than the disk: it lacks cell 9, and to use it would be to "
+                "lose that cell. So QEMU finds the mark and calls the bitmap inconsistent.",
                 holds=lambda scene: (
                     (bitmap := scene.bitmap("bitmap0")) is not None
                     and bitmap.inconsistent
@@ -79,7 +108,7 @@ CHAPTER = Chapter(
             findings=(
                 Finding(
                     "The data of the disk is all there, the C as well. Only the knowledge of what changed is lost.",
-                    lambda scene: scene.disk()[9] == "C",
+                    lambda scene: scene.disk() == "AABA..BA.CAAA...",
                 ),
             ),
         ),
@@ -96,9 +125,11 @@ CHAPTER = Chapter(
             ),
             findings=(
                 Finding(
-                    "It cannot be cleared, enabled or merged, either. And it will not go away by itself: it is stored "
-                    "in the image, from one start to the next.",
-                    lambda scene: scene.bitmap("bitmap0") is not None,
+                    "Clear, enable and disable are refused likewise. And the bitmap will not go away by itself: it is "
+                    "stored in the image, from one start to the next.",
+                    lambda scene: (
+                        {*scene.refused(("clear", "enable", "disable"), "bitmap0").values()} == {scene.refusal}
+                    ),
                 ),
             ),
         ),
@@ -107,8 +138,10 @@ CHAPTER = Chapter(
             do=(Qmp("block-dirty-bitmap-remove", {"node": "drive0", "name": "bitmap0"}),),
             findings=(
                 Finding(
-                    "(While no QEMU runs on the image, qemu-img bitmap --remove drive0.qcow2 bitmap0 does the same.)",
-                    lambda scene: scene.bitmap("bitmap0") is None,
+                    "It is gone, from the image as well.",
+                    lambda scene: (
+                        scene.bitmap("bitmap0") is None and scene.machine.images.lookup("drive0.qcow2").bitmaps == []
+                    ),
                 ),
             ),
         ),

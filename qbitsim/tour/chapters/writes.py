@@ -86,7 +86,7 @@ CHAPTER = Chapter(
                 choices=("the backup fails at once", "the guest's write fails", "the A is lost for the backup"),
                 right="b",
                 why="QEMU protects the backup, and the program in the guest gets an error, though its own disk is "
-                "well. (Since QEMU 7.2 the block driver copy-before-write can be told the opposite.)",
+                "well.",
                 holds=lambda scene: (
                     scene.failed_writes == 1 and scene.disk()[13] == "A" and scene.job("drive0") is not None
                 ),

@@ -1,0 +1,138 @@
+"""Leads a reader through chapters, and remembers how far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from qbitsim.cli.picture import Style
+from qbitsim.cli.teller import Teller
+from qbitsim.profiles import profile
+from qbitsim.tour.chapters import CHAPTERS
+from qbitsim.tour.lesson import Chapter
+from qbitsim.tour.player import Player
+from qbitsim.tour.progress import Keeper, Progress, ProgressError
+from qbitsim.tour.reader import LeftError, Reader
+
+_END = (
+    "That was the tour. To try things of your own: 'qbitsim shell' is a QMP shell on such a machine, 'qbitsim play' "
+    "plays a file of commands, and 'qbitsim serve' is a QEMU for your own backup software."
+)
+
+
+class Guide:
+    """Plays chapters, one after the other.
+
+    :param release: which QEMU the machines are.
+    :param tell: is given each line, or several of them.
+    :param keeper: keeps the progress; nothing is kept if not given.
+    """
+
+    def __init__(self, release: str, style: Style, tell: Callable[[str], None], keeper: Keeper | None = None) -> None:
+        self.teller = Teller(style, tell)
+        self._release = profile(release)
+        self._tell = tell
+        self._keeper = keeper
+        self._progress = Progress()
+
+    def welcome(self) -> tuple[Sequence[Chapter], int]:
+        """Tell where the tour goes on; the chapters from there, and the first step."""
+        self._progress = self._load()
+        chapter = find(self._progress.chapter) if self._progress.chapter is not None else None
+        if chapter is None:
+            again = len(self._progress.seen) == len(CHAPTERS)
+            self.teller.say(
+                "You have seen the whole tour; here it is again."
+                if again
+                else f"A tour of dirty bitmaps, on a live machine that is QEMU {self._release.name}: "
+                f"{len(CHAPTERS)} chapters, half an hour. At each prompt Enter goes on and q leaves; the next "
+                "'qbitsim tour' goes on where you left."
+            )
+            return CHAPTERS, 0
+        step = min(self._progress.step, len(chapter.steps))
+        self.teller.say(
+            f"You left in chapter {number(chapter)}, after step {step} of {len(chapter.steps)}. "
+            "('qbitsim tour 1' begins at the beginning.)"
+        )
+        return CHAPTERS[CHAPTERS.index(chapter) :], step
+
+    def begin(self, chapter: Chapter) -> Sequence[Chapter]:
+        """The chapters from this one on."""
+        self._progress = self._load()
+        return CHAPTERS[CHAPTERS.index(chapter) :]
+
+    def lead(self, reader: Reader, chapters: Sequence[Chapter], start: int = 0) -> None:
+        """Play chapters, the first one from a step on.
+
+        :raises FalseClaimError: the machine does not do what a chapter claims.
+        """
+        try:
+            for chapter in chapters:
+                self._lead_through(reader, chapter, start)
+                start = 0
+        except (LeftError, KeyboardInterrupt) as error:
+            if self._keeper is None:  # nobody has asked the reader, so this is Ctrl-C in the middle
+                raise KeyboardInterrupt from error
+            self.teller.say("Goodbye. 'qbitsim tour' goes on here." if self._keeper.usable else "Goodbye.")
+            self.teller.blank()
+            return
+        if chapters and chapters[-1] is CHAPTERS[-1]:
+            self.teller.say(_END)
+            self.teller.blank()
+
+    def _lead_through(self, reader: Reader, chapter: Chapter, start: int) -> None:
+        self.teller.heading(f"{number(chapter)}. {chapter.title}")
+        if not self._release.offers(chapter.since):
+            self.teller.say(
+                f"This chapter is left out: QEMU {self._release.name} has no {chapter.lacks}. "
+                f"They came with {chapter.since}."
+            )
+            return
+        self._keep(chapter.slug, start)
+        player = Player(chapter, self._release.name, self.teller.style, self._tell)
+        player.play(reader, start, lambda step: self._keep(chapter.slug, step + 1))
+        following = CHAPTERS[CHAPTERS.index(chapter) + 1 :]
+        self._keep(following[0].slug if following else None, 0, chapter.slug)
+
+    # -- progress
+
+    def _keep(self, chapter: str | None, step: int, finished: str | None = None) -> None:
+        """Keep where the reader is, and the chapter that was seen to its end just now."""
+        if self._keeper is None:
+            return
+        seen = [slug for slug in self._progress.seen if slug != finished]
+        self._progress = Progress(chapter, step, (*seen, finished) if finished is not None else tuple(seen))
+        try:
+            self._keeper.save(self._progress)
+        except ProgressError as error:
+            self.teller.say(f"(Your progress: {error}.)")
+
+    def _load(self) -> Progress:
+        if self._keeper is None:
+            return Progress()
+        try:
+            return self._keeper.load()
+        except ProgressError as error:
+            self.teller.say(f"(Your progress: {error}.)")
+            return Progress()
+
+
+def find(text: str) -> Chapter | None:
+    """The chapter of that slug or number."""
+    return next((chapter for chapter in CHAPTERS if text in (chapter.slug, str(number(chapter)))), None)
+
+
+def number(chapter: Chapter) -> int:
+    """Chapters are counted from 1."""
+    return CHAPTERS.index(chapter) + 1
+
+
+def contents(progress: Progress, style: Style) -> list[str]:
+    """A line for each chapter: its number, whether it was seen (``x``) or begun (``>``), its slug and its title."""
+    lines = []
+    for chapter in CHAPTERS:
+        mark = (
+            ">" if chapter.slug == progress.chapter and progress.step else "x" if chapter.slug in progress.seen else " "
+        )
+        first = f"{mark} {number(chapter):>2} {chapter.slug:<12}"
+        lines += style.wrap(chapter.title, first, " " * len(first)).splitlines()
+    return lines
