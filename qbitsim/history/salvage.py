@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _CLOSING = {"{": "}", "[": "]"}
 _LISTS = ("[", "{[")
 """Where the lists are whose elements count: at the top, and in the object there."""
@@ -26,7 +26,7 @@ def salvage(text: str) -> Any | None:
             stack.append(what)
         elif what in _CLOSING.values() and (not stack or _CLOSING[stack.pop()] != what):
             return None
-        here = "".join(stack)
+        here = "".join(stack) if len(stack) < 3 else ""
         if (here in _LISTS and what in "[]}") or (here == "{" and what == "]"):
             kept, open_there = token.end(), here
     if not kept:
