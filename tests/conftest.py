@@ -1,4 +1,4 @@
-"""Settings of Hypothesis for the whole suite: quick by default, longer on request.
+"""Settings of Hypothesis for the whole suite: quick by default, longer on request; and a browser for who needs one.
 
 ``HYPOTHESIS_PROFILE=long`` draws many more examples. Draws are the same on every run of the default profile, so that
 a failure is never an accident of the day.
@@ -7,7 +7,11 @@ a failure is never an accident of the day.
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -20,3 +24,45 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium, as playwright's ``Browser``; tests that need it are skipped where there is none.
+
+    As long as it is there an event loop runs in this thread, so that a module with it has no tests with asyncio.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("the program chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a URL in a fresh window and waits until the page is ready; the options are those of playwright's new_page.
+
+    At the end no page may have complained, and none may have asked for anything but what is under its own address.
+    """
+    complaints: list[str] = []
+    pages: list[Any] = []
+
+    def go(url: str, **options: Any) -> Any:
+        page = chromium.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
+        pages.append(page)
+        home = url.partition("#")[0].rpartition("/")[0]
+        page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda asked: asked.url.startswith((home, "data:")) or complaints.append(asked.url))
+        page.goto(url)
+        page.wait_for_selector("html.ready")
+        return page
+
+    yield go
+    for page in pages:
+        page.close()
+    assert complaints == []

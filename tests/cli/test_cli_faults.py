@@ -26,7 +26,7 @@ COMMAND_LINES = [
     ("demo --frob", "unrecognized arguments: --frob (try 'qbitsim --help')"),
     ("demo --profile 9", "unknown profile '9': choose one of 2.5, 7.2, 10.0"),
     ("demo --width x", "argument --width: invalid int value: 'x' (try 'qbitsim demo --help')"),
-    ("serve", "serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio"),
+    ("serve", "serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio, or --web HOST:PORT"),
     ("serve --frob", "unrecognized arguments: --frob (try 'qbitsim --help')"),
     ("serve --qmp foo", "--qmp 'foo': write unix:PATH, tcp:HOST:PORT or stdio"),
     ("serve --qmp unix:", "--qmp 'unix:': write unix:PATH, tcp:HOST:PORT or stdio"),
