@@ -10,13 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import json
 import re
 import zlib
 from functools import cache
 from importlib.resources import files
 from typing import Any
-
-from qbitsim.history.text import json_text
 
 SCRIPTS = (
     "base", "edges", "tracks", "recording", "axis", "paint", "lanes", "timeline", "pointer", "strip", "lane_strip",
@@ -48,8 +47,9 @@ def page(payload: dict[str, Any], still: str = "") -> str:
 
 def packed(payload: object) -> str:
     """A value as JSON, deflated, in base64."""
+    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=True)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return base64.b64encode(deflate.compress(json_text(payload).encode("ascii")) + deflate.flush()).decode("ascii")
+    return base64.b64encode(deflate.compress(text.encode("ascii")) + deflate.flush()).decode("ascii")
 
 
 def _asset(name: str) -> str:

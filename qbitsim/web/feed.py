@@ -15,12 +15,12 @@ The messages are those of server-sent events (``text/event-stream``): ``news``, 
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from qbitsim.history.history import History
-from qbitsim.history.text import json_text
 
 LONGEST = 20_000
 """Moments after which a history begins anew."""
@@ -103,7 +103,7 @@ class Feed:
         moments = self._history.moments[place.moments : place.moments + BATCH]
         lanes = self._history.lanes[place.lanes :]
         behind = replace(place, lanes=place.lanes + len(lanes), moments=place.moments + len(moments))
-        return _message("news", self._cursor(behind), json_text({"lanes": lanes, "moments": moments})), behind
+        return _message("news", self._cursor(behind), json.dumps({"lanes": lanes, "moments": moments})), behind
 
     @property
     def _end(self) -> Place:

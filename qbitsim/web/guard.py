@@ -55,9 +55,7 @@ class Guard:
         match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if match is None or not self._is_known(match[1].strip("[]").lower()):
             asked = repr(hosts[0]) if hosts else "no host"
-            raise RefusedError(
-                403, f"the request is for {asked}: open the page under the address that qbitsim has printed"
-            )
+            raise RefusedError(403, f"the request is for {asked}: open the address that qbitsim has printed")
 
     def _is_known(self, name: str) -> bool:
         """Whether the server is known by a name; an address cannot have been made to point here by somebody else."""

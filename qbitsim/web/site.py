@@ -14,6 +14,7 @@ Who may do what is said in :mod:`qbitsim.web.guard`.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
@@ -22,7 +23,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from qbitsim.history import file as history_file
-from qbitsim.history.text import json_text
 from qbitsim.report.page import page, policy
 from qbitsim.web.feed import LONGEST, Feed
 from qbitsim.web.guard import Guard, RefusedError
@@ -130,7 +130,7 @@ class Site:
 
     async def _whole(self, request: web.Request) -> web.Response:
         document, cursor = self._history.to_json(), self.feed.cursor
-        text = await asyncio.to_thread(json_text, document)
+        text = await asyncio.to_thread(json.dumps, document)
         response = web.Response(text=text, content_type="application/json", headers={_CURSOR: cursor})
         response.enable_compression()
         return response
