@@ -55,6 +55,7 @@ class Script:
         self._show = show
         self._echo = echo
         self._shell = Shell(machine.images, machine.profile)
+        self._journal, machine.journal = machine.journal, None  # what the guest does is no conversation
         self._session: Session | None = None
         self._held = False
         self._number = 0
@@ -106,7 +107,7 @@ class Script:
                 self._work()
 
     def _connect(self, first: JsonValue | QmpError) -> Session:
-        self._session = session = Session(self.machine, journal=self.machine.journal, name="client")
+        self._session = session = Session(self.machine, journal=self._journal, name="client")
         greeting = session.connect()
         if isinstance(first, dict) and first.get("execute") == "qmp_capabilities":
             self._print(greeting)
@@ -173,13 +174,10 @@ class Script:
             if len(parts) != 3 + (word == "write"):
                 raise self._fault(f"write '{word} DRIVE OFFSET LENGTH{' [PATTERN]' if word == 'write' else ''}'")
             rest = f'{parts[0]} "{_GUEST[word].format(*parts)}"'
-        journal, self.machine.journal = self.machine.journal, None  # no client says it
         try:
             answer = self.machine.qmp("human-monitor-command", command_line=f"qemu-io {rest}")
         except QmpError as error:
             raise self._fault(error.desc) from None
-        finally:
-            self.machine.journal = journal
         self._print_text(self.machine.take_stdout() + answer)
         if self._session is not None:
             self._print(self._session.pump())

@@ -201,7 +201,11 @@ class Still:
         for place, moment in enumerate(self.moments):
             data = moment.get("data")
             if moment["kind"] == "write" and isinstance(data, dict) and data.get("drive") == drive:
-                x, style = self._x(place), "bad" if moment.get("failed") else "dim"
+                column = place * self.columns // len(self.moments)
+                x, style = (
+                    self._x(-(-column * len(self.moments) // self.columns)),
+                    "bad" if moment.get("failed") else "dim",
+                )
                 if (x, style) not in seen:
                     seen.add((x, style))
                     yield f'<path class="{style}" d="M{x:g} {top}l-3 -5h6z"/>'

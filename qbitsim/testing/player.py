@@ -167,6 +167,7 @@ class Player:
             return
         if self._history is not None:
             self._history.watch(self.machine)
+            self.machine.journal = None  # the session tells it
         self._connect(index, negotiate=config.get("negotiate", True))
 
     def _configure(self, machine: Machine, config: Record) -> None:
@@ -184,7 +185,7 @@ class Player:
                 add_device(machine, value)
 
     def _connect(self, index: int, *, negotiate: bool) -> None:
-        self.session = Session(self._machine(), journal=self._machine().journal, name="client")
+        self.session = Session(self._machine(), journal=self._history, name="client")
         self._unread.clear()
         self._receive(self.session.connect())
         greeting = self._next_message()

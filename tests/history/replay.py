@@ -64,6 +64,8 @@ def truth(machine: Any) -> Json:
 
 def _bitmap(bitmap: Json) -> tuple[frozenset[int], tuple[str, ...]]:
     cell = bitmap["granularity"]
-    cells = {each for offset, length in bitmap["dirty"] for each in range(offset // cell, -(-(offset + length) // cell))}
+    cells = {
+        each for offset, length in bitmap["dirty"] for each in range(offset // cell, -(-(offset + length) // cell))
+    }
     order = ("busy", "disabled", "persistent", "readonly", "inconsistent")
-    return frozenset(cells), tuple(flag for flag in order if flag in bitmap["flags"])
+    return frozenset().union(*ranges), tuple(flag for flag in order if flag in bitmap["flags"])

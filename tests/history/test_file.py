@@ -123,7 +123,7 @@ def test_a_history_that_was_read_can_be_replayed() -> None:
     assert replay.shown() == {("bitmap", "node0", "b0"): (frozenset(), ())}
 
 
-VALUE = {"name": "x", "steps": [{"a": [1, 2]}, {"b": "]}\\\""}, {"c": 3}], "records": [{"r": 1}, {"r": {"q": []}}]}
+VALUE = {"name": "x", "steps": [{"a": [1, 2]}, {"b": ']}\\"'}, {"c": 3}], "records": [{"r": 1}, {"r": {"q": []}}]}
 
 
 def test_json_that_is_cut_off_is_read_up_to_the_last_whole_element() -> None:

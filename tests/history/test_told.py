@@ -35,7 +35,9 @@ def test_bitmaps_are_told_by_commands_that_succeed_and_by_queries() -> None:
     told.request({"execute": "block-dirty-bitmap-add", "arguments": add})
     told.reply({"error": {"class": "GenericError", "desc": "no"}})
     assert told.lanes == []
-    told.request({"execute": "transaction", "arguments": {"actions": [{"type": "block-dirty-bitmap-add", "data": add}]}})
+    told.request(
+        {"execute": "transaction", "arguments": {"actions": [{"type": "block-dirty-bitmap-add", "data": add}]}}
+    )
     told.reply({"return": {}})
     told.request({"execute": "query-block"})
     bitmap = {"name": "b0", "granularity": 4096, "count": 8192, "recording": False, "busy": True}
@@ -62,14 +64,24 @@ def test_messages_of_any_shape_are_told() -> None:
         for reply in [*odd, {"return": [1, {}, {"inserted": 1}, {"inserted": {"dirty-bitmaps": [{}]}}]}]:
             told.request(request)
             told.reply(reply)
-    for event in ({}, {"event": 1}, {"event": "JOB_STATUS_CHANGE", "data": 1, "timestamp": 1}, {"event": "X", "data": {}}):
+    for event in (
+        {},
+        {"event": 1},
+        {"event": "JOB_STATUS_CHANGE", "data": 1, "timestamp": 1},
+        {"event": "X", "data": {}},
+    ):
         told.event(event)
     assert len(told.moments) == 2 * len(odd) * (len(odd) + 1) + 4
     assert told.lanes == []
 
 
 def test_a_recorded_conversation_has_its_requests() -> None:
-    steps = [{"start": {}}, {"qmp": {"execute": "query-jobs"}}, {"raw": "{]"}, {"qmp": {"execute": "quit"}, "monitor": 1}]
+    steps = [
+        {"start": {}},
+        {"qmp": {"execute": "query-jobs"}},
+        {"raw": "{]"},
+        {"qmp": {"execute": "quit"}, "monitor": 1},
+    ]
     records = [
         {"step": 0, "type": "greeting", "greeting": {}},
         {"step": 1, "type": "reply", "reply": {"return": []}},

@@ -436,3 +436,44 @@ def _installed():
     from importlib.metadata import entry_points  # noqa: PLC0415
 
     return "qbitsim" in entry_points(group="pytest11").names
+
+
+def test_a_page_for_each_machine_of_a_failed_test_is_written_if_asked_for(run, pytester):
+    result = run(
+        """
+        import pytest
+        from ask import ask
+
+        @pytest.mark.parametrize("name", ["a/b", "c"])
+        def test_bad(qmp_machine, name):
+            qmp_machine.qmp("query-jobs")
+            assert name == "c"
+
+        @pytest.mark.qbitsim(disks={"drive0": "1M"})
+        def test_served(qmp_server):
+            add = {"node": "drive0", "name": "b0"}
+            ask(qmp_server, {"execute": "block-dirty-bitmap-add", "arguments": add})
+            assert 0
+        """,
+        "--qbitsim-report",
+        "pages",
+    )
+    result.assert_outcomes(passed=1, failed=2)
+    pages = sorted(page.name for page in (pytester.path / "pages").iterdir())
+    assert pages == ["test_it.py-test_bad-a-b-qmp_machine.html", "test_it.py-test_served-qmp_server.html"]
+    result.stdout.fnmatch_lines(
+        [
+            "*- picture of qmp_machine -*",
+            f"{pytester.path / 'pages' / pages[0]}",
+            "*- said to qmp_server -*",
+            'monitor 1 -> {"execute": "block-dirty-bitmap-add"*',
+            f"{pytester.path / 'pages' / pages[1]}",
+        ]
+    )
+
+
+def test_a_page_that_cannot_be_written_is_said_and_the_rest_is_shown(pytester, run):
+    pytester.makeini("[pytest]\nqbitsim_report = test_it.py/pages\n")
+    result = run("def test_bad(qmp_machine):\n    assert 0\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*- state of qmp_machine -*", "*- picture of qmp_machine -*", "cannot be shown: *"])
