@@ -64,8 +64,6 @@ def truth(machine: Any) -> Json:
 
 def _bitmap(bitmap: Json) -> tuple[frozenset[int], tuple[str, ...]]:
     cell = bitmap["granularity"]
-    cells = {
-        each for offset, length in bitmap["dirty"] for each in range(offset // cell, -(-(offset + length) // cell))
-    }
+    ranges = [range(offset // cell, -(-(offset + length) // cell)) for offset, length in bitmap["dirty"]]
     order = ("busy", "disabled", "persistent", "readonly", "inconsistent")
     return frozenset().union(*ranges), tuple(flag for flag in order if flag in bitmap["flags"])
