@@ -134,10 +134,11 @@ def _played(name: str, title: str, value: Json, arguments: argparse.Namespace) -
 
 
 def _of_commands(name: str, title: str, data: bytes, arguments: argparse.Namespace) -> Json:
-    """A file of commands, played as far as it goes."""
+    """A file of commands, played as far as it goes; a remark in its first line is the title."""
     machine = Machine(arguments.profile)
     apply_settings(machine, arguments)
-    watcher = machine.watch(title)
+    first = data.partition(b"\n")[0].decode("utf-8", "replace")
+    watcher = machine.watch(first.removeprefix("#").strip() if first.startswith("# ") else title)
     try:
         Script(machine, name, _silent).play(data)
     except CliError as error:

@@ -168,9 +168,10 @@ class Still:
             yield f'<path class="{shade}{level}" d="{"".join(pieces)}"/>'
 
     def _job(self, number: int, lane: Json, top: int) -> Iterator[str]:
-        """The status as a bar, the progress as its lower edge, and how it ended."""
+        """The status as a bar, and how it ended, each time; or what it is now."""
         since, status = 0, None
-        for place, change in [*self._states(number), (len(self.moments), None)]:
+        states = list(self._states(number))
+        for place, change in [*states, (len(self.moments), None)]:
             now = change.get("status", status) if change is not None else None
             if now != status:
                 if status is not None:
@@ -179,21 +180,29 @@ class Still:
                     yield f'<rect class="{style}" x="{x:g}" y="{top + 6}" width="{max(wide, 1):g}" height="14">'
                     yield f"<title>{_text(status)}</title></rect>"
                 since, status = place, now
-        end, style = self._end(lane["name"])
-        yield _label(_WIDTH - _RIGHT + 8, top + 17, end or status or "", f"{style} small")
+        ends = list(self._ends(lane["name"]))
+        for place, words, style in ends:
+            yield _label(self._x(place) + 3, top + 17, words[0], f"{style} small")
+        alive = states[-1][1] is not None
+        now = next((each["status"] for _, each in reversed(states) if each and "status" in each), "")
+        words, style = (now, "") if alive or not ends else ends[-1][1:]
+        yield _label(_WIDTH - _RIGHT + 8, top + 17, words, f"{style} small")
 
-    def _end(self, job: str) -> tuple[str, str]:
-        """How the job ended last, and the style of these words."""
-        for moment in reversed(self.moments):
+    def _ends(self, job: str) -> Iterator[tuple[int, str, str]]:
+        """How the job ended, each time: where it was gone, the words and their style."""
+        ended: tuple[str, str] | None = None
+        for place, moment in enumerate(self.moments):
             event = moment.get("data")
             data = event.get("data") if moment["kind"] == "event" and isinstance(event, dict) else None
-            if not isinstance(data, dict) or data.get("device") != job:
+            if not isinstance(data, dict) or job not in (data.get("device"), data.get("id")):
                 continue
             if moment["text"] == "BLOCK_JOB_CANCELLED":
-                return "⊘ cancelled", "bad"
-            if moment["text"] == "BLOCK_JOB_COMPLETED":
-                return (f"✗ {data['error']}", "bad") if data.get("error") else ("✓ completed", "")
-        return "", ""
+                ended = "⊘ cancelled", "bad"
+            elif moment["text"] == "BLOCK_JOB_COMPLETED":
+                ended = (f"✗ {data['error']}", "bad") if data.get("error") else ("✓ completed", "")
+            elif data.get("status") == "null" and ended is not None:
+                yield place + 1, *ended
+                ended = None
 
     def _writes(self, drive: str, top: int) -> Iterator[str]:
         """A mark above the disk for each write of the guest, crossed out if it failed."""

@@ -45,6 +45,19 @@ def test_a_grouped_failure_names_the_job_that_failed_and_the_one_that_was_cancel
     assert "3  transaction [drive-backup device=drive0 bitmap=bitmap0 sync=incremental targ…" in told
 
 
+def test_a_job_that_goes_on_shows_its_status() -> None:
+    machine = Machine()
+    history = machine.watch()
+    machine.add_disk("drive0", "4M").write_zeroes(0, 4 << 20)
+    machine.drive("drive0").write(0, b"x" * (4 << 20))
+    machine.qmp("drive-backup", device="drive0", sync="full", target="t", job_id="j")
+    told = words(still(history.to_json()))
+    assert told[told.index("j") : told.index("j") + 3] == ["j", "backup", "running"]
+    machine.run_until_idle()
+    told = words(still(history.to_json()))
+    assert told[told.index("j") : told.index("j") + 4] == ["j", "backup", "✓", "✓ completed"]
+
+
 def test_a_long_history_of_a_large_disk_is_a_small_picture() -> None:
     machine = Machine()
     machine.add_disk("drive0", "1T", node_name="node0")
