@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ Given = list[Word]
 """The words behind the name of a meta command."""
 
 _STEPS_AT_ONCE = 16
+_SHORT = 0.3  # seconds for which nobody needs a bar
 _LOOKS = 0.1  # seconds between two looks at jobs that go on by themselves
 _MOVING = ("created", "running", "waiting", "aborting")
 _LISTED = 20
@@ -220,13 +221,18 @@ def _run(shell: Shell, given: Given) -> bool:
         _watch(shell)
         return True
     steps = 0
-    with shell.screen.progress() as bars, deferred_interrupt() as interrupted:
-        while bars is not None and not interrupted():
+    begun = time.monotonic()
+    bars = None
+    with ExitStack() as stack, deferred_interrupt() as interrupted:
+        while shell.screen.terminal and not interrupted():
             done = shell.monitor.execute(f"{PREFIX}step", {"count": _STEPS_AT_ONCE})
             steps += done["steps"]
-            bars(_as_progress(shell))
             if not done["steps"]:
                 break
+            if bars is None and time.monotonic() > begun + _SHORT:
+                bars = stack.enter_context(shell.screen.progress())
+            if bars is not None:
+                bars(_as_progress(shell))
     if interrupted():
         shell.screen.say(f"interrupted after {steps} steps", "yellow")
         return steps > 0
@@ -258,8 +264,7 @@ def _watch(shell: Shell) -> None:
     """Wait until no job goes on any more."""
     with shell.screen.progress() as bars:
         while any(job["status"] in _MOVING for job in shell.jobs()):
-            if bars is not None:
-                bars(_as_progress(shell))
+            bars(_as_progress(shell))
             shell.monitor.pump()
             time.sleep(_LOOKS)
     shell.monitor.pump()

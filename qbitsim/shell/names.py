@@ -38,9 +38,9 @@ class Names:
         return [each["device"] for each in self._query("query-block") if each.get("device")]
 
     def nodes(self) -> list[str]:
-        """The names of nodes, those that QEMU made up behind the others."""
+        """The names of nodes, in order, those that QEMU made up behind the others."""
         found = [each["node-name"] for each in self._query("query-named-block-nodes") if each.get("node-name")]
-        return sorted(found, key=lambda name: name.startswith("#"))
+        return sorted(found, key=lambda name: (name.startswith("#"), name))
 
     def jobs(self) -> list[str]:
         """The ids of jobs."""
@@ -57,7 +57,7 @@ class Names:
                 for bitmap in (*each.get("dirty-bitmaps", ()), *inserted.get("dirty-bitmaps", ())):
                     if bitmap.get("name"):
                         found[bitmap["name"]] = None
-        return list(found)
+        return sorted(found)
 
     def faults(self) -> list[str]:
         """The ids of what a client has caused, on a server that can be controlled."""

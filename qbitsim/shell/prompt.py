@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -102,8 +103,7 @@ class Keyboard:
         shell = self._shell
         while not shell.over:
             try:
-                with patch_stdout(raw=True):
-                    line = self._session.prompt(ANSI(self._prompt()), pre_run=self._listen)
+                line = self._read()
             except KeyboardInterrupt:
                 continue
             except EOFError:
@@ -112,6 +112,16 @@ class Keyboard:
                 shell.run(line)
             except KeyboardInterrupt:
                 shell.interrupted()
+
+    def _read(self) -> str:
+        screen = self._shell.screen
+        before = screen.out
+        with patch_stdout(raw=True):
+            screen.out = sys.stdout
+            try:
+                return self._session.prompt(ANSI(self._prompt()), pre_run=self._listen)
+            finally:
+                screen.out = before
 
     def _prompt(self) -> str:
         shell = self._shell

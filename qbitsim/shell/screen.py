@@ -12,9 +12,10 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
+from rich.file_proxy import FileProxy
 from rich.json import JSON
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -30,13 +31,14 @@ _KEPT_LINES = 60
 class Screen:
     """Where everything is shown.
 
-    :param stream: standard output as it was when the shell began; what is shown goes to what ``sys.stdout`` is then.
+    :param stream: standard output.
     :param environment: see :meth:`.Style.of`.
+    :ivar out: where things are written to; another one than the stream while a line is edited.
     :ivar raw: whether replies and events are shown as they are on the wire.
     """
 
     def __init__(self, stream: TextIO, environment: Mapping[str, str]) -> None:
-        self._stream = stream
+        self.out = self._stream = stream
         self._environment = environment
         self.terminal = stream.isatty()
         self.raw = not self.terminal
@@ -48,8 +50,8 @@ class Screen:
 
     def write(self, text: str) -> None:
         """Show a text as it is."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        self.out.write(text)
+        self.out.flush()
 
     def say(self, text: str, colour: str | None = None) -> None:
         """Show a line."""
@@ -127,19 +129,23 @@ class Screen:
         return out.getvalue()
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[Iterable[Message]], None] | None]:
-        """A bar for each job while something runs; None where there is no terminal to draw it on.
+    def progress(self) -> Iterator[Callable[[Iterable[Message]], None]]:
+        """A bar for each job while something runs, below what is shown meanwhile, if this is a terminal.
 
         What it yields is given the jobs: ``id``, ``current-progress`` and ``total-progress``.
         """
         style = self.style
         if not self.terminal or self._environment.get("TERM") == "dumb":
-            yield None
+            yield lambda jobs: None
             return
-        console = Console(file=sys.stdout, width=style.width, no_color=not style.colour, legacy_windows=False)
+        console = Console(file=self._stream, width=style.width, no_color=not style.colour, legacy_windows=False)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=console, transient=True) as bars:
-            yield _Bars(bars).update
+            before, self.out = self.out, cast(TextIO, FileProxy(console, self._stream))
+            try:
+                yield _Bars(bars).update
+            finally:
+                self.out = before
 
 
 def _cut(text: str) -> str:

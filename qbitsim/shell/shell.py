@@ -56,7 +56,8 @@ class Shell:
     ) -> None:
         self.screen = screen
         self.machine = machine
-        self.monitor = Monitor(connect, self._on_event, screen.late, patience)
+        # What a machine in this process has not said at once, it does not say.
+        self.monitor = Monitor(connect, self._on_event, screen.late, patience if machine is None else 0)
         self.schema = Schema(())
         self.names = Names(self._list, (), ())
         self.completer = Completer(self.schema, self.names, self._complete_meta)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 
 import pytest
 
@@ -30,11 +29,9 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """What ``sys.stdout`` is, 80 columns wide."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stdout", stream)
+    """80 columns wide."""
     monkeypatch.setenv("COLUMNS", "80")
-    return stream
+    return Terminal()
 
 
 @pytest.fixture

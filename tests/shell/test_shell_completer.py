@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-BOTH_DISKS = {"drive0": "1M", "drive1": "1M"}
+DISKS = {"drive0": "1M", "drive1": "1M", "busy": "1M"}
 
 
 def texts(shell, line):
@@ -17,15 +17,15 @@ def notes(shell, line):
 
 @pytest.fixture
 def shell(new_shell, say):
-    """Two drives, a bitmap on each, a node of its own, and a job."""
-    shell = new_shell(**BOTH_DISKS)
+    """Two drives with a bitmap on each, and one on which a job runs."""
+    shell = new_shell(**DISKS)
     say(
         shell,
         "block-dirty-bitmap-add node=drive0 name=first",
         "block-dirty-bitmap-add node=drive1-node name=second",
         "blockdev-add driver=null-co node-name=target size=1M",
-        ":write drive0 0 1M",
-        "blockdev-backup device=drive0 target=target sync=full job-id=job0",
+        ":write busy 0 1M",
+        "blockdev-backup device=busy target=target sync=full job-id=job0",
     )
     return shell
 
@@ -78,7 +78,7 @@ def test_the_note_of_an_argument_says_what_it_takes(shell):
         ("drive-backup compress=", ["on", "off"]),
         ("blockdev-add driver=q", ["qcow2", "quorum"]),
         ("blockdev-add driver=qcow2 file.driver=fi", ["file"]),
-        ("block-dirty-bitmap-add node=drive", ["drive0", "drive1", "drive1-node", "drive0-node"]),
+        ("block-dirty-bitmap-add node=drive", ["drive0", "drive1", "drive0-node", "drive1-node"]),
         ("block-dirty-bitmap-remove name=", ["first", "second"]),
         ("block-dirty-bitmap-remove node=drive1 name=", ["second"]),
         ("block-dirty-bitmap-remove node=drive1-node name=", ["second"]),

@@ -1,0 +1,349 @@
+"""The shell's own commands, on a machine of its own: what they do, and all that they show."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from qbitsim.shell import meta
+
+
+def shown(text):
+    """The lines without the indentation of this file."""
+    return "".join(f"{line[8:]}\n" for line in text.splitlines()[1:-1])
+
+
+@pytest.fixture
+def shell(new_shell, say):
+    """A disk of 16 MiB with a bitmap, and 2 MiB of it dirty, which a job copies in two steps."""
+    shell = new_shell(drive0="16M")
+    say(shell, "block-dirty-bitmap-add node=drive0 name=bitmap0", ":write drive0 0 2M")
+    return shell
+
+
+BACKUP = "drive-backup device=drive0 bitmap=bitmap0 sync=incremental target=t format=qcow2 job-id=job0"
+
+
+def state(shell):
+    return json.loads(json.dumps(shell.machine.state()))
+
+
+def test_show_draws_disks_and_bitmaps(shell, say):
+    assert say(shell, ":show") == shown(
+        """
+          drive0              16 MiB
+           bitmap0          ████····························  2 MiB dirty
+        """
+    )
+
+
+def test_show_draws_successors_and_jobs_and_says_what_is_due(shell, say):
+    say(shell, BACKUP, ":write drive0 8M 1M")
+    assert say(shell, ":show drive0") == shown(
+        """
+          drive0              16 MiB
+           bitmap0          ████····························  2 MiB dirty, disabled, b..
+            successor       ················██··············  1 MiB dirty
+          job0              ································  running, 0 of 2 MiB
+          due: job0: copy 0+1048576, job0: copy 1048576+1048576
+        """
+    )
+
+
+def test_show_names_the_drive_that_is_meant(shell, say):
+    assert say(shell, ":show drive1") == "column 7: there is no drive 'drive1'; did you mean 'drive0'?\n"
+
+
+def test_show_on_draws_after_each_change_and_only_then(shell, say):
+    before = say(shell, ":show on")
+    assert say(shell, "block-dirty-bitmap-clear node=drive0 name=bitmap0") == shown(
+        """
+        {}
+          drive0              16 MiB
+           bitmap0          ································  0 dirty
+        """
+    )
+    assert before.endswith("2 MiB dirty\n")
+    assert say(shell, "query-jobs") == "[]\n"
+    assert say(shell, ":show off", ":write drive0 0 1") == ""
+
+
+def test_a_job_moves_only_in_steps(shell, say):
+    say(shell, BACKUP)
+    assert say(shell, ":step") == "1 step, t = 0 s, 1 due\n"
+    assert say(shell, ":step 100") == shown(
+        """
+        event JOB_STATUS_CHANGE status=waiting id=job0
+        event JOB_STATUS_CHANGE status=pending id=job0
+        event BLOCK_JOB_COMPLETED device=job0 len=2097152 offset=2097152 speed=0
+              type=backup
+        event JOB_STATUS_CHANGE status=concluded id=job0
+        event JOB_STATUS_CHANGE status=null id=job0
+        1 step, t = 0 s, 0 due
+        """
+    )
+    assert say(shell, ":step") == "0 steps, t = 0 s, 0 due\n"
+
+
+def test_run_lets_everything_happen(shell, say):
+    say(shell, BACKUP)
+    assert say(shell, ":run").splitlines()[-1] == "2 steps, t = 0 s, 0 due"
+    assert say(shell, "query-jobs") == "[]\n"
+
+
+def test_a_job_with_a_speed_limit_waits_for_time(shell, say):
+    say(shell, f"{BACKUP} speed=1M")
+    assert say(shell, ":run") == "1 step, t = 0 s, 0 due; the next thing is due at t = 1.00001 s (':advance')\n"
+    assert say(shell, ":advance 2.5").splitlines()[-1] == "1 step, t = 2.5 s, 0 due"
+
+
+def test_with_immediate_pacing_a_job_ends_with_its_command(new_shell, say):
+    shell = new_shell(pacing="immediate")
+    say(shell, "block-dirty-bitmap-add node=drive0 name=bitmap0", ":write drive0 0 64k")
+    lines = say(shell, BACKUP).splitlines()
+    assert lines.index("{}") < lines.index("event JOB_STATUS_CHANGE status=null id=job0")
+
+
+def test_another_pacing_can_be_chosen_but_not_the_clock_on_the_wall(shell, say):
+    assert say(shell, "x-qbitsim-set-pacing pacing=immediate") == "{}\n"
+    assert shell.machine.pacing == "immediate"
+    assert say(shell, "x-qbitsim-set-pacing pacing=realtime") == (
+        "a machine of the shell's own is never realtime; it stays immediate\n{}\n"
+    )
+
+
+def test_write_takes_sizes_and_a_byte(shell, say):
+    assert say(shell, ":write drive0 0x800000 1k 0x42") == ""
+    assert shell.machine.drive("drive0").read(0x800000, 1025) == b"B" * 1024 + b"\0"
+
+
+def test_a_fault_strikes_and_is_listed_and_lifted(shell, say):
+    say(shell, BACKUP)
+    assert say(shell, ":fault drive0:read:0+64k:EIO:once") == "error0: 'x-qbitsim-lift id=error0' ends it\n"
+    assert say(shell, ":fault").startswith("error0: ")
+    assert "error=Input/output error" in say(shell, ":run").replace("\n      ", " ").replace('"', "")
+
+
+def test_a_file_can_be_full(shell, say):
+    assert say(shell, BACKUP, ":fault t=0", ":run").count("No space left on device") == 1
+    say(shell, ":fault t=none")
+    assert shell.machine.images.lookup("t").capacity is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "block-dirty-bitmap-remove node=drive0 name=bitmap0",
+        ":write drive0 8M 64k",
+        ":fault drive0:read:*:EIO",
+        ":fault drive0.qcow2=0",
+        ":advance 3",
+        BACKUP,
+        "transaction( block-dirty-bitmap-clear node=drive0 name=bitmap0 )",
+        '{"execute": "stop"}',
+        "x-qbitsim-crash restart=on",
+    ],
+)
+def test_undo_makes_the_machine_what_it_was(shell, say, line):
+    before = state(shell)
+    say(shell, line)
+    after = state(shell)
+    assert say(shell, ":undo").startswith("undone: ")
+    assert state(shell) == before
+    assert after != before or line.startswith(":fault drive0:")
+
+
+def test_undo_goes_back_several_levels_and_says_what_was_undone(shell, say):
+    before = state(shell)
+    say(shell, BACKUP, ":step", "query-jobs", ":write drive0 0 1")
+    assert say(shell, ":undo 3") == f"undone: :write drive0 0 1\nundone: :step\nundone: {BACKUP}\n"
+    assert state(shell) == before
+
+
+def test_what_was_undone_can_be_done_again(shell, say):
+    say(shell, BACKUP, ":step")
+    once = state(shell)
+    say(shell, ":undo 2", BACKUP, ":step")
+    assert state(shell) == once
+
+
+def test_what_was_refused_or_changed_nothing_is_not_to_be_undone(shell, say):
+    levels = len(shell.undo)
+    say(shell, "block-dirty-bitmap-remove node=drive0 name=fish", ":write fish 0 1", ":run", ":step", "query-block")
+    assert len(shell.undo) == levels
+
+
+def test_there_may_be_nothing_to_undo(new_shell, say):
+    assert say(new_shell(), ":undo") == "there is nothing to undo\n"
+
+
+def test_more_cannot_be_undone_than_was_done(shell, say):
+    assert say(shell, ":undo 7") == "column 7: only 2 can be undone\n"
+
+
+def test_events_are_listed_and_can_be_kept_off_the_screen(shell, say):
+    assert say(shell, ":events") == "there were no events\n"
+    assert say(shell, ":events off", "stop") == "{}\n"
+    assert say(shell, ":events list") == "event STOP\n"
+    assert say(shell, ":events on", "cont") == "event RESUME\n{}\n"
+
+
+def test_wait_finds_what_has_come_and_says_what_has_not(shell, say):
+    assert say(shell, "stop", ":wait STOP") == "event STOP\n{}\n"
+    assert say(shell, ":wait STOP") == "GenericError: no STOP came\n"
+    assert say(shell, ":wait STOPP") == "column 7: there is no event 'STOPP'; did you mean 'STOP'?\n"
+
+
+def test_json_shows_the_last_reply_as_it_was_sent(shell, say):
+    assert say(shell, ":json") == '{"return": {}}\n'
+    assert say(shell, ":json on", "query-jobs", "stop").splitlines()[0] == '{"return": []}'
+    assert say(shell, ":json off", "query-jobs") == "[]\n"
+
+
+def test_there_may_be_no_reply_to_show(new_shell, say):
+    assert say(new_shell(), ":json") == "there was no reply\n"
+
+
+def test_a_file_of_lines_is_run(shell, say, tmp_path):
+    file = tmp_path / "lines"
+    file.write_text("# a comment\nstop\n\ncont\n")
+    assert say(shell, f":source {file}") == "event STOP\n{}\nevent RESUME\n{}\n"
+    assert say(shell, ":source no-such-file") == "no-such-file: No such file or directory\n"
+
+
+def test_help_says_what_a_command_takes_and_since_when(shell, say):
+    assert say(shell, ":help block-dirty-bitmap-merge") == shown(
+        """
+        block-dirty-bitmap-merge: command, since QEMU 4.0
+          also an action of a transaction
+          node     text, needed
+          target   text, needed
+          bitmaps  [text or {...}, ...], needed
+        """
+    )
+    assert say(shell, ":help abort") == "abort: action of a transaction, since QEMU 1.6\n  no arguments\n"
+    assert "  returns [{...}, ...]\n" in say(shell, ":help query-block")
+
+
+def test_help_says_which_variants_there_are(shell, say):
+    lines = say(shell, ":help blockdev-add").splitlines()
+    assert "  driver          blkdebug|copy-before-write|..., needed" in lines
+    assert "  driver=qcow2: file= [backing=] [lazy-refcounts=] [pass-discard-request=]" in [
+        line[: len("  driver=qcow2: file= [backing=] [lazy-refcounts=] [pass-discard-request=]")] for line in lines
+    ]
+
+
+def test_help_lists_the_commands_of_the_shell(shell, say):
+    text = say(shell, ":help")
+    assert all(f":{name}" in text for name in meta.METAS)
+    assert say(shell, ":help :undo") == ":undo [N]\nundo what changed the machine last, or the last N\n"
+    assert (
+        say(shell, ":help blockdev-ad") == "column 7: nothing is called 'blockdev-ad'; did you mean 'blockdev-add'?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (":shwo", "column 1: there is no ':shwo'; did you mean 'show'? (try ':help')"),
+        (":", "column 1: there is no ':' (try ':help')"),
+        (":step x", "column 7: 'x' is no number of steps"),
+        (":step 0", "column 7: '0' is no number of steps"),
+        (":step 1 2", "column 9: '2' is too much: write :step [N]"),
+        (":advance", ":advance needs SECONDS, such as ':advance 0.5'"),
+        (":advance soon", "column 10: 'soon' is no number of seconds"),
+        (":advance -1", "column 10: time goes forward, by at most 1e9 seconds"),
+        (":advance nan", "column 10: time goes forward, by at most 1e9 seconds"),
+        (":write drive0", ":write needs DRIVE OFFSET LENGTH, such as ':write drive0 1M 64k'"),
+        (":write drive0 0 much", "column 17: 'much' is no size: write a number of bytes, such as 64k or 1M"),
+        (":write drive0 0 1 300", "column 19: 300 is no byte"),
+        (":write drive0 0 1 A", "column 19: 'A' is no byte"),
+        (":write drive9 0 1", "GenericError: there is no drive 'drive9'"),
+        (":write drive0 16M 1", "GenericError: Input/output error"),
+        (
+            ":fault drive0:read",
+            "'drive0:read': write WHERE:OPERATION:OFFSET+LENGTH:ERRNO[:once], such as drive1:read:0+64k:EIO:once",
+        ),
+        (":fault drive0.qcow2=some", "'drive0.qcow2=some': invalid size 'some': write a number of bytes, or one with "
+         "a suffix k, M, G, T or P"),
+        (":fault fish:read:*:EIO", "GenericError: no drive with a medium, no node and no image file is called 'fish'"),
+        (":events often", "column 9: 'often' is neither on, off nor list"),
+        (":json maybe", "column 7: 'maybe' is neither on nor off"),
+        (":wait", ":wait needs an EVENT, such as ':wait BLOCK_JOB_COMPLETED 10'"),
+        (":source", ":source needs a FILE"),
+        ("nonsense", "CommandNotFound: The command nonsense has not been found"),
+        (
+            "query-blok",
+            "CommandNotFound: The command query-blok has not been found\ndid you mean 'query-block'?",
+        ),
+        ("guest-ping a", "column 12: 'a' is no argument: write key=value"),
+        ("transaction(\nabort x\n)", "line 2, column 7: 'x' is no argument: write key=value"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_with_a_line_and_changes_nothing(shell, say, line, complaint):
+    before = state(shell)
+    assert say(shell, line) == f"{complaint}\n"
+    assert state(shell) == before
+
+
+def test_the_second_interrupt_is_not_deferred():
+    with pytest.raises(KeyboardInterrupt), meta.deferred_interrupt() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_run_stops_between_two_steps_at_an_interrupt(shell, say, monkeypatch):
+    say(shell, BACKUP)
+    monkeypatch.setattr(meta, "_STEPS_AT_ONCE", 1)
+    execute = shell.monitor.execute
+
+    def interrupting(name, *arguments, **more):
+        if name == "x-qbitsim-step":
+            signal.raise_signal(signal.SIGINT)
+        return execute(name, *arguments, **more)
+
+    monkeypatch.setattr(shell.monitor, "execute", interrupting)
+    assert say(shell, ":run").splitlines()[-1] == "interrupted after 1 steps"
+    assert [job.id for job in shell.machine.jobs.jobs] == ["job0"]
+
+
+def test_a_command_that_is_interrupted_is_undone(shell, say, terminal, monkeypatch):
+    before = state(shell)
+
+    def interrupted(seconds):
+        shell.machine.drive("drive0").write(0, b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(shell.machine), "advance", lambda machine, seconds: interrupted(seconds))
+        with pytest.raises(KeyboardInterrupt):
+            shell.run(":advance 1")
+    shell.interrupted()
+    assert terminal.take() == "interrupted, and undone: :advance 1\n"
+    assert state(shell) == before
+
+
+def test_after_quit_the_shell_is_over(shell, say):
+    assert say(shell, "quit").splitlines()[-2:] == ["{}", "the machine has ended"]
+    assert shell.over
+
+
+def test_after_a_crash_the_shell_goes_on_with_the_new_machine(shell, say):
+    assert say(shell, "x-qbitsim-crash restart=true") == "{}\nthe machine was started anew\n"
+    assert say(shell, "query-jobs") == "[]\n"
+
+
+def test_a_reply_that_is_held_back_does_not_hold_up_the_shell(shell, say):
+    say(shell, "x-qbitsim-hold-reply command=query-jobs")
+    assert say(shell, "query-jobs") == (
+        "no reply to query-jobs in 0 seconds\nthe machine holds it back; the shell connects to the machine anew\n"
+    )
+    assert say(shell, "query-jobs") == "[]\n"
+
+
+def test_what_qemu_prints_is_shown(shell, say):
+    line = "human-monitor-command command-line='qemu-io drive0 \"read -P 0x41 0 1k\"'"
+    assert say(shell, line).startswith("read 1024/1024 bytes at offset 0\n")
