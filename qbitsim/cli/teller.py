@@ -68,9 +68,10 @@ class Teller:
         self._gap = True
 
     def events(self, events: Sequence[Json]) -> None:
-        """A line for each event; failures stand out, the steps on the way to an end do not."""
-        for text in _shortened(events):
-            self.line("<-", text, _colour_of(text))
+        """A line for each event, or run of equal ones; failures stand out, the steps on the way to an end do not."""
+        for text, run in groupby(_shortened(events)):
+            times = sum(1 for _ in run)
+            self.line("<-", f"{text} ({times} times)" if times > 1 else text, _colour_of(text))
 
 
 def members(value: Json) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.block.node import Node
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.cli.picture import Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
 from qbitsim.tour.lesson import CELL, CELLS, Json
@@ -18,15 +19,13 @@ class Drawing:
     """Draws a machine again and again.
 
     A row whose cells are others than in the picture before has marks below it.
+
+    :ivar before: the cells of the picture before, by what they are the row of.
     """
 
     def __init__(self, style: Style) -> None:
         self.style = style
-        self._before: dict[str, str] = {}
-
-    def forget(self) -> None:
-        """Let the next picture have no marks."""
-        self._before = {}
+        self.before: dict[str, str] = {}
 
     def lines(self, view: View, drives: Sequence[str], files: Sequence[str]) -> list[str]:
         """The picture."""
@@ -34,10 +33,10 @@ class Drawing:
         lines = []
         for about, row in rows:
             lines += [line.rstrip() for line in draw([row], self.style)]
-            before = self._before.get(about, row.cells)
+            before = self.before.get(about, row.cells)
             if before != row.cells and not about.startswith("job "):
                 lines.append(self._marks(before, row.cells))
-        self._before = {about: row.cells for about, row in rows}
+        self.before = {about: row.cells for about, row in rows}
         return lines
 
     def _marks(self, before: str, now: str) -> str:
@@ -75,9 +74,14 @@ class Drawing:
         for node in reversed([*levels_of(view.machine, drive)]):
             if isinstance(node, Qcow2Node):
                 yield drive, Row(drive, letters(node.image, self.style), human(node.length))
-            for bitmap in reversed(node.bitmaps):
-                if bitmap.name is not None:
-                    yield from self._rows_of_bitmap(f"{drive} {bitmap.name}", bitmap, on_filter=node.is_filter)
+            for bitmap in self._in_order(drive, node):
+                yield from self._rows_of_bitmap(f"{drive} {bitmap.name}", bitmap, on_filter=node.is_filter)
+
+    def _in_order(self, drive: str, node: Node) -> list[DirtyBitmap]:
+        """The named bitmaps, each where it was in the picture before, new ones below; a backup moves them in QEMU."""
+        places = {about: place for place, about in enumerate(self.before)}
+        named = [bitmap for bitmap in reversed(node.bitmaps) if bitmap.name is not None]
+        return sorted(named, key=lambda bitmap: places.get(f"{drive} {bitmap.name}", len(places)))
 
     def _rows_of_bitmap(self, about: str, bitmap: DirtyBitmap, *, on_filter: bool) -> Rows:
         flags = [flag for flag in ("busy", "persistent") if getattr(bitmap, flag)]

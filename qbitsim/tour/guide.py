@@ -87,6 +87,7 @@ class Guide:
                 f"They came with {chapter.since}."
             )
             return
+        self.teller.say(_legend(self.teller.style), "dim")
         self._keep(chapter.slug, start)
         player = Player(chapter, self._release.name, self.teller.style, self._tell)
         player.play(reader, start, lambda step: self._keep(chapter.slug, step + 1))
@@ -114,6 +115,16 @@ class Guide:
         except ProgressError as error:
             self.teller.say(f"(Your progress: {error}.)")
             return Progress()
+
+
+def _legend(style: Style) -> str:
+    """What the pictures mean."""
+    nothing, part, whole = style.levels
+    return (
+        f"In the pictures: a letter is what is stored in a cell, {nothing} is nothing. In a bitmap {nothing} is clean, "
+        f"{whole} dirty, {part} partly dirty. ^ is what has changed since the last picture. "
+        "-> goes to QEMU, <- comes from it; .. is the guest, $ a shell, ** the tour itself."
+    )
 
 
 def find(text: str) -> Chapter | None:

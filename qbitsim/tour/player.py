@@ -52,20 +52,20 @@ class Player:
     def play(self, reader: Reader, start: int = 0, done: Callable[[int], None] | None = None) -> None:
         """Play the chapter from a step on, the ones before it silently.
 
-        :param done: is given the number of each step that the reader has seen to its end.
+        :param done: is given the number of each step that was played to its end.
         :raises FalseClaimError: the machine does not do what the chapter claims.
         :raises LeftError: the reader leaves.
         """
         if start:
             self._unheard(lambda: self._play_steps(0, start))
             self.scene.teller.say("The machine is again where you left it:")
-            self._picture(self.chapter.steps[start - 1])
+            self.scene.teller.block(self.scene.last_picture)
         self._reader = reader
         for number in range(start, len(self.chapter.steps)):
             self._play(number)
-            reader.turn()
             if done is not None:
                 done(number)
+            reader.turn()
 
     def _play_steps(self, start: int, end: int) -> None:
         for number in range(start, end):
@@ -87,6 +87,7 @@ class Player:
         guess = self._ask(step.question) if step.question is not None else None
         if command is not None:
             self._offer_change(step, command)
+        teller.gap()
         for act in step.do:
             act.perform(self.scene)
         self._picture(step)
@@ -148,7 +149,8 @@ class Player:
 
     def _try(self, step: Step, text: str) -> None:
         teller = self.scene.teller
-        snapshot = self.scene.machine.snapshot()
+        put_back = self.scene.kept()
+        teller.gap()
         if not self.scene.attempt(text):
             teller.line("<-", "nothing: this is no whole JSON value, so QEMU waits for the rest of it", "red")
             return
@@ -156,12 +158,12 @@ class Player:
         while self._reader.after_change() is Next.RUN:
             self.scene.go_on()
             self._picture(step)
-        self.scene.put_back(snapshot)
-        teller.say("The machine is put back to where it was before your command.")
+        put_back()
+        teller.say("The machine is put back to where it was before your command. The tour goes on with its own one.")
 
 
 def _same(text: str, command: Qmp) -> bool:
     try:
         return bool(json.loads(text) == command.request)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

@@ -40,8 +40,4 @@ def _member(key: str, value: Any, width: int, indent: str) -> str:
 
 
 def _flat(value: Any) -> str:
-    if isinstance(value, dict) and value:
-        return "{ " + ", ".join(f"{json.dumps(key)}: {_flat(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flat, value)) + "]"
     return json.dumps(value)

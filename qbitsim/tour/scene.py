@@ -16,14 +16,16 @@ from qbitsim.cli.teller import Teller
 from qbitsim.errors import QmpError
 from qbitsim.machine import Machine
 from qbitsim.qmp.session import Session
-from qbitsim.state import Snapshot
 from qbitsim.testing.shell import Shell
 from qbitsim.tour.drawing import Drawing
 from qbitsim.tour.lesson import CELL, CELLS, Arrange, Guest, Place, Qmp
 from qbitsim.tour.pretty import pretty
 from qbitsim.tour.view import View
 
-MOST_STEPS = 10_000
+MOST_CHARACTERS = 1500
+"""How much of a reply to a reader's own command is shown."""
+
+MOST_STEPS = 1000
 """How far jobs are let go on in what a reader tries; a job may try for ever to write to a full disk."""
 
 
@@ -32,6 +34,7 @@ class Scene(View):
 
     :param disks: the ids of its drives: ``drive0`` is on a node called ``disk0``.
     :param tell: is given each line, or several of them.
+    :ivar last_picture: the lines of the picture that was drawn last.
     """
 
     def __init__(self, profile: str, disks: Sequence[str], style: Style, tell: Callable[[str], None]) -> None:
@@ -39,6 +42,7 @@ class Scene(View):
         self.teller = Teller(style, tell)
         self._disks = disks
         self._drawing = Drawing(style)
+        self.last_picture = ""
         self._told = 0
         self._plug_in()
 
@@ -142,36 +146,50 @@ class Scene(View):
         monitor = Session(self.machine)
         monitor.connect()
         monitor.feed(b'{"execute": "qmp_capabilities"}')
-        lines = monitor.feed(text.encode() + b"\n").splitlines()
-        replies = [json.loads(line) for line in lines]
-        self._told = self.machine.events.end
-        for message in replies:
-            if "event" in message:
-                self.teller.events([message])
+        lines = monitor.feed(text.encode(errors="surrogateescape") + b"\n").decode().splitlines()
+        self._tell_events()
+        replies = [line for line in lines if not line.startswith('{"timestamp"')]
+        for line in replies:
+            if len(line) > MOST_CHARACTERS:
+                self.teller.line("<-", f"{line[:MOST_CHARACTERS]} ... ({len(line)} characters in all)")
             else:
-                self._tell_reply(message, "this is the reply")
-        return any("event" not in message for message in replies)
+                self._tell_reply(json.loads(line))
+        return bool(replies)
 
     def go_on(self) -> None:
-        """Let the jobs go on, for as long as is sensible."""
+        """Let the jobs go on, and time pass, for as long as is sensible."""
         steps = 0
-        while steps < MOST_STEPS and self.machine.step():
+        while steps < MOST_STEPS and self._one_step():
             steps += 1
         self._tell_events()
         if steps == MOST_STEPS:
-            self.teller.line("..", f"after {steps} steps there is still work to do")
+            self.teller.line("**", f"after {steps} steps there is still work to do")
 
-    def put_back(self, snapshot: Snapshot) -> None:
-        """Make the machine what it was."""
-        self.machine.restore(snapshot)
-        self._told = self.machine.events.end
+    def _one_step(self) -> bool:
+        machine = self.machine
+        if not machine.step():
+            if machine.next_deadline is None:
+                return False
+            machine.move_clock(machine.next_deadline)
+        return True
+
+    def kept(self) -> Callable[[], None]:
+        """Keep the machine and its last picture; what is returned puts both back."""
+        snapshot, before, last = self.machine.snapshot(), self._drawing.before, self.last_picture
+
+        def put_back() -> None:
+            self.machine.restore(snapshot)
+            self._told = self.machine.events.end
+            self._drawing.before, self.last_picture = before, last
+
+        return put_back
 
     # -- looking
 
     def picture(self, drives: Sequence[str] | None, files: Sequence[str]) -> None:
         """Draw these drives (None: all), their bitmaps, the jobs and these files."""
-        lines = self._drawing.lines(self, self._disks if drives is None else drives, files)
-        self.teller.block("\n".join(lines))
+        self.last_picture = "\n".join(self._drawing.lines(self, self._disks if drives is None else drives, files))
+        self.teller.block(self.last_picture)
 
     def _tell_events(self) -> None:
         events = self.machine.events.read(self._told)

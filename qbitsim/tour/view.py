@@ -140,8 +140,9 @@ class View:
 
 
 def levels_of(machine: Machine, drive: str) -> Iterator[Node]:
-    """The nodes that show a drive's disk: the filters of jobs and, last, the one with the data."""
-    node: Node | None = machine.drive(drive).node
+    """The nodes that show a drive's disk, if there is one: the filters of jobs and, last, the one with the data."""
+    found = machine.graph.drives.get(drive)
+    node = found.root.node if found is not None and found.root is not None else None
     while node is not None:
         yield node
         node = node.filtered

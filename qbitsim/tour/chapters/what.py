@@ -19,9 +19,9 @@ CHAPTER = Chapter(
     steps=(
         Step(
             tell=(
-                "A virtual machine has a disk of 1 MiB, drive0. The pictures show it as 16 cells of 64 KiB, with "
-                "numbers above them. A letter is what the guest wrote there; where nothing was ever written there are "
-                "dots."
+                "A virtual machine has a disk of 1 MiB, drive0. The pictures show it as 16 cells of 64 KiB; the "
+                "numbers above them are where each begins. A letter is what the guest wrote there. First the guest "
+                "fills nine cells with A."
             ),
             do=(guest("A", 0, 1, 2, 3, 6, 7, 10, 11, 12),),
             findings=(
