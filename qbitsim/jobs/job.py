@@ -403,7 +403,8 @@ class Job(JobVerbs):
 
     def _exit(self) -> None:
         try:
-            self.jobs.check_end(self)
+            if self.ends_alone:
+                self.jobs.check_settled(self)
         except StalledError:
             self.jobs.scheduler.bottom_half(self._exit)
             raise

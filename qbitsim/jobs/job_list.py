@@ -59,19 +59,19 @@ class JobList:
             if job.stall is not None:
                 raise StalledError(job.stall)
 
-    def check_end(self, ending: Job) -> None:
-        """Refuse the end of a job if it would wait for another one that is stalled.
+    def check_settled(self, settled: Job) -> None:
+        """Refuse to settle a job if that would wait for another one that is stalled.
 
         A member of its transaction is waited for, users of the same nodes, and everyone if a change of the graph
         drains all nodes (:meth:`.Graph.changing`).
 
         :raises StalledError: it would; nothing has changed then.
         """
-        nodes = {edge.node for edge in ending.edges}
+        nodes = {edge.node for edge in settled.edges}
         for job in self.jobs:
-            if job is ending or job.stall is None or job.completed or not ending.ends_alone:
+            if job is settled or job.stall is None or job.completed:
                 continue
-            if self.graph.drains_on_change or job in ending.txn.jobs or any(e.node in nodes for e in job.edges):
+            if self.graph.drains_on_change or job in settled.txn.jobs or any(e.node in nodes for e in job.edges):
                 raise StalledError(job.stall)
 
     def cancel_all(self) -> None:

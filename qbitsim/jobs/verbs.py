@@ -87,9 +87,11 @@ class JobVerbs:
     def user_finalize(self) -> None:
         """job-finalize.
 
-        :raises QmpError: in a state that does not accept it.
+        :raises QmpError: in a state that does not accept it; or it would wait for a job that is stalled.
         """
         self._apply_verb(JobVerb.FINALIZE)
+        for member in self.txn.jobs:
+            member.jobs.check_settled(member)
         self.txn.finalize()
 
     def user_dismiss(self) -> None:

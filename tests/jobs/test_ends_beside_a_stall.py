@@ -62,3 +62,24 @@ def test_before_8_0_a_job_does_not_wait_for_jobs_of_other_nodes() -> None:
     machine, _stall = two_backups(QEMU_7_2, "individual")
     machine.run_until_idle()
     assert ends(machine) == [("BLOCK_JOB_COMPLETED", "j0")]
+
+
+def test_a_job_is_not_finalized_while_that_would_wait_and_nothing_has_changed() -> None:
+    machine = Machine()
+    for number in range(2):
+        machine.add_disk(f"drive{number}", 4 * 65536).write(0, b"x" * 65536)
+        machine.images.create(f"t{number}.qcow2", "qcow2", 4 * 65536)
+    backup = {"sync": "full", "mode": "existing", "format": "qcow2"}
+    machine.qmp("drive-backup", device="drive0", job_id="j0", target="t0.qcow2", auto_finalize=False, **backup)
+    machine.run_until_idle()
+    stall = machine.stall_io("t1.qcow2", "write")
+    machine.qmp("drive-backup", device="drive1", job_id="j1", target="t1.qcow2", **backup)
+    machine.run_until_idle()
+    before = machine.state()
+    with pytest.raises(StalledError):
+        machine.qmp("job-finalize", id="j0")
+    assert machine.state() == before
+    stall.release()
+    machine.qmp("job-finalize", id="j0")
+    machine.run_until_idle()
+    assert ends(machine) == [("BLOCK_JOB_COMPLETED", "j0"), ("BLOCK_JOB_COMPLETED", "j1")]
