@@ -226,7 +226,7 @@ def test_a_fault_strikes_until_it_is_lifted_by_its_id(machine):
     handle = ask(machine, "inject-error", where="d", operation="write", errno="ENOSPC", offset=0, length=512)
     assert handle == {"id": "error0"}
     assert refused(machine, "write", drive="d", offset=0, length=512) == "No space left on device"
-    assert ask(machine, "query-faults") == [{"id": "error0", "text": "<Fault of write/write-zeroes at 0+512>"}]
+    assert ask(machine, "query-faults") == [{"id": "error0", "text": "<Fault ENOSPC of write/write-zeroes at 0+512>"}]
     ask(machine, "lift", id="error0")
     ask(machine, "write", drive="d", offset=0, length=512)
     assert ask(machine, "query-faults") == []

@@ -82,4 +82,4 @@ def test_a_job_is_not_finalized_while_that_would_wait_and_nothing_has_changed() 
     stall.release()
     machine.qmp("job-finalize", id="j0")
     machine.run_until_idle()
-    assert ends(machine) == [("BLOCK_JOB_COMPLETED", "j0"), ("BLOCK_JOB_COMPLETED", "j1")]
+    assert ends(machine) == [("BLOCK_JOB_COMPLETED", "j1"), ("BLOCK_JOB_COMPLETED", "j0")]
