@@ -33,17 +33,13 @@ class PageMonitor:
     async def run(self, text: bytes) -> bytes | None:
         """The reply to a command; None if the machine has ended.
 
-        :raises Exception: a bug of the machine, with which the server has ended.
+        :raises Exception: a bug of the machine.
         """
         request = _only_message(text)
         await self._server.settled()
         if self._server.finished:
             return None
-        try:
-            return encode(self._server.call(lambda: self._session.ask(request)))
-        except Exception as bug:
-            self._server.stop(bug)
-            raise
+        return encode(self._server.call(lambda: self._session.ask(request)))
 
 
 def _only_message(text: bytes) -> JsonValue | QmpError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
@@ -64,6 +65,7 @@ class Site:
         self, server: Server, machine: Machine, history: History, *, control: bool, longest: int | None = LONGEST
     ) -> None:
         self.feed = Feed(history, longest)
+        self._server = server
         self._machine = machine
         self._history = history
         self._control = control
@@ -81,7 +83,9 @@ class Site:
         self._guard = Guard(host, control=self._control)
         bound = await _bind(host, port)
         self.private = ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
-        self._runner = web.AppRunner(self._app(), access_log=None, handle_signals=False, shutdown_timeout=_LAST_WORDS)
+        self._runner = web.AppRunner(
+            self._app(), access_log=None, logger=_logger(), handle_signals=False, shutdown_timeout=_LAST_WORDS
+        )
         await self._runner.setup()
         await web.SockSite(self._runner, bound).start()
         place = f"[{host}]" if ":" in host else host
@@ -117,6 +121,11 @@ class Site:
         except RefusedError as refused:
             headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
             return web.json_response(refusal(refused.text), status=refused.status, headers=headers)
+        except web.HTTPException:
+            raise
+        except Exception as bug:
+            self._server.stop(bug)
+            return web.json_response(refusal(f"qbitsim has a bug and ends: {bug!r}"), status=500)
 
     # -- looking
 
@@ -166,13 +175,17 @@ class Site:
             text = await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise RefusedError(413, f"a command has at most {MOST} bytes") from None
-        try:
-            reply = await self._monitor.run(text)
-        except Exception as bug:
-            raise RefusedError(500, f"qbitsim has a bug and ends: {bug!r}") from bug
+        reply = await self._monitor.run(text)
         if reply is None:
             raise RefusedError(503, "QEMU has quit")
         return web.Response(body=reply, content_type="application/json")
+
+
+def _logger() -> logging.Logger:
+    """For what aiohttp has to say of requests that are no HTTP: nobody is told unless logging is set up for it."""
+    logger = logging.getLogger("qbitsim.web")
+    logger.addHandler(logging.NullHandler())
+    return logger
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -111,7 +111,7 @@ class Live:
         """Send a command as it stands, with the token unless the headers say otherwise."""
         return self.request("POST", "command", headers={"Authorization": f"Bearer {self.token}", **headers}, data=data)
 
-    def command(self, name: str, **arguments: Any) -> Any:
+    def command(self, name: str, /, **arguments: Any) -> Any:
         """The reply to a command, with the token."""
         request = {"execute": name, "arguments": {key.replace("_", "-"): each for key, each in arguments.items()}}
         return self.send(json.dumps(request)).json
