@@ -180,8 +180,7 @@ function listenForPrint(app) {
   const turn = (printing) => {
     if (root.classList.contains("printing") === printing) return;
     root.classList.toggle("printing", printing);
-    Paint.reset();
-    app.header.drawLegend();
+    app.header.paint();
     app.timelines.forEach((timeline) => timeline.draw());
     app.show();
   };

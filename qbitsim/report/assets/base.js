@@ -40,6 +40,11 @@ function exactSize(bytes) {
   return unit || bytes !== 1 ? `${grouped(value)} ${UNITS[unit]}` : "1 byte";
 }
 
+/** A place in bytes. */
+function placeText(bytes) {
+  return bytes ? exactSize(bytes) : "0";
+}
+
 /** Bytes to about three digits; exact where that is as short. */
 function roundSize(bytes) {
   const exact = exactSize(bytes);

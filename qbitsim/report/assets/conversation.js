@@ -2,6 +2,7 @@
 
 const LINE_HEIGHT = 24;
 const MANY_STEPS = 100;
+const ON_PAPER = 40;
 const SIGNS = {
   start: "◦", request: "▸", reply: "◂", error: "✖", event: "●", step: "·", write: "▼", fault: "↯", time: "◷", look: "◦", end: "◦",
 };
@@ -41,7 +42,9 @@ class Conversation {
     }, this.space);
     this.detail = make("div", { class: "detail", role: "region", "aria-label": "The entry at the cursor", tabindex: "0" });
     const head = make("div", { class: "conversation-head" }, make("h2", {}, "Conversation"), this.search, this.found);
-    this.element = make("section", { class: "conversation panel", "aria-label": name }, head, this.toggles, this.list, this.detail);
+    this.paper = make("div", { class: "paper" });
+    const parts = [head, this.toggles, this.list, this.detail, this.paper];
+    this.element = make("section", { class: "conversation panel", "aria-label": name }, ...parts);
     this.list.addEventListener("click", (event) => this.clicked(event));
     new ResizeObserver(() => this.fill()).observe(this.list);
   }
@@ -112,6 +115,17 @@ class Conversation {
     }
     this.fill();
     this.showDetail();
+    if (document.documentElement.classList.contains("printing")) this.print();
+  }
+
+  /** The lines around the cursor, for paper. */
+  print() {
+    const around = this.lines.slice(Math.max(0, this.line - ON_PAPER), this.line + ON_PAPER);
+    const line = (index) => {
+      const { kind, text } = this.recording.moments[index];
+      return make("p", { class: index === this.moment ? "here" : null }, `${index} ${SIGNS[kind] ?? "◦"} ${text}`);
+    };
+    this.paper.replaceChildren(...around.map(line));
   }
 
   /** Put elements where lines can be seen. */

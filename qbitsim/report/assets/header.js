@@ -5,6 +5,7 @@ const NAMED_ENDS = 6;
 class Header {
   constructor(app) {
     this.app = app;
+    this.opened = app.place;
     this.theme = kept("qbitsim-theme") ?? "auto";
     this.now = document.getElementById("now");
     this.live = document.getElementById("live");
@@ -78,7 +79,8 @@ class Header {
 
   /** Put on the theme. */
   paint() {
-    const dark = this.theme === "dark" || (this.theme === "auto" && this.dark.matches);
+    const printing = document.documentElement.classList.contains("printing");
+    const dark = !printing && (this.theme === "dark" || (this.theme === "auto" && this.dark.matches));
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     document.getElementById("theme").textContent = `theme: ${this.theme}`;
     Paint.reset();
@@ -139,8 +141,8 @@ class Header {
   settle(run, moment) {
     if (!this.app.player.playing) say(this.live, run.describe(moment));
     const hash = `#m=${this.app.place - this.app.axis.shifts[0]}`;
-    if (location.hash !== hash && this.moved && location.protocol !== "about:") history.replaceState(null, "", hash);
-    this.moved = true;
+    const moved = this.app.place !== this.opened || location.hash;
+    if (moved && location.hash !== hash && location.protocol !== "about:") history.replaceState(null, "", hash);
   }
 }
 

@@ -84,7 +84,7 @@ class LaneStrip {
     for (let i = 0; i < Math.min(total, most); i += 1) {
       const start = runs[2 * i] * cell;
       const length = Math.min((runs[2 * i] + runs[2 * i + 1]) * cell, state.size) - start;
-      shown.push(make("span", { class: "span" }, `${start ? exactSize(start) : "0"}+${exactSize(length)}`));
+      shown.push(make("span", { class: "span" }, `${placeText(start)}+${exactSize(length)}`));
     }
     const more = total > most ? [`… and ${grouped(total - most)} more`] : [];
     this.ranges.classList.toggle("open", Boolean(this.open));
@@ -157,7 +157,7 @@ class LaneStrip {
     const dirty = levelAt(this.state.edges, this.picked) > 0;
     const since = this.state.heat ? null : this.track.since(this.picked, this.moment);
     const what = this.state.heat ? "about here" : dirty ? this.word : this.word === "dirty" ? "clean" : "not written";
-    const where = `cell ${grouped(this.picked)}: ${exactSize(this.picked * cell)}+${exactSize(cell)}, ${what}`;
+    const where = `cell ${grouped(this.picked)}: ${placeText(this.picked * cell)}+${exactSize(cell)}, ${what}`;
     const parts = [where];
     if (since !== null) {
       const { app, run } = this.drive.panel;

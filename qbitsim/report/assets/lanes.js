@@ -104,28 +104,43 @@ function drawFlags(context, sheet, track, height) {
   }
 }
 
-/** The bar of a job: a colour and a pattern for each status, its progress from bottom to top, and how it ended. */
+/** The bar of a job: colour, pattern and word for each status, its progress from bottom to top, and how it ended. */
 function drawJob(context, sheet, track, height) {
   const top = 9;
   const body = height - top - 2;
-  track.records.forEach((record, i) => {
-    if (!record.exists) return;
-    const left = Math.max(sheet.start(record.moment), -2);
-    const right = Math.min(sheet.until(track.records[i + 1]?.moment ?? null), sheet.width + 2);
-    if (right < 0 || left > sheet.width) return;
-    const width = Math.max(1, right - left);
-    context.fillStyle = Paint.colour(`status-${record.status}`) || Paint.colour("status-other");
-    context.fillRect(left, top, width, body);
-    const pattern = STATUS_PATTERNS[record.status];
-    if (pattern !== "none" && width > 2) fillPattern(context, pattern, left, top, width, body, Paint.colour("status-ink"));
-    const done = record.total ? record.done / record.total : 0;
-    context.fillStyle = Paint.colour("progress");
-    if (done) context.fillRect(left, top + body - done * body, width, 2);
-  });
+  for (const stretch of track.stretches()) drawStatus(context, sheet, stretch, top, body);
+  drawProgress(context, sheet, track, top, body);
   track.lives.forEach((life, i) => {
     const next = track.lives[i + 1];
     drawLife(context, sheet, life, { top, body, limit: next ? sheet.start(next.from) : sheet.width });
   });
+}
+
+function drawStatus(context, sheet, { from, to, status }, top, body) {
+  const left = Math.max(sheet.start(from), -2);
+  const right = Math.min(sheet.until(to), sheet.width + 2);
+  if (right < 0 || left > sheet.width) return;
+  const width = Math.max(1, right - left);
+  context.fillStyle = Paint.colour(`status-${status}`) || Paint.colour("status-other");
+  context.fillRect(left, top, width, body);
+  const pattern = STATUS_PATTERNS[status];
+  if (pattern !== "none" && width > 2) fillPattern(context, pattern, left, top, width, body, Paint.colour("status-ink"));
+  if (width > 14 + 6 * status.length) drawText(context, status, left + 5, top + body / 2, Paint.colour("ink"));
+}
+
+/** A line that rises with the progress; it rests where the job made none. */
+function drawProgress(context, sheet, track, top, body) {
+  const y = ({ done, total }) => top + body - 1.5 - (total ? done / total : 0) * (body - 3);
+  context.strokeStyle = Paint.colour("progress");
+  context.lineWidth = 2;
+  context.beginPath();
+  track.records.forEach((record, i) => {
+    if (!record.exists || !record.done) return;
+    const from = sheet.start(record.moment);
+    const to = sheet.until(track.records[i + 1]?.moment ?? null);
+    if (to >= 0 && from <= sheet.width) lineTo(context, from, y(record), to, y(record));
+  });
+  context.stroke();
 }
 
 /** The frame of a job's life and how it ended: behind it if there is room up to `limit`, else within it. */

@@ -119,13 +119,13 @@ class DriveStrips {
 
   rangeText() {
     const { from, to } = this.shown;
-    return `${from ? exactSize(from) : "0"} + ${exactSize(to - from)}`;
+    return `${placeText(from)} + ${exactSize(to - from)}`;
   }
 
   typed() {
     const [from, length] = this.range.value.split("+").map(parseSize);
     if (from >= 0 && length > 0) this.look({ from, to: from + length });
-    else this.range.value = this.rangeText();
+    this.range.value = this.rangeText();
   }
 
   /** Show a range of bytes, widened to whole cells; null for the whole disk. */

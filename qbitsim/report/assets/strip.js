@@ -142,7 +142,7 @@ function drawByteScale(canvas, range) {
   for (let at = Math.ceil(range.from / step) * step; at < range.to; at += step) {
     const x = Math.round(((at - range.from) / span) * width) + 0.5;
     lineTo(context, x, 9, x, 14);
-    if (x < width - 50) drawText(context, at ? exactSize(at) : "0", x + 3, 6, Paint.colour("faint"), "left", "10px system-ui, sans-serif");
+    if (x < width - 50) drawText(context, placeText(at), x + 3, 6, Paint.colour("faint"), "left", "10px system-ui, sans-serif");
   }
   context.stroke();
 }

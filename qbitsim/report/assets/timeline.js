@@ -29,7 +29,7 @@ class Timeline {
 
   canvasOf(lane, label) {
     const canvas = make("canvas", { role: "img", "aria-label": label });
-    this.rows.set(lane, { canvas, kind: lane === QMP_LANE ? "qmp" : this.recording.lanes[lane].kind });
+    this.rows.set(lane, { lane, canvas, kind: lane === QMP_LANE ? "qmp" : this.recording.lanes[lane].kind });
     return canvas;
   }
 
@@ -95,7 +95,18 @@ class Timeline {
     }
     this.drawScale(sheet);
     this.sheet = sheet;
+    this.nameEnds();
     this.moveCursor();
+  }
+
+  /** Say of each job's lane how its lives ended, for those who cannot see it. */
+  nameEnds() {
+    for (const { lane, canvas, kind } of this.rows.values()) {
+      if (kind !== "job") continue;
+      const { lives } = this.recording.tracks[lane];
+      const ends = lives.slice(-NAMED_ENDS).map((life) => outcome(life).text || "at work");
+      canvas.setAttribute("aria-label", `job ${this.recording.nameOf(lane)} over time: ${ends.join(", ")}`);
+    }
   }
 
   heightOf(kind) {

@@ -197,6 +197,18 @@ class JobTrack {
     return record?.exists ? record : null;
   }
 
+  /** The stretches of moments with the same status: `{from, to, status}`; `to` is null for the last one. */
+  stretches() {
+    const stretches = [];
+    for (const { moment, exists, status } of this.records) {
+      const last = stretches.at(-1);
+      if (last && last.to === null && exists && last.status === status) continue;
+      if (last?.to === null) last.to = moment;
+      if (exists) stretches.push({ from: moment, to: null, status });
+    }
+    return stretches;
+  }
+
   /** An event said how the last life ended. */
   ended(end, error, moment) {
     const life = this.lives.at(-1);

@@ -1,0 +1,28 @@
+"""Histories as pages in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from looking import Looking
+
+from qbitsim.report.page import page
+
+
+@pytest.fixture
+def show(visit: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[..., Looking]]:
+    """Write one history or two as a page and open the file; it is the only thing that may be loaded."""
+    opened: list[Looking] = []
+
+    def show_page(*runs: dict[str, Any], difference: Any = None, hash_: str = "", **options: Any) -> Looking:
+        file = tmp_path / f"{len(opened)}.html"
+        file.write_text(page({"runs": list(runs), "difference": difference, "live": None}), encoding="utf-8")
+        opened.append(Looking(visit(file.as_uri() + hash_, **options)))
+        return opened[-1]
+
+    yield show_page
+    for each in opened:
+        assert each.js("performance.getEntriesByType('resource').map(({ name }) => name)") == []

@@ -1,0 +1,168 @@
+"""The state that the page shows at a moment is the state that there was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from looking import Looking
+from tales import CELL, Tale, random_history, replay, runs_of
+
+from qbitsim import Machine
+from qbitsim.history.history import History
+
+Open = Callable[..., Looking]
+
+EVERY = "(moments) => moments.map((moment) => qbitsim.runs[0].at(moment))"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cells", [10, 1000, 1 << 24])
+def test_every_moment_has_the_bits_that_a_naive_replay_has(show: Open, seed: int, cells: int) -> None:
+    history = random_history(seed, cells=cells)
+    assert show(history).js(EVERY, list(range(120))) == replay(history)
+
+
+def test_moments_can_be_asked_for_in_any_order(show: Open) -> None:
+    history = random_history(99, cells=5000, moments=600)
+    expected = replay(history)
+    page = show(history)
+    order = [599, 0, 300, 299, 301, 10, 590, 1, 598, 150, 151, 149]
+    assert page.js(EVERY, order) == [expected[moment] for moment in order]
+
+
+def test_scrubbing_through_a_backup_shows_the_bits_that_the_machine_had(show: Open) -> None:
+    machine = Machine()
+    history = History("a backup with writes under it")
+    truth: list[list[int] | None] = []
+    history.listener = lambda: truth.append(_runs_of_bitmap(machine))
+    history.watch(machine)
+    disk = machine.add_disk("drive0", 64 * CELL)
+    machine.qmp("block-dirty-bitmap-add", node="drive0", name="b0")
+    for cell in (3, 4, 9, 60):
+        disk.write(cell * CELL, b"x")
+    machine.qmp("drive-backup", device="drive0", bitmap="b0", sync="incremental", target="increment")
+    for cell in (4, 30, 31):
+        machine.step()
+        disk.write(cell * CELL, b"y")
+    machine.run_until_idle()
+    told = history.to_json()
+    (bitmap,) = (
+        number for number, lane in enumerate(told["lanes"]) if (lane["kind"], lane["name"]) == ("bitmap", "b0")
+    )
+    page = show(told)
+    states = [moment[bitmap] for moment in page.js(EVERY, list(range(len(truth))))]
+    assert [state and state["runs"] for state in states] == truth
+    assert truth[-1] == [4, 1, 30, 2]
+
+
+def _runs_of_bitmap(machine: Machine) -> list[int] | None:
+    """Where the machine's bitmap is dirty: start, length, ... in cells; None if there is none."""
+    bitmaps = [bitmap for node in machine.graph.nodes.values() for bitmap in node.bitmaps if bitmap.name == "b0"]
+    if not bitmaps:
+        return None
+    return [number // CELL for dirty in bitmaps[0].dirty_ranges for number in dirty]
+
+
+def test_what_is_appended_is_as_good_as_what_was_there(show: Open) -> None:
+    history = random_history(7, cells=300)
+    page = show({**history, "lanes": [], "moments": []})
+    later = [history["lanes"], history["moments"]]
+    page.js("([lanes, moments]) => qbitsim.runs[0].append(lanes, moments)", later)
+    assert page.js(EVERY, list(range(120))) == replay(history)
+
+
+def test_the_cursor_at_the_end_follows_what_is_appended_and_elsewhere_stays(show: Open) -> None:
+    history = random_history(8, cells=10, moments=20)
+    page = show({**history, "moments": history["moments"][:10]})
+    page.js("(moments) => qbitsim.runs[0].append([], moments)", history["moments"][10:15])
+    followed = page.moment
+    page.press("Home")
+    page.js("(moments) => qbitsim.runs[0].append([], moments)", history["moments"][15:])
+    assert (followed, page.moment) == (14, 0)
+
+
+def test_ten_cells_are_boxes_with_their_numbers_and_the_picture_has_their_colours(show: Open) -> None:
+    tale = Tale()
+    bitmap = tale.bitmap("b0", "drive0", 10)
+    tale.tell("start", "it begins", {bitmap: {"flags": [], "count": 0}})
+    tale.tell("write", "a write", {bitmap: {"+": runs_of({0, 7}), "count": 2}})
+    page = show(tale.done())
+    colours = [page.colour(".lane-strip .strip", (cell + 0.15) / 10, 0.3) for cell in range(10)]
+    assert [cell for cell in range(10) if colours[cell] != colours[1]] == [0, 7]
+    assert page.text(".lane-strip .count") == "2 of 10 cells dirty, 128 KiB of 640 KiB, 64 KiB each"
+    assert page.texts(".ranges .span") == ["2 ranges", "0+64 KiB", "448 KiB+64 KiB"]
+
+
+@pytest.mark.parametrize("cell", [0, 1_234_567, (1 << 24) - 1])
+def test_one_dirty_cell_of_16_million_can_be_seen(show: Open, cell: int) -> None:
+    tale = Tale()
+    bitmap = tale.bitmap("b0", "drive0", 1 << 24)
+    tale.tell("start", "it begins", {bitmap: {"flags": [], "count": 0}})
+    tale.tell("write", "a write", {bitmap: {"+": [cell, 1], "count": 1}})
+    page = show(tale.done())
+    share = (cell + 0.5) / (1 << 24)
+    clean = page.colour(".lane-strip .strip", 0.6, 0.3)
+    assert page.colour(".lane-strip .strip", share, 0.3) != clean
+    before, after = page.column(".row.bitmap canvas", 0.25), page.column(".row.bitmap canvas", 0.75)
+    (row,) = [row for row, colour in enumerate(after) if colour != before[row]]
+    rail = 6
+    assert row - rail == int(share * (len(after) - rail))
+
+
+def test_a_clicked_cell_tells_since_when_it_is_dirty(show: Open) -> None:
+    tale = Tale()
+    bitmap = tale.bitmap("b0", "drive0", 10)
+    tale.tell("start", "it begins", {bitmap: {"flags": [], "count": 0}})
+    tale.tell("write", "the guest writes 65536 bytes at 0 of drive0", {bitmap: {"+": [0, 1], "count": 1}})
+    tale.tell("step", "nothing")
+    page = show(tale.done())
+    page.click(".strip", across=0.05, down=0.4)
+    assert page.text(".readout") == (
+        "cell 0: 0+64 KiB, dirty since moment 1: the guest writes 65536 bytes at 0 of drive0 go there close"
+    )
+    page.click(".readout button")
+    assert page.moment == 1
+
+
+def test_a_dragged_range_is_shown_and_the_whole_again(show: Open) -> None:
+    tale = Tale()
+    bitmap = tale.bitmap("b0", "drive0", 1000)
+    tale.tell("start", "it begins", {bitmap: {"+": [0, 1, 500, 2], "count": 3, "flags": []}})
+    page = show(tale.done())
+    page.drag(".strip", 0.4, 0.6)
+    zoomed = (page.js("document.querySelector('.range').value"), page.texts(".ranges .span"))
+    page.click(".drive-head button:last-child")
+    assert zoomed == ("25 MiB + 12,800 KiB", ["32,064 KiB+128 KiB"])
+    assert page.texts(".ranges .span") == ["2 ranges", "0+64 KiB", "32,064 KiB+128 KiB"]
+
+
+def test_a_typed_range_is_shown(show: Open) -> None:
+    tale = Tale()
+    bitmap = tale.bitmap("b0", "drive0", 1000)
+    tale.tell("start", "it begins", {bitmap: {"+": [0, 1, 500, 2], "count": 3, "flags": []}})
+    page = show(tale.done())
+    page.click(".range")
+    page.press("Control+a")
+    page.type("1m + 64k")
+    page.press("Enter")
+    assert page.js("document.querySelector('.range').value") == "1 MiB + 64 KiB"
+    assert page.texts(".ranges .span") == []
+
+
+def test_where_only_sums_are_known_the_page_says_about(show: Open) -> None:
+    tale = Tale()
+    bitmap = tale.bitmap("b0", "drive0", 1000)
+    tale.tell("start", "it begins", {bitmap: {"heat": [0, 3, 0, 900], "count": 903, "flags": []}})
+    page = show(tale.done())
+    assert page.text(".ranges").startswith("About")
+    assert page.text(".lane-strip .count").startswith("903 of 1,000 cells dirty")
+
+
+def test_where_the_bits_are_not_known_the_page_says_so(show: Open) -> None:
+    tale = Tale(bits=False)
+    bitmap = tale.bitmap("b0", "drive0", 1000)
+    tale.tell("start", "it begins", {bitmap: {"count": 250, "flags": []}})
+    page = show(tale.done())
+    assert page.text(".ranges") == "It is not known which cells."
+    assert page.colour(".strip", 0.9, 0.3) == page.colour(".strip", 0.7, 0.3)

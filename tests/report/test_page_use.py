@@ -1,0 +1,275 @@
+"""What a person does with the page: keys, pointer, search, two runs, paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from looking import Looking
+from tales import Tale
+
+from qbitsim import Machine
+from qbitsim.history.history import History
+
+Open = Callable[..., Looking]
+
+SELECTED = ".line[aria-selected='true']"
+HOSTILE = "</script><script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'>"
+
+
+def conversation() -> dict[str, Any]:
+    """Eight moments: 1 and 5 requests, 2 an event, 4 a fault, 6 a refusal, 7 an event that failed."""
+    tale = Tale("a conversation", notes=["The file ends early."])
+    bitmap = tale.bitmap("b0", "drive0", 100)
+    tale.tell("start", "it begins", {bitmap: {"count": 0, "flags": ["busy"]}})
+    tale.tell("request", "query-jobs", who="monitor 1", data={"execute": "query-jobs"})
+    tale.event("RESUME", at=10)
+    tale.tell("reply", "return []", of=1, data={"return": []}, at=20)
+    tale.tell("fault", "EIO on drive0", {bitmap: {"+": [3, 1], "count": 1}}, at=1_500_000_000)
+    tale.tell("request", "nonsense", data={"execute": "nonsense"}, at=1_500_000_000)
+    tale.tell(
+        "error", "The command nonsense has not been found", of=5, data={"error": {"desc": "..."}}, at=2_000_000_000
+    )
+    tale.tell("event", "BLOCK_JOB_ERROR", failed=True, data={"data": {"device": "job0"}}, at=3_000_000_000)
+    return tale.done()
+
+
+@pytest.fixture(scope="module")
+def grouped() -> dict[str, Any]:
+    """Two backups in a grouped transaction; the second finds no space, the first is cancelled."""
+    machine = Machine()
+    history = History("a grouped failure")
+    history.watch(machine)
+    for number in range(2):
+        disk = machine.add_disk(f"drive{number}", "4M", node_name=f"node{number}")
+        machine.qmp("block-dirty-bitmap-add", node=f"node{number}", name=f"b{number}")
+        disk.write(0, b"x" * (1 << 20))
+    machine.limit_capacity("target1", 65536)
+    backups = [
+        {
+            "type": "drive-backup",
+            "data": {
+                "job-id": f"job{number}", "device": f"drive{number}", "sync": "incremental", "bitmap": f"b{number}",
+                "target": f"target{number}",
+            },
+        }
+        for number in range(2)
+    ]  # fmt: skip
+    machine.qmp("transaction", actions=backups, properties={"completion-mode": "grouped"})
+    machine.run_until_idle()
+    return history.to_json()
+
+
+KEYS = [
+    (3, "ArrowRight", 4), (3, "ArrowLeft", 2), (0, "Shift+ArrowRight", 7), (7, "Shift+ArrowLeft", 0), (3, "Home", 0),
+    (3, "End", 7), (0, "PageDown", 1), (4, "PageUp", 3), (0, "e", 2), (2, "e", 7), (7, "Shift+E", 2), (1, "r", 5),
+    (5, "Shift+R", 1), (0, "f", 4), (4, "f", 6), (7, "Shift+F", 6), (7, "f", 7),
+    (0, "ArrowLeft", 0), (7, "ArrowRight", 7),
+]  # fmt: skip
+"""Where the cursor is, the key, and where it is then."""
+
+
+def test_keys_move_the_cursor(show: Open) -> None:
+    page = show(conversation())
+    moved = []
+    for start, key, _ in KEYS:
+        page.goto(start)
+        page.press(key)
+        moved.append((start, key, page.moment))
+    assert moved == KEYS
+
+
+def test_the_page_opens_at_its_end_and_says_what_there_was(show: Open) -> None:
+    page = show(conversation())
+    assert page.moment == 7
+    assert page.text("#facts") == "QEMU 10.0 · 3 s · 2 commands · 1 refused · 2 events · 1 fault"
+    assert page.texts(".banner") == ["⚠ The file ends early."]
+
+
+def test_the_slider_tells_the_moment_to_those_who_cannot_see_it(show: Open) -> None:
+    page = show(conversation())
+    page.js("document.querySelector('[role=slider]').focus()")
+    page.press("ArrowDown")
+    read = "(name) => document.querySelector('[role=slider]').getAttribute(name)"
+    told = [page.js(read, name) for name in ("aria-valuemin", "aria-valuenow", "aria-valuemax", "aria-valuetext")]
+    assert told == ["0", "6", "7", "moment 6 of 7, 2 s, error: The command nonsense has not been found"]
+
+
+def test_the_address_keeps_the_moment(show: Open) -> None:
+    page = show(conversation(), hash_="#m=3")
+    assert page.moment == 3
+    page.press("e")
+    page.js("new Promise((done) => setTimeout(done, 400))")
+    assert page.js("location.hash") == "#m=7"
+
+
+@pytest.mark.parametrize("address", ["#m=999", "#m=x"])
+def test_an_address_of_no_moment_shows_the_end(show: Open, address: str) -> None:
+    assert show(conversation(), hash_=address).moment == 7
+
+
+def test_a_click_and_a_drag_on_the_timeline_scrub(show: Open) -> None:
+    page = show(conversation())
+    page.click(".ruler", across=0.3, down=0.5)
+    clicked = page.moment
+    page.drag(".row.bitmap canvas", 0.3, 0.7)
+    assert (clicked, page.moment) == (2, 5)
+    assert page.text(".lane-strip .count").startswith("1 of 100 cells dirty")
+
+
+def test_the_wheel_zooms_and_zero_shows_all(show: Open) -> None:
+    history = conversation()
+    history["moments"] = [*history["moments"], *history["moments"][1:]]
+    page = show(history)
+    page.wheel(".ruler", -300)
+    zoomed = page.js("qbitsim.app.view.span")
+    page.press("0")
+    assert (zoomed, page.js("qbitsim.app.view.span")) == (pytest.approx(15 / 2.718281828**0.3333, rel=0.01), 15)
+
+
+def test_the_axis_turns_to_virtual_time_and_back(show: Open) -> None:
+    page = show(conversation())
+    page.press("t")
+    page.click(".ruler", across=0.5, down=0.5)
+    at_half_the_time = page.moment
+    page.press("t")
+    page.click(".ruler", across=0.5, down=0.5)
+    assert (at_half_the_time, page.moment) == (5, 4)
+
+
+def test_play_goes_to_the_end(show: Open) -> None:
+    page = show(conversation(), hash_="#m=5")
+    page.press(" ")
+    page.js("new Promise((done) => setInterval(() => qbitsim.moment === 7 && done(), 20))")
+    assert page.text("#play") == "▶ play"
+
+
+def test_the_conversation_shows_the_entry_at_the_cursor_and_its_message(show: Open) -> None:
+    page = show(conversation(), hash_="#m=6")
+    assert page.text(SELECTED).split("\n") == ["6", "✖", "The command nonsense has not been found"]
+    assert '"error": {\n    "desc": "..."\n  }' in page.text(".detail pre")
+    page.click(".detail .link")
+    assert page.moment == 5
+    assert "refused at 6" in page.text(".detail")
+
+
+def test_a_click_on_an_entry_moves_the_cursor_there(show: Open) -> None:
+    page = show(conversation())
+    page.click(".line[data-moment='2']")
+    assert page.moment == 2
+
+
+def test_a_search_shows_what_was_found_and_enter_goes_there(show: Open) -> None:
+    page = show(conversation(), hash_="#m=0")
+    page.press("/")
+    page.type("nonsense")
+    assert page.text(".found") == "2 of 8"
+    page.press("Enter", "Enter")
+    found = page.moment
+    page.press("Escape")
+    assert (found, len(page.texts(".line"))) == (6, 8)
+
+
+def test_ten_thousand_entries_are_few_elements(show: Open) -> None:
+    tale = Tale()
+    for number in range(10_000):
+        tale.event("RESUME", at=number)
+    page = show(tale.done())
+    page.js("qbitsim.goto(5000)")
+    page.settle()
+    assert page.js("document.querySelectorAll('.line').length") < 100
+    assert page.text(SELECTED).startswith("5000")
+
+
+def test_many_steps_are_hidden_until_asked_for(show: Open) -> None:
+    tale = Tale()
+    tale.tell("request", "query-jobs")
+    for number in range(200):
+        tale.tell("step", f"step {number}")
+    page = show(tale.done(), hash_="#m=0")
+    hidden = page.texts(".line .text")
+    page.js("[...document.querySelectorAll('.filters button')].find((b) => b.innerText.includes('steps')).click()")
+    page.settle()
+    assert hidden == ["query-jobs"]
+    assert page.texts(".line .text")[:2] == ["query-jobs", "step 0"]
+
+
+def test_a_grouped_failure_names_the_failed_and_the_cancelled_job(show: Open, grouped: dict[str, Any]) -> None:
+    page = show(grouped)
+    assert sorted(page.texts("#facts button")) == ["⊘ job0 cancelled", "✖ job1 failed: No space left on device"]
+    label = "[...document.querySelectorAll('.row.job canvas')].map((canvas) => canvas.getAttribute('aria-label'))"
+    assert page.js(label) == ["job job0 over time: cancelled", "job job1 over time: failed: No space left on device"]
+    page.click("#facts button")
+    assert "BLOCK_JOB_COMPLETED" in page.text(SELECTED)
+
+
+def test_jobs_and_successors_are_shown_while_they_exist(show: Open, grouped: dict[str, Any]) -> None:
+    page = show(grouped)
+    names = page.texts(".lane-head b")
+    during = next(i for i, moment in enumerate(grouped["moments"]) if moment["text"] == "BLOCK_JOB_ERROR")
+    page.goto(during)
+    assert names == ["drive0", "b0", "drive1", "b1"]
+    assert page.texts(".lane-head b") == ["drive0", "b0", "successor of b0", "drive1", "b1", "successor of b1"]
+    assert sorted(page.texts("table.jobs th small")) == ["backup", "backup"]
+
+
+def test_hostile_texts_stay_texts(show: Open) -> None:
+    tale = Tale(HOSTILE, notes=[HOSTILE])
+    bitmap = tale.bitmap(HOSTILE, HOSTILE, 10, internal=False)
+    job = tale.job(HOSTILE)
+    running = {"status": HOSTILE, "done": 1, "total": 2, "error": HOSTILE}
+    tale.tell(
+        "request",
+        HOSTILE,
+        {bitmap: {"count": 1, "+": [0, 1], "flags": [HOSTILE]}, job: running},
+        who=HOSTILE,
+        data={HOSTILE: HOSTILE},
+    )
+    tale.event(HOSTILE, id=HOSTILE, device=HOSTILE, error=HOSTILE)
+    page = show(tale.done(), difference=None, hash_="#m=0")
+    assert page.text("h1") == HOSTILE
+    assert page.text(".detail b") == f"▸ {HOSTILE}"
+    assert page.js("[window.harmed, document.images.length]") == [None, 0]
+
+
+def test_two_runs_move_together_and_mark_their_first_difference(show: Open) -> None:
+    one, other = conversation(), conversation()
+    other["moments"] = other["moments"][:4]
+    text = f"Up to moment 4 they are equal. {HOSTILE}"
+    page = show(one, other, difference={"moments": [4, 4], "text": text})
+    opened = page.moment
+    assert page.text(".banner.difference") == f"≠ first difference: {text} show (d)"
+    assert page.texts(".line.differs .sign") == ["≠"]
+    page.press("Home")
+    both = page.js("qbitsim.app.timelines.map((timeline) => timeline.moment)")
+    page.press("d")
+    assert (opened, both, page.moment) == (4, [0, 0], 4)
+    assert page.texts(".difference-mark") == ["≠ first difference"] * 2
+    assert page.texts(".where")[1].endswith("(this run has ended)")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_wider_than_the_window(show: Open, grouped: dict[str, Any], scheme: Any, width: int) -> None:
+    page = show(grouped, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    assert page.js("document.documentElement.scrollWidth") == width
+    assert page.js("document.documentElement.dataset.theme") == scheme
+
+
+def test_paper_is_light_and_screens_are_as_before(show: Open) -> None:
+    page = show(conversation(), color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.js(ground)
+    page.page.emulate_media(media="print")
+    page.settle()
+    printed = page.js(ground)
+    page.page.emulate_media(media="screen")
+    page.settle()
+    assert (printed, page.js(ground)) == ("rgb(255, 255, 255)", before)
+
+
+def test_what_has_no_name_or_changed_nothing_is_shown_all_the_same(show: Open) -> None:
+    tale = Tale("")
+    page = show(tale.done())
+    assert page.js("qbitsim.runs[0].at(0)") == []
