@@ -28,7 +28,7 @@ def show(line: str) -> None:
     try:
         print(line)
     except OSError as error:
-        raise _lost(error) from None
+        raise lost(error) from None
 
 
 def finish() -> None:
@@ -40,10 +40,11 @@ def finish() -> None:
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
     except OSError as error:
-        raise _lost(error) from None
+        raise lost(error) from None
 
 
-def _lost(error: OSError) -> CliError:
+def lost(error: OSError) -> CliError:
+    """What to raise when standard output cannot be written."""
     # What is still buffered cannot be written at exit either; let it go nowhere.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):

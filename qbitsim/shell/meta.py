@@ -311,7 +311,8 @@ def _write(shell: Shell, given: Given) -> None:
         return
     line = f'qemu-io {drive} "write -P {pattern:#x} {offset} {length}"'
     output = shell.monitor.execute("human-monitor-command", {"command-line": line})
-    shell.screen.write(output if output.endswith("\n") or not output else f"{output}\n")
+    if not shell.screen.raw:
+        shell.screen.say(output.strip() or "qemu-io says how it went where the server prints", "dim")
 
 
 def _fault(shell: Shell, given: Given) -> None:

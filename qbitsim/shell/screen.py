@@ -19,6 +19,7 @@ from rich.file_proxy import FileProxy
 from rich.json import JSON
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from qbitsim.cli.output import lost
 from qbitsim.cli.picture import Row, Style, draw, human
 from qbitsim.shell.table import table_of
 
@@ -49,9 +50,15 @@ class Screen:
         return Style.of(self._stream, self._environment)
 
     def write(self, text: str) -> None:
-        """Show a text as it is."""
-        self.out.write(text)
-        self.out.flush()
+        """Show a text as it is.
+
+        :raises CliError: nobody can read it.
+        """
+        try:
+            self.out.write(text)
+            self.out.flush()
+        except OSError as error:
+            raise lost(error) from None
 
     def say(self, text: str, colour: str | None = None) -> None:
         """Show a line."""
@@ -136,7 +143,7 @@ class Screen:
         """
         style = self.style
         if not self.terminal or self._environment.get("TERM") == "dumb":
-            yield lambda jobs: None
+            yield lambda _: None
             return
         console = Console(file=self._stream, width=style.width, no_color=not style.colour, legacy_windows=False)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[note]}"))

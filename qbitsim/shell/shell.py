@@ -157,7 +157,10 @@ class Shell:
         return True
 
     def run(self, line: str) -> int:
-        """Do what a line says; 0, :data:`FAILED` if the server refused it or is gone, or :data:`USAGE`."""
+        """Do what a line says; 0, :data:`FAILED` if the server refused it or is gone, or :data:`USAGE`.
+
+        :raises CliError: nobody can read what is shown.
+        """
         if not line.strip() or line.lstrip().startswith("#"):
             return 0
         try:
@@ -167,6 +170,8 @@ class Shell:
             self.screen.complain(_placed(error, line))
             return USAGE
         except CliError as error:
+            if error.status != USAGE:
+                raise
             self.screen.complain(error.text)
             return USAGE
         except QmpError as error:
@@ -187,8 +192,12 @@ class Shell:
         return 0 if self.over else FAILED
 
     def _connect_again(self) -> None:
+        self.pump()
         if self.monitor.channel is None:
-            self.connect()
+            try:
+                self.connect()
+            except PeerError as error:
+                raise PeerError(f"there is no server any more: {error}") from None
             self.screen.say(f"connected again, to QEMU {self.monitor.version}", "yellow")
 
     def interrupted(self) -> None:

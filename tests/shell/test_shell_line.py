@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qbitsim import Machine
 from qbitsim.shell.line import parse, write
@@ -85,10 +86,14 @@ TWO_ACTIONS = {
         "transaction(\nblock-dirty-bitmap-clear node=d name=b\nabort\n)",
         "transaction( block-dirty-bitmap-clear node=d name=b; abort )",
         "transaction (block-dirty-bitmap-clear node=d name=b ; abort)",
-        'transaction [{"type": "block-dirty-bitmap-clear", "data": {"node": "d", "name": "b"}},\n'
-        '{"type": "abort", "data": {}}]',
-        "transaction actions.0.type=block-dirty-bitmap-clear actions.0.data.node=d actions.0.data.name=b "
-        "actions.1.type=abort actions.1.data={}",
+        (
+            'transaction [{"type": "block-dirty-bitmap-clear", "data": {"node": "d", "name": "b"}},\n'
+            '{"type": "abort", "data": {}}]'
+        ),
+        (
+            "transaction actions.0.type=block-dirty-bitmap-clear actions.0.data.node=d actions.0.data.name=b "
+            "actions.1.type=abort actions.1.data={}"
+        ),
     ],
 )
 def test_a_transaction_is_written_as_it_is_convenient(line):
