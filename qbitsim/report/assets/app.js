@@ -49,6 +49,11 @@ class App {
     listenForPrint(this);
   }
 
+  /** What tells the parts of two runs apart, to be put behind their names. */
+  ofRun(run) {
+    return this.runs.length > 1 ? `, run ${run + 1}` : "";
+  }
+
   // -- the place
 
   /** Go to a place; the timelines move along unless `reveal` is false. */

@@ -28,9 +28,9 @@ class Conversation {
 
   build() {
     const { run, app } = this;
-    const name = `Conversation${app.runs.length > 1 ? `, run ${run + 1}` : ""}`;
+    const name = `Conversation${app.ofRun(run)}`;
     this.search = make("input", {
-      type: "search", placeholder: "search ( / )", "aria-label": `Search in the conversation`, oninput: () => this.filter(),
+      type: "search", placeholder: "search ( / )", "aria-label": `Search in the conversation${app.ofRun(run)}`, oninput: () => this.filter(),
       onkeydown: (event) => this.searchKey(event),
     });
     this.found = make("output", { class: "found", "aria-live": "polite" });
@@ -40,7 +40,7 @@ class Conversation {
       class: "list", role: "listbox", tabindex: "0", "aria-label": name,
       onscroll: oncePerFrame(() => this.fill()), onkeydown: (event) => this.listKey(event),
     }, this.space);
-    this.detail = make("div", { class: "detail", role: "region", "aria-label": "The entry at the cursor", tabindex: "0" });
+    this.detail = make("div", { class: "detail", role: "region", "aria-label": `The entry at the cursor${app.ofRun(run)}`, tabindex: "0" });
     const head = make("div", { class: "conversation-head" }, make("h2", {}, "Conversation"), this.search, this.found);
     this.paper = make("div", { class: "paper" });
     const parts = [head, this.toggles, this.list, this.detail, this.paper];
@@ -122,8 +122,11 @@ class Conversation {
   print() {
     const around = this.lines.slice(Math.max(0, this.line - ON_PAPER), this.line + ON_PAPER);
     const line = (index) => {
-      const { kind, text } = this.recording.moments[index];
-      return make("p", { class: index === this.moment ? "here" : null }, `${index} ${SIGNS[kind] ?? "◦"} ${text}`);
+      const { kind, text, data } = this.recording.moments[index];
+      const more = kind === "event" ? ` ${eventDetails(data?.data ?? {})}` : "";
+      const failed = this.recording.isFailure(index) ? "bad" : "";
+      const here = index === this.moment ? "here" : "";
+      return make("p", { class: `${failed} ${here}` }, `${index} ${SIGNS[kind] ?? "◦"} ${text}${more}`);
     };
     this.paper.replaceChildren(...around.map(line));
   }

@@ -56,7 +56,7 @@ function drawCells(context, sheet, track, height) {
   const { lane } = track;
   const top = RAIL + 1;
   const { count, until, before } = sheet.columns();
-  const rows = Math.max(1, Math.min(Math.round((height - top) * sheet.scale), track.greatest));
+  const rows = Math.max(1, Math.min(height - top, track.greatest));
   const shades = track.picture(before, until, count, rows);
   scratch.width = count;
   scratch.height = rows;
@@ -153,14 +153,15 @@ function drawLife(context, sheet, life, { top, body, limit }) {
   context.lineWidth = 1.5;
   if (right - left >= LEAST_FRAME || end !== "completed") context.strokeRect(left, top, Math.max(2, right - left), body);
   const label = `${sign} ${text}`.trim();
-  if (!label) return;
+  if (!label || right > sheet.width + 2) return;
   context.font = "bold 11px system-ui, sans-serif";
   const room = context.measureText(label).width + 8;
-  const colour = Paint.colour(end === "completed" ? "good" : end ? "failure" : "ink");
-  const middle = top + body / 2;
   const behind = right + room < limit;
-  if (right > sheet.width + 2 || (!behind && right - left < room && (limit < sheet.width || right < room))) return;
-  drawText(context, label, behind ? right + 5 : Math.min(right, sheet.width) - 5, middle, colour, behind ? "left" : "right", context.font);
+  if (!behind && right - left < room && (limit < sheet.width || right < room)) return;
+  const x = behind ? right + 2 : Math.min(right, sheet.width) - room - 2;
+  context.fillStyle = Paint.colour("panel");
+  context.fillRect(x, top + 2, room, body - 4);
+  drawText(context, label, x + 4, top + body / 2 + 0.5, Paint.colour(end === "completed" ? "good" : end ? "failure" : "ink"), "left", context.font);
 }
 
 /** The marks of the moments that belong to a lane; failures last, so that nothing hides them. */

@@ -14,7 +14,7 @@ class StatePanel {
     this.where = make("p", { class: "where" });
     this.body = make("div", { class: "state-body" });
     this.element = make(
-      "section", { class: "state panel", "aria-label": `State at the cursor${app.runs.length > 1 ? `, run ${run + 1}` : ""}` },
+      "section", { class: "state panel", "aria-label": `State at the cursor${app.ofRun(run)}` },
       make("h2", {}, "State"), this.where, this.table, this.body,
     );
     this.groups = new Map();
@@ -78,12 +78,12 @@ class DriveStrips {
     });
     const button = (text, label, action) => make("button", { type: "button", "aria-label": label, title: label, onclick: action }, text);
     this.element = make(
-      "section", { class: "drive", "aria-label": `Disk and bitmaps of ${name}` },
+      "section", { class: "drive", "aria-label": `Disk and bitmaps of ${name}${panel.app.ofRun(panel.run)}` },
       make(
         "div", { class: "drive-head" }, make("h3", {}, name || "no drive"), this.range,
         button("−", "show more of the disk", () => this.zoom(2)), button("+", "show less of the disk", () => this.zoom(0.5)),
         button("◂", "towards the beginning of the disk", () => this.pan(-0.5)), button("▸", "towards the end of the disk", () => this.pan(0.5)),
-        button("all", "the whole disk", () => this.look(null)),
+        button("all", "all of the disk", () => this.look(null)),
       ),
       this.scale,
     );
