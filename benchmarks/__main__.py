@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import backups, bitmaps, commands, sockets, startup, stateful, vector, writes
+from benchmarks import backups, bitmaps, commands, report, sockets, startup, stateful, vector, writes
 from benchmarks.harness import main
 
 BENCHMARKS = (
@@ -14,6 +14,7 @@ BENCHMARKS = (
     *backups.BENCHMARKS,
     *stateful.BENCHMARKS,
     *vector.BENCHMARKS,
+    *report.BENCHMARKS,
 )
 """Every benchmark, in the order of the table."""
 
