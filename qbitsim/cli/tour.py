@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _play_with_keyboard(arguments, style, chapter)
     except FalseClaimError as error:
-        raise CliError(f"{error}. That is a bug of qbitsim.", FAILED) from None
+        raise CliError(f"{error} (A bug of qbitsim.)", FAILED) from None
     return 0
 
 
