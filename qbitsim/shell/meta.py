@@ -8,33 +8,23 @@ refuses what only control can do; writes go through ``qemu-io`` there, as people
 from __future__ import annotations
 
 import errno
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.cli.errors import FAILED, CliError
 from qbitsim.cli.options import FAIL_HELP, parse_capacity, parse_failure
 from qbitsim.errors import QmpError
 from qbitsim.qmp.control import PREFIX
+from qbitsim.shell import timing
 from qbitsim.shell.about import about
+from qbitsim.shell.operands import Given, byte, number, size
 from qbitsim.shell.schema import nearest
-from qbitsim.shell.words import LineError, Word, words
-from qbitsim.sizes import parse_size
+from qbitsim.shell.words import LineError, words
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
 
-Given = list[Word]
-"""The words behind the name of a meta command."""
-
-_STEPS_AT_ONCE = 16
-_SHORT = 0.3  # seconds for which nobody needs a bar
-_LOOKS = 0.1  # seconds between two looks at jobs that go on by themselves
-_MOVING = ("created", "running", "waiting", "aborting")
 _LISTED = 20
 
 
@@ -178,122 +168,6 @@ transaction( ACTION key=value; ACTION key=value ) is several at once; a JSON obj
 Tab completes; ':help NAME' says what a command takes."""
 
 
-# -- time
-
-
-def _step(shell: Shell, given: Given) -> bool:
-    count = _number(given[0], "steps") if given else 1
-    return _progress(shell, shell.monitor.execute(f"{PREFIX}step", {"count": count}))
-
-
-def _advance(shell: Shell, given: Given) -> None:
-    if not given:
-        raise CliError(":advance needs SECONDS, such as ':advance 0.5'")
-    try:
-        seconds = float(given[0].text)
-    except ValueError:
-        raise LineError(f"'{given[0].text}' is no number of seconds", given[0].start) from None
-    if not 0 <= seconds <= 1e9:
-        raise LineError("time goes forward, by at most 1e9 seconds", given[0].start)
-    _progress(shell, shell.monitor.execute(f"{PREFIX}advance", {"seconds": seconds}))
-
-
-def _progress(shell: Shell, reply: dict[str, int]) -> bool:
-    """Say how far the machine has come; whether anything has happened."""
-    if shell.screen.raw:
-        return reply["steps"] > 0
-    steps = reply["steps"]
-    text = f"{steps} {'step' if steps == 1 else 'steps'}, t = {reply['now'] / 1e9:g} s"
-    machine = shell.machine
-    if machine is not None:
-        due = len(machine.scheduler.ready())
-        deadline = machine.next_deadline
-        text += f", {due} due"
-        if not due and deadline is not None:
-            text += f"; the next thing is due at t = {deadline / 1e9:g} s (':advance')"
-    shell.screen.say(text, "dim")
-    return steps > 0
-
-
-def _run(shell: Shell, given: Given) -> bool:
-    del given
-    if not shell.controlled:
-        _watch(shell)
-        return True
-    steps = 0
-    begun = time.monotonic()
-    bars = None
-    with ExitStack() as stack, deferred_interrupt() as interrupted:
-        while shell.screen.terminal and not interrupted():
-            done = shell.monitor.execute(f"{PREFIX}step", {"count": _STEPS_AT_ONCE})
-            steps += done["steps"]
-            if not done["steps"]:
-                break
-            if bars is None and time.monotonic() > begun + _SHORT:
-                bars = stack.enter_context(shell.screen.progress())
-            if bars is not None:
-                bars(_as_progress(shell))
-    if interrupted():
-        shell.screen.say(f"interrupted after {steps} steps", "yellow")
-        return steps > 0
-    done = shell.monitor.execute(f"{PREFIX}run-until-idle")
-    return _progress(shell, {**done, "steps": steps + done["steps"]})
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C only be noted, so that a machine stops between two steps; the second one is as always."""
-    noted: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(noted)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _watch(shell: Shell) -> None:
-    """Wait until no job goes on any more."""
-    with shell.screen.progress() as bars:
-        while any(job["status"] in _MOVING for job in shell.jobs()):
-            bars(_as_progress(shell))
-            shell.monitor.pump()
-            time.sleep(_LOOKS)
-    shell.monitor.pump()
-
-
-def _as_progress(shell: Shell) -> list[dict[str, Any]]:
-    return [
-        {"id": job["id"], "current-progress": job["progress"][0], "total-progress": job["progress"][1]}
-        for job in shell.jobs()
-    ]
-
-
-def _wait(shell: Shell, given: Given) -> None:
-    if not given:
-        raise CliError(":wait needs an EVENT, such as ':wait BLOCK_JOB_COMPLETED 10'")
-    name = given[0].text
-    if shell.schema.told and name not in shell.schema.events:
-        raise LineError(f"there is no event '{name}'{nearest(name, shell.schema.events)}", given[0].start)
-    seconds = _number(given[1], "seconds") if len(given) > 1 else 60
-    deadline = time.monotonic() + seconds
-    while not any(event["event"] == name for event in shell.unawaited):
-        if shell.machine is not None or time.monotonic() >= deadline:
-            raise QmpError(f"no {name} came" + ("" if shell.machine is not None else f" in {seconds} seconds"))
-        time.sleep(_LOOKS / 10)
-        shell.monitor.pump()
-    while shell.unawaited.popleft()["event"] != name:
-        pass
-
-
 # -- disks
 
 
@@ -301,10 +175,8 @@ def _write(shell: Shell, given: Given) -> None:
     if len(given) < 3:
         raise CliError(":write needs DRIVE OFFSET LENGTH, such as ':write drive0 1M 64k'")
     drive = given[0].text
-    offset, length = (_size(word) for word in given[1:3])
-    pattern = _number(given[3], "byte") if len(given) > 3 else 0x41
-    if pattern > 255:
-        raise LineError(f"{pattern} is no byte", given[3].start)
+    offset, length = (size(word) for word in given[1:3])
+    pattern = byte(given[3]) if len(given) > 3 else 0x41
     if shell.controlled:
         arguments = {"drive": drive, "offset": offset, "length": length, "pattern": pattern}
         shell.monitor.execute(f"{PREFIX}write", arguments)
@@ -341,7 +213,7 @@ def _fault(shell: Shell, given: Given) -> None:
 
 
 def _undo(shell: Shell, given: Given) -> None:
-    levels = _number(given[0], "levels") if given else 1
+    levels = number(given[0], "levels") if given else 1
     if not len(shell.undo):
         raise CliError("there is nothing to undo")
     if levels > len(shell.undo):
@@ -364,30 +236,11 @@ def _quit(shell: Shell, given: Given) -> None:
     shell.over = True
 
 
-def _size(word: Word) -> int:
-    try:
-        return int(word.text, 16) if word.text.lower().startswith("0x") else parse_size(word.text)
-    except ValueError:
-        raise LineError(f"'{word.text}' is no size: write a number of bytes, such as 64k or 1M", word.start) from None
-
-
-def _number(word: Word, of_what: str) -> int:
-    try:
-        number = int(word.text, 0)
-    except ValueError:
-        number = -1
-    if number < (0 if of_what == "byte" else 1):
-        raise LineError(
-            f"'{word.text}' is no number of {of_what}" if of_what != "byte" else f"'{word.text}' is no byte", word.start
-        )
-    return number
-
-
 METAS = {
     "show": Meta("[DRIVE ...|on|off]", "draw disks, bitmaps and jobs; on: after each change", _show, None),
-    "step": Meta("[N]", "let one thing happen that is due, or N", _step, 1, controls=True, changes=True),
-    "run": Meta("", "let all happen that is due; elsewhere, wait for the jobs", _run, 0, changes=True),
-    "advance": Meta("SECONDS", "let time pass", _advance, 1, controls=True, changes=True),
+    "step": Meta("[N]", "let one thing happen that is due, or N", timing.step, 1, controls=True, changes=True),
+    "run": Meta("", "let all happen that is due; elsewhere, wait for the jobs", timing.run, 0, changes=True),
+    "advance": Meta("SECONDS", "let time pass", timing.advance, 1, controls=True, changes=True),
     "write": Meta("DRIVE OFFSET LENGTH [BYTE]", "let the guest write", _write, 4, changes=True),
     "fault": Meta(
         f"[{FAIL_HELP}|FILE=BYTES]", "let requests fail, or a file be full; show the faults", _fault, 1,
@@ -395,7 +248,7 @@ METAS = {
     ),
     "undo": Meta("[N]", "undo what changed the machine last, or the last N", _undo, 1, controls=True),
     "events": Meta("[on|off|list]", "show events as they come, or do not; list the latest", _events, 1),
-    "wait": Meta("EVENT [SECONDS]", "wait until an event comes, for 60 seconds", _wait, 2),
+    "wait": Meta("EVENT [SECONDS]", "wait until an event comes, for 60 seconds", timing.wait, 2),
     "json": Meta("[on|off]", "show the last reply as it was sent; on: show all so", _json, 1),
     "source": Meta("FILE", "run the lines of a file", _source, 1),
     "help": Meta("[NAME]", "this, or what a command takes", _help, 1),

@@ -83,7 +83,7 @@ def _fitting(names: list[str], rows: list[dict[str, str]], width: int) -> list[s
     chosen = []
     for name in names:
         cells = max(len(_title(name, names)), *(len(row.get(name, "")) for row in rows))
-        if cells <= _WIDEST and cells + _GAP <= width:
+        if cells <= _WIDEST and cells <= width:
             chosen.append(name)
             width -= cells + _GAP
     return chosen

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from qbitsim.shell import meta
+from qbitsim.shell import meta, timing
 
 
 def shown(text):
@@ -258,7 +258,7 @@ def test_help_lists_the_commands_of_the_shell(shell, say):
         (":advance nan", "column 10: time goes forward, by at most 1e9 seconds"),
         (":write drive0", ":write needs DRIVE OFFSET LENGTH, such as ':write drive0 1M 64k'"),
         (":write drive0 0 much", "column 17: 'much' is no size: write a number of bytes, such as 64k or 1M"),
-        (":write drive0 0 1 300", "column 19: 300 is no byte"),
+        (":write drive0 0 1 300", "column 19: '300' is no byte"),
         (":write drive0 0 1 A", "column 19: 'A' is no byte"),
         (":write drive9 0 1", "GenericError: there is no drive 'drive9'"),
         (":write drive0 16M 1", "GenericError: Input/output error"),
@@ -289,7 +289,7 @@ def test_a_mistake_is_answered_with_a_line_and_changes_nothing(shell, say, line,
 
 
 def test_the_second_interrupt_is_not_deferred():
-    with meta.deferred_interrupt() as interrupted:
+    with timing.deferred_interrupt() as interrupted:
         signal.raise_signal(signal.SIGINT)
         assert interrupted()
         with pytest.raises(KeyboardInterrupt):
@@ -298,7 +298,7 @@ def test_the_second_interrupt_is_not_deferred():
 
 def test_run_stops_between_two_steps_at_an_interrupt(shell, say, monkeypatch):
     say(shell, BACKUP)
-    monkeypatch.setattr(meta, "_STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(timing, "_STEPS_AT_ONCE", 1)
     execute = shell.monitor.execute
 
     def interrupting(name, *arguments, **more):

@@ -16,9 +16,9 @@ ROWS = [{"device": "drive0", "locked": False, "inserted": {"file": "a.qcow2", "r
 def test_the_reply_of_a_query_is_a_table_as_wide_as_the_terminal(new_shell, say, monkeypatch):
     shell = new_shell(drive0="1M", drive1="2M")
     assert [line.rstrip() for line in say(shell, "query-block").splitlines()] == [
-        "device  node-name    type     drv    file          ro  locked  removable  iops",
-        "drive0  drive0-node  unknown  qcow2  drive0.qcow2  no  no      yes        0",
-        "drive1  drive1-node  unknown  qcow2  drive1.qcow2  no  no      yes        0",
+        "device  node-name    type     drv    file          ro  locked  removable  active",
+        "drive0  drive0-node  unknown  qcow2  drive0.qcow2  no  no      yes        yes",
+        "drive1  drive1-node  unknown  qcow2  drive1.qcow2  no  no      yes        yes",
         "2 rows; 12 more columns do not fit; ':json' shows all",
     ]
     monkeypatch.setenv("COLUMNS", "40")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -14,14 +13,14 @@ from qbitsim.cli import main as entry
 from qbitsim.cli import shell as subcommand
 
 
-def run(*arguments, text="", environment=None):
+def run(*arguments, text=""):
     return subprocess.run(
         [sys.executable, "-m", "qbitsim", "shell", *arguments],
+        check=False,
         input=text,
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, **(environment or {})},
     )
 
 
@@ -128,7 +127,7 @@ def test_what_is_wrong_with_the_command_line_is_one_line(in_process, arguments, 
 
 
 def test_without_the_extra_one_line_says_so(in_process, monkeypatch):
-    monkeypatch.setattr(subcommand, "find_spec", lambda name: None)
+    monkeypatch.setattr(subcommand, "find_spec", lambda _: None)
     assert in_process() == (2, "", "qbitsim: shell needs the extra 'shell': pip install 'qbitsim[shell]'\n")
 
 
@@ -142,12 +141,10 @@ def test_an_old_server_is_told_to_be_one(in_process, tmp_path, monkeypatch):
 
 
 def test_a_reader_that_goes_away_is_no_traceback():
+    shell = f"{sys.executable} -m qbitsim shell"
     ended = subprocess.run(
-        [
-            "bash",
-            "-c",
-            f"yes query-qmp-schema | {sys.executable} -m qbitsim shell | head -c 10; echo ${{PIPESTATUS[1]}}",
-        ],
+        ["bash", "-c", f"yes query-qmp-schema | {shell} | head -c 10; echo ${{PIPESTATUS[1]}}"],
+        check=True,
         capture_output=True,
         text=True,
         timeout=60,

@@ -196,7 +196,11 @@ def test_a_server_that_hangs_up_at_once_is_told(shell_at, tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "q"))
         listener.listen()
-        thread = threading.Thread(target=listener.accept()[0].close)
+
+        def hang_up():
+            listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(PeerError, match="it hangs up at once"):
             shell_at(tmp_path / "q")
