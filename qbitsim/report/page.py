@@ -67,11 +67,13 @@ def _image(svg: str) -> str:
     return f'<img alt="The timeline of the run" src="data:image/svg+xml;base64,{data}">'
 
 
+@cache
 def _script(*, live: bool) -> str:
     names = [*SCRIPTS[:-1], *(LIVE if live else ()), SCRIPTS[-1]]
     return f'"use strict";\n(() => {{\n{"".join(_asset(f"{name}.js") for name in names)}}})();\n'
 
 
+@cache
 def _style(*, live: bool) -> str:
     return _asset("style.css") + (_asset("live.css") if live else "")
 
