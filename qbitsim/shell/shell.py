@@ -29,7 +29,7 @@ _NAMES_PATIENCE = 1.0  # seconds that somebody who completes a line waits for na
 _QUIET = ("query-", f"{PREFIX}query-", "qom-list", "qom-get")
 _QUIET_COMMANDS = (f"{PREFIX}state", f"{PREFIX}read", f"{PREFIX}snapshot", "qmp_capabilities")
 _EVENTS = 1000
-_DUE = 3  # labels of what is due that are written out
+_DUE = 1  # labels of what is due that are written out
 
 
 class Shell:

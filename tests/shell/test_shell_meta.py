@@ -47,7 +47,7 @@ def test_show_draws_successors_and_jobs_and_says_what_is_due(shell, say):
            bitmap0          ████····························  2 MiB dirty, disabled, b..
             successor       ················██··············  1 MiB dirty
           job0              ································  running, 0 of 2 MiB
-          due: job0: copy 0+1048576, job0: copy 1048576+1048576
+          due: job0: copy 0+1048576 and 1 more
         """
     )
 
