@@ -32,6 +32,7 @@ class Keyboard:
             input=keys, output=screen, multiline=True, key_bindings=_keys()
         )
         self._draft = ("", "")
+        self._idea = ""
 
     def guess(self, question: Question) -> str | None:
         """An answer, None for Enter alone."""
@@ -46,8 +47,11 @@ class Keyboard:
         )
         return answer or None
 
-    def change(self, command: str) -> str | None:
+    def change(self, command: str, idea: str) -> str | None:
         """The command after an edit, None if it shall run as it is."""
+        if idea and idea != self._idea:
+            self._teller.say(f"To try with e: {idea}", "dim")
+            self._idea = idea
         choice = self._ask(
             "Enter: run, e: change, q: leave > ",
             lambda text: text in ("", "e"),
@@ -59,7 +63,7 @@ class Keyboard:
         # What did not work can be corrected: a new edit begins where the last one ended.
         edited = self._edit(self._draft[1] if self._draft[0] == command else command)
         if edited is None:
-            return self.change(command)
+            return self.change(command, idea)
         self._draft = (command, edited)
         return edited
 

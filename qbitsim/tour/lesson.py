@@ -201,6 +201,7 @@ class Step:
 
     :ivar tell: a paragraph to begin with; :ivar before: what happens before the question is asked.
     :ivar do: what happens after it; a command, if any, is the first, and shown before the question.
+    :ivar idea: what a reader could try instead of the command; only who has a keyboard is told.
     :ivar files: image files in the picture; :ivar drives: the drives in it (None: all; empty: none).
     :ivar since: the first release that this step is for; it is left out, and said so, on others.
     """
@@ -208,6 +209,7 @@ class Step:
     tell: str = ""
     before: tuple[Act, ...] = ()
     do: tuple[Act, ...] = ()
+    idea: str = ""
     question: Question | None = None
     findings: tuple[Finding, ...] = ()
     files: tuple[str, ...] = ()

@@ -109,7 +109,7 @@ class Player:
 
     def _ask(self, question: Question) -> str | None:
         teller = self.scene.teller
-        teller.say(f"? {question.text}")
+        teller.say(f"? {question.text}", "bold")
         for letter, choice in zip(question.letters, question.choices, strict=True):
             teller.line(f"  {letter})", choice)
         if question.choices:
@@ -143,7 +143,7 @@ class Player:
     def _offer_change(self, step: Step, command: Qmp) -> None:
         """Let the reader run other commands first, each on the machine as it is; it is put back after each."""
         text = pretty(command.request, self.scene.teller.style.width)
-        while (changed := self._reader.change(text)) is not None and not _same(changed, command):
+        while (changed := self._reader.change(text, step.idea)) is not None and not _same(changed, command):
             text = changed
             self._try(step, changed)
 

@@ -25,8 +25,11 @@ class Reader(Protocol):
     def guess(self, question: Question) -> str | None:
         """An answer that the question accepts, None if the reader would rather see."""
 
-    def change(self, command: str) -> str | None:
-        """The command as the reader wants it, None for as it is."""
+    def change(self, command: str, idea: str) -> str | None:
+        """The command as the reader wants it, None for as it is.
+
+        :param idea: what could be tried instead; empty if there is no idea.
+        """
 
     def after_change(self) -> Next:
         """What to do now that the reader's own command has run."""
@@ -42,7 +45,7 @@ class Auto:
         """None."""
         return None
 
-    def change(self, command: str) -> str | None:
+    def change(self, command: str, idea: str) -> str | None:
         """None."""
         return None
 

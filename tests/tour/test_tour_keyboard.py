@@ -12,6 +12,7 @@ from qbitsim.cli.picture import Style
 from qbitsim.tour.guide import Guide, find
 from qbitsim.tour.keyboard import Keyboard
 from qbitsim.tour.progress import Keeper
+from qbitsim.tour.reader import Auto
 
 ENTER, NEW_LINE, CTRL_C, CTRL_D, CTRL_U = "\r", "\x1b\r", "\x03", "\x04", "\x15"
 CLEAR_LINE = "\x01\x0b"
@@ -98,6 +99,14 @@ def test_a_command_is_changed_into_one_that_is_refused_and_then_mended(visit):
     node = "\x1b[A" + "\x05" + BACKSPACE * 2
     text = visit(ENTER, ENTER, "e", ENTER, node, '", "x": 1}', ENTER, ENTER, "e", ENTER, ENTER, ENTER, chapter="1")
     assert text.count('<- {"error": {"class": "GenericError", "desc": "Parameter \'x\' is unexpected"}}') == 2
+
+
+def test_an_idea_of_what_to_change_is_told_once_and_only_at_a_keyboard(visit):
+    idea = "To try with e: another node, such as drive7; or a command that QEMU does not have."
+    assert visit(ENTER, ENTER, "e", ENTER, CTRL_C, ENTER).count(idea) == 1
+    told: list[str] = []
+    Guide("10.0", Style(80), told.append).lead(Auto(), [find("bitmap")])
+    assert "To try" not in "".join(told)
 
 
 def test_json_that_is_not_finished_can_be_finished(visit):

@@ -28,7 +28,7 @@ class Scripted(Auto):
     def guess(self, question):
         return next(self.guesses, None)
 
-    def change(self, command):
+    def change(self, command, idea):
         self.offered.append(command)
         return next(self.changes, None) if len(self.offered) > self.at else None
 

@@ -33,6 +33,7 @@ CHAPTER = Chapter(
                 "there already."
             ),
             do=(Qmp("drive-backup", incremental(MONDAY)),),
+            idea="a bitmap that is not there; or full instead of incremental, and what QEMU then says of the bitmap.",
             files=(FULL, MONDAY),
             question=Question(
                 "The job has only just begun. What has become of bitmap0?",

@@ -27,6 +27,7 @@ CHAPTER = Chapter(
         Step(
             tell=("The backup is started. Its first cell is copied, and meanwhile the guest writes cell 2."),
             do=(Qmp("drive-backup", incremental(NEXT)), Go(1), guest("C", 2)),
+            idea='one member more, "on-target-error": "stop"; then r, and see in which state the job is.',
             files=(NEXT,),
             question=Question(
                 "What is the reply to the command?",

@@ -32,6 +32,7 @@ CHAPTER = Chapter(
                 "adds the bitmap and starts the backup."
             ),
             do=(transaction(("block-dirty-bitmap-add", add("bitmap0")), ("drive-backup", full(FULL))),),
+            idea="leave one of the two actions out; or swap them.",
             question=Question(
                 'When the reply {"return": {}} comes, what is finished?',
                 choices=("the backup", "nothing but the start of it"),
@@ -46,6 +47,14 @@ CHAPTER = Chapter(
                     'In the picture the job is a bar. It has the id "drive0", after the disk. The last row is the file '
                     "that it copies to, empty so far.",
                     lambda scene: scene.job("drive0") is not None,
+                ),
+                Finding(
+                    "(JOB_STATUS_CHANGE events, which QEMU sends since 2.12, tell the stations of a job's life. The "
+                    "short pause at its start is QEMU's own, while it puts things in order; a client need not mind.)",
+                    lambda scene: (
+                        [event["data"]["status"] for event in scene.events]
+                        in (["created", "running", "paused", "running"], [])
+                    ),
                 ),
             ),
         ),

@@ -76,11 +76,9 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "Not every number will do. (If you have a keyboard, change the number, and see which ones QEMU takes. "
-                "Whatever you try, the machine is put back afterwards.)"
-            ),
+            tell=("Not every number will do for a granularity."),
             do=(_add("odd", 1000),),
+            idea="512, 256, 4096 or 2147483648 instead of 1000.",
             question=Question(
                 "What will QEMU make of a granularity of 1000?",
                 choices=("it takes 1000", "it rounds up to 1024", "it refuses"),

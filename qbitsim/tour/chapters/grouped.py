@@ -101,6 +101,7 @@ CHAPTER = Chapter(
         Step(
             tell='One more line in the command: "completion-mode" is grouped. We let drive0 come to its end.',
             do=(_both(2, grouped=True), Go(2)),
+            idea='leave "properties" out, and let the jobs run with r.',
             files=("data.2", "log.2"),
             question=Question(
                 "The job of drive0 has copied all that it had to. Is it over?",

@@ -25,6 +25,7 @@ CHAPTER = Chapter(
                 "The one of Monday has recorded two cells since the full backup. It can be told to stop:"
             ),
             do=(Qmp("block-dirty-bitmap-disable", _named("monday")), guest("C", 9)),
+            idea="enable it instead, although it is enabled.",
             question=Question(
                 "Then the guest writes cell 9. Which cells are dirty in monday?",
                 right="1 2",

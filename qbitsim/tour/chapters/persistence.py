@@ -136,6 +136,7 @@ CHAPTER = Chapter(
         Step(
             tell="The one thing that can be done with it:",
             do=(Qmp("block-dirty-bitmap-remove", {"node": "drive0", "name": "bitmap0"}),),
+            idea="clear, or add, instead of remove.",
             findings=(
                 Finding(
                     "It is gone, from the image as well.",

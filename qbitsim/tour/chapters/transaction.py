@@ -95,6 +95,7 @@ CHAPTER = Chapter(
                     ("drive-backup", full("x.qcow2", "drive9")),
                 ),
             ),
+            idea="a second action that can be done; or the same bitmap twice.",
             question=Question(
                 "Is there a bitmap2 afterwards?",
                 choices=("yes, its action came first and succeeded", "no"),

@@ -39,6 +39,7 @@ CHAPTER = Chapter(
                 "bitmap: one bit for each cell."
             ),
             do=(Qmp("block-dirty-bitmap-add", {"node": "drive0", "name": "bitmap0"}),),
+            idea="another node, such as drive7; or a command that QEMU does not have.",
             question=Question(
                 "The guest has written nine cells so far. How many bits of the new bitmap are set?",
                 choices=("none", "nine, those with data", "all sixteen"),

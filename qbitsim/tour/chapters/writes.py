@@ -134,6 +134,7 @@ CHAPTER = Chapter(
             tell='During the backup a client adds a bitmap to "drive0". Then the guest writes cell 7.',
             since="4.2",
             do=(Qmp("block-dirty-bitmap-add", add("bitmap1")), guest("D", 7)),
+            idea="disk0 instead of drive0; and look where the bitmap is then.",
             files=(SMALL,),
             findings=(
                 Finding(
