@@ -6,6 +6,7 @@ Nothing here knows a command or its arguments by name, but for which names belon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from qbitsim.shell.names import Names
 from qbitsim.shell.schema import UNKNOWN, Member, Schema
 from qbitsim.shell.values import Leaf, Tree, tags_of
 from qbitsim.shell.words import Word, words
+
+_JSON_NAME = re.compile(r'"execute"\s*:\s*"([^"]*)"')
+_JSON_NAME_BEGUN = re.compile(r'"execute"\s*:\s*"([^"]*)$')
+_JSON_KEY_BEGUN = re.compile(r'"arguments"\s*:\s*\{(?:[^{}]*,)?\s*"([^"]*)$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Completer:
     def complete(self, line: str) -> list[Candidate]:
         """The ways in which the last word of ``line``, which may be empty, may go on."""
         if line.lstrip().startswith("{"):
-            return []
+            return self._in_json(line)
         given, type_name = self._command_at(line)
         if given[0].text.startswith(":"):
             return _begun(self._meta(given), given[-1])
@@ -55,6 +60,20 @@ class Completer:
         if TRANSACTION.match(line):
             return _begun(self.schema.actions, given[0])
         return [*_begun(self.schema.commands, given[0]), *_begun(self._meta(given), given[0])]
+
+    def _in_json(self, line: str) -> list[Candidate]:
+        """In a JSON object: the name of the command, and those of its own arguments."""
+        if name := _JSON_NAME_BEGUN.search(line):
+            return [Candidate(each, name.start(1)) for each in self.schema.commands if each.startswith(name[1])]
+        name, key = _JSON_NAME.search(line), _JSON_KEY_BEGUN.search(line)
+        if name is None or key is None:
+            return []
+        members = self.schema.members(self.schema.arguments(name[1])).values()
+        return [
+            Candidate(f'{each.name}": ', key.start(1), self._note(each))
+            for each in members
+            if each.name.startswith(key[1]) and f'"{each.name}"' not in line
+        ]
 
     def _command_at(self, line: str) -> tuple[list[Word], str]:
         """The words of the command, or of the action of a transaction, in which a line ends; the type of its arguments.

@@ -77,14 +77,13 @@ class Names:
             return self.faults()
         if key == "event":
             return self._events
-        if key == "bitmap" or self._is_bitmap(command, key, path):
+        if key == "bitmap" or _names_bitmap(command, key):
             return self.bitmaps(given.get("node", given.get("device"))) or self.bitmaps()  # a filter may be in the way
         if key in _NODES or (key in ("target", "source", "backing", "overlay") and "blockdev" in command):
             return list(dict.fromkeys([*self.drives(), *self.nodes()]))
         return []
 
-    @staticmethod
-    def _is_bitmap(command: str, key: str, path: list[str]) -> bool:
-        if "block-dirty-bitmap-" not in command or command.endswith("-add"):
-            return False
-        return key in ("name", "target", "bitmaps") or (key == "name" and path[0] == "bitmaps")
+
+def _names_bitmap(command: str, key: str) -> bool:
+    is_new = command.endswith("-add")
+    return "block-dirty-bitmap-" in command and not is_new and key in ("name", "target", "bitmaps")

@@ -119,7 +119,8 @@ class Keyboard:
         with patch_stdout(raw=True):
             screen.out = sys.stdout
             try:
-                return self._session.prompt(ANSI(self._prompt()), pre_run=self._listen)
+                line: str = self._session.prompt(ANSI(self._prompt()), pre_run=self._listen)
+                return line
             finally:
                 screen.out = before
 

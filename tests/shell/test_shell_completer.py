@@ -161,6 +161,19 @@ def test_meta_commands_are_completed(shell, line, found):
 
 
 @pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('{"execute": "block-dirty-bitmap-m', ["block-dirty-bitmap-merge"]),
+        ('{"execute": "block-dirty-bitmap-clear", "arguments": {"', ['node": ', 'name": ']),
+        ('{"execute": "block-dirty-bitmap-clear", "arguments": {"node": "drive0", "', ['name": ']),
+        ('{"execute": "block-dirty-bitmap-clear", "arguments": {"node": "dr', []),
+    ],
+)
+def test_in_a_json_object_the_command_and_its_arguments_are_completed(shell, line, found):
+    assert texts(shell, line) == found
+
+
+@pytest.mark.parametrize(
     "line", ['{"execute": "qu', "=", "a=b c=d", "transaction( ; ", "blockdev-add file=[", ':write "', "  "]
 )
 def test_nothing_that_is_typed_breaks_completion(shell, line):
