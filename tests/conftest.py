@@ -46,7 +46,8 @@ def chromium() -> Iterator[Any]:
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
     """Opens a URL in a fresh window and waits until the page is ready; the options are those of playwright's new_page.
 
-    At the end no page may have complained, and none may have asked for anything but what is under its own address.
+    At the end no page may have complained, and none may have asked for anything but what is under its own address. A
+    test takes out of ``visit.complaints`` what it expects.
     """
     complaints: list[str] = []
     pages: list[Any] = []
@@ -59,9 +60,10 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda asked: asked.url.startswith((home, "data:")) or complaints.append(asked.url))
         page.goto(url)
-        page.wait_for_selector("html.ready")
+        page.wait_for_selector("html.ready", timeout=10_000)
         return page
 
+    go.complaints = complaints  # type: ignore[attr-defined]
     yield go
     for page in pages:
         page.close()

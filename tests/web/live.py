@@ -56,9 +56,9 @@ class Live:
         self._options = {"control": control, "longest": longest}
         self._pacing = pacing
         self._place = host, port
-        self.thread = LoopThread()
 
     def __enter__(self) -> Self:
+        self.thread = LoopThread()
         self.thread.__enter__()
         self.thread.run(self._open())
         return self
