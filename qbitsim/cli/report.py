@@ -48,6 +48,10 @@ def _write(report: Report, output: str) -> None:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
         raise CliError(f"{output}: {error.strerror}") from None
-    requests = sum(moment["kind"] == "request" for run in report.runs for moment in run["moments"])
-    events = sum(moment["kind"] == "event" for run in report.runs for moment in run["moments"])
-    show(f"{output}: {requests} commands, {events} events")
+    show(f"{output}: {_counted(report, 'request', 'command')}, {_counted(report, 'event', 'event')}")
+
+
+def _counted(report: Report, kind: str, word: str) -> str:
+    """``3 commands``."""
+    count = sum(moment["kind"] == kind for run in report.runs for moment in run["moments"])
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -13,6 +13,7 @@ import pytest
 from readme import README, REPOSITORY, Block, blocks, examples, run, serving
 
 from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.cli.main import main
 from qbitsim.profiles import PROFILES
 
 RECORDED = runpy.run_path(str(REPOSITORY / "tests/conformance/test_recorded.py"))
@@ -83,6 +84,15 @@ def test_examples_of_python_fit_120_columns() -> None:
     for block in blocks():
         if block.kind == "python":
             assert all(len(line) <= 120 for line in block.text.splitlines()), block.line
+
+
+def test_the_picture_is_what_the_command_below_it_makes(tmp_path: Path) -> None:
+    (shown,) = set(re.findall(r"\]\((\S+\.svg)\)", README))
+    (source,) = re.findall(r"^qbitsim report (\S+) -o \S+\.svg$", README, re.MULTILINE)
+    file = tmp_path / "picture.svg"
+    assert main(["report", str(REPOSITORY / source), "-o", str(file)]) == 0
+    assert file.read_text() == (REPOSITORY / shown).read_text()
+    assert file.stat().st_size < 16_000
 
 
 # -- the two commands
