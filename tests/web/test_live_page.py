@@ -78,10 +78,11 @@ def use(page, name, button, **fields):
             control.select_option(value)
         else:
             control.fill(value)
-    found.locator("output").evaluate("each => { each.textContent = ''; }")
+    said = found.locator("xpath=..").locator("output")
+    said.evaluate("each => { each.textContent = ''; }")
     found.get_by_role("button", name=button, exact=True).click()
-    wait(page, "form => form.querySelector('output').textContent", found.element_handle())
-    return found.locator("output").inner_text()
+    wait(page, "each => each.textContent", said.element_handle())
+    return said.inner_text()
 
 
 def backup(machine):

@@ -1,35 +1,41 @@
-// The controls of a live machine: each is a form that sends one command and shows the reply beside its button.
+// The controls of a live machine: each is a form that sends one command. The reply is shown at the end of its row, so that
+// no button moves under the pointer.
 
 const PREFIX = "x-qbitsim-";
 const KEPT = "page";
 const OPERATIONS = ["read", "write", "write-zeroes", "discard", "flush"];
 const ERRNOS = ["EIO", "ENOSPC", "EPERM", "EROFS"];
-const LONGEST_REPLY = 2000;
+const LONGEST_REPLY = 300;
 
 class Controls {
   constructor(app, commands, names) {
     this.app = app;
     this.commands = commands;
     this.drive = make("select", { name: "drive" });
+    this.where = make("input", { name: "where", list: "places", size: 7, spellcheck: "false", title: "a drive, a node or a file" });
     this.places = make("datalist", { id: "places" });
     this.element = make(
       "div", { class: "controls" }, this.places, listOf("errnos", ERRNOS), listOf("command-names", names),
-      this.group("Time", this.steps(), this.idle(), this.advance(), this.pacing()),
-      this.group("Guest", this.write()),
-      this.group("Failures", this.fault(), this.capacity()),
-      this.group("Undo", this.undo()),
-      this.group("QMP", this.line()),
+      this.group("Time", () => [this.steps(), this.idle(), this.advance(), this.pacing()]),
+      this.group("Guest", () => [this.write()]),
+      this.group("Space", () => [this.capacity()]),
+      this.group("Failures", () => [this.fault()]),
+      this.group("Undo", () => [this.undo()]),
+      this.group("QMP", () => [this.line()]),
     );
     this.showPlaces();
   }
 
-  group(title, ...forms) {
-    return make("div", { class: "control-group", role: "group", "aria-label": title }, make("h3", {}, title), ...forms);
+  /** Forms in a row, with a place for what is said of them. */
+  group(title, forms) {
+    this.said = make("output", { class: "said", "aria-live": "polite" });
+    const name = title.toLowerCase();
+    return make("div", { class: `control-group ${name}`, role: "group", "aria-label": title }, make("h3", {}, title), ...forms(), this.said);
   }
 
   /** A form. Each button is [text, what it does with the fields, what it says of what was returned]. */
   form(label, fields, buttons) {
-    const said = make("output", { class: "said", "aria-live": "polite" });
+    const { said } = this;
     const form = make("form", { "aria-label": label, autocomplete: "off" }, ...fields);
     const made = buttons.map(([text, act, tell], i) => {
       const button = make("button", { type: i ? "button" : "submit" }, text);
@@ -41,7 +47,7 @@ class Controls {
       });
       return button;
     });
-    form.append(...made, said);
+    form.append(...made);
     return form;
   }
 
@@ -87,7 +93,7 @@ class Controls {
   }
 
   write() {
-    const fields = [labelled("drive", this.drive), field("offset", "offset", "0", 7), field("length", "length", "64k", 7), field("pattern", "pattern", "0x41", 5)];
+    const fields = [labelled("drive", this.drive), field("offset", "offset", "0", 6), field("length", "length", "64k", 5), field("pattern", "pattern", "0x41", 4)];
     const write = ({ drive, offset, length, pattern }) =>
       this.commands.run(`${PREFIX}write`, { drive, offset: size(offset, "offset"), length: size(length, "length"), pattern: whole(pattern, "pattern") });
     return this.form("Guest write", fields, [["write", write, () => "written"]]);
@@ -96,8 +102,8 @@ class Controls {
   fault() {
     const operation = make("select", { name: "operation" }, ...OPERATIONS.map((name) => make("option", {}, name)));
     const fields = [
-      field("where", "where", "", 9, "places", "a drive, node or file"), labelled("operation", operation), field("offset", "offset", "", 6, null, "any"),
-      field("length", "length", "", 6, null, "1"), field("errno", "errno", "EIO", 7, "errnos"),
+      labelled("where", this.where), labelled("operation", operation), field("offset", "offset", "", 4, null, "any"),
+      field("length", "length", "", 4, null, "1"), field("errno", "errno", "EIO", 5, "errnos"),
       make("label", {}, make("input", { type: "checkbox", name: "once", checked: true }), "once"),
     ];
     return this.form("Fault", fields, [["let it fail", (given) => this.injectError(given), ({ id }) => `${id}; x-qbitsim-lift id=${id} ends it`]]);
@@ -110,7 +116,7 @@ class Controls {
 
   capacity() {
     const limit = ({ file, capacity }) => this.commands.run(`${PREFIX}limit-capacity`, { file: text(file, "file"), ...optional("capacity", capacity) });
-    const fields = [field("file", "file", "", 11), field("capacity", "room", "", 6, null, "any")];
+    const fields = [field("file", "file", "", 8), field("capacity", "room", "", 4, null, "any")];
     return this.form("Capacity", fields, [["limit", limit, () => "done"]]);
   }
 
@@ -125,11 +131,8 @@ class Controls {
 
   line() {
     const input = make("input", { name: "line", list: "command-names", spellcheck: "false", placeholder: "NAME key=value …, or JSON" });
-    const form = this.form("QMP command", [make("label", { class: "wide" }, "command", input)], [
-      ["send", ({ line }) => this.commands.send(requestOf(line)), (value) => shortened(JSON.stringify(value, null, 1))],
-    ]);
-    form.classList.add("line-form");
-    return form;
+    const send = ({ line }) => this.commands.send(requestOf(line));
+    return this.form("QMP command", [labelled("command", input)], [["send", send, (value) => shortened(JSON.stringify(value))]]);
   }
 
   /** Offer the drives and nodes that are there now. */
@@ -142,6 +145,7 @@ class Controls {
     const chosen = this.drive.value;
     this.drive.replaceChildren(...names.map((name) => make("option", {}, name)));
     if (names.includes(chosen)) this.drive.value = chosen;
+    this.where.value ||= this.drive.value;
     this.places.replaceChildren(...disks.flatMap(({ name, node }) => [name, node]).map((name) => make("option", { value: name })));
   }
 }
@@ -197,5 +201,5 @@ function progressWords({ steps, now }) {
 }
 
 function shortened(value) {
-  return value.length <= LONGEST_REPLY ? value : `${value.slice(0, LONGEST_REPLY)}… (all of it is in the conversation)`;
+  return value.length <= LONGEST_REPLY ? value : `${value.slice(0, LONGEST_REPLY)}…`;
 }

@@ -1,5 +1,7 @@
 // The page of a live machine: it follows what happens, says whether the server is there, and has the controls.
 
+const OPEN = "qbitsim-controls";
+
 class Live {
   constructor(app, { control, cursor, commands: names }) {
     this.app = app;
@@ -8,11 +10,12 @@ class Live {
     this.controls = new Controls(app, this.commands, names);
     this.state = make("b", { class: "live-state", role: "status" });
     this.about = make("span", { class: "live-about" });
-    this.body = make("div", { class: "live-body" });
+    this.body = make("div", { id: "live-body" });
     this.facts = oncePerFrame(() => this.showFacts());
     const save = make("a", { href: "history.jsonl", download: "history.jsonl", title: "for qbitsim report" }, "save the history");
+    this.fold = make("button", { type: "button", "aria-controls": "live-body", onclick: () => this.turn() }, "controls");
     const panel = document.getElementById("controls");
-    panel.append(make("div", { class: "live-head" }, this.state, this.about, save), this.body);
+    panel.append(make("div", { class: "live-head" }, this.state, this.about, this.fold, save), this.body);
     panel.hidden = false;
     addEventListener("hashchange", () => this.commands.takeToken() && this.showControls());
     this.showControls();
@@ -35,6 +38,7 @@ class Live {
   ended() {
     this.show("over", "■ QEMU has quit", "What is shown is what was known.");
     this.body.hidden = true;
+    this.fold.hidden = true;
   }
 
   /** The history began anew, or this is another server: then the page begins anew, too. */
@@ -73,6 +77,19 @@ class Live {
       this.body.replaceChildren(make("p", { class: "faint" }, "You can look, but not act: for that, ", ...how));
     } else if (!this.commands.token) this.body.replaceChildren(this.tokenForm());
     else this.body.replaceChildren(this.controls.element);
+    this.fold.hidden = this.body.firstChild !== this.controls.element;
+    if (!this.fold.hidden) this.unfold((kept(OPEN) ?? String(innerWidth > 640)) === "true");
+  }
+
+  /** Show the controls, or put them away; which of it is kept. */
+  unfold(open) {
+    this.body.hidden = !open;
+    this.fold.setAttribute("aria-expanded", String(open));
+  }
+
+  turn() {
+    keep(OPEN, this.body.hidden);
+    this.unfold(this.body.hidden);
   }
 
   /** What is there instead of the controls while the token is not known. */
