@@ -138,6 +138,36 @@ def test_the_axis_turns_to_virtual_time_and_back(show: Open) -> None:
     assert (at_half_the_time, page.moment) == (5, 4)
 
 
+def test_on_the_axis_of_time_a_failure_is_seen_among_others_of_the_same_instant(show: Open) -> None:
+    tale = Tale()
+    for kind in ("request", "fault", "reply"):
+        tale.tell(kind, kind)
+    tale.tell("end", "much later", at=1_000_000_000)
+    page = show(tale.done())
+    by_moment = page.column(".row.lane canvas", 0.004)
+    page.press("t")
+    failure = [179, 38, 30]
+    assert (failure in by_moment, failure in page.column(".row.lane canvas", 0.004)) == (False, True)
+
+
+def test_a_drag_on_lanes_that_are_zoomed_in_pans(show: Open) -> None:
+    page = show(conversation(), hash_="#m=0")
+    page.js("qbitsim.app.setView(() => qbitsim.app.view.set(0, 6))")
+    page.drag(".row.bitmap canvas", 0.9, 0.75)
+    view = page.js("[qbitsim.app.view.from, qbitsim.app.view.to]")
+    assert (view, page.moment) == ([pytest.approx(0.9, abs=0.02), pytest.approx(6.9, abs=0.02)], 0)
+
+
+def test_the_pointer_tells_what_it_is_on(show: Open) -> None:
+    page = show(conversation())
+    page.page.mouse.move(*page.place(".row.bitmap canvas", 0.55, 0.5))
+    assert page.texts(".tip div") == [
+        "moment 4 of 7, 1.5 s, fault: EIO on drive0",
+        "b0: 1 of 100 cells, busy",
+        "at this height: from 2,816 KiB",
+    ]
+
+
 def test_play_goes_to_the_end(show: Open) -> None:
     page = show(conversation(), hash_="#m=5")
     page.press(" ")
@@ -249,8 +279,7 @@ def test_two_runs_move_together_and_mark_their_first_difference(show: Open) -> N
     assert page.texts(".where")[1].endswith("(this run has ended)")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1280, "light")])
 def test_nothing_is_wider_than_the_window(show: Open, grouped: dict[str, Any], scheme: Any, width: int) -> None:
     page = show(grouped, viewport={"width": width, "height": 800}, color_scheme=scheme)
     assert page.js("document.documentElement.scrollWidth") == width

@@ -55,6 +55,14 @@ class Axis {
     return countWhile(run.moments, (moment) => moment.at - start <= unit) - 1;
   }
 
+  /** The first moment that begins at a unit or after it. */
+  next(i, unit) {
+    const run = this.runs[i];
+    if (!this.byTime) return clamp(Math.ceil(unit) - this.shifts[i], 0, run.length);
+    const start = run.moments[0]?.at ?? 0;
+    return countWhile(run.moments, (moment) => moment.at - start < unit);
+  }
+
   /** The unit at which a run is over. */
   over(i) {
     return this.byTime ? this.total : this.runs[i].length + this.shifts[i];

@@ -248,6 +248,6 @@ class Line {
     say(this.number, String(index));
     say(this.text, entry.text);
     say(this.more, entry.kind === "event" ? eventDetails(entry.data?.data ?? {}) : "");
-    say(this.who, recording.isFailure(index) && entry.kind !== "error" ? "failed" : entry.who ?? "");
+    say(this.who, recording.saysFailed(index) ? "failed" : entry.who ?? "");
   }
 }

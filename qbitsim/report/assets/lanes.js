@@ -1,8 +1,10 @@
 // How a lane of the timeline is drawn: cells as a picture with time to the right and the disk downwards, jobs as bars.
 
 const RAIL = 5;
+const PICTURE_TOP = RAIL + 1;
 const LEAST_FRAME = 8;
 const CROWDED = 5;
+const LINE = 2;
 const FLAG_PATTERNS = { busy: "hatch", inconsistent: "cross", disabled: "dots" };
 const STATUS_PATTERNS = {
   created: "dots", undefined: "dots", null: "dots", running: "none", ready: "bars", paused: "hatch", standby: "hatch",
@@ -38,14 +40,15 @@ class Sheet {
     const unit = (column) => this.view.from + column * step;
     const reached = clamp(Math.ceil((this.axis.over(this.run) - this.view.from) / step), 0, count);
     const until = Int32Array.from({ length: reached }, (_, i) => this.axis.at(this.run, unit(i + 1) - step * 1e-3));
-    this.known = { count, until, before: this.axis.at(this.run, this.view.from) - 1 };
+    const next = this.axis.next(this.run, this.view.from);
+    const sharp = next < this.moments && this.axis.start(this.run, next) === this.view.from;
+    this.known = { count, until, before: sharp ? next - 1 : this.axis.at(this.run, this.view.from) - 1 };
     return this.known;
   }
 
-  /** The first and the last moment that can be seen. */
+  /** The first and the last moment that begin in what can be seen. */
   get range() {
-    const first = Math.max(0, this.axis.at(this.run, this.view.from));
-    return [first, this.axis.at(this.run, this.view.to)];
+    return [this.axis.next(this.run, this.view.from), this.axis.at(this.run, this.view.to)];
   }
 }
 
@@ -54,9 +57,9 @@ const scratch = document.createElement("canvas");
 /** The picture of a lane of cells, with a rail on top that shows its flags. */
 function drawCells(context, sheet, track, height) {
   const { lane } = track;
-  const top = RAIL + 1;
+  const top = PICTURE_TOP;
   const { count, until, before } = sheet.columns();
-  const rows = Math.max(1, Math.min(height - top, track.greatest));
+  const rows = Math.max(1, Math.min(Math.floor((height - top) / LINE), track.greatest));
   const shades = track.picture(before, until, count, rows);
   scratch.width = count;
   scratch.height = rows;
@@ -193,7 +196,7 @@ function drawMarks(context, sheet, indices, recording, y) {
     const x = sheet.start(index);
     if (x - past < 2) continue;
     past = x;
-    drawMark(context, recording.moments[index].kind, true, x + (crowded ? 0 : size), y, size);
+    drawMark(context, recording.moments[index].kind, true, Math.max(size, x + (crowded ? 0 : size)), y, size);
   }
 }
 

@@ -137,6 +137,12 @@ class Recording {
     return Boolean(moment && (moment.failed || FAILURES.has(moment.kind)));
   }
 
+  /** Whether it must be said of a moment that it failed: others say so themselves. */
+  saysFailed(index) {
+    const { failed, kind } = this.moments[index];
+    return Boolean(failed) && !FAILURES.has(kind);
+  }
+
   /** The state after a moment, a member for each lane; null where the lane does not exist. */
   at(moment) {
     return this.tracks.map((track) => track.tell(moment));
@@ -204,7 +210,7 @@ class Recording {
   describe(index) {
     const moment = this.moments[index];
     if (!moment) return "nothing was recorded";
-    const failed = this.isFailure(index) && moment.kind !== "error" ? " (failed)" : "";
+    const failed = this.saysFailed(index) ? " (failed)" : "";
     return `moment ${index} of ${this.last}, ${timeText(moment.at)}, ${moment.kind}: ${moment.text}${failed}`;
   }
 }

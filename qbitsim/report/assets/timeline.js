@@ -136,7 +136,8 @@ class Timeline {
     context.strokeStyle = Paint.colour("accent");
     context.lineWidth = 2;
     const { view } = this.app;
-    context.strokeRect(whole.x(view.from) + 1, 1, whole.x(view.to) - whole.x(view.from) - 2, OVERVIEW_HEIGHT - 2);
+    const shown = Math.max(4, whole.x(view.to) - whole.x(view.from) - 2);
+    context.strokeRect(whole.x(view.from) + 1, 1, shown, OVERVIEW_HEIGHT - 2);
   }
 
   get moment() {
@@ -191,8 +192,9 @@ class Timeline {
     }
     const cells = track.cellsOf(record.size);
     lines.push(`${recording.nameOf(lane)}: ${grouped(record.count)} of ${plural(cells, "cell")}, ${record.flags.join(", ")}`);
-    const byte = exactSize(Math.floor(share * track.greatest) * track.lane.cell);
-    lines.push(`at this height: from ${byte}`);
+    const height = this.heightOf(track.lane.kind);
+    const depth = clamp((share * height - PICTURE_TOP) / (height - PICTURE_TOP), 0, 1);
+    lines.push(`at this height: from ${placeText(Math.floor(depth * track.greatest) * track.lane.cell)}`);
     return lines;
   }
 }
