@@ -16,20 +16,19 @@ def history_of_records(value: Json, title: str) -> Json:
     told = Told(title, version if isinstance(version, str) else "")
     steps = value.get("steps")
     steps = steps if isinstance(steps, list) else []
-    asked: set[tuple[int, int]] = set()
+    asked: set[tuple[int, str]] = set()
     for record in value["records"]:
         if isinstance(record, dict):
             _tell(told, record, steps, asked)
     return told.to_json()
 
 
-def _tell(told: Told, record: Json, steps: list[Any], asked: set[tuple[int, int]]) -> None:
+def _tell(told: Told, record: Json, steps: list[Any], asked: set[tuple[int, str]]) -> None:
     """Add one record, and before it the step that it is of."""
     index, monitor = record.get("step"), record.get("monitor", 0)
     who = f"monitor {monitor}" if monitor else "client"
-    known = isinstance(index, int) and 0 <= index < len(steps) and isinstance(steps[index], dict)
-    if known and isinstance(monitor, int) and (index, monitor) not in asked:
-        asked.add((index, monitor))
+    if isinstance(index, int) and 0 <= index < len(steps) and (index, who) not in asked:
+        asked.add((index, who))
         _ask(told, steps[index], who)
     kind = record.get("type")
     if kind == "event":
@@ -40,7 +39,9 @@ def _tell(told: Told, record: Json, steps: list[Any], asked: set[tuple[int, int]
         told.remark("look", _words(record))
 
 
-def _ask(told: Told, step: Json, who: str) -> None:
+def _ask(told: Told, step: object, who: str) -> None:
+    if not isinstance(step, dict):
+        return
     if "qmp" in step:
         told.request(step["qmp"], who)
     elif "raw" in step or "raw_hex" in step:
