@@ -24,12 +24,11 @@ from qbitsim.history.history import History
 
 LONGEST = 20_000
 """Moments after which a history begins anew."""
+NOTE = "The beginning is forgotten, for it was long. Serve with --history FILE to keep all of it."
 BATCH = 2_000
 """Moments in one message at most."""
 PAUSE = 0.1
 """Seconds between two messages to a reader that has got everything."""
-RETRY = 1_000
-"""Milliseconds after which a reader comes back that has lost the connection."""
 IDLE = 15.0
 """Seconds after which an idle connection is used."""
 
@@ -69,7 +68,6 @@ class Feed:
 
     async def follow(self, cursor: str) -> AsyncIterator[str]:
         """The messages for a reader with that cursor, until it must reload or the end."""
-        yield f"retry: {RETRY}\n\n"
         place = self._place(cursor)
         while place is not None and place.generation == self._history.generation:
             if place != self._end:
@@ -87,6 +85,7 @@ class Feed:
     def _heard(self) -> None:
         if self._longest is not None and len(self._history.moments) > self._longest:
             self._history.restart()
+            self._history.notes[:] = [NOTE]
         self._news.set()
 
     async def _wait(self) -> bool:

@@ -17,9 +17,10 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from qbitsim.history.history import History
     from qbitsim.machine import Machine
     from qbitsim.qmp.server import Server
+
+Json = dict[str, Any]
 
 MOST = 1 << 20
 """Bytes of a command at most."""
@@ -121,16 +124,25 @@ class Site:
         except RefusedError as refused:
             headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
             return web.json_response(refusal(refused.text), status=refused.status, headers=headers)
-        except web.HTTPException:
-            raise
+
+    @contextmanager
+    def _bugs_end_it(self) -> Iterator[None]:
+        """What goes wrong inside is a bug of the machine, with which the server ends."""
+        try:
+            yield
         except Exception as bug:
             self._server.stop(bug)
-            return web.json_response(refusal(f"qbitsim has a bug and ends: {bug!r}"), status=500)
+            raise RefusedError(500, f"qbitsim has a bug and ends: {bug!r}") from bug
 
     # -- looking
 
+    def _told(self) -> tuple[Json, str]:
+        """The history, and the cursor behind it."""
+        with self._bugs_end_it():
+            return self._history.to_json(), self.feed.cursor
+
     async def _page(self, request: web.Request) -> web.Response:
-        document, cursor = self._history.to_json(), self.feed.cursor
+        document, cursor = self._told()
         commands = sorted(command.name for command in self._machine.registry.commands()) if self._control else []
         live = {"control": self._control, "cursor": cursor, "commands": commands}
         text = await asyncio.to_thread(page, {"runs": [document], "difference": None, "live": live})
@@ -138,14 +150,15 @@ class Site:
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def _whole(self, request: web.Request) -> web.Response:
-        document, cursor = self._history.to_json(), self.feed.cursor
+        document, cursor = self._told()
         text = await asyncio.to_thread(json.dumps, document)
         response = web.Response(text=text, content_type="application/json", headers={_CURSOR: cursor})
         response.enable_compression()
         return response
 
     async def _file(self, request: web.Request) -> web.Response:
-        text = await asyncio.to_thread(history_file.dumps, self._history.to_json())
+        document, _ = self._told()
+        text = await asyncio.to_thread(history_file.dumps, document)
         headers = {"Content-Disposition": 'attachment; filename="history.jsonl"'}
         response = web.Response(text=text, content_type="application/jsonl", headers=headers)
         response.enable_compression()
@@ -153,7 +166,7 @@ class Site:
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
         self._guard.check_origin(request.headers.get("Origin"), request.headers["Host"])
-        cursor = request.headers.get("Last-Event-ID") or request.query.get("from", "")
+        cursor = request.query.get("from", "")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         try:
@@ -175,7 +188,10 @@ class Site:
             text = await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise RefusedError(413, f"a command has at most {MOST} bytes") from None
-        reply = await self._monitor.run(text)
+        except web.RequestPayloadError:
+            raise RefusedError(400, "the body of the request is broken") from None
+        with self._bugs_end_it():
+            reply = await self._monitor.run(text)
         if reply is None:
             raise RefusedError(503, "QEMU has quit")
         return web.Response(body=reply, content_type="application/json")

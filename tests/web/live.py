@@ -85,7 +85,10 @@ class Live:
 
     def leave(self) -> None:
         """Let the server go away, as if its process had been killed."""
-        self.thread.run(self.site._runner.cleanup())  # type: ignore[union-attr]
+        runner = self.site._runner
+        assert runner is not None
+        runner._shutdown_timeout = 0.01
+        self.thread.run(runner.cleanup())
 
     def do(self, action: Callable[[Machine], _T]) -> _T:
         """Do something with the machine between two turns."""

@@ -141,6 +141,7 @@ def test_a_history_that_begins_anew_is_loaded_anew(visit):
         (bitmap,) = [each for each in state["nodes"]["drive0-node"]["bitmaps"] if each["name"] == "b0"]
         assert dirty(shown(live, page)["bitmap", "b0"]) == bitmap["dirty"]
         assert page.inner_text(".live-state") == "● live"
+        assert "The beginning is forgotten" in page.inner_text("#banners")
 
 
 def test_a_quit_is_told_and_what_is_known_stays(live, page):

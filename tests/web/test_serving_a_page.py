@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from qbitsim.cli.main import main
 from qbitsim.history.file import loads
 
 
@@ -34,12 +35,17 @@ def url_of(process):
     return line.removeprefix("qbitsim: page ready on ").rstrip("\n")
 
 
-def fails(*arguments):
-    """Exit status and standard error of a server that cannot begin; standard output says nothing."""
-    argv = [sys.executable, "-m", "qbitsim", "serve", *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
-    assert done.stdout == ""
-    return done.returncode, done.stderr
+@pytest.fixture
+def fails(capsys):
+    """Begins a server that cannot begin, and returns its exit status and what it says; standard output says nothing."""
+
+    def begin(*arguments):
+        status = main(["serve", *arguments])
+        out, told = capsys.readouterr()
+        assert out == ""
+        return status, told
+
+    return begin
 
 
 def post(url, name, **arguments):
@@ -115,7 +121,7 @@ def test_whoever_lets_others_look_is_warned():
         assert process.communicate(timeout=10)[1] == warning
 
 
-def test_a_port_in_use_is_told_in_one_line():
+def test_a_port_in_use_is_told_in_one_line(fails):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert fails("--web", f"127.0.0.1:{port}") == (
@@ -125,7 +131,7 @@ def test_a_port_in_use_is_told_in_one_line():
 
 
 @pytest.mark.parametrize("address", ["8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", ":-1"])
-def test_an_address_that_is_none_is_told_in_one_line(address):
+def test_an_address_that_is_none_is_told_in_one_line(fails, address):
     assert fails("--web", address) == (
         2,
         f"qbitsim: --web {address!r}: write HOST:PORT, such as 127.0.0.1:8080; port 0 is any that is free\n",
@@ -133,7 +139,7 @@ def test_an_address_that_is_none_is_told_in_one_line(address):
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70, "..", "192.0.2.1"])
-def test_a_host_that_is_not_ours_is_told_in_one_line(host):
+def test_a_host_that_is_not_ours_is_told_in_one_line(fails, host):
     status, told = fails("--web", f"{host}:0")
     assert (status, told.count("\n")) == (2, 1)
     assert told.startswith(f"qbitsim: cannot listen on {host}:0: ")
@@ -183,24 +189,20 @@ def test_the_history_is_written_without_a_page_too(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "words"), [("no/such/place", "No such file or directory"), ("-", "write the name")])
-def test_a_history_that_cannot_be_written_is_told_before_it_listens(name, words):
+def test_a_history_that_cannot_be_written_is_told_before_it_listens(fails, name, words):
     status, told = fails("--web", "127.0.0.1:0", "--history", name)
     assert (status, told.count("\n")) == (2, 1)
     assert words in told
 
 
-@pytest.mark.parametrize(
-    "sent", [b"\x00\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b""]
-)
-def test_what_is_no_http_is_not_told_on_standard_error(sent):
+def test_what_is_no_http_is_not_told_on_standard_error():
     with serving("--web", "127.0.0.1:0") as process:
         port = int(url_of(process).rstrip("/").rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-            client.sendall(sent)
-            client.shutdown(socket.SHUT_WR)
-            answer = client.recv(1 << 16)
-        assert not answer or answer.split(b" ")[1] in (b"400", b"403", b"404", b"505")
-        assert b"Traceback" not in answer
+        for sent in (b"\x00\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b""):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(sent)
+                client.shutdown(socket.SHUT_WR)
+                assert client.recv(1 << 16)[:12] in (b"", b"HTTP/1.0 400", b"HTTP/1.1 400")
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=10) == ("", "")
 

@@ -1,6 +1,6 @@
 // What happens to the live machine, as the server tells it. A page that nobody sees does not listen; it comes back later.
 
-const TRY_AGAIN = 2000;
+const TRY_AGAIN = 1000;
 
 /** Reads the feed from a cursor on, and tells `hear`: news(lanes, moments), reload(), ended(), connected(whether). */
 class Feed {
@@ -40,11 +40,10 @@ class Feed {
     source.addEventListener("error", () => this.lost(source));
   }
 
-  /** The browser tries again by itself, unless the server has refused. */
+  /** Try again soon, from where the page is. (The browser would do so too, but not after a refusal, and ever later.) */
   lost(source) {
     if (source !== this.source) return;
     this.hear.connected(false);
-    if (source.readyState !== EventSource.CLOSED) return;
     this.close();
     setTimeout(() => this.turn(), TRY_AGAIN);
   }
