@@ -11,6 +11,7 @@ import asyncio
 import signal
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -92,12 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
     apply_settings(machine, arguments)
     history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
     machine.journal = None  # what is said to it, it is told by its clients
-    file = _opened(arguments.history) if arguments.history else None
-    try:
-        asyncio.run(_serve(machine, addresses, arguments.pacing, history, whole=file is not None))
-    finally:
-        if history is not None and file is not None:
-            _write(file, dumps(history.to_json()))
+    with _opened(arguments.history) as file:
+        asyncio.run(_serve(machine, addresses, arguments.pacing, history, file))
     return 0
 
 
@@ -118,20 +115,27 @@ def _addresses(arguments: argparse.Namespace) -> list[Address]:
     return addresses
 
 
-def _opened(name: str) -> TextIO:
-    """The file for the history: that it cannot be written is known before anybody is served."""
+def _opened(name: str | None) -> AbstractContextManager[TextIO | None]:
+    """The file for the history, if one is wanted: that it cannot be written is known before anybody is served.
+
+    What is in it stays until there is something else to write.
+    """
+    if name is None:
+        return nullcontext()
     if name == "-":
         raise CliError("--history -: write the name of a file; standard output tells the addresses")
     try:
-        return open(name, "w", encoding="utf-8")
+        return open(name, "a", encoding="utf-8")
     except OSError as error:
         raise CliError(f"{name}: {error.strerror}") from None
 
 
 def _write(file: TextIO, text: str) -> None:
     try:
-        with file:
-            file.write(text)
+        if file.seekable():
+            file.truncate(0)
+        file.write(text)
+        file.flush()
     except OSError as error:
         raise CliError(f"{file.name}: {error.strerror}", FAILED) from None
 
@@ -159,12 +163,9 @@ class TalkingMachine(Machine):
 
 
 async def _serve(
-    machine: TalkingMachine, addresses: list[Address], pacing: str, history: History | None, *, whole: bool
+    machine: TalkingMachine, addresses: list[Address], pacing: str, history: History | None, file: TextIO | None
 ) -> None:
-    """Serve until the end.
-
-    :param whole: whether all of the history is wanted.
-    """
+    """Serve until the end, and write all of the history to the file."""
     server = Server(machine, pacing=pacing, trim_events=True, journal=history)
     sites: list[Site] = []
     loop = asyncio.get_running_loop()
@@ -176,7 +177,7 @@ async def _serve(
                 machine.print(f"qbitsim: QMP ready on {await _listen(server, address)}\n")
             else:
                 assert history is not None
-                sites.append(await _open_site(server, machine, history, address, whole=whole))
+                sites.append(await _open_site(server, machine, history, address, whole=file is not None))
     except CliError:
         server.stop()
         await server.run()
@@ -186,6 +187,8 @@ async def _serve(
     finally:
         for site in sites:
             await site.close()
+        if file is not None and history is not None:
+            _write(file, dumps(history.to_json()))
 
 
 async def _open_site(

@@ -181,11 +181,20 @@ def test_the_history_is_written_at_the_end(tmp_path):
 
 def test_the_history_is_written_without_a_page_too(tmp_path):
     file, path = tmp_path / "run.jsonl", tmp_path / "qmp"
+    file.write_text("old")
     with serving("--qmp", f"unix:{path}", "--history", str(file)) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=10) == ("", "")
     assert [moment["text"] for moment in loads(file.read_text())["moments"]] == ["QEMU 10.0 with no drives", "SHUTDOWN"]
+
+
+def test_a_server_that_cannot_begin_leaves_an_old_history_alone(fails, tmp_path):
+    file = tmp_path / "run.jsonl"
+    file.write_text("old")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        fails("--web", f"127.0.0.1:{taken.getsockname()[1]}", "--history", str(file))
+    assert file.read_text() == "old"
 
 
 @pytest.mark.parametrize(("name", "words"), [("no/such/place", "No such file or directory"), ("-", "write the name")])
