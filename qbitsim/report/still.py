@@ -42,6 +42,8 @@ text{font:12px system-ui,sans-serif;fill:#1b1f24}.dim{fill:#57606a}.small{font-s
 .no{stroke:#ff7b72}.frame{stroke:#9da7b1}}
 """.strip()
 _SHADE = {"disk": "d", "bitmap": "l", "successor": "s"}
+_SIGN, _NUMBER = 10, 12
+"""Pixels that a sign and a number need to be read."""
 _STYLES = {"running": "job", "aborting": "bad", "concluded": "d2", "null": "d2"}
 """How the status of a job is drawn; any other is one in which it waits."""
 
@@ -169,20 +171,41 @@ class Still:
 
     def _job(self, number: int, lane: Json, top: int) -> Iterator[str]:
         """The status as a bar, and how it ended, each time; or what it is now."""
-        since, status = 0, None
         states = list(self._states(number))
-        for place, change in [*states, (len(self.moments), None)]:
-            now = change.get("status", status) if change is not None else None
-            if now != status:
-                if status is not None:
-                    style = _STYLES.get(status, "held")
-                    x, wide = self._x(since), round(self._x(place) - self._x(since), 1)
-                    yield f'<rect class="{style}" x="{x:g}" y="{top + 6}" width="{max(wide, 1):g}" height="14">'
-                    yield f"<title>{_text(status)}</title></rect>"
-                since, status = place, now
-        ends = list(self._ends(lane["name"]))
+        width = _PLOT / self.columns
+        column = 0
+        for status, run in groupby(self._statuses(states)):
+            long = len(list(run))
+            if status:
+                x, wide = round(_LEFT + column * width, 1), round(long * width, 1)
+                yield f'<path class="{_STYLES.get(status, "held")}" d="M{x:g} {top + 6}h{wide:g}v14h-{wide:g}z"/>'
+            column += long
+        yield from self._outcomes(lane["name"], states, top)
+
+    def _statuses(self, states: list[tuple[int, Json | None]]) -> Iterator[str]:
+        """The status of a job in each column; an empty text where it is not there."""
+        changes = iter([*states, (len(self.moments), None)])
+        place, change = next(changes)
+        status = ""
+        for column in range(self.columns):
+            last = (column + 1) * len(self.moments) // self.columns - 1
+            seen = []
+            while place <= last:
+                status = change.get("status", status) if change is not None else ""
+                seen.append(status)
+                place, change = next(changes)
+            # A failure counts more than what comes after it in the same column, and any life more than none.
+            lived = [each for each in seen if each]
+            yield "aborting" if "aborting" in seen else status or (lived[-1] if lived else "")
+
+    def _outcomes(self, job: str, states: list[tuple[int, Json | None]], top: int) -> Iterator[str]:
+        """A sign at each end of a job, and the words of the last one; or the status of a job that goes on."""
+        ends = list(self._ends(job))
+        before = float(-_SIGN)
         for place, words, style in ends:
-            yield _label(self._x(place) + 3, top + 17, words[0], f"{style} small")
+            if self._x(place) - before >= _SIGN:
+                before = self._x(place)
+                yield _label(before + 3, top + 17, words[0], f"{style} small")
         alive = states[-1][1] is not None
         now = next((each["status"] for _, each in reversed(states) if each and "status" in each), "")
         words, style = (now, "") if alive or not ends else ends[-1][1:]
@@ -205,34 +228,34 @@ class Still:
                 ended = None
 
     def _writes(self, drive: str, top: int) -> Iterator[str]:
-        """A mark above the disk for each write of the guest, crossed out if it failed."""
-        seen = set()
+        """A mark above the disk for each write of the guest; another one if it failed."""
+        marks: dict[str, dict[str, None]] = {}
         for place, moment in enumerate(self.moments):
             data = moment.get("data")
             if moment["kind"] == "write" and isinstance(data, dict) and data.get("drive") == drive:
                 column = place * self.columns // len(self.moments)
-                x, style = (
-                    self._x(-(-column * len(self.moments) // self.columns)),
-                    "bad" if moment.get("failed") else "dim",
-                )
-                if (x, style) not in seen:
-                    seen.add((x, style))
-                    yield f'<path class="{style}" d="M{x:g} {top}l-3 -5h6z"/>'
+                x = self._x(-(-column * len(self.moments) // self.columns))
+                marks.setdefault("bad" if moment.get("failed") else "dim", {})[f"M{x:g} {top}l-3 -5h6z"] = None
+        for style, pieces in marks.items():
+            yield f'<path class="{style}" d="{"".join(pieces)}"/>'
 
     # -- the conversation
 
     def _asked(self, bottom: int) -> Iterator[str]:
         """A line and a number for each request; a heavy one if it was refused."""
         refused = {moment.get("of") for moment in self.moments if moment["kind"] == "error"}
-        before = -99.0
+        paths: dict[str, list[str]] = {}
+        before = float(-_NUMBER)
         for number, (place, _) in enumerate(self._requests, 1):
             x, style = self._x(place), "no" if place in refused else "mark"
-            if x - before < 1:
-                continue
-            yield f'<path class="{style}" d="M{x:g} {_TOP - 8}V{bottom}" stroke-opacity=".45"/>'
-            if number <= _MOST_LISTED and x - before > 12:
+            line = f"M{x:g} {_TOP - 8}V{bottom}"
+            if line not in paths.setdefault(style, [])[-1:]:
+                paths[style].append(line)
+            if number <= _MOST_LISTED and x - before >= _NUMBER:
+                before = x
                 yield f'<text class="dim small" x="{x:g}" y="{_TOP - 11}" text-anchor="middle">{number}</text>'
-            before = x
+        for style, lines in paths.items():
+            yield f'<path class="{style}" d="{"".join(lines)}" stroke-opacity=".45"/>'
 
     def _list(self, listed: list[tuple[int, Json]], top: int) -> Iterator[str]:
         """What the numbers stand for, in two columns."""
