@@ -9,6 +9,7 @@ import pytest
 from live import Live
 
 from qbitsim import Machine
+from qbitsim.history.file import loads
 
 STATE = "qbitsim.runs[0].at(qbitsim.runs[0].recording.last)"
 
@@ -151,6 +152,19 @@ def test_a_quit_is_told_and_what_is_known_stays(live, page):
     page.get_by_text("QEMU has quit").wait_for()
     assert page.get_by_role("form", name="Steps").count() == 0
     assert page.evaluate("qbitsim.runs[0].recording.moments.some(({ text }) => text === 'SHUTDOWN')")
+
+
+@pytest.mark.parametrize("quits", [False, True])
+def test_the_history_can_be_saved_before_the_end_and_after_it(live, page, quits):
+    live.do(backup)
+    if quits:
+        live.do(lambda machine: machine.shut_down())
+        live.thread.run(live.site.close())
+        page.get_by_text("QEMU has quit").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="save the history").click()
+    saved = loads(download.value.path().read_text())
+    assert saved == {**live.history.header(), "lanes": live.history.lanes, "moments": live.history.moments}
 
 
 def test_a_crash_with_a_restart_goes_on(live, page):

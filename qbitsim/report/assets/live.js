@@ -12,10 +12,10 @@ class Live {
     this.about = make("span", { class: "live-about" });
     this.body = make("div", { id: "live-body" });
     this.facts = oncePerFrame(() => this.showFacts());
-    const save = make("a", { href: "history.jsonl", download: "history.jsonl", title: "for qbitsim report" }, "save the history");
+    this.save = make("a", { href: "history.jsonl", download: "history.jsonl", title: "for qbitsim report" }, "save the history");
     this.fold = make("button", { type: "button", "aria-controls": "live-body", onclick: () => this.turn() }, "controls");
     const panel = document.getElementById("controls");
-    panel.append(make("div", { class: "live-head" }, this.state, this.about, this.fold, save), this.body);
+    panel.append(make("div", { class: "live-head" }, this.state, this.about, this.fold, this.save), this.body);
     panel.hidden = false;
     addEventListener("hashchange", () => this.commands.takeToken() && this.showControls());
     this.showControls();
@@ -36,7 +36,8 @@ class Live {
   }
 
   ended() {
-    this.show("over", "■ QEMU has quit", "What is shown is what was known.");
+    this.show("over", "■ QEMU has quit", "What is shown is what was known; ← goes back.");
+    this.save.href = URL.createObjectURL(historyFile(this.app.runs[0]));
     this.body.hidden = true;
     this.fold.hidden = true;
   }
@@ -105,6 +106,13 @@ class Live {
     const what = "You can look, but not act: this page was opened without its token. Open the address that qbitsim printed when it began, with all that is behind the #, or type the token: ";
     return make("form", { class: "token", onsubmit: use }, make("p", {}, what), input, make("button", { type: "submit" }, "use it"));
   }
+}
+
+/** What the page knows, as the file that the server would send if it were still there. */
+function historyFile({ title, profile, epoch, notes, bits, lanes, moments }) {
+  const header = { kind: "qbitsim-history", format: 1, title, profile, epoch, notes, bits };
+  const lines = [header, ...lanes.map((lane) => ({ lane })), ...moments];
+  return new Blob(lines.map((line) => `${JSON.stringify(line)}\n`), { type: "application/jsonl" });
 }
 
 /** Show another history in place of the first run. */
