@@ -120,8 +120,12 @@ def is_moment(value: Json, lanes: int) -> bool:
         return False
     if not isinstance(changes, dict) or not _is_number(value.get("of", 0)):
         return False
-    known = {str(number) for number in range(lanes)}
-    return all(number in known and _is_change(change) for number, change in changes.items())
+    return all(_is_number_of(number, lanes) and _is_change(change) for number, change in changes.items())
+
+
+def _is_number_of(text: str, lanes: int) -> bool:
+    """Whether a text is the number of one of the first ``lanes``, as JSON writes it."""
+    return text.isascii() and text.isdecimal() and len(text) < 10 and str(int(text)) == text and int(text) < lanes
 
 
 def _is_change(change: object) -> bool:
