@@ -51,6 +51,8 @@ class Bits(Chunks):
             return NotImplemented
         if self.length != other.length or (self._counted and other._counted and self._count != other._count):
             return False
+        if self._rest is other._rest and self._chunks == other._chunks:
+            return True  # the quick way, for what is shared
         numbers = self._chunks.keys() | other._chunks.keys()
         if self._rest is not other._rest and len(numbers) < self._chunk_total():
             return False
