@@ -7,10 +7,7 @@ it has.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from qbitsim.engine.scheduler import Task
+from typing import Any, Protocol
 
 
 class Observer(Protocol):
@@ -19,8 +16,8 @@ class Observer(Protocol):
     def emitted(self, event: dict[str, Any]) -> None:
         """An event was emitted just now."""
 
-    def stepped(self, task: Task) -> None:
-        """A task has run, and the bottom halves after it."""
+    def stepped(self, label: str) -> None:
+        """The task with that label has run, and the bottom halves after it."""
 
     def requested(self, operation: str, drive: Any, offset: int, length: int, error: OSError | None) -> None:
         """The guest has made a request that changes its disk: ``write``, ``write-zeroes`` or ``discard``.

@@ -190,7 +190,7 @@ class Scheduler:
         self.run(task)
         self.run_bottom_halves()
         if self.observer is not None:
-            self.observer.stepped(task)
+            self.observer.stepped(task.label)
         return True
 
     def run(self, task: Task) -> None:

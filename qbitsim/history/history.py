@@ -25,7 +25,6 @@ from qbitsim.qmp.journal import Journal
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.engine.events import EventLog
-    from qbitsim.engine.scheduler import Task
     from qbitsim.machine import Machine
 
 Json = dict[str, Any]
@@ -133,11 +132,11 @@ class History(Journal):
         """Add an event."""
         self._tell("event", event["event"], data=event, failed=is_failure(event))
 
-    def stepped(self, task: Task) -> None:
+    def stepped(self, label: str) -> None:
         """Add a step, if it was of consequence."""
         changes = self._changes(fine=len(self.moments) < _MANY)
         if changes:
-            self._append({"at": self._now(), "kind": "step", "text": task.label, "changes": changes})
+            self._append({"at": self._now(), "kind": "step", "text": label, "changes": changes})
 
     def requested(self, operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> None:
         """Add what the guest has done."""
