@@ -64,8 +64,10 @@ class Live:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.thread.run(self._close())
-        self.thread.__exit__(*error)
+        try:
+            self.thread.run(self._close())
+        finally:
+            self.thread.__exit__(*error)
 
     async def _open(self) -> None:
         self.server = Server(self.machine, pacing=self._pacing, journal=self.history)
