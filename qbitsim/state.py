@@ -16,7 +16,7 @@ from qbitsim.block.chain import digest
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.block.images import Image
+    from qbitsim.block.image import Image
     from qbitsim.block.node import Node
     from qbitsim.jobs.job import Job
     from qbitsim.machine import Machine

@@ -24,7 +24,7 @@ from qbitsim.block.status import status_above
 
 if TYPE_CHECKING:
     from qbitsim.block.copy_call import BlockCopyCall
-    from qbitsim.block.images import Image
+    from qbitsim.block.image import Image
     from qbitsim.block.node import Node
     from qbitsim.block.status import Status
     from qbitsim.engine.scheduler import Scheduler, Task

@@ -15,7 +15,7 @@ from qbitsim.block.qcow2 import Qcow2Node
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.block.images import Image
+    from qbitsim.block.image import Image
     from qbitsim.block.node import Node
 
 

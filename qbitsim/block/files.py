@@ -16,7 +16,7 @@ from qbitsim.errors import QmpError, UnsupportedError
 if TYPE_CHECKING:
     from qbitsim.block.faults import Faults
     from qbitsim.block.graph import Graph
-    from qbitsim.block.images import Image
+    from qbitsim.block.image import Image
 
 STATUS_OF = {Kind.HOLE: (False, False), Kind.ZERO: (False, True), Kind.DATA: (True, False)}
 """Kind of content -> (data, zero) of a format that may have a backing file."""

@@ -17,7 +17,7 @@ from qbitsim.block.filename_options import innermost, json_options, protocol_opt
 from qbitsim.block.files import FileNode, NullAioNode, NullNode, RawNode
 from qbitsim.block.filters import BlkdebugNode, CopyOnReadNode, DebugRule
 from qbitsim.block.graph import Graph
-from qbitsim.block.images import Image
+from qbitsim.block.image import Image
 from qbitsim.block.node import Node
 from qbitsim.block.options import Options, check_detect_zeroes, check_supported, check_window
 from qbitsim.block.other_formats import OTHER_FORMATS, refuse

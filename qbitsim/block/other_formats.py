@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
-    from qbitsim.block.images import Image
+    from qbitsim.block.image import Image
 
 SMALLEST = 512
 """Bytes below which some formats have other texts."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
 from qbitsim.block.files import STATUS_OF, FileNode
-from qbitsim.block.images import StoredBitmap
+from qbitsim.block.image import StoredBitmap
 from qbitsim.block.node import Node
 from qbitsim.block.packing import shrinks
 from qbitsim.block.status import Status, status_above
@@ -29,7 +29,7 @@ from qbitsim.errors import QmpError
 if TYPE_CHECKING:
     from qbitsim.block.faults import Faults
     from qbitsim.block.graph import Graph
-    from qbitsim.block.images import Image
+    from qbitsim.block.image import Image
 
 MAXIMUM_BITMAP_BYTES = 0x20000000
 MAXIMUM_TABLE_ENTRIES = 0x8000000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qbitsim.block.bits import Bits
-from qbitsim.block.images import Image, StoredBitmap
+from qbitsim.block.image import Image, StoredBitmap
 from qbitsim.block.qemu_img_create import close_written, inconsistent
 from qbitsim.block.qemu_img_files import Call, open_image
 from qbitsim.block.qemu_img_options import ToolError, size_argument

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from qbitsim.block.chain import read_chain
 from qbitsim.block.content import Kind
-from qbitsim.block.images import SECTOR, Image, LockConflictError
+from qbitsim.block.image import SECTOR, Image
+from qbitsim.block.images import LockConflictError
 from qbitsim.block.qemu_img_files import Call, contents, find_file, known_format, open_backing, open_image
 from qbitsim.block.qemu_img_options import (
     INT64_MAX,

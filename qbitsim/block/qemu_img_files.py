@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 
 from qbitsim.block.chain import Chain
-from qbitsim.block.images import Image, ImageStore
+from qbitsim.block.image import Image
+from qbitsim.block.images import ImageStore
 from qbitsim.block.locks import READER, WRITER
 from qbitsim.block.permissions import ALL
 from qbitsim.block.qemu_img_options import Options, Style, ToolError

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from qbitsim.block.chain import first_difference
 from qbitsim.block.content import Kind
-from qbitsim.block.images import Image
+from qbitsim.block.image import Image
 from qbitsim.block.qemu_img_files import Call, contents, find_file, known_format, open_image, output_format
 from qbitsim.block.qemu_img_options import ToolError, size_argument
 from qbitsim.errors import UnsupportedError

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import NamedTuple, TextIO
 
 from qbitsim.block.bitmap import DirtyBitmap
-from qbitsim.block.images import Image
+from qbitsim.block.image import Image
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.machine import Machine
 from qbitsim.state import Plain

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.images import StoredSnapshot
+from qbitsim.block.image import StoredSnapshot
 from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node

@@ -19,7 +19,7 @@ from qbitsim.qmp.types_info import BlockDeviceInfo, BlockInfo
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.block.images import StoredSnapshot
+    from qbitsim.block.image import StoredSnapshot
     from qbitsim.profiles import Profile
 
 _THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")

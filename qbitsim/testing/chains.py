@@ -16,7 +16,7 @@ from qbitsim.block.qcow2 import Qcow2Node
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.content import Content
-    from qbitsim.block.images import Image
+    from qbitsim.block.image import Image
     from qbitsim.block.node import Node
     from qbitsim.machine import Machine
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from qbitsim.block.bits import Bits
 from qbitsim.block.content import Content, Kind
-from qbitsim.block.images import Image, ImageStore, LockConflictError, StoredBitmap
+from qbitsim.block.image import Image, StoredBitmap
+from qbitsim.block.images import ImageStore, LockConflictError
 from qbitsim.block.locks import CREATOR, READER, WRITER, Locks
 from qbitsim.block.permissions import ALL, CONSISTENT_READ, WRITE
 from qbitsim.block.spans import Spans

@@ -17,7 +17,8 @@ import pytest
 from qbitsim.block.bits import Bits
 from qbitsim.block.chain import chain_status, reader
 from qbitsim.block.content import Kind
-from qbitsim.block.images import ImageStore, StoredBitmap
+from qbitsim.block.image import StoredBitmap
+from qbitsim.block.images import ImageStore
 from qbitsim.block.locks import WRITER
 from qbitsim.block.qemu_img import run
 
