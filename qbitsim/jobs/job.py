@@ -5,20 +5,16 @@ Theory of operation (job.c and blockjob.c, QEMU 10.0)
 
 1. A job moves between the states of :mod:`qbitsim.jobs.states` in :meth:`Job.transition` only, which
    also emits the event.
-2. The work of a job is what QEMU runs as a coroutine. Here it is a chain of bound methods: where QEMU
-   yields, the job stores the method with which it goes on when :meth:`Job.enter` is called. It is either
-   *busy* (working, or waiting for its own I/O) or waiting to be entered.
-3. Pauses nest: users, errors and drained sections each count. The job stops at its next pause point.
-4. When the work ends, the rest happens in a bottom half (:meth:`Job._exit`): before the reply of a command
+2. The work of a job is a :class:`~qbitsim.jobs.coroutine.Coroutine`, which stops for pauses.
+3. When the work ends, the rest happens in a bottom half (:meth:`Job._exit`): before the reply of a command
    that is running, but after the command itself.
-5. Every job is in a :class:`~qbitsim.jobs.txn.JobTxn`, which decides when it is settled.
+4. Every job is in a :class:`~qbitsim.jobs.txn.JobTxn`, which decides when it is settled.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block import permissions as perms
@@ -35,17 +31,12 @@ if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.jobs.job_list import JobList
 
-Continuation = Callable[[], None]
-
 
 class Job(JobVerbs):
     """The common part of all jobs.
 
     :ivar id: what clients call it.
     :ivar ret: 0, or the errno with which it failed.
-    :ivar pause_count: for how many reasons it should pause.
-    :ivar busy: it works, or waits for I/O of its own; :meth:`enter` does nothing then.
-    :ivar deferred: its work has ended.
     :ivar speed: bytes per second; 0 is no limit.
     :ivar io_status: ``ok``, ``failed`` or ``nospace``.
     :raises QmpError: if the id is ill-formed or taken; nothing has happened then.
@@ -54,22 +45,15 @@ class Job(JobVerbs):
     kind: ClassVar[str]
 
     __slots__ = (
-        "_after_pause",
-        "_continuation",
         "auto_dismiss",
         "auto_finalize",
-        "busy",
         "cancelled",
-        "deferred",
         "edges",
         "force_cancel",
         "id",
         "jobs",
-        "pause_count",
-        "paused",
         "progress",
         "ret",
-        "started",
         "status",
         "txn",
     )
@@ -90,11 +74,7 @@ class Job(JobVerbs):
         self.auto_dismiss = auto_dismiss
         self.status = JobStatus.UNDEFINED
         self.ret = 0
-        self.pause_count = 1
-        self.paused = True
-        self.busy = False
-        self.started = False
-        self.deferred = False
+        self._wait_for_start()
         self.cancelled = False
         self.force_cancel = False
         self.user_paused = False
@@ -102,8 +82,6 @@ class Job(JobVerbs):
         self.io_status = "ok"
         self.progress = Progress()
         self.edges: list[Child] = []
-        self._continuation: Continuation | None = None
-        self._after_pause: Continuation | None = None
         self.transition(JobStatus.CREATED)
         jobs.jobs.insert(0, self)
         self.txn = txn if txn is not None else JobTxn()
@@ -249,100 +227,12 @@ class Job(JobVerbs):
 
     # -- the work
 
-    def start(self) -> None:
-        """Begin to run."""
-        assert not self.started
-        self.started = True
-        self.pause_count -= 1
-        self.busy = True
-        self.paused = False
-        self.transition(JobStatus.RUNNING)
-        self._pause_point(self._run)
-
-    def enter(self) -> None:
-        """Go on where the job yielded, unless it is busy or has nothing more to do."""
-        if not self.started or self.deferred or self.busy:
-            return
-        self.busy = True
-        self.wake()
-
-    def wake(self) -> None:
-        """Go on where the job waits for I/O of its own."""
-        continuation, self._continuation = self._continuation, None
-        assert continuation is not None
-        continuation()
-
-    def _wait_for_io(self, then: Continuation) -> None:
-        self._continuation = then
-
-    def _yield(self, then: Continuation) -> None:
-        """Wait to be entered, unless cancelled, with a pause point behind (job_yield)."""
-        if self.is_cancelled:
-            then()
-            return
-        self._after_pause = then
-        if self.pause_count:
-            self._pause_point(then)
-        else:
-            self.busy = False
-            self._continuation = self._entered
-
-    def _entered(self) -> None:
-        then = self._after_pause
-        assert then is not None
-        self._pause_point(then)
-
-    def _pause_point(self, then: Continuation) -> None:
-        """Stop here if somebody wants a pause, then go on with ``then`` (job_pause_point)."""
-        if not self.pause_count or self.is_cancelled:
-            then()
-            return
-        self._after_pause = then
-        if self._pause_driver():
-            self._pause_now()
-        else:
-            self._continuation = self._pause_now
-
-    def _pause_now(self) -> None:
-        if not self.pause_count or self.is_cancelled:
-            self._resumed()
-            return
-        self.transition(JobStatus.STANDBY if self.status is JobStatus.READY else JobStatus.PAUSED)
-        self.paused = True
-        self.busy = False
-        self._continuation = self._unpaused
-
-    def _unpaused(self) -> None:
-        self.paused = False
-        self.transition(JobStatus.READY if self.status is JobStatus.STANDBY else JobStatus.RUNNING)
-        self._resumed()
-
-    def _resumed(self) -> None:
-        then, self._after_pause = self._after_pause, None
-        assert then is not None
-        then()
-
     def _finish(self, ret: int) -> None:
         """The work has ended with ``ret``, 0 or an errno."""
         self.ret = ret
         self.deferred = True
         self.busy = True
         self.jobs.scheduler.bottom_half(self._exit)
-
-    # -- pausing
-
-    def pause(self) -> None:
-        """Add a reason to pause."""
-        self.pause_count += 1
-        if not self.paused:
-            self.enter()
-
-    def resume(self) -> None:
-        """Take a reason to pause away."""
-        assert self.pause_count > 0
-        self.pause_count -= 1
-        if not self.pause_count:
-            self.enter()
 
     def stop_for_error(self, number: int) -> None:
         """Pause as if the user had asked, because I/O failed with that errno (block_job_error_action)."""

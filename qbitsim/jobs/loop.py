@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.ratelimit import RateLimit
 from qbitsim.errors import QmpError
-from qbitsim.jobs.job import Continuation, Job
+from qbitsim.jobs.coroutine import Continuation
+from qbitsim.jobs.job import Job
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node

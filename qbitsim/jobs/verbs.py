@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
-from qbitsim.jobs.states import VERBS, JobStatus, JobVerb
+from qbitsim.jobs.coroutine import Coroutine
+from qbitsim.jobs.states import VERBS, JobVerb
 
 if TYPE_CHECKING:
     from qbitsim.jobs.txn import JobTxn
 
 
-class JobVerbs:
+class JobVerbs(Coroutine):
     """The part of a job that clients reach."""
 
     __slots__ = ("io_status", "speed", "user_paused")
@@ -22,14 +23,8 @@ class JobVerbs:
 
     if TYPE_CHECKING:
         id: str
-        status: JobStatus
         txn: JobTxn
-        pause_count: int
         cancelled: bool
-
-        def pause(self) -> None: ...
-
-        def resume(self) -> None: ...
 
         def _cancel(self, *, force: bool) -> None: ...
 
