@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from qbitsim.history.history import FORMAT
@@ -157,7 +158,17 @@ def _is_number(value: object) -> bool:
 
 def _object(line: str) -> Json | None:
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _finite(text: str) -> float | str:
+    """A number that JSON can hold again, or its text."""
+    number = float(text)
+    return number if isfinite(number) else text

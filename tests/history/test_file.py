@@ -85,6 +85,7 @@ def test_a_newer_format_is_read_as_far_as_it_is_known_and_a_note_says_so() -> No
         '{"at": 0, "kind": "event", "text": "x", "changes": {"0": {"+": "ab"}}}',
         '{"at": 0, "kind": "event", "text": "x", "changes": {"0": {"count": 1.5}}}',
         '{"at": 0, "kind": "event", "text": "x", "changes": {"0": {"flags": [1]}}}',
+        '{"at": 0, "kind": "event", "text": "x", "data": NaN}',
         "[" * 100_000,
     ],
 )
@@ -107,6 +108,11 @@ def test_no_damage_makes_reading_fail_otherwise(data: st.DataObject) -> None:
     except HistoryError:
         return
     assert loads(dumps(read))["moments"] == read["moments"]
+
+
+def test_a_number_that_is_too_large_becomes_a_text() -> None:
+    line = '{"at": 0, "kind": "request", "text": "x", "data": {"id": 1e999, "speed": 1.5}}'
+    assert loads(f"{TEXT}{line}\n")["moments"][-1]["data"] == {"id": "1e999", "speed": 1.5}
 
 
 def test_runs_are_gaps_and_lengths() -> None:
