@@ -53,7 +53,6 @@ LAYERS = (
         "qbitsim.tour",
         "qbitsim.web",
         "qbitsim.cli",
-        "qbitsim.pytest_plugin",
         "qbitsim.__main__",
     ),
 )
