@@ -12,6 +12,8 @@ from qbitsim.cli.sources import read_history
 from qbitsim.history import file as history_file
 from qbitsim.report.report import Report
 
+_KINDS = (".html", ".htm", ".svg", ".jsonl")
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the transcripts, write the report, and return the exit status: 1 if two of them differ.
@@ -22,11 +24,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise CliError("a report shows one transcript, or two side by side")
     if arguments.transcripts.count("-") > 1:
         raise CliError("standard input can be read only once")
-    report = Report([read_history(name, arguments) for name in arguments.transcripts])
+    if Path(arguments.output).suffix not in _KINDS and arguments.output != "-":
+        raise CliError(f"-o {arguments.output}: a report is a page (.html), a picture (.svg) or a history (.jsonl)")
+    runs = [read_history(name, arguments) for name in arguments.transcripts]
+    report = Report(runs, arguments.transcripts)
     for name, run_ in zip(arguments.transcripts, report.runs, strict=True):
         for note in run_["notes"]:
             print(f"qbitsim: {name}: {note}", file=sys.stderr)
     _write(report, arguments.output)
+    if len(report.runs) == 2 and report.difference is None:
+        print("qbitsim: they are equal", file=sys.stderr)
     if report.difference is not None:
         print(f"qbitsim: they differ: {report.difference['text']}", file=sys.stderr)
         return FAILED

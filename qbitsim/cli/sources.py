@@ -45,6 +45,7 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
     if not text.strip():
         raise CliError(f"{name}: it is empty")
     if history_file.is_history(text):
+        _check_unset(arguments, f"{name}: it is a history, in which all has happened")
         try:
             return history_file.loads(text)
         except history_file.HistoryError as error:
@@ -52,11 +53,15 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
     value, note = _json(name, text)
     if value is None:
         return _of_commands(name, title, data, arguments)
-    if has_settings(arguments):
-        raise CliError("disks and failures are for files of commands; a scenario starts its own machine")
+    _check_unset(arguments, "a scenario starts its own machine")
     history = _of_json(name, title, value, arguments)
     history["notes"] = ([note] if note else []) + history["notes"]
     return history
+
+
+def _check_unset(arguments: argparse.Namespace, why: str) -> None:
+    if has_settings(arguments):
+        raise CliError(f"disks and failures are for files of commands; {why}")
 
 
 def _bytes(name: str) -> bytes:

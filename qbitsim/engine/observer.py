@@ -16,8 +16,11 @@ class Observer(Protocol):
     def emitted(self, event: dict[str, Any]) -> None:
         """An event was emitted just now."""
 
-    def stepped(self, label: str) -> None:
-        """The task with that label has run, and the bottom halves after it."""
+    def stepping(self, label: str) -> None:
+        """The task with that label runs now; what it causes is told before :meth:`stepped` is."""
+
+    def stepped(self) -> None:
+        """The task has run, and the bottom halves after it."""
 
     def requested(self, operation: str, drive: Any, offset: int, length: int, error: OSError | None) -> None:
         """The guest has made a request that changes its disk: ``write``, ``write-zeroes`` or ``discard``.

@@ -187,10 +187,12 @@ class Scheduler:
             chosen = self.policy(self._ready)
             task = self._ready[chosen]
             del self._ready[chosen]
+        if self.observer is not None:
+            self.observer.stepping(task.label)
         self.run(task)
         self.run_bottom_halves()
         if self.observer is not None:
-            self.observer.stepped(task.label)
+            self.observer.stepped()
         return True
 
     def run(self, task: Task) -> None:

@@ -16,9 +16,11 @@ _NOTE = "The machine was not watched: only its events and its last state are kno
 def history_of_events(machine: Machine) -> Told:
     """The history of the events that are still in the log, with the disks and the bitmaps at the end."""
     told = Told("", machine.profile.name)
+    told.bits = True
     told.notes.append(_NOTE)
     for event in machine.events.read(machine.events.start):
         told.event(event)
+    told.move_clock(machine.time_of_day())
     seen = Lanes()
     changes = {}
     for number, change in seen.look(machine).items():

@@ -1,7 +1,7 @@
 """Histories as files: one JSON object in each line, the header first.
 
-Header: ``kind`` ("qbitsim-history"), ``format``, ``title``, ``profile``, ``epoch`` (seconds since 1970 at time 0),
-``notes`` (texts for the reader), ``bits`` (false: it is not known which bits were dirty).
+Header: ``kind`` ("qbitsim-history"), ``format``, ``title``, ``profile``, ``epoch`` (seconds since 1970 at time 0, or
+null), ``notes`` (texts for the reader), ``bits`` (false: it is not known which bits were dirty).
 
 Lane, ``{"lane": {...}}``, with ``kind`` and ``name``. Lanes are numbered as they come, before the first moment that
 names them.
@@ -9,7 +9,7 @@ names them.
 * ``disk``: ``node``, ``size`` in bytes, ``cell`` in bytes. Its cells are those that hold data.
 * ``bitmap``: ``node``, ``drive`` (or null), ``size``, ``cell`` (its granularity); ``internal`` if it has no name.
 * ``successor``: likewise, and ``of``, the number of its bitmap's lane.
-* ``job``: ``type``.
+* ``job``: ``type``, ``drive`` (or null).
 
 Moment: ``at`` (nanoseconds), ``kind`` (:data:`KINDS`), ``text``; if there is something to say ``who`` (the client),
 ``data`` (the message), ``of`` (of a reply: the number of the request's moment), ``failed``, and ``changes``: by the
@@ -68,7 +68,7 @@ def loads(text: str) -> Json:
         "format": FORMAT,
         "title": str(header.get("title", "")),
         "profile": str(header.get("profile", "")),
-        "epoch": header["epoch"] if _is_number(header.get("epoch")) else 0,
+        "epoch": header["epoch"] if _is_number(header.get("epoch")) else None,
         "notes": [note for note in _list(header.get("notes")) if isinstance(note, str)],
         "bits": header.get("bits") is not False,
         "lanes": [],

@@ -4,7 +4,7 @@ Rules:
 
 1. A moment is something that a person would point at: a request, its reply, an event, a guest's write, a fault, a step
    of a job. Whatever is different from the moment before is told with it, as :class:`.Lanes` finds it, so that the
-   state at every moment can be put together: it is what the machine had then.
+   state at every moment can be put together: it is what the machine had then. A step comes before what it causes.
 2. Watching changes nothing but the time that it takes. (A watched machine copies each cluster in a step of its own
    where it otherwise might do many at once; nobody can tell the difference but a watcher.)
 3. Steps that only move the progress of a job are left out if they are many; the progress is told with the next moment.
@@ -45,7 +45,10 @@ class History(Journal):
     :ivar generation: how often :meth:`restart` was called.
     """
 
-    __slots__ = ("_asked", "_lanes", "_machine", "generation", "listener", "moments", "notes", "title")
+    __slots__ = (
+        *("_asked", "_lanes", "_machine", "_step", "_step_is_told"),
+        *("generation", "listener", "moments", "notes", "title"),
+    )
 
     def __init__(self, title: str = "") -> None:
         super().__init__()
@@ -57,6 +60,8 @@ class History(Journal):
         self._lanes = Lanes()
         self._machine: Machine | None = None
         self._asked: dict[str, int] = {}
+        self._step = ""
+        self._step_is_told = True
 
     def watch(self, machine: Machine) -> None:
         """Follow this machine from now on, and no other."""
@@ -118,8 +123,8 @@ class History(Journal):
         what = plain(what)
         if arrow == "->":
             self.look()
-            self._asked[who] = len(self.moments)
             self._tell("request", request_words(what), who, data=what)
+            self._asked[who] = len(self.moments) - 1
             return
         failed = not (isinstance(what, dict) and "return" in what)
         asked = self._asked.pop(who, None)
@@ -132,11 +137,17 @@ class History(Journal):
         """Add an event."""
         self._tell("event", event["event"], data=event, failed=is_failure(event))
 
-    def stepped(self, label: str) -> None:
-        """Add a step, if it was of consequence."""
-        changes = self._changes(fine=len(self.moments) < _MANY)
+    def stepping(self, label: str) -> None:
+        """Keep in mind what runs now: if something comes of it, the step is told before."""
+        self._step, self._step_is_told = label, False
+
+    def stepped(self) -> None:
+        """Add the step, if it was of consequence; or what is left of it, if it was told before."""
+        told, self._step_is_told = self._step_is_told, True
+        changes = self._changes(fine=told or len(self.moments) < _MANY)
         if changes:
-            self._append({"at": self._now(), "kind": "step", "text": label, "changes": changes})
+            text = f"{self._step}: done" if told else self._step
+            self._append({"at": self._now(), "kind": "step", "text": text, "changes": changes})
 
     def requested(self, operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> None:
         """Add what the guest has done."""
@@ -174,6 +185,9 @@ class History(Journal):
         self._append(moment)
 
     def _append(self, moment: Json) -> None:
+        if not self._step_is_told:
+            self._step_is_told = True
+            self._append({"at": moment["at"], "kind": "step", "text": self._step})
         self.moments.append(moment)
         if self.listener is not None:
             self.listener()

@@ -98,7 +98,8 @@ class Lanes:
         for node in machine.graph.nodes.values():
             yield from self._bitmaps(node, drives.get(id(node)))
         for number, job in _numbered(reversed(machine.jobs.jobs), lambda job: job.id):
-            lane = {"kind": "job", "name": job.id or job.kind, "type": job.kind}
+            of = next((drives[id(edge.node)] for edge in job.edges if id(edge.node) in drives), None)
+            lane = {"kind": "job", "name": job.id or job.kind, "type": job.kind, "drive": of}
             yield self._number(("job", job.id, job.kind, number), lane), _job(job), None
 
     def _disk(self, name: str, drive: Drive) -> tuple[int, Json, Bits]:

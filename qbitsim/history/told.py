@@ -16,6 +16,7 @@ from qbitsim.history.words import plain, reply_words, request_words
 Json = dict[str, Any]
 
 _ENDS = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED")
+_JOBS = ("backup", "mirror", "commit", "stream")
 _FLAGS = ("busy", "persistent", "inconsistent")
 
 
@@ -23,6 +24,7 @@ class Told:
     """Collects messages in the order in which they came.
 
     :param title: what a report is headed with.
+    :ivar bits: whether the changes say which cells are dirty.
     :ivar lanes: and :ivar moments: as in :class:`.History`.
     """
 
@@ -30,11 +32,14 @@ class Told:
         self.title = title
         self.profile = profile
         self.notes: list[str] = []
+        self.bits = False
         self.lanes: list[Json] = []
         self.moments: list[Json] = []
         self._numbers: dict[tuple[str, ...], int] = {}
         self._states: dict[int, Json] = {}
         self._asked: dict[str, tuple[int, Any]] = {}
+        self._disks: dict[str, str] = {}  # what a disk is called, and by what name it is known here
+        self._jobs: dict[str, Json] = {}  # what the command that started a job tells of it
         self._epoch: int | None = None
         self._now = 0
 
@@ -45,9 +50,9 @@ class Told:
             "format": FORMAT,
             "title": self.title,
             "profile": self.profile,
-            "epoch": (self._epoch or 0) // 1_000_000_000,
+            "epoch": self._epoch // 1_000_000_000 if self._epoch is not None else None,
             "notes": list(self.notes),
-            "bits": False,
+            "bits": self.bits,
             "lanes": self.lanes,
             "moments": self.moments,
         }
@@ -55,6 +60,9 @@ class Told:
     def request(self, request: Any, who: str = "") -> None:
         """A client has asked."""
         request = plain(request)
+        if isinstance(request, dict):
+            for name, data in _actions(request.get("execute"), request.get("arguments")):
+                self._expect_job(name, data)
         self._asked[who] = (len(self.moments), request)
         self._tell("request", request_words(request), who, data=request)
 
@@ -69,7 +77,7 @@ class Told:
 
     def event(self, event: Json) -> None:
         """An event came."""
-        self._move_clock(event.get("timestamp"))
+        self._follow_stamp(event.get("timestamp"))
         name, data = event.get("event"), event.get("data", {})
         changes = self._changes_of_event(name, data) if isinstance(name, str) and isinstance(data, dict) else {}
         self._tell("event", str(name), data=event, changes=changes, failed=is_failure(event))
@@ -86,14 +94,18 @@ class Told:
             moment["failed"] = True
         self.moments.append({**moment, **{name: value for name, value in more.items() if value not in (None, {})}})
 
-    def _move_clock(self, stamp: object) -> None:
+    def move_clock(self, time_of_day: int) -> None:
+        """It is so many nanoseconds after 1970 now; the first time that is told is the beginning."""
+        if self._epoch is None:
+            self._epoch = time_of_day
+        self._now = max(self._now, time_of_day - self._epoch)
+
+    def _follow_stamp(self, stamp: object) -> None:
         if not isinstance(stamp, dict):
             return
         seconds, micros = stamp.get("seconds"), stamp.get("microseconds")
         if isinstance(seconds, int) and isinstance(micros, int):
-            now = (seconds * 1_000_000 + micros) * 1000
-            self._epoch = now - self._now if self._epoch is None else self._epoch
-            self._now = max(self._now, now - self._epoch)
+            self.move_clock((seconds * 1_000_000 + micros) * 1000)
 
     # -- what changes
 
@@ -116,7 +128,7 @@ class Told:
         job = data.get("id", data.get("device"))
         if not isinstance(job, str) or not name.startswith(("JOB_", "BLOCK_JOB_")):
             return {}
-        lane = {"kind": "job", "name": job, "type": data.get("type", "job")}
+        lane = {"kind": "job", "name": job, "type": data.get("type", "job"), **self._jobs.get(job, {})}
         if name == "JOB_STATUS_CHANGE":
             status = str(data.get("status"))
             return self._change(("job", job), lane, None if status == "null" else {"status": status})
@@ -137,8 +149,27 @@ class Told:
                 changes |= self._changes_of_action(name, place, bitmap, data)
         return changes
 
+    def _expect_job(self, command: str, data: Json) -> None:
+        """Keep what is known of a job that a command may start."""
+        device = data.get("device")
+        identifier = data.get("job-id", device)
+        kind = command.removeprefix("blockdev-").removeprefix("drive-").removeprefix("block-")
+        if kind in _JOBS and isinstance(device, str) and isinstance(identifier, str):
+            self._jobs[identifier] = {"type": kind, "drive": self._disk(device)}
+
+    def _disk(self, called: str) -> str:
+        """The name by which a disk is known here."""
+        return self._disks.setdefault(called, called)
+
+    def _same_disk(self, device: str, node: str) -> str:
+        """Learn that a device and a node are one disk; return the name by which it is known here."""
+        known = self._disks.get(device) or self._disks.get(node) or device or node
+        self._disks.update({each: known for each in (device, node) if each})
+        return known
+
     def _changes_of_action(self, name: str, place: str, bitmap: str, data: Json) -> Json:
-        key = ("bitmap", bitmap)
+        place = self._disk(place)
+        key = ("bitmap", place, bitmap)
         if name == "block-dirty-bitmap-add":
             return self._change(key, _bitmap_lane(place, bitmap, 0, data.get("granularity", 65536)), {"count": 0})
         if name == "block-dirty-bitmap-remove":
@@ -151,9 +182,10 @@ class Told:
         inserted = disk.get("inserted", disk)
         if not isinstance(inserted, dict) or not isinstance(inserted.get("dirty-bitmaps"), list):
             return {}
-        image = inserted.get("image", {})
-        size = image.get("virtual-size", 0) if isinstance(image, dict) else 0
-        place = disk.get("device") or inserted.get("node-name", "")
+        image = inserted.get("image")
+        size = image.get("virtual-size") if isinstance(image, dict) else None
+        size = size if isinstance(size, int) and size > 0 else 0
+        place = self._same_disk(_text(disk.get("device")), _text(inserted.get("node-name")))
         changes: Json = {}
         for bitmap in inserted["dirty-bitmaps"]:
             if not isinstance(bitmap, dict) or not isinstance(bitmap.get("name"), str):
@@ -164,8 +196,14 @@ class Told:
                 flags += ["disabled"] if bitmap.get("recording") is False else []
                 lane = _bitmap_lane(place, bitmap["name"], size, granularity)
                 state = {"count": dirty // granularity, "flags": flags}
-                changes |= self._change(("bitmap", bitmap["name"]), lane, state)
+                key = ("bitmap", place, bitmap["name"])
+                changes |= self._change(key, lane, state)
+                self.lanes[self._numbers[key]].update(size=size, cell=granularity)
         return changes
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _bitmap_lane(place: str, name: str, size: int, cell: object) -> Json:

@@ -21,21 +21,24 @@ class Report:
     """What a reader is shown.
 
     :param runs: one history or two, as :meth:`.History.to_json` gives them.
+    :param names: what to call them; their titles if not given.
     :ivar difference: where two differ first, or None.
     """
 
-    def __init__(self, runs: Sequence[Json]) -> None:
+    def __init__(self, runs: Sequence[Json], names: Sequence[str] = ()) -> None:
         assert len(runs) in (1, 2)
         self.runs = list(runs)
+        self.names = list(names) or [run["title"] for run in runs]
         self.difference = first_difference(*runs) if len(runs) == 2 else None
 
     def __repr__(self) -> str:
-        moments = " and ".join(str(len(run["moments"])) for run in self.runs)
-        return f"<Report of {moments} moments>"
+        named = zip(self.names, self.runs, strict=True)
+        titles = " and ".join(f"{name!r} ({len(run['moments'])})" for name, run in named)
+        return f"<Report of {titles}>"
 
     def html(self) -> str:
         """The page, which needs nothing but itself."""
-        payload = {"runs": self.runs, "difference": self.difference, "live": None}
+        payload = {"runs": self.runs, "names": self.names, "difference": self.difference, "live": None}
         return page(payload, still=self.svg())
 
     def svg(self) -> str:

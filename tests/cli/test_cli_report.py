@@ -14,6 +14,7 @@ from qbitsim.history.file import loads
 CONFORMANCE = Path(__file__).parent.parent / "conformance"
 SCENARIO = CONFORMANCE / "scenarios" / "d01-incremental-default-success.json"
 DISKS = "disks and failures are for files of commands; a scenario starts its own machine"
+PNG = "-o two.png: a report is a page (.html), a picture (.svg) or a history (.jsonl)"
 COMMANDS = """\
 disk drive0=1M
 {"execute": "block-dirty-bitmap-add", "arguments": {"node": "drive0", "name": "b0"}}
@@ -53,7 +54,7 @@ def test_the_machine_of_a_file_of_commands_can_be_given(report):
     assert report("story.txt", "--disk", "drive0=1M", "--profile", "2.5", "-o", "h.jsonl")[0] == 0
     history = loads(Path("h.jsonl").read_text())
     assert (history["title"], history["profile"]) == ("story", "2.5")
-    assert kinds(history)[-3:] == ["reply", "event", "step"]
+    assert kinds(history)[-4:] == ["reply", "step", "event", "step"]
 
 
 def test_a_scenario_is_played_and_shown(report):
@@ -104,14 +105,14 @@ def test_a_picture_is_small_and_well_formed(report):
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert len(text) < 8_000
     words = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert words[:2] == ["story", "QEMU 10.0, 19 moments from left to right"]
+    assert words[:2] == ["story", "QEMU 10.0, 20 moments from left to right"]
     assert {"drive0", "b0", "successor of b0", "✓ completed", "0 dirty cells"} <= set(words)
 
 
 def test_two_runs_are_shown_side_by_side_and_the_status_says_whether_they_differ(report):
     Path("one.txt").write_text(COMMANDS)
     Path("two.txt").write_text(COMMANDS.replace("0 64k", "64k 64k"))
-    assert report("one.txt", "one.txt")[::2] == (0, "")
+    assert report("one.txt", "one.txt")[::2] == (0, "qbitsim: they are equal\n")
     status, _, complaints = report("one.txt", "two.txt")
     text = (
         "Moment 6 differs in what happens: the guest writes 65536 bytes at 0 of drive0 / "
@@ -193,6 +194,7 @@ def test_what_shows_nothing_is_refused_in_one_line(report, text, complaint):
     [
         (["missing.json"], "missing.json: No such file or directory"),
         (["."], ".: Is a directory"),
+        ([str(SCENARIO), "-o", "two.png"], PNG),
         (["a", "b", "c"], "a report shows one transcript, or two side by side"),
         (["-", "-"], "standard input can be read only once"),
         ([str(SCENARIO), "-o", "no/such/folder.html"], "no/such/folder.html: No such file or directory"),
@@ -209,3 +211,10 @@ def test_a_wrong_command_line_is_refused_in_one_line(report, arguments, complain
 def test_an_unknown_file_of_commands_is_refused_if_nothing_of_it_was_played(report):
     Path("x.txt").write_text("nonsense\n")
     assert report("x.txt") == (2, "", "qbitsim: x.txt:1: unknown command 'nonsense'\n")
+
+
+def test_a_history_takes_no_disks(report):
+    Path("story.txt").write_text(COMMANDS)
+    report("story.txt", "-o", "h.jsonl")
+    complaint = "disks and failures are for files of commands; h.jsonl: it is a history, in which all has happened"
+    assert report("h.jsonl", "--disk", "d=1M") == (2, "", f"qbitsim: {complaint}\n")

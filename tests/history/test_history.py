@@ -74,8 +74,10 @@ def test_the_state_after_every_moment_is_what_the_machine_had_then(dice: random.
         replay.apply(moment)
 
     def compare() -> None:
-        replay.apply(history.moments[-1])
-        assert replay.shown() == truth(machine)
+        moment = history.moments[-1]
+        replay.apply(moment)
+        if moment["kind"] != "step" or "changes" in moment:  # else it is a step that has only begun
+            assert replay.shown() == truth(machine)
 
     history.listener = compare
     for _ in range(40):
@@ -126,10 +128,11 @@ def test_moments_are_told_in_the_order_in_which_they_happened() -> None:
         ("request", "blockdev-backup device=drive0 target=target sync=incremental bitmap=b0 job-id=j"),
         *[("event", "JOB_STATUS_CHANGE")] * 4,
         ("reply", "return {}"),
+        ("step", "j: copy 65536+65536"),
         *[("event", "JOB_STATUS_CHANGE")] * 2,
         ("event", "BLOCK_JOB_COMPLETED"),
         *[("event", "JOB_STATUS_CHANGE")] * 2,
-        ("step", "j: copy 65536+65536"),
+        ("step", "j: copy 65536+65536: done"),
         ("request", "block-dirty-bitmap-remove node=node0 name=nope"),
         ("error", "Dirty bitmap 'nope' not found"),
     ]

@@ -8,6 +8,7 @@ from qbitsim import Machine
 from qbitsim.history.events import history_of_events
 from qbitsim.history.records import history_of_records
 from qbitsim.history.told import Told
+from qbitsim.machine import EPOCH
 
 STAMP = {"seconds": 100, "microseconds": 0}
 LATER = {"seconds": 101, "microseconds": 500_000}
@@ -117,7 +118,29 @@ def test_a_machine_that_nobody_watched_shows_its_events_and_what_it_is() -> None
     assert note.startswith("The machine was not watched")
     assert {each["kind"] for each in history["moments"]} == {"event", "end"}
     assert [lane["kind"] for lane in history["lanes"]][:3] == ["job", "disk", "bitmap"]
+    assert (history["bits"], history["epoch"]) == (True, EPOCH)
     changes = history["moments"][-1]["changes"]
     assert changes["1"] == {"size": 1 << 20, "count": 1, "+": [0, 1]}
     assert changes["2"] == {"flags": [], "size": 1 << 20, "count": 1, "+": [0, 1]}
     assert "0" not in changes
+
+
+def test_a_query_tells_the_size_and_that_a_node_is_a_drive() -> None:
+    told = Told("")
+    for node, name in (("node0", "b0"), ("drive1", "b0")):
+        told.request({"execute": "block-dirty-bitmap-add", "arguments": {"node": node, "name": name}})
+        told.reply({"return": {}})
+    bitmap = {"name": "b0", "granularity": 65536, "count": 65536, "recording": True}
+    inserted = {"node-name": "node0", "image": {"virtual-size": 1 << 20}, "dirty-bitmaps": [bitmap]}
+    told.request({"execute": "query-block"})
+    told.reply({"return": [{"device": "drive0", "inserted": inserted}]})
+    told.request({"execute": "drive-backup", "arguments": {"device": "drive0", "job-id": "j", "target": "t"}})
+    told.reply({"return": {}})
+    told.event({"event": "JOB_STATUS_CHANGE", "data": {"id": "j", "status": "running"}})
+    assert told.lanes == [
+        {"kind": "bitmap", "name": "b0", "node": "node0", "drive": "node0", "size": 1 << 20, "cell": 65536},
+        {"kind": "bitmap", "name": "b0", "node": "drive1", "drive": "drive1", "size": 0, "cell": 65536},
+        {"kind": "job", "name": "j", "type": "backup", "drive": "node0"},
+    ]
+    assert told.moments[5]["changes"] == {"0": {"count": 1, "flags": []}}
+    assert told.to_json()["epoch"] is None
