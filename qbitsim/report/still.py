@@ -284,7 +284,8 @@ def _shown(lanes: list[Json], moments: list[Json]) -> list[tuple[int, Json]]:
 
 def _described(lane: Json) -> str:
     unit = f"{lane['cell'] // 1024} KiB" if lane["cell"] >= 1024 else f"{lane['cell']} B"
-    return f"{lane['kind']}, {-(-lane['size'] // lane['cell'])} cells of {unit}"
+    count = f"{-(-lane['size'] // lane['cell'])} " if lane["size"] else ""
+    return f"{lane['kind']}, {count}cells of {unit}"
 
 
 def _note(lane: Json, change: Json | None, before: str) -> str:
