@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -163,10 +164,23 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             allow_abbrev=False,
         )
         fill(sub)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args([*_joined(sys.argv[1:] if argv is None else argv)])
     if getattr(arguments, "profile", DEFAULT_PROFILE.name) not in PROFILES:
         raise CliError(f"unknown profile '{arguments.profile}': choose one of {', '.join(PROFILES)}")
     return arguments
+
+
+def _joined(words: Sequence[str]) -> Iterator[str]:
+    """The words, but ``-c`` and a line that begins with a hyphen as one: argparse would take it for an option."""
+    rest = iter(words)
+    for word in rest:
+        line = next(rest, None) if word == "-c" else None
+        if line is None:
+            yield word
+        elif line.startswith("-"):
+            yield word + line
+        else:
+            yield from (word, line)
 
 
 def _new(kind: type[_Parser], prog: str, description: str, epilog: str) -> _Parser:
