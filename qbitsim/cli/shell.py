@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             return play(shell, arguments.commands, "-c")
         if sys.stdin.isatty() and sys.stdout.isatty():
             return _at_keyboard(shell)
-        return play(shell, sys.stdin, "<stdin>")
+        return play(shell, sys.stdin.readlines() if sys.stdin.seekable() else sys.stdin, "<stdin>")
     finally:
         shell.monitor.close()
 

@@ -20,6 +20,7 @@ from qbitsim.shell import timing
 from qbitsim.shell.about import about
 from qbitsim.shell.operands import Given, byte, number, size
 from qbitsim.shell.schema import nearest
+from qbitsim.shell.script import play_file
 from qbitsim.shell.words import LineError, words
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run(shell: Shell, line: str) -> int:
 
     :raises LineError: it is none, or has not the words that it takes.
     :raises QmpError: the server has refused it.
+    :raises StoppedError: a line of a file has failed.
     """
     first, *given = words(line)
     name = first.text[1:]
@@ -224,8 +226,6 @@ def _undo(shell: Shell, given: Given) -> None:
 
 
 def _source(shell: Shell, given: Given) -> None:
-    from qbitsim.shell.script import play_file  # noqa: PLC0415 - which runs meta commands
-
     if not given:
         raise CliError(":source needs a FILE")
     play_file(shell, given[0].text)

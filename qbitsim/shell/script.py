@@ -1,39 +1,57 @@
 """Lines for the shell that nobody types: from a file, a pipe or the command line.
 
-The first command that is refused ends it, unless the line begins with a hyphen, as in a makefile.
+The first command that is refused ends it, unless the line begins with a hyphen, as in a makefile. So does the end of
+the server, and it is a failure if lines are left; those of a pipe are not waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qbitsim.cli.errors import CliError
+from qbitsim.cli.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
 
 
+class StoppedError(Exception):
+    """Not all lines of a file were run; why was told.
+
+    :ivar status: the exit status.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 def play(shell: Shell, lines: Iterable[str], name: str) -> int:
     """Run lines until one fails; the exit status.
 
+    :param lines: a sequence, unless they come bit by bit.
     :param name: of the file, for messages.
     """
-    for number, text in _commands(shell, lines):
+    commands = _commands(shell, lines)
+    for number, text in commands:
         tolerant = text.startswith("-")
         status = shell.run(text.removeprefix("-"))
         if shell.over:
-            return status
+            left = _first_to_run(commands) if shell.ended and isinstance(lines, Sequence) else None
+            if left is not None:
+                shell.screen.complain(f"{name}:{left}: not run, QEMU has quit")
+            return status if left is None else FAILED
         if status and not tolerant:
             shell.screen.complain(f"{name}:{number}: stopped here")
             return status
     return 0
 
 
-def play_file(shell: Shell, file: str) -> int:
+def play_file(shell: Shell, file: str) -> None:
     """Run the lines of a file.
 
     :raises CliError: it cannot be read.
+    :raises StoppedError: one of them has failed.
     """
     try:
         with open(file, encoding="utf-8") as opened:
@@ -42,7 +60,13 @@ def play_file(shell: Shell, file: str) -> int:
         raise CliError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise CliError(f"{file}: it is not UTF-8") from None
-    return play(shell, lines, file)
+    if status := play(shell, lines, file):
+        raise StoppedError(status)
+
+
+def _first_to_run(commands: Iterator[tuple[int, str]]) -> int | None:
+    """The number of the first line that is no comment."""
+    return next((number for number, text in commands if text.strip() and not text.lstrip().startswith("#")), None)
 
 
 def _commands(shell: Shell, lines: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -20,6 +20,7 @@ from qbitsim.shell.monitor import HungUpError, Message, Monitor, NoReplyError, P
 from qbitsim.shell.names import Names
 from qbitsim.shell.schema import Schema, nearest
 from qbitsim.shell.screen import Screen
+from qbitsim.shell.script import StoppedError
 from qbitsim.shell.told import jobs_told, rows_told
 from qbitsim.shell.undo import Undo
 from qbitsim.shell.words import IncompleteError, LineError, Word
@@ -91,6 +92,11 @@ class Shell:
         self.completer = Completer(self.schema, self.names, self._complete_meta)
 
     @property
+    def ended(self) -> bool:
+        """Whether the server has ended because it was told to."""
+        return self.over and self.monitor.channel is None
+
+    @property
     def controlled(self) -> bool:
         """Whether the server lets itself be controlled."""
         return f"{PREFIX}state" in self.schema.commands
@@ -135,7 +141,8 @@ class Shell:
         self.names.forget()
         self.over = self._ending if self.machine is None else self.machine.closing
         if self.over:
-            self.screen.say("the machine has ended" if self.machine is not None else "the server has ended", "dim")
+            if not self.screen.raw:
+                self.screen.say("the machine has ended" if self.machine is not None else "the server has ended", "dim")
         elif self.machine is not None and isinstance(error, HungUpError):
             self.screen.say("the machine was started anew", "yellow")
             self.monitor.open()
@@ -177,6 +184,8 @@ class Shell:
         except QmpError as error:
             self.screen.reply("", {"error": {**error.to_json()}})
             return FAILED
+        except StoppedError as error:
+            return error.status
         except PeerError as error:
             return self._failed(error)
         finally:

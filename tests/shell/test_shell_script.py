@@ -87,10 +87,56 @@ def test_lines_on_the_command_line_run_in_turn(in_process):
     ]
 
 
-def test_a_script_may_end_the_machine(in_process):
-    status, out, _ = in_process(text="quit\nnonsense\n")
-    assert status == 0
-    assert '"SHUTDOWN"' in out
+def test_a_line_on_the_command_line_may_be_refused_too(in_process):
+    status, out, err = in_process("-c", "-nosuch", "-c", "-c", "-c", "query-jobs")
+    assert (status, err) == (0, "")
+    assert [*map(json.loads, out.splitlines())] == [
+        {"error": {"class": "CommandNotFound", "desc": "The command nosuch has not been found"}},
+        {"error": {"class": "CommandNotFound", "desc": "The command c has not been found"}},
+        {"return": []},
+    ]
+
+
+def test_a_line_is_missing_behind_the_last_c(in_process):
+    complaint = "qbitsim: argument -c: expected one argument (try 'qbitsim shell --help')\n"
+    assert in_process("-c", "query-jobs", "-c") == (2, "", complaint)
+
+
+@pytest.mark.parametrize("end", [":quit\nnonsense\n", "quit\n", "quit\n\n# a comment\n"])
+def test_a_script_may_end_before_its_last_line(in_process, end):
+    status, out, err = in_process(text=end)
+    assert (status, err) == (0, "")
+    assert all(json.loads(line) for line in out.splitlines())
+
+
+def test_lines_behind_the_end_of_qemu_are_not_run_and_this_is_a_failure(in_process, tmp_path):
+    file = tmp_path / "lines"
+    file.write_text("quit\n\nnonsense\n")
+    for arguments, text, place in (
+        ([], "quit\n\nnonsense\n", "<stdin>:3"),
+        (["-c", "quit", "-c", "# a comment", "-c", "nonsense"], "", "-c:3"),
+        (["-c", f":source {file}"], "", f"{file}:3"),
+    ):
+        status, out, err = in_process(*arguments, text=text)
+        assert (status, err) == (1, f"qbitsim: {place}: not run, QEMU has quit\n")
+        assert [*json.loads(out.splitlines()[-1])] == ["return"]
+
+
+def test_a_pipe_that_stays_open_does_not_hold_up_the_end():
+    arguments = [sys.executable, "-m", "qbitsim", "shell"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write("quit\n")
+        process.stdin.flush()
+        assert process.wait(timeout=30) == 0
+
+
+def test_a_file_that_fails_fails_what_runs_it(in_process, tmp_path):
+    file = tmp_path / "lines"
+    file.write_text("job-cancel id=x\n")
+    status, out, err = in_process("-c", f":source {file}", "-c", "query-jobs")
+    assert (status, err) == (1, f"qbitsim: {file}:1: stopped here\nqbitsim: -c:1: stopped here\n")
+    assert json.loads(out)["error"]["desc"] == "Job not found"
 
 
 @pytest.mark.parametrize("pacing", ["manual", "immediate"])
