@@ -114,7 +114,7 @@ def _drive(context: Context, identifier: str) -> Drive:
 
 def _check_length(length: int) -> None:
     if not 0 < length <= MOST:
-        raise QmpError(f"{length} bytes are not between 1 and {MOST}")
+        raise QmpError(f"{length} bytes: one read or write is of 1 to {MOST} bytes ({MOST >> 20} MiB)")
 
 
 @command(f"{PREFIX}write", XQbitsimGuestWrite, control=True)

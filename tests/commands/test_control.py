@@ -152,7 +152,11 @@ def test_waiting_for_what_never_comes_says_so(machine):
         ("write", {"drive": "d", "offset": 0}, "give either 'length' and perhaps 'pattern', or 'data'"),
         ("write", {"drive": "d", "offset": 0, "data": "?"}, "'data' is no base64"),
         ("write", {"drive": "d", "offset": 0, "length": 1, "pattern": 256}, "pattern 256 is no byte"),
-        ("write", {"drive": "d", "offset": 0, "length": 1 << 40}, "1099511627776 bytes are not between 1 and 67108864"),
+        (
+            "write",
+            {"drive": "d", "offset": 0, "length": 1 << 40},
+            "1099511627776 bytes: one read or write is of 1 to 67108864 bytes (64 MiB)",
+        ),
         ("read", {"drive": "d", "offset": -1, "length": 1}, "Input/output error"),
         ("discard", {"drive": "d", "offset": 0, "length": 1 << 40}, "Input/output error"),
         ("create-image", {"file": "d.qcow2", "size": 1024}, "the file 'd.qcow2' exists already"),
