@@ -23,15 +23,16 @@ Write = tuple[int, int]
 class GuestActivity:
     """Writes that a guest makes on a drive; made by :meth:`.Machine.guest_writes`.
 
+    :ivar drive: its id.
     :ivar done: how many requests were made.
     :ivar failures: the errnos of those that failed, in order.
     """
 
-    __slots__ = ("_drive", "_every", "_machine", "_pattern", "_task", "done", "failures")
+    __slots__ = ("_every", "_machine", "_pattern", "_task", "done", "drive", "failures")
 
     def __init__(self, machine: Machine, drive: str, pattern: Iterable[Write], every: int) -> None:
         self._machine = machine
-        self._drive = drive
+        self.drive = drive
         self._pattern = list(pattern)
         self._every = every
         self.done = 0
@@ -40,7 +41,12 @@ class GuestActivity:
         self._plan()
 
     def __repr__(self) -> str:
-        return f"<GuestActivity on {self._drive!r}: {self.done} of {len(self._pattern)} writes>"
+        return f"<GuestActivity on {self.drive!r}: {self.done} of {len(self._pattern)} writes>"
+
+    @property
+    def most(self) -> int:
+        """How many requests there will have been."""
+        return len(self._pattern)
 
     @property
     def running(self) -> bool:
@@ -58,7 +64,7 @@ class GuestActivity:
             self._task = None
             return
         offset, length = self._pattern[self.done]
-        label = f"guest writes {self._drive} {offset}+{length}"
+        label = f"guest writes {self.drive} {offset}+{length}"
         scheduler = self._machine.scheduler
         if self._every:
             self._task = scheduler.after(self._every, self._write, label)
@@ -67,7 +73,7 @@ class GuestActivity:
 
     def _write(self) -> None:
         offset, length = self._pattern[self.done]
-        drive = self._machine.graph.drives.get(self._drive)
+        drive = self._machine.graph.drives.get(self.drive)
         if drive is None:
             self._task = None
             return

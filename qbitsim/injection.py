@@ -6,7 +6,7 @@ from errno import EIO
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.failing import check_often, check_range, checked_operations, faults_of
-from qbitsim.block.faults import Delay, Fault, Stall
+from qbitsim.block.faults import Delay, Fault, Rule, Stall
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
 from qbitsim.jobs.foreign import ForeignJob, foreign_job
@@ -27,6 +27,7 @@ class _Spendable(Protocol):
 
 
 _S = TypeVar("_S", bound=_Spendable)
+_R = TypeVar("_R", bound=Rule)
 
 
 def _add(rules: list[_S], rule: _S) -> None:
@@ -93,6 +94,11 @@ class FaultInjection:
         _add(self.refusals, refusal)
         self._tell(refusal)
         return refusal
+
+    def _strike_at(self, where: str, rules: list[_R], rule: _R) -> None:
+        rule.where = where
+        _add(rules, rule)
+        self._tell(rule, where)
 
     def _tell(self, fault: object, where: str = "") -> None:
         """Let the observer know."""
@@ -234,8 +240,7 @@ class FaultInjection:
             probability=probability,
             seed=seed,
         )
-        _add(rules, fault)
-        self._tell(fault, where)
+        self._strike_at(where, rules, fault)
         return fault
 
     def delay_io(self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1) -> Delay:
@@ -249,8 +254,7 @@ class FaultInjection:
         faults = faults_of(self.graph, where)
         check_range(self.graph, where, offset, length)
         delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
-        _add(faults.delays, delay)
-        self._tell(delay, where)
+        self._strike_at(where, faults.delays, delay)
         return delay
 
     def stall_io(self, where: str, operation: str, offset: int | None = None, length: int = 1) -> Stall:
@@ -262,6 +266,5 @@ class FaultInjection:
         faults = faults_of(self.graph, where)
         check_range(self.graph, where, offset, length)
         stall = Stall(operations, offset, length)
-        _add(faults.stalls, stall)
-        self._tell(stall, where)
+        self._strike_at(where, faults.stalls, stall)
         return stall

@@ -42,9 +42,10 @@ class Rule:
     :ivar after: how many more requests that match are let go on first.
     :ivar times: how often it still strikes; None for always.
     :ivar probability: of a strike, each time; drawn from ``seed``.
+    :ivar where: what it was injected into, as the test calls it; empty for a rule of a ``blkdebug`` node.
     """
 
-    __slots__ = ("_random", "after", "length", "offset", "operations", "probability", "times")
+    __slots__ = ("_random", "after", "length", "offset", "operations", "probability", "times", "where")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Rule:
         self.after = after
         self.times = times
         self.probability = probability
+        self.where = ""
         self._random = _seeded(seed) if probability < 1 else None
 
     def __repr__(self) -> str:

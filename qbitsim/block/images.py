@@ -108,6 +108,11 @@ class ImageStore:
         if key in self._images:
             self._images[key].capacity = capacity
 
+    @property
+    def limits(self) -> list[tuple[str, int]]:
+        """The names that have a limit, with their bytes, sorted by name."""
+        return sorted(self._limits.items())
+
     def lookup(self, name: str) -> Image:
         """The image of that name; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
         key = self._short_key(name)

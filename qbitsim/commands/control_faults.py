@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from qbitsim.block.faults import Stall
 from qbitsim.commands.context import Context
+from qbitsim.commands.control_texts import text_of
 from qbitsim.errors import QmpError
 from qbitsim.guest import GuestActivity
 from qbitsim.jobs.foreign import ForeignJob
@@ -33,7 +34,7 @@ class XQbitsimHandle:
 
 @struct
 class XQbitsimFault:
-    """A fault and the like; ``waiting`` is how many requests or replies it holds up."""
+    """A fault and the like, in plain words; ``waiting`` is how many requests or replies it holds up."""
 
     id: str
     text: str
@@ -138,6 +139,14 @@ class XQbitsimLimitCapacity:
 
 
 @struct
+class XQbitsimCapacity:
+    """An image file that is there or may come, and the bytes of data that it has room for."""
+
+    file: str
+    capacity: Int64
+
+
+@struct
 class XQbitsimForeignJob:
     """Arguments of x-qbitsim-foreign-job; the id is the job's, too."""
 
@@ -223,7 +232,7 @@ def keep(context: Context, identifier: str | None, kind: str, begin: Callable[[]
     if identifier is None:
         identifier = next(name for name in (f"{kind}{n}" for n in range(len(handles) + 1)) if name not in handles)
     elif identifier in handles:
-        raise QmpError(f"the id {identifier!r} is taken by {handles[identifier]!r}")
+        raise QmpError(f"the id {identifier!r} is taken: {text_of(handles[identifier])}")
     handles[identifier] = refusing(begin)
     return {"id": identifier}
 
@@ -279,6 +288,13 @@ def limit_capacity(context: Context, args: XQbitsimLimitCapacity) -> None:
     refusing(lambda: context.machine.limit_capacity(args.file, args.capacity))
 
 
+@command(f"{PREFIX}query-capacities", returns=list[XQbitsimCapacity], control=True)
+def query_capacities(context: Context, args: None) -> list[JsonDict]:
+    """The image files whose room is limited."""
+    del args
+    return [{"file": file, "capacity": capacity} for file, capacity in context.machine.images.limits]
+
+
 # -- commands and monitors
 
 
@@ -325,7 +341,7 @@ def end_foreign_job(context: Context, args: XQbitsimEndForeignJob) -> None:
     """Let the job of another client end."""
     job = _find(context, args.id)
     if not isinstance(job, ForeignJob):
-        raise QmpError(f"{args.id!r} is no foreign job, but {job!r}")
+        raise QmpError(f"{args.id!r} is no foreign job: {text_of(job)}")
     if args.cancel and args.errno is not None:
         raise QmpError("give 'errno' or 'cancel', not both")
     if args.errno is not None:
@@ -353,7 +369,7 @@ def query_faults(context: Context, args: None) -> list[JsonDict]:
     """What has an id."""
     del args
     return [
-        {"id": name, "text": repr(handle)}
+        {"id": name, "text": text_of(handle)}
         | ({"waiting": handle.waiting} if isinstance(handle, (Stall, HeldReply)) else {})
         for name, handle in context.machine.handles.items()
     ]
@@ -378,6 +394,6 @@ def release(context: Context, args: XQbitsimRelease) -> None:
     """Let the requests or replies that a fault holds up go on, and hold up nothing more."""
     handle = _find(context, args.id)
     if not isinstance(handle, (Stall, HeldReply)):
-        raise QmpError(f"{args.id!r} holds nothing up: it is {handle!r}")
+        raise QmpError(f"{args.id!r} holds nothing up: {text_of(handle)}")
     handle.release()
     del context.machine.handles[args.id]

@@ -8,7 +8,7 @@ refuses what only control can do; writes go through ``qemu-io`` there, as people
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -191,8 +191,8 @@ def _write(shell: Shell, given: Given) -> None:
 
 def _fault(shell: Shell, given: Given) -> None:
     if not given:
-        for each in shell.query(f"{PREFIX}query-faults"):
-            shell.screen.say(f"{each['id']}: {each['text']}")
+        for line in [*_faults(shell)] or ["there are no faults"]:
+            shell.screen.wrapped(line, 4)
         return
     text = given[0].text
     if given[0].key is not None and ":" not in given[0].value:
@@ -209,6 +209,14 @@ def _fault(shell: Shell, given: Given) -> None:
     )
     if not shell.screen.raw:
         shell.screen.say(f"{reply['id']}: '{PREFIX}lift id={reply['id']}' ends it", "dim")
+
+
+def _faults(shell: Shell) -> Iterator[str]:
+    for each in shell.query(f"{PREFIX}query-faults"):
+        waiting = f" ({each['waiting']} waiting)" if each.get("waiting") else ""
+        yield f"{each['id']}: {each['text']}{waiting}"
+    for each in shell.query(f"{PREFIX}query-capacities"):
+        yield f"{each['file']}: room for {each['capacity']} bytes of data; ':fault {each['file']}=none' ends it"
 
 
 # -- the shell

@@ -35,6 +35,7 @@ LAYERS = (
         "qbitsim.commands.control_disks",
         "qbitsim.commands.control_faults",
         "qbitsim.commands.control_life",
+        "qbitsim.commands.control_texts",
         "qbitsim.controlled",
         "qbitsim.guest",
         "qbitsim.injection",

@@ -230,7 +230,7 @@ def test_a_fault_strikes_until_it_is_lifted_by_its_id(machine):
     handle = ask(machine, "inject-error", where="d", operation="write", errno="ENOSPC", offset=0, length=512)
     assert handle == {"id": "error0"}
     assert refused(machine, "write", drive="d", offset=0, length=512) == "No space left on device"
-    assert ask(machine, "query-faults") == [{"id": "error0", "text": "<Fault ENOSPC of write/write-zeroes at 0+512>"}]
+    assert ask(machine, "query-faults") == [{"id": "error0", "text": "d: writes that touch 0+512 fail with ENOSPC"}]
     ask(machine, "lift", id="error0")
     ask(machine, "write", drive="d", offset=0, length=512)
     assert ask(machine, "query-faults") == []
@@ -239,7 +239,7 @@ def test_a_fault_strikes_until_it_is_lifted_by_its_id(machine):
 def test_an_id_is_chosen_by_the_client_and_only_once(machine):
     assert ask(machine, "refuse", command="stop", desc="no", id="mine") == {"id": "mine"}
     text = refused(machine, "refuse", command="cont", desc="no", id="mine")
-    assert text == "the id 'mine' is taken by <Refusal of stop: no>"
+    assert text == "the id 'mine' is taken: stop is refused, once: no"
 
 
 def test_the_next_commands_are_refused_as_the_client_says(machine):
@@ -256,7 +256,7 @@ def test_a_stall_says_how_many_wait_and_lets_them_go(machine):
     backup(machine)
     ask(machine, "run-until-idle")
     assert ask(machine, "query-faults")[0]["waiting"] == 1
-    assert refused(machine, "end-foreign-job", id="s").startswith("'s' is no foreign job, but <Stall")
+    assert refused(machine, "end-foreign-job", id="s") == "'s' is no foreign job: d: reads of jobs wait"
     ask(machine, "release", id="s")
     ask(machine, "settle")
     assert machine.jobs.jobs == []
@@ -275,6 +275,51 @@ def test_a_full_target_fails_the_backup(machine):
     backup(machine)
     found = ask(machine, "until", event="BLOCK_JOB_COMPLETED")
     assert found["data"]["error"] == "No space left on device"
+
+
+def test_files_with_little_room_are_listed_whether_they_are_there_or_not(machine):
+    for file, capacity in (("t", 0), ("d.qcow2", 1 << 20), ("other", 5)):
+        ask(machine, "limit-capacity", file=file, capacity=capacity)
+    ask(machine, "limit-capacity", file="other")
+    assert ask(machine, "query-capacities") == [{"file": "d.qcow2", "capacity": 1 << 20}, {"file": "t", "capacity": 0}]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        ("inject-error", {"where": "d", "operation": "read", "errno": "EIO"}, "d: reads fail with EIO"),
+        (
+            "inject-error",
+            {"where": "d.qcow2", "operation": "flush", "times": 2, "after": 3, "probability": 0.5},
+            "d.qcow2: flushes fail with EIO with probability 0.5, 2 times after 3 that do not",
+        ),
+        ("delay-io", {"where": "d", "operation": "discard", "seconds": 0.5}, "d: discards of jobs take 0.5 s"),
+        ("stall-io", {"where": "d", "operation": "write-zeroes"}, "d: writes of zeroes of jobs wait"),
+        ("refuse", {"command": "stop", "desc": "no", "always": True}, "stop is refused: no"),
+        ("hold-reply", {"command": "stop"}, "the reply to stop is held back, once"),
+        ("hold-reply", {"command": "stop", "seconds": 2}, "the reply to stop comes 2 s later, once"),
+        ("half-reply", {"command": "stop"}, "the monitor hangs up in the middle of the reply to stop, once"),
+        ("drop-monitor", {"command": "stop"}, "the monitor hangs up behind the reply to stop, once"),
+        (
+            "drop-monitor",
+            {"command": "stop", "before_reply": True, "always": True},
+            "the monitor hangs up before the reply to stop",
+        ),
+        ("drop-monitor", {"command": "stop", "before_command": True}, "the monitor hangs up before stop, once"),
+        ("guest-writes", {"drive": "d", "count": 3}, "d: the guest has made 0 of 3 writes"),
+        ("foreign-job", {"id": "mine"}, "a backup job of another client, running"),
+    ],
+)
+def test_what_has_an_id_is_listed_in_plain_words(machine, name, arguments, text):
+    ask(machine, name, **{"id": "mine", **arguments})
+    [found] = ask(machine, "query-faults")
+    assert (found["id"], found["text"]) == ("mine", text)
+
+
+def test_a_fault_that_has_struck_is_said_to_do_so_no_more(machine):
+    ask(machine, "inject-error", where="d", operation="write", once=True)
+    refused(machine, "write", drive="d", offset=0, length=512)
+    assert [each["text"] for each in ask(machine, "query-faults")] == ["d: writes fail with EIO, no more"]
 
 
 def test_the_guest_writes_by_itself_until_it_is_stopped(machine):

@@ -122,13 +122,21 @@ def test_write_takes_sizes_and_a_byte(shell, say):
 def test_a_fault_strikes_and_is_listed_and_lifted(shell, say):
     say(shell, BACKUP)
     assert say(shell, ":fault drive0:read:0+64k:EIO:once") == "error0: 'x-qbitsim-lift id=error0' ends it\n"
-    assert say(shell, ":fault").startswith("error0: ")
+    assert say(shell, ":fault") == "error0: drive0: reads that touch 0+65536 fail with EIO, once\n"
     assert "error=Input/output error" in say(shell, ":run").replace("\n      ", " ").replace('"', "")
+    assert say(shell, ":fault") == "error0: drive0: reads that touch 0+65536 fail with EIO, no more\n"
+    assert say(shell, "x-qbitsim-lift id=error0", ":fault") == "{}\nthere are no faults\n"
+
+
+def test_requests_that_a_fault_holds_up_are_counted(shell, say):
+    say(shell, "x-qbitsim-stall-io where=drive0 operation=read id=s", BACKUP, ":run")
+    assert say(shell, ":fault") == "s: drive0: reads of jobs wait (2 waiting)\n"
 
 
 def test_a_file_can_be_full(shell, say):
     assert say(shell, BACKUP, ":fault t=0", ":run").count("No space left on device") == 1
-    say(shell, ":fault t=none")
+    assert say(shell, ":fault") == "t: room for 0 bytes of data; ':fault t=none' ends it\n"
+    assert say(shell, ":fault t=none", ":fault") == "there are no faults\n"
     assert shell.machine.images.lookup("t").capacity is None
 
 
