@@ -1,8 +1,8 @@
 """Disks, bitmaps and image files as rows of cells in a terminal.
 
 A row shows the whole disk from left to right. In the row of a disk or of a file a letter is what is stored there, the
-latest letter if a cell holds several; in the row of a bitmap a cell is clean, partly dirty, or dirty. What a file does
-not hold, it takes from its backing file.
+latest letter if a cell holds several; in the row of a bitmap a cell is clean, partly dirty, or dirty, or unknown if the
+bitmap is inconsistent. What a file does not hold, it takes from its backing file.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _NAME_COLUMNS = 17
 _NOTE_COLUMNS = 26
 _MINIMUM_WIDTH = 24
 _MAXIMUM_WIDTH = 120
+
+UNKNOWN = "?"
+"""The cell of an inconsistent bitmap: nobody knows what of it is dirty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,9 @@ def rows_of_drive(machine: Machine, identifier: str, style: Style) -> list[Row]:
     rows = [Row(identifier, letters(node.image, style), human(node.length))]
     for bitmap in reversed(node.bitmaps):
         if bitmap.name is not None:
-            state = "frozen" if bitmap.busy else "dirty"
-            rows.append(Row(f" {bitmap.name}", cells_of(bitmap, style), f"{human(bitmap.count)} {state}", "yellow"))
+            state = f"{human(bitmap.count)} {'frozen' if bitmap.busy else 'dirty'}"
+            note = "inconsistent" if bitmap.inconsistent else state
+            rows.append(Row(f" {bitmap.name}", cells_of(bitmap, style), note, "yellow"))
         if bitmap.name is not None and bitmap.successor is not None:
             successor = bitmap.successor
             rows.append(Row("  successor", cells_of(successor, style), f"{human(successor.count)} dirty", "cyan"))
@@ -151,12 +155,28 @@ def _below(name: str | None, nodes: Mapping[str, Plain]) -> Iterator[str]:
 def _rows_of_bitmaps(node: Plain, style: Style) -> Iterator[Row]:
     size = node["length"]
     for bitmap in reversed(node["bitmaps"]):
-        note = ", ".join([human(_total(bitmap["dirty"])) + " dirty", *bitmap["flags"]])
-        yield Row(f" {bitmap['name'] or '(no name)'}", _cells(bitmap["dirty"], size, style), note, "yellow")
-        successor = bitmap["successor"]
+        successor, flags = bitmap["successor"], bitmap["flags"]
+        inconsistent = "inconsistent" in flags
+        cells = UNKNOWN * style.cells if inconsistent else _cells(bitmap["dirty"], size, style)
+        told = flags if successor is None else [flag for flag in flags if flag != "disabled"]  # as all that are frozen
+        yield Row(f" {bitmap['name'] or '(no name)'}", cells, bitmap_note(_total(bitmap["dirty"]), told), "yellow")
         if successor is not None:
             note = f"{human(_total(successor['dirty']))} dirty"
             yield Row("  successor", _cells(successor["dirty"], size, style), note, "cyan")
+
+
+def bitmap_note(dirty: int, flags: Collection[str]) -> str:
+    """What stands beside a bitmap: its dirty bytes and its flags, first those that keep it from being used."""
+    if "inconsistent" in flags:
+        return "inconsistent"
+    return ", ".join([f"{human(dirty)} dirty", *sorted(flags, key=_rank)])
+
+
+def _rank(flag: str) -> int:
+    return _LESSER.index(flag) if flag in _LESSER else -1
+
+
+_LESSER = ("disabled", "persistent")
 
 
 def _total(ranges: Iterable[tuple[int, int]]) -> int:
@@ -192,7 +212,9 @@ def letters(image: Image, style: Style) -> str:
 
 
 def cells_of(bitmap: DirtyBitmap, style: Style) -> str:
-    """One character for each cell: none, a part, or all of it is dirty."""
+    """One character for each cell: none, a part, or all of it is dirty; :data:`UNKNOWN` if it is inconsistent."""
+    if bitmap.inconsistent:
+        return UNKNOWN * style.cells
     return _cells(bitmap.dirty_ranges, bitmap.size, style)
 
 
@@ -216,18 +238,18 @@ def levels(ranges: Iterable[tuple[int, int]], size: int, cells: int) -> list[int
 
 
 def draw(rows: Iterable[Row], style: Style) -> list[str]:
-    """The rows as lines, of at most ``style.width`` columns; a remark that is too long loses its end."""
+    """The rows as lines, of at most ``style.width`` columns; a remark that is too long goes on in the next line."""
     lines = []
     for row in rows:
-        taken = _NAME_COLUMNS + 1 + style.cells if style.beside else len(row.name)
+        taken = _NAME_COLUMNS + 1 + len(row.cells) if style.beside else len(row.name)
         room = style.width - taken - 4
         note = row.note if len(row.note) <= room else row.note.partition(" over ")[0]
-        if len(note) > room:
-            note = note[: room - 2] + ".."
         if style.beside:
-            lines.append(f"  {row.name:<{_NAME_COLUMNS}} {_painted(row, style)}  {note}")
+            indent = " " * (taken + 4)
+            first, *rest = style.wrap(note, indent, indent).split("\n")
+            lines += [f"  {row.name:<{_NAME_COLUMNS}} {_painted(row, style)}  {first[taken + 4 :]}", *rest]
         else:
-            lines += [f"  {row.name}  {note}", f"  {_painted(row, style)}"]
+            lines += [*style.wrap(f"{row.name}  {note}", "  ", "    ").split("\n"), f"  {_painted(row, style)}"]
     return lines
 
 
@@ -246,5 +268,5 @@ def human(size: int) -> str:
     """Bytes as people write them: ``1.5 MiB``."""
     for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
-            return f"{size / unit:.3g} {name}"
+            return f"{size / unit:.{3 if size < 999.5 * unit else 4}g} {name}"
     return f"{size} B" if size else "0"

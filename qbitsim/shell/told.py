@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from qbitsim.cli.picture import Row, Style, human, row_of_job
+from qbitsim.cli.picture import Row, Style, bitmap_note, human, row_of_job
 
 Query = Callable[[str], list[dict[str, Any]]]
 """The reply to a query without arguments; empty if the server does not have it."""
@@ -46,8 +46,7 @@ def _bitmaps(bitmaps: list[dict[str, Any]]) -> Iterator[Row]:
             flags.append(bitmap["status"])
         elif bitmap.get("recording") is False and not bitmap.get("busy"):
             flags.append("disabled")
-        note = ", ".join([human(bitmap["count"]) + " dirty", *flags])
-        yield Row(f" {bitmap['name']}", "", note)
+        yield Row(f" {bitmap['name']}", "", bitmap_note(bitmap["count"], flags))
 
 
 def jobs_told(query: Query) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.cli.main import main
-from qbitsim.cli.picture import Row, Style, draw, human, levels, rows_of_drive
+from qbitsim.cli.picture import Row, Style, draw, human, levels, rows_of_drive, rows_of_state
 from qbitsim.machine import Machine
 
 PROOF = (
@@ -85,6 +85,16 @@ def test_cells_fit_beside_their_names_or_below_them():
     assert [Style(width).cells for width in (24, 40, 80, 120)] == [16, 32, 32, 64]
 
 
+def test_a_remark_that_does_not_fit_goes_on_in_the_next_line():
+    rows = [Row(" b", "." * 32, "1.25 MiB dirty, disabled, persistent")]
+    assert draw(rows, Style(80)) == [
+        f"   {'b':<16} {'.' * 32}  1.25 MiB dirty, disabled,",
+        " " * 54 + "persistent",
+    ]
+    assert draw(rows, Style(40)) == ["   b  1.25 MiB dirty, disabled,", "    persistent", f"  {'.' * 32}"]
+    assert draw([Row(" b", "", rows[0].note)], Style(80)) == [f"   {'b':<16}   1.25 MiB dirty, disabled, persistent"]
+
+
 def test_equal_neighbours_share_their_colour():
     style = Style(80, unicode=True, colour=True)
     assert draw([Row("b", "··██", "", "yellow")], style) == [f"  {'b':<17} \033[2m··\033[0m\033[33m██\033[0m  "]
@@ -102,6 +112,43 @@ def test_a_bitmap_shows_clean_partly_dirty_and_dirty():
     ]
 
 
+def test_the_flags_that_matter_most_come_first():
+    machine = Machine()
+    machine.add_disk("d", "64M").write(0, b"A")
+    machine.qmp("block-dirty-bitmap-add", node="d", name="plain")
+    machine.qmp("block-dirty-bitmap-add", node="d", name="off", persistent=True, disabled=True)
+    machine.qmp("block-dirty-bitmap-add", node="d", name="frozen", persistent=True)
+    machine.drive("d").write(0, b"A")
+    machine.qmp(
+        "drive-backup", device="d", target="t", sync="incremental", bitmap="frozen", job_id="job0", format="qcow2"
+    )
+    notes = {row.name.strip(): row.note for row in rows_of_state(machine.state(), Style(80))}
+    assert notes == {
+        "d": "64 MiB",
+        "plain": "64 KiB dirty",
+        "off": "0 dirty, disabled, persistent",
+        "frozen": "64 KiB dirty, busy, persistent",
+        "successor": "0 dirty",
+        "job0": "running, 0 of 64 KiB",
+        "(no name)": "0 dirty",
+    }
+
+
+def test_what_of_an_inconsistent_bitmap_is_dirty_nobody_knows():
+    stored = Machine()
+    stored.add_disk("d", "64M")
+    stored.qmp("block-dirty-bitmap-add", node="d", name="b", persistent=True)
+    stored.qmp("quit")
+    crashed = Machine(images=stored.images)
+    crashed.add_disk("d").write(0, b"A")
+    crashed.crash()
+    machine = Machine(images=stored.images)
+    machine.add_disk("d")
+    unknown = Row(" b", "?" * 32, "inconsistent", "yellow")
+    assert rows_of_state(machine.state(), Style(80)) == [Row("d", "", "64 MiB"), unknown]
+    assert rows_of_drive(machine, "d", Style(80))[1] == unknown
+
+
 @given(st.integers(0, 6), st.integers(0, 4), st.sets(st.integers(0, 63)))
 def test_levels_agree_with_counting(log_cells, log_unit, dirty):
     cells, unit = 1 << log_cells, 1 << log_unit
@@ -113,11 +160,13 @@ def test_levels_agree_with_counting(log_cells, log_unit, dirty):
 
 
 def test_sizes_are_written_as_people_write_them():
-    assert [human(size) for size in (0, 511, 1024, 65536, 3 << 19, 1 << 40)] == [
+    assert [human(size) for size in (0, 511, 1024, 65536, 3 << 19, 1000 << 20, 1023 << 30, 1 << 40)] == [
         "0",
         "511 B",
         "1 KiB",
         "64 KiB",
         "1.5 MiB",
+        "1000 MiB",
+        "1023 GiB",
         "1 TiB",
     ]

@@ -44,7 +44,7 @@ def test_show_draws_successors_and_jobs_and_says_what_is_due(shell, say):
     assert say(shell, ":show drive0") == shown(
         """
           drive0              16 MiB
-           bitmap0          ████····························  2 MiB dirty, disabled, b..
+           bitmap0          ████····························  2 MiB dirty, busy
             successor       ················██··············  1 MiB dirty
           job0              ································  running, 0 of 2 MiB
           due: job0: copy 0+1048576 and 1 more

@@ -91,7 +91,7 @@ def test_on_a_server_that_may_be_controlled_all_is_as_on_a_machine_of_ones_own(s
         assert say(shell, ":step", ":show").splitlines() == [
             "1 step, t = 0 s",
             "  drive0              16 MiB",
-            "   bitmap0          ████····························  2 MiB dirty, disabled, b..",
+            "   bitmap0          ████····························  2 MiB dirty, busy",
             "    successor       ································  0 dirty",
             "  job0              ████████████████················  running, 1 MiB of 2 MiB",
             "  due: job0: copy 1048576+1048576",
