@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Node
 from qbitsim.block.qcow2 import Qcow2Node
-from qbitsim.cli.picture import Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
+from qbitsim.cli.picture import UNKNOWN, Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
 from qbitsim.tour.lesson import CELL, CELLS, Json
 from qbitsim.tour.view import View, levels_of
 
@@ -18,7 +18,7 @@ Rows = Iterator[tuple[str, Row]]
 class Drawing:
     """Draws a machine again and again.
 
-    A row whose cells are others than in the picture before has marks below it.
+    A row whose cells are others than in the picture before has marks below it, but not one whose cells are unknown.
 
     :ivar before: the cells of the picture before, by what they are the row of.
     """
@@ -30,11 +30,12 @@ class Drawing:
     def lines(self, view: View, drives: Sequence[str], files: Sequence[str]) -> list[str]:
         """The picture."""
         rows = [*self._rows(view, drives, files)]
+        unknown = UNKNOWN * self.style.cells
         lines = []
         for about, row in rows:
             lines += [line.rstrip() for line in draw([row], self.style)]
             before = self.before.get(about, row.cells)
-            if before != row.cells and not about.startswith("job "):
+            if before != row.cells and unknown not in (before, row.cells) and not about.startswith("job "):
                 lines.append(self._marks(before, row.cells))
         self.before = {about: row.cells for about, row in rows}
         return lines

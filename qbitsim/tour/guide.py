@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qbitsim.cli.picture import Style
+from qbitsim.cli.picture import UNKNOWN, Style
 from qbitsim.cli.teller import Teller
 from qbitsim.profiles import profile
 from qbitsim.tour.chapters import CHAPTERS
@@ -36,9 +36,12 @@ class Guide:
 
     def welcome(self) -> tuple[Sequence[Chapter], int]:
         """Tell where the tour goes on; the chapters from there, and the first step."""
-        self._progress = self._load()
-        chapter = find(self._progress.chapter) if self._progress.chapter is not None else None
+        self._progress = self._load("; the tour begins at the start")
+        kept = self._progress.chapter
+        chapter = find(kept) if kept is not None else None
         if chapter is None:
+            if kept is not None:
+                self.teller.say(f"(Your progress: there is no chapter '{kept}'; the tour begins at the start.)")
             again = len(self._progress.seen) == len(CHAPTERS)
             self.teller.say(
                 "You have seen the whole tour; here it is again."
@@ -107,13 +110,17 @@ class Guide:
         except ProgressError as error:
             self.teller.say(f"(Your progress: {error}.)")
 
-    def _load(self) -> Progress:
+    def _load(self, then: str = "") -> Progress:
+        """What was kept.
+
+        :param then: what comes of it if that cannot be read.
+        """
         if self._keeper is None:
             return Progress()
         try:
             return self._keeper.load()
         except ProgressError as error:
-            self.teller.say(f"(Your progress: {error}.)")
+            self.teller.say(f"(Your progress: {error}{then}.)")
             return Progress()
 
 
@@ -122,8 +129,8 @@ def _legend(style: Style) -> str:
     nothing, part, whole = style.levels
     return (
         f"In the pictures: a letter is what is stored in a cell, {nothing} is nothing. In a bitmap {nothing} is clean, "
-        f"{whole} dirty, {part} partly dirty. ^ is what has changed since the last picture. "
-        "-> goes to QEMU, <- comes from it; .. is the guest, $ a shell, ** the tour itself."
+        f"{whole} dirty, {part} partly dirty, {UNKNOWN} unknown (it is inconsistent). "
+        "^ is what has changed since the last picture. -> goes to QEMU, <- comes from it; .. is the guest, $ a shell, ** the tour itself."
     )
 
 

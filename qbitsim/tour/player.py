@@ -154,12 +154,19 @@ class Player:
         if not self.scene.attempt(text):
             teller.line("<-", "nothing: this is no whole JSON value, so QEMU waits for the rest of it", "red")
             return
+        if self.scene.machine.closing:
+            teller.line("**", "QEMU is gone, and with it its jobs and all that it kept in memory", "red")
+        else:
+            self._look_on(step)
+        put_back()
+        teller.say("The machine is put back to where it was before your command. The tour goes on with its own one.")
+
+    def _look_on(self, step: Step) -> None:
+        """Let the reader see what has become of the machine, and what its jobs make of it."""
         self._picture(step)
         while self._reader.after_change() is Next.RUN:
             self.scene.go_on()
             self._picture(step)
-        put_back()
-        teller.say("The machine is put back to where it was before your command. The tour goes on with its own one.")
 
 
 def _same(text: str, command: Qmp) -> bool:

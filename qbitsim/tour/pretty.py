@@ -25,9 +25,14 @@ def _broken(value: Any, width: int, indent: str, first: str) -> str:
         parts = [_member(key, item, width, inner) for key, item in value.items()]
         opening, closing = "{", "}"
     else:
-        parts = [_laid(item, width, inner, inner) for item in value]
+        parts = [_item(item, width, inner) for item in value]
         opening, closing = "[", "]"
     return "\n".join([first + opening, ",\n".join(parts), indent + closing])
+
+
+def _item(value: Any, width: int, indent: str) -> str:
+    laid = _laid(value, width, indent, indent)
+    return laid if isinstance(value, dict | list) else _moved(laid, width)
 
 
 def _member(key: str, value: Any, width: int, indent: str) -> str:
@@ -36,7 +41,13 @@ def _member(key: str, value: Any, width: int, indent: str) -> str:
     laid = _laid(value, width, indent, f"{name} ")
     if len(laid.partition("\n")[0]) < width or isinstance(value, dict | list):
         return laid
-    return f"{name}\n{indent}  {_flat(value)}"
+    return f"{_moved(name, width)}\n{_moved(f'{indent}  {_flat(value)}', width)}"
+
+
+def _moved(line: str, width: int) -> str:
+    """The line with so much less indentation that it fits, with a comma, if that can be."""
+    text = line.lstrip(" ")
+    return " " * min(len(line) - len(text), max(width - len(text) - 1, 0)) + text
 
 
 def _flat(value: Any) -> str:

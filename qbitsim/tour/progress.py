@@ -63,7 +63,7 @@ class Keeper:
             raise ProgressError(f"{self.path} was written by a newer qbitsim; nothing is kept of this visit")
         progress = _progress(kept)
         if progress is None:
-            raise ProgressError(f"{self.path} is not what the tour writes; it will be written anew")
+            raise ProgressError(f"{self.path} could not be read and will be written anew")
         return progress
 
     def save(self, progress: Progress) -> None:

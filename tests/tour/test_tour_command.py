@@ -140,7 +140,7 @@ def test_the_list_is_shown_although_the_state_cannot_be_read(capsys, state):
     state.write_text("no JSON")
     assert main(["tour", "--list"]) == 0
     out, err = capsys.readouterr()
-    assert err == f"qbitsim: {state} is not what the tour writes; it will be written anew\n"
+    assert err == f"qbitsim: {state} could not be read and will be written anew\n"
     assert len(out.splitlines()) == 10
 
 
@@ -164,7 +164,7 @@ def test_the_list_is_shown_although_the_state_cannot_be_read(capsys, state):
 def test_a_state_that_makes_no_sense_is_written_anew(text, state):
     state.write_text(text)
     keeper = Keeper(state)
-    with pytest.raises(ProgressError, match="is not what the tour writes; it will be written anew"):
+    with pytest.raises(ProgressError, match="could not be read and will be written anew"):
         keeper.load()
     keeper.save(Progress("full", 2, ("bitmap",)))
     assert Keeper(state).load() == Progress("full", 2, ("bitmap",))
@@ -172,7 +172,7 @@ def test_a_state_that_makes_no_sense_is_written_anew(text, state):
 
 def test_bytes_that_are_no_text_are_no_state(state):
     state.write_bytes(b"\xff\xfe")
-    with pytest.raises(ProgressError, match="is not what the tour writes"):
+    with pytest.raises(ProgressError, match="could not be read and will be written anew"):
         Keeper(state).load()
 
 

@@ -185,15 +185,32 @@ def test_a_bad_state_file_costs_one_line_and_nothing_else(visit, state):
     state.parent.mkdir()
     state.write_text("{")
     text = visit(ENTER)
-    assert text.startswith(f"(Your progress: {state} is not what the tour writes; it will be written anew.)")
+    complaint = "could not be read and will be written anew; the tour begins at the start"
+    assert text.startswith(f"(Your progress: {state} {complaint}.) A tour of dirty bitmaps")
     assert kept(state)["step"] == 1
+
+
+def test_a_bad_state_file_does_not_keep_from_the_chapter_that_is_asked_for(visit, state):
+    state.parent.mkdir()
+    state.write_text("garbage{")
+    text = visit(ENTER, chapter="chain")
+    complaint = "could not be read and will be written anew"
+    assert text.startswith(f"(Your progress: {state} {complaint}.) -- 4. Incremental backups")
+
+
+def test_a_chapter_that_is_gone_costs_one_line_and_leads_to_the_start(visit, state):
+    state.parent.mkdir()
+    state.write_text('{"version": 1, "chapter": "fish", "step": 2, "seen": ["bitmap"]}')
+    text = visit(ENTER)
+    assert text.startswith("(Your progress: there is no chapter 'fish'; the tour begins at the start.) A tour of")
+    assert kept(state) == {"version": 1, "chapter": "bitmap", "step": 1, "seen": ["bitmap"]}
 
 
 def test_a_state_file_of_a_newer_version_is_left_alone(visit, state):
     state.parent.mkdir()
     state.write_text('{"version": 2, "place": "far"}')
     text = visit(ENTER, ENTER, ENTER)
-    assert text.count("was written by a newer qbitsim; nothing is kept of this visit.)") == 1
+    assert text.count("a newer qbitsim; nothing is kept of this visit; the tour begins at the start.)") == 1
     assert text.endswith("Goodbye.")
     assert kept(state) == {"version": 2, "place": "far"}
 
@@ -201,5 +218,5 @@ def test_a_state_file_of_a_newer_version_is_left_alone(visit, state):
 def test_a_state_file_that_cannot_be_written_costs_one_line(visit, state):
     state.parent.write_text("a file where a directory should be")
     text = visit(ENTER, ENTER, ENTER)
-    assert text.count("Not a directory; nothing is kept of this visit.)") == 1
+    assert text.count("Not a directory; nothing is kept of this visit; the tour begins at the start.)") == 1
     assert "The answer: a) none." in text

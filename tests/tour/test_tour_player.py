@@ -146,11 +146,20 @@ def test_a_long_reply_is_cut():
     assert "characters in all)" in told("bitmap", Scripted(changes=['{"execute": "query-qmp-schema"}']))
 
 
-@pytest.mark.parametrize(
-    "line", ['{"execute": "eject", "arguments": {"device": "drive0"}}', '{"execute": "quit"}'], ids=["eject", "quit"]
-)
-def test_a_disk_that_is_gone_is_not_drawn(line):
-    text = told("bitmap", Scripted(changes=[line]))
+def test_when_qemu_is_gone_there_is_no_picture_and_no_job_to_run():
+    class Forbidding(Scripted):
+        def after_change(self):
+            raise AssertionError("there is nothing to choose")
+
+    text = told("bitmap", Forbidding(changes=['{"execute": "quit"}']))
+    assert (
+        '<- {"return": {}} ** QEMU is gone, and with it its jobs and all that it kept in memory '
+        "The machine is put back to where it was before your command."
+    ) in text
+
+
+def test_a_disk_that_is_gone_is_not_drawn():
+    text = told("bitmap", Scripted(changes=['{"execute": "eject", "arguments": {"device": "drive0"}}']))
     assert '<- {"return": {}} cell 0 1 2 3 4 5 6 7 8 9 10 12 14 The machine is put back' in text
 
 
