@@ -1,7 +1,8 @@
 """``qbitsim serve``: QMP monitors for other processes and a page for people, until somebody says quit.
 
-Once it listens, one line per address says so, with the port that was found. The lines go to stdout, or to stderr if a
-monitor talks on stdout. What QEMU would print on its own, such as the results of ``qemu-io``, goes there, too.
+Once it listens at all of its addresses, one line for each says so, with the port that was found. The lines go to
+stdout, or to stderr if a monitor talks on stdout. What QEMU would print on its own, such as the results of ``qemu-io``,
+goes there, too.
 """
 
 from __future__ import annotations
@@ -167,64 +168,73 @@ async def _serve(
 ) -> None:
     """Serve until the end, and write all of the history to the file."""
     server = Server(machine, pacing=pacing, trim_events=True, journal=history)
-    sites: list[Site] = []
+    site = _site(server, machine, history, whole=file is not None) if _web(addresses) else None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, machine, server)
-    try:
-        for address in addresses:
-            if address.kind != "web":
-                machine.print(f"qbitsim: QMP ready on {await _listen(server, address)}\n")
-            else:
-                assert history is not None
-                sites.append(await _open_site(server, machine, history, address, whole=file is not None))
-    except CliError:
-        server.stop()
-        await server.run()
-        raise
+    for line in await _open(server, site, addresses):
+        machine.print(f"qbitsim: {line}\n")
+    if site is not None and not site.private:
+        print("qbitsim: warning: others can look at the page, on whatever network reaches it", file=sys.stderr)
     try:
         await server.run()
     finally:
-        for site in sites:
+        if site is not None:
             await site.close()
         if file is not None and history is not None:
             _write(file, dumps(history.to_json()))
 
 
-async def _open_site(
-    server: Server, machine: TalkingMachine, history: History, address: Address, *, whole: bool
-) -> Site:
-    """Serve the page, and say where."""
+def _web(addresses: list[Address]) -> bool:
+    return any(address.kind == "web" for address in addresses)
+
+
+def _site(server: Server, machine: Machine, history: History | None, *, whole: bool) -> Site:
+    """The page, which nobody can look at yet."""
     from qbitsim.web.feed import LONGEST  # noqa: PLC0415 - the extra is there
     from qbitsim.web.site import Site  # noqa: PLC0415
 
+    assert history is not None
     control = machine.control is not None
-    site = Site(server, machine, history, control=control, longest=None if whole else LONGEST)
+    return Site(server, machine, history, control=control, longest=None if whole else LONGEST)
+
+
+async def _open(server: Server, site: Site | None, addresses: list[Address]) -> list[str]:
+    """Listen at each address, and return what to tell of it.
+
+    Standard input comes last, as what it says is answered at once.
+
+    :raises CliError: one of them cannot be had; nobody is served then.
+    """
+    in_order = sorted(addresses, key=lambda address: address.kind == "stdio")
     try:
-        url = await site.listen(address.place, address.port)
-    except OSError as error:
-        raise CliError(error.strerror or str(error)) from None
-    if not site.private:
-        print("qbitsim: warning: others can look at the page, on whatever network reaches it", file=sys.stderr)
-    machine.print(f"qbitsim: page ready on {url}\n")
-    return site
+        return [await _listen(server, site, address) for address in in_order]
+    except CliError:
+        server.stop()
+        await server.run()
+        if site is not None:
+            await site.close()
+        raise
 
 
-async def _listen(server: Server, address: Address) -> str:
-    """Listen, and return the address as clients may use it."""
+async def _listen(server: Server, site: Site | None, address: Address) -> str:
+    """Listen, and return what is ready, with the address as clients may use it."""
     if address.kind == "stdio" and sys.stdin is None:
         raise CliError("there is no standard input")
     try:
+        if address.kind == "web":
+            assert site is not None
+            return f"page ready on {await site.listen(address.place, address.port)}"
         if address.kind == "unix":
             await server.listen_unix(address.place)
-            return f"unix:{address.place}"
+            return f"QMP ready on unix:{address.place}"
         if address.kind == "tcp":
             port = await server.listen_tcp(address.place, address.port)
-            return f"tcp:{address.place}:{port}"
+            return f"QMP ready on tcp:{address.place}:{port}"
         await attach_stdio(server, sys.stdin.buffer, sys.stdout.buffer)
     except OSError as error:
         raise CliError(error.strerror or str(error)) from None
-    return "stdio"
+    return "QMP ready on stdio"
 
 
 def _on_signal(machine: Machine, server: Server) -> None:

@@ -220,10 +220,7 @@ def test_a_port_in_use_is_refused(capsys):
 def test_a_socket_is_removed_if_another_address_cannot_be_had(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["serve", "--qmp", "unix:s", "--qmp", "unix:no/s"]) == 2
-    assert capsys.readouterr() == (
-        "qbitsim: QMP ready on unix:s\n",
-        "qbitsim: cannot listen on no/s: No such file or directory\n",
-    )
+    assert capsys.readouterr() == ("", "qbitsim: cannot listen on no/s: No such file or directory\n")
     assert os.listdir() == []
 
 

@@ -157,6 +157,23 @@ def test_a_monitor_on_standard_input_and_output(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("kind", ["--qmp", "--web"])
+def test_nothing_is_said_to_be_ready_before_all_is(tmp_path, kind):
+    history = tmp_path / "history"
+    history.write_text("kept\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        second = f"tcp:{place}" if kind == "--qmp" else place
+        arguments = ["--qmp", f"unix:{tmp_path / 'q'}", kind, second, "--qmp", "stdio", "--history", str(history)]
+        with serving(*arguments, stdin=subprocess.PIPE) as process:
+            out, err = process.communicate(b'{"execute": "qmp_capabilities"}', timeout=10)
+    assert (process.returncode, out) == (2, b"")
+    assert err.startswith(f"qbitsim: cannot listen on {place}: ".encode())
+    assert err.endswith(b"ddress already in use\n")
+    assert not (tmp_path / "q").exists()
+    assert history.read_text() == "kept\n"
+
+
 def test_it_starts_over_the_socket_of_a_server_that_was_killed(tmp_path):
     path = tmp_path / "qmp"
     with serving("--qmp", f"unix:{path}") as process:
