@@ -130,7 +130,8 @@ def _legend(style: Style) -> str:
     return (
         f"In the pictures: a letter is what is stored in a cell, {nothing} is nothing. In a bitmap {nothing} is clean, "
         f"{whole} dirty, {part} partly dirty, {UNKNOWN} unknown (it is inconsistent). "
-        "^ is what has changed since the last picture. -> goes to QEMU, <- comes from it; .. is the guest, $ a shell, ** the tour itself."
+        "^ is what has changed since the last picture. -> goes to QEMU, <- comes from it; .. is the guest, $ a shell, "
+        "** the tour itself."
     )
 
 
