@@ -17,9 +17,12 @@ def show(visit: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[..., Lo
     """Write one history or two as a page and open the file; it is the only thing that may be loaded."""
     opened: list[Looking] = []
 
-    def show_page(*runs: dict[str, Any], difference: Any = None, hash_: str = "", **options: Any) -> Looking:
+    def show_page(
+        *runs: dict[str, Any], difference: Any = None, names: Any = None, hash_: str = "", **options: Any
+    ) -> Looking:
         file = tmp_path / f"{len(opened)}.html"
-        file.write_text(page({"runs": list(runs), "difference": difference, "live": None}), encoding="utf-8")
+        payload = {"runs": list(runs), "names": names, "difference": difference, "live": None}
+        file.write_text(page(payload), encoding="utf-8")
         opened.append(Looking(visit(file.as_uri() + hash_, **options)))
         return opened[-1]
 

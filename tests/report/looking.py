@@ -14,6 +14,20 @@ _COLUMN = """([selector, across]) => {
     return Array.from({ length: canvas.height }, (_, y) => [...data.slice(4 * y, 4 * y + 3)]);
 }"""
 
+_WRITTEN = """(selector) => {
+    const { prototype } = CanvasRenderingContext2D;
+    const { fillText } = prototype;
+    const texts = [];
+    prototype.fillText = function (text, x, y) {
+        if (this.canvas.matches(selector)) texts.push([text, x, x + this.measureText(text).width]);
+        fillText.call(this, text, x, y);
+    };
+    qbitsim.app.timelines.forEach((timeline) => timeline.draw());
+    qbitsim.app.show();
+    prototype.fillText = fillText;
+    return texts;
+}"""
+
 
 class Looking:
     """A person who looks at a page; ``page`` is playwright's."""
@@ -76,6 +90,10 @@ class Looking:
     def texts(self, selector: str) -> list[str]:
         """The texts of all elements that can be seen."""
         return list(self.js(_TEXTS, selector))
+
+    def written(self, selector: str) -> list[tuple[str, float, float]]:
+        """The words in all canvases that a selector names, each with its left and its right end."""
+        return [tuple(word) for word in self.js(_WRITTEN, selector)]
 
     def column(self, selector: str, across: float) -> list[list[int]]:
         """The red, green and blue of the pixels of a canvas at a share of its width, from top to bottom."""

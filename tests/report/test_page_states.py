@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from looking import Looking
@@ -160,10 +161,75 @@ def test_where_only_sums_are_known_the_page_says_about(show: Open) -> None:
     assert page.text(".lane-strip .count").startswith("903 of 1,000 cells dirty")
 
 
-def test_where_the_bits_are_not_known_the_page_says_so(show: Open) -> None:
-    tale = Tale(bits=False)
-    bitmap = tale.bitmap("b0", "drive0", 1000)
-    tale.tell("start", "it begins", {bitmap: {"count": 250, "flags": []}})
-    page = show(tale.done())
-    assert page.text(".ranges") == "It is not known which cells."
-    assert page.colour(".strip", 0.9, 0.3) == page.colour(".strip", 0.7, 0.3)
+def only_counts(count: int, *, cells: int) -> dict[str, Any]:
+    """A history of one bitmap of which only the number of dirty cells is known; the size may be unknown, too."""
+    tale = Tale(bits=False, epoch=None)
+    bitmap = tale.bitmap("b0", "drive0", cells)
+    tale.tell("start", "it begins")
+    tale.tell("reply", "return", {bitmap: {"count": count, "flags": []}})
+    return tale.done()
+
+
+UNKNOWN = "It is not known which cells."
+COUNTS = {
+    (50, 1000): [
+        "50 of 1,000 cells dirty, 3,200 KiB of 64,000 KiB, 64 KiB each", "5 % dirty, it is not known where", UNKNOWN,
+    ],
+    (1000, 1000): [
+        "1,000 of 1,000 cells dirty, 64,000 KiB of 64,000 KiB, 64 KiB each", "100 % dirty", "All of them.",
+    ],
+    (0, 1000): ["0 of 1,000 cells dirty, 0 bytes of 64,000 KiB, 64 KiB each", "clean", "clean"],
+    (48, 0): ["48 cells dirty of 64 KiB each", "48 cells dirty, it is not known where", UNKNOWN],
+    (0, 0): ["0 cells dirty of 64 KiB each", "clean", "clean"],
+}  # fmt: skip
+"""How many cells are dirty, and of how many; what is said of it, what is written where bits would be, and below."""
+
+
+@pytest.mark.parametrize(("count", "cells"), COUNTS)
+def test_where_only_counts_are_known_the_page_says_how_much_and_not_where(show: Open, count: int, cells: int) -> None:
+    page = show(only_counts(count, cells=cells))
+    (in_strip, in_lane) = (page.written(selector)[0][0] for selector in (".strip", ".row.bitmap canvas"))
+    assert [page.text(".lane-strip .count"), in_strip, page.text(".ranges")] == COUNTS[count, cells]
+    assert in_lane == in_strip
+    assert page.texts(".range, .scale") == []
+
+
+@pytest.mark.parametrize("selector", [".strip", ".row.bitmap canvas"])
+def test_a_count_is_a_hatch_that_has_no_place_and_no_density(show: Open, selector: str) -> None:
+    looks = set()
+    for count, cells in ((50, 1000), (1000, 1000), (48, 0)):
+        page = show(only_counts(count, cells=cells))
+        for across in (0.8, 0.9):
+            colours = {tuple(colour) for colour in page.column(selector, across)[8:24]}
+            assert min(map(sum, colours)) > 400, "it is light"
+            assert len(colours) > 3, "it is hatched"
+        looks.add(tuple(map(tuple, page.column(selector, 0.9))))
+    assert len(looks) == 1
+
+
+def test_many_counts_are_told_one_after_the_other(show: Open) -> None:
+    history = only_counts(0, cells=1000)
+    history["moments"] += [
+        {"at": 0, "kind": "reply", "text": "return", "changes": {"0": {"count": count}}} for count in (0, 500, 500)
+    ]
+    page = show(history, viewport={"width": 1600, "height": 800})
+    words = [word for word, _, _ in page.written(".row.bitmap canvas")]
+    assert words == ["clean", "50 % dirty, it is not known where"]
+    page.page.mouse.move(*page.place(".row.bitmap canvas", 0.9, 0.5))
+    assert page.texts(".tip div") == ["moment 4 of 4, reply: return", "b0: 500 of 1,000 cells"]
+
+
+PROGRESS = [
+    (True, "running", 0, "nothing done yet"), (True, "pending", 0, "nothing to copy"),
+    (False, "running", 0, "its progress is not known"), (True, "running", 200, "0 %, 0 bytes of 200 bytes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("bits", "status", "total", "said"), PROGRESS)
+def test_a_job_without_anything_to_do_has_no_progress(
+    show: Open, bits: bool, status: str, total: int, said: str
+) -> None:
+    tale = Tale(bits=bits)
+    job = tale.job("job0")
+    tale.tell("start", "it begins", {job: {"status": status, "done": 0, "total": total}})
+    assert show(tale.done()).text("table.jobs td:nth-child(3)").strip() == said

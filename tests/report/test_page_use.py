@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from looking import Looking
-from tales import Tale
+from tales import CELL, Tale
 
 from qbitsim import Machine
 from qbitsim.history.history import History
@@ -284,6 +286,148 @@ def test_nothing_is_wider_than_the_window(show: Open, grouped: dict[str, Any], s
     page = show(grouped, viewport={"width": width, "height": 800}, color_scheme=scheme)
     assert page.js("document.documentElement.scrollWidth") == width
     assert page.js("document.documentElement.dataset.theme") == scheme
+
+
+def names_of(page: Looking) -> list[str]:
+    return [*page.texts("#facts b"), *page.texts(".ruler-row .label b"), *page.texts(".run-name")]
+
+
+def test_two_runs_are_called_what_they_were_read_from(show: Open) -> None:
+    page = show(conversation(), conversation(), names=["good.jsonl", "bad.jsonl"])
+    one, other = "1: good.jsonl", "2: bad.jsonl"
+    titles = [f"{one}, a conversation", f"{other}, a conversation"]
+    assert names_of(page) == [*titles, one, other, one, one, other, other]
+    assert page.texts(".banner")[0] == f"⚠ {one}: The file ends early."
+
+
+def test_runs_without_names_are_called_by_their_titles(show: Open) -> None:
+    names = ["1: a conversation", "2: a conversation"]
+    assert names_of(show(conversation(), conversation()))[:2] == names
+
+
+def test_the_names_of_two_runs_are_seen_in_a_narrow_window(show: Open) -> None:
+    page = show(conversation(), conversation(), names=["good", "bad"], viewport={"width": 400, "height": 800})
+    assert page.texts(".ruler-row .label b") == ["1: good", "2: bad"]
+
+
+def test_two_equal_runs_are_said_to_be_equal(show: Open) -> None:
+    assert show(conversation(), conversation()).texts(".banner.equal") == ["= The two runs are equal."]
+    assert show(conversation()).texts(".banner.equal") == []
+
+
+def test_times_that_are_not_known_are_not_shown(show: Open) -> None:
+    history = {**conversation(), "epoch": None}
+    for moment in history["moments"]:
+        moment["at"] = 0
+    page = show(history)
+    assert page.text("#facts").startswith("QEMU 10.0 · times are not known · 2 commands")
+    assert page.text("#now") == "moment 7 of 7"
+    assert page.text(".detail .faint") == "7 · event"
+    assert page.text(".where") == "After moment 7 of 7, event: BLOCK_JOB_ERROR (failed)"
+
+
+def test_a_date_that_no_calendar_has_is_left_out(show: Open) -> None:
+    page = show({**conversation(), "epoch": 1 << 60}, hash_="#m=0")
+    assert page.text(".detail .faint") == "0 · start · 0 s"
+
+
+GREAT = {"id": (1 << 63) - 1, "least": -(1 << 63), "small": 7, "more": [10**30]}
+
+
+def test_great_numbers_keep_all_their_digits(show: Open) -> None:
+    tale = Tale()
+    tale.tell("request", "x", data=GREAT)
+    page = show(tale.done())
+    assert json.loads(page.text(".detail pre")) == GREAT
+    page.press("/")
+    page.type("9223372036854775807")
+    assert page.text(".found") == "1 of 1"
+
+
+def test_a_disk_of_a_great_size_is_still_counted(show: Open) -> None:
+    tale = Tale()
+    size = 1 << 60
+    disk = tale.disk("drive0", size // CELL)
+    tale.tell("start", "it begins", {disk: {"count": 1, "+": [3, 1], "flags": []}})
+    said = show(tale.done()).text(".lane-strip .count")
+    assert said == "1 of 17,592,186,044,416 cells written, 64 KiB of 1 EiB, 64 KiB each"
+
+
+@pytest.mark.parametrize("width", [1280, 800, 400, 320])
+def test_how_jobs_ended_is_always_written_and_overlaps_nothing(show: Open, grouped: dict[str, Any], width: int) -> None:
+    page = show(grouped, grouped, viewport={"width": width, "height": 4000})
+    for job, sign in (("job0", "⊘"), ("job1", "✖")):
+        lane = next(i for i, each in enumerate(grouped["lanes"]) if each["name"] == job)
+        words = page.written(f".row[data-lane='{lane}'] canvas")
+        first = sorted(words[: len(words) // 2], key=lambda word: word[1])
+        assert [word[0] for word in words if word[0].startswith(sign)] == [f"{sign} {ENDS[sign]}"] * 2
+        assert all(one[2] < other[1] for one, other in itertools.pairwise(first))
+
+
+ENDS = {"⊘": "cancelled", "✖": "failed"}
+
+
+def test_how_jobs_ended_is_written_on_paper(show: Open, grouped: dict[str, Any]) -> None:
+    page = show(grouped, grouped)
+    page.page.emulate_media(media="print")
+    page.settle()
+    words = [word for word, _, _ in page.written(".row.job canvas")]
+    assert [sum(word.startswith(sign) for word in words) for sign in ENDS] == [2, 2]
+
+
+def test_a_failed_job_that_is_a_line_has_its_sign(show: Open) -> None:
+    tale = Tale()
+    jobs = [tale.job(f"job{number}") for number in range(2)]
+    tale.tell("start", "it begins")
+    for _ in range(400):
+        tale.tell("step", "nothing")
+    tale.tell("step", "it fails", {job: {"status": "aborting", "error": "EIO"} for job in jobs})
+    tale.tell("step", "it is gone", dict.fromkeys(jobs))
+    tale.tell("step", "again", {jobs[0]: {"status": "running"}})
+    words = show(tale.done()).written(".row.job canvas")
+    assert [word for word, _, _ in words] == ["✖", "✖"]
+
+
+def test_paper_says_what_was_left_out(show: Open) -> None:
+    tale = Tale()
+    for number in range(200):
+        tale.event("RESUME", at=number)
+    for number in range(101):
+        tale.tell("step", f"step {number}")
+    page = show(tale.done(), hash_="#m=60")
+    page.page.emulate_media(media="print")
+    page.settle()
+    said = "20 earlier and 100 later entries are left out. 101 entries are hidden by the filter."
+    assert page.text(".left-out") == said
+    assert len(page.texts(".paper p")) == 81
+
+
+def test_paper_of_a_short_run_leaves_nothing_out(show: Open) -> None:
+    page = show(conversation())
+    page.page.emulate_media(media="print")
+    page.settle()
+    assert page.texts(".left-out") == []
+
+
+def test_the_conversation_takes_the_room_that_there_is(show: Open, grouped: dict[str, Any]) -> None:
+    page = show(grouped, viewport={"width": 1280, "height": 900})
+    end = "(selector) => document.querySelector(selector).getBoundingClientRect().bottom"
+    assert page.js("document.querySelector('.list').clientHeight") > 8 * 24
+    assert page.js(end, ".conversation") - page.js(end, ".detail") < 40
+    assert page.js("document.querySelector('.detail').scrollHeight <= document.querySelector('.detail').clientHeight")
+
+
+def test_commands_are_counted_as_requests(show: Open) -> None:
+    page = show(conversation())
+    assert page.texts(".filters button") == ["commands 2", "events 2", "faults 1", "other 1"]
+
+
+def test_the_buttons_fill_two_rows_in_a_narrow_window(show: Open, grouped: dict[str, Any]) -> None:
+    page = show(grouped, viewport={"width": 400, "height": 800})
+    rows = """(selector) => new Set([...document.querySelectorAll(selector)].filter((each) => each.offsetParent)
+        .map((each) => each.getBoundingClientRect().top)).size"""
+    assert page.js(rows, ".toolbar button") == 2
+    assert page.js(rows, ".drive:first-of-type .drive-head button") == 1
 
 
 def test_paper_is_light_and_screens_are_as_before(show: Open) -> None:

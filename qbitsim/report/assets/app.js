@@ -49,9 +49,20 @@ class App {
     listenForPrint(this);
   }
 
+  /** What people call one of two runs: its number, and what it was read from. */
+  labelOf(run) {
+    const name = this.payload.names?.[run] ?? this.runs[run].title;
+    return `${run + 1}: ${name || "run"}`;
+  }
+
   /** What tells the parts of two runs apart, to be put behind their names. */
   ofRun(run) {
-    return this.runs.length > 1 ? `, run ${run + 1}` : "";
+    return this.runs.length > 1 ? `, run ${this.labelOf(run)}` : "";
+  }
+
+  /** The same where it can be seen. */
+  markOf(run) {
+    return this.runs.length > 1 ? make("span", { class: "run-name" }, this.labelOf(run)) : "";
   }
 
   // -- the place

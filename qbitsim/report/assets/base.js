@@ -25,8 +25,8 @@ function grouped(number) {
 }
 
 /** `3 cells`, `1 cell`. */
-function plural(number, noun) {
-  return `${grouped(number)} ${noun}${number === 1 ? "" : "s"}`;
+function plural(number, noun, many = `${noun}s`) {
+  return `${grouped(number)} ${number === 1 ? noun : many}`;
 }
 
 /** Bytes in the greatest unit in which they are a whole number: exact. */
@@ -113,5 +113,26 @@ async function unpack(text) {
   const bytes = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i += 1) bytes[i] = raw.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Response(stream).json();
+  return parsed(await new Response(stream).text());
+}
+
+/** A whole number that is too great to be a Number: it counts as the nearest one, and is written as it was. */
+class Exact extends Number {
+  constructor(value, source) {
+    super(value);
+    this.source = source;
+  }
+
+  toJSON() {
+    return JSON.rawJSON(this.source);
+  }
+}
+
+/** What a text of JSON says. Whole numbers keep all their digits if the browser tells them. */
+function parsed(text) {
+  if (!JSON.rawJSON || !/\d{16}/.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (_, value, context) => {
+    const great = typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER;
+    return great && /^-?\d+$/.test(context.source) ? new Exact(value, context.source) : value;
+  });
 }

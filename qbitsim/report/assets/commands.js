@@ -43,7 +43,7 @@ class Commands {
     const headers = { Authorization: `Bearer ${this.token}`, "Content-Type": "application/json" };
     const response = await fetch("command", { method: "POST", headers, body: text }).catch(() => null);
     if (!response) throw new Error("the server does not answer");
-    const reply = await response.json().catch(() => null);
+    const reply = await response.text().then(parsed).catch(() => null);
     if (reply?.error) throw new Error(reply.error.desc);
     if (!reply || !("return" in reply)) throw new Error("the reply is not one that this page understands");
     return reply.return;

@@ -41,7 +41,7 @@ class Conversation {
       onscroll: oncePerFrame(() => this.fill()), onkeydown: (event) => this.listKey(event),
     }, this.space);
     this.detail = make("div", { class: "detail", role: "region", "aria-label": `The entry at the cursor${app.ofRun(run)}`, tabindex: "0" });
-    const head = make("div", { class: "conversation-head" }, make("h2", {}, "Conversation"), this.search, this.found);
+    const head = make("div", { class: "conversation-head" }, make("h2", {}, "Conversation", app.markOf(run)), this.search, this.found);
     this.paper = make("div", { class: "paper" });
     const parts = [head, this.toggles, this.list, this.detail, this.paper];
     this.element = make("section", { class: "conversation panel", "aria-label": name }, ...parts);
@@ -54,8 +54,9 @@ class Conversation {
   showToggles() {
     const { counts } = this.recording;
     const buttons = Object.entries(FILTERS).flatMap(([name, kinds]) => {
-      const count = kinds.reduce((sum, kind) => sum + (counts[kind] ?? 0), 0);
-      if (!count) return [];
+      if (!kinds.some((kind) => counts[kind])) return [];
+      const counted = name === "commands" ? ["request"] : kinds;
+      const count = counted.reduce((sum, kind) => sum + (counts[kind] ?? 0), 0);
       const on = this.shownKinds.has(kinds[0]);
       const turn = () => {
         for (const kind of kinds) this.shownKinds[on ? "delete" : "add"](kind);
@@ -107,6 +108,7 @@ class Conversation {
 
   /** Follow the cursor: keep its line in view, and show its entry. */
   show() {
+    this.showDetail();
     if (this.line >= 0) {
       const top = this.line * LINE_HEIGHT;
       const { scrollTop, clientHeight } = this.list;
@@ -114,13 +116,13 @@ class Conversation {
       else if (top + 2 * LINE_HEIGHT > scrollTop + clientHeight) this.list.scrollTop = top + 2 * LINE_HEIGHT - clientHeight;
     }
     this.fill();
-    this.showDetail();
     if (document.documentElement.classList.contains("printing")) this.print();
   }
 
-  /** The lines around the cursor, for paper. */
+  /** The lines around the cursor, for paper, and how many others there are. */
   print() {
-    const around = this.lines.slice(Math.max(0, this.line - ON_PAPER), this.line + ON_PAPER);
+    const first = Math.max(0, this.line - ON_PAPER);
+    const around = this.lines.slice(first, Math.max(0, this.line) + ON_PAPER);
     const line = (index) => {
       const { kind, text, data } = this.recording.moments[index];
       const more = kind === "event" ? ` ${eventDetails(data?.data ?? {})}` : "";
@@ -128,7 +130,16 @@ class Conversation {
       const here = index === this.moment ? "here" : "";
       return make("p", { class: `${failed} ${here}` }, `${index} ${SIGNS[kind] ?? "◦"} ${text}${more}`);
     };
-    this.paper.replaceChildren(...around.map(line));
+    const left = this.leftOut(first, this.lines.length - first - around.length);
+    this.paper.replaceChildren(...around.map(line), make("p", { class: "left-out", hidden: !left }, left));
+  }
+
+  /** How many entries are not on paper. */
+  leftOut(earlier, later) {
+    const hidden = this.recording.length - this.lines.length;
+    const near = [earlier && `${grouped(earlier)} earlier`, later && `${grouped(later)} later`].filter(Boolean).join(" and ");
+    const parts = [near && `${near} entries are left out.`, hidden && `${plural(hidden, "entry", "entries")} ${hidden === 1 ? "is" : "are"} hidden by the filter.`];
+    return parts.filter(Boolean).join(" ");
   }
 
   /** Put elements where lines can be seen. */
@@ -150,8 +161,7 @@ class Conversation {
     const { recording, moment } = this;
     const entry = recording.moments[moment];
     if (!entry) return;
-    const when = new Date(recording.epoch * 1000 + entry.at / 1e6).toISOString().replace("T", " ").replace("Z", " UTC");
-    const facts = [`${moment}`, entry.kind, entry.who, timeText(entry.at), when].filter(Boolean).join(" · ");
+    const facts = [`${moment}`, entry.kind, entry.who, recording.timeOf(moment), recording.dateOf(moment)].filter(Boolean).join(" · ");
     const data = entry.data === undefined ? [] : [make("pre", {}, JSON.stringify(entry.data, null, 2))];
     this.detail.replaceChildren(
       make("p", { class: `detail-line ${recording.isFailure(moment) ? "bad" : ""}` }, make("b", {}, `${SIGNS[entry.kind] ?? "◦"} ${entry.text}`)),

@@ -24,7 +24,7 @@ class Feed {
     this.source = source;
     source.addEventListener("news", ({ data, lastEventId }) => {
       this.cursor = lastEventId;
-      const { lanes, moments } = JSON.parse(data);
+      const { lanes, moments } = parsed(data);
       this.hear.news(lanes, moments);
     });
     source.addEventListener("reload", ({ lastEventId }) => {

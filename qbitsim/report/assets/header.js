@@ -24,13 +24,20 @@ class Header {
     const facts = runs.map((run, i) => {
       const { request = 0, error = 0, event = 0, write = 0, fault = 0 } = run.counts;
       const parts = [
-        `QEMU ${run.profile}`, timeText(run.duration), plural(request, "command"),
+        run.profile && `QEMU ${run.profile}`, run.epoch === null ? "times are not known" : timeText(run.duration), plural(request, "command"),
         `${grouped(error)} refused`, plural(event, "event"),
         write && plural(write, "guest write"), fault && plural(fault, "fault"),
       ];
-      return make("p", { class: "facts" }, runs.length > 1 ? make("b", {}, `Run ${i + 1}: ${run.title} `) : "", parts.filter(Boolean).join(" · "));
+      return make("p", { class: "facts" }, runs.length > 1 ? make("b", {}, this.titleOf(i)) : "", runs.length > 1 ? " " : "", parts.filter(Boolean).join(" · "));
     });
     document.getElementById("facts").replaceChildren(...facts.map((fact, run) => make("div", {}, fact, this.ends(run))));
+  }
+
+  /** What one of two runs is called, and its title if that says more. */
+  titleOf(i) {
+    const label = this.app.labelOf(i);
+    const { title } = this.app.runs[i];
+    return label.endsWith(title) ? label : `${label}, ${title}`;
   }
 
   /** How the jobs of a run ended: those that failed or were cancelled by name. */
@@ -44,17 +51,17 @@ class Header {
     });
     const more = bad.length > NAMED_ENDS ? ` and ${plural(bad.length - NAMED_ENDS, "job")} more ` : "";
     const good = outcomes.length - bad.length;
-    return make("p", { class: "ends" }, ...buttons, more, good ? ` ✔ ${plural(good, "job")} completed` : "");
+    return make("p", { class: "ends" }, ...buttons, more, good ? make("span", { class: "good" }, `✔ ${plural(good, "job")} completed`) : "");
   }
 
   showNotes() {
     const { runs, payload } = this.app;
-    const notes = runs.flatMap((run, i) => run.notes.map((note) => (runs.length > 1 ? `Run ${i + 1}: ${note}` : note)));
+    const notes = runs.flatMap((run, i) => run.notes.map((note) => (runs.length > 1 ? `${this.app.labelOf(i)}: ${note}` : note)));
     const banners = notes.map((note) => make("p", { class: "banner" }, make("span", { "aria-hidden": "true" }, "⚠ "), note));
     if (payload.difference) {
       const go = make("button", { type: "button", onclick: () => this.app.seekDifference() }, "show (d)");
       banners.push(make("p", { class: "banner difference" }, make("b", {}, "≠ first difference: "), payload.difference.text, " ", go));
-    }
+    } else if (runs.length > 1) banners.push(make("p", { class: "banner equal" }, make("b", {}, "= The two runs are equal.")));
     document.getElementById("banners").replaceChildren(...banners);
   }
 
@@ -93,12 +100,12 @@ class Header {
     const { app } = this;
     const run = app.runs[0];
     const moment = app.axis.momentAt(0, app.place);
-    say(this.now, `moment ${grouped(moment)} of ${grouped(run.last)} · ${timeText(run.moments[moment]?.at ?? 0)}`);
+    say(this.now, [`moment ${grouped(moment)} of ${grouped(run.last)}`, run.timeOf(moment)].filter(Boolean).join(" · "));
     say(document.getElementById("play"), app.player.playing ? "❚❚ pause" : "▶ play");
     const axis = document.getElementById("axis");
     say(axis, app.axis.byTime ? "axis: time" : "axis: moments");
     axis.disabled = !app.axis.hasTime;
-    axis.title = axis.disabled ? "no virtual time has passed" : "moments or virtual time (t)";
+    axis.title = axis.disabled ? (run.epoch === null ? "times are not known" : "no virtual time has passed") : "moments or virtual time (t)";
     this.showInternal();
     clearTimeout(this.soon);
     this.soon = setTimeout(() => this.settle(run, moment), 250);
@@ -119,12 +126,15 @@ class Header {
     const entry = (draw, text, width) => ({ canvas: make("canvas", { "aria-hidden": "true" }), draw, text, width });
     this.entries = [
       ...marks.map(([kind, failed, text]) => entry((context) => drawMark(context, kind, failed, 8, 7, 4.5), text, 16)),
-      ...["disk", "bitmap", "successor"].map((kind) => entry((context) => {
+      ...(this.app.runs.some(({ bits }) => bits) ? ["disk", "bitmap", "successor"].map((kind) => entry((context) => {
         for (let x = 0; x < 48; x += 1) {
           context.fillStyle = Paint.shade(kind, Math.max(0, (x - 8) / 39));
           context.fillRect(x, 2, 1, 10);
         }
-      }, `${kind}: none, a little … full`, 48)),
+      }, `${kind}: none, a little … full`, 48)) : []),
+      ...(this.app.runs.every(({ bits }) => bits) ? [] : [
+        entry((context) => drawNowhere(context, "bitmap", true, { x: 0, y: 2, width: 24, height: 10 }), "bitmap: dirty, it is not known where", 24),
+      ]),
     ];
     for (const { canvas, width } of this.entries) canvas.style.width = `${width}px`;
     document.getElementById("legend").replaceChildren(...this.entries.map(({ canvas, text }) => make("span", {}, canvas, text)));

@@ -22,7 +22,7 @@ class LaneStrip {
       ),
       make("div", { class: "strip-box" }, this.canvas, this.selection), this.readout, this.ranges,
     );
-    this.listen();
+    if (this.recording.bits) this.listen();
   }
 
   show(state, moment) {
@@ -44,13 +44,14 @@ class LaneStrip {
   }
 
   get word() {
-    return this.track.lane.kind === "disk" ? "written" : "dirty";
+    return wordOf(this.track.lane.kind);
   }
 
   countText() {
     const { count, cells, size } = this.state;
     const { cell } = this.track.lane;
-    const bytes = Math.min(count * cell, size);
+    if (!size && !this.recording.bits) return `${plural(count, "cell")} ${this.word} of ${exactSize(cell)} each`;
+    const bytes = bytesOf(this.state, cell);
     return `${grouped(count)} of ${plural(cells, "cell")} ${this.word}, ${exactSize(bytes)} of ${exactSize(size)}, ${exactSize(cell)} each`;
   }
 
@@ -69,8 +70,13 @@ class LaneStrip {
   showRanges() {
     const { state } = this;
     const { cell } = this.track.lane;
-    if (!this.recording.bits || state.heat) {
-      say(this.ranges, state.heat ? "About: this picture was made of sums, the number of cells is exact." : "It is not known which cells.");
+    if (!this.recording.bits) {
+      const all = state.count === state.cells ? "All of them." : "It is not known which cells.";
+      say(this.ranges, state.count ? all : emptyWord(this.track.lane.kind));
+      return;
+    }
+    if (state.heat) {
+      say(this.ranges, "About: this picture was made of sums, the number of cells is exact.");
       return;
     }
     const { from, to } = this.drive.shown;
@@ -156,7 +162,7 @@ class LaneStrip {
     const { cell } = this.track.lane;
     const dirty = levelAt(this.state.edges, this.picked) > 0;
     const since = this.state.heat ? null : this.track.since(this.picked, this.moment);
-    const what = this.state.heat ? "about here" : dirty ? this.word : this.word === "dirty" ? "clean" : "not written";
+    const what = this.state.heat ? "about here" : dirty ? this.word : emptyWord(this.track.lane.kind);
     const where = `cell ${grouped(this.picked)}: ${placeText(this.picked * cell)}+${exactSize(cell)}, ${what}`;
     const parts = [where];
     if (since !== null) {

@@ -5,11 +5,14 @@ const PICTURE_TOP = RAIL + 1;
 const LEAST_FRAME = 8;
 const CROWDED = 5;
 const LINE = 2;
+const ROOMY = 1.4; // how much wider than a word a bar is in which it is written
 const FLAG_PATTERNS = { busy: "hatch", inconsistent: "cross", disabled: "dots" };
 const STATUS_PATTERNS = {
   created: "dots", undefined: "dots", null: "dots", running: "none", ready: "bars", paused: "hatch", standby: "hatch",
   waiting: "dots", pending: "dots", aborting: "cross", concluded: "back",
 };
+const PLAIN = "11px system-ui, sans-serif";
+const BOLD = `bold ${PLAIN}`;
 const LANE_HEIGHTS = { disk: 34, bitmap: 34, successor: 20, job: 30 };
 
 /** Where the moments of one run lie in a canvas. */
@@ -69,21 +72,30 @@ function drawCells(context, sheet, track, height) {
   drawFlags(context, sheet, track, height);
 }
 
-/** How many of the cells are dirty, as a hill: for runs of which it is not known which cells they are. */
+/** A hatch over all of the lane while something is dirty, and how much: for runs of which it is not known where that is. */
 function drawCounts(context, sheet, track, height) {
-  const base = height - 1;
-  track.records.forEach((record, i) => {
-    if (!record.exists) return;
-    const from = sheet.start(record.moment);
-    const to = sheet.until(track.records[i + 1]?.moment ?? null);
-    const share = record.count / Math.max(1, track.cellsOf(record.size));
-    const rise = record.count ? Math.max(2, share * (height - RAIL - 3)) : 0;
-    context.fillStyle = Paint.shade(track.lane.kind, 0);
-    context.fillRect(from, RAIL + 1, to - from, height - RAIL - 1);
-    context.fillStyle = Paint.shade(track.lane.kind, 0.5);
-    context.fillRect(from, base - rise, to - from, rise);
-  });
+  const top = PICTURE_TOP;
+  const { kind } = track.lane;
+  for (const { from, to, level } of track.levels()) {
+    const left = Math.max(sheet.start(from), 0);
+    const right = Math.min(sheet.until(to), sheet.width);
+    if (right <= left) continue;
+    drawNowhere(context, kind, level.dirty, { x: left, y: top, width: right - left, height: height - top });
+    context.font = PLAIN;
+    const text = [level.long, level.short].find((words) => context.measureText(words).width + 10 < right - left);
+    if (text) drawText(context, text, left + 5, height - 9, Paint.colour("ink"));
+  }
   drawFlags(context, sheet, track, height);
+}
+
+/** Something without a place: a light hatch that has no density; nothing at all is the ground alone. */
+function drawNowhere(context, kind, dirty, { x, y, width, height }) {
+  context.fillStyle = Paint.shade(kind, 0);
+  context.fillRect(x, y, width, height);
+  if (!dirty) return;
+  context.globalAlpha = 0.6;
+  fillPattern(context, "hatch", x, y, width, height, Paint.shade(kind, 0.01));
+  context.globalAlpha = 1;
 }
 
 function drawFlags(context, sheet, track, height) {
@@ -111,15 +123,15 @@ function drawFlags(context, sheet, track, height) {
 function drawJob(context, sheet, track, height) {
   const top = 9;
   const body = height - top - 2;
-  for (const stretch of track.stretches()) drawStatus(context, sheet, stretch, top, body);
+  const signs = endSigns(context, sheet, track.lives);
+  for (const stretch of track.stretches()) drawStatus(context, sheet, stretch, { top, body, signs });
   drawProgress(context, sheet, track, top, body);
-  track.lives.forEach((life, i) => {
-    const next = track.lives[i + 1];
-    drawLife(context, sheet, life, { top, body, limit: next ? sheet.start(next.from) : sheet.width });
-  });
+  for (const life of track.lives) drawFrame(context, sheet, life, top, body);
+  for (const sign of signs) drawEnd(context, sign, top, body);
 }
 
-function drawStatus(context, sheet, { from, to, status }, top, body) {
+/** Its word is left out where there is no room for it beside the signs of how the job ended. */
+function drawStatus(context, sheet, { from, to, status }, { top, body, signs }) {
   const left = Math.max(sheet.start(from), -2);
   const right = Math.min(sheet.until(to), sheet.width + 2);
   if (right < 0 || left > sheet.width) return;
@@ -128,7 +140,10 @@ function drawStatus(context, sheet, { from, to, status }, top, body) {
   context.fillRect(left, top, width, body);
   const pattern = STATUS_PATTERNS[status];
   if (pattern !== "none" && width > 2) fillPattern(context, pattern, left, top, width, body, Paint.colour("status-ink"));
-  if (width > 14 + 6 * status.length) drawText(context, status, left + 5, top + body / 2, Paint.colour("ink"));
+  const start = Math.max(left, 0) + 5;
+  context.font = PLAIN;
+  const end = start + context.measureText(status).width + 4;
+  if (end < right && !signs.some(({ x, room }) => x < end && x + room > start)) drawText(context, status, start, top + body / 2, Paint.colour("ink"));
 }
 
 /** A line that rises with the progress; it rests where the job made none. */
@@ -146,25 +161,53 @@ function drawProgress(context, sheet, track, top, body) {
   context.stroke();
 }
 
-/** The frame of a job's life and how it ended: behind it if there is room up to `limit`, else within it. */
-function drawLife(context, sheet, life, { top, body, limit }) {
+function drawFrame(context, sheet, life, top, body) {
   const left = sheet.start(life.from);
   const right = sheet.until(life.to);
   if (right < 0 || left > sheet.width) return;
-  const { end, sign, text } = outcome(life);
-  context.strokeStyle = Paint.colour(end === "failed" || end === "cancelled" ? "failure" : "ink");
+  const { end } = outcome(life);
+  context.strokeStyle = Paint.colour(isBad(end) ? "failure" : "ink");
   context.lineWidth = 1.5;
   if (right - left >= LEAST_FRAME || end !== "completed") context.strokeRect(left, top, Math.max(2, right - left), body);
-  const label = `${sign} ${text}`.trim();
-  if (!label || right > sheet.width + 2) return;
-  context.font = "bold 11px system-ui, sans-serif";
-  const room = context.measureText(label).width + 8;
-  const behind = right + room < limit;
-  if (!behind && right - left < room && (limit < sheet.width || right < room)) return;
-  const x = behind ? right + 2 : Math.min(right, sheet.width) - room - 2;
+}
+
+function isBad(end) {
+  return end === "failed" || end === "cancelled";
+}
+
+/** What is to be written of how the lives of a job ended, and where: `{label, end, x, room}`. */
+function endSigns(context, sheet, lives) {
+  context.font = BOLD;
+  const signs = [];
+  lives.forEach((life, i) => {
+    const left = sheet.start(life.from);
+    const right = sheet.until(life.to);
+    if (right < 0 || right > sheet.width + 2) return;
+    const limit = lives[i + 1] ? sheet.start(lives[i + 1].from) : sheet.width;
+    const sign = endSign(context, outcome(life), { left, right, limit, width: sheet.width });
+    const before = signs.at(-1);
+    if (sign && !(before && sign.x < before.x + before.room / 2)) signs.push(sign);
+  });
+  return signs;
+}
+
+/** The longest words that there is room for, behind the bar or in it. Of a bad end at least the sign is written. */
+function endSign(context, { end, sign, text }, { left, right, limit, width }) {
+  const labels = [`${sign} ${text}`, `${sign} ${end ?? text}`, sign].map((label) => label.trim()).filter(Boolean);
+  for (const label of labels) {
+    const room = context.measureText(label).width + 8;
+    if (right + room + 2 < limit) return { label, end, x: right + 2, room };
+    if (right - left > ROOMY * room) return { label, end, x: right - room - 2, room };
+  }
+  if (!isBad(end)) return null;
+  const room = context.measureText(sign).width + 8;
+  return { label: sign, end, x: clamp(right - room / 2, 0, width - room), room };
+}
+
+function drawEnd(context, { label, end, x, room }, top, body) {
   context.fillStyle = Paint.colour("panel");
   context.fillRect(x, top + 2, room, body - 4);
-  drawText(context, label, x + 4, top + body / 2 + 0.5, Paint.colour(end === "completed" ? "good" : end ? "failure" : "ink"), "left", context.font);
+  drawText(context, label, x + 4, top + body / 2 + 0.5, Paint.colour(end === "completed" ? "good" : end ? "failure" : "ink"), "left", BOLD);
 }
 
 /** The marks of the moments that belong to a lane; failures last, so that nothing hides them. */

@@ -54,7 +54,7 @@ class Live {
       setTimeout(() => this.reload(cursor), TRY_AGAIN);
       return;
     }
-    restart(this.app, await response.json());
+    restart(this.app, parsed(await response.text()));
     this.facts();
     this.feed.follow(response.headers.get("Qbitsim-Cursor"));
   }

@@ -10,7 +10,7 @@ class Recording {
   constructor(history) {
     this.title = history.title;
     this.profile = history.profile;
-    this.epoch = history.epoch;
+    this.epoch = history.epoch ?? null;
     this.notes = history.notes ?? [];
     this.bits = history.bits !== false;
     this.lanes = [];
@@ -37,6 +37,18 @@ class Recording {
   /** Nanoseconds from the first moment to the last. */
   get duration() {
     return this.length ? this.moments.at(-1).at - this.moments[0].at : 0;
+  }
+
+  /** When a moment was, in virtual time; no text if times are not known. */
+  timeOf(index) {
+    return this.epoch === null ? "" : timeText(this.moments[index]?.at ?? 0);
+  }
+
+  /** When a moment was for whoever looked at a clock; no text if that is not known. */
+  dateOf(index) {
+    if (this.epoch === null) return "";
+    const date = new Date(this.epoch * 1000 + this.moments[index].at / 1e6);
+    return Number.isNaN(date.getTime()) ? "" : date.toISOString().replace("T", " ").replace("Z", " UTC");
   }
 
   /** Add what has happened since: new lanes, and moments that may change old and new ones. */
@@ -211,6 +223,7 @@ class Recording {
     const moment = this.moments[index];
     if (!moment) return "nothing was recorded";
     const failed = this.saysFailed(index) ? " (failed)" : "";
-    return `moment ${index} of ${this.last}, ${timeText(moment.at)}, ${moment.kind}: ${moment.text}${failed}`;
+    const when = [`moment ${index} of ${this.last}`, this.timeOf(index), moment.kind].filter(Boolean).join(", ");
+    return `${when}: ${moment.text}${failed}`;
   }
 }

@@ -1,5 +1,6 @@
 // What the machine was at the cursor: its jobs as a table, and each disk, bitmap and successor as a strip.
 
+const OVER = new Set(["waiting", "pending", "concluded", "null"]);
 const RANGES_IN_A_LINE = 6;
 const RANGES_IN_A_LIST = 500;
 
@@ -15,7 +16,7 @@ class StatePanel {
     this.body = make("div", { class: "state-body" });
     this.element = make(
       "section", { class: "state panel", "aria-label": `State at the cursor${app.ofRun(run)}` },
-      make("h2", {}, "State"), this.where, this.table, this.body,
+      make("h2", {}, "State", app.markOf(run)), this.where, this.table, this.body,
     );
     this.groups = new Map();
     new ResizeObserver(() => this.body.clientWidth !== this.width && this.show()).observe(this.body);
@@ -50,11 +51,17 @@ class StatePanel {
     this.jobs.replaceChildren(...rows);
   }
 
+  /** What is said of the progress of a job that has nothing to do, as far as is known. */
+  noProgress(status) {
+    if (!this.recording.bits) return "its progress is not known";
+    return OVER.has(status) ? "nothing to copy" : "nothing done yet";
+  }
+
   jobRow(lane, { status, done, total, error }, track, moment) {
     const life = track.lives.findLast(({ from }) => from <= moment);
     const { sign, text, end } = outcome(life);
-    const progress = `${percent(done, total) || "0 %"}, ${roundSize(done)} of ${roundSize(total)}`;
-    const bar = make("progress", { max: Math.max(1, total), value: done, "aria-label": `progress of ${lane.name}` });
+    const bar = total ? make("progress", { max: total, value: done, "aria-label": `progress of ${lane.name}` }) : "";
+    const progress = total ? `${percent(done, total)}, ${roundSize(done)} of ${roundSize(total)}` : this.noProgress(status);
     const future = end && track.records.at(-1).moment > moment ? `${sign} will end: ${text}` : `${sign} ${text}`;
     return make(
       "tr", {}, make("th", { scope: "row" }, `${lane.name} `, make("small", {}, lane.type)),
@@ -71,19 +78,22 @@ class DriveStrips {
     this.panel = panel;
     this.view = null;
     this.strips = new Map();
-    this.scale = make("canvas", { class: "scale", "aria-hidden": "true" });
+    const { bits } = panel.recording;
+    this.scale = make("canvas", { class: "scale", "aria-hidden": "true", hidden: !bits });
     this.range = make("input", {
       type: "text", class: "range", "aria-label": `Range of ${name || "the disk"} that is shown, as offset + length`,
       spellcheck: "false", onchange: () => this.typed(), title: "offset + length, such as 0 + 64k",
     });
     const button = (text, label, action) => make("button", { type: "button", "aria-label": label, title: label, onclick: action }, text);
+    const tools = [
+      button("−", "show more of the disk", () => this.zoom(2)), button("+", "show less of the disk", () => this.zoom(0.5)),
+      button("◂", "towards the beginning of the disk", () => this.pan(-0.5)), button("▸", "towards the end of the disk", () => this.pan(0.5)),
+      button("all", "all of the disk", () => this.look(null)),
+    ];
     this.element = make(
       "section", { class: "drive", "aria-label": `Disk and bitmaps of ${name}${panel.app.ofRun(panel.run)}` },
       make(
-        "div", { class: "drive-head" }, make("h3", {}, name || "no drive"), this.range,
-        button("−", "show more of the disk", () => this.zoom(2)), button("+", "show less of the disk", () => this.zoom(0.5)),
-        button("◂", "towards the beginning of the disk", () => this.pan(-0.5)), button("▸", "towards the end of the disk", () => this.pan(0.5)),
-        button("all", "all of the disk", () => this.look(null)),
+        "div", { class: "drive-head" }, make("h3", {}, name || "no drive"), ...(bits ? [this.range, ...tools] : []),
       ),
       this.scale,
     );

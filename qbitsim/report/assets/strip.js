@@ -19,15 +19,18 @@ function drawStrip(canvas, { kind, state, change, range, cell, exact }) {
   const drawing = canvasContext(canvas, STRIP_HEIGHT + CHANGE_HEIGHT);
   if (!drawing || !state) return;
   const { context, width, scale } = drawing;
+  if (!exact) {
+    drawLevel(context, { kind, cell }, state, width);
+    return;
+  }
   const first = Math.floor(range.from / cell);
   const end = Math.min(Math.ceil(range.to / cell), state.cells);
   if (end <= first) return;
   const x = (index) => ((index * cell - range.from) / (range.to - range.from)) * width;
   const place = { context, kind, state, change, first, end, x, left: x(first), right: Math.min(x(end), width) };
-  if (!exact) drawLevel(place);
-  else if ((place.right - place.left) / (end - first) >= BOX_WIDTH && !state.heat) drawBoxes(place);
+  if ((place.right - place.left) / (end - first) >= BOX_WIDTH && !state.heat) drawBoxes(place);
   else drawDensity(place, scale);
-  if (exact && change) drawChangeMarks(place);
+  if (change) drawChangeMarks(place);
   drawOutline(place);
 }
 
@@ -78,13 +81,12 @@ function drawDensity({ context, kind, state, first, end, left, right }, scale) {
   context.drawImage(scratch, 0, 0, count, 1, left, 0, right - left, STRIP_HEIGHT);
 }
 
-/** Only the number is known: a hatched bar as long as the dirty share. */
-function drawLevel({ context, kind, state, left, right }) {
-  context.fillStyle = Paint.shade(kind, 0);
-  context.fillRect(left, 0, right - left, STRIP_HEIGHT);
-  const share = state.count / Math.max(1, state.cells);
-  const length = state.count ? Math.max(3, share * (right - left)) : 0;
-  fillPattern(context, "hatch", left, 0, length, STRIP_HEIGHT, Paint.shade(kind, 0.6));
+/** Only the number is known: a hatch that has no place, and words. */
+function drawLevel(context, lane, state, width) {
+  const level = levelOf(state, lane);
+  drawNowhere(context, lane.kind, level.dirty, { x: 0, y: 0, width, height: STRIP_HEIGHT });
+  drawText(context, level.long, 8, STRIP_HEIGHT / 2 + 1, Paint.colour("ink"));
+  drawOutline({ context, state, left: 0, right: width });
 }
 
 /** Below the cells: filled triangles for what has just become dirty, hollow ones for what has become clean. */

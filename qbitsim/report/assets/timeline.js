@@ -16,12 +16,12 @@ class Timeline {
     this.flag = make("div", { class: "difference-mark", hidden: true }, make("span", {}, "≠ first difference"));
     this.overview = make("canvas", { class: "overview", "aria-hidden": "true" });
     this.ruler = make("canvas", {
-      class: "ruler", role: "slider", tabindex: "0", "aria-label": "Moment of the run", "aria-valuemin": "0",
+      class: "ruler", role: "slider", tabindex: "0", "aria-label": `Moment of the run${app.ofRun(run)}`, "aria-valuemin": "0",
     });
     this.body = make("div", { class: "lanes" }, this.cursor, this.flag);
     this.element = make("div", { class: "timeline" }, this.body);
     this.addRow(this.overview, "Overview", "");
-    this.addRow(this.ruler, app.runs.length > 1 ? `Run ${run + 1}` : "Moment", "ruler-row");
+    this.addRow(this.ruler, app.runs.length > 1 ? app.labelOf(run) : "Moment", "ruler-row", app.ofRun(run).slice(2));
     this.addRow(this.canvasOf(QMP_LANE, "Commands, replies and events on the monitors"), "QMP", "lane");
     listenForPointer(this);
     new ResizeObserver(() => this.body.clientWidth !== this.width && this.draw()).observe(this.body);
@@ -63,7 +63,7 @@ class Timeline {
     const name = this.recording.nameOf(index);
     const canvas = this.canvasOf(index, `${lane.kind} ${name} over time`);
     const short = lane.kind === "successor" ? "↳ successor" : name;
-    const note = lane.cell ? `${lane.kind}, ${exactSize(lane.size)} in cells of ${exactSize(lane.cell)}` : `${lane.type} job`;
+    const note = lane.cell ? `${lane.kind}, ${lane.size ? exactSize(lane.size) : "of unknown size"} in cells of ${exactSize(lane.cell)}` : `${lane.type} job`;
     this.rows.get(index).value = this.addRow(canvas, short, `lane ${lane.kind}`, note);
     canvas.closest(".row").dataset.lane = index;
   }
@@ -175,7 +175,7 @@ class Timeline {
     const record = track.record(this.moment);
     if (!record) return "";
     if (track instanceof JobTrack) return [record.status, percent(record.done, record.total)].filter(Boolean).join(" ");
-    return roundSize(Math.min(record.count * track.lane.cell, record.size));
+    return roundSize(bytesOf(record, track.lane.cell));
   }
 
   /** What is under the pointer, in words. */
@@ -191,7 +191,9 @@ class Timeline {
       return lines;
     }
     const cells = track.cellsOf(record.size);
-    lines.push(`${recording.nameOf(lane)}: ${grouped(record.count)} of ${plural(cells, "cell")}, ${record.flags.join(", ")}`);
+    const count = cells || recording.bits ? `${grouped(record.count)} of ${plural(cells, "cell")}` : plural(record.count, "cell");
+    lines.push([`${recording.nameOf(lane)}: ${count}`, ...record.flags].join(", "));
+    if (!recording.bits) return lines;
     const height = this.heightOf(track.lane.kind);
     const depth = clamp((share * height - PICTURE_TOP) / (height - PICTURE_TOP), 0, 1);
     lines.push(`at this height: from ${placeText(Math.floor(depth * track.greatest) * track.lane.cell)}`);

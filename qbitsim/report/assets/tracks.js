@@ -119,6 +119,19 @@ class CellTrack {
     return stretches.filter((stretch) => stretch.exists);
   }
 
+  /** The stretches of moments at which as much is dirty: `{from, to, level}`, for runs without bits. */
+  levels() {
+    const stretches = [];
+    for (const record of this.records) {
+      const level = record.exists ? levelOf(record, this.lane) : null;
+      const last = stretches.at(-1);
+      if (last && last.level?.long === level?.long) continue;
+      if (last) last.to = record.moment;
+      stretches.push({ from: record.moment, to: null, level });
+    }
+    return stretches.filter((stretch) => stretch.level);
+  }
+
   /** How full each of `rows` parts of the lane is in each column of a picture, as `fullness` has it, at its fullest.
    *
    * Column i shows the moments after `until[i - 1]` (`before` for the first) up to `until[i]`, or what holds after
@@ -168,6 +181,30 @@ class CellTrack {
     const { count, flags, size, heat } = state;
     return { count, flags, size, runs: heat ? null : runsOf(state.edges), heat };
   }
+}
+
+/** How much is dirty where only the number of cells is known, and not their places: a few words, and all of them. */
+function levelOf({ count, size }, { kind, cell }) {
+  const word = wordOf(kind);
+  if (!count) return { dirty: false, short: emptyWord(kind), long: emptyWord(kind) };
+  const cells = Math.ceil(size / cell);
+  const short = cells ? percent(count, cells) : plural(count, "cell");
+  return { dirty: true, short, long: `${short} ${word}${count === cells ? "" : ", it is not known where"}` };
+}
+
+/** What a cell is of which a lane tells. */
+function wordOf(kind) {
+  return kind === "disk" ? "written" : "dirty";
+}
+
+/** What a cell is otherwise. */
+function emptyWord(kind) {
+  return kind === "disk" ? "not written" : "clean";
+}
+
+/** Bytes of so many cells; the last one may be a part of one. A size of 0 is not known. */
+function bytesOf({ count, size }, cell) {
+  return size ? Math.min(count * cell, size) : count * cell;
 }
 
 /** A job: its status and progress, and how each of its lives ended. */
