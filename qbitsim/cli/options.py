@@ -161,13 +161,13 @@ def parse_failure(text: str) -> Failure:
 
 
 def inject_error(machine: Machine, text: str) -> None:
-    """``drive1:read:0+64k:EIO:once``: let requests fail.
+    """``drive1:read:0+64k:EIO:once``: let requests fail; who controls the machine can list and lift it as ``fail0``.
 
     :raises CliError: it is malformed, or there is nothing of that name.
     """
     failure = parse_failure(text)
     with _Quoting(text):
-        machine.inject_error(
+        fault = machine.inject_error(
             failure.where,
             failure.operation,
             failure.errno,
@@ -175,6 +175,8 @@ def inject_error(machine: Machine, text: str) -> None:
             1 if failure.length is None else failure.length,
             once=failure.once,
         )
+    if machine.control is not None:
+        machine.handles[f"fail{len(machine.handles)}"] = fault
 
 
 def _create(images: ImageStore, name: str, image_format: str, options: Mapping[str, str], text: str) -> None:

@@ -131,6 +131,18 @@ def test_a_pipe_that_stays_open_does_not_hold_up_the_end():
         assert process.wait(timeout=30) == 0
 
 
+def test_the_failures_of_the_command_line_are_listed_and_lifted(in_process):
+    options = (*DISK, "--fail", "drive0:read:*:EIO", "--fail", "node0:write:0+4k:ENOSPC:once", "--capacity", "t=64k")
+    assert in_process(*options, "-c", "x-qbitsim-lift id=fail0", "-c", ":fault") == (
+        0,
+        """{"return": {}}
+fail1: node0: writes that touch 0+4096 fail with ENOSPC, once
+t: room for 65536 bytes of data; ':fault t=none' ends it
+""",
+        "",
+    )
+
+
 def test_a_file_that_fails_fails_what_runs_it(in_process, tmp_path):
     file = tmp_path / "lines"
     file.write_text("job-cancel id=x\n")
