@@ -29,7 +29,8 @@ LIVE = ("feed", "commands", "controls", "live")
 def page(payload: dict[str, Any], still: str = "") -> str:
     """The page as HTML.
 
-    :param payload: ``runs``, one or two histories; ``difference`` between them, or None; ``live``, or None.
+    :param payload: ``runs``, one or two histories; ``names``, what each was read from, if that is known;
+        ``difference`` between them, or None; ``live``, or None.
     :param still: a picture as SVG for whoever has no JavaScript.
     """
     live = payload.get("live") is not None

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from qbitsim.history.history import History
     from qbitsim.machine import Machine
     from qbitsim.qmp.server import Server
-    from qbitsim.qmp.types import JsonObject, JsonValue
+    from qbitsim.qmp.types import JsonObject
+
+_MANY = "write one command at a time"
+_NOT_WHOLE = "write one command as a JSON object: this is not a whole one"
 
 
 class PageMonitor:
@@ -35,20 +38,15 @@ class PageMonitor:
 
         :raises Exception: a bug of the machine.
         """
-        request = _only_message(text)
+        messages = JsonStream().feed(text + b"\n")
+        broken = [message for message in messages if isinstance(message, QmpError)]
+        if len(messages) != 1 and not broken:
+            return encode(refusal(_MANY if messages else _NOT_WHOLE))
+        request = (broken or messages)[0]
         await self._server.settled()
         if self._server.finished:
             return None
         return encode(self._server.call(lambda: self._session.ask(request)))
-
-
-def _only_message(text: bytes) -> JsonValue | QmpError:
-    """The one message of a text, or what is wrong with it."""
-    messages = JsonStream().feed(text + b"\n")
-    broken = [message for message in messages if isinstance(message, QmpError)]
-    if broken or len(messages) == 1:
-        return (broken or messages)[0]
-    return QmpError(f"write one command as a JSON object: this is {'more' if messages else 'not a whole one'}")
 
 
 def refusal(text: str) -> JsonObject:

@@ -6,6 +6,7 @@
 ``/history.jsonl``  the history as a file for ``qbitsim report``
 ``/feed``           what happens from the cursor ``from`` on, as server-sent events
 ``/command``        POST: a QMP command, to which the body of the response is the reply
+``/token``          says nothing to whoever may act, and refuses all others as ``/command`` does
 ==================  ===================================================================================
 
 Who may do what is said in :mod:`qbitsim.web.guard`.
@@ -111,6 +112,7 @@ class Site:
                 web.get("/history.jsonl", self._file),
                 web.get("/feed", self._feed, allow_head=False),
                 web.post("/command", self._command),
+                web.get("/token", self._token, allow_head=False),
             ]
         )
         return app
@@ -181,9 +183,16 @@ class Site:
 
     # -- acting
 
-    async def _command(self, request: web.Request) -> web.Response:
+    def _check_actor(self, request: web.Request) -> None:
         self._guard.check_origin(request.headers.get("Origin"), request.headers["Host"])
         self._guard.check_token(request.headers.get("Authorization"))
+
+    async def _token(self, request: web.Request) -> web.Response:
+        self._check_actor(request)
+        return web.Response(status=204)
+
+    async def _command(self, request: web.Request) -> web.Response:
+        self._check_actor(request)
         try:
             text = await request.read()
         except web.HTTPRequestEntityTooLarge:

@@ -91,7 +91,7 @@ def test_a_command_is_part_of_the_conversation(live):
     [
         ("", "this is not a whole one"),
         ("{", "this is not a whole one"),
-        ('{"execute": "stop"} {"execute": "cont"}', "this is more"),
+        ('{"execute": "stop"} {"execute": "cont"}', "write one command at a time"),
         ("stop", "JSON parse error, invalid keyword 'stop'"),
         ("[]", "QMP input must be a JSON object"),
         ("{}", "QMP input lacks member 'execute'"),
@@ -116,6 +116,32 @@ def test_what_is_wrong_is_answered_as_a_monitor_does_and_changes_nothing(shared,
     assert (answer.status, set(answer.json)) == (200, {"error"})
     assert words in answer.json["error"]["desc"]
     assert state(shared) == before
+
+
+@pytest.mark.parametrize("sent", ["{", '{"execute": "stop"}{"execute": "cont"}'])
+def test_what_is_not_one_command_is_no_part_of_the_conversation(shared, sent):
+    before = len(shared.history.moments)
+    shared.send(sent)
+    assert len(shared.history.moments) == before
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 204), ({"Authorization": ""}, 401), ({"Authorization": "Bearer wrong"}, 401),
+        ({"Origin": "http://evil.example"}, 403), ({"Host": "evil.example"}, 403),
+    ],
+)  # fmt: skip
+def test_a_token_can_be_checked_and_nothing_is_told(shared, headers, status):
+    answer = shared.get("token", **{"Authorization": f"Bearer {shared.token}", **headers})
+    assert answer.status == status
+    assert shared.token not in answer.text
+    assert shared.token not in str(answer.headers)
+
+
+def test_without_control_no_token_is_right():
+    with Live(control=False) as live:
+        assert live.get("token", Authorization=f"Bearer {live.site._guard.token}").status == 403
 
 
 def test_a_command_that_is_too_long_is_refused(shared):

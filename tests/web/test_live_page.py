@@ -184,7 +184,7 @@ def test_when_the_server_is_gone_the_page_says_so_and_comes_back_by_itself(visit
     with Live(port=port, disks=("other",)) as again:
         page.wait_for_selector("html.ready:not(.same)", timeout=10_000)
         assert list(shown(again, page)) == [("disk", "other")]
-        assert use(page, "Steps", "step").startswith("✖ the token is not that of this server")
+        page.get_by_text("✖ The token is not that of this server.").wait_for()
     assert all("ERR_" in text or "401" in text for text in visit.complaints)
     visit.complaints.clear()
 
@@ -205,7 +205,7 @@ def test_a_page_that_nobody_sees_does_not_listen_and_catches_up_later(live, page
 
 def test_a_page_without_its_token_can_look_and_says_how_to_act(live, visit):
     page = visit(live.home)
-    assert "You can look, but not act: this page was opened without its token" in page.inner_text("#controls")
+    assert "You can look, but not act: this page does not know the token" in page.inner_text("#controls")
     assert page.get_by_role("form", name="Steps").count() == 0
     live.do(backup)
     assert ("job", "job0") in shown(live, page)
@@ -233,10 +233,30 @@ def test_the_token_leaves_the_address_and_outlives_a_reload(live, page):
 def test_a_wrong_token_is_refused_and_nothing_changes(live, visit):
     before = live.do(lambda machine: machine.state())
     page = visit(f"{live.home}#token=wrong")
-    assert use(page, "Guest write", "write").startswith("✖ the token is not that of this server")
+    page.get_by_text("✖ The token is not that of this server.").wait_for()
+    assert page.get_by_role("form", name="Steps").count() == 0
     assert live.do(lambda machine: machine.state()) == before
     assert all("401" in text for text in visit.complaints)
     visit.complaints.clear()
+
+
+def test_after_a_wrong_token_the_right_one_can_be_given(live, visit):
+    page = visit(f"{live.home}#token=wrong")
+    page.get_by_text("✖ The token is not that of this server.").wait_for()
+    visit.complaints.clear()
+    page.get_by_label("token").fill(live.token)
+    page.get_by_role("button", name="use it").click()
+    assert use(page, "Steps", "step") == "✔ 0 steps, now at 0 s"
+    assert page.locator("#controls .bad").count() == 0
+
+
+def test_a_token_of_another_server_is_forgotten(live, visit):
+    page = visit(f"{live.home}#token=wrong")
+    page.get_by_text("✖ The token is not that of this server.").wait_for()
+    visit.complaints.clear()
+    page.reload()
+    page.wait_for_selector("html.ready")
+    assert "this page does not know the token" in page.inner_text("#controls")
 
 
 def test_without_control_the_page_says_how_to_get_the_controls(visit):
@@ -321,7 +341,15 @@ def test_pause_and_go_set_the_pacing(live, page):
     [
         ("Steps", "step", {"count": "many"}, "✖ steps: 'many' is no whole number"),
         ("Steps", "step", {"count": "0"}, "✖ 0 steps are none"),
-        ("Advance", "advance", {"seconds": "-1"}, "✖ seconds: '-1' is no number"),
+        ("Steps", "step", {"count": "-1"}, "✖ steps: '-1' is out of range"),
+        ("Steps", "step", {"count": "1e99"}, "✖ steps: '1e99' is out of range"),
+        ("Steps", "step", {"count": "1.5"}, "✖ steps: '1.5' is no whole number"),
+        ("Advance", "advance", {"seconds": "-1"}, "✖ seconds: '-1' is out of range"),
+        ("Advance", "advance", {"seconds": "1e99"}, "✖ seconds: '1e99' is out of range"),
+        ("Advance", "advance", {"seconds": "1e999"}, "✖ seconds: '1e999' is out of range"),
+        ("Advance", "advance", {"seconds": "soon"}, "✖ seconds: 'soon' is no number"),
+        ("Guest write", "write", {"offset": "-1"}, "✖ offset: '-1' is out of range"),
+        ("Guest write", "write", {"length": "9999E"}, "✖ length: '9999E' is out of range"),
         ("Guest write", "write", {"offset": "here"}, "✖ offset: 'here' is no size, such as 64k"),
         ("Guest write", "write", {"offset": "1G"}, "✖ Input/output error"),
         ("Guest write", "write", {"pattern": "256"}, "✖ pattern 256 is no byte"),
@@ -343,6 +371,7 @@ def test_pause_and_go_set_the_pacing(live, page):
             {"line": "stop now"},
             "✖ 'now' is not key=value: write NAME key=value ..., or a JSON object",
         ),
+        ("QMP command", "send", {"line": '{"execute": "stop"}{"execute": "cont"}'}, "✖ write one command at a time"),
         ("QMP command", "send", {"line": "{"}, "✖ write one command as a JSON object: this is not a whole one"),
     ],
 )
@@ -350,6 +379,22 @@ def test_what_is_wrong_is_said_beside_the_control(calm, name, button, fields, sa
     calm.reload()
     calm.wait_for_selector("html.ready")
     assert use(calm, name, button, **fields).startswith(said)
+
+
+def test_a_complaint_goes_when_another_control_acts(calm):
+    use(calm, "Advance", "advance", seconds="soon")
+    use(calm, "Capacity", "limit", file="")
+    complaints = calm.locator(".said.bad").filter(has_text="✖").all_inner_texts()
+    assert complaints == ["✖ file: there is none"]
+
+
+def test_a_great_number_is_shown_with_all_its_digits(live, page):
+    great = '{"execute": "query-status", "id": 9223372036854775807, "x": -9223372036854775808}'
+    use(page, "QMP command", "send", line=great)
+    caught_up(live, page)
+    page.evaluate("qbitsim.goto(qbitsim.runs[0].recording.last - 1)")
+    wait(page, "document.querySelector('.detail pre')?.textContent.includes('\"id\": 9223372036854775807,')")
+    assert "-9223372036854775808" in page.inner_text(".detail pre")
 
 
 def test_a_value_is_what_it_looks_like(live, page):

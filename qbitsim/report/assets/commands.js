@@ -25,10 +25,12 @@ class Commands {
     }
   }
 
+  /** Use a token from now on; null forgets the one that was used. */
   use(token) {
     this.token = token;
     try {
-      sessionStorage.setItem(TOKEN, token);
+      if (token) sessionStorage.setItem(TOKEN, token);
+      else sessionStorage.removeItem(TOKEN);
     } catch {
       // It is known as long as the page is open.
     }
@@ -39,8 +41,18 @@ class Commands {
     return this.send(JSON.stringify({ execute: name, arguments: given }));
   }
 
+  /** Whether the server takes the token; true if it does not answer, for then nothing is known against it. */
+  async isGood() {
+    const response = await fetch("token", { headers: this.authorization }).catch(() => null);
+    return !response || response.status !== 401;
+  }
+
+  get authorization() {
+    return { Authorization: `Bearer ${this.token}` };
+  }
+
   async send(text) {
-    const headers = { Authorization: `Bearer ${this.token}`, "Content-Type": "application/json" };
+    const headers = { ...this.authorization, "Content-Type": "application/json" };
     const response = await fetch("command", { method: "POST", headers, body: text }).catch(() => null);
     if (!response) throw new Error("the server does not answer");
     const reply = await response.text().then(parsed).catch(() => null);

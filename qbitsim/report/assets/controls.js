@@ -6,6 +6,7 @@ const KEPT = "page";
 const OPERATIONS = ["read", "write", "write-zeroes", "discard", "flush"];
 const ERRNOS = ["EIO", "ENOSPC", "EPERM", "EROFS"];
 const LONGEST_REPLY = 300;
+const NUMBER = /^\s*(0x[0-9a-f]+|[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*$/i;
 
 class Controls {
   constructor(app, commands, names) {
@@ -55,6 +56,7 @@ class Controls {
   async run({ form, said, button }, act, tell) {
     if (button.getAttribute("aria-disabled")) return;
     button.setAttribute("aria-disabled", "true");
+    for (const other of this.element.querySelectorAll(".said.bad")) say(other, "");
     const show = (text, bad) => {
       said.className = bad ? "said bad" : "said";
       say(said, `${bad ? "✖" : "✔"} ${text}`);
@@ -171,19 +173,25 @@ function valuesOf(form) {
 // What people type as numbers, sizes and names; each throws an Error in words if it is none.
 
 function whole(value, what) {
-  if (!/^\s*(0x[0-9a-f]+|\d+)\s*$/i.test(value)) throw new Error(`${what}: '${value}' is no whole number`);
-  return Number(value);
+  const found = NUMBER.test(value) ? Number(value) : NaN;
+  if (found !== Math.floor(found)) throw new Error(`${what}: '${value}' is no whole number`);
+  return inRange(found, value, what);
 }
 
 function number(value, what) {
-  if (!/^\s*(\d+(\.\d*)?|\.\d+)\s*$/.test(value)) throw new Error(`${what}: '${value}' is no number`);
-  return Number(value);
+  if (!NUMBER.test(value)) throw new Error(`${what}: '${value}' is no number`);
+  return inRange(Number(value), value, what);
 }
 
 function size(value, what) {
-  const bytes = parseSize(value);
+  const bytes = NUMBER.test(value) ? Math.round(Number(value)) : parseSize(value);
   if (Number.isNaN(bytes)) throw new Error(`${what}: '${value}' is no size, such as 64k`);
-  return bytes;
+  return inRange(bytes, value, what);
+}
+
+function inRange(found, value, what) {
+  if (found < 0 || found > Number.MAX_SAFE_INTEGER) throw new Error(`${what}: '${value}' is out of range`);
+  return found;
 }
 
 function text(value, what) {

@@ -73,12 +73,27 @@ class Live {
   // -- what one may do
 
   showControls() {
+    this.showAllowed();
+    if (this.control && this.commands.token) this.checkToken();
+  }
+
+  /** Complain at once of a token that the server does not take, and ask for another. */
+  async checkToken() {
+    const { token } = this.commands;
+    if ((await this.commands.isGood()) || token !== this.commands.token) return;
+    this.commands.use(null);
+    this.showAllowed(make("p", { class: "bad" }, "✖ The token is not that of this server."));
+  }
+
+  /** Show what this page allows; a complaint goes before it. */
+  showAllowed(complaint = "") {
     if (!this.control) {
       const how = [make("code", {}, "qbitsim serve"), " is started with ", make("code", {}, "--control"), "."];
       this.body.replaceChildren(make("p", { class: "faint" }, "You can look, but not act: for that, ", ...how));
-    } else if (!this.commands.token) this.body.replaceChildren(this.tokenForm());
+    } else if (!this.commands.token) this.body.replaceChildren(complaint, this.tokenForm());
     else this.body.replaceChildren(this.controls.element);
     this.fold.hidden = this.body.firstChild !== this.controls.element;
+    this.body.hidden = false;
     if (!this.fold.hidden) this.unfold((kept(OPEN) ?? String(innerWidth > 640)) === "true");
   }
 
@@ -103,7 +118,7 @@ class Live {
       this.commands.use(token);
       this.showControls();
     };
-    const what = "You can look, but not act: this page was opened without its token. Open the address that qbitsim printed when it began, with all that is behind the #, or type the token: ";
+    const what = "You can look, but not act: this page does not know the token. Open the address that qbitsim printed when it began, with all that is behind the #, or type the token: ";
     return make("form", { class: "token", onsubmit: use }, make("p", {}, what), input, make("button", { type: "submit" }, "use it"));
   }
 }
