@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     for name, metavar, text in (
         ("profile", "VERSION", "the QEMU release that qmp_machine and qmp_server are"),
         ("pacing", "PACING", "how they go on: manual, immediate, realtime or realtime:FACTOR"),
-        ("report", "DIR", "write a page into DIR for each such machine of a test that fails, with all that happened to it"),
+        ("report", "DIR", "write a page into DIR for each such machine of a test that fails, with all that happened"),
     ):
         group.addoption(f"--qbitsim-{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"qbitsim_{name}", f"{text}; --qbitsim-{name} overrides it", default="")

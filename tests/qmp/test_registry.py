@@ -174,7 +174,7 @@ def test_an_instance_tells_its_command(declared):
 
 def test_no_name_is_declared_twice(declared):
     command("transaction", Transaction)(print)
-    with pytest.raises(AssertionError, match=r"^transaction is declared twice$"):
+    with pytest.raises(AssertionError, match=r"^transaction is declared twice"):
         Registry(QEMU_10_0)
 
 

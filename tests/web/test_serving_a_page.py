@@ -157,13 +157,28 @@ def test_without_the_extra_it_says_how_to_get_it_before_it_listens(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+LEAVE = """
+import os, socket, sys, threading, time
+from qbitsim.cli.main import main
+
+def leave(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(b'{"execute": "qmp_capabilities"} {"execute": "quit"}')
+        while client.recv(4096):
+            pass
+
+threading.Thread(target=leave, args=(sys.argv[1],)).start()
+main(["serve", "--qmp", f"unix:{sys.argv[1]}"])
+print("aiohttp" in sys.modules)
+"""
+
+
 def test_serving_without_a_page_does_not_load_the_extra(tmp_path):
-    code = (
-        "import sys, threading, os, signal; from qbitsim.cli.main import main; "
-        "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start(); "
-        f"main(['serve', '--qmp', 'unix:{tmp_path}/qmp']); print('aiohttp' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    argv = [sys.executable, "-c", LEAVE, str(tmp_path / "qmp")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 
 
