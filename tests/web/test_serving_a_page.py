@@ -158,14 +158,13 @@ def test_without_the_extra_it_says_how_to_get_it_before_it_listens(tmp_path):
 
 
 LEAVE = """
-import os, socket, sys, threading, time
+import socket, sys, threading, time
 from qbitsim.cli.main import main
 
 def leave(path):
-    while not os.path.exists(path):
-        time.sleep(0.01)
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(path)
+        while client.connect_ex(path):
+            time.sleep(0.01)
         client.sendall(b'{"execute": "qmp_capabilities"} {"execute": "quit"}')
         while client.recv(4096):
             pass
