@@ -422,6 +422,13 @@ def test_commands_are_counted_as_requests(show: Open) -> None:
     assert page.texts(".filters button") == ["commands 2", "events 2", "faults 1", "other 1"]
 
 
+def test_replies_to_nothing_are_counted_as_replies(show: Open) -> None:
+    tale = Tale()
+    tale.tell("reply", "return {}")
+    tale.tell("error", "refused")
+    assert show(tale.done()).texts(".filters button") == ["replies 2"]
+
+
 def test_the_buttons_fill_two_rows_in_a_narrow_window(show: Open, grouped: dict[str, Any]) -> None:
     page = show(grouped, viewport={"width": 400, "height": 800})
     rows = """(selector) => new Set([...document.querySelectorAll(selector)].filter((each) => each.offsetParent)

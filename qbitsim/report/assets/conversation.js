@@ -55,14 +55,15 @@ class Conversation {
     const { counts } = this.recording;
     const buttons = Object.entries(FILTERS).flatMap(([name, kinds]) => {
       if (!kinds.some((kind) => counts[kind])) return [];
-      const counted = name === "commands" ? ["request"] : kinds;
-      const count = counted.reduce((sum, kind) => sum + (counts[kind] ?? 0), 0);
+      const asked = name === "commands" && counts.request;
+      const count = asked || kinds.reduce((sum, kind) => sum + (counts[kind] ?? 0), 0);
+      const noun = name === "commands" && !asked ? "replies" : name;
       const on = this.shownKinds.has(kinds[0]);
       const turn = () => {
         for (const kind of kinds) this.shownKinds[on ? "delete" : "add"](kind);
         this.filter();
       };
-      return make("button", { type: "button", "aria-pressed": String(on), onclick: turn }, `${name} ${grouped(count)}`);
+      return make("button", { type: "button", "aria-pressed": String(on), onclick: turn }, `${noun} ${grouped(count)}`);
     });
     this.toggles.replaceChildren(...buttons);
   }
