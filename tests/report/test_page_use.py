@@ -355,7 +355,7 @@ def test_a_disk_of_a_great_size_is_still_counted(show: Open) -> None:
 
 @pytest.mark.parametrize("width", [1280, 800, 400, 320])
 def test_how_jobs_ended_is_always_written_and_overlaps_nothing(show: Open, grouped: dict[str, Any], width: int) -> None:
-    page = show(grouped, grouped, viewport={"width": width, "height": 4000})
+    page = show(grouped, grouped, viewport={"width": width, "height": 800})
     for job, sign in (("job0", "⊘"), ("job1", "✖")):
         lane = next(i for i, each in enumerate(grouped["lanes"]) if each["name"] == job)
         words = page.written(f".row[data-lane='{lane}'] canvas")

@@ -87,7 +87,7 @@ class Timeline {
     let sheet = null;
     for (const [lane, row] of this.rows) {
       const height = this.heightOf(row.kind);
-      if (sheet && !isNear(row.canvas)) continue;
+      if (sheet && this.rows.size > FEW_ROWS && !isNear(row.canvas)) continue;
       const drawing = canvasContext(row.canvas, height);
       if (!drawing) return;
       sheet ??= new Sheet(this.app.axis, this.run, this.app.view, drawing.width, drawing.scale);
@@ -208,4 +208,5 @@ function isNear(element) {
 }
 
 const NEAR = 300;
+const FEW_ROWS = 40; // these are drawn wherever they are, so that a picture of the whole page has them
 const MARKED_KINDS = new Set(["request", "error", "event", "write", "fault"]);
