@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if Path(arguments.output).suffix not in _KINDS and arguments.output != "-":
         raise CliError(f"-o {arguments.output}: a report is a page (.html), a picture (.svg) or a history (.jsonl)")
     runs = [read_history(name, arguments) for name in arguments.transcripts]
-    report = Report(runs, arguments.transcripts)
+    report = Report(runs, _short(arguments.transcripts))
     for name, run_ in zip(arguments.transcripts, report.runs, strict=True):
         for note in run_["notes"]:
             print(f"qbitsim: {name}: {note}", file=sys.stderr)
@@ -38,6 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"qbitsim: they differ: {report.difference['text']}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def _short(names: list[str]) -> list[str]:
+    """The files without their folders, if they can be told apart so."""
+    short = [Path(name).name for name in names]
+    return short if len(set(short)) == len(set(names)) else names
 
 
 def _write(report: Report, output: str) -> None:

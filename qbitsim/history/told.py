@@ -72,7 +72,7 @@ class Told:
         place, request = self._asked.pop(who, (None, None))
         more: Json = {} if place is None else {"of": place}
         done = isinstance(reply, dict) and "return" in reply
-        changes = self._changes_of_reply(request, reply["return"]) if done and isinstance(request, dict) else {}
+        changes = self._changes_of_reply(request, reply["return"]) if done else {}
         self._tell("reply" if done else "error", reply_words(reply), who, data=reply, changes=changes, **more)
 
     def event(self, event: Json) -> None:
@@ -137,13 +137,13 @@ class Told:
         done = {"done": data.get("offset", 0), "total": data.get("len", 0), "error": data.get("error")}
         return self._change(("job", job), lane, done)
 
-    def _changes_of_reply(self, request: Json, value: Any) -> Json:
-        command, arguments = request.get("execute"), request.get("arguments", {})
+    def _changes_of_reply(self, request: Any, value: Any) -> Json:
+        """What a reply tells; one with disks is known by itself, for transcripts without requests."""
         changes: Json = {}
-        if command in ("query-block", "query-named-block-nodes") and isinstance(value, list):
-            for disk in value:
-                changes |= self._changes_of_disk(disk) if isinstance(disk, dict) else {}
-        for name, data in _actions(command, arguments):
+        for disk in value if isinstance(value, list) else []:
+            changes |= self._changes_of_disk(disk) if isinstance(disk, dict) else {}
+        asked = request if isinstance(request, dict) else {}
+        for name, data in _actions(asked.get("execute"), asked.get("arguments", {})):
             place, bitmap = data.get("node"), data.get("name")
             if isinstance(place, str) and isinstance(bitmap, str):
                 changes |= self._changes_of_action(name, place, bitmap, data)

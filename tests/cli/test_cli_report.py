@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import xml.etree.ElementTree as ET
+import zlib
 from pathlib import Path
 
 import pytest
@@ -218,3 +221,20 @@ def test_a_history_takes_no_disks(report):
     report("story.txt", "-o", "h.jsonl")
     complaint = "disks and failures are for files of commands; h.jsonl: it is a history, in which all has happened"
     assert report("h.jsonl", "--disk", "d=1M") == (2, "", f"qbitsim: {complaint}\n")
+
+
+def _names(page):
+    """What a page calls its runs."""
+    (data,) = re.findall(r'id="data">([^<]+)<', Path(page).read_text())
+    return json.loads(zlib.decompress(base64.b64decode(data), -zlib.MAX_WBITS))["names"]
+
+
+def test_two_runs_are_called_by_their_files(report):
+    for folder in ("good", "bad"):
+        Path(folder).mkdir()
+        Path(folder, "story.txt").write_text(COMMANDS)
+    Path("other.txt").write_text(COMMANDS)
+    report("good/story.txt", "other.txt", "-o", "short.html")
+    report("good/story.txt", "bad/story.txt", "-o", "long.html")
+    assert _names("short.html") == ["story.txt", "other.txt"]
+    assert _names("long.html") == ["good/story.txt", "bad/story.txt"]

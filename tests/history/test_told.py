@@ -144,3 +144,13 @@ def test_a_query_tells_the_size_and_that_a_node_is_a_drive() -> None:
     ]
     assert told.moments[5]["changes"] == {"0": {"count": 1, "flags": []}}
     assert told.to_json()["epoch"] is None
+
+
+def test_a_transcript_without_requests_tells_of_bitmaps_too() -> None:
+    told = Told("")
+    bitmap = {"name": "b0", "granularity": 65536, "count": 131072, "recording": True}
+    told.reply({"return": [{"device": "drive0", "node-name": "node0", "dirty-bitmaps": [bitmap]}]})
+    assert told.lanes == [
+        {"kind": "bitmap", "name": "b0", "node": "drive0", "drive": "drive0", "size": 0, "cell": 65536}
+    ]
+    assert told.moments[0]["changes"] == {"0": {"count": 2, "flags": []}}
