@@ -323,6 +323,15 @@ def has_settings(arguments: argparse.Namespace) -> bool:
     return any(getattr(arguments, name) for name in SETTINGS)
 
 
+def refuse_settings(arguments: argparse.Namespace, why: str) -> None:
+    """Let nothing be said about the machine.
+
+    :raises CliError: something was.
+    """
+    if has_settings(arguments):
+        raise CliError(f"disks and failures are for files of commands; {why}")
+
+
 def apply_settings(machine: Machine, arguments: argparse.Namespace) -> None:
     """Give the machine its image files, nodes, drives and failures.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from qbitsim.cli import scenario
-from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
 from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.cli.files import read, write
 from qbitsim.cli.output import show
 from qbitsim.cli.script import Script
 from qbitsim.history.file import dumps
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     :raises CliError: the file cannot be read or is malformed, or the scenario fails.
     """
-    name, data = _read(arguments.file)
+    name, data = "<stdin>" if arguments.file == "-" else arguments.file, read(arguments.file)
     value = _as_scenario(name, data)
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
@@ -47,19 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
         _keep(history, arguments.history)
 
 
-def _read(file: str) -> tuple[str, bytes]:
-    """The file's name in messages, and its bytes."""
-    if file == "-" and sys.stdin is None:
-        raise CliError("there is no standard input")
-    if file == "-":
-        return "<stdin>", sys.stdin.buffer.read()
-    try:
-        with open(file, "rb") as opened:
-            return file, opened.read()
-    except OSError as error:
-        raise CliError(f"{file}: {error.strerror}") from None
-
-
 def _as_scenario(name: str, data: bytes) -> Any:
     """The JSON value if the file is a scenario, None if it is a file of commands.
 
@@ -80,8 +67,7 @@ def _as_scenario(name: str, data: bytes) -> Any:
 
 
 def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> int:
-    if has_settings(arguments):
-        raise CliError("disks and failures are for files of commands; a scenario starts its own machine")
+    refuse_settings(arguments, "a scenario starts its own machine")
     steps = scenario.steps_of(value, name)
     history = History(Path(name).stem) if arguments.history is not None else None
     transcript, fault = scenario.play(value, steps, profile(arguments.profile), history)
@@ -90,7 +76,7 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
         for record in transcript["records"]:
             show(json.dumps(record, ensure_ascii=False))
     else:
-        _write(arguments.transcript, json.dumps(transcript, indent=1, ensure_ascii=False) + "\n")
+        write(arguments.transcript, json.dumps(transcript, indent=1, ensure_ascii=False) + "\n")
     if fault is not None:
         raise CliError(f"{name}: {fault}", FAILED)
     return 0
@@ -98,15 +84,4 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
 
 def _keep(history: History | None, file: str) -> None:
     if history is not None:
-        _write(file, dumps(history.to_json()))
-
-
-def _write(file: str, text: str) -> None:
-    if file == "-":
-        show(text.rstrip("\n"))
-        return
-    try:
-        with open(file, "w", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        raise CliError(f"{file}: {error.strerror}") from None
+        write(file, dumps(history.to_json()))

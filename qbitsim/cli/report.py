@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.cli.files import write
 from qbitsim.cli.output import show
 from qbitsim.cli.sources import read_history
 from qbitsim.history import file as history_file
@@ -54,14 +55,9 @@ def _write(report: Report, output: str) -> None:
         text = history_file.dumps(report.runs[0])
     else:
         text = report.html()
-    if output == "-":
-        show(text.rstrip("\n"))
-        return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CliError(f"{output}: {error.strerror}") from None
-    show(f"{output}: {_counted(report, 'request', 'command')}, {_counted(report, 'event', 'event')}")
+    write(output, text)
+    if output != "-":
+        show(f"{output}: {_counted(report, 'request', 'command')}, {_counted(report, 'event', 'event')}")
 
 
 def _counted(report: Report, kind: str, word: str) -> str:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from qbitsim.cli import scenario
-from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.arguments import apply_settings, refuse_settings
 from qbitsim.cli.errors import CliError
+from qbitsim.cli.files import read
 from qbitsim.cli.script import Script
 from qbitsim.history import file as history_file
 from qbitsim.history.history import History
@@ -39,13 +39,13 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
     :param arguments: the profile, and the machine for a file of commands.
     :raises CliError: the file cannot be read, or nothing of it can be shown.
     """
-    data = _bytes(name)
+    data = read(name)
     title = Path(name).stem if name != "-" else "standard input"
     text = data.decode("utf-8", "replace")
     if not text.strip():
         raise CliError(f"{name}: it is empty")
     if history_file.is_history(text):
-        _check_unset(arguments, f"{name}: it is a history, in which all has happened")
+        refuse_settings(arguments, f"{name}: it is a history, in which all has happened")
         try:
             return history_file.loads(text)
         except history_file.HistoryError as error:
@@ -53,26 +53,10 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
     value, note = _json(name, text)
     if value is None:
         return _of_commands(name, title, data, arguments)
-    _check_unset(arguments, "a scenario starts its own machine")
+    refuse_settings(arguments, "a scenario starts its own machine")
     history = _of_json(name, title, value, arguments)
     history["notes"] = ([note] if note else []) + history["notes"]
     return history
-
-
-def _check_unset(arguments: argparse.Namespace, why: str) -> None:
-    if has_settings(arguments):
-        raise CliError(f"disks and failures are for files of commands; {why}")
-
-
-def _bytes(name: str) -> bytes:
-    if name == "-":
-        if sys.stdin is None:
-            raise CliError("there is no standard input")
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise CliError(f"{name}: {error.strerror}") from None
 
 
 def _json(name: str, text: str) -> tuple[Any, str]:
@@ -111,10 +95,7 @@ def _of_json(name: str, title: str, value: Any, arguments: argparse.Namespace) -
         history["notes"].append("The machine is not known, only what was said: there are no bits to show.")
     else:
         history = _played(name, title, told, arguments)
-    version = told.get("format", FORMAT)
-    if not isinstance(version, int) or not 1 <= version <= FORMAT:
-        newer = f"The file has format {version!r}; this qbitsim knows {FORMAT}. Some of it may be missing."
-        history["notes"].insert(0, newer)
+    history["notes"][:0] = history_file.notes_on_format(told.get("format", FORMAT), FORMAT)
     return history
 
 

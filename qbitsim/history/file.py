@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
-from qbitsim.history.history import FORMAT
+from qbitsim.history.history import FORMAT, KIND, new_header
 
 Json = dict[str, Any]
 
@@ -51,7 +51,7 @@ def dumps(history: Json) -> str:
 
 def is_history(text: str) -> bool:
     """Whether a text is a history, or the beginning of one."""
-    return '"qbitsim-history"' in text[:200].partition("\n")[0]
+    return f'"{KIND}"' in text[:200].partition("\n")[0]
 
 
 def loads(text: str) -> Json:
@@ -61,27 +61,30 @@ def loads(text: str) -> Json:
     """
     lines = text.splitlines()
     header = _object(lines[0]) if lines else None
-    if header is None or header.get("kind") != "qbitsim-history":
+    if header is None or header.get("kind") != KIND:
         raise HistoryError("it does not begin with the header of a history")
-    history: Json = {
-        "kind": "qbitsim-history",
-        "format": FORMAT,
-        "title": str(header.get("title", "")),
-        "profile": str(header.get("profile", "")),
-        "epoch": header["epoch"] if _is_number(header.get("epoch")) else None,
-        "notes": [note for note in _list(header.get("notes")) if isinstance(note, str)],
-        "bits": header.get("bits") is not False,
-        "lanes": [],
-        "moments": [],
-    }
-    history["notes"] += _read(lines[1:], history["lanes"], history["moments"])
-    version = header.get("format")
-    if not isinstance(version, int) or not 1 <= version <= FORMAT:
-        newer = f"The file has format {version!r}; this qbitsim knows {FORMAT}. Some of it may be missing."
-        history["notes"].insert(0, newer)
+    lanes: list[Json] = []
+    moments: list[Json] = []
+    notes = notes_on_format(header.get("format"), FORMAT)
+    notes += [note for note in _list(header.get("notes")) if isinstance(note, str)]
+    notes += _read(lines[1:], lanes, moments)
     if text and not text.endswith("\n"):
-        history["notes"].append("The file is cut off: it ends in the middle of a line.")
-    return history
+        notes.append("The file is cut off: it ends in the middle of a line.")
+    known = new_header(
+        str(header.get("title", "")),
+        str(header.get("profile", "")),
+        header["epoch"] if _is_number(header.get("epoch")) else None,
+        notes,
+        bits=header.get("bits") is not False,
+    )
+    return {**known, "lanes": lanes, "moments": moments}
+
+
+def notes_on_format(version: object, known: int) -> list[str]:
+    """What the reader of a file must know of its format, if that is not one of those up to ``known``."""
+    if isinstance(version, int) and 1 <= version <= known:
+        return []
+    return [f"The file has format {version!r}; this qbitsim knows {known}. Some of it may be missing."]
 
 
 def _read(lines: list[str], lanes: list[Json], moments: list[Json]) -> Iterator[str]:

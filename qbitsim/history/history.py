@@ -15,9 +15,10 @@ The members of lanes and moments are described in :mod:`qbitsim.history.file`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.lanes import Lanes
 from qbitsim.history.words import guest_words, plain, reply_words, request_words
 from qbitsim.qmp.journal import Journal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+KIND = "qbitsim-history"
 FORMAT = 1
 _MANY = 5_000
 """From so many moments on, steps that change little are left out."""
@@ -98,16 +100,10 @@ class History(Journal):
     def header(self) -> Json:
         """All but the lanes and the moments."""
         machine = self._machine
-        now = machine.scheduler.now if machine is not None else 0
-        return {
-            "kind": "qbitsim-history",
-            "format": FORMAT,
-            "title": self.title,
-            "profile": machine.profile.name if machine is not None else "",
-            "epoch": (machine.time_of_day() - now) // 1_000_000_000 if machine is not None else 0,
-            "notes": list(self.notes),
-            "bits": True,
-        }
+        if machine is None:
+            return new_header(self.title, "", 0, self.notes)
+        epoch = (machine.time_of_day() - machine.scheduler.now) // NANOSECONDS
+        return new_header(self.title, machine.profile.name, epoch, self.notes)
 
     def to_json(self) -> Json:
         """The whole history, with what was done since the last moment."""
@@ -191,6 +187,19 @@ class History(Journal):
         self.moments.append(moment)
         if self.listener is not None:
             self.listener()
+
+
+def new_header(title: str, profile: str, epoch: int | None, notes: Iterable[str], *, bits: bool = True) -> Json:
+    """All of a history but the lanes and the moments; see :mod:`qbitsim.history.file`."""
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "title": title,
+        "profile": profile,
+        "epoch": epoch,
+        "notes": list(notes),
+        "bits": bits,
+    }
 
 
 def is_failure(event: Json) -> bool:

@@ -91,7 +91,7 @@ class Lanes:
 
     def _found(self, machine: Machine) -> Iterator[tuple[int, Json, Bits | None]]:
         """Everything that has a lane: its number, its state, its bits."""
-        drives = {id(node): name for name, drive in machine.graph.drives.items() for node in _shown_by(drive)}
+        drives = {id(node): name for name, drive in machine.graph.drives.items() for node in drive.levels()}
         for name, drive in machine.graph.drives.items():
             if drive.root is not None:
                 yield self._disk(name, drive)
@@ -142,8 +142,6 @@ class Lanes:
         if bits is not None:
             change = {**change, **self._change_of_bits(number, bits)}
         self._states[number] = state
-        if before is None and not change:
-            return {"count": 0}
         return change
 
     def _change_of_bits(self, number: int, bits: Bits) -> Json:
@@ -199,19 +197,11 @@ def _numbered(things: Any, name: Any) -> Iterator[tuple[int, Any]]:
         counts[called] += 1
 
 
-def _shown_by(drive: Drive) -> Iterator[Node]:
-    """The nodes that show the disk of a drive: filters, and what is below them."""
-    node = drive.root.node if drive.root is not None else None
-    while node is not None:
-        yield node
-        node = node.filtered if node.is_filter else None
-
-
 def _id_of(drive: Drive) -> str:
     """The id of a drive that shows the same node as this one, or an empty text."""
-    shown = {id(node) for node in _shown_by(drive)}
+    shown = {id(node) for node in drive.levels()}
     for name, other in drive.graph.drives.items():
-        if any(id(node) in shown for node in _shown_by(other)):
+        if any(id(node) in shown for node in other.levels()):
             return name
     return ""
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from qbitsim.history.history import FORMAT, is_failure
+from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.history.history import is_failure, new_header
 from qbitsim.history.words import plain, reply_words, request_words
 
 Json = dict[str, Any]
@@ -45,17 +46,9 @@ class Told:
 
     def to_json(self) -> Json:
         """The whole history."""
-        return {
-            "kind": "qbitsim-history",
-            "format": FORMAT,
-            "title": self.title,
-            "profile": self.profile,
-            "epoch": self._epoch // 1_000_000_000 if self._epoch is not None else None,
-            "notes": list(self.notes),
-            "bits": self.bits,
-            "lanes": self.lanes,
-            "moments": self.moments,
-        }
+        epoch = self._epoch // NANOSECONDS if self._epoch is not None else None
+        header = new_header(self.title, self.profile, epoch, self.notes, bits=self.bits)
+        return {**header, "lanes": self.lanes, "moments": self.moments}
 
     def request(self, request: Any, who: str = "") -> None:
         """A client has asked."""
