@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
@@ -102,6 +102,13 @@ class Drive:
         if self.root is None:
             raise io_error(errno.ENOMEDIUM)
         return self.root.node
+
+    def levels(self) -> Iterator[Node]:
+        """The nodes that show its disk, none without a medium: filters from the top and, last, what they filter."""
+        node = self.root.node if self.root is not None else None
+        while node is not None:
+            yield node
+            node = node.filtered
 
     def require(self, perm: int) -> None:
         """Extend what the drive needs on its node; it stays so, as with QEMU's qemu-io.

@@ -142,10 +142,7 @@ class View:
 def levels_of(machine: Machine, drive: str) -> Iterator[Node]:
     """The nodes that show a drive's disk, if there is one: the filters of jobs and, last, the one with the data."""
     found = machine.graph.drives.get(drive)
-    node = found.root.node if found is not None and found.root is not None else None
-    while node is not None:
-        yield node
-        node = node.filtered
+    return found.levels() if found is not None else iter(())
 
 
 def _units(ranges: Any, unit: int) -> Iterator[int]:
