@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks.harness import GRANULE, Row, Run, main, median_time
 from benchmarks.qemu import null_node, running, store_bitmap, stored_node
 from qbitsim import Machine
-from qbitsim.block.bits import Bits
+from qbitsim.bits.bits import Bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

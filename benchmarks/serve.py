@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from benchmarks.startup import ready_machine
-from qbitsim.qmp.server import Server
+from qbitsim.serving.server import Server
 
 
 async def serve(path: str) -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim import Machine
 from qbitsim.jobs.job import Job
-from qbitsim.qmp.server import Connection, Server
 from qbitsim.qmp.session import Session
+from qbitsim.serving.server import Connection, Server
 from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, is_dirty
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from benchmarks.harness import Row, Run, main
 from benchmarks.qmp_client import Client
 from benchmarks.startup import TOP, ready_machine, resident
-from qbitsim.qmp.server import Server
+from qbitsim.serving.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

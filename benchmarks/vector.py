@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bitmaps import owning_copy, scattered
 from benchmarks.harness import Row, Run, main, median_time
-from qbitsim.block.bits import Bits
+from qbitsim.bits.bits import Bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qbitsim.block.images import ImageStore
     from qbitsim.errors import QmpError, UnsupportedError
-    from qbitsim.machine import Machine
+    from qbitsim.images.store import ImageStore
+    from qbitsim.machine.machine import Machine
 else:
     _HOMES = {
-        "ImageStore": "qbitsim.block.images",
-        "Machine": "qbitsim.machine",
+        "ImageStore": "qbitsim.images.store",
+        "Machine": "qbitsim.machine.machine",
         "QmpError": "qbitsim.errors",
         "UnsupportedError": "qbitsim.errors",
     }

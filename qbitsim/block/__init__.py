@@ -1,1 +1,1 @@
-
+"""The block graph: nodes, drives, dirty bitmaps, edges with their permissions."""

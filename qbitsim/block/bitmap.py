@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.bits import Bits
+from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
-from qbitsim.block.faults import StalledError
 from qbitsim.block.permissions import Child
+from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

@@ -26,9 +26,9 @@ from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
-    from qbitsim.block.faults import Faults
     from qbitsim.block.graph import Graph
-    from qbitsim.block.image import Image
+    from qbitsim.files.faults import Faults
+    from qbitsim.images.image import Image
 
 MAXIMUM_BOUNCE = 1 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import socket
 
-from qbitsim.cli.errors import FAILED, CliError
-from qbitsim.cli.output import show
 from qbitsim.cli.serve import Address, parse_address
-from qbitsim.testing.player import ScenarioError
-from qbitsim.testing.replayer import Replayer, check, first_difference
+from qbitsim.scenario.player import ScenarioError
+from qbitsim.scenario.replayer import Replayer, check, first_difference
+from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.output import show
 
 
 def address_of(option: str, text: str) -> Address:

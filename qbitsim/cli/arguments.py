@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from qbitsim.cli.errors import CliError
-from qbitsim.cli.options import FAIL_HELP, SETTINGS
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
+from qbitsim.terminal.errors import CliError
+from qbitsim.terminal.options import FAIL_HELP, SETTINGS
 
 _MAIN = """\
 An in-memory emulator of QEMU's dirty bitmaps, backup jobs and transactions.

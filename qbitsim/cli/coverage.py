@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from qbitsim.block.drive_options import parse_drive
-from qbitsim.cli.errors import CliError
+from qbitsim.drivers.drive_options import parse_drive
+from qbitsim.qapi.types import JsonValue
 from qbitsim.qmp.parser import JsonStream
-from qbitsim.qmp.types import JsonValue
+from qbitsim.terminal.errors import CliError
 
 DRIVER = "driver"
 """First word of the subjects that are block drivers."""

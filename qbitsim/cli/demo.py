@@ -7,11 +7,11 @@ import os
 import sys
 
 from qbitsim.cli import story
-from qbitsim.cli.errors import FAILED
-from qbitsim.cli.output import show
-from qbitsim.cli.picture import Style
 from qbitsim.cli.stage import Stage
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
+from qbitsim.terminal.errors import FAILED
+from qbitsim.terminal.output import show
+from qbitsim.terminal.picture import Style
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from qbitsim.cli import output
 from qbitsim.cli.arguments import parse
-from qbitsim.cli.errors import CliError
+from qbitsim.terminal import output
+from qbitsim.terminal.errors import CliError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells give it."""

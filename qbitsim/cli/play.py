@@ -9,14 +9,14 @@ from typing import Any
 
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
-from qbitsim.cli.errors import FAILED, CliError
-from qbitsim.cli.files import read, write
-from qbitsim.cli.output import show
 from qbitsim.cli.script import Script
 from qbitsim.history.file import dumps
 from qbitsim.history.history import History
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
+from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.files import read, write
+from qbitsim.terminal.output import show
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qbitsim.cli.against import address_of
-from qbitsim.cli.errors import CliError
-from qbitsim.cli.output import show
 from qbitsim.cli.serve import Address
-from qbitsim.qmp.sockets import bind_unix, remove_if_ours
-from qbitsim.testing.recorder import Recorder
+from qbitsim.scenario.recorder import Recorder
+from qbitsim.serving.sockets import bind_unix, remove_if_ours
+from qbitsim.terminal.errors import CliError
+from qbitsim.terminal.output import show
 
 _CHUNK = 1 << 16
 

@@ -16,21 +16,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from qbitsim.block.open import EMULATED
-from qbitsim.block.options import REFUSED, REFUSED_VALUES
 from qbitsim.cli import coverage
 from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
-from qbitsim.cli.errors import CliError
-from qbitsim.cli.output import show
 from qbitsim.commands.offered import registry_for
+from qbitsim.drivers.opener import EMULATED
+from qbitsim.drivers.options import REFUSED, REFUSED_VALUES
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
-from qbitsim.qmp.not_emulated import NOT_EMULATED
-from qbitsim.qmp.order import schema_order
-from qbitsim.qmp.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, TransactionAction
-from qbitsim.qmp.schema import ArgInfo, EnumInfo, struct_info
-from qbitsim.qmp.structs import struct_fields
-from qbitsim.qmp.types_block import BackupPerf
-from qbitsim.qmp.types_blockdev import BlkdebugInjectErrorOptions, BlockdevDriver, BlockdevOptions
+from qbitsim.qapi.block import BackupPerf
+from qbitsim.qapi.blockdev import BlkdebugInjectErrorOptions, BlockdevDriver, BlockdevOptions
+from qbitsim.qapi.not_emulated import NOT_EMULATED
+from qbitsim.qapi.order import schema_order
+from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, TransactionAction
+from qbitsim.qapi.schema import ArgInfo, EnumInfo, struct_info
+from qbitsim.qapi.structs import struct_fields
+from qbitsim.terminal.errors import CliError
+from qbitsim.terminal.output import show
 
 BEGIN = "<!-- reference:begin -->"
 END = "<!-- reference:end -->"
@@ -44,7 +44,7 @@ _PARTLY = {
     (BlockdevOptions, "active"): "only true",
     (BlkdebugInjectErrorOptions, "delay_ns"): "only 0",
 }
-"""(class, member) -> the values that are not refused. :mod:`qbitsim.block.options` says it of options of drivers."""
+"""(class, member) -> the values that are not refused. :mod:`qbitsim.drivers.options` says it of options of drivers."""
 _LIST: Any = {"subsequent_indent": "  ", "break_on_hyphens": False, "break_long_words": False}
 
 

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from qbitsim.cli.errors import FAILED, CliError
-from qbitsim.cli.files import write
-from qbitsim.cli.output import show
 from qbitsim.cli.sources import read_history
 from qbitsim.history import file as history_file
 from qbitsim.report.report import Report
+from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.files import write
+from qbitsim.terminal.output import show
 
 _KINDS = (".html", ".htm", ".svg", ".jsonl")
 

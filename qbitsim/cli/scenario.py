@@ -1,6 +1,6 @@
 """Scenarios in the format in which real QEMU was recorded: checked, played, and written down.
 
-:mod:`qbitsim.testing.player` plays them and describes the steps. What is checked here first is their shape, so that a
+:mod:`qbitsim.scenario.player` plays them and describes the steps. What is checked here first is their shape, so that a
 mistake in a file is named by its step and never met in the middle of a play.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, TypeGuard
 
-from qbitsim.cli.errors import CliError
 from qbitsim.history.history import History
 from qbitsim.profiles import Profile
-from qbitsim.testing.player import Player, ScenarioError
+from qbitsim.scenario.player import Player, ScenarioError
+from qbitsim.terminal.errors import CliError
 
 Step = dict[str, Any]
 

@@ -21,14 +21,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
-from qbitsim.cli.errors import FAILED, CliError
-from qbitsim.cli.options import SETTINGS
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
+from qbitsim.programs.shell import Shell
+from qbitsim.qapi.types import JsonValue
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.qmp.session import Session
-from qbitsim.qmp.types import JsonValue
-from qbitsim.testing.shell import Shell
+from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.options import SETTINGS
 
 STEP_LIMIT = 5_000_000
 """Steps without a pause after which a machine is taken for one that never becomes idle."""

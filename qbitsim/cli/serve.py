@@ -18,12 +18,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from qbitsim.cli.arguments import apply_settings
-from qbitsim.cli.errors import FAILED, CliError
 from qbitsim.history.file import dumps
-from qbitsim.machine import Machine
-from qbitsim.qmp.pacing import check_pacing
-from qbitsim.qmp.server import Server
-from qbitsim.qmp.stdio import attach_stdio
+from qbitsim.machine.machine import Machine
+from qbitsim.serving.pacing import check_pacing
+from qbitsim.serving.server import Server
+from qbitsim.serving.stdio import attach_stdio
+from qbitsim.terminal.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from qbitsim.cli.against import SocketChannel, address_of
 from qbitsim.cli.arguments import apply_settings, has_settings
-from qbitsim.cli.errors import FAILED, CliError
-from qbitsim.machine import PACINGS, Machine
+from qbitsim.machine.machine import PACINGS, Machine
+from qbitsim.terminal.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell

@@ -18,17 +18,17 @@ from typing import Any
 
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, refuse_settings
-from qbitsim.cli.errors import CliError
-from qbitsim.cli.files import read
 from qbitsim.cli.script import Script
 from qbitsim.history import file as history_file
 from qbitsim.history.history import History
 from qbitsim.history.records import history_of_records
 from qbitsim.history.salvage import salvage
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
-from qbitsim.testing.recorder import FORMAT
-from qbitsim.testing.replayer import first_difference
+from qbitsim.scenario.recorder import FORMAT
+from qbitsim.scenario.replayer import first_difference
+from qbitsim.terminal.errors import CliError
+from qbitsim.terminal.files import read
 
 Json = dict[str, Any]
 

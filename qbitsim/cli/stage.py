@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qbitsim.cli.picture import Style, draw, human, row_of_file, rows_of_drive
-from qbitsim.cli.teller import Json, Teller, members
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
-from qbitsim.testing.shell import Shell
+from qbitsim.machine.machine import Machine
+from qbitsim.programs.shell import Shell
+from qbitsim.terminal.picture import Style, draw, human, row_of_file, rows_of_drive
+from qbitsim.terminal.teller import Json, Teller, members
 
 MIB = 1 << 20
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from qbitsim.cli.picture import human
 from qbitsim.cli.stage import Stage
+from qbitsim.terminal.picture import human
 
 Json = dict[str, Any]
 

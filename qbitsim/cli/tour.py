@@ -7,9 +7,9 @@ import os
 import sys
 from importlib.util import find_spec
 
-from qbitsim.cli.errors import FAILED, CliError
-from qbitsim.cli.output import show
-from qbitsim.cli.picture import Style
+from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.output import show
+from qbitsim.terminal.picture import Style
 from qbitsim.tour.guide import Guide, contents, find
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import FalseClaimError

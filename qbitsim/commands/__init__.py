@@ -1,1 +1,1 @@
-
+"""One function for each QMP command, and for each line of HMP."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.open import Opener
-from qbitsim.block.options import Options
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
+from qbitsim.drivers.opener import Opener
+from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jobs.backup import BackupJob, BackupOptions, create_backup
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64, arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import BackupPerf, BitmapSyncMode, BlockdevOnError, MirrorSyncMode, NewImageMode
+from qbitsim.qapi.block import BackupPerf, BitmapSyncMode, BlockdevOnError, MirrorSyncMode, NewImageMode
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64, arg
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap

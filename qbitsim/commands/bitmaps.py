@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from qbitsim.bits.bits import Bits
 from qbitsim.block.bitmap import DirtyBitmap, check_granularity
-from qbitsim.block.bits import Bits
 from qbitsim.commands.context import Context, find_bitmap, find_node
 from qbitsim.errors import QmpError
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import UInt32, arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types import JsonDict
-from qbitsim.qmp.types_block import BlockDirtyBitmapOrStr
-from qbitsim.qmp.types_info import BlockDirtyBitmapSha256
+from qbitsim.qapi.block import BlockDirtyBitmapOrStr
+from qbitsim.qapi.info import BlockDirtyBitmapSha256
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import UInt32, arg
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.types import JsonDict
 
 
 @struct

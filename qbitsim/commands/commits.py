@@ -13,10 +13,10 @@ from qbitsim.jobs.commit import CommitOptions, create_commit
 from qbitsim.jobs.loop import LoopJob, set_writable
 from qbitsim.jobs.mirror import create_mirror
 from qbitsim.jobs.mirror_options import MirrorOptions
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64, arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import BlockdevOnError
+from qbitsim.qapi.block import BlockdevOnError
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64, arg
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node

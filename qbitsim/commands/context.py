@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qbitsim.engine.transaction import Transaction
     from qbitsim.jobs.job_list import JobList
     from qbitsim.jobs.txn import JobTxn
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
     from qbitsim.profiles import Profile
 
 

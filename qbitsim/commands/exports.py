@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.exports import Export
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import (
+from qbitsim.nbd.exports import Export
+from qbitsim.qapi.block import (
     BlockDirtyBitmap,
     BlockExportOptions,
     BlockExportOptionsNbd,
@@ -22,10 +19,13 @@ from qbitsim.qmp.types_block import (
     NbdServerOptions,
     SocketAddressType,
 )
-from qbitsim.qmp.types_info import BlockExportInfo
+from qbitsim.qapi.info import BlockExportInfo
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import arg
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
-    from qbitsim.qmp.types import JsonDict
+    from qbitsim.qapi.types import JsonDict
 
 
 @struct

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.files import FileNode
-from qbitsim.block.options import Written
-from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.drivers.file import FileNode
+from qbitsim.drivers.options import Written
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.qmp.encoder import encode
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.qmp.types import JsonDict
+    from qbitsim.qapi.types import JsonDict
 
 _STRONG = {
     "blkdebug": ("config", "inject-error", "set-state"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.images import LockConflictError
-from qbitsim.block.open import FORMATS
 from qbitsim.commands.filenames import shown_filename
+from qbitsim.drivers.opener import FORMATS
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

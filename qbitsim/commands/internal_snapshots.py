@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.image import StoredSnapshot
-from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.queries import snapshot_info
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_info import SnapshotInfo
+from qbitsim.images.image import StoredSnapshot
+from qbitsim.qapi.info import SnapshotInfo
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.qmp.types import JsonDict
+    from qbitsim.qapi.types import JsonDict
 
 
 @struct

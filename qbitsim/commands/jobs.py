@@ -8,12 +8,12 @@ from __future__ import annotations
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types import JsonDict
-from qbitsim.qmp.types_block import BlockJobChangeOptions
-from qbitsim.qmp.types_job import BlockJobInfo, JobInfo
+from qbitsim.qapi.block import BlockJobChangeOptions
+from qbitsim.qapi.job import BlockJobInfo, JobInfo
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.types import JsonDict
 
 
 @struct

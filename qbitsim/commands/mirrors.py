@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
-from qbitsim.block.options import Options
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
+from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jobs.mirror import create_mirror
 from qbitsim.jobs.mirror_options import DEFAULT_BUFFER, MirrorOptions
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64, UInt32, arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import BlockdevOnError, MirrorCopyMode, MirrorSyncMode, NewImageMode
+from qbitsim.qapi.block import BlockdevOnError, MirrorCopyMode, MirrorSyncMode, NewImageMode
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64, UInt32, arg
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node

@@ -6,11 +6,7 @@ from typing import Any
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64, arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types import JsonDict
-from qbitsim.qmp.types_monitor import (
+from qbitsim.qapi.monitor import (
     CommandInfo,
     KvmInfo,
     NameInfo,
@@ -22,6 +18,10 @@ from qbitsim.qmp.types_monitor import (
     YankInstance,
     YankInstanceChardev,
 )
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64, arg
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.types import JsonDict
 
 
 @struct
@@ -99,7 +99,7 @@ def query_commands(context: Context, args: None) -> list[JsonDict]:
 @command("query-qmp-schema", returns=list[SchemaInfo], since="2.5")
 def query_qmp_schema(context: Context, args: None) -> list[JsonDict]:
     """The schema of what this machine answers."""
-    from qbitsim.qmp import introspect  # noqa: PLC0415  (few machines are ever asked)
+    from qbitsim.qapi import introspect  # noqa: PLC0415  (few machines are ever asked)
 
     del args
     return introspect.query_qmp_schema(context.machine.registry)
@@ -136,7 +136,7 @@ def quit_(context: Context, args: None) -> None:
 @command("human-monitor-command", HumanMonitorCommand, returns=str, since="0.14", features=["savevm-monitor-nodes"])
 def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
     """Run a line of the human monitor: guest I/O comes through ``qemu-io``."""
-    from qbitsim.commands import guest_io  # noqa: PLC0415  (the parser of qemu-io is the largest of all modules)
+    from qbitsim.commands import human_monitor as guest_io  # noqa: PLC0415  (the parser of qemu-io is the largest of all modules)
 
     return guest_io.human_monitor_command(context, args.command_line)
 

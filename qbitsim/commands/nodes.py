@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.open import Opener
 from qbitsim.commands.context import Context
+from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64, arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_blockdev import BlockdevOptions
-from qbitsim.qmp.values import to_json
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64, arg
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.values import to_json
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node

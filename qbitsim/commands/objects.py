@@ -5,13 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 from qbitsim.block.names import is_well_formed
-from qbitsim.block.throttle import ThrottleGroup
 from qbitsim.commands.context import Context
+from qbitsim.drivers.throttle import ThrottleGroup
 from qbitsim.errors import QmpError
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64, arg, branch, enum_values, union
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.values import to_json
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64, arg, branch, enum_values, union
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.values import to_json
 
 _ALWAYS: tuple[str | None, str | None] = (None, None)
 _OTHERS = (

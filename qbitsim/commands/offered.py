@@ -22,7 +22,7 @@ from qbitsim.commands import (
     transactions,
 )
 from qbitsim.profiles import Profile
-from qbitsim.qmp.registry import Registry
+from qbitsim.qapi.registry import Registry
 
 MODULES = (
     backups,

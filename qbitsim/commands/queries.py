@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.files import FileNode
-from qbitsim.block.filters import BlkdebugNode
 from qbitsim.block.node import Node
-from qbitsim.block.qcow2 import Qcow2Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
+from qbitsim.drivers.file import FileNode
+from qbitsim.drivers.filters import BlkdebugNode
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.engine.scheduler import NANOSECONDS
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types import JsonDict
-from qbitsim.qmp.types_info import BlockDeviceInfo, BlockInfo
+from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.types import JsonDict
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.block.image import StoredSnapshot
+    from qbitsim.images.image import StoredSnapshot
     from qbitsim.profiles import Profile
 
 _THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")

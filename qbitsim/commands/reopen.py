@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.files import RawNode
-from qbitsim.block.options import check_detect_zeroes, check_supported
-from qbitsim.block.qcow2 import Qcow2Node
-from qbitsim.block.throttle import ThrottleNode
 from qbitsim.commands.context import Context
+from qbitsim.drivers.file import RawNode
+from qbitsim.drivers.options import check_detect_zeroes, check_supported
+from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.throttle import ThrottleNode
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.qmp.hashorder import qdict_order
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_blockdev import BlockdevOptions
-from qbitsim.qmp.values import to_json
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.hashorder import qdict_order
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.values import to_json
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

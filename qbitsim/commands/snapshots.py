@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
-from qbitsim.block.options import Options
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
+from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Feature
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import NewImageMode
+from qbitsim.qapi.block import NewImageMode
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Feature
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

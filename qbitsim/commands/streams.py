@@ -8,10 +8,10 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.errors import QmpError
 from qbitsim.jobs.stream import StreamOptions, create_stream
-from qbitsim.qmp.registry import command
-from qbitsim.qmp.schema import Int64, arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import BlockdevOnError
+from qbitsim.qapi.block import BlockdevOnError
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64, arg
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from __future__ import annotations
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
 from qbitsim.jobs.txn import JobTxn
-from qbitsim.qmp.registry import TransactionAction, command
-from qbitsim.qmp.schema import arg
-from qbitsim.qmp.structs import struct
-from qbitsim.qmp.types_block import Abort, ActionCompletionMode, TransactionProperties
+from qbitsim.qapi.block import Abort, ActionCompletionMode, TransactionProperties
+from qbitsim.qapi.registry import TransactionAction, command
+from qbitsim.qapi.schema import arg
+from qbitsim.qapi.structs import struct
 
 
 @struct

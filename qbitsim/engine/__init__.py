@@ -1,1 +1,1 @@
-
+"""Virtual time, transactions with undo, the log of events."""

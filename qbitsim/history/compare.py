@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qbitsim.testing.player import normal
+from qbitsim.scenario.player import normal
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from qbitsim.history.lanes import Lanes
 from qbitsim.history.told import Told
 
 if TYPE_CHECKING:
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
 
 _NOTE = "The machine was not watched: only its events and its last state are known. Call watch() first to see more."
 

@@ -26,7 +26,7 @@ from qbitsim.qmp.journal import Journal
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.engine.events import EventLog
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
 
 Json = dict[str, Any]
 

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.bits import Bits
-from qbitsim.block.files import FileNode, RawNode
-from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.bits.bits import Bits
+from qbitsim.drivers.file import FileNode, RawNode
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.history.runs import PARTS, encode, heat
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
     from qbitsim.jobs.job import Job
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
 
 Json = dict[str, Any]
 Key = tuple[Any, ...]

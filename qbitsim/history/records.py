@@ -1,4 +1,4 @@
-"""Histories from recorded conversations: scenarios and transcripts, as :mod:`qbitsim.testing.player` describes them."""
+"""Histories from recorded conversations: scenarios and transcripts, as :mod:`.scenario.player` describes them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from qbitsim.block.bits import Bits
+from qbitsim.bits.bits import Bits
 
 PARTS = 1024
 """Into so many equal parts a bitmap is divided where its runs are too many."""

@@ -1,1 +1,1 @@
-
+"""Jobs: states, verbs, job transactions; backup, mirror, commit, stream."""

@@ -15,9 +15,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block.block_copy import MAXIMUM_WORKERS, BlockCopyState
-from qbitsim.block.copy_before_write import CopyBeforeWriteNode, drop_filter, insert_filter
-from qbitsim.block.copy_call import BlockCopyCall
+from qbitsim.copying.block_copy import MAXIMUM_WORKERS, BlockCopyState
+from qbitsim.copying.copy_call import BlockCopyCall
+from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode, drop_filter, insert_filter
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.job_list import JobList
@@ -26,9 +26,9 @@ from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
-    from qbitsim.block.faults import Stall
     from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Task
+    from qbitsim.files.faults import Stall
 
 INT_MAX = 0x7FFFFFFF
 INT64_MAX = (1 << 63) - 1

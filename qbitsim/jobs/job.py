@@ -18,17 +18,17 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block import permissions as perms
-from qbitsim.block.block_copy import Progress
-from qbitsim.block.faults import StalledError
 from qbitsim.block.permissions import Child
+from qbitsim.copying.block_copy import Progress
 from qbitsim.errors import QmpError
+from qbitsim.files.faults import StalledError
 from qbitsim.jobs.states import COMPLETED, TRANSITIONS, JobStatus, JobVerb
 from qbitsim.jobs.txn import JobTxn
 from qbitsim.jobs.verbs import JobVerbs
 
 if TYPE_CHECKING:
-    from qbitsim.block.faults import Stall
     from qbitsim.block.node import Node
+    from qbitsim.files.faults import Stall
     from qbitsim.jobs.job_list import JobList
 
 

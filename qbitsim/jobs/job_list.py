@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.faults import StalledError
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
+from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.ratelimit import RateLimit
+from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.errors import QmpError
 from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.job import Job

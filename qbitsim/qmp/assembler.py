@@ -15,9 +15,9 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from qbitsim.errors import QmpError
+from qbitsim.qapi.text import decode_replacing, unquote
+from qbitsim.qapi.types import JsonObject, JsonValue
 from qbitsim.qmp.lexer import MAX_TOKEN_BYTES, Kind
-from qbitsim.qmp.text import decode_replacing, unquote
-from qbitsim.qmp.types import JsonObject, JsonValue
 
 MAX_TOKENS = 2 << 20
 """Tokens in one message (json-streamer.c MAX_TOKEN_COUNT)."""

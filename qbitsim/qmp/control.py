@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qbitsim.state import Snapshot
+    from qbitsim.machine.state import Snapshot
 
 Handle = Any
 """Whatever a control command has begun and another one can lift, release or end."""

@@ -1,6 +1,6 @@
 """Values to one line of QMP output, byte for byte as QEMU writes it.
 
-Members come in the order of QEMU's hash table (:mod:`~qbitsim.qmp.hashorder`), not in that of
+Members come in the order of QEMU's hash table (:mod:`~qbitsim.qapi.hashorder`), not in that of
 the value; the orders of sets of keys that occur often are remembered. Commas and colons are
 followed by one space. All that is not printable ASCII is escaped, with upper-case digits, DEL
 included; U+FFFD stands for what QEMU calls invalid. A double is printed with ``%.17g``, so 1.0
@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from qbitsim.qmp.hashorder import qdict_order
-from qbitsim.qmp.text import printable
-from qbitsim.qmp.types import JsonObject, JsonValue
+from qbitsim.qapi.hashorder import qdict_order
+from qbitsim.qapi.text import printable
+from qbitsim.qapi.types import JsonObject, JsonValue
 
 _CACHED_KEYS = 32
 _VERBATIM = re.compile(r"[ !#-\[\]-~]*").fullmatch

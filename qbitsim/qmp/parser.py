@@ -20,9 +20,9 @@ import re
 from typing import NoReturn
 
 from qbitsim.errors import QmpError
+from qbitsim.qapi.types import JsonObject, JsonValue
 from qbitsim.qmp.assembler import MAX_NESTING, Message
 from qbitsim.qmp.lexer import Lexer
-from qbitsim.qmp.types import JsonObject, JsonValue
 
 _FAST_BYTES = 1 << 20
 _PLAIN = re.compile(rb"[\t\n\r -\[\]-~]*").fullmatch

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
+from qbitsim.qapi.types import JsonObject, JsonValue
 from qbitsim.qmp.encoder import encode, member_order
 from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, Hold, MonitorFault, striking
 from qbitsim.qmp.parser import JsonStream
-from qbitsim.qmp.types import JsonObject, JsonValue
 
 if TYPE_CHECKING:
     from qbitsim.qmp.control import Control
@@ -332,7 +332,7 @@ def _enable_list(arguments: JsonObject) -> list[str]:
             raise QmpError(f"Parameter 'null' does not accept value '{name}'")
         names.append(name)
     if set(arguments) - {"enable"}:
-        from qbitsim.qmp.hashorder import first_unvisited  # noqa: PLC0415  (only this error needs it)
+        from qbitsim.qapi.hashorder import first_unvisited  # noqa: PLC0415  (only this error needs it)
 
         raise QmpError(f"Parameter '{first_unvisited(list(arguments), ['enable'])}' is unexpected")
     return names

@@ -1,1 +1,1 @@
-"""Pictures of histories: a page, and a still image."""
+"""The picture of a history: a page, or a still picture."""

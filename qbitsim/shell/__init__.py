@@ -1,1 +1,1 @@
-"""The QMP shell: lines that people type, to QMP commands; replies and events, to what people read."""
+"""The QMP shell."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from qbitsim.commands.offered import registry_for
 from qbitsim.profiles import DEFAULT_PROFILE
-from qbitsim.qmp.registry import DECLARED_COMMANDS
+from qbitsim.qapi.registry import DECLARED_COMMANDS
 from qbitsim.shell.schema import Member, Schema
 
 

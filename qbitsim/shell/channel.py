@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qbitsim.machine import PACINGS, Machine
+from qbitsim.machine.machine import PACINGS, Machine
 from qbitsim.qmp.session import Session
 
 

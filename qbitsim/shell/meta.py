@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qbitsim.cli.errors import FAILED, CliError
-from qbitsim.cli.options import FAIL_HELP, parse_capacity, parse_failure
 from qbitsim.errors import QmpError
 from qbitsim.qmp.control import PREFIX
 from qbitsim.shell import timing
@@ -22,6 +20,8 @@ from qbitsim.shell.operands import Given, byte, number, size
 from qbitsim.shell.schema import nearest
 from qbitsim.shell.script import play_file
 from qbitsim.shell.words import LineError, words
+from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.options import FAIL_HELP, parse_capacity, parse_failure
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from qbitsim.errors import QmpError
-from qbitsim.testing.replayer import Channel
+from qbitsim.scenario.replayer import Channel
 
 Message = dict[str, Any]
 

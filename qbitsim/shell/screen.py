@@ -19,9 +19,9 @@ from rich.file_proxy import FileProxy
 from rich.json import JSON
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from qbitsim.cli.output import lost
-from qbitsim.cli.picture import Row, Style, draw, human
 from qbitsim.shell.table import table_of
+from qbitsim.terminal.output import lost
+from qbitsim.terminal.picture import Row, Style, draw, human
 
 Message = dict[str, Any]
 

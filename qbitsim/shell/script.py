@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qbitsim.cli.errors import FAILED, CliError
+from qbitsim.terminal.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell

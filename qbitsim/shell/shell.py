@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from qbitsim.cli.errors import FAILED, USAGE, CliError
-from qbitsim.cli.picture import rows_of_state
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.qmp.control import PREFIX
+from qbitsim.scenario.replayer import Channel
 from qbitsim.shell import meta
 from qbitsim.shell.completer import Completer
 from qbitsim.shell.line import parse, write
@@ -24,7 +23,8 @@ from qbitsim.shell.script import StoppedError
 from qbitsim.shell.told import jobs_told, rows_told
 from qbitsim.shell.undo import Undo
 from qbitsim.shell.words import IncompleteError, LineError, Word
-from qbitsim.testing.replayer import Channel
+from qbitsim.terminal.errors import FAILED, USAGE, CliError
+from qbitsim.terminal.picture import rows_of_state
 
 _NAMES_PATIENCE = 1.0  # seconds that somebody who completes a line waits for names
 _QUIET = ("query-", f"{PREFIX}query-", "qom-list", "qom-get")

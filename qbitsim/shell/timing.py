@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.cli.errors import CliError
 from qbitsim.errors import QmpError
 from qbitsim.qmp.control import PREFIX
 from qbitsim.shell.operands import Given, number
 from qbitsim.shell.schema import nearest
 from qbitsim.shell.words import LineError
+from qbitsim.terminal.errors import CliError
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell

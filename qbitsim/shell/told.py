@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from qbitsim.cli.picture import Row, Style, bitmap_note, human, row_of_job
+from qbitsim.terminal.picture import Row, Style, bitmap_note, human, row_of_job
 
 Query = Callable[[str], list[dict[str, Any]]]
 """The reply to a query without arguments; empty if the server does not have it."""
@@ -50,7 +50,7 @@ def _bitmaps(bitmaps: list[dict[str, Any]]) -> Iterator[Row]:
 
 
 def jobs_told(query: Query) -> list[dict[str, Any]]:
-    """The jobs, as :func:`qbitsim.state.describe` has them."""
+    """The jobs, as :func:`qbitsim.machine.state.describe` has them."""
     jobs = [
         {"id": job["id"], "status": job["status"], "error": job.get("error"), "type": job["type"]}
         | {"progress": [job["current-progress"], job["total-progress"]]}

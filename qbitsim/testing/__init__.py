@@ -1,1 +1,1 @@
-
+"""For tests: pytest fixtures, Hypothesis strategies, state machines and laws."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import read_chain
-from qbitsim.block.files import FileNode
-from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.drivers.file import FileNode
+from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.images.chain import read_chain
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
-    from qbitsim.block.content import Content
-    from qbitsim.block.image import Image
     from qbitsim.block.node import Node
-    from qbitsim.machine import Machine
+    from qbitsim.images.content import Content
+    from qbitsim.images.image import Image
+    from qbitsim.machine.machine import Machine
 
 GRANULE = 65536
 """Bytes that are compared at once where there is no bitmap."""

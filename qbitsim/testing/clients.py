@@ -26,8 +26,8 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-    from qbitsim.machine import Machine
-    from qbitsim.qmp.types import JsonObject
+    from qbitsim.machine.machine import Machine
+    from qbitsim.qapi.types import JsonObject
 
 C = TypeVar("C", bound="BackupClient")
 
@@ -191,7 +191,7 @@ def run(machine: Machine, conversation: Conversation) -> None:
     """Have a whole conversation with a machine; where the client waits, things go on and time passes.
 
     :raises Exception: whatever the client raises.
-    :raises qbitsim.until.NeverError: it waits for an event that will never come.
+    :raises qbitsim.machine.until.NeverError: it waits for an event that will never come.
     """
     dialogue = Dialogue(machine, conversation, seen=machine.events.end)
     dialogue.begin()

@@ -1,7 +1,7 @@
 """Hypothesis strategies for QMP commands, derived from what the commands declare.
 
 Theory of operation: a registry knows the shape of every command's arguments in one QEMU release
-(:mod:`qbitsim.qmp.shapes`). A shape becomes a strategy for JSON values; strings take their values from a pool that
+(:mod:`qbitsim.qapi.shapes`). A shape becomes a strategy for JSON values; strings take their values from a pool that
 belongs to the member's name, so that commands meet nodes, bitmaps and jobs that exist. Deep inside, where types contain
 themselves, what is optional is left out. An invalid command is a valid one with one mistake.
 """
@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from qbitsim.commands.offered import registry_for
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.profiles import profile as profile_called
-from qbitsim.qmp.registry import Registry
-from qbitsim.qmp.schema import Integer
-from qbitsim.qmp.shapes import AlternateShape, ArrayShape, EnumShape, Member, ObjectShape, ScalarShape, Shape
+from qbitsim.qapi.registry import Registry
+from qbitsim.qapi.schema import Integer
+from qbitsim.qapi.shapes import AlternateShape, ArrayShape, EnumShape, Member, ObjectShape, ScalarShape, Shape
 from qbitsim.testing.clients import Execute
 
 Json = st.SearchStrategy[Any]

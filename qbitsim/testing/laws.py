@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.files import FileNode
-from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.drivers.file import FileNode
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.states import JobStatus
@@ -29,11 +29,11 @@ from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, im
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
-    from qbitsim.block.content import Content
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
-    from qbitsim.machine import Machine
-    from qbitsim.qmp.types import JsonObject
+    from qbitsim.images.content import Content
+    from qbitsim.machine.machine import Machine
+    from qbitsim.qapi.types import JsonObject
     from qbitsim.testing.clients import Chain
 
 NO_BIT_LOST = "no dirty bit is lost"

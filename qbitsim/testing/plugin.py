@@ -1,7 +1,7 @@
 """The pytest plugin: machines and servers as fixtures, and a report that shows what was said when a test fails.
 
 * ``qmp_machine`` is a :class:`qbitsim.Machine` in the process of the test.
-* ``qmp_server`` is a machine of its own behind a UNIX socket, served by a thread; see :mod:`qbitsim.testing.serving`.
+* ``qmp_server`` is a machine of its own behind a UNIX socket, served by a thread; see :mod:`qbitsim.serving.threads`.
 * ``@pytest.mark.qbitsim(profile="7.2", disks={"drive0": "64M"}, faults=["drive0:read:0+64k:EIO:once"],
   pacing="immediate")`` says what they are. A mark at a class or a module counts where a closer one says nothing else.
 * ``--qbitsim-profile`` and ``--qbitsim-pacing``, or ``qbitsim_profile`` and ``qbitsim_pacing`` in the ini file, are
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from qbitsim.machine import Machine
-    from qbitsim.testing.serving import ThreadServer
+    from qbitsim.machine.machine import Machine
+    from qbitsim.serving.threads import ThreadServer
 
 _NAMES = ("qbitsim", "qbitsim.testing.plugin")
 _SHOWN_DIFFERENCES = 30
@@ -93,10 +93,10 @@ def qmp_server(request: pytest.FixtureRequest) -> Iterator[ThreadServer]:
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Say where two machines differ."""
-    core = sys.modules.get("qbitsim.machine")
+    core = sys.modules.get("qbitsim.machine.machine")
     if op != "==" or core is None or not (isinstance(left, core.Machine) and isinstance(right, core.Machine)):
         return None
-    from qbitsim.state import differences  # noqa: PLC0415 - imported already
+    from qbitsim.machine.state import differences  # noqa: PLC0415 - imported already
 
     found = differences(left, right)
     more = [f"... and {len(found) - _SHOWN_DIFFERENCES} more"] if len(found) > _SHOWN_DIFFERENCES else []

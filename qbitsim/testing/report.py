@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.machine.state import describe
 from qbitsim.qmp.journal import Journal
-from qbitsim.state import describe
 
 if TYPE_CHECKING:
-    from qbitsim.machine import Machine
-    from qbitsim.testing.serving import ThreadServer
+    from qbitsim.machine.machine import Machine
+    from qbitsim.serving.threads import ThreadServer
 
 _RANGES = 16
 """So many dirty ranges of a bitmap are shown."""

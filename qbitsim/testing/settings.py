@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qbitsim.profiles import DEFAULT_PROFILE, profile
-from qbitsim.qmp.pacing import check_pacing
+from qbitsim.serving.pacing import check_pacing
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
 
 _MARK = "@pytest.mark.qbitsim"
 
@@ -36,7 +36,7 @@ class Settings:
 
     def machine(self) -> Machine:
         """Make the machine; a test whose disks or faults cannot be made fails."""
-        from qbitsim.machine import Machine  # noqa: PLC0415 - options are checked without it
+        from qbitsim.machine.machine import Machine  # noqa: PLC0415 - options are checked without it
 
         machine = Machine(self.profile, pacing="immediate" if self.pacing == "immediate" else "manual")
         for name, disk in self.disks.items():
@@ -146,7 +146,7 @@ def _check_faults(given: object) -> None:
 
 
 def _check_keys(what: str, given: Mapping[Any, Any], method: str) -> None:
-    from qbitsim.machine import Machine  # noqa: PLC0415 - options are checked without it
+    from qbitsim.machine.machine import Machine  # noqa: PLC0415 - options are checked without it
 
     parameters = [
         name for name in inspect.signature(getattr(Machine, method)).parameters if name not in ("self", "identifier")
@@ -157,8 +157,8 @@ def _check_keys(what: str, given: Mapping[Any, Any], method: str) -> None:
 
 
 def _make(what: str, make: Callable[..., None], *arguments: Any) -> None:
-    from qbitsim.cli.errors import CliError  # noqa: PLC0415 - options are checked without it
     from qbitsim.errors import QmpError  # noqa: PLC0415
+    from qbitsim.terminal.errors import CliError  # noqa: PLC0415 - options are checked without it
 
     try:
         make(*arguments)
@@ -174,7 +174,7 @@ def _add_disk(machine: Machine, name: str, disk: Any) -> None:
 
 
 def _inject(machine: Machine, fault: str | Mapping[str, Any]) -> None:
-    from qbitsim.cli.options import inject_error  # noqa: PLC0415 - only for faults as texts
+    from qbitsim.terminal.options import inject_error  # noqa: PLC0415 - only for faults as texts
 
     if isinstance(fault, str):
         inject_error(machine, fault)

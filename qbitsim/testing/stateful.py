@@ -30,7 +30,7 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.engine.policies import Drawn
 from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.testing.chains import image_of
 from qbitsim.testing.clients import BackupClient, Dialogue, Execute
@@ -41,7 +41,7 @@ from qbitsim.testing.story import Story
 
 if TYPE_CHECKING:
     from qbitsim.jobs.job import Job
-    from qbitsim.qmp.types import JsonObject
+    from qbitsim.qapi.types import JsonObject
 
 __all__ = ["GRANULE", "ONCE", "PAUSES", "TALK_LIMIT", "BackupClientMachine", "run_as_test"]
 

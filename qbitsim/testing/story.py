@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
 
 _TOLD = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR", "BLOCK_IO_ERROR")
 """The events of a story; what else happens to a job can be guessed from them."""

@@ -26,7 +26,7 @@ from qbitsim.testing.command_strategies import NAMES, commands, invalid_commands
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
 
 __all__ = [
     "GRANULE",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qbitsim.cli.picture import UNKNOWN, Style
-from qbitsim.cli.teller import Teller
 from qbitsim.profiles import profile
+from qbitsim.terminal.picture import UNKNOWN, Style
+from qbitsim.terminal.teller import Teller
 from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import Player

@@ -13,7 +13,7 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import Output
 
-from qbitsim.cli.teller import Teller
+from qbitsim.terminal.teller import Teller
 from qbitsim.tour.lesson import Question
 from qbitsim.tour.reader import LeftError, Next
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from qbitsim.machine import Machine
+    from qbitsim.machine.machine import Machine
     from qbitsim.tour.scene import Scene
 
 Json = dict[str, Any]

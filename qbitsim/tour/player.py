@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from qbitsim.cli.picture import Style
 from qbitsim.profiles import profile
+from qbitsim.terminal.picture import Style
 from qbitsim.tour.lesson import Act, Chapter, Qmp, Question, Step
 from qbitsim.tour.pretty import pretty
 from qbitsim.tour.reader import Auto, Next, Reader

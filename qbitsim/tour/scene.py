@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from errno import EIO
 from typing import Any
 
-from qbitsim.cli.picture import Style, human
-from qbitsim.cli.teller import Teller
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
+from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
-from qbitsim.testing.shell import Shell
+from qbitsim.terminal.picture import Style, human
+from qbitsim.terminal.teller import Teller
 from qbitsim.tour.drawing import Drawing
 from qbitsim.tour.lesson import CELL, CELLS, Arrange, Guest, Place, Qmp
 from qbitsim.tour.pretty import pretty

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
-from qbitsim.testing.shell import Shell
+from qbitsim.machine.machine import Machine
+from qbitsim.programs.shell import Shell
 from qbitsim.tour.lesson import CELL, CELLS, Json
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class View:
         return None if found is None else found["progress"][0] // CELL
 
     def job(self, identifier: str) -> Json | None:
-        """A job, as :func:`qbitsim.state.describe` gives it."""
+        """A job, as :func:`qbitsim.machine.state.describe` gives it."""
         return next((job for job in self.machine.state()["jobs"] if job["id"] == identifier), None)
 
     @property

@@ -1,1 +1,1 @@
-"""The picture of time of a live machine, over HTTP."""
+"""The page of a machine that runs."""

@@ -15,9 +15,9 @@ from qbitsim.qmp.session import Session
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History
-    from qbitsim.machine import Machine
-    from qbitsim.qmp.server import Server
-    from qbitsim.qmp.types import JsonObject
+    from qbitsim.machine.machine import Machine
+    from qbitsim.qapi.types import JsonObject
+    from qbitsim.serving.server import Server
 
 _MANY = "write one command at a time"
 _NOT_WHOLE = "write one command as a JSON object: this is not a whole one"

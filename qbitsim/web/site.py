@@ -33,8 +33,8 @@ from qbitsim.web.monitor import PageMonitor, refusal
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History
-    from qbitsim.machine import Machine
-    from qbitsim.qmp.server import Server
+    from qbitsim.machine.machine import Machine
+    from qbitsim.serving.server import Server
 
 Json = dict[str, Any]
 

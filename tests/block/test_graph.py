@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 
 @pytest.fixture

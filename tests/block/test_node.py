@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qbitsim.block.node import Node
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 SIZE = 1 << 20
 

@@ -9,7 +9,7 @@ import pytest
 from qbitsim.block import permissions as perms
 from qbitsim.block.permissions import Child, check_conflict, cumulative, names
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 
 def test_bits_are_named_in_qemus_order() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.cli.main import main
-from qbitsim.cli.picture import Row, Style, draw, human, levels, rows_of_drive, rows_of_state
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
+from qbitsim.terminal.picture import Row, Style, draw, human, levels, rows_of_drive, rows_of_state
 
 PROOF = (
     "$ qemu-img compare d1-incr-2.qcow2 drive1.at-d1-incr-2 Images are identical. "

@@ -189,7 +189,7 @@ def test_it_starts_over_the_socket_of_a_server_that_was_killed(tmp_path):
 def test_only_serve_imports_asyncio():
     code = (
         "import sys; from qbitsim.cli.main import main; main(['demo', '--width', '80']); "
-        "print([name for name in ('asyncio', 'qbitsim.qmp.server', 'socket') if name in sys.modules])"
+        "print([name for name in ('asyncio', 'qbitsim.serving.server', 'socket') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 
 def test_the_version_is_that_of_the_profile() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from qbitsim.block.throttle import Bucket
+from qbitsim.drivers.throttle import Bucket
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 SECOND = 1_000_000_000
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 
 def machine_of(version: str) -> Machine:

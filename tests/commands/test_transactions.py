@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
-from qbitsim.state import describe
+from qbitsim.machine.machine import Machine
+from qbitsim.machine.state import describe
 
 CLUSTER = 65536
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qbitsim import Machine
-from qbitsim.block.faults import StalledError
+from qbitsim.files.faults import StalledError
 
 SIZE = 128 << 10
 

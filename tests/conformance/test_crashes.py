@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qbitsim.testing.player import Player
+from qbitsim.scenario.player import Player
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem for path in (HERE / "scenarios").glob("x*.json"))

@@ -2,7 +2,7 @@
 
 Two comparisons, each a test named after its scenario:
 
-* step by step (:func:`qbitsim.testing.reductions.by_step`): required of all;
+* step by step (:func:`qbitsim.scenario.reductions.by_step`): required of all;
 * record by record, with every pause of QEMU's own drained sections and every event on its side of the reply:
   required of all but :data:`NOT_TO_THE_LETTER`.
 
@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from qbitsim.testing.player import Player
-from qbitsim.testing.reductions import by_step
+from qbitsim.scenario.player import Player
+from qbitsim.scenario.reductions import by_step
 
 HERE = Path(__file__).parent
 VERSIONS = ("10.0", "7.2")

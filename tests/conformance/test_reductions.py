@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qbitsim.testing.reductions import by_step, fold_blips, reduce_reply
+from qbitsim.scenario.reductions import by_step, fold_blips, reduce_reply
 
 Record = dict[str, Any]
 

@@ -10,16 +10,16 @@ import pytest
 from readme import README, REPOSITORY
 
 from qbitsim import Machine, UnsupportedError
-from qbitsim.block.open import EMULATED
-from qbitsim.block.options import REFUSED, REFUSED_VALUES
 from qbitsim.cli import coverage, reference
 from qbitsim.cli.coverage import Coverage
-from qbitsim.cli.errors import CliError
 from qbitsim.cli.main import main
 from qbitsim.commands.offered import registry_for
+from qbitsim.drivers.opener import EMULATED
+from qbitsim.drivers.options import REFUSED, REFUSED_VALUES
 from qbitsim.profiles import PROFILES
-from qbitsim.qmp.not_emulated import NOT_EMULATED
-from qbitsim.qmp.shapes import ObjectShape
+from qbitsim.qapi.not_emulated import NOT_EMULATED
+from qbitsim.qapi.shapes import ObjectShape
+from qbitsim.terminal.errors import CliError
 
 CONFORMANCE = REPOSITORY / "tests/conformance"
 DRAWS = REPOSITORY / "tests/oracle/coverage.json"

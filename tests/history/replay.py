@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qbitsim.history.runs import decode
-from qbitsim.state import bitmap_state
+from qbitsim.machine.state import bitmap_state
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from replay import Replay, truth
 from qbitsim import Machine, QmpError
 from qbitsim.engine.policies import Seeded
 from qbitsim.history.history import History
-from qbitsim.testing.player import Player
+from qbitsim.scenario.player import Player
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "conformance" / "scenarios").glob("*.json"))
 KIB = 1024

@@ -8,7 +8,7 @@ from qbitsim import Machine
 from qbitsim.history.events import history_of_events
 from qbitsim.history.records import history_of_records
 from qbitsim.history.told import Told
-from qbitsim.machine import EPOCH
+from qbitsim.machine.machine import EPOCH
 
 STAMP = {"seconds": 100, "microseconds": 0}
 LATER = {"seconds": 101, "microseconds": 500_000}

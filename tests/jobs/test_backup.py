@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
 SIZE = 16 * CLUSTER

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qbitsim import Machine
-from qbitsim.block.content import Kind
-from qbitsim.block.qcow2 import Qcow2Node
+from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.images.content import Kind
 
 MIB = 1 << 20
 SIZE = 8 * MIB

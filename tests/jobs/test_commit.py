@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
 SIZE = 16 * CLUSTER

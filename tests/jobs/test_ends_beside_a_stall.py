@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qbitsim import Machine
-from qbitsim.block.faults import Stall, StalledError
+from qbitsim.files.faults import Stall, StalledError
 from qbitsim.profiles import QEMU_7_2, QEMU_10_0, Profile
 
 

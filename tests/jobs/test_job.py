@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 HELD: dict[str, Any] = {"speed": 1, "x_perf": {"max-workers": 1, "max-chunk": 65536}}
 

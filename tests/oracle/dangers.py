@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
 Records = list[dict[str, Any]]

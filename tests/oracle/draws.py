@@ -17,7 +17,7 @@ import json
 import random
 from typing import Any
 
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
 Arguments = dict[str, Any]

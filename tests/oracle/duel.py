@@ -11,10 +11,10 @@ from dangers import danger, danger_before
 from draws import Drawer, look
 from real_qemu import Installation, QemuDiedError, RealQemu
 
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.profiles import PROFILES
-from qbitsim.testing.player import Player, ScenarioError
-from qbitsim.testing.reductions import by_step
+from qbitsim.scenario.player import Player, ScenarioError
+from qbitsim.scenario.reductions import by_step
 
 Step = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """Drives a real QEMU: plays the steps of a scenario on it and records what it answers.
 
-The records have the form of those of :class:`qbitsim.testing.player.Player`, so that the two can be
+The records have the form of those of :class:`qbitsim.scenario.player.Player`, so that the two can be
 compared. Two things differ from an emulator and are dealt with here:
 
 * real time passes: :meth:`RealQemu.settle` asks for the jobs until nothing has changed for a while;
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qbitsim.testing.reductions import reduce_reply
+from qbitsim.scenario.reductions import reduce_reply
 
 Record = dict[str, Any]
 

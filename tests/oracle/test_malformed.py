@@ -22,7 +22,7 @@ from real_qemu import DEADLINE, Installation, QemuDiedError, RealQemu
 
 from qbitsim.commands.offered import registry_for
 from qbitsim.profiles import profile
-from qbitsim.testing.player import Player
+from qbitsim.scenario.player import Player
 
 COUNT = int(os.environ.get("QBITSIM_ORACLE_ROUNDS", "12"))
 REQUESTS = 25

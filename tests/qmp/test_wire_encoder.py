@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qbitsim.qapi.hashorder import qdict_bucket
 from qbitsim.qmp.encoder import encode, member_order
-from qbitsim.qmp.hashorder import qdict_bucket
 
 
 def test_members_come_in_the_order_of_qemus_hash_table():

@@ -6,7 +6,7 @@ import pytest
 from seen import actions, counts, incremental, refusal
 
 from qbitsim import Machine
-from qbitsim.block.images import ImageStore
+from qbitsim.images.store import ImageStore
 
 CLUSTER = 65536
 MISSING = "Bitmap 'b0' could not be found"

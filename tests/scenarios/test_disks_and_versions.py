@@ -10,7 +10,7 @@ from seen import actions, counts, ends, incremental, refusal
 from qbitsim import Machine
 from qbitsim.profiles import QEMU_7_2
 from qbitsim.records import changed
-from qbitsim.testing.player import add_device
+from qbitsim.scenario.player import add_device
 
 CLUSTER = 65536
 MISSING = "Bitmap 'b0' could not be found"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from world import CLUSTER, BackupPlan, World
 
 from qbitsim.engine.scheduler import Policy, Task, first_in_first_out
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 SIZE = 20 * CLUSTER + 3584
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from qbitsim.engine.scheduler import Policy, first_in_first_out
 from qbitsim.errors import QmpError
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
 STEP_LIMIT = 5000

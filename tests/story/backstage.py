@@ -13,9 +13,9 @@ import json
 import sys
 from typing import Any
 
-from qbitsim.machine import Machine
-from qbitsim.qmp.server import Server
-from qbitsim.testing.shell import Shell
+from qbitsim.machine.machine import Machine
+from qbitsim.programs.shell import Shell
+from qbitsim.serving.server import Server
 
 
 def say(value: Any) -> None:

@@ -10,10 +10,10 @@ import acts
 import document
 import pytest
 
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
+from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
-from qbitsim.testing.shell import Shell
 
 TRAILING_COMMAS = [acts.PARTIAL, acts.GROUPED]
 

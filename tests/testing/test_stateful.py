@@ -200,7 +200,7 @@ def test_moves_can_be_made_again_without_hypothesis() -> None:
 
 def test_hypothesis_is_imported_only_by_those_who_need_it() -> None:
     program = (
-        "import sys, qbitsim, qbitsim.testing.player, qbitsim.testing.clients, qbitsim.testing.laws;"
+        "import sys, qbitsim, qbitsim.scenario.player, qbitsim.testing.clients, qbitsim.testing.laws;"
         "assert 'hypothesis' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {program}"], check=True)

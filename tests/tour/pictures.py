@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qbitsim.cli.picture import Style
+from qbitsim.terminal.picture import Style
 from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import Player

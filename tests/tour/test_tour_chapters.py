@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pictures import PLACE, kept, last_picture
 
-from qbitsim.cli.picture import Style
 from qbitsim.profiles import PROFILES
+from qbitsim.terminal.picture import Style
 from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Finding, Qmp, Question, Step
 from qbitsim.tour.player import FalseClaimError, Player

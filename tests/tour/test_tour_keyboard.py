@@ -8,7 +8,7 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from qbitsim.cli.picture import Style
+from qbitsim.terminal.picture import Style
 from qbitsim.tour.guide import Guide, find
 from qbitsim.tour.keyboard import Keyboard
 from qbitsim.tour.progress import Keeper

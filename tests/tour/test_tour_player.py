@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from qbitsim.cli.picture import Style
+from qbitsim.terminal.picture import Style
 from qbitsim.tour.guide import find
 from qbitsim.tour.player import Player
 from qbitsim.tour.reader import Auto, LeftError, Next

@@ -11,8 +11,8 @@ import aiohttp
 
 from qbitsim import Machine
 from qbitsim.history.history import History
-from qbitsim.qmp.server import Server
-from qbitsim.testing.serving import LoopThread
+from qbitsim.serving.server import Server
+from qbitsim.serving.threads import LoopThread
 from qbitsim.web.feed import LONGEST
 from qbitsim.web.site import Site
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 
-from qbitsim.block.failing import faults_of
-from qbitsim.machine import Machine
+from qbitsim.drivers.failing import faults_of
+from qbitsim.machine.machine import Machine
 from qbitsim.tour.chapters.usual import anchored, create, incremental, transaction
 from qbitsim.tour.lesson import CELL, Arrange, Chapter, Finding, Finish, Go, Qmp, Question, Shell, Step, guest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qbitsim.machine import Machine
+from qbitsim.machine.machine import Machine
 from qbitsim.tour.chapters.usual import WRITTEN, add, create, full, incremental, transaction
 from qbitsim.tour.lesson import CELL, Arrange, Chapter, Finding, Finish, Qmp, Question, Shell, Step, guest
 

@@ -1,0 +1,1 @@
+"""Sets of granules: the bit vectors that dirty bitmaps are made of."""

@@ -1,0 +1,1 @@
+"""qbitsim's own commands, for clients that may control the machine."""

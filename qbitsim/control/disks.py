@@ -1,0 +1,203 @@
+"""Control commands on what surrounds the machine: image files, drives, and the guest that uses them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from qbitsim.block.drive import Drive
+from qbitsim.commands.context import Context
+from qbitsim.control.faults import refusing
+from qbitsim.errors import QmpError
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import Int64
+from qbitsim.qapi.structs import struct
+from qbitsim.qapi.types import JsonDict
+from qbitsim.qemu_img import run as qemu_img
+from qbitsim.qemu_io.run import filled
+from qbitsim.qmp.control import PREFIX
+
+MOST = 1 << 26
+"""Bytes that one command may read, or write of a pattern."""
+
+
+@struct
+class XQbitsimGuestWrite:
+    """Arguments of x-qbitsim-write: ``length`` bytes of ``pattern`` (0x41 if not given), or ``data`` in base64."""
+
+    drive: str
+    offset: Int64
+    length: Int64 | None = None
+    pattern: Int64 | None = None
+    data: str | None = None
+
+
+@struct
+class XQbitsimDiscard:
+    """Arguments of x-qbitsim-discard, in bytes."""
+
+    drive: str
+    offset: Int64
+    length: Int64
+
+
+@struct
+class XQbitsimRead:
+    """Arguments of x-qbitsim-read, in bytes."""
+
+    drive: str
+    offset: Int64
+    length: Int64
+
+
+@struct
+class XQbitsimData:
+    """What was read, in base64."""
+
+    data: str
+
+
+@struct
+class XQbitsimQemuImg:
+    """Arguments of x-qbitsim-qemu-img: the command line behind ``qemu-img``."""
+
+    arguments: list[str]
+
+
+@struct
+class XQbitsimOutput:
+    """How a program ended, and what it printed."""
+
+    status: Int64
+    output: str
+
+
+@struct
+class XQbitsimCreateImage:
+    """Arguments of x-qbitsim-create-image; sizes in bytes, ``format`` is qcow2 unless it is given."""
+
+    file: str
+    size: Int64 | None = None
+    format: str | None = None
+    backing: str | None = None
+    cluster_size: Int64 | None = None
+
+
+@struct
+class XQbitsimRemoveImage:
+    """Arguments of x-qbitsim-remove-image."""
+
+    file: str
+
+
+@struct
+class XQbitsimAddDisk:
+    """Arguments of x-qbitsim-add-disk; see :meth:`.Machine.add_disk`."""
+
+    id: str
+    size: Int64 | None = None
+    format: str | None = None
+    node_name: str | None = None
+    file: str | None = None
+    cluster_size: Int64 | None = None
+    backing: str | None = None
+    discard: bool | None = None
+    read_only: bool | None = None
+
+
+def _drive(context: Context, identifier: str) -> Drive:
+    drive = context.graph.drives.get(identifier)
+    if drive is None:
+        raise QmpError(f"there is no drive {identifier!r}")
+    return drive
+
+
+def _check_length(length: int) -> None:
+    if not 0 < length <= MOST:
+        raise QmpError(f"{length} bytes: one read or write is of 1 to {MOST} bytes ({MOST >> 20} MiB)")
+
+
+@command(f"{PREFIX}write", XQbitsimGuestWrite, control=True)
+def write(context: Context, args: XQbitsimGuestWrite) -> None:
+    """Let the guest write."""
+    drive = _drive(context, args.drive)
+    if (args.data is None) == (args.length is None) or (args.data is not None and args.pattern is not None):
+        raise QmpError("give either 'length' and perhaps 'pattern', or 'data'")
+    if args.length is not None:
+        _check_length(args.length)
+        pattern = 0x41 if args.pattern is None else args.pattern
+        if not 0 <= pattern <= 0xFF:
+            raise QmpError(f"pattern {pattern} is no byte")
+        data = filled(pattern, args.length)
+    else:
+        try:
+            data = base64.b64decode(args.data or "", validate=True)
+        except binascii.Error as error:
+            raise QmpError(f"'data' is no base64: {error}") from None
+    refusing(lambda: drive.write(args.offset, data))
+
+
+@command(f"{PREFIX}discard", XQbitsimDiscard, control=True)
+def discard(context: Context, args: XQbitsimDiscard) -> None:
+    """Let the guest discard."""
+    drive = _drive(context, args.drive)
+    refusing(lambda: drive.discard(args.offset, args.length))
+
+
+@command(f"{PREFIX}read", XQbitsimRead, returns=XQbitsimData, control=True)
+def read(context: Context, args: XQbitsimRead) -> JsonDict:
+    """Let the guest read."""
+    _check_length(args.length)
+    drive = _drive(context, args.drive)
+    data = refusing(lambda: drive.read(args.offset, args.length))
+    return {"data": base64.b64encode(data).decode()}
+
+
+@command(f"{PREFIX}qemu-img", XQbitsimQemuImg, returns=XQbitsimOutput, control=True)
+def run_qemu_img(context: Context, args: XQbitsimQemuImg) -> JsonDict:
+    """Run qemu-img on the machine's files. A failure of qemu-img is a status, and no refusal."""
+    status, output = qemu_img.run(context.machine.images, args.arguments, version=context.profile.name)
+    return {"status": status, "output": output}
+
+
+@command(f"{PREFIX}create-image", XQbitsimCreateImage, control=True)
+def create_image(context: Context, args: XQbitsimCreateImage) -> None:
+    """Make an image file, as qemu-img does; one of that name is never replaced."""
+    images = context.machine.images
+    if args.file in images:
+        raise QmpError(f"the file {args.file!r} exists already")
+    argv = ["create", "-q", "-f", args.format or "qcow2"]
+    if args.cluster_size is not None:
+        argv += ["-o", f"cluster_size={args.cluster_size}"]
+    if args.backing is not None:
+        if args.backing not in images:
+            raise QmpError(f"there is no backing file {args.backing!r}")
+        argv += ["-b", args.backing, "-F", images.lookup(args.backing).format]
+    argv += ["--", args.file]
+    if args.size is not None:
+        argv.append(str(args.size))
+    status, output = qemu_img.run(images, argv, version=context.profile.name)
+    if status:
+        raise QmpError(output.strip().splitlines()[0].removeprefix("qemu-img: "))
+
+
+@command(f"{PREFIX}remove-image", XQbitsimRemoveImage, control=True)
+def remove_image(context: Context, args: XQbitsimRemoveImage) -> None:
+    """Remove an image file; as on Linux, whoever has it open goes on using it."""
+    refusing(lambda: context.machine.images.remove(args.file))
+
+
+@command(f"{PREFIX}add-disk", XQbitsimAddDisk, control=True)
+def add_disk(context: Context, args: XQbitsimAddDisk) -> None:
+    """Give the machine a drive, on a new image file unless the file exists."""
+    names = ("size", "format", "node_name", "file", "cluster_size", "backing", "discard", "read_only")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    images = context.machine.images
+    file = args.file if args.file is not None else f"{args.id}.{args.format or 'qcow2'}"
+    existed = file in images
+    try:
+        refusing(lambda: context.machine.add_disk(args.id, **given))
+    except QmpError:
+        if not existed and file in images:
+            images.remove(file)
+        raise

@@ -1,0 +1,344 @@
+"""Copying what is still to be copied from a source node to a target node.
+
+Theory of operation (block/block-copy.c, QEMU 10.0)
+===================================================
+
+1. :class:`BlockCopyState` belongs to a copy-before-write filter. Its *copy bitmap* says, in clusters,
+   what is still to be copied. Two parties take from it: the job's background :class:`BlockCopyCall`
+   and, before a guest write, :meth:`BlockCopyState.copy_now`. Both count as progress.
+2. A *task* is one chunk. Its bits are reset when it is made and set again if it fails.
+3. A call keeps up to ``max_workers`` tasks in flight. Each completes as a task of the scheduler, so that
+   writes and other jobs fall between any two of them. A guest write to a chunk in flight waits for it.
+4. Clusters that read as zeroes are not read but zeroed in the target; a chunk is of one allocation status.
+5. The speed limit applies to calls, not to the copies before guest writes.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from qbitsim.block.status import status_above
+from qbitsim.copying.ratelimit import RateLimit
+from qbitsim.files.faults import Stall, StalledError
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.block.status import Status
+    from qbitsim.copying.copy_call import BlockCopyCall
+    from qbitsim.engine.scheduler import Scheduler, Task
+    from qbitsim.images.image import Image
+
+MINIMUM_CLUSTER = 65536
+MAXIMUM_CHUNK = 1 << 20
+MAXIMUM_WORKERS = 64
+
+
+class Progress:
+    """How far a job is, in bytes (util/progress_meter.c)."""
+
+    __slots__ = ("current", "total")
+
+    def __init__(self) -> None:
+        self.current = 0
+        self.total = 0
+
+    def done(self, length: int) -> None:
+        """``length`` more bytes are done."""
+        self.current += length
+
+    def set_remaining(self, length: int) -> None:
+        """``length`` bytes remain beyond those that are done."""
+        self.total = self.current + length
+
+
+class CopyTask:
+    """One chunk on its way.
+
+    :ivar offset: bytes; a multiple of the cluster size.
+    :ivar length: bytes; whole clusters, so that it may reach past the end of the disk.
+    """
+
+    __slots__ = ("call", "event", "label", "length", "offset", "stall", "state", "zeroes")
+
+    def __init__(self, state: BlockCopyState, call: BlockCopyCall | None, offset: int, length: int) -> None:
+        self.state = state
+        self.call = call
+        self.offset = offset
+        self.length = length
+        self.zeroes = False
+        self.event: Task | None = None
+        self.stall: Stall | None = None
+        self.label = ""
+
+    def __repr__(self) -> str:
+        return f"<CopyTask {self.offset}+{self.length}>"
+
+    @property
+    def end(self) -> int:
+        """Bytes: just behind the chunk."""
+        return self.offset + self.length
+
+    def run(self) -> None:
+        """Complete: copy, account for it and tell the call."""
+        assert self.call is not None
+        self.call.completed(self, *self.state.copy_chunk(self))
+
+    def make_due(self) -> None:
+        """Let it complete when its turn comes, which throttled nodes may put off."""
+        self.stall = None
+        scheduler, delay = self.state.scheduler, self.state.delay(self)
+        self.event = scheduler.after(delay, self.run, self.label) if delay else scheduler.soon(self.run, self.label)
+
+    def run_now(self) -> None:
+        """Complete before its turn, because somebody waits for it, or let one complete that keeps it from starting.
+
+        :raises StalledError: it is stalled.
+        """
+        if self.stall is not None:
+            raise StalledError(self.stall)
+        if self.event is not None:
+            self.state.scheduler.run(self.event)
+        else:
+            assert self.call is not None
+            self.call.free_slot()
+
+
+class BlockCopyState:
+    """What is still to be copied from ``source`` to ``target``, and how.
+
+    :param owner: the node that carries the copy bitmap.
+    :param cluster_size: bytes, a power of two of at least 64 KiB.
+    :ivar copy_bitmap: clusters still to be copied, without those in flight.
+    :ivar skip_unallocated: leave out what the source's topmost layer does not have (sync=top).
+    :ivar compress: write compressed; this goes one cluster at a time.
+    :ivar single_clusters: make no chunk larger than a cluster.
+    """
+
+    __slots__ = (
+        "_in_flight_bytes",
+        "cluster_size",
+        "compress",
+        "copy_bitmap",
+        "in_flight",
+        "length",
+        "progress",
+        "rate_limit",
+        "scheduler",
+        "single_clusters",
+        "skip_unallocated",
+        "source",
+        "target",
+    )
+
+    def __init__(
+        self, scheduler: Scheduler, owner: Node, source: Node, target: Node, cluster_size: int, *, compress: bool
+    ) -> None:
+        self.scheduler = scheduler
+        self.source = source
+        self.target = target
+        self.length = source.length
+        self.cluster_size = cluster_size
+        self.compress = compress
+        self.single_clusters = compress
+        self.copy_bitmap = owner.create_bitmap(None, cluster_size)
+        self.copy_bitmap.disabled = True
+        self.copy_bitmap.bits.set_all()
+        self.skip_unallocated = False
+        self.progress: Progress | None = None
+        self.rate_limit = RateLimit()
+        self.in_flight: list[CopyTask] = []
+        self._in_flight_bytes = 0
+
+    def close(self) -> None:
+        """Drop the copy bitmap; nothing may be in flight."""
+        assert not self.in_flight
+        self.copy_bitmap.node.release_bitmap(self.copy_bitmap)
+
+    @property
+    def chunk_size(self) -> int:
+        """Bytes: the largest chunk (block_copy_chunk_size)."""
+        return self.cluster_size if self.single_clusters else max(self.cluster_size, MAXIMUM_CHUNK)
+
+    def remaining(self) -> int:
+        """Bytes still to be copied, with those in flight."""
+        return self.copy_bitmap.count + self._in_flight_bytes
+
+    def position(self) -> int:
+        """Bytes: everything before this place is copied."""
+        first = self.copy_bitmap.next_area(0, self.length, self.cluster_size)
+        places = [task.offset for task in self.in_flight] + ([first[0]] if first is not None else [])
+        return min(places, default=self.length)
+
+    def start_task(self, call: BlockCopyCall | None, offset: int, end: int, max_chunk: int) -> CopyTask | None:
+        """Take the next chunk in [offset, end) out of the bitmap; None if nothing there is left to copy."""
+        limit = min(self.chunk_size, max_chunk) if max_chunk else self.chunk_size
+        while (area := self.copy_bitmap.next_area(offset, end, limit)) is not None:
+            start, length = area
+            task = CopyTask(self, call, start, -(-length // self.cluster_size) * self.cluster_size)
+            self.copy_bitmap.reset(start, length)
+            self.in_flight.append(task)
+            self._in_flight_bytes += task.length
+            status = self._status(start, task.length)
+            if status.length < task.length:
+                self._shrink(task, status.length)
+            if status.allocated or not self.skip_unallocated:
+                task.zeroes = status.zero
+                return task
+            self.end_task(task, failed=False)
+            offset = task.end
+        return None
+
+    def _shrink(self, task: CopyTask, length: int) -> None:
+        self.copy_bitmap.mark(task.offset + length, min(task.end, self.length) - task.offset - length)
+        self._in_flight_bytes -= task.length - length
+        task.length = length
+
+    def _status(self, offset: int, length: int) -> Status:
+        """The status of whole clusters from ``offset`` (block_copy_block_status)."""
+        base = self.source.backing_chain_next if self.skip_unallocated else None
+        status = status_above(self.source, base, offset, min(length, self.length - offset))
+        if status.length < self.cluster_size:
+            # A cluster of mixed status is copied as data, and so is a cut one at the end if it is looked at alone.
+            status.length, status.data, status.zero, status.allocated = self.cluster_size, True, False, True
+        elif offset + status.length == self.length:
+            status.length = -(-status.length // self.cluster_size) * self.cluster_size
+        else:
+            status.length -= status.length % self.cluster_size
+        return status
+
+    @property
+    def needs_no_io(self) -> bool:
+        """Whether both nodes do without, so that all chunks are copied as soon as the work begins."""
+        return self.source.needs_no_io and self.target.needs_no_io
+
+    def copy_rest(self) -> bool:
+        """Copy all that remains, by reference, as one; False if somebody could tell it from chunk by chunk."""
+        if self.rate_limit.speed or self.skip_unallocated or self.compress or not self.source.reads_plainly:
+            return False
+        source, target = self.source.plain_image(writing=False), self.target.plain_image(writing=True)
+        forgotten = self.target.forgets
+        if not forgotten and (source is None or target is None or not self._same_clusters(source, target)):
+            return False
+        clusters = list(self.copy_bitmap.bits.indices())
+        if not forgotten and source is not None and target is not None:
+            target.copy_clusters(source.content, clusters)
+            self.target.note_copied(clusters)
+        self.copy_bitmap.bits.clear_all()
+        if self.progress is not None:
+            self.progress.done(len(clusters) * self.cluster_size)
+        return True
+
+    def _same_clusters(self, source: Image, target: Image) -> bool:
+        return source.content.cluster_size == target.content.cluster_size == self.cluster_size
+
+    def delay(self, task: CopyTask) -> int:
+        """Nanoseconds that throttled nodes put the chunk off."""
+        if task.zeroes:
+            return 0
+        reading = self.source.delay(task.length, writing=False)
+        return max(reading, self.target.delay(task.length, writing=True))
+
+    def end_task(self, task: CopyTask, *, failed: bool) -> None:
+        """The chunk is no longer in flight; if it failed it is to be copied again."""
+        self.in_flight.remove(task)
+        self._in_flight_bytes -= task.length
+        if failed:
+            self.copy_bitmap.mark(task.offset, min(task.end, self.length) - task.offset)
+        if self.progress is not None:
+            self.progress.set_remaining(self.remaining())
+
+    @property
+    def stall(self) -> Stall | None:
+        """What a chunk in flight is stalled by, if one is."""
+        return next((task.stall for task in self.in_flight if task.stall is not None), None)
+
+    def launch(self, task: CopyTask) -> None:
+        """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""
+        offset, length = task.offset, min(task.end, self.length) - task.offset
+        requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
+        delay = 0
+        for node, operation in requests:
+            faults = node.own_faults()
+            if faults is None:
+                continue
+            stall = faults.stall(operation, offset, length)
+            if stall is not None:
+                task.stall = stall
+                stall.hold(task.make_due)
+                return
+            delay += faults.delay(operation, offset, length)
+        if delay:
+            task.event = self.scheduler.after(delay, task.run, task.label)
+        elif requests[0][0].fails_without_io(requests[0][1], offset, length):
+            task.event = self.scheduler.at_once(task.run, task.label)
+        else:
+            task.make_due()
+
+    def completes_at_once(self, task: CopyTask) -> bool:
+        """Whether copying the chunk needs no I/O."""
+        if task.zeroes:
+            return self.target.zeroes_without_io(task.offset, min(task.end, self.length) - task.offset)
+        return self.needs_no_io
+
+    def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
+        """Move the bytes of one chunk; return (errno or 0, whether the read failed)."""
+        offset, length = task.offset, min(task.end, self.length) - task.offset
+        reading = False
+        try:
+            if task.zeroes:
+                self.target.write_zeroes(offset, length, unmap=False)
+            else:
+                reading = True
+                data = self.source.read(offset, length)
+                reading = False
+                self.target.write(offset, data, compressed=self.compress)
+        except OSError as error:
+            self.end_task(task, failed=True)
+            return error.errno or errno.EIO, reading
+        if self.progress is not None:
+            self.progress.done(task.length)
+        self.end_task(task, failed=False)
+        return 0, False
+
+    def copy_now(self, offset: int, end: int) -> None:
+        """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
+
+        :raises OSError: if the copy fails; the clusters stay to be copied.
+        """
+        start = offset - offset % self.cluster_size
+        stop = min(-(-end // self.cluster_size) * self.cluster_size, self.length)
+        while True:
+            while (task := self.start_task(None, start, stop, 0)) is not None:
+                failure, _reading = self.copy_chunk(task)
+                if failure:
+                    raise OSError(failure, "copy-before-write")
+            conflicts = [task for task in self.in_flight if task.offset < stop and start < task.end]
+            if not conflicts:
+                return
+            conflicts[0].run_now()
+
+    @property
+    def status_needs_io(self) -> bool:
+        """Whether the source has to read its file before it knows what is allocated."""
+        return self.source.skip_filters().status_needs_io
+
+    def reset_unallocated(self, offset: int) -> int:
+        """Leave out the clusters at ``offset`` if the topmost layer does not have them; return where to go on.
+
+        Partial clusters count as allocated (block_copy_is_cluster_allocated).
+        """
+        position, allocated = offset, False
+        while position < self.length and not allocated:
+            status = self.source.skip_filters().status(position, self.length - position)
+            allocated = status.allocated
+            position += status.length
+            if not allocated and position - offset >= self.cluster_size and position < self.length:
+                position -= (position - offset) % self.cluster_size
+                break
+        end = offset + -(-(position - offset) // self.cluster_size) * self.cluster_size
+        if not allocated:
+            self.copy_bitmap.reset(offset, min(end, self.length) - offset)
+            if self.progress is not None:
+                self.progress.set_remaining(self.remaining())
+        return end

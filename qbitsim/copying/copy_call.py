@@ -1,0 +1,189 @@
+"""Copying in the background: what a job has in flight (BlockCopyCallState, block/block-copy.c, QEMU 10.0).
+
+A call goes over its range until nothing is left to copy there, keeps up to ``max_workers`` chunks in flight, and waits
+when the speed limit says so. When nobody could tell the difference it copies all that is left in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qbitsim.copying.block_copy import BlockCopyState, CopyTask
+
+if TYPE_CHECKING:
+    from qbitsim.engine.scheduler import Task
+
+
+class BlockCopyCall:
+    """One run over a range, in the background.
+
+    :param done: called once it has finished: everything is copied, something failed, or it was cancelled.
+    :ivar failure: errno, or 0.
+    :ivar failed_reading: whether the failure was one of the source.
+    """
+
+    __slots__ = (
+        "_done",
+        "_found",
+        "_in_flight",
+        "_position",
+        "_sleep",
+        "_waiting",
+        "cancelled",
+        "end",
+        "failed_reading",
+        "failure",
+        "finished",
+        "label",
+        "max_chunk",
+        "max_workers",
+        "offset",
+        "state",
+    )
+
+    def __init__(
+        self,
+        state: BlockCopyState,
+        offset: int,
+        end: int,
+        *,
+        max_workers: int,
+        max_chunk: int,
+        label: str,
+        done: Callable[[], None],
+    ) -> None:
+        self.state = state
+        self.offset = offset
+        self.end = end
+        self.max_workers = max_workers
+        self.max_chunk = max_chunk
+        self.label = label
+        self.failure = 0
+        self.failed_reading = False
+        self.finished = False
+        self.cancelled = False
+        self._done = done
+        self._position = offset
+        self._found = False
+        self._in_flight = 0
+        self._waiting: CopyTask | None = None
+        self._sleep: Task | None = None
+
+    def start(self) -> None:
+        """Begin: put the first chunks in flight."""
+        self._pump()
+
+    def cancel(self) -> bool:
+        """Start no more chunks; return whether it has finished, or will when those in flight have."""
+        self.cancelled = True
+        self.kick()
+        return self.finished
+
+    def kick(self) -> None:
+        """Stop sleeping, for instance because the speed limit changed."""
+        if self._sleep is not None:
+            self._sleep.cancel()
+            self._sleep = None
+            self._pump()
+
+    def finish_in_flight(self) -> None:
+        """Complete every chunk that is in flight, before its turn.
+
+        :raises StalledError: one of them is stalled.
+        """
+        while not self.finished and self._in_flight:
+            self.free_slot()
+
+    def free_slot(self) -> None:
+        """Complete the oldest chunk that is in flight, before its turn.
+
+        :raises StalledError: it is stalled.
+        """
+        next(task for task in self.state.in_flight if task.call is self and task is not self._waiting).run_now()
+
+    def completed(self, task: CopyTask, failure: int, reading: bool) -> None:
+        """A chunk of this call has ended."""
+        self._in_flight -= 1
+        if failure and not self.failure:
+            self.failure, self.failed_reading = failure, reading
+        self._pump()
+
+    def _wake(self) -> None:
+        self._sleep = None
+        self._pump()
+
+    def _pump(self) -> None:
+        """Put chunks in flight until a slot, the speed limit or the work runs out."""
+        if self.finished or self._sleep is not None:
+            return
+        if self._waiting is not None:
+            self._launch_waiting()
+        if self._waiting is None and self._copy_rest():
+            return
+        while self._waiting is None and self._sleep is None and self._next():
+            pass
+        if self._waiting is None and self._sleep is None and not self._in_flight:
+            self._round_ended()
+
+    def _copy_rest(self) -> bool:
+        """Finish the work in one go, if nobody can tell the difference."""
+        if self.cancelled or self.failure or (self.offset, self.end) != (0, self.state.length):
+            return False
+        alone = self.state.needs_no_io or self.state.scheduler.nobody_comes_between(self._in_flight)
+        if not alone or not self.state.copy_rest():
+            return False
+        if not self._in_flight:
+            self._found = False
+            self._round_ended()
+        return True
+
+    def _next(self) -> bool:
+        """Make one chunk; False when there is nothing more to make in this round."""
+        if self.cancelled or self.failure:
+            return False
+        task = self.state.start_task(self, self._position, self.end, self.max_chunk)
+        if task is None:
+            return False
+        self._found = True
+        limit, now = self.state.rate_limit, self.state.scheduler.now
+        delay = limit.delay(now, 0)
+        if delay > 0:
+            self.state.end_task(task, failed=True)
+            self._sleep = self.state.scheduler.after(delay, self._wake, f"{self.label}: speed limit")
+            return False
+        limit.delay(now, task.length)
+        self._position = task.end
+        self._waiting = task
+        self._launch_waiting()
+        return True
+
+    def _launch_waiting(self) -> None:
+        """Put the chunk that waits for a slot in flight, or drop it after a failure (block_copy_task_run)."""
+        task = self._waiting
+        assert task is not None
+        if self.failure:
+            self._waiting = None
+            self.state.end_task(task, failed=True)
+        elif self._in_flight >= self.max_workers:
+            return
+        elif self.state.completes_at_once(task):
+            # No I/O, no yield: QEMU's coroutine runs on.
+            self._waiting = None
+            self.failure, self.failed_reading = self.state.copy_chunk(task)
+        else:
+            self._waiting = None
+            self._in_flight += 1
+            task.label = f"{self.label}: copy {task.offset}+{task.length}"
+            self.state.launch(task)
+
+    def _round_ended(self) -> None:
+        """Go over the range again if something was found, since failures of others may have set bits again."""
+        stopped = self.failure or self.cancelled
+        if not stopped and (self._found or self.state.copy_bitmap.any_dirty(self.offset, self.end)):
+            self._found = False
+            self._position = self.offset
+            self._pump()
+            return
+        self.finished = True
+        self._done()

@@ -1,0 +1,1 @@
+"""Block drivers, one in each module, and how a node is opened from options."""

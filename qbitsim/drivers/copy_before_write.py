@@ -1,0 +1,255 @@
+"""The filter that makes a backup a point in time, and the view of that point.
+
+A ``copy-before-write`` node sits above the disk. Before a guest write reaches the disk, the clusters it
+touches are copied to the target, unless that has been done already (block/copy-before-write.c, QEMU 10.0).
+A ``snapshot-access`` node reads the disk as it was when the filter was put there.
+
+Three internal bitmaps are shown at the filter, newest first: what may be read through the snapshot, what
+was copied by guest writes, and what is still to be copied. Up to 7.2 the last one was at the source.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.block.drive import io_error
+from qbitsim.block.node import Node
+from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
+from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
+from qbitsim.drivers.options import check_minimum_cluster
+from qbitsim.errors import QmpError
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+
+
+def copy_cluster_size(target: Node, minimum: int) -> int:
+    """Bytes that are copied together: at least 64 KiB and the target's cluster (block_copy_calculate_cluster_size)."""
+    return max(minimum, MINIMUM_CLUSTER, target.cluster_size)
+
+
+class CopyBeforeWriteNode(Node):
+    """``copy-before-write``, whose children are ``file`` and ``target``.
+
+    :ivar break_snapshot: a failed copy spoils the snapshot (``on-cbw-error=break-snapshot``) instead of failing
+        the guest's write.
+    :ivar snapshot_error: errno of the copy that spoilt the snapshot, or 0.
+    """
+
+    driver = "copy-before-write"
+    is_filter = True
+
+    __slots__ = ("access_bitmap", "break_snapshot", "copy_state", "discard_source", "done_bitmap", "snapshot_error")
+
+    def __init__(self, graph: Graph, *, break_snapshot: bool = False, discard_source: bool = False) -> None:
+        super().__init__(graph, unmap=discard_source)
+        self.break_snapshot = break_snapshot
+        self.discard_source = discard_source
+        self.snapshot_error = 0
+        self.copy_state: BlockCopyState | None = None
+        self.done_bitmap: DirtyBitmap | None = None
+        self.access_bitmap: DirtyBitmap | None = None
+
+    def begin(self, *, bitmap: DirtyBitmap | None, minimum_cluster: int, compress: bool, on_filter: bool) -> None:
+        """Start to watch, once the children are there.
+
+        :param bitmap: only what is dirty in it is of interest; None for everything.
+        :param minimum_cluster: bytes, a power of two.
+        :param on_filter: show the copy bitmap at the filter (8.0 and later), or at the source.
+        """
+        source, target = self.child_node("file"), self.child_node("target")
+        cluster = copy_cluster_size(target, minimum_cluster)
+        self.copy_state = BlockCopyState(
+            self.graph.scheduler, self if on_filter else source, source, target, cluster, compress=compress
+        )
+        self.done_bitmap = self.create_bitmap(None, cluster)
+        self.done_bitmap.disabled = True
+        self.access_bitmap = self.create_bitmap(None, cluster)
+        self.access_bitmap.disabled = True
+        self.access_bitmap.bits.set_all()
+        if bitmap is not None:
+            for own in (self.copy_state.copy_bitmap, self.access_bitmap):
+                own.bits.clear_all()
+                own.merge_from(bitmap)
+
+    def child_node(self, name: str) -> Node:
+        """The node of the child of that name."""
+        child = self.child(name)
+        assert child is not None
+        return child.node
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """The target is ours to write, the source nobody else's (cbw_child_perm)."""
+        if child.name == "target":
+            return perms.WRITE, perms.ALL & ~perms.RESIZE
+        if not self.parents:
+            return perm, shared
+        needed = perm | perms.CONSISTENT_READ | (perms.WRITE if self.discard_source else 0)
+        return needed, shared & ~(perms.WRITE | perms.RESIZE)
+
+    def close(self) -> None:
+        """Drop the bitmap that is shown at the source."""
+        if self.copy_state is not None:
+            self.copy_state.close()
+
+    def _copy_first(self, offset: int, length: int) -> None:
+        """Copy what the guest is about to overwrite; may fail the guest's request."""
+        if self.snapshot_error or self.copy_state is None:
+            return
+        cluster = self.copy_state.cluster_size
+        start, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, self.length)
+        try:
+            self.copy_state.copy_now(start, end)
+        except OSError as error:
+            if not self.break_snapshot:
+                raise
+            self.snapshot_error = error.errno or errno.EIO
+            return
+        assert self.done_bitmap is not None
+        self.done_bitmap.mark(start, end - start)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._copy_first(offset, len(data))
+        super()._write(offset, data, compressed=compressed)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._copy_first(offset, length)
+        super()._write_zeroes(offset, length, unmap=unmap)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._copy_first(offset, length)
+        super()._discard(offset, length)
+
+    # -- the snapshot
+
+    def snapshot_read(self, offset: int, length: int) -> bytes:
+        """The bytes as they were when the filter was put there (cbw_co_preadv_snapshot).
+
+        :raises OSError: EACCES outside of what is of interest or after the snapshot was spoilt.
+        """
+        assert self.access_bitmap is not None
+        assert self.done_bitmap is not None
+        end = offset + length
+        if self.snapshot_error or self.access_bitmap.bits.next_clear(*_granules(self.access_bitmap, offset, end)) >= 0:
+            raise io_error(errno.EACCES)
+        source, target, parts = self.child_node("file"), self.child_node("target"), []
+        cluster = self.done_bitmap.granularity
+        while offset < end:
+            stop = min(offset - offset % cluster + cluster, end)
+            copied = self.done_bitmap.any_dirty(offset, stop)
+            parts.append((target if copied else source).read(offset, stop - offset))
+            offset = stop
+        return b"".join(parts)
+
+    def snapshot_discard(self, offset: int, length: int) -> None:
+        """The reader of the snapshot is done with whole clusters of it (cbw_co_pdiscard_snapshot).
+
+        :raises OSError: what the target says.
+        """
+        assert self.copy_state is not None
+        assert self.access_bitmap is not None
+        cluster = self.copy_state.cluster_size
+        start, end = -(-offset // cluster) * cluster, offset + length
+        if end < self.length:
+            end -= end % cluster
+        if start >= end:
+            return
+        self.access_bitmap.reset(start, end - start)
+        self.copy_state.copy_bitmap.reset(start, end - start)
+        self.child_node("target").discard(start, end - start)
+
+
+class SnapshotAccessNode(Node):
+    """``snapshot-access``: reads what the filter below it preserves (block/snapshot-access.c, QEMU 10.0)."""
+
+    driver = "snapshot-access"
+
+    __slots__ = ()
+
+    @property
+    def _filter(self) -> CopyBeforeWriteNode:
+        node = self.children[0].node
+        if not isinstance(node, CopyBeforeWriteNode):
+            raise io_error(errno.ENOTSUP)
+        return node
+
+    @property
+    def length(self) -> int:
+        """Bytes of the disk."""
+        return self.children[0].node.length
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """It takes nothing that the guest could mind (snapshot_access_child_perm)."""
+        del child, perm, shared
+        return 0, perms.ALL
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._filter.snapshot_read(offset, length)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        raise io_error(errno.ENOTSUP)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        raise io_error(errno.ENOTSUP)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._filter.snapshot_discard(offset, length)
+
+    def _status(self, offset: int, length: int) -> Status:
+        return Status(length, data=True)
+
+
+def _granules(bitmap: DirtyBitmap, offset: int, end: int) -> tuple[int, int]:
+    return offset >> bitmap.shift, -(-end >> bitmap.shift)
+
+
+def insert_filter(
+    graph: Graph,
+    source: Node,
+    target: Node,
+    name: str | None,
+    *,
+    discard_source: bool,
+    minimum_cluster: int,
+    compress: bool,
+    on_filter: bool,
+) -> CopyBeforeWriteNode:
+    """Put a filter between ``source`` and its parents, for a backup job (bdrv_cbw_append).
+
+    :raises QmpError: ``Could not create node: …`` or ``Could not replace node: …``, with the texts and the drains of
+        bdrv_insert_node (block.c, QEMU 10.0); nothing has changed then.
+    """
+    node = CopyBeforeWriteNode(graph, discard_source=discard_source)
+    node.implicit = graph.hide_filters
+    try:
+        graph.register(node, name)
+    except QmpError as error:
+        graph.changing()  # to close the node without a name
+        raise QmpError(f"Could not create node: {error.desc}") from None
+    try:
+        graph.attach(node, "file", source, 0, perms.ALL)
+        graph.attach(node, "target", target, 0, perms.ALL)
+        check_minimum_cluster(minimum_cluster)
+    except QmpError as error:
+        graph.changing()  # bdrv_open_driver gives up the file before the node is closed
+        graph.release(node)
+        raise QmpError(f"Could not create node: {error.desc}") from None
+    try:
+        graph.insert_above(source, node)
+    except QmpError as error:
+        graph.release(node)
+        raise QmpError(f"Could not replace node: {error.desc}") from None
+    node.held = True
+    node.begin(bitmap=None, minimum_cluster=minimum_cluster, compress=compress, on_filter=on_filter)
+    return node
+
+
+def drop_filter(graph: Graph, node: CopyBeforeWriteNode) -> None:
+    """Take the filter out again (bdrv_cbw_drop)."""
+    graph.remove_above(node, node.child_node("file"))
+    node.held = False
+    graph.release(node)

@@ -1,0 +1,127 @@
+"""``-drive`` and ``-device`` options as people write them on QEMU's command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qbitsim.drivers.options import Options, Written
+from qbitsim.errors import QmpError
+from qbitsim.sizes import parse_size
+
+_SIZES = frozenset({"size", "offset", "min-cluster-size"})
+_NUMBERS = frozenset({"sector", "errno", "state", "new_state", "latency-ns", "vote-threshold", "cbw-timeout"})
+_SWITCHES = frozenset(
+    {"read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only", "copy-on-read"}
+)
+_OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
+_CACHE_MODES: dict[str, Options] = {
+    "none": {"direct": True},
+    "off": {"direct": True},
+    "directsync": {"direct": True},
+    "unsafe": {"no-flush": True},
+    "writeback": {},
+    "writethrough": {},
+}
+"""``cache=`` -> the options of the node that it stands for (bdrv_parse_cache_mode, block.c, QEMU 10.0)."""
+
+_BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
+
+
+def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
+    """The id of the drive and the options of its node, or no options for a drive without a medium.
+
+    Dotted names are members of members: ``file.driver=blkdebug``.
+
+    :raises QmpError: for a switch that is neither on nor off, or an unknown cache mode.
+    """
+    tree = nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
+    if "format" in given:
+        tree["driver"] = given["format"]
+    if "cache" in given:
+        if given["cache"] not in _CACHE_MODES:
+            raise QmpError("invalid cache option")
+        tree["cache"] = {**_CACHE_MODES[given["cache"]], **tree.get("cache", {})}
+    if "readonly" in tree:
+        tree["read-only"] = _scalar("read-only", tree.pop("readonly"))
+    if isinstance(tree.get("file"), str):
+        tree["file"] = {"driver": "file", "filename": tree["file"]}
+    return given.get("id", ""), tree
+
+
+def has_write_cache(given: Mapping[str, Any]) -> bool:
+    """Whether the drive tells its guest of a write cache."""
+    return given.get("cache") not in ("directsync", "writethrough")
+
+
+def completed(options: Options) -> Options:
+    """The options with what the schema of blockdev-add demands and ``-drive`` leaves to the image: for checking only.
+
+    A backing file that the image names may be given some options, for instance a node-name, and no driver.
+    """
+    backing = options.get("backing")
+    if isinstance(backing, dict) and "driver" not in backing:
+        named = {"driver": "qcow2", "file": {"driver": "file", "filename": ""}, **backing}
+        options = {**options, "backing": completed(named)}
+    return {"driver": "raw", **{name: _plain(value) for name, value in options.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def parse_object(given: str) -> Options:
+    """The arguments of object-add from ``-object throttle-group,id=tg0,limits.bps-total=1048576``."""
+    kind, *parts = given.split(",")
+    flat: Options = {"qom-type": kind.removeprefix("qom-type=")}
+    for part in parts:
+        name, _equals, value = part.partition("=")
+        flat[name] = int(value) if re.fullmatch(r"-?\d+", value) and name != "id" else value
+    plain: Options = _plain(nested(flat))
+    return plain
+
+
+def nested(flat: Mapping[str, Any]) -> Options:
+    """Dotted names as members of members, numbered members as lists, texts as the values that they stand for."""
+    tree: Options = Written()
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        place = tree
+        for part in path:
+            below = place.setdefault(part, Written())
+            assert isinstance(below, dict), f"{name} and {part} exclude each other"
+            place = below
+        place[last] = _scalar(last, value)
+        if isinstance(place, Written):
+            place.texts[last] = str(value)
+    lists = _with_lists(tree)
+    assert isinstance(lists, dict)
+    return lists
+
+
+def _with_lists(value: Any) -> Any:
+    """Members called 0, 1, … become a list."""
+    if not isinstance(value, dict):
+        return value
+    if value and all(re.fullmatch(r"\d+", name) for name in value):
+        return [_with_lists(value[name]) for name in sorted(value, key=int)]
+    for name, item in value.items():
+        value[name] = _with_lists(item)
+    return value
+
+
+def _scalar(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if name in _SIZES:
+        return parse_size(value)
+    if name in _NUMBERS:
+        return int(value, 0)
+    if name in _SWITCHES:
+        if value not in _BOOLEANS:
+            raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
+        return _BOOLEANS[value]
+    return value

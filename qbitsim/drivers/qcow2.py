@@ -1,0 +1,368 @@
+"""``qcow2``: a format with clusters, a backing file and stored bitmaps.
+
+Persistent bitmaps (block/qcow2-bitmap.c, QEMU 10.0)
+=====================================================
+
+1. Opening loads the stored bitmaps in file order, each in front of the list. While the image is writable the file's
+   copies carry ``in-use``; those that carry it when the image is opened were never stored: they are inconsistent.
+2. Closing, and reopening read-only, stores the persistent bitmaps: known ones keep their place in the file, new ones
+   are appended, newest first. Inconsistent ones stay in the file as they are.
+3. On a read-only node they are ``readonly``; new ones may be added but are stored only once it is writable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.drive import io_error
+from qbitsim.block.node import Node
+from qbitsim.block.status import Status, status_above
+from qbitsim.drivers.file import STATUS_OF, FileNode
+from qbitsim.errors import QmpError
+from qbitsim.images.image import StoredBitmap
+from qbitsim.images.packing import shrinks
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.files.faults import Faults
+    from qbitsim.images.image import Image
+
+MAXIMUM_BITMAP_BYTES = 0x20000000
+MAXIMUM_TABLE_ENTRIES = 0x8000000
+MAXIMUM_GRANULARITY = 1 << 31
+MAXIMUM_L1_ENTRIES = 1 << 22
+SECTOR = 512
+L2_SLICE_ENTRIES = 512
+
+
+class Qcow2Node(Node):
+    """The disk in a qcow2 file.
+
+    :param image: what is in the file that the child ``file`` leads to.
+    """
+
+    driver = "qcow2"
+    is_format = True
+    supports_backing = True
+    supports_compression = True
+    can_store_bitmaps = True
+
+    __slots__ = ("_counted", "_slices", "image")
+
+    def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self.image = image
+        self._slices: set[int] = set()
+        self._counted = False
+
+    @property
+    def length(self) -> int:
+        """Bytes of the disk."""
+        return self.image.size
+
+    @property
+    def cluster_size(self) -> int:
+        """Bytes."""
+        assert self.image.cluster_size is not None
+        return self.image.cluster_size
+
+    # -- requests
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if self.image.faults is not None:
+            self.image.faults.check("read", offset, length)
+        if self._file_matters:
+            self._account_file("read", offset, length)
+        below = self.backing
+        if below is None:
+            return self.image.content.read(offset, length)
+        parts, end = [], offset + length
+        while offset < end:
+            kind, run = self.image.content.status(offset, end - offset)
+            data, zero = STATUS_OF[kind]
+            parts.append(self.image.content.read(offset, run) if data or zero else _read_below(below, offset, run))
+            offset += run
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        if compressed:
+            self._write_compressed(offset, data)
+            return
+        self._slices.update(self._slices_of(offset, len(data)))
+        if self.image.faults is not None:
+            self.image.faults.check("write", offset, len(data))
+        self.image.packing.written(self.image.content, offset, len(data), compressed=False)
+        if self._file_matters:
+            self._write_and_account(offset, data)
+        else:
+            self.image.write(offset, data, self._below)
+
+    def _write_compressed(self, offset: int, data: bytes) -> None:
+        """Write whole clusters, each for itself (qcow2_co_pwritev_compressed_part, block/qcow2.c, QEMU 10.0).
+
+        :raises OSError: EINVAL for a part of a cluster, EIO for one that has a place in the file; others are written.
+        """
+        unit, end = self.cluster_size, offset + len(data)
+        if offset % unit or (end % unit and end != self.length):
+            raise io_error(errno.EINVAL)
+        content, packing, failed = self.image.content, self.image.packing, False
+        for start in range(0, len(data), unit):
+            piece, place = data[start : start + unit], offset + start
+            packed = shrinks(piece.ljust(unit, b"\0"))
+            if packed and not packing.takes(content, place // unit):
+                failed = True
+                continue
+            self._write(place, piece, compressed=False)
+            packing.written(content, place, len(piece), compressed=packed)
+        if failed:
+            raise io_error(errno.EIO)
+
+    def own_faults(self) -> Faults | None:
+        """Those of the image."""
+        return self.image.faults
+
+    def plain_image(self, *, writing: bool) -> Image | None:
+        """Itself, without a backing file and with nobody who watches."""
+        watched = self.image.faults is not None or self._file_matters or self.backing is not None
+        limited = writing and (bool(self.bitmaps) or self.image.capacity is not None)
+        return None if watched or limited else self.image
+
+    def note_copied(self, clusters: Iterable[int]) -> None:
+        """Clusters were written without requests: the slices of the L2 tables are in memory now."""
+        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in clusters})
+
+    def zeroes_without_io(self, offset: int, length: int) -> bool:
+        """Whether the slices of the L2 tables that say what the range is are in memory."""
+        return (
+            self.image.faults is None
+            and not self._file_matters
+            and self._slices.issuperset(self._slices_of(offset, length))
+        )
+
+    def _slices_of(self, offset: int, length: int) -> range:
+        """The slices of the L2 tables for the range: the cache holds them in 4 KiB, 512 clusters each."""
+        span = self.cluster_size * L2_SLICE_ENTRIES
+        return range(offset // span, (offset + length - 1) // span + 1)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._slices.update(self._slices_of(offset, length))
+        if self.image.faults is not None:
+            self.image.faults.check("write-zeroes", offset, length)
+        tables = self._new_tables(offset)
+        self.image.packing.zeroing(self.image.content, offset, length, in_place=not (unmap and self.unmap))
+        self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
+        self._account_tables(tables)
+
+    def _discard(self, offset: int, length: int) -> None:
+        if self.image.faults is not None:
+            self.image.faults.check("discard", offset, length)
+        tables = self._new_tables(offset) if length >= self.cluster_size else []
+        self.image.packing.zeroing(self.image.content, offset, length, in_place=False)
+        self.image.discard(offset, length)
+        self._account_tables(tables)
+
+    def _flush(self) -> None:
+        if self.image.faults is not None:
+            self.image.faults.check("flush", 0, 0)
+        super()._flush()
+
+    @property
+    def status_needs_io(self) -> bool:
+        """Once: it looks whether the metadata were preallocated, for which it needs the first refcounts.
+
+        Writing may have read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
+        """
+        return not (self._counted or self._slices)
+
+    def _status(self, offset: int, length: int) -> Status:
+        self._counted = True
+        kind, run = self.image.content.status(offset, length)
+        data, zero = STATUS_OF[kind]
+        return Status(run, data=data, zero=zero)
+
+    def _truncate(self, size: int) -> None:
+        if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
+            raise QmpError("Failed to grow the L1 table: File too large")
+        if size % SECTOR:
+            raise QmpError(f"The new size must be a multiple of {SECTOR}")
+        if self.image.snapshots and self.image.compat == "0.10":
+            raise QmpError("Can't resize a v2 image which has snapshots")
+        self.image.resize(size)
+
+    def _below(self, offset: int, length: int) -> bytes:
+        backing = self.backing
+        return bytes(length) if backing is None else _read_below(backing, offset, length)
+
+    def _below_is_zero(self, offset: int, length: int) -> bool:
+        """Whether the layers below say that they are zero, without a look at bytes (is_zero, block/qcow2.c, 10.0)."""
+        backing = self.backing
+        end = min(offset + length, backing.length) if backing is not None else 0
+        while backing is not None and offset < end:
+            status = status_above(backing, None, offset, end - offset)
+            if not status.zero:
+                return False
+            offset += status.length
+        return True
+
+    # -- where it is in the file
+
+    @property
+    def _file_matters(self) -> bool:
+        file = self.children[0].node
+        return type(file) is not FileNode or bool(file.bitmaps)
+
+    def _host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Where the allocated parts of the range are in the file, as (offset, length)."""
+        end, cluster = offset + length, self.cluster_size
+        while offset < end:
+            stop = min(offset - offset % cluster + cluster, end)
+            place = self.image.host_offset(offset)
+            if place is not None:
+                yield place, stop - offset
+            offset = stop
+
+    def _new_tables(self, offset: int) -> list[tuple[int, int]]:
+        return self.image.new_table_places(offset) if self._file_matters else []
+
+    def _account_tables(self, tables: list[tuple[int, int]]) -> None:
+        for place, length in tables:
+            self.children[0].node.account("write", place, length)
+
+    def _account_file(self, operation: str, offset: int, length: int) -> None:
+        file = self.children[0].node
+        for place, run in self._host_runs(offset, length):
+            file.debug_event(f"{operation}_aio")
+            file.account(operation, place, run)
+
+    def _write_and_account(self, offset: int, data: bytes) -> None:
+        """Write, and take it back if the file fails where the clusters came to be."""
+        kept = self.image.content.clone()
+        tables = self.image.new_table_places(offset)
+        self.image.write(offset, data, self._below)
+        try:
+            self._account_tables(tables)
+            self._account_file("write", offset, len(data))
+        except OSError:
+            self.image.content = kept
+            raise
+
+    # -- stored bitmaps
+
+    def load_bitmaps(self) -> None:
+        """Take up what the file has stored; called once the node is complete (qcow2_load_dirty_bitmaps)."""
+        for stored in self.image.bitmaps:
+            bitmap = self.create_bitmap(stored.name, stored.granularity)
+            bitmap.persistent = True
+            if stored.in_use:
+                bitmap.inconsistent = bitmap.disabled = True
+                continue
+            bitmap.bits = stored.bits.copy()
+            bitmap.disabled = not stored.auto
+            bitmap.readonly = self.read_only
+            stored.in_use = not self.read_only
+
+    def store_bitmaps(self) -> bool:
+        """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps); whether it worked.
+
+        All are lost if there is no room for one of them: those that the file has stay in use. The bitmaps of an empty
+        disk are lost, too: their tables have no entries, and QEMU takes the NULL that stands for no entries for a lack
+        of memory (store_bitmap_data, block/qcow2-bitmap.c, QEMU 10.0).
+        """
+        wanted = self._bitmaps_to_store()
+        if not wanted:
+            return True
+        if not self.length or self._bitmap_without_room(wanted) is not None:
+            return False
+        self.image.store_bitmaps(wanted.values())
+        return True
+
+    def check_room_for_bitmaps(self) -> None:
+        """Refuse to become read-only if there is no room for the bitmaps that would be stored.
+
+        :raises QmpError: with the text of qcow2_store_persistent_dirty_bitmaps (block/qcow2-bitmap.c, QEMU 10.0).
+        """
+        name = self._bitmap_without_room(self._bitmaps_to_store())
+        if name is not None:
+            raise QmpError(f"Failed to write bitmap '{name}' to file: {os.strerror(errno.ENOSPC)}")
+
+    def _bitmaps_to_store(self) -> dict[str, StoredBitmap]:
+        """What is to be in the file, by name, in its order; empty if nothing of it is new."""
+        wanted = [
+            StoredBitmap(
+                bitmap.name, bitmap.granularity, in_use=False, auto=not bitmap.disabled, bits=bitmap.bits.copy()
+            )
+            for bitmap in self.bitmaps
+            if bitmap.persistent
+            and bitmap.name is not None
+            and not (bitmap.inconsistent or bitmap.readonly or bitmap.skip_store)
+        ]
+        kept = {stored.name: stored for stored in self.image.bitmaps} if wanted else {}
+        return kept | {stored.name: stored for stored in wanted}
+
+    def _bitmap_without_room(self, wanted: dict[str, StoredBitmap]) -> str | None:
+        """The first of these bitmaps that the image's capacity does not allow to be written beside what is there."""
+        if self.image.capacity is None:
+            return None
+        room = self.image.capacity - self.image.content.allocated
+        for stored in wanted.values():
+            room -= 0 if stored.in_use else self.image.bitmap_length(stored)
+            if room < 0:
+                return stored.name
+        return None
+
+    def on_read_only(self, read_only: bool) -> None:
+        """Store the bitmaps and make them readonly, or take them up for writing again."""
+        if read_only:
+            if self.store_bitmaps():
+                for bitmap in self.bitmaps:
+                    bitmap.readonly = bitmap.persistent
+            return
+        for stored in self.image.bitmaps:
+            found = self.find_bitmap(stored.name)
+            if found is not None and found.readonly:
+                found.readonly = False
+                stored.in_use = True
+
+    def close(self) -> None:
+        """Store the bitmaps (qcow2_close)."""
+        if not self.read_only:
+            self.store_bitmaps()
+
+    def check_can_store(self, name: str, granularity: int) -> None:
+        """Refuse a bitmap that cannot be stored in this image.
+
+        :raises QmpError: in the order of qcow2_co_can_store_new_dirty_bitmap (block/qcow2-bitmap.c, QEMU 10.0).
+        """
+        if self.find_bitmap(name) is not None:
+            raise QmpError(f"Bitmap already exists: {name}")
+        reason = self._why_not_stored(name, granularity)
+        if reason is not None:
+            raise QmpError(f"Can't make bitmap '{name}' persistent in '{self.device_or_node_name}': {reason}")
+
+    def _why_not_stored(self, name: str, granularity: int) -> str | None:
+        if self.image.compat == "0.10":
+            return "Cannot store dirty bitmaps in qcow2 v2 files"
+        if granularity > MAXIMUM_GRANULARITY:
+            return f"Granularity exceeds maximum ({MAXIMUM_GRANULARITY} bytes)"
+        if len(name.encode("utf-8", "surrogatepass")) > MAXIMUM_NAME_BYTES:
+            return f"Name length exceeds maximum ({MAXIMUM_NAME_BYTES} characters)"
+        granules = -(-self.length // granularity)
+        needed = -(-granules // 8)
+        if needed > MAXIMUM_BITMAP_BYTES or needed > MAXIMUM_TABLE_ENTRIES * self.cluster_size:
+            return "Too much space will be occupied by the bitmap. Use larger granularity"
+        return None
+
+    def remove_stored_bitmap(self, name: str) -> None:
+        """Take it off the file at once; one that was never stored is not there (qcow2_co_remove_persistent_...)."""
+        if self.image.find_bitmap(name) is not None:
+            self.image.remove_bitmap(name)
+
+
+def _read_below(backing: Node, offset: int, length: int) -> bytes:
+    """What a backing file reads as; behind its end there are zeroes."""
+    inside = max(0, min(offset + length, backing.length) - offset)
+    return (backing.read(offset, inside) if inside else b"").ljust(length, b"\0")

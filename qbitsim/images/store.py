@@ -1,0 +1,221 @@
+"""The directory tree that image files live in, in memory.
+
+An :class:`ImageStore` maps names to images as a file system does; an overwritten or removed image lives on for whoever
+has it open.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+
+from qbitsim.files.locks import CREATOR
+from qbitsim.images.chain import first_difference, read_chain
+from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.image import SECTOR, Image
+
+MAXIMUM_PATH = 4096
+MAXIMUM_PART = 255
+
+
+def has_protocol(name: str) -> bool:
+    """Whether a name starts with a protocol: a colon before any slash (path_has_protocol, block.c)."""
+    return ":" in name.partition("/")[0]
+
+
+class LockConflictError(OSError):
+    """A file is in use in a way that forbids the operation; ``strerror`` is QEMU's text about the lock."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(errno.EAGAIN, text, name)
+
+
+class ImageStore:
+    """A file system of images. Names are relative to one working directory; ``./a`` and ``a`` are the same file.
+
+    :ivar starts: how many machines were started on it; what is random in QEMU at each start comes from it.
+    """
+
+    __slots__ = ("_directories", "_images", "_limits", "starts")
+
+    def __init__(self) -> None:
+        self._images: dict[str, Image] = {}
+        self._directories: set[str] = {"", "/"}
+        self._limits: dict[str, int] = {}
+        self.starts = 0
+
+    def create(
+        self,
+        name: str,
+        format: str,  # noqa: A002 (QEMU's word)
+        size: int | None = None,
+        *,
+        backing: str | None = None,
+        backing_format: str | None = None,
+        cluster_size: int = FILE_CLUSTER,
+        compat: str = "1.1",
+        lazy_refcounts: bool = False,
+        refcount_bits: int = 16,
+    ) -> Image:
+        """Create an image, in place of one of that name if there is one.
+
+        :param size: bytes, rounded up to sectors; None takes the size of the backing file.
+        :raises OSError: ENOENT if the directory, or a backing file whose size is needed, does not exist; EISDIR;
+            ENAMETOOLONG, as Linux counts bytes.
+        :raises LockConflictError: the existing file is in use.
+        """
+        key = self._short_key(name)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, name)
+        if key in self._directories:
+            raise _error(errno.EISDIR, name)
+        if size is None:
+            assert backing is not None
+            size = self.lookup(self.backing_name(name, backing)).size
+        image = Image(
+            name,
+            format,
+            -(-size // SECTOR) * SECTOR,
+            cluster_size=cluster_size,
+            backing=backing,
+            backing_format=backing_format,
+            compat=compat,
+            lazy_refcounts=lazy_refcounts,
+            refcount_bits=refcount_bits,
+        )
+        if key in self._images:
+            conflict = self._images[key].locks.conflict(*CREATOR)
+            if conflict is not None:
+                raise LockConflictError(conflict, name)
+        if format == "raw":
+            # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
+            image.content.write(0, bytes(min(FILE_PAGE, image.size)))
+        image.capacity = self._limits.get(key)
+        self._images[key] = image
+        return image
+
+    def limit(self, name: str, capacity: int | None) -> None:
+        """Give the file of that name, and those created there from now on, room for *capacity* bytes of data.
+
+        None lifts the limit. What is stored already stays.
+        """
+        key = self._key(name)
+        if capacity is None:
+            self._limits.pop(key, None)
+        else:
+            self._limits[key] = capacity
+        if key in self._images:
+            self._images[key].capacity = capacity
+
+    @property
+    def limits(self) -> list[tuple[str, int]]:
+        """The names that have a limit, with their bytes, sorted by name."""
+        return sorted(self._limits.items())
+
+    def lookup(self, name: str) -> Image:
+        """The image of that name; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
+        key = self._short_key(name)
+        if key in self._images:
+            return self._images[key]
+        raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
+
+    def __contains__(self, name: str) -> bool:
+        return self._key(name) in self._images
+
+    def items(self) -> list[tuple[str, Image]]:
+        """All files with their images, sorted by name."""
+        return sorted(self._images.items(), key=lambda item: item[0])
+
+    def remove(self, name: str) -> None:
+        """Delete the file; OSError as for :meth:`lookup`."""
+        self.lookup(name)
+        del self._images[self._key(name)]
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, in place of one that has it; OSError as for :meth:`lookup` and :meth:`create`."""
+        image, key = self.lookup(old), self._key(new)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, new)
+        if key in self._directories:
+            raise _error(errno.EISDIR, new)
+        del self._images[self._key(old)]
+        self._images[key] = image
+        image.name = new
+
+    def copy(self, old: str, new: str) -> None:
+        """Copy a file; OSError as for :meth:`rename`."""
+        image, key = self.lookup(old).clone(), self._key(new)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, new)
+        image.name = new
+        self._images[key] = image
+
+    def mkdir(self, name: str) -> None:
+        """Create a directory; OSError with ENOENT if its parent does not exist, EEXIST if the name is taken."""
+        key = self._key(name)
+        if key in self._directories or key in self._images:
+            raise _error(errno.EEXIST, name)
+        if posixpath.dirname(key) not in self._directories:
+            raise _error(errno.ENOENT, name)
+        self._directories.add(key)
+
+    def is_directory(self, name: str) -> bool:
+        """Whether there is a directory of that name."""
+        return self._key(name) in self._directories
+
+    def names(self, directory: str = "") -> list[str]:
+        """The names in a directory, sorted; OSError with ENOENT if there is no such directory."""
+        key = self._key(directory)
+        if key not in self._directories:
+            raise _error(errno.ENOENT, directory)
+        names = [*self._images, *(self._directories - {"", "/"})]
+        return sorted(posixpath.basename(name) for name in names if posixpath.dirname(name) == key)
+
+    def backing_name(self, name: str, backing: str) -> str:
+        """The name of the file that the header of image *name* calls *backing*: relative to that image's directory."""
+        return backing if has_protocol(backing) else posixpath.join(posixpath.dirname(name), backing)
+
+    def chain(self, name: str) -> list[Image]:
+        """The image and its backing files, the active one first; OSError with ENOENT if one is missing."""
+        images, position = [self.lookup(name)], name
+        while (backing := images[-1].backing) is not None:
+            position = self.backing_name(position, backing)
+            images.append(self.lookup(position))
+            if len(images) > len(self._images):
+                raise _error(errno.ELOOP, name)
+        return images
+
+    def read_chain(self, name: str, offset: int, length: int) -> bytes:
+        """What the disk in image *name* reads as; past its end there are zeroes. OSError as for :meth:`chain`."""
+        return read_chain([image.content for image in self.chain(name)], offset, length)
+
+    def compare(self, one: str, other: str) -> int | None:
+        """The first offset where two disks read differently, None if nowhere; the shorter goes on with zeroes."""
+        chains = [[image.content for image in self.chain(name)] for name in (one, other)]
+        return first_difference(*chains)
+
+    def clone(self) -> ImageStore:
+        """An independent store of the same value in which nothing is open; the stored bytes are shared."""
+        twin = ImageStore()
+        twin._images = {key: image.clone() for key, image in self._images.items()}
+        twin._directories = self._directories.copy()
+        twin._limits = self._limits.copy()
+        twin.starts = self.starts
+        return twin
+
+    def _short_key(self, name: str) -> str:
+        if len(name) > MAXIMUM_PART // 4 and (
+            len(os.fsencode(name)) >= MAXIMUM_PATH
+            or any(len(os.fsencode(part)) > MAXIMUM_PART for part in name.split("/"))
+        ):
+            raise _error(errno.ENAMETOOLONG, name)
+        return self._key(name)
+
+    def _key(self, name: str) -> str:
+        key = posixpath.normpath(name)
+        return "" if key == "." else key
+
+
+def _error(number: int, name: str) -> OSError:
+    return OSError(number, os.strerror(number), name)

@@ -1,0 +1,1 @@
+"""One QEMU: graph, jobs, clock, events, faults, and how it is started."""

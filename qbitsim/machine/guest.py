@@ -1,0 +1,99 @@
+"""What a guest does by itself: requests that come while jobs run, between any two of their steps.
+
+A :class:`GuestActivity` makes one request at a time, at a rate, after a pattern. With a rate of 0 its requests are due
+at once, like the steps of jobs, and the order policy mixes them; with a rate they come as virtual time passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from qbitsim.files.faults import StalledError
+from qbitsim.qemu_io.run import filled
+
+if TYPE_CHECKING:
+    from qbitsim.engine.scheduler import Task
+    from qbitsim.machine.machine import Machine
+
+Write = tuple[int, int]
+"""(offset, length) in bytes."""
+
+
+class GuestActivity:
+    """Writes that a guest makes on a drive; made by :meth:`.Machine.guest_writes`.
+
+    :ivar drive: its id.
+    :ivar done: how many requests were made.
+    :ivar failures: the errnos of those that failed, in order.
+    """
+
+    __slots__ = ("_every", "_machine", "_pattern", "_task", "done", "drive", "failures")
+
+    def __init__(self, machine: Machine, drive: str, pattern: Iterable[Write], every: int) -> None:
+        self._machine = machine
+        self.drive = drive
+        self._pattern = list(pattern)
+        self._every = every
+        self.done = 0
+        self.failures: list[int] = []
+        self._task: Task | None = None
+        self._plan()
+
+    def __repr__(self) -> str:
+        return f"<GuestActivity on {self.drive!r}: {self.done} of {len(self._pattern)} writes>"
+
+    @property
+    def most(self) -> int:
+        """How many requests there will have been."""
+        return len(self._pattern)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is more to come."""
+        return self._task is not None
+
+    def stop(self) -> None:
+        """Make no more requests."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _plan(self) -> None:
+        if self.done >= len(self._pattern):
+            self._task = None
+            return
+        offset, length = self._pattern[self.done]
+        label = f"guest writes {self.drive} {offset}+{length}"
+        scheduler = self._machine.scheduler
+        if self._every:
+            self._task = scheduler.after(self._every, self._write, label)
+        else:
+            self._task = scheduler.soon(self._write, label)
+
+    def _write(self) -> None:
+        offset, length = self._pattern[self.done]
+        drive = self._machine.graph.drives.get(self.drive)
+        if drive is None:
+            self._task = None
+            return
+        try:
+            drive.write(offset, filled(self.done % 255 + 1, length))
+        except StalledError as error:
+            # The guest waits; it does not go on before the stall is released.
+            error.stall.hold(self._plan)
+            self._task = None
+            return
+        except OSError as error:
+            self.failures.append(error.errno or 0)
+        self.done += 1
+        self._plan()
+
+
+def spread(size: int, count: int, length: int, seed: int) -> list[Write]:
+    """``count`` writes of ``length`` bytes at random, aligned places of a disk of ``size`` bytes."""
+    from random import Random  # noqa: PLC0415 - costly to import
+
+    places = max(1, size // length)
+    dice = Random(seed)
+    return [(dice.randrange(places) * length, length) for _ in range(count)]

@@ -1,0 +1,270 @@
+"""Causing failures on purpose, each in one line."""
+
+from __future__ import annotations
+
+from errno import EIO
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
+from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.errors import QmpError
+from qbitsim.files.faults import Delay, Fault, Rule, Stall
+from qbitsim.jobs.foreign import ForeignJob, foreign_job
+from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, MonitorFault
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.engine.scheduler import Scheduler
+    from qbitsim.images.store import ImageStore
+    from qbitsim.jobs.job_list import JobList
+    from qbitsim.qapi.registry import Registry
+
+
+class _Spendable(Protocol):
+    """What strikes no more once its ``times`` are 0."""
+
+    times: int | None
+
+
+_S = TypeVar("_S", bound=_Spendable)
+_R = TypeVar("_R", bound=Rule)
+
+
+def _add(rules: list[_S], rule: _S) -> None:
+    """Add a rule and forget those that strike no more, so that a long-lived machine does not collect them."""
+    rules[:] = [each for each in rules if each.times != 0]
+    rules.append(rule)
+
+
+class Refusal:
+    """Commands of one name are refused for a while.
+
+    :ivar times: how often yet; None for always.
+    """
+
+    __slots__ = ("command", "error", "times")
+
+    def __init__(self, command: str, error: QmpError, times: int | None) -> None:
+        self.command = command
+        self.error = error
+        self.times = times
+
+    def __repr__(self) -> str:
+        return f"<Refusal of {self.command}: {self.error.desc}>"
+
+    def lift(self) -> None:
+        """Refuse no more."""
+        self.times = 0
+
+    def strike(self, command: str) -> None:
+        """Refuse the command, if it is its turn.
+
+        :raises QmpError: what the test wants.
+        """
+        if command != self.command or self.times == 0:
+            return
+        if self.times is not None:
+            self.times -= 1
+        raise QmpError(self.error.desc, self.error.error_class)
+
+
+class FaultInjection:
+    """The part of a machine that makes its disks fail, lag and hang, and its commands be refused."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        graph: Graph
+        images: ImageStore
+        jobs: JobList
+        monitor_faults: list[MonitorFault]
+        registry: Registry
+        refusals: list[Refusal]
+        scheduler: Scheduler
+
+    def refuse(self, command: str, desc: str, error_class: str = "GenericError", *, times: int | None = 1) -> Refusal:
+        """Let commands of that name be refused with that error, whatever they say; nothing else happens.
+
+        :param times: so many of them; None for all.
+        :return: the refusal, which can be lifted.
+        :raises ValueError: this machine has no such command, or it would never strike.
+        """
+        self._check_command(command, times, 0, "a refusal")
+        refusal = Refusal(command, QmpError(desc, error_class), times)
+        _add(self.refusals, refusal)
+        self._tell(refusal)
+        return refusal
+
+    def _strike_at(self, where: str, rules: list[_R], rule: _R) -> None:
+        rule.where = where
+        _add(rules, rule)
+        self._tell(rule, where)
+
+    def _tell(self, fault: object, where: str = "") -> None:
+        """Let the observer know."""
+        if self.scheduler.observer is not None:
+            place = f" in {where}" if where else ""
+            self.scheduler.observer.noted("fault", f"{str(fault).strip('<>')}{place}")
+
+    def _check_command(self, command: str, times: int | None, after: int, what: str) -> None:
+        if self.registry.find(command) is None:
+            raise ValueError(f"this machine has no command {command!r}")
+        if after < 0:
+            raise ValueError(f"{what} after {after} commands never strikes")
+        if times is not None and times < 1:
+            raise ValueError(f"{what} {times} times never strikes")
+
+    def hold_reply(
+        self,
+        command: str,
+        seconds: float | None = None,
+        *,
+        events: bool = True,
+        times: int | None = 1,
+        after: int = 0,
+    ) -> HeldReply:
+        """Let monitors send the reply to commands of that name later; the command itself runs when it is asked for.
+
+        What the same client asks after it waits, too. Calls in Python have no monitor and do not wait.
+
+        :param seconds: of virtual time; None: until what is returned is released.
+        :param events: whether events go on meanwhile.
+        :param times: so many replies; None for all.
+        :param after: so many are let go first.
+        :raises ValueError: this machine has no such command, or it would never wait.
+        """
+        self._check_command(command, times, after, "a held reply")
+        if seconds is not None and seconds <= 0:
+            raise ValueError(f"a delay of {seconds} seconds is none")
+        nanoseconds = None if seconds is None else round(seconds * NANOSECONDS)
+        held = HeldReply(command, self.scheduler, nanoseconds, events=events, times=times, after=after)
+        _add(self.monitor_faults, held)
+        self._tell(held)
+        return held
+
+    def half_reply(self, command: str, *, times: int | None = 1, after: int = 0) -> HalfReply:
+        """Let monitors send half a reply to commands of that name, and then end.
+
+        :raises ValueError: this machine has no such command, or it would never strike.
+        """
+        self._check_command(command, times, after, "half a reply")
+        half = HalfReply(command, times=times, after=after)
+        _add(self.monitor_faults, half)
+        self._tell(half)
+        return half
+
+    def drop_monitor(
+        self,
+        command: str,
+        *,
+        before_reply: bool = False,
+        before_command: bool = False,
+        times: int | None = 1,
+        after: int = 0,
+    ) -> DroppedMonitor:
+        """Let monitors end once they have replied to a command of that name.
+
+        :param before_reply: without the reply, but the command has run.
+        :param before_command: before the command runs, so that it never does.
+        :raises ValueError: this machine has no such command, or it would never strike.
+        """
+        self._check_command(command, times, after, "a drop")
+        drop = DroppedMonitor(
+            command, before_command=before_command, before_reply=before_reply, times=times, after=after
+        )
+        _add(self.monitor_faults, drop)
+        self._tell(drop)
+        return drop
+
+    def foreign_job(self, identifier: str, kind: str = "backup", length: int = 1 << 20) -> ForeignJob:
+        """Let another client start a job, which ends when :meth:`.ForeignJob.finish` or the like is called.
+
+        :param kind: one of :data:`qbitsim.jobs.foreign.KINDS`.
+        :param length: bytes that it says it has to do.
+        :raises ValueError: there is no such kind, or the length is negative.
+        :raises QmpError: the id is ill-formed or taken.
+        """
+        return foreign_job(self.jobs, identifier, kind, length)
+
+    def limit_capacity(self, file: str, capacity: int | None) -> None:
+        """Give the image file of that name, now or when it is made, room for so many bytes of data.
+
+        What does not fit fails with ENOSPC; persistent bitmaps that do not fit are lost when the image is closed. The
+        limit stays with the name until it is lifted with None.
+
+        :raises ValueError: for a negative number.
+        """
+        if capacity is not None and capacity < 0:
+            raise ValueError(f"invalid capacity {capacity}: it must not be negative")
+        self.images.limit(file, capacity)
+        self._tell("no limit" if capacity is None else f"room for {capacity} bytes", file)
+
+    def inject_error(
+        self,
+        where: str,
+        operation: str,
+        errno: int = EIO,
+        offset: int | None = None,
+        length: int = 1,
+        *,
+        once: bool = False,
+        times: int | None = None,
+        after: int = 0,
+        probability: float = 1.0,
+        seed: int = 0,
+    ) -> Fault:
+        """Let requests fail; the fault that is returned can be lifted.
+
+        :param where: a drive's id, a node-name, or the name of an image file that exists.
+        :param operation: one of :data:`qbitsim.files.faults.OPERATIONS`; ``write`` means zeroes too.
+        :param errno: the number of the failure.
+        :param offset: first byte of the range on the disk; None for all of it.
+        :param length: bytes of the range.
+        :param once: only the first such request fails; ``times``: so many of them do.
+        :param after: so many such requests are let go on first.
+        :param probability: of a failure, each time, drawn from ``seed``.
+        :raises ValueError: there is nothing of that name that could fail, no such operation or errno, or the fault
+            can never strike; nothing has changed then.
+        """
+        operations = checked_operations(operation)
+        rules = faults_of(self.graph, where).rules
+        check_range(self.graph, where, offset, length)
+        check_often(errno, after, 1 if once else times, probability)
+        fault = Fault(
+            operations,
+            errno,
+            offset,
+            length,
+            1 if once else times,
+            after=after,
+            probability=probability,
+            seed=seed,
+        )
+        self._strike_at(where, rules, fault)
+        return fault
+
+    def delay_io(self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1) -> Delay:
+        """Let requests of jobs take so long, in virtual time; the delay that is returned can be lifted.
+
+        :raises ValueError: as :meth:`inject_error`; or no time at all.
+        """
+        if seconds <= 0:
+            raise ValueError(f"a delay of {seconds} seconds is none")
+        operations = checked_operations(operation)
+        faults = faults_of(self.graph, where)
+        check_range(self.graph, where, offset, length)
+        delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
+        self._strike_at(where, faults.delays, delay)
+        return delay
+
+    def stall_io(self, where: str, operation: str, offset: int | None = None, length: int = 1) -> Stall:
+        """Let requests of jobs wait until the stall that is returned is released.
+
+        :raises ValueError: as :meth:`inject_error`.
+        """
+        operations = checked_operations(operation)
+        faults = faults_of(self.graph, where)
+        check_range(self.graph, where, offset, length)
+        stall = Stall(operations, offset, length)
+        self._strike_at(where, faults.stalls, stall)
+        return stall

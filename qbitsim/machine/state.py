@@ -1,0 +1,214 @@
+"""The state of a machine as plain values, kept, put back and compared.
+
+* :func:`describe` gives everything that matters as dictionaries, lists, numbers and texts.
+* :class:`Snapshot` keeps the whole machine, running jobs included. Stored blocks are shared, so a snapshot costs what
+  the graph costs, not the size of the disks.
+* :func:`differences` says in words where two machines differ.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, cast
+
+from qbitsim.images.chain import digest
+
+if TYPE_CHECKING:
+    from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
+    from qbitsim.images.image import Image
+    from qbitsim.jobs.job import Job
+    from qbitsim.machine.machine import Machine
+
+Plain = dict[str, Any]
+
+
+class SnapshotError(ValueError):
+    """A snapshot that does not fit the machine: it is of another QEMU release."""
+
+
+class Snapshot:
+    """What a machine was at one moment; made by :meth:`.Machine.snapshot`.
+
+    :ivar profile: the name of the release that the machine is.
+    :ivar now: nanoseconds of virtual time.
+    """
+
+    __slots__ = ("_origin", "_state", "now", "profile")
+
+    def __init__(self, machine: Machine) -> None:
+        self._origin = machine
+        self._state = _copied(machine, {name: getattr(machine, name) for name in _parts()}, machine)
+        self.profile = machine.profile.name
+        self.now = machine.scheduler.now
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of a machine as QEMU {self.profile} at {self.now} ns>"
+
+    def put_back(self, machine: Machine) -> None:
+        """Make ``machine`` what the snapshot holds; the snapshot can be used again.
+
+        :raises SnapshotError: the machine is of another release; nothing has changed then.
+        """
+        if machine.profile.name != self.profile:
+            raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
+        for fault in machine.monitor_faults:
+            fault.let_go()
+        observer = machine.scheduler.observer
+        for name, value in _copied(self._origin, self._state, machine).items():
+            setattr(machine, name, value)
+        machine.events.resumed_at = machine.events.end
+        machine.scheduler.observer = observer
+        if observer is not None:
+            observer.noted("look", "the machine is what it was before")
+
+
+class Stateful:
+    """The part of a machine that shows what it is, keeps it and compares it."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether nothing that matters differs; :func:`differences` says what does."""
+        from qbitsim.machine.machine import Machine  # noqa: PLC0415 - which is made of this
+
+        if not isinstance(self, Machine) or not isinstance(other, Machine):
+            return NotImplemented
+        return self is other or not differences(self, other)
+
+    __hash__ = None  # type: ignore[assignment] # what changes has no place in a set
+
+    def state(self) -> Plain:
+        """Everything that matters, as plain values; see :func:`describe`."""
+        return describe(cast("Machine", self))
+
+    def snapshot(self) -> Snapshot:
+        """Keep the machine as it is now, running jobs included."""
+        return Snapshot(cast("Machine", self))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Make the machine what it was; drives and nodes that the caller holds are no longer parts of it.
+
+        :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
+        """
+        snapshot.put_back(cast("Machine", self))
+
+
+def _parts() -> tuple[str, ...]:
+    """What a machine is made of, without what a subclass adds."""
+    from qbitsim.machine.machine import Machine  # noqa: PLC0415 - which is made of this
+
+    return Machine.__slots__
+
+
+def _copied(origin: Machine, state: Plain, target: Machine) -> Plain:
+    """A deep copy in which ``target`` stands where ``origin`` stood; what never changes is shared."""
+    memo: dict[int, Any] = {id(origin): target}
+    for shared in (origin.registry, origin.profile, state["registry"], state["profile"]):
+        memo[id(shared)] = shared
+    return copy.deepcopy(state, memo)
+
+
+def describe(machine: Machine) -> Plain:
+    """Everything that matters, as plain values. Offsets, lengths and sizes are in bytes, times in nanoseconds."""
+    graph = machine.graph
+    return {
+        "profile": machine.profile.name,
+        "now": machine.scheduler.now,
+        "run-state": machine.run_state,
+        "closing": machine.closing,
+        "drives": {name: _drive(drive) for name, drive in graph.drives.items()},
+        "nodes": {name: _node(node) for name, node in graph.nodes.items()},
+        "jobs": [_job(job) for job in machine.jobs.jobs],
+        "images": {name: _image(image) for name, image in machine.images.items()},
+        "due": [task.label for task in machine.scheduler.ready()],
+        "events": machine.events.read(machine.events.start),
+    }
+
+
+def _drive(drive: Drive) -> Plain:
+    return {"node": drive.root.node.name if drive.root is not None else None, "device": drive.device_path}
+
+
+def _node(node: Node) -> Plain:
+    return {
+        "driver": node.driver,
+        "filter": node.is_filter,
+        "length": node.length,
+        "read-only": node.read_only,
+        "children": {edge.name: edge.node.name for edge in node.children},
+        "bitmaps": [bitmap_state(bitmap) for bitmap in node.bitmaps],
+        "blocked": list(node.blockers),
+    }
+
+
+def bitmap_state(bitmap: DirtyBitmap) -> Plain:
+    """One bitmap; ``dirty`` are (offset, length) in bytes."""
+    flags = ("disabled", "busy", "persistent", "readonly", "inconsistent")
+    return {
+        "name": bitmap.name,
+        "granularity": bitmap.granularity,
+        "flags": [flag for flag in flags if getattr(bitmap, flag)],
+        "successor": bitmap_state(bitmap.successor) if bitmap.successor is not None else None,
+        "dirty": bitmap.dirty_ranges,
+    }
+
+
+def _job(job: Job) -> Plain:
+    return {
+        "id": job.id,
+        "type": job.kind,
+        "status": str(job.status),
+        "progress": [job.progress.current, job.progress.total],
+        "speed": job.speed,
+        "io-status": job.io_status,
+        "error": job.error,
+    }
+
+
+def _image(image: Image) -> Plain:
+    return {
+        "format": image.format,
+        "size": image.size,
+        "backing": image.backing,
+        "capacity": image.capacity,
+        "content": digest([image.content]),
+        "bitmaps": [(stored.name, stored.in_use, stored.auto, stored.bits.count) for stored in image.bitmaps],
+    }
+
+
+def differences(one: Machine, other: Machine) -> list[str]:
+    """Where two machines differ: ``nodes.node0.bitmaps[0].dirty: [(0, 65536)] != []``; empty if nowhere."""
+    return list(_differences(describe(one), describe(other), ""))
+
+
+def _differences(one: Any, other: Any, path: str) -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        found: list[str] = []
+        for key in [*one, *(key for key in other if key not in one)]:
+            place = f"{path}.{key}" if path else str(key)
+            if key not in one or key not in other:
+                found.append(f"{place}: only in the {'second' if key not in one else 'first'}")
+            else:
+                found += _differences(one[key], other[key], place)
+        return found
+    if isinstance(one, list) and isinstance(other, list) and (len(one) == len(other) or _holds_dicts(one, other)):
+        return _list_differences(one, other, path)
+    return [] if one == other else [f"{path}: {one!r} != {other!r}"]
+
+
+def _holds_dicts(one: list[Any], other: list[Any]) -> bool:
+    return any(isinstance(each, dict) for each in (*one, *other))
+
+
+def _list_differences(one: list[Any], other: list[Any], path: str) -> list[str]:
+    found = [
+        line
+        for index, pair in enumerate(zip(one, other, strict=False))
+        for line in _differences(*pair, f"{path}[{index}]")
+    ]
+    common = min(len(one), len(other))
+    for which, rest in (("first", one[common:]), ("second", other[common:])):
+        found += [f"{path}[{common + index}]: only in the {which}: {each!r}" for index, each in enumerate(rest)]
+    return found

@@ -1,0 +1,1 @@
+"""NBD exports as a monitor sees them."""

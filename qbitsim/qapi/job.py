@@ -1,0 +1,141 @@
+"""What queries about jobs return and what events about jobs say (qapi/job.json, qapi/block-core.json)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, NotRequired, TypedDict
+
+from qbitsim.qapi.block import JobType
+from qbitsim.qapi.registry import declare_event
+from qbitsim.qapi.schema import branch, note, union
+
+
+class JobStatus(StrEnum):
+    """The states of a job."""
+
+    UNDEFINED = "undefined"
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    READY = "ready"
+    STANDBY = "standby"
+    WAITING = "waiting"
+    PENDING = "pending"
+    ABORTING = "aborting"
+    CONCLUDED = "concluded"
+    NULL = "null"
+
+
+class BlockDeviceIoStatus(StrEnum):
+    """Whether I/O stopped because of an error."""
+
+    OK = "ok"
+    FAILED = "failed"
+    NOSPACE = "nospace"
+
+
+JobInfo = TypedDict(
+    "JobInfo",
+    {
+        "id": str,
+        "type": JobType,
+        "status": JobStatus,
+        "current-progress": int,
+        "total-progress": int,
+        "error": NotRequired[str],
+    },
+)
+"""A job in query-jobs."""
+
+_BlockJobInfo = TypedDict(
+    "_BlockJobInfo",
+    {
+        "type": Annotated[JobType, note(before=("8.2", str))],
+        "device": str,
+        "len": int,
+        "offset": int,
+        "busy": bool,
+        "paused": bool,
+        "speed": int,
+        "io-status": BlockDeviceIoStatus,
+        "ready": bool,
+        "status": Annotated[NotRequired[JobStatus], note(since="2.12", required=True)],
+        "auto-finalize": Annotated[NotRequired[bool], note(since="2.12", required=True)],
+        "auto-dismiss": Annotated[NotRequired[bool], note(since="2.12", required=True)],
+        "error": Annotated[NotRequired[str], note(since="4.2")],
+    },
+)
+
+
+@union("type")
+class BlockJobInfo(_BlockJobInfo):
+    """A job in query-block-jobs; ``len`` and ``offset`` in bytes, ``speed`` in bytes per second."""
+
+
+_MirrorOnly = TypedDict("_MirrorOnly", {"actively-synced": bool})
+
+
+@branch(BlockJobInfo, JobType.MIRROR)
+class BlockJobInfoMirror(BlockJobInfo, _MirrorOnly):
+    """A mirror in query-block-jobs, since 8.2."""
+
+
+class JobStatusChange(TypedDict):
+    """Data of JOB_STATUS_CHANGE."""
+
+    id: str
+    status: JobStatus
+
+
+class BlockJobEnded(TypedDict):
+    """Data of BLOCK_JOB_CANCELLED and BLOCK_JOB_READY; ``len`` and ``offset`` in bytes."""
+
+    type: JobType
+    device: str
+    len: int
+    offset: int
+    speed: int
+
+
+class BlockJobCompleted(BlockJobEnded):
+    """Data of BLOCK_JOB_COMPLETED."""
+
+    error: NotRequired[str]
+
+
+class IoOperationType(StrEnum):
+    """On which side of a job an error happened."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class BlockErrorAction(StrEnum):
+    """What was done about an error."""
+
+    IGNORE = "ignore"
+    REPORT = "report"
+    STOP = "stop"
+
+
+class BlockJobError(TypedDict):
+    """Data of BLOCK_JOB_ERROR."""
+
+    device: str
+    operation: IoOperationType
+    action: BlockErrorAction
+
+
+class BlockJobPending(TypedDict):
+    """Data of BLOCK_JOB_PENDING."""
+
+    type: JobType
+    id: str
+
+
+declare_event("JOB_STATUS_CHANGE", JobStatusChange, since="3.0")
+declare_event("BLOCK_JOB_COMPLETED", BlockJobCompleted, since="1.1")
+declare_event("BLOCK_JOB_CANCELLED", BlockJobEnded, since="1.1")
+declare_event("BLOCK_JOB_ERROR", BlockJobError, since="1.3")
+declare_event("BLOCK_JOB_READY", BlockJobEnded, since="1.3")
+declare_event("BLOCK_JOB_PENDING", BlockJobPending, since="2.12")

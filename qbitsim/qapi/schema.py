@@ -1,0 +1,263 @@
+"""The words in which QMP data is declared, and the way from JSON to a declared class.
+
+Theory of operation: the arguments of a command are a :func:`qbitsim.qapi.structs.struct`, which is like
+a frozen, keyword-only dataclass and cheaper to declare. Its annotations are the QAPI schema:
+``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed), the sized integers of this module,
+``StrEnum`` classes, other structs, ``list[X]``, unions with a discriminator (:func:`union`,
+:func:`branch`) and alternates (:class:`Alternate`).
+A member is optional if it has a default; its name on the wire is the attribute's with dashes.
+What a command returns may be a ``TypedDict``; its keys are the names on the wire.
+
+What belongs to some releases only carries ``since`` (the first release that has it) and
+``until`` (the first one that has not), see :meth:`qbitsim.profiles.Profile.offers`.
+
+This module only records declarations. :mod:`qbitsim.qapi.shapes` reads them for one profile,
+:mod:`qbitsim.qapi.decoders` turns the result into functions, :mod:`qbitsim.qapi.introspect`
+into what ``query-qmp-schema`` answers.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from qbitsim.profiles import Profile
+    from qbitsim.qapi.types import JsonObject
+
+_T = TypeVar("_T")
+_E = TypeVar("_E", bound=StrEnum)
+
+
+@record
+class Integer:
+    """A QAPI integer type: its name in QAPI's error texts and the bits it has."""
+
+    name: str
+    bits: int
+    signed: bool
+
+
+UInt8: TypeAlias = Annotated[int, Integer("uint8_t", 8, signed=False)]
+UInt16: TypeAlias = Annotated[int, Integer("uint16_t", 16, signed=False)]
+UInt32: TypeAlias = Annotated[int, Integer("uint32_t", 32, signed=False)]
+UInt64: TypeAlias = Annotated[int, Integer("uint64", 64, signed=False)]
+Size: TypeAlias = UInt64
+Int8: TypeAlias = Annotated[int, Integer("int8_t", 8, signed=True)]
+Int16: TypeAlias = Annotated[int, Integer("int16_t", 16, signed=True)]
+Int32: TypeAlias = Annotated[int, Integer("int32_t", 32, signed=True)]
+Int64: TypeAlias = int
+
+
+class QNull(Enum):
+    """A JSON null in an alternate that allows it; ``None`` stays what an omitted member decodes to."""
+
+    NULL = "null"
+
+
+@record
+class Alternate:
+    """Marks a union as a QAPI alternate: ``Annotated[str | BlockDirtyBitmap, Alternate("BlockDirtyBitmapOrStr")]``.
+
+    The JSON type of the value chooses among the types of the union, so they differ in it.
+
+    :param name: QAPI's name, which error texts show.
+    """
+
+    name: str
+
+
+@record
+class Feature:
+    """A QAPI feature that only some releases show. One that all show is a plain ``str``."""
+
+    name: str
+    since: str | None = None
+    until: str | None = None
+
+
+FeatureLike: TypeAlias = str | Feature
+
+MISSING: Final = object()
+"""No default, which is something else than the default None."""
+
+REQUIRED: Final = MISSING
+"""As the default of :func:`arg`: the member must be given."""
+
+
+@record
+class ArgInfo:
+    """What :func:`arg` says about a member of a class, :func:`note` about one of a TypedDict."""
+
+    name: str | None = None
+    since: str | None = None
+    until: str | None = None
+    features: tuple[FeatureLike, ...] = ()
+    required: bool = False
+    before: tuple[str, object] | None = None
+
+
+class Said:
+    """What :func:`arg` makes: the default of a member and what else is to be known of it."""
+
+    __slots__ = ("default", "info")
+
+    def __init__(self, default: object, info: ArgInfo) -> None:
+        self.default = default
+        self.info = info
+
+
+def arg(  # the result stands where a default stands, hence Any
+    default: Any = None,
+    *,
+    name: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    features: Iterable[FeatureLike] = (),
+) -> Any:
+    """A member of a struct with more than a default.
+
+    :param default: what an omitted member decodes to, or :data:`REQUIRED`.
+    :param name: the name on the wire if it is not the attribute's with dashes.
+    :param since: first release that has the member.
+    :param until: first release that does not have it any more.
+    :param features: QAPI features, for introspection.
+    """
+    info = ArgInfo(name, since, until, tuple(features))
+    return Said(default, info)
+
+
+def note(
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    features: Iterable[FeatureLike] = (),
+    required: bool = False,
+    before: tuple[str, object] | None = None,
+) -> ArgInfo:
+    """What :func:`arg` says, for a member of a TypedDict: ``Annotated[NotRequired[bool], note(since="10.0")]``.
+
+    :param required: the releases that have the member always have it, although Python may leave it out.
+    :param before: a release and the type that the member had before it.
+    """
+    return ArgInfo(None, since, until, tuple(features), required, before)
+
+
+@record
+class EnumInfo:
+    """What :func:`enum_values` says about an enumeration."""
+
+    since: Mapping[str, str]
+    until: Mapping[str, str]
+    features: Mapping[str, tuple[FeatureLike, ...]]
+    refused: Mapping[str, tuple[str | None, str | None]]
+    noun: str
+
+
+def enum_values(
+    *,
+    since: Mapping[str, str] | None = None,
+    until: Mapping[str, str] | None = None,
+    features: Mapping[str, tuple[FeatureLike, ...]] | None = None,
+    refused: Mapping[str, tuple[str | None, str | None]] | None = None,
+    noun: str = "the value",
+) -> Callable[[type[_E]], type[_E]]:
+    """Says more about the values of a StrEnum; every mapping is by value, as on the wire.
+
+    :param refused: values that QEMU has and qbitsim does not, with their since and until:
+        decoding one raises UnsupportedError.
+    :param noun: what a value stands for, in the text of that error.
+    """
+
+    def decorate(cls: type[_E]) -> type[_E]:
+        info = EnumInfo(since or {}, until or {}, features or {}, refused or {}, noun)
+        type.__setattr__(cls, "__qapi_enum__", info)
+        return cls
+
+    return decorate
+
+
+class StructInfo:
+    """What decorators say about a class itself, not inherited by its subclasses."""
+
+    __slots__ = ("branches", "discriminator", "features", "last", "name")
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.features: tuple[FeatureLike, ...] = ()
+        self.discriminator: str | None = None
+        self.branches: dict[str, type] = {}
+        self.last: tuple[str, str | None, str | None] | None = None
+
+
+def struct_info(cls: type) -> StructInfo:
+    """The notes on ``cls``; empty ones are made at the first call."""
+    info = cls.__dict__.get("__qapi_struct__")
+    if info is None:
+        info = StructInfo()
+        type.__setattr__(cls, "__qapi_struct__", info)
+    assert isinstance(info, StructInfo)
+    return info
+
+
+def struct_features(*features: FeatureLike) -> Callable[[type[_T]], type[_T]]:
+    """Gives QAPI features to a struct."""
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        struct_info(cls).features = features
+        return cls
+
+    return decorate
+
+
+def moved_last(member: str, *, since: str | None = None, until: str | None = None) -> Callable[[type[_T]], type[_T]]:
+    """Says that some releases have the attribute ``member`` as the last one, not where it stands."""
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        struct_info(cls).last = (member, since, until)
+        return cls
+
+    return decorate
+
+
+def union(discriminator: str) -> Callable[[type[_T]], type[_T]]:
+    """Makes a struct the base of a flat union.
+
+    Its subclasses marked by :func:`branch` add the members of their branch, and decoding
+    yields an instance of the subclass, or of the base for a value that adds no members.
+
+    :param discriminator: the attribute, an enumeration, that chooses the branch.
+    """
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        struct_info(cls).discriminator = discriminator
+        return cls
+
+    return decorate
+
+
+def branch(base: type, *values: str) -> Callable[[type[_T]], type[_T]]:
+    """Makes a subclass of ``base`` its branch for these values of the discriminator."""
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        branches = struct_info(base).branches
+        for value in values:
+            assert value not in branches, (base, value)
+            branches[str(value)] = cls
+        return cls
+
+    return decorate
+
+
+def decode(cls: type[_T], obj: JsonObject, profile: Profile) -> _T:
+    """``obj`` as an instance of the declared class ``cls``.
+
+    :raises QmpError: with the text of QEMU's QAPI input visitor.
+    """
+    from qbitsim.qapi.decoders import decoders_for  # noqa: PLC0415  (the words above do not need the machinery)
+
+    return decoders_for(profile).decode(cls, obj)

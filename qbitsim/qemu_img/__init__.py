@@ -1,0 +1,1 @@
+"""qemu-img's commands on an image store."""

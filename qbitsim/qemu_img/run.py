@@ -1,0 +1,94 @@
+"""qemu-img on an :class:`.ImageStore`: the same command lines, the same output, the same exit status.
+
+What it does not do is refused with ``qbitsim does not emulate ...``. Output is that of QEMU byte for byte, except for
+facts of the host (how many bytes a file takes on its disk).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from qbitsim.errors import UnsupportedError
+from qbitsim.images.store import ImageStore
+from qbitsim.qemu_img.bitmap import bitmap
+from qbitsim.qemu_img.create import convert, create, rebase, resize
+from qbitsim.qemu_img.files import Call
+from qbitsim.qemu_img.options import STYLES, Options, Style, ToolError, parse_options
+from qbitsim.qemu_img.report import check, compare, info, map_image
+
+_COMMANDS: Mapping[str, Callable[[Call], int]] = {
+    "bitmap": bitmap,
+    "check": check,
+    "compare": compare,
+    "convert": convert,
+    "create": create,
+    "info": info,
+    "map": map_image,
+    "rebase": rebase,
+    "resize": resize,
+}
+
+_NOT_DONE = {"amend", "bench", "commit", "dd", "measure", "snapshot"}
+
+
+def run(store: ImageStore, argv: Sequence[str], version: str = "10.0") -> tuple[int, str]:
+    """Run one command line.
+
+    :param argv: the arguments, with or without ``qemu-img`` in front.
+    :param version: the name of a profile.
+    :returns: the exit status and what was printed, standard output and standard error together.
+    """
+    style = STYLES[version]
+    arguments = list(argv[1:] if argv and argv[0] == "qemu-img" else argv)
+    call = Call(store, Options("", [], []), style)
+    try:
+        status = _run(call, arguments)
+    except UnsupportedError as error:
+        status = 1
+        call.print(f"{error.desc}\n")
+    except ToolError as error:
+        status = error.status
+        call.print(_complaint(error, arguments[0] if arguments else "", style))
+    return status, "".join(call.output)
+
+
+def _run(call: Call, arguments: list[str]) -> int:
+    if not arguments:
+        raise ToolError("Not enough arguments", usage=True)
+    command = arguments[0]
+    if command in {"-V", "--version"}:
+        call.print(call.style.version_text)
+        return 0
+    if command in _NOT_DONE or command in {"-h", "--help", "-T", "--trace"}:
+        raise UnsupportedError(f"qemu-img {command}")
+    if command.startswith("-"):
+        raise ToolError(f"unrecognized option '{command}'", usage=True)
+    if command not in _COMMANDS:
+        raise ToolError(f"Command not found: {command}", usage=True)
+    rest = arguments[1:]
+    if command == "resize":
+        rest = _resize_arguments(rest, call.style)
+    call.options = parse_options(command, rest, call.style)
+    if "h" in call.options:
+        raise UnsupportedError(f"qemu-img {command} --help")
+    return _COMMANDS[command](call)
+
+
+def _resize_arguments(rest: list[str], style: Style) -> list[str]:
+    """The last word of ``resize`` is the size even if it looks like an option: ``-512k``."""
+    if not rest or (len(rest) == 1 and not style.modern_options):
+        text = "Expecting image file name and size" if style.modern_options else "Not enough arguments"
+        raise ToolError(text, usage=True)
+    return rest if rest[-1] in {"-h", "--help"} else [*rest[:-1], "--", rest[-1]]
+
+
+def _complaint(error: ToolError, command: str, style: Style) -> str:
+    """The text of an error; a leading zero byte says that it names the program itself, a final one: no line end."""
+    text = error.text[1:] if error.text.startswith("\0") else f"qemu-img: {error.text}"
+    text = text[:-1] if text.endswith("\0") else text + "\n"
+    if not error.usage:
+        return text
+    if not style.modern_options:
+        return text + "Try 'qemu-img --help' for more information\n"
+    about = f"{command} " if command in _COMMANDS else ""
+    return text + f"Try 'qemu-img {about}--help' for more info\n"

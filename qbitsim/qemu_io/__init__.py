@@ -1,0 +1,1 @@
+"""qemu-io's commands on a drive."""

@@ -1,0 +1,1 @@
+"""Files of steps: played, recorded and compared."""

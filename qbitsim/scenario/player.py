@@ -1,0 +1,411 @@
+"""Plays scenarios and records what the machine answers, in the form in which real QEMU was recorded.
+
+A scenario is ``{"name", "group", "description", "steps": [...]}``; a step is one of
+
+``{"shell": [...]}``            a command on the image files: qemu-img, qemu-io, ls, rm, mv, cp, mkdir
+``{"start": {...}}``            start a machine: ``drives``, ``blockdevs``, ``args``, ``negotiate``
+``{"qmp": {...}, "pick": P}``   one QMP message; ``pick`` reduces the reply in the record
+``{"write": [dev, offset, length, pattern]}``, ``{"io": [dev, command]}``  guest I/O through qemu-io
+``{"raw": text}``, ``{"raw_hex": hex}``  bytes as they are, ``repeat`` times
+``{"settle": true}``            wait until no job makes progress
+``{"wait_event": name, "data": {...}}``  wait for an event, with such members if they are given
+``{"sleep": seconds}``, ``{"quit": true}``, ``{"kill": signal}``, ``{"reconnect": true}``
+``{"note": text}``              for readers
+
+Records are what a client sees, in order; timestamps are left out and generated node-names are ``#auto``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block import permissions as perms
+from qbitsim.block.drive import Drive
+from qbitsim.commands.offered import registry_for
+from qbitsim.drivers.drive_options import completed, has_write_cache, parse_drive, parse_object
+from qbitsim.drivers.options import check_detect_zeroes
+from qbitsim.errors import QmpError
+from qbitsim.images.store import ImageStore
+from qbitsim.machine.machine import Machine
+from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
+from qbitsim.programs.shell import Shell
+from qbitsim.qmp.session import Session
+from qbitsim.scenario.reductions import reduce_reply
+
+if TYPE_CHECKING:
+    from qbitsim.history.history import History
+
+Record = dict[str, Any]
+
+POLL = 0.05
+"""Seconds of virtual time between two looks while settling, as the recorder of real QEMU waited."""
+
+SETTLE_LIMIT = 600
+"""Looks after which a machine is taken for one that never settles."""
+
+
+class ScenarioError(Exception):
+    """The scenario itself is at fault: an unknown step, an event that never comes, a machine that does not run."""
+
+
+class Player:
+    """One run of one scenario.
+
+    :param profile_: the QEMU release to be.
+    :param history: watches the machines, if it is given.
+    :ivar records: what was seen, oldest first.
+    """
+
+    def __init__(self, profile_: str | Profile = "10.0", history: History | None = None) -> None:
+        self.profile = profile_ if isinstance(profile_, Profile) else profile(profile_)
+        self.images = ImageStore()
+        self.shell = Shell(self.images, self.profile)
+        self.machine: Machine | None = None
+        self.session: Session | None = None
+        self.records: list[Record] = []
+        self._history = history
+        self._unread: list[Record] = []
+
+    def play(self, steps: list[Record]) -> list[Record]:
+        """Play all steps and return the records.
+
+        :raises ScenarioError: the scenario is at fault.
+        """
+        for index, step in enumerate(steps):
+            kind = next((name for name in _STEPS if name in step), None)
+            if kind is None:
+                raise ScenarioError(f"step {index} is of no known kind: {step!r}")
+            _STEPS[kind](self, index, step)
+        return self.records
+
+    # -- the conversation
+
+    def _record(self, **members: Any) -> None:
+        self.records.append(normal(members))
+
+    def _machine(self) -> Machine:
+        if self.machine is None:
+            raise ScenarioError("no machine is running")
+        return self.machine
+
+    def _send(self, data: bytes) -> None:
+        self._machine()
+        assert self.session is not None
+        self._receive(self.session.feed(data))
+
+    def _receive(self, data: bytes) -> None:
+        self._unread += [{"line": line} for line in data.split(b"\r\n") if line]
+
+    def _pump(self) -> None:
+        assert self.session is not None
+        self._receive(self.session.pump())
+
+    def _work(self) -> None:
+        """Let everything happen that needs no time."""
+        self._machine().run_until_idle()
+        self._pump()
+
+    def _next_message(self) -> Record | None:
+        """The next message of the machine; events are recorded on the way to a reply."""
+        while self._unread:
+            line = self._unread.pop(0)["line"]
+            message = loads(line)
+            if "event" not in message:
+                message["__text__"] = line.decode("utf-8", "replace")
+                return message
+            self._note_event(message)
+        return None
+
+    def _note_event(self, message: Record) -> None:
+        self._record(type="event", **{key: value for key, value in message.items() if key != "timestamp"})
+
+    def _ask(self, message: Record) -> Record:
+        """Send one message and return the reply; events that came before it are recorded."""
+        self._send(json.dumps(message).encode() + b"\n")
+        reply = self._next_message()
+        if reply is None:
+            raise ScenarioError(f"no reply to {message!r}")
+        del reply["__text__"]
+        self._work()
+        return reply
+
+    # -- steps
+
+    def _shell(self, index: int, step: Record) -> None:
+        argv = step["shell"]
+        status, output = self.shell.run(argv)
+        self._note_in_history(f"$ {shlex.join(argv)}")
+        if status and not step.get("may_fail"):
+            raise ScenarioError(f"{argv!r} failed: {output}")
+        record: Record = {"step": index, "type": "shell", "argv": argv, "rc": status}
+        if step.get("output", argv[:2] != ["qemu-img", "create"]):
+            if step.get("json_pick") and status == 0:
+                info = _json_object(output)
+                if info is None:
+                    raise ScenarioError(f"step {index}: json_pick, but {argv!r} wrote no JSON object")
+                info.update(info.get("format-specific", {}).get("data", {}))
+                record["json"] = {key: info[key] for key in step["json_pick"] if key in info}
+            else:
+                record["output"] = re.sub(r"disk size: .*", "disk size: -", output)
+        self._record(**record)
+
+    def _start(self, index: int, step: Record) -> None:
+        config = step["start"] if isinstance(step["start"], dict) else {}
+        self.machine = Machine(self.profile, images=self.images, running=False)
+        try:
+            self._configure(self.machine, config)
+        except QmpError as error:
+            if not config.get("expect_exit"):
+                raise ScenarioError(f"the machine does not start: {error.desc}") from None
+            self.machine.crash()
+            self.machine = None
+            self._record(step=index, type="start-failed", exit=1, stderr=f"{error.desc}\n")
+            return
+        if self._history is not None:
+            self._history.watch(self.machine)
+            self.machine.journal = None  # the session tells it
+        self._connect(index, negotiate=config.get("negotiate", True))
+
+    def _configure(self, machine: Machine, config: Record) -> None:
+        arguments = config.get("args", [])
+        for flag, value in pairwise(arguments):
+            if flag == "-object":
+                machine.execute("object-add", parse_object(value))
+        for options in config.get("blockdevs", []):
+            check_node_options(machine, options)
+            machine.add_node(options)
+        for given in config.get("drives", []):
+            add_drive(machine, given)
+        for flag, value in pairwise(arguments):
+            if flag == "-device":
+                add_device(machine, value)
+
+    def _connect(self, index: int, *, negotiate: bool) -> None:
+        self.session = Session(self._machine(), journal=self._history, name="client")
+        self._unread.clear()
+        self._receive(self.session.connect())
+        greeting = self._next_message()
+        assert greeting is not None
+        del greeting["__text__"]
+        self._record(step=index, type="greeting", greeting=greeting)
+        if negotiate:
+            self._ask({"execute": "qmp_capabilities"})
+
+    def _qmp(self, index: int, step: Record) -> None:
+        reply = self._ask(step["qmp"])
+        self._record(step=index, type="reply", reply=reduce_reply(reply, step.get("pick")))
+        self._after_quit()
+
+    def _after_quit(self) -> None:
+        if self.machine is not None and self.machine.closing:
+            self._flush_events()
+
+    def _write(self, index: int, step: Record) -> None:
+        device, offset, length, pattern = step["write"]
+        self._do_io(index, device, f"write -q -P {pattern} {offset} {length}")
+
+    def _io(self, index: int, step: Record) -> None:
+        self._do_io(index, step["io"][0], step["io"][1])
+
+    def _do_io(self, index: int, device: str, command: str) -> None:
+        machine = self._machine()
+        machine.take_stdout()
+        line = f'qemu-io {device} "{command}"'
+        reply = self._ask({"execute": "human-monitor-command", "arguments": {"command-line": line}})
+        record: Record = {"step": index, "type": "io", "dev": device, "cmd": command}
+        if "return" in reply:
+            record["hmp"] = reply["return"].replace("\r\n", "\n")
+        else:
+            record["reply"] = reply
+        record["output"] = machine.take_stdout()
+        self._record(**record)
+
+    def _raw(self, index: int, step: Record) -> None:
+        data = bytes.fromhex(step["raw_hex"]) if "raw_hex" in step else step["raw"].encode("utf-8", "surrogateescape")
+        self._send(data * step.get("repeat", 1))
+        count = 0
+        while (message := self._next_message()) is not None:
+            text = message.pop("__text__")
+            self._record(step=index, type="reply", reply=message, text=text)
+            count += 1
+        self._record(step=index, type="raw-end", replies=count)
+        self._work()
+
+    def _settle(self, index: int, step: Record) -> None:
+        del step
+        machine = self._machine()
+        last: Any = None
+        stable = 0
+        for _ in range(SETTLE_LIMIT):
+            machine.advance(POLL)
+            self._pump()
+            news = len(self._unread)
+            self._flush_events()
+            jobs = [repr(job) for job in machine.jobs.jobs]
+            stable = stable + 1 if jobs == last and not news else 0
+            last = jobs
+            if stable >= (6 if jobs else 2):
+                self._record(step=index, type="settled")
+                return
+        raise ScenarioError(f"step {index}: the machine does not settle: {last}")
+
+    def _flush_events(self) -> None:
+        message = self._next_message()
+        if message is not None:
+            raise ScenarioError(f"unexpected {message!r}")
+
+    def _wait_event(self, index: int, step: Record) -> None:
+        machine = self._machine()
+        for _ in range(SETTLE_LIMIT):
+            self._pump()
+            while self._unread:
+                message = loads(self._unread.pop(0)["line"])
+                self._note_event(message)
+                data = normal(message.get("data", {}))
+                if message.get("event") == step["wait_event"] and step.get("data", {}).items() <= data.items():
+                    return
+            machine.advance(POLL)
+        raise ScenarioError(f"step {index}: event {step['wait_event']} never came")
+
+    def _sleep(self, index: int, step: Record) -> None:
+        del index
+        if self.machine is not None:
+            self.machine.advance(step["sleep"])
+            self._pump()
+
+    def _reconnect(self, index: int, step: Record) -> None:
+        self._machine().advance(0.1)
+        self._connect(index, negotiate=step.get("negotiate", True))
+
+    def _quit(self, index: int, step: Record) -> None:
+        del step
+        self._send(b'{"execute": "quit"}\n')
+        self._pump()
+        while (reply := self._next_message()) is not None:
+            del reply["__text__"]
+            self._record(step=index, type="reply", reply=reply)
+        self._end(index, 0)
+
+    def _kill(self, index: int, step: Record) -> None:
+        self._pump()
+        self._unread.clear()
+        self._machine().crash()
+        self._note_in_history("QEMU is killed")
+        self._end(index, -step["kill"])
+
+    def _end(self, index: int, status: int) -> None:
+        self.machine = self.session = None
+        self._record(step=index, type="exit", status=status)
+
+    def _note(self, index: int, step: Record) -> None:
+        """A remark for readers."""
+        self._note_in_history(str(step["note"]))
+
+    def _note_in_history(self, text: str) -> None:
+        if self._history is not None:
+            self._history.noted("look", text)
+
+
+_STEPS = {
+    "shell": Player._shell,  # noqa: SLF001 - the table of this module's own methods
+    "start": Player._start,  # noqa: SLF001
+    "qmp": Player._qmp,  # noqa: SLF001
+    "write": Player._write,  # noqa: SLF001
+    "io": Player._io,  # noqa: SLF001
+    "raw": Player._raw,  # noqa: SLF001
+    "raw_hex": Player._raw,  # noqa: SLF001
+    "settle": Player._settle,  # noqa: SLF001
+    "wait_event": Player._wait_event,  # noqa: SLF001
+    "sleep": Player._sleep,  # noqa: SLF001
+    "reconnect": Player._reconnect,  # noqa: SLF001
+    "quit": Player._quit,  # noqa: SLF001
+    "kill": Player._kill,  # noqa: SLF001
+    "note": Player._note,  # noqa: SLF001
+}
+
+
+def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
+    """A drive from ``-drive`` options.
+
+    :raises QmpError: as QEMU refuses it.
+    """
+    identifier, options = parse_drive(given)
+    if not options.get("file") and "driver" not in options:
+        return machine.add_drive(identifier, None)
+    check_node_options(machine, completed({name: options[name] for name in options if name != "copy-on-read"}))
+    check_detect_zeroes(options)
+    copy_on_read = options.pop("copy-on-read", False)
+    detect_zeroes = options.pop("detect-zeroes", "off")
+    node = machine.open_node(options)
+    node.copy_on_read = copy_on_read and not node.read_only
+    node.detect_zeroes = detect_zeroes
+    drive = machine.add_drive(identifier, node)
+    drive.write_cache = has_write_cache(given)
+    return drive
+
+
+def check_node_options(machine: Machine, options: Record) -> None:
+    """Check options of a node against the schema of blockdev-add, of the newest profile if the own one has none.
+
+    :raises QmpError: they do not fit.
+    """
+    registry = machine.registry if machine.find("blockdev-add") else registry_for(DEFAULT_PROFILE)
+    registry.decode("blockdev-add", options)
+
+
+def add_device(machine: Machine, given: str) -> None:
+    """A guest disk from ``-device`` options, such as ``virtio-blk-pci,drive=node0,id=vd0``.
+
+    :raises QmpError: if the node is in use.
+    """
+    options = dict(part.split("=", 1) for part in given.split(",")[1:])
+    shared = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED | perms.RESIZE
+    drive = machine.graph.drives.get(options["drive"])
+    if drive is None:
+        drive = Drive(machine.graph, "", perm=perms.CONSISTENT_READ | perms.WRITE, shared=shared)
+        drive.insert(machine.graph.lookup(None, options["drive"]))
+        machine.graph.drives[f"/machine/peripheral/{options['id']}/virtio-backend"] = drive
+    else:
+        drive.require(perms.CONSISTENT_READ | perms.WRITE)
+        drive.share(shared)
+    drive.device_path = drive.qdev = f"/machine/peripheral/{options['id']}/virtio-backend"
+
+
+def loads(line: bytes) -> Record:
+    """One message; what is no JSON, or too deep for the recorder, is kept as text."""
+    try:
+        message = json.loads(line, parse_constant=_refuse_constant)
+    except ValueError:
+        return {"__not_json__": line.decode("utf-8", "replace")}
+    except RecursionError:
+        message = None
+    if message is None or line.count(b"[") > 400:
+        return {"__deep_json__": line.decode("utf-8", "replace")}
+    return message if isinstance(message, dict) else {"__not_json__": line.decode("utf-8", "replace")}
+
+
+def _json_object(text: str) -> Record | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def normal(value: Any) -> Any:
+    """A JSON value without what differs from run to run: generated node-names and the space that files take."""
+    if isinstance(value, str):
+        return re.sub(r"#block\d+", "#auto", value)
+    if isinstance(value, list):
+        return [normal(item) for item in value]
+    if isinstance(value, dict):
+        return {key: "-" if key == "actual-size" else normal(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,202 @@
+"""Makes a scenario out of a conversation between a client and a QMP server that somebody else carries.
+
+Theory of operation: a :class:`Recorder` is told what bytes went which way, and when. It changes nothing and answers
+nothing. What the client sent becomes steps that :class:`.Player` and :class:`.Replayer` understand; what the server
+sent becomes records, in the form in which real QEMU was recorded.
+
+* A message that is one JSON object becomes a ``qmp`` step, anything else a ``raw`` one with the bytes as they were.
+* If events came between a reply and what the client sent next, it may have waited for the last of them: a
+  ``wait_event`` step. A pause becomes a ``sleep`` step.
+* A step that was sent before the replies to earlier ones had come is marked ``ahead``.
+* Steps and records of the second and later connections carry ``monitor``, a number from 1.
+* The end of a connection is a record ``closed``; a connection without it was cut off.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from qbitsim.qmp.parser import JsonStream
+from qbitsim.scenario.player import loads, normal
+
+Record = dict[str, Any]
+
+FORMAT = 1
+"""The version of the format of recorded scenarios; files without a version are of the first one."""
+
+PAUSE = 0.02
+"""Seconds of silence of a client that are worth a step."""
+
+
+class Recorder:
+    """Any number of connections to one server.
+
+    :param name: of the scenario.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.steps: list[Record] = []
+        self.records: list[Record] = []
+        self._conversations: list[Conversation] = []
+
+    def open(self, when: float) -> Conversation:
+        """A client has connected, at that many seconds on any clock."""
+        conversation = Conversation(self, len(self._conversations), when)
+        self._conversations.append(conversation)
+        return conversation
+
+    def close(self) -> None:
+        """The recording ends: connections that are still open end with it."""
+        for conversation in self._conversations:
+            conversation.closed("client")
+
+    def scenario(self) -> Record:
+        """The scenario up to now."""
+        greetings = (record["greeting"] for record in self.records if record["type"] == "greeting")
+        greeting = next(greetings, None)
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "group": "recorded",
+            "description": "Recorded by qbitsim. The disks are not known; they may be added to the step 'start'.",
+            "qemu": _version(greeting),
+            "steps": self.steps,
+            "records": self.records,
+        }
+
+
+class Conversation:
+    """One connection."""
+
+    def __init__(self, recorder: Recorder, number: int, when: float) -> None:
+        self._recorder = recorder
+        self._mark = {"monitor": number} if number else {}
+        self._stream = JsonStream()
+        self._asked = b""
+        self._answered = b""
+        self._pending: deque[list[int]] = deque()  # of (step, replies that are still to come)
+        self._last_event: Record | None = None
+        self._busy_at = when
+        self._open = True
+        first: Record = {"reconnect": True, "negotiate": False} if number else {"start": {"negotiate": False}}
+        self._start = self._step(**first)
+
+    # -- what the client sends
+
+    def sent(self, data: bytes, when: float) -> None:
+        """The client has sent bytes."""
+        for place in range(len(data)):  # byte by byte, so that a step ends where its message does
+            piece = data[place : place + 1]
+            self._asked += piece
+            values = self._stream.feed(piece)
+            if values:
+                self._ask(values, when)
+        self._busy_at = when
+
+    def _ask(self, values: list[Any], when: float) -> None:
+        """The client has sent messages, of which one is usual."""
+        self._explain_pause(when)
+        asked, self._asked = self._asked, b""
+        ahead = {"ahead": True} if self._pending else {}
+        if len(values) == 1 and isinstance(values[0], dict):
+            index = self._step(qmp=values[0], **ahead)
+        else:
+            index = self._step(**_raw(asked), **ahead)
+        self._pending.append([index, len(values)])
+
+    def _explain_pause(self, when: float) -> None:
+        if self._pending:
+            return
+        if self._last_event is not None:
+            self._step(wait_event=self._last_event["event"], data=self._last_event.get("data", {}))
+            self._last_event = None
+        if when - self._busy_at >= PAUSE:
+            self._step(sleep=round(when - self._busy_at, 3))
+        self._busy_at = when
+
+    # -- what the server sends
+
+    def received(self, data: bytes, when: float) -> None:
+        """The server has sent bytes."""
+        self._busy_at = when
+        *lines, self._answered = (self._answered + data).split(b"\n")
+        for line in lines:
+            self._read(line.rstrip(b"\r"))
+
+    def _read(self, line: bytes) -> None:
+        message = loads(line)
+        if "event" in message:
+            event = normal({key: value for key, value in message.items() if key != "timestamp"})
+            self._record(type="event", **event)
+            self._last_event = event
+        elif "QMP" in message:
+            self._record(step=self._start, type="greeting", greeting=message)
+        else:
+            self._reply(message, line)
+
+    def _reply(self, message: Record, line: bytes) -> None:
+        self._last_event = None
+        waiting = self._whose(message)
+        if waiting is None:
+            self._record(type="unexpected", reply=message)
+            return
+        index = waiting[0]
+        waiting[1] -= 1
+        is_raw = "qmp" not in self._recorder.steps[index]
+        text = {"text": line.decode("utf-8", "replace")} if is_raw else {}
+        self._record(step=index, type="reply", reply=message, **text)
+        if waiting[1] == 0:
+            self._pending.remove(waiting)
+            if is_raw:
+                count = sum(record.get("step") == index for record in self._recorder.records)
+                self._record(step=index, type="raw-end", replies=count)
+
+    def _whose(self, message: Record) -> list[int] | None:
+        """The step that a reply answers: by its id, which may have overtaken others, or else the oldest."""
+        for waiting in self._pending if "id" in message else ():
+            asked = self._recorder.steps[waiting[0]].get("qmp", {})
+            if "id" in asked and asked["id"] == message["id"]:
+                return waiting
+        return self._pending[0] if self._pending else None
+
+    # -- the end
+
+    def closed(self, by: str) -> None:
+        """The connection has ended; only the first call counts.
+
+        :param by: ``"client"`` or ``"server"``.
+        """
+        if not self._open:
+            return
+        self._open = False
+        if self._asked.strip():
+            self._step(**_raw(self._asked))
+        self._explain_pause(self._busy_at)
+        self._step(note=f"the {by} hangs up", hangs_up=by)
+        if self._answered:
+            self._record(type="half-line", text=self._answered.decode("utf-8", "replace"))
+        self._record(type="closed", by=by)
+
+    def _step(self, **members: Any) -> int:
+        self._recorder.steps.append({**members, **self._mark})
+        return len(self._recorder.steps) - 1
+
+    def _record(self, **members: Any) -> None:
+        self._recorder.records.append(normal({**members, **self._mark}))
+
+
+def _raw(data: bytes) -> Record:
+    try:
+        return {"raw": data.decode()}
+    except UnicodeDecodeError:
+        return {"raw_hex": data.hex()}
+
+
+def _version(greeting: Record | None) -> str | None:
+    try:
+        version = greeting["QMP"]["version"]["qemu"] if greeting is not None else None
+        return None if version is None else f"{version['major']}.{version['minor']}.{version['micro']}"
+    except (KeyError, TypeError):
+        return None

@@ -1,0 +1,315 @@
+"""Plays the client's side of a recorded scenario on a QMP server that runs, and says where it answers otherwise.
+
+Theory of operation: each step is sent as it was recorded; the next one follows when its replies are there, unless it
+was sent ahead of them, and when the event has come that the client may have waited for. What comes back is recorded as
+:mod:`qbitsim.scenario.recorder` did it, and :func:`first_difference` compares.
+
+Compared by step, it does not matter where between two replies an event comes, nor how often QEMU pauses and resumes a
+job by itself, nor what the server calls itself in its greeting; compared record by record, all of it does. What depends
+on time, such as the progress that a job shows while it runs, differs in both.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from qbitsim.scenario.player import ScenarioError, loads, normal
+from qbitsim.scenario.recorder import FORMAT
+from qbitsim.scenario.reductions import by_step, reduce_reply
+
+Record = dict[str, Any]
+
+PATIENCE = 10.0
+"""Seconds to wait for a reply or an event that was recorded."""
+
+_KINDS = ("start", "reconnect", "qmp", "raw", "raw_hex", "wait_event", "sleep", "note")
+_TOLERANT = ("greeting",)
+
+
+class Channel(Protocol):
+    """A connection to the server."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of it.
+
+        :raises OSError: the server has hung up.
+        """
+
+    def receive(self, seconds: float) -> bytes:
+        """Some bytes; none if the server has hung up.
+
+        :raises TimeoutError: nothing came.
+        """
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+class EndedError(Exception):
+    """The server has hung up, or does not say what was recorded; a record says so."""
+
+
+class Line:
+    """One connection that is replayed.
+
+    :param record: is given what comes back.
+    """
+
+    def __init__(self, channel: Channel, record: Callable[..., None], patience: float) -> None:
+        self.channel = channel
+        self.expected: list[tuple[int, int, Record]] = []  # (step, replies that are to come, the step itself)
+        self._record = record
+        self._patience = patience
+        self._rest = b""
+        self._lines: list[bytes] = []
+        self._events: list[Record] = []  # that no step has waited for
+
+    def next_line(self) -> bytes | None:
+        """The next line that the server sends; None if it has hung up.
+
+        :raises TimeoutError: nothing came.
+        """
+        deadline = time.monotonic() + self._patience
+        while not self._lines:
+            data = self.channel.receive(max(0.001, deadline - time.monotonic()))
+            if not data:
+                return None
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._lines += [line.rstrip(b"\r") for line in lines]
+        return self._lines.pop(0)
+
+    def next_message(self) -> tuple[Record, str]:
+        """The next message that is no event, and its text.
+
+        :raises EndedError: the server has hung up.
+        :raises TimeoutError: nothing came.
+        """
+        while (line := self.next_line()) is not None:
+            message = loads(line)
+            if "event" not in message:
+                return message, line.decode("utf-8", "replace")
+            self._note(message)
+        if self._rest:
+            self._record(type="half-line", text=self._rest.decode("utf-8", "replace"))
+        self._record(type="closed", by="server")
+        raise EndedError
+
+    def _note(self, message: Record) -> None:
+        event = normal({key: value for key, value in message.items() if key != "timestamp"})
+        self._record(type="event", **event)
+        self._events.append(event)
+
+    def wait_event(self, name: str, data: Record) -> bool:
+        """Wait for an event; False if it does not come, or the server hangs up."""
+        while True:
+            while self._events:
+                event = self._events.pop(0)
+                if event["event"] == name and data.items() <= event.get("data", {}).items():
+                    return True
+            try:
+                line = self.next_line()
+            except TimeoutError:
+                return False
+            if line is None:
+                return False
+            self._note(loads(line))
+
+
+class Replayer:
+    """One replay.
+
+    :param connect: makes a connection to the server.
+    :param patience: seconds to wait for what was recorded.
+    :ivar records: what came back, oldest first.
+    """
+
+    def __init__(self, connect: Callable[[], Channel], patience: float = PATIENCE) -> None:
+        self.records: list[Record] = []
+        self._connect = connect
+        self._patience = patience
+        self._lines: dict[int, Line] = {}
+
+    def replay(self, scenario: Record) -> list[Record]:
+        """Play all steps, or up to the one at which the server falls silent, and return the records.
+
+        :raises ScenarioError: the scenario cannot be replayed; nothing has been sent then.
+        :raises OSError: the server cannot be reached.
+        """
+        check(scenario)
+        ended: set[int] = set()
+        try:
+            for index, step in enumerate(scenario["steps"]):
+                number = step.get("monitor", 0)
+                if number not in ended:
+                    try:
+                        self._play(index, number, step, scenario)
+                    except EndedError:
+                        ended.add(number)
+        finally:
+            for line in self._lines.values():
+                line.channel.close()
+        return self.records
+
+    def _play(self, index: int, number: int, step: Record, scenario: Record) -> None:
+        kind = next(kind for kind in _KINDS if kind in step)
+        if kind in ("start", "reconnect"):
+            self._open(index, number, scenario)
+            return
+        line = self._lines[number]
+        if kind == "sleep":
+            time.sleep(step["sleep"])
+        elif kind == "wait_event":
+            if not line.wait_event(step["wait_event"], step.get("data", {})):
+                self._record(number, step=index, type="missing-event", event=step["wait_event"])
+                raise EndedError
+        elif kind == "note":
+            self._hang_up(number, step)
+        else:
+            self._send(index, number, step, scenario)
+
+    def _open(self, index: int, number: int, scenario: Record) -> None:
+        def record(**members: Any) -> None:
+            self._record(number, **members)
+
+        if number in self._lines:
+            self._lines[number].channel.close()
+        line = self._lines[number] = Line(self._connect(), record, self._patience)
+        if any(each.get("step") == index for each in scenario["records"]):
+            greeting, _ = self._message(line, index, number)
+            record(step=index, type="greeting", greeting=greeting)
+
+    def _send(self, index: int, number: int, step: Record, scenario: Record) -> None:
+        line = self._lines[number]
+        replies = sum(each["type"] == "reply" and each.get("step") == index for each in scenario["records"])
+        if "qmp" in step:
+            data = json.dumps(step["qmp"]).encode() + b"\n"
+            if {"type": "closed", "by": "server"}.items() <= _last_of(scenario["records"], number).items():
+                replies = 1  # or the end of the connection in its place
+        else:
+            data = bytes.fromhex(step["raw_hex"]) if "raw_hex" in step else step["raw"].encode()
+        try:
+            line.channel.send(data)
+        except OSError:
+            replies = 1  # the server has hung up, as reading will show
+        line.expected.append((index, replies, step))
+        if not _is_overtaken(scenario["steps"][index + 1 :], number):
+            self._read_replies(line, number)
+
+    def _read_replies(self, line: Line, number: int) -> None:
+        expected, line.expected = line.expected, []
+        for index, replies, step in expected:
+            for _ in range(replies):
+                message, text = self._message(line, index, number)
+                more = {"text": text} if "qmp" not in step else {}
+                self._record(number, step=index, type="reply", reply=reduce_reply(message, step.get("pick")), **more)
+            if "qmp" not in step and replies:
+                self._record(number, step=index, type="raw-end", replies=replies)
+
+    def _message(self, line: Line, index: int, number: int) -> tuple[Record, str]:
+        try:
+            return line.next_message()
+        except TimeoutError:
+            self._record(number, step=index, type="silence")
+            raise EndedError from None
+
+    def _hang_up(self, number: int, step: Record) -> None:
+        line = self._lines[number]
+        if step.get("hangs_up") == "client":
+            line.channel.close()
+            self._record(number, type="closed", by="client")
+        elif step.get("hangs_up") == "server":
+            try:
+                message, _ = line.next_message()
+            except TimeoutError:
+                self._record(number, type="silence")
+            else:
+                self._record(number, type="unexpected", reply=message)
+            raise EndedError
+
+    def _record(self, number: int, **members: Any) -> None:
+        self.records.append(normal({**members, **({"monitor": number} if number else {})}))
+
+
+def _is_overtaken(following: list[Record], number: int) -> bool:
+    """Whether the next step on that connection was sent before the replies to the ones before it."""
+    return next((bool(each.get("ahead")) for each in following if each.get("monitor", 0) == number), False)
+
+
+def _last_of(records: list[Record], number: int) -> Record:
+    """The last record of a connection: how it ended."""
+    return next(each for each in reversed(records) if each.get("monitor", 0) == number)
+
+
+def check(scenario: object) -> None:
+    """Refuse what cannot be replayed.
+
+    :raises ScenarioError: it is of a newer format, was not recorded, was cut off, or has a step that needs a machine of
+        its own.
+    """
+    if not isinstance(scenario, dict) or not isinstance(scenario.get("steps"), list):
+        raise ScenarioError("it is no recorded scenario: it has no steps")
+    version = scenario.get("format", FORMAT)
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        raise ScenarioError(f"it has format {version!r}, and this qbitsim knows formats up to {FORMAT}")
+    records = scenario.get("records")
+    if not isinstance(records, list) or not all(isinstance(each, dict) and "type" in each for each in records):
+        raise ScenarioError("it has no records to compare with; 'qbitsim record' writes them")
+    opened: set[int] = set()
+    for index, step in enumerate(scenario["steps"]):
+        if not isinstance(step, dict) or not any(kind in step for kind in _KINDS):
+            kinds = ", ".join(step) if isinstance(step, dict) else repr(step)
+            raise ScenarioError(f"step {index} ({kinds}) cannot be replayed on a server that runs")
+        if "start" in step or "reconnect" in step:
+            opened.add(step.get("monitor", 0))
+        elif step.get("monitor", 0) not in opened:
+            raise ScenarioError(f"step {index} is on a monitor that was not opened")
+    closed = {record.get("monitor", 0) for record in records if record["type"] == "closed"}
+    if not opened or opened - closed:
+        count = len(scenario["steps"])
+        raise ScenarioError(f"it ends in the middle, after {count} steps: the end of the connection is missing")
+
+
+def first_difference(scenario: Record, records: list[Record], *, strict: bool = False) -> str | None:
+    """Where a replay differs first from what was recorded, in lines for people; None if nowhere.
+
+    :param strict: compare record by record.
+    """
+    numbers = sorted({record.get("monitor", 0) for record in [*scenario["records"], *records]})
+    for number in numbers:
+        was, now = (_of_monitor(each, number, strict=strict) for each in (scenario["records"], records))
+        for place in range(max(len(was), len(now))):
+            one, other = (each[place] if place < len(each) else None for each in (was, now))
+            if one != other:
+                return _told(scenario, number, one, other)
+    return None
+
+
+def _of_monitor(records: list[Record], number: int, *, strict: bool) -> list[Record]:
+    own = [record for record in records if record.get("monitor", 0) == number]
+    return own if strict else [each for each in by_step(own) if each.get("type") not in _TOLERANT]
+
+
+def _told(scenario: Record, number: int, was: Record | None, now: Record | None) -> str:
+    index = next((each["step"] for each in (was, now) if each is not None and "step" in each), None)
+    asked = "" if index is None else f", step {index}: {json.dumps(_request(scenario['steps'][index]))}"
+    if was is not None and now is not None and was.get("events") != now.get("events"):
+        was, now = _narrowed(was, now)
+    one, other = ("nothing more" if each is None else json.dumps(each) for each in (was, now))
+    return f"monitor {number}{asked}\n- recorded: {one}\n+ now: {other}"
+
+
+def _request(step: Record) -> object:
+    return step.get("qmp", step.get("raw", step))
+
+
+def _narrowed(was: Record, now: Record) -> tuple[Record | None, Record | None]:
+    """The first events that differ, if the rest is the same."""
+    if {**was, "events": 0} != {**now, "events": 0}:
+        return was, now
+    one, other = was["events"], now["events"]
+    places = range(max(len(one), len(other)))
+    place = next(place for place in places if one[place : place + 1] != other[place : place + 1])
+    return (one[place] if place < len(one) else None), (other[place] if place < len(other) else None)

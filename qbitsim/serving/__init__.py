@@ -1,0 +1,1 @@
+"""Sockets, threads and asyncio around sessions; nothing below uses them."""

@@ -1,0 +1,357 @@
+"""Serve a machine's QMP monitors to other processes, with asyncio.
+
+The machine is driven in *turns*. A turn answers one message of each client that has one, lets the
+machine do what is due, and goes round until nobody wants anything or the time slice is used up; then it
+hands out the new events and yields to the event loop. A turn starts in the callback that brings the data, so
+a request is answered without a detour, and nothing that a client does can hold up the others for longer
+than a slice.
+
+How time passes, and when the machine goes on, is the server's pacing: :mod:`qbitsim.serving.pacing`.
+
+A client that does not read is not read from either, and its events wait in the machine's log. A client that ends
+its sending side gets what is due and is closed. After `quit` every client is sent what is due and closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from qbitsim.qmp.session import Backend, Session
+from qbitsim.serving.pacing import PacedMachine, make_pacing
+from qbitsim.serving.sockets import bind_unix, remove_if_ours
+
+if TYPE_CHECKING:
+    from qbitsim.qmp.journal import Journal
+
+_T = TypeVar("_T")
+
+_SLICE = 0.005
+_WRITE_BUFFER = 1 << 20
+_LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
+
+
+class ServedMachine(Backend, PacedMachine, Protocol):
+    """What the server needs of a machine: what its sessions and its pacing need."""
+
+
+class Transport(Protocol):
+    """What the server uses of an asyncio transport."""
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep until it can be sent."""
+
+    def pause_reading(self) -> None:
+        """Deliver no more data."""
+
+    def resume_reading(self) -> None:
+        """Deliver data again."""
+
+    def close(self) -> None:
+        """Send what is kept, then hang up."""
+
+    def abort(self) -> None:
+        """Hang up at once."""
+
+
+class Connection(asyncio.Protocol):
+    """One client: moves bytes between a transport and a session.
+
+    :ivar served: the number of the last message, of all that the server got, that was this client's.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.served = 0
+        self._session = Session(server.machine, journal=server.journal, name=f"monitor {server.number()}")
+        self._transport: Transport | None = None
+        self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
+        self._clogged = False  # the client does not read what we write
+        self._ended = False  # the client sends no more
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        self.attach(transport)
+
+    def attach(self, transport: Transport) -> None:
+        """Start talking on a transport that is not asyncio's own."""
+        self._transport = transport
+        self.server.connections.add(self)
+        if self.server.finished:
+            transport.abort()
+        else:
+            transport.write(self._session.connect())
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent and answer it."""
+        self._session.receive(data)
+        self.server.turn()
+
+    def eof_received(self) -> bool:
+        """Keep the connection until everything is answered."""
+        self._ended = True
+        self.server.turn()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client."""
+        self.server.forget(self)
+
+    def pause_writing(self) -> None:
+        """Stop serving a client that does not read."""
+        self._clogged = True
+        self._wire.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on serving it."""
+        self._clogged = False
+        self._wire.resume_reading()
+        self.server.turn()
+
+    @property
+    def cursor(self) -> int:
+        """The first event that this client may still ask for."""
+        return self._session.cursor
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message can be answered now."""
+        return self._session.ready and not self._clogged
+
+    def answer(self) -> None:
+        """Answer one message, if one can be answered now."""
+        if self.waiting:
+            self.served = self.server.number()
+            self._kept.append(self._session.answer())
+            if not self._session.pending:
+                self._write()
+
+    def flush(self) -> None:
+        """Send what was kept and new events, and hang up if the client has gone and all is answered."""
+        if not self._clogged:
+            self._send_events()
+            if (self._ended and not self._session.pending) or self._session.ended:
+                self._wire.close()
+
+    def finish(self) -> None:
+        """Send the last events and hang up."""
+        self._send_events()
+        self._wire.close()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._wire.abort()
+
+    def _send_events(self) -> None:
+        self._kept.append(self._session.pump())
+        self._write()
+
+    def _write(self) -> None:
+        data = b"".join(self._kept)
+        self._kept.clear()
+        if data:
+            self._wire.write(data)
+
+    @property
+    def _wire(self) -> Transport:
+        assert self._transport is not None
+        return self._transport
+
+
+class Server:
+    """The monitors of one machine."""
+
+    def __init__(
+        self,
+        machine: ServedMachine,
+        *,
+        pacing: str = "realtime",
+        trim_events: bool = False,
+        journal: Journal | None = None,
+    ) -> None:
+        """Make it inside a running event loop.
+
+        :param pacing: ``"realtime"``, ``"realtime:FACTOR"``, ``"manual"`` or ``"immediate"``.
+        :param trim_events: forget the events that every client has got; only if nobody else reads the log.
+        :param journal: keeps the end of the conversation.
+        :raises ValueError: there is no such pacing.
+        """
+        self.machine = machine
+        self.journal = journal
+        self.connections: set[Connection] = set()
+        self._loop = asyncio.get_running_loop()
+        self._pacing = make_pacing(pacing, machine, self._loop.time)
+        self._trim = trim_events
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._all_gone = asyncio.Event()
+        self._listeners: list[asyncio.Server] = []
+        self._cleanups: list[Callable[[], None]] = []
+        self._wakeup: asyncio.Handle | None = None
+        self._busy = False
+        self._in_turn = False
+        self._numbers = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it serves no more: after `quit`, :meth:`stop`, or a bug of the machine."""
+        return self._finished.done()
+
+    def number(self) -> int:
+        """A number that is higher than those before."""
+        self._numbers += 1
+        return self._numbers
+
+    async def listen_unix(self, path: str | Path) -> None:
+        """Accept clients on a UNIX socket; its file is removed at the end.
+
+        :raises OSError: the path cannot be made, is a file of another kind, or a live server answers there.
+        """
+        sock = bind_unix(str(path))
+        self._cleanups.append(remove_if_ours(str(path)))
+        self._listeners.append(await self._loop.create_unix_server(lambda: Connection(self), sock=sock))
+
+    async def listen_tcp(self, host: str, port: int) -> int:
+        """Accept clients on a TCP port, 0 for any; return the port.
+
+        :raises OSError: the address is unknown or in use.
+        """
+        try:
+            listener = await self._loop.create_server(lambda: Connection(self), host, port)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
+
+    def stop(self, bug: Exception | None = None) -> None:
+        """End as if the last client had gone: hang up on everybody and let :meth:`run` return, or raise the bug."""
+        if self._finished.done():
+            return
+        if bug is not None:
+            self._finished.set_exception(bug)
+        else:
+            self._finished.set_result(None)
+
+    async def run(self) -> None:
+        """Serve until `quit`, :meth:`stop`, or a bug of the machine, which is raised."""
+        try:
+            await self._finished
+        finally:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+        for listener in self._listeners:
+            listener.close()
+        for cleanup in self._cleanups:
+            cleanup()
+        for connection in tuple(self.connections):
+            connection.finish()
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._all_gone.wait(), _LAST_WORDS)
+            except TimeoutError:
+                for connection in tuple(self.connections):
+                    connection.abort()
+                await asyncio.sleep(0)  # in which asyncio takes leave of them
+
+    def forget(self, connection: Connection) -> None:
+        """Take note that a client has gone."""
+        self.connections.discard(connection)
+        if not self.connections and self._finished.done():
+            self._all_gone.set()
+
+    async def settled(self) -> None:
+        """Wait until nothing is left of what a command has started, if the pacing is `immediate`."""
+        while self._busy and self._pacing.exclusive and not self.finished:
+            await asyncio.sleep(0)
+
+    def call(self, action: Callable[[], _T]) -> _T:
+        """Do something with the machine between two turns; the clients get the events of it.
+
+        :return: what ``action`` returned.
+        :raises Exception: what ``action`` raised; or the bug of the machine with which the server has ended.
+        """
+        self.turn()
+        if self.finished:
+            self._finished.result()
+        try:
+            return action()
+        finally:
+            self._obey()
+            self._pacing.anchor()
+            self.turn()
+
+    def turn(self) -> None:
+        """Serve everybody for one slice; see the module docstring. What it leaves is done in later turns."""
+        if self._in_turn or self._finished.done():
+            return
+        self._in_turn = True
+        try:
+            busy = self._work()
+            for connection in tuple(self.connections):
+                connection.flush()
+        except Exception as bug:
+            self.stop(bug)
+        else:
+            self._plan(busy=busy)
+        finally:
+            self._in_turn = False
+
+    def _work(self) -> bool:
+        """Answer and let the machine work until the slice ends; True if it has more that is due."""
+        until = self._loop.time() + _SLICE
+        busy = self._pacing.catch_up(until)
+        while True:
+            if not (busy and self._pacing.exclusive):
+                for connection in self._next_ones():
+                    connection.answer()
+                    self._obey()
+                busy = self._pacing.work(until)
+            if self.machine.closing or not self._anybody_waits() or self._loop.time() >= until:
+                return busy
+
+    def _next_ones(self) -> tuple[Connection, ...]:
+        """Whose turn it is: everybody's, or that of who was not served for the longest time."""
+        if not self._pacing.exclusive:
+            return tuple(self.connections)
+        waiting = [connection for connection in self.connections if connection.waiting]
+        return (min(waiting, key=_last_served),) if waiting else ()
+
+    def _obey(self) -> None:
+        """Do what a control command asks of the pacing."""
+        control = self.machine.control
+        if control is None:
+            return
+        if control.pacing is not None:
+            self._pacing, control.pacing = make_pacing(control.pacing, self.machine, self._loop.time), None
+        if control.time_moved:
+            control.time_moved = False
+            self._pacing.anchor()
+
+    def _anybody_waits(self) -> bool:
+        return any(connection.waiting for connection in self.connections)
+
+    def _plan(self, *, busy: bool) -> None:
+        """Arrange for the next turn."""
+        self._busy = busy
+        if self._trim:
+            self.machine.events.trim(min((each.cursor for each in self.connections), default=self.machine.events.end))
+        if self.machine.closing:
+            self.stop()
+            return
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+            self._wakeup = None
+        if busy or self._anybody_waits():
+            self._wakeup = self._loop.call_soon(self.turn)
+        elif (when := self._pacing.wake_at()) is not None:
+            self._wakeup = self._loop.call_at(when, self.turn)
+
+
+def _last_served(connection: Connection) -> int:
+    return connection.served

@@ -1,0 +1,52 @@
+"""Standard output, when it cannot be written."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+from qbitsim.terminal.errors import FAILED, CliError
+
+
+def prepare() -> None:
+    """Let every text be printable, whatever the encoding.
+
+    :raises CliError: there is no standard output.
+    """
+    if sys.stdout is None:
+        raise CliError("there is no standard output", FAILED)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def show(line: str) -> None:
+    """Print a line.
+
+    :raises CliError: nobody can read it.
+    """
+    try:
+        print(line)
+    except OSError as error:
+        raise lost(error) from None
+
+
+def finish() -> None:
+    """Make sure that all is written; ``serve`` may have hung up already.
+
+    :raises CliError: it cannot be.
+    """
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except OSError as error:
+        raise lost(error) from None
+
+
+def lost(error: OSError) -> CliError:
+    """What to raise when standard output cannot be written."""
+    # What is still buffered cannot be written at exit either; let it go nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return CliError("standard output was closed", FAILED)
+    return CliError(f"standard output: {error.strerror}", FAILED)

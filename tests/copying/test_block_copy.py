@@ -1,0 +1,96 @@
+"""What is copied in which pieces, and how guest writes and copies come together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qbitsim.copying.ratelimit import RateLimit
+from qbitsim.machine.machine import Machine
+
+CLUSTER = 65536
+MIB = 1 << 20
+
+
+def copying(size: int = 4 * MIB, **options: Any) -> Machine:
+    """A backup of a disk full of data that has begun; a rule that never strikes keeps it from being done in one go."""
+    machine = Machine()
+    machine.add_disk("drive0", size)
+    machine.drive("drive0").write(0, b"o" * size)
+    machine.qmp("drive-backup", device="drive0", target="t", sync="full", job_id="j", **options)
+    return machine
+
+
+def offsets(machine: Machine) -> list[int]:
+    """The progress after each step."""
+    seen = []
+    while jobs := machine.qmp("query-jobs"):
+        seen.append(jobs[0]["current-progress"])
+        if not machine.step():
+            break
+    return list(dict.fromkeys(seen))
+
+
+def test_a_chunk_is_at_most_a_mebibyte() -> None:
+    machine = copying(x_perf={"max-workers": 1}, auto_finalize=False)
+    machine.advance(0)
+    assert all(after - before <= MIB for before, after in zip(offsets(machine), offsets(machine)[1:], strict=False))
+
+
+def test_chunks_can_be_made_smaller() -> None:
+    machine = copying(speed=1, x_perf={"max-workers": 1, "max-chunk": 2 * CLUSTER})
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs")[0]["current-progress"] == 2 * CLUSTER
+
+
+def test_the_last_cluster_counts_whole() -> None:
+    machine = copying(1_000_448)
+    machine.run_until_idle()
+    (end,) = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    assert (end["len"], end["offset"]) == (MIB, MIB)
+
+
+def test_a_guest_write_copies_first_whatever_the_speed_limit_says_and_counts_as_progress() -> None:
+    machine = copying(speed=1, x_perf={"max-workers": 1, "max-chunk": CLUSTER})
+    machine.run_until_idle()
+    machine.drive("drive0").write(10 * CLUSTER + 1, b"n" * CLUSTER)
+    assert machine.qmp("query-jobs")[0]["current-progress"] == 3 * CLUSTER
+    assert machine.images.read_chain("t", 10 * CLUSTER, 2 * CLUSTER) == b"o" * (2 * CLUSTER)
+
+
+def test_a_guest_write_waits_for_a_chunk_that_waits_for_a_slot() -> None:
+    machine = copying(x_perf={"max-workers": 1, "max-chunk": CLUSTER})
+    machine.drive("drive0").write(CLUSTER, b"n")
+    machine.run_until_idle()
+    assert machine.images.read_chain("t", 0, 4 * MIB) == b"o" * (4 * MIB)
+
+
+def test_zero_areas_are_not_written_but_count() -> None:
+    machine = Machine()
+    machine.add_disk("drive0", "4M").write(MIB, b"x")
+    machine.qmp("drive-backup", device="drive0", target="t", sync="full")
+    machine.run_until_idle()
+    assert machine.images.lookup("t").content.stored_clusters() == [16]
+    (end,) = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    assert end["offset"] == 4 * MIB
+
+
+@pytest.mark.parametrize("speed", [1, 100_000, 1 << 20])
+def test_a_rate_limit_lets_the_first_go_and_then_no_more_than_the_speed(speed: int) -> None:
+    limit, now, sent = RateLimit(), 0, 0
+    limit.set_speed(speed)
+    while now < 20 * 10**9:
+        delay = limit.delay(now, 0)
+        if delay:
+            now += delay
+        else:
+            limit.delay(now, CLUSTER)
+            sent += CLUSTER
+            assert sent <= CLUSTER + speed * (now / 10**9 + 0.2) + CLUSTER
+    assert sent >= min(CLUSTER, speed * 20 / 2)
+
+
+def test_without_a_speed_nothing_waits() -> None:
+    limit = RateLimit()
+    assert [limit.delay(0, CLUSTER) for _ in range(100)] == [0] * 100

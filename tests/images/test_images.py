@@ -1,0 +1,269 @@
+"""Images, the file system they live in, their locks, and where a qcow2 file keeps what."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qbitsim.bits.bits import Bits
+from qbitsim.block.permissions import ALL, CONSISTENT_READ, WRITE
+from qbitsim.files.locks import CREATOR, READER, WRITER, Locks
+from qbitsim.images.content import Content, Kind
+from qbitsim.images.image import Image, StoredBitmap
+from qbitsim.images.spans import Spans
+from qbitsim.images.store import ImageStore, LockConflictError
+
+CLUSTER = 65536
+MIB = 1 << 20
+
+
+def stored(name: str, granularity: int = 65536, size: int = MIB) -> StoredBitmap:
+    return StoredBitmap(name, granularity, in_use=False, auto=True, bits=Bits(-(-size // granularity)))
+
+
+@contextmanager
+def failure(number: int) -> Iterator[None]:
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
+        yield
+    assert caught.value.errno == number
+
+
+# -- spans
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(0, 40))))
+def test_spans_are_a_set_of_numbers(steps: list[tuple[bool, int, int]]) -> None:
+    spans, model = Spans(), set()
+    for add, one, other in steps:
+        start, stop = sorted((one, other))
+        if add:
+            spans.add(start, stop)
+            model |= set(range(start, stop))
+        else:
+            spans.remove(start, stop)
+            model -= set(range(start, stop))
+        assert {number for start, stop in spans for number in range(start, stop)} == model
+        assert all(earlier[1] < later[0] for earlier, later in zip(list(spans), list(spans)[1:], strict=False))
+        for number in range(41):
+            assert (number in spans) == (number in model)
+            border = next((n for n in range(number + 1, 50) if (n in model) != (n - 1 in model)), 50)
+            assert spans.next_border(number, 50) == border
+
+
+@given(st.lists(st.integers(0, 30)), st.lists(st.integers(0, 30)))
+def test_single_numbers_are_added_at_once(before: list[int], numbers: list[int]) -> None:
+    spans = Spans((number, number + 1) for number in before)
+    spans.add_all(numbers)
+    assert {number for start, stop in spans for number in range(start, stop)} == {*before, *numbers}
+
+
+# -- locks
+
+
+def test_a_writer_excludes_writers_and_readers_but_not_forced_ones() -> None:
+    locks = Locks()
+    assert locks.acquire("vm", *WRITER) is None
+    assert locks.acquire("other", *WRITER) == 'Failed to get "write" lock'
+    assert locks.acquire("reader", *READER) == 'Failed to get shared "write" lock'
+    assert locks.conflict(*CREATOR) == 'Failed to get "write" lock'
+    assert locks.conflict(CONSISTENT_READ, ALL) is None
+    locks.release("vm")
+    assert not locks
+    assert locks.acquire("reader", *READER) is None
+    assert locks.acquire("another", *READER) is None
+    assert locks.acquire("vm", *WRITER) == 'Failed to get "write" lock'
+
+
+def test_a_holder_does_not_conflict_with_itself_and_keeps_what_it_has_after_a_refusal() -> None:
+    locks = Locks()
+    assert locks.acquire("a", CONSISTENT_READ, ALL) is None
+    assert locks.acquire("a", *WRITER) is None
+    assert locks.acquire("b", CONSISTENT_READ, ALL) is None
+    assert locks.acquire("b", CONSISTENT_READ | WRITE, ALL) == 'Failed to get "write" lock'
+    locks.release("a")
+    assert locks.acquire("c", *WRITER) is None
+
+
+# -- images
+
+
+def test_a_full_disk_refuses_a_write_and_changes_nothing() -> None:
+    image = Image("a", "qcow2", MIB)
+    image.capacity = 2 * CLUSTER
+    image.write(0, b"x" * (2 * CLUSTER))
+    with failure(errno.ENOSPC):
+        image.write(CLUSTER, b"y" * (2 * CLUSTER))
+    assert image.content.read(0, MIB) == (b"x" * 2 * CLUSTER).ljust(MIB, b"\0")
+    source = Content(MIB, CLUSTER)
+    source.write(3 * CLUSTER, b"z" * CLUSTER)
+    with failure(errno.ENOSPC):
+        image.copy_clusters(source, [0, 3])
+    assert image.content.read(0, CLUSTER) == b"x" * CLUSTER
+    image.write(CLUSTER, b"y" * CLUSTER)
+    image.write_zeroes(0, MIB)
+    assert list(image.content.ranges(Kind.ZERO)) == [(0, MIB)]
+    image.copy_clusters(source, [0, 3])
+    assert image.content.allocated == CLUSTER
+
+
+def test_a_discard_does_not_uncover_the_backing_file() -> None:
+    image = Image("a", "qcow2", MIB, backing="b", backing_format="raw")
+    image.discard(0, MIB)
+    assert list(image.content.ranges(Kind.ZERO)) == [(0, MIB)]
+
+
+def test_version_2_stores_zeroes_as_bytes() -> None:
+    image = Image("a", "qcow2", MIB, compat="0.10")
+    image.write_zeroes(0, CLUSTER)
+    assert list(image.content.ranges(Kind.DATA)) == [(0, CLUSTER)]
+
+
+def test_file_clusters_are_given_out_in_the_order_of_the_first_writes() -> None:
+    image = Image("a", "qcow2", 1 << 40)
+    assert (image.file_length, image.image_end) == (3 * CLUSTER + 16384, 4 * CLUSTER)
+    for offset in (600 * MIB, 0, 2 * MIB, 2 * MIB + CLUSTER, 0):
+        image.write(offset, b"x" * CLUSTER)
+    assert [image.host_offset(offset) for offset in (0, 2 * MIB, 2 * MIB + CLUSTER + 5, 600 * MIB, 4 * MIB)] == [
+        458752,
+        524288,
+        589829,
+        327680,
+        None,
+    ]
+    assert (image.file_length, image.image_end) == (655360, 655360)
+
+
+def test_a_plain_file_keeps_bytes_where_they_are() -> None:
+    image = Image("a", "raw", MIB)
+    assert (image.host_offset(12345), image.file_length, image.cluster_size) == (12345, MIB, None)
+
+
+def test_storing_bitmaps_takes_room_in_the_file_as_qemu_does() -> None:
+    image = Image("a", "qcow2", MIB)
+    image.write(0, b"x" * CLUSTER)
+    sizes = []
+    for name in ("b0", "b1", "b2"):
+        image.reopen()
+        image.store_bitmaps([*image.bitmaps, stored(name)])
+        sizes.append((image.file_length, image.image_end))
+    image.reopen()
+    image.remove_bitmap("b1")
+    image.store_bitmaps(image.bitmaps)
+    sizes.append((image.file_length, image.image_end))
+    image.reopen()
+    image.write(CLUSTER, b"x" * CLUSTER)
+    assert sizes == [(459264, 524288), (655872, 720896), (786944, 851968), (786944, 720896)]
+    assert [bitmap.name for bitmap in image.bitmaps] == ["b0", "b2"]
+    with pytest.raises(KeyError):
+        image.remove_bitmap("b1")
+
+
+def test_a_resize_takes_the_stored_bitmaps_along() -> None:
+    image = Image("a", "qcow2", MIB)
+    bitmap = stored("b")
+    bitmap.bits.set(8, 16)
+    image.store_bitmaps([bitmap])
+    image.resize(MIB // 2 + 512)
+    assert list(bitmap.bits.ranges()) == [(8, 9)]
+    image.resize(MIB)
+    assert (bitmap.bits.length, list(bitmap.bits.ranges())) == (16, [(8, 9)])
+
+
+# -- the store
+
+
+def test_names_are_files_of_one_working_directory() -> None:
+    store = ImageStore()
+    image = store.create("./a.qcow2", "qcow2", MIB)
+    assert store.lookup("a.qcow2") is image
+    assert "a.qcow2" in store
+    store.mkdir("d")
+    inner = store.create("d/b", "qcow2", backing="../a.qcow2", backing_format="qcow2")
+    assert inner.size == MIB
+    assert store.chain("d/b") == [inner, image]
+    assert (store.names(), store.names("d"), store.is_directory("d")) == (["a.qcow2", "d"], ["b"], True)
+    store.rename("d/b", "c")
+    assert (store.names(), store.names("d"), inner.name) == (["a.qcow2", "c", "d"], [], "c")
+    store.remove("c")
+    assert store.names() == ["a.qcow2", "d"]
+
+
+def test_what_is_not_there_is_refused_as_by_a_file_system() -> None:
+    store = ImageStore()
+    store.mkdir("d")
+    store.create("f", "raw", MIB)
+    for number, call in [
+        (errno.ENOENT, lambda: store.lookup("x")),
+        (errno.EISDIR, lambda: store.lookup("d")),
+        (errno.ENOENT, lambda: store.create("x/y", "raw", MIB)),
+        (errno.ENOENT, lambda: store.create("/x/y", "raw", MIB)),
+        (errno.EISDIR, lambda: store.create("d", "raw", MIB)),
+        (errno.ENOENT, lambda: store.create("y", "qcow2", backing="x")),
+        (errno.ENOENT, lambda: store.remove("x")),
+        (errno.ENOENT, lambda: store.rename("x", "y")),
+        (errno.ENOENT, lambda: store.rename("f", "x/y")),
+        (errno.EEXIST, lambda: store.mkdir("d")),
+        (errno.EEXIST, lambda: store.mkdir("f")),
+        (errno.ENOENT, lambda: store.mkdir("x/y")),
+        (errno.ENOENT, lambda: store.names("x")),
+    ]:
+        with failure(number):
+            call()
+    assert store.names() == ["d", "f"]
+
+
+def test_a_file_in_use_is_not_overwritten() -> None:
+    store = ImageStore()
+    image = store.create("a", "qcow2", MIB)
+    image.locks.acquire("vm", *WRITER)
+    with pytest.raises(LockConflictError, match='Failed to get "write" lock'):
+        store.create("a", "qcow2", MIB)
+    assert store.lookup("a") is image
+
+
+def test_a_new_plain_file_has_its_first_page_and_sizes_are_whole_sectors() -> None:
+    image = ImageStore().create("a", "raw", 1000000)
+    assert image.size == 1000448
+    assert list(image.content.ranges(Kind.DATA)) == [(0, 4096)]
+
+
+def test_chains_are_compared_and_read_through_their_backing_files() -> None:
+    store = ImageStore()
+    base = store.create("base", "qcow2", MIB)
+    base.write(0, b"b" * CLUSTER)
+    top = store.create("top", "qcow2", backing="base", backing_format="qcow2")
+    assert store.compare("top", "base") is None
+    top.write(CLUSTER + 7, b"t")
+    assert store.compare("top", "base") == CLUSTER + 7
+    assert store.read_chain("top", CLUSTER - 2, 10) == b"bb" + bytes(7) + b"t"
+    store.remove("base")
+    with failure(errno.ENOENT):
+        store.chain("top")
+    top.backing = "top"
+    with failure(errno.ELOOP):
+        store.chain("top")
+
+
+def test_a_clone_of_the_store_is_independent_and_unlocked() -> None:
+    store = ImageStore()
+    image = store.create("a", "qcow2", MIB)
+    block = b"x" * CLUSTER
+    image.write(0, block)
+    image.store_bitmaps([stored("b")])
+    image.locks.acquire("vm", *WRITER)
+    twin = store.clone()
+    image.write(0, b"y" * CLUSTER)
+    image.bitmaps[0].bits.set(0, 1)
+    store.create("c", "raw", MIB)
+    other = twin.lookup("a")
+    assert other.content.read(0, CLUSTER) is block
+    assert not other.bitmaps[0].bits
+    assert (twin.names(), bool(other.locks)) == (["a"], False)
+    assert (other.file_length, other.image_end, other.host_offset(0)) == (459264, 524288, 327680)

@@ -1,0 +1,114 @@
+"""A machine in Python, without a socket."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from qbitsim import Machine, QmpError
+from qbitsim.commands.bitmaps import BlockDirtyBitmapAdd
+from qbitsim.machine.state import describe
+
+
+def test_a_command_is_a_method_call_with_underscores_for_hyphens() -> None:
+    machine = Machine()
+    machine.add_disk("drive0", "64M")
+    assert machine.qmp("block-dirty-bitmap-add", node="drive0", name="bitmap0") == {}
+    assert machine.qmp("query-block")[0]["inserted"]["dirty-bitmaps"][0]["name"] == "bitmap0"
+
+
+def test_typed_commands_go_the_same_way() -> None:
+    plain, typed = Machine(), Machine()
+    for machine in (plain, typed):
+        machine.add_disk("drive0", "64M", node_name="node0")
+    plain.qmp("block-dirty-bitmap-add", node="drive0", name="b", granularity=4096)
+    typed.run(BlockDirtyBitmapAdd(node="drive0", name="b", granularity=4096))
+    assert describe(typed) == describe(plain)
+    with pytest.raises(QmpError, match=r"^Bitmap already exists: b$"):
+        typed.run(BlockDirtyBitmapAdd(node="drive0", name="b"))
+
+
+def test_an_unknown_command_is_not_found() -> None:
+    with pytest.raises(QmpError, match=r"^The command nosuch has not been found$") as error:
+        Machine().qmp("nosuch")
+    assert error.value.error_class == "CommandNotFound"
+
+
+def test_an_unknown_profile_is_told_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"^no profile '1.0': choose one of 2.5, 7.2, 10.0$"):
+        Machine("1.0")
+
+
+def test_several_versions_run_in_one_process() -> None:
+    machines = [Machine(version) for version in ("2.5", "7.2", "10.0")]
+    assert [each.qmp("query-version")["qemu"]["major"] for each in machines] == [2, 7, 10]
+
+
+@pytest.mark.parametrize("size", ["", "x", "-1", "1.5.2M", "64Q"])
+def test_a_size_that_is_no_number_is_refused(size: str) -> None:
+    machine = Machine()
+    with pytest.raises(ValueError, match="size"):
+        machine.add_disk("drive0", size)
+    assert list(machine.graph.drives) == []
+    assert machine.images.names() == []
+
+
+def test_an_unknown_disk_format_is_refused() -> None:
+    machine = Machine()
+    with pytest.raises(ValueError, match=r"^unknown disk format 'vmdk': choose raw or qcow2$"):
+        machine.add_disk("drive0", "1M", format="vmdk")
+    assert list(machine.graph.drives) == []
+
+
+def test_nothing_happens_behind_the_callers_back() -> None:
+    machine = Machine()
+    machine.add_disk("drive0", "1M").write(0, b"x" * (1 << 20))
+    machine.qmp("drive-backup", device="drive0", target="t", sync="full", speed=1, job_id="j")
+    machine.run_until_idle()
+    before = describe(machine)
+    assert machine.step() is False
+    assert machine.run_until_idle() == 0
+    assert describe(machine) == before
+
+
+def test_jobs_go_on_step_by_step_and_to_the_end() -> None:
+    machine = Machine()
+    machine.add_disk("drive0", "1M").write(0, b"x" * (1 << 20))
+    machine.qmp("drive-backup", device="drive0", target="t", sync="full")
+    assert machine.qmp("query-jobs") != []
+    assert machine.step() is True
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs") == []
+    assert machine.images.compare("t", "drive0.qcow2") is None
+
+
+def test_time_moves_when_told_to_and_shows_in_the_events() -> None:
+    machine = Machine(epoch=1_000)
+    machine.advance(2.5)
+    machine.qmp("stop")
+    assert machine.clock() == 2_500_000_000
+    assert machine.events.read(0) == [{"timestamp": {"seconds": 1002, "microseconds": 500000}, "event": "STOP"}]
+
+
+def test_a_machine_with_a_running_job_can_be_copied_and_both_go_their_way() -> None:
+    machine = Machine()
+    machine.add_disk("drive0", "1M", node_name="node0").write(0, b"x" * (1 << 20))
+    machine.qmp("drive-backup", device="drive0", target="t", sync="full", x_perf={"max-workers": 1, "max-chunk": 65536})
+    machine.step()
+    twin = copy.deepcopy(machine)
+    machine.qmp("job-cancel", id="drive0")
+    machine.run_until_idle()
+    twin.run_until_idle()
+    assert machine.events.read(0)[-3]["event"] == "BLOCK_JOB_CANCELLED"
+    assert twin.events.read(0)[-3]["event"] == "BLOCK_JOB_COMPLETED"
+    assert twin.images.compare("t", "drive0.qcow2") is None
+
+
+def test_two_machines_share_nothing() -> None:
+    one, other = Machine(), Machine()
+    one.add_disk("drive0", "1M").write(0, b"x")
+    one.qmp("stop")
+    assert other.qmp("query-block") == []
+    assert other.images.names() == []
+    assert other.events.read(0) == []

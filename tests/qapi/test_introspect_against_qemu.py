@@ -1,0 +1,179 @@
+"""Every offered command and event against what real QEMUs say about it (see tests/extract_qapi.py)."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import qbitsim.commands
+from qbitsim.commands.objects import ObjectType
+from qbitsim.profiles import PROFILES
+from qbitsim.qapi.block import (
+    BlockDirtyBitmap,
+    BlockExportOptions,
+    BlockExportType,
+    BlockJobChangeOptions,
+    NbdServerOptions,
+)
+from qbitsim.qapi.blockdev import BlockdevDriver, BlockdevOptions
+from qbitsim.qapi.info import (
+    BlockDirtyBitmapSha256,
+    BlockExportInfo,
+    BlockInfo,
+    ImageEncryptionFormat,
+    ImageInfoSpecificKind,
+)
+from qbitsim.qapi.introspect import query_qmp_schema
+from qbitsim.qapi.job import BlockJobInfo, JobInfo
+from qbitsim.qapi.monitor import CommandInfo, NameInfo, SchemaInfo, StatusInfo, UuidInfo, VersionInfo
+from qbitsim.qapi.registry import DECLARED_COMMANDS, Command, Registry
+from qbitsim.qapi.shapes import EnumShape
+
+RELEASES = ("7.2", "10.0")
+PARTLY_OFFERED = (BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind, ObjectType)
+
+
+def real(release):
+    """The entries of a real QEMU by name."""
+    packed = Path(__file__).parents[1] / "data" / f"qapi-{release}.json.gz"
+    return {entry["name"]: entry for entry in json.loads(gzip.decompress(packed.read_bytes()))}
+
+
+def probe(name, arguments=None, returns=None, features=(), since=None):
+    return Command(
+        name=name,
+        handler=print,
+        arguments=arguments,
+        returns=returns,
+        action=False,
+        standalone=True,
+        groupable=False,
+        allow_oob=False,
+        since=since,
+        until=None,
+        action_since=None,
+        features=features,
+    )
+
+
+SHARED_TYPES = [
+    probe("query-version", returns=VersionInfo),
+    probe("query-status", returns=StatusInfo),
+    probe("query-commands", returns=list[CommandInfo]),
+    probe("query-qmp-schema", returns=list[SchemaInfo]),
+    probe("query-name", returns=NameInfo),
+    probe("query-uuid", returns=UuidInfo),
+    probe("query-block", returns=list[BlockInfo]),
+    probe("query-jobs", returns=list[JobInfo]),
+    probe("query-block-jobs", returns=list[BlockJobInfo]),
+    probe("query-block-exports", returns=list[BlockExportInfo]),
+    probe("x-debug-block-dirty-bitmap-sha256", BlockDirtyBitmap, BlockDirtyBitmapSha256, ["unstable"]),
+    probe("nbd-server-start", NbdServerOptions),
+    probe("block-export-add", BlockExportOptions),
+    probe("block-job-change", BlockJobChangeOptions, since="8.2"),
+    probe("blockdev-add", BlockdevOptions),
+]
+
+
+class Comparison:
+    """Two schemas whose types have different names: types are the same if all that they lead to is."""
+
+    def __init__(self, registry, release):
+        self.ours = {entry["name"]: entry for entry in query_qmp_schema(registry)}
+        self.theirs = real(release)
+        self.assumed = set()
+        shapes = (registry.shapes.of(cls) for cls in PARTLY_OFFERED)
+        self.partly = [
+            {*shape.values, *shape.refused} for shape in shapes if isinstance(shape, EnumShape) and shape.refused
+        ]
+
+    def check(self, name):
+        """Asserts that command or event ``name`` is the same."""
+        self.same(name, name, name)
+
+    def same(self, our_name, their_name, path):
+        if (our_name, their_name) in self.assumed:
+            return
+        self.assumed.add((our_name, their_name))
+        ours, theirs = dict(self.ours[our_name]), dict(self.theirs[their_name])
+        if ours.pop("name") != theirs.pop("name"):
+            assert our_name.isdigit() == their_name.isdigit(), path
+            assert our_name[0] == their_name[0] or our_name.isdigit(), path
+        for key in ("arg-type", "ret-type", "element-type"):
+            if key in ours and key in theirs:
+                self.same(ours.pop(key), theirs.pop(key), f"{path}/{key}")
+        if theirs["meta-type"] == "enum":
+            theirs = self.only_offered(ours, theirs)
+        for key in ("members", "variants"):
+            if theirs["meta-type"] != "enum" and key in ours and key in theirs:
+                self.same_parts(ours.pop(key), theirs.pop(key), f"{path}/{key}")
+        assert ours == theirs, path
+
+    def only_offered(self, ours, theirs):
+        """An enumeration of QEMU without the values that qbitsim says it refuses."""
+        if set(theirs["values"]) not in self.partly:
+            return theirs
+        kept = [value for value in theirs["values"] if value in ours["values"]]
+        return theirs | {"values": kept, "members": [each for each in theirs["members"] if each["name"] in kept]}
+
+    def same_parts(self, ours, theirs, path):
+        """Members or variants: the same, in the same order, apart from the names of their types."""
+        refused = set().union(*self.partly) - {each.get("case") for each in ours}
+        theirs = [each for each in theirs if each.get("case") not in refused]
+        labels = [[{**each, "type": ""} for each in parts] for parts in (ours, theirs)]
+        assert labels[0] == labels[1], path
+        for our_part, their_part in zip(ours, theirs, strict=True):
+            label = our_part.get("name") or our_part.get("case")
+            self.same(our_part["type"], their_part["type"], f"{path}/{label}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_command_is_declared():
+    for module in pkgutil.iter_modules(qbitsim.commands.__path__, "qbitsim.commands."):
+        importlib.import_module(module.name)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("command", SHARED_TYPES, ids=lambda each: each.name)
+def test_types_are_those_of_qemu(release, command):
+    profile = PROFILES[release]
+    if profile.offers(command.since):
+        Comparison(Registry(profile, [command], []), release).check(command.name)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_events_are_those_of_qemu(release):
+    registry = Registry(PROFILES[release], [])
+    comparison = Comparison(registry, release)
+    for name in registry.events:
+        comparison.check(name)
+    assert set(registry.events) == {
+        name for name in comparison.theirs if comparison.theirs[name]["meta-type"] == "event"
+    }
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_commands_are_those_of_qemu(release):
+    registry = Registry(PROFILES[release])
+    comparison = Comparison(registry, release)
+    for name in registry.names():
+        comparison.check(name)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_commands_and_events_are_listed_in_the_order_of_qemu(release):
+    ours = [entry["name"] for entry in query_qmp_schema(Registry(PROFILES[release]))]
+    offered = set(ours)
+    named = ("command", "event")
+    theirs = [entry["name"] for entry in real(release).values() if entry["meta-type"] in named]
+    assert ours[: ours.index("0")] == [name for name in theirs if name in offered]
+
+
+def test_every_declared_command_is_one_of_qemu_in_some_release():
+    known = {name for release in RELEASES for name in real(release)}
+    assert {each.name for each in DECLARED_COMMANDS if each.standalone} <= known
