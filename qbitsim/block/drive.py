@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.permissions import Child
+from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child, Parent, check_conflict, cumulative
-from qbitsim.drivers.throttle import ThrottleGroup
+from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.engine.scheduler import Scheduler
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 from qbitsim.images.store import ImageStore
 

@@ -18,12 +18,12 @@ import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

@@ -11,17 +11,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.errors import QmpError
+from qbitsim.files.permissions import ALL, names
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-
-CONSISTENT_READ = 1
-WRITE = 2
-WRITE_UNCHANGED = 4
-RESIZE = 8
-ALL = 15
-
-NAMES = {CONSISTENT_READ: "consistent read", WRITE: "write", WRITE_UNCHANGED: "write unchanged", RESIZE: "resize"}
 
 
 class Parent(Protocol):
@@ -87,11 +80,6 @@ class Child:
         if self.quiesced:
             self.quiesced = False
             self.parent.drained_end()
-
-
-def names(bits: int) -> str:
-    """``write, resize``: the names of the permission bits."""
-    return ", ".join(name for bit, name in NAMES.items() if bits & bit)
 
 
 def cumulative(edges: Iterable[Child]) -> tuple[int, int]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block import permissions as perms
 from qbitsim.commands.hmp_line import hmp
 from qbitsim.commands.nodes import BlockdevDel, blockdev_del
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.qemu_io import run as qemu_io
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg

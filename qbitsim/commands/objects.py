@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from qbitsim.block.names import is_well_formed
+from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.commands.context import Context
-from qbitsim.drivers.throttle import ThrottleGroup
 from qbitsim.errors import QmpError
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg, branch, enum_values, union

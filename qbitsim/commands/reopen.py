@@ -17,14 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
+from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
-from qbitsim.drivers.file import RawNode
 from qbitsim.drivers.options import check_detect_zeroes, check_supported
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.raw import RawNode
 from qbitsim.drivers.throttle import ThrottleNode
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.hashorder import qdict_order
 from qbitsim.qapi.registry import command
@@ -280,7 +281,7 @@ def _read_only_text(changes: list[_Change], desc: str) -> str:
     if desc != "Block node is read-only":
         return desc
     for change in changes:
-        needed, _shared = perms.cumulative(change.node.parents)
+        needed, _shared = cumulative(change.node.parents)
         if change.read_only and not change.was_read_only and needed & (perms.WRITE | perms.WRITE_UNCHANGED):
             return f"Read-only block node '{change.node.name}' cannot support read-write users"
     return desc

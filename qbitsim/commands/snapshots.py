@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.qapi.block import NewImageMode
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Feature

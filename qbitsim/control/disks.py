@@ -9,13 +9,12 @@ from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.control.faults import refusing
 from qbitsim.errors import QmpError
-from qbitsim.qapi.registry import command
+from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.types import JsonDict
 from qbitsim.qemu_img import run as qemu_img
 from qbitsim.qemu_io.run import filled
-from qbitsim.qmp.control import PREFIX
 
 MOST = 1 << 26
 """Bytes that one command may read, or write of a pattern."""

@@ -15,11 +15,10 @@ from qbitsim.errors import QmpError
 from qbitsim.files.faults import Stall
 from qbitsim.jobs.foreign import ForeignJob
 from qbitsim.machine.guest import GuestActivity
-from qbitsim.qapi.registry import command
+from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.types import JsonDict
-from qbitsim.qmp.control import PREFIX
 from qbitsim.qmp.monitor_faults import HeldReply
 
 _T = TypeVar("_T")

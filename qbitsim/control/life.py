@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.drivers.file import FileNode, RawNode
+from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.raw import RawNode
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.files.faults import Rule
 from qbitsim.machine.injection import Refusal

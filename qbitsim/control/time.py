@@ -25,11 +25,11 @@ from qbitsim.errors import QmpError
 from qbitsim.jobs.states import JobStatus
 from qbitsim.machine.state import SnapshotError
 from qbitsim.machine.until import Condition, EventCondition, NeverError, StatusCondition, run_until
-from qbitsim.qapi.registry import command
+from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.types import JsonDict
-from qbitsim.qmp.control import PREFIX, Control
+from qbitsim.qmp.control import Control
 from qbitsim.serving.pacing import check_pacing
 
 LONGEST = 1e9

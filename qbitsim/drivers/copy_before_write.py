@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
@@ -22,6 +21,7 @@ from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
 from qbitsim.drivers.options import check_minimum_cluster
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

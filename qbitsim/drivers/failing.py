@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno as numbers
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.file import FileNode, NullNode, RawNode
+from qbitsim.drivers.file import FileNode
+from qbitsim.drivers.null import NullNode
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.raw import RawNode
 from qbitsim.files.faults import OPERATIONS, Faults
 
 if TYPE_CHECKING:

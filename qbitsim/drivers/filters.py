@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
+from qbitsim.files import permissions as perms
 from qbitsim.files.faults import Fault, Faults
 from qbitsim.records import record
 

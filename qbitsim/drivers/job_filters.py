@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

@@ -10,22 +10,23 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode, SnapshotAccessNode
-from qbitsim.drivers.file import FileNode, NullAioNode, NullNode, RawNode
+from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
 from qbitsim.drivers.filters import BlkdebugNode, CopyOnReadNode, DebugRule
+from qbitsim.drivers.null import NullAioNode, NullNode
 from qbitsim.drivers.options import Options, check_detect_zeroes, check_supported, check_window
-from qbitsim.drivers.other_formats import OTHER_FORMATS, refuse
+from qbitsim.drivers.other_formats import OTHER_FORMATS, known_format, refuse
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.drivers.quorum import QuorumNode, check_quorum
+from qbitsim.drivers.raw import RawNode
 from qbitsim.drivers.throttle import ThrottleNode
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files import permissions as perms
 from qbitsim.files.faults import OPERATIONS, Fault
 from qbitsim.images.image import Image
-from qbitsim.qemu_img.files import known_format
 
 NULL_SIZE = 1 << 30
 SECTOR = 512

@@ -14,6 +14,14 @@ from qbitsim.errors import QmpError, UnsupportedError
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
 
+FORMATS = ("raw", "qcow2")
+
+_KNOWN_TO_QEMU = {
+    *("blkdebug", "blklogwrites", "blkverify", "bochs", "cloop", "compress", "copy-before-write", "copy-on-read"),
+    *("dmg", "file", "host_cdrom", "host_device", "luks", "nbd", "null-aio", "null-co", "parallels", "preallocate"),
+    *("qcow", "qed", "quorum", "replication", "snapshot-access", "throttle", "vdi", "vhdx", "vmdk", "vpc", "vvfat"),
+}
+
 SMALLEST = 512
 """Bytes below which some formats have other texts."""
 
@@ -42,3 +50,10 @@ def refuse(driver: str, image: Image, filename: str) -> None:
     if driver not in texts or image.file_length < SMALLEST:
         raise UnsupportedError(f"the image format '{driver}'")
     raise QmpError(texts[driver].format(filename))
+
+
+def known_format(name: str) -> bool:
+    """Whether *name* is a format of qcow2 or raw; UnsupportedError for those that only QEMU knows."""
+    if name in _KNOWN_TO_QEMU:
+        raise UnsupportedError(f"the image format '{name}'")
+    return name in FORMATS

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

@@ -7,7 +7,7 @@ refusals to share (block/file-posix.c, raw_check_lock_bytes, 10.0).
 
 from __future__ import annotations
 
-from qbitsim.block.permissions import ALL, CONSISTENT_READ, NAMES, RESIZE, WRITE
+from qbitsim.files.permissions import ALL, CONSISTENT_READ, NAMES, RESIZE, WRITE
 
 READER = (CONSISTENT_READ, ALL & ~(WRITE | RESIZE))
 """(needed, shared) of a program that opens an image for reading only."""

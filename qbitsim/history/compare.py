@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qbitsim.scenario.player import normal
+from qbitsim.history.normal import normal
 
 Json = dict[str, Any]
 

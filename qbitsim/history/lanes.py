@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.bits.bits import Bits
-from qbitsim.drivers.file import FileNode, RawNode
+from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.raw import RawNode
 from qbitsim.history.runs import PARTS, encode, heat
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
 from qbitsim.drivers.job_filters import CommitTopNode, drop_job_filter, insert_job_filter
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
 from qbitsim.records import record
 

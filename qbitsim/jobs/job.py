@@ -17,10 +17,10 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.permissions import Child
 from qbitsim.copying.block_copy import Progress
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 from qbitsim.jobs.states import COMPLETED, TRANSITIONS, JobStatus, JobVerb
 from qbitsim.jobs.txn import JobTxn

@@ -19,11 +19,11 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
 from qbitsim.drivers.job_filters import MirrorTopNode, drop_job_filter, insert_job_filter
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import LoopJob, set_writable
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb

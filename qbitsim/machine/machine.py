@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
@@ -24,6 +23,7 @@ from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.images.store import ImageStore
 from qbitsim.jobs.job_list import JobList
 from qbitsim.machine.guest import GuestActivity, spread

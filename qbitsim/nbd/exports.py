@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block import permissions as perms
 from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.records import record
 
 if TYPE_CHECKING:

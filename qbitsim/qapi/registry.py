@@ -18,7 +18,6 @@ from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import action_order, schema_order
 from qbitsim.qapi.shapes import EnumShape, Member, ObjectShape
 from qbitsim.qapi.structs import struct
-from qbitsim.qmp.control import PREFIX
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -35,6 +34,9 @@ Handler: TypeAlias = "Callable[[Any, Any], Any]"
 
 It returns the JSON value of the reply; None stands for ``{}``.
 """
+
+PREFIX = "x-qbitsim-"
+"""What the names of all control commands begin with."""
 
 _C = TypeVar("_C")
 _A = TypeVar("_A")

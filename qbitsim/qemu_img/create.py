@@ -11,12 +11,13 @@ import errno
 import os
 from dataclasses import dataclass, replace
 
+from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import SECTOR, Image
 from qbitsim.images.store import LockConflictError
-from qbitsim.qemu_img.files import Call, contents, find_file, known_format, open_backing, open_image
+from qbitsim.qemu_img.files import Call, contents, find_file, open_backing, open_image
 from qbitsim.qemu_img.options import (
     INT64_MAX,
     ToolError,

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import errno
 
-from qbitsim.block.permissions import ALL
+from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.locks import READER, WRITER
+from qbitsim.files.permissions import ALL
 from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
 from qbitsim.images.store import ImageStore
 from qbitsim.qemu_img.options import Options, Style, ToolError
-
-FORMATS = ("raw", "qcow2")
-
-_OTHER_FORMATS = {
-    *("blkdebug", "blklogwrites", "blkverify", "bochs", "cloop", "compress", "copy-before-write", "copy-on-read"),
-    *("dmg", "file", "host_cdrom", "host_device", "luks", "nbd", "null-aio", "null-co", "parallels", "preallocate"),
-    *("qcow", "qed", "quorum", "replication", "snapshot-access", "throttle", "vdi", "vhdx", "vmdk", "vpc", "vvfat"),
-}
 
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
@@ -52,13 +45,6 @@ class Call:
         """Print a line unless ``-q`` was given."""
         if "q" not in self.options:
             self.output.append(text + "\n")
-
-
-def known_format(name: str) -> bool:
-    """Whether *name* is a format of qcow2 or raw; UnsupportedError for those that only QEMU knows."""
-    if name in _OTHER_FORMATS:
-        raise UnsupportedError(f"the image format '{name}'")
-    return name in FORMATS
 
 
 def open_image(

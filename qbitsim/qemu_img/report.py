@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import first_difference
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
-from qbitsim.qemu_img.files import Call, contents, find_file, known_format, open_image, output_format
+from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 
 _PAGE = 4096

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 Handle = Any
 """Whatever a control command has begun and another one can lift, release or end."""
 
-PREFIX = "x-qbitsim-"
-"""What the names of all control commands begin with."""
-
 
 class Control:
     """The memory of the control commands of one machine.

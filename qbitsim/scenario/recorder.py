@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from qbitsim.history.normal import normal
 from qbitsim.qmp.parser import JsonStream
-from qbitsim.scenario.player import loads, normal
+from qbitsim.scenario.player import loads
 
 Record = dict[str, Any]
 

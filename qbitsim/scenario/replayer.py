@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from qbitsim.scenario.player import ScenarioError, loads, normal
+from qbitsim.history.normal import normal
+from qbitsim.scenario.player import ScenarioError, loads
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.reductions import by_step, reduce_reply
 

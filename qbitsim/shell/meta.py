@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
-from qbitsim.qmp.control import PREFIX
+from qbitsim.qapi.registry import PREFIX
 from qbitsim.shell import timing
 from qbitsim.shell.about import about
 from qbitsim.shell.operands import Given, byte, number, size

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
-from qbitsim.qmp.control import PREFIX
+from qbitsim.qapi.registry import PREFIX
 from qbitsim.scenario.replayer import Channel
 from qbitsim.shell import meta
 from qbitsim.shell.completer import Completer

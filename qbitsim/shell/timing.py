@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError
-from qbitsim.qmp.control import PREFIX
+from qbitsim.qapi.registry import PREFIX
 from qbitsim.shell.operands import Given, number
 from qbitsim.shell.schema import nearest
 from qbitsim.shell.words import LineError

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import OPERATIONS
 from qbitsim.images.store import ImageStore
+from qbitsim.machine.boot import add_drive, check_node_options
 from qbitsim.machine.machine import Machine
 from qbitsim.qemu_img import run as qemu_img
-from qbitsim.scenario.player import add_drive, check_node_options
 from qbitsim.sizes import parse_size
 from qbitsim.terminal.errors import CliError
 

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from qbitsim.block import permissions as perms
-from qbitsim.block.permissions import Child, check_conflict, cumulative, names
+from qbitsim.block.permissions import Child, check_conflict, cumulative
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
+from qbitsim.files.permissions import names
 from qbitsim.machine.machine import Machine
 
 

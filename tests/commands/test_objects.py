@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qbitsim.drivers.throttle import Bucket
+from qbitsim.block.throttle_group import Bucket
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.machine import Machine
 

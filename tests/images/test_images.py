@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.bits.bits import Bits
-from qbitsim.block.permissions import ALL, CONSISTENT_READ, WRITE
 from qbitsim.files.locks import CREATOR, READER, WRITER, Locks
+from qbitsim.files.permissions import ALL, CONSISTENT_READ, WRITE
 from qbitsim.images.content import Content, Kind
 from qbitsim.images.image import Image, StoredBitmap
 from qbitsim.images.spans import Spans

@@ -8,9 +8,9 @@ import pytest
 from seen import actions, counts, ends, incremental, refusal
 
 from qbitsim import Machine
+from qbitsim.machine.boot import add_device
 from qbitsim.profiles import QEMU_7_2
 from qbitsim.records import changed
-from qbitsim.scenario.player import add_device
 
 CLUSTER = 65536
 MISSING = "Bitmap 'b0' could not be found"
