@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+SECTOR = 512
+"""Bytes: what QEMU counts disks in (BDRV_SECTOR_SIZE)."""
+
 _SIZE = re.compile(r"(\d+)([kKmMgGtTpPeE]?)(?:i?[bB])?\Z")
 _EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qbitsim.drivers.drive_options import parse_drive
-from qbitsim.qapi.types import JsonValue
+from qbitsim.jsontypes import JsonValue
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.terminal.errors import CliError
 

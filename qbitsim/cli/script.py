@@ -22,9 +22,9 @@ import shlex
 from collections.abc import Callable
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import JsonValue
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
-from qbitsim.qapi.types import JsonValue
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.qmp.session import Session
 from qbitsim.terminal.errors import FAILED, CliError

@@ -23,14 +23,13 @@ from qbitsim.history import file as history_file
 from qbitsim.history.history import History
 from qbitsim.history.records import history_of_records
 from qbitsim.history.salvage import salvage
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.replayer import first_difference
 from qbitsim.terminal.errors import CliError
 from qbitsim.terminal.files import read
-
-Json = dict[str, Any]
 
 
 def read_history(name: str, arguments: argparse.Namespace) -> Json:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
 from qbitsim.terminal.picture import Style, draw, human, row_of_file, rows_of_drive
-from qbitsim.terminal.teller import Json, Teller, members
+from qbitsim.terminal.teller import Teller, members
 
 MIB = 1 << 20
 

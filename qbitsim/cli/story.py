@@ -7,12 +7,10 @@ the last chapter can compare every chain of backups with what it should be.
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from qbitsim.cli.stage import Stage
+from qbitsim.jsontypes import Json
 from qbitsim.terminal.picture import human
-
-Json = dict[str, Any]
 
 DISK = "64M"
 DRIVES = ("drive0", "drive1")

@@ -6,12 +6,12 @@ from qbitsim.bits.bits import Bits
 from qbitsim.block.bitmap import DirtyBitmap, check_granularity
 from qbitsim.commands.context import Context, find_bitmap, find_node
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.block import BlockDirtyBitmapOrStr
 from qbitsim.qapi.info import BlockDirtyBitmapSha256
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import UInt32, arg
 from qbitsim.qapi.structs import struct
-from qbitsim.qapi.types import JsonDict
 
 
 @struct
@@ -218,7 +218,7 @@ def block_dirty_bitmap_merge(context: Context, args: BlockDirtyBitmapMerge) -> N
     since="2.10",
     features=["unstable"],
 )
-def block_dirty_bitmap_sha256(context: Context, args: BlockDirtyBitmapSha256Arguments) -> JsonDict:
+def block_dirty_bitmap_sha256(context: Context, args: BlockDirtyBitmapSha256Arguments) -> Json:
     """The hash of the bits; no state of the bitmap refuses it."""
     bitmap = find_bitmap(find_node(context, args.node), args.name)
     return {"sha256": bitmap.bits.sha256()}

@@ -25,7 +25,7 @@ from qbitsim.qapi.schema import arg
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
-    from qbitsim.qapi.types import JsonDict
+    from qbitsim.jsontypes import Json
 
 
 @struct
@@ -135,11 +135,11 @@ def nbd_server_remove(context: Context, args: NbdServerRemove) -> None:
 
 
 @command("query-block-exports", returns=list[BlockExportInfo], since="5.2")
-def query_block_exports(context: Context, args: None) -> list[JsonDict]:
+def query_block_exports(context: Context, args: None) -> list[Json]:
     """All exports, newest first."""
     del args
     return [_info(export) for export in context.machine.exports.exports]
 
 
-def _info(export: Export) -> JsonDict:
+def _info(export: Export) -> Json:
     return {"id": export.id, "type": "nbd", "node-name": export.user.node.name, "shutting-down": False}

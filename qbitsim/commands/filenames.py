@@ -17,7 +17,7 @@ from qbitsim.qmp.encoder import encode
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.qapi.types import JsonDict
+    from qbitsim.jsontypes import Json
 
 _STRONG = {
     "blkdebug": ("config", "inject-error", "set-state"),
@@ -92,7 +92,7 @@ def _backing_overridden(node: Node) -> bool:
     return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))
 
 
-def _options(node: Node) -> JsonDict:
+def _options(node: Node) -> Json:
     """The options with which the node could be opened again (``full_open_options``)."""
     if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
         return _options(node.filtered)
@@ -100,7 +100,7 @@ def _options(node: Node) -> JsonDict:
     if not isinstance(node.options, Written):
         # Names that share a bucket of the hash table come out newest first, and QEMU has copied these once more.
         strong.reverse()
-    options: JsonDict = {"driver": node.driver, **dict(strong)}
+    options: Json = {"driver": node.driver, **dict(strong)}
     if node.driver == "quorum":
         options["children"] = [_options(edge.node) for edge in node.children]
         return options

@@ -19,7 +19,7 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.qapi.types import JsonDict
+    from qbitsim.jsontypes import Json
 
 
 @struct
@@ -81,7 +81,7 @@ class _Taken:
     returns=SnapshotInfo,
     since="1.7",
 )
-def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnapshotDeleteInternal) -> JsonDict:
+def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnapshotDeleteInternal) -> Json:
     """Delete a snapshot inside the image and return what it was."""
     node = root_node(context, args.device)
     if args.id is None and args.name is None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.block import BlockJobChangeOptions
 from qbitsim.qapi.job import BlockJobInfo, JobInfo
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
-from qbitsim.qapi.types import JsonDict
 
 
 @struct
@@ -212,21 +212,21 @@ def block_job_change(context: Context, args: BlockJobChangeOptions) -> None:
 
 
 @command("query-jobs", returns=list[JobInfo], since="3.0")
-def query_jobs(context: Context, args: None) -> list[JsonDict]:
+def query_jobs(context: Context, args: None) -> list[Json]:
     """All jobs, newest first."""
     del args
     return [_job_info(job) for job in context.jobs.jobs]
 
 
 @command("query-block-jobs", returns=list[BlockJobInfo], since="1.1")
-def query_block_jobs(context: Context, args: None) -> list[JsonDict]:
+def query_block_jobs(context: Context, args: None) -> list[Json]:
     """All block jobs, newest first."""
     del args
     return [_block_job_info(context, job) for job in context.jobs.jobs]
 
 
-def _job_info(job: Job) -> JsonDict:
-    info: JsonDict = {
+def _job_info(job: Job) -> Json:
+    info: Json = {
         "id": job.id,
         "type": job.kind,
         "status": str(job.status),
@@ -238,9 +238,9 @@ def _job_info(job: Job) -> JsonDict:
     return info
 
 
-def _block_job_info(context: Context, job: Job) -> JsonDict:
+def _block_job_info(context: Context, job: Job) -> Json:
     """BlockJobInfo; ``error`` and the members from ``auto-finalize`` on came with 2.12, ``status`` too."""
-    info: JsonDict = {
+    info: Json = {
         "type": job.kind,
         "device": job.id,
         "len": job.length,

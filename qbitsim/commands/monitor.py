@@ -6,6 +6,7 @@ from typing import Any
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.monitor import (
     CommandInfo,
     KvmInfo,
@@ -21,7 +22,6 @@ from qbitsim.qapi.monitor import (
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg
 from qbitsim.qapi.structs import struct
-from qbitsim.qapi.types import JsonDict
 
 
 @struct
@@ -65,24 +65,24 @@ def qmp_capabilities(context: Context, args: QmpCapabilities) -> None:
 
 
 @command("query-version", returns=VersionInfo, since="0.14")
-def query_version(context: Context, args: None) -> JsonDict:
+def query_version(context: Context, args: None) -> Json:
     """The QEMU release that the machine is."""
     del args
     return version_info(context.profile)
 
 
-def version_info(profile: Any) -> JsonDict:
+def version_info(profile: Any) -> Json:
     """VersionInfo of a profile."""
     major, minor, micro = profile.version
     return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": profile.package}
 
 
 @command("query-status", returns=StatusInfo, since="0.14")
-def query_status(context: Context, args: None) -> JsonDict:
+def query_status(context: Context, args: None) -> Json:
     """Whether the guest runs."""
     del args
     machine = context.machine
-    status: JsonDict = {"running": machine.running}
+    status: Json = {"running": machine.running}
     if not context.profile.offers("9.0"):
         status["singlestep"] = False
     status["status"] = machine.run_state
@@ -90,14 +90,14 @@ def query_status(context: Context, args: None) -> JsonDict:
 
 
 @command("query-commands", returns=list[CommandInfo], since="0.14")
-def query_commands(context: Context, args: None) -> list[JsonDict]:
+def query_commands(context: Context, args: None) -> list[Json]:
     """What this machine answers."""
     del args
     return [{"name": name} for name in context.machine.registry.names()]
 
 
 @command("query-qmp-schema", returns=list[SchemaInfo], since="2.5")
-def query_qmp_schema(context: Context, args: None) -> list[JsonDict]:
+def query_qmp_schema(context: Context, args: None) -> list[Json]:
     """The schema of what this machine answers."""
     from qbitsim.qapi import introspect  # noqa: PLC0415  (few machines are ever asked)
 
@@ -106,7 +106,7 @@ def query_qmp_schema(context: Context, args: None) -> list[JsonDict]:
 
 
 @command("query-name", returns=NameInfo, since="0.14")
-def query_name(context: Context, args: None) -> JsonDict:
+def query_name(context: Context, args: None) -> Json:
     """The guest's name: it has none."""
     del context, args
     return {}
@@ -142,7 +142,7 @@ def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
 
 
 @command("query-uuid", returns=UuidInfo, since="0.14")
-def query_uuid(context: Context, args: None) -> JsonDict:
+def query_uuid(context: Context, args: None) -> Json:
     """The guest's UUID: it has none, which shows as zeroes."""
     del context, args
     return {"UUID": "00000000-0000-0000-0000-000000000000"}
@@ -177,14 +177,14 @@ def yank(context: Context, args: Yank) -> None:
 
 
 @command("query-yank", returns=list[YankInstance], oob=True, since="6.0")
-def query_yank(context: Context, args: None) -> list[JsonDict]:
+def query_yank(context: Context, args: None) -> list[Json]:
     """What can be yanked: the monitor."""
     del context, args
     return [{"type": "chardev", "id": MONITOR}]
 
 
 @command("query-kvm", returns=KvmInfo, since="0.14")
-def query_kvm(context: Context, args: None) -> JsonDict:
+def query_kvm(context: Context, args: None) -> Json:
     """Whether KVM accelerates the guest: it does not, there is none."""
     del context, args
     return {"enabled": False, "present": True}

@@ -11,10 +11,10 @@ from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.filters import BlkdebugNode
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
-from qbitsim.qapi.types import JsonDict
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -33,14 +33,14 @@ class QueryNamedBlockNodes:
 
 
 @command("query-block", returns=list[BlockInfo], since="0.14")
-def query_block(context: Context, args: None) -> list[JsonDict]:
+def query_block(context: Context, args: None) -> list[Json]:
     """All drives."""
     del args
     return [_drive_info(drive, context.profile) for drive in context.graph.drives.values()]
 
 
 @command("query-named-block-nodes", QueryNamedBlockNodes, returns=list[BlockDeviceInfo], since="2.0")
-def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> list[JsonDict]:
+def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> list[Json]:
     """All nodes, newest first."""
     flat = bool(args.flat)
     return [
@@ -50,8 +50,8 @@ def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> lis
     ]
 
 
-def _drive_info(drive: Drive, profile: Profile) -> JsonDict:
-    info: JsonDict = {"device": drive.id, "type": "unknown", "removable": True, "locked": drive.locked}
+def _drive_info(drive: Drive, profile: Profile) -> Json:
+    info: Json = {"device": drive.id, "type": "unknown", "removable": True, "locked": drive.locked}
     if drive.qdev:
         info["qdev"] = drive.qdev
         info["removable"] = False
@@ -65,13 +65,13 @@ def _drive_info(drive: Drive, profile: Profile) -> JsonDict:
     return info
 
 
-def node_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
+def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     """BlockDeviceInfo of one node.
 
     :param flat: leave out the images of backing files.
     """
     image = image_info(node, profile, flat=flat)
-    info: JsonDict = {
+    info: Json = {
         "file": shown_filename(node),
         "node-name": node.name,
         "ro": node.read_only,
@@ -94,7 +94,7 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
     return info
 
 
-def _cache_info(node: Node) -> JsonDict:
+def _cache_info(node: Node) -> Json:
     """Nothing is cached here; what was asked for is shown. A child without options of its own has its parent's."""
     place: Node | None = node
     while place is not None and "cache" not in place.options:
@@ -105,13 +105,13 @@ def _cache_info(node: Node) -> JsonDict:
     return {"writeback": True, "direct": bool(given.get("direct")), "no-flush": bool(given.get("no-flush"))}
 
 
-def bitmap_infos(node: Node, profile: Profile) -> list[JsonDict]:
+def bitmap_infos(node: Node, profile: Profile) -> list[Json]:
     """BlockDirtyInfo of all bitmaps of a node, newest first."""
     return [_bitmap_info(bitmap, profile) for bitmap in node.bitmaps]
 
 
-def _bitmap_info(bitmap: DirtyBitmap, profile: Profile) -> JsonDict:
-    info: JsonDict = {"granularity": bitmap.granularity, "count": bitmap.count}
+def _bitmap_info(bitmap: DirtyBitmap, profile: Profile) -> Json:
+    info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
     if bitmap.name is not None:
         info["name"] = bitmap.name
     if profile.bitmap_status_field:
@@ -124,7 +124,7 @@ def _bitmap_info(bitmap: DirtyBitmap, profile: Profile) -> JsonDict:
     return info
 
 
-def _depth(image: JsonDict) -> int:
+def _depth(image: Json) -> int:
     depth = 0
     while "backing-image" in image:
         image = image["backing-image"]
@@ -132,9 +132,9 @@ def _depth(image: JsonDict) -> int:
     return depth
 
 
-def image_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
+def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     """ImageInfo of one node, with those of its backing files inside unless ``flat``."""
-    info: JsonDict = {"filename": shown_filename(node), "format": node.driver, "virtual-size": node.length}
+    info: Json = {"filename": shown_filename(node), "format": node.driver, "virtual-size": node.length}
     if node.knows_cluster_size:
         info["dirty-flag"] = False
         if node.cluster_size:
@@ -158,7 +158,7 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> JsonDict:
     return info
 
 
-def snapshot_info(snapshot: StoredSnapshot) -> JsonDict:
+def snapshot_info(snapshot: StoredSnapshot) -> Json:
     """SnapshotInfo of an internal snapshot."""
     seconds, rest = divmod(snapshot.date, NANOSECONDS)
     clock, clock_rest = divmod(snapshot.clock, NANOSECONDS)
@@ -184,12 +184,12 @@ def _allocated(node: Node) -> int | None:
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
-def _format_specific(node: Node, profile: Profile) -> JsonDict | None:
+def _format_specific(node: Node, profile: Profile) -> Json | None:
     if isinstance(node, FileNode):
         return {"type": "file", "data": {}} if profile.offers("8.0") else None
     if not isinstance(node, Qcow2Node):
         return None
-    data: JsonDict = {"compat": node.image.compat, "refcount-bits": node.image.refcount_bits}
+    data: Json = {"compat": node.image.compat, "refcount-bits": node.image.refcount_bits}
     if profile.offers("5.1"):
         data["compression-type"] = "zlib"
     if node.image.compat != "0.10":

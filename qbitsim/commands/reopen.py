@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.drive import Drive
 from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
-from qbitsim.drivers.options import check_detect_zeroes, check_supported
+from qbitsim.drivers.options import Options, check_detect_zeroes, check_supported
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.drivers.raw import RawNode
 from qbitsim.drivers.throttle import ThrottleNode
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
 
-Options = dict[str, Any]
 
 _COMMON = frozenset(
     {"auto-read-only", "cache.direct", "cache.no-flush", "detect-zeroes", "discard", "force-share", "read-only"}

@@ -9,10 +9,10 @@ from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.control.faults import refusing
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
-from qbitsim.qapi.types import JsonDict
 from qbitsim.qemu_img import run as qemu_img
 from qbitsim.qemu_io.run import filled
 
@@ -144,7 +144,7 @@ def discard(context: Context, args: XQbitsimDiscard) -> None:
 
 
 @command(f"{PREFIX}read", XQbitsimRead, returns=XQbitsimData, control=True)
-def read(context: Context, args: XQbitsimRead) -> JsonDict:
+def read(context: Context, args: XQbitsimRead) -> Json:
     """Let the guest read."""
     _check_length(args.length)
     drive = _drive(context, args.drive)
@@ -153,7 +153,7 @@ def read(context: Context, args: XQbitsimRead) -> JsonDict:
 
 
 @command(f"{PREFIX}qemu-img", XQbitsimQemuImg, returns=XQbitsimOutput, control=True)
-def run_qemu_img(context: Context, args: XQbitsimQemuImg) -> JsonDict:
+def run_qemu_img(context: Context, args: XQbitsimQemuImg) -> Json:
     """Run qemu-img on the machine's files. A failure of qemu-img is a status, and no refusal."""
     status, output = qemu_img.run(context.machine.images, args.arguments, version=context.profile.name)
     return {"status": status, "output": output}

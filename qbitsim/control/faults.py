@@ -14,11 +14,11 @@ from qbitsim.control.texts import text_of
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import Stall
 from qbitsim.jobs.foreign import ForeignJob
+from qbitsim.jsontypes import Json
 from qbitsim.machine.guest import GuestActivity
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
-from qbitsim.qapi.types import JsonDict
 from qbitsim.qmp.monitor_faults import HeldReply
 
 _T = TypeVar("_T")
@@ -222,7 +222,7 @@ def errno_of(name: str) -> int:
     return found
 
 
-def keep(context: Context, identifier: str | None, kind: str, begin: Callable[[], Any]) -> JsonDict:
+def keep(context: Context, identifier: str | None, kind: str, begin: Callable[[], Any]) -> Json:
     """Begin something, and keep it under an id.
 
     :raises QmpError: the id is taken, or it was refused; nothing has begun then.
@@ -258,7 +258,7 @@ def _find(context: Context, identifier: str) -> Any:
 
 
 @command(f"{PREFIX}inject-error", XQbitsimInjectError, returns=XQbitsimHandle, control=True)
-def inject_error(context: Context, args: XQbitsimInjectError) -> JsonDict:
+def inject_error(context: Context, args: XQbitsimInjectError) -> Json:
     """Let requests fail."""
     errno = errno_of(args.errno or "EIO")
     more = _given(args, "offset", "length", "once", "times", "after", "probability", "seed")
@@ -267,7 +267,7 @@ def inject_error(context: Context, args: XQbitsimInjectError) -> JsonDict:
 
 
 @command(f"{PREFIX}delay-io", XQbitsimDelayIo, returns=XQbitsimHandle, control=True)
-def delay_io(context: Context, args: XQbitsimDelayIo) -> JsonDict:
+def delay_io(context: Context, args: XQbitsimDelayIo) -> Json:
     """Let requests of jobs take time."""
     more = _given(args, "offset", "length")
     delay = context.machine.delay_io
@@ -275,7 +275,7 @@ def delay_io(context: Context, args: XQbitsimDelayIo) -> JsonDict:
 
 
 @command(f"{PREFIX}stall-io", XQbitsimStallIo, returns=XQbitsimHandle, control=True)
-def stall_io(context: Context, args: XQbitsimStallIo) -> JsonDict:
+def stall_io(context: Context, args: XQbitsimStallIo) -> Json:
     """Let requests of jobs wait until they are released."""
     more = _given(args, "offset", "length")
     return keep(context, args.id, "stall", lambda: context.machine.stall_io(args.where, args.operation, **more))
@@ -288,7 +288,7 @@ def limit_capacity(context: Context, args: XQbitsimLimitCapacity) -> None:
 
 
 @command(f"{PREFIX}query-capacities", returns=list[XQbitsimCapacity], control=True)
-def query_capacities(context: Context, args: None) -> list[JsonDict]:
+def query_capacities(context: Context, args: None) -> list[Json]:
     """The image files whose room is limited."""
     del args
     return [{"file": file, "capacity": capacity} for file, capacity in context.machine.images.limits]
@@ -298,28 +298,28 @@ def query_capacities(context: Context, args: None) -> list[JsonDict]:
 
 
 @command(f"{PREFIX}refuse", XQbitsimRefuse, returns=XQbitsimHandle, control=True)
-def refuse(context: Context, args: XQbitsimRefuse) -> JsonDict:
+def refuse(context: Context, args: XQbitsimRefuse) -> Json:
     """Let commands of a name be refused."""
     more = {**_given(args, "error_class"), **_often(args)}
     return keep(context, args.id, "refusal", lambda: context.machine.refuse(args.command, args.desc, **more))
 
 
 @command(f"{PREFIX}hold-reply", XQbitsimHoldReply, returns=XQbitsimHandle, control=True)
-def hold_reply(context: Context, args: XQbitsimHoldReply) -> JsonDict:
+def hold_reply(context: Context, args: XQbitsimHoldReply) -> Json:
     """Hold the replies to commands of a name back."""
     more = {**_given(args, "events", "after"), **_often(args)}
     return keep(context, args.id, "hold", lambda: context.machine.hold_reply(args.command, args.seconds, **more))
 
 
 @command(f"{PREFIX}half-reply", XQbitsimHalfReply, returns=XQbitsimHandle, control=True)
-def half_reply(context: Context, args: XQbitsimHalfReply) -> JsonDict:
+def half_reply(context: Context, args: XQbitsimHalfReply) -> Json:
     """Send half a reply to a command of a name, and end the connection."""
     more = {**_given(args, "after"), **_often(args)}
     return keep(context, args.id, "half", lambda: context.machine.half_reply(args.command, **more))
 
 
 @command(f"{PREFIX}drop-monitor", XQbitsimDropMonitor, returns=XQbitsimHandle, control=True)
-def drop_monitor(context: Context, args: XQbitsimDropMonitor) -> JsonDict:
+def drop_monitor(context: Context, args: XQbitsimDropMonitor) -> Json:
     """End the connection at a command of a name."""
     more = {**_given(args, "before_reply", "before_command", "after"), **_often(args)}
     return keep(context, args.id, "drop", lambda: context.machine.drop_monitor(args.command, **more))
@@ -329,7 +329,7 @@ def drop_monitor(context: Context, args: XQbitsimDropMonitor) -> JsonDict:
 
 
 @command(f"{PREFIX}foreign-job", XQbitsimForeignJob, returns=XQbitsimHandle, control=True)
-def foreign_job(context: Context, args: XQbitsimForeignJob) -> JsonDict:
+def foreign_job(context: Context, args: XQbitsimForeignJob) -> Json:
     """Let another client start a job."""
     more = _given(args, "kind", "length")
     return keep(context, args.id, "job", lambda: context.machine.foreign_job(args.id, **more))
@@ -352,7 +352,7 @@ def end_foreign_job(context: Context, args: XQbitsimEndForeignJob) -> None:
 
 
 @command(f"{PREFIX}guest-writes", XQbitsimGuestWrites, returns=XQbitsimHandle, control=True)
-def guest_writes(context: Context, args: XQbitsimGuestWrites) -> JsonDict:
+def guest_writes(context: Context, args: XQbitsimGuestWrites) -> Json:
     """Let the guest write by itself while other things go on; lifting it stops the guest."""
     more = _given(args, "every", "count", "length", "seed")
     if args.pattern is not None:
@@ -364,7 +364,7 @@ def guest_writes(context: Context, args: XQbitsimGuestWrites) -> JsonDict:
 
 
 @command(f"{PREFIX}query-faults", returns=list[XQbitsimFault], control=True)
-def query_faults(context: Context, args: None) -> list[JsonDict]:
+def query_faults(context: Context, args: None) -> list[Json]:
     """What has an id."""
     del args
     return [

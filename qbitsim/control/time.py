@@ -23,12 +23,12 @@ from qbitsim.control.life import boot_drives, start_anew
 from qbitsim.engine.scheduler import first_in_first_out
 from qbitsim.errors import QmpError
 from qbitsim.jobs.states import JobStatus
+from qbitsim.jsontypes import Json
 from qbitsim.machine.state import SnapshotError
 from qbitsim.machine.until import Condition, EventCondition, NeverError, StatusCondition, run_until
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
-from qbitsim.qapi.types import JsonDict
 from qbitsim.qmp.control import Control
 from qbitsim.serving.pacing import check_pacing
 
@@ -126,7 +126,7 @@ def control_of(context: Context) -> Control:
 
 
 @command(f"{PREFIX}step", XQbitsimStep, returns=XQbitsimProgress, control=True)
-def step(context: Context, args: XQbitsimStep) -> JsonDict:
+def step(context: Context, args: XQbitsimStep) -> Json:
     """Let one thing happen that is due, or ``count`` of them."""
     count = 1 if args.count is None else args.count
     if count < 1:
@@ -135,14 +135,14 @@ def step(context: Context, args: XQbitsimStep) -> JsonDict:
 
 
 @command(f"{PREFIX}run-until-idle", returns=XQbitsimProgress, control=True)
-def run_until_idle(context: Context, args: None) -> JsonDict:
+def run_until_idle(context: Context, args: None) -> Json:
     """Let everything happen that is due, without moving time."""
     del args
     return _progress(context, context.machine.run_until_idle)
 
 
 @command(f"{PREFIX}advance", XQbitsimAdvance, returns=XQbitsimProgress, control=True)
-def advance(context: Context, args: XQbitsimAdvance) -> JsonDict:
+def advance(context: Context, args: XQbitsimAdvance) -> Json:
     """Move time, and let happen what is due on the way."""
     if not 0 <= args.seconds <= LONGEST:
         raise QmpError(f"cannot advance by {args.seconds} seconds: it must be from 0 to {LONGEST:.0f}")
@@ -150,7 +150,7 @@ def advance(context: Context, args: XQbitsimAdvance) -> JsonDict:
 
 
 @command(f"{PREFIX}settle", returns=XQbitsimProgress, control=True)
-def settle(context: Context, args: None) -> JsonDict:
+def settle(context: Context, args: None) -> Json:
     """Let everything that has been started come to its end, whatever time it takes."""
     del args
     return _progress(context, context.machine.settle)
@@ -209,7 +209,7 @@ def set_order(context: Context, args: XQbitsimSetOrder) -> None:
         context.machine.scheduler.policy = first_in_first_out
 
 
-def _progress(context: Context, go: Callable[[], object]) -> JsonDict:
+def _progress(context: Context, go: Callable[[], object]) -> Json:
     scheduler = context.machine.scheduler
     control_of(context).time_moved = True
     before = scheduler.steps
@@ -221,10 +221,10 @@ def _progress(context: Context, go: Callable[[], object]) -> JsonDict:
 
 
 @command(f"{PREFIX}state", returns=Any, control=True)
-def state(context: Context, args: None) -> JsonDict:
+def state(context: Context, args: None) -> Json:
     """Everything that matters, as JSON: drives, nodes with the dirty ranges of their bitmaps, jobs, images, events."""
     del args
-    described: JsonDict = json.loads(json.dumps(context.machine.state()))
+    described: Json = json.loads(json.dumps(context.machine.state()))
     return described
 
 

@@ -27,9 +27,9 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import OPERATIONS, Fault
 from qbitsim.images.image import Image
+from qbitsim.sizes import SECTOR
 
 NULL_SIZE = 1 << 30
-SECTOR = 512
 FORMATS = ("raw", "qcow2")
 
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.sizes import SECTOR
 
 Options = dict[str, Any]
 """The options of a node, under QAPI's names."""
 
-SECTOR = 512
 MAXIMUM_GRANULARITY = 1 << 31
 
 

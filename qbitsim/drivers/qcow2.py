@@ -25,6 +25,7 @@ from qbitsim.drivers.file import STATUS_OF, FileNode
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
 from qbitsim.images.packing import shrinks
+from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -35,7 +36,6 @@ MAXIMUM_BITMAP_BYTES = 0x20000000
 MAXIMUM_TABLE_ENTRIES = 0x8000000
 MAXIMUM_GRANULARITY = 1 << 31
 MAXIMUM_L1_ENTRIES = 1 << 22
-SECTOR = 512
 L2_SLICE_ENTRIES = 512
 
 

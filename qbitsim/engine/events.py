@@ -7,10 +7,7 @@ ask for any more may be trimmed; cursors keep their meaning.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
-JsonObject: TypeAlias = dict[str, Any]
-"""A JSON object. (The type of the QMP layer is not known here.)"""
+from qbitsim.jsontypes import Json
 
 
 class EventLog:
@@ -25,7 +22,7 @@ class EventLog:
     __slots__ = ("_entries", "_trimmed", "resumed_at")
 
     def __init__(self) -> None:
-        self._entries: list[JsonObject] = []
+        self._entries: list[Json] = []
         self._trimmed = 0
         self.resumed_at = 0
 
@@ -39,16 +36,16 @@ class EventLog:
         """The cursor behind the newest event; what is appended from now on is read from here."""
         return self._trimmed + len(self._entries)
 
-    def append(self, event: JsonObject) -> None:
+    def append(self, event: Json) -> None:
         """Add an event. It must not be changed afterwards."""
         self._entries.append(event)
 
-    def read(self, cursor: int) -> list[JsonObject]:
+    def read(self, cursor: int) -> list[Json]:
         """The events from `cursor` to the end, oldest first. The cursor must not lie in the trimmed part."""
         assert self._trimmed <= cursor <= self.end
         return self._entries[cursor - self._trimmed :]
 
-    def at(self, place: int) -> JsonObject:
+    def at(self, place: int) -> Json:
         """The event at one place between :attr:`start` and :attr:`end`."""
         return self._entries[place - self._trimmed]
 

@@ -6,11 +6,8 @@ QEMU called a node that nobody named.
 
 from __future__ import annotations
 
-from typing import Any
-
 from qbitsim.history.normal import normal
-
-Json = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 
 def first_difference(one: Json, other: Json) -> Json | None:

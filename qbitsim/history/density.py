@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 from qbitsim.history.runs import decode
-
-Json = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 
 class Density:

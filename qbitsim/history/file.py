@@ -31,8 +31,7 @@ from math import isfinite
 from typing import Any
 
 from qbitsim.history.history import FORMAT, KIND, new_header
-
-Json = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 KINDS = ("start", "request", "reply", "error", "event", "step", "write", "fault", "look", "end")
 _LANES = ("disk", "bitmap", "successor", "job")

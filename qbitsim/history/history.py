@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.lanes import Lanes
 from qbitsim.history.words import guest_words, plain, reply_words, request_words
+from qbitsim.jsontypes import Json
 from qbitsim.qmp.journal import Journal
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from qbitsim.engine.events import EventLog
     from qbitsim.machine.machine import Machine
 
-Json = dict[str, Any]
 
 KIND = "qbitsim-history"
 FORMAT = 1

@@ -15,6 +15,7 @@ from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.drivers.raw import RawNode
 from qbitsim.history.runs import PARTS, encode, heat
+from qbitsim.jsontypes import Json
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from qbitsim.jobs.job import Job
     from qbitsim.machine.machine import Machine
 
-Json = dict[str, Any]
 Key = tuple[Any, ...]
 
 CELL = 65536

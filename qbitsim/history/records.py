@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from qbitsim.history.told import Told
-
-Json = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 
 def history_of_records(value: Json, title: str) -> Json:

@@ -13,8 +13,7 @@ from typing import Any
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.history import is_failure, new_header
 from qbitsim.history.words import plain, reply_words, request_words
-
-Json = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 _ENDS = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED")
 _JOBS = ("backup", "mirror", "commit", "stream")

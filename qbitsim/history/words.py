@@ -7,8 +7,6 @@ from typing import Any
 
 from qbitsim.block.drive import Drive
 
-Json = dict[str, Any]
-
 _LONGEST = 200
 
 

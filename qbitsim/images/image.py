@@ -17,8 +17,8 @@ from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE, Content, Reader
 from qbitsim.images.layout import HostLayout
 from qbitsim.images.packing import Packing
 from qbitsim.records import record
+from qbitsim.sizes import SECTOR
 
-SECTOR = 512
 L1_ENTRY = 8
 
 

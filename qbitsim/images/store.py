@@ -13,7 +13,8 @@ import posixpath
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE
-from qbitsim.images.image import SECTOR, Image
+from qbitsim.images.image import Image
+from qbitsim.sizes import SECTOR
 
 MAXIMUM_PATH = 4096
 MAXIMUM_PART = 255

@@ -26,6 +26,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.images.store import ImageStore
 from qbitsim.jobs.job_list import JobList
+from qbitsim.jsontypes import Json, JsonObject, JsonValue
 from qbitsim.machine.guest import GuestActivity, spread
 from qbitsim.machine.injection import FaultInjection, Refusal
 from qbitsim.machine.served import Served
@@ -35,7 +36,6 @@ from qbitsim.machine.watched import Watched
 from qbitsim.nbd.exports import Exports
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.qapi.registry import Command, Registry
-from qbitsim.qapi.types import JsonDict, JsonObject, JsonValue
 from qbitsim.qmp.control import Control, Handle
 from qbitsim.qmp.monitor_faults import MonitorFault
 from qbitsim.sizes import parse_size
@@ -361,12 +361,12 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
 
     # -- events and the guest
 
-    def emit(self, name: str, data: JsonDict | None = None) -> None:
+    def emit(self, name: str, data: Json | None = None) -> None:
         """Emit an event, if this profile has it."""
         if name not in self.registry.events:
             return
         seconds, nanoseconds = divmod(self.time_of_day(), NANOSECONDS)
-        event: JsonDict = {
+        event: Json = {
             "timestamp": {"seconds": seconds, "microseconds": nanoseconds // 1000},
             "event": name,
         }

@@ -12,6 +12,7 @@ import copy
 from typing import TYPE_CHECKING, Any, cast
 
 from qbitsim.images.chain import digest
+from qbitsim.jsontypes import Json
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Image
     from qbitsim.jobs.job import Job
     from qbitsim.machine.machine import Machine
-
-Plain = dict[str, Any]
 
 
 class SnapshotError(ValueError):
@@ -79,7 +78,7 @@ class Stateful:
 
     __hash__ = None  # type: ignore[assignment] # what changes has no place in a set
 
-    def state(self) -> Plain:
+    def state(self) -> Json:
         """Everything that matters, as plain values; see :func:`describe`."""
         return describe(cast("Machine", self))
 
@@ -102,7 +101,7 @@ def _parts() -> tuple[str, ...]:
     return Machine.__slots__
 
 
-def _copied(origin: Machine, state: Plain, target: Machine) -> Plain:
+def _copied(origin: Machine, state: Json, target: Machine) -> Json:
     """A deep copy in which ``target`` stands where ``origin`` stood; what never changes is shared."""
     memo: dict[int, Any] = {id(origin): target}
     for shared in (origin.registry, origin.profile, state["registry"], state["profile"]):
@@ -110,7 +109,7 @@ def _copied(origin: Machine, state: Plain, target: Machine) -> Plain:
     return copy.deepcopy(state, memo)
 
 
-def describe(machine: Machine) -> Plain:
+def describe(machine: Machine) -> Json:
     """Everything that matters, as plain values. Offsets, lengths and sizes are in bytes, times in nanoseconds."""
     graph = machine.graph
     return {
@@ -127,11 +126,11 @@ def describe(machine: Machine) -> Plain:
     }
 
 
-def _drive(drive: Drive) -> Plain:
+def _drive(drive: Drive) -> Json:
     return {"node": drive.root.node.name if drive.root is not None else None, "device": drive.device_path}
 
 
-def _node(node: Node) -> Plain:
+def _node(node: Node) -> Json:
     return {
         "driver": node.driver,
         "filter": node.is_filter,
@@ -143,7 +142,7 @@ def _node(node: Node) -> Plain:
     }
 
 
-def bitmap_state(bitmap: DirtyBitmap) -> Plain:
+def bitmap_state(bitmap: DirtyBitmap) -> Json:
     """One bitmap; ``dirty`` are (offset, length) in bytes."""
     flags = ("disabled", "busy", "persistent", "readonly", "inconsistent")
     return {
@@ -155,7 +154,7 @@ def bitmap_state(bitmap: DirtyBitmap) -> Plain:
     }
 
 
-def _job(job: Job) -> Plain:
+def _job(job: Job) -> Json:
     return {
         "id": job.id,
         "type": job.kind,
@@ -167,7 +166,7 @@ def _job(job: Job) -> Plain:
     }
 
 
-def _image(image: Image) -> Plain:
+def _image(image: Image) -> Json:
     return {
         "format": image.format,
         "size": image.size,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from qbitsim.engine.scheduler import NANOSECONDS
 
 if TYPE_CHECKING:
+    from qbitsim.jsontypes import Json
     from qbitsim.machine.machine import Machine
-    from qbitsim.qapi.types import JsonDict
 
 Condition = Callable[["Machine"], Any]
 """Called before each step; what it returns, if true, is the answer."""
@@ -25,7 +25,7 @@ class EventCondition:
     :param data: members that the event's data must have, with these values.
     """
 
-    def __init__(self, name: str, data: JsonDict) -> None:
+    def __init__(self, name: str, data: Json) -> None:
         self.name = name
         self.data = data
 

@@ -27,10 +27,10 @@ from qbitsim.qapi.shapes import AlternateShape, ArrayShape, EnumShape, ObjectSha
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qbitsim.jsontypes import JsonObject, JsonValue
     from qbitsim.profiles import Profile
     from qbitsim.qapi.schema import Integer
     from qbitsim.qapi.shapes import Member, Shape
-    from qbitsim.qapi.types import JsonObject, JsonValue
 
     Decoder = Callable[[JsonValue, str], Any]
     Step = tuple[str, str, Decoder, bool]

@@ -23,11 +23,11 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from qbitsim.jsontypes import JsonObject
     from qbitsim.profiles import Profile
     from qbitsim.qapi.decoders import Decoder
     from qbitsim.qapi.schema import FeatureLike
     from qbitsim.qapi.shapes import Shapes
-    from qbitsim.qapi.types import JsonObject
 
 Handler: TypeAlias = "Callable[[Any, Any], Any]"
 """Called with a context and the arguments (None if the command has none).

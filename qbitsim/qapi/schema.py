@@ -26,8 +26,8 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from qbitsim.jsontypes import JsonObject
     from qbitsim.profiles import Profile
-    from qbitsim.qapi.types import JsonObject
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.schema import QNull
 from qbitsim.qapi.structs import struct_fields
-from qbitsim.qapi.types import JsonDict
 
 
 def to_json(value: Any) -> Any:
@@ -23,8 +23,8 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def _struct_to_json(value: Any) -> JsonDict:
-    members: JsonDict = {}
+def _struct_to_json(value: Any) -> Json:
+    members: Json = {}
     for name, (_optional, info) in struct_fields(type(value)).items():
         given = getattr(value, name)
         if given is not None:

@@ -15,7 +15,7 @@ from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import read_chain
 from qbitsim.images.content import Kind
-from qbitsim.images.image import SECTOR, Image
+from qbitsim.images.image import Image
 from qbitsim.images.store import LockConflictError
 from qbitsim.qemu_img.files import Call, contents, find_file, open_backing, open_image
 from qbitsim.qemu_img.options import (
@@ -25,6 +25,7 @@ from qbitsim.qemu_img.options import (
     size_argument,
     size_parameter,
 )
+from qbitsim.sizes import SECTOR
 
 _VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
 _DEFAULTS = {"extended_l2": "off", "compression_type": "zlib", "encryption": "off"}

@@ -15,8 +15,8 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qapi.text import decode_replacing, unquote
-from qbitsim.qapi.types import JsonObject, JsonValue
 from qbitsim.qmp.lexer import MAX_TOKEN_BYTES, Kind
 
 MAX_TOKENS = 2 << 20

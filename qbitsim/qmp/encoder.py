@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qapi.hashorder import qdict_order
 from qbitsim.qapi.text import printable
-from qbitsim.qapi.types import JsonObject, JsonValue
 
 _CACHED_KEYS = 32
 _VERBATIM = re.compile(r"[ !#-\[\]-~]*").fullmatch

@@ -20,7 +20,7 @@ import re
 from typing import NoReturn
 
 from qbitsim.errors import QmpError
-from qbitsim.qapi.types import JsonObject, JsonValue
+from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qmp.assembler import MAX_NESTING, Message
 from qbitsim.qmp.lexer import Lexer
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
-from qbitsim.qapi.types import JsonObject, JsonValue
+from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qmp.encoder import encode, member_order
 from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, Hold, MonitorFault, striking
 from qbitsim.qmp.parser import JsonStream

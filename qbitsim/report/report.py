@@ -5,13 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qbitsim.history.compare import first_difference
+from qbitsim.jsontypes import Json
 from qbitsim.report.page import page
 from qbitsim.report.still import still
-
-Json = dict[str, Any]
 
 _HEIGHT = 720
 """Pixels that the page has in a notebook."""

@@ -13,8 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from qbitsim.history.density import Density, cells_of
-
-Json = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 _WIDTH = 960
 _LEFT = 170

@@ -27,6 +27,7 @@ from qbitsim.drivers.drive_options import parse_object
 from qbitsim.errors import QmpError
 from qbitsim.history.normal import normal
 from qbitsim.images.store import ImageStore
+from qbitsim.jsontypes import Json
 from qbitsim.machine.boot import add_device, add_drive, check_node_options
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import Profile, profile
@@ -37,7 +38,6 @@ from qbitsim.scenario.reductions import reduce_reply
 if TYPE_CHECKING:
     from qbitsim.history.history import History
 
-Record = dict[str, Any]
 
 POLL = 0.05
 """Seconds of virtual time between two looks while settling, as the recorder of real QEMU waited."""
@@ -64,11 +64,11 @@ class Player:
         self.shell = Shell(self.images, self.profile)
         self.machine: Machine | None = None
         self.session: Session | None = None
-        self.records: list[Record] = []
+        self.records: list[Json] = []
         self._history = history
-        self._unread: list[Record] = []
+        self._unread: list[Json] = []
 
-    def play(self, steps: list[Record]) -> list[Record]:
+    def play(self, steps: list[Json]) -> list[Json]:
         """Play all steps and return the records.
 
         :raises ScenarioError: the scenario is at fault.
@@ -107,7 +107,7 @@ class Player:
         self._machine().run_until_idle()
         self._pump()
 
-    def _next_message(self) -> Record | None:
+    def _next_message(self) -> Json | None:
         """The next message of the machine; events are recorded on the way to a reply."""
         while self._unread:
             line = self._unread.pop(0)["line"]
@@ -118,10 +118,10 @@ class Player:
             self._note_event(message)
         return None
 
-    def _note_event(self, message: Record) -> None:
+    def _note_event(self, message: Json) -> None:
         self._record(type="event", **{key: value for key, value in message.items() if key != "timestamp"})
 
-    def _ask(self, message: Record) -> Record:
+    def _ask(self, message: Json) -> Json:
         """Send one message and return the reply; events that came before it are recorded."""
         self._send(json.dumps(message).encode() + b"\n")
         reply = self._next_message()
@@ -133,13 +133,13 @@ class Player:
 
     # -- steps
 
-    def _shell(self, index: int, step: Record) -> None:
+    def _shell(self, index: int, step: Json) -> None:
         argv = step["shell"]
         status, output = self.shell.run(argv)
         self._note_in_history(f"$ {shlex.join(argv)}")
         if status and not step.get("may_fail"):
             raise ScenarioError(f"{argv!r} failed: {output}")
-        record: Record = {"step": index, "type": "shell", "argv": argv, "rc": status}
+        record: Json = {"step": index, "type": "shell", "argv": argv, "rc": status}
         if step.get("output", argv[:2] != ["qemu-img", "create"]):
             if step.get("json_pick") and status == 0:
                 info = _json_object(output)
@@ -151,7 +151,7 @@ class Player:
                 record["output"] = re.sub(r"disk size: .*", "disk size: -", output)
         self._record(**record)
 
-    def _start(self, index: int, step: Record) -> None:
+    def _start(self, index: int, step: Json) -> None:
         config = step["start"] if isinstance(step["start"], dict) else {}
         self.machine = Machine(self.profile, images=self.images, running=False)
         try:
@@ -168,7 +168,7 @@ class Player:
             self.machine.journal = None  # the session tells it
         self._connect(index, negotiate=config.get("negotiate", True))
 
-    def _configure(self, machine: Machine, config: Record) -> None:
+    def _configure(self, machine: Machine, config: Json) -> None:
         arguments = config.get("args", [])
         for flag, value in pairwise(arguments):
             if flag == "-object":
@@ -193,7 +193,7 @@ class Player:
         if negotiate:
             self._ask({"execute": "qmp_capabilities"})
 
-    def _qmp(self, index: int, step: Record) -> None:
+    def _qmp(self, index: int, step: Json) -> None:
         reply = self._ask(step["qmp"])
         self._record(step=index, type="reply", reply=reduce_reply(reply, step.get("pick")))
         self._after_quit()
@@ -202,11 +202,11 @@ class Player:
         if self.machine is not None and self.machine.closing:
             self._flush_events()
 
-    def _write(self, index: int, step: Record) -> None:
+    def _write(self, index: int, step: Json) -> None:
         device, offset, length, pattern = step["write"]
         self._do_io(index, device, f"write -q -P {pattern} {offset} {length}")
 
-    def _io(self, index: int, step: Record) -> None:
+    def _io(self, index: int, step: Json) -> None:
         self._do_io(index, step["io"][0], step["io"][1])
 
     def _do_io(self, index: int, device: str, command: str) -> None:
@@ -214,7 +214,7 @@ class Player:
         machine.take_stdout()
         line = f'qemu-io {device} "{command}"'
         reply = self._ask({"execute": "human-monitor-command", "arguments": {"command-line": line}})
-        record: Record = {"step": index, "type": "io", "dev": device, "cmd": command}
+        record: Json = {"step": index, "type": "io", "dev": device, "cmd": command}
         if "return" in reply:
             record["hmp"] = reply["return"].replace("\r\n", "\n")
         else:
@@ -222,7 +222,7 @@ class Player:
         record["output"] = machine.take_stdout()
         self._record(**record)
 
-    def _raw(self, index: int, step: Record) -> None:
+    def _raw(self, index: int, step: Json) -> None:
         data = bytes.fromhex(step["raw_hex"]) if "raw_hex" in step else step["raw"].encode("utf-8", "surrogateescape")
         self._send(data * step.get("repeat", 1))
         count = 0
@@ -233,7 +233,7 @@ class Player:
         self._record(step=index, type="raw-end", replies=count)
         self._work()
 
-    def _settle(self, index: int, step: Record) -> None:
+    def _settle(self, index: int, step: Json) -> None:
         del step
         machine = self._machine()
         last: Any = None
@@ -256,7 +256,7 @@ class Player:
         if message is not None:
             raise ScenarioError(f"unexpected {message!r}")
 
-    def _wait_event(self, index: int, step: Record) -> None:
+    def _wait_event(self, index: int, step: Json) -> None:
         machine = self._machine()
         for _ in range(SETTLE_LIMIT):
             self._pump()
@@ -269,17 +269,17 @@ class Player:
             machine.advance(POLL)
         raise ScenarioError(f"step {index}: event {step['wait_event']} never came")
 
-    def _sleep(self, index: int, step: Record) -> None:
+    def _sleep(self, index: int, step: Json) -> None:
         del index
         if self.machine is not None:
             self.machine.advance(step["sleep"])
             self._pump()
 
-    def _reconnect(self, index: int, step: Record) -> None:
+    def _reconnect(self, index: int, step: Json) -> None:
         self._machine().advance(0.1)
         self._connect(index, negotiate=step.get("negotiate", True))
 
-    def _quit(self, index: int, step: Record) -> None:
+    def _quit(self, index: int, step: Json) -> None:
         del step
         self._send(b'{"execute": "quit"}\n')
         self._pump()
@@ -288,7 +288,7 @@ class Player:
             self._record(step=index, type="reply", reply=reply)
         self._end(index, 0)
 
-    def _kill(self, index: int, step: Record) -> None:
+    def _kill(self, index: int, step: Json) -> None:
         self._pump()
         self._unread.clear()
         self._machine().crash()
@@ -299,7 +299,7 @@ class Player:
         self.machine = self.session = None
         self._record(step=index, type="exit", status=status)
 
-    def _note(self, index: int, step: Record) -> None:
+    def _note(self, index: int, step: Json) -> None:
         """A remark for readers."""
         self._note_in_history(str(step["note"]))
 
@@ -326,7 +326,7 @@ _STEPS = {
 }
 
 
-def loads(line: bytes) -> Record:
+def loads(line: bytes) -> Json:
     """One message; what is no JSON, or too deep for the recorder, is kept as text."""
     try:
         message = json.loads(line, parse_constant=_refuse_constant)
@@ -339,7 +339,7 @@ def loads(line: bytes) -> Record:
     return message if isinstance(message, dict) else {"__not_json__": line.decode("utf-8", "replace")}
 
 
-def _json_object(text: str) -> Record | None:
+def _json_object(text: str) -> Json | None:
     try:
         value = json.loads(text)
     except ValueError:

@@ -18,10 +18,9 @@ from collections import deque
 from typing import Any
 
 from qbitsim.history.normal import normal
+from qbitsim.jsontypes import Json
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.scenario.player import loads
-
-Record = dict[str, Any]
 
 FORMAT = 1
 """The version of the format of recorded scenarios; files without a version are of the first one."""
@@ -38,8 +37,8 @@ class Recorder:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.steps: list[Record] = []
-        self.records: list[Record] = []
+        self.steps: list[Json] = []
+        self.records: list[Json] = []
         self._conversations: list[Conversation] = []
 
     def open(self, when: float) -> Conversation:
@@ -53,7 +52,7 @@ class Recorder:
         for conversation in self._conversations:
             conversation.closed("client")
 
-    def scenario(self) -> Record:
+    def scenario(self) -> Json:
         """The scenario up to now."""
         greetings = (record["greeting"] for record in self.records if record["type"] == "greeting")
         greeting = next(greetings, None)
@@ -78,10 +77,10 @@ class Conversation:
         self._asked = b""
         self._answered = b""
         self._pending: deque[list[int]] = deque()  # of (step, replies that are still to come)
-        self._last_event: Record | None = None
+        self._last_event: Json | None = None
         self._busy_at = when
         self._open = True
-        first: Record = {"reconnect": True, "negotiate": False} if number else {"start": {"negotiate": False}}
+        first: Json = {"reconnect": True, "negotiate": False} if number else {"start": {"negotiate": False}}
         self._start = self._step(**first)
 
     # -- what the client sends
@@ -137,7 +136,7 @@ class Conversation:
         else:
             self._reply(message, line)
 
-    def _reply(self, message: Record, line: bytes) -> None:
+    def _reply(self, message: Json, line: bytes) -> None:
         self._last_event = None
         waiting = self._whose(message)
         if waiting is None:
@@ -154,7 +153,7 @@ class Conversation:
                 count = sum(record.get("step") == index for record in self._recorder.records)
                 self._record(step=index, type="raw-end", replies=count)
 
-    def _whose(self, message: Record) -> list[int] | None:
+    def _whose(self, message: Json) -> list[int] | None:
         """The step that a reply answers: by its id, which may have overtaken others, or else the oldest."""
         for waiting in self._pending if "id" in message else ():
             asked = self._recorder.steps[waiting[0]].get("qmp", {})
@@ -188,14 +187,14 @@ class Conversation:
         self._recorder.records.append(normal({**members, **self._mark}))
 
 
-def _raw(data: bytes) -> Record:
+def _raw(data: bytes) -> Json:
     try:
         return {"raw": data.decode()}
     except UnicodeDecodeError:
         return {"raw_hex": data.hex()}
 
 
-def _version(greeting: Record | None) -> str | None:
+def _version(greeting: Json | None) -> str | None:
     try:
         version = greeting["QMP"]["version"]["qemu"] if greeting is not None else None
         return None if version is None else f"{version['major']}.{version['minor']}.{version['micro']}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-Record = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 
-def _bitmaps_of(entry: Record) -> Record:
-    out: Record = {key: entry[key] for key in ("device", "qdev") if key in entry}
+def _bitmaps_of(entry: Json) -> Json:
+    out: Json = {key: entry[key] for key in ("device", "qdev") if key in entry}
     inside = entry.get("inserted", entry if "node-name" in entry else None)
     if inside is not None:
         out["node-name"] = inside.get("node-name")
@@ -20,7 +20,7 @@ def _bitmaps_of(entry: Record) -> Record:
     return out
 
 
-def _node_of(entry: Record) -> Record:
+def _node_of(entry: Json) -> Json:
     out = _bitmaps_of(entry)
     inside = entry.get("inserted", entry)
     if inside and "image" in inside:
@@ -29,7 +29,7 @@ def _node_of(entry: Record) -> Record:
     return out
 
 
-def reduce_reply(reply: Record, pick: str | None) -> Record:
+def reduce_reply(reply: Json, pick: str | None) -> Json:
     """What a record keeps of a reply.
 
     :param pick: ``bitmaps``, ``named-bitmaps`` (without generated node-names), ``nodes``, ``ok``, ``count``, or
@@ -54,18 +54,18 @@ def reduce_reply(reply: Record, pick: str | None) -> Record:
     return {**reply, "return": reduced}
 
 
-def _status(record: Record) -> tuple[str, str] | None:
+def _status(record: Json) -> tuple[str, str] | None:
     if record.get("type") == "event" and record.get("event") == "JOB_STATUS_CHANGE":
         return record["data"]["id"], record["data"]["status"]
     return None
 
 
-def _is_about(record: Record, job: str) -> bool:
+def _is_about(record: Json, job: str) -> bool:
     data = record.get("data") or {}
     return job in (data.get("device"), data.get("id"))
 
 
-def _end_of_blip(records: list[Record], start: int, job: str) -> int | None:
+def _end_of_blip(records: list[Json], start: int, job: str) -> int | None:
     """Where the pause that begins at ``start`` ends, if nothing happens to the job in between."""
     for index in range(start + 1, len(records)):
         record = records[index]
@@ -79,7 +79,7 @@ def _end_of_blip(records: list[Record], start: int, job: str) -> int | None:
     return None
 
 
-def fold_blips(records: list[Record]) -> list[Record]:
+def fold_blips(records: list[Json]) -> list[Json]:
     """The records without the pairs of paused and running that QEMU's own drained sections cause.
 
     How many such pairs there are differs between QEMU versions and is no part of any promise.
@@ -96,14 +96,14 @@ def fold_blips(records: list[Record]) -> list[Record]:
     return out
 
 
-def by_step(records: list[Record]) -> list[Record]:
+def by_step(records: list[Json]) -> list[Json]:
     """One item per step that answered, with the events around its answer in one ordered list.
 
     Whether the end of a short job comes before or after the reply depends, on real QEMU, on whether the job did
     real I/O. Blips are folded first.
     """
-    out: list[Record] = []
-    pending: list[Record] = []
+    out: list[Json] = []
+    pending: list[Json] = []
     for record in fold_blips(records):
         kind = record.get("type")
         if kind == "event":

@@ -17,11 +17,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from qbitsim.history.normal import normal
+from qbitsim.jsontypes import Json
 from qbitsim.scenario.player import ScenarioError, loads
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.reductions import by_step, reduce_reply
-
-Record = dict[str, Any]
 
 PATIENCE = 10.0
 """Seconds to wait for a reply or an event that was recorded."""
@@ -61,12 +60,12 @@ class Line:
 
     def __init__(self, channel: Channel, record: Callable[..., None], patience: float) -> None:
         self.channel = channel
-        self.expected: list[tuple[int, int, Record]] = []  # (step, replies that are to come, the step itself)
+        self.expected: list[tuple[int, int, Json]] = []  # (step, replies that are to come, the step itself)
         self._record = record
         self._patience = patience
         self._rest = b""
         self._lines: list[bytes] = []
-        self._events: list[Record] = []  # that no step has waited for
+        self._events: list[Json] = []  # that no step has waited for
 
     def next_line(self) -> bytes | None:
         """The next line that the server sends; None if it has hung up.
@@ -82,7 +81,7 @@ class Line:
             self._lines += [line.rstrip(b"\r") for line in lines]
         return self._lines.pop(0)
 
-    def next_message(self) -> tuple[Record, str]:
+    def next_message(self) -> tuple[Json, str]:
         """The next message that is no event, and its text.
 
         :raises EndedError: the server has hung up.
@@ -98,12 +97,12 @@ class Line:
         self._record(type="closed", by="server")
         raise EndedError
 
-    def _note(self, message: Record) -> None:
+    def _note(self, message: Json) -> None:
         event = normal({key: value for key, value in message.items() if key != "timestamp"})
         self._record(type="event", **event)
         self._events.append(event)
 
-    def wait_event(self, name: str, data: Record) -> bool:
+    def wait_event(self, name: str, data: Json) -> bool:
         """Wait for an event; False if it does not come, or the server hangs up."""
         while True:
             while self._events:
@@ -128,12 +127,12 @@ class Replayer:
     """
 
     def __init__(self, connect: Callable[[], Channel], patience: float = PATIENCE) -> None:
-        self.records: list[Record] = []
+        self.records: list[Json] = []
         self._connect = connect
         self._patience = patience
         self._lines: dict[int, Line] = {}
 
-    def replay(self, scenario: Record) -> list[Record]:
+    def replay(self, scenario: Json) -> list[Json]:
         """Play all steps, or up to the one at which the server falls silent, and return the records.
 
         :raises ScenarioError: the scenario cannot be replayed; nothing has been sent then.
@@ -154,7 +153,7 @@ class Replayer:
                 line.channel.close()
         return self.records
 
-    def _play(self, index: int, number: int, step: Record, scenario: Record) -> None:
+    def _play(self, index: int, number: int, step: Json, scenario: Json) -> None:
         kind = next(kind for kind in _KINDS if kind in step)
         if kind in ("start", "reconnect"):
             self._open(index, number, scenario)
@@ -171,7 +170,7 @@ class Replayer:
         else:
             self._send(index, number, step, scenario)
 
-    def _open(self, index: int, number: int, scenario: Record) -> None:
+    def _open(self, index: int, number: int, scenario: Json) -> None:
         def record(**members: Any) -> None:
             self._record(number, **members)
 
@@ -182,7 +181,7 @@ class Replayer:
             greeting, _ = self._message(line, index, number)
             record(step=index, type="greeting", greeting=greeting)
 
-    def _send(self, index: int, number: int, step: Record, scenario: Record) -> None:
+    def _send(self, index: int, number: int, step: Json, scenario: Json) -> None:
         line = self._lines[number]
         replies = sum(each["type"] == "reply" and each.get("step") == index for each in scenario["records"])
         if "qmp" in step:
@@ -209,14 +208,14 @@ class Replayer:
             if "qmp" not in step and replies:
                 self._record(number, step=index, type="raw-end", replies=replies)
 
-    def _message(self, line: Line, index: int, number: int) -> tuple[Record, str]:
+    def _message(self, line: Line, index: int, number: int) -> tuple[Json, str]:
         try:
             return line.next_message()
         except TimeoutError:
             self._record(number, step=index, type="silence")
             raise EndedError from None
 
-    def _hang_up(self, number: int, step: Record) -> None:
+    def _hang_up(self, number: int, step: Json) -> None:
         line = self._lines[number]
         if step.get("hangs_up") == "client":
             line.channel.close()
@@ -234,12 +233,12 @@ class Replayer:
         self.records.append(normal({**members, **({"monitor": number} if number else {})}))
 
 
-def _is_overtaken(following: list[Record], number: int) -> bool:
+def _is_overtaken(following: list[Json], number: int) -> bool:
     """Whether the next step on that connection was sent before the replies to the ones before it."""
     return next((bool(each.get("ahead")) for each in following if each.get("monitor", 0) == number), False)
 
 
-def _last_of(records: list[Record], number: int) -> Record:
+def _last_of(records: list[Json], number: int) -> Json:
     """The last record of a connection: how it ended."""
     return next(each for each in reversed(records) if each.get("monitor", 0) == number)
 
@@ -273,7 +272,7 @@ def check(scenario: object) -> None:
         raise ScenarioError(f"it ends in the middle, after {count} steps: the end of the connection is missing")
 
 
-def first_difference(scenario: Record, records: list[Record], *, strict: bool = False) -> str | None:
+def first_difference(scenario: Json, records: list[Json], *, strict: bool = False) -> str | None:
     """Where a replay differs first from what was recorded, in lines for people; None if nowhere.
 
     :param strict: compare record by record.
@@ -288,12 +287,12 @@ def first_difference(scenario: Record, records: list[Record], *, strict: bool = 
     return None
 
 
-def _of_monitor(records: list[Record], number: int, *, strict: bool) -> list[Record]:
+def _of_monitor(records: list[Json], number: int, *, strict: bool) -> list[Json]:
     own = [record for record in records if record.get("monitor", 0) == number]
     return own if strict else [each for each in by_step(own) if each.get("type") not in _TOLERANT]
 
 
-def _told(scenario: Record, number: int, was: Record | None, now: Record | None) -> str:
+def _told(scenario: Json, number: int, was: Json | None, now: Json | None) -> str:
     index = next((each["step"] for each in (was, now) if each is not None and "step" in each), None)
     asked = "" if index is None else f", step {index}: {json.dumps(_request(scenario['steps'][index]))}"
     if was is not None and now is not None and was.get("events") != now.get("events"):
@@ -302,11 +301,11 @@ def _told(scenario: Record, number: int, was: Record | None, now: Record | None)
     return f"monitor {number}{asked}\n- recorded: {one}\n+ now: {other}"
 
 
-def _request(step: Record) -> object:
+def _request(step: Json) -> object:
     return step.get("qmp", step.get("raw", step))
 
 
-def _narrowed(was: Record, now: Record) -> tuple[Record | None, Record | None]:
+def _narrowed(was: Json, now: Json) -> tuple[Json | None, Json | None]:
     """The first events that differ, if the rest is the same."""
     if {**was, "events": 0} != {**now, "events": 0}:
         return was, now

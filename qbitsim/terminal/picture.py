@@ -19,8 +19,8 @@ from typing import NamedTuple, TextIO
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.images.image import Image
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
-from qbitsim.machine.state import Plain
 
 _OF_LETTERS = ("blue", "green", "magenta", "cyan", "yellow")
 _ESCAPES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33"}
@@ -120,7 +120,7 @@ def row_of_file(image: Image, style: Style) -> Row:
     return Row(image.name, letters(image, style), human(held) + (f" over {image.backing}" if image.backing else ""))
 
 
-def rows_of_state(state: Plain, style: Style, *, drives: Collection[str] | None = None) -> list[Row]:
+def rows_of_state(state: Json, style: Style, *, drives: Collection[str] | None = None) -> list[Row]:
     """The drives of a described machine, the bitmaps of the nodes below each, oldest first, and the jobs.
 
     :param state: as :func:`qbitsim.machine.state.describe` gives it, or read back from JSON.
@@ -144,7 +144,7 @@ def rows_of_state(state: Plain, style: Style, *, drives: Collection[str] | None 
     return rows + [row_of_job(job, style) for job in state["jobs"]]
 
 
-def _below(name: str | None, nodes: Mapping[str, Plain]) -> Iterator[str]:
+def _below(name: str | None, nodes: Mapping[str, Json]) -> Iterator[str]:
     """The node of that name and what it filters: the nodes that show the same disk."""
     while name is not None:
         yield name
@@ -152,7 +152,7 @@ def _below(name: str | None, nodes: Mapping[str, Plain]) -> Iterator[str]:
         name = children.get("file", children.get("backing")) if nodes[name]["filter"] else None
 
 
-def _rows_of_bitmaps(node: Plain, style: Style) -> Iterator[Row]:
+def _rows_of_bitmaps(node: Json, style: Style) -> Iterator[Row]:
     size = node["length"]
     for bitmap in reversed(node["bitmaps"]):
         successor, flags = bitmap["successor"], bitmap["flags"]
@@ -183,7 +183,7 @@ def _total(ranges: Iterable[tuple[int, int]]) -> int:
     return sum(length for _, length in ranges)
 
 
-def row_of_job(job: Plain, style: Style) -> Row:
+def row_of_job(job: Json, style: Style) -> Row:
     """A job as a bar that fills up.
 
     :param job: as :func:`qbitsim.machine.state.describe` gives it.

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
+from qbitsim.jsontypes import Json
 from qbitsim.terminal.picture import Style
-
-Json = dict[str, Any]
 
 
 class Teller:

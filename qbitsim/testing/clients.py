@@ -26,8 +26,8 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
+    from qbitsim.jsontypes import JsonObject
     from qbitsim.machine.machine import Machine
-    from qbitsim.qapi.types import JsonObject
 
 C = TypeVar("C", bound="BackupClient")
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
     from qbitsim.images.content import Content
+    from qbitsim.jsontypes import JsonObject
     from qbitsim.machine.machine import Machine
-    from qbitsim.qapi.types import JsonObject
     from qbitsim.testing.clients import Chain
 
 NO_BIT_LOST = "no dirty bit is lost"

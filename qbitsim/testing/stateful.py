@@ -41,7 +41,7 @@ from qbitsim.testing.story import Story
 
 if TYPE_CHECKING:
     from qbitsim.jobs.job import Job
-    from qbitsim.qapi.types import JsonObject
+    from qbitsim.jsontypes import JsonObject
 
 __all__ = ["GRANULE", "ONCE", "PAUSES", "TALK_LIMIT", "BackupClientMachine", "run_as_test"]
 

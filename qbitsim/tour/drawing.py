@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Node
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.jsontypes import Json
 from qbitsim.terminal.picture import UNKNOWN, Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
-from qbitsim.tour.lesson import CELL, CELLS, Json
+from qbitsim.tour.lesson import CELL, CELLS
 from qbitsim.tour.view import View, levels_of
 
 Rows = Iterator[tuple[str, Row]]

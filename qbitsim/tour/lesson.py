@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qbitsim.jsontypes import Json
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.machine.machine import Machine
     from qbitsim.tour.scene import Scene
 
-Json = dict[str, Any]
 Check = Callable[["Scene"], bool]
 
 CELL = 64 << 10

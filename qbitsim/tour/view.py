@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
-from qbitsim.tour.lesson import CELL, CELLS, Json
+from qbitsim.tour.lesson import CELL, CELLS
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap

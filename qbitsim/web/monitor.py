@@ -15,8 +15,8 @@ from qbitsim.qmp.session import Session
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History
+    from qbitsim.jsontypes import JsonObject
     from qbitsim.machine.machine import Machine
-    from qbitsim.qapi.types import JsonObject
     from qbitsim.serving.server import Server
 
 _MANY = "write one command at a time"

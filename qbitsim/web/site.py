@@ -21,11 +21,12 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from qbitsim.history import file as history_file
+from qbitsim.jsontypes import Json
 from qbitsim.report.page import page, policy
 from qbitsim.web.feed import LONGEST, Feed
 from qbitsim.web.guard import Guard, RefusedError
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from qbitsim.machine.machine import Machine
     from qbitsim.serving.server import Server
 
-Json = dict[str, Any]
 
 MOST = 1 << 20
 """Bytes of a command at most."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qbitsim.tour.lesson import Act, Finish, Json, Qmp, guest
+from qbitsim.jsontypes import Json
+from qbitsim.tour.lesson import Act, Finish, Qmp, guest
 
 WRITTEN = (0, 1, 2, 3, 6, 7, 10, 11, 12)
 """The cells that the guest has filled with A before most chapters begin."""

@@ -14,5 +14,5 @@ JsonValue: TypeAlias = Union[bool, int, float, str, list["JsonValue"], dict[str,
 JsonObject: TypeAlias = dict[str, JsonValue]
 """A JSON object: a command, its arguments, a reply, an event."""
 
-JsonDict: TypeAlias = dict[str, Any]
-"""A JSON object under construction, whose members a type checker does not follow."""
+Json: TypeAlias = dict[str, Any]
+"""A JSON object whose members a type checker does not follow: one under construction, or one that came from outside."""
