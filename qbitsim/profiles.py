@@ -89,6 +89,12 @@ class Profile:
     speed_survives_pauses: bool
     """Whether a stream, commit or mirror that was paused while its speed limit held it goes on waiting (8.0)."""
 
+    stream_filter_detached: bool
+    """Whether the filter of a stream that is over has nothing below it any more (bdrv_cor_filter_drop, up to 7.2).
+
+    Later it keeps its permissions until the job is dismissed, so that a node below cannot become read-only again.
+    """
+
     migrate_pause_states: str
     """The states in the refusal of migrate-pause."""
 
@@ -137,6 +143,7 @@ QEMU_10_0 = Profile(
     resize_blocked_names_job=True,
     exports_go_oldest_first=False,
     speed_survives_pauses=True,
+    stream_filter_detached=False,
     migrate_pause_states="postcopy-active or postcopy-recover state",
     job_schema_first=True,
     schema_features=True,
@@ -163,6 +170,7 @@ QEMU_7_2 = Profile(
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
     speed_survives_pauses=False,
+    stream_filter_detached=True,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,
     schema_features=True,
@@ -189,6 +197,7 @@ QEMU_2_5 = Profile(
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
     speed_survives_pauses=False,
+    stream_filter_detached=True,
     migrate_pause_states="postcopy-active state",
     job_schema_first=False,
     schema_features=False,

@@ -118,16 +118,25 @@ class BlkdebugNode(Node):
 
 
 class CopyOnReadNode(Node):
-    """``copy-on-read``: what is read from the backing file is kept in the image (block/copy-on-read.c, QEMU 10.0)."""
+    """``copy-on-read``: what is read from the backing file is kept in the image (block/copy-on-read.c, QEMU 10.0).
+
+    :ivar detached: it was taken out of the graph so that it has nothing below it, though a job may keep it still.
+    """
 
     driver = "copy-on-read"
     is_filter = True
 
-    __slots__ = ()
+    __slots__ = ("detached",)
+
+    def __init__(self, graph: Graph, *, unmap: bool = False) -> None:
+        super().__init__(graph, unmap=unmap)
+        self.detached = False
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Pass through, and write what does not change the content (cor_child_perm)."""
         del child
+        if self.detached:
+            return 0, perms.ALL
         return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -21,7 +21,7 @@ from qbitsim.drivers.job_filters import CommitTopNode, drop_job_filter, insert_j
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
+from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class CommitJob(LoopJob):
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
         overlays = [edge.parent for edge in filter_.parents if isinstance(edge.parent, Qcow2Node)]
-        self._let_go()
+        self._release_writer()
         keeper = Drive(graph, "")
         keeper.insert(self.base)
         drop_job_filter(graph, filter_, self.base)
@@ -154,24 +154,29 @@ class CommitJob(LoopJob):
             overlay.image.backing_format = self.base.driver
         return 0
 
-    def _let_go(self) -> None:
-        self.detach_all()
+    def _release_writer(self) -> None:
         if self._writer is not None:
             self._writer.eject()
             self._writer = None
 
     def give_up(self) -> None:
         """Undo :meth:`take`, or what it came to."""
+        self._abort()
         self._clean()
         self.early_fail()
 
-    def _clean(self) -> None:
-        self._let_go()
+    def _abort(self) -> None:
+        """Take the filter out, once no blocker is left that it needs (commit_abort)."""
+        self._release_writer()
+        self.detach_all()
         if self.filter is not None:
             drop_job_filter(self.jobs.graph, self.filter, self.top)
             self.filter = None
+
+    def _clean(self) -> None:
+        """The layers stay in use until the job is dismissed (commit_clean, block_job_free)."""
         if self.base_was_read_only:
-            set_writable(self.base, writable=False)
+            restore_read_only(self.base)
 
 
 def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: CommitOptions) -> CommitJob:

@@ -113,16 +113,38 @@ class LoopJob(Job):
 
 def set_writable(node: Node, *, writable: bool) -> None:
     """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
-    file = node.child("file")
-    inline = file is not None and isinstance(node.options.get("file", {}), dict)
-    if inline and writable:
-        assert file is not None
-        file.node.set_read_only(False)
-    node.set_read_only(not writable)
-    if inline and not writable:
-        assert file is not None
-        file.node.set_read_only(True)
+    nodes = _opened_together(node)
+    for each in reversed(nodes) if writable else nodes:
+        each.set_read_only(not writable)
     node.graph.refresh_permissions(node)
+
+
+def restore_read_only(node: Node) -> None:
+    """Reopen a node read-only again, unless somebody above has to write to it, of which QEMU takes no notice.
+
+    (stream_clean, block/stream.c, and commit_clean, block/commit.c, QEMU 10.0)
+    """
+    nodes = _opened_together(node)
+    for each in nodes:
+        each.mark_read_only(True)
+    try:
+        node.graph.refresh_permissions(node)
+    except QmpError:
+        refused = True
+    else:
+        refused = False
+    for each in nodes:
+        each.mark_read_only(False)
+    if not refused:
+        set_writable(node, writable=False)
+
+
+def _opened_together(node: Node) -> list[Node]:
+    """A node, and its file if that was opened with it."""
+    file = node.child("file")
+    if file is None or not isinstance(node.options.get("file", {}), dict):
+        return [node]
+    return [node, file.node]
 
 
 class _Again:

@@ -20,7 +20,7 @@ from qbitsim.drivers.job_filters import drop_job_filter, insert_job_filter
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
+from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -142,7 +142,6 @@ class StreamJob(LoopJob):
         if base is not None:
             keeper.insert(base)
         graph.drain(node)
-        self.detach_all()
         graph.detach(edge)
         if base is not None:
             graph.attach(node, "backing", base, 0, perms.ALL)
@@ -156,17 +155,15 @@ class StreamJob(LoopJob):
     def _drop_filter(self) -> None:
         if self.filter is not None:
             filter_, self.filter = self.filter, None
-            for edge in [edge for edge in self.edges if edge.node is filter_]:
-                self.edges.remove(edge)
-                filter_.blockers.remove(self.blocker)
-                self.jobs.graph.detach(edge)
+            filter_.detached = self.jobs.profile.stream_filter_detached
             drop_job_filter(self.jobs.graph, filter_, filter_.children[0].node)
+            self.jobs.graph.refresh_permissions(filter_)
 
     def _clean(self) -> None:
+        """All nodes, the filter too, stay in use until the job is dismissed (stream_clean, block_job_free)."""
         self._drop_filter()
-        self.detach_all()
         if self.was_read_only:
-            set_writable(self.node, writable=False)
+            restore_read_only(self.node)
 
 
 def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJob:
