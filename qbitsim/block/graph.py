@@ -13,6 +13,8 @@ Theory of operation
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -313,6 +315,32 @@ class Graph:
         except StalledError:
             node.drained_end()
             raise
+
+    @contextmanager
+    def drained(self, node: Node) -> Iterator[None]:
+        """A drained section of ``node``.
+
+        :raises StalledError: as :meth:`drain`.
+        """
+        self.drain(node)
+        try:
+            yield
+        finally:
+            node.drained_end()
+
+    @contextmanager
+    def kept(self, *nodes: Node) -> Iterator[None]:
+        """Nodes that nobody else uses live on to the end of the section (bdrv_ref and bdrv_unref)."""
+        before = [node.held for node in nodes]
+        for node in nodes:
+            node.held = True
+        try:
+            yield
+        finally:
+            for node, held in zip(nodes, before, strict=True):
+                node.held = held
+            for node in nodes:
+                self.release(node)
 
     def changing(self, times: int = 1) -> None:
         """The graph is about to change ``times`` times, and QEMU drains every node each time.

@@ -29,23 +29,27 @@ class MirrorTopNode(Node):
     """``mirror_top``: passes requests on and tells the mirror of writes.
 
     :ivar watcher: the mirror, as long as it works.
-    :ivar is_commit: the mirror is an active commit: it must not ask for anything itself.
+    :ivar is_commit: the mirror is an active commit, which lets nobody read what is below but for filters of the base.
+    :ivar stopped: the mirror is over, and needs nothing of the source any more.
     """
 
     driver = "mirror_top"
     is_filter = True
 
-    __slots__ = ("is_commit", "watcher")
+    __slots__ = ("is_commit", "stopped", "watcher")
 
     def __init__(self, graph: Graph, *, is_commit: bool = False) -> None:
         super().__init__(graph, unmap=True)
         self.watcher: WriteWatcher | None = None
         self.is_commit = is_commit
+        self.stopped = False
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
-        """Guest writes must get through; nothing else is needed (bdrv_mirror_top_child_perm)."""
-        del child, shared
-        return perm & perms.WRITE & (0 if self.is_commit else perms.ALL), perms.ALL
+        """As any filter, but what an active commit must not have, or must share (bdrv_mirror_top_child_perm)."""
+        if self.stopped:
+            return 0, perms.ALL
+        perm, shared = super().child_permissions(child, perm, shared)
+        return (perm & ~perms.CONSISTENT_READ, shared | perms.WRITE) if self.is_commit else (perm, shared)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         super()._write(offset, data, compressed=compressed)
@@ -78,16 +82,18 @@ class CommitTopNode(Node):
         return 0, perms.ALL
 
 
-def insert_job_filter(graph: Graph, node: Node, top: _Filter, name: str | None, child_name: str) -> _Filter:
-    """Put ``top`` between ``node`` and its parents; a filter without a given name is hidden.
+def append_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Put ``top`` between ``node``, which it gets as ``backing``, and its parents (bdrv_append).
 
+    :param name: its node-name; without one it is hidden.
     :raises QmpError: about its name, or a permission conflict; nothing has changed then.
     """
     top.implicit = name is None
     graph.register(top, name)
     try:
-        graph.attach(top, child_name, node, 0, perms.ALL)
-        graph.insert_above(node, top)
+        with graph.drained(node):
+            graph.attach(top, "backing", node, 0, perms.ALL)
+            graph.insert_above(node, top)
     except QmpError:
         graph.release(top)
         raise
@@ -95,8 +101,28 @@ def insert_job_filter(graph: Graph, node: Node, top: _Filter, name: str | None, 
     return top
 
 
-def drop_job_filter(graph: Graph, top: Node, node: Node) -> None:
-    """Let the parents of ``top`` use ``node`` instead and close ``top``."""
-    graph.remove_above(top, node)
+def insert_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Open ``top`` on ``node``, its ``file``, and put it between the node and its parents (bdrv_insert_node).
+
+    :param name: its node-name; without one it is hidden.
+    :raises QmpError: about its name, or a permission conflict; nothing has changed then.
+    """
+    top.implicit = name is None
+    graph.register(top, name)
+    try:
+        graph.attach(top, "file", node, 0, perms.ALL)
+        with graph.drained(node):
+            graph.insert_above(node, top)
+    except QmpError:
+        graph.release(top)
+        raise
+    top.held = True
+    return top
+
+
+def drop_filter(graph: Graph, top: Node, node: Node) -> None:
+    """Let the parents of ``top`` use ``node`` instead (bdrv_drop_filter); ``top`` is closed, if no job keeps it."""
+    with graph.drained(node):
+        graph.remove_above(top, node)
     top.held = False
     graph.release(top)

@@ -183,9 +183,13 @@ class Job(JobVerbs):
 
     # -- the nodes it uses
 
-    def use(self, name: str, node: Node) -> None:
-        """Hold ``node`` and block operations on it (block_job_add_bdrv)."""
-        self.edges.append(self.jobs.graph.attach(self, name, node, 0, perms.ALL, stays=True))
+    def use(self, name: str, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
+        """Hold ``node`` and block operations on it (block_job_add_bdrv).
+
+        :param shared: what others may have meanwhile; :param perm: what the job itself has to have.
+        :raises QmpError: somebody else does not allow it, or has more; nothing has changed then.
+        """
+        self.edges.append(self.jobs.graph.attach(self, name, node, perm, shared, stays=True))
         node.blockers.insert(0, self.blocker)
 
     def detach_all(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.job import Job
 
@@ -111,6 +112,23 @@ class LoopJob(Job):
         return policy
 
 
+def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
+    """Hold the layers from ``top`` down to, but without, ``base``, which a commit takes away.
+
+    Nobody may read them meanwhile, but for filters of the base itself; writing is shared, for otherwise the job would
+    not be allowed to write to the base below (commit_start and mirror_start_job, QEMU 10.0).
+
+    :raises QmpError: somebody reads one of them, or changes its length.
+    """
+    layer: Node | None = top
+    while layer is not None and layer is not base:
+        shared = perms.WRITE_UNCHANGED | perms.WRITE
+        if layer.skip_filters() is base.skip_filters():
+            shared |= perms.CONSISTENT_READ
+        job.use("intermediate node", layer, shared)
+        layer = layer.filtered or layer.backing
+
+
 def set_writable(node: Node, *, writable: bool) -> None:
     """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
     nodes = _opened_together(node)
@@ -126,7 +144,7 @@ def restore_read_only(node: Node) -> None:
     """
     nodes = _opened_together(node)
     for each in nodes:
-        each.mark_read_only(True)
+        each.mark_read_only(read_only=True)
     try:
         node.graph.refresh_permissions(node)
     except QmpError:
@@ -134,7 +152,7 @@ def restore_read_only(node: Node) -> None:
     else:
         refused = False
     for each in nodes:
-        each.mark_read_only(False)
+        each.mark_read_only(read_only=False)
     if not refused:
         set_writable(node, writable=False)
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import MirrorTopNode, drop_job_filter, insert_job_filter
+from qbitsim.drivers.job_filters import MirrorTopNode, append_filter, drop_filter
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.loop import LoopJob, set_writable
+from qbitsim.jobs.loop import LoopJob, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb
 
@@ -38,13 +38,16 @@ MAXIMUM_IO = 1 << 20
 
 
 class MirrorJob(LoopJob):
-    """Keeps a target equal to a source until it is told to stop."""
+    """Keeps a target equal to a source until it is told to stop.
+
+    :ivar user: what writes to the target.
+    """
 
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_unflushed", "_user"),
-        *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target"),
+        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_unflushed"),
+        *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
     def __init__(
@@ -58,7 +61,12 @@ class MirrorJob(LoopJob):
         self.copy_mode = options.copy_mode
         self.actively_synced = False
         self.dirty: DirtyBitmap | None = None
-        self._user: Drive | None = None
+        needed = perms.WRITE
+        shared = perms.WRITE_UNCHANGED
+        if options.is_commit:
+            needed |= perms.RESIZE if self.target.length < self.source.length else 0
+            shared |= perms.CONSISTENT_READ | perms.WRITE
+        self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
         self._position = 0
         self._completing = False
         self._drained = False
@@ -66,18 +74,6 @@ class MirrorJob(LoopJob):
         self._unflushed = False
         self._idle = False
         self._error_text: str | None = None
-
-    def take_target(self) -> None:
-        """Hold the target for writing.
-
-        :raises QmpError: somebody else does not allow it.
-        """
-        below = self.options.is_commit
-        shared = perms.WRITE_UNCHANGED | (perms.CONSISTENT_READ | perms.WRITE if below else 0)
-        needed = perms.WRITE | (perms.RESIZE if below else 0)
-        user = Drive(self.jobs.graph, "", perm=needed, shared=shared)
-        user.insert(self.target)
-        self._user = user
 
     def make_bitmap(self) -> None:
         """Note from now on what guests write; up to 7.2 the bitmap was the source's, see profiles."""
@@ -358,33 +354,38 @@ class MirrorJob(LoopJob):
     def _clean(self) -> None:
         self._leave(pivot=False)
         self.detach_all()
-        if self.ret and self.options.restore_read_only:
-            set_writable(self.target, writable=False)
 
     def _leave(self, *, pivot: bool) -> None:
-        filter_, graph = self.filter, self.jobs.graph
+        filter_, graph, source, target = self.filter, self.jobs.graph, self.source, self.target
         if filter_ is None:
             return
         self.filter = None
-        filter_.watcher = None
-        keeper = Drive(graph, "")
-        keeper.insert(self.target)
+        filter_.watcher, filter_.held = None, False
         if self.dirty is not None:
             self.dirty.node.release_bitmap(self.dirty)
             self.dirty = None
-        self.detach_all()
-        if self._user is not None:
-            self._user.eject()
-        self._set_backing()
-        new = self.target if pivot else self.source
-        if pivot and self.target.read_only != self.source.read_only:
-            set_writable(self.target, writable=not self.source.read_only)
-        graph.drain(self.target)
-        drop_job_filter(graph, filter_, new)
-        self.target.drained_end()
-        if self._drained:
-            self.source.drained_end()
-        keeper.eject()
+        with graph.kept(source, filter_, target):
+            self.user.eject()
+            with graph.drained(filter_), graph.drained(target):
+                filter_.stopped = True
+                graph.refresh_permissions(filter_)
+                self._set_backing()
+                if pivot:
+                    self._pivot()
+                self.detach_all()
+                graph.remove_above(filter_, filter_.children[0].node)
+                if self.ret and self.options.restore_read_only:
+                    restore_read_only(target)
+            if self._drained:
+                source.drained_end()
+
+    def _pivot(self) -> None:
+        """Let all users of the source use the target."""
+        source, target, graph = self.source, self.target, self.jobs.graph
+        if target.read_only != source.read_only:
+            set_writable(target, writable=not source.read_only)
+        with graph.drained(source):
+            graph.insert_above(source, target)
 
     def _set_backing(self) -> None:
         """Give the target the backing file that its header names, as a node of this graph."""
@@ -413,32 +414,38 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
     if source.skip_filters() is target.skip_filters():
         raise QmpError("Can't mirror node into itself")
     graph = jobs.graph
-    top = MirrorTopNode(graph, is_commit=options.is_commit)
-    insert_job_filter(graph, source, top, options.filter_node_name, "backing")
+    top = append_filter(graph, source, MirrorTopNode(graph, is_commit=options.is_commit), options.filter_node_name)
     try:
         return _create(jobs, source, target, options, top)
     except QmpError:
-        drop_job_filter(graph, top, source)
+        top.stopped = True
+        graph.refresh_permissions(top)
+        drop_filter(graph, top, source)
         raise
 
 
 def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, top: MirrorTopNode) -> MirrorJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
+    read = perms.CONSISTENT_READ
+    jobs.graph.changing()  # block_job_create
     job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
-    job.use("main node", top)
+    try:
+        job.use("main node", top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
+    except QmpError:
+        job.early_fail()
+        raise
     job.check_speed(options.speed)
     try:
-        job.take_target()
+        job.user.insert(target)
+        jobs.graph.changing()
+        job.use("source", source, read | perms.WRITE_UNCHANGED | perms.WRITE)
+        job.use("target", target)
+        if options.is_commit and (below := source.filtered or source.backing) is not None:
+            use_intermediate_nodes(job, below, target)
     except QmpError:
+        job.user.eject()
         job.early_fail()
         raise
     job.make_bitmap()
     top.watcher = job
-    job.use("source", source)
-    job.use("target", target)
-    if options.is_commit:
-        layer = source.filtered or source.backing
-        while layer is not None and layer is not target:
-            job.use("intermediate node", layer)
-            layer = layer.filtered or layer.backing
     return job
