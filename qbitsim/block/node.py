@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from qbitsim.files.faults import Faults
     from qbitsim.images.image import Image
 
+ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target", "stream"})
+"""Operations on a backing file that the node above does not block (bdrv_backing_attach, block.c, QEMU 10.0)."""
+
 MAXIMUM_BOUNCE = 1 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
@@ -477,25 +480,22 @@ class Node(BitmapOwner):
         for edge in list(self.parents):
             edge.parent.drained_poll()
 
-    def check_not_blocked(self) -> None:
-        """Refuse if a job uses the node.
+    def check_not_blocked(self, operation: str) -> None:
+        """Refuse an operation if a job uses the node, or if the node is the backing file of another one.
 
-        :raises QmpError: with the text of bdrv_op_is_blocked (block.c, QEMU 10.0).
+        :param operation: QEMU's BlockOpType, such as ``"mirror-target"``; :data:`ALLOWED_ON_BACKING` are those that a
+            backing file allows.
+        :raises QmpError: with the text of bdrv_op_is_blocked; the other node is called as it was when it took this
+            one: a new overlay has no device yet then (bdrv_backing_attach, block.c, QEMU 10.0).
         """
         if self.blockers:
             raise QmpError(f"Node '{self.device_or_node_name}' is busy: {self.blockers[0]}")
         for edge in self.parents:
-            if self.graph.hide_filters and isinstance(edge.parent, Node) and edge.parent.implicit:
-                edge.parent.check_not_blocked()
-
-    def check_not_backing(self) -> None:
-        """Refuse if the node is the backing file of another one.
-
-        :raises QmpError: with the text of bdrv_op_is_blocked; the other node is called as it was when it took this
-            one: a new overlay has no device yet then (bdrv_backing_attach, block.c, QEMU 10.0).
-        """
-        for edge in self.parents:
-            if edge.name == "backing" and isinstance(edge.parent, Node) and not edge.parent.is_filter:
+            if not isinstance(edge.parent, Node):
+                continue
+            if self.graph.hide_filters and edge.parent.implicit:
+                edge.parent.check_not_blocked(operation)
+            if edge.name == "backing" and not edge.parent.is_filter and operation not in ALLOWED_ON_BACKING:
                 raise QmpError(
                     f"Node '{self.device_or_node_name}' is busy: node is used as backing hd of '{edge.parent_name}'"
                 )

@@ -46,7 +46,7 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     node = root_node(context, args.device)
     context.graph.drain(node)
     context.transaction.add(clean=node.drained_end)
-    node.check_not_blocked()
+    node.check_not_blocked("internal-snapshot")
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
     image_node = _image_node(node)
@@ -86,7 +86,7 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     node = root_node(context, args.device)
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
-    node.check_not_blocked()
+    node.check_not_blocked("internal-snapshot-delete")
     image_node = _image_node(node)
     if image_node is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")

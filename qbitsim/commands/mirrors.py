@@ -92,7 +92,7 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
     A file that was created stays when a later check refuses the mirror.
     """
     source = root_node(context, args.device)
-    source.check_not_blocked()
+    source.check_not_blocked("mirror-source")
     existing = args.mode is NewImageMode.EXISTING
     backing = source.skip_filters().backing
     sync = MirrorSyncMode.FULL if args.sync is MirrorSyncMode.TOP and backing is None else args.sync
@@ -132,8 +132,8 @@ def _start(
         raise QmpError("Parameter 'granularity' expects a value in range [512B, 64MB]")
     if granularity & (granularity - 1):
         raise QmpError("Parameter 'granularity' expects a power of 2")
-    source.check_not_blocked()
-    target.check_not_blocked()
+    source.check_not_blocked("mirror-source")
+    target.check_not_blocked("mirror-target")
     if args.replaces is not None:
         _check_replaces(context, source, args.replaces)
     sync = str(args.sync)
@@ -175,7 +175,7 @@ def _check_replaces(context: Context, source: Node, name: str) -> None:
     node = context.graph.nodes.get(name)
     if node is None:
         raise QmpError(f"Failed to find node with node-name='{name}'")
-    node.check_not_blocked()
+    node.check_not_blocked("replace")
     if node is source:
         return
     if source.driver == "quorum" and any(edge.node is node for edge in source.children):

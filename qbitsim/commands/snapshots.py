@@ -151,8 +151,7 @@ def _check_can_snapshot(context: Context, old: Node) -> None:
     """Keep ``old`` quiet until the transaction has ended, and refuse if a job or an overlay uses it."""
     context.graph.drain(old)
     context.transaction.add(clean=old.drained_end)
-    old.check_not_blocked()
-    old.check_not_backing()
+    old.check_not_blocked("external-snapshot")
 
 
 def _insert(context: Context, overlay: Node, old: Node) -> None:
@@ -162,8 +161,7 @@ def _insert(context: Context, overlay: Node, old: Node) -> None:
     """
     if any(isinstance(edge.parent, Drive) for edge in overlay.parents):
         raise QmpError("The overlay is already in use")
-    overlay.check_not_blocked()
-    overlay.check_not_backing()
+    overlay.check_not_blocked("external-snapshot")
     if overlay.backing is not None:
         raise QmpError("The overlay already has a backing image")
     if not overlay.supports_backing:
