@@ -419,6 +419,14 @@ class Node(BitmapOwner):
         child = None if self.is_filter else self.child("backing")
         return child.node if child is not None else None
 
+    def can_replace(self, node: Node) -> bool:
+        """Whether a node that shows what this one shows can take the place of ``node``, and nobody sees a change.
+
+        (bdrv_recurse_can_replace, block.c, QEMU 10.0)
+        """
+        filtered = self.filtered
+        return node is self or (filtered is not None and filtered.can_replace(node))
+
     def skip_filters(self) -> Node:
         """The first node at or below this one that is no filter."""
         node = self

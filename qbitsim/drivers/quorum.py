@@ -78,6 +78,10 @@ class QuorumNode(Node):
         """None."""
         return 0
 
+    def can_replace(self, node: Node) -> bool:
+        """Any of the children, for they are to show the same, or this one (quorum_recurse_can_replace)."""
+        return node is self or any(edge.node is node for edge in self.children)
+
     def check_lengths(self) -> None:
         """Refuse children of different lengths."""
         if len({node.length for node in self._nodes}) > 1:

@@ -167,12 +167,12 @@ class Job(JobVerbs):
         """What query-block-jobs shows of this kind of job only."""
         return {}
 
-    def change(self, kind: str, copy_mode: str | None) -> None:
+    def change(self, copy_mode: str | None) -> None:
         """block-job-change.
 
         :raises QmpError: this kind of job has nothing to change.
         """
-        del kind, copy_mode
+        del copy_mode
         self._apply_verb(JobVerb.CHANGE)
         raise QmpError("Job type does not support change")
 

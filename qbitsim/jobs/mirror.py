@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from qbitsim.jobs.job_list import JobList
 
 MAXIMUM_IO = 1 << 20
+REPLACE_BLOCKER = "block device is in use by block-job-complete"
+"""Why operations on a node are refused that the target is about to replace."""
 
 
 class MirrorJob(LoopJob):
@@ -46,7 +48,7 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_unflushed"),
+        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_replaced", "_unflushed"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -69,6 +71,7 @@ class MirrorJob(LoopJob):
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
         self._position = 0
         self._completing = False
+        self._replaced: Node | None = None
         self._drained = False
         self._ending: Task | None = None
         self._unflushed = False
@@ -101,13 +104,15 @@ class MirrorJob(LoopJob):
             return {"actively-synced": self.actively_synced}
         return {}
 
-    def change(self, kind: str, copy_mode: str | None) -> None:
+    def change(self, copy_mode: str | None) -> None:
         """block-job-change: from copying in the background to copying at once.
 
+        :param copy_mode: None, the options of another type of job, is taken for ``background``, as in QEMU.
         :raises QmpError: with the texts of mirror_change.
         """
         self._apply_verb(JobVerb.CHANGE)
-        if self.options.is_commit or kind != "mirror":
+        copy_mode = copy_mode if copy_mode is not None else "background"
+        if self.options.is_commit:
             raise QmpError("Job type does not support change")
         if self.copy_mode == copy_mode:
             return
@@ -117,6 +122,13 @@ class MirrorJob(LoopJob):
         self._wake_up()
 
     def _complete_driver(self) -> None:
+        name = self.options.replaces
+        if not self._completing and name is not None:
+            node = self.jobs.graph.nodes.get(name)
+            if node is None:
+                raise QmpError(f"Node name '{name}' not found")
+            node.blockers.insert(0, REPLACE_BLOCKER)
+            self._replaced = node
         self._completing = True
         if not self.paused:
             self.enter()
@@ -348,17 +360,18 @@ class MirrorJob(LoopJob):
 
     def prepare(self) -> int:
         """Let the users of the source use the target, if the job was completed (mirror_exit_common)."""
-        self._leave(pivot=self._completing)
-        return 0
+        return self._leave(pivot=self._completing)
 
     def _clean(self) -> None:
         self._leave(pivot=False)
         self.detach_all()
 
-    def _leave(self, *, pivot: bool) -> None:
+    def _leave(self, *, pivot: bool) -> int:
+        """Give up all nodes, and return 0 or an errno; the second call does nothing."""
+        failure = 0
         filter_, graph, source, target = self.filter, self.jobs.graph, self.source, self.target
         if filter_ is None:
-            return
+            return 0
         self.filter = None
         filter_.watcher, filter_.held = None, False
         if self.dirty is not None:
@@ -370,22 +383,33 @@ class MirrorJob(LoopJob):
                 filter_.stopped = True
                 graph.refresh_permissions(filter_)
                 self._set_backing()
-                if pivot:
-                    self._pivot()
+                if pivot and not self._pivot():
+                    failure = errno.EPERM
+                if self._replaced is not None:
+                    self._replaced.blockers.remove(REPLACE_BLOCKER)
+                    self._replaced = None
                 self.detach_all()
                 graph.remove_above(filter_, filter_.children[0].node)
                 if self.ret and self.options.restore_read_only:
                     restore_read_only(target)
             if self._drained:
                 source.drained_end()
+        return failure
 
-    def _pivot(self) -> None:
-        """Let all users of the source use the target."""
-        source, target, graph = self.source, self.target, self.jobs.graph
-        if target.read_only != source.read_only:
-            set_writable(target, writable=not source.read_only)
-        with graph.drained(source):
-            graph.insert_above(source, target)
+    def _pivot(self) -> bool:
+        """Let all users of the source, or of the node that it is to replace, use the target; whether it went well."""
+        target, graph = self.target, self.jobs.graph
+        replaced = self._replaced if self._replaced is not None else self.source
+        if target.read_only != replaced.read_only:
+            set_writable(target, writable=not replaced.read_only)
+        try:
+            with graph.drained(replaced):
+                if not self.source.can_replace(replaced):
+                    return False
+                graph.insert_above(replaced, target)
+        except QmpError:
+            return False
+        return True
 
     def _set_backing(self) -> None:
         """Give the target the backing file that its header names, as a node of this graph."""
