@@ -24,6 +24,7 @@ from qbitsim.block.status import status_above
 from qbitsim.drivers.job_filters import MirrorTopNode, append_filter, drop_filter
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.loop import LoopJob, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb
@@ -35,8 +36,29 @@ if TYPE_CHECKING:
     from qbitsim.jobs.job_list import JobList
 
 MAXIMUM_IO = 1 << 20
+MAXIMUM_IN_FLIGHT = 16
 REPLACE_BLOCKER = "block device is in use by block-job-complete"
 """Why operations on a node are refused that the target is about to replace."""
+
+
+class MirrorOperation:
+    """A piece that is being copied.
+
+    :ivar offset: bytes, :ivar length: bytes; :ivar zero: the target is zeroed there, and nothing is read.
+    """
+
+    __slots__ = ("job", "length", "offset", "task", "zero")
+
+    def __init__(self, job: MirrorJob, offset: int, length: int, *, zero: bool) -> None:
+        self.job = job
+        self.offset = offset
+        self.length = length
+        self.zero = zero
+        self.task: Task | None = None
+
+    def complete(self) -> None:
+        """Copy it, and tell the job."""
+        self.job.operation_done(self)
 
 
 class MirrorJob(LoopJob):
@@ -48,7 +70,20 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_replaced", "_unflushed"),
+        *(
+            "_completing",
+            "_delay",
+            "_drained",
+            "_ending",
+            "_error_text",
+            "_idle",
+            "_operations",
+            "_position",
+            "_replaced",
+            "_run_left",
+            "_unflushed",
+            "_waiting",
+        ),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -70,6 +105,10 @@ class MirrorJob(LoopJob):
             shared |= perms.CONSISTENT_READ | perms.WRITE
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
         self._position = 0
+        self._operations: list[MirrorOperation] = []
+        self._run_left: tuple[int, int] | None = None
+        self._waiting = False
+        self._delay = 0
         self._completing = False
         self._replaced: Node | None = None
         self._drained = False
@@ -153,6 +192,10 @@ class MirrorJob(LoopJob):
 
     def _copy_at_once(self, kind: str, offset: int, length: int, data: bytes) -> None:
         assert self.dirty is not None
+        for each in list(self._operations):
+            # mirror_wait_on_conflicts
+            if each.task is not None and each.offset < offset + length and offset < each.offset + each.length:
+                self.jobs.scheduler.run(each.task)
         unit = self.dirty.granularity
         start, stop = -(-offset // unit) * unit, offset + length
         if stop != self.dirty.size:
@@ -214,30 +257,45 @@ class MirrorJob(LoopJob):
             offset += status.length
 
     def _round(self) -> None:
-        """One turn of mirror_run's loop."""
+        """The next turn of mirror_run's loop."""
+        self._pause_point(self._turn)
+
+    def _turn(self) -> None:
+        """Begin to copy as much as may be in flight at once; then wait, unless there is nothing to wait for."""
         dirty = self.dirty
         assert dirty is not None
-        if self.ret or self.is_cancelled:
+        while not (self.ret or self.is_cancelled):
+            self.progress.set_remaining(dirty.count + sum(each.length for each in self._operations))
+            if self.io_status != "ok":
+                # An error has stopped the job: the next pause point holds it.
+                self._sleep(0, self._round)
+                return
+            if not dirty.count and not self._operations and self._run_left is None:
+                self._caught_up()
+                return
+            if not self._begin_run():
+                self._wait_for_operation(self._round)
+                return
+            delay = self._delay
+            if self.jobs.profile.speed_survives_pauses:
+                delay = self.limit.delay(self.jobs.scheduler.now, 0)
+            if delay and not (self.ready and not (self._completing or self.cancelled)):
+                self._after_quota(self._round, delay)
+                return
+        if self._operations:
+            self._wait_for_operation(self._round)
+        else:
             self._end(self.ret)
-            return
-        self.progress.set_remaining(dirty.count)
-        copied = bool(dirty.count) and self.io_status == "ok"
-        delay = self._copy_run() if copied else 0
-        if copied:
-            self._after_copy(delay)
-        elif dirty.count:
-            # An error has stopped the job: the next pause point holds it.
-            self._sleep(0, self._round)
-        else:
-            self._caught_up()
 
-    def _after_copy(self, delay: int) -> None:
-        if self.ready and not (self._completing or self.cancelled):
-            self._sleep(0, self._round)
-        elif self.jobs.profile.speed_survives_pauses:
-            self._wait_for_quota(self._round)
-        else:
-            self._sleep(delay, self._round)
+    def _wait_for_operation(self, then: Continuation) -> None:
+        """Go on with ``then`` when something that is in flight is done."""
+        self._waiting = True
+        self._wait_for_io(then)
+
+    def _pause_driver(self) -> bool:
+        """Everything in flight comes to its end first (mirror_pause)."""
+        self._waiting = bool(self._operations)
+        return not self._operations
 
     def _caught_up(self) -> None:
         if not self.ready:
@@ -281,7 +339,10 @@ class MirrorJob(LoopJob):
         self._finish(self.ret)
 
     def finish_in_flight(self) -> None:
-        """Come to the end, if it has begun."""
+        """Complete what is in flight; come to the end, if it has begun."""
+        for each in list(self._operations):
+            if each.task is not None and each.task.pending:
+                self.jobs.scheduler.run(each.task)
         if self._ending is not None:
             self.jobs.scheduler.run(self._ending)
 
@@ -304,27 +365,40 @@ class MirrorJob(LoopJob):
         if self._react(policy, number, reading=reading) == "report" and not self.ret:
             self.ret = number
 
-    def _copy_run(self) -> int:
-        """Copy one run of dirty chunks; return for how many nanoseconds the speed limit holds the next one back."""
+    def _begin_run(self) -> bool:
+        """Begin to copy one run of dirty chunks (mirror_iteration).
+
+        :return: whether that was possible; if too much is in flight the rest of the run comes later.
+        """
         dirty = self.dirty
         assert dirty is not None
-        area = dirty.next_area(self._position, self.source.length, self.options.buffer)
-        if area is None:
-            area = dirty.next_area(0, self.source.length, self.options.buffer)
-        assert area is not None
-        offset, length = area
-        dirty.reset(offset, length)
-        self._position = offset + length
-        delay = 0
-        while length and not self.ret:
-            done, delay = self._copy_piece(offset, length)
-            offset, length = offset + done, length - done
-        if length:
-            dirty.mark(offset, length)
-        return delay
+        if self._run_left is None:
+            if not dirty.count or self._is_full(0):
+                return False
+            area = dirty.next_area(self._position, self.source.length, self.options.buffer)
+            if area is None:
+                area = dirty.next_area(0, self.source.length, self.options.buffer)
+            assert area is not None
+            dirty.reset(*area)
+            self._position = area[0] + area[1]
+            self._run_left = area
+        while self._run_left is not None:
+            offset, length = self._run_left
+            run, zero, data = self._piece(offset, length)
+            if self._is_full(0 if zero else run):
+                return False
+            self._begin_operation(offset, run, zero=zero)
+            self._delay = self.limit.delay(self.jobs.scheduler.now, run if data else 0)
+            self._run_left = (offset + run, length - run) if run < length else None
+        return True
 
-    def _copy_piece(self, offset: int, length: int) -> tuple[int, int]:
-        """Copy a piece of like status; return (bytes, nanoseconds of delay)."""
+    def _is_full(self, length: int) -> bool:
+        """Whether nothing more can be in flight that needs ``length`` bytes of the buffer."""
+        used = sum(each.length for each in self._operations if not each.zero)
+        return len(self._operations) >= MAXIMUM_IN_FLIGHT or (bool(used) and used + length > self.options.buffer)
+
+    def _piece(self, offset: int, length: int) -> tuple[int, bool, bool]:
+        """How many bytes are alike, whether they are zeroed and whether they count for the speed limit."""
         assert self.dirty is not None
         unit = self.dirty.granularity
         status = status_above(self.source, None, offset, length)
@@ -333,9 +407,29 @@ class MirrorJob(LoopJob):
             run = max(run - run % unit, min(unit, length))
         if status.data or status.length < run:
             run = min(run, max(MAXIMUM_IO, unit))
-        self._transfer(offset, run, zero=status.length >= run and not status.data)
-        paid = run if status.data else 0
-        return run, self.limit.delay(self.jobs.scheduler.now, paid)
+        return run, status.length >= run and not status.data, status.data
+
+    def _begin_operation(self, offset: int, length: int, *, zero: bool) -> None:
+        operation = MirrorOperation(self, offset, length, zero=zero)
+        self._operations.append(operation)
+        delay = 0 if zero else max(self.source.delay(length, writing=False), self.target.delay(length, writing=True))
+        scheduler, label = self.jobs.scheduler, f"{self.id}: copy {offset}+{length}"
+        operation.task = (
+            scheduler.after(delay, operation.complete, label) if delay else scheduler.soon(operation.complete, label)
+        )
+
+    def operation_done(self, operation: MirrorOperation) -> None:
+        """What was in flight is done; go on if that was waited for."""
+        self._operations.remove(operation)
+        self._transfer(operation.offset, operation.length, zero=operation.zero)
+        if self._waiting and not (self._operations and self._pausing):
+            self._waiting = False
+            self.wake()
+
+    @property
+    def _pausing(self) -> bool:
+        """Whether the job has come to a pause point, where it waits for all that is in flight."""
+        return self._after_pause is not None and self.pause_count > 0
 
     def _transfer(self, offset: int, length: int, *, zero: bool) -> None:
         assert self.dirty is not None
@@ -348,7 +442,6 @@ class MirrorJob(LoopJob):
                 data = self.source.read(offset, length)
                 reading = False
                 self.target.write(offset, data)
-                self._owe(self.source, self.target, length)
                 self._unflushed = True
         except OSError as error:
             self.dirty.mark(offset, length)
