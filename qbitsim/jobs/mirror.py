@@ -70,20 +70,8 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *(
-            "_completing",
-            "_delay",
-            "_drained",
-            "_ending",
-            "_error_text",
-            "_idle",
-            "_operations",
-            "_position",
-            "_replaced",
-            "_run_left",
-            "_unflushed",
-            "_waiting",
-        ),
+        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_operations", "_position"),
+        *("_replaced", "_run_left", "_unflushed", "_waiting"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
