@@ -277,7 +277,9 @@ class Opener:
         return self._open_filter(CopyOnReadNode(self.graph, unmap=_unmap(options)), options, "file")
 
     def _open_copy_before_write(self, options: Options) -> Node:
-        node = CopyBeforeWriteNode(self.graph, break_snapshot=options.get("on-cbw-error") == "break-snapshot")
+        node = CopyBeforeWriteNode(
+            self.graph, break_snapshot=options.get("on-cbw-error") == "break-snapshot", unmap=_unmap(options)
+        )
         self._open_filter(node, options, "file")
         self._child(node, "target", options, self._file_options(options))
         bitmap = None
@@ -292,7 +294,7 @@ class Opener:
         return node
 
     def _open_snapshot_access(self, options: Options) -> Node:
-        return self._open_filter(SnapshotAccessNode(self.graph), options, "file")
+        return self._open_filter(SnapshotAccessNode(self.graph, unmap=_unmap(options)), options, "file")
 
 
 def _injection(rule: Options) -> DebugRule:
