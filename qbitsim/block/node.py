@@ -15,7 +15,7 @@ Theory of operation
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -360,17 +360,30 @@ class Node(BitmapOwner):
         """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""
 
     def truncate(self, size: int) -> None:
-        """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c)."""
+        """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c).
+
+        :raises QmpError: as the driver says; or an export holds a bitmap, where QEMU dies (bdrv_dirty_bitmap_truncate).
+        :raises OSError: as the driver, or a fault, says.
+        """
+        for node in self.shown_by():
+            for bitmap in node.bitmaps:
+                if bitmap.busy:
+                    bitmap.check()
         self._truncate(size)
         self.follow_length()
 
     def follow_length(self) -> None:
         """Resize the bitmaps of this node and of the filters above it to the node's length."""
-        for bitmap in self.bitmaps:
-            bitmap.resize(self.length)
-        for parent in self.parents:
-            if isinstance(parent.parent, Node) and parent.parent.is_filter:
-                parent.parent.follow_length()
+        for node in self.shown_by():
+            for bitmap in node.bitmaps:
+                bitmap.resize(self.length)
+
+    def shown_by(self) -> Iterator[Node]:
+        """This node and the filters above it, which show what it shows."""
+        yield self
+        for edge in self.parents:
+            if isinstance(edge.parent, Node) and edge.parent.is_filter:
+                yield from edge.parent.shown_by()
 
     # -- the graph around it
 

@@ -21,7 +21,7 @@ from qbitsim.drivers.job_filters import CommitTopNode, append_filter, drop_filte
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable, use_intermediate_nodes
+from qbitsim.jobs.loop import CHUNK, LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -90,11 +90,9 @@ class CommitJob(LoopJob):
     # -- the work
 
     def _run(self) -> None:
-        try:
-            if self.base.length < self.top.length:
-                self.base.truncate(self.top.length)
-        except OSError as error:
-            self._finish(error.errno or errno.EIO)
+        failure = grow(self.base, self.top.length)
+        if failure:
+            self._finish(failure)
             return
         self.progress.set_remaining(self.top.length)
         if self.top.length:

@@ -112,6 +112,18 @@ class LoopJob(Job):
         return policy
 
 
+def grow(node: Node, length: int) -> int:
+    """Make a base as long as what is committed into it, if it is shorter; return 0 or an errno (blk_co_truncate)."""
+    try:
+        if node.length < length:
+            node.truncate(length)
+    except OSError as error:
+        return error.errno or errno.EIO
+    except QmpError:
+        return errno.ENOTSUP
+    return 0
+
+
 def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
     """Hold the layers from ``top`` down to, but without, ``base``, which a commit takes away.
 

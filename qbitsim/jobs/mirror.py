@@ -25,7 +25,7 @@ from qbitsim.drivers.job_filters import MirrorTopNode, append_filter, drop_filte
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.coroutine import Continuation
-from qbitsim.jobs.loop import LoopJob, restore_read_only, set_writable, use_intermediate_nodes
+from qbitsim.jobs.loop import LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb
 
@@ -212,14 +212,15 @@ class MirrorJob(LoopJob):
 
     def _run(self) -> None:
         source, target = self.source, self.target
+        failure = grow(target, source.length) if self.options.is_commit else 0
+        if not self.options.is_commit and target.length != source.length:
+            self._error_text = "Source and target image have different sizes"
+            failure = errno.EINVAL
+        if failure:
+            self._end(failure)
+            return
         if source.length == 0:
             self._become_ready()
-        elif self.options.is_commit and target.length < source.length:
-            target.truncate(source.length)
-        elif target.length != source.length and not self.options.is_commit:
-            self._error_text = "Source and target image have different sizes"
-            self._end(errno.EINVAL)
-            return
         try:
             if source.length and not self.options.copy_nothing:
                 self._find_dirty()
