@@ -319,6 +319,17 @@ class Graph:
             node.drained_end()
             raise
 
+    def drain_found(self, node: Node) -> None:
+        """As :meth:`drain`, for a node that a command has looked up.
+
+        :raises QmpError: the node has gone meanwhile, with a job that was about to end; QEMU goes on with memory that
+            is freed, and dies (external_snapshot_action, blockdev.c, seen with 7.2, 10.0 and 11.1).
+        """
+        self.drain(node)
+        if self.nodes.get(node.name) is not node:
+            node.drained_end()
+            raise QmpError(f"Node '{node.name}' is gone: the job that it belonged to has just ended")
+
     @contextmanager
     def drained(self, node: Node) -> Iterator[None]:
         """A drained section of ``node``.

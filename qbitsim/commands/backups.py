@@ -113,7 +113,7 @@ def _quiet(context: Context, source: Node, name: str) -> Node:
     A job that comes to its end meanwhile takes its filter out, and the drive shows the node below.
     """
     while True:
-        context.graph.drain(source)
+        context.graph.drain_found(source)
         context.transaction.add(clean=source.drained_end)
         now = context.graph.lookup(name, name)
         if now is source:

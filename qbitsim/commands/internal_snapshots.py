@@ -44,7 +44,7 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     """Take a snapshot inside the image."""
     context.drain_if_plain()
     node = root_node(context, args.device)
-    context.graph.drain(node)
+    context.graph.drain_found(node)
     context.transaction.add(clean=node.drained_end)
     node.check_not_blocked("internal-snapshot")
     if node.read_only:

@@ -149,7 +149,7 @@ def _is_taken(graph: Graph, name: str) -> bool:
 
 def _check_can_snapshot(context: Context, old: Node) -> None:
     """Keep ``old`` quiet until the transaction has ended, and refuse if a job or an overlay uses it."""
-    context.graph.drain(old)
+    context.graph.drain_found(old)
     context.transaction.add(clean=old.drained_end)
     old.check_not_blocked("external-snapshot")
     if not old.read_only:
