@@ -225,6 +225,9 @@ class Profile:
     qemu_img_map_shows_compression: bool
     """Whether ``qemu-img map`` says of each range whether it is compressed (dump_map_entry(), qemu-img.c)."""
 
+    def __repr__(self) -> str:
+        return f"<Profile of QEMU {self.name}>"
+
     @property
     def name(self) -> str:
         """The release as users name it, ``major.minor``."""

@@ -306,7 +306,7 @@ def test_qemu_io_has_the_commands_and_options_of_its_record() -> None:
 
 def test_a_record_that_names_a_command_of_qemu_io_that_is_not_declared_is_told() -> None:
     names = QEMU_10_0.qemu_io_commands | {"zone_paint"}
-    with pytest.raises(AssertionError, match="the record of 9.2 names .*'zone_paint'"):
+    with pytest.raises(AssertionError, match=r"^the record of 9.2 names .*'zone_paint'"):
         parse("length", release("9.2", like=QEMU_10_0, qemu_io_commands=names))
 
 
@@ -390,6 +390,10 @@ def test_a_release_that_is_listed_is_offered_everywhere(
     assert "A machine as QEMU 9.2" in capsys.readouterr().out
     assert main(["reference"]) == 0
     assert "block-job-change  (since 8.2; in 10.0 9.2)" in capsys.readouterr().out
+
+
+def test_a_profile_shows_its_name() -> None:
+    assert repr(QEMU_9_2) == "<Profile of QEMU 9.2>"
 
 
 def test_2_5_is_like_7_2_but_for_what_its_document_tells() -> None:

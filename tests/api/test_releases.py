@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from test_layers import MODULES
@@ -76,26 +77,22 @@ def compared(tree: ast.AST) -> Iterator[str]:
             yield ast.unparse(node)
 
 
-def asked(tree: ast.AST) -> list[ast.Attribute]:
-    """Where ``offers`` is taken from a profile, called or not."""
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "offers"]
+def asks(tree: ast.AST) -> bool:
+    """Whether ``offers`` is taken from a profile, called or not."""
+    return any(isinstance(node, ast.Attribute) and node.attr == "offers" for node in ast.walk(tree))
 
 
 def asked_for_a_number(tree: ast.AST) -> list[str]:
     """Calls of ``offers`` that bring a number of their own instead of a declaration's."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [
-        ast.unparse(node)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func).endswith("offers")
-        and any(
-            isinstance(part, ast.Constant) and isinstance(part.value, str)
-            for each in node.args
-            for part in ast.walk(each)
-        )
+        ast.unparse(call)
+        for call in calls
+        if ast.unparse(call.func).endswith("offers") and any(is_release(part) for part in ast.walk(call))
     ]
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text())
 
@@ -106,7 +103,7 @@ def test_nobody_compares_releases(module: str) -> None:
 
 
 def test_only_evaluators_of_declarations_ask_what_a_release_offers() -> None:
-    assert {module for module in MODULES if asked(tree_of(module))} - {"qbitsim.facts"} == EVALUATORS
+    assert {module for module in MODULES if asks(tree_of(module))} - {"qbitsim.facts"} == EVALUATORS
 
 
 @pytest.mark.parametrize("module", sorted(EVALUATORS))
