@@ -331,6 +331,17 @@ class Node(BitmapOwner):
         return self.plain_image(writing=False) is not None
 
     @property
+    def zeroes_by_unmapping(self) -> bool:
+        """Whether zeroing may free the clusters, so that it costs nothing (bdrv_can_write_zeroes_with_unmap)."""
+        return self.unmap and self.can_unmap_zeroes
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """Whether the driver, and what it filters, knows how (BDRV_REQ_MAY_UNMAP among its supported_zero_flags)."""
+        filtered = self.filtered
+        return filtered is not None and filtered.can_unmap_zeroes
+
+    @property
     def needs_no_io(self) -> bool:
         """Whether requests are answered without waiting for anything, and none can fail."""
         return False

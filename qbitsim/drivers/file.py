@@ -71,6 +71,11 @@ class FileNode(Node):
         """Give up the locks."""
         self.close()
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """A file has holes."""
+        return True
+
     def own_faults(self) -> Faults | None:
         """Those of the image."""
         return self.image.faults

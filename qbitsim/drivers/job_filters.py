@@ -44,6 +44,11 @@ class MirrorTopNode(Node):
         self.is_commit = is_commit
         self.stopped = False
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """False: nobody has taught it."""
+        return False
+
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """As any filter, but what an active commit must not have, or must share (bdrv_mirror_top_child_perm)."""
         if self.stopped:
@@ -75,6 +80,11 @@ class CommitTopNode(Node):
     is_filter = True
 
     __slots__ = ()
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """False: nobody has taught it."""
+        return False
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Ask for nothing and share everything (bdrv_commit_top_child_perm)."""

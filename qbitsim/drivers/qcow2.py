@@ -70,6 +70,11 @@ class Qcow2Node(Node):
         assert self.image.cluster_size is not None
         return self.image.cluster_size
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """Version 3 has clusters of zeroes."""
+        return self.image.compat != "0.10"
+
     # -- requests
 
     def _read(self, offset: int, length: int) -> bytes:

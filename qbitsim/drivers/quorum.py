@@ -78,6 +78,11 @@ class QuorumNode(Node):
         """None."""
         return 0
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """If all children can."""
+        return all(edge.node.can_unmap_zeroes for edge in self.children)
+
     def can_replace(self, node: Node) -> bool:
         """Any of the children, for they are to show the same, or this one (quorum_recurse_can_replace)."""
         return node is self or any(edge.node is node for edge in self.children)

@@ -82,6 +82,11 @@ class RawNode(Node):
         """Whether the file does."""
         return self._file.fails_without_io(operation, self.offset + offset, length)
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """As the file."""
+        return self._file.can_unmap_zeroes
+
     def own_faults(self) -> Faults | None:
         """Those of the file."""
         return self._file.own_faults()
