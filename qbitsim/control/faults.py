@@ -13,9 +13,9 @@ from qbitsim.commands.context import Context
 from qbitsim.control.texts import text_of
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import Stall
+from qbitsim.injection.guest import GuestActivity
 from qbitsim.jobs.foreign import ForeignJob
 from qbitsim.jsontypes import Json
-from qbitsim.machine.guest import GuestActivity
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
@@ -227,7 +227,7 @@ def keep(context: Context, identifier: str | None, kind: str, begin: Callable[[]
 
     :raises QmpError: the id is taken, or it was refused; nothing has begun then.
     """
-    handles = context.machine.handles
+    handles = context.machine.faults.handles
     if identifier is None:
         identifier = next(name for name in (f"{kind}{n}" for n in range(len(handles) + 1)) if name not in handles)
     elif identifier in handles:
@@ -248,7 +248,7 @@ def _often(args: Any) -> dict[str, Any]:
 
 
 def _find(context: Context, identifier: str) -> Any:
-    handles = context.machine.handles
+    handles = context.machine.faults.handles
     if identifier not in handles:
         raise QmpError(f"nothing has the id {identifier!r} (there are: {', '.join(handles) or 'none'})")
     return handles[identifier]
@@ -262,7 +262,7 @@ def inject_error(context: Context, args: XQbitsimInjectError) -> Json:
     """Let requests fail."""
     errno = errno_of(args.errno or "EIO")
     more = _given(args, "offset", "length", "once", "times", "after", "probability", "seed")
-    inject = context.machine.inject_error
+    inject = context.machine.faults.inject_error
     return keep(context, args.id, "error", lambda: inject(args.where, args.operation, errno, **more))
 
 
@@ -270,7 +270,7 @@ def inject_error(context: Context, args: XQbitsimInjectError) -> Json:
 def delay_io(context: Context, args: XQbitsimDelayIo) -> Json:
     """Let requests of jobs take time."""
     more = _given(args, "offset", "length")
-    delay = context.machine.delay_io
+    delay = context.machine.faults.delay_io
     return keep(context, args.id, "delay", lambda: delay(args.where, args.operation, args.seconds, **more))
 
 
@@ -278,13 +278,13 @@ def delay_io(context: Context, args: XQbitsimDelayIo) -> Json:
 def stall_io(context: Context, args: XQbitsimStallIo) -> Json:
     """Let requests of jobs wait until they are released."""
     more = _given(args, "offset", "length")
-    return keep(context, args.id, "stall", lambda: context.machine.stall_io(args.where, args.operation, **more))
+    return keep(context, args.id, "stall", lambda: context.machine.faults.stall_io(args.where, args.operation, **more))
 
 
 @command(f"{PREFIX}limit-capacity", XQbitsimLimitCapacity, control=True)
 def limit_capacity(context: Context, args: XQbitsimLimitCapacity) -> None:
     """Give an image file room for so many bytes of data."""
-    refusing(lambda: context.machine.limit_capacity(args.file, args.capacity))
+    refusing(lambda: context.machine.faults.limit_capacity(args.file, args.capacity))
 
 
 @command(f"{PREFIX}query-capacities", returns=list[XQbitsimCapacity], control=True)
@@ -301,28 +301,28 @@ def query_capacities(context: Context, args: None) -> list[Json]:
 def refuse(context: Context, args: XQbitsimRefuse) -> Json:
     """Let commands of a name be refused."""
     more = {**_given(args, "error_class"), **_often(args)}
-    return keep(context, args.id, "refusal", lambda: context.machine.refuse(args.command, args.desc, **more))
+    return keep(context, args.id, "refusal", lambda: context.machine.faults.refuse(args.command, args.desc, **more))
 
 
 @command(f"{PREFIX}hold-reply", XQbitsimHoldReply, returns=XQbitsimHandle, control=True)
 def hold_reply(context: Context, args: XQbitsimHoldReply) -> Json:
     """Hold the replies to commands of a name back."""
     more = {**_given(args, "events", "after"), **_often(args)}
-    return keep(context, args.id, "hold", lambda: context.machine.hold_reply(args.command, args.seconds, **more))
+    return keep(context, args.id, "hold", lambda: context.machine.faults.hold_reply(args.command, args.seconds, **more))
 
 
 @command(f"{PREFIX}half-reply", XQbitsimHalfReply, returns=XQbitsimHandle, control=True)
 def half_reply(context: Context, args: XQbitsimHalfReply) -> Json:
     """Send half a reply to a command of a name, and end the connection."""
     more = {**_given(args, "after"), **_often(args)}
-    return keep(context, args.id, "half", lambda: context.machine.half_reply(args.command, **more))
+    return keep(context, args.id, "half", lambda: context.machine.faults.half_reply(args.command, **more))
 
 
 @command(f"{PREFIX}drop-monitor", XQbitsimDropMonitor, returns=XQbitsimHandle, control=True)
 def drop_monitor(context: Context, args: XQbitsimDropMonitor) -> Json:
     """End the connection at a command of a name."""
     more = {**_given(args, "before_reply", "before_command", "after"), **_often(args)}
-    return keep(context, args.id, "drop", lambda: context.machine.drop_monitor(args.command, **more))
+    return keep(context, args.id, "drop", lambda: context.machine.faults.drop_monitor(args.command, **more))
 
 
 # -- others
@@ -332,7 +332,7 @@ def drop_monitor(context: Context, args: XQbitsimDropMonitor) -> Json:
 def foreign_job(context: Context, args: XQbitsimForeignJob) -> Json:
     """Let another client start a job."""
     more = _given(args, "kind", "length")
-    return keep(context, args.id, "job", lambda: context.machine.foreign_job(args.id, **more))
+    return keep(context, args.id, "job", lambda: context.machine.faults.foreign_job(args.id, **more))
 
 
 @command(f"{PREFIX}end-foreign-job", XQbitsimEndForeignJob, control=True)
@@ -348,7 +348,7 @@ def end_foreign_job(context: Context, args: XQbitsimEndForeignJob) -> None:
         refusing(lambda: job.fail(errno))
     else:
         refusing(job.cancel if args.cancel else job.finish)
-    del context.machine.handles[args.id]
+    del context.machine.faults.handles[args.id]
 
 
 @command(f"{PREFIX}guest-writes", XQbitsimGuestWrites, returns=XQbitsimHandle, control=True)
@@ -357,7 +357,7 @@ def guest_writes(context: Context, args: XQbitsimGuestWrites) -> Json:
     more = _given(args, "every", "count", "length", "seed")
     if args.pattern is not None:
         more["pattern"] = [(write.offset, write.length) for write in args.pattern]
-    return keep(context, args.id, "guest", lambda: context.machine.guest_writes(args.drive, **more))
+    return keep(context, args.id, "guest", lambda: context.machine.faults.guest_writes(args.drive, **more))
 
 
 # -- what has begun
@@ -370,7 +370,7 @@ def query_faults(context: Context, args: None) -> list[Json]:
     return [
         {"id": name, "text": text_of(handle)}
         | ({"waiting": handle.waiting} if isinstance(handle, (Stall, HeldReply)) else {})
-        for name, handle in context.machine.handles.items()
+        for name, handle in context.machine.faults.handles.items()
     ]
 
 
@@ -385,7 +385,7 @@ def lift(context: Context, args: XQbitsimLift) -> None:
     else:
         handle.lift()
     if not getattr(handle, "waiting", 0):
-        del context.machine.handles[args.id]
+        del context.machine.faults.handles[args.id]
 
 
 @command(f"{PREFIX}release", XQbitsimRelease, control=True)
@@ -395,4 +395,4 @@ def release(context: Context, args: XQbitsimRelease) -> None:
     if not isinstance(handle, (Stall, HeldReply)):
         raise QmpError(f"{args.id!r} holds nothing up: {text_of(handle)}")
     handle.release()
-    del context.machine.handles[args.id]
+    del context.machine.faults.handles[args.id]

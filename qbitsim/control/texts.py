@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno as numbers
+from typing import Any
 
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.files.faults import Delay, Fault, Stall
+from qbitsim.injection.guest import GuestActivity
+from qbitsim.injection.refusal import Refusal
 from qbitsim.jobs.foreign import ForeignJob
-from qbitsim.machine.guest import GuestActivity
-from qbitsim.machine.injection import Refusal
-from qbitsim.qmp.control import Handle
 from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply
 
 _Rule = Fault | Delay | Stall
@@ -24,7 +24,7 @@ _REQUESTS = {
 }
 
 
-def text_of(handle: Handle) -> str:
+def text_of(handle: Any) -> str:
     """A fault, a guest or a job of another client: ``drive0: reads that touch 0+65536 fail with EIO, once``."""
     match handle:
         case Fault() | Delay() | Stall():

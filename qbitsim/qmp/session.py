@@ -28,7 +28,6 @@ from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, Hol
 from qbitsim.qmp.parser import JsonStream
 
 if TYPE_CHECKING:
-    from qbitsim.qmp.control import Control
     from qbitsim.qmp.journal import Journal
 
 _NEGOTIATE = "qmp_capabilities"
@@ -42,6 +41,14 @@ class CommandLike(Protocol):
     @property
     def allow_oob(self) -> bool:
         """Whether `exec-oob` may run it."""
+
+
+class Lives(Protocol):
+    """What the session must know of a machine that may be started anew."""
+
+    @property
+    def lives(self) -> int:
+        """How often it was; monitors of an earlier life have ended."""
 
 
 class Backend(Protocol):
@@ -60,7 +67,7 @@ class Backend(Protocol):
         """What is to happen to replies."""
 
     @property
-    def control(self) -> Control | None:
+    def control(self) -> Lives | None:
         """What control commands keep, if they are allowed."""
 
     def greeting(self) -> JsonObject:

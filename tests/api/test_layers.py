@@ -34,9 +34,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("drivers",),
     ("jobs", "nbd"),
     ("qemu_img", "qemu_io"),
+    ("injection",),
     ("commands",),
-    ("control", "history"),
-    ("report", "serving"),
+    ("history", "serving"),
+    ("control", "report"),
     ("machine",),
     ("programs", "terminal"),
     ("scenario",),
@@ -54,7 +55,7 @@ ROOF = ("qbitsim", "qbitsim.__main__")
 """The face of the package: what it hands on, it imports when it is asked for it."""
 
 SURROUNDINGS = {"serving", "shell", "testing", "web", "cli"}
-SEEDED = {"qbitsim.engine.policies", "qbitsim.files.faults", "qbitsim.machine.guest"}
+SEEDED = {"qbitsim.engine.policies", "qbitsim.files.faults", "qbitsim.injection.guest"}
 """Modules that draw, always from a ``random.Random`` with a seed of the caller's."""
 
 

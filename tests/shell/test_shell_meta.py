@@ -322,12 +322,12 @@ def test_run_stops_between_two_steps_at_an_interrupt(shell, say, monkeypatch):
 def test_a_command_that_is_interrupted_is_undone(shell, say, terminal, monkeypatch):
     before = state(shell)
 
-    def interrupted(machine, seconds):
-        machine.drive("drive0").write(0, b"half")
+    def interrupted(clock, seconds):
+        shell.machine.drive("drive0").write(0, b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(shell.machine), "advance", interrupted)
+        patch.setattr(type(shell.machine.clock), "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             shell.run(":advance 1")
     shell.interrupted()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from errno import EIO
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import Delay, Fault, Rule, Stall
+from qbitsim.injection.guest import GuestActivity, GuestMachine, spread
+from qbitsim.injection.refusal import Refusal
 from qbitsim.jobs.foreign import ForeignJob, foreign_job
 from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, MonitorFault
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
-    from qbitsim.engine.scheduler import Scheduler
+    from collections.abc import Iterable
+
     from qbitsim.images.store import ImageStore
     from qbitsim.jobs.job_list import JobList
     from qbitsim.qapi.registry import Registry
@@ -36,51 +38,44 @@ def _add(rules: list[_S], rule: _S) -> None:
     rules.append(rule)
 
 
-class Refusal:
-    """Commands of one name are refused for a while.
+class FaultyMachine(GuestMachine, Protocol):
+    """What is to fail."""
 
-    :ivar times: how often yet; None for always.
-    """
+    @property
+    def images(self) -> ImageStore:
+        """The files that it sees."""
 
-    __slots__ = ("command", "error", "times")
+    @property
+    def jobs(self) -> JobList:
+        """Its jobs."""
 
-    def __init__(self, command: str, error: QmpError, times: int | None) -> None:
-        self.command = command
-        self.error = error
-        self.times = times
-
-    def __repr__(self) -> str:
-        return f"<Refusal of {self.command}: {self.error.desc}>"
-
-    def lift(self) -> None:
-        """Refuse no more."""
-        self.times = 0
-
-    def strike(self, command: str) -> None:
-        """Refuse the command, if it is its turn.
-
-        :raises QmpError: what the test wants.
-        """
-        if command != self.command or self.times == 0:
-            return
-        if self.times is not None:
-            self.times -= 1
-        raise QmpError(self.error.desc, self.error.error_class)
+    @property
+    def registry(self) -> Registry:
+        """Its commands."""
 
 
 class FaultInjection:
-    """The part of a machine that makes its disks fail, lag and hang, and its commands be refused."""
+    """What makes the disks of a machine fail, lag and hang, its commands be refused and its monitors go away.
 
-    __slots__ = ()
+    :ivar refusals: commands that are to be refused.
+    :ivar monitor_faults: what is to happen to replies.
+    :ivar handles: what control commands have begun, by the id under which others lift, release or end it.
+    """
 
-    if TYPE_CHECKING:
-        graph: Graph
-        images: ImageStore
-        jobs: JobList
-        monitor_faults: list[MonitorFault]
-        registry: Registry
-        refusals: list[Refusal]
-        scheduler: Scheduler
+    __slots__ = ("_machine", "handles", "monitor_faults", "refusals")
+
+    def __init__(self, machine: FaultyMachine) -> None:
+        self._machine = machine
+        self.refusals: list[Refusal] = []
+        self.monitor_faults: list[MonitorFault] = []
+        self.handles: dict[str, Any] = {}
+
+    def forget_process(self) -> None:
+        """Keep what outlives the process: faults of images, and refusals. Its monitors, guest and jobs have ended."""
+        self.monitor_faults.clear()
+        for name, handle in list(self.handles.items()):
+            if not isinstance(handle, (Rule, Refusal)):
+                del self.handles[name]
 
     def refuse(self, command: str, desc: str, error_class: str = "GenericError", *, times: int | None = 1) -> Refusal:
         """Let commands of that name be refused with that error, whatever they say; nothing else happens.
@@ -102,12 +97,13 @@ class FaultInjection:
 
     def _tell(self, fault: object, where: str = "") -> None:
         """Let the observer know."""
-        if self.scheduler.observer is not None:
+        observer = self._machine.scheduler.observer
+        if observer is not None:
             place = f" in {where}" if where else ""
-            self.scheduler.observer.noted("fault", f"{str(fault).strip('<>')}{place}")
+            observer.noted("fault", f"{str(fault).strip('<>')}{place}")
 
     def _check_command(self, command: str, times: int | None, after: int, what: str) -> None:
-        if self.registry.find(command) is None:
+        if self._machine.registry.find(command) is None:
             raise ValueError(f"this machine has no command {command!r}")
         if after < 0:
             raise ValueError(f"{what} after {after} commands never strikes")
@@ -137,7 +133,7 @@ class FaultInjection:
         if seconds is not None and seconds <= 0:
             raise ValueError(f"a delay of {seconds} seconds is none")
         nanoseconds = None if seconds is None else round(seconds * NANOSECONDS)
-        held = HeldReply(command, self.scheduler, nanoseconds, events=events, times=times, after=after)
+        held = HeldReply(command, self._machine.scheduler, nanoseconds, events=events, times=times, after=after)
         _add(self.monitor_faults, held)
         self._tell(held)
         return held
@@ -184,7 +180,7 @@ class FaultInjection:
         :raises ValueError: there is no such kind, or the length is negative.
         :raises QmpError: the id is ill-formed or taken.
         """
-        return foreign_job(self.jobs, identifier, kind, length)
+        return foreign_job(self._machine.jobs, identifier, kind, length)
 
     def limit_capacity(self, file: str, capacity: int | None) -> None:
         """Give the image file of that name, now or when it is made, room for so many bytes of data.
@@ -196,7 +192,7 @@ class FaultInjection:
         """
         if capacity is not None and capacity < 0:
             raise ValueError(f"invalid capacity {capacity}: it must not be negative")
-        self.images.limit(file, capacity)
+        self._machine.images.limit(file, capacity)
         self._tell("no limit" if capacity is None else f"room for {capacity} bytes", file)
 
     def inject_error(
@@ -227,8 +223,8 @@ class FaultInjection:
             can never strike; nothing has changed then.
         """
         operations = checked_operations(operation)
-        rules = faults_of(self.graph, where).rules
-        check_range(self.graph, where, offset, length)
+        rules = faults_of(self._machine.graph, where).rules
+        check_range(self._machine.graph, where, offset, length)
         check_often(errno, after, 1 if once else times, probability)
         fault = Fault(
             operations,
@@ -251,8 +247,8 @@ class FaultInjection:
         if seconds <= 0:
             raise ValueError(f"a delay of {seconds} seconds is none")
         operations = checked_operations(operation)
-        faults = faults_of(self.graph, where)
-        check_range(self.graph, where, offset, length)
+        faults = faults_of(self._machine.graph, where)
+        check_range(self._machine.graph, where, offset, length)
         delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
         self._strike_at(where, faults.delays, delay)
         return delay
@@ -263,8 +259,35 @@ class FaultInjection:
         :raises ValueError: as :meth:`inject_error`.
         """
         operations = checked_operations(operation)
-        faults = faults_of(self.graph, where)
-        check_range(self.graph, where, offset, length)
+        faults = faults_of(self._machine.graph, where)
+        check_range(self._machine.graph, where, offset, length)
         stall = Stall(operations, offset, length)
         self._strike_at(where, faults.stalls, stall)
         return stall
+
+    def guest_writes(
+        self,
+        drive: str,
+        pattern: Iterable[tuple[int, int]] | None = None,
+        *,
+        every: float = 0.0,
+        count: int = 100,
+        length: int = 65536,
+        seed: int = 0,
+    ) -> GuestActivity:
+        """Let the guest write by itself while other things go on.
+
+        :param drive: the drive's id.
+        :param pattern: (offset, length) of each write, in bytes; ``count`` writes of ``length`` bytes at places drawn
+            from ``seed`` if not given.
+        :param every: seconds of virtual time between two writes; 0 lets each be due at once, among the steps of jobs.
+        :raises ValueError: there is no such drive, or a write is outside of it.
+        """
+        found = self._machine.graph.drives.get(drive)
+        if found is None or found.root is None:
+            raise ValueError(f"there is no drive {drive!r} with a medium")
+        writes = list(pattern) if pattern is not None else spread(found.size, count, length, seed)
+        for offset, size in writes:
+            if offset < 0 or size < 1 or offset + size > found.size:
+                raise ValueError(f"a write of {size} bytes at {offset} is outside of {drive!r}")
+        return GuestActivity(self._machine, drive, writes, round(every * NANOSECONDS))
