@@ -61,6 +61,11 @@ class GuestActivity:
         return len(self._pattern)
 
     @property
+    def text(self) -> str:
+        """In plain words: ``drive0: the guest has made 2 of 100 writes``."""
+        return f"{self.drive}: the guest has made {self.done} of {self.most} writes"
+
+    @property
     def running(self) -> bool:
         """Whether there is more to come."""
         return self._task is not None
@@ -70,6 +75,8 @@ class GuestActivity:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+
+    lift = stop
 
     def _plan(self) -> None:
         if self.done >= len(self._pattern):

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+from qbitsim.countdown import Countdown
 from qbitsim.errors import QmpError
 
 
-class Refusal:
-    """Commands of one name are refused for a while.
+class Refusal(Countdown):
+    """Commands of one name are refused for a while."""
 
-    :ivar times: how often yet; None for always.
-    """
-
-    __slots__ = ("command", "error", "times")
+    __slots__ = ("command", "error")
 
     def __init__(self, command: str, error: QmpError, times: int | None) -> None:
+        super().__init__(times)
         self.command = command
         self.error = error
-        self.times = times
 
     def __repr__(self) -> str:
         return f"<Refusal of {self.command}: {self.error.desc}>"
 
-    def lift(self) -> None:
-        """Refuse no more."""
-        self.times = 0
+    @property
+    def text(self) -> str:
+        """In plain words: ``stop is refused, once: no``."""
+        return f"{self.command} is refused{self.often}: {self.error.desc}"
 
     def strike(self, command: str) -> None:
         """Refuse the command, if it is its turn.
 
         :raises QmpError: what the test wants.
         """
-        if command != self.command or self.times == 0:
-            return
-        if self.times is not None:
-            self.times -= 1
-        raise QmpError(self.error.desc, self.error.error_class)
+        if command == self.command and self._count():
+            raise QmpError(self.error.desc, self.error.error_class)
