@@ -30,7 +30,7 @@ class Disks:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def __getitem__(self, identifier: str) -> Drive:
+    def drive(self, identifier: str) -> Drive:
         """The drive of that id, for guest reads and writes.
 
         :raises KeyError: there is none.

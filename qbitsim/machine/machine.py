@@ -154,7 +154,7 @@ class Machine:
     open_node = delegate("disks", Disks.open_node)
     open_file = delegate("disks", Disks.open_file)
     anonymous_drive = delegate("disks", Disks.anonymous_drive)
-    drive = delegate("disks", Disks.__getitem__)
+    drive = delegate("disks", Disks.drive)
 
     # -- failures, and what others do
 

@@ -125,7 +125,7 @@ def test_two_machines_share_nothing() -> None:
 def test_what_people_say_most_often_stands_for_methods_of_the_parts():
     machine = Machine()
     disk = machine.disks.add_disk("d", "1M")
-    assert machine.drive("d") is machine.disks["d"] is disk
+    assert machine.drive("d") is machine.disks.drive("d") is disk
     machine.clock.advance(1.5)
     assert machine.clock() == machine.scheduler.now == 1_500_000_000
     assert machine.time_of_day() == machine.clock.time_of_day()
