@@ -8,13 +8,13 @@ from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
+from qbitsim.terminal.narrator import Narrator, members
 from qbitsim.terminal.picture import Style, draw, human, row_of_file, rows_of_drive
-from qbitsim.terminal.teller import Teller, members
 
 MIB = 1 << 20
 
 
-class Stage(Teller):
+class Stage(Narrator):
     """A machine, and somebody who tells what happens on it.
 
     :param tell: is given each line.

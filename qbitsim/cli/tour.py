@@ -49,7 +49,7 @@ def _play_with_keyboard(arguments: argparse.Namespace, style: Style, chapter: Ch
     keeper = _keeper(arguments)
     guide = Guide(arguments.profile, style, show, keeper)
     chapters, start = (guide.begin(chapter), 0) if chapter is not None else guide.welcome()
-    guide.lead(Keyboard(guide.teller), chapters, start)
+    guide.lead(Keyboard(guide.narrator), chapters, start)
 
 
 def _at_terminal() -> bool:

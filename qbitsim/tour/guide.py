@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qbitsim.profiles import profile
+from qbitsim.terminal.narrator import Narrator
 from qbitsim.terminal.picture import UNKNOWN, Style
-from qbitsim.terminal.teller import Teller
 from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import Player
@@ -28,7 +28,7 @@ class Guide:
     """
 
     def __init__(self, release: str, style: Style, tell: Callable[[str], None], keeper: Keeper | None = None) -> None:
-        self.teller = Teller(style, tell)
+        self.narrator = Narrator(style, tell)
         self._release = profile(release)
         self._tell = tell
         self._keeper = keeper
@@ -41,9 +41,9 @@ class Guide:
         chapter = find(kept) if kept is not None else None
         if chapter is None:
             if kept is not None:
-                self.teller.say(f"(Your progress: there is no chapter '{kept}'; the tour begins at the start.)")
+                self.narrator.say(f"(Your progress: there is no chapter '{kept}'; the tour begins at the start.)")
             again = len(self._progress.seen) == len(CHAPTERS)
-            self.teller.say(
+            self.narrator.say(
                 "You have seen the whole tour; here it is again."
                 if again
                 else f"A tour of dirty bitmaps, on a live machine that is QEMU {self._release.name}: "
@@ -52,7 +52,7 @@ class Guide:
             )
             return CHAPTERS, 0
         step = min(self._progress.step, len(chapter.steps))
-        self.teller.say(
+        self.narrator.say(
             f"You left in chapter {number(chapter)}, after step {step} of {len(chapter.steps)}. "
             "('qbitsim tour 1' begins at the beginning.)"
         )
@@ -75,24 +75,24 @@ class Guide:
         except (LeftError, KeyboardInterrupt) as error:
             if self._keeper is None:  # nobody has asked the reader, so this is Ctrl-C in the middle
                 raise KeyboardInterrupt from error
-            self.teller.say("Goodbye. 'qbitsim tour' goes on here." if self._keeper.usable else "Goodbye.")
-            self.teller.blank()
+            self.narrator.say("Goodbye. 'qbitsim tour' goes on here." if self._keeper.usable else "Goodbye.")
+            self.narrator.blank()
             return
         if chapters and chapters[-1] is CHAPTERS[-1]:
-            self.teller.say(_END)
-            self.teller.blank()
+            self.narrator.say(_END)
+            self.narrator.blank()
 
     def _lead_through(self, reader: Reader, chapter: Chapter, start: int) -> None:
-        self.teller.heading(f"{number(chapter)}. {chapter.title}")
+        self.narrator.heading(f"{number(chapter)}. {chapter.title}")
         if not self._release.offers(chapter.since):
-            self.teller.say(
+            self.narrator.say(
                 f"This chapter is left out: QEMU {self._release.name} has no {chapter.lacks}. "
                 f"They came with {chapter.since}."
             )
             return
-        self.teller.say(_legend(self.teller.style), "dim")
+        self.narrator.say(_legend(self.narrator.style), "dim")
         self._keep(chapter.slug, start)
-        player = Player(chapter, self._release.name, self.teller.style, self._tell)
+        player = Player(chapter, self._release.name, self.narrator.style, self._tell)
         player.play(reader, start, lambda step: self._keep(chapter.slug, step + 1))
         following = CHAPTERS[CHAPTERS.index(chapter) + 1 :]
         self._keep(following[0].slug if following else None, 0, chapter.slug)
@@ -108,7 +108,7 @@ class Guide:
         try:
             self._keeper.save(self._progress)
         except ProgressError as error:
-            self.teller.say(f"(Your progress: {error}.)")
+            self.narrator.say(f"(Your progress: {error}.)")
 
     def _load(self, then: str = "") -> Progress:
         """What was kept.
@@ -120,7 +120,7 @@ class Guide:
         try:
             return self._keeper.load()
         except ProgressError as error:
-            self.teller.say(f"(Your progress: {error}{then}.)")
+            self.narrator.say(f"(Your progress: {error}{then}.)")
             return Progress()
 
 

@@ -13,7 +13,7 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import Output
 
-from qbitsim.terminal.teller import Teller
+from qbitsim.terminal.narrator import Narrator
 from qbitsim.tour.lesson import Question
 from qbitsim.tour.reader import LeftError, Next
 
@@ -21,12 +21,12 @@ from qbitsim.tour.reader import LeftError, Next
 class Keyboard:
     """Asks at the terminal.
 
-    :param teller: tells what keys there are, when it must.
+    :param narrator: tells what keys there are, when it must.
     :param keys: where keys come from, the terminal if not given; :param screen: where prompts go, likewise.
     """
 
-    def __init__(self, teller: Teller, keys: Input | None = None, screen: Output | None = None) -> None:
-        self._teller = teller
+    def __init__(self, narrator: Narrator, keys: Input | None = None, screen: Output | None = None) -> None:
+        self._teller = narrator
         self._prompt: PromptSession[str] = PromptSession(input=keys, output=screen)
         self._editor: PromptSession[str] = PromptSession(
             input=keys, output=screen, multiline=True, key_bindings=_keys()

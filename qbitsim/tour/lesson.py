@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.jsontypes import Json
 from qbitsim.records import record
@@ -30,11 +30,9 @@ Place = tuple[int, int]
 """(offset, length) in bytes."""
 
 
-class Act(Protocol):
-    """Something that a step does, and that is told while it happens."""
-
-    def perform(self, scene: Scene) -> None:
-        """Do it."""
+Act = Callable[["Scene"], object]
+"""Something that a step does on a scene, which tells it while it happens: :class:`Qmp`, what is made by the functions
+below, or a method of the scene itself, such as ``Scene.finish``."""
 
 
 @record
@@ -54,89 +52,34 @@ class Qmp:
         """The command as a client sends it."""
         return {"execute": self.name, "arguments": self.arguments} if self.arguments else {"execute": self.name}
 
-    def perform(self, scene: Scene) -> None:
+    def __call__(self, scene: Scene) -> None:
         """Run it."""
         scene.execute(self)
 
 
-@record
-class Guest:
-    """The guest fills places of a disk with a letter."""
-
-    letter: str
-    places: tuple[Place, ...]
-    drive: str = "drive0"
-
-    def perform(self, scene: Scene) -> None:
-        """Write; a failure is told."""
-        scene.guest_writes(self)
+def guest(letter: str, *cells: int, drive: str = "drive0") -> Act:
+    """The guest fills whole cells with a letter; a failure is told."""
+    return lambda scene: scene.guest_writes(letter, [(cell * CELL, CELL) for cell in cells], drive)
 
 
-def guest(letter: str, *cells: int, drive: str = "drive0") -> Guest:
-    """The guest fills whole cells."""
-    return Guest(letter, tuple((cell * CELL, CELL) for cell in cells), drive)
+def guest_bytes(letter: str, offset: int, length: int) -> Act:
+    """The guest fills some bytes of drive0 with a letter."""
+    return lambda scene: scene.guest_writes(letter, [(offset, length)], "drive0")
 
 
-@record
-class Go:
+def go(cells: int, job: str = "drive0") -> Act:
     """The jobs go on, one piece after the other, until a job has copied so many cells."""
-
-    cells: int
-    job: str = "drive0"
-
-    def perform(self, scene: Scene) -> None:
-        """Step the machine."""
-        scene.go(self.job, self.cells)
+    return lambda scene: scene.go(job, cells)
 
 
-@record
-class Finish:
-    """The jobs go on until nothing is left to do."""
-
-    def perform(self, scene: Scene) -> None:
-        """Run the machine."""
-        scene.finish()
+def shell(command: str) -> Act:
+    """A command on image files; its output is told."""
+    return lambda scene: scene.shell(command)
 
 
-@record
-class Shell:
-    """A command on image files."""
-
-    command: str
-
-    def perform(self, scene: Scene) -> None:
-        """Run it and tell its output."""
-        scene.shell(self.command)
-
-
-@record
-class Arrange:
-    """Something that the tour does behind the scenes, such as breaking a disk; it is told in one line."""
-
-    told: str
-    do: Callable[[Machine], object]
-
-    def perform(self, scene: Scene) -> None:
-        """Do it."""
-        scene.arrange(self)
-
-
-@record
-class Crash:
-    """QEMU is killed."""
-
-    def perform(self, scene: Scene) -> None:
-        """End the machine as kill -9 does."""
-        scene.crash()
-
-
-@record
-class Start:
-    """QEMU is started, on the image files that are there."""
-
-    def perform(self, scene: Scene) -> None:
-        """Make a machine."""
-        scene.start()
+def arrange(text: str, do: Callable[[Machine], object]) -> Act:
+    """Something that the tour does behind the scenes, such as breaking a disk; ``text`` says it in one line."""
+    return lambda scene: scene.arrange(text, do)
 
 
 @record
@@ -201,7 +144,8 @@ class Step:
 
     :ivar tell: a paragraph to begin with; :ivar before: what happens before the question is asked.
     :ivar do: what happens after it; a command, if any, is the first, and shown before the question.
-    :ivar idea: what a reader could try instead of the command; only who has a keyboard is told.
+    :ivar idea: what a reader with a keyboard could try instead of the command.
+    :ivar findings: one or several.
     :ivar files: image files in the picture; :ivar drives: the drives in it (None: all; empty: none).
     :ivar since: the first release that this step is for; it is left out, and said so, on others.
     """
@@ -211,10 +155,15 @@ class Step:
     do: tuple[Act, ...] = ()
     idea: str = ""
     question: Question | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: Finding | tuple[Finding, ...] = ()
     files: tuple[str, ...] = ()
     drives: tuple[str, ...] | None = None
     since: str | None = None
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """The findings, however many there are."""
+        return (self.findings,) if isinstance(self.findings, Finding) else self.findings
 
 
 @record

@@ -15,10 +15,10 @@ from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
+from qbitsim.terminal.narrator import Narrator
 from qbitsim.terminal.picture import Style, human
-from qbitsim.terminal.teller import Teller
 from qbitsim.tour.drawing import Drawing
-from qbitsim.tour.lesson import CELL, CELLS, Arrange, Guest, Place, Qmp
+from qbitsim.tour.lesson import CELL, CELLS, Place, Qmp
 from qbitsim.tour.pretty import pretty
 from qbitsim.tour.view import View
 
@@ -39,7 +39,7 @@ class Scene(View):
 
     def __init__(self, profile: str, disks: Sequence[str], style: Style, tell: Callable[[str], None]) -> None:
         super().__init__(Machine(profile))
-        self.teller = Teller(style, tell)
+        self.narrator = Narrator(style, tell)
         self._disks = disks
         self._drawing = Drawing(style)
         self.last_picture = ""
@@ -73,32 +73,31 @@ class Scene(View):
         self._tell_events()
         colour = "red" if isinstance(reply, dict) and "error" in reply else None
         flat = json.dumps(reply)
-        if len(flat) + 5 <= self.teller.style.width or colour:
-            self.teller.line("<-", flat, colour)
+        if len(flat) + 5 <= self.narrator.style.width or colour:
+            self.narrator.line("<-", flat, colour)
         else:
-            self.teller.line("<-", f'{{"return": ...}}, of which {about}:' if about else "")
+            self.narrator.line("<-", f'{{"return": ...}}, of which {about}:' if about else "")
             self.show_json(reply)
 
     def show_json(self, value: Any) -> None:
         """A JSON value in full."""
-        indent = "     " if self.teller.style.beside else "  "
-        text = pretty(value, self.teller.style.width - len(indent))
-        self.teller.lines([indent + line for line in text.splitlines()])
+        indent = "     " if self.narrator.style.beside else "  "
+        text = pretty(value, self.narrator.style.width - len(indent))
+        self.narrator.lines([indent + line for line in text.splitlines()])
 
-    def guest_writes(self, act: Guest) -> None:
-        """The guest writes; what fails is told."""
-        disk, written = self.machine.drive(act.drive), []
-        for place in act.places:
+    def guest_writes(self, letter: str, places: Sequence[Place], drive: str) -> None:
+        """The guest fills places of a disk with a letter; what fails is told."""
+        disk, written = self.machine.drive(drive), []
+        for offset, length in places:
             try:
-                disk.write(place[0], act.letter.encode() * place[1])
-                written.append(place)
+                disk.write(offset, letter.encode() * length)
+                written.append((offset, length))
             except OSError as error:
                 self.failed_writes += 1
-                self.teller.line(
-                    "..", f"the guest's write to {_places([place])} FAILS: {os.strerror(error.errno or EIO)}", "red"
-                )
+                reason = os.strerror(error.errno or EIO)
+                self.narrator.line("..", f"the guest's write to {_places([(offset, length)])} FAILS: {reason}", "red")
         if written:
-            self.teller.line("..", f"the guest writes {act.letter} to {act.drive}: {_places(written)}")
+            self.narrator.line("..", f"the guest writes {letter} to {drive}: {_places(written)}")
         self._tell_events()
 
     def go(self, job: str, cells: int) -> None:
@@ -106,7 +105,7 @@ class Scene(View):
         while (copied := self.copied(job)) is not None and copied < cells and self.machine.step():
             pass
         done = "has ended" if copied is None else f"has copied {cells} cell{'s' * (cells > 1)}"
-        self.teller.line("..", f"job {job} {done}")
+        self.narrator.line("..", f"job {job} {done}")
         self._tell_events()
 
     def finish(self) -> None:
@@ -116,28 +115,28 @@ class Scene(View):
 
     def shell(self, command: str) -> None:
         """Run a command on image files."""
-        self.teller.line("$", command)
+        self.narrator.line("$", command)
         status, self.output = Shell(self.machine.images, self.machine.profile).run(command.split())
         if status or not command.startswith("qemu-img create"):  # whose success is worth no lines
             for line in self.output.splitlines():
-                self.teller.line(" ", line, "red" if status else None)
+                self.narrator.line(" ", line, "red" if status else None)
 
-    def arrange(self, act: Arrange) -> None:
+    def arrange(self, text: str, do: Callable[[Machine], object]) -> None:
         """Do something behind the scenes."""
-        act.do(self.machine)
-        self.teller.line("**", act.told)
+        do(self.machine)
+        self.narrator.line("**", text)
         self._tell_events()
 
     def crash(self) -> None:
         """Kill QEMU."""
         self.machine.crash()
-        self.teller.line("**", "kill -9: QEMU is gone, without a goodbye", "red")
+        self.narrator.line("**", "kill -9: QEMU is gone, without a goodbye", "red")
 
     def start(self) -> None:
         """Start QEMU on the files that are there; what happened before is still part of this step."""
         self.machine = Machine(self.machine.profile, images=self.machine.images)
         self._plug_in()
-        self.teller.line("**", "QEMU is started again on the same image files")
+        self.narrator.line("**", "QEMU is started again on the same image files")
 
     # -- what the reader tries
 
@@ -151,7 +150,7 @@ class Scene(View):
         replies = [line for line in lines if not line.startswith('{"timestamp"')]
         for line in replies:
             if len(line) > MOST_CHARACTERS:
-                self.teller.line("<-", f"{line[:MOST_CHARACTERS]} ... ({len(line)} characters in all)")
+                self.narrator.line("<-", f"{line[:MOST_CHARACTERS]} ... ({len(line)} characters in all)")
             else:
                 self._tell_reply(json.loads(line))
         return bool(replies)
@@ -163,7 +162,7 @@ class Scene(View):
             steps += 1
         self._tell_events()
         if steps == MOST_STEPS:
-            self.teller.line("**", f"after {steps} steps there is still work to do")
+            self.narrator.line("**", f"after {steps} steps there is still work to do")
 
     def _one_step(self) -> bool:
         machine = self.machine
@@ -189,12 +188,12 @@ class Scene(View):
     def picture(self, drives: Sequence[str] | None, files: Sequence[str]) -> None:
         """Draw these drives (None: all), their bitmaps, the jobs and these files."""
         self.last_picture = "\n".join(self._drawing.lines(self, self._disks if drives is None else drives, files))
-        self.teller.block(self.last_picture)
+        self.narrator.block(self.last_picture)
 
     def _tell_events(self) -> None:
         events = self.machine.events.read(self._told)
         self._told = self.machine.events.end
-        self.teller.events(events)
+        self.narrator.events(events)
 
 
 def _places(places: Sequence[Place]) -> str:

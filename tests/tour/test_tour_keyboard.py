@@ -35,7 +35,7 @@ def visit(state):
         with create_pipe_input() as pipe:
             # Ctrl-D at last, so that a tour that asks once more than expected ends and does not hang.
             pipe.send_text("".join(keys) + CTRL_D * 3)
-            guide.lead(Keyboard(guide.teller, pipe, DummyOutput()), chapters, start)
+            guide.lead(Keyboard(guide.narrator, pipe, DummyOutput()), chapters, start)
         return " ".join("\n".join(told).split())
 
     return visit

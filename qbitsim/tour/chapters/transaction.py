@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from qbitsim.machine.machine import Machine
-from qbitsim.tour.chapters.usual import WRITTEN, add, create, full, incremental, transaction
-from qbitsim.tour.lesson import CELL, Arrange, Chapter, Finding, Finish, Qmp, Question, Shell, Step, guest
+from qbitsim.tour.chapters.usual import WRITTEN, add, anchor, create, full, incremental, on_bitmap, transaction
+from qbitsim.tour.lesson import CELL, Chapter, Finding, Qmp, Question, Step, arrange, guest, shell
+from qbitsim.tour.scene import Scene
 
 FULL, NEXT, NEW = "full.qcow2", "next.qcow2", "new.qcow2"
 
@@ -24,9 +25,9 @@ CHAPTER = Chapter(
                 "Chapter 3 added the bitmap and started the full backup in one transaction. Must that be? Let us do "
                 "one after the other. First the full backup."
             ),
-            do=(Qmp("drive-backup", full(FULL)), Finish()),
+            do=(Qmp("drive-backup", full(FULL)), Scene.finish),
             files=(FULL,),
-            findings=(Finding("It is a good one.", lambda scene: scene.differing(FULL) == []),),
+            findings=Finding("It is a good one.", lambda scene: scene.differing(FULL) == []),
         ),
         Step(
             tell=(
@@ -34,7 +35,7 @@ CHAPTER = Chapter(
                 "bitmap is added."
             ),
             before=(guest("B", 4),),
-            do=(Qmp("block-dirty-bitmap-add", add("bitmap0")),),
+            do=(add("bitmap0"),),
             files=(FULL,),
             question=Question(
                 "Which cells are dirty?",
@@ -45,23 +46,21 @@ CHAPTER = Chapter(
         ),
         Step(
             tell="Nobody has noticed anything. The guest writes cell 9, and there is an incremental backup.",
-            before=(guest("C", 9), Shell("cp drive0.qcow2 photograph"), Shell(create(NEXT, FULL))),
+            before=(guest("C", 9), shell("cp drive0.qcow2 photograph"), shell(create(NEXT, FULL))),
             do=(
                 Qmp("drive-backup", incremental(NEXT)),
-                Finish(),
-                Shell("qemu-img compare next.qcow2 photograph"),
+                Scene.finish,
+                shell("qemu-img compare next.qcow2 photograph"),
             ),
             files=(FULL, NEXT),
-            findings=(
-                Finding(
-                    "Every command succeeded, and no event told of an error. But the backup is wrong: cell 4 is "
-                    "missing, in this one and in every later one, until the guest happens to write that cell again. "
-                    "You would learn of it when you restore.",
-                    lambda scene: (
-                        scene.ends == {"drive0": "completed"}
-                        and scene.differing(NEXT) == [4]
-                        and "mismatch" in scene.output
-                    ),
+            findings=Finding(
+                "Every command succeeded, and no event told of an error. But the backup is wrong: cell 4 is "
+                "missing, in this one and in every later one, until the guest happens to write that cell again. "
+                "You would learn of it when you restore.",
+                lambda scene: (
+                    scene.ends == {"drive0": "completed"}
+                    and scene.differing(NEXT) == [4]
+                    and "mismatch" in scene.output
                 ),
             ),
         ),
@@ -70,18 +69,12 @@ CHAPTER = Chapter(
                 "We start again, with another bitmap and another full backup, and now both are in one transaction: "
                 "between its actions the guest cannot write. The moment after, it writes cell 4."
             ),
-            do=(
-                transaction(("block-dirty-bitmap-add", add("bitmap1")), ("drive-backup", full(NEW))),
-                guest("D", 4),
-                Finish(),
-            ),
+            do=(anchor("bitmap1", NEW), guest("D", 4), Scene.finish),
             files=(NEW,),
-            findings=(
-                Finding(
-                    "Now cell 4 is not in the backup, but in the bitmap. The law holds. (Adding the bitmap first and "
-                    "starting the backup later would be safe, too; what is written in between would be copied twice.)",
-                    lambda scene: scene.dirty("bitmap1") == [4] == scene.differing(NEW),
-                ),
+            findings=Finding(
+                "Now cell 4 is not in the backup, but in the bitmap. The law holds. (Adding the bitmap first and "
+                "starting the backup later would be safe, too; what is written in between would be copied twice.)",
+                lambda scene: scene.dirty("bitmap1") == [4] == scene.differing(NEW),
             ),
         ),
         Step(
@@ -91,7 +84,7 @@ CHAPTER = Chapter(
             ),
             do=(
                 transaction(
-                    ("block-dirty-bitmap-add", add("bitmap2")),
+                    ("block-dirty-bitmap-add", on_bitmap("bitmap2")),
                     ("drive-backup", full("x.qcow2", "drive9")),
                 ),
             ),
@@ -110,13 +103,13 @@ CHAPTER = Chapter(
                 "begin a new chain, a client clears the bitmap and starts a full backup, in one transaction. But there "
                 "is hardly any room for the new target."
             ),
-            before=(Arrange("room for one cell in again.qcow2 and in third.qcow2", _limit),),
+            before=(arrange("room for one cell in again.qcow2 and in third.qcow2", _limit),),
             do=(
                 transaction(
-                    ("block-dirty-bitmap-clear", {"node": "drive0", "name": "bitmap1"}),
+                    ("block-dirty-bitmap-clear", on_bitmap("bitmap1")),
                     ("drive-backup", full("again.qcow2")),
                 ),
-                Finish(),
+                Scene.finish,
             ),
             files=(NEW, "again.qcow2"),
             question=Question(
@@ -127,12 +120,10 @@ CHAPTER = Chapter(
                 "did, and that succeeded.",
                 holds=lambda scene: scene.dirty("bitmap1") == [] and "drive0" in scene.ends,
             ),
-            findings=(
-                Finding(
-                    "The new backup is broken, and the old chain cannot be continued: it lacks cell 4, and no bitmap "
-                    "says so. After such a failure only another full backup helps.",
-                    lambda scene: scene.differing(NEW) == [4] and scene.ends == {"drive0": "No space left on device"},
-                ),
+            findings=Finding(
+                "The new backup is broken, and the old chain cannot be continued: it lacks cell 4, and no bitmap "
+                "says so. After such a failure only another full backup helps.",
+                lambda scene: scene.differing(NEW) == [4] and scene.ends == {"drive0": "No space left on device"},
             ),
         ),
         Step(
@@ -144,7 +135,7 @@ CHAPTER = Chapter(
             before=(guest("E", 15),),
             do=(
                 Qmp("drive-backup", full("third.qcow2") | {"bitmap": "bitmap1", "bitmap-mode": "on-success"}),
-                Finish(),
+                Scene.finish,
             ),
             files=("third.qcow2",),
             question=Question(

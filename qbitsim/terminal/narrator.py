@@ -13,7 +13,7 @@ from qbitsim.jsontypes import Json
 from qbitsim.terminal.picture import Style
 
 
-class Teller:
+class Narrator:
     """Somebody who tells what happens.
 
     :param tell: is given each line, or several of them.
