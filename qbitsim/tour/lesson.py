@@ -145,7 +145,7 @@ class Step:
     :ivar tell: a paragraph to begin with; :ivar before: what happens before the question is asked.
     :ivar do: what happens after it; a command, if any, is the first, and shown before the question.
     :ivar idea: what a reader with a keyboard could try instead of the command.
-    :ivar findings: one or several.
+    :ivar see: what is to be seen after it, one finding or several.
     :ivar files: image files in the picture; :ivar drives: the drives in it (None: all; empty: none).
     :ivar since: the first release that this step is for; it is left out, and said so, on others.
     """
@@ -155,15 +155,15 @@ class Step:
     do: tuple[Act, ...] = ()
     idea: str = ""
     question: Question | None = None
-    findings: Finding | tuple[Finding, ...] = ()
+    see: Finding | tuple[Finding, ...] = ()
     files: tuple[str, ...] = ()
     drives: tuple[str, ...] | None = None
     since: str | None = None
 
     @property
-    def all_findings(self) -> tuple[Finding, ...]:
-        """The findings, however many there are."""
-        return (self.findings,) if isinstance(self.findings, Finding) else self.findings
+    def findings(self) -> tuple[Finding, ...]:
+        """What is to be seen, however much it is."""
+        return (self.see,) if isinstance(self.see, Finding) else self.see
 
 
 @record

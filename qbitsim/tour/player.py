@@ -94,7 +94,7 @@ class Player:
         self._check(number)
         if step.question is not None:
             self._answer(step.question, guess)
-        for finding in step.all_findings:
+        for finding in step.findings:
             narrator.say(finding.text)
 
     def _show(self, command: Qmp) -> None:
@@ -131,7 +131,7 @@ class Player:
         :raises FalseClaimError: it is not.
         """
         step = self.chapter.steps[number]
-        claims = [(finding.text, finding.holds) for finding in step.all_findings]
+        claims = [(finding.text, finding.holds) for finding in step.findings]
         if step.question is not None:
             claims.append((f"{step.question.text} {step.question.answer}", step.question.holds))
         for text, holds in claims:

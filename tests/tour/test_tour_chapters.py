@@ -133,7 +133,7 @@ def chapter_that_claims(**claims):
 
 def test_a_chapter_cannot_find_what_is_not_so():
     told: list[str] = []
-    chapter = chapter_that_claims(findings=(Finding("All is dirty.", lambda scene: scene.dirty("bitmap0") != []),))
+    chapter = chapter_that_claims(see=(Finding("All is dirty.", lambda scene: scene.dirty("bitmap0") != []),))
     with pytest.raises(FalseClaimError) as caught:
         Player(chapter, "10.0", Style(80), told.append).play(Auto())
     assert str(caught.value) == "chapter 'false', step 7: this is not so: All is dirty."

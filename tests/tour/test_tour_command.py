@@ -73,7 +73,7 @@ def test_a_chapter_that_is_not_there_is_one_line(name, capsys):
 
 def test_a_false_claim_ends_the_tour_with_a_line_and_a_status(monkeypatch, capsys):
     first = CHAPTERS[0]
-    wrong = Step("Look:", findings=(Finding("The moon is a disk.", lambda _: False),))
+    wrong = Step("Look:", see=(Finding("The moon is a disk.", lambda _: False),))
     false = type(first)(first.slug, first.title, (wrong,))
     monkeypatch.setattr(tour, "find", lambda _: false)
     monkeypatch.setattr("qbitsim.tour.guide.CHAPTERS", (false,))

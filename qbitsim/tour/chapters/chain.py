@@ -20,7 +20,7 @@ CHAPTER = Chapter(
             ),
             do=(shell(create(MONDAY, FULL)), shell("cp drive0.qcow2 photo.monday")),
             files=(FULL, MONDAY),
-            findings=Finding(
+            see=Finding(
                 "An empty file that reads like full.qcow2. (The second command is the tour's photograph of the "
                 "disk, for the proof.)",
                 lambda scene: scene.holds(MONDAY) == [] and scene.same(MONDAY, FULL),
@@ -74,7 +74,7 @@ CHAPTER = Chapter(
                     scene.dirty("bitmap0") == [3] and scene.successor("bitmap0") is None and not scene.busy("bitmap0")
                 ),
             ),
-            findings=Finding(
+            see=Finding(
                 "monday.qcow2 holds two cells, and with full.qcow2 below it reads as the disk did when the backup "
                 "began: without the C.",
                 lambda scene: (
@@ -88,7 +88,7 @@ CHAPTER = Chapter(
             tell="The next day. The guest writes cells 5 and 14, and the second file is made, on top of the first.",
             do=(guest("D", 5, 14), shell(create(TUESDAY, MONDAY)), shell("cp drive0.qcow2 photo.tuesday")),
             files=(FULL, MONDAY, TUESDAY),
-            findings=Finding(
+            see=Finding(
                 "Since Monday's backup began, cells 3, 5 and 14 were written.",
                 lambda scene: scene.dirty("bitmap0") == [3, 5, 14] == scene.differing(MONDAY),
             ),
@@ -101,7 +101,7 @@ CHAPTER = Chapter(
                 shell("qemu-img compare tuesday.qcow2 photo.tuesday"),
             ),
             files=(FULL, MONDAY, TUESDAY),
-            findings=Finding(
+            see=Finding(
                 "A chain of three files. Look down a column of the picture: the lowest file that holds a cell is "
                 "the newest, and it is what tuesday.qcow2 reads as. To restore, use the newest file, and keep all "
                 "the others beside it.",

@@ -23,7 +23,7 @@ CHAPTER = Chapter(
                 arrange("room for one cell only in next.qcow2", lambda machine: machine.limit_capacity(NEXT, CELL)),
             ),
             files=(NEXT,),
-            findings=Finding("Three cells will not fit.", lambda scene: scene.dirty("bitmap0") == [5, 11, 14]),
+            see=Finding("Three cells will not fit.", lambda scene: scene.dirty("bitmap0") == [5, 11, 14]),
         ),
         Step(
             tell=("The backup is started. Its first cell is copied, and meanwhile the guest writes cell 2."),
@@ -50,7 +50,7 @@ CHAPTER = Chapter(
                 "again; no dirty bit is lost. Cell 5 as well: the file that has it is not good for anything.",
                 holds=lambda scene: scene.dirty("bitmap0") == [2, 5, 11, 14] and scene.successor("bitmap0") is None,
             ),
-            findings=Finding(
+            see=Finding(
                 "Read the events: BLOCK_JOB_ERROR, and then BLOCK_JOB_COMPLETED. That a job is COMPLETED means "
                 'that it is over. Only if there is no "error" in it, there is a backup.',
                 lambda scene: scene.ends == {"drive0": "No space left on device"},
@@ -68,7 +68,7 @@ CHAPTER = Chapter(
                 shell("cp drive0.qcow2 photograph"),
             ),
             files=(NEXT,),
-            findings=Finding("The bitmap has waited.", lambda scene: scene.dirty("bitmap0") == [2, 5, 11, 14]),
+            see=Finding("The bitmap has waited.", lambda scene: scene.dirty("bitmap0") == [2, 5, 11, 14]),
         ),
         Step(
             tell="The very same command again.",
@@ -80,7 +80,7 @@ CHAPTER = Chapter(
                 why="It holds all changes since the full backup, those during the failed attempt as well.",
                 holds=lambda scene: scene.holds(NEXT) == [2, 5, 11, 14] and scene.same(NEXT, "photograph"),
             ),
-            findings=Finding(
+            see=Finding(
                 "So a failure costs time, and nothing else. Success drops the bits, failure keeps them.",
                 lambda scene: scene.dirty("bitmap0") == [] and scene.ends == {"drive0": "completed"},
             ),
@@ -90,7 +90,7 @@ CHAPTER = Chapter(
             before=(guest("D", 8, 9),),
             do=(Qmp("drive-backup", incremental("other.qcow2", existing=False)), guest("E", 15)),
             files=("other.qcow2",),
-            findings=Finding(
+            see=Finding(
                 '(Without "mode" QEMU makes the file, and it is not on top of any other. For a chain that is '
                 "rarely what you want.)",
                 lambda scene: (
@@ -110,7 +110,7 @@ CHAPTER = Chapter(
                 why="For the bitmap a cancelled backup is like a failed one, however much was copied.",
                 holds=lambda scene: scene.dirty("bitmap0") == [8, 9, 15],
             ),
-            findings=Finding(
+            see=Finding(
                 "The event is another one, BLOCK_JOB_CANCELLED, without an error.",
                 lambda scene: scene.ends == {"drive0": "cancelled"},
             ),

@@ -20,7 +20,7 @@ CHAPTER = Chapter(
                 "later on, the tour keeps a copy of the disk as it is now."
             ),
             do=(shell("cp drive0.qcow2 photograph"),),
-            findings=Finding(
+            see=Finding(
                 "(QEMU cannot copy a running disk like that. The tour can, because its time stands still.)",
                 lambda scene: scene.same("drive0.qcow2", "photograph"),
             ),
@@ -41,7 +41,7 @@ CHAPTER = Chapter(
                 holds=lambda scene: scene.reply == {} and scene.copied() == 0 and scene.holds(FULL) == [],
             ),
             files=(FULL,),
-            findings=(
+            see=(
                 Finding(
                     'In the picture the job is a bar. It has the id "drive0", after the disk. The last row is the file '
                     "that it copies to, empty so far.",
@@ -61,7 +61,7 @@ CHAPTER = Chapter(
             tell="In this tour the job moves only when we let it. It copies its first piece:",
             do=(go(4),),
             files=(FULL,),
-            findings=Finding(
+            see=Finding(
                 "Four cells are in the file. The guest knows nothing of this and could go on writing; what happens "
                 "then is chapter 8.",
                 lambda scene: scene.holds(FULL) == [0, 1, 2, 3] and scene.dirty("bitmap0") == [],
@@ -71,7 +71,7 @@ CHAPTER = Chapter(
             tell="And now to its end.",
             do=(Scene.finish, shell("qemu-img compare full.qcow2 photograph")),
             files=(FULL,),
-            findings=Finding(
+            see=Finding(
                 "BLOCK_JOB_COMPLETED without an error: only now there is a backup. It reads as the disk did at the "
                 "moment of the transaction.",
                 lambda scene: scene.ends == {"drive0": "completed"} and scene.same(FULL, "photograph"),
@@ -87,7 +87,7 @@ CHAPTER = Chapter(
                 why="Exactly in those that bitmap0 calls dirty.",
                 holds=lambda scene: scene.differing(FULL) == [5, 11] == scene.dirty("bitmap0"),
             ),
-            findings=Finding(
+            see=Finding(
                 "This is the law of incremental backup: the last good backup, plus the dirty cells, is the disk. "
                 "All the rest of the tour is about keeping it true.",
                 lambda scene: set(scene.differing(FULL)) <= set(scene.dirty("bitmap0")),

@@ -32,7 +32,7 @@ CHAPTER = Chapter(
         Step(
             tell="A disk can have many bitmaps, each with a granularity of its own. Here is a finer one, of 4 KiB.",
             do=(add("fine", granularity=4 * KIB),),
-            findings=Finding(
+            see=Finding(
                 "It is clean: it has not seen the write from before.",
                 lambda scene: scene.dirty("fine") == [] and scene.dirty("bitmap0") == [5],
             ),
@@ -40,7 +40,7 @@ CHAPTER = Chapter(
         Step(
             tell="And a coarser one, of 256 KiB: one bit for four cells.",
             do=(add("coarse", granularity=256 * KIB),),
-            findings=Finding("All three will see the next write.", lambda scene: scene.dirty("coarse") == []),
+            see=Finding("All three will see the next write.", lambda scene: scene.dirty("coarse") == []),
         ),
         Step(
             tell="The guest writes 100 bytes at the start of cell 9.",
@@ -53,7 +53,7 @@ CHAPTER = Chapter(
                 "a partly dirty cell.",
                 holds=lambda scene: scene.count("coarse") == 256 * KIB and scene.count("fine") == 4 * KIB,
             ),
-            findings=Finding(
+            see=Finding(
                 "Fine bitmaps make small backups, and cost memory: for a disk of 1 TiB a granularity of 64 KiB "
                 "takes 2 MiB, one of 4 KiB takes 32 MiB.",
                 lambda _: ((1 << 40) // CELL // 8, (1 << 40) // (4 * KIB) // 8) == (2 << 20, 32 << 20),
@@ -100,7 +100,7 @@ CHAPTER = Chapter(
                     and scene.machine.images.lookup("fine.qcow2").content.allocated == 192 * KIB
                 ),
             ),
-            findings=Finding(
+            see=Finding(
                 "So for such backups a granularity below 64 KiB buys nothing. It helps programs that read the "
                 "bitmap themselves.",
                 lambda scene: scene.ends == {"drive0": "completed"},

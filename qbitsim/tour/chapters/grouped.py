@@ -50,7 +50,7 @@ CHAPTER = Chapter(
                 shell(create("log.1", "log.full")),
                 arrange("cell 12 of drive1 cannot be read from now on", _break),
             ),
-            findings=Finding(
+            see=Finding(
                 "Next, both are backed up at one moment, in one transaction. And one of them will fail.",
                 lambda scene: scene.dirty("bitmap0") == [4, 8] and scene.dirty("bitmap1", "drive1") == [1, 12],
             ),
@@ -66,7 +66,7 @@ CHAPTER = Chapter(
                 why="One transaction started both; it does not tie their ends together.",
                 holds=lambda scene: scene.ends == {"drive0": "completed", "drive1": "Input/output error"},
             ),
-            findings=Finding(
+            see=Finding(
                 "bitmap0 is clean: data.1 must be kept, for only it has the cells 4 and 8. bitmap1 has kept its "
                 "bits. So the client now has two disks that are at different points of their chains, and must "
                 "remember that.",
@@ -88,7 +88,7 @@ CHAPTER = Chapter(
                 shell(create("data.2", "data.1")),
                 shell(create("log.2", "log.full")),
             ),
-            findings=Finding(
+            see=Finding(
                 "This is what the bitmaps are before the attempt.",
                 lambda scene: scene.dirty("bitmap0") == [5, 9] and scene.dirty("bitmap1", "drive1") == [1, 12],
             ),
@@ -117,7 +117,7 @@ CHAPTER = Chapter(
                 "had been no backup at all.",
                 holds=lambda scene: scene.dirty("bitmap0") == [5, 9] and scene.dirty("bitmap1", "drive1") == [1, 12],
             ),
-            findings=Finding(
+            see=Finding(
                 "One job ends with an error, the other one with BLOCK_JOB_CANCELLED. Both files must be deleted.",
                 lambda scene: scene.ends == {"drive0": "cancelled", "drive1": "Input/output error"},
             ),
@@ -132,7 +132,7 @@ CHAPTER = Chapter(
             ),
             do=(_both(2, grouped=True), Scene.finish),
             files=("data.2", "log.2"),
-            findings=Finding(
+            see=Finding(
                 "Both are of one moment, and both bitmaps are clean. Look at how the jobs end: each waits for the "
                 "other, then both are completed.",
                 lambda scene: (

@@ -28,7 +28,7 @@ CHAPTER = Chapter(
                 why="A disabled bitmap keeps what it has and records nothing.",
                 holds=lambda scene: scene.dirty("monday") == [1, 2],
             ),
-            findings=Finding(
+            see=Finding(
                 "And cell 9 is recorded nowhere now. Between disabling one bitmap and adding the next, a write "
                 "was lost: the gap of chapter 6 again.",
                 lambda scene: scene.differing("full.qcow2") == [1, 2, 9],
@@ -37,7 +37,7 @@ CHAPTER = Chapter(
         Step(
             tell="We enable it again, and let the guest write cell 9 once more, so that nothing is missing.",
             do=(Qmp("block-dirty-bitmap-enable", on_bitmap("monday")), guest("C", 9)),
-            findings=Finding("It goes on where it stopped.", lambda scene: scene.dirty("monday") == [1, 2, 9]),
+            see=Finding("It goes on where it stopped.", lambda scene: scene.dirty("monday") == [1, 2, 9]),
         ),
         Step(
             tell="Now without a gap: one transaction ends Monday and begins Tuesday. Then the guest writes 2 and 7.",
@@ -75,7 +75,7 @@ CHAPTER = Chapter(
                 why="A cell is dirty if it is dirty in any of them.",
                 holds=lambda scene: scene.dirty("both") == [1, 2, 7, 9],
             ),
-            findings=Finding(
+            see=Finding(
                 "The sources are what they were. A merge copies bits, it does not move them.",
                 lambda scene: scene.dirty("monday") == [1, 2, 9] and scene.dirty("tuesday") == [2, 7],
             ),
@@ -84,7 +84,7 @@ CHAPTER = Chapter(
             tell="The backup by the merged bitmap.",
             do=(Qmp("drive-backup", incremental("both.qcow2", bitmap="both", existing=False)),),
             files=("both.qcow2",),
-            findings=Finding("It is under way, and the bitmap is busy.", lambda scene: scene.busy("both")),
+            see=Finding("It is under way, and the bitmap is busy.", lambda scene: scene.busy("both")),
         ),
         Step(
             tell=(
@@ -99,7 +99,7 @@ CHAPTER = Chapter(
                 why="While a job has a bitmap, nobody else can change it.",
                 holds=lambda scene: scene.refusal == BUSY,
             ),
-            findings=Finding(
+            see=Finding(
                 "Clear, enable, disable and remove would be refused with the same words.",
                 lambda scene: (
                     {*scene.refused(("clear", "enable", "disable", "remove"), "both", "disk0").values()} == {BUSY}
@@ -110,7 +110,7 @@ CHAPTER = Chapter(
             tell="The job ends.",
             do=(Scene.finish,),
             files=("both.qcow2",),
-            findings=Finding(
+            see=Finding(
                 "The backup holds the four cells, and the bitmap is free again. It is free when the job is gone, "
                 'with the status "null"; a client that comes earlier is refused.',
                 lambda scene: (
@@ -133,7 +133,7 @@ CHAPTER = Chapter(
                 ),
                 guest_bytes("E", 13 * CELL, 100),
             ),
-            findings=Finding(
+            see=Finding(
                 "4 KiB are dirty in fine; tuesday is disabled and has not seen it.",
                 lambda scene: scene.count("fine") == 4096 and scene.dirty("tuesday") == [2, 7],
             ),
@@ -148,7 +148,7 @@ CHAPTER = Chapter(
                 why="Bits can become coarser, never finer: what is dirty stays covered.",
                 holds=lambda scene: scene.dirty("tuesday") == [2, 7, 13] and scene.count("tuesday") == 3 * CELL,
             ),
-            findings=Finding(
+            see=Finding(
                 "tuesday is disabled still: a merge works on disabled bitmaps, too, and does not enable them.",
                 lambda scene: (bitmap := scene.bitmap("tuesday")) is not None and not bitmap.recording,
             ),

@@ -23,7 +23,7 @@ CHAPTER = Chapter(
                 Scene.finish,
                 guest("B", 2, 6),
             ),
-            findings=Finding(
+            see=Finding(
                 "Two bitmaps have recorded the same: bitmap0 is persistent, and the one called other is not.",
                 lambda scene: scene.dirty("bitmap0") == [2, 6] == scene.dirty("other"),
             ),
@@ -60,7 +60,7 @@ CHAPTER = Chapter(
             ),
             do=(guest("C", 9), Scene.crash, shell("qemu-img info drive0.qcow2")),
             drives=(),
-            findings=Finding(
+            see=Finding(
                 'bitmap0 is in it, as it was stored at the clean end; and it is marked "in-use". QEMU set this '
                 "mark when it opened the image, and did not come to take it away.",
                 lambda scene: "[0]: in-use" in scene.output and "name: bitmap0" in scene.output,
@@ -70,7 +70,7 @@ CHAPTER = Chapter(
             tell="Can it be mended while QEMU is away?",
             do=(shell("qemu-img bitmap --clear drive0.qcow2 bitmap0"),),
             drives=(),
-            findings=Finding(
+            see=Finding(
                 "No. qemu-img bitmap --remove would work, but let us see what QEMU makes of it.",
                 lambda scene: (
                     "is inconsistent and cannot be used" in scene.output
@@ -97,7 +97,7 @@ CHAPTER = Chapter(
                     and scene.count("bitmap0") == 0
                 ),
             ),
-            findings=Finding(
+            see=Finding(
                 "The data of the disk is all there, the C as well. Only the knowledge of what changed is lost.",
                 lambda scene: scene.disk() == "AABA..BA.CAAA...",
             ),
@@ -113,7 +113,7 @@ CHAPTER = Chapter(
                 why="An error is the best that can happen here.",
                 holds=lambda scene: scene.refusal == "Bitmap 'bitmap0' is inconsistent and cannot be used",
             ),
-            findings=Finding(
+            see=Finding(
                 "Clear, enable and disable are refused likewise. And the bitmap will not go away by itself: it is "
                 "stored in the image, from one start to the next.",
                 lambda scene: {*scene.refused(("clear", "enable", "disable"), "bitmap0").values()} == {scene.refusal},
@@ -123,7 +123,7 @@ CHAPTER = Chapter(
             tell="The one thing that can be done with it:",
             do=(Qmp("block-dirty-bitmap-remove", on_bitmap("bitmap0")),),
             idea="clear, or add, instead of remove.",
-            findings=Finding(
+            see=Finding(
                 "It is gone, from the image as well.",
                 lambda scene: (
                     scene.bitmap("bitmap0") is None and scene.machine.images.lookup("drive0.qcow2").bitmaps == []
@@ -134,7 +134,7 @@ CHAPTER = Chapter(
             tell="And then a new anchor, as in chapter 3: a new bitmap and a full backup, in one transaction.",
             do=(anchor("bitmap0", "anchor.2.qcow2", persistent=True), Scene.finish),
             files=("anchor.2.qcow2",),
-            findings=Finding(
+            see=Finding(
                 "The chain begins anew. A client that wants to be safe looks at its bitmaps before each backup: is "
                 'it there, "recording", not "busy", not "inconsistent"? If not, a full backup.',
                 lambda scene: scene.dirty("bitmap0") == [] and scene.differing("anchor.2.qcow2") == [],

@@ -27,7 +27,7 @@ CHAPTER = Chapter(
             ),
             do=(Qmp("drive-backup", full(FULL)), Scene.finish),
             files=(FULL,),
-            findings=Finding("It is a good one.", lambda scene: scene.differing(FULL) == []),
+            see=Finding("It is a good one.", lambda scene: scene.differing(FULL) == []),
         ),
         Step(
             tell=(
@@ -53,7 +53,7 @@ CHAPTER = Chapter(
                 shell("qemu-img compare next.qcow2 photograph"),
             ),
             files=(FULL, NEXT),
-            findings=Finding(
+            see=Finding(
                 "Every command succeeded, and no event told of an error. But the backup is wrong: cell 4 is "
                 "missing, in this one and in every later one, until the guest happens to write that cell again. "
                 "You would learn of it when you restore.",
@@ -71,7 +71,7 @@ CHAPTER = Chapter(
             ),
             do=(anchor("bitmap1", NEW), guest("D", 4), Scene.finish),
             files=(NEW,),
-            findings=Finding(
+            see=Finding(
                 "Now cell 4 is not in the backup, but in the bitmap. The law holds. (Adding the bitmap first and "
                 "starting the backup later would be safe, too; what is written in between would be copied twice.)",
                 lambda scene: scene.dirty("bitmap1") == [4] == scene.differing(NEW),
@@ -120,7 +120,7 @@ CHAPTER = Chapter(
                 "did, and that succeeded.",
                 holds=lambda scene: scene.dirty("bitmap1") == [] and "drive0" in scene.ends,
             ),
-            findings=Finding(
+            see=Finding(
                 "The new backup is broken, and the old chain cannot be continued: it lacks cell 4, and no bitmap "
                 "says so. After such a failure only another full backup helps.",
                 lambda scene: scene.differing(NEW) == [4] and scene.ends == {"drive0": "No space left on device"},

@@ -25,7 +25,7 @@ CHAPTER = Chapter(
                 "fills nine cells with A."
             ),
             do=(guest("A", 0, 1, 2, 3, 6, 7, 10, 11, 12),),
-            findings=Finding(
+            see=Finding(
                 "A backup program wants a copy of this disk every night. It could read and copy all of it each "
                 "time. But most cells are the same as last night. Which ones are not? The disk itself does not "
                 "say when a cell was written.",
@@ -46,7 +46,7 @@ CHAPTER = Chapter(
                 why="A new bitmap knows nothing of the past. It records what is written from now on.",
                 holds=lambda scene: scene.dirty("bitmap0") == [],
             ),
-            findings=Finding(
+            see=Finding(
                 'The answer {"return": {}} is how QEMU says that it is done. In the picture bitmap0 has a row of '
                 "its own, and no cell of it is dirty.",
                 lambda scene: scene.reply == {},
@@ -61,7 +61,7 @@ CHAPTER = Chapter(
                 why="A write sets the bit, whether there was something before or not.",
                 holds=lambda scene: scene.dirty("bitmap0") == [2, 8, 9],
             ),
-            findings=Finding(
+            see=Finding(
                 "The marks ^ below a row show which cells have changed since the picture before.",
                 lambda scene: scene.disk() == "AABA..AABBAAA...",
             ),
@@ -92,7 +92,7 @@ CHAPTER = Chapter(
         Step(
             tell="The bitmap can be told to forget. Its bits are dropped; the disk stays what it is.",
             do=(Qmp("block-dirty-bitmap-clear", on_bitmap("bitmap0")),),
-            findings=Finding(
+            see=Finding(
                 "All clean, as if nothing had been written. Nothing warns us: if no backup has the cells 2, 8 and "
                 "9, then no later one will get them from this bitmap. A bitmap is a list of changes since a "
                 "moment, and somebody must have a copy of the disk as it was at that moment.",

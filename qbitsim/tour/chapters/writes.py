@@ -21,7 +21,7 @@ CHAPTER = Chapter(
             before=(shell("cp drive0.qcow2 photograph"),),
             do=(anchor("bitmap0", FULL), go(4)),
             files=(FULL,),
-            findings=Finding("Cells 0 to 3 are copied.", lambda scene: scene.holds(FULL) == [0, 1, 2, 3]),
+            see=Finding("Cells 0 to 3 are copied.", lambda scene: scene.holds(FULL) == [0, 1, 2, 3]),
         ),
         Step(
             tell="The guest writes B to cell 1, which is copied already.",
@@ -61,7 +61,7 @@ CHAPTER = Chapter(
                 why="All that the guest wrote since the start, whether the job had been there or not.",
                 holds=lambda scene: scene.dirty("bitmap0") == [1, 11, 14] == scene.differing(FULL),
             ),
-            findings=Finding(
+            see=Finding(
                 "The backup is the disk at the moment of the transaction, to the byte, and the next incremental "
                 "backup will bring the three cells.",
                 lambda scene: scene.same(FULL, "photograph") and scene.ends == {"drive0": "completed"},
@@ -87,7 +87,7 @@ CHAPTER = Chapter(
                     scene.failed_writes == 1 and scene.disk()[13] == "A" and scene.job("drive0") is not None
                 ),
             ),
-            findings=Finding(
+            see=Finding(
                 "The cell is not dirty, as it was not written.",
                 lambda scene: scene.dirty("bitmap0") == [1, 11, 14],
             ),
@@ -96,7 +96,7 @@ CHAPTER = Chapter(
             tell="The job itself fails when it comes to its next cell.",
             do=(Scene.finish, guest("C", 13)),
             files=(SMALL,),
-            findings=Finding(
+            see=Finding(
                 "Only then the guest can write again. So watch the room of your targets.",
                 lambda scene: (
                     scene.ends == {"drive0": "No space left on device"}
@@ -114,7 +114,7 @@ CHAPTER = Chapter(
             ),
             do=(Qmp("drive-backup", full(SMALL)), go(4)),
             files=(SMALL,),
-            findings=Finding(
+            see=Finding(
                 "Copy-before-write is done by a filter: a node that QEMU puts above the disk, for as long as the "
                 "job runs. A trap comes with it.",
                 lambda scene: scene.machine.drive("drive0").node.is_filter,
@@ -126,7 +126,7 @@ CHAPTER = Chapter(
             do=(add("bitmap1"), guest("D", 7)),
             idea="disk0 instead of drive0; and look where the bitmap is then.",
             files=(SMALL,),
-            findings=Finding(
+            see=Finding(
                 '"drive0" means the topmost node of the disk, and that is the filter now. There the new bitmap '
                 "is, and there it records.",
                 lambda scene: scene.dirty("bitmap1") == [7] and 7 in scene.dirty("bitmap0"),
