@@ -146,7 +146,7 @@ class Step:
     :ivar do: what happens after it; a command, if any, is the first, and shown before the question.
     :ivar idea: what a reader with a keyboard could try instead of the command.
     :ivar see: what is to be seen after it, one finding or several.
-    :ivar files: image files in the picture; :ivar drives: the drives in it (None: all; empty: none).
+    :ivar files: image files in the picture (None: those of the chapter); :ivar drives: the drives in it (None: all).
     :ivar since: the first release that this step is for; it is left out, and said so, on others.
     """
 
@@ -156,7 +156,7 @@ class Step:
     idea: str = ""
     question: Question | None = None
     see: Finding | tuple[Finding, ...] = ()
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] | None = None
     drives: tuple[str, ...] | None = None
     since: str | None = None
 
@@ -171,6 +171,7 @@ class Chapter:
     """A chapter.
 
     :ivar slug: its short name; :ivar setup: what is done silently before it; :ivar disks: the drives of its machine.
+    :ivar files: image files in its pictures, once they are there.
     :ivar since: the first release that it is for, and :ivar lacks: what older ones have not.
     """
 
@@ -179,5 +180,6 @@ class Chapter:
     steps: tuple[Step, ...]
     setup: tuple[Act, ...] = ()
     disks: tuple[str, ...] = ("drive0",)
+    files: tuple[str, ...] = ()
     since: str | None = None
     lacks: str = ""

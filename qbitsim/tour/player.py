@@ -23,23 +23,23 @@ class FalseClaimError(Exception):
 class Player:
     """Plays one chapter on a machine of its own.
 
-    :param tell: is given each line, or several of them.
+    :param write: is given each line, or several of them.
     """
 
-    def __init__(self, chapter: Chapter, release: str, style: Style, tell: Callable[[str], None]) -> None:
+    def __init__(self, chapter: Chapter, release: str, style: Style, write: Callable[[str], None]) -> None:
         self.chapter = chapter
-        self._tell = tell
+        self._write = write
         self._release = profile(release)
         self._silent = False
         self._reader: Reader = Auto()
-        self.scene = Scene(release, chapter.disks, style, self._hear)
-        self._unheard(lambda: self._perform_all(chapter.setup))
+        self.scene = Scene(release, chapter.disks, style, self._write_unless_silent)
+        self._silently(lambda: self._perform_all(chapter.setup))
 
-    def _hear(self, text: str) -> None:
+    def _write_unless_silent(self, text: str) -> None:
         if not self._silent:
-            self._tell(text)
+            self._write(text)
 
-    def _unheard(self, do: Callable[[], None]) -> None:
+    def _silently(self, do: Callable[[], None]) -> None:
         self._silent = True
         do()
         self._silent = False
@@ -57,7 +57,7 @@ class Player:
         :raises LeftError: the reader leaves.
         """
         if start:
-            self._unheard(lambda: self._play_steps(0, start))
+            self._silently(lambda: self._play_steps(0, start))
             self.scene.narrator.say("The machine is again where you left it:")
             self.scene.narrator.block(self.scene.last_picture)
         self._reader = reader
@@ -102,8 +102,9 @@ class Player:
         self.scene.show_json(command.request)
 
     def _picture(self, step: Step) -> None:
-        if step.drives != () or step.files:
-            self.scene.picture(step.drives, step.files)
+        files = self.chapter.files if step.files is None else step.files
+        if step.drives != () or files:
+            self.scene.picture(step.drives, files)
 
     # -- questions
 
@@ -149,7 +150,7 @@ class Player:
 
     def _try(self, step: Step, text: str) -> None:
         narrator = self.scene.narrator
-        put_back = self.scene.kept()
+        put_back = self.scene.save_point()
         narrator.gap()
         if not self.scene.attempt(text):
             narrator.line("<-", "nothing: this is no whole JSON value, so QEMU waits for the rest of it", "red")

@@ -1,4 +1,4 @@
-"""Where a chapter happens: a live machine, what is done on it, and the telling of it.
+"""Where a chapter happens: a live machine, what is done on it, and its narration.
 
 Jobs go on only when a step says so. A machine that has crashed or ended is followed by another one on the same files.
 """
@@ -30,20 +30,20 @@ MOST_STEPS = 1000
 
 
 class Scene(View):
-    """A machine with disks of 16 cells, and somebody who tells what happens on it.
+    """A machine with disks of 16 cells, and a narrator of what happens on it.
 
     :param disks: the ids of its drives: ``drive0`` is on a node called ``disk0``.
-    :param tell: is given each line, or several of them.
+    :param write: is given each line, or several of them.
     :ivar last_picture: the lines of the picture that was drawn last.
     """
 
-    def __init__(self, profile: str, disks: Sequence[str], style: Style, tell: Callable[[str], None]) -> None:
+    def __init__(self, profile: str, disks: Sequence[str], style: Style, write: Callable[[str], None]) -> None:
         super().__init__(Machine(profile))
-        self.narrator = Narrator(style, tell)
+        self.narrator = Narrator(style, write)
         self._disks = disks
         self._drawing = Drawing(style)
         self.last_picture = ""
-        self._told = 0
+        self._cursor = 0
         self._plug_in()
 
     def _plug_in(self) -> None:
@@ -54,7 +54,7 @@ class Scene(View):
     def begin_step(self) -> None:
         """Forget what was seen in the step before."""
         self.reply, self.refusal, self.output, self.failed_writes = None, None, "", 0
-        self._began = self._told = self.machine.events.end
+        self._began = self._cursor = self.machine.events.end
 
     # -- acts
 
@@ -64,13 +64,13 @@ class Scene(View):
             self.reply = self.machine.execute(command.name, command.arguments)
         except QmpError as error:
             self.refusal = error.desc
-            self._tell_reply({"error": {**error.to_json()}})
+            self._narrate_reply({"error": {**error.to_json()}})
         else:
             part = command.part(self.reply) if command.part is not None else self.reply
-            self._tell_reply({"return": part} if command.part is None else part, command.about)
+            self._narrate_reply({"return": part} if command.part is None else part, command.about)
 
-    def _tell_reply(self, reply: Any, about: str = "") -> None:
-        self._tell_events()
+    def _narrate_reply(self, reply: Any, about: str = "") -> None:
+        self._narrate_events()
         colour = "red" if isinstance(reply, dict) and "error" in reply else None
         flat = json.dumps(reply)
         if len(flat) + 5 <= self.narrator.style.width or colour:
@@ -98,7 +98,7 @@ class Scene(View):
                 self.narrator.line("..", f"the guest's write to {_places([(offset, length)])} FAILS: {reason}", "red")
         if written:
             self.narrator.line("..", f"the guest writes {letter} to {drive}: {_places(written)}")
-        self._tell_events()
+        self._narrate_events()
 
     def go(self, job: str, cells: int) -> None:
         """Step the machine until the job has copied so many cells, or is gone."""
@@ -106,12 +106,12 @@ class Scene(View):
             pass
         done = "has ended" if copied is None else f"has copied {cells} cell{'s' * (cells > 1)}"
         self.narrator.line("..", f"job {job} {done}")
-        self._tell_events()
+        self._narrate_events()
 
     def finish(self) -> None:
         """Let the jobs go on to their end, whatever time they take."""
         self.machine.settle()
-        self._tell_events()
+        self._narrate_events()
 
     def shell(self, command: str) -> None:
         """Run a command on image files."""
@@ -125,7 +125,7 @@ class Scene(View):
         """Do something behind the scenes."""
         do(self.machine)
         self.narrator.line("**", text)
-        self._tell_events()
+        self._narrate_events()
 
     def crash(self) -> None:
         """Kill QEMU."""
@@ -146,13 +146,13 @@ class Scene(View):
         monitor.connect()
         monitor.feed(b'{"execute": "qmp_capabilities"}')
         lines = monitor.feed(text.encode(errors="surrogateescape") + b"\n").decode().splitlines()
-        self._tell_events()
+        self._narrate_events()
         replies = [line for line in lines if not line.startswith('{"timestamp"')]
         for line in replies:
             if len(line) > MOST_CHARACTERS:
                 self.narrator.line("<-", f"{line[:MOST_CHARACTERS]} ... ({len(line)} characters in all)")
             else:
-                self._tell_reply(json.loads(line))
+                self._narrate_reply(json.loads(line))
         return bool(replies)
 
     def go_on(self) -> None:
@@ -160,7 +160,7 @@ class Scene(View):
         steps = 0
         while steps < MOST_STEPS and self._one_step():
             steps += 1
-        self._tell_events()
+        self._narrate_events()
         if steps == MOST_STEPS:
             self.narrator.line("**", f"after {steps} steps there is still work to do")
 
@@ -172,13 +172,13 @@ class Scene(View):
             machine.move_clock(machine.next_deadline)
         return True
 
-    def kept(self) -> Callable[[], None]:
-        """Keep the machine and its last picture; what is returned puts both back."""
+    def save_point(self) -> Callable[[], None]:
+        """Remember the machine and its last picture; what is returned puts both back."""
         snapshot, before, last = self.machine.snapshot(), self._drawing.before, self.last_picture
 
         def put_back() -> None:
             self.machine.restore(snapshot)
-            self._told = self.machine.events.end
+            self._cursor = self.machine.events.end
             self._drawing.before, self.last_picture = before, last
 
         return put_back
@@ -190,9 +190,9 @@ class Scene(View):
         self.last_picture = "\n".join(self._drawing.lines(self, self._disks if drives is None else drives, files))
         self.narrator.block(self.last_picture)
 
-    def _tell_events(self) -> None:
-        events = self.machine.events.read(self._told)
-        self._told = self.machine.events.end
+    def _narrate_events(self) -> None:
+        events = self.machine.events.read(self._cursor)
+        self._cursor = self.machine.events.end
         self.narrator.events(events)
 
 

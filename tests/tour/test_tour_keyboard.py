@@ -11,7 +11,7 @@ from prompt_toolkit.output import DummyOutput
 from qbitsim.terminal.picture import Style
 from qbitsim.tour.guide import Guide, find
 from qbitsim.tour.keyboard import Keyboard
-from qbitsim.tour.progress import Keeper
+from qbitsim.tour.progress import ProgressFile
 from qbitsim.tour.reader import Auto
 
 ENTER, NEW_LINE, CTRL_C, CTRL_D, CTRL_U = "\r", "\x1b\r", "\x03", "\x04", "\x15"
@@ -30,7 +30,7 @@ def visit(state):
 
     def visit(*keys: str, chapter: str | None = None) -> str:
         told: list[str] = []
-        guide = Guide("10.0", Style(80), told.append, Keeper(state))
+        guide = Guide("10.0", Style(80), told.append, ProgressFile(state))
         chapters, start = (guide.begin(find(chapter)), 0) if chapter is not None else guide.welcome()
         with create_pipe_input() as pipe:
             # Ctrl-D at last, so that a tour that asks once more than expected ends and does not hang.

@@ -12,6 +12,7 @@ CHAPTER = Chapter(
     slug="chain",
     title="Incremental backups, and the chain that they make",
     setup=(*anchored(), guest("B", 5, 11)),
+    files=FILES,
     steps=(
         Step(
             tell=(
@@ -19,7 +20,6 @@ CHAPTER = Chapter(
                 "First its file is made, on top of the full backup: what it does not hold itself is read from there."
             ),
             do=(shell(create(MONDAY, FULL)), shell("cp drive0.qcow2 photo.monday")),
-            files=(FULL, MONDAY),
             see=Finding(
                 "An empty file that reads like full.qcow2. (The second command is the tour's photograph of the "
                 "disk, for the proof.)",
@@ -33,7 +33,6 @@ CHAPTER = Chapter(
             ),
             do=(Qmp("drive-backup", incremental(MONDAY)),),
             idea="a bitmap that is not there; or full instead of incremental, and what QEMU then says of the bitmap.",
-            files=(FULL, MONDAY),
             question=Question(
                 "The job has only just begun. What has become of bitmap0?",
                 choices=(
@@ -52,7 +51,6 @@ CHAPTER = Chapter(
         Step(
             tell="The guest writes cell 3 while the job is at work.",
             do=(guest("C", 3),),
-            files=(FULL, MONDAY),
             question=Question(
                 "Who records it?",
                 choices=("bitmap0", "the successor", "nobody"),
@@ -64,7 +62,6 @@ CHAPTER = Chapter(
         Step(
             tell="The job goes on to its end.",
             do=(Scene.finish, shell("qemu-img compare monday.qcow2 photo.monday")),
-            files=(FULL, MONDAY),
             question=Question(
                 "Which cells are dirty in bitmap0 after the success?",
                 right="3",
@@ -87,7 +84,6 @@ CHAPTER = Chapter(
         Step(
             tell="The next day. The guest writes cells 5 and 14, and the second file is made, on top of the first.",
             do=(guest("D", 5, 14), shell(create(TUESDAY, MONDAY)), shell("cp drive0.qcow2 photo.tuesday")),
-            files=(FULL, MONDAY, TUESDAY),
             see=Finding(
                 "Since Monday's backup began, cells 3, 5 and 14 were written.",
                 lambda scene: scene.dirty("bitmap0") == [3, 5, 14] == scene.differing(MONDAY),
@@ -100,7 +96,6 @@ CHAPTER = Chapter(
                 Scene.finish,
                 shell("qemu-img compare tuesday.qcow2 photo.tuesday"),
             ),
-            files=(FULL, MONDAY, TUESDAY),
             see=Finding(
                 "A chain of three files. Look down a column of the picture: the lowest file that holds a cell is "
                 "the newest, and it is what tuesday.qcow2 reads as. To restore, use the newest file, and keep all "
@@ -111,7 +106,6 @@ CHAPTER = Chapter(
         Step(
             tell="Somebody needs space and deletes the backup of Monday. After all, there is a newer one.",
             do=(shell("rm monday.qcow2"), shell("qemu-img compare tuesday.qcow2 photo.tuesday")),
-            files=(FULL, TUESDAY),
             question=Question(
                 "What can still be restored?",
                 choices=("Tuesday and the full backup", "the full backup only", "nothing"),

@@ -12,6 +12,7 @@ CHAPTER = Chapter(
     slug="failure",
     title="What a failure leaves",
     setup=(*anchored(), guest("B", 5, 11, 14)),
+    files=(NEXT,),
     steps=(
         Step(
             tell=(
@@ -22,14 +23,12 @@ CHAPTER = Chapter(
                 shell(create(NEXT, FULL)),
                 arrange("room for one cell only in next.qcow2", lambda machine: machine.limit_capacity(NEXT, CELL)),
             ),
-            files=(NEXT,),
             see=Finding("Three cells will not fit.", lambda scene: scene.dirty("bitmap0") == [5, 11, 14]),
         ),
         Step(
             tell=("The backup is started. Its first cell is copied, and meanwhile the guest writes cell 2."),
             do=(Qmp("drive-backup", incremental(NEXT)), go(1), guest("C", 2)),
             idea='one member more, "on-target-error": "stop"; then r, and see in which state the job is.',
-            files=(NEXT,),
             question=Question(
                 "What is the reply to the command?",
                 choices=('{"return": {}}', "an error: No space left on device"),
@@ -41,7 +40,6 @@ CHAPTER = Chapter(
         Step(
             tell="The job goes on, and the file is full.",
             do=(Scene.finish,),
-            files=(NEXT,),
             question=Question(
                 "Cell 5 was copied, 11 and 14 were not, and the guest has written cell 2. Which cells are dirty after "
                 "the failure?",
@@ -67,13 +65,11 @@ CHAPTER = Chapter(
                 shell(create(NEXT, FULL)),
                 shell("cp drive0.qcow2 photograph"),
             ),
-            files=(NEXT,),
             see=Finding("The bitmap has waited.", lambda scene: scene.dirty("bitmap0") == [2, 5, 11, 14]),
         ),
         Step(
             tell="The very same command again.",
             do=(Qmp("drive-backup", incremental(NEXT)), Scene.finish, shell("qemu-img compare next.qcow2 photograph")),
-            files=(NEXT,),
             question=Question(
                 "Which cells will next.qcow2 hold?",
                 right="2 5 11 14",

@@ -12,6 +12,7 @@ CHAPTER = Chapter(
     slug="full",
     title="A full backup, the anchor of all that follows",
     setup=(guest("A", *WRITTEN),),
+    files=(FULL,),
     steps=(
         Step(
             tell=(
@@ -40,7 +41,6 @@ CHAPTER = Chapter(
                 "ended comes later, as an event.",
                 holds=lambda scene: scene.reply == {} and scene.copied() == 0 and scene.holds(FULL) == [],
             ),
-            files=(FULL,),
             see=(
                 Finding(
                     'In the picture the job is a bar. It has the id "drive0", after the disk. The last row is the file '
@@ -60,7 +60,6 @@ CHAPTER = Chapter(
         Step(
             tell="In this tour the job moves only when we let it. It copies its first piece:",
             do=(go(4),),
-            files=(FULL,),
             see=Finding(
                 "Four cells are in the file. The guest knows nothing of this and could go on writing; what happens "
                 "then is chapter 8.",
@@ -70,7 +69,6 @@ CHAPTER = Chapter(
         Step(
             tell="And now to its end.",
             do=(Scene.finish, shell("qemu-img compare full.qcow2 photograph")),
-            files=(FULL,),
             see=Finding(
                 "BLOCK_JOB_COMPLETED without an error: only now there is a backup. It reads as the disk did at the "
                 "moment of the transaction.",
@@ -80,7 +78,6 @@ CHAPTER = Chapter(
         Step(
             tell="A day goes by. The guest changes cell 11 and uses cell 5 for the first time.",
             do=(guest("B", 5, 11),),
-            files=(FULL,),
             question=Question(
                 "In which cells do the disk and full.qcow2 differ?",
                 right="5 11",

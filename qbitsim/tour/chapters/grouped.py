@@ -31,6 +31,7 @@ CHAPTER = Chapter(
     slug="grouped",
     title="Two disks: each for itself, or all or nothing",
     disks=("drive0", "drive1"),
+    files=("data.2", "log.2"),
     setup=(
         *anchored("drive0", "bitmap0", "data.full"),
         *anchored("drive1", "bitmap1", "log.full"),
@@ -88,6 +89,7 @@ CHAPTER = Chapter(
                 shell(create("data.2", "data.1")),
                 shell(create("log.2", "log.full")),
             ),
+            files=(),
             see=Finding(
                 "This is what the bitmaps are before the attempt.",
                 lambda scene: scene.dirty("bitmap0") == [5, 9] and scene.dirty("bitmap1", "drive1") == [1, 12],
@@ -97,7 +99,6 @@ CHAPTER = Chapter(
             tell='One more line in the command: "completion-mode" is grouped. We let drive0 come to its end.',
             do=(_both(2, grouped=True), go(2)),
             idea='leave "properties" out, and let the jobs run with r.',
-            files=("data.2", "log.2"),
             question=Question(
                 "The job of drive0 has copied all that it had to. Is it over?",
                 choices=("yes", "no, it waits for the other one"),
@@ -109,7 +110,6 @@ CHAPTER = Chapter(
         Step(
             tell="Now the job of drive1 comes to cell 12.",
             do=(Scene.finish,),
-            files=("data.2", "log.2"),
             question=Question(
                 "data.2 is complete, and log.2 is not. Which cells are dirty in bitmap0?",
                 right="5 9",
@@ -131,7 +131,6 @@ CHAPTER = Chapter(
                 shell(create("log.2", "log.full")),
             ),
             do=(_both(2, grouped=True), Scene.finish),
-            files=("data.2", "log.2"),
             see=Finding(
                 "Both are of one moment, and both bitmaps are clean. Look at how the jobs end: each waits for the "
                 "other, then both are completed.",
