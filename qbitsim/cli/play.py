@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         _keep(history, arguments.history)
 
 
-def _as_scenario(name: str, data: bytes) -> Any:
+def _as_scenario(name: str, data: bytes) -> object:
     """The JSON value if the file is a scenario, None if it is a file of commands.
 
     :raises CliError: it begins, or is named, as a scenario and is no JSON.

@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from qbitsim.history.history import History
+from qbitsim.jsontypes import Json
 from qbitsim.profiles import Profile
 from qbitsim.scenario.player import Player, ScenarioError
 from qbitsim.terminal.errors import CliError
 
-Step = dict[str, Any]
-
 PICKS = (None, "bitmaps", "named-bitmaps", "nodes", "ok", "count")
 
 
-def steps_of(value: object, name: str) -> list[Step]:
+def steps_of(value: object, name: str) -> list[Json]:
     """The steps of a scenario, whole or as a bare list, after a check of their shape.
 
     :raises CliError: it is none; the text says which step is at fault.
@@ -47,7 +46,7 @@ def steps_of(value: object, name: str) -> list[Step]:
     return steps
 
 
-def play(value: object, steps: list[Step], profile: Profile, history: History | None = None) -> tuple[Step, str | None]:
+def play(value: object, steps: list[Json], profile: Profile, history: History | None = None) -> tuple[Json, str | None]:
     """Play the steps, watched by ``history``; the transcript, and why the play ended early, or None.
 
     A transcript is ``{"scenario", "group", "qemu", "records"}``; ``qemu`` is the version that the machine's greeting

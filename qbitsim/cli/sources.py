@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, refuse_settings
@@ -58,7 +57,7 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
     return history
 
 
-def _json(name: str, text: str) -> tuple[Any, str]:
+def _json(name: str, text: str) -> tuple[object, str]:
     """The scenario in a text, and a note if it is cut off; None if it is a file of commands.
 
     :raises CliError: it is JSON, but no scenario.
@@ -85,7 +84,7 @@ def _is_scenario(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
-def _of_json(name: str, title: str, value: Any, arguments: argparse.Namespace) -> Json:
+def _of_json(name: str, title: str, value: object, arguments: argparse.Namespace) -> Json:
     told = value if isinstance(value, dict) else {"steps": value}
     title = str(told.get("name") or told.get("scenario") or title)
     recorded = isinstance(told.get("records"), list)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from qbitsim.block.drive import Drive
+from qbitsim.jsontypes import Json
 
 _LONGEST = 200
 
@@ -66,3 +68,16 @@ def guest_words(operation: str, drive: Drive, offset: int, length: int, error: O
 def shortened(text: str) -> str:
     """At most so many characters as a line takes."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def actions_of(command: object, arguments: object) -> Iterator[tuple[str, Json]]:
+    """A command as (name, arguments), or the actions of a transaction."""
+    if not isinstance(command, str) or not isinstance(arguments, dict):
+        return
+    if command != "transaction":
+        yield command, arguments
+        return
+    actions = arguments.get("actions")
+    for action in actions if isinstance(actions, list) else []:
+        if isinstance(action, dict) and isinstance(action.get("data"), dict):
+            yield str(action.get("type")), action["data"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
-from typing import Any
 
 from qbitsim.history.density import Density, cells_of
 from qbitsim.jsontypes import Json
@@ -272,7 +271,7 @@ def _shown(lanes: list[Json], moments: list[Json]) -> list[tuple[int, Json]]:
     alive = {int(number) for moment in moments for number in moment.get("changes", ())}
     known = [(number, lane) for number, lane in enumerate(lanes) if number in alive and not lane.get("internal")]
 
-    def place(entry: tuple[int, Json]) -> tuple[Any, ...]:
+    def place(entry: tuple[int, Json]) -> tuple[bool, str, bool, int, int]:
         number, lane = entry
         drive = lane["name"] if lane["kind"] == "disk" else lane.get("drive") or "~"
         bitmap = lane.get("of", number)

@@ -21,7 +21,7 @@ import json
 import re
 import shlex
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.drivers.drive_options import parse_object
 from qbitsim.errors import QmpError
@@ -82,7 +82,7 @@ class Player:
 
     # -- the conversation
 
-    def _record(self, **members: Any) -> None:
+    def _record(self, **members: object) -> None:
         self.records.append(normal(members))
 
     def _machine(self) -> Machine:
@@ -236,7 +236,7 @@ class Player:
     def _settle(self, index: int, step: Json) -> None:
         del step
         machine = self._machine()
-        last: Any = None
+        last: list[str] | None = None
         stable = 0
         for _ in range(SETTLE_LIMIT):
             machine.advance(POLL)

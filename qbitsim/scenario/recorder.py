@@ -15,7 +15,7 @@ sent becomes records, in the form in which real QEMU was recorded.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
 
 from qbitsim.history.normal import normal
 from qbitsim.jsontypes import Json
@@ -95,7 +95,7 @@ class Conversation:
                 self._ask(values, when)
         self._busy_at = when
 
-    def _ask(self, values: list[Any], when: float) -> None:
+    def _ask(self, values: Sequence[object], when: float) -> None:
         """The client has sent messages, of which one is usual."""
         self._explain_pause(when)
         asked, self._asked = self._asked, b""
@@ -179,11 +179,11 @@ class Conversation:
             self._record(type="half-line", text=self._answered.decode("utf-8", "replace"))
         self._record(type="closed", by=by)
 
-    def _step(self, **members: Any) -> int:
+    def _step(self, **members: object) -> int:
         self._recorder.steps.append({**members, **self._mark})
         return len(self._recorder.steps) - 1
 
-    def _record(self, **members: Any) -> None:
+    def _record(self, **members: object) -> None:
         self._recorder.records.append(normal({**members, **self._mark}))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from qbitsim.history.normal import normal
 from qbitsim.jsontypes import Json
@@ -171,7 +171,7 @@ class Replayer:
             self._send(index, number, step, scenario)
 
     def _open(self, index: int, number: int, scenario: Json) -> None:
-        def record(**members: Any) -> None:
+        def record(**members: object) -> None:
             self._record(number, **members)
 
         if number in self._lines:
@@ -229,7 +229,7 @@ class Replayer:
                 self._record(number, type="unexpected", reply=message)
             raise EndedError
 
-    def _record(self, number: int, **members: Any) -> None:
+    def _record(self, number: int, **members: object) -> None:
         self.records.append(normal({**members, **({"monitor": number} if number else {})}))
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
 
-Ask = Callable[[str], list[dict[str, Any]]]
+from qbitsim.jsontypes import Json
+
+Ask = Callable[[str], list[Json]]
 """The reply to a query without arguments; empty if it is refused or does not come."""
 
 _NODES = ("node", "node-name", "device", "drive", "base-node", "top-node", "filter-node-name", "replaces", "file")

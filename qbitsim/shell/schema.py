@@ -10,9 +10,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-Entry = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 UNKNOWN = "?"
 """The name of the type of which nothing is known."""
@@ -36,7 +35,7 @@ class Schema:
     :ivar told: whether anything is known but the names of commands.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Json]) -> None:
         self._entries = {entry["name"]: entry for entry in entries}
         self.told = True
 

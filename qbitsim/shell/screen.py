@@ -12,18 +12,17 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.json import JSON
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from qbitsim.jsontypes import Json
 from qbitsim.shell.table import table_of
 from qbitsim.terminal.output import lost
 from qbitsim.terminal.picture import Row, Style, draw, human
-
-Message = dict[str, Any]
 
 _MOST_LINES = 200
 _KEPT_LINES = 60
@@ -71,11 +70,11 @@ class Screen:
         else:
             sys.stderr.write(f"qbitsim: {text}\n")
 
-    def message(self, message: Message) -> None:
+    def message(self, message: Json) -> None:
         """Show a message of the server as it is on the wire, all of it."""
         self.write(json.dumps(message) + "\n")
 
-    def reply(self, name: str, message: Message) -> None:
+    def reply(self, name: str, message: Json) -> None:
         """Show the reply to a command."""
         if self.raw:
             self.message(message)
@@ -85,13 +84,13 @@ class Screen:
         else:
             self.write(self._pretty(name, message.get("return")))
 
-    def late(self, name: str, message: Message) -> None:
+    def late(self, name: str, message: Json) -> None:
         """Show a reply that nobody waits for any more."""
         if not self.raw:
             self.say(f"late reply to {name}:", "yellow")
         self.reply(name, message)
 
-    def event(self, event: Message) -> None:
+    def event(self, event: Json) -> None:
         """Show an event."""
         if self.raw:
             self.message(event)
@@ -136,7 +135,7 @@ class Screen:
         return out.getvalue()
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[Iterable[Message]], None]]:
+    def progress(self) -> Iterator[Callable[[Iterable[Json]], None]]:
         """A bar for each job while something runs, below what is shown meanwhile, if this is a terminal.
 
         What it yields is given the jobs: ``id``, ``current-progress`` and ``total-progress``.
@@ -169,7 +168,7 @@ class _Bars:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
-    def update(self, jobs: Iterable[Message]) -> None:
+    def update(self, jobs: Iterable[Json]) -> None:
         """Draw the jobs as they are now."""
         for job in jobs:
             done, total = job["current-progress"], job["total-progress"]

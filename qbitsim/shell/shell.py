@@ -9,18 +9,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.scenario.replayer import Channel
 from qbitsim.shell import meta
 from qbitsim.shell.completer import Completer
 from qbitsim.shell.line import parse, write
-from qbitsim.shell.monitor import HungUpError, Message, Monitor, NoReplyError, PeerError
+from qbitsim.shell.monitor import HungUpError, Monitor, NoReplyError, PeerError
 from qbitsim.shell.names import Names
+from qbitsim.shell.queries import jobs_of_queries, rows_of_queries
 from qbitsim.shell.schema import Schema, nearest
 from qbitsim.shell.screen import Screen
 from qbitsim.shell.script import StoppedError
-from qbitsim.shell.told import jobs_told, rows_told
 from qbitsim.shell.undo import Undo
 from qbitsim.shell.words import IncompleteError, LineError, Word
 from qbitsim.terminal.errors import FAILED, USAGE, CliError
@@ -63,11 +64,11 @@ class Shell:
         self.names = Names(self._list, (), ())
         self.completer = Completer(self.schema, self.names, self._complete_meta)
         self.undo = Undo(self.monitor.execute)
-        self.events: deque[Message] = deque(maxlen=_EVENTS)
-        self.unawaited: deque[Message] = deque(maxlen=_EVENTS)
+        self.events: deque[Json] = deque(maxlen=_EVENTS)
+        self.unawaited: deque[Json] = deque(maxlen=_EVENTS)
         self.showing_events = True
         self.drawing = False
-        self.last: Message | None = None
+        self.last: Json | None = None
         self.over = False
         self._ending = False  # whether the server was told to end
         self._changing = False  # whether a command that may be undone has begun
@@ -101,7 +102,7 @@ class Shell:
         """Whether the server lets itself be controlled."""
         return f"{PREFIX}state" in self.schema.commands
 
-    def _list(self, query: str) -> list[Message]:
+    def _list(self, query: str) -> list[Json]:
         """The reply to a query for those who complete a line: nothing, rather than an error."""
         try:
             found = self.monitor.execute(query, patience=_NAMES_PATIENCE)
@@ -109,20 +110,20 @@ class Shell:
             return []
         return found if isinstance(found, list) else []
 
-    def query(self, name: str) -> list[Message]:
+    def query(self, name: str) -> list[Json]:
         """The reply to a query without arguments; empty if the server does not have it.
 
         :raises QmpError: it was refused.
         :raises PeerError: there is no reply.
         """
-        found: list[Message] = self.monitor.execute(name) if name in self.schema.commands else []
+        found: list[Json] = self.monitor.execute(name) if name in self.schema.commands else []
         return found
 
-    def jobs(self) -> list[Message]:
-        """The jobs that there are; see :func:`.jobs_told`."""
-        return jobs_told(self.query)
+    def jobs(self) -> list[Json]:
+        """The jobs that there are; see :func:`.jobs_of_queries`."""
+        return jobs_of_queries(self.query)
 
-    def _on_event(self, event: Message) -> None:
+    def _on_event(self, event: Json) -> None:
         self.events.append(event)
         self.unawaited.append(event)
         self.names.forget()
@@ -220,7 +221,7 @@ class Shell:
         self._changing = False
         self.screen.say(f"interrupted, and undone: {self.undo.undo(1)[0]}", "yellow")
 
-    def send(self, message: Message) -> int:
+    def send(self, message: Json) -> int:
         """Send a message, show the reply, and let it be undone if it may have changed something.
 
         :raises QmpError: the machine cannot be kept.
@@ -283,7 +284,7 @@ class Shell:
             if state["due"]:
                 self.screen.say(style.wrap(f"due: {_first_of(state['due'])}", "  ", "    "), "dim")
         else:
-            self.screen.picture(rows_told(self.query, style, drives=chosen))
+            self.screen.picture(rows_of_queries(self.query, style, drives=chosen))
             self.screen.say("  QMP tells how much is dirty, not where", "dim")
 
     def _complete_meta(self, given: list[Word]) -> Iterable[str]:

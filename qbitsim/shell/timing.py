@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.shell.operands import Given, number
 from qbitsim.shell.schema import nearest
@@ -117,7 +118,7 @@ def _watch(shell: Shell) -> None:
     shell.monitor.pump()
 
 
-def _as_progress(shell: Shell) -> list[dict[str, Any]]:
+def _as_progress(shell: Shell) -> list[Json]:
     return [
         {"id": job["id"], "current-progress": job["progress"][0], "total-progress": job["progress"][1]}
         for job in shell.jobs()

@@ -10,7 +10,8 @@ import os
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+
+from qbitsim.jsontypes import Json
 
 LEVELS = 50
 """How many steps can be undone."""
@@ -24,7 +25,7 @@ class Undo:
     :param execute: runs a command on the server.
     """
 
-    def __init__(self, execute: Callable[[str, dict[str, Any]], object]) -> None:
+    def __init__(self, execute: Callable[[str, Json], object]) -> None:
         self._execute = execute
         self._prefix = f"shell-{os.getpid()}-{next(_shells)}"
         self._steps: deque[tuple[str, str]] = deque(maxlen=LEVELS)  # name of the snapshot, what came after it

@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from qbitsim.jsontypes import Json
 from qbitsim.shell.schema import UNKNOWN, Schema, nearest
 from qbitsim.shell.words import LineError, parse_json
 from qbitsim.sizes import parse_size
@@ -39,7 +39,7 @@ Tree = dict[str, "Leaf | Tree"]
 """What is written of an object: ``a.b=1`` is {"a": {"b": Leaf("1")}}."""
 
 
-def object_of(tree: Tree, type_name: str, schema: Schema, what: str) -> dict[str, Any]:
+def object_of(tree: Tree, type_name: str, schema: Schema, what: str) -> Json:
     """The object that is written.
 
     :param what: what has these members, for people.
@@ -67,7 +67,7 @@ def plain(text: str) -> str:
     return text
 
 
-def _no_member(key: str, members: Mapping[str, Any], tag: str | None, tree: Tree, what: str) -> str:
+def _no_member(key: str, members: Mapping[str, object], tag: str | None, tree: Tree, what: str) -> str:
     if tag is not None and tag not in tree:
         return f"{what} has no '{key}' as long as '{tag}' is not given{nearest(key, members)}"
     return f"{what} has no '{key}'{nearest(key, members)}"
@@ -79,7 +79,7 @@ def _first(branch: Leaf | Tree) -> Leaf:
     return branch
 
 
-def _of_branch(branch: Leaf | Tree, type_name: str, schema: Schema, what: str) -> Any:
+def _of_branch(branch: Leaf | Tree, type_name: str, schema: Schema, what: str) -> object:
     if isinstance(branch, Leaf):
         return value_of(branch.text, type_name, schema, branch.place, branch.name)
     kinds = {schema.kind(each): each for each in schema.choices(type_name)}
@@ -90,7 +90,7 @@ def _of_branch(branch: Leaf | Tree, type_name: str, schema: Schema, what: str) -
     raise LineError(f"{what} is {schema.word(type_name)} and has no members", _first(branch).place)
 
 
-def _list_of(tree: Tree, element: str, schema: Schema, what: str) -> list[Any]:
+def _list_of(tree: Tree, element: str, schema: Schema, what: str) -> list[object]:
     for key, branch in tree.items():
         if not key.isdecimal() or int(key) >= len(tree):
             raise LineError(f"{what} is a list: write '.0', '.1' and so on, not '.{key}'", _first(branch).place)
@@ -98,7 +98,7 @@ def _list_of(tree: Tree, element: str, schema: Schema, what: str) -> list[Any]:
     return [_of_branch(branch, element, schema, f"{what}.{key}") for key, branch in ordered]
 
 
-def value_of(text: str, type_name: str, schema: Schema, place: int, name: str) -> Any:
+def value_of(text: str, type_name: str, schema: Schema, place: int, name: str) -> object:
     """The JSON that a value stands for.
 
     :raises LineError: it is none of that type.
@@ -126,7 +126,7 @@ def value_of(text: str, type_name: str, schema: Schema, place: int, name: str) -
 _NONE = object()
 
 
-def _scalar(text: str, kind: str, values: list[str]) -> Any:
+def _scalar(text: str, kind: str, values: list[str]) -> object:
     """The value, or :data:`_NONE`."""
     if kind == "string" or (kind == "enum" and text in values):
         return text
@@ -141,7 +141,7 @@ def _scalar(text: str, kind: str, values: list[str]) -> Any:
     return _NONE
 
 
-def _integer(text: str) -> Any:
+def _integer(text: str) -> object:
     try:
         if _INTEGER.fullmatch(text):
             return int(text, 16 if "x" in text.lower() else 10)
@@ -150,7 +150,7 @@ def _integer(text: str) -> Any:
         return _NONE
 
 
-def _guess(text: str) -> Any:
+def _guess(text: str) -> object:
     try:
         return parse_json(text, 0)
     except LineError:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Execute:
     """A command, with arguments as they are on the wire; answered by what the reply's ``return`` holds."""
 
     name: str
-    arguments: dict[str, Any]
+    arguments: Json
 
 
 def execute(name: str, /, **arguments: Any) -> Execute:
@@ -107,7 +108,7 @@ class Dialogue:
         conversation: Conversation,
         *,
         seen: int,
-        execute: Callable[[str, dict[str, Any]], Any] | None = None,
+        execute: Callable[[str, Json], Any] | None = None,
     ) -> None:
         self._machine = machine
         self._execute = execute if execute is not None else machine.execute
@@ -247,9 +248,9 @@ class Monitor:
         """
         return self._ask(Execute(name, arguments))
 
-    def next_event(self) -> dict[str, Any]:
+    def next_event(self) -> Json:
         """The oldest event that the client has not had yet; waits until there is one."""
-        event: dict[str, Any] = self._ask(NEXT_EVENT)
+        event: Json = self._ask(NEXT_EVENT)
         return event
 
     def sleep(self, seconds: float) -> None:

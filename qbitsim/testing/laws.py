@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
+from qbitsim.history.words import actions_of
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.states import JobStatus
 from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, image_of, is_dirty
@@ -234,7 +235,7 @@ class Witness:
     def _targets(self, name: str, arguments: JsonObject) -> Iterator[tuple[str, str]]:
         """(device, image file) of each backup that a command is to begin, where that can be told."""
         graph = self.machine.graph
-        for kind, data in _actions(name, arguments):
+        for kind, data in actions_of(name, arguments):
             device, target = data.get("device"), data.get("target")
             if kind not in _BACKUPS or not isinstance(target, str):
                 continue
@@ -251,7 +252,7 @@ class Witness:
         if isinstance(properties, dict) and properties.get("completion-mode") == "grouped":
             jobs = [
                 str(data.get("job-id", data.get("device")))
-                for kind, data in _actions("transaction", arguments)
+                for kind, data in actions_of("transaction", arguments)
                 if kind in _BACKUPS
             ]
             if len(jobs) > 1:
@@ -268,17 +269,6 @@ class Witness:
                 if len(set(group.ends.values()) - {None}) > 1:
                     raise LawBrokenError(ALL_OR_NOTHING, f"the jobs ended so: {group.ends}")
         self._groups = [group for group in self._groups if None in group.ends.values()]
-
-
-def _actions(name: str, arguments: JsonObject) -> Iterator[tuple[str, JsonObject]]:
-    """A command as a list of actions."""
-    if name != "transaction":
-        yield name, arguments
-        return
-    actions = arguments.get("actions")
-    for action in actions if isinstance(actions, list) else []:
-        if isinstance(action, dict) and isinstance(action.get("data"), dict):
-            yield str(action.get("type")), action["data"]  # type: ignore[misc]
 
 
 def _ranges(granules: list[int], granularity: int) -> str:

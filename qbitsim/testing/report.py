@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.jsontypes import Json
 from qbitsim.machine.state import describe
 from qbitsim.qmp.journal import Journal
 
@@ -108,7 +109,7 @@ def state_lines(machine: Machine) -> list[str]:
     return lines
 
 
-def _bitmap(bitmap: dict[str, Any], indent: str) -> Iterator[str]:
+def _bitmap(bitmap: Json, indent: str) -> Iterator[str]:
     name = f"bitmap {bitmap['name']}" if bitmap["name"] else "bitmap without a name"
     flags = "".join(f", {flag}" for flag in bitmap["flags"])
     yield f"{indent}{name}, granularity {bitmap['granularity']}{flags}: {_ranges(bitmap['dirty'])}"
@@ -122,7 +123,7 @@ def _ranges(dirty: list[tuple[int, int]]) -> str:
     return f"dirty {shown}{more}" if dirty else "clean"
 
 
-def _job(job: dict[str, Any]) -> str:
+def _job(job: Json) -> str:
     done, total = job["progress"]
     error = f", error: {job['error']}" if job["error"] else ""
     return f"job {job['id']} ({job['type']}) is {job['status']}, {done} of {total} bytes{error}"

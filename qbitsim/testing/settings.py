@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qbitsim.jsontypes import Json
 from qbitsim.profiles import DEFAULT_PROFILE, profile
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.sizes import parse_size
@@ -48,7 +49,7 @@ class Settings:
 
 def settings_of(request: pytest.FixtureRequest) -> Settings:
     """What the marks of the test say, and else the options."""
-    said: dict[str, Any] = {}
+    said: Json = {}
     for mark in request.node.iter_markers("qbitsim"):
         said = {**mark.kwargs, **said}
     config = request.config

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from qbitsim.engine.policies import Recorded
+from qbitsim.jsontypes import Json
 from qbitsim.records import record
 from qbitsim.testing.command_strategies import NAMES, commands, invalid_commands, typed_commands
 
@@ -60,7 +61,7 @@ class Call:
 
     method: str
     arguments: tuple[Any, ...]
-    options: dict[str, Any]
+    options: Json
     drive: str | None = None
 
     def on(self, machine: Machine) -> Any:
@@ -102,7 +103,7 @@ def disks(draw: st.DrawFn, drive: str = "drive0", *, granules: int = 32) -> Call
     :param granules: it has at most so many times :data:`GRANULE`, and not always whole ones.
     """
     size = draw(st.integers(1, granules)) * GRANULE - draw(st.sampled_from([0, 0, 512, 3584]))
-    options: dict[str, Any] = {"node_name": f"{drive}-node"}
+    options: Json = {"node_name": f"{drive}-node"}
     if draw(st.booleans()):
         options["format"] = "raw"
     else:
@@ -197,7 +198,7 @@ def faults(
 @st.composite
 def _errors(draw: st.DrawFn, places: st.SearchStrategy[str], size: int) -> Call:
     operation = draw(st.sampled_from(["read", "write", "discard", "flush"]))
-    options: dict[str, Any] = {}
+    options: Json = {}
     if operation != "flush" and draw(st.booleans()):
         options["offset"], options["length"] = draw(_ranges(size))
     options |= draw(st.sampled_from([{}, {"once": True}, {"times": 2}, {"after": 1, "once": True}, {"after": 2}]))

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from qbitsim.records import record
 
@@ -84,7 +83,7 @@ class ProgressFile:
             raise ProgressError(f"{self.path}: {error.strerror}; nothing is kept of this visit") from None
 
 
-def _progress(saved: Any) -> Progress | None:
+def _progress(saved: object) -> Progress | None:
     """What a file says, None if it is not one that the tour has written."""
     if not isinstance(saved, dict) or saved.get("version") != VERSION:
         return None

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from errno import EIO
-from typing import Any
 
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
@@ -69,7 +68,7 @@ class Scene(View):
             part = command.part(self.reply) if command.part is not None else self.reply
             self._narrate_reply({"return": part} if command.part is None else part, command.about)
 
-    def _narrate_reply(self, reply: Any, about: str = "") -> None:
+    def _narrate_reply(self, reply: object, about: str = "") -> None:
         self._narrate_events()
         colour = "red" if isinstance(reply, dict) and "error" in reply else None
         flat = json.dumps(reply)
@@ -79,7 +78,7 @@ class Scene(View):
             self.narrator.line("<-", f'{{"return": ...}}, of which {about}:' if about else "")
             self.show_json(reply)
 
-    def show_json(self, value: Any) -> None:
+    def show_json(self, value: object) -> None:
         """A JSON value in full."""
         indent = "     " if self.narrator.style.beside else "  "
         text = pretty(value, self.narrator.style.width - len(indent))

@@ -146,7 +146,7 @@ def levels_of(machine: Machine, drive: str) -> Iterator[Node]:
     return found.levels() if found is not None else iter(())
 
 
-def _units(ranges: Any, unit: int) -> Iterator[int]:
+def _units(ranges: Iterable[tuple[int, int]], unit: int) -> Iterator[int]:
     for offset, length in ranges:
         yield from range(offset // unit, -(-(offset + length) // unit))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qbitsim.jsontypes import Json
 from qbitsim.tour.lesson import Act, Qmp, guest
 from qbitsim.tour.scene import Scene
@@ -12,14 +10,14 @@ WRITTEN = (0, 1, 2, 3, 6, 7, 10, 11, 12)
 """The cells that the guest has filled with A before most chapters begin."""
 
 
-def on_bitmap(name: str, drive: str = "drive0", **more: Any) -> Json:
+def on_bitmap(name: str, drive: str = "drive0", **more: object) -> Json:
     """The arguments of a command on a bitmap."""
     return {"node": drive, "name": name, **more}
 
 
-def add(name: str, **more: Any) -> Qmp:
+def add(name: str, **more: object) -> Qmp:
     """The command that adds a bitmap to drive0."""
-    return Qmp("block-dirty-bitmap-add", on_bitmap(name, **more))
+    return Qmp("block-dirty-bitmap-add", on_bitmap(name, "drive0", **more))
 
 
 def full(target: str, drive: str = "drive0") -> Json:
@@ -44,7 +42,7 @@ def transaction(*actions: tuple[str, Json], grouped: bool = False) -> Qmp:
     return Qmp("transaction", listed | {"properties": {"completion-mode": "grouped"}} if grouped else listed)
 
 
-def anchor(name: str, target: str, drive: str = "drive0", **more: Any) -> Qmp:
+def anchor(name: str, target: str, drive: str = "drive0", **more: object) -> Qmp:
     """A new bitmap and a full backup, at one moment."""
     add_bitmap = ("block-dirty-bitmap-add", on_bitmap(name, drive, **more))
     return transaction(add_bitmap, ("drive-backup", full(target, drive)))
