@@ -17,6 +17,7 @@ from pathlib import Path
 from qbitsim.drivers.drive_options import parse_drive
 from qbitsim.jsontypes import JsonValue
 from qbitsim.qmp.parser import JsonStream
+from qbitsim.scenario.messages import raw_bytes
 from qbitsim.terminal.errors import CliError
 
 DRIVER = "driver"
@@ -121,11 +122,7 @@ def _messages(step: dict[str, JsonValue]) -> Iterator[JsonValue]:
     """The messages of a step, those that are given as text or bytes, too."""
     if "qmp" in step:
         yield step["qmp"]
-    data = b""
-    if isinstance(raw := step.get("raw"), str):
-        data = raw.encode("utf-8", "surrogateescape")
-    elif isinstance(raw := step.get("raw_hex"), str):
-        data = bytes.fromhex(raw)
+    data = raw_bytes(step) if "raw" in step or "raw_hex" in step else b""
     yield from (each for each in JsonStream().feed(data + b"\n") if isinstance(each, dict))
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from qbitsim.history.normal import normal
 from qbitsim.jsontypes import Json
 from qbitsim.qmp.parser import JsonStream
-from qbitsim.scenario.player import loads
+from qbitsim.scenario.messages import loads, raw_step, without_time
 
 FORMAT = 1
 """The version of the format of recorded scenarios; files without a version are of the first one."""
@@ -103,7 +103,7 @@ class Conversation:
         if len(values) == 1 and isinstance(values[0], dict):
             index = self._step(qmp=values[0], **ahead)
         else:
-            index = self._step(**_raw(asked), **ahead)
+            index = self._step(**raw_step(asked), **ahead)
         self._pending.append([index, len(values)])
 
     def _explain_pause(self, when: float) -> None:
@@ -128,7 +128,7 @@ class Conversation:
     def _read(self, line: bytes) -> None:
         message = loads(line)
         if "event" in message:
-            event = normal({key: value for key, value in message.items() if key != "timestamp"})
+            event = without_time(message)
             self._record(type="event", **event)
             self._last_event = event
         elif "QMP" in message:
@@ -172,7 +172,7 @@ class Conversation:
             return
         self._open = False
         if self._asked.strip():
-            self._step(**_raw(self._asked))
+            self._step(**raw_step(self._asked))
         self._explain_pause(self._busy_at)
         self._step(note=f"the {by} hangs up", hangs_up=by)
         if self._answered:
@@ -185,13 +185,6 @@ class Conversation:
 
     def _record(self, **members: object) -> None:
         self._recorder.records.append(normal({**members, **self._mark}))
-
-
-def _raw(data: bytes) -> Json:
-    try:
-        return {"raw": data.decode()}
-    except UnicodeDecodeError:
-        return {"raw_hex": data.hex()}
 
 
 def _version(greeting: Json | None) -> str | None:

@@ -12,13 +12,13 @@ on time, such as the progress that a job shows while it runs, differs in both.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 from qbitsim.history.normal import normal
 from qbitsim.jsontypes import Json
-from qbitsim.scenario.player import ScenarioError, loads
+from qbitsim.scenario.messages import loads, raw_bytes, without_time
+from qbitsim.scenario.player import ScenarioError
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.reductions import by_step, reduce_reply
 
@@ -48,6 +48,16 @@ class Channel(Protocol):
         """Hang up."""
 
 
+class Clock(Protocol):
+    """What real time is; Python's module ``time`` is such a clock."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+
+
 class EndedError(Exception):
     """The server has hung up, or does not say what was recorded; a record says so."""
 
@@ -58,10 +68,11 @@ class Line:
     :param record: is given what comes back.
     """
 
-    def __init__(self, channel: Channel, record: Callable[..., None], patience: float) -> None:
+    def __init__(self, channel: Channel, record: Callable[..., None], clock: Clock, patience: float) -> None:
         self.channel = channel
         self.expected: list[tuple[int, int, Json]] = []  # (step, replies that are to come, the step itself)
         self._record = record
+        self._clock = clock
         self._patience = patience
         self._rest = b""
         self._lines: list[bytes] = []
@@ -72,9 +83,9 @@ class Line:
 
         :raises TimeoutError: nothing came.
         """
-        deadline = time.monotonic() + self._patience
+        deadline = self._clock.monotonic() + self._patience
         while not self._lines:
-            data = self.channel.receive(max(0.001, deadline - time.monotonic()))
+            data = self.channel.receive(max(0.001, deadline - self._clock.monotonic()))
             if not data:
                 return None
             *lines, self._rest = (self._rest + data).split(b"\n")
@@ -98,7 +109,7 @@ class Line:
         raise EndedError
 
     def _note(self, message: Json) -> None:
-        event = normal({key: value for key, value in message.items() if key != "timestamp"})
+        event = without_time(message)
         self._record(type="event", **event)
         self._events.append(event)
 
@@ -122,13 +133,15 @@ class Replayer:
     """One replay.
 
     :param connect: makes a connection to the server.
+    :param clock: what waiting is measured by.
     :param patience: seconds to wait for what was recorded.
     :ivar records: what came back, oldest first.
     """
 
-    def __init__(self, connect: Callable[[], Channel], patience: float = PATIENCE) -> None:
+    def __init__(self, connect: Callable[[], Channel], clock: Clock, patience: float = PATIENCE) -> None:
         self.records: list[Json] = []
         self._connect = connect
+        self._clock = clock
         self._patience = patience
         self._lines: dict[int, Line] = {}
 
@@ -160,7 +173,7 @@ class Replayer:
             return
         line = self._lines[number]
         if kind == "sleep":
-            time.sleep(step["sleep"])
+            self._clock.sleep(step["sleep"])
         elif kind == "wait_event":
             if not line.wait_event(step["wait_event"], step.get("data", {})):
                 self._record(number, step=index, type="missing-event", event=step["wait_event"])
@@ -176,7 +189,7 @@ class Replayer:
 
         if number in self._lines:
             self._lines[number].channel.close()
-        line = self._lines[number] = Line(self._connect(), record, self._patience)
+        line = self._lines[number] = Line(self._connect(), record, self._clock, self._patience)
         if any(each.get("step") == index for each in scenario["records"]):
             greeting, _ = self._message(line, index, number)
             record(step=index, type="greeting", greeting=greeting)
@@ -189,7 +202,7 @@ class Replayer:
             if {"type": "closed", "by": "server"}.items() <= _last_of(scenario["records"], number).items():
                 replies = 1  # or the end of the connection in its place
         else:
-            data = bytes.fromhex(step["raw_hex"]) if "raw_hex" in step else step["raw"].encode()
+            data = raw_bytes(step)
         try:
             line.channel.send(data)
         except OSError:
@@ -283,7 +296,7 @@ def first_difference(scenario: Json, records: list[Json], *, strict: bool = Fals
         for place in range(max(len(was), len(now))):
             one, other = (each[place] if place < len(each) else None for each in (was, now))
             if one != other:
-                return _told(scenario, number, one, other)
+                return _difference_text(scenario, number, one, other)
     return None
 
 
@@ -292,7 +305,7 @@ def _of_monitor(records: list[Json], number: int, *, strict: bool) -> list[Json]
     return own if strict else [each for each in by_step(own) if each.get("type") not in _TOLERANT]
 
 
-def _told(scenario: Json, number: int, was: Json | None, now: Json | None) -> str:
+def _difference_text(scenario: Json, number: int, was: Json | None, now: Json | None) -> str:
     index = next((each["step"] for each in (was, now) if each is not None and "step" in each), None)
     asked = "" if index is None else f", step {index}: {json.dumps(_request(scenario['steps'][index]))}"
     if was is not None and now is not None and was.get("events") != now.get("events"):
