@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return Script(machine, name, show, echo=arguments.echo).play(data)
     finally:
-        _keep(history, arguments.history)
+        _save(history, arguments.history)
 
 
 def _as_scenario(name: str, data: bytes) -> object:
@@ -67,10 +67,9 @@ def _as_scenario(name: str, data: bytes) -> object:
 
 def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> int:
     refuse_settings(arguments, "a scenario starts its own machine")
-    steps = scenario.steps_of(value, name)
     history = History(Path(name).stem) if arguments.history is not None else None
-    transcript, fault = scenario.play(value, steps, profile(arguments.profile), history)
-    _keep(history, arguments.history)
+    transcript, fault = scenario.play(name, value, profile(arguments.profile), history)
+    _save(history, arguments.history)
     if arguments.transcript is None:
         for record in transcript["records"]:
             show(json.dumps(record, ensure_ascii=False))
@@ -81,6 +80,6 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
     return 0
 
 
-def _keep(history: History | None, file: str) -> None:
+def _save(history: History | None, file: str) -> None:
     if history is not None:
         write(file, dumps(history.to_json()))
