@@ -107,6 +107,25 @@ function oncePerFrame(action) {
   };
 }
 
+/** What the browser has stored, for this tab or for later visits; it may refuse to, for a file. */
+function stored(name, storage = () => localStorage) {
+  try {
+    return storage().getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** Store a text, or forget it if it is null; if the browser refuses, it is known as long as the page is open. */
+function store(name, value, storage = () => localStorage) {
+  try {
+    if (value === null) storage().removeItem(name);
+    else storage().setItem(name, value);
+  } catch {
+    // It is known as long as the page is open.
+  }
+}
+
 /** What `text`, base64 of deflated JSON, says. */
 async function unpack(text) {
   const raw = atob(text);

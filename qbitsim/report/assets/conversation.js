@@ -179,7 +179,7 @@ class Conversation {
   }
 
   goto(moment) {
-    this.app.goto(this.app.axis.placeOf(this.run, moment));
+    this.app.gotoMoment(this.run, moment);
   }
 
   // -- keys and clicks

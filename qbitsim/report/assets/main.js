@@ -18,7 +18,7 @@ async function begin() {
       at: (moment) => app.runs[run].at(moment),
       append: (lanes, moments) => app.append(run, lanes, moments),
     })),
-    goto: (moment) => app.goto(app.axis.placeOf(0, moment)),
+    goto: (moment) => app.gotoMoment(0, moment),
     get moment() {
       return app.axis.momentAt(0, app.place);
     },

@@ -44,7 +44,7 @@ class Recording {
     return this.epoch === null ? "" : timeText(this.moments[index]?.at ?? 0);
   }
 
-  /** When a moment was for whoever looked at a clock; no text if that is not known. */
+  /** When a moment was on a clock on the wall; no text if that is not known. */
   dateOf(index) {
     if (this.epoch === null) return "";
     const date = new Date(this.epoch * 1000 + this.moments[index].at / 1e6);
@@ -124,8 +124,7 @@ class Recording {
   placeOfEvent(details) {
     const place = this.placeOf(details);
     if (place === QMP_LANE && details.id) {
-      if (!this.early.has(details.id)) this.early.set(details.id, []);
-      this.early.get(details.id).push(this.places.length);
+      this.early.set(details.id, [...(this.early.get(details.id) ?? []), this.places.length]);
     }
     return place;
   }
@@ -171,8 +170,7 @@ class Recording {
     this.lanes.forEach((lane, index) => {
       if (!internal && this.isInternal(index)) return;
       const name = this.groupOf(lane);
-      if (!groups.has(name)) groups.set(name, []);
-      groups.get(name).push(index);
+      groups.set(name, [...(groups.get(name) ?? []), index]);
     });
     const rank = (index) => {
       const lane = this.lanes[index];
@@ -205,7 +203,7 @@ class Recording {
   outcomes() {
     const ends = this.lanes.flatMap((lane, index) => {
       if (lane.kind !== "job") return [];
-      return this.tracks[index].lives.map((life) => ({ lane, moment: life.told ?? life.to ?? life.from, ...outcome(life) }));
+      return this.tracks[index].lives.map((life) => ({ lane, moment: life.eventMoment ?? life.to ?? life.from, ...outcome(life) }));
     });
     return ends.filter(({ end }) => end).sort((one, other) => one.moment - other.moment);
   }

@@ -8,6 +8,19 @@ function lastRecord(records, moment) {
   return countWhile(records, (record) => record.moment <= moment) - 1;
 }
 
+/** The stretches of moments whose records have the same `value`, by its `key`: `{from, to, value}`; `to` is null for the last one. */
+function stretchesOf(records, value, key = (each) => each) {
+  const stretches = [];
+  for (const record of records) {
+    const found = record.exists ? value(record) : null;
+    const last = stretches.at(-1);
+    if (last && (last.value && key(last.value)) === (found && key(found))) continue;
+    if (last) last.to = record.moment;
+    stretches.push({ from: record.moment, to: null, value: found });
+  }
+  return stretches.filter((stretch) => stretch.value !== null);
+}
+
 /** The cells of a disk, a bitmap or a successor. */
 class CellTrack {
   constructor(lane) {
@@ -106,30 +119,14 @@ class CellTrack {
     return record?.exists && record.moment === moment && record.edges.length ? record.edges : null;
   }
 
-  /** The stretches of moments with the same flags: `{from, to, flags}`; `to` is null for the last one. */
+  /** The stretches of moments with the same flags. */
   flagged() {
-    const stretches = [];
-    for (const record of this.records) {
-      const last = stretches.at(-1);
-      const same = last && last.exists === record.exists && last.flags.join() === record.flags.join();
-      if (same) continue;
-      if (last) last.to = record.moment;
-      stretches.push({ from: record.moment, to: null, flags: record.flags, exists: record.exists });
-    }
-    return stretches.filter((stretch) => stretch.exists);
+    return stretchesOf(this.records, ({ flags }) => flags, (flags) => flags.join());
   }
 
-  /** The stretches of moments at which as much is dirty: `{from, to, level}`, for runs without bits. */
+  /** The stretches of moments at which as much is dirty, for runs without bits. */
   levels() {
-    const stretches = [];
-    for (const record of this.records) {
-      const level = record.exists ? levelOf(record, this.lane) : null;
-      const last = stretches.at(-1);
-      if (last && last.level?.long === level?.long) continue;
-      if (last) last.to = record.moment;
-      stretches.push({ from: record.moment, to: null, level });
-    }
-    return stretches.filter((stretch) => stretch.level);
+    return stretchesOf(this.records, (record) => levelOf(record, this.lane), ({ long }) => long);
   }
 
   /** How full each of `rows` parts of the lane is in each column of a picture, as `fullness` has it, at its fullest.
@@ -234,23 +231,16 @@ class JobTrack {
     return record?.exists ? record : null;
   }
 
-  /** The stretches of moments with the same status: `{from, to, status}`; `to` is null for the last one. */
+  /** The stretches of moments with the same status. */
   stretches() {
-    const stretches = [];
-    for (const { moment, exists, status } of this.records) {
-      const last = stretches.at(-1);
-      if (last && last.to === null && exists && last.status === status) continue;
-      if (last?.to === null) last.to = moment;
-      if (exists) stretches.push({ from: moment, to: null, status });
-    }
-    return stretches;
+    return stretchesOf(this.records, ({ status }) => status);
   }
 
   /** An event said how the last life ended. */
   ended(end, error, moment) {
     const life = this.lives.at(-1);
     if (!life || life.end) return;
-    life.told = moment;
+    life.eventMoment = moment;
     life.end = end;
     life.error = error ?? life.error;
   }
