@@ -10,7 +10,7 @@ from qbitsim.cli.serve import Address, parse_address
 from qbitsim.scenario.player import ScenarioError
 from qbitsim.scenario.replayer import Replayer, check, first_difference
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import show
 
 
 def address_of(option: str, text: str) -> Address:

@@ -10,8 +10,8 @@ from qbitsim.cli import story
 from qbitsim.cli.demo_machine import DemoMachine
 from qbitsim.machine.machine import Machine
 from qbitsim.terminal.errors import FAILED
-from qbitsim.terminal.output import show
 from qbitsim.terminal.picture import Style
+from qbitsim.terminal.streams import show
 
 
 def run(arguments: argparse.Namespace) -> int:

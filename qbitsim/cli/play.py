@@ -14,8 +14,7 @@ from qbitsim.history.history import History
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.files import read, write
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import read, show, write
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, T
 from qbitsim.qapi.schema import ArgInfo, EnumInfo, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import show
 
 BEGIN = "<!-- reference:begin -->"
 END = "<!-- reference:end -->"

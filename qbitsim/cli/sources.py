@@ -28,7 +28,7 @@ from qbitsim.profiles import profile
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.replayer import first_difference
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.files import read
+from qbitsim.terminal.streams import read
 
 
 def read_history(name: str, arguments: argparse.Namespace) -> Json:

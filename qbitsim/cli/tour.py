@@ -8,13 +8,13 @@ import sys
 from importlib.util import find_spec
 
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.output import show
 from qbitsim.terminal.picture import Style
+from qbitsim.terminal.streams import show
 from qbitsim.tour.guide import Guide, contents, find
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import FalseClaimError
 from qbitsim.tour.progress import Progress, ProgressError, ProgressFile, state_path
-from qbitsim.tour.reader import Auto
+from qbitsim.tour.reader import Reader
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _play_alone(arguments: argparse.Namespace, style: Style, chapter: Chapter | None) -> None:
     guide = Guide(arguments.profile, style, show)
-    guide.lead(Auto(), [chapter] if chapter is not None else guide.begin(_chapter("1")))
+    guide.lead(Reader(), [chapter] if chapter is not None else guide.begin(_chapter("1")))
 
 
 def _play_with_keyboard(arguments: argparse.Namespace, style: Style, chapter: Chapter | None) -> None:

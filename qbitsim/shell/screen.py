@@ -21,8 +21,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from qbitsim.jsontypes import Json
 from qbitsim.shell.table import table_of
-from qbitsim.terminal.output import lost
 from qbitsim.terminal.picture import Row, Style, draw, human
+from qbitsim.terminal.streams import lost
 
 _MOST_LINES = 200
 _KEPT_LINES = 60

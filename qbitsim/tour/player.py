@@ -9,7 +9,7 @@ from qbitsim.profiles import profile
 from qbitsim.terminal.picture import Style
 from qbitsim.tour.lesson import Act, Chapter, Qmp, Question, Step
 from qbitsim.tour.pretty import pretty
-from qbitsim.tour.reader import Auto, Next, Reader
+from qbitsim.tour.reader import Reader
 from qbitsim.tour.scene import Scene
 
 
@@ -31,7 +31,7 @@ class Player:
         self._write = write
         self._release = profile(release)
         self._silent = False
-        self._reader: Reader = Auto()
+        self._reader = Reader()
         self.scene = Scene(release, chapter.disks, style, self._write_unless_silent)
         self._silently(lambda: self._perform_all(chapter.setup))
 
@@ -165,7 +165,7 @@ class Player:
     def _look_on(self, step: Step) -> None:
         """Let the reader see what has become of the machine, and what its jobs make of it."""
         self._picture(step)
-        while self._reader.after_change() is Next.RUN:
+        while self._reader.lets_jobs_run():
             self.scene.go_on()
             self._picture(step)
 

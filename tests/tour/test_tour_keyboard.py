@@ -12,7 +12,7 @@ from qbitsim.terminal.picture import Style
 from qbitsim.tour.guide import Guide, find
 from qbitsim.tour.keyboard import Keyboard
 from qbitsim.tour.progress import ProgressFile
-from qbitsim.tour.reader import Auto
+from qbitsim.tour.reader import Reader
 
 ENTER, NEW_LINE, CTRL_C, CTRL_D, CTRL_U = "\r", "\x1b\r", "\x03", "\x04", "\x15"
 CLEAR_LINE = "\x01\x0b"
@@ -105,7 +105,7 @@ def test_an_idea_of_what_to_change_is_told_once_and_only_at_a_keyboard(visit):
     idea = "To try with e: another node, such as drive7; or a command that QEMU does not have."
     assert visit(ENTER, ENTER, "e", ENTER, CTRL_C, ENTER).count(idea) == 1
     told: list[str] = []
-    Guide("10.0", Style(80), told.append).lead(Auto(), [find("bitmap")])
+    Guide("10.0", Style(80), told.append).lead(Reader(), [find("bitmap")])
     assert "To try" not in "".join(told)
 
 

@@ -15,10 +15,8 @@ CHAPTER = Chapter(
     files=FILES,
     steps=(
         Step(
-            tell=(
-                "There is a full backup, and two cells have changed since. The next backup shall hold only these. "
-                "First its file is made, on top of the full backup: what it does not hold itself is read from there."
-            ),
+            tell="There is a full backup, and two cells have changed since. The next backup shall hold only these. "
+            "First its file is made, on top of the full backup: what it does not hold itself is read from there.",
             do=(shell(create(MONDAY, FULL)), shell("cp drive0.qcow2 photo.monday")),
             see=Finding(
                 "An empty file that reads like full.qcow2. (The second command is the tour's photograph of the "
@@ -27,10 +25,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                'The backup: "sync" says incremental, "bitmap" says which cells, and "mode" says that the file is '
-                "there already."
-            ),
+            tell='The backup: "sync" says incremental, "bitmap" says which cells, and "mode" says that the file is '
+            "there already.",
             do=(Qmp("drive-backup", incremental(MONDAY)),),
             idea="a bitmap that is not there; or full instead of incremental, and what QEMU then says of the bitmap.",
             question=Question(

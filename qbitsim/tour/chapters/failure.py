@@ -15,10 +15,8 @@ CHAPTER = Chapter(
     files=(NEXT,),
     steps=(
         Step(
-            tell=(
-                "A full backup exists, and cells 5, 11 and 14 have changed since. But where the next backup is to go, "
-                "there is hardly any space left."
-            ),
+            tell="A full backup exists, and cells 5, 11 and 14 have changed since. But where the next backup is to go, "
+            "there is hardly any space left.",
             do=(
                 shell(create(NEXT, FULL)),
                 arrange("room for one cell only in next.qcow2", lambda machine: machine.limit_capacity(NEXT, CELL)),
@@ -26,7 +24,7 @@ CHAPTER = Chapter(
             see=Finding("Three cells will not fit.", lambda scene: scene.dirty("bitmap0") == [5, 11, 14]),
         ),
         Step(
-            tell=("The backup is started. Its first cell is copied, and meanwhile the guest writes cell 2."),
+            tell="The backup is started. Its first cell is copied, and meanwhile the guest writes cell 2.",
             do=(Qmp("drive-backup", incremental(NEXT)), go(1), guest("C", 2)),
             idea='one member more, "on-target-error": "stop"; then r, and see in which state the job is.',
             question=Question(
@@ -55,10 +53,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "The broken file must go: it looks like a backup and is none. Then room is made, and the file is made "
-                "anew."
-            ),
+            tell="The broken file must go: it looks like a backup and is none. Then room is made, and the file is made "
+            "anew.",
             do=(
                 shell("rm next.qcow2"),
                 arrange("there is room again", lambda machine: machine.limit_capacity(NEXT, None)),

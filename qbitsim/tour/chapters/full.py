@@ -15,11 +15,9 @@ CHAPTER = Chapter(
     files=(FULL,),
     steps=(
         Step(
-            tell=(
-                "A bitmap is a list of changes since some moment. To be of use it needs an anchor: a copy of the whole "
-                "disk as it was at that very moment. We want both at once, a bitmap and a full backup. For the proof "
-                "later on, the tour keeps a copy of the disk as it is now."
-            ),
+            tell="A bitmap is a list of changes since some moment. To be of use it needs an anchor: a copy of the "
+            "whole disk as it was at that very moment. We want both at once, a bitmap and a full backup. For the proof "
+            "later on, the tour keeps a copy of the disk as it is now.",
             do=(shell("cp drive0.qcow2 photograph"),),
             see=Finding(
                 "(QEMU cannot copy a running disk like that. The tour can, because its time stands still.)",
@@ -27,10 +25,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "A transaction does several things at one moment, with no write of the guest between them. This one "
-                "adds the bitmap and starts the backup."
-            ),
+            tell="A transaction does several things at one moment, with no write of the guest between them. This one "
+            "adds the bitmap and starts the backup.",
             do=(anchor("bitmap0", FULL),),
             idea="leave one of the two actions out; or swap them.",
             question=Question(

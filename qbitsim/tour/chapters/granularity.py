@@ -15,10 +15,8 @@ CHAPTER = Chapter(
     setup=(guest("A", *range(16)), add("bitmap0")),
     steps=(
         Step(
-            tell=(
-                "The disk is full of A, and bitmap0 was added without saying how fine it shall be. On this disk QEMU "
-                "takes 64 KiB for each bit. Now the guest writes one single byte at the start of cell 5."
-            ),
+            tell="The disk is full of A, and bitmap0 was added without saying how fine it shall be. On this disk QEMU "
+            "takes 64 KiB for each bit. Now the guest writes one single byte at the start of cell 5.",
             do=(guest_bytes("B", 5 * CELL, 1),),
             question=Question(
                 "How much does the bitmap call dirty?",
@@ -70,7 +68,7 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=("Not every number will do for a granularity."),
+            tell="Not every number will do for a granularity.",
             do=(add("odd", granularity=1000),),
             idea="512, 256, 4096 or 2147483648 instead of 1000.",
             question=Question(
@@ -84,10 +82,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "Does a backup by the fine bitmap copy only 4 KiB for each of its bits? Let us see. (Chapter 4 "
-                "explains this command.)"
-            ),
+            tell="Does a backup by the fine bitmap copy only 4 KiB for each of its bits? Let us see. (Chapter 4 "
+            "explains this command.)",
             do=(Qmp("drive-backup", incremental("fine.qcow2", bitmap="fine", existing=False)), Scene.finish),
             files=("fine.qcow2",),
             question=Question(

@@ -41,11 +41,9 @@ CHAPTER = Chapter(
     ),
     steps=(
         Step(
-            tell=(
-                "A machine with two disks: drive0 holds a database, drive1, which is slow, its log. Both have a "
-                "full backup and a bitmap. They belong together: a database of today with a log of "
-                "yesterday is of no use."
-            ),
+            tell="A machine with two disks: drive0 holds a database, drive1, which is slow, its log. Both have a "
+            "full backup and a bitmap. They belong together: a database of today with a log of "
+            "yesterday is of no use.",
             do=(
                 shell(create("data.1", "data.full")),
                 shell(create("log.1", "log.full")),
@@ -79,10 +77,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "Now all or nothing. The guest writes on, the failed file is deleted, and new files are made. drive1 "
-                "is as broken as before."
-            ),
+            tell="Now all or nothing. The guest writes on, the failed file is deleted, and new files are made. drive1 "
+            "is as broken as before.",
             do=(
                 guest("C", 5, 9),
                 shell("rm log.1"),

@@ -16,10 +16,8 @@ CHAPTER = Chapter(
     setup=(*anchored(bitmap="monday"), guest("B", 1, 2)),
     steps=(
         Step(
-            tell=(
-                "So far a bitmap lived from one backup to the next. Some clients rather keep one bitmap for each day. "
-                "The one of Monday has recorded two cells since the full backup. It can be told to stop:"
-            ),
+            tell="So far a bitmap lived from one backup to the next. Some clients rather keep one bitmap for each day. "
+            "The one of Monday has recorded two cells since the full backup. It can be told to stop:",
             do=(Qmp("block-dirty-bitmap-disable", on_bitmap("monday")), guest("C", 9)),
             idea="enable it instead, although it is enabled.",
             question=Question(
@@ -56,10 +54,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "A backup of all that changed since the full one needs both days. One transaction adds a third "
-                "bitmap, disabled, and merges the two into it. Meanwhile tuesday goes on recording."
-            ),
+            tell="A backup of all that changed since the full one needs both days. One transaction adds a third "
+            "bitmap, disabled, and merges the two into it. Meanwhile tuesday goes on recording.",
             do=(
                 transaction(
                     ("block-dirty-bitmap-add", on_bitmap("both", disabled=True)),
@@ -87,10 +83,8 @@ CHAPTER = Chapter(
             see=Finding("It is under way, and the bitmap is busy.", lambda scene: scene.busy("both")),
         ),
         Step(
-            tell=(
-                "A client that is not patient merges again, at once. (It says disk0, the name of the disk itself, and "
-                "not drive0. Why, is at the end of chapter 8.)"
-            ),
+            tell="A client that is not patient merges again, at once. (It says disk0, the name of the disk itself, and "
+            "not drive0. Why, is at the end of chapter 8.)",
             do=(Qmp("block-dirty-bitmap-merge", {"node": "disk0", "target": "both", "bitmaps": ["tuesday"]}),),
             question=Question(
                 "What does QEMU say?",
@@ -122,10 +116,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "Bitmaps of different granularity can be merged as well. First we need a fine one that has "
-                "seen a write: of 100 bytes, in cell 13."
-            ),
+            tell="Bitmaps of different granularity can be merged as well. First we need a fine one that has "
+            "seen a write: of 100 bytes, in cell 13.",
             do=(
                 transaction(
                     ("block-dirty-bitmap-add", on_bitmap("fine", granularity=4096)),

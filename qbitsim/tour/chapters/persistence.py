@@ -14,10 +14,8 @@ CHAPTER = Chapter(
     setup=anchored(bitmap="other"),
     steps=(
         Step(
-            tell=(
-                "Bitmaps live in QEMU's memory. When QEMU ends, they are gone, and the next backup must be a full one. "
-                "Unless they are persistent: then they are stored in the qcow2 image of the disk."
-            ),
+            tell="Bitmaps live in QEMU's memory. When QEMU ends, they are gone, and the next backup must be a full "
+            "one. Unless they are persistent: then they are stored in the qcow2 image of the disk.",
             do=(
                 anchor("bitmap0", "anchor.qcow2", persistent=True),
                 Scene.finish,
@@ -54,10 +52,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "The guest writes cell 9. Then the power fails, or somebody says kill -9. This is the image before "
-                "anybody starts QEMU again:"
-            ),
+            tell="The guest writes cell 9. Then the power fails, or somebody says kill -9. This is the image before "
+            "anybody starts QEMU again:",
             do=(guest("C", 9), Scene.crash, shell("qemu-img info drive0.qcow2")),
             drives=(),
             see=Finding(

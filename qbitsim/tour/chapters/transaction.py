@@ -21,19 +21,15 @@ CHAPTER = Chapter(
     setup=(guest("A", *WRITTEN),),
     steps=(
         Step(
-            tell=(
-                "Chapter 3 added the bitmap and started the full backup in one transaction. Must that be? Let us do "
-                "one after the other. First the full backup."
-            ),
+            tell="Chapter 3 added the bitmap and started the full backup in one transaction. Must that be? Let us do "
+            "one after the other. First the full backup.",
             do=(Qmp("drive-backup", full(FULL)), Scene.finish),
             files=(FULL,),
             see=Finding("It is a good one.", lambda scene: scene.differing(FULL) == []),
         ),
         Step(
-            tell=(
-                "The client takes a moment to send its next command. In this moment the guest writes cell 4. Then the "
-                "bitmap is added."
-            ),
+            tell="The client takes a moment to send its next command. In this moment the guest writes cell 4. Then the "
+            "bitmap is added.",
             before=(guest("B", 4),),
             do=(add("bitmap0"),),
             files=(FULL,),
@@ -65,10 +61,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "We start again, with another bitmap and another full backup, and now both are in one transaction: "
-                "between its actions the guest cannot write. The moment after, it writes cell 4."
-            ),
+            tell="We start again, with another bitmap and another full backup, and now both are in one transaction: "
+            "between its actions the guest cannot write. The moment after, it writes cell 4.",
             do=(anchor("bitmap1", NEW), guest("D", 4), Scene.finish),
             files=(NEW,),
             see=Finding(
@@ -78,10 +72,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "The second reason for transactions: all or nothing. Here the second action names a disk that is not "
-                "there."
-            ),
+            tell="The second reason for transactions: all or nothing. Here the second action names a disk that is not "
+            "there.",
             do=(
                 transaction(
                     ("block-dirty-bitmap-add", on_bitmap("bitmap2")),
@@ -98,11 +90,9 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "Undone is what a transaction STARTS. What its jobs do later is another matter, and here is a trap. To "
-                "begin a new chain, a client clears the bitmap and starts a full backup, in one transaction. But there "
-                "is hardly any room for the new target."
-            ),
+            tell="Undone is what a transaction STARTS. What its jobs do later is another matter, and here is a trap. "
+            "To begin a new chain, a client clears the bitmap and starts a full backup, in one transaction. But there "
+            "is hardly any room for the new target.",
             before=(arrange("room for one cell in again.qcow2 and in third.qcow2", _limit),),
             do=(
                 transaction(
@@ -127,10 +117,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "The safe way, for QEMU 4.2 and newer: give the bitmap to the full backup. Then it is cleared only if "
-                "the backup succeeds. The guest has written cell 15; the target is as small as before."
-            ),
+            tell="The safe way, for QEMU 4.2 and newer: give the bitmap to the full backup. Then it is cleared only if "
+            "the backup succeeds. The guest has written cell 15; the target is as small as before.",
             since="4.2",
             before=(guest("E", 15),),
             do=(

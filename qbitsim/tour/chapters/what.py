@@ -19,11 +19,9 @@ CHAPTER = Chapter(
     title="What a bitmap is",
     steps=(
         Step(
-            tell=(
-                "A virtual machine has a disk of 1 MiB, drive0. The pictures show it as 16 cells of 64 KiB; the "
-                "numbers above them are where each begins. A letter is what the guest wrote there. First the guest "
-                "fills nine cells with A."
-            ),
+            tell="A virtual machine has a disk of 1 MiB, drive0. The pictures show it as 16 cells of 64 KiB; the "
+            "numbers above them are where each begins. A letter is what the guest wrote there. First the guest "
+            "fills nine cells with A.",
             do=(guest("A", 0, 1, 2, 3, 6, 7, 10, 11, 12),),
             see=Finding(
                 "A backup program wants a copy of this disk every night. It could read and copy all of it each "
@@ -33,10 +31,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "QEMU sees every write of the guest, so QEMU can keep a list. This command gives drive0 a dirty "
-                "bitmap: one bit for each cell."
-            ),
+            tell="QEMU sees every write of the guest, so QEMU can keep a list. This command gives drive0 a dirty "
+            "bitmap: one bit for each cell.",
             do=(add("bitmap0"),),
             idea="another node, such as drive7; or a command that QEMU does not have.",
             question=Question(

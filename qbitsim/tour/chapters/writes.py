@@ -14,10 +14,8 @@ CHAPTER = Chapter(
     setup=(guest("A", 0, 1, 2, 3, 6, 7, 11, 13),),
     steps=(
         Step(
-            tell=(
-                "A backup takes hours, and the guest does not stop. Still the copy shall be the disk as it was at one "
-                "moment. How? We begin, take a photograph of that moment, and let the job copy its first four cells."
-            ),
+            tell="A backup takes hours, and the guest does not stop. Still the copy shall be the disk as it was at one "
+            "moment. How? We begin, take a photograph of that moment, and let the job copy its first four cells.",
             before=(shell("cp drive0.qcow2 photograph"),),
             do=(anchor("bitmap0", FULL), go(4)),
             files=(FULL,),
@@ -68,10 +66,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "That has a price. While a backup runs, the guest's writes are as slow as the backup's target; and "
-                "worse can happen. Another full backup; its target takes four cells, and then it is full."
-            ),
+            tell="That has a price. While a backup runs, the guest's writes are as slow as the backup's target; and "
+            "worse can happen. Another full backup; its target takes four cells, and then it is full.",
             before=(
                 arrange("room for four cells in small.qcow2", lambda machine: machine.limit_capacity(SMALL, 4 * CELL)),
             ),
