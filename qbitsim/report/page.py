@@ -32,7 +32,7 @@ def page(payload: Json, still: str = "") -> str:
 
     :param payload: ``runs``, one or two histories; ``names``, what each was read from, if that is known;
         ``difference`` between them, or None; ``live``, or None.
-    :param still: a picture as SVG for whoever has no JavaScript.
+    :param still: a picture as SVG, shown where there is no JavaScript.
     """
     live = payload.get("live") is not None
     script, style = _script(live=live), _style(live=live)

@@ -180,6 +180,6 @@ def written_value(value: object, type_name: str, schema: Schema) -> str:
                 return value
         except LineError:
             pass  # it is none of that type, and stands in quotes
-    if isinstance(value, bool) and "boolean" in {schema.kind(each) for each in schema.choices(type_name)}:
+    if isinstance(value, bool) and "boolean" in schema.kinds(type_name):
         return "on" if value else "off"
     return text

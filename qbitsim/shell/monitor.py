@@ -1,8 +1,8 @@
 """One conversation with a QMP server, over whatever carries the bytes.
 
 A command waits for its own reply, which is known by its ``id``; events that come meanwhile, and between two commands
-when somebody calls :meth:`Monitor.pump`, are handed on in the order in which they come. Who has waited long enough
-(Ctrl-C, or the patience is at its end) goes on, and the reply is handed on as late when it comes after all.
+when somebody calls :meth:`Monitor.pump`, are handed on in the order in which they come. A caller that has waited long
+enough (Ctrl-C, or the patience is at its end) goes on; the reply, if it comes after all, is handed on as late.
 
 A server that hangs up is connected to again by the next command.
 """

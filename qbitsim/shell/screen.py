@@ -1,7 +1,7 @@
 """What people see: replies, events, pictures and complaints, on a terminal or on anything else.
 
 On a terminal a reply is coloured JSON, the reply of a query a table if it is a list of objects, and an event a line of
-``key=value``. Elsewhere each reply and event is one line of JSON, complete, for whoever reads it next. Without colours
+``key=value``. Elsewhere each reply and event is one line of JSON, complete, for other programs. Without colours
 nothing is lost but the colours.
 """
 
@@ -25,7 +25,7 @@ from qbitsim.terminal.picture import Row, Style, draw, human
 from qbitsim.terminal.streams import lost
 
 _MOST_LINES = 200
-_KEPT_LINES = 60
+_LINES_OF_A_LONG_REPLY = 60
 
 
 class Screen:
@@ -158,7 +158,10 @@ def _cut(text: str) -> str:
     lines = text.splitlines(keepends=True)
     if len(lines) <= _MOST_LINES:
         return text
-    return "".join(lines[:_KEPT_LINES]) + f"... {len(lines) - _KEPT_LINES} more lines; ':json' shows all on one line\n"
+    return (
+        "".join(lines[:_LINES_OF_A_LONG_REPLY])
+        + f"... {len(lines) - _LINES_OF_A_LONG_REPLY} more lines; ':json' shows all on one line\n"
+    )
 
 
 class _Bars:

@@ -40,7 +40,7 @@ class Shell:
     :param connect: makes a connection to the server.
     :param machine: the server, if it is a machine of the shell's own.
     :param patience: seconds to wait for a reply; None: for ever.
-    :ivar schema: what the server has told of its commands.
+    :ivar schema: what is known of the server's commands.
     :ivar events: the latest events; :ivar unawaited: those that nobody has waited for.
     :ivar showing_events: whether events are shown as they come.
     :ivar drawing: whether the picture is drawn after each command that may have changed it.
@@ -224,18 +224,18 @@ class Shell:
     def send(self, message: Json) -> int:
         """Send a message, show the reply, and let it be undone if it may have changed something.
 
-        :raises QmpError: the machine cannot be kept.
+        :raises QmpError: the machine cannot be saved.
         :raises PeerError: there is no reply.
         """
         name = str(message.get("execute", message.get("exec-oob", "")))
         changes = _changes(name)
         self._ending = name == "quit"
         if changes:
-            self.keep(write(message, self.schema))
+            self.save_undo_point(write(message, self.schema))
         reply = self.monitor.ask(message)
         self.last = reply
         if "error" in reply and changes:
-            self.unchanged()
+            self.drop_undo_point()
         self.screen.reply(name, reply)
         if "error" in reply:
             if reply["error"].get("class") == "CommandNotFound" and name not in self.schema.commands:
@@ -250,14 +250,14 @@ class Shell:
         if found and not self.screen.raw:
             self.screen.say(found.removeprefix("; "), "dim")
 
-    def keep(self, what: str) -> None:
-        """Keep the machine before something changes it, if it lets itself be kept."""
+    def save_undo_point(self, what: str) -> None:
+        """Save the machine before something changes it, if it can be controlled."""
         if self.controlled:
-            self.undo.keep(what)
+            self.undo.save(what)
             self._changing = True
 
-    def unchanged(self) -> None:
-        """Take note that what was to change the machine did not."""
+    def drop_undo_point(self) -> None:
+        """What was to change the machine did not: there is nothing to undo."""
         if self.controlled:
             self.undo.forget()
         self._changing = False
@@ -272,7 +272,7 @@ class Shell:
     def draw(self, drives: Iterable[str] | None) -> None:
         """Draw the drives, or some of them, with their bitmaps, and the jobs.
 
-        :raises QmpError: the server refuses to tell.
+        :raises QmpError: a query was refused.
         """
         chosen = list(drives) if drives is not None else None
         style = self.screen.style

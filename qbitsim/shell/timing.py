@@ -130,7 +130,7 @@ def wait(shell: Shell, given: Given) -> None:
     if not given:
         raise CliError(":wait needs an EVENT, such as ':wait BLOCK_JOB_COMPLETED 10'")
     name = given[0].text
-    if shell.schema.told and name not in shell.schema.events:
+    if shell.schema.has_types and name not in shell.schema.events:
         raise LineError(f"there is no event '{name}'{nearest(name, shell.schema.events)}", given[0].start)
     seconds = number(given[1], "seconds") if len(given) > 1 else 60
     deadline = time.monotonic() + seconds

@@ -34,10 +34,10 @@ class Undo:
     def __len__(self) -> int:
         return len(self._steps)
 
-    def keep(self, what: str) -> None:
-        """Keep the machine as it is before ``what`` happens.
+    def save(self, what: str) -> None:
+        """Save the machine as it is before ``what`` happens.
 
-        :raises QmpError: the machine cannot be kept.
+        :raises QmpError: the machine cannot be saved.
         """
         name = f"{self._prefix}-{self._number % LEVELS}"
         self._execute("x-qbitsim-snapshot", {"name": name})
@@ -45,7 +45,7 @@ class Undo:
         self._steps.append((name, what))
 
     def forget(self) -> None:
-        """Take note that nothing has happened after all."""
+        """Forget the latest point: nothing has happened after all."""
         self._steps.pop()
         self._number -= 1
 

@@ -55,6 +55,12 @@ def object_of(tree: Tree, type_name: str, schema: Schema, what: str) -> Json:
     return found
 
 
+def below(tree: Tree, part: str) -> Tree:
+    """What is written of a member that is an object or an array."""
+    branch = tree.get(part, {})
+    return {} if isinstance(branch, Leaf) else branch
+
+
 def tags_of(tree: Mapping[str, Leaf | Tree]) -> dict[str, str]:
     """The members that may choose a variant of a union."""
     return {key: plain(leaf.text) for key, leaf in tree.items() if isinstance(leaf, Leaf)}
@@ -82,7 +88,7 @@ def _first(branch: Leaf | Tree) -> Leaf:
 def _of_branch(branch: Leaf | Tree, type_name: str, schema: Schema, what: str) -> object:
     if isinstance(branch, Leaf):
         return value_of(branch.text, type_name, schema, branch.place, branch.name)
-    kinds = {schema.kind(each): each for each in schema.choices(type_name)}
+    kinds = schema.kinds(type_name)
     if "array" in kinds:
         return _list_of(branch, schema.element(kinds["array"]), schema, what)
     if "object" in kinds or "value" in kinds:
@@ -103,7 +109,7 @@ def value_of(text: str, type_name: str, schema: Schema, place: int, name: str) -
 
     :raises LineError: it is none of that type.
     """
-    kinds = {schema.kind(each): each for each in schema.choices(type_name)}
+    kinds = schema.kinds(type_name)
     if text[:1] == '"' and text[-1:] == '"' and len(text) > 1:
         return parse_json(text, place)
     if text[:1] == "'" and text[-1:] == "'" and len(text) > 1:
@@ -158,8 +164,8 @@ def _guess(text: str) -> object:
 
 
 def _no_value(text: str, type_name: str, schema: Schema, name: str) -> str:
-    kinds = {schema.kind(each) for each in schema.choices(type_name)}
-    if kinds == {"enum"}:
+    kinds = schema.kinds(type_name)
+    if [*kinds] == ["enum"]:
         return f"'{text}' is no value of '{name}'{nearest(text, schema.values(type_name))}"
     if "object" in kinds:
         return f"'{name}' is an object: write {name}={{...}} or {name}.KEY=..."
