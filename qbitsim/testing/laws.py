@@ -18,7 +18,7 @@ Some are QEMU's, so that qbitsim must keep them whatever is done to it; those ab
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.qcow2 import Qcow2Node
@@ -64,27 +64,15 @@ class LawBrokenError(AssertionError):
         super().__init__(f"{law}: {detail}")
 
 
-class Moment:
+class Moment(NamedTuple):
     """The disk of a drive when a backup of it began.
 
     :ivar disk: its contents, the active one first.
     :ivar written: how many guest writes the witness had seen.
     """
 
-    __slots__ = ("disk", "written")
-
-    def __init__(self, disk: list[Content], written: int) -> None:
-        self.disk = disk
-        self.written = written
-
-
-class _Group:
-    """The jobs of a grouped transaction: how each of them ended, None while it has not."""
-
-    __slots__ = ("ends",)
-
-    def __init__(self, jobs: Iterable[str]) -> None:
-        self.ends: dict[str, str | None] = dict.fromkeys(jobs)
+    disk: list[Content]
+    written: int
 
 
 class Witness:
@@ -100,7 +88,7 @@ class Witness:
         self.commands = 0
         self._moments: dict[str, Moment] = {}
         self._restored: set[tuple[str, tuple[str, ...]]] = set()
-        self._groups: list[_Group] = []
+        self._groups: list[dict[str, str | None]] = []  # how each job of a grouped transaction ended, None: not yet
         self._events = machine.events.end
         self._checked: tuple[object, ...] = ()
 
@@ -250,13 +238,10 @@ class Witness:
     def _note_group(self, arguments: JsonObject) -> None:
         properties = arguments.get("properties")
         if isinstance(properties, dict) and properties.get("completion-mode") == "grouped":
-            jobs = [
-                str(data.get("job-id", data.get("device")))
-                for kind, data in actions_of("transaction", arguments)
-                if kind in _BACKUPS
-            ]
+            actions = actions_of("transaction", arguments)
+            jobs = [str(data.get("job-id", data.get("device"))) for kind, data in actions if kind in _BACKUPS]
             if len(jobs) > 1:
-                self._groups.append(_Group(jobs))
+                self._groups.append(dict.fromkeys(jobs))
 
     def _note_end(self, event: JsonObject) -> None:
         name, data = event["event"], event.get("data")
@@ -264,11 +249,11 @@ class Witness:
             return
         success = name == "BLOCK_JOB_COMPLETED" and "error" not in data
         for group in self._groups:
-            if data["device"] in group.ends:
-                group.ends[str(data["device"])] = "succeeded" if success else "failed"
-                if len(set(group.ends.values()) - {None}) > 1:
-                    raise LawBrokenError(ALL_OR_NOTHING, f"the jobs ended so: {group.ends}")
-        self._groups = [group for group in self._groups if None in group.ends.values()]
+            if data["device"] in group:
+                group[str(data["device"])] = "succeeded" if success else "failed"
+                if len(set(group.values()) - {None}) > 1:
+                    raise LawBrokenError(ALL_OR_NOTHING, f"the jobs ended so: {group}")
+        self._groups = [group for group in self._groups if None in group.values()]
 
 
 def _ranges(granules: list[int], granularity: int) -> str:
@@ -331,17 +316,8 @@ def _drive(drive: Drive) -> tuple[object, ...]:
     if image is None:
         return (node,)
     content = image.content
-    return (
-        node,
-        [
-            (cluster, content.read(cluster * content.cluster_size, _length(content, cluster)))
-            for cluster in content.stored_clusters()
-        ],
-    )
-
-
-def _length(content: Content, cluster: int) -> int:
-    return min(content.cluster_size, content.size - cluster * content.cluster_size)
+    starts = [cluster * content.cluster_size for cluster in content.stored_clusters()]
+    return (node, [(at, content.read(at, min(content.cluster_size, content.size - at))) for at in starts])
 
 
 def _check_unchanged(before: dict[str, object], after: dict[str, object], what: str) -> None:

@@ -24,7 +24,7 @@ _RANGES = 16
 _LONGEST_NAME = 150
 
 
-class Watched:
+class ReportedMachine:
     """A machine that a test uses.
 
     :param page: the file for a page of all that happened, if one is wanted.
@@ -69,23 +69,23 @@ class Reporter:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add to the report of a failure, once for each test."""
         report = yield
-        if report.failed and _WATCHED in item.stash:
-            report.sections += [section for each in item.stash[_WATCHED] for section in each.sections()]
-            del item.stash[_WATCHED]
+        if report.failed and _REPORTED in item.stash:
+            report.sections += [section for each in item.stash[_REPORTED] for section in each.sections()]
+            del item.stash[_REPORTED]
         return report
 
 
-_WATCHED = pytest.StashKey[list[Watched]]()
+_REPORTED = pytest.StashKey[list[ReportedMachine]]()
 
 
-def watch(request: pytest.FixtureRequest, name: str, machine: Machine) -> Watched:
+def watch(request: pytest.FixtureRequest, name: str, machine: Machine) -> ReportedMachine:
     """Let the report of the test show this machine, if the test fails."""
     plugins = request.config.pluginmanager
     if not plugins.has_plugin("qbitsim-report"):
         plugins.register(Reporter(), "qbitsim-report")
-    watched = Watched(name, machine, _page_for(request, name))
-    request.node.stash.setdefault(_WATCHED, []).append(watched)
-    return watched
+    reported = ReportedMachine(name, machine, _page_for(request, name))
+    request.node.stash.setdefault(_REPORTED, []).append(reported)
+    return reported
 
 
 def _page_for(request: pytest.FixtureRequest, name: str) -> Path | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import EIO, ENOSPC
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -150,9 +151,7 @@ def guest_requests(draw: st.DrawFn, drive: str, size: int) -> Call:
 def guest_activities(drive: str, size: int) -> st.SearchStrategy[Call]:
     """A guest that writes by itself while other things go on: ``machine.guest_writes(...)``."""
     rates = st.sampled_from([0.0, 0.001, 0.1])
-    return st.builds(
-        lambda pattern, every: _call("guest_writes", drive, pattern, every=every), write_patterns(size), rates
-    )
+    return st.builds(partial(_call, "guest_writes", drive), write_patterns(size), every=rates)
 
 
 # -- bad luck
@@ -181,15 +180,15 @@ def faults(
         kinds += [_errors(places, size), _delays(places)]
         if stalls:
             operations = st.sampled_from(["read", "write"])
-            kinds.append(st.builds(lambda place, operation: _call("stall_io", place, operation), places, operations))
+            kinds.append(st.builds(partial(_call, "stall_io"), places, operations))
     if files:
         rooms = st.integers(0, size // GRANULE).map(lambda number: number * GRANULE)
         names = st.sampled_from(list(files))
-        kinds.append(st.builds(lambda file, room: _call("limit_capacity", file, room), names, rooms))
+        kinds.append(st.builds(partial(_call, "limit_capacity"), names, rooms))
     if refusable:
-        times = st.integers(1, 2)
+        refusal = st.just("Refused by the test")
         names = st.sampled_from(list(refusable))
-        kinds.append(st.builds(lambda name, n: _call("refuse", name, "Refused by the test", times=n), names, times))
+        kinds.append(st.builds(partial(_call, "refuse"), names, refusal, times=st.integers(1, 2)))
     if not kinds:
         raise ValueError("faults of what? Name drives, nodes, files or commands")
     return st.one_of(kinds)
@@ -207,9 +206,7 @@ def _errors(draw: st.DrawFn, places: st.SearchStrategy[str], size: int) -> Call:
 
 def _delays(places: st.SearchStrategy[str]) -> st.SearchStrategy[Call]:
     operations, seconds = st.sampled_from(["read", "write"]), st.sampled_from([0.001, 0.1, 10.0])
-    return st.builds(
-        lambda place, operation, time: _call("delay_io", place, operation, time), places, operations, seconds
-    )
+    return st.builds(partial(_call, "delay_io"), places, operations, seconds)
 
 
 # -- the order of things
