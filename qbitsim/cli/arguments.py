@@ -308,14 +308,14 @@ def _settings(parser: argparse.ArgumentParser) -> None:
 
 
 def has_settings(arguments: argparse.Namespace) -> bool:
-    """Whether anything was said about the machine."""
+    """Whether there are options about the machine."""
     return any(getattr(arguments, name) for name in SETTINGS)
 
 
 def refuse_settings(arguments: argparse.Namespace, why: str) -> None:
-    """Let nothing be said about the machine.
+    """Refuse options about the machine.
 
-    :raises CliError: something was.
+    :raises CliError: there are some.
     """
     if has_settings(arguments):
         raise CliError(f"disks and failures are for files of commands; {why}")

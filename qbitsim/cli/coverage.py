@@ -34,9 +34,9 @@ _STEPS = {"quit": "quit", "write": _HMP, "io": _HMP, "settle": "query-jobs"}
 class Coverage:
     """The counts.
 
-    :ivar scenarios: subject -> how many scenarios use it; None if nobody said where they are.
+    :ivar scenarios: subject -> how many scenarios use it; None if it is not known where they are.
     :ivar total: how many scenarios there are.
-    :ivar draws: command -> how often it was drawn and compared with real QEMU; None if nobody said.
+    :ivar draws: command -> how often it was drawn and compared with real QEMU; None if it is not known.
     """
 
     def __init__(self, scenarios: dict[str, int] | None = None, total: int = 0, draws: dict[str, int] | None = None):

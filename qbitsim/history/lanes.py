@@ -30,9 +30,9 @@ Key = tuple[object, ...]
 CELL = 65536
 """Bytes of a cell of a disk's lane."""
 MOST_RUNS = 20_000
-"""A change of more runs is told as heat."""
+"""A change of more runs becomes heat."""
 _FINE = 512
-"""In so many parts the progress of a job is told if it is not to be told finely."""
+"""The progress of a job counts in so many parts where small progress does not count."""
 _FLAGS = ("busy", "disabled", "persistent", "readonly", "inconsistent")
 
 

@@ -84,7 +84,7 @@ class MessageHistory:
         self.moments.append({**moment, **{name: value for name, value in more.items() if value not in (None, {})}})
 
     def move_clock(self, time_of_day: int) -> None:
-        """It is so many nanoseconds after 1970 now; the first time that is told is the beginning."""
+        """It is so many nanoseconds after 1970 now; the first call is the beginning."""
         if self._epoch is None:
             self._epoch = time_of_day
         self._now = max(self._now, time_of_day - self._epoch)
@@ -127,7 +127,7 @@ class MessageHistory:
         return self._change(("job", job), lane, done)
 
     def _changes_of_reply(self, request: object, value: object) -> Json:
-        """What a reply tells; one with disks is known by itself, for transcripts without requests."""
+        """What a reply changes; one with disks is known by itself, for transcripts without requests."""
         changes: Json = {}
         for disk in value if isinstance(value, list) else []:
             changes |= self._changes_of_disk(disk) if isinstance(disk, dict) else {}

@@ -9,7 +9,7 @@ from qbitsim.jsontypes import Json
 
 
 def history_of_records(value: Json, title: str) -> Json:
-    """What the records of a scenario tell, with the requests of its steps if it has them."""
+    """What the records of a scenario hold, with the requests of its steps if it has them."""
     version = value.get("qemu")
     history = MessageHistory(title, version if isinstance(version, str) else "")
     steps = value.get("steps")

@@ -1,4 +1,4 @@
-"""What was said and what happened, each in one line for people."""
+"""Messages and what the guest does, each in one line for people."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def request_words(request: object) -> str:
 
 
 def arguments_words(arguments: object) -> str:
-    """``node=drive0 name=b0``; the actions of a transaction are told one after the other."""
+    """``node=drive0 name=b0``; the actions of a transaction stand one after the other."""
     if not isinstance(arguments, dict):
         return json.dumps(arguments, default=repr)
     words = []

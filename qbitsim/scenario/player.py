@@ -170,7 +170,7 @@ class Player:
             return
         if self._history is not None:
             self._history.watch(self.machine)
-            self.machine.journal = None  # the session tells it
+            self.machine.journal = None  # the session writes it
         self._connect(negotiate=config.get("negotiate", True))
 
     def _configure(self, machine: Machine, config: Json) -> None:

@@ -1,6 +1,6 @@
 """Makes a scenario out of a conversation between a client and a QMP server that somebody else carries.
 
-Theory of operation: a :class:`Recorder` is told what bytes went which way, and when. It changes nothing and answers
+Theory of operation: a :class:`Recorder` is given what bytes went which way, and when. It changes nothing and answers
 nothing. What the client sent becomes steps that :class:`.Player` and :class:`.Replayer` understand; what the server
 sent becomes records, in the form in which real QEMU was recorded.
 

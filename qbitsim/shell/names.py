@@ -1,6 +1,6 @@
 """Names that exist on the server right now, asked for when somebody completes a line.
 
-What is asked are QEMU's queries; which of them a server has, its schema says. The answers are kept until the next
+What is asked are QEMU's queries; which of them a server has, its schema says. The answers are cached until the next
 command or event.
 """
 

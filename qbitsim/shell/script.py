@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StoppedError(Exception):
-    """Not all lines of a file were run; why was told.
+    """Not all lines of a file were run; why was shown.
 
     :ivar status: the exit status.
     """

@@ -96,5 +96,5 @@ def _shortened(events: Sequence[Json]) -> Iterator[str]:
 
 
 def _status_of(event: Json) -> str | None:
-    """The job whose status the event tells, None for other events."""
+    """The job whose status the event is about, None for other events."""
     return event["data"]["id"] if event["event"] == "JOB_STATUS_CHANGE" else None

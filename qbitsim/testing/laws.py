@@ -1,8 +1,8 @@
 """The laws of incremental backup, and a witness who watches a machine and says which one was broken.
 
-Theory of operation: a :class:`Witness` is told, or does itself, all that happens to a machine: guest writes, commands,
-and that something has run. It keeps little: where the guest wrote, what the disks were when a backup began, which jobs
-belong together. Each law is looked at where it could break, so that watching costs little:
+Theory of operation: a :class:`Witness` hears of, or does itself, all that happens to a machine: guest writes, commands,
+and that something has run. It remembers little: where the guest wrote, what the disks were when a backup began, which
+jobs belong together. Each law is looked at where it could break, so that watching costs little:
 
 * *no dirty bit lost*: what the guest writes is dirty in every bitmap that records; and what it wrote since the last
   backup of a client's chain began is dirty in the chain's bitmap;
@@ -221,7 +221,7 @@ class Witness:
         return Moment([content.clone() for content in disk_of(self._node(device))], len(self.writes))
 
     def _targets(self, name: str, arguments: JsonObject) -> Iterator[tuple[str, str]]:
-        """(device, image file) of each backup that a command is to begin, where that can be told."""
+        """(device, image file) of each backup that a command is to begin, where that is known."""
         graph = self.machine.graph
         for kind, data in actions_of(name, arguments):
             device, target = data.get("device"), data.get("target")
@@ -327,6 +327,6 @@ def _check_unchanged(before: dict[str, object], after: dict[str, object], what: 
 
 
 def _is_pause(event: JsonObject) -> bool:
-    """Whether an event tells no more than that a running job was paused for a moment."""
+    """Whether an event says no more than that a running job was paused for a moment."""
     data = event.get("data")
     return event["event"] == "JOB_STATUS_CHANGE" and isinstance(data, dict) and data.get("status") in _QUIET

@@ -1,6 +1,6 @@
 """What has happened to a machine, as lines that a person reads when a law is broken.
 
-Telling must cost next to nothing, because nearly every story is thrown away: a line is kept as a format and its values
+A line must cost next to nothing, because nearly every story is thrown away: it is stored as a format and its values
 and put into words only when it is asked for.
 """
 

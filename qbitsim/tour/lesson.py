@@ -31,8 +31,8 @@ Place = tuple[int, int]
 
 
 Act = Callable[["Scene"], object]
-"""Something that a step does on a scene, which tells it while it happens: :class:`Qmp`, what is made by the functions
-below, or a method of the scene itself, such as ``Scene.finish``."""
+"""Something that a step does on a scene, which narrates it: :class:`Qmp`, what is made by the functions below, or a
+method of the scene itself, such as ``Scene.finish``."""
 
 
 @record
@@ -58,7 +58,7 @@ class Qmp:
 
 
 def guest(letter: str, *cells: int, drive: str = "drive0") -> Act:
-    """The guest fills whole cells with a letter; a failure is told."""
+    """The guest fills whole cells with a letter; a failure is narrated."""
     return lambda scene: scene.guest_writes(letter, [(cell * CELL, CELL) for cell in cells], drive)
 
 
@@ -73,7 +73,7 @@ def go(cells: int, job: str = "drive0") -> Act:
 
 
 def shell(command: str) -> Act:
-    """A command on image files; its output is told."""
+    """A command on image files; its output is shown."""
     return lambda scene: scene.shell(command)
 
 
@@ -87,7 +87,7 @@ class Question:
     """Something to predict before it happens.
 
     :ivar right: the letter of a choice; without choices, the numbers of cells: ``"3 4"`` (an empty text for none).
-    :ivar why: told with the answer.
+    :ivar why: shown with the answer.
     :ivar holds: whether the right answer is what the machine shows, after the step.
     """
 
@@ -132,7 +132,7 @@ def numbers(text: str) -> set[int]:
 
 @record
 class Finding:
-    """What is to be seen now; told only if the check holds."""
+    """What is to be seen now; shown only if the check holds."""
 
     text: str
     holds: Check
@@ -147,7 +147,7 @@ class Step:
     :ivar idea: what a reader with a keyboard could try instead of the command.
     :ivar see: what is to be seen after it, one finding or several.
     :ivar files: image files in the picture (None: those of the chapter); :ivar drives: the drives in it (None: all).
-    :ivar since: the first release that this step is for; it is left out, and said so, on others.
+    :ivar since: the first release that this step is for; it is left out, with a remark, on others.
     """
 
     tell: str = ""

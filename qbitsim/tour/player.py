@@ -127,7 +127,7 @@ class Player:
             narrator.say(f"Not quite. The answer: {question.answer}. {question.why}", "yellow")
 
     def _check(self, number: int) -> None:
-        """Before anything is told of what is to be seen, make sure that it is.
+        """Before anything is claimed of what is to be seen, make sure that it is.
 
         :raises FalseClaimError: it is not.
         """

@@ -58,7 +58,7 @@ class Scene(View):
     # -- acts
 
     def execute(self, command: Qmp) -> None:
-        """Run a command; tell the events before its reply, and the reply."""
+        """Run a command; narrate the events before its reply, and the reply."""
         try:
             self.reply = self.machine.execute(command.name, command.arguments)
         except QmpError as error:
@@ -85,7 +85,7 @@ class Scene(View):
         self.narrator.lines([indent + line for line in text.splitlines()])
 
     def guest_writes(self, letter: str, places: Sequence[Place], drive: str) -> None:
-        """The guest fills places of a disk with a letter; what fails is told."""
+        """The guest fills places of a disk with a letter; what fails is narrated."""
         disk, written = self.machine.drive(drive), []
         for offset, length in places:
             try:

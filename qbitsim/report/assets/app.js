@@ -55,7 +55,7 @@ class App {
     return `${run + 1}: ${name || "run"}`;
   }
 
-  /** What tells the parts of two runs apart, to be put behind their names. */
+  /** The run that a part belongs to if there are two, to be put behind its name. */
   ofRun(run) {
     return this.runs.length > 1 ? `, run ${this.labelOf(run)}` : "";
   }

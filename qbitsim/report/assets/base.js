@@ -78,6 +78,20 @@ function percent(part, whole) {
   return `${Number(value.toFixed(1))} %`;
 }
 
+/** A part of the page that shows one run. */
+class RunPart {
+  constructor(app, run) {
+    this.app = app;
+    this.run = run;
+    this.recording = app.runs[run];
+  }
+
+  /** The moment at the cursor. */
+  get moment() {
+    return this.app.axis.momentAt(this.run, this.app.place);
+  }
+}
+
 function clamp(value, low, high) {
   return Math.min(Math.max(value, low), high);
 }

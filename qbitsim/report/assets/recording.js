@@ -1,6 +1,6 @@
 // One run: its lanes and moments, how they belong together, and the state after any moment.
 
-/** The lane for moments that belong to no lane: what was said on the monitors. */
+/** The lane for moments that belong to no lane: messages on the monitors. */
 const QMP_LANE = -1;
 
 const FAILURES = new Set(["error", "fault"]);
@@ -148,7 +148,7 @@ class Recording {
     return Boolean(moment && (moment.failed || FAILURES.has(moment.kind)));
   }
 
-  /** Whether it must be said of a moment that it failed: others say so themselves. */
+  /** Whether a moment has failed and its kind does not say so. */
   saysFailed(index) {
     const { failed, kind } = this.moments[index];
     return Boolean(failed) && !FAILURES.has(kind);
@@ -156,7 +156,7 @@ class Recording {
 
   /** The state after a moment, a member for each lane; null where the lane does not exist. */
   at(moment) {
-    return this.tracks.map((track) => track.tell(moment));
+    return this.tracks.map((track) => track.stateAt(moment));
   }
 
   /** Lanes as they are shown, those of internal bitmaps only if wanted: drives in order, each with its disk, its bitmaps (successors behind them) and its jobs. */
