@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -55,7 +55,7 @@ class ReportedMachine:
     def _conversation(self, machine: Machine) -> list[str]:
         return self.journal.lines(machine.events) or ["nothing"]
 
-    def _text(self, lines: Any) -> str:
+    def _text(self, lines: Callable[[Machine], list[str]]) -> str:
         """The lines, or why there are none: a machine with a bug may not be fit to be looked at."""
         look = partial(self.server.look, lines) if self.server is not None else partial(lines, self.machine)
         shown = pytest.CallInfo.from_call(look, when="teardown")
