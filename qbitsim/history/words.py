@@ -58,6 +58,11 @@ def reply_words(reply: object) -> str:
     return shortened(str(reply))
 
 
+def end_of_job(event: Json) -> str | None:
+    """``completed`` or ``cancelled`` if an event is the end of a job, None for other events."""
+    return {"BLOCK_JOB_COMPLETED": "completed", "BLOCK_JOB_CANCELLED": "cancelled"}.get(event["event"])
+
+
 def guest_words(operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> str:
     """``the guest writes 65536 bytes at 0 of drive0``."""
     verb = {"write": "writes", "write-zeroes": "zeroes", "discard": "discards"}[operation]

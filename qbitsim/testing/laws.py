@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
-from qbitsim.history.words import actions_of
+from qbitsim.history.words import actions_of, end_of_job
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.states import JobStatus
 from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, image_of, is_dirty
@@ -244,10 +244,10 @@ class Witness:
                 self._groups.append(dict.fromkeys(jobs))
 
     def _note_end(self, event: JsonObject) -> None:
-        name, data = event["event"], event.get("data")
-        if name not in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED") or not isinstance(data, dict):
+        end, data = end_of_job(event), event.get("data")
+        if end is None or not isinstance(data, dict):
             return
-        success = name == "BLOCK_JOB_COMPLETED" and "error" not in data
+        success = end == "completed" and "error" not in data
         for group in self._groups:
             if data["device"] in group:
                 group[str(data["device"])] = "succeeded" if success else "failed"

@@ -8,6 +8,7 @@ from functools import partial
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Node
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.history.words import end_of_job
 from qbitsim.jsontypes import Json
 from qbitsim.machine.state import bitmap_state
 from qbitsim.terminal.picture import UNKNOWN, Row, Style, draw, human, letters, row_of_file, row_of_job, rows_of_bitmap
@@ -58,8 +59,8 @@ class Drawing:
                 done, total = job["progress"]
                 yield self._row_of_job(job, f"{job['status']}, {_cells(done)} of {_cells(total)} copied", "green")
         for event in view.events:
-            if event["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
-                yield self._row_of_ended(event)
+            if end := end_of_job(event):
+                yield self._row_of_ended(event["data"], end)
         for name in files:
             if name in machine.images:
                 row = row_of_file(machine.images.lookup(name), self.style)
@@ -90,9 +91,8 @@ class Drawing:
         named = [bitmap for bitmap in reversed(node.bitmaps) if bitmap.name is not None]
         return sorted(named, key=lambda bitmap: places.get(f"{drive} {bitmap.name}", len(places)))
 
-    def _row_of_ended(self, event: Json) -> tuple[str, Row]:
+    def _row_of_ended(self, data: Json, end: str) -> tuple[str, Row]:
         """A job that ended in this step."""
-        data, end = event["data"], event["event"].removeprefix("BLOCK_JOB_").lower()
         error = data.get("error")
         job = {"id": data["device"], "progress": [data["offset"], data["len"]], "status": end, "error": error}
         good = end == "completed" and error is None
