@@ -143,18 +143,18 @@ class CommitJob(LoopJob):
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
         overlays = [edge.parent for edge in filter_.parents if isinstance(edge.parent, Qcow2Node)]
-        self._let_go()
-        keeper = Drive(graph, "")
-        keeper.insert(self.base)
+        self._detach_nodes()
+        holder = Drive(graph, "")
+        holder.insert(self.base)
         drop_job_filter(graph, filter_, self.base)
         self.filter = None
-        keeper.eject()
+        holder.eject()
         for overlay in overlays:
             overlay.image.backing = self.options.backing_name or self.options.base_name
             overlay.image.backing_format = self.base.driver
         return 0
 
-    def _let_go(self) -> None:
+    def _detach_nodes(self) -> None:
         self.detach_all()
         if self._writer is not None:
             self._writer.eject()
@@ -166,7 +166,7 @@ class CommitJob(LoopJob):
         self.early_fail()
 
     def _clean(self) -> None:
-        self._let_go()
+        self._detach_nodes()
         if self.filter is not None:
             drop_job_filter(self.jobs.graph, self.filter, self.top)
             self.filter = None
