@@ -147,10 +147,14 @@ class Node(BitmapOwner):
     def _truncate(self, size: int) -> None:
         self._filtered.truncate(size)
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        """Let a request of :meth:`pread` or :meth:`pwrite` happen, or fail."""
         filtered = self.filtered
         if filtered is not None:
-            filtered.account(operation, offset, length)
+            if operation == "read":
+                filtered.pread(offset, length)
+            else:
+                filtered.pwrite(offset, length)
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """What this node needs and shares on ``child`` when its own parents need and share that much.
@@ -294,18 +298,39 @@ class Node(BitmapOwner):
         else:
             self._write(offset, data, compressed=False)
 
-    def account(self, operation: str, offset: int, length: int) -> None:
-        """I/O of a format's own on its file: faults apply and bitmaps are marked, no content moves.
+    # -- what a format asks of its file
 
-        :param operation: ``"read"`` or ``"write"``.
+    @property
+    def notices_requests(self) -> bool:
+        """Whether what a format asks of this node can be noticed; if not, the format may leave it unasked."""
+        return True
+
+    def debug_event(self, event: str) -> None:
+        """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care (BLKDBG_EVENT)."""
+
+    def pread(self, offset: int, length: int) -> None:
+        """The format above reads its tables or data at that place of its file (bdrv_pread).
+
+        A format keeps the working state of its file itself, so that no bytes are handed over here.
+
+        :raises OSError: as the driver, or a rule of ``blkdebug``, says.
+        """
+        self._format_request("read", offset, length)
+
+    def pwrite(self, offset: int, length: int) -> None:
+        """The format above writes its tables or data at that place, which may be behind the end (bdrv_pwrite).
+
+        :raises OSError: as :meth:`pread`; the bits are marked all the same.
         """
         try:
-            self._account(operation, offset, length)
+            self._format_request("write", offset, length)
         finally:
-            if self.bitmaps and operation == "write":
+            if self.bitmaps:
                 if self.bitmaps[0].size != self.length:
                     self.follow_length()
-                self.mark_dirty(offset, min(length, self.length - offset))
+                inside = min(length, self.length - offset)
+                if inside > 0:
+                    self.mark_dirty(offset, inside)
 
     @property
     def status_needs_io(self) -> bool:
@@ -352,9 +377,6 @@ class Node(BitmapOwner):
 
     def note_copied(self, clusters: Iterable[int]) -> None:
         """Clusters of the content of :meth:`plain_image` were written by the caller."""
-
-    def debug_event(self, event: str) -> None:
-        """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""
 
     def truncate(self, size: int) -> None:
         """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c)."""

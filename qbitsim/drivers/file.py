@@ -22,7 +22,7 @@ class FileNode(Node):
     """``file``: one file.
 
     The bytes of a qcow2 file itself are not modelled: the format node above works on the disk in it and
-    accounts here for where in the file they would be.
+    asks here for the places where in the file they would be.
     """
 
     driver = "file"
@@ -70,6 +70,11 @@ class FileNode(Node):
     def abandon(self) -> None:
         """Give up the locks."""
         self.close()
+
+    @property
+    def notices_requests(self) -> bool:
+        """Only its bitmaps do."""
+        return bool(self.bitmaps)
 
     def own_faults(self) -> Faults | None:
         """Those of the image."""
@@ -123,5 +128,7 @@ class FileNode(Node):
     def _truncate(self, size: int) -> None:
         self.image.resize(size)
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
-        """Nothing: the file itself is fine, the disk in it has faults of its own."""
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        """Never fail: the file itself is fine, the disk in it has faults of its own."""
+        if operation == "write":
+            self.image.extend_file(offset + length)

@@ -106,12 +106,12 @@ class BlkdebugNode(Node):
         self.active.check("flush", 0, 0)
         super()._flush()
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
         if operation == "write":
             self.debug_event("pwritev")
         try:
             self.active.check(operation, offset, length)
-            super()._account(operation, offset, length)
+            super()._format_request(operation, offset, length)
         finally:
             if operation == "write":
                 self.debug_event("pwritev_done")

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status, status_above
-from qbitsim.drivers.file import STATUS_OF, FileNode
+from qbitsim.drivers.file import STATUS_OF
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
 from qbitsim.images.packing import shrinks
@@ -75,8 +75,8 @@ class Qcow2Node(Node):
     def _read(self, offset: int, length: int) -> bytes:
         if self.image.faults is not None:
             self.image.faults.check("read", offset, length)
-        if self._file_matters:
-            self._account_file("read", offset, length)
+        if self._file.notices_requests:
+            self._request_runs("read", offset, length)
         below = self.backing
         if below is None:
             return self.image.content.read(offset, length)
@@ -95,11 +95,11 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
-        self.image.packing.written(self.image.content, offset, len(data), compressed=False)
-        if self._file_matters:
-            self._write_and_account(offset, data)
+        if self._file.notices_requests:
+            self._write_through_file(offset, data)
         else:
             self.image.write(offset, data, self._below)
+        self.image.packing.written(self.image.content, offset, len(data), compressed=False)
 
     def _write_compressed(self, offset: int, data: bytes) -> None:
         """Write whole clusters, each for itself (qcow2_co_pwritev_compressed_part, block/qcow2.c, QEMU 10.0).
@@ -127,7 +127,7 @@ class Qcow2Node(Node):
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """Itself, without a backing file and with nobody who watches."""
-        watched = self.image.faults is not None or self._file_matters or self.backing is not None
+        watched = self.image.faults is not None or self._file.notices_requests or self.backing is not None
         limited = writing and (bool(self.bitmaps) or self.image.capacity is not None)
         return None if watched or limited else self.image
 
@@ -139,7 +139,7 @@ class Qcow2Node(Node):
         """Whether the slices of the L2 tables that say what the range is are in memory."""
         return (
             self.image.faults is None
-            and not self._file_matters
+            and not self._file.notices_requests
             and self._slices.issuperset(self._slices_of(offset, length))
         )
 
@@ -152,18 +152,21 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, length))
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
-        tables = self._new_tables(offset)
+        if self._file.notices_requests:
+            self.image.check_room_for_zeroes(offset, length, self._below)
+            self._request_tables(offset)
         self.image.packing.zeroing(self.image.content, offset, length, in_place=not (unmap and self.unmap))
         self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
-        self._account_tables(tables)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
-        tables = self._new_tables(offset) if length >= self.cluster_size else []
+        if self._file.notices_requests:
+            first, last = self.image.content.whole_clusters(offset, length)
+            if first < last:
+                self._request_tables(first * self.cluster_size)
         self.image.packing.zeroing(self.image.content, offset, length, in_place=False)
         self.image.discard(offset, length)
-        self._account_tables(tables)
 
     def _flush(self) -> None:
         if self.image.faults is not None:
@@ -208,47 +211,36 @@ class Qcow2Node(Node):
             offset += status.length
         return True
 
-    # -- where it is in the file
+    # -- what it asks of its file
 
     @property
-    def _file_matters(self) -> bool:
-        file = self.children[0].node
-        return type(file) is not FileNode or bool(file.bitmaps)
+    def _file(self) -> Node:
+        return self.children[0].node
 
-    def _host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Where the allocated parts of the range are in the file, as (offset, length)."""
-        end, cluster = offset + length, self.cluster_size
+    def _write_through_file(self, offset: int, data: bytes) -> None:
+        """Write once the file has let the tables and the data be written to the places that they get there."""
+        self.image.check_room(offset, len(data))
+        self._request_tables(offset)
+        with self.image.reserved(offset, len(data)):
+            self._request_runs("write", offset, len(data))
+            self.image.write(offset, data, self._below)
+
+    def _request_tables(self, offset: int) -> None:
+        """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""
+        for place, length in self.image.new_table_places(offset):
+            self._file.pwrite(place, length)
+
+    def _request_runs(self, operation: str, offset: int, length: int) -> None:
+        """Ask for those clusters of the range that have a place in the file, one by one."""
+        file, end, cluster = self._file, offset + length, self.cluster_size
+        request = file.pread if operation == "read" else file.pwrite
         while offset < end:
             stop = min(offset - offset % cluster + cluster, end)
             place = self.image.host_offset(offset)
             if place is not None:
-                yield place, stop - offset
+                file.debug_event(f"{operation}_aio")
+                request(place, stop - offset)
             offset = stop
-
-    def _new_tables(self, offset: int) -> list[tuple[int, int]]:
-        return self.image.new_table_places(offset) if self._file_matters else []
-
-    def _account_tables(self, tables: list[tuple[int, int]]) -> None:
-        for place, length in tables:
-            self.children[0].node.account("write", place, length)
-
-    def _account_file(self, operation: str, offset: int, length: int) -> None:
-        file = self.children[0].node
-        for place, run in self._host_runs(offset, length):
-            file.debug_event(f"{operation}_aio")
-            file.account(operation, place, run)
-
-    def _write_and_account(self, offset: int, data: bytes) -> None:
-        """Write, and take it back if the file fails where the clusters came to be."""
-        kept = self.image.content.clone()
-        tables = self.image.new_table_places(offset)
-        self.image.write(offset, data, self._below)
-        try:
-            self._account_tables(tables)
-            self._account_file("write", offset, len(data))
-        except OSError:
-            self.image.content = kept
-            raise
 
     # -- stored bitmaps
 
