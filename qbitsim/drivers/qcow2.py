@@ -99,7 +99,6 @@ class Qcow2Node(Node):
             self._write_through_file(offset, data)
         else:
             self.image.write(offset, data, self._below)
-        self.image.packing.written(self.image.content, offset, len(data), compressed=False)
 
     def _write_compressed(self, offset: int, data: bytes) -> None:
         """Write whole clusters, each for itself (qcow2_co_pwritev_compressed_part, block/qcow2.c, QEMU 10.0).
@@ -109,15 +108,16 @@ class Qcow2Node(Node):
         unit, end = self.cluster_size, offset + len(data)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
-        content, packing, failed = self.image.content, self.image.packing, False
+        packing, failed = self.image.packing, False
         for start in range(0, len(data), unit):
             piece, place = data[start : start + unit], offset + start
             packed = shrinks(piece.ljust(unit, b"\0"))
-            if packed and not packing.takes(content, place // unit):
+            if packed and not packing.takes(self.image.content, place // unit):
                 failed = True
                 continue
             self._write(place, piece, compressed=False)
-            packing.written(content, place, len(piece), compressed=packed)
+            if packed:
+                packing.compressed.add(place // unit)
         if failed:
             raise io_error(errno.EIO)
 
@@ -155,8 +155,8 @@ class Qcow2Node(Node):
         if self._file.notices_requests:
             self.image.check_room_for_zeroes(offset, length, self._below)
             self._request_tables(offset)
-        self.image.packing.zeroing(self.image.content, offset, length, in_place=not (unmap and self.unmap))
-        self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
+        in_place = not (unmap and self.unmap)
+        self.image.write_zeroes(offset, length, self._below, self._below_is_zero, in_place=in_place)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
@@ -165,7 +165,6 @@ class Qcow2Node(Node):
             first, last = self.image.content.whole_clusters(offset, length)
             if first < last:
                 self._request_tables(first * self.cluster_size)
-        self.image.packing.zeroing(self.image.content, offset, length, in_place=False)
         self.image.discard(offset, length)
 
     def _flush(self) -> None:

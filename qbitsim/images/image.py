@@ -135,6 +135,7 @@ class Image:
         if self.capacity is not None:
             self.check_room(offset, len(data))
         self.content.write(offset, data, below)
+        self.packing.written(self.content, offset, len(data))
 
     def write_zeroes(
         self,
@@ -142,9 +143,16 @@ class Image:
         length: int,
         below: Reader | None = None,
         below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        in_place: bool = True,
     ) -> None:
-        """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
+        """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it.
+
+        :param in_place: clusters that had data keep their places in the file.
+        """
         self.check_room_for_zeroes(offset, length, below)
+        if self._layout is not None:
+            self.packing.zeroing(self.content, offset, length, in_place=in_place)
         if self._layout is not None and self.compat != "0.10" and length > 0:
             unit = self._layout.cluster_size
             self._layout.add_tables(offset // unit, -(-(offset + length) // unit), self.content)
@@ -152,9 +160,11 @@ class Image:
 
     def discard(self, offset: int, length: int) -> None:
         """:meth:`.Content.discard`."""
-        first, last = self.content.whole_clusters(offset, length)
-        if self._layout is not None and first < last:
-            self._layout.add_tables(first, last, self.content)
+        if self._layout is not None:
+            self.packing.zeroing(self.content, offset, length, in_place=False)
+            first, last = self.content.whole_clusters(offset, length)
+            if first < last:
+                self._layout.add_tables(first, last, self.content)
         self.content.discard(offset, length, backed=self.backing is not None)
 
     def resize(self, size: int, *, zero_new: bool = False) -> None:
