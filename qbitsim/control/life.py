@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.qcow2 import Qcow2Node
-from qbitsim.drivers.raw import RawNode
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.files.faults import Rule
 from qbitsim.machine.injection import Refusal
@@ -27,9 +24,9 @@ def boot_drives(machine: Machine) -> Boot:
             boot.append((drive.id, None, {}))
             continue
         node = drive.root.node.skip_filters()
-        file = node.children[0].node if isinstance(node, (Qcow2Node, RawNode)) else None
-        if isinstance(file, FileNode) and drive.id:
-            boot.append((drive.id, file.opened_as, _options(node)))
+        name = node.children[0].node.opened_as if node.is_format else None
+        if name is not None and drive.id:
+            boot.append((drive.id, name, _options(node)))
     return boot
 
 

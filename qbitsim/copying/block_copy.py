@@ -259,15 +259,15 @@ class BlockCopyState:
         requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
         delay = 0
         for node, operation in requests:
-            faults = node.own_faults()
-            if faults is None:
+            owner = node.fault_owner
+            if owner is None or owner.faults is None:
                 continue
-            stall = faults.stall(operation, offset, length)
+            stall = owner.faults.stall(operation, offset, length)
             if stall is not None:
                 task.stall = stall
                 stall.hold(task.make_due)
                 return
-            delay += faults.delay(operation, offset, length)
+            delay += owner.faults.delay(operation, offset, length)
         if delay:
             task.event = self.scheduler.after(delay, task.run, task.label)
         elif requests[0][0].fails_without_io(requests[0][1], offset, length):

@@ -11,8 +11,9 @@ from qbitsim.images.content import Kind
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
     from qbitsim.images.image import Image
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 STATUS_OF = {Kind.HOLE: (False, False), Kind.ZERO: (False, True), Kind.DATA: (True, False)}
 """Kind of content -> (data, zero) of a format that may have a backing file."""
@@ -28,6 +29,9 @@ class FileNode(Node):
     driver = "file"
 
     __slots__ = ("force_share", "image", "opened_as")
+
+    image: Image
+    opened_as: str
 
     def __init__(
         self,
@@ -76,9 +80,13 @@ class FileNode(Node):
         """Only its bitmaps do."""
         return bool(self.bitmaps)
 
-    def own_faults(self) -> Faults | None:
-        """Those of the image."""
-        return self.image.faults
+    def allocated_file_size(self) -> int:
+        """Bytes of the pages or clusters that are allocated."""
+        return self.image.content.allocated
+
+    def specific_info(self, profile: Profile) -> Json | None:
+        """ImageInfoSpecificFile, which says nothing."""
+        return {"type": "file", "data": {}} if profile.offers("8.0") else None
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """The file, if it is a raw image and nobody watches."""

@@ -55,6 +55,9 @@ class BlkdebugNode(Node):
         child = self.filtered
         return f"blkdebug::{child.filename}" if child is not None else ""
 
+    def allocated_file_size(self) -> None:
+        """None: the driver does not tell."""
+
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether a rule that is awake, or is woken by the request, strikes (rule_check yields to a bottom half)."""
         faults = self._faults(self._woken(_EVENTS.get(operation, ""))) or self.active.rules

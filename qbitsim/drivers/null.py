@@ -69,9 +69,10 @@ class NullNode(Node):
         del offset, length
         return self.needs_no_io
 
-    def own_faults(self) -> Faults | None:
-        """Its own."""
-        return self.faults
+    @property
+    def fault_owner(self) -> NullNode:
+        """Itself."""
+        return self
 
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.faults is not None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
@@ -29,8 +29,9 @@ from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
-    from qbitsim.images.image import Image
+    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 MAXIMUM_BITMAP_BYTES = 0x20000000
 MAXIMUM_TABLE_ENTRIES = 0x8000000
@@ -53,6 +54,8 @@ class Qcow2Node(Node):
 
     __slots__ = ("_counted", "_slices", "image")
 
+    image: Image
+
     def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.image = image
@@ -69,6 +72,41 @@ class Qcow2Node(Node):
         """Bytes."""
         assert self.image.cluster_size is not None
         return self.image.cluster_size
+
+    @property
+    def header_backing(self) -> str | None:
+        """As the header says."""
+        return self.image.backing
+
+    @property
+    def snapshots(self) -> list[StoredSnapshot]:
+        """Those of the image."""
+        return self.image.snapshots
+
+    def change_backing_file(self, name: str | None, driver: str | None) -> None:
+        """Write it into the header."""
+        self.image.backing, self.image.backing_format = name, driver
+
+    def specific_info(self, profile: Profile) -> Json:
+        """ImageInfoSpecificQCow2 (qcow2_get_specific_info)."""
+        image = self.image
+        data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
+        if profile.offers("5.1"):
+            data["compression-type"] = "zlib"
+        if image.compat != "0.10":
+            data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
+            if profile.offers("5.2"):
+                data["extended-l2"] = False
+        if image.bitmaps and profile.offers("4.0"):
+            data["bitmaps"] = [
+                {
+                    "name": bitmap.name,
+                    "granularity": bitmap.granularity,
+                    "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
+                }
+                for bitmap in image.bitmaps
+            ]
+        return {"type": "qcow2", "data": data}
 
     # -- requests
 
@@ -120,10 +158,6 @@ class Qcow2Node(Node):
                 packing.compressed.add(place // unit)
         if failed:
             raise io_error(errno.EIO)
-
-    def own_faults(self) -> Faults | None:
-        """Those of the image."""
-        return self.image.faults
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """Itself, without a backing file and with nobody who watches."""
@@ -304,6 +338,12 @@ class Qcow2Node(Node):
             if room < 0:
                 return stored.name
         return None
+
+    def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
+        """Refuse to become read-only if there is no room for the bitmaps that would be stored then."""
+        del options
+        if read_only and not self.read_only:
+            self.check_room_for_bitmaps()
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""

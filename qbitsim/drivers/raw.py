@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
@@ -11,8 +11,10 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
+    from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
 
 
@@ -82,9 +84,20 @@ class RawNode(Node):
         """Whether the file does."""
         return self._file.fails_without_io(operation, self.offset + offset, length)
 
-    def own_faults(self) -> Faults | None:
-        """Those of the file."""
-        return self._file.own_faults()
+    @property
+    def disk_image(self) -> Image | None:
+        """That of the file."""
+        return self._file.disk_image
+
+    @property
+    def fault_owner(self) -> FaultOwner | None:
+        """That of the file."""
+        return self._file.fault_owner
+
+    def reopen_commit(self, options: Mapping[str, Any]) -> None:
+        """Show another part of the file."""
+        self.offset, self.size = options.get("offset", 0), options.get("size")
+        self.follow_length()
 
     def plain_image(self, *, writing: bool) -> Image | None:
         """That of the file, if it is all of it."""

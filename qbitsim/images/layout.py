@@ -143,7 +143,7 @@ class HostLayout:
         self.end = max(self.end, end)
 
     def place(self, guest_cluster: int) -> int | None:
-        """The offset in the file of a guest cluster, None if it is neither allocated nor reserved. Call :meth:`sync` before."""
+        """The offset in the file of a guest cluster, None if it has no place. Call :meth:`sync` before."""
         found = self._places.get(guest_cluster, self._reserved.get(guest_cluster))
         return None if found is None else found * self.cluster_size
 

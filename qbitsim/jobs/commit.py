@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
 from qbitsim.drivers.job_filters import CommitTopNode, drop_job_filter, insert_job_filter
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
@@ -142,7 +141,7 @@ class CommitJob(LoopJob):
         """Let what is above the top use the base (commit_prepare, bdrv_drop_intermediate)."""
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
-        overlays = [edge.parent for edge in filter_.parents if isinstance(edge.parent, Qcow2Node)]
+        overlays = [node for node in filter_.parent_nodes if node.supports_backing]
         self._let_go()
         keeper = Drive(graph, "")
         keeper.insert(self.base)
@@ -150,8 +149,7 @@ class CommitJob(LoopJob):
         self.filter = None
         keeper.eject()
         for overlay in overlays:
-            overlay.image.backing = self.options.backing_name or self.options.base_name
-            overlay.image.backing_format = self.base.driver
+            overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
         return 0
 
     def _let_go(self) -> None:

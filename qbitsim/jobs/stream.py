@@ -17,7 +17,6 @@ from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
 from qbitsim.drivers.filters import CopyOnReadNode
 from qbitsim.drivers.job_filters import drop_job_filter, insert_job_filter
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
@@ -148,9 +147,10 @@ class StreamJob(LoopJob):
             graph.attach(node, "backing", base, 0, perms.ALL)
         node.drained_end()
         keeper.eject()
-        assert isinstance(node, Qcow2Node)
-        node.image.backing = (self.options.backing_name or self.options.base_name) if base is not None else None
-        node.image.backing_format = base.driver if base is not None else None
+        if base is None:
+            node.change_backing_file(None, None)
+        else:
+            node.change_backing_file(self.options.backing_name or self.options.base_name, base.driver)
         return 0
 
     def _drop_filter(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Node
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.jsontypes import Json
 from qbitsim.terminal.picture import UNKNOWN, Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
 from qbitsim.tour.lesson import CELL, CELLS
@@ -74,7 +73,7 @@ class Drawing:
 
     def _rows_of_drive(self, view: View, drive: str) -> Rows:
         for node in reversed([*levels_of(view.machine, drive)]):
-            if isinstance(node, Qcow2Node):
+            if node.image is not None:
                 yield drive, Row(drive, letters(node.image, self.style), human(node.length))
             for bitmap in self._in_order(drive, node):
                 yield from self._rows_of_bitmap(f"{drive} {bitmap.name}", bitmap, on_filter=node.is_filter)
