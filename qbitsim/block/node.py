@@ -136,14 +136,18 @@ class Node(BitmapOwner):
     @property
     def disk_image(self) -> Image | None:
         """The image whose disk the node shows, itself or through what it filters; None if there is no such one."""
-        filtered = self.filtered
-        return filtered.disk_image if filtered is not None else self.image
+        image = self.image
+        if image is None and (filtered := self.filtered) is not None:
+            return filtered.disk_image
+        return image
 
     @property
     def fault_owner(self) -> FaultOwner | None:
         """What keeps the rules about the disk that the node shows; those of ``blkdebug`` are not among them."""
-        filtered = self.filtered
-        return filtered.fault_owner if filtered is not None else self.image
+        image = self.image
+        if image is None and (filtered := self.filtered) is not None:
+            return filtered.fault_owner
+        return image
 
     @property
     def header_backing(self) -> str | None:

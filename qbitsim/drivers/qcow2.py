@@ -113,7 +113,7 @@ class Qcow2Node(Node):
     def _read(self, offset: int, length: int) -> bytes:
         if self.image.faults is not None:
             self.image.faults.check("read", offset, length)
-        if self._file.notices_requests:
+        if self.children[0].node.notices_requests:
             self._request_runs("read", offset, length)
         below = self.backing
         if below is None:
@@ -133,7 +133,7 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
-        if self._file.notices_requests:
+        if self.children[0].node.notices_requests:
             self._write_through_file(offset, data)
         else:
             self.image.write(offset, data, self._below)
@@ -254,9 +254,12 @@ class Qcow2Node(Node):
         """Write once the file has let the tables and the data be written to the places that they get there."""
         self.image.check_room(offset, len(data))
         self._request_tables(offset)
-        with self.image.reserved(offset, len(data)):
+        self.image.reserve(offset, len(data))
+        try:
             self._request_runs("write", offset, len(data))
             self.image.write(offset, data, self._below)
+        finally:
+            self.image.settle()
 
     def _request_tables(self, offset: int) -> None:
         """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""

@@ -92,7 +92,7 @@ class RawNode(Node):
     @property
     def fault_owner(self) -> FaultOwner | None:
         """That of the file."""
-        return self._file.fault_owner
+        return self.children[0].node.fault_owner
 
     def reopen_commit(self, options: Mapping[str, Any]) -> None:
         """Show another part of the file."""

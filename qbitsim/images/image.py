@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from qbitsim.bits.bits import Bits
 from qbitsim.files.faults import Faults
@@ -135,7 +134,8 @@ class Image:
         if self.capacity is not None:
             self.check_room(offset, len(data))
         self.content.write(offset, data, below)
-        self.packing.written(self.content, offset, len(data))
+        if self._layout is not None:
+            self.packing.written(self.content, offset, len(data))
 
     def write_zeroes(
         self,
@@ -237,16 +237,16 @@ class Image:
         entry = layout.l1_place + offset // (unit * (unit // L1_ENTRY)) * L1_ENTRY
         return [(2 * unit, unit), (entry, L1_ENTRY), (layout.next_place, unit)]
 
-    @contextmanager
-    def reserved(self, offset: int, length: int) -> Iterator[None]:
-        """All clusters of the range have places in the file; those not stored by the end give theirs back."""
+    def reserve(self, offset: int, length: int) -> None:
+        """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
         assert self._layout is not None
-        unit, layout = self._layout.cluster_size, self._synced(self._layout)
-        layout.reserve(range(offset // unit, -(-(offset + length) // unit)))
-        try:
-            yield
-        finally:
-            layout.settle(self.content)
+        unit = self._layout.cluster_size
+        self._synced(self._layout).reserve(range(offset // unit, -(-(offset + length) // unit)))
+
+    def settle(self) -> None:
+        """Take back the reserved places of the clusters that were not stored."""
+        assert self._layout is not None
+        self._layout.settle(self.content)
 
     def extend_file(self, end: int) -> None:
         """Something was written up to the byte before *end*, so that the file is at least as long."""

@@ -66,6 +66,8 @@ class HostLayout:
     def sync(self, content: Content) -> None:
         """Place the clusters that *content* has stored since the last call, free those it has given up."""
         stored, places = content.allocation_order(), self._places
+        if len(places) == len(stored) and not self._wanted_tables and next(reversed(stored), None) in places:
+            return
         fresh = list(takewhile(lambda guest: guest not in places, reversed(stored)))
         if len(places) + len(fresh) != len(stored):
             for guest in [guest for guest in places if guest not in stored]:
