@@ -15,7 +15,7 @@ Theory of operation
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -26,6 +26,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image, StoredSnapshot
@@ -396,46 +397,39 @@ class Node(BitmapOwner):
                 if inside > 0:
                     self.mark_dirty(offset, inside)
 
-    @property
-    def status_needs_io(self) -> bool:
-        """Whether :meth:`status` has to read the file first."""
-        return False
+    # -- what a job may know before it asks
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Whether zeroing the range touches only tables that are in memory, so that it is done at once."""
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """Whether a request has to wait for I/O; if not, it is answered at once, and it cannot fail.
+
+        :param operation: one of :data:`.OPERATIONS`, or ``"status"``.
+        """
         del offset, length
-        return False
-
-    @property
-    def forgets(self) -> bool:
-        """Whether nothing that is written to the node can ever be noticed."""
-        return False
-
-    @property
-    def reads_plainly(self) -> bool:
-        """Whether reading the node has no effect that anybody could notice."""
-        return self.plain_image(writing=False) is not None
-
-    @property
-    def needs_no_io(self) -> bool:
-        """Whether requests are answered without waiting for anything, and none can fail."""
-        return False
+        return operation != "status"
 
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the next request of that kind is refused before any I/O: as a bottom half."""
         filtered = self.filtered
         return filtered is not None and filtered.fails_without_io(operation, offset, length)
 
-    def plain_image(self, *, writing: bool) -> Image | None:
-        """The image, if requests on the node do nothing but read, or write, the disk in it; else None.
+    @property
+    def reads_plainly(self) -> bool:
+        """Whether reading the node has no effect that anybody could notice."""
+        return self.plain_image is not None
 
-        Then many requests can be made as one on the content: no fault, bitmap, filter or limit could notice.
-        """
-        del writing
+    @property
+    def plain_image(self) -> Image | None:
+        """The image, if to read the node is nothing but to read the disk in it; no fault or filter could notice."""
         return None
 
-    def note_copied(self, clusters: Iterable[int]) -> None:
-        """Clusters of the content of :meth:`plain_image` were written by the caller."""
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Take clusters from ``source`` by reference, as if each was read there and written here.
+
+        :param chosen: one bit for each cluster of ``cluster_size`` bytes of both disks, which are of one length.
+        :returns: False, with nothing changed, if a fault, bitmap, filter or limit could tell the difference.
+        """
+        del source, chosen, cluster_size
+        return False
 
     def truncate(self, size: int) -> None:
         """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c)."""

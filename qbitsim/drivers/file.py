@@ -10,6 +10,7 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Kind
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.images.image import Image
     from qbitsim.jsontypes import Json
@@ -88,11 +89,20 @@ class FileNode(Node):
         """ImageInfoSpecificFile, which says nothing."""
         return {"type": "file", "data": {}} if profile.offers("8.0") else None
 
-    def plain_image(self, *, writing: bool) -> Image | None:
-        """The file, if it is a raw image and nobody watches."""
-        watched = self.image.faults is not None or (writing and bool(self.bitmaps))
-        limited = writing and self.image.capacity is not None
-        return None if watched or limited or self.image.format != "raw" else self.image
+    @property
+    def plain_image(self) -> Image | None:
+        """The file, if it is a raw image without faults."""
+        return self.image if self.image.faults is None and self.image.format == "raw" else None
+
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the image take them, if nobody watches."""
+        image = source.plain_image
+        if image is None or self.plain_image is None or self.bitmaps:
+            return False
+        if not self.image.can_share_clusters(image, cluster_size):
+            return False
+        self.image.copy_clusters(image.content, chosen.indices())
+        return True
 
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.image.format != "raw":

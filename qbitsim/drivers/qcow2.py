@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
@@ -28,6 +28,7 @@ from qbitsim.images.packing import shrinks
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.images.image import Image, StoredSnapshot
     from qbitsim.jsontypes import Json
@@ -159,23 +160,37 @@ class Qcow2Node(Node):
         if failed:
             raise io_error(errno.EIO)
 
-    def plain_image(self, *, writing: bool) -> Image | None:
+    @property
+    def _watched(self) -> bool:
+        return self.image.faults is not None or self._file.notices_requests
+
+    @property
+    def plain_image(self) -> Image | None:
         """Itself, without a backing file and with nobody who watches."""
-        watched = self.image.faults is not None or self._file.notices_requests or self.backing is not None
-        limited = writing and (bool(self.bitmaps) or self.image.capacity is not None)
-        return None if watched or limited else self.image
+        return None if self._watched or self.backing is not None else self.image
 
-    def note_copied(self, clusters: Iterable[int]) -> None:
-        """Clusters were written without requests: the slices of the L2 tables are in memory now."""
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the image take them, if nobody watches; the slices of the L2 tables are in memory then."""
+        image = source.plain_image
+        if image is None or self.plain_image is None or self.bitmaps:
+            return False
+        if not self.image.can_share_clusters(image, cluster_size):
+            return False
+        clusters = list(chosen.indices())
+        self.image.copy_clusters(image.content, clusters)
         self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in clusters})
+        return True
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Whether the slices of the L2 tables that say what the range is are in memory."""
-        return (
-            self.image.faults is None
-            and not self._file.notices_requests
-            and self._slices.issuperset(self._slices_of(offset, length))
-        )
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """Not to zero what slices of the L2 tables in memory say, and for a status only once.
+
+        Then it looks whether the metadata were preallocated, for which it needs the first refcounts; writing may have
+        read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
+        """
+        if operation == "status":
+            return not (self._counted or self._slices)
+        known = operation == "write-zeroes" and self._slices.issuperset(self._slices_of(offset, length))
+        return self._watched or not known
 
     def _slices_of(self, offset: int, length: int) -> range:
         """The slices of the L2 tables for the range: the cache holds them in 4 KiB, 512 clusters each."""
@@ -205,14 +220,6 @@ class Qcow2Node(Node):
         if self.image.faults is not None:
             self.image.faults.check("flush", 0, 0)
         super()._flush()
-
-    @property
-    def status_needs_io(self) -> bool:
-        """Once: it looks whether the metadata were preallocated, for which it needs the first refcounts.
-
-        Writing may have read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
-        """
-        return not (self._counted or self._slices)
 
     def _status(self, offset: int, length: int) -> Status:
         self._counted = True

@@ -187,6 +187,10 @@ class Image:
         if self._layout is not None and self.compat != "0.10":
             self._layout.want_tables(chosen)
 
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """Whether :meth:`copy_clusters` can take clusters of that size from *source*, and no limit stops it."""
+        return self.capacity is None and source.content.cluster_size == self.content.cluster_size == cluster_size
+
     def check_room(self, offset: int, length: int) -> None:
         """OSError(ENOSPC) if the capacity does not allow the range to be written."""
         if self.capacity is not None:
