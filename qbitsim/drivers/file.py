@@ -87,7 +87,7 @@ class FileNode(Node):
 
     def specific_info(self, profile: Profile) -> Json | None:
         """ImageInfoSpecificFile, which says nothing."""
-        return {"type": "file", "data": {}} if profile.offers("8.0") else None
+        return {"type": "file", "data": {}} if profile.files_show_format_specific else None
 
     @property
     def plain_image(self) -> Image | None:

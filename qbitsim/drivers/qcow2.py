@@ -92,13 +92,13 @@ class Qcow2Node(Node):
         """ImageInfoSpecificQCow2 (qcow2_get_specific_info)."""
         image = self.image
         data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
-        if profile.offers("5.1"):
+        if profile.qcow2_shows_compression_type:
             data["compression-type"] = "zlib"
         if image.compat != "0.10":
             data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
-            if profile.offers("5.2"):
+            if profile.qcow2_shows_extended_l2:
                 data["extended-l2"] = False
-        if image.bitmaps and profile.offers("4.0"):
+        if image.bitmaps and profile.qcow2_shows_bitmaps:
             data["bitmaps"] = [
                 {
                     "name": bitmap.name,
