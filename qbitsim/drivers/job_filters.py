@@ -1,6 +1,7 @@
-"""The filters that jobs put into the graph: ``mirror_top`` and ``commit_top`` (block/mirror.c, block/commit.c, 10.0).
+"""The filters that jobs put into the graph: ``mirror_top``, ``commit_top`` and a ``copy-on-read``.
 
-Both have the filtered node as ``backing``. They are hidden from query-block unless the client named them.
+The first two have the filtered node as ``backing`` (block/mirror.c and block/commit.c, QEMU 10.0). All are hidden from
+query-block unless the client named them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.drivers.filters import CopyOnReadNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -92,12 +94,27 @@ class CommitTopNode(Node):
         return 0, perms.ALL
 
 
-def append_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
-    """Put ``top`` between ``node``, which it gets as ``backing``, and its parents (bdrv_append).
+def insert_mirror_top(graph: Graph, node: Node, name: str | None, *, is_commit: bool) -> MirrorTopNode:
+    """Put the filter of a mirror, or of an active commit, between ``node`` and its parents.
 
-    :param name: its node-name; without one it is hidden.
+    :param name: for the filter; one without a name is hidden.
     :raises QmpError: about its name, or a permission conflict; nothing has changed then.
     """
+    return _append(graph, node, MirrorTopNode(graph, is_commit=is_commit), name)
+
+
+def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
+    """The same with the filter of a commit."""
+    return _append(graph, node, CommitTopNode(graph, read_only=True), name)
+
+
+def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> CopyOnReadNode:
+    """The same with the filter of a stream."""
+    return _insert(graph, node, CopyOnReadNode(graph, unmap=True), name)
+
+
+def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Put ``top`` above ``node``, which it gets as ``backing``, with the drains of bdrv_append."""
     top.implicit = name is None
     graph.register(top, name)
     try:
@@ -111,12 +128,8 @@ def append_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _
     return top
 
 
-def insert_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
-    """Open ``top`` on ``node``, its ``file``, and put it between the node and its parents (bdrv_insert_node).
-
-    :param name: its node-name; without one it is hidden.
-    :raises QmpError: about its name, or a permission conflict; nothing has changed then.
-    """
+def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Open ``top`` on ``node``, its ``file``, and put it above, with the drains of bdrv_insert_node."""
     top.implicit = name is None
     graph.register(top, name)
     try:

@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.bits.bits import Bits
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.qcow2 import Qcow2Node
-from qbitsim.drivers.raw import RawNode
 from qbitsim.history.runs import PARTS, encode, heat
 from qbitsim.jsontypes import Json
 
@@ -211,12 +208,10 @@ def _id_of(drive: Drive) -> str:
 def _stored(drive: Drive) -> Bits:
     """The cells of a disk that hold data in the topmost image. (To ask the node for its status is I/O.)"""
     bits = Bits(-(-drive.size // CELL))
-    node = drive.node.skip_filters()
-    while isinstance(node, RawNode):
-        node = node.children[0].node.skip_filters()
-    if not isinstance(node, (Qcow2Node, FileNode)):
+    image = drive.node.disk_image
+    if image is None:
         return bits
-    content = node.image.content
+    content = image.content
     for cluster in content.stored_clusters():
         first = cluster * content.cluster_size // CELL
         last = -(-(cluster + 1) * content.cluster_size // CELL)

@@ -16,7 +16,6 @@ from functools import partial
 from itertools import groupby
 from typing import NamedTuple, TextIO
 
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.images.image import Image
 from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
@@ -101,7 +100,7 @@ class Row(NamedTuple):
 def rows_of_drive(machine: Machine, identifier: str, style: Style) -> list[Row]:
     """A drive on a qcow2 image, its named bitmaps, oldest first, and the successors that record in their stead."""
     node = machine.drive(identifier).node.skip_filters()
-    assert isinstance(node, Qcow2Node)
+    assert node.image is not None
     rows = [Row(identifier, letters(node.image, style), human(node.length))]
     for bitmap in reversed(node.bitmaps):
         if bitmap.name is not None:

@@ -20,8 +20,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.history.words import actions_of, end_of_job
 from qbitsim.jobs.backup import BackupJob
@@ -293,11 +291,10 @@ _WRITTEN = ("target", "base")
 
 def _node(node: Node) -> tuple[object, ...]:
     children = [(edge.name, edge.node) for edge in node.children]
-    if isinstance(node, FileNode):
+    if node.opened_as is not None:
         return (node, children)  # it grows as somebody writes
-    if isinstance(node, Qcow2Node):
-        return (node, node.length, node.read_only, children, node.image.backing, len(node.image.bitmaps))
-    return (node, node.length, node.read_only, children)
+    stored = len(node.image.bitmaps) if node.image is not None else 0
+    return (node, node.length, node.read_only, children, node.header_backing, stored)
 
 
 def _bitmap(bitmap: DirtyBitmap, *, bits: bool) -> tuple[object, ...]:

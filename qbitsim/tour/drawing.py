@@ -7,7 +7,6 @@ from functools import partial
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Node
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.history.words import end_of_job
 from qbitsim.jsontypes import Json
 from qbitsim.machine.state import bitmap_state
@@ -77,7 +76,7 @@ class Drawing:
 
     def _rows_of_drive(self, view: View, drive: str) -> Rows:
         for node in reversed([*levels_of(view.machine, drive)]):
-            if isinstance(node, Qcow2Node):
+            if node.image is not None:
                 yield drive, Row(drive, letters(node.image, self.style), human(node.length))
             note = partial(_note, on_filter=node.is_filter)
             for bitmap in self._in_order(drive, node):
