@@ -24,7 +24,7 @@ class WriteWatcher(Protocol):
     """Who is told of the guest's writes: a mirror."""
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
-        """The source has the write; ``kind`` is ``write``, ``zero`` or ``discard``."""
+        """The source has the write; ``kind`` is ``write`` or ``zero``."""
 
 
 class MirrorTopNode(Node):
@@ -41,7 +41,7 @@ class MirrorTopNode(Node):
     __slots__ = ("is_commit", "stopped", "watcher")
 
     def __init__(self, graph: Graph, *, is_commit: bool = False) -> None:
-        super().__init__(graph, unmap=True)
+        super().__init__(graph)
         self.watcher: WriteWatcher | None = None
         self.is_commit = is_commit
         self.stopped = False
@@ -65,10 +65,6 @@ class MirrorTopNode(Node):
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         super()._write_zeroes(offset, length, unmap=unmap)
         self._tell("zero", offset, length)
-
-    def _discard(self, offset: int, length: int) -> None:
-        super()._discard(offset, length)
-        self._tell("discard", offset, length)
 
     def _tell(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
         if self.watcher is not None:
@@ -110,7 +106,7 @@ def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
 
 def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> CopyOnReadNode:
     """The same with the filter of a stream."""
-    return _insert(graph, node, CopyOnReadNode(graph, unmap=True), name)
+    return _insert(graph, node, CopyOnReadNode(graph), name)
 
 
 def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:

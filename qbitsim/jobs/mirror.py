@@ -197,10 +197,8 @@ class MirrorJob(LoopJob):
         try:
             if kind == "write":
                 self.target.write(offset, data)
-            elif kind == "zero":
-                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
             else:
-                self.target.discard(offset, length)
+                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)

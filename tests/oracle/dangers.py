@@ -22,10 +22,23 @@ def danger_before(step: Step, machine: Machine) -> str | None:
 
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
+    if "write" in step or "io" in step:
+        return _hangs(str(step.get("write", step.get("io"))[0]), machine)
     message = step["qmp"]
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     if over and machine.profile.stream_filter_detached and message["execute"] == "query-named-block-nodes":
         return "a query of the nodes while a stream is over and not dismissed"
+    return None
+
+
+def _hangs(device: str, machine: Machine) -> str | None:
+    """A mirror that waits to be finalized keeps its source drained, and the monitor waits with the request."""
+    drive = machine.graph.drives.get(device)
+    node = drive.root.node if drive is not None and drive.root is not None else machine.graph.nodes.get(device)
+    while node is not None:
+        if node.quiesce:
+            return "a request on a disk that a finished mirror keeps drained"
+        node = node.filtered
     return None
 
 

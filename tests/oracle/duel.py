@@ -115,7 +115,7 @@ class Duel:
 
     def _step(self, step: Step) -> str | None:
         before = len(self.player.records)
-        if self.player.machine is not None and "qmp" in step:
+        if self.player.machine is not None and ("qmp" in step or "write" in step or "io" in step):
             self.over = danger_before(step, self.machine)
         if self.over is not None:
             return None
