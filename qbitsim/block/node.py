@@ -55,6 +55,9 @@ class Node(BitmapOwner):
     supports_backing: ClassVar[bool] = False
     supports_compression: ClassVar[bool] = False
     can_store_bitmaps: ClassVar[bool] = False
+    filename_prefix: ClassVar[str] = ""
+    strong_options: ClassVar[tuple[str, ...]] = ()
+    shows_filename_of_child: ClassVar[bool] = False
 
     __slots__ = (
         "_read_only",
@@ -168,6 +171,9 @@ class Node(BitmapOwner):
         if not self.read_only:
             perm |= perms.WRITE | perms.RESIZE
         return perm | perms.CONSISTENT_READ, shared & ~(perms.WRITE | perms.RESIZE)
+
+    def on_opened(self) -> None:
+        """Follow the opening of the node, which is complete now."""
 
     def on_permissions(self, perm: int, shared: int) -> None:
         """Follow a change of what all parents need and share; may refuse with :class:`QmpError`."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
+from qbitsim.drivers.blkdebug import BlkdebugNode
 from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.filters import BlkdebugNode
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.jsontypes import Json

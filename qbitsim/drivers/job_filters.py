@@ -34,6 +34,7 @@ class MirrorTopNode(Node):
 
     driver = "mirror_top"
     is_filter = True
+    shows_filename_of_child = True
 
     __slots__ = ("is_commit", "watcher")
 
@@ -69,6 +70,7 @@ class CommitTopNode(Node):
 
     driver = "commit_top"
     is_filter = True
+    shows_filename_of_child = True
 
     __slots__ = ()
 

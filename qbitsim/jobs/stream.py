@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.filters import CopyOnReadNode
+from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.job_filters import drop_job_filter, insert_job_filter
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError

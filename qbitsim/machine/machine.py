@@ -17,6 +17,7 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for
 from qbitsim.control.registry import controlled_registry_for
+from qbitsim.drivers.driver import image_formats
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options
 from qbitsim.engine.events import EventLog
@@ -147,8 +148,8 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         """
         self._check_new_drive(identifier)
         name = file if file is not None else f"{identifier}.{format}"
-        if format not in ("raw", "qcow2"):
-            raise ValueError(f"unknown disk format {format!r}: choose raw or qcow2")
+        if format not in image_formats():
+            raise ValueError(f"unknown disk format {format!r}: choose {' or '.join(reversed(image_formats()))}")
         if name not in self.images:
             if size is None and backing is None:
                 raise ValueError(f"disk {identifier!r} needs a size")
