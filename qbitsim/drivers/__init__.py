@@ -3,9 +3,9 @@
 Importing the package declares every driver: a new one is one new module (see :mod:`qbitsim.drivers.driver`).
 """
 
+import os
 from importlib import import_module
-from pathlib import Path
 
-for _path in sorted(Path(__file__).parent.glob("*.py")):
-    if _path.stem != "__init__":
-        import_module(f"{__name__}.{_path.stem}")
+for _name in sorted(os.listdir(__path__[0])):
+    if _name.endswith(".py") and _name != "__init__.py":
+        import_module(f"{__name__}.{_name.removesuffix('.py')}")
