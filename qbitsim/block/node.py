@@ -15,6 +15,7 @@ Theory of operation
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -227,6 +228,8 @@ class Node(BitmapOwner):
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
                 self._write_zeroes(offset, len(data), unmap=self.detect_zeroes == "unmap")
+            elif compressed and not self.supports_compression:
+                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             else:
                 self._write(offset, data, compressed=compressed)
         finally:
@@ -312,6 +315,12 @@ class Node(BitmapOwner):
                 if self.bitmaps[0].size != self.length:
                     self.follow_length()
                 self.mark_dirty(offset, min(length, self.length - offset))
+
+    @property
+    def takes_compressed_writes(self) -> bool:
+        """Whether compressed writes get through to a format that compresses (bdrv_supports_compressed_writes)."""
+        below = self.filtered
+        return self.supports_compression and (below is None or below.takes_compressed_writes)
 
     @property
     def status_needs_io(self) -> bool:

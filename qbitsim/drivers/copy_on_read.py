@@ -28,6 +28,8 @@ class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
 class CopyOnReadNode(DriverNode):
     """``copy-on-read``, whose child is ``file``."""
 
+    supports_compression = True
+
     __slots__ = ()
 
     @classmethod

@@ -44,6 +44,8 @@ class ThrottleNode(DriverNode):
     :ivar group: the group whose limits it shares; None once it is closed.
     """
 
+    supports_compression = True
+
     __slots__ = ("group",)
 
     def __init__(self, graph: Graph, group: ThrottleGroup, *, read_only: bool = False, unmap: bool = False) -> None:
