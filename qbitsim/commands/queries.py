@@ -60,7 +60,7 @@ def _drive_info(drive: Drive, profile: Profile) -> Json:
         node = drive.root.node.skip_implicit_filters()
         info["inserted"] = node_info(node, profile, flat=False)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
-        if not profile.offers("6.0") and node.bitmaps:
+        if profile.drives_show_bitmaps and node.bitmaps:
             info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)
     return info
 
@@ -84,12 +84,12 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         "image": image,
         **dict.fromkeys(_THROTTLE, 0),
     }
-    if profile.offers("10.0"):
+    if profile.nodes_show_active:
         info["active"] = True
     backing = node.backing
     if backing is not None:
         info["backing_file"] = shown_filename(backing)
-    if node.bitmaps and profile.offers("4.2"):
+    if node.bitmaps and profile.nodes_show_bitmaps:
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info
 
@@ -107,20 +107,28 @@ def _cache_info(node: Node) -> Json:
 
 def bitmap_infos(node: Node, profile: Profile) -> list[Json]:
     """BlockDirtyInfo of all bitmaps of a node, newest first."""
-    return [_bitmap_info(bitmap, profile) for bitmap in node.bitmaps]
+    describe = _bitmap_with_status if profile.bitmap_status_field else _bitmap_info
+    return [describe(bitmap) for bitmap in node.bitmaps]
 
 
-def _bitmap_info(bitmap: DirtyBitmap, profile: Profile) -> Json:
-    info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
-    if bitmap.name is not None:
-        info["name"] = bitmap.name
-    if profile.bitmap_status_field:
-        # bdrv_dirty_bitmap_status (block/dirty-bitmap.c, QEMU 2.5)
-        info["status"] = "frozen" if bitmap.successor else "disabled" if bitmap.disabled else "active"
-        return info
+def _bitmap_info(bitmap: DirtyBitmap) -> Json:
+    info = _named_bitmap(bitmap)
     info |= {"recording": bitmap.recording, "busy": bitmap.busy, "persistent": bitmap.persistent}
     if bitmap.inconsistent:
         info["inconsistent"] = True
+    return info
+
+
+def _bitmap_with_status(bitmap: DirtyBitmap) -> Json:
+    """As bdrv_dirty_bitmap_status had it (block/dirty-bitmap.c, QEMU 2.5)."""
+    status = "frozen" if bitmap.successor else "disabled" if bitmap.disabled else "active"
+    return {**_named_bitmap(bitmap), "status": status}
+
+
+def _named_bitmap(bitmap: DirtyBitmap) -> Json:
+    info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
+    if bitmap.name is not None:
+        info["name"] = bitmap.name
     return info
 
 
@@ -186,18 +194,18 @@ def _allocated(node: Node) -> int | None:
 
 def _format_specific(node: Node, profile: Profile) -> Json | None:
     if isinstance(node, FileNode):
-        return {"type": "file", "data": {}} if profile.offers("8.0") else None
+        return {"type": "file", "data": {}} if profile.files_show_format_specific else None
     if not isinstance(node, Qcow2Node):
         return None
     data: Json = {"compat": node.image.compat, "refcount-bits": node.image.refcount_bits}
-    if profile.offers("5.1"):
+    if profile.qcow2_shows_compression_type:
         data["compression-type"] = "zlib"
     if node.image.compat != "0.10":
         data |= {"lazy-refcounts": node.image.lazy_refcounts, "corrupt": node.image.corrupt}
-        if profile.offers("5.2"):
+        if profile.qcow2_shows_extended_l2:
             data["extended-l2"] = False
     stored = node.image.bitmaps
-    if stored and profile.offers("4.0"):
+    if stored and profile.qcow2_shows_bitmaps:
         data["bitmaps"] = [
             {
                 "name": bitmap.name,
