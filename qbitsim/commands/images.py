@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
-from qbitsim.drivers.driver import DRIVERS, image_formats
-from qbitsim.drivers.not_emulated import NOT_EMULATED
+from qbitsim.drivers.driver import image_formats
+from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import LockConflictError
 
@@ -31,8 +31,8 @@ def create_image(
     :param backing_opened: whether QEMU opens the backing file on the way, by the name that it has for the new file.
     :raises QmpError: with the texts and in the order of bdrv_img_create.
     """
-    graph, driver = context.graph, DRIVERS.get(image_format) or NOT_EMULATED.get(image_format)
-    if driver is None or not context.profile.offers(driver.since):
+    graph, driver = context.graph, known_driver(image_format, context.profile)
+    if driver is None:
         raise QmpError(f"Unknown file format '{image_format}'")
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from qbitsim.drivers.driver import DRIVERS, image_formats
+from qbitsim.drivers.driver import DRIVERS, Driver, image_formats
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
+    from qbitsim.profiles import Profile
 
 SMALLEST = 512
 """Bytes below which some formats have other texts."""
@@ -61,7 +62,6 @@ _OTHERS = (
     OtherDriver("blkverify", protocols=("blkverify",)),
     OtherDriver("bochs", format=True, refusal="Image not in Bochs format"),
     OtherDriver("cloop", format=True),
-    OtherDriver("compress"),
     OtherDriver("dmg", format=True, refusal="Could not locate UDIF trailer in dmg file"),
     OtherDriver("ftp", protocols=("ftp",)),
     OtherDriver("ftps", protocols=("ftps",)),
@@ -98,6 +98,12 @@ NOT_EMULATED = {each.name: each for each in _OTHERS}
 """The drivers that only QEMU has, by name."""
 
 BLOCKDEV_DRIVER.refused.update({each.name: (each.since, None) for each in _OTHERS})
+
+
+def known_driver(name: str, profile: Profile) -> Driver | OtherDriver | None:
+    """The driver with that name, emulated or not, if the release has one."""
+    found = DRIVERS.get(name) or NOT_EMULATED.get(name)
+    return found if found is not None and profile.offers(found.since) else None
 
 
 def known_format(name: str) -> bool:
