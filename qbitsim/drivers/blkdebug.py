@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from qbitsim.block.node import Node
 from qbitsim.drivers.driver import DriverNode, driver
@@ -13,7 +13,7 @@ from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.faults import OPERATIONS, Fault, Faults
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
-from qbitsim.qapi.schema import REQUIRED, Int32, Int64, UInt64, arg
+from qbitsim.qapi.schema import REQUIRED, Enumeration, Int32, Int64, UInt64, arg
 from qbitsim.qapi.structs import struct
 from qbitsim.records import record
 from qbitsim.sizes import SECTOR
@@ -44,7 +44,7 @@ _BLKDEBUG_EVENTS = (
     "pwritev_rmw_tail pwritev_rmw_after_tail pwritev pwritev_zero pwritev_done empty_image_prepare "
     "l1_shrink_write_table l1_shrink_free_l2_clusters cor_write cluster_alloc_space none"
 )
-BlkdebugEvent = StrEnum("BlkdebugEvent", {name.upper(): name for name in _BLKDEBUG_EVENTS.split()})  # type: ignore[misc]
+BlkdebugEvent: TypeAlias = Annotated[str, Enumeration(_BLKDEBUG_EVENTS.split())]
 """The places where block drivers call blkdebug."""
 
 

@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Annotated, TypeAlias
 
 from qbitsim.qapi.order import driver_order
-from qbitsim.qapi.schema import Alternate, OpenEnumeration, QNull, arg, union
+from qbitsim.qapi.schema import Alternate, Enumeration, QNull, arg, union
 from qbitsim.qapi.structs import struct
 
-BLOCKDEV_DRIVER = OpenEnumeration("the block driver", driver_order)
+BLOCKDEV_DRIVER = Enumeration(noun="the block driver", order=driver_order)
 """The names of the drivers."""
 
 BlockdevDriver: TypeAlias = Annotated[str, BLOCKDEV_DRIVER]

@@ -3,7 +3,7 @@
 Theory of operation: the arguments of a command are a :func:`qbitsim.qapi.structs.struct`, which is like
 a frozen, keyword-only dataclass and cheaper to declare. Its annotations are the QAPI schema:
 ``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed), the sized integers of this module,
-``StrEnum`` classes, :class:`OpenEnumeration`, other structs, ``list[X]``, unions with a discriminator
+``StrEnum`` classes, :class:`Enumeration`, other structs, ``list[X]``, unions with a discriminator
 (:func:`union`, :func:`branch`) and alternates (:class:`Alternate`).
 A member is optional if it has a default; its name on the wire is the attribute's with dashes.
 What a command returns may be a ``TypedDict``; its keys are the names on the wire.
@@ -181,12 +181,12 @@ def enum_values(
     return decorate
 
 
-class OpenEnumeration:
-    """An enumeration to which modules of higher floors add values: ``Annotated[str, DRIVERS]``.
+class Enumeration:
+    """An enumeration of plain texts: ``Annotated[str, DRIVERS]``. A value decodes to itself.
 
-    A value decodes to itself. All values are there before the first profile reads them.
+    It costs less than a StrEnum, and modules of higher floors can add values, until the first profile reads them.
 
-    :ivar values: value -> its since and until, in the order in which they were declared.
+    :ivar values: value -> its since and until.
     :ivar refused: values that QEMU has, likewise; where nobody has declared one, decoding it raises UnsupportedError.
     :ivar order: puts values into QEMU's order.
     :ivar noun: what a value stands for, in the text of that error.
@@ -194,8 +194,14 @@ class OpenEnumeration:
 
     __slots__ = ("noun", "order", "refused", "values")
 
-    def __init__(self, noun: str, order: Callable[[Iterable[str]], list[str]]) -> None:
-        self.values: dict[str, tuple[str | None, str | None]] = {}
+    def __init__(
+        self,
+        values: Iterable[str] = (),
+        *,
+        noun: str = "the value",
+        order: Callable[[Iterable[str]], list[str]] = list,
+    ) -> None:
+        self.values: dict[str, tuple[str | None, str | None]] = dict.fromkeys(values, (None, None))
         self.refused: dict[str, tuple[str | None, str | None]] = {}
         self.order = order
         self.noun = noun
