@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
-from qbitsim.qapi.schema import Alternate, ArgInfo, EnumInfo, Feature, Integer, Enumeration, QNull, struct_info
+from qbitsim.qapi.schema import Alternate, ArgInfo, Enumeration, EnumInfo, Feature, Integer, QNull, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.records import record
 
