@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Annotated
 
 import pytest
@@ -16,6 +17,7 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.profiles import QEMU_2_5, QEMU_7_2, QEMU_10_0
 from qbitsim.qapi.block import BlockDirtyBitmap, BlockDirtyBitmapOrStr
 from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.decoders import Decoders
 from qbitsim.qapi.hashorder import first_unvisited, qdict_order
 from qbitsim.qapi.schema import (
     REQUIRED,
@@ -27,12 +29,17 @@ from qbitsim.qapi.schema import (
     UInt64,
     arg,
     branch,
-    decode,
     enum_values,
     moved_last,
     union,
 )
 from qbitsim.qapi.structs import struct
+
+decoders = cache(Decoders)
+
+
+def decode(cls, obj, profile):
+    return decoders(profile).of_class(cls)(obj, "")
 
 
 @struct
