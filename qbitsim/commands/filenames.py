@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.drivers.options import Written
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.qmp.encoder import encode
 
 if TYPE_CHECKING:
@@ -63,9 +62,7 @@ def _shown(options: dict[Any, Any], name: Any) -> Any:
 
 def _backing_overridden(node: Node) -> bool:
     """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
-    if not isinstance(node, Qcow2Node):
-        return False
-    header, backing = node.image.backing, node.backing
+    header, backing = node.header_backing, node.backing
     if backing is None or header is None:
         return backing is not None or header is not None
     return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))
