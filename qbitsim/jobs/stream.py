@@ -23,7 +23,7 @@ from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.drivers.filters import CopyOnReadNode
+    from qbitsim.drivers.copy_on_read import CopyOnReadNode
     from qbitsim.jobs.job_list import JobList
 
 
