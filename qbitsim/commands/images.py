@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.drivers.opener import FORMATS
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def create_image(
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
-        raise QmpError(error.args[1]) from None
+        raise QmpError(error.args[1], hint=in_use_hint(filename)) from None
     except OSError as error:
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None

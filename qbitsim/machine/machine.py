@@ -394,6 +394,17 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
             self.run_state = "running"
             self.emit("RESUME")
 
+    def reset(self) -> None:
+        """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
+        reason = "host-qmp-system-reset"
+        self.emit("RESET", {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None)
+        if not self.running:
+            self.run_state = "prelaunch"
+
+    def power_down(self) -> None:
+        """Press the guest's power button: nobody there listens, but clients are told."""
+        self.emit("POWERDOWN")
+
     def shut_down(self, reason: str = "host-qmp-quit") -> None:
         """End cleanly: cancel the jobs, close the images, which stores persistent bitmaps.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from qbitsim.commands.hmp_line import StringError, hmp, split_hmp
+
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.profiles import QEMU_7_2, QEMU_10_0
 

@@ -1,0 +1,89 @@
+"""Drives as ``-drive`` and the human monitor's ``drive_add`` make them (drive_new, blockdev.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.commands.offered import registry_for
+from qbitsim.drivers.drive_options import completed, has_write_cache, parse_drive
+from qbitsim.drivers.opener import Opener
+from qbitsim.drivers.options import Options, check_detect_zeroes
+from qbitsim.errors import QmpError
+from qbitsim.profiles import DEFAULT_PROFILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qbitsim.block.drive import Drive
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.node import Node
+    from qbitsim.profiles import Profile
+
+_MEDIA = ("cdrom", "disk")
+
+
+def add_drive(graph: Graph, profile: Profile, given: Mapping[str, str]) -> Drive:
+    """A drive from the options of ``-drive``; one without an id gets one after its unit: ``none0``.
+
+    :raises QmpError: as QEMU refuses it; nothing has changed then.
+    """
+    identifier, options = parse_drive(given)
+    if given.get("media") not in (None, *_MEDIA):
+        raise QmpError(f"'{given['media']}' invalid media")
+    unit = next(number for number in range(len(graph.drives) + 1) if number not in _units(graph))
+    identifier = identifier or f"none{unit}"
+    check_new_drive(graph, identifier)
+    drive = graph.add_drive(identifier, _medium(graph, profile, options))
+    drive.unit = unit
+    drive.write_cache = has_write_cache(given)
+    drive.medium_options = {"read-only": bool(options.get("read-only")) or given.get("media") == "cdrom"}
+    return drive
+
+
+def check_new_drive(graph: Graph, identifier: str) -> None:
+    """Refuse the id of a new drive if it is taken.
+
+    :raises QmpError: it is.
+    """
+    if identifier in graph.drives:
+        raise QmpError(f"Device with id '{identifier}' already exists")
+    if identifier in graph.nodes:
+        raise QmpError(f"Device name '{identifier}' conflicts with an existing node name")
+
+
+def _units(graph: Graph) -> set[int | None]:
+    return {drive.unit for drive in graph.drives.values()}
+
+
+def _medium(graph: Graph, profile: Profile, options: Options) -> Node | None:
+    """The node that the options of ``-drive`` mean; without a driver it is what the file is."""
+    if not options.get("file") and "driver" not in options:
+        unknown = [
+            name for name in options if name not in ("read-only", "cache", "detect-zeroes", "discard", "copy-on-read")
+        ]
+        if unknown:
+            raise QmpError("Must specify either driver or file")
+        return None
+    check_node_options(profile, completed({name: options[name] for name in options if name != "copy-on-read"}))
+    check_detect_zeroes(options)
+    copy_on_read = options.pop("copy-on-read", False)
+    detect_zeroes = options.pop("detect-zeroes", "off")
+    opener = Opener(graph, on_filter=profile.backup_bitmap_on_filter)
+    file = options.get("file")
+    if "driver" not in options and isinstance(file, dict) and "filename" in file:
+        options = {**options, "driver": opener.image(file["filename"]).format}
+    node = opener.open(options)
+    node.copy_on_read = copy_on_read and not node.read_only
+    node.detect_zeroes = detect_zeroes
+    return node
+
+
+def check_node_options(profile: Profile, options: Options) -> None:
+    """Check options of a node against the schema of blockdev-add, of the newest profile if the own one has none.
+
+    :raises QmpError: they do not fit.
+    """
+    registry = registry_for(profile)
+    if registry.find("blockdev-add") is None:
+        registry = registry_for(DEFAULT_PROFILE)
+    registry.decode("blockdev-add", options)
