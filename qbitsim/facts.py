@@ -187,6 +187,9 @@ class Profile:
     hmp_reports_have_prefix: bool = came_with("11.1")
     """Whether the human monitor puts ``Error: `` before what error_report() prints, too (measured: not in 10.0)."""
 
+    hmp_commit_is_drained: bool = came_with("11.1")
+    """Whether everything is quiet while the human monitor commits (hmp_commit(); measured: not in 10.0)."""
+
     hmp_stats_are_tables: bool = came_with("11.1")
     """Whether ``info blockstats`` prints a table for each drive, not a line (measured: not in 10.0)."""
 

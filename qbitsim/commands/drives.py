@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.offered import registry_for
 from qbitsim.drivers.drive_options import completed, has_write_cache, parse_drive
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options, check_detect_zeroes
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.profiles import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from qbitsim.profiles import Profile
 
 _MEDIA = ("cdrom", "disk")
+_PROTOCOLS = ("blkdebug", "file", "nbd", "null-aio", "null-co")
+_NOT_EMULATED = (
+    *("aio", "bps", "bps_max", "bps_rd", "bps_rd_max", "bps_wr", "bps_wr_max", "bus", "group", "index", "iops"),
+    *("iops_max", "iops_rd", "iops_rd_max", "iops_size", "iops_wr", "iops_wr_max", "snapshot", "throttling", "unit"),
+)
+_UNKNOWN_DRIVER = re.compile(r"Parameter '(?:.*\.)?driver' does not accept value '(.*)'", re.DOTALL)
+_UNEXPECTED = re.compile(r"Parameter '(.*)' is unexpected", re.DOTALL)
 
 
 def add_drive(graph: Graph, profile: Profile, given: Mapping[str, str]) -> Drive:
@@ -64,18 +73,38 @@ def _medium(graph: Graph, profile: Profile, options: Options) -> Node | None:
         if unknown:
             raise QmpError("Must specify either driver or file")
         return None
-    check_node_options(profile, completed({name: options[name] for name in options if name != "copy-on-read"}))
-    check_detect_zeroes(options)
-    copy_on_read = options.pop("copy-on-read", False)
-    detect_zeroes = options.pop("detect-zeroes", "off")
     opener = Opener(graph, on_filter=profile.backup_bitmap_on_filter)
     file = options.get("file")
     if "driver" not in options and isinstance(file, dict) and "filename" in file:
         options = {**options, "driver": opener.image(file["filename"]).format}
+    check_given_options(profile, {name: options[name] for name in options if name != "copy-on-read"})
+    check_detect_zeroes(options)
+    copy_on_read = options.pop("copy-on-read", False)
+    detect_zeroes = options.pop("detect-zeroes", "off")
     node = opener.open(options)
     node.copy_on_read = copy_on_read and not node.read_only
     node.detect_zeroes = detect_zeroes
     return node
+
+
+def check_given_options(profile: Profile, options: Options) -> None:
+    """Check options that do not come as JSON, in the words that QEMU has for them (bdrv_open_driver, block.c).
+
+    :raises QmpError: they do not fit.
+    """
+    try:
+        check_node_options(profile, completed(options))
+    except QmpError as error:
+        if found := _UNKNOWN_DRIVER.fullmatch(error.desc):
+            raise QmpError(f"Unknown driver '{found[1]}'") from None
+        if found := _UNEXPECTED.fullmatch(error.desc):
+            *path, name = found[1].split(".")
+            if name in _NOT_EMULATED:
+                raise UnsupportedError(f"the option '{name}' of -drive") from None
+            driver = reduce(dict.__getitem__, path, completed(options))["driver"]
+            kind = "protocol" if driver in _PROTOCOLS else "format"
+            raise QmpError(f"Block {kind} '{driver}' doesn't support the option '{name}'") from None
+        raise
 
 
 def check_node_options(profile: Profile, options: Options) -> None:

@@ -106,9 +106,10 @@ def query_qmp_schema(context: Context, args: None) -> list[Json]:
 
 @command("query-name", returns=NameInfo, since="0.14")
 def query_name(context: Context, args: None) -> Json:
-    """The guest's name: it has none."""
-    del context, args
-    return {}
+    """The guest's name, if it has one."""
+    del args
+    name = context.machine.guest_name
+    return {} if name is None else {"name": name}
 
 
 @command("stop", since="0.14")
@@ -156,9 +157,9 @@ def system_powerdown(context: Context, args: None) -> None:
 
 @command("query-uuid", returns=UuidInfo, since="0.14")
 def query_uuid(context: Context, args: None) -> Json:
-    """The guest's UUID: it has none, which shows as zeroes."""
-    del context, args
-    return {"UUID": "00000000-0000-0000-0000-000000000000"}
+    """The guest's UUID; zeroes if it has none."""
+    del args
+    return {"UUID": context.machine.guest_uuid}
 
 
 @command("migrate-pause", oob=True, since="3.0")

@@ -33,11 +33,15 @@ _CHUNK = 1 << 20
 )
 def commit(context: Context, *, device: str) -> None:
     """Write what the topmost layer of a drive, or of all drives, holds into its backing file, and empty the layer."""
+    quiet = context.graph.drain_all_begin() if context.profile.hmp_commit_is_drained else []
     try:
         for node in _all_layers(context) if device == "all" else [_layer(context, device)]:
             _commit(context, node)
     except OSError as error:
         raise QmpError(f"'commit' error for '{device}': {error.strerror}") from None
+    finally:
+        for node in quiet:
+            node.drained_end()
 
 
 def _layer(context: Context, device: str) -> Node:
@@ -79,6 +83,7 @@ def _written_to(backing: Node) -> Iterator[None]:
     """Let a backing file be writable for a while."""
     was_read_only = backing.read_only
     if was_read_only:
+        _pause_users(backing)
         try:
             set_writable(backing, writable=True)
         except QmpError:
@@ -88,7 +93,15 @@ def _written_to(backing: Node) -> Iterator[None]:
         yield
     finally:
         if was_read_only:
+            _pause_users(backing)
             set_writable(backing, writable=False)
+
+
+def _pause_users(node: Node) -> None:
+    """Reopening a node drains it twice (bdrv_reopen_set_read_only and bdrv_reopen_multiple, block.c)."""
+    for _ in range(2):
+        node.graph.drain(node)
+        node.drained_end()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 
 from qbitsim.commands.context import Context
 from qbitsim.engine.transaction import Transaction
+from qbitsim.errors import QmpError
 from qbitsim.records import record
 
 Handler = Callable[..., str | None]
@@ -54,8 +55,17 @@ class HmpCommand:
         return f"{prefix}{self.shown} {self.params} -- {self.help}\n"
 
 
+def error_text(context: Context, error: QmpError, *, reports: bool) -> str:
+    """How the human monitor prints a refusal; ``reports`` as in :class:`HmpCommand`."""
+    bare = reports and not context.profile.hmp_reports_have_prefix
+    return f"{'' if bare else 'Error: '}{error.desc}\n{error.hint}"
+
+
 COMMANDS: dict[str, HmpCommand] = {}
 """What is declared, by name."""
+
+ALIASES: dict[str, str] = {}
+"""Alias -> name."""
 
 
 def hmp(
@@ -70,6 +80,8 @@ def hmp(
     """Declares the function below as the command ``name`` of the human monitor; see :class:`HmpCommand`."""
 
     def declare(handler: Handler) -> Handler:
+        if alias:
+            ALIASES[alias] = name
         shown = name.removeprefix("info ") + (f"|{alias}" if alias else "")
         COMMANDS[name] = HmpCommand(
             name=name, shown=shown, arguments=arguments, params=params, help=help, reports=reports, handler=handler

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qbitsim.commands.hmp.declaration import COMMANDS, hmp
-from qbitsim.commands.hmp.line import split_hmp
+from qbitsim.commands.hmp.declaration import ALIASES, COMMANDS, hmp
+from qbitsim.commands.hmp.line import StringError, split_hmp
 from qbitsim.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ def info(context: Context, *, item: str | None = None) -> str:
 @hmp("help", "name:S?", alias="?", params="[cmd]", help="show the help")
 def help_(context: Context, *, name: str | None = None) -> str:
     """What a command takes and does."""
-    words = split_hmp(name or "")
+    try:
+        words = split_hmp(name or "")
+    except StringError as error:
+        context.machine.print(str(error))
+        return ""
     known = context.profile.hmp_commands
     if not words:
         raise UnsupportedError("the help of all commands")
-    aliases = {alias: each.name for each in COMMANDS.values() if (alias := each.shown.partition("|")[2])}
-    wanted = aliases.get(words[0], words[0])
+    wanted = ALIASES.get(words[0], words[0])
     if wanted == "info":
         if len(words) == 1:
             return info(context) or ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.names import is_well_formed
 from qbitsim.commands import drives, nodes
-from qbitsim.commands.hmp.declaration import execute, hmp
+from qbitsim.commands.hmp.declaration import error_text, execute, hmp
 from qbitsim.drivers.drive_options import nested
 from qbitsim.errors import QmpError, UnsupportedError
 
@@ -86,10 +86,20 @@ def change(
 def drive_add(context: Context, *, node: bool, pci_addr: str, opts: str) -> str | None:
     """Make a drive as ``-drive`` does, or with ``-n`` a node; where it would be plugged in does not matter."""
     del pci_addr
-    given = _parse_options(opts)
-    if node:
-        _add_node(context, given)
-        return None
+    given, warnings = _parse_options(opts)
+    try:
+        if node:
+            _add_node(context, given)
+            return warnings
+        return warnings + _add_drive(context, given)
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        return warnings + error_text(context, error, reports=True)
+
+
+def _add_drive(context: Context, given: dict[str, str]) -> str:
+    """Make a drive, and say what came of it; how its id is refused has no prefix in any release."""
     identifier = given.get("id")
     if identifier is not None and identifier in context.graph.drives:
         return f"Duplicate ID '{identifier}' for drive\n"
@@ -112,7 +122,7 @@ def _add_node(context: Context, given: dict[str, str]) -> None:
     options = nested(given)
     if "driver" not in options and "file" not in options:
         raise QmpError("Must specify either driver or file")
-    drives.check_node_options(context.profile, options)
+    drives.check_given_options(context.profile, options)
     made = nodes.opener(context).open(options)
     made.monitor_owned = True
 
@@ -131,17 +141,28 @@ def drive_del(context: Context, *, id: str) -> None:  # noqa: A002
         drive.root.node.check_not_blocked()
     context.machine.exports.medium_removed(drive)
     drive.eject()
-    del graph.drives[id]
+    if drive.qdev:
+        graph.forget_drive_id(drive)
+    else:
+        del graph.drives[id]
 
 
-def _parse_options(text: str) -> dict[str, str]:
-    """``a=1,b=2``; a comma in a value is written twice (opts_do_parse, util/qemu-option.c)."""
+def _parse_options(text: str) -> tuple[dict[str, str], str]:
+    """``a=1,b=2``, and what is printed about it (opts_do_parse, util/qemu-option.c).
+
+    A comma in a value is written twice; a name alone, or with ``no`` before it, is a switch.
+    """
     given: dict[str, str] = {}
+    warnings = []
     for part in text.replace(",,", "\0").split(","):
         name, equals, value = part.replace("\0", ",").partition("=")
         if not name:
             continue
         if not equals:
-            raise UnsupportedError("a short form of a boolean option")
+            short, value = name, "off" if name.startswith("no") else "on"
+            name = name.removeprefix("no")
+            warnings.append(
+                f"warning: short-form boolean option '{short}' deprecated\nPlease use {name}={value} instead\n"
+            )
         given[name] = value
-    return given
+    return given, "".join(warnings)

@@ -16,7 +16,7 @@ from qbitsim.commands.hmp import (
     savevm,
     snapshots,
 )
-from qbitsim.commands.hmp.declaration import COMMANDS
+from qbitsim.commands.hmp.declaration import ALIASES, COMMANDS, error_text
 from qbitsim.commands.hmp.line import ArgumentsError, is_blank, read_arguments, read_name
 from qbitsim.errors import QmpError, UnsupportedError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DECLARING = (block_info, block_jobs, commit, exports, guest_io, listing, machine, media, savevm, snapshots)
 """The modules that declare commands."""
 
-_OTHER_ALIASES = {"p": "print"}
+_ALIASES = ALIASES | {"p": "print"}
 
 
 def human_monitor_command(context: Context, line: str, commands: Mapping[str, HmpCommand] = COMMANDS) -> str:
@@ -42,7 +42,7 @@ def human_monitor_command(context: Context, line: str, commands: Mapping[str, Hm
     """
     if is_blank(line):
         return ""
-    name, end = read_name(line, _aliases(commands))
+    name, end = read_name(line, _ALIASES)
     typed = line[:end]
     if name not in context.profile.hmp_commands:
         return f"unknown command: '{typed}'\r\n"
@@ -65,10 +65,4 @@ def _call(context: Context, command: HmpCommand, arguments: Arguments) -> str:
     except UnsupportedError:
         raise
     except QmpError as error:
-        bare = command.reports and not context.profile.hmp_reports_have_prefix
-        return f"{'' if bare else 'Error: '}{error.desc}\n{error.hint}"
-
-
-def _aliases(commands: Mapping[str, HmpCommand]) -> dict[str, str]:
-    declared = (each.shown.partition("|")[::2] for each in commands.values())
-    return _OTHER_ALIASES | {alias: name for name, alias in declared if alias}
+        return error_text(context, error, reports=command.reports)

@@ -7,7 +7,9 @@ import re
 from qbitsim.qemu_io.numbers import SizeError, parse_size
 
 _SIZE = re.compile(r"\s*\+?(?:0x[0-9a-f]+|\d*(?:\.\d*)?)[bkmgtpe]?", re.ASCII | re.IGNORECASE)
-_SUFFIXES = "bkmgtpe"
+_UNITS = tuple("kmgtp")
+_HEXADECIMAL_UNITS = ("b", "e")
+"""These two are digits of a hexadecimal number."""
 
 
 def read_size(line: str, position: int, *, strict: bool) -> tuple[int, int]:
@@ -20,10 +22,10 @@ def read_size(line: str, position: int, *, strict: bool) -> tuple[int, int]:
     """
     match = _SIZE.match(line, position)
     text = match[0] if match is not None else ""
-    if "0x" in text.lower():
-        size = _mebibytes(text)
-    else:
-        size = parse_size(text if text[-1:].lower() in _SUFFIXES else f"{text}M", strict=strict)
+    hexadecimal = "0x" in text.lower()
+    if text[-1:].lower() in (_UNITS if hexadecimal else _UNITS + _HEXADECIMAL_UNITS):
+        return parse_size(text, strict=strict), position + len(text)
+    size = _mebibytes(text) if hexadecimal else parse_size(f"{text}M", strict=strict)
     return size, position + len(text)
 
 
