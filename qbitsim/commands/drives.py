@@ -27,7 +27,12 @@ _NOT_EMULATED = (
     *("aio", "bps", "bps_max", "bps_rd", "bps_rd_max", "bps_wr", "bps_wr_max", "bus", "group", "index", "iops"),
     *("iops_max", "iops_rd", "iops_rd_max", "iops_size", "iops_wr", "iops_wr_max", "snapshot", "throttling", "unit"),
 )
-_UNKNOWN_DRIVER = re.compile(r"Parameter '(?:.*\.)?driver' does not accept value '(.*)'", re.DOTALL)
+_REFUSALS = {
+    "driver": "Unknown driver '{}'",
+    "detect-zeroes": "invalid parameter value: {}",
+    "discard": "Invalid discard option",
+}
+_NOT_ACCEPTED = re.compile(rf"Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'", re.DOTALL)
 _UNEXPECTED = re.compile(r"Parameter '(.*)' is unexpected", re.DOTALL)
 
 
@@ -36,13 +41,19 @@ def add_drive(graph: Graph, profile: Profile, given: Mapping[str, str]) -> Drive
 
     :raises QmpError: as QEMU refuses it; nothing has changed then.
     """
-    identifier, options = parse_drive(given)
+    identifier, options = parse_drive({name: value for name, value in given.items() if (name, value) != ("file", "")})
     if given.get("media") not in (None, *_MEDIA):
         raise QmpError(f"'{given['media']}' invalid media")
     unit = next(number for number in range(len(graph.drives) + 1) if number not in _units(graph))
     identifier = identifier or f"none{unit}"
-    check_new_drive(graph, identifier)
-    drive = graph.add_drive(identifier, _medium(graph, profile, options))
+    medium = _medium(graph, profile, options)
+    try:
+        check_new_drive(graph, identifier)
+    except QmpError:
+        if medium is not None:
+            graph.release(medium)
+        raise
+    drive = graph.add_drive(identifier, medium)
     drive.unit = unit
     drive.write_cache = has_write_cache(given)
     drive.medium_options = {"read-only": bool(options.get("read-only")) or given.get("media") == "cdrom"}
@@ -95,8 +106,10 @@ def check_given_options(profile: Profile, options: Options) -> None:
     try:
         check_node_options(profile, completed(options))
     except QmpError as error:
-        if found := _UNKNOWN_DRIVER.fullmatch(error.desc):
-            raise QmpError(f"Unknown driver '{found[1]}'") from None
+        if found := _NOT_ACCEPTED.fullmatch(error.desc):
+            raise QmpError(_REFUSALS[found[1]].format(found[2])) from None
+        if error.desc == "Parameter 'file' is missing":
+            raise QmpError('A block device must be specified for "file"') from None
         if found := _UNEXPECTED.fullmatch(error.desc):
             *path, name = found[1].split(".")
             if name in _NOT_EMULATED:

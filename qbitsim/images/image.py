@@ -190,6 +190,7 @@ class Image:
         A file of version 3 with nothing else in it is cut behind its first tables; otherwise the clusters become free.
         """
         assert self._layout is not None
+        self._synced(self._layout)
         unit = self.content.cluster_size
         self.content = Content(self.size, unit, zero_clusters=self.content.zero_clusters)
         self.packing = Packing()

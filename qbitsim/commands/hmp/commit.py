@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import io_error
-from qbitsim.commands.hmp.declaration import hmp
+from qbitsim.commands.hmp.declaration import error_text, hmp
 from qbitsim.drivers.job_filters import CommitTopNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -31,17 +32,28 @@ _CHUNK = 1 << 20
     help="commit changes to the disk images (if -snapshot is used) or backing files",
     reports=True,
 )
-def commit(context: Context, *, device: str) -> None:
+def commit(context: Context, *, device: str) -> str:
     """Write what the topmost layer of a drive, or of all drives, holds into its backing file, and empty the layer."""
     quiet = context.graph.drain_all_begin() if context.profile.hmp_commit_is_drained else []
     try:
-        for node in _all_layers(context) if device == "all" else [_layer(context, device)]:
-            _commit(context, node)
-    except OSError as error:
-        raise QmpError(f"'commit' error for '{device}': {error.strerror}") from None
+        layers = _all_layers(context) if device == "all" else [_layer(context, device)]
+        return _commit_layers(context, layers, device)
     finally:
         for node in quiet:
             node.drained_end()
+
+
+def _commit_layers(context: Context, layers: list[Node], name: str) -> str:
+    """Commit one layer after the other until one fails; return what is printed."""
+    try:
+        for layer in layers:
+            _commit(context, layer)
+    except OSError as error:
+        raise QmpError(f"'commit' error for '{name}': {error.strerror}") from None
+    except QmpError as error:
+        why = QmpError(f"'commit' error for '{name}': {os.strerror(errno.EPERM)}")
+        return error_text(context, error, reports=True) + error_text(context, why, reports=True)
+    return ""
 
 
 def _layer(context: Context, device: str) -> Node:
@@ -63,6 +75,7 @@ def _commit(context: Context, node: Node) -> None:
     """Commit one layer.
 
     :raises OSError: with the errno of bdrv_commit; what was copied stays.
+    :raises QmpError: another user does not allow it.
     """
     backing = node.backing
     if backing is None:

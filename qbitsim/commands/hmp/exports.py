@@ -69,8 +69,8 @@ def _address(text: str) -> SocketAddressLegacy:
 
 def _inet_address(text: str) -> SocketAddressLegacy:
     match = _INET.fullmatch(text)
-    if match is None:
-        raise QmpError(f"error parsing address '{text}'")
+    if match is None or (text.startswith("[") and match["six"] is None):
+        raise QmpError(f"error parsing {'IPv6 ' if text.startswith('[') else ''}address '{text}'")
     if match["options"]:
         raise UnsupportedError("options of a TCP address")
     host, port = match["six"] or match["host"], match["port"]

@@ -26,7 +26,7 @@ class StringError(ValueError):
 
 
 class ArgumentsError(Exception):
-    """Wrong arguments; the text is the first line of the reply. A StringError may be the cause."""
+    """Wrong arguments; the text is what the reply begins with. A StringError may be the cause."""
 
 
 def is_blank(line: str) -> bool:
@@ -108,7 +108,7 @@ def read_arguments(line: str, position: int, declared: str, shown: str, *, stric
         else:
             arguments[name], position = _value(line, position, kind.rstrip("?"), shown, strict=strict)
     if _skip_space(line, position) < len(line):
-        raise ArgumentsError(f"{shown}: extraneous characters at the end of line")
+        raise ArgumentsError(f"{shown}: extraneous characters at the end of line\n")
     return arguments
 
 
@@ -119,7 +119,8 @@ def _check_option(line: str, position: int, rest: str, shown: str) -> None:
     """
     option = line[position : position + 2]
     if option.startswith("-") and option not in rest:
-        raise ArgumentsError(f"{shown}: unsupported option {option}")
+        # The end of the line is a NUL byte, behind which nothing is printed.
+        raise ArgumentsError(f"{shown}: unsupported option {option}" + ("\n" if len(option) > 1 else ""))
 
 
 def _value(line: str, position: int, kind: str, shown: str, *, strict: bool) -> tuple[str | int, int]:
@@ -130,11 +131,11 @@ def _value(line: str, position: int, kind: str, shown: str, *, strict: bool) -> 
         try:
             return read_size(line, position, strict=strict)
         except ValueError:
-            raise ArgumentsError("invalid size") from None
+            raise ArgumentsError("invalid size\n") from None
     try:
         return next_string(line, position)
     except StringError as error:
-        raise ArgumentsError(f"{shown}: {_EXPECTED[kind]} expected") from error
+        raise ArgumentsError(f"{shown}: {_EXPECTED[kind]} expected\n") from error
 
 
 def read_name(line: str, aliases: Mapping[str, str]) -> tuple[str, int]:

@@ -8,9 +8,11 @@ from qbitsim.block.names import is_well_formed
 from qbitsim.commands import drives, nodes
 from qbitsim.commands.hmp.declaration import error_text, execute, hmp
 from qbitsim.drivers.drive_options import nested
+from qbitsim.drivers.filename_options import json_options
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
+    from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
     from qbitsim.drivers.options import Options
 
@@ -63,13 +65,19 @@ def change(
         options["read-only"] = mode == "read-only"
     if arg is not None:
         options["driver"] = arg
-    medium = nodes.opener(context).open_file(target, options)
+    medium = _open_medium(context, target, options)
     try:
         nodes.remove_medium(context, drive)
         drive.insert(medium)
     except QmpError:
         graph.release(medium)
         raise
+
+
+def _open_medium(context: Context, filename: str, options: Options) -> Node:
+    if filename.startswith("json:"):
+        return nodes.opener(context).open({**json_options(filename), **options})
+    return nodes.opener(context).open_file(filename, options)
 
 
 @hmp(
@@ -164,5 +172,5 @@ def _parse_options(text: str) -> tuple[dict[str, str], str]:
             warnings.append(
                 f"warning: short-form boolean option '{short}' deprecated\nPlease use {name}={value} instead\n"
             )
-        given[name] = value
+        given[name] = given.get(name, value) if name == "id" else value
     return given, "".join(warnings)

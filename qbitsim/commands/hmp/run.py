@@ -55,8 +55,10 @@ def human_monitor_command(context: Context, line: str, commands: Mapping[str, Hm
         )
     except ArgumentsError as error:
         context.machine.print(str(error.__cause__ or ""))
-        return f'{error}\r\nTry "help {typed}" for more information\r\n'
-    return _call(context, command, arguments).replace("\n", "\r\n")
+        text = f'{error}Try "help {typed}" for more information\n'
+    else:
+        text = _call(context, command, arguments)
+    return text.replace("\n", "\r\n")
 
 
 def _call(context: Context, command: HmpCommand, arguments: Arguments) -> str:
