@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.drive import io_error
 from qbitsim.commands.hmp.declaration import error_text, hmp
 from qbitsim.drivers.job_filters import CommitTopNode
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import set_writable
 
@@ -50,9 +50,11 @@ def _commit_layers(context: Context, layers: list[Node], name: str) -> str:
             _commit(context, layer)
     except OSError as error:
         raise QmpError(f"'commit' error for '{name}': {error.strerror}") from None
+    except UnsupportedError:
+        raise
     except QmpError as error:
         why = QmpError(f"'commit' error for '{name}': {os.strerror(errno.EPERM)}")
-        return error_text(context, error, reports=True) + error_text(context, why, reports=True)
+        return f"{error.desc}\n{error.hint}" + error_text(context, why, reports=True)
     return ""
 
 

@@ -120,7 +120,7 @@ def _add_drive(context: Context, given: dict[str, str]) -> str:
     if interface != "none":
         drive.eject()
         del context.graph.drives[drive.id]
-        return f"Can't hot-add drive to type {_INTERFACES.index(interface)}\n"
+        raise QmpError(f"Can't hot-add drive to type {_INTERFACES.index(interface)}")
     return "OK\n"
 
 
