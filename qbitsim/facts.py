@@ -14,6 +14,7 @@ A profile is compared and hashed by identity: everything compiled for it is cach
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
 
 from qbitsim.records import record
@@ -240,6 +241,9 @@ class Profile:
     qemu_img_map_shows_compression: bool
     """Whether ``qemu-img map`` says of each range whether it is compressed (dump_map_entry(), qemu-img.c)."""
 
+    def __repr__(self) -> str:
+        return f"<Profile of QEMU {self.name}>"
+
     @property
     def name(self) -> str:
         """The release as users name it, ``major.minor``."""
@@ -262,6 +266,7 @@ class Profile:
         return (since is None or release >= _numbers(since)) and (until is None or release < _numbers(until))
 
 
+@cache
 def _numbers(release: str) -> tuple[int, int]:
     """``"10.0"`` as (10, 0)."""
     major, minor = release.split(".")

@@ -98,8 +98,12 @@ def release(version: str, *, like: Profile, package: str = "", **facts: object) 
     :param version: such as ``"9.2"`` or ``"9.2.4"``.
     :param facts: members of :class:`.Profile`.
     :raises TypeError: there is no such fact; the text names it.
+    :raises ValueError: there can be no such version.
     """
-    major, minor, micro = (*map(int, version.split(".")), 0)[:3]
+    numbers = version.split(".")
+    if len(numbers) not in (2, 3) or not all(each.isdecimal() for each in numbers):
+        raise ValueError(f"{version!r} is no version of QEMU, such as 9.2 or 9.2.4")
+    major, minor, micro = (*map(int, numbers), 0)[:3]
     return changed(like, version=(major, minor, micro), package=package, **facts)
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.options import FAIL_HELP, SETTINGS
+from qbitsim.terminal.options import FAIL_HELP, FAULTS_HELP, SETTINGS
 
 _MAIN = """\
 An in-memory emulator of QEMU's dirty bitmaps, backup jobs and transactions.
@@ -313,7 +313,11 @@ def _settings(parser: argparse.ArgumentParser) -> None:
         ("drive", "K=V,...", "as QEMU's -drive, for image files that exist"),
         ("blockdev", "JSON", "as QEMU's -blockdev"),
         ("capacity", "FILE=BYTES", "room for so much data in an image file; more fails with ENOSPC"),
-        ("fail", "FAILURE", f"let requests fail: {FAIL_HELP}; OFFSET+LENGTH may be '*'; WHERE: a drive, node or file"),
+        (
+            "fail",
+            "FAULT",
+            f"let requests fail: {FAIL_HELP}; OFFSET+LENGTH may be '*'; WHERE: a drive, node or file; or {FAULTS_HELP}",
+        ),
     ):
         group.add_argument(f"--{name}", metavar=metavar, action="append", default=[], help=text)
 

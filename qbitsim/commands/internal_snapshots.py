@@ -127,6 +127,6 @@ def _make(context: Context, node: Qcow2Node, name: str) -> StoredSnapshot:
     return StoredSnapshot(
         id=str(highest + 1),
         name=name,
-        date=machine.time_of_day() // 1000 * 1000,
+        date=machine.clock.time_of_day() // 1000 * 1000,
         clock=machine.clock() if machine.running else 0,
     )

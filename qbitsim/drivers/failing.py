@@ -6,7 +6,6 @@ so that they strike whoever opens the file. Offsets are those of that disk.
 
 from __future__ import annotations
 
-import errno as numbers
 from typing import TYPE_CHECKING
 
 from qbitsim.drivers.file import FileNode
@@ -66,13 +65,11 @@ def _size(graph: Graph, where: str) -> int:
     return node.length if node is not None else graph.images.lookup(where).size
 
 
-def check_often(errno: int, after: int, times: int | None, probability: float) -> None:
-    """Refuse a rule that can never strike, and a number that is no errno.
+def check_often(after: int, times: int | None, probability: float) -> None:
+    """Refuse a rule that can never strike.
 
-    :raises ValueError: it says which.
+    :raises ValueError: it says why.
     """
-    if errno not in numbers.errorcode:
-        raise ValueError(f"{errno} is no errno")
     if after < 0 or (times is not None and times < 1):
         raise ValueError(f"a fault after {after} requests, {times} times, never strikes")
     if not 0 < probability <= 1:

@@ -8,19 +8,19 @@ from qbitsim.history.lanes import Lanes
 from qbitsim.history.told import Told
 
 if TYPE_CHECKING:
-    from qbitsim.machine.machine import Machine
+    from qbitsim.commands.parts import MachineLike
 
 _NOTE = "The machine was not watched: only its events and its last state are known. Call watch() first to see more."
 
 
-def history_of_events(machine: Machine) -> Told:
+def history_of_events(machine: MachineLike) -> Told:
     """The history of the events that are still in the log, with the disks and the bitmaps at the end."""
     told = Told("", machine.profile.name)
     told.bits = True
     told.notes.append(_NOTE)
     for event in machine.events.read(machine.events.start):
         told.event(event)
-    told.move_clock(machine.time_of_day())
+    told.move_clock(machine.clock.time_of_day())
     seen = Lanes()
     changes = {}
     for number, change in seen.look(machine).items():

@@ -26,8 +26,8 @@ from qbitsim.qmp.journal import Journal
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
+    from qbitsim.commands.parts import MachineLike
     from qbitsim.engine.events import EventLog
-    from qbitsim.machine.machine import Machine
 
 
 KIND = "qbitsim-history"
@@ -60,12 +60,12 @@ class History(Journal):
         self.listener: Callable[[], None] | None = None
         self.generation = 0
         self._lanes = Lanes()
-        self._machine: Machine | None = None
+        self._machine: MachineLike | None = None
         self._asked: dict[str, int] = {}
         self._step = ""
         self._step_is_told = True
 
-    def watch(self, machine: Machine) -> None:
+    def watch(self, machine: MachineLike) -> None:
         """Follow this machine from now on, and no other."""
         if self._machine is not None and self._machine.scheduler.observer is self:
             self.look()
@@ -102,7 +102,7 @@ class History(Journal):
         machine = self._machine
         if machine is None:
             return new_header(self.title, "", 0, self.notes)
-        epoch = (machine.time_of_day() - machine.scheduler.now) // NANOSECONDS
+        epoch = (machine.clock.time_of_day() - machine.scheduler.now) // NANOSECONDS
         return new_header(self.title, machine.profile.name, epoch, self.notes)
 
     def to_json(self) -> Json:
@@ -187,6 +187,16 @@ class History(Journal):
         self.moments.append(moment)
         if self.listener is not None:
             self.listener()
+
+
+def history_of(machine: MachineLike, title: str = "") -> History:
+    """The history that watches the machine; from now on if none has done so."""
+    observer = machine.scheduler.observer
+    if isinstance(observer, History):
+        return observer
+    history = History(title)
+    history.watch(machine)
+    return history
 
 
 def new_header(title: str, profile: str, epoch: int | None, notes: Iterable[str], *, bits: bool = True) -> Json:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
+    from qbitsim.commands.parts import MachineLike
     from qbitsim.jobs.job import Job
-    from qbitsim.machine.machine import Machine
 
 Key = tuple[Any, ...]
 
@@ -52,7 +52,7 @@ class Lanes:
         """What was seen of the machine is no longer true: another one takes its place, on the same files."""
         self._disks.clear()
 
-    def look(self, machine: Machine, *, fine: bool = True) -> dict[str, Json | None]:
+    def look(self, machine: MachineLike, *, fine: bool = True) -> dict[str, Json | None]:
         """What is different from the last look, by the lane's number.
 
         :param fine: otherwise small progress of jobs does not count.
@@ -90,7 +90,7 @@ class Lanes:
 
     # -- what there is
 
-    def _found(self, machine: Machine) -> Iterator[tuple[int, Json, Bits | None]]:
+    def _found(self, machine: MachineLike) -> Iterator[tuple[int, Json, Bits | None]]:
         """Everything that has a lane: its number, its state, its bits."""
         drives = {id(node): name for name, drive in machine.graph.drives.items() for node in drive.levels()}
         for name, drive in machine.graph.drives.items():

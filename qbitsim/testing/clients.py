@@ -191,7 +191,7 @@ def run(machine: Machine, conversation: Conversation) -> None:
     """Have a whole conversation with a machine; where the client waits, things go on and time passes.
 
     :raises Exception: whatever the client raises.
-    :raises qbitsim.machine.until.NeverError: it waits for an event that will never come.
+    :raises NeverError: it waits for an event that will never come.
     """
     dialogue = Dialogue(machine, conversation, seen=machine.events.end)
     dialogue.begin()

@@ -78,7 +78,7 @@ def qmp_machine(request: pytest.FixtureRequest) -> Machine:
 
 
 @pytest.fixture
-def qmp_server(request: pytest.FixtureRequest) -> Iterator[ThreadServer]:
+def qmp_server(request: pytest.FixtureRequest) -> Iterator[ThreadServer[Machine]]:
     """An emulated QEMU behind a UNIX socket, ``qmp_server.path``, until the test ends."""
     from qbitsim.testing.report import watch  # noqa: PLC0415 - only if used
     from qbitsim.testing.settings import settings_of  # noqa: PLC0415

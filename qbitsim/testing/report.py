@@ -33,7 +33,7 @@ class Watched:
     def __init__(self, name: str, machine: Machine, page: Path | None) -> None:
         self.name = name
         self.machine = machine
-        self.server: ThreadServer | None = None
+        self.server: ThreadServer[Machine] | None = None
         self._page = page
         self.journal = machine.watch() if page is not None else Journal()
         machine.journal = self.journal

@@ -14,6 +14,7 @@ from qbitsim.serving.pacing import check_pacing
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
+    from qbitsim.injection.declaration import Kind
     from qbitsim.machine.machine import Machine
 
 _MARK = "@pytest.mark.qbitsim"
@@ -26,7 +27,8 @@ class Settings:
     :ivar profile: the QEMU release.
     :ivar pacing: how it goes on; None for the default of the fixture.
     :ivar disks: drive id -> size, or the arguments of :meth:`.Machine.add_disk`.
-    :ivar faults: each a text as ``qbitsim serve --fail`` takes it, or the arguments of :meth:`.Machine.inject_error`.
+    :ivar faults: each a text as ``qbitsim serve --fail`` takes it, or the arguments of :meth:`.Machine.inject_error`;
+        or those of another kind of fault, whose name is the argument ``fault``.
     """
 
     profile: str
@@ -128,7 +130,7 @@ def _check_disks(given: object) -> None:
         if not isinstance(name, str):
             raise ValueError(f"the id of a disk is a text, not {name!r}")
         if isinstance(disk, Mapping):
-            _check_keys(f"disk {name!r}", disk, "add_disk")
+            _check_keys(f"disk {name!r}", disk, _parameters_of_add_disk())
         elif isinstance(disk, str) or (isinstance(disk, int) and not isinstance(disk, bool)):
             parse_size(disk)
         else:
@@ -140,20 +142,38 @@ def _check_faults(given: object) -> None:
         raise ValueError(f"expected a list, not {given!r}")
     for fault in given:
         if isinstance(fault, Mapping):
-            _check_keys(f"fault {fault!r}", fault, "inject_error")
+            kind, given = _kind_of(fault)
+            known = [each.name for each in kind.members if each.name != "id"]
+            _check_keys(f"fault {fault!r}", given, known)
         elif not isinstance(fault, str):
             raise ValueError(f"a fault is a text or the arguments of Machine.inject_error, not {fault!r}")
 
 
-def _check_keys(what: str, given: Mapping[Any, Any], method: str) -> None:
+def _kind_of(fault: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]:
+    """The kind of a fault, and what is said of it.
+
+    :raises ValueError: there is no such kind.
+    """
+    from qbitsim.injection.faults import KINDS  # noqa: PLC0415 - options are checked without it
+
+    given = dict(fault)
+    name = given.pop("fault", "inject-error")
+    kind = KINDS.get(str(name).replace("_", "-"))
+    if kind is None:
+        raise ValueError(f"unknown fault {name!r}: choose one of {', '.join(KINDS)}")
+    return kind, given
+
+
+def _parameters_of_add_disk() -> list[str]:
     from qbitsim.machine.machine import Machine  # noqa: PLC0415 - options are checked without it
 
-    parameters = [
-        name for name in inspect.signature(getattr(Machine, method)).parameters if name not in ("self", "identifier")
-    ]
+    return [name for name in inspect.signature(Machine.add_disk).parameters if name not in ("self", "identifier")]
+
+
+def _check_keys(what: str, given: Mapping[Any, Any], known: list[str]) -> None:
     for key in given:
-        if key not in parameters:
-            raise ValueError(f"{what}: unknown argument {key!r}: choose among {', '.join(parameters)}")
+        if key not in known:
+            raise ValueError(f"{what}: unknown argument {key!r}: choose among {', '.join(known)}")
 
 
 def _make(what: str, make: Callable[..., None], *arguments: Any) -> None:
@@ -174,12 +194,13 @@ def _add_disk(machine: Machine, name: str, disk: Any) -> None:
 
 
 def _inject(machine: Machine, fault: str | Mapping[str, Any]) -> None:
-    from qbitsim.terminal.options import inject_error  # noqa: PLC0415 - only for faults as texts
-
     if isinstance(fault, str):
-        inject_error(machine, fault)
+        from qbitsim.terminal.options import begin_fault  # noqa: PLC0415 - only for faults as texts
+
+        begin_fault(machine, fault)
     else:
-        machine.inject_error(**fault)
+        kind, given = _kind_of(fault)
+        kind.begin(machine.faults, given)
 
 
 def _option(config: pytest.Config, name: str) -> str | None:
