@@ -1,18 +1,23 @@
-"""The filters that jobs put into the graph: ``mirror_top`` and ``commit_top`` (block/mirror.c, block/commit.c, 10.0).
+"""The filters that jobs put into the graph: ``mirror_top``, ``commit_top`` and a ``copy-on-read``.
 
-Both have the filtered node as ``backing``. They are hidden from query-block unless the client named them.
+The first two have the filtered node as ``backing`` (block/mirror.c and block/commit.c, QEMU 10.0). All are hidden from
+query-block unless the client named them.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.drivers.filters import CopyOnReadNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.block.graph import Graph
 
 _Filter = TypeVar("_Filter", bound=Node)
@@ -78,11 +83,26 @@ class CommitTopNode(Node):
         return 0, perms.ALL
 
 
-def insert_job_filter(graph: Graph, node: Node, top: _Filter, name: str | None, child_name: str) -> _Filter:
-    """Put ``top`` between ``node`` and its parents; a filter without a given name is hidden.
+def insert_mirror_top(graph: Graph, node: Node, name: str | None, *, is_commit: bool) -> MirrorTopNode:
+    """Put the filter of a mirror, or of an active commit, between ``node`` and its parents.
 
+    :param name: for the filter; one without a name is hidden.
     :raises QmpError: about its name, or a permission conflict; nothing has changed then.
     """
+    return _insert(graph, node, MirrorTopNode(graph, is_commit=is_commit), name, "backing")
+
+
+def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
+    """The same with the filter of a commit."""
+    return _insert(graph, node, CommitTopNode(graph, read_only=True), name, "backing")
+
+
+def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> Node:
+    """The same with the filter of a stream."""
+    return _insert(graph, node, CopyOnReadNode(graph, unmap=True), name, "file")
+
+
+def _insert(graph: Graph, node: Node, top: _Filter, name: str | None, child_name: str) -> _Filter:
     top.implicit = name is None
     graph.register(top, name)
     try:
@@ -100,3 +120,25 @@ def drop_job_filter(graph: Graph, top: Node, node: Node) -> None:
     graph.remove_above(top, node)
     top.held = False
     graph.release(top)
+
+
+@contextmanager
+def commit_top_below(node: Node, backing: Node) -> Iterator[None]:
+    """Put the filter of a commit between a node and its backing file for a while (bdrv_commit, block/commit.c)."""
+    graph, edge = node.graph, node.child("backing")
+    assert edge is not None
+    top = CommitTopNode(graph)
+    top.implicit = top.held = True
+    graph.register(top, None)
+    graph.attach(top, "backing", backing, 0, perms.ALL)
+    graph.changing()
+    graph.replace_child(edge, top)
+    graph.refresh_permissions(node)
+    try:
+        yield
+    finally:
+        graph.changing()
+        graph.replace_child(edge, backing)
+        graph.refresh_permissions(node)
+        top.held = False
+        graph.release(top)

@@ -1,6 +1,6 @@
 """The log of events that the machine has emitted.
 
-Whoever wants events keeps a cursor into the log: a count of events since the machine was
+A listener has a cursor into the log: a count of events since the machine was
 made. Nobody is called back, so the core never depends on who listens. Entries that no listener can
 ask for any more may be trimmed; cursors keep their meaning.
 """

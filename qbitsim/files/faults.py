@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.countdown import Countdown
 from qbitsim.engine.scheduler import NANOSECONDS
@@ -196,6 +196,15 @@ class Stall(Rule):
         waiting, self._waiting = self._waiting, []
         for go_on in waiting:
             go_on()
+
+
+class FaultOwner(Protocol):
+    """What keeps rules about a disk.
+
+    :ivar faults: None as long as there are none.
+    """
+
+    faults: Faults | None
 
 
 class Faults:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
-from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.opener import Opener
-from qbitsim.drivers.qcow2 import Qcow2Node
-from qbitsim.drivers.raw import RawNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.sizes import parse_size
@@ -147,9 +144,9 @@ class Disks:
                 boot.append((drive.id, None, {}))
                 continue
             node = drive.root.node.skip_filters()
-            file = node.children[0].node if isinstance(node, (Qcow2Node, RawNode)) else None
-            if isinstance(file, FileNode) and drive.id:
-                boot.append((drive.id, file.opened_as, _options(node)))
+            name = node.children[0].node.opened_as if node.is_format else None
+            if name is not None and drive.id:
+                boot.append((drive.id, name, _options(node)))
         return boot
 
     def boot(self, boot: Boot) -> None:

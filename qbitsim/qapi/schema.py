@@ -99,7 +99,7 @@ class ArgInfo:
     before: tuple[str, object] | None = None
 
 
-class Said:
+class Field:
     """What :func:`arg` makes: the default of a member and what else is to be known of it."""
 
     __slots__ = ("default", "info")
@@ -126,7 +126,7 @@ def arg(  # the result stands where a default stands, hence Any
     :param features: QAPI features, for introspection.
     """
     info = ArgInfo(name, since, until, tuple(features))
-    return Said(default, info)
+    return Field(default, info)
 
 
 def note(

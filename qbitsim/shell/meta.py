@@ -67,15 +67,15 @@ def run(shell: Shell, line: str) -> int:
         shell.screen.complain(f":{name} is for a qbitsim that may be controlled: 'qbitsim serve --control'")
         return FAILED
     if meta.changes:
-        shell.keep(line.strip())
+        shell.save_undo_point(line.strip())
     try:
         changed = meta.run(shell, given)
     except (LineError, CliError, QmpError):
         if meta.changes:
-            shell.unchanged()
+            shell.drop_undo_point()
         raise
     if meta.changes and changed is False:
-        shell.unchanged()
+        shell.drop_undo_point()
     elif meta.changes:
         shell.after_change()
     return 0

@@ -1,4 +1,4 @@
-"""The pytest plugin: machines and servers as fixtures, and a report that shows what was said when a test fails.
+"""The pytest plugin: machines and servers as fixtures, and a report of the conversation when a test fails.
 
 * ``qmp_machine`` is a :class:`qbitsim.Machine` in the process of the test.
 * ``qmp_server`` is a machine of its own behind a UNIX socket, served by a thread; see :mod:`qbitsim.serving.threads`.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qbitsim.jsontypes import Json
 from qbitsim.profiles import DEFAULT_PROFILE, profile
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.sizes import parse_size
@@ -50,15 +51,15 @@ class Settings:
 
 def settings_of(request: pytest.FixtureRequest) -> Settings:
     """What the marks of the test say, and else the options."""
-    said: dict[str, Any] = {}
+    given: Json = {}
     for mark in request.node.iter_markers("qbitsim"):
-        said = {**mark.kwargs, **said}
+        given = {**mark.kwargs, **given}
     config = request.config
     return Settings(
-        profile=said.get("profile") or _option(config, "profile") or DEFAULT_PROFILE.name,
-        pacing=said.get("pacing") or _option(config, "pacing"),
-        disks=said.get("disks", {}),
-        faults=said.get("faults", ()),
+        profile=given.get("profile") or _option(config, "profile") or DEFAULT_PROFILE.name,
+        pacing=given.get("pacing") or _option(config, "pacing"),
+        disks=given.get("disks", {}),
+        faults=given.get("faults", ()),
     )
 
 
@@ -68,10 +69,8 @@ def check_options(config: pytest.Config) -> None:
     :raises pytest.UsageError: one of them is not what it can be; the text says what that is.
     """
     for name, check in _CHECKS.items():
-        for place, given in (
-            (f"--qbitsim-{name}", config.getoption(f"--qbitsim-{name}")),
-            (f"qbitsim_{name}", _ini(config, name)),
-        ):
+        option, entry = f"--qbitsim-{name}", f"qbitsim_{name}"
+        for place, given in ((option, config.getoption(option)), (entry, config.getini(entry))):
             if given:
                 _check_one(place, check, given)
 
@@ -90,7 +89,7 @@ def check_marks(items: Iterable[pytest.Item]) -> None:
 
 
 def _check_mark(where: str, mark: pytest.Mark) -> None:
-    checks: dict[str, Callable[[Any], object]] = {**_CHECKS, "disks": _check_disks, "faults": _check_faults}
+    checks = {**_CHECKS, "disks": _check_disks, "faults": _check_faults}
     if mark.args:
         raise pytest.UsageError(f"{where}: {_MARK} takes only arguments with a name: {', '.join(checks)}")
     for key, value in mark.kwargs.items():
@@ -99,28 +98,25 @@ def _check_mark(where: str, mark: pytest.Mark) -> None:
         _check_one(f"{where}: {_MARK}: {key}", checks[key], value)
 
 
-def _check_one(place: str, check: Callable[[Any], object], given: object) -> None:
+def _check_one(place: str, check: Callable[[object], None], given: object) -> None:
     try:
         check(given)
     except ValueError as error:
         raise pytest.UsageError(f"{place}: {error}") from None
 
 
-def _check_text(given: object, check: Callable[[str], object]) -> None:
-    if not isinstance(given, str):
-        raise ValueError(f"expected a text, not {given!r}")
-    check(given)
+def _text(check: Callable[[str], object]) -> Callable[[object], None]:
+    """A check of a text."""
+
+    def checked(given: object) -> None:
+        if not isinstance(given, str):
+            raise ValueError(f"expected a text, not {given!r}")
+        check(given)
+
+    return checked
 
 
-def _check_profile(given: object) -> None:
-    _check_text(given, profile)
-
-
-def _check_pacing(given: object) -> None:
-    _check_text(given, check_pacing)
-
-
-_CHECKS: dict[str, Callable[[Any], object]] = {"profile": _check_profile, "pacing": _check_pacing}
+_CHECKS = {"profile": _text(profile), "pacing": _text(check_pacing)}
 
 
 def _check_disks(given: object) -> None:
@@ -187,10 +183,7 @@ def _make(what: str, make: Callable[..., None], *arguments: Any) -> None:
 
 
 def _add_disk(machine: Machine, name: str, disk: Any) -> None:
-    if isinstance(disk, Mapping):
-        machine.add_disk(name, **disk)
-    else:
-        machine.add_disk(name, disk)
+    machine.add_disk(name, **(disk if isinstance(disk, Mapping) else {"size": disk}))
 
 
 def _inject(machine: Machine, fault: str | Mapping[str, Any]) -> None:
@@ -205,8 +198,4 @@ def _inject(machine: Machine, fault: str | Mapping[str, Any]) -> None:
 
 def _option(config: pytest.Config, name: str) -> str | None:
     given: str | None = config.getoption(f"--qbitsim-{name}")
-    return given or _ini(config, name) or None
-
-
-def _ini(config: pytest.Config, name: str) -> str:
-    return str(config.getini(f"qbitsim_{name}"))
+    return given or str(config.getini(f"qbitsim_{name}")) or None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import EIO, ENOSPC
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 from qbitsim.engine.policies import Recorded
 from qbitsim.injection.faults import KINDS
+from qbitsim.jsontypes import Json
 from qbitsim.records import record
 from qbitsim.testing.command_strategies import NAMES, commands, invalid_commands, typed_commands
 
@@ -63,7 +65,7 @@ class Call:
 
     method: str
     arguments: tuple[Any, ...]
-    options: dict[str, Any]
+    options: Json
     drive: str | None = None
 
     def on(self, machine: Machine) -> Any:
@@ -105,7 +107,7 @@ def disks(draw: st.DrawFn, drive: str = "drive0", *, granules: int = 32) -> Call
     :param granules: it has at most so many times :data:`GRANULE`, and not always whole ones.
     """
     size = draw(st.integers(1, granules)) * GRANULE - draw(st.sampled_from([0, 0, 512, 3584]))
-    options: dict[str, Any] = {"node_name": f"{drive}-node"}
+    options: Json = {"node_name": f"{drive}-node"}
     if draw(st.booleans()):
         options["format"] = "raw"
     else:
@@ -152,9 +154,7 @@ def guest_requests(draw: st.DrawFn, drive: str, size: int) -> Call:
 def guest_activities(drive: str, size: int) -> st.SearchStrategy[Call]:
     """A guest that writes by itself while other things go on: ``machine.guest_writes(...)``."""
     rates = st.sampled_from([0.0, 0.001, 0.1])
-    return st.builds(
-        lambda pattern, every: _call("guest_writes", drive, pattern, every=every), write_patterns(size), rates
-    )
+    return st.builds(partial(_call, "guest_writes", drive), write_patterns(size), every=rates)
 
 
 # -- bad luck

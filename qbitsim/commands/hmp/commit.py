@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import io_error
 from qbitsim.commands.hmp.declaration import error_text, hmp
-from qbitsim.drivers.job_filters import CommitTopNode
+from qbitsim.drivers.job_filters import commit_top_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import set_writable
@@ -122,28 +122,17 @@ def _pause_users(node: Node) -> None:
 @contextmanager
 def _held(context: Context, node: Node, backing: Node) -> Iterator[Drive]:
     """Hold both; a filter keeps what is above from minding that the backing file changes."""
-    graph, edge = context.graph, node.child("backing")
-    assert edge is not None
     source = context.machine.anonymous_drive(perm=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
     target = context.machine.anonymous_drive(perm=perms.WRITE | perms.RESIZE)
     source.insert(node)
-    top = CommitTopNode(graph)
-    top.implicit = top.held = True
-    graph.register(top, None)
-    graph.attach(top, "backing", backing, 0, perms.ALL)
     try:
-        graph.changing()
-        graph.replace_child(edge, top)
-        graph.refresh_permissions(node)
-        target.insert(backing)
-        yield target
+        with commit_top_below(node, backing):
+            target.insert(backing)
+            try:
+                yield target
+            finally:
+                target.eject()
     finally:
-        target.eject()
-        graph.changing()
-        graph.replace_child(edge, backing)
-        graph.refresh_permissions(node)
-        top.held = False
-        graph.release(top)
         source.eject()
 
 
