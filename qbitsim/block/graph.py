@@ -127,14 +127,19 @@ class Graph:
     def add_drive(self, identifier: str, node: Node | None) -> Drive:
         """Make a drive with that id on ``node``, or without a medium."""
         assert identifier not in self.drives
-        needed = perms.CONSISTENT_READ
-        if node is not None and not node.read_only:
-            needed |= perms.WRITE
-        drive = Drive(self, identifier, perm=needed)
+        # Nothing but to read, until a device of the guest uses it (blk_new_open, and blk_new without a medium).
+        drive = Drive(self, identifier, perm=perms.CONSISTENT_READ if node is not None else 0)
         if node is not None:
             drive.insert(node)
         self.drives[identifier] = drive
         return drive
+
+    def forget_drive_id(self, drive: Drive) -> None:
+        """A drive that a guest device uses has only the device's path from now on (monitor_remove_blk)."""
+        places = list(self.drives.items())
+        self.drives.clear()
+        self.drives.update((drive.qdev if each is drive else name, each) for name, each in places)
+        drive.id = ""
 
     # -- edges
 

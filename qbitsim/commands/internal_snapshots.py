@@ -48,7 +48,7 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     node.check_not_blocked("internal-snapshot")
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
-    snapshots = _snapshots(node)
+    snapshots = snapshots_of(node)
     if snapshots is None:
         raise QmpError(
             f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
@@ -74,7 +74,7 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
     node.check_not_blocked("internal-snapshot-delete")
-    snapshots = _snapshots(node)
+    snapshots = snapshots_of(node)
     if snapshots is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")
     found = _find(snapshots, args.id, args.name)
@@ -91,7 +91,7 @@ def _or_null(text: str | None) -> str:
     return "null" if text is None else text
 
 
-def _snapshots(node: Node) -> list[StoredSnapshot] | None:
+def snapshots_of(node: Node) -> list[StoredSnapshot] | None:
     """Those of the node itself, or of one below filters and raw nodes, that can take any (bdrv_snapshot_fallback)."""
     while node.snapshots is None:
         if not (node.is_filter or node.is_format) or len(node.children) != 1:

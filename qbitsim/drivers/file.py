@@ -11,6 +11,7 @@ from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 from qbitsim.qapi.block import OnOffAuto
 from qbitsim.qapi.blockdev import BlockdevOptions
@@ -135,7 +136,7 @@ class FileNode(DriverNode):
             return
         conflict = self.image.locks.acquire(self, perm, shared)
         if conflict is not None:
-            raise QmpError(conflict)
+            raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
     def close(self) -> None:
         """Give up the locks."""
@@ -156,8 +157,8 @@ class FileNode(DriverNode):
         return bool(self.bitmaps)
 
     def allocated_file_size(self) -> int:
-        """Bytes of the pages or clusters that are allocated."""
-        return self.image.content.allocated
+        """:attr:`.Image.actual_size`."""
+        return self.image.actual_size
 
     def specific_info(self, profile: Profile) -> Json | None:
         """ImageInfoSpecificFile, which says nothing."""

@@ -53,6 +53,9 @@ EPOCH = 1_447_192_343
 
 _LOCALHOST = "127.0.0.1"
 
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+"""What QEMU shows of a guest without one."""
+
 
 class Machine:
     """One emulated QEMU process.
@@ -67,7 +70,7 @@ class Machine:
     :raises ValueError: for an unknown profile or pacing.
     """
 
-    __slots__ = (*PARTS, "control", "disks", "journal")
+    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal")
 
     def __init__(
         self,
@@ -92,6 +95,8 @@ class Machine:
         self.pacing = pacing
         self.journal: Journal | None = None
         self.control = Control() if control else None
+        self.guest_name: str | None = None
+        self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)
 
     def _begin(self, scheduler: Scheduler, *, running: bool) -> None:
@@ -385,6 +390,17 @@ class Machine:
         if not self.running:
             self.run_state = "running"
             self.emit("RESUME")
+
+    def reset(self) -> None:
+        """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
+        reason = "host-qmp-system-reset"
+        self.emit("RESET", {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None)
+        if not self.running:
+            self.run_state = "prelaunch"
+
+    def power_down(self) -> None:
+        """Press the guest's power button: nobody there listens, but clients are told."""
+        self.emit("POWERDOWN")
 
     def shut_down(self, reason: str = "host-qmp-quit") -> None:
         """End cleanly: cancel the jobs, close the images, which stores persistent bitmaps.

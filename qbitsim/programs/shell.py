@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qbitsim.commands.human_monitor import DriveDisk
+from qbitsim.commands.hmp.guest_io import DriveDisk
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import ImageStore
 from qbitsim.jsontypes import Json
