@@ -63,6 +63,12 @@ class Profile:
     capabilities: tuple[str, ...]
     """QMP capabilities offered in the greeting (``oob`` came with 2.12)."""
 
+    json_errors_at_once: bool
+    """Whether a JSON error is told as soon as it is seen, with line and column (qobject/json-parser.c).
+
+    Otherwise it is told when the brackets of the message are closed, and in other words.
+    """
+
     job_schema_first: bool = came_with("8.2")
     """Whether query-qmp-schema lists the job commands before the block commands, not after them."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from qbitsim.facts import Profile
 from qbitsim.records import changed
 
-__all__ = ["DEFAULT_PROFILE", "PROFILES", "QEMU_2_5", "QEMU_7_2", "QEMU_10_0", "Profile", "profile", "release"]
+__all__ = ["DEFAULT_PROFILE", "PROFILES", "QEMU_2_5", "QEMU_7_2", "QEMU_10_0", "QEMU_11_1", "Profile", "profile", "release"]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -112,6 +112,7 @@ QEMU_10_0 = Profile(
     package="Debian 1:10.0.13+ds-0+deb13u1",
     copyright="\nCopyright (c) 2003-2025 Fabrice Bellard and the QEMU Project developers\n",
     capabilities=("oob",),
+    json_errors_at_once=False,
     migrate_pause_states="postcopy-active or postcopy-recover state",
     eject_root_text=" is not a device",
     grouped_checked_first=True,
@@ -135,11 +136,20 @@ QEMU_10_0 = Profile(
     qemu_img_map_shows_compression=True,
 )
 
+QEMU_11_1 = release(
+    "11.1.3",
+    like=QEMU_10_0,
+    package="Debian 1:11.1.3+ds-1~bpo13+1",
+    copyright="\nCopyright (c) 2003-2026 Fabrice Bellard and the QEMU Project developers\n",
+    json_errors_at_once=True,
+)
+
 QEMU_7_2 = Profile(
     version=(7, 2, 22),
     package="Debian 1:7.2+dfsg-7+deb12u18+b3",
     copyright="\nCopyright (c) 2003-2022 Fabrice Bellard and the QEMU Project developers\n",
     capabilities=("oob",),
+    json_errors_at_once=False,
     migrate_pause_states="postcopy-active state",
     eject_root_text=" is not a hotpluggable device",
     grouped_checked_first=False,
@@ -172,7 +182,7 @@ QEMU_2_5 = release(
     progress_is_position=True,
 )
 
-PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0)}
+PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0, QEMU_11_1)}
 """Every profile by name, oldest first."""
 
 DEFAULT_PROFILE = QEMU_10_0
