@@ -72,6 +72,9 @@ class Profile:
     job_schema_first: bool = came_with("8.2")
     """Whether query-qmp-schema lists the job commands before the block commands, not after them."""
 
+    kvm_schema_first: bool = came_with("10.1")
+    """Whether query-qmp-schema lists query-kvm before the block commands (qapi/accelerator.json), not among the rest."""
+
     schema_features: bool = came_with("4.1")
     """Whether query-qmp-schema shows features."""
 

@@ -11,6 +11,7 @@ from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jobs.backup import BackupJob, BackupOptions, create_backup
 from qbitsim.qapi.block import BackupPerf, BitmapSyncMode, BlockdevOnError, MirrorSyncMode, NewImageMode
+from qbitsim.qapi.blockdev import OnCbwError
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg
 from qbitsim.qapi.structs import struct
@@ -33,6 +34,7 @@ class BackupCommon:
     compress: bool | None = arg(since="2.8")
     on_source_error: BlockdevOnError | None = None
     on_target_error: BlockdevOnError | None = None
+    on_cbw_error: OnCbwError | None = arg(since="10.1")
     auto_finalize: bool | None = arg(since="2.12")
     auto_dismiss: bool | None = arg(since="2.12")
     filter_node_name: str | None = arg(since="4.2")

@@ -41,6 +41,7 @@ class BlockdevMirror:
     copy_mode: MirrorCopyMode | None = arg(since="3.0")
     auto_finalize: bool | None = arg(since="3.1")
     auto_dismiss: bool | None = arg(since="3.1")
+    target_is_zero: bool | None = arg(since="10.1")
 
 
 @struct

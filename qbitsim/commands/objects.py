@@ -25,6 +25,9 @@ _OTHERS = (
 _LATER: dict[str, tuple[str | None, str | None]] = {
     "acpi-generic-initiator": ("9.0", None),
     "acpi-generic-port": ("9.2", None),
+    "monitor-hmp": ("11.1", None),
+    "monitor-qmp": ("11.1", None),
+    "tdx-guest": ("10.1", None),
     "iommufd": ("9.0", None),
     "memory-backend-shm": ("9.1", None),
     "sev-snp-guest": ("9.1", None),

@@ -14,6 +14,7 @@ from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
 from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import arg
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
@@ -32,11 +33,17 @@ class QueryNamedBlockNodes:
     flat: bool | None = None
 
 
-@command("query-block", returns=list[BlockInfo], since="0.14")
-def query_block(context: Context, args: None) -> list[Json]:
+@struct
+class QueryBlock:
+    """Arguments of query-block; ``flat`` leaves out the images of backing files."""
+
+    flat: bool | None = arg(since="11.0")
+
+
+@command("query-block", QueryBlock, returns=list[BlockInfo], since="0.14")
+def query_block(context: Context, args: QueryBlock) -> list[Json]:
     """All drives."""
-    del args
-    return [_drive_info(drive, context.profile) for drive in context.graph.drives.values()]
+    return [_drive_info(drive, context.profile, flat=bool(args.flat)) for drive in context.graph.drives.values()]
 
 
 @command("query-named-block-nodes", QueryNamedBlockNodes, returns=list[BlockDeviceInfo], since="2.0")
@@ -50,7 +57,7 @@ def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> lis
     ]
 
 
-def _drive_info(drive: Drive, profile: Profile) -> Json:
+def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
     info: Json = {"device": drive.id, "type": "unknown", "removable": True, "locked": drive.locked}
     if drive.qdev:
         info["qdev"] = drive.qdev
@@ -58,7 +65,7 @@ def _drive_info(drive: Drive, profile: Profile) -> Json:
         info["io-status"] = "ok"
     if drive.root is not None:
         node = drive.root.node.skip_implicit_filters()
-        info["inserted"] = node_info(node, profile, flat=False)
+        info["inserted"] = node_info(node, profile, flat=flat)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
         if profile.drives_show_bitmaps and node.bitmaps:
             info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)

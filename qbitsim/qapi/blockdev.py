@@ -32,7 +32,7 @@ from qbitsim.qapi.structs import struct
 
 _ALWAYS = (None, None)
 _REFUSED_DRIVERS = (
-    "blklogwrites blkreplay blkverify bochs cloop compress dmg ftp ftps gluster host_cdrom host_device http https "
+    "blklogwrites blkreplay blkverify bochs cloop compress dmg ftp ftps host_cdrom host_device http https "
     "iscsi luks nbd nfs nvme parallels preallocate qcow qed rbd replication ssh vdi vhdx vmdk vpc vvfat"
 )
 _NEW_REFUSED_DRIVERS = "io_uring nvme-io_uring virtio-blk-vfio-pci virtio-blk-vhost-user virtio-blk-vhost-vdpa"
@@ -41,7 +41,8 @@ _NEW_REFUSED_DRIVERS = "io_uring nvme-io_uring virtio-blk-vfio-pci virtio-blk-vh
 @enum_values(
     since={"copy-before-write": "6.2", "snapshot-access": "7.0", "throttle": "2.11", "copy-on-read": "3.0"},
     refused=dict.fromkeys(_REFUSED_DRIVERS.split(), _ALWAYS)
-    | dict.fromkeys(_NEW_REFUSED_DRIVERS.split(), ("8.0", None)),
+    | dict.fromkeys(_NEW_REFUSED_DRIVERS.split(), ("8.0", None))
+    | {"gluster": (None, "11.1")},
     noun="the block driver",
 )
 class BlockdevDriver(StrEnum):
