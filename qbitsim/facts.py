@@ -176,6 +176,12 @@ class Profile:
     nodes_show_active: bool = came_with("10.0")
     """Whether a node says that it is ``active``."""
 
+    nodes_show_children: bool = came_with("10.1")
+    """Whether a node lists its ``children`` (bdrv_block_device_info(), block/qapi.c)."""
+
+    images_show_limits: bool = came_with("10.2")
+    """Whether the image of a node shows its ``limits`` (BlockLimitsInfo, block/qapi.c)."""
+
     files_show_format_specific: bool = came_with("8.0")
     """Whether the image of a protocol node has ``format-specific`` (raw_get_specific_info(), block/file-posix.c)."""
 

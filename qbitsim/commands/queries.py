@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.limits import BEST_MEMORY_ALIGNMENT, MAXIMUM_PIECES
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
@@ -20,6 +21,7 @@ from qbitsim.qapi.structs import struct
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
+    from qbitsim.block.limits import Limits
     from qbitsim.images.image import StoredSnapshot
     from qbitsim.profiles import Profile
 
@@ -91,6 +93,8 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         "image": image,
         **dict.fromkeys(_THROTTLE, 0),
     }
+    if profile.nodes_show_children:
+        info["children"] = [{"child": edge.name, "node-name": edge.node.name} for edge in reversed(node.children)]
     if profile.nodes_show_active:
         info["active"] = True
     backing = node.backing
@@ -102,13 +106,8 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
 
 
 def _cache_info(node: Node) -> Json:
-    """Nothing is cached here; what was asked for is shown. A child without options of its own has its parent's."""
-    place: Node | None = node
-    while place is not None and "cache" not in place.options:
-        above = [edge.parent for edge in place.parents if isinstance(edge.parent, Node)]
-        place = above[0] if len(above) == 1 and not place.monitor_owned else None
-    given = place.options["cache"] if place is not None else {}
-    assert isinstance(given, dict)
+    """Nothing is cached here; what was asked for is shown."""
+    given = node.cache_options
     return {"writeback": True, "direct": bool(given.get("direct")), "no-flush": bool(given.get("no-flush"))}
 
 
@@ -149,6 +148,8 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     allocated = _allocated(node)
     if allocated is not None:
         info["actual-size"] = allocated
+    if profile.images_show_limits:
+        info["limits"] = _limits_info(node.limits)
     specific = _format_specific(node, profile)
     if specific is not None:
         info["format-specific"] = specific
@@ -162,6 +163,21 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
         info["backing-image"] = image_info(next_node, profile, flat=False)
+    return info
+
+
+def _limits_info(limits: Limits) -> Json:
+    """BlockLimitsInfo."""
+    info: Json = {
+        "request-alignment": limits.request,
+        "min-mem-alignment": limits.memory,
+        "opt-mem-alignment": BEST_MEMORY_ALIGNMENT,
+        "max-iov": MAXIMUM_PIECES,
+    }
+    if limits.discard:
+        info["discard-alignment"] = limits.discard
+    if limits.zeroes:
+        info["write-zeroes-alignment"] = limits.zeroes
     return info
 
 

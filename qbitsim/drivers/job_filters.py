@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.errors import QmpError
@@ -42,6 +43,11 @@ class MirrorTopNode(Node):
         self.watcher: WriteWatcher | None = None
         self.is_commit = is_commit
 
+    @property
+    def limits(self) -> Limits:
+        """Those of the time when it was made and had no child (bdrv_append does not look again)."""
+        return Limits()
+
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Guest writes must get through; nothing else is needed (bdrv_mirror_top_child_perm)."""
         del child, shared
@@ -71,6 +77,11 @@ class CommitTopNode(Node):
     is_filter = True
 
     __slots__ = ()
+
+    @property
+    def limits(self) -> Limits:
+        """Those of the time when it was made and had no child (bdrv_append does not look again)."""
+        return Limits()
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Ask for nothing and share everything (bdrv_commit_top_child_perm)."""

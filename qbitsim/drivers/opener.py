@@ -68,7 +68,9 @@ class Opener:
         if driver in OTHER_FORMATS:
             refuse(driver, image, filename)
         merged = {**options, "driver": options.get("driver", image.format)}
-        return self.open({**merged, "file": file})
+        node = self.open({**merged, "file": file})
+        node.probed = driver is None
+        return node
 
     def image(self, filename: str, *, auto_read_only: bool = False) -> Image:
         """The image file of that name.

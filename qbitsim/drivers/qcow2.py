@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status, status_above
 from qbitsim.drivers.file import STATUS_OF, FileNode
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
 from qbitsim.images.packing import shrinks
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ class Qcow2Node(Node):
         """Bytes."""
         assert self.image.cluster_size is not None
         return self.image.cluster_size
+
+    @property
+    def limits(self) -> Limits:
+        """Whole clusters are best discarded and zeroed (qcow2_refresh_limits)."""
+        return changed(super().limits, discard=self.cluster_size, zeroes=self.cluster_size)
 
     # -- requests
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.records import changed
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -53,6 +55,11 @@ class RawNode(Node):
     def length(self) -> int:
         """Bytes."""
         return self.size if self.size is not None else self._file.length - self.offset
+
+    @property
+    def limits(self) -> Limits:
+        """Those of the file; sectors if it was only guessed that this is raw (raw_refresh_limits)."""
+        return changed(super().limits, request=512 if self.probed else 1)
 
     @property
     def cluster_size(self) -> int:

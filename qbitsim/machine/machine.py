@@ -197,10 +197,13 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
 
         :raises QmpError: as QEMU refuses it.
         """
-        opener = self._opener()
-        if "driver" not in options and isinstance(options.get("file"), dict) and "filename" in options["file"]:
+        opener, file = self._opener(), options.get("file")
+        probed = "driver" not in options and isinstance(file, dict) and "filename" in file
+        if probed:
             options = {**options, "driver": opener.image(options["file"]["filename"]).format}
-        return opener.open(options)
+        node = opener.open(options)
+        node.probed = probed
+        return node
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Make a node on an image file, of the format that the file has unless ``options`` say so.
