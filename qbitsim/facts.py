@@ -159,6 +159,12 @@ class Profile:
     exports_go_oldest_first: bool
     """Whether the oldest export is the first to go when the NBD server stops."""
 
+    persistent_bitmaps_need_writable_node: bool
+    """Whether persistent bitmaps can only be added to a node that can be written (block/monitor/bitmap-qmp-cmds.c).
+
+    Their removal is refused in words that name the node, too. Otherwise they can be added and wait to be stored.
+    """
+
     # -- what queries show
 
     status_shows_singlestep: bool = gone_with("9.0")

@@ -123,6 +123,7 @@ QEMU_10_0 = Profile(
     drains_at_quit=2,
     resize_blocked_names_job=True,
     exports_go_oldest_first=False,
+    persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_10_0,
     qemu_io_commands=_QEMU_IO_10_0,
     qemu_io_registered_buffers=True,
@@ -142,6 +143,7 @@ QEMU_11_1 = release(
     package="Debian 1:11.1.3+ds-1~bpo13+1",
     copyright="\nCopyright (c) 2003-2026 Fabrice Bellard and the QEMU Project developers\n",
     json_errors_at_once=True,
+    persistent_bitmaps_need_writable_node=True,
 )
 
 QEMU_7_2 = Profile(
@@ -160,6 +162,7 @@ QEMU_7_2 = Profile(
     drains_at_quit=1,
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
+    persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_7_2,
     qemu_io_commands=_QEMU_IO_7_2,
     qemu_io_registered_buffers=False,
