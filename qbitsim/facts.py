@@ -159,6 +159,9 @@ class Profile:
     exports_go_oldest_first: bool
     """Whether the oldest export is the first to go when the NBD server stops."""
 
+    throttle_group_in_use_text: str
+    """The refusal of object-del for a throttle group that has users, with ``{}`` for its id."""
+
     persistent_bitmaps_need_writable_node: bool
     """Whether persistent bitmaps can only be added to a node that can be written (block/monitor/bitmap-qmp-cmds.c).
 
@@ -204,6 +207,9 @@ class Profile:
 
     hmp_commands: frozenset[str]
     """The commands of the human monitor on x86_64, such as ``commit`` and ``info block``, without aliases."""
+
+    hmp_errors_alike: bool
+    """Whether errors of ``commit`` and ``drive_del`` begin with ``Error:`` as those of all other commands do."""
 
     qemu_io_commands: frozenset[str]
     """The commands of qemu-io, by the names that :mod:`qbitsim.qemu_io.table` declares."""

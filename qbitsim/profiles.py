@@ -43,6 +43,7 @@ _HMP_INFO = _names("""
 _HMP_COMMON = _HMP | {f"info {topic}" for topic in _HMP_INFO}
 _HMP_7_2 = _HMP_COMMON | {"singlestep", "info profile", "info rdma"}
 _HMP_10_0 = _HMP_COMMON | {"one-insn-per-tb", "xen-event-inject", "xen-event-list", "info cryptodev"}
+_HMP_11_1 = (_HMP_10_0 - {"info opcount"}) | {"clear", "info accel", "info accelerators", "info firmware-log", "info via"}
 
 # -- qemu-io
 
@@ -123,8 +124,10 @@ QEMU_10_0 = Profile(
     drains_at_quit=2,
     resize_blocked_names_job=True,
     exports_go_oldest_first=False,
+    throttle_group_in_use_text="object '{}' is in use, can not be deleted",
     persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_10_0,
+    hmp_errors_alike=False,
     qemu_io_commands=_QEMU_IO_10_0,
     qemu_io_registered_buffers=True,
     qemu_io_sizes_strict=True,
@@ -143,7 +146,10 @@ QEMU_11_1 = release(
     package="Debian 1:11.1.3+ds-1~bpo13+1",
     copyright="\nCopyright (c) 2003-2026 Fabrice Bellard and the QEMU Project developers\n",
     json_errors_at_once=True,
+    throttle_group_in_use_text="Cannot delete throttle group '{}' with active references",
     persistent_bitmaps_need_writable_node=True,
+    hmp_commands=_HMP_11_1,
+    hmp_errors_alike=True,
 )
 
 QEMU_7_2 = Profile(
@@ -162,8 +168,10 @@ QEMU_7_2 = Profile(
     drains_at_quit=1,
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
+    throttle_group_in_use_text="object '{}' is in use, can not be deleted",
     persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_7_2,
+    hmp_errors_alike=False,
     qemu_io_commands=_QEMU_IO_7_2,
     qemu_io_registered_buffers=False,
     qemu_io_sizes_strict=False,

@@ -35,14 +35,14 @@ class Syntax(NamedTuple):
     shown: str = ""
     """The name in texts about arguments, if it is not the name itself."""
 
-    error_prefix: str = "Error: "
-    """What is put before the text of a QmpError: hmp_handle_error has a prefix, error_report has none."""
+    reports_plainly: bool = False
+    """Whether some releases put no ``Error:`` before the text of a QmpError: error_report(), not hmp_handle_error()."""
 
 
 SYNTAX = {
     "qemu-io": Syntax("-d device string"),
-    "drive_del": Syntax("device", error_prefix=""),
-    "commit": Syntax("device", error_prefix=""),
+    "drive_del": Syntax("device", reports_plainly=True),
+    "commit": Syntax("device", reports_plainly=True),
     "eject": Syntax("-f device"),
     "cont": Syntax(shown="cont|c"),
     "stop": Syntax(shown="stop|s"),
@@ -78,7 +78,7 @@ def hmp(
     """Execute one monitor line and return the reply's text.
 
     :param handlers: by full name (``"qemu-io"``, ``"info status"``); each name is in :data:`SYNTAX`.
-        A QmpError that a handler raises becomes text with the command's prefix.
+        A QmpError that a handler raises becomes text.
     :param stdout: is given what QEMU prints on its standard output about the line itself.
     :raises UnsupportedError: QEMU has the command, ``handlers`` has not.
     """
@@ -102,7 +102,8 @@ def hmp(
     except UnsupportedError:
         raise
     except QmpError as error:
-        text = f"{syntax.error_prefix}{error.desc}\n"
+        plainly = syntax.reports_plainly and not profile.hmp_errors_alike
+        text = f"{error.desc}\n" if plainly else f"Error: {error.desc}\n"
     return text.replace("\n", "\r\n")
 
 

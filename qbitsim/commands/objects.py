@@ -133,5 +133,5 @@ def object_del(context: Context, args: ObjectDel) -> None:
     if args.id not in groups:
         raise QmpError(f"object '{args.id}' not found")
     if groups[args.id].members:
-        raise QmpError(f"object '{args.id}' is in use, can not be deleted")
+        raise QmpError(context.profile.throttle_group_in_use_text.format(args.id))
     del groups[args.id]
