@@ -124,6 +124,12 @@ class Profile:
     mirror_shows_actively_synced: bool = came_with("8.2")
     """Whether query-block-jobs says of a mirror whether it copies writes at once (mirror_query(), block/mirror.c)."""
 
+    mirror_knows_zeroes: bool = came_with("10.1")
+    """Whether a mirror looks whether its target is all zeroes (mirror_dirty_init(), block/mirror.c).
+
+    If it is, nothing is copied but what the source has, and no zeroes are written where they are known to be.
+    """
+
     backup_bitmap_on_filter: bool
     """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
 

@@ -155,6 +155,7 @@ def _start(
             base=below if sync == "top" else None,
             copy_nothing=sync == "none",
             zero_target=zero_target,
+            target_is_zero=isinstance(args, BlockdevMirror) and bool(args.target_is_zero),
             new_backing=new_backing,
             granularity=granularity,
             buffer=args.buf_size or DEFAULT_BUFFER,

@@ -20,10 +20,11 @@ import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.drive import Drive
-from qbitsim.block.status import status_above
+from qbitsim.block.status import is_all_zeroes, status_above
 from qbitsim.drivers.job_filters import MirrorTopNode, drop_job_filter, insert_job_filter
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.jobs.known_zeroes import KnownZeroes
 from qbitsim.jobs.loop import LoopJob, set_writable
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb
@@ -43,7 +44,7 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_unflushed", "_user"),
+        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_unflushed", "_user", "_zeroes"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target"),
     )
 
@@ -64,6 +65,7 @@ class MirrorJob(LoopJob):
         self._drained = False
         self._ending: Task | None = None
         self._unflushed = False
+        self._zeroes: KnownZeroes | None = None
         self._idle = False
         self._error_text: str | None = None
 
@@ -154,10 +156,12 @@ class MirrorJob(LoopJob):
         self.progress.total += length
         try:
             if kind == "write":
-                self.target.write(offset, data)
+                self._write_target(offset, data)
             elif kind == "zero":
-                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+                self._zero_target(offset, length)
             else:
+                if self._zeroes is not None:
+                    self._zeroes.forget(offset, length)
                 self.target.discard(offset, length)
         except OSError as error:
             self.dirty.mark(offset, length)
@@ -193,17 +197,38 @@ class MirrorJob(LoopJob):
         """What is to be copied at first (mirror_dirty_init)."""
         dirty, source = self.dirty, self.source
         assert dirty is not None
-        if self.options.zero_target:
-            if not self.target.unmap:
-                dirty.mark(0, source.length)
-                return
-            self.target.write_zeroes(0, source.length, unmap=True)
+        if not self._prepare_target():
+            dirty.mark(0, source.length)
+            return
         offset = 0
         while offset < source.length:
             status = status_above(source, self.options.base, offset, source.length - offset)
             if status.allocated:
                 dirty.mark(offset, status.length)
             offset += status.length
+
+    def _prepare_target(self) -> bool:
+        """Let a target that must become equal read as zeroes where nothing will be copied.
+
+        Return whether it does, or need not; everything is copied otherwise.
+        """
+        target, length = self.target, self.source.length
+        empties = target.detect_zeroes == "unmap" and target.unmap  # what is zero in the source is to be unmapped
+        zeroes = None
+        if self.jobs.profile.mirror_knows_zeroes:
+            assert self.dirty is not None
+            zeroes = self._zeroes = KnownZeroes(length, self.dirty.granularity)
+            if (self.options.target_is_zero or is_all_zeroes(target)) and not empties:
+                zeroes.learn_all()
+                return True
+        if not self.options.zero_target:
+            return True
+        if not target.unmap or (empties and zeroes is not None):
+            return False
+        target.write_zeroes(0, length, unmap=True)
+        if zeroes is not None:
+            zeroes.learn_all()
+        return True
 
     def _round(self) -> None:
         """One turn of mirror_run's loop."""
@@ -334,12 +359,12 @@ class MirrorJob(LoopJob):
         reading = False
         try:
             if zero:
-                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+                self._zero_target(offset, length)
             else:
                 reading = True
                 data = self.source.read(offset, length)
                 reading = False
-                self.target.write(offset, data)
+                self._write_target(offset, data)
                 self._owe(self.source, self.target, length)
                 self._unflushed = True
         except OSError as error:
@@ -347,6 +372,20 @@ class MirrorJob(LoopJob):
             self._failed(error.errno or errno.EIO, reading=reading)
             return
         self.progress.done(length)
+
+    def _write_target(self, offset: int, data: bytes) -> None:
+        if self._zeroes is not None:
+            self._zeroes.forget(offset, len(data))
+        self.target.write(offset, data)
+
+    def _zero_target(self, offset: int, length: int) -> None:
+        """Write zeroes, unless they are there (mirror_co_zero)."""
+        zeroes = self._zeroes
+        if zeroes is not None and zeroes.holds(offset, length):
+            return
+        self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+        if zeroes is not None:
+            zeroes.learn(offset, length)
 
     # -- the end
 
