@@ -156,6 +156,24 @@ class Profile:
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 
+    graph_changes_stay_quiet: bool
+    """Whether jobs are paused until such a change is made, so that changes within it are not seen one by one.
+
+    So a job is ``created``, and all that belongs to a node that goes is closed, within one pause.
+    """
+
+    aio_context_checks_drain: bool
+    """Whether all nodes are drained to see to it that a job's target runs where its source does.
+
+    bdrv_try_change_aio_context() in block.c; otherwise only if it does not.
+    """
+
+    qcow2_creation_changes: int
+    """How often the graph changes while a new qcow2 file is made (bdrv_img_create(), block.c)."""
+
+    backing_look_changes: int
+    """How often it does when the size of a backing file is looked up on the way."""
+
     drains_at_quit: int
     """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
 

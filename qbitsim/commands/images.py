@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.drivers.opener import FORMATS
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
 
 OTHER_FORMATS = frozenset({"luks", "parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc"})
@@ -21,15 +21,9 @@ NOT_CREATED = frozenset(
 )
 """Drivers that make no images."""
 
-QCOW2_CREATE_CHANGES = 15
-"""How often QEMU 10.0 changes the graph to write the header of a new qcow2 file (measured)."""
-
-OPEN_AND_CLOSE_CHANGES = 5
-"""How often it does to look at the size of a backing file (measured)."""
-
 
 def create_image(
-    graph: Graph, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
+    context: Context, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
 ) -> None:
     """Create the file, in place of one of that name.
 
@@ -44,6 +38,7 @@ def create_image(
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
     if image_format not in FORMATS:
         raise QmpError(f"Unknown file format '{image_format}'")
+    graph = context.graph
     backing_name = backing_format = None
     if backing is not None:
         if image_format == "raw":
@@ -56,7 +51,7 @@ def create_image(
             full_name = graph.images.backing_name(filename, backing_name)
             if ":" not in backing_name and full_name not in graph.images:
                 raise QmpError(f"Could not open '{full_name}': No such file or directory")
-            graph.changing(OPEN_AND_CLOSE_CHANGES)
+            graph.changing(context.profile.backing_look_changes)
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
@@ -65,4 +60,4 @@ def create_image(
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
-    graph.changing(QCOW2_CREATE_CHANGES if image_format == "qcow2" else 0)
+    graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)

@@ -314,9 +314,9 @@ def _create_job(
     if options.max_chunk and options.max_chunk < cluster:
         raise QmpError(f"Required max-chunk ({options.max_chunk}) is less than backup cluster size ({cluster})")
     identifier = options.job_id if options.job_id is not None else filter_.device_name
-    jobs.graph.changing()  # block_job_create
-    job = BackupJob(jobs, identifier, options, filter_, txn)
-    job.use("main node", filter_)
+    with jobs.graph.change():
+        job = BackupJob(jobs, identifier, options, filter_, txn)
+        job.use("main node", filter_)
     if options.speed < 0:
         job.early_fail()
         raise QmpError("Parameter 'speed' expects a non-negative value")

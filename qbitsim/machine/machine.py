@@ -101,6 +101,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         self.events = EventLog()
         self.graph = Graph(self.images, self.scheduler)
         self.graph.drains_on_change = self.profile.graph_changes_drain
+        self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
