@@ -89,11 +89,13 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
         opened = sync == "top"  # not for 'none', with BDRV_O_NO_BACKING
         create_image(context, args.target, image_format, source.length, backing, backing_opened=opened)
     target = _open_target(opener, args.target, image_format, source if sync == "none" else None)
+    target.held = True
     try:
+        context.match_aio_contexts()
         _launch(context, args, source, target, sync)
-    except QmpError:
+    finally:
+        target.held = False
         context.graph.release(target)
-        raise
 
 
 def _open_target(opener: Opener, filename: str, image_format: str | None, backing: Node | None) -> Node:

@@ -83,6 +83,7 @@ def blockdev_mirror(context: Context, args: BlockdevMirror) -> None:
     """Keep a node that exists equal to another one."""
     source = root_node(context, args.device)
     target = context.graph.lookup(args.target, args.target)
+    context.match_aio_contexts()
     _start(context, args, source, target, zero_target=args.sync is MirrorSyncMode.FULL)
 
 
@@ -108,6 +109,7 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
         create_image(context, args.target, image_format, source.length, created_backing)
     target = _open_target(context, args, image_format)
     try:
+        context.match_aio_contexts()
         _start(context, args, source, target, zero_target=sync is MirrorSyncMode.FULL and existing)
     except QmpError:
         context.graph.release(target)
