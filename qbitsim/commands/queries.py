@@ -113,20 +113,28 @@ def _cache_info(node: Node) -> Json:
 
 def bitmap_infos(node: Node, profile: Profile) -> list[Json]:
     """BlockDirtyInfo of all bitmaps of a node, newest first."""
-    return [_bitmap_info(bitmap, profile) for bitmap in node.bitmaps]
+    describe = _bitmap_with_status if profile.bitmap_status_field else _bitmap_info
+    return [describe(bitmap) for bitmap in node.bitmaps]
 
 
-def _bitmap_info(bitmap: DirtyBitmap, profile: Profile) -> Json:
-    info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
-    if bitmap.name is not None:
-        info["name"] = bitmap.name
-    if profile.bitmap_status_field:
-        # bdrv_dirty_bitmap_status (block/dirty-bitmap.c, QEMU 2.5)
-        info["status"] = "frozen" if bitmap.successor else "disabled" if bitmap.disabled else "active"
-        return info
+def _bitmap_info(bitmap: DirtyBitmap) -> Json:
+    info = _named_bitmap(bitmap)
     info |= {"recording": bitmap.recording, "busy": bitmap.busy, "persistent": bitmap.persistent}
     if bitmap.inconsistent:
         info["inconsistent"] = True
+    return info
+
+
+def _bitmap_with_status(bitmap: DirtyBitmap) -> Json:
+    """As bdrv_dirty_bitmap_status had it (block/dirty-bitmap.c, QEMU 2.5)."""
+    status = "frozen" if bitmap.successor else "disabled" if bitmap.disabled else "active"
+    return {**_named_bitmap(bitmap), "status": status}
+
+
+def _named_bitmap(bitmap: DirtyBitmap) -> Json:
+    info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
+    if bitmap.name is not None:
+        info["name"] = bitmap.name
     return info
 
 
