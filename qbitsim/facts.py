@@ -268,6 +268,13 @@ class Profile:
     Otherwise it explains the suffixes.
     """
 
+    qemu_img_texts_polished: bool
+    """How qemu-img words some complaints (qemu-img.c).
+
+    Polished: ``--output expects 'human' or 'json', not 'x'``, no full stop behind a value that is quoted, and a hint
+    to ask for ``more information``. Otherwise there is no comma, a full stop, and ``more info``.
+    """
+
     qemu_img_hint_ends_line: bool
     """Whether the hint about a missing backing format ends its line (bdrv_img_create(), block.c)."""
 

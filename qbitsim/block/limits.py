@@ -29,6 +29,18 @@ class Limits:
     discard: int = 0
     zeroes: int = 0
 
+    def described(self) -> dict[str, int]:
+        """A BlockLimitsInfo (qapi/block-core.json), in the order of QEMU's hash table."""
+        info = {
+            "write-zeroes-alignment": self.zeroes,
+            "request-alignment": self.request,
+            "min-mem-alignment": self.memory,
+            "discard-alignment": self.discard,
+            "opt-mem-alignment": BEST_MEMORY_ALIGNMENT,
+            "max-iov": MAXIMUM_PIECES,
+        }
+        return {name: value for name, value in info.items() if value}
+
 
 def merged(below: Iterable[Limits]) -> Limits:
     """Those of a node without a say in it: what holds for its children (bdrv_refresh_limits, block/io.c, QEMU 10.0)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.limits import BEST_MEMORY_ALIGNMENT, MAXIMUM_PIECES
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
@@ -21,7 +20,6 @@ from qbitsim.qapi.structs import struct
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.block.limits import Limits
     from qbitsim.images.image import StoredSnapshot
     from qbitsim.profiles import Profile
 
@@ -157,7 +155,7 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     if allocated is not None:
         info["actual-size"] = allocated
     if profile.images_show_limits:
-        info["limits"] = _limits_info(node.limits)
+        info["limits"] = node.limits.described()
     specific = _format_specific(node, profile)
     if specific is not None:
         info["format-specific"] = specific
@@ -171,21 +169,6 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
         info["backing-image"] = image_info(next_node, profile, flat=False)
-    return info
-
-
-def _limits_info(limits: Limits) -> Json:
-    """BlockLimitsInfo."""
-    info: Json = {
-        "request-alignment": limits.request,
-        "min-mem-alignment": limits.memory,
-        "opt-mem-alignment": BEST_MEMORY_ALIGNMENT,
-        "max-iov": MAXIMUM_PIECES,
-    }
-    if limits.discard:
-        info["discard-alignment"] = limits.discard
-    if limits.zeroes:
-        info["write-zeroes-alignment"] = limits.zeroes
     return info
 
 
