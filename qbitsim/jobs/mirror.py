@@ -218,6 +218,7 @@ class MirrorJob(LoopJob):
         if self.jobs.profile.mirror_knows_zeroes:
             assert self.dirty is not None
             zeroes = self._zeroes = KnownZeroes(length, self.dirty.granularity)
+            self._unflushed = True  # so the first look at the target takes a turn, as it does in QEMU nearly always
             if (self.options.target_is_zero or is_all_zeroes(target)) and not empties:
                 zeroes.learn_all()
                 return True
