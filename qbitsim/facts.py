@@ -74,7 +74,7 @@ class Profile:
     """Whether query-qmp-schema lists the job commands before the block commands, not after them."""
 
     kvm_schema_first: bool = came_with("10.1")
-    """Whether query-qmp-schema lists query-kvm before the block commands (qapi/accelerator.json), not among the rest."""
+    """Whether query-qmp-schema lists query-kvm before the block commands, as part of qapi/accelerator.json."""
 
     schema_features: bool = came_with("4.1")
     """Whether query-qmp-schema shows features."""

@@ -9,7 +9,17 @@ from __future__ import annotations
 from qbitsim.facts import Profile
 from qbitsim.records import changed
 
-__all__ = ["DEFAULT_PROFILE", "PROFILES", "QEMU_2_5", "QEMU_7_2", "QEMU_10_0", "QEMU_11_1", "Profile", "profile", "release"]
+__all__ = [
+    "DEFAULT_PROFILE",
+    "PROFILES",
+    "QEMU_2_5",
+    "QEMU_7_2",
+    "QEMU_10_0",
+    "QEMU_11_1",
+    "Profile",
+    "profile",
+    "release",
+]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -43,7 +53,9 @@ _HMP_INFO = _names("""
 _HMP_COMMON = _HMP | {f"info {topic}" for topic in _HMP_INFO}
 _HMP_7_2 = _HMP_COMMON | {"singlestep", "info profile", "info rdma"}
 _HMP_10_0 = _HMP_COMMON | {"one-insn-per-tb", "xen-event-inject", "xen-event-list", "info cryptodev"}
-_HMP_11_1 = (_HMP_10_0 - {"info opcount"}) | {"clear", "info accel", "info accelerators", "info firmware-log", "info via"}
+_HMP_11_1 = (_HMP_10_0 - {"info opcount"}) | {
+    *("clear", "info accel", "info accelerators", "info firmware-log", "info via"),
+}
 
 # -- qemu-io
 

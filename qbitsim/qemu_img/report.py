@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qbitsim.drivers.other_formats import known_format
 from qbitsim.block.limits import Limits, merged
+from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import first_difference
 from qbitsim.images.content import Kind

@@ -14,9 +14,9 @@ keyword; strings may be in single quotes; byte 0xFF always draws an error and so
 A partial token is kept as a list of pieces, so a long string that arrives in many pieces costs no
 more than one that arrives at once.
 
-QEMU 11.1 tells where a token began. Lines are counted only when somebody asks (:meth:`Lexer.place`), and when data ends.
-A token that begins with the byte that ended the one before it, or ended the skipping after an error, is said to begin
-one column further right.
+QEMU 11.1 tells where a token began. Lines are counted only when somebody asks (:meth:`Lexer.place`), and when data
+ends. A token that begins with the byte that ended the one before it, or ended the skipping after an error, is said to
+begin one column further right.
 """
 
 from __future__ import annotations

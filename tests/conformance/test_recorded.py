@@ -6,7 +6,7 @@ Two comparisons, each a test named after its scenario:
 * record by record, with every pause of QEMU's own drained sections and every event on its side of the reply:
   required of all but :data:`NOT_TO_THE_LETTER`.
 
-Where QEMU did not do the same each time, its transcript has the other ways as ``alternatives``, and any of them will do.
+Where QEMU did not do the same each time, its transcript has the other ways as ``alternatives``: any of them will do.
 
 The directory ``more`` has scenarios of the same kind that came later, named ``m-`` and the group they belong to.
 

@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 PROGRAM = "qemu-system-x86_64"
 ROOT_VARIABLE = "QBITSIM_QEMU_ROOT"
-"""Names the root directories of systems of their own that have a QEMU, with a colon between; they are entered by chroot."""
+"""Names root directories of systems of their own that have a QEMU, with a colon between; chroot enters them."""
 
 DEADLINE = 30.0
 """Seconds after which a QEMU that does not answer has failed."""
