@@ -173,6 +173,7 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
         auto_dismiss=args.auto_dismiss is not False,
         filter_node_name=args.filter_node_name,
         discard_source=bool(args.discard_source),
+        break_snapshot=args.on_cbw_error is OnCbwError.BREAK_SNAPSHOT,
         **_perf_options(context, perf),
     )
 
