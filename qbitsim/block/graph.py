@@ -137,14 +137,25 @@ class Graph:
 
     # -- edges
 
-    def attach(self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False) -> Child:
+    def attach(
+        self,
+        parent: Parent,
+        name: str,
+        node: Node,
+        perm: int,
+        shared: int,
+        *,
+        stays: bool = False,
+        is_part: bool = False,
+    ) -> Child:
         """Make an edge from ``parent`` to ``node``.
 
         :param stays: it keeps its node when another one takes the node's place.
+        :param is_part: it is part of a change that the caller makes.
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
         edge = Child(parent, name, node, perm, shared, stays=stays)
-        if not stays:
+        if not (stays or is_part):
             self.changing()
         if isinstance(parent, Node):
             parent.children.append(edge)

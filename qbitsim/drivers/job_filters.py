@@ -114,7 +114,8 @@ def _insert(graph: Graph, node: Node, top: _Filter, name: str | None, child_name
     top.implicit = name is None
     graph.register(top, name)
     try:
-        graph.attach(top, child_name, node, 0, perms.ALL)
+        # One that has a file is opened and then inserted, any other is appended at once (bdrv_append).
+        graph.attach(top, child_name, node, 0, perms.ALL, is_part=child_name == "backing")
         graph.insert_above(node, top)
     except QmpError:
         graph.release(top)

@@ -74,6 +74,7 @@ class CommitJob(LoopJob):
         if base.read_only:
             set_writable(base, writable=True)
         self.filter = insert_commit_top(graph, self.top, self.options.filter_node_name)
+        graph.changing(2)  # QEMU also takes hold of the top to read it
         layer: Node | None = self.top
         while layer is not None and layer is not base:
             self.use("intermediate node", layer)
@@ -178,8 +179,9 @@ def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: Com
     :raises QmpError: in the order of commit_start; graph and jobs are as before then.
     """
     identifier = options.job_id if options.job_id is not None else root.device_name
-    job = CommitJob(jobs, identifier, options, top, base)
-    job.use("main node", root)
+    with jobs.graph.change():
+        job = CommitJob(jobs, identifier, options, top, base)
+        job.use("main node", root)
     job.check_speed(options.speed)
     try:
         job.take()

@@ -113,6 +113,7 @@ class LoopJob(Job):
 
 def set_writable(node: Node, *, writable: bool) -> None:
     """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
+    node.graph.changing()
     file = node.child("file")
     inline = file is not None and isinstance(node.options.get("file", {}), dict)
     if inline and writable:

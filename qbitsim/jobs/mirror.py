@@ -464,8 +464,9 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
 
 def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, top: MirrorTopNode) -> MirrorJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
-    job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
-    job.use("main node", top)
+    with jobs.graph.change():
+        job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
+        job.use("main node", top)
     job.check_speed(options.speed)
     try:
         job.take_target()
@@ -474,6 +475,7 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
         raise
     job.make_bitmap()
     top.watcher = job
+    jobs.graph.changing()
     job.use("source", source)
     job.use("target", target)
     if options.is_commit:

@@ -197,9 +197,11 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
 
 def _create_job(jobs: JobList, node: Node, top: Node, options: StreamOptions) -> StreamJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
-    job = StreamJob(jobs, identifier, options, node, top)
-    job.use("main node", top)
+    with jobs.graph.change():
+        job = StreamJob(jobs, identifier, options, node, top)
+        job.use("main node", top)
     job.check_speed(options.speed)
+    jobs.graph.changing(2)  # the active node for itself, and then all others together
     job.use("active node", node)
     base, below = options.overlay.backing, node.filtered or node.backing
     while below is not None and below is not base:
