@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.moved import find_moved_modules
+
 if TYPE_CHECKING:
     from qbitsim.errors import QmpError, UnsupportedError
     from qbitsim.images.store import ImageStore
@@ -31,5 +33,7 @@ else:
     def __dir__() -> list[str]:
         return sorted({*globals(), *_HOMES})
 
+
+find_moved_modules()
 
 __all__ = ["ImageStore", "Machine", "QmpError", "UnsupportedError"]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
+from qbitsim.drivers.copy_before_write import OnCbwError
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jobs.backup import BackupJob, BackupOptions, create_backup
 from qbitsim.qapi.block import BackupPerf, BitmapSyncMode, BlockdevOnError, MirrorSyncMode, NewImageMode
-from qbitsim.qapi.blockdev import OnCbwError
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg
 from qbitsim.qapi.structs import struct
