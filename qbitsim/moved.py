@@ -1,12 +1,11 @@
 """Modules that have moved: their old names go on working for one release, with a warning.
 
-Only what somebody outside of the package is likely to import is listed. The finder comes last on ``sys.meta_path``: it
-is asked for names that nobody else has found, so that it costs nothing otherwise.
+Only what somebody outside of the package is likely to import is listed. :mod:`qbitsim` asks here for names that nobody
+else has found, so that it costs nothing otherwise.
 """
 
 from __future__ import annotations
 
-import sys
 import warnings
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -14,7 +13,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from importlib.abc import Loader
 
 MOVED = {
@@ -44,14 +42,12 @@ MOVED = {
 """Old name -> new name."""
 
 
-class _Finder:
-    """Finds a module under its old name: a module without names of its own, which asks the one that has moved."""
+def spec_of(name: str) -> ModuleSpec | None:
+    """What finds a module under its old name: one without names of its own, which asks the one that has moved.
 
-    @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The old module's, if it is one that has moved."""
-        del path, target
-        return ModuleSpec(name, cast("Loader", _Loader())) if name in MOVED else None
+    None if no module of that name has moved.
+    """
+    return ModuleSpec(name, cast("Loader", _Loader())) if name in MOVED else None
 
 
 class _Loader:
@@ -67,9 +63,3 @@ class _Loader:
         warnings.warn(f"{old} has moved to {MOVED[old]}", DeprecationWarning, stacklevel=2)
         module.__doc__ = new.__doc__
         module.__dict__["__getattr__"] = lambda name: getattr(new, name)
-
-
-def find_moved_modules() -> None:
-    """Let old names be found from now on."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
