@@ -21,6 +21,7 @@ class MirrorOptions:
     :ivar copy_nothing: only new writes are copied (sync=none).
     :ivar zero_target: the target may hold anything and must become equal.
     :ivar target_is_zero: the client says that the target reads as zeroes.
+    :ivar replaces: the name of the node that the target replaces in the end; None for the source.
     :ivar new_backing: the target gets this backing file when the job completes; None leaves it alone.
     :ivar granularity: bytes, 0 for the target's default; :ivar buffer: bytes.
     :ivar speed: bytes per second, 0 for no limit.
@@ -36,6 +37,7 @@ class MirrorOptions:
     copy_nothing: bool = False
     zero_target: bool = False
     target_is_zero: bool = False
+    replaces: str | None = None
     new_backing: Node | None = None
     granularity: int = 0
     buffer: int = DEFAULT_BUFFER
