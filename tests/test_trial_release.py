@@ -328,7 +328,7 @@ COMMANDS = (
     "info --output=json a.qcow2",
     "check a.qcow2",
     "map --output json a.qcow2",
-    "convert --target-format qcow2 --bitmaps a.qcow2 c.qcow2",
+    "convert --output-format qcow2 --bitmaps a.qcow2 c.qcow2",
     "compare a.qcow2 c.qcow2",
     "resize a.qcow2 2M",
     "create -f qcow2 -b a.qcow2 d.qcow2",

@@ -86,14 +86,13 @@ def _medium(machine: MachineLike, options: Options) -> Node | None:
             raise QmpError("Must specify either driver or file")
         return None
     opener = Opener(machine.graph, on_filter=machine.profile.backup_bitmap_on_filter)
-    file = options.get("file")
-    if "driver" not in options and isinstance(file, dict) and "filename" in file:
-        options = {**options, "driver": opener.image(file["filename"]).format}
+    options, probed = opener.probe(options)
     check_given_options(machine.registry, {name: options[name] for name in options if name != "copy-on-read"})
     check_detect_zeroes(options)
     copy_on_read = options.pop("copy-on-read", False)
     detect_zeroes = options.pop("detect-zeroes", "off")
     node = opener.open(options)
+    node.probed = probed
     node.copy_on_read = copy_on_read and not node.read_only
     node.detect_zeroes = detect_zeroes
     return node

@@ -44,7 +44,7 @@ def info_block(context: Context, *, nodes: bool, verbose: bool, device: str | No
     profile = context.profile
     printed = []
     if not nodes:
-        drives = execute(context, queries.query_block)
+        drives = execute(context, queries.query_block, queries.QueryBlock())
         for info in drives:
             if device in (None, info["device"]):
                 blank = "\n" if info is not drives[0] else ""
@@ -170,7 +170,7 @@ def _ordered(value: object) -> object:
 @hmp("info blockstats", help="show block device statistics")
 def info_blockstats(context: Context) -> str:
     """What the guests' devices did: nothing, for they are not emulated, and qemu-io is not counted."""
-    drives = [info["device"] for info in execute(context, queries.query_block)]
+    drives = [info["device"] for info in execute(context, queries.query_block, queries.QueryBlock())]
     if context.profile.hmp_stats_are_tables:
         return "\n".join(map(_table_of_stats, drives))
     return "".join(f"{name}:{''.join(f' {member}=0' for member in _STATS)}\n" for name in drives)
