@@ -83,15 +83,20 @@ class Drive:
         """
         self.root = self.graph.attach(self, "root", node, self.perm, self.shared)
 
-    def eject(self) -> None:
-        """Give up the medium, if there is one."""
+    def eject(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Give up the medium, if there is one.
+
+        :param meanwhile: what is waiting to happen while all nodes are quiet for that.
+        """
         if self.root is not None:
             edge, self.root = self.root, None
             for _ in range(2):
                 # blk_drain and bdrv_root_unref_child, in block/block-backend.c and block.c
                 self.graph.drain(edge.node)
                 edge.node.drained_end()
-            self.graph.detach(edge)
+            self.graph.detach(edge, meanwhile)
+        elif meanwhile is not None:
+            meanwhile()
 
     @property
     def node(self) -> Node:

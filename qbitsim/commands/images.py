@@ -44,7 +44,7 @@ def create_image(
             full_name = graph.images.backing_name(filename, backing_name)
             if ":" not in backing_name and full_name not in graph.images:
                 raise QmpError(f"Could not open '{full_name}': No such file or directory")
-            graph.changing(context.profile.backing_look_changes)
+            graph.changing(_looking_changes(backing))
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
@@ -54,3 +54,17 @@ def create_image(
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
+
+
+def _looking_changes(backing: Node) -> int:
+    """How often the graph changes when a chain is opened to look at its size, and closed (measured on 10.0 and 11.1).
+
+    Each layer has a file, and all but the last one a backing file, too. They are closed one by one, or in 11.1 at once.
+    """
+    layers, below = 0, backing.skip_filters()
+    while True:
+        layers += 1
+        if below.backing is None:
+            break
+        below = below.backing.skip_filters()
+    return 3 * layers + (layers - 1) + (1 if backing.graph.quiet_during_change else 2 * layers)
