@@ -58,21 +58,10 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
         raise QmpError("Name is empty")
     if _find(image_node, None, args.name) is not None:
         raise QmpError(f"Snapshot with name '{args.name}' already exists on device '{args.device}'")
-    change = _Taken(image_node, _make(context, image_node, args.name))
-    context.transaction.add(abort=change.undo)
-
-
-class _Taken:
-    """A snapshot that was taken, and how it is undone."""
-
-    def __init__(self, node: Qcow2Node, snapshot: StoredSnapshot) -> None:
-        self.node = node
-        self.snapshot = snapshot
-        node.image.snapshots.append(snapshot)
-
-    def undo(self) -> None:
-        """Delete it again."""
-        self.node.image.snapshots.remove(self.snapshot)
+    machine, image = context.machine, image_node.image
+    clock = machine.clock() if machine.running else 0
+    taken = image.create_snapshot(args.name, machine.time_of_day() // 1000 * 1000, clock)
+    context.transaction.add(abort=lambda: image.delete_snapshot(taken))
 
 
 @command(
@@ -96,7 +85,7 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
             f"Snapshot with id '{_or_null(args.id)}' and name '{_or_null(args.name)}' does not exist on device "
             f"'{args.device}'"
         )
-    image_node.image.snapshots.remove(found)
+    image_node.image.delete_snapshot(found)
     return snapshot_info(found)
 
 
@@ -118,15 +107,3 @@ def _find(node: Qcow2Node, identifier: str | None, name: str | None) -> StoredSn
         if identifier in (None, snapshot.id) and name in (None, snapshot.name):
             return snapshot
     return None
-
-
-def _make(context: Context, node: Qcow2Node, name: str) -> StoredSnapshot:
-    """A new snapshot, whose id is one above the highest (find_new_snapshot_id, block/qcow2-snapshot.c)."""
-    machine = context.machine
-    highest = max((int(snapshot.id) for snapshot in node.image.snapshots), default=0)
-    return StoredSnapshot(
-        id=str(highest + 1),
-        name=name,
-        date=machine.time_of_day() // 1000 * 1000,
-        clock=machine.clock() if machine.running else 0,
-    )

@@ -24,7 +24,6 @@ from qbitsim.block.status import Status, status_above
 from qbitsim.drivers.file import STATUS_OF, FileNode
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
-from qbitsim.images.packing import shrinks
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -92,10 +91,12 @@ class Qcow2Node(Node):
         if compressed:
             self._write_compressed(offset, data)
             return
+        self._write_uncompressed(offset, data)
+
+    def _write_uncompressed(self, offset: int, data: bytes) -> None:
         self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
-        self.image.packing.written(self.image.content, offset, len(data), compressed=False)
         if self._file_matters:
             self._write_and_account(offset, data)
         else:
@@ -109,17 +110,32 @@ class Qcow2Node(Node):
         unit, end = self.cluster_size, offset + len(data)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
-        content, packing, failed = self.image.content, self.image.packing, False
+        failed = False
         for start in range(0, len(data), unit):
             piece, place = data[start : start + unit], offset + start
-            packed = shrinks(piece.ljust(unit, b"\0"))
-            if packed and not packing.takes(content, place // unit):
+            if not self.image.shrinks(piece):
+                self._write_uncompressed(place, piece)
+            elif self.image.takes_compressed(place):
+                self._write_packed(place, piece)
+            else:
                 failed = True
-                continue
-            self._write(place, piece, compressed=False)
-            packing.written(content, place, len(piece), compressed=packed)
         if failed:
             raise io_error(errno.EIO)
+
+    def _write_packed(self, offset: int, data: bytes) -> None:
+        self._slices.update(self._slices_of(offset, len(data)))
+        if self.image.faults is not None:
+            self.image.faults.check("write", offset, len(data))
+        kept = self.image.content.clone() if self._file_matters else None
+        tables = self._new_tables(offset)
+        self.image.write_compressed(offset, data)
+        if kept is not None:
+            try:
+                self._account_tables(tables)
+                self._account_file("write", offset, len(data))
+            except OSError:
+                self.image.restore(kept)
+                raise
 
     def own_faults(self) -> Faults | None:
         """Those of the image."""
@@ -153,15 +169,13 @@ class Qcow2Node(Node):
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
         tables = self._new_tables(offset)
-        self.image.packing.zeroing(self.image.content, offset, length, in_place=not (unmap and self.unmap))
-        self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
+        self.image.write_zeroes(offset, length, self._below, self._below_is_zero, unmap=unmap and self.unmap)
         self._account_tables(tables)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
         tables = self._new_tables(offset) if length >= self.cluster_size else []
-        self.image.packing.zeroing(self.image.content, offset, length, in_place=False)
         self.image.discard(offset, length)
         self._account_tables(tables)
 
@@ -220,9 +234,9 @@ class Qcow2Node(Node):
         end, cluster = offset + length, self.cluster_size
         while offset < end:
             stop = min(offset - offset % cluster + cluster, end)
-            place = self.image.host_offset(offset)
-            if place is not None:
-                yield place, stop - offset
+            run = self.image.host_run(offset, stop - offset)
+            if run is not None:
+                yield run
             offset = stop
 
     def _new_tables(self, offset: int) -> list[tuple[int, int]]:
@@ -247,7 +261,7 @@ class Qcow2Node(Node):
             self._account_tables(tables)
             self._account_file("write", offset, len(data))
         except OSError:
-            self.image.content = kept
+            self.image.restore(kept)
             raise
 
     # -- stored bitmaps

@@ -203,16 +203,28 @@ class Content:
         """
         if self.allocation < self.cluster_size:
             self._punch(offset, length)
-        elif not self.zero_clusters:
-            self._write_zero_bytes(offset, length, below)
-        else:
-            for start, stop in self._pieces(offset, length):
-                if self._can_be_zero(start, stop, below, below_is_zero):
-                    first, last = start // self.cluster_size, -(-stop // self.cluster_size)
-                    self._drop(first, last)
-                    self._zero.add(first, last)
-                else:
-                    self._write_zero_bytes(start, stop - start, below)
+            return
+        for start, stop, as_zero in self.zero_pieces(offset, length, below, below_is_zero):
+            if as_zero:
+                self.zero_clusters_in(start // self.cluster_size, -(-stop // self.cluster_size))
+            else:
+                self._write_zero_bytes(start, stop - start, below)
+
+    def zero_pieces(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+    ) -> Iterator[tuple[int, int, bool]]:
+        """The range of :meth:`write_zeroes` in pieces ``(start, stop, whether their clusters become ZERO)``."""
+        for start, stop in self._pieces(offset, length):
+            yield start, stop, self.zero_clusters and self._can_be_zero(start, stop, below, below_is_zero)
+
+    def zero_clusters_in(self, first: int, last: int) -> None:
+        """Make the clusters from *first* to before *last* ZERO."""
+        self._drop(first, last)
+        self._zero.add(first, last)
 
     def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """Give up what is stored in the range.
@@ -225,7 +237,7 @@ class Content:
         if self.allocation < self.cluster_size:
             self._punch(offset, length)
             return
-        first, last = self._whole(offset, length)
+        first, last = self.whole(offset, length)
         if not self.zero_clusters:
             if not backed:
                 self._drop(first, last)
@@ -402,7 +414,7 @@ class Content:
         if self.allocation == self.cluster_size:
             self._zero.add_all(numbers)
 
-    def _whole(self, offset: int, length: int) -> tuple[int, int]:
+    def whole(self, offset: int, length: int) -> tuple[int, int]:
         """The clusters that lie in the range as a whole, the last one of the disk counting as whole."""
         unit, end = self.cluster_size, offset + length
         assert 0 <= offset <= end <= self.size, (offset, length, self.size)
@@ -424,7 +436,7 @@ class Content:
     def _punch(self, offset: int, length: int) -> None:
         """Turn the whole pages of the range into holes and zero the bytes of the others in place."""
         unit, end = self.cluster_size, offset + length
-        self._drop(*self._whole(offset, length))
+        self._drop(*self.whole(offset, length))
         for index in {offset // unit, end // unit} & self._stored.keys():
             start, stop = max(offset - index * unit, 0), min(end - index * unit, unit)
             if start < stop:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from qbitsim.bits.bits import Bits
 from qbitsim.files.faults import Faults
 from qbitsim.files.locks import Locks
-from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE, Content, Reader
+from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE, Content, Reader, zero_block
 from qbitsim.images.layout import HostLayout
-from qbitsim.images.packing import Packing
+from qbitsim.images.packing import packed_length
 from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
@@ -44,18 +45,20 @@ class StoredBitmap:
         return StoredBitmap(self.name, self.granularity, self.in_use, self.auto, self.bits.copy())
 
 
-@record(kw_only=True)
+@record(kw_only=True, eq=False)
 class StoredSnapshot:
     """An internal snapshot in a qcow2 file.
 
     :ivar id: a decimal number; :ivar name: what people call it.
     :ivar date: nanoseconds since 1970, whole microseconds; :ivar clock: nanoseconds for which the guest had run.
+    :ivar content: the disk at that time; it does not change.
     """
 
     id: str
     name: str
     date: int
     clock: int
+    content: Content
 
 
 class Image:
@@ -73,13 +76,12 @@ class Image:
     :ivar faults: rules that make requests on the disk fail, None if there are none.
     :ivar corrupt: qcow2's incompatible feature bit of that name.
     :ivar locks: who has the file open.
-    :ivar packing: which clusters can be written compressed.
-    :ivar snapshots: internal ones, oldest first; what the disk held is not kept, for nobody here can go back to it.
+    :ivar snapshots: internal ones, oldest first; change them with :meth:`create_snapshot` and the like.
     """
 
     __slots__ = (
         *("_layout", "backing", "backing_format", "bitmaps", "capacity", "cluster_size", "compat", "content"),
-        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "packing", "refcount_bits", "snapshots"),
+        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "refcount_bits", "snapshots"),
     )
 
     def __init__(
@@ -111,7 +113,6 @@ class Image:
         self.corrupt = False
         self.faults: Faults | None = None
         self.locks = Locks()
-        self.packing = Packing()
         self._layout: HostLayout | None = None
         if qcow2:
             self.content = Content(size, cluster_size, zero_clusters=compat != "0.10")
@@ -133,7 +134,37 @@ class Image:
         """:meth:`.Content.write`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
         if self.capacity is not None:
             self._reserve(self.content.growth(offset, len(data)))
-        self.content.write(offset, data, below)
+        layout = self._layout
+        if layout is None or (offset % layout.cluster_size + len(data) <= layout.cluster_size and layout.is_lazy):
+            self.content.write(offset, data, below)
+            return
+        with self._placing(layout):
+            layout.write(*self._touched(offset, len(data)))
+            self.content.write(offset, data, below)
+
+    def shrinks(self, data: bytes) -> bool:
+        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
+        return packed_length(data.ljust(self.content.cluster_size, b"\0")) is not None
+
+    def takes_compressed(self, offset: int) -> bool:
+        """Whether the cluster at *offset* has no place in the file, so that a compressed one can be put there."""
+        assert self._layout is not None
+        return self._synced(self._layout).takes_packed(offset // self._layout.cluster_size)
+
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
+
+        :raises OSError: as :meth:`write`.
+        """
+        layout, unit = self._layout, self.content.cluster_size
+        length = packed_length(data.ljust(unit, b"\0"))
+        assert layout is not None
+        assert length is not None
+        if self.capacity is not None:
+            self._reserve(self.content.growth(offset, len(data)))
+        with self._placing(layout):
+            layout.write_packed(offset // unit, length)
+            self.content.write(offset, data)
 
     def write_zeroes(
         self,
@@ -141,46 +172,112 @@ class Image:
         length: int,
         below: Reader | None = None,
         below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        unmap: bool = False,
     ) -> None:
-        """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
+        """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it.
+
+        :param unmap: clusters that become zero give back their places in the file.
+        """
         if self.capacity is not None and self.cluster_size is not None:
             self._reserve(self._zero_growth(offset, length, below))
-        if self.compat != "0.10":
-            self._make_tables(offset, length)
-        self.content.write_zeroes(offset, length, below, below_is_zero)
+        layout, unit = self._layout, self.content.cluster_size
+        if layout is None:
+            self.content.write_zeroes(offset, length, below, below_is_zero)
+            return
+        for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
+            with self._placing(layout):
+                first, last = start // unit, -(-stop // unit)
+                if as_zero:
+                    layout.zero(first, last, unmap=unmap)
+                    self.content.zero_clusters_in(first, last)
+                else:
+                    layout.write(first, last)
+                    self.content.write(start, zero_block(stop - start), below)
 
     def discard(self, offset: int, length: int) -> None:
         """:meth:`.Content.discard`."""
-        unit, end = self.content.cluster_size, offset + length
-        first = -(-offset // unit) * unit
-        self._make_tables(first, (end if end == self.size else end - end % unit) - first)
-        self.content.discard(offset, length, backed=self.backing is not None)
+        layout = self._layout
+        if layout is None:
+            self.content.discard(offset, length)
+        elif self.backing is None or self.compat != "0.10":
+            with self._placing(layout):
+                layout.discard(*self.content.whole(offset, length))
+                self.content.discard(offset, length, backed=self.backing is not None)
 
-    def _make_tables(self, offset: int, length: int) -> None:
-        """That clusters are zero is said in L2 tables (zero_in_l2_slice and discard_in_l2_slice, qcow2-cluster.c)."""
-        if self._layout is not None and length > 0:
-            unit = self._layout.cluster_size
-            self._layout.add_tables(offset // unit, -(-(offset + length) // unit), self.content)
+    def resize(self, size: int, *, zero_new: bool = False, below: Reader | None = None) -> None:
+        """:meth:`.Content.resize`; the stored bitmaps keep their bits as far as the disk reaches.
 
-    def resize(self, size: int, *, zero_new: bool = False) -> None:
-        """:meth:`.Content.resize`; the stored bitmaps keep their bits as far as the disk reaches."""
-        self.content.resize(size, zero_new=zero_new)
-        if self._layout is not None:
-            self._layout.grow(size)
+        :param below: what the backing chain reads as, for a cluster of which only the new part is to be zero.
+        """
+        old, unit, layout = self.size, self.content.cluster_size, self._layout
+        if layout is None:
+            self.content.resize(size)
+            return
+        with self._placing(layout):
+            self.content.resize(size, zero_new=zero_new)
+            if size < old:
+                layout.shrink(size, old)
+            layout.grow(size)
+            if zero_new and size > old and self.compat != "0.10":
+                layout.zero(-(-old // unit), -(-size // unit), unmap=False)
+        if zero_new and old < size and old % unit:
+            self.write(old, bytes(min(size, -(-old // unit) * unit) - old), below)
         for bitmap in self.bitmaps:
             bitmap.bits.resize(-(-size // bitmap.granularity))
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """:meth:`.Content.copy_clusters`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
-        chosen = list(clusters)
+        chosen, stored = list(clusters), source.allocation_order()
         if self.capacity is not None:
-            unit, stored = source.cluster_size, source.allocation_order()
+            unit = source.cluster_size
             wanted = (n * unit for n in chosen if n in stored or self.compat == "0.10")
             self._reserve(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
-        self.packing.copied(self.content, source, chosen)
-        self.content.copy_clusters(source, chosen)
-        if self._layout is not None and self.compat != "0.10":
-            self._layout.want_tables(chosen)
+        layout = self._layout
+        if layout is None or self._is_placed_later(layout, [n for n in chosen if n not in stored]):
+            self.content.copy_clusters(source, chosen)
+            return
+        with self._placing(layout):
+            for number in chosen:
+                if number in stored or self.compat == "0.10":
+                    layout.write(number, number + 1)
+                else:
+                    layout.zero(number, number + 1, unmap=False)
+            self.content.copy_clusters(source, chosen)
+
+    def _is_placed_later(self, layout: HostLayout, emptied: list[int]) -> bool:
+        """Whether clusters may be copied without a look at their places, of which *emptied* become zero."""
+        if not layout.is_lazy:
+            return False
+        if not emptied:
+            return True
+        known = self.content.allocation_order()
+        return self.compat != "0.10" and known.isdisjoint(emptied) and layout.has_tables(emptied)
+
+    def restore(self, content: Content) -> None:
+        """Take back a write that failed in the file: new clusters are free again, new tables stay.
+
+        :param content: the disk before the write.
+        """
+        if self._layout is not None:
+            with self._placing(self._layout):
+                known = content.allocation_order()
+                for number in [number for number in self.content.allocation_order() if number not in known]:
+                    self._layout.forget(number)
+                self.content = content
+        self.content = content
+
+    @contextmanager
+    def _placing(self, layout: HostLayout) -> Iterator[None]:
+        """Change layout and content together: what was to be placed later is placed before."""
+        layout.sync(self.content)
+        yield
+        layout.settle(self.content)
+
+    def _touched(self, offset: int, length: int) -> tuple[int, int]:
+        """The first of the clusters that a range touches, and the one behind the last."""
+        unit = self.content.cluster_size
+        return offset // unit, -(-(offset + length) // unit)
 
     def _reserve(self, growth: int) -> None:
         if growth and self.capacity is not None and self.content.allocated + growth > self.capacity:
@@ -197,12 +294,38 @@ class Image:
     # -- the file
 
     def host_offset(self, offset: int) -> int | None:
-        """Where in the file the byte at *offset* of the disk is kept; None if it is not allocated."""
+        """Where in the file the byte at *offset* of the disk is kept.
+
+        None if it has no place of its own: it is not allocated, or compressed. A zeroed cluster may have a place.
+        """
         if self._layout is None:
             return offset
         cluster, skip = divmod(offset, self._layout.cluster_size)
         place = self._synced(self._layout).place(cluster)
         return None if place is None else place + skip
+
+    def host_run(self, offset: int, length: int) -> tuple[int, int] | None:
+        """Where in the file a range inside one cluster is kept, as (offset, length): compressed data as a whole."""
+        place = self.host_offset(offset)
+        if place is not None:
+            return place, length
+        packed = self._layout.active.packed if self._layout is not None else {}
+        return packed.get(offset // self.content.cluster_size)
+
+    def is_compressed(self, offset: int) -> bool:
+        """Whether the byte at *offset* of the disk is kept compressed."""
+        return self._layout is not None and offset // self._layout.cluster_size in self._layout.active.packed
+
+    @property
+    def keeps_places_of_zeroes(self) -> bool:
+        """Whether some clusters that were zeroed still have their places in the file."""
+        return self._layout is not None and self._synced(self._layout).keeps_zeroes(self.content)
+
+    @property
+    def fragments(self) -> tuple[int, int, int]:
+        """Of a qcow2 image: how many clusters are allocated, do not follow the one before, are compressed."""
+        assert self._layout is not None
+        return self._synced(self._layout).fragments()
 
     def new_table_places(self, offset: int) -> list[tuple[int, int]]:
         """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.
@@ -221,6 +344,12 @@ class Image:
         unit = layout.cluster_size
         entry = layout.l1_place + offset // (unit * (unit // L1_ENTRY)) * L1_ENTRY
         return [(2 * unit, unit), (entry, L1_ENTRY), (layout.next_place, unit)]
+
+    @property
+    def synced_layout(self) -> HostLayout:
+        """Where a qcow2 file keeps what, brought up to date."""
+        assert self._layout is not None
+        return self._synced(self._layout)
 
     @property
     def file_length(self) -> int:
@@ -281,6 +410,33 @@ class Image:
             data.update(range(start // bits_per_cluster, (stop - 1) // bits_per_cluster + 1))
         return bitmap.name, len(data), entries
 
+    # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps
+
+    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+        """Keep the disk as it is, under the lowest number above all others."""
+        number = max((int(snapshot.id) for snapshot in self.snapshots), default=0) + 1
+        made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=self.content.clone())
+        self.snapshots.append(made)
+        self.synced_layout.create_snapshot(self._snapshot_names())
+        return made
+
+    def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Put the disk back to what it was; the bitmaps stay as they are. Both must have the same size."""
+        assert snapshot.content.size == self.size
+        layout = self.synced_layout
+        layout.apply_snapshot(self.snapshots.index(snapshot))
+        self.content = snapshot.content.clone()
+        layout.settle(self.content)
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Forget a snapshot."""
+        index = self.snapshots.index(snapshot)
+        del self.snapshots[index]
+        self.synced_layout.delete_snapshot(index, self._snapshot_names())
+
+    def _snapshot_names(self) -> list[tuple[str, str]]:
+        return [(snapshot.id, snapshot.name) for snapshot in self.snapshots]
+
     def clone(self) -> Image:
         """An independent image of the same value, which nobody has open; the stored bytes are shared."""
         twin = Image(
@@ -297,7 +453,6 @@ class Image:
         twin.content = self.content.clone()
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
         twin.snapshots = list(self.snapshots)
-        twin.packing = self.packing.copy()
         twin.capacity, twin.corrupt = self.capacity, self.corrupt
         twin._layout = self._layout.copy() if self._layout else None
         return twin

@@ -1,24 +1,49 @@
-"""Where a qcow2 file keeps what: the offsets in the file that ``qemu-img map`` and the protocol node see.
+"""Where a qcow2 file keeps what: the places of its tables and of the guest's clusters.
 
-QEMU takes clusters of the file from a cursor that only looks forward and falls back to a cluster that is freed below
-it (alloc_clusters_noref and update_refcount, block/qcow2-refcount.c, 10.0); opening the image puts it back to the
-beginning. A new file holds the header, one cluster of refcount table, one refcount block and the L1 table. An L2 table
-is allocated with the first guest cluster that needs it, a refcount block with the first file cluster that it counts.
+A new file holds what a new :class:`.Allocator` holds, and the L1 table. An L2 table is allocated with the first guest
+cluster in its reach that is written, zeroed or discarded. A request takes the clusters it needs in one run, if possible
+behind those it has already (qcow2_alloc_host_offset, block/qcow2-cluster.c, 10.0). A cluster that was zeroed in place
+keeps its place; one that an internal snapshot shares gets a new one when it is written, and so does its L2 table.
 
-Guest clusters are placed lazily, in the order in which they were first written, so that writes pay nothing. What this
-simplifies: a cluster that was zeroed gives its place back, and the refcount table never grows.
+Requests of one cluster are by far the most frequent; they are placed lazily, in the order in which the clusters were
+first stored, so that they pay nothing (:meth:`HostLayout.sync`). Everything else is placed at once. What is lazy is in
+order because whatever takes or frees clusters at once syncs before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain, takewhile
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
+from qbitsim.images.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.content import Content
-from qbitsim.images.spans import Spans
+from qbitsim.records import record
 
 MAXIMUM_NEW_TABLES = 4096
 """Zeroing more than these tables reach, 2 TiB with usual clusters, makes none: QEMU would write for minutes."""
+_TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
+_SLICE = 4096
+_SNAPSHOT_FIXED = 64  # bytes of an entry of the snapshot table without id and name
+
+
+@record(frozen=False)
+class Tables:
+    """One L1 table and what it leads to.
+
+    :ivar l1: first cluster and number of entries.
+    :ivar l2: number of an L2 table -> its cluster.
+    :ivar places: guest cluster -> cluster of the file; zeroed ones may be among them.
+    :ivar packed: guest cluster -> offset in the file and bytes of its compressed data.
+    """
+
+    l1: tuple[int, int]
+    l2: dict[int, int]
+    places: dict[int, int]
+    packed: dict[int, tuple[int, int]]
+
+    def copy(self) -> Tables:
+        """Independent tables of the same value."""
+        return Tables(self.l1, self.l2.copy(), self.places.copy(), self.packed.copy())
 
 
 class HostLayout:
@@ -27,101 +52,252 @@ class HostLayout:
     :param size: of the virtual disk, bytes.
     :param cluster_size: bytes.
     :param refcount_bits: bits of one reference count.
+    :param external: guest clusters are in a data file, each at its own offset.
+    :ivar clusters: which clusters are in use.
+    :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots, oldest first.
     """
 
     __slots__ = (
-        *("_bitmap_places", "_counted", "_cursor", "_directory", "_l1_table", "_l2_tables", "_places", "_used"),
-        *("_wanted_tables", "cluster_size", "end"),
+        *("_bitmap_places", "_directory", "_seen", "_slice", "_snapshot_table"),
+        *("active", "cluster_size", "clusters", "external", "snapshots"),
     )
 
-    def __init__(self, size: int, cluster_size: int, refcount_bits: int) -> None:
+    def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
         self.cluster_size = cluster_size
-        self._counted = (cluster_size * 8 // refcount_bits, {0})  # clusters per refcount block, blocks that exist
-        self._places: dict[int, int] = {}  # guest cluster -> file cluster
-        self._l2_tables: set[int] = set()
-        self._wanted_tables: set[int] = set()  # of clusters that became zero, made at the next sync
+        self.external = external
+        self.clusters = Allocator(cluster_size, refcount_bits)
+        self.active = Tables((0, 0), {}, {}, {})
+        self.snapshots: list[Tables] = []
+        self._snapshot_table = 0, 0  # first cluster and bytes
+        self._seen = 0  # how many stored clusters have been placed
+        self._slice = cluster_size // TABLE_ENTRY
         self._bitmap_places: dict[str, list[tuple[int, int]]] = {}  # (first cluster, count) of data and tables
         self._directory: list[tuple[int, int]] = []  # the bitmap directory, if there is one
-        self._used = Spans([(0, 3)])
-        self._cursor = 0
-        self.end = 3 * cluster_size
-        self._l1_table = 0, 0  # its first cluster and its length in bytes
         self.grow(size)
-        self._cursor = 0
+        self.clusters.reopen()
 
     def reopen(self) -> None:
         """The file was opened: allocation looks for free clusters from its beginning again."""
-        self._cursor = 0
+        self.clusters.reopen()
+
+    # -- the size of the disk
 
     def grow(self, size: int) -> None:
         """The disk grew to *size* bytes: an L1 table that has become too short is replaced."""
-        length = -(-size // (self.cluster_size * (self.cluster_size // 8))) * 8
-        first, old = self._l1_table
-        if length > old:
-            self._l1_table = self._take(-(-length // self.cluster_size), length), length
+        self._grow_l1(-(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY))))
+        reach = -(-size // self.cluster_size) * TABLE_ENTRY
+        self._slice = (self.cluster_size if reach <= _TABLE_CACHE else min(self.cluster_size, _SLICE)) // TABLE_ENTRY
+
+    def _grow_l1(self, entries: int) -> None:
+        first, old = self.active.l1
+        if entries > old:
+            self.active.l1 = self._take(entries * TABLE_ENTRY), entries
             if old:
-                self._free(first, -(-old // self.cluster_size))
+                self.clusters.free(first, self._count(old * TABLE_ENTRY))
+
+    def shrink(self, size: int, old: int) -> None:
+        """The disk is cut off at *size* bytes (qcow2_co_truncate, block/qcow2.c, 10.0). Call :meth:`sync` before.
+
+        :param old: its size before.
+        """
+        unit = self.cluster_size
+        self.discard(-(-size // unit), -(-old // unit))
+        for table in sorted(self.active.l2, reverse=True):
+            if table * (unit // TABLE_ENTRY) >= -(-size // unit):
+                self.clusters.free(self.active.l2.pop(table))
+        self.clusters.drop_empty_blocks()
+        self.clusters.truncate()
+
+    # -- guest clusters
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether requests of one cluster may be placed later, with :meth:`sync`."""
+        return not (self.snapshots or self.active.packed)
 
     def sync(self, content: Content) -> None:
-        """Place the clusters that *content* has stored since the last call, free those it has given up."""
-        stored, places = content.allocation_order(), self._places
-        fresh = list(takewhile(lambda guest: guest not in places, reversed(stored)))
-        if len(places) + len(fresh) != len(stored):
-            for guest in [guest for guest in places if guest not in stored]:
-                self._free(places.pop(guest), 1)
-            fresh = [guest for guest in reversed(stored) if guest not in places]
-        for guest in reversed(fresh):
-            table = guest // (self.cluster_size // 8)
-            if table not in self._l2_tables:
-                self._l2_tables.add(table)
-                self._take(1)
-            places[guest] = self._take(1)
-        if self._wanted_tables:
-            self._make_wanted_tables()
-
-    def want_tables(self, clusters: Iterable[int]) -> None:
-        """Make the L2 tables of these guest clusters, which have become zero, when the content is looked at next."""
-        per_table = self.cluster_size // 8
-        self._wanted_tables |= {cluster // per_table for cluster in clusters}
-
-    def _make_wanted_tables(self) -> None:
-        wanted, self._wanted_tables = sorted(self._wanted_tables - self._l2_tables), set()
-        for table in wanted:
-            self._l2_tables.add(table)
-            self._take(1)
-
-    def add_tables(self, first: int, stop: int, content: Content) -> None:
-        """Make the L2 tables of the guest clusters from *first* to before *stop*, which are to become zero.
-
-        :param content: of the disk as it is before.
-        """
-        tables = range(first // (self.cluster_size // 8), (stop - 1) // (self.cluster_size // 8) + 1)
-        if len(tables) > MAXIMUM_NEW_TABLES or self._l2_tables.issuperset(tables):
+        """Place the clusters that *content* has stored since the last call."""
+        stored = content.allocation_order()
+        if len(stored) == self._seen:
             return
-        self.sync(content)
-        for table in tables:
-            if table not in self._l2_tables:
-                self._l2_tables.add(table)
-                self._take(1)
+        places, l2, per_table = self.active.places, self.active.l2, self.cluster_size // TABLE_ENTRY
+        for guest in reversed(list(islice(reversed(stored), len(stored) - self._seen))):
+            if guest in places:
+                continue  # it was zeroed in place
+            table = guest // per_table
+            if table not in l2:
+                l2[table] = self.clusters.take(1)
+            places[guest] = guest if self.external else self.clusters.take(1)
+        self._seen = len(stored)
 
-    def has_table(self, guest_cluster: int) -> bool:
+    def settle(self, content: Content) -> None:
+        """What *content* has stored by now is placed."""
+        self._seen = len(content.allocation_order())
+
+    def write(self, first: int, stop: int) -> None:
+        """Place the guest clusters from *first* to before *stop*, which one request is about to write."""
+        tables, replaced = self.active, list[int | tuple[int, int]]()
+        guest, host = first, None
+        while guest < stop:
+            self._prepare_table(guest)
+            if self._is_own(guest):
+                host = tables.places[guest] + 1
+                guest += 1
+                continue
+            limit = min(stop, (guest // self._slice + 1) * self._slice)
+            count = next((n for n in range(1, limit - guest) if self._is_own(guest + n)), limit - guest)
+            if self.external:
+                start = guest
+            elif host is None:
+                start = self.clusters.take(count)
+            else:
+                start, count = host, self.clusters.take_at(host, count)
+                if not count:
+                    host = None
+                    continue
+            for number in range(count):
+                replaced += self._old_places(guest + number)
+                tables.places[guest + number] = start + number
+            host = start + count
+            guest += count
+        for old in replaced:
+            self._release(old)
+
+    def _is_own(self, guest: int) -> bool:
+        """Whether a guest cluster can be written where it is."""
+        place = self.active.places.get(guest)
+        return place is not None and (self.external or self.clusters.refcount(place) == 1)
+
+    def _old_places(self, guest: int) -> Iterator[int | tuple[int, int]]:
+        if guest in self.active.packed:
+            yield self.active.packed.pop(guest)
+        elif guest in self.active.places:
+            yield self.active.places[guest]
+
+    def _release(self, place: int | tuple[int, int]) -> None:
+        """Count one reference less to a cluster or to the clusters of compressed data."""
+        if isinstance(place, tuple):
+            self.clusters.free(*self._span(place))
+        elif not self.external:
+            self.clusters.free(place)
+
+    def _span(self, packed: tuple[int, int]) -> tuple[int, int]:
+        """The first cluster and the number of clusters in which compressed data are."""
+        offset, length = packed
+        first = offset // self.cluster_size
+        return first, (offset + length - 1) // self.cluster_size - first + 1
+
+    def takes_packed(self, guest: int) -> bool:
+        """Whether a compressed cluster can be put there (qcow2_alloc_compressed_cluster_offset)."""
+        return guest not in self.active.places and guest not in self.active.packed
+
+    def write_packed(self, guest: int, length: int) -> None:
+        """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
+        self._prepare_table(guest)
+        self.active.packed[guest] = self.clusters.take_bytes(length), length
+
+    def zero(self, first: int, stop: int, *, unmap: bool) -> None:
+        """The guest clusters from *first* to before *stop* become zero (zero_in_l2_slice).
+
+        :param unmap: they give their places back. Compressed ones always do.
+        """
+        for guest in self._allocated(first, stop):
+            if unmap or guest in self.active.packed:
+                self._drop(guest)
+
+    def discard(self, first: int, stop: int) -> None:
+        """The guest clusters from *first* to before *stop* give their places back (discard_in_l2_slice)."""
+        for guest in self._allocated(first, stop):
+            self._drop(guest)
+
+    def forget(self, guest: int) -> None:
+        """The write of a guest cluster that had no place before failed: it gives its place back."""
+        self._drop(guest)
+
+    def _drop(self, guest: int) -> None:
+        for place in self._old_places(guest):
+            self.active.places.pop(guest, None)
+            self._release(place)
+
+    def _allocated(self, first: int, stop: int) -> Iterator[int]:
+        """The guest clusters in the range that have places, ascending; their L2 tables are made ready for a change.
+
+        L2 tables that do not exist are made, too, unless they are too many.
+        """
+        per_table, places, packed = self.cluster_size // TABLE_ENTRY, self.active.places, self.active.packed
+        tables: Iterable[int] = range(first // per_table, (stop - 1) // per_table + 1) if first < stop else range(0)
+        if len(range(first, stop)) // per_table - len(self.active.l2) > MAXIMUM_NEW_TABLES:
+            tables = sorted(table for table in self.active.l2 if first <= table * per_table < stop)
+        for table in tables:
+            self._prepare_table(table * per_table)
+            for guest in range(max(first, table * per_table), min(stop, (table + 1) * per_table)):
+                if guest in places or guest in packed:
+                    yield guest
+
+    # -- L2 tables
+
+    def has_tables(self, guests: Iterable[int]) -> bool:
+        """Whether the L2 tables of all these guest clusters exist."""
+        per_table = self.cluster_size // TABLE_ENTRY
+        return {guest // per_table for guest in guests} <= self.active.l2.keys()
+
+    def has_table(self, guest: int) -> bool:
         """Whether the L2 table that says where the guest cluster is exists. Call :meth:`sync` before."""
-        return guest_cluster // (self.cluster_size // 8) in self._l2_tables
+        return guest // (self.cluster_size // TABLE_ENTRY) in self.active.l2
+
+    def _prepare_table(self, guest: int) -> None:
+        """Make the L2 table of a guest cluster, or a copy of one that a snapshot shares (get_cluster_table)."""
+        table, l2 = guest // (self.cluster_size // TABLE_ENTRY), self.active.l2
+        old = l2.get(table)
+        if old is None:
+            l2[table] = self.clusters.take(1)
+        elif self.snapshots and self.clusters.refcount(old) > 1:
+            l2[table] = self.clusters.take(1)
+            self.clusters.free(old)
+
+    # -- looking
 
     @property
     def next_place(self) -> int:
         """The offset in the file of the next cluster that will be taken."""
-        return self._find(1) * self.cluster_size
+        return self.clusters.next_free * self.cluster_size
 
     @property
     def l1_place(self) -> int:
         """The offset in the file of the L1 table."""
-        return self._l1_table[0] * self.cluster_size
+        return self.active.l1[0] * self.cluster_size
 
     def place(self, guest_cluster: int) -> int | None:
-        """The offset in the file of a guest cluster, None if it is not allocated. Call :meth:`sync` before."""
-        found = self._places.get(guest_cluster)
+        """The offset in the file of a guest cluster, None if it has none of its own. Call :meth:`sync` before."""
+        found = self.active.places.get(guest_cluster)
         return None if found is None else found * self.cluster_size
+
+    @property
+    def end(self) -> int:
+        """Bytes of the file."""
+        return self.clusters.end
+
+    @property
+    def image_end(self) -> int:
+        """Offset of the first byte behind the last cluster in use, as ``qemu-img check`` reports it."""
+        return (self.clusters.last_used + 1) * self.cluster_size
+
+    def keeps_zeroes(self, content: Content) -> bool:
+        """Whether clusters that hold no data in *content* have places. Call :meth:`sync` before."""
+        return len(self.active.places) + len(self.active.packed) > len(content.allocation_order())
+
+    def fragments(self) -> tuple[int, int, int]:
+        """How many guest clusters are allocated, do not follow the one before, are compressed (check_refcounts_l2)."""
+        places, packed, per_table = self.active.places, self.active.packed, self.cluster_size // TABLE_ENTRY
+        broken, table, expected = len(packed), -1, -1
+        for guest in sorted(places):
+            if guest // per_table != table:
+                table, expected = guest // per_table, places[guest]
+            broken += places[guest] != expected
+            expected = places[guest] + 1
+        return len(places) + len(packed), broken, len(packed)
+
+    # -- bitmaps
 
     def store_bitmaps(self, bitmaps: Iterable[tuple[str, int, int]], kept: Iterable[str] = ()) -> None:
         """Write bitmaps anew, then free the old ones (qcow2-bitmap.c, qcow2_store_persistent_dirty_bitmaps, 10.0).
@@ -137,12 +313,20 @@ class HostLayout:
             return
         freed += self._directory
         for name, data_clusters, entries in stored:
-            count = -(-entries * 8 // self.cluster_size)
-            data = [(self._take(1), 1) for _ in range(data_clusters)]
-            self._bitmap_places[name] = [*data, (self._take(count, entries * 8), count)]
+            data = [(self.clusters.take(1), 1) for _ in range(data_clusters)]
+            length = entries * TABLE_ENTRY
+            self._bitmap_places[name] = [*data, (self._take(length), self._count(length))]
         self._write_directory()
         for first, count in freed:
-            self._free(first, count)
+            self.clusters.free(first, count)
+
+    def bitmap_places(self) -> dict[str, object]:
+        """The clusters of the directory, and of each bitmap in file order its name, table and data."""
+        directory = self._directory[0][0] if self._directory else None
+        stored = [
+            (name, places[-1][0], [first for first, _ in places[:-1]]) for name, places in self._bitmap_places.items()
+        ]
+        return {"directory": directory, "stored": stored}
 
     def has_bitmap(self, name: str) -> bool:
         """Whether a bitmap of that name was ever stored and not removed."""
@@ -155,56 +339,83 @@ class HostLayout:
         old = [*self._directory, *self._bitmap_places.pop(name)]
         self._write_directory()
         for first, count in old:
-            self._free(first, count)
+            self.clusters.free(first, count)
 
     def _write_directory(self) -> None:
         length = sum(-(-(24 + len(name.encode())) // 8) * 8 for name in self._bitmap_places)
-        count = -(-length // self.cluster_size)
-        self._directory = [(self._take(count, length), count)] if count else []
+        self._directory = [(self._take(length), self._count(length))] if length else []
 
-    @property
-    def image_end(self) -> int:
-        """Offset of the first byte behind the last cluster in use, as ``qemu-img check`` reports it."""
-        return max(stop for _, stop in self._used) * self.cluster_size
+    # -- internal snapshots (block/qcow2-snapshot.c, 10.0)
+
+    def create_snapshot(self, names: Iterable[tuple[str, str]]) -> None:
+        """Keep the tables as they are in a new snapshot. Call :meth:`sync` before.
+
+        :param names: id and name of all snapshots, the new one included.
+        """
+        saved = self.active.copy()
+        saved.l1 = self._take(saved.l1[1] * TABLE_ENTRY), saved.l1[1]
+        self._refer(saved)
+        self.snapshots.append(saved)
+        self._write_snapshots(names)
+
+    def apply_snapshot(self, index: int) -> None:
+        """Put the tables of a snapshot in place of the active ones. Call :meth:`sync` before."""
+        saved = self.snapshots[index]
+        self._grow_l1(saved.l1[1])
+        self._refer(saved)
+        self._unrefer(self.active)
+        self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
+
+    def delete_snapshot(self, index: int, names: Iterable[tuple[str, str]]) -> None:
+        """Forget the tables of a snapshot. Call :meth:`sync` before.
+
+        :param names: id and name of the snapshots that remain.
+        """
+        saved = self.snapshots.pop(index)
+        self._write_snapshots(names)
+        self._unrefer(saved)
+        self.clusters.free(saved.l1[0], self._count(saved.l1[1] * TABLE_ENTRY))
+
+    def _write_snapshots(self, names: Iterable[tuple[str, str]]) -> None:
+        length = 0
+        for texts in names:
+            length = -(-length // 8) * 8 + _SNAPSHOT_FIXED + sum(len(text.encode()) for text in texts)
+        (first, old), self._snapshot_table = self._snapshot_table, (self._take(length) if length else 0, length)
+        if old:
+            self.clusters.free(first, self._count(old))
+
+    def _refer(self, tables: Tables) -> None:
+        for first, count in self._clusters_of(tables):
+            self.clusters.refer(first, count)
+
+    def _unrefer(self, tables: Tables) -> None:
+        for first, count in self._clusters_of(tables):
+            self.clusters.free(first, count)
+
+    def _clusters_of(self, tables: Tables) -> Iterator[tuple[int, int]]:
+        """The clusters that tables lead to, as (first, count); those of several compressed ones come several times."""
+        yield from (self._span(packed) for packed in tables.packed.values())
+        if not self.external:
+            yield from ((place, 1) for place in tables.places.values())
+        yield from ((place, 1) for place in tables.l2.values())
+
+    # -- all of it
 
     def copy(self) -> HostLayout:
         """An independent layout of the same value."""
-        twin = HostLayout(0, self.cluster_size, 16)
-        twin._counted = (self._counted[0], set(self._counted[1]))
-        twin._places = self._places.copy()
-        twin._l2_tables = self._l2_tables.copy()
-        twin._wanted_tables = self._wanted_tables.copy()
-        twin._l1_table = self._l1_table
+        twin = HostLayout(0, self.cluster_size, self.clusters.refcount_bits, external=self.external)
+        twin.clusters = self.clusters.copy()
+        twin.active = self.active.copy()
+        twin.snapshots = [saved.copy() for saved in self.snapshots]
+        twin._snapshot_table = self._snapshot_table
+        twin._seen, twin._slice = self._seen, self._slice
         twin._bitmap_places = self._bitmap_places.copy()
         twin._directory = self._directory.copy()
-        twin._used = self._used.copy()
-        twin._cursor, twin.end = self._cursor, self.end
         return twin
 
-    def _take(self, count: int, length: int | None = None) -> int:
-        """Allocate *count* clusters in a row, of which *length* bytes are written; the first one's number."""
-        first = self._find(count)
-        per_block, blocks = self._counted
-        for block in range(first // per_block, (first + count - 1) // per_block + 1):
-            if block not in blocks:
-                blocks.add(block)
-                self._take(1)
-                return self._take(count, length)
-        self._used.add(first, first + count)
-        self._cursor = first + count
-        written = count * self.cluster_size if length is None else length
-        self.end = max(self.end, first * self.cluster_size + written)
-        return first
+    def _take(self, length: int) -> int:
+        """Take the clusters of a table of *length* bytes; the first one."""
+        return self.clusters.take(self._count(length), length)
 
-    def _find(self, count: int) -> int:
-        first = self._cursor
-        for start, stop in self._used:
-            if stop > first:
-                if start >= first + count:
-                    break
-                first = stop
-        return first
-
-    def _free(self, first: int, count: int) -> None:
-        self._used.remove(first, first + count)
-        self._cursor = min(self._cursor, first)
+    def _count(self, length: int) -> int:
+        return -(-length // self.cluster_size)

@@ -54,7 +54,7 @@ class Shell:
     def _qemu_io(self, arguments: list[str]) -> Result:
         """``qemu-io [-r] [-f FORMAT] [-c COMMAND]... FILE``, on a machine of its own."""
         commands: list[str] = []
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"discard": "unmap"}
         rest = list(arguments)
         while rest and rest[0].startswith("-"):
             flag = rest.pop(0)

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
@@ -203,24 +202,26 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if image.format == "raw":
         raise ToolError("This image format does not support checks", 63)
-    clusters = image.content.stored_clusters()
-    places = [image.host_offset(cluster * image.content.cluster_size) for cluster in clusters]
-    fragmented = sum(1 for one, other in pairwise(places) if one is None or other != one + image.content.cluster_size)
+    allocated, fragmented, compressed = image.fragments
     total = -(-image.size // image.content.cluster_size)
     if output == "json":
-        found: _Json = {"image-end-offset": image.image_end, "total-clusters": total, "check-errors": 0}
-        if clusters:
-            found["allocated-clusters"] = len(clusters)
+        found: _Json = {"image-end-offset": image.image_end}
+        if compressed:
+            found["compressed-clusters"] = compressed
+        found.update({"total-clusters": total, "check-errors": 0})
+        if allocated:
+            found["allocated-clusters"] = allocated
         found.update({"filename": name, "format": "qcow2"})
         if fragmented:
             found["fragmented-clusters"] = fragmented
         call.print(_pretty(found) + "\n")
         return 0
     call.say("No errors were found on the image.")
-    if clusters:
-        share, broken = len(clusters) * 100 / total, fragmented * 100 / len(clusters)
+    if allocated:
+        shares = allocated * 100 / total, fragmented * 100 / allocated, compressed * 100 / allocated
         call.say(
-            f"{len(clusters)}/{total} = {share:.2f}% allocated, {broken:.2f}% fragmented, 0.00% compressed clusters"
+            f"{allocated}/{total} = {shares[0]:.2f}% allocated, {shares[1]:.2f}% fragmented, "
+            f"{shares[2]:.2f}% compressed clusters"
         )
     call.say(f"Image end offset: {image.image_end}")
     return 0
@@ -271,11 +272,14 @@ class _Extent:
     data: bool
     offset: int | None
     file: str
+    compressed: bool = False
+
+    def _kind(self) -> tuple[object, ...]:
+        return self.depth, self.present, self.zero, self.data, self.compressed, self.offset is None, self.file
 
     def joins(self, other: _Extent) -> bool:
         """Whether *other*, which comes right after, is printed as one with this."""
-        mine = (self.depth, self.present, self.zero, self.data, self.offset is None, self.file)
-        if mine != (other.depth, other.present, other.zero, other.data, other.offset is None, other.file):
+        if self._kind() != other._kind():
             return False
         return self.offset is None or other.offset == self.offset + self.length
 
@@ -304,6 +308,8 @@ def map_image(call: Call) -> int:
         return 0
     call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")
     for extent in extents:
+        if extent.data and extent.offset is None:
+            raise ToolError("File contains external, encrypted or compressed clusters.", before_output=True)
         if extent.data and not extent.zero:
             numbers = (extent.start, extent.length, extent.offset or 0)
             call.print("".join(f"{hex(number) if number else '0':<16}" for number in numbers) + extent.file + "\n")
@@ -313,7 +319,7 @@ def map_image(call: Call) -> int:
 def _json_extent(extent: _Extent, call: Call) -> str:
     flags = {"present": extent.present, "zero": extent.zero, "data": extent.data}
     if call.style.shows_compression:
-        flags["compressed"] = False
+        flags["compressed"] = extent.compressed
     text = "".join(f', "{name}": {str(value).lower()}' for name, value in flags.items())
     offset = "" if extent.offset is None else f', "offset": {extent.offset}'
     return f'{{ "start": {extent.start}, "length": {extent.length}, "depth": {extent.depth}{text}{offset}}}'
@@ -332,6 +338,8 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
             extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if image.format == "raw" or kind is Kind.DATA:
                 extent = _stored_extent(image, extent, kind)
+            elif kind is Kind.ZERO and image.keeps_places_of_zeroes:
+                extent = _cut_to_cluster(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
         yield extent
@@ -340,8 +348,16 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
 
 def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
-    extent.offset = image.host_offset(extent.start)
     if image.format == "qcow2":
-        unit = image.content.cluster_size
-        extent.length = min(extent.length, unit - extent.start % unit)
+        extent.compressed = image.is_compressed(extent.start)
+        return _cut_to_cluster(image, extent)
+    extent.offset = extent.start
+    return extent
+
+
+def _cut_to_cluster(image: Image, extent: _Extent) -> _Extent:
+    """Only the part of the extent that is in its first cluster, with its place in the file."""
+    unit = image.content.cluster_size
+    extent.length = min(extent.length, unit - extent.start % unit)
+    extent.offset = image.host_offset(extent.start)
     return extent

@@ -48,7 +48,8 @@ def run(store: ImageStore, argv: Sequence[str], version: str = "10.0") -> tuple[
         call.print(f"{error.desc}\n")
     except ToolError as error:
         status = error.status
-        call.print(_complaint(error, arguments[0] if arguments else "", style))
+        complaint = _complaint(error, arguments[0] if arguments else "", style)
+        call.output.insert(0 if error.before_output else len(call.output), complaint)
     return status, "".join(call.output)
 
 
