@@ -1,198 +1,175 @@
-"""The QEMU releases that qbitsim can be, as named facts.
+"""The QEMU releases that qbitsim can be, each a record of the facts in which releases differ.
 
-Theory of operation: a difference between releases is a field of :class:`Profile` with a
-name that says what differs. Code asks for the fact (``profile.transaction_commit_reversed``),
-never for the release. Only :meth:`Profile.offers` compares versions by number: it decides
-which commands, members and enumeration values exist, so that their declarations can carry
-``since`` and ``until``.
-
-A profile is compared and hashed by identity: everything compiled for it is cached under it.
+A release is added here and nowhere else: :func:`release` makes it like another one but for some facts, and
+:data:`PROFILES` lists it. What the facts mean is said in :mod:`qbitsim.facts`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from qbitsim.facts import Profile
+from qbitsim.records import changed
 
-from qbitsim.records import record
+__all__ = ["DEFAULT_PROFILE", "PROFILES", "QEMU_2_5", "QEMU_7_2", "QEMU_10_0", "Profile", "profile", "release"]
 
 
-@record(eq=False, kw_only=True)
-class Profile:
-    """What one release of QEMU does where releases differ."""
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
-    name: str
-    """The release as users name it, ``major.minor``."""
 
-    version: tuple[int, int, int]
-    """major, minor, micro, as in the greeting and in ``query-version``."""
+# -- the human monitor: what 7.2 and 10.0 list both, and what one of them lists alone
 
-    package: str
-    """The distribution's package, as in the greeting and in ``query-version``."""
+_HMP = _names("""
+    announce_self balloon block_job_cancel block_job_complete block_job_pause block_job_resume block_job_set_speed
+    block_resize block_set_io_throttle block_stream boot_set calc_dirty_rate cancel_vcpu_dirty_limit change chardev-add
+    chardev-change chardev-remove chardev-send-break client_migrate_info closefd commit cont cpu delvm device_add
+    device_del drive_add drive_backup drive_del drive_mirror dump-guest-memory dumpdtb eject exit_preconfig
+    expire_password gdbserver getfd gpa2hpa gpa2hva gva2gpa help hostfwd_add hostfwd_remove i info loadvm log logfile
+    mce memsave migrate migrate_cancel migrate_continue migrate_incoming migrate_pause migrate_recover
+    migrate_set_capability migrate_set_parameter migrate_start_postcopy mouse_button mouse_move mouse_set
+    nbd_server_add nbd_server_remove nbd_server_start nbd_server_stop netdev_add netdev_del nmi o object_add object_del
+    pcie_aer_inject_error pmemsave print qemu-io qom-get qom-list qom-set quit replay_break replay_delete_break
+    replay_seek ringbuf_read ringbuf_write savevm screendump sendkey set_link set_password set_vcpu_dirty_limit
+    snapshot_blkdev snapshot_blkdev_internal snapshot_delete_blkdev_internal stop stopcapture sum sync-profile
+    system_powerdown system_reset system_wakeup trace-event watchdog_action wavcapture x x_colo_lost_heartbeat xp
+""")
+_HMP_INFO = _names("""
+    balloon block block-jobs blockstats capture chardev cpus dirty_rate dump history hotpluggable-cpus iothreads irq jit
+    kvm lapic mem memdev memory-devices memory_size_summary mice migrate migrate_capabilities migrate_parameters mtree
+    name network numa opcount pci pic qdm qom-tree qtree ramblock registers replay rocker rocker-of-dpa-flows
+    rocker-of-dpa-groups rocker-ports roms sev sgx snapshots spice stats status sync-profile tlb tpm trace-events usb
+    usbhost usernet uuid vcpu_dirty_limit version virtio virtio-queue-element virtio-queue-status virtio-status
+    virtio-vhost-queue-status vm-generation-id vnc
+""")
+_HMP_COMMON = _HMP | {f"info {topic}" for topic in _HMP_INFO}
+_HMP_7_2 = _HMP_COMMON | {"singlestep", "info profile", "info rdma"}
+_HMP_10_0 = _HMP_COMMON | {"one-insn-per-tb", "xen-event-inject", "xen-event-list", "info cryptodev"}
 
-    capabilities: tuple[str, ...]
-    """QMP capabilities offered in the greeting (``oob`` came with 2.12)."""
+# -- qemu-io
 
-    transaction_commit_reversed: bool
-    """Whether the last action of a transaction commits first, so that its job starts first (util/transactions.c, 8.1).
+_QEMU_IO_7_2 = _names("""
+    abort aio_flush aio_read aio_write alloc break discard flush help info length map read readv remove_break reopen
+    resume sigraise sleep truncate wait_break write writev
+""")
+_QEMU_IO_10_0 = _QEMU_IO_7_2 | _names("""
+    aio_discard zone_append zone_close zone_finish zone_open zone_report zone_reset
+""")
 
-    Before, qmp_transaction() in blockdev.c walked its own list in action order.
+# -- qemu-img
+
+_QEMU_IMG_10_0 = {
+    "bitmap": "h,help f:,format: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
+    "F:,source-format: object:",
+    "check": "h,help q,quiet f:,format: image-opts T:,cache: U,force-share output: r:,repair: object:",
+    "compare": "h,help q,quiet p,progress f:,a-format: F:,b-format: image-opts s,strict T:,cache: U,force-share "
+    "object:",
+    "convert": "h,help q,quiet p,progress f:,source-format: image-opts l:,source-snapshot: T:,source-cache: "
+    "O:,target-format: target-image-opts o:,target-options: c,compress t:,target-cache: B:,backing: F:,backing-format: "
+    "n,no-create target-is-zero S:,sparse-size: bitmaps skip-broken-bitmaps U,force-share r:,rate: m:,parallel: "
+    "C,copy-range-offloading salvage W,oob-writes object:",
+    "create": "h,help q,quiet f:,format: o:,options: b:,backing: F:,backing-format: u,backing-unsafe object:",
+    "info": "h,help f:,format: image-opts backing-chain,b U,force-share output: object:",
+    "map": "h,help f:,format: image-opts s:,start-offset: l:,max-length: output: U,force-share object:",
+    "rebase": "h,help q,quiet p,progress f:,format: image-opts t:,cache: b:,backing: F:,backing-format: "
+    "T:,backing-cache: u,backing-unsafe c,compress U,force-share object:",
+    "resize": "h,help q,quiet f:,format: image-opts shrink preallocation: object:",
+}
+_QEMU_IMG_7_2 = {
+    "bitmap": "h,help f: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
+    "F:,source-format: object:",
+    "check": "h,help f:,format: r:,repair: output: T: q object: image-opts U,force-share",
+    "compare": "h,help object: image-opts f: F: T: p q s U,force-share",
+    "convert": "h,help object: image-opts target-image-opts target-is-zero bitmaps skip-broken-bitmaps salvage "
+    "f: O: B: C c o: l: S: p q n t: T: m: W U,force-share r: F:",
+    "create": "h,help object: F: b: f: o: q u",
+    "info": "h,help f:,format: output: backing-chain object: image-opts U,force-share",
+    "map": "h,help f:,format: output: object: image-opts U,force-share s:,start-offset: l:,max-length:",
+    "rebase": "h,help object: image-opts f: F: b: t: T: u p q c U,force-share",
+    "resize": "h,help f: q object: image-opts preallocation: shrink",
+}
+
+# -- the releases
+
+
+def release(version: str, *, like: Profile, package: str = "", **facts: object) -> Profile:
+    """A release that is like another one but for its number, its package and some facts.
+
+    Facts that follow from the number of a release follow from the new one.
+
+    :param version: such as ``"9.2"`` or ``"9.2.4"``.
+    :param facts: members of :class:`.Profile`.
+    :raises TypeError: there is no such fact; the text names it.
+    :raises ValueError: there can be no such version.
     """
-
-    grouped_checked_first: bool
-    """Whether ``completion-mode: grouped`` is checked for all actions before the first one runs.
-
-    Otherwise each action checks it when its turn comes and earlier ones are undone.
-    """
-
-    grouped_property_text: Literal["transaction property", "Transaction property"]
-    """The words in ``Action 'x' does not support ... completion-mode = grouped``."""
-
-    failed_group_order: Literal["reverse", "failed-first"]
-    """In which order the members of a failed group end: reverse action order, or the one that failed before all."""
-
-    bitmap_status_field: bool
-    """Whether a bitmap has ``status`` (active, frozen, disabled) instead of ``recording`` and ``busy`` (4.0)."""
-
-    job_status_events: bool
-    """Whether JOB_STATUS_CHANGE is sent (2.12)."""
-
-    backup_bitmap_on_filter: bool
-    """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
-
-    graph_changes_drain: bool
-    """Whether each change of the block graph makes running jobs pause and resume visibly (8.0, bdrv_graph_wrlock)."""
-
-    progress_is_position: bool
-    """Whether ``len`` of a backup is the length of the disk and ``offset`` the place up to which it has come.
-
-    So it was until 2.11; since then both count the bytes that are to be copied (block/backup.c).
-    """
-
-    backup_is_sequential: bool
-    """Whether a backup copies one cluster of 64 KiB after the other (block/backup.c, up to 5.2)."""
-
-    backup_filter_hidden: bool
-    """Whether the filter of a backup is invisible: commands and queries mean the node below it.
-
-    There was none up to 4.1, where a notifier of the source did its work.
-    """
-
-    drains_at_quit: int
-    """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
-
-    resize_blocked_names_job: bool
-    """Whether block_resize during a backup says ``Node 'x' is busy: ...`` instead of ``Device 'x' is in use``."""
-
-    exports_go_oldest_first: bool
-    """Whether the oldest export is the first to go when the NBD server stops."""
-
-    speed_survives_pauses: bool
-    """Whether a stream, commit or mirror that was paused while its speed limit held it goes on waiting (8.0)."""
-
-    migrate_pause_states: str
-    """The states in the refusal of migrate-pause."""
-
-    job_schema_first: bool
-    """Whether query-qmp-schema lists the job commands before the block commands (8.2), not after them."""
-
-    schema_features: bool
-    """Whether query-qmp-schema shows features (4.1)."""
-
-    schema_enum_members: bool
-    """Whether query-qmp-schema shows ``members`` of enumerations beside ``values`` (6.2)."""
-
-    def offers(self, since: str | None = None, until: str | None = None) -> bool:
-        """Whether something that came with release ``since`` and was gone in release ``until`` is in this one.
-
-        :param since: first release that has it, such as ``"9.1"``; None for always.
-        :param until: first release that does not have it any more; None for never.
-        """
-        release = self.version[:2]
-        return (since is None or release >= _release(since)) and (until is None or release < _release(until))
-
-
-def _release(text: str) -> tuple[int, int]:
-    """``"10.0"`` as (10, 0)."""
-    major, minor = text.split(".")
-    return int(major), int(minor)
+    numbers = version.split(".")
+    if len(numbers) not in (2, 3) or not all(each.isdecimal() for each in numbers):
+        raise ValueError(f"{version!r} is no version of QEMU, such as 9.2 or 9.2.4")
+    major, minor, micro = (*map(int, numbers), 0)[:3]
+    return changed(like, version=(major, minor, micro), package=package, **facts)
 
 
 QEMU_10_0 = Profile(
-    name="10.0",
     version=(10, 0, 13),
     package="Debian 1:10.0.13+ds-0+deb13u1",
+    copyright="\nCopyright (c) 2003-2025 Fabrice Bellard and the QEMU Project developers\n",
     capabilities=("oob",),
-    transaction_commit_reversed=True,
+    migrate_pause_states="postcopy-active or postcopy-recover state",
+    eject_root_text=" is not a device",
     grouped_checked_first=True,
     grouped_property_text="transaction property",
     failed_group_order="reverse",
-    bitmap_status_field=False,
-    job_status_events=True,
     backup_bitmap_on_filter=True,
-    graph_changes_drain=True,
     progress_is_position=False,
-    backup_is_sequential=False,
-    backup_filter_hidden=False,
     drains_at_quit=2,
     resize_blocked_names_job=True,
     exports_go_oldest_first=False,
-    speed_survives_pauses=True,
-    migrate_pause_states="postcopy-active or postcopy-recover state",
-    job_schema_first=True,
-    schema_features=True,
-    schema_enum_members=True,
+    hmp_commands=_HMP_10_0,
+    qemu_io_commands=_QEMU_IO_10_0,
+    qemu_io_registered_buffers=True,
+    qemu_io_sizes_strict=True,
+    qemu_io_truncate_needs_size=True,
+    qemu_img_options=_QEMU_IMG_10_0,
+    qemu_img_commands_complain=True,
+    qemu_img_quotes_sizes=True,
+    qemu_img_hint_ends_line=True,
+    qemu_img_info_shows_children=True,
+    qemu_img_map_shows_compression=True,
 )
 
 QEMU_7_2 = Profile(
-    name="7.2",
     version=(7, 2, 22),
     package="Debian 1:7.2+dfsg-7+deb12u18+b3",
+    copyright="\nCopyright (c) 2003-2022 Fabrice Bellard and the QEMU Project developers\n",
     capabilities=("oob",),
-    transaction_commit_reversed=False,
+    migrate_pause_states="postcopy-active state",
+    eject_root_text=" is not a hotpluggable device",
     grouped_checked_first=False,
     grouped_property_text="Transaction property",
     failed_group_order="reverse",
-    bitmap_status_field=False,
-    job_status_events=True,
     backup_bitmap_on_filter=False,
-    graph_changes_drain=False,
     progress_is_position=False,
-    backup_is_sequential=False,
-    backup_filter_hidden=False,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
-    speed_survives_pauses=False,
-    migrate_pause_states="postcopy-active state",
-    job_schema_first=False,
-    schema_features=True,
-    schema_enum_members=True,
+    hmp_commands=_HMP_7_2,
+    qemu_io_commands=_QEMU_IO_7_2,
+    qemu_io_registered_buffers=False,
+    qemu_io_sizes_strict=False,
+    qemu_io_truncate_needs_size=False,
+    qemu_img_options=_QEMU_IMG_7_2,
+    qemu_img_commands_complain=False,
+    qemu_img_quotes_sizes=False,
+    qemu_img_hint_ends_line=False,
+    qemu_img_info_shows_children=False,
+    qemu_img_map_shows_compression=False,
 )
 
-QEMU_2_5 = Profile(
-    name="2.5",
-    version=(2, 5, 0),
-    package="",
+QEMU_2_5 = release(
+    "2.5",
+    like=QEMU_7_2,
+    copyright=", Copyright (c) 2004-2008 Fabrice Bellard\n",
     capabilities=(),
-    transaction_commit_reversed=False,
-    grouped_checked_first=False,
-    grouped_property_text="Transaction property",
     failed_group_order="failed-first",
-    bitmap_status_field=True,
-    job_status_events=False,
-    backup_bitmap_on_filter=False,
-    graph_changes_drain=False,
     progress_is_position=True,
-    backup_is_sequential=True,
-    backup_filter_hidden=True,
-    drains_at_quit=1,
-    resize_blocked_names_job=False,
-    exports_go_oldest_first=True,
-    speed_survives_pauses=False,
-    migrate_pause_states="postcopy-active state",
-    job_schema_first=False,
-    schema_features=False,
-    schema_enum_members=False,
 )
 
 PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0)}
@@ -202,12 +179,14 @@ DEFAULT_PROFILE = QEMU_10_0
 """The profile of whoever does not ask for one."""
 
 
-def profile(name: str) -> Profile:
-    """The profile called ``name``.
+def profile(given: str | Profile) -> Profile:
+    """The profile of that name; a profile is given back as it is.
 
-    :raises ValueError: there is none; the text lists those there are.
+    :raises ValueError: there is none of that name; the text lists those there are.
     """
+    if isinstance(given, Profile):
+        return given
     try:
-        return PROFILES[name]
+        return PROFILES[given]
     except KeyError:
-        raise ValueError(f"no profile {name!r}: choose one of {', '.join(PROFILES)}") from None
+        raise ValueError(f"no profile {given!r}: choose one of {', '.join(PROFILES)}") from None

@@ -30,7 +30,7 @@ def record(*, frozen: bool = True, eq: bool = True, kw_only: bool = False) -> Ca
 def record(cls: type | None = None, /, *, frozen: bool = True, eq: bool = True, kw_only: bool = False) -> Any:
     """Makes a class with annotations into one whose instances are made of its members.
 
-    A default is found at the class, so it must not be changed in place.
+    A default is found at the class, so it must not be changed in place. A ``__repr__`` of its own is kept.
 
     :param frozen: whether members cannot change.
     :param eq: whether instances are compared, and if frozen hashed, by their values; otherwise by identity.
@@ -38,7 +38,9 @@ def record(cls: type | None = None, /, *, frozen: bool = True, eq: bool = True, 
     """
 
     def make(cls: type[_T]) -> type[_T]:
-        methods: dict[str, Any] = {"__init__": _fill if kw_only else _init, "__repr__": _repr}
+        methods: dict[str, Any] = {"__init__": _fill if kw_only else _init}
+        if "__repr__" not in cls.__dict__:
+            methods["__repr__"] = _repr
         if frozen:
             methods.update(__setattr__=_frozen, __delattr__=_frozen)
         if eq:

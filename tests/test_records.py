@@ -94,5 +94,16 @@ def test_repr_shows_what_was_given() -> None:
     assert (repr(Point(1)), repr(Named(1, name="a"))) == ("Point(x=1)", "Named(x=1, name='a')")
 
 
+def test_a_repr_of_its_own_is_kept() -> None:
+    @record
+    class Short:
+        x: int
+
+        def __repr__(self) -> str:
+            return f"<{self.x}>"
+
+    assert repr(Short(1)) == "<1>"
+
+
 def test_a_deep_copy_is_equal() -> None:
     assert copy.deepcopy(Named(1, 2, "a")) == Named(1, 2, "a")

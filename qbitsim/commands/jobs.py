@@ -251,7 +251,7 @@ def _block_job_info(context: Context, job: Job) -> Json:
         "io-status": job.io_status,
         "ready": job.ready,
     }
-    if context.profile.offers("2.12"):
+    if context.profile.block_jobs_show_status:
         info |= {
             "status": str(job.status),
             "auto-finalize": job.auto_finalize,

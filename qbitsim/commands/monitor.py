@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jsontypes import Json
+from qbitsim.profiles import Profile
 from qbitsim.qapi.monitor import (
     CommandInfo,
     KvmInfo,
@@ -71,7 +70,7 @@ def query_version(context: Context, args: None) -> Json:
     return version_info(context.profile)
 
 
-def version_info(profile: Any) -> Json:
+def version_info(profile: Profile) -> Json:
     """VersionInfo of a profile."""
     major, minor, micro = profile.version
     return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": profile.package}
@@ -83,7 +82,7 @@ def query_status(context: Context, args: None) -> Json:
     del args
     machine = context.machine
     status: Json = {"running": machine.running}
-    if not context.profile.offers("9.0"):
+    if context.profile.status_shows_singlestep:
         status["singlestep"] = False
     status["status"] = machine.run_state
     return status

@@ -120,8 +120,7 @@ def eject(context: Context, args: Eject) -> None:
     if (args.device is None) == (args.id is None):
         raise QmpError("Need exactly one of 'device' and 'id'")
     if args.id == "":
-        # The root of QOM's tree (find_device_state, system/qdev-monitor.c).
-        raise QmpError(" is not a device" if context.profile.offers("10.0") else " is not a hotpluggable device")
+        raise QmpError(context.profile.eject_root_text)
     name = args.id if args.id is not None else args.device or ""
     drives = context.graph.drives
     if args.id is not None:

@@ -60,7 +60,7 @@ def _drive_info(drive: Drive, profile: Profile) -> Json:
         node = drive.root.node.skip_implicit_filters()
         info["inserted"] = node_info(node, profile, flat=False)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
-        if not profile.offers("6.0") and node.bitmaps:
+        if profile.drives_show_bitmaps and node.bitmaps:
             info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)
     return info
 
@@ -84,12 +84,12 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         "image": image,
         **dict.fromkeys(_THROTTLE, 0),
     }
-    if profile.offers("10.0"):
+    if profile.nodes_show_active:
         info["active"] = True
     backing = node.backing
     if backing is not None:
         info["backing_file"] = shown_filename(backing)
-    if node.bitmaps and profile.offers("4.2"):
+    if node.bitmaps and profile.nodes_show_bitmaps:
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info
 
@@ -186,18 +186,18 @@ def _allocated(node: Node) -> int | None:
 
 def _format_specific(node: Node, profile: Profile) -> Json | None:
     if isinstance(node, FileNode):
-        return {"type": "file", "data": {}} if profile.offers("8.0") else None
+        return {"type": "file", "data": {}} if profile.files_show_format_specific else None
     if not isinstance(node, Qcow2Node):
         return None
     data: Json = {"compat": node.image.compat, "refcount-bits": node.image.refcount_bits}
-    if profile.offers("5.1"):
+    if profile.qcow2_shows_compression_type:
         data["compression-type"] = "zlib"
     if node.image.compat != "0.10":
         data |= {"lazy-refcounts": node.image.lazy_refcounts, "corrupt": node.image.corrupt}
-        if profile.offers("5.2"):
+        if profile.qcow2_shows_extended_l2:
             data["extended-l2"] = False
     stored = node.image.bitmaps
-    if stored and profile.offers("4.0"):
+    if stored and profile.qcow2_shows_bitmaps:
         data["bitmaps"] = [
             {
                 "name": bitmap.name,

@@ -155,7 +155,7 @@ def read(context: Context, args: XQbitsimRead) -> Json:
 @command(f"{PREFIX}qemu-img", XQbitsimQemuImg, returns=XQbitsimOutput, control=True)
 def run_qemu_img(context: Context, args: XQbitsimQemuImg) -> Json:
     """Run qemu-img on the machine's files. A failure of qemu-img is a status, and no refusal."""
-    status, output = qemu_img.run(context.machine.images, args.arguments, version=context.profile.name)
+    status, output = qemu_img.run(context.machine.images, args.arguments, context.profile)
     return {"status": status, "output": output}
 
 
@@ -175,7 +175,7 @@ def create_image(context: Context, args: XQbitsimCreateImage) -> None:
     argv += ["--", args.file]
     if args.size is not None:
         argv.append(str(args.size))
-    status, output = qemu_img.run(images, argv, version=context.profile.name)
+    status, output = qemu_img.run(images, argv, context.profile)
     if status:
         raise QmpError(output.strip().splitlines()[0].removeprefix("qemu-img: "))
 

@@ -5,7 +5,7 @@ how it is undone. QEMU's rules (util/transactions.c, QEMU 10.0):
 
 * on success the ``commit`` callbacks run, on failure the ``abort`` callbacks, then in both
   cases the ``clean`` callbacks;
-* QEMU 8.0 and later walk the list backwards: the last action commits first. Up to 7.2
+* QEMU 8.1 and later walk the list backwards: the last action commits first. Before,
   ``qmp_transaction`` (blockdev.c) walked it forwards. This decides in which order the jobs
   of a transaction start.
 """
@@ -22,7 +22,7 @@ Callback = Callable[[], None]
 class Transaction:
     """Use as a context manager: leaving it normally commits, leaving it with any exception aborts.
 
-    :param reverse: walk the actions backwards (QEMU 8.0 and later).
+    :param reverse: walk the actions backwards (QEMU 8.1 and later).
     """
 
     __slots__ = ("_actions", "_reverse")

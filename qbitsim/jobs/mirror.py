@@ -101,7 +101,7 @@ class MirrorJob(LoopJob):
 
     def extra_info(self) -> dict[str, Any]:
         """``actively-synced`` of query-block-jobs."""
-        if self.jobs.profile.offers("8.2") and not self.options.is_commit:
+        if self.jobs.profile.mirror_shows_actively_synced and not self.options.is_commit:
             return {"actively-synced": self.actively_synced}
         return {}
 

@@ -34,7 +34,8 @@ from qbitsim.machine.state import Stateful
 from qbitsim.machine.until import Waiting
 from qbitsim.machine.watched import Watched
 from qbitsim.nbd.exports import Exports
-from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
+from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 from qbitsim.qmp.control import Control, Handle
 from qbitsim.qmp.monitor_faults import MonitorFault
@@ -50,7 +51,7 @@ EPOCH = 1_447_192_343
 class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
     """One emulated QEMU process.
 
-    :param profile: which release it is: ``"2.5"``, ``"7.2"`` or ``"10.0"`` (the default).
+    :param profile: which release it is, a record or the name of one, such as ``"7.2"`` (see :data:`.PROFILES`).
     :param images: the files that it sees; an empty store if not given.
     :param policy: chooses among the tasks that are due; first in, first out if not given.
     :param epoch: seconds since 1970 at the machine's start, for the timestamps of events.
@@ -93,7 +94,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
     ) -> None:
         if pacing not in PACINGS:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
-        self.profile: Profile = _profile(profile)
+        self.profile: Profile = profile_called(profile)
         self.registry: Registry = (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
         self.scheduler = Scheduler(policy)
@@ -401,7 +402,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         if self.closing:
             return
         self.jobs.check_not_stalled()
-        data = {"guest": False, "reason": reason} if self.profile.offers("4.0") else None
+        data = {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None
         self.emit("SHUTDOWN", data)
         self.exports.stop()
         for _ in range(self.profile.drains_at_quit - 1):
@@ -431,7 +432,3 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         text = "".join(self._stdout)
         self._stdout.clear()
         return text
-
-
-def _profile(given: str | Profile) -> Profile:
-    return given if isinstance(given, Profile) else profile(given)

@@ -50,7 +50,7 @@ class Snapshot:
 
         :raises SnapshotError: the machine is of another release; nothing has changed then.
         """
-        if machine.profile.name != self.profile:
+        if machine.profile is not self._state["profile"]:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
         for fault in machine.monitor_faults:
             fault.let_go()

@@ -49,7 +49,7 @@ class Shell:
             return 1, f"{error.desc}\n"
 
     def _qemu_img(self, arguments: list[str]) -> Result:
-        return qemu_img.run(self.images, arguments, version=self.profile.name)
+        return qemu_img.run(self.images, arguments, self.profile)
 
     def _qemu_io(self, arguments: list[str]) -> Result:
         """``qemu-io [-r] [-f FORMAT] [-c COMMAND]... FILE``, on a machine of its own."""

@@ -25,7 +25,7 @@ def bitmap(call: Call) -> int:
     options = call.options
     options.only(*_ACTIONS, "g", "b", "F", "f")
     text = options.last("g")
-    granularity = None if text is None else size_argument("granularity", text, call.style) or None
+    granularity = None if text is None else size_argument("granularity", text, call.profile) or None
     actions = [(key, value) for key, value in options.given if key in _ACTIONS]
     _check_usage(call, {key for key, _ in actions}, granularity)
     if len(options.words) != 2:

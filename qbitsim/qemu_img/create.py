@@ -80,7 +80,7 @@ def create(call: Call) -> int:
     if not options.words:
         raise ToolError("Expecting image file name", usage=True)
     name, format_name = options.words[0], options.last("f") or "raw"
-    size = size_argument("image size", options.words[1], call.style) if len(options.words) > 1 else None
+    size = size_argument("image size", options.words[1], call.profile) if len(options.words) > 1 else None
     if len(options.words) > 2:
         raise ToolError(f"Unexpected argument: {options.words[2]}", usage=True)
     try:
@@ -136,9 +136,9 @@ def _set_number(call: Call, wanted: _Wanted, name: str, value: str) -> _Wanted:
     if name == "size":
         if wanted.size is not None and call.options.words[1:]:
             raise ToolError("The image size must be specified only once")
-        return replace(wanted, size=_signed(size_parameter(name, value, call.style)))
+        return replace(wanted, size=_signed(size_parameter(name, value, call.profile)))
     if name == "cluster_size":
-        return replace(wanted, cluster_size=size_parameter(name, value, call.style))
+        return replace(wanted, cluster_size=size_parameter(name, value, call.profile))
     if name == "lazy_refcounts":
         if value not in {"on", "off"}:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
@@ -189,7 +189,7 @@ def _open_backing_of_new(call: Call, name: str, wanted: _Wanted) -> _Wanted:
     except ToolError as error:
         raise ToolError(f"{error.text}\nCould not open backing image.") from None
     if chosen is None:
-        end = "" if call.style.ends_hints else "\0"
+        end = "" if call.profile.qemu_img_hint_ends_line else "\0"
         raise ToolError(f"Backing file specified without backing format\nDetected format of {backing.format}.{end}")
     return wanted if wanted.size is not None else replace(wanted, size=backing.size)
 
@@ -342,12 +342,12 @@ def resize(call: Call) -> int:
     options = call.options
     options.only("q", "f", "shrink")
     if len(options.words) != 2:
-        many = len(options.words) > 2 and call.style.modern_options
+        many = len(options.words) > 2 and call.profile.qemu_img_commands_complain
         text = "Extra argument(s) in command line" if many else "Expecting image file name and size"
         raise ToolError(text, usage=True)
     name, text = options.words
     relative = {"+": 1, "-": -1}.get(text[:1], 0)
-    given = _signed(size_parameter("size", text[1:] if relative else text, call.style))
+    given = _signed(size_parameter("size", text[1:] if relative else text, call.profile))
     image = open_image(call, name, options.last("f"), write=True)
     size = image.size + relative * given if relative else given
     if size <= 0:

@@ -11,7 +11,8 @@ from qbitsim.files.permissions import ALL
 from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
 from qbitsim.images.store import ImageStore
-from qbitsim.qemu_img.options import Options, Style, ToolError
+from qbitsim.profiles import Profile
+from qbitsim.qemu_img.options import Options, ToolError
 
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
@@ -25,16 +26,16 @@ class Call:
 
     :ivar store: the files.
     :ivar options: the command line.
-    :ivar style: the version.
+    :ivar profile: whose qemu-img it is.
     :ivar output: what was printed so far, standard output and standard error in the order of printing.
     """
 
-    __slots__ = ("options", "output", "store", "style")
+    __slots__ = ("options", "output", "profile", "store")
 
-    def __init__(self, store: ImageStore, options: Options, style: Style) -> None:
+    def __init__(self, store: ImageStore, options: Options, profile: Profile) -> None:
         self.store = store
         self.options = options
-        self.style = style
+        self.profile = profile
         self.output: list[str] = []
 
     def print(self, text: str) -> None:
@@ -122,11 +123,12 @@ def contents(call: Call, name: str) -> Chain:
 def output_format(call: Call) -> str:
     """``human`` or ``json``, as ``--output`` says."""
     wanted = call.options.last("output")
-    late = not call.style.modern_options and len(call.options.words) != 1  # the number of files is checked before
-    if wanted in {None, "human"} or late:
+    if wanted in {None, "human"}:
         return "human"
+    if len(call.options.words) != 1 and not call.profile.qemu_img_commands_complain:
+        return "human"  # the number of files comes first, and is about to be refused
     if wanted == "json":
         return "json"
-    if call.style.modern_options:
+    if call.profile.qemu_img_commands_complain:
         raise ToolError(f"--output expects 'human' or 'json' not '{wanted}'", usage=True)
     raise ToolError("--output must be used with human or json as argument.")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.records import changed, record
+from qbitsim.profiles import Profile
 
 INT64_MAX = 2**63 - 1
 
@@ -30,80 +30,6 @@ class ToolError(Exception):
         self.text = text
         self.status = status
         self.usage = usage
-
-
-@record(kw_only=True)
-class Style:
-    """What differs between the versions of qemu-img.
-
-    :ivar version_text: the output of ``qemu-img --version``.
-    :ivar modern_options: long names for all options; getopt prints its own messages and the command's name.
-    :ivar modern_sizes: messages about sizes quote the text.
-    :ivar shows_children: info has a part about the protocol node.
-    :ivar shows_compression: map says of each range whether it is compressed.
-    :ivar ends_hints: the hint about a missing backing format ends with a newline.
-    """
-
-    version_text: str
-    modern_options: bool
-    modern_sizes: bool
-    shows_children: bool
-    shows_compression: bool
-    ends_hints: bool
-
-
-_COPYRIGHT = "\nCopyright (c) 2003-{} Fabrice Bellard and the QEMU Project developers\n"
-
-STYLES: dict[str, Style] = {
-    "10.0": Style(
-        version_text="qemu-img version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)" + _COPYRIGHT.format(2025),
-        modern_options=True,
-        modern_sizes=True,
-        shows_children=True,
-        shows_compression=True,
-        ends_hints=True,
-    ),
-    "7.2": Style(
-        version_text="qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)" + _COPYRIGHT.format(2022),
-        modern_options=False,
-        modern_sizes=False,
-        shows_children=False,
-        shows_compression=False,
-        ends_hints=False,
-    ),
-}
-STYLES["2.5"] = changed(STYLES["7.2"], version_text="qemu-img version 2.5.0, Copyright (c) 2004-2008 Fabrice Bellard\n")
-
-_OPTIONS = {
-    "bitmap": "h,help f:,format: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
-    "F:,source-format: object:",
-    "check": "h,help q,quiet f:,format: image-opts T:,cache: U,force-share output: r:,repair: object:",
-    "compare": "h,help q,quiet p,progress f:,a-format: F:,b-format: image-opts s,strict T:,cache: U,force-share "
-    "object:",
-    "convert": "h,help q,quiet p,progress f:,source-format: image-opts l:,source-snapshot: T:,source-cache: "
-    "O:,target-format: target-image-opts o:,target-options: c,compress t:,target-cache: B:,backing: F:,backing-format: "
-    "n,no-create target-is-zero S:,sparse-size: bitmaps skip-broken-bitmaps U,force-share r:,rate: m:,parallel: "
-    "C,copy-range-offloading salvage W,oob-writes object:",
-    "create": "h,help q,quiet f:,format: o:,options: b:,backing: F:,backing-format: u,backing-unsafe object:",
-    "info": "h,help f:,format: image-opts backing-chain,b U,force-share output: object:",
-    "map": "h,help f:,format: image-opts s:,start-offset: l:,max-length: output: U,force-share object:",
-    "rebase": "h,help q,quiet p,progress f:,format: image-opts t:,cache: b:,backing: F:,backing-format: "
-    "T:,backing-cache: u,backing-unsafe c,compress U,force-share object:",
-    "resize": "h,help q,quiet f:,format: image-opts shrink preallocation: object:",
-}
-
-_OLD_OPTIONS = {
-    "bitmap": _OPTIONS["bitmap"].replace(",format:", ""),
-    "check": "h,help f:,format: r:,repair: output: T: q object: image-opts U,force-share",
-    "compare": "h,help object: image-opts f: F: T: p q s U,force-share",
-    "convert": "h,help object: image-opts target-image-opts target-is-zero bitmaps skip-broken-bitmaps salvage "
-    "f: O: B: C c o: l: S: p q n t: T: m: W U,force-share r: F:",
-    "create": "h,help object: F: b: f: o: q u",
-    "info": "h,help f:,format: output: backing-chain object: image-opts U,force-share",
-    "map": "h,help f:,format: output: object: image-opts U,force-share s:,start-offset: l:,max-length:",
-    "rebase": "h,help object: image-opts f: F: b: t: T: u p q c U,force-share",
-    "resize": "h,help f: q object: image-opts preallocation: shrink",
-}
 
 
 class Options:
@@ -134,9 +60,9 @@ class Options:
                 raise UnsupportedError(f"qemu-img {self.command} {'-' if len(name) == 1 else '--'}{name}")
 
 
-def parse_options(command: str, arguments: Sequence[str], style: Style) -> Options:
+def parse_options(command: str, arguments: Sequence[str], profile: Profile) -> Options:
     """Take the *arguments* of *command* apart; ToolError in the words of getopt or of older qemu-img."""
-    table = _table((_OPTIONS if style.modern_options else _OLD_OPTIONS)[command])
+    table = _table(profile.qemu_img_options[command])
     given: list[tuple[str, str]] = []
     words: list[str] = []
     rest = list(arguments)
@@ -146,9 +72,9 @@ def parse_options(command: str, arguments: Sequence[str], style: Style) -> Optio
             words += rest
             break
         if argument.startswith("--"):
-            given.append(_long(command, argument, rest, table, style))
+            given.append(_long(command, argument, rest, table, profile))
         elif argument.startswith("-") and argument != "-":
-            given += _short(command, argument, rest, table, style)
+            given += _short(command, argument, rest, table, profile)
         else:
             words.append(argument)
     return Options(command, given, words)
@@ -164,46 +90,46 @@ def _table(spec: str) -> dict[str, tuple[str, bool]]:
 
 
 def _long(
-    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], style: Style
+    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], profile: Profile
 ) -> tuple[str, str]:
     name, equals, value = argument[2:].partition("=")
     fitting = [long for long in table if len(long) > 1 and long.startswith(name)]
     if name in fitting:
         fitting = [name]
-    if len(fitting) > 1 and style.modern_options:
+    if len(fitting) > 1 and profile.qemu_img_commands_complain:
         found = " ".join(f"'--{long}'" for long in fitting)
         raise _getopt_error(command, f"option '--{name}' is ambiguous; possibilities: {found}")
     if len(fitting) != 1:
-        shown = f"--{name}" if style.modern_options else argument
-        raise _bad_option(command, shown, style)
+        shown = f"--{name}" if profile.qemu_img_commands_complain else argument
+        raise _bad_option(command, shown, profile)
     key, takes_value = table[fitting[0]]
     if takes_value and not equals:
         if not rest:
-            raise _missing_value(command, f"option '--{fitting[0]}' requires an argument", argument, style)
+            raise _missing_value(command, f"option '--{fitting[0]}' requires an argument", argument, profile)
         value = rest.pop(0)
     elif equals and not takes_value:
-        if not style.modern_options:
-            raise _bad_option(command, argument, style)
+        if not profile.qemu_img_commands_complain:
+            raise _bad_option(command, argument, profile)
         raise _getopt_error(command, f"option '--{fitting[0]}' doesn't allow an argument")
     return key, value
 
 
 def _short(
-    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], style: Style
+    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], profile: Profile
 ) -> list[tuple[str, str]]:
     found = []
     letters = argument[1:]
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter not in table:
-            if style.modern_options:
+            if profile.qemu_img_commands_complain:
                 raise _getopt_error(command, f"invalid option -- '{letter}'")
-            raise _bad_option(command, argument, style)
+            raise _bad_option(command, argument, profile)
         key, takes_value = table[letter]
         value = ""
         if takes_value:
             if not letters and not rest:
-                raise _missing_value(command, f"option requires an argument -- '{letter}'", argument, style)
+                raise _missing_value(command, f"option requires an argument -- '{letter}'", argument, profile)
             value, letters = letters or rest.pop(0), ""
         found.append((key, value))
     return found
@@ -213,14 +139,14 @@ def _getopt_error(command: str, text: str) -> ToolError:
     return ToolError(f"\0qemu-img {command}: {text}", usage=True)
 
 
-def _bad_option(command: str, argument: str, style: Style) -> ToolError:
-    if style.modern_options:
+def _bad_option(command: str, argument: str, profile: Profile) -> ToolError:
+    if profile.qemu_img_commands_complain:
         return _getopt_error(command, f"unrecognized option '{argument}'")
     return ToolError(f"unrecognized option '{argument}'", usage=True)
 
 
-def _missing_value(command: str, modern: str, argument: str, style: Style) -> ToolError:
-    if style.modern_options:
+def _missing_value(command: str, modern: str, argument: str, profile: Profile) -> ToolError:
+    if profile.qemu_img_commands_complain:
         return _getopt_error(command, modern)
     return ToolError(f"missing argument for option '{argument}'", usage=True)
 
@@ -247,15 +173,15 @@ def parse_size(text: str) -> int | None:
     return (int(found["whole"]) << shift) + ((int(digits or 0) << shift) + scale // 2) // scale
 
 
-def size_argument(what: str, text: str, style: Style) -> int:
+def size_argument(what: str, text: str, profile: Profile) -> int:
     """The value of an argument that is a size, *what* being how messages call it; ToolError if it is none."""
     size = parse_size(text)
     negative = size is None and parse_size(text.lstrip().removeprefix("-")) is not None
     if size is not None and size <= INT64_MAX:
         return size
-    if size is not None or (negative and style.modern_sizes):
+    if size is not None or (negative and profile.qemu_img_quotes_sizes):
         raise ToolError(f"Invalid {what} specified. Must be between 0 and {INT64_MAX}.")
-    if style.modern_sizes:
+    if profile.qemu_img_quotes_sizes:
         raise ToolError(f"Invalid {what} specified: '{text}'.")
     raise ToolError(
         f"Invalid {what} specified. You may use k, M, G, T, P or E suffixes for\n"
@@ -263,12 +189,12 @@ def size_argument(what: str, text: str, style: Style) -> int:
     )
 
 
-def size_parameter(name: str, text: str, style: Style) -> int:
+def size_parameter(name: str, text: str, profile: Profile) -> int:
     """The value of a size inside ``-o`` or the like; ToolError if it is none."""
     size = parse_size(text)
     if size is not None and size < 2**64:
         return size
-    if size is not None or (style.modern_sizes and parse_size(text.removeprefix("-")) is not None):
+    if size is not None or (profile.qemu_img_quotes_sizes and parse_size(text.removeprefix("-")) is not None):
         raise ToolError(f"Value '{text}' is out of range for parameter '{name}'")
     raise ToolError(
         f"Parameter '{name}' expects a non-negative number below 2^64\n"

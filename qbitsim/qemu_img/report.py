@@ -57,7 +57,7 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
     qcow2 = image.format == "qcow2" and chosen != "raw"
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
     members: list[tuple[str, object, bool]] = [
-        ("children", [{"name": "file", "info": _file_info(image, name)}], call.style.shows_children),
+        ("children", [{"name": "file", "info": _file_info(image, name)}], call.profile.qemu_img_info_shows_children),
         ("backing-filename-format", image.backing_format, full is not None and image.backing_format is not None),
         ("virtual-size", image.size if qcow2 else image.file_length, True),
         ("filename", name, True),
@@ -290,8 +290,8 @@ def map_image(call: Call) -> int:
     options.only("f", "s", "l", "output", "U")
     output = output_format(call)
     first, most = options.last("s"), options.last("l")
-    start = 0 if first is None else size_argument("start offset", first, call.style)
-    length = None if most is None else size_argument("max length", most, call.style)
+    start = 0 if first is None else size_argument("start offset", first, call.profile)
+    length = None if most is None else size_argument("max length", most, call.profile)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     name = options.words[0]
@@ -318,7 +318,7 @@ def map_image(call: Call) -> int:
 
 def _json_extent(extent: _Extent, call: Call) -> str:
     flags = {"present": extent.present, "zero": extent.zero, "data": extent.data}
-    if call.style.shows_compression:
+    if call.profile.qemu_img_map_shows_compression:
         flags["compressed"] = extent.compressed
     text = "".join(f', "{name}": {str(value).lower()}' for name, value in flags.items())
     offset = "" if extent.offset is None else f', "offset": {extent.offset}'

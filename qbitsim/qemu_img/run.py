@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.store import ImageStore
+from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_img.bitmap import bitmap
 from qbitsim.qemu_img.create import convert, create, rebase, resize
 from qbitsim.qemu_img.files import Call
-from qbitsim.qemu_img.options import STYLES, Options, Style, ToolError, parse_options
+from qbitsim.qemu_img.options import Options, ToolError, parse_options
 from qbitsim.qemu_img.report import check, compare, info, map_image
 
 _COMMANDS: Mapping[str, Callable[[Call], int]] = {
@@ -31,16 +32,15 @@ _COMMANDS: Mapping[str, Callable[[Call], int]] = {
 _NOT_DONE = {"amend", "bench", "commit", "dd", "measure", "snapshot"}
 
 
-def run(store: ImageStore, argv: Sequence[str], version: str = "10.0") -> tuple[int, str]:
+def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE) -> tuple[int, str]:
     """Run one command line.
 
     :param argv: the arguments, with or without ``qemu-img`` in front.
-    :param version: the name of a profile.
+    :param profile: whose qemu-img it is.
     :returns: the exit status and what was printed, standard output and standard error together.
     """
-    style = STYLES[version]
     arguments = list(argv[1:] if argv and argv[0] == "qemu-img" else argv)
-    call = Call(store, Options("", [], []), style)
+    call = Call(store, Options("", [], []), profile)
     try:
         status = _run(call, arguments)
     except UnsupportedError as error:
@@ -48,7 +48,7 @@ def run(store: ImageStore, argv: Sequence[str], version: str = "10.0") -> tuple[
         call.print(f"{error.desc}\n")
     except ToolError as error:
         status = error.status
-        complaint = _complaint(error, arguments[0] if arguments else "", style)
+        complaint = _complaint(error, arguments[0] if arguments else "", call.profile)
         call.output.insert(0 if error.before_output else len(call.output), complaint)
     return status, "".join(call.output)
 
@@ -58,38 +58,40 @@ def _run(call: Call, arguments: list[str]) -> int:
         raise ToolError("Not enough arguments", usage=True)
     command = arguments[0]
     if command in {"-V", "--version"}:
-        call.print(call.style.version_text)
+        call.print(f"qemu-img version {call.profile.full_version}{call.profile.copyright}")
         return 0
     if command in _NOT_DONE or command in {"-h", "--help", "-T", "--trace"}:
         raise UnsupportedError(f"qemu-img {command}")
     if command.startswith("-"):
         raise ToolError(f"unrecognized option '{command}'", usage=True)
-    if command not in _COMMANDS:
+    if command not in call.profile.qemu_img_options:
         raise ToolError(f"Command not found: {command}", usage=True)
+    if command not in _COMMANDS:
+        raise UnsupportedError(f"qemu-img {command}")
     rest = arguments[1:]
     if command == "resize":
-        rest = _resize_arguments(rest, call.style)
-    call.options = parse_options(command, rest, call.style)
+        rest = _resize_arguments(rest, call.profile)
+    call.options = parse_options(command, rest, call.profile)
     if "h" in call.options:
         raise UnsupportedError(f"qemu-img {command} --help")
     return _COMMANDS[command](call)
 
 
-def _resize_arguments(rest: list[str], style: Style) -> list[str]:
+def _resize_arguments(rest: list[str], profile: Profile) -> list[str]:
     """The last word of ``resize`` is the size even if it looks like an option: ``-512k``."""
-    if not rest or (len(rest) == 1 and not style.modern_options):
-        text = "Expecting image file name and size" if style.modern_options else "Not enough arguments"
+    if not rest or (len(rest) == 1 and not profile.qemu_img_commands_complain):
+        text = "Expecting image file name and size" if profile.qemu_img_commands_complain else "Not enough arguments"
         raise ToolError(text, usage=True)
     return rest if rest[-1] in {"-h", "--help"} else [*rest[:-1], "--", rest[-1]]
 
 
-def _complaint(error: ToolError, command: str, style: Style) -> str:
+def _complaint(error: ToolError, command: str, profile: Profile) -> str:
     """The text of an error; a leading zero byte says that it names the program itself, a final one: no line end."""
     text = error.text[1:] if error.text.startswith("\0") else f"qemu-img: {error.text}"
     text = text[:-1] if text.endswith("\0") else text + "\n"
     if not error.usage:
         return text
-    if not style.modern_options:
+    if not profile.qemu_img_commands_complain:
         return text + "Try 'qemu-img --help' for more information\n"
-    about = f"{command} " if command in _COMMANDS else ""
+    about = f"{command} " if command in profile.qemu_img_options else ""
     return text + f"Try 'qemu-img {about}--help' for more info\n"

@@ -1,6 +1,6 @@
 """How qemu-io reads numbers and prints amounts.
 
-Theory of operation: pure functions from text to integers and back. Two releases read sizes
+Theory of operation: pure functions from text to integers and back. Releases read sizes
 differently: 7.2 allows a multiplier after a hexadecimal number (and warns) and rounds a
 fraction near 1 to nothing; 10.0 refuses the one, rounds up and also takes ``.5k`` (qemu_strtosz, util/cutils.c).
 """
@@ -30,7 +30,7 @@ class SizeError(ValueError):
 def parse_size(text: str, *, strict: bool) -> int:
     """The number of bytes that ``text`` means, such as ``64k``, ``1.5M`` or ``0x200``.
 
-    :param strict: read as 10.0 does; otherwise as 7.2.
+    :param strict: how, see :attr:`.Profile.qemu_io_sizes_strict`.
     :raises SizeError: it means none, or more than 2**63 - 1 (cvtnum, qemu-io-cmds.c, 7.2 and 10.0).
     """
     if match := _HEXADECIMAL.fullmatch(text):

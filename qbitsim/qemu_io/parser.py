@@ -108,13 +108,12 @@ def parse(command: str, profile: Profile = DEFAULT_PROFILE) -> Request:
 class _Arguments:
     """The words of one command while they are read."""
 
-    __slots__ = ("entry", "flags", "operands", "profile", "strict", "values", "warnings", "words")
+    __slots__ = ("entry", "flags", "operands", "profile", "values", "warnings", "words")
 
     def __init__(self, entry: Command, words: list[str], profile: Profile) -> None:
         self.entry = entry
         self.words = words
         self.profile = profile
-        self.strict = profile.offers(since="10.0")
         self.flags: set[str] = set()
         self.values: dict[str, int] = {}
         self.operands: list[str] = []
@@ -127,9 +126,9 @@ class _Arguments:
     def size(self, text: str) -> int:
         """``text`` as a size (cvtnum, print_cvtnum_err)."""
         try:
-            if not self.strict and has_deprecated_suffix(text):
+            if not self.profile.qemu_io_sizes_strict and has_deprecated_suffix(text):
                 self.warnings.append(f"warning: Using a multiplier suffix on hex numbers is deprecated: {text}\n")
-            return parse_size(text, strict=self.strict)
+            return parse_size(text, strict=self.profile.qemu_io_sizes_strict)
         except SizeError as error:
             raise _RefusalError(f"Parsing error: {error} -- {text}\n") from None
 
@@ -292,11 +291,11 @@ def _read_truncate(words: _Arguments) -> Request:
             raise _RefusalError(hmp=f"Invalid preallocation mode '{mode}'\n")
     options = [word for word in words.words[1:] if word.startswith("-") and len(word) > 1]
     if not words.operands:
-        if not words.strict:
+        if not words.profile.qemu_io_truncate_needs_size:
             raise UnsupportedError("truncate without a size, on which this QEMU crashes")
         raise _RefusalError(f"Parsing error: {NOT_A_NUMBER} -- {options[0]}\n")
     try:
-        size = parse_size(words.operands[0], strict=words.strict)
+        size = parse_size(words.operands[0], strict=words.profile.qemu_io_sizes_strict)
     except SizeError as error:
         # A quirk: the first word is named, which is an option if there is one (truncate_f, 7.2 and 10.0).
         raise _RefusalError(f"Parsing error: {error} -- {(options or words.operands)[0]}\n") from None

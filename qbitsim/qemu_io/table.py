@@ -1,7 +1,7 @@
 """The commands of qemu-io: names, arguments and options, as ``help`` prints them.
 
-Theory of operation: one literal table; what differs between releases is a placeholder or a
-``since``. Only 7.2 and 10.0 were asked, so what is new between them counts as new in 10.0.
+Theory of operation: one literal table of all commands that there are; a release has those that its record names
+(:attr:`.Profile.qemu_io_commands`), and an option that not every release has is a placeholder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from qbitsim.profiles import Profile
 
 
 class Command(NamedTuple):
-    """One entry of the command table; ``{r}`` in args and options is an option that came after 7.2."""
+    """One entry of the command table; ``{r}`` in args and options is the option ``-r`` where there is one."""
 
     name: str
     alias: str | None
@@ -24,12 +24,10 @@ class Command(NamedTuple):
     options: str = ""
     permissions: tuple[str, ...] = ()
     has_help: bool = False
-    since: str | None = None
 
 
 _READS = "reads a number of bytes at a specified offset"
 _WRITES = "writes a number of bytes at a specified offset"
-_ZONE = "10.0"
 
 COMMANDS = (
     Command("abort", None, None, "simulate a program crash using abort(3)"),
@@ -43,7 +41,6 @@ COMMANDS = (
         "Cq",
         ("write",),
         has_help=True,
-        since="10.0",
     ),
     Command("aio_flush", None, None, "completes all outstanding aio requests"),
     Command(
@@ -150,13 +147,12 @@ COMMANDS = (
         "append write a number of bytes at a specified offset",
         3,
         4,
-        since=_ZONE,
     ),
-    Command("zone_close", "zc", "offset len", "close a range of zones in zone block device", 2, 2, since=_ZONE),
-    Command("zone_finish", "zf", "offset len", "finish a range of zones in zone block device", 2, 2, since=_ZONE),
-    Command("zone_open", "zo", "offset len", "explicit open a range of zones in zone block device", 2, 2, since=_ZONE),
-    Command("zone_report", "zrp", "offset number", "report zone information", 2, 2, since=_ZONE),
-    Command("zone_reset", "zrs", "offset len", "reset a zone write pointer in zone block device", 2, 2, since=_ZONE),
+    Command("zone_close", "zc", "offset len", "close a range of zones in zone block device", 2, 2),
+    Command("zone_finish", "zf", "offset len", "finish a range of zones in zone block device", 2, 2),
+    Command("zone_open", "zo", "offset len", "explicit open a range of zones in zone block device", 2, 2),
+    Command("zone_report", "zrp", "offset number", "report zone information", 2, 2),
+    Command("zone_reset", "zrs", "offset len", "reset a zone write pointer in zone block device", 2, 2),
 )
 """The commands that both the monitor and qemu-io have, in the order of ``help``."""
 
@@ -164,10 +160,12 @@ COMMANDS = (
 @lru_cache(maxsize=8)
 def commands(profile: Profile) -> dict[str, Command]:
     """The commands of a release by name and alias."""
+    unknown = profile.qemu_io_commands - {entry.name for entry in COMMANDS}
+    assert not unknown, f"the record of {profile.name} names commands of qemu-io that are not declared: {unknown}"
     table = {}
-    letter = "r" if profile.offers(since="10.0") else ""
+    letter = "r" if profile.qemu_io_registered_buffers else ""
     for entry in COMMANDS:
-        if profile.offers(since=entry.since):
+        if entry.name in profile.qemu_io_commands:
             args = None if entry.args is None else entry.args.replace("{r}", letter)
             known = entry._replace(args=args, options=entry.options.replace("{r}", letter))
             table[entry.name] = known

@@ -30,7 +30,7 @@ from qbitsim.images.store import ImageStore
 from qbitsim.jsontypes import Json
 from qbitsim.machine.boot import add_device, add_drive, check_node_options
 from qbitsim.machine.machine import Machine
-from qbitsim.profiles import Profile, profile
+from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
 from qbitsim.scenario.reductions import reduce_reply
@@ -53,13 +53,13 @@ class ScenarioError(Exception):
 class Player:
     """One run of one scenario.
 
-    :param profile_: the QEMU release to be.
+    :param release: the QEMU release to be, a profile or the name of one.
     :param history: watches the machines, if it is given.
     :ivar records: what was seen, oldest first.
     """
 
-    def __init__(self, profile_: str | Profile = "10.0", history: History | None = None) -> None:
-        self.profile = profile_ if isinstance(profile_, Profile) else profile(profile_)
+    def __init__(self, release: str | Profile = DEFAULT_PROFILE, history: History | None = None) -> None:
+        self.profile = profile(release)
         self.images = ImageStore()
         self.shell = Shell(self.images, self.profile)
         self.machine: Machine | None = None

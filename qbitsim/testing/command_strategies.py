@@ -135,7 +135,7 @@ def _registry(release: Profile) -> Registry:
 
 
 def _chosen(release: str | Profile, only: Iterable[str] | None, without: Iterable[str]) -> tuple[Registry, list[str]]:
-    registry = _registry(release if isinstance(release, Profile) else profile_called(release))
+    registry = _registry(profile_called(release))
     offered = {each.name for each in registry.commands()}
     wanted = offered if only is None else set(only)
     unknown = sorted((wanted | set(without)) - offered)

@@ -368,7 +368,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         name = f"other-{self._others - 1}"
         self.story.tell("another client backs up %s as job %s", drive, name)
         arguments: JsonObject = {"device": drive, "target": name, "sync": "full", "format": "qcow2"}
-        if self.machine.profile.offers("2.7"):
+        if self.machine.profile.jobs_have_ids:
             arguments["job-id"] = name
         before = set(self.machine.jobs.jobs)
         try:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qbitsim.cli.main import main
 from qbitsim.machine.machine import Machine
+from qbitsim.profiles import PROFILES
 from qbitsim.terminal.picture import Row, Style, draw, human, levels, rows_of_drive, rows_of_state
 
 PROOF = (
@@ -25,7 +26,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("profile", ["2.5", "7.2", "10.0"])
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("width", [40, 80])
 def test_the_story_ends_with_its_proof_and_fits(profile, width, capsys):
     assert main(["demo", "--profile", profile, "--width", str(width)]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qbitsim.machine.machine import Machine
+from qbitsim.profiles import PROFILES
 
 
 def test_the_version_is_that_of_the_profile() -> None:
@@ -32,7 +33,7 @@ def test_the_status_is_running_paused_or_prelaunch(version: str, extra: dict[str
     assert Machine(version, running=False).qmp("query-status") == {"running": False, "status": "prelaunch", **extra}
 
 
-@pytest.mark.parametrize("version", ["2.5", "7.2", "10.0"])
+@pytest.mark.parametrize("version", PROFILES)
 def test_query_commands_lists_what_can_be_executed(version: str) -> None:
     machine = Machine(version)
     names = [each["name"] for each in machine.qmp("query-commands")]

@@ -14,7 +14,7 @@ from readme import README, REPOSITORY, Block, blocks, examples, run, serving
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.cli.main import main
-from qbitsim.profiles import PROFILES
+from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 
 RECORDED = runpy.run_path(str(REPOSITORY / "tests/conformance/test_recorded.py"))
 
@@ -93,6 +93,16 @@ def test_the_picture_is_what_the_command_below_it_makes(tmp_path: Path) -> None:
     assert main(["report", str(REPOSITORY / source), "-o", str(file)]) == 0
     assert file.read_text() == (REPOSITORY / shown).read_text()
     assert file.stat().st_size < 16_000
+
+
+# -- the releases
+
+
+def test_the_profiles_are_those_that_there_are() -> None:
+    names = [*PROFILES]
+    others = [name for name in reversed(names) if name != DEFAULT_PROFILE.name]
+    assert f"\n| | {' | '.join(names)} |\n" in README
+    assert f"| versions | yes: {DEFAULT_PROFILE.name} (default), {', '.join(others)} |" in README
 
 
 # -- the two commands

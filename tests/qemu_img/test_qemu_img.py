@@ -20,6 +20,7 @@ from qbitsim.images.chain import chain_status, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.image import StoredBitmap
 from qbitsim.images.store import ImageStore
+from qbitsim.profiles import Profile, profile
 from qbitsim.qemu_img.run import run
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "qemu_img_transcripts").glob("*.txt"))
@@ -56,7 +57,7 @@ def change(store: ImageStore, words: list[str]) -> None:
         image.store_bitmaps(image.bitmaps)
 
 
-def replay(transcript: str, version: str) -> str:
+def replay(transcript: str, release: Profile) -> str:
     """The transcript with our own answers."""
     store = ImageStore()
     lines = []
@@ -68,7 +69,7 @@ def replay(transcript: str, version: str) -> str:
             change(store, line.split()[1:])
             lines.append(line + "\n")
         elif line.startswith("$ "):
-            status, output = run(store, shlex.split(line[2:]), version)
+            status, output = run(store, shlex.split(line[2:]), release)
             lines += [line + "\n", blanked(output).removesuffix("\n") + "\n" if output else "", f"= {status}\n"]
     return "".join(lines)
 
@@ -76,7 +77,7 @@ def replay(transcript: str, version: str) -> str:
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
 def test_qemu_img_answers_like_the_real_one(path: Path) -> None:
     transcript = path.read_text()
-    assert replay(transcript, path.stem) == transcript
+    assert replay(transcript, profile(path.stem)) == transcript
 
 
 def test_an_image_in_use_is_refused_unless_shared_by_force() -> None:

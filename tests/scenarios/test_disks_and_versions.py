@@ -9,8 +9,7 @@ from seen import actions, counts, ends, incremental, refusal
 
 from qbitsim import Machine
 from qbitsim.machine.boot import add_device
-from qbitsim.profiles import QEMU_7_2
-from qbitsim.records import changed
+from qbitsim.profiles import QEMU_7_2, release
 
 CLUSTER = 65536
 MISSING = "Bitmap 'b0' could not be found"
@@ -32,9 +31,9 @@ def test_20_what_one_release_of_qemu_answers_another_does_not():
 
 
 def test_20_an_option_that_came_with_a_later_release_is_unexpected():
-    """Source: qmpbackup #26. A release between those that are there is one of them with another version."""
+    """Source: qmpbackup #26. A release between those that are there is like one of them."""
     cbw = {"driver": "copy-before-write", "node-name": "cbw", "file": "node0", "target": "scratch", "cbw-timeout": 45}
-    for profile in (changed(QEMU_7_2, name="7.0", version=(7, 0, 0)), QEMU_7_2):
+    for profile in (release("7.0", like=QEMU_7_2), QEMU_7_2):
         machine = Machine(profile)
         machine.add_disk("drive0", "1M", node_name="node0")
         machine.add_node({"driver": "null-co", "node-name": "scratch", "size": 1 << 20})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from qbitsim.profiles import PROFILES
+
 DISKS = {"drive0": "1M", "drive1": "1M", "busy": "1M"}
 
 
@@ -36,7 +38,7 @@ def test_an_empty_line_may_become_any_command(shell):
     assert len(found) == len(set(found)) == len(shell.schema.commands) + 13
 
 
-@pytest.mark.parametrize("profile", ["10.0", "7.2", "2.5"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_command_is_completed_in_every_release(new_shell, profile):
     found = texts(new_shell(profile), "block-dirty-bitmap-")
     assert {"block-dirty-bitmap-add", "block-dirty-bitmap-clear", "block-dirty-bitmap-remove"} <= set(found)
@@ -100,7 +102,7 @@ def test_values_are_those_that_are_possible_now(shell, line, values):
     assert texts(shell, line) == values
 
 
-@pytest.mark.parametrize("profile", ["10.0", "7.2", "2.5"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_names_are_found_in_every_release(new_shell, say, profile):
     shell = new_shell(profile)
     say(

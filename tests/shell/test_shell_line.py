@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qbitsim import Machine
+from qbitsim.profiles import PROFILES
 from qbitsim.shell.line import parse, write
 from qbitsim.shell.schema import Schema
 from qbitsim.shell.words import IncompleteError, LineError
 from qbitsim.testing.command_strategies import commands
 
-PROFILES = ("10.0", "7.2", "2.5")
 SCHEMAS = {name: Schema(Machine(name, control=True).qmp("query-qmp-schema")) for name in PROFILES}
 SCHEMA = SCHEMAS["10.0"]
 
@@ -192,7 +192,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=50)
-@given(st.sampled_from(PROFILES), st.data())
+@given(st.sampled_from([*PROFILES]), st.data())
 def test_arguments_survive_being_written_and_read(profile, data):
     command = data.draw(commands(profile))
     message = {"execute": command.name, **({"arguments": command.arguments} if command.arguments else {})}

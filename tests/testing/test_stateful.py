@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import rule
 
 from qbitsim import Machine
+from qbitsim.profiles import PROFILES
 from qbitsim.testing import laws
 from qbitsim.testing.clients import NEXT_EVENT, Chain, Conversation, Monitor, Plain, execute
 from qbitsim.testing.laws import LawBrokenError
@@ -139,7 +140,7 @@ def test_plain_clients_can_be_plugged_in_and_are_found_out() -> None:
     assert len(caught.value.__dict__["moves"]) == 2
 
 
-@pytest.mark.parametrize("profile", ["10.0", "7.2", "2.5"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_can_be_played(profile: str) -> None:
     run_as_test(type("Machine", (IdleMachine,), {"profile": profile}), settings=SHORT)
 

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from qbitsim import Machine, QmpError, UnsupportedError
 from qbitsim.commands.offered import registry_for
 from qbitsim.engine.policies import Replay
-from qbitsim.profiles import profile
+from qbitsim.profiles import PROFILES, profile
 from qbitsim.testing import strategies
 from qbitsim.testing.chains import disk_of
 from qbitsim.testing.clients import Execute
 from qbitsim.testing.laws import Witness, fingerprint
 from qbitsim.testing.strategies import Call, Order
 
-PROFILES = ("10.0", "7.2", "2.5")
 REGISTRIES = {name: registry_for(profile(name)) for name in PROFILES}
 FEW = settings(max_examples=60)
 BITMAP_COMMANDS = ("block-dirty-bitmap-add", "block-dirty-bitmap-remove", "block-dirty-bitmap-clear", "transaction")
@@ -34,14 +33,14 @@ def machine_with_disk(**options: Any) -> Machine:
 
 
 @FEW
-@given(st.sampled_from(PROFILES).flatmap(lambda name: st.tuples(st.just(name), strategies.commands(name))))
+@given(st.sampled_from([*PROFILES]).flatmap(lambda name: st.tuples(st.just(name), strategies.commands(name))))
 def test_valid_commands_pass_the_schema_of_their_release(drawn: tuple[str, Execute]) -> None:
     name, command = drawn
     REGISTRIES[name].decode(command.name, command.arguments)
 
 
 @FEW
-@given(st.sampled_from(PROFILES).flatmap(lambda name: st.tuples(st.just(name), strategies.invalid_commands(name))))
+@given(st.sampled_from([*PROFILES]).flatmap(lambda name: st.tuples(st.just(name), strategies.invalid_commands(name))))
 def test_invalid_commands_do_not_pass_it_and_change_nothing(drawn: tuple[str, Execute]) -> None:
     name, command = drawn
     machine = machine_with_disk(profile=name)

@@ -1,0 +1,256 @@
+"""In what QEMU releases differ: the facts of which the record of a release is made.
+
+Theory of operation: a difference between releases is a fact of :class:`Profile`, named after what it says about
+behaviour, and code asks for the fact (``profile.transaction_commit_reversed``), never for the release.
+
+1. A fact that was only measured is stated by each record; a record that lacks one cannot be made.
+2. A fact whose release is known says so here (:func:`came_with`, :func:`gone_with`) and follows from the number of
+   the release, unless a record states otherwise. So it is right for the releases between those that were measured.
+3. Only :meth:`Profile.offers` compares releases by number. It evaluates the ``since`` and ``until`` of what is
+   declared elsewhere: commands, arguments, values, features.
+
+A profile is compared and hashed by identity: everything compiled for it is cached under it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class _FromVersion:
+    """A fact that follows from the number of a release, as long as the record says nothing else."""
+
+    __slots__ = ("_since", "_until")
+
+    def __init__(self, since: str | None, until: str | None) -> None:
+        self._since = since
+        self._until = until
+
+    def __get__(self, profile: Profile | None, owner: object) -> object:
+        return self if profile is None else profile.offers(self._since, self._until)
+
+
+def came_with(release: str) -> bool:
+    """A fact that holds from a release on, such as ``"8.2"``."""
+    return cast("bool", _FromVersion(release, None))
+
+
+def gone_with(release: str) -> bool:
+    """A fact that holds for all releases before this one."""
+    return cast("bool", _FromVersion(None, release))
+
+
+@record(eq=False, kw_only=True)
+class Profile:
+    """What one release of QEMU does where releases differ."""
+
+    version: tuple[int, int, int]
+    """major, minor, micro, as in the greeting and in ``query-version``."""
+
+    package: str
+    """The distribution's package, as in the greeting and in ``query-version``; empty if there is none."""
+
+    copyright: str
+    """What follows the version in the output of ``--version``."""
+
+    # -- the monitor
+
+    capabilities: tuple[str, ...]
+    """QMP capabilities offered in the greeting (``oob`` came with 2.12)."""
+
+    job_schema_first: bool = came_with("8.2")
+    """Whether query-qmp-schema lists the job commands before the block commands, not after them."""
+
+    schema_features: bool = came_with("4.1")
+    """Whether query-qmp-schema shows features."""
+
+    schema_enum_members: bool = came_with("6.2")
+    """Whether query-qmp-schema shows ``members`` of enumerations beside ``values``."""
+
+    shutdown_event_has_data: bool = came_with("4.0")
+    """Whether SHUTDOWN says who wanted it and why (``guest``, ``reason``)."""
+
+    migrate_pause_states: str
+    """The states in the refusal of migrate-pause."""
+
+    eject_root_text: Literal[" is not a device", " is not a hotpluggable device"]
+    """The refusal of an eject whose ``id`` is empty, which stands for the root of QOM's tree.
+
+    find_device_state() in system/qdev-monitor.c.
+    """
+
+    # -- transactions
+
+    transaction_commit_reversed: bool = came_with("8.1")
+    """Whether the last action of a transaction commits first, so that its job starts first (util/transactions.c).
+
+    Before, qmp_transaction() in blockdev.c walked its own list in action order.
+    """
+
+    grouped_checked_first: bool
+    """Whether ``completion-mode: grouped`` is checked for all actions before the first one runs.
+
+    Otherwise each action checks it when its turn comes and earlier ones are undone.
+    """
+
+    grouped_property_text: Literal["transaction property", "Transaction property"]
+    """The words in ``Action 'x' does not support ... completion-mode = grouped``."""
+
+    failed_group_order: Literal["reverse", "failed-first"]
+    """In which order the members of a failed group end: reverse action order, or the one that failed before all."""
+
+    # -- jobs
+
+    jobs_have_ids: bool = came_with("2.7")
+    """Whether a client may give a job an id; before, it was the drive's."""
+
+    block_jobs_show_status: bool = came_with("2.12")
+    """Whether query-block-jobs shows ``status``, ``error``, ``auto-finalize`` and all that came after (blockjob.c)."""
+
+    mirror_shows_actively_synced: bool = came_with("8.2")
+    """Whether query-block-jobs says of a mirror whether it copies writes at once (mirror_query(), block/mirror.c)."""
+
+    backup_bitmap_on_filter: bool
+    """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
+
+    backup_filter_hidden: bool = gone_with("4.2")
+    """Whether the filter of a backup is invisible: commands and queries mean the node below it.
+
+    There was none up to 4.1, where a notifier of the source did its work.
+    """
+
+    backup_is_sequential: bool = gone_with("6.0")
+    """Whether a backup copies one cluster of 64 KiB after the other (block/backup.c)."""
+
+    progress_is_position: bool
+    """Whether ``len`` of a backup is the length of the disk and ``offset`` the place up to which it has come.
+
+    So it was until 2.11; since then both count the bytes that are to be copied (block/backup.c).
+    """
+
+    speed_survives_pauses: bool = came_with("8.0")
+    """Whether a stream, commit or mirror that was paused while its speed limit held it goes on waiting."""
+
+    # -- the block graph
+
+    graph_changes_drain: bool = came_with("8.0")
+    """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
+
+    drains_at_quit: int
+    """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
+
+    resize_blocked_names_job: bool
+    """Whether block_resize during a backup says ``Node 'x' is busy: ...`` instead of ``Device 'x' is in use``."""
+
+    exports_go_oldest_first: bool
+    """Whether the oldest export is the first to go when the NBD server stops."""
+
+    # -- what queries show
+
+    status_shows_singlestep: bool = gone_with("9.0")
+    """Whether query-status shows ``singlestep``."""
+
+    bitmap_status_field: bool = gone_with("4.0")
+    """Whether a bitmap has ``status`` (active, frozen, disabled) instead of ``recording`` and ``busy``."""
+
+    drives_show_bitmaps: bool = gone_with("6.0")
+    """Whether query-block lists the bitmaps of a drive beside ``inserted``."""
+
+    nodes_show_bitmaps: bool = came_with("4.2")
+    """Whether a node lists its bitmaps (bdrv_block_device_info(), block/qapi.c)."""
+
+    nodes_show_active: bool = came_with("10.0")
+    """Whether a node says that it is ``active``."""
+
+    files_show_format_specific: bool = came_with("8.0")
+    """Whether the image of a protocol node has ``format-specific`` (raw_get_specific_info(), block/file-posix.c)."""
+
+    qcow2_shows_compression_type: bool = came_with("5.1")
+    """Whether the image of a qcow2 node shows ``compression-type`` (qcow2_get_specific_info(), block/qcow2.c)."""
+
+    qcow2_shows_extended_l2: bool = came_with("5.2")
+    """Whether the image of a qcow2 node shows ``extended-l2`` (qcow2_get_specific_info(), block/qcow2.c)."""
+
+    qcow2_shows_bitmaps: bool = came_with("4.0")
+    """Whether the image of a qcow2 node lists the stored bitmaps (qcow2_get_specific_info(), block/qcow2.c)."""
+
+    # -- the human monitor, qemu-io and qemu-img
+
+    hmp_commands: frozenset[str]
+    """The commands of the human monitor on x86_64, such as ``commit`` and ``info block``, without aliases."""
+
+    qemu_io_commands: frozenset[str]
+    """The commands of qemu-io, by the names that :mod:`qbitsim.qemu_io.table` declares."""
+
+    qemu_io_registered_buffers: bool
+    """Whether reads and writes of qemu-io have the option ``-r``, a registered I/O buffer (qemu-io-cmds.c)."""
+
+    qemu_io_sizes_strict: bool
+    """How qemu-io reads sizes (qemu_strtosz(), util/cutils.c).
+
+    Strictly: no multiplier after a hexadecimal number, ``.5k`` is a number, a fraction near 1 is rounded up. Otherwise
+    the multiplier is only warned of, a digit must precede the point, and such a fraction is rounded to nothing.
+    """
+
+    qemu_io_truncate_needs_size: bool
+    """Whether qemu-io refuses a ``truncate`` with options alone, of which it dies otherwise (truncate_f())."""
+
+    qemu_img_options: Mapping[str, str]
+    """The commands of qemu-img and the options of each, as :mod:`qbitsim.qemu_img.options` reads them."""
+
+    qemu_img_commands_complain: bool
+    """Whether each command of qemu-img reads its own command line (qemu-img.c).
+
+    Then complaints are getopt's own and name the command, as the hint to ask for help does, and a wrong ``--output`` is
+    found before a wrong number of files. Otherwise qemu-img words them all.
+    """
+
+    qemu_img_quotes_sizes: bool
+    """Whether qemu-img quotes a size that it cannot read and tells the range to a negative one (cvtnum_full()).
+
+    Otherwise it explains the suffixes.
+    """
+
+    qemu_img_hint_ends_line: bool
+    """Whether the hint about a missing backing format ends its line (bdrv_img_create(), block.c)."""
+
+    qemu_img_info_shows_children: bool
+    """Whether ``qemu-img info`` has a part about the protocol node (bdrv_do_query_node_info(), block/qapi.c)."""
+
+    qemu_img_map_shows_compression: bool
+    """Whether ``qemu-img map`` says of each range whether it is compressed (dump_map_entry(), qemu-img.c)."""
+
+    def __repr__(self) -> str:
+        return f"<Profile of QEMU {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """The release as users name it, ``major.minor``."""
+        major, minor, _ = self.version
+        return f"{major}.{minor}"
+
+    @property
+    def full_version(self) -> str:
+        """The version with the package behind it, as programs print it."""
+        number = ".".join(map(str, self.version))
+        return f"{number} ({self.package})" if self.package else number
+
+    def offers(self, since: str | None = None, until: str | None = None) -> bool:
+        """Whether something that came with release ``since`` and was gone in release ``until`` is in this one.
+
+        :param since: first release that has it, such as ``"9.1"``; None for always.
+        :param until: first release that does not have it any more; None for never.
+        """
+        release = self.version[:2]
+        return (since is None or release >= _numbers(since)) and (until is None or release < _numbers(until))
+
+
+def _numbers(release: str) -> tuple[int, int]:
+    """``"10.0"`` as (10, 0)."""
+    major, minor = release.split(".")
+    return int(major), int(minor)
