@@ -225,6 +225,15 @@ class Profile:
     qemu_img_map_shows_compression: bool
     """Whether ``qemu-img map`` says of each range whether it is compressed (dump_map_entry(), qemu-img.c)."""
 
+    snapshot_table_wide: bool = came_with("9.2")
+    """Whether lists of internal snapshots have headings of one word and four digits for hours (bdrv_snapshot_dump)."""
+
+    qemu_img_snapshot_lists: bool = came_with("10.0")
+    """Whether ``qemu-img snapshot`` of a file and nothing else lists the snapshots."""
+
+    qemu_img_rebase_writes_clusters: bool = came_with("8.2")
+    """Whether ``qemu-img rebase`` compares and writes whole clusters, not sectors (img_rebase, qemu-img.c)."""
+
     def __repr__(self) -> str:
         return f"<Profile of QEMU {self.name}>"
 

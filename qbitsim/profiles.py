@@ -72,6 +72,14 @@ _QEMU_IMG_10_0 = {
     "rebase": "h,help q,quiet p,progress f:,format: image-opts t:,cache: b:,backing: F:,backing-format: "
     "T:,backing-cache: u,backing-unsafe c,compress U,force-share object:",
     "resize": "h,help q,quiet f:,format: image-opts shrink preallocation: object:",
+    "snapshot": "h,help q,quiet f:,format: image-opts U,force-share l,list c:,create: a:,apply: d:,delete: object:",
+    "commit": "h,help q,quiet p,progress f:,format: image-opts t:,cache: d,drop b:,base: r:,rate: object:",
+    "measure": "h,help f:,format: image-opts l:,snapshot: o:,target-options: O:,target-format: output: s:,size: "
+    "U,force-share object:",
+    "dd": "h,help f:,format: image-opts O:,output-format: U,force-share object:",
+    "amend": "h,help q,quiet p,progress f:,format: image-opts t:,cache: o:,options: force object:",
+    "bench": "h,help q,quiet f:,format: image-opts t:,cache: c:,count: d:,depth: o:,offset: s:,buffer-size: "
+    "S:,step-size: i:,aio: n,native w,write pattern: flush-interval: no-drain U,force-share object:",
 }
 _QEMU_IMG_7_2 = {
     "bitmap": "h,help f: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
@@ -83,8 +91,14 @@ _QEMU_IMG_7_2 = {
     "create": "h,help object: F: b: f: o: q u",
     "info": "h,help f:,format: output: backing-chain object: image-opts U,force-share",
     "map": "h,help f:,format: output: object: image-opts U,force-share s:,start-offset: l:,max-length:",
-    "rebase": "h,help object: image-opts f: F: b: t: T: u p q c U,force-share",
+    "rebase": "h,help object: image-opts f: F: b: t: T: u p q U,force-share",
     "resize": "h,help f: q object: image-opts preallocation: shrink",
+    "snapshot": "h,help object: image-opts l a: c: d: q U,force-share",
+    "commit": "h,help object: image-opts f: t: b: d p q r:",
+    "measure": "h,help object: image-opts f: l: o: O: output: size: U,force-share",
+    "dd": "h,help image-opts f: O: U,force-share",
+    "amend": "h,help object: image-opts force p q f: t: o:",
+    "bench": "h,help image-opts c: d: f: n i: o: q s: S: t: w U,force-share flush-interval: pattern: no-drain",
 }
 
 # -- the releases

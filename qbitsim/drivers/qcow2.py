@@ -126,16 +126,11 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
-        kept = self.image.content.clone() if self._file_matters else None
         tables = self._new_tables(offset)
         self.image.write_compressed(offset, data)
-        if kept is not None:
-            try:
-                self._account_tables(tables)
-                self._account_file("write", offset, len(data))
-            except OSError:
-                self.image.restore(kept)
-                raise
+        if self._file_matters:
+            self._account_tables(tables)
+            self._account_file("write", offset, len(data))
 
     def own_faults(self) -> Faults | None:
         """Those of the image."""
@@ -254,15 +249,11 @@ class Qcow2Node(Node):
 
     def _write_and_account(self, offset: int, data: bytes) -> None:
         """Write, and take it back if the file fails where the clusters came to be."""
-        kept = self.image.content.clone()
         tables = self.image.new_table_places(offset)
-        self.image.write(offset, data, self._below)
-        try:
+        with self.image.reserved(offset, len(data)):
             self._account_tables(tables)
             self._account_file("write", offset, len(data))
-        except OSError:
-            self.image.restore(kept)
-            raise
+            self.image.write(offset, data, self._below)
 
     # -- stored bitmaps
 

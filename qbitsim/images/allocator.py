@@ -3,7 +3,8 @@
 A cursor looks forward for free clusters and falls back to a cluster that is freed below it; opening the file puts it
 back to the beginning (alloc_clusters_noref and update_refcount, block/qcow2-refcount.c, 10.0). A file cluster can be
 used only if a refcount block counts it. A missing block takes a cluster of its own, behind the ones that were about to
-be taken, whereupon the search starts anew with these. Where the refcount table has no room for the block, a new table is put at the end, with the blocks that count it.
+be taken, whereupon the search starts anew with these. Where the refcount table has no room for the block, a new table
+is put at the end, with the blocks that count it.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ class Content:
         if self.allocation < self.cluster_size:
             self._punch(offset, length)
             return
-        first, last = self.whole(offset, length)
+        first, last = self.whole_clusters(offset, length)
         if not self.zero_clusters:
             if not backed:
                 self._drop(first, last)
@@ -414,7 +414,7 @@ class Content:
         if self.allocation == self.cluster_size:
             self._zero.add_all(numbers)
 
-    def whole(self, offset: int, length: int) -> tuple[int, int]:
+    def whole_clusters(self, offset: int, length: int) -> tuple[int, int]:
         """The clusters that lie in the range as a whole, the last one of the disk counting as whole."""
         unit, end = self.cluster_size, offset + length
         assert 0 <= offset <= end <= self.size, (offset, length, self.size)
@@ -436,7 +436,7 @@ class Content:
     def _punch(self, offset: int, length: int) -> None:
         """Turn the whole pages of the range into holes and zero the bytes of the others in place."""
         unit, end = self.cluster_size, offset + length
-        self._drop(*self.whole(offset, length))
+        self._drop(*self.whole_clusters(offset, length))
         for index in {offset // unit, end // unit} & self._stored.keys():
             start, stop = max(offset - index * unit, 0), min(end - index * unit, unit)
             if start < stop:

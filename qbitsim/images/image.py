@@ -132,8 +132,7 @@ class Image:
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """:meth:`.Content.write`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
-        if self.capacity is not None:
-            self._reserve(self.content.growth(offset, len(data)))
+        self.check_room(offset, len(data))
         layout = self._layout
         if layout is None or (offset % layout.cluster_size + len(data) <= layout.cluster_size and layout.is_lazy):
             self.content.write(offset, data, below)
@@ -160,8 +159,7 @@ class Image:
         length = packed_length(data.ljust(unit, b"\0"))
         assert layout is not None
         assert length is not None
-        if self.capacity is not None:
-            self._reserve(self.content.growth(offset, len(data)))
+        self.check_room(offset, len(data))
         with self._placing(layout):
             layout.write_packed(offset // unit, length)
             self.content.write(offset, data)
@@ -179,8 +177,7 @@ class Image:
 
         :param unmap: clusters that become zero give back their places in the file.
         """
-        if self.capacity is not None and self.cluster_size is not None:
-            self._reserve(self._zero_growth(offset, length, below))
+        self.check_room_for_zeroes(offset, length, below)
         layout, unit = self._layout, self.content.cluster_size
         if layout is None:
             self.content.write_zeroes(offset, length, below, below_is_zero)
@@ -202,7 +199,7 @@ class Image:
             self.content.discard(offset, length)
         elif self.backing is None or self.compat != "0.10":
             with self._placing(layout):
-                layout.discard(*self.content.whole(offset, length))
+                layout.discard(*self.content.whole_clusters(offset, length))
                 self.content.discard(offset, length, backed=self.backing is not None)
 
     def resize(self, size: int, *, zero_new: bool = False, below: Reader | None = None) -> None:
@@ -226,13 +223,26 @@ class Image:
         for bitmap in self.bitmaps:
             bitmap.bits.resize(-(-size // bitmap.granularity))
 
+    def make_empty(self) -> None:
+        """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0).
+
+        If nothing but the disk is in the file, it becomes as short as a new one; otherwise clusters are freed.
+        """
+        layout = self.synced_layout
+        if self.compat != "0.10" and not self.snapshots and not self.bitmaps and layout.can_be_reset:
+            layout.reset()
+        else:
+            layout.discard(0, -(-self.size // layout.cluster_size))
+        self.content = Content(self.size, layout.cluster_size, zero_clusters=self.content.zero_clusters)
+        layout.settle(self.content)
+
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """:meth:`.Content.copy_clusters`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
         chosen, stored = list(clusters), source.allocation_order()
         if self.capacity is not None:
             unit = source.cluster_size
             wanted = (n * unit for n in chosen if n in stored or self.compat == "0.10")
-            self._reserve(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
+            self._check_capacity(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
         layout = self._layout
         if layout is None or self._is_placed_later(layout, [n for n in chosen if n not in stored]):
             self.content.copy_clusters(source, chosen)
@@ -254,18 +264,29 @@ class Image:
         known = self.content.allocation_order()
         return self.compat != "0.10" and known.isdisjoint(emptied) and layout.has_tables(emptied)
 
-    def restore(self, content: Content) -> None:
-        """Take back a write that failed in the file: new clusters are free again, new tables stay.
+    @contextmanager
+    def reserved(self, offset: int, length: int) -> Iterator[None]:
+        """All clusters of the range have places in the file; those not stored by the end give theirs back.
 
-        :param content: the disk before the write.
+        New L2 tables stay in any case (qcow2_alloc_cluster_abort, block/qcow2-cluster.c, 10.0).
         """
+        layout = self.synced_layout
+        first, stop = self._touched(offset, length)
+        fresh = [guest for guest in range(first, stop) if layout.place(guest) is None]
+        layout.write(first, stop)
+        try:
+            yield
+        finally:
+            layout.sync(self.content)
+            known = self.content.allocation_order()
+            for guest in fresh:
+                if guest not in known:
+                    layout.forget(guest)
+
+    def extend_file(self, end: int) -> None:
+        """Something was written up to the byte before *end*, so that the file is at least as long."""
         if self._layout is not None:
-            with self._placing(self._layout):
-                known = content.allocation_order()
-                for number in [number for number in self.content.allocation_order() if number not in known]:
-                    self._layout.forget(number)
-                self.content = content
-        self.content = content
+            self._layout.clusters.written(0, end)
 
     @contextmanager
     def _placing(self, layout: HostLayout) -> Iterator[None]:
@@ -279,7 +300,17 @@ class Image:
         unit = self.content.cluster_size
         return offset // unit, -(-(offset + length) // unit)
 
-    def _reserve(self, growth: int) -> None:
+    def check_room(self, offset: int, length: int) -> None:
+        """OSError(ENOSPC) if the capacity does not allow the range to be written."""
+        if self.capacity is not None:
+            self._check_capacity(self.content.growth(offset, length))
+
+    def check_room_for_zeroes(self, offset: int, length: int, below: Reader | None = None) -> None:
+        """OSError(ENOSPC) if the capacity does not allow the range to be zeroed."""
+        if self.capacity is not None and self.cluster_size is not None:
+            self._check_capacity(self._zero_growth(offset, length, below))
+
+    def _check_capacity(self, growth: int) -> None:
         if growth and self.capacity is not None and self.content.allocated + growth > self.capacity:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
 
@@ -394,6 +425,17 @@ class Image:
         self.bitmaps.remove(found)
         if self._layout is not None:
             self._synced(self._layout).remove_bitmap(name)
+
+    def close_written(self) -> None:
+        """The file was open for writing and is closed: the bitmaps are stored anew."""
+        if self.bitmaps:
+            self.store_bitmaps(self.bitmaps)
+
+    def mark_bitmaps(self, offset: int, length: int) -> None:
+        """Something wrote to a range: set its bits in the bitmaps that record."""
+        for bitmap in self.bitmaps:
+            if bitmap.auto and not bitmap.in_use and length:
+                bitmap.bits.set(offset // bitmap.granularity, -(-(offset + length) // bitmap.granularity))
 
     def bitmap_length(self, bitmap: StoredBitmap) -> int:
         """Bytes of the file that a bitmap takes when it is stored."""

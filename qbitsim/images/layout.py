@@ -108,6 +108,19 @@ class HostLayout:
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
 
+    @property
+    def can_be_reset(self) -> bool:
+        """Whether the L1 table of an empty file fits where one refcount block counts it."""
+        return 3 + self._count(self.active.l1[1] * TABLE_ENTRY) <= self.clusters.per_block and not self.external
+
+    def reset(self) -> None:
+        """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
+        entries = self.active.l1[1]
+        self.clusters = Allocator(self.cluster_size, self.clusters.refcount_bits)
+        self.active = Tables((0, 0), {}, {}, {})
+        self._grow_l1(entries)
+        self.clusters.written(self.active.l1[0], self._count(entries * TABLE_ENTRY) * self.cluster_size)
+
     # -- guest clusters
 
     @property

@@ -177,6 +177,10 @@ class ImageStore:
         """The name of the file that the header of image *name* calls *backing*: relative to that image's directory."""
         return backing if has_protocol(backing) else posixpath.join(posixpath.dirname(name), backing)
 
+    def same_file(self, one: str, other: str) -> bool:
+        """Whether two names are those of one file."""
+        return self._key(one) == self._key(other)
+
     def chain(self, name: str) -> list[Image]:
         """The image and its backing files, the active one first; OSError with ENOENT if one is missing."""
         images, position = [self.lookup(name)], name

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from qbitsim.commands.human_monitor import DriveDisk
+from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import ImageStore
-from qbitsim.machine.machine import Machine
+from qbitsim.machine.machine import EPOCH, Machine
 from qbitsim.profiles import Profile
 from qbitsim.qemu_img import run as qemu_img
 from qbitsim.qemu_io import run as qemu_io
@@ -49,7 +50,7 @@ class Shell:
             return 1, f"{error.desc}\n"
 
     def _qemu_img(self, arguments: list[str]) -> Result:
-        return qemu_img.run(self.images, arguments, self.profile)
+        return qemu_img.run(self.images, arguments, self.profile, EPOCH * NANOSECONDS)
 
     def _qemu_io(self, arguments: list[str]) -> Result:
         """``qemu-io [-r] [-f FORMAT] [-c COMMAND]... FILE``, on a machine of its own."""

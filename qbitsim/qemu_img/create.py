@@ -7,13 +7,11 @@ file is already gone.
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import dataclass, replace
 
 from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.chain import read_chain
+from qbitsim.images.chain import read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.store import LockConflictError
@@ -340,7 +338,7 @@ def _copy_bitmaps(source: Image, target: Image) -> None:
 def resize(call: Call) -> int:
     """``qemu-img resize``."""
     options = call.options
-    options.only("q", "f", "shrink")
+    options.only("q", "f", "shrink", "image-opts")
     if len(options.words) != 2:
         many = len(options.words) > 2 and call.profile.qemu_img_commands_complain
         text = "Extra argument(s) in command line" if many else "Expecting image file name and size"
@@ -359,36 +357,12 @@ def resize(call: Call) -> int:
     for bitmap in image.bitmaps:
         if bitmap.in_use:
             raise ToolError(inconsistent(bitmap.name))
-    below = call.store.chain(name)[1:]
-    image.resize(-(-size // SECTOR) * SECTOR, zero_new=bool(below) and below[0].size > image.size)
-    close_written(image)
+    below = call.store.chain(call.file_name(name))[1:]
+    contents = [each.content for each in below]
+    zero_new = bool(below) and below[0].size > image.size
+    image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents))
+    image.close_written()
     call.say("Image resized.")
-    return 0
-
-
-# -- rebase
-
-
-def rebase(call: Call) -> int:
-    """``qemu-img rebase -u``."""
-    options = call.options
-    options.only("q", "f", "b", "F", "u", "U")
-    if len(options.words) != 1:
-        raise ToolError("Expecting one image file name", usage=True)
-    backing, backing_format = options.last("b"), options.last("F")
-    if "u" not in options:
-        if backing is None:
-            raise ToolError("Must specify backing file (-b) or use unsafe mode (-u)", usage=True)
-        raise UnsupportedError("qemu-img rebase without -u")
-    image = open_image(call, options.words[0], options.last("f"), write=True, backing=False)
-    if backing_format is not None and not known_format(backing_format):
-        raise ToolError(f"Invalid format name: '{backing_format}'")
-    if image.format == "raw":
-        raise ToolError(f"Could not change the backing file to '{backing}': {os.strerror(errno.EOPNOTSUPP)}")
-    if backing and backing_format is None:
-        raise ToolError(f"Could not change the backing file to '{backing}': backing format must be specified")
-    image.backing, image.backing_format = backing or None, backing_format if backing else None
-    close_written(image)
     return 0
 
 
@@ -396,9 +370,3 @@ def inconsistent(name: str) -> str:
     """What QEMU says of an inconsistent bitmap, with its advice."""
     advice = "Try block-dirty-bitmap-remove to delete this bitmap from disk"
     return f"Bitmap '{name}' is inconsistent and cannot be used\n{advice}"
-
-
-def close_written(image: Image) -> None:
-    """An image that was open for writing is closed: all its bitmaps are stored anew."""
-    if image.bitmaps:
-        image.store_bitmaps(image.bitmaps)

@@ -11,9 +11,11 @@ from qbitsim.drivers.other_formats import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import first_difference
 from qbitsim.images.content import Kind
-from qbitsim.images.image import Image
+from qbitsim.images.image import Image, StoredSnapshot
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.qemu_img.snapshot import NANOSECONDS, listing
+from qbitsim.qemu_img.snapshot import NANOSECONDS
 
 _PAGE = 4096
 _Json = dict[str, object]
@@ -25,31 +27,34 @@ _Json = dict[str, object]
 def info(call: Call) -> int:
     """``qemu-img info``."""
     options = call.options
-    options.only("f", "output", "backing-chain", "U")
+    options.only("f", "output", "backing-chain", "U", "image-opts")
     output = output_format(call)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
-    name, chosen, found = options.words[0], options.last("f"), []
+    name, chosen, found = options.words[0], options.last("f"), list[tuple[_Json, Image]]()
     while True:
-        image = _open_for_info(call, name, chosen)
-        found.append(_image_info(call, image, name, chosen))
+        image = _open_for_info(call, name, chosen, as_options="image-opts" in options and not found)
+        name = call.file_name(name)
+        found.append((_image_info(call, image, name, chosen), image))
         if "backing-chain" not in options or image.backing is None:
             break
         name, chosen = call.store.backing_name(name, image.backing), image.backing_format
     if output == "json":
-        call.print(_pretty(found if "backing-chain" in options else found[0]) + "\n")
+        infos = [each for each, _ in found]
+        call.print(_pretty(infos if "backing-chain" in options else infos[0]) + "\n")
     else:
-        call.print("\n".join(map(_human_info, found)))
+        wide = call.profile.snapshot_table_wide
+        call.print("\n".join(_human_info(each, listing(image, wide=wide)) for each, image in found))
     return 0
 
 
-def _open_for_info(call: Call, name: str, chosen: str | None) -> Image:
-    if chosen == "raw" and known_format(chosen):
+def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: bool) -> Image:
+    if not as_options and chosen == "raw" and known_format(chosen):
         try:
             return find_file(call.store, name)
         except ToolError as error:
             raise ToolError(f"Could not open '{name}': {error.text}") from None
-    return open_image(call, name, chosen, backing=False)
+    return open_image(call, name, chosen, backing=False, as_options=as_options)
 
 
 def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
@@ -59,6 +64,7 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
     members: list[tuple[str, object, bool]] = [
         ("children", [{"name": "file", "info": _file_info(image, name)}], call.profile.qemu_img_info_shows_children),
         ("backing-filename-format", image.backing_format, full is not None and image.backing_format is not None),
+        ("snapshots", [_snapshot_info(found) for found in image.snapshots], qcow2 and bool(image.snapshots)),
         ("virtual-size", image.size if qcow2 else image.file_length, True),
         ("filename", name, True),
         ("cluster-size", image.cluster_size, qcow2),
@@ -70,6 +76,20 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
         ("dirty-flag", False, True),
     ]
     return {key: value for key, value, present in members if present}
+
+
+def _snapshot_info(found: StoredSnapshot) -> _Json:
+    """The members of SnapshotInfo in the order of QEMU's hash table."""
+    return {
+        "icount": 0,
+        "vm-clock-nsec": found.clock % NANOSECONDS,
+        "name": found.name,
+        "date-sec": found.date // NANOSECONDS,
+        "date-nsec": found.date % NANOSECONDS,
+        "vm-clock-sec": found.clock // NANOSECONDS,
+        "id": found.id,
+        "vm-state-size": 0,
+    }
 
 
 def _file_info(image: Image, name: str) -> _Json:
@@ -119,7 +139,7 @@ def human_size(size: int) -> str:
     return f"{size / (1 << 10 * power):0.3g} {['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'][power]}B"
 
 
-def _human_info(found: _Json) -> str:
+def _human_info(found: _Json, snapshots: str) -> str:
     size, actual = found["virtual-size"], found["actual-size"]
     assert isinstance(size, int)
     assert isinstance(actual, int)
@@ -136,6 +156,8 @@ def _human_info(found: _Json) -> str:
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
         if "backing-filename-format" in found:
             lines.append(f"backing file format: {found['backing-filename-format']}")
+    if "snapshots" in found:
+        lines += snapshots.splitlines()
     specific = found.get("format-specific")
     if isinstance(specific, dict):
         lines += ["Format specific information:", *_tree(specific["data"], 1)]
@@ -192,7 +214,7 @@ def _pretty(value: object, indent: str = "") -> str:
 def check(call: Call) -> int:
     """``qemu-img check``; images of qbitsim are never damaged."""
     options = call.options
-    options.only("q", "f", "output", "r", "U")
+    options.only("q", "f", "output", "r", "U", "T", "image-opts")
     output = output_format(call)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
@@ -233,7 +255,7 @@ def check(call: Call) -> int:
 def compare(call: Call) -> int:
     """``qemu-img compare``: 0 the same, 1 different, 2 could not open."""
     options = call.options
-    options.only("q", "f", "F", "s", "U")
+    options.only("q", "p", "f", "F", "s", "T", "U", "image-opts")
     if len(options.words) != 2:
         raise ToolError("Expecting two image file names", usage=True)
     one, other = options.words
@@ -287,7 +309,7 @@ class _Extent:
 def map_image(call: Call) -> int:
     """``qemu-img map``."""
     options = call.options
-    options.only("f", "s", "l", "output", "U")
+    options.only("f", "s", "l", "output", "U", "image-opts")
     output = output_format(call)
     first, most = options.last("s"), options.last("l")
     start = 0 if first is None else size_argument("start offset", first, call.profile)
@@ -326,6 +348,7 @@ def _json_extent(extent: _Extent, call: Call) -> str:
 
 
 def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
+    name = call.file_name(name)
     chain, names = call.store.chain(name), [name]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))

@@ -12,14 +12,18 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_img.bitmap import bitmap
-from qbitsim.qemu_img.create import convert, create, rebase, resize
+from qbitsim.qemu_img.commit import commit
+from qbitsim.qemu_img.create import convert, create, resize
 from qbitsim.qemu_img.files import Call
 from qbitsim.qemu_img.options import Options, ToolError, parse_options
+from qbitsim.qemu_img.rebase import rebase
 from qbitsim.qemu_img.report import check, compare, info, map_image
+from qbitsim.qemu_img.snapshot import snapshot
 
 _COMMANDS: Mapping[str, Callable[[Call], int]] = {
     "bitmap": bitmap,
     "check": check,
+    "commit": commit,
     "compare": compare,
     "convert": convert,
     "create": create,
@@ -27,20 +31,22 @@ _COMMANDS: Mapping[str, Callable[[Call], int]] = {
     "map": map_image,
     "rebase": rebase,
     "resize": resize,
+    "snapshot": snapshot,
 }
 
-_NOT_DONE = {"amend", "bench", "commit", "dd", "measure", "snapshot"}
+_NOT_DONE = {"amend", "bench", "dd", "measure"}
 
 
-def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE) -> tuple[int, str]:
+def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE, now: int = 0) -> tuple[int, str]:
     """Run one command line.
 
     :param argv: the arguments, with or without ``qemu-img`` in front.
     :param profile: whose qemu-img it is.
+    :param now: nanoseconds since 1970, for the date of a snapshot.
     :returns: the exit status and what was printed, standard output and standard error together.
     """
     arguments = list(argv[1:] if argv and argv[0] == "qemu-img" else argv)
-    call = Call(store, Options("", [], []), profile)
+    call = Call(store, Options("", [], []), profile, now)
     try:
         status = _run(call, arguments)
     except UnsupportedError as error:

@@ -110,5 +110,6 @@ def blanked(text: str) -> str:
     text = re.sub(r"disk size: .*", "disk size: -", text)
     text = re.sub(r'"actual-size": \d+', '"actual-size": -', text)
     text = re.sub(r"#block\d+", "#block", text)
-    text = re.sub(r"\d\d:\d\d:\d\d\.\d+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "-", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "-", text)
+    text = re.sub(r'"date-(n?sec)": \d+', r'"date-\1": -', text)
     return re.sub(r"(ops; ).*", r"\1-", text)
