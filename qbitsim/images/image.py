@@ -61,6 +61,11 @@ class StoredSnapshot:
     content: Content
 
 
+def bitmap_directory_length(name: str) -> int:
+    """Bytes of the entry of a bitmap of that name in the bitmap directory (calc_dir_entry_size, qcow2-bitmap.c)."""
+    return -(-(24 + len(name.encode())) // 8) * 8
+
+
 class Image:
     """One file.
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
 from qbitsim.images.image import Image, StoredBitmap
-from qbitsim.qemu_img.create import inconsistent
-from qbitsim.qemu_img.files import Call, open_image
+from qbitsim.qemu_img.files import Call, inconsistent, open_image
 from qbitsim.qemu_img.options import ToolError, size_argument
 
 _ACTIONS = ("add", "remove", "clear", "enable", "disable", "merge")
@@ -42,14 +41,11 @@ def bitmap(call: Call) -> int:
         "disable": lambda _: setattr(_usable(image, name), "auto", False),
         "merge": lambda value: _merge(image, name, source, value),
     }
-    try:
-        for action, value in actions:
-            try:
-                do[action](value)
-            except QmpError as error:
-                raise ToolError(f"Operation {action} on bitmap {name} failed: {error.desc}") from None
-    finally:
-        image.close_written()
+    for action, value in actions:
+        try:
+            do[action](value)
+        except QmpError as error:
+            raise ToolError(f"Operation {action} on bitmap {name} failed: {error.desc}") from None
     return 0
 
 

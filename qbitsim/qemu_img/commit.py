@@ -43,8 +43,7 @@ def commit(call: Call) -> int:
         _copy_down(chain, depth)
         if options.last("b") is None and "d" not in options:
             image.make_empty()
-        for changed in {id(each): each for each in (image, chain[depth])}.values():
-            changed.close_written()
+        chain[depth].close_written()
         call.progress(100)
     finally:
         call.end_progress()

@@ -34,7 +34,7 @@ class Call:
     :ivar output: what was printed so far, standard output and standard error in the order of printing.
     """
 
-    __slots__ = ("_files", "now", "options", "output", "profile", "store")
+    __slots__ = ("_files", "_written", "now", "options", "output", "profile", "store")
 
     def __init__(self, store: ImageStore, options: Options, profile: Profile, now: int = 0) -> None:
         self.store = store
@@ -43,6 +43,7 @@ class Call:
         self.now = now
         self.output: list[str] = []
         self._files: dict[str, str] = {}
+        self._written: list[Image] = []
 
     def print(self, text: str) -> None:
         """Print *text*, which brings its own line ends."""
@@ -62,6 +63,15 @@ class Call:
         """The line that shows the progress ends."""
         if "p" in self.options and "q" not in self.options:
             self.output.append("\n")
+
+    def note_written(self, image: Image) -> None:
+        """Remember an image that was opened for writing."""
+        self._written.append(image)
+
+    def close(self) -> None:
+        """Close what was opened for writing: bitmaps are stored anew, whether or not something changed."""
+        for image in self._written:
+            image.close_written()
 
     def file_name(self, word: str) -> str:
         """The file that *word* of the command line, which has been opened, stands for."""
@@ -109,6 +119,8 @@ def open_image(
     except ToolError as error:
         raise ToolError(f"Could not open '{word}': {error.text}", status) from None
     image.reopen()
+    if write:
+        call.note_written(image)
     return image
 
 
@@ -229,3 +241,9 @@ def output_format(call: Call) -> str:
     if call.profile.qemu_img_commands_complain:
         raise ToolError(f"--output expects 'human' or 'json' not '{wanted}'", usage=True)
     raise ToolError("--output must be used with human or json as argument.")
+
+
+def inconsistent(name: str) -> str:
+    """What QEMU says of an inconsistent bitmap, with its advice."""
+    advice = "Try block-dirty-bitmap-remove to delete this bitmap from disk"
+    return f"Bitmap '{name}' is inconsistent and cannot be used\n{advice}"

@@ -62,7 +62,6 @@ def _change_header(image: Image, backing: str | None, backing_format: str | None
     if reason is not None:
         raise ToolError(f"Could not change the backing file to '{backing or ''}': {reason}")
     image.backing, image.backing_format = backing, backing_format if backing else None
-    image.close_written()
 
 
 def _keep_what_it_reads_as(call: Call, image: Image) -> None:

@@ -15,7 +15,6 @@ from qbitsim.images.image import Image, StoredSnapshot
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import NANOSECONDS, listing
-from qbitsim.qemu_img.snapshot import NANOSECONDS
 
 _PAGE = 4096
 _Json = dict[str, object]

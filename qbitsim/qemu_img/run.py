@@ -13,11 +13,15 @@ from qbitsim.images.store import ImageStore
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_img.bitmap import bitmap
 from qbitsim.qemu_img.commit import commit
-from qbitsim.qemu_img.create import convert, create, resize
+from qbitsim.qemu_img.convert import convert
+from qbitsim.qemu_img.create import create
+from qbitsim.qemu_img.dd import dd
 from qbitsim.qemu_img.files import Call
+from qbitsim.qemu_img.measure import measure
 from qbitsim.qemu_img.options import Options, ToolError, parse_options
 from qbitsim.qemu_img.rebase import rebase
 from qbitsim.qemu_img.report import check, compare, info, map_image
+from qbitsim.qemu_img.resize import resize
 from qbitsim.qemu_img.snapshot import snapshot
 
 _COMMANDS: Mapping[str, Callable[[Call], int]] = {
@@ -27,14 +31,16 @@ _COMMANDS: Mapping[str, Callable[[Call], int]] = {
     "compare": compare,
     "convert": convert,
     "create": create,
+    "dd": dd,
     "info": info,
     "map": map_image,
+    "measure": measure,
     "rebase": rebase,
     "resize": resize,
     "snapshot": snapshot,
 }
 
-_NOT_DONE = {"amend", "bench", "dd", "measure"}
+_NOT_DONE = {"amend", "bench"}
 
 
 def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE, now: int = 0) -> tuple[int, str]:
@@ -56,6 +62,7 @@ def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFI
         status = error.status
         complaint = _complaint(error, arguments[0] if arguments else "", call.profile)
         call.output.insert(0 if error.before_output else len(call.output), complaint)
+    call.close()
     return status, "".join(call.output)
 
 

@@ -29,19 +29,15 @@ def snapshot(call: Call) -> int:
     image = open_image(call, options.words[0], options.last("f"), write=operation != "l")
     if not operations and not call.profile.qemu_img_snapshot_lists:
         return 0
-    try:
-        match operation:
-            case "l":
-                call.print(listing(image, wide=call.profile.snapshot_table_wide))
-            case "c":
-                _create(call, image, name)
-            case "a":
-                _apply(image, name)
-            case _:
-                _delete(image, name)
-    finally:
-        if operation != "l":
-            image.close_written()
+    match operation:
+        case "l":
+            call.print(listing(image, wide=call.profile.snapshot_table_wide))
+        case "c":
+            _create(call, image, name)
+        case "a":
+            _apply(image, name)
+        case _:
+            _delete(image, name)
     return 0
 
 
