@@ -113,6 +113,11 @@ class Allocator:
         for cluster in range(first, first + count):
             self._extra[cluster] = self._extra.get(cluster, 0) + 1
 
+    def refer_to(self, cluster: int, more: int) -> None:
+        """Count *more* references to a cluster in use."""
+        if more:
+            self._extra[cluster] = self._extra.get(cluster, 0) + more
+
     def free(self, first: int, count: int = 1) -> None:
         """Count one reference less to *count* clusters in a row."""
         if not self._extra:
@@ -209,6 +214,30 @@ class Allocator:
         old, self.table = self.table, (place, size)
         self.free(*old)
         return end
+
+    def change_refcount_bits(self, bits: int) -> None:
+        """Make new refcount blocks and a new table, then free the old ones (qcow2_change_refcount_order)."""
+        per_block, entries = self.cluster_size * 8 // bits, self.cluster_size // TABLE_ENTRY
+        blocks: dict[int, int] = {}
+        table: tuple[int, int] | None = None
+        grown = True
+        while grown:
+            grown = False
+            for number in range((max(self.blocks) + 1) * self.per_block // per_block + 1):
+                if number not in blocks and self._used.count(number * per_block, (number + 1) * per_block):
+                    blocks[number] = self.take(1)
+                    grown = True
+            if grown:
+                if table is not None:
+                    self.free(*table)
+                size = -(-(max(blocks) + 1) // entries)
+                table = self.take(size), size
+        assert table is not None
+        old_blocks, old_table = self.blocks, self.table
+        self.blocks, self.table, self.refcount_bits = blocks, table, bits
+        for _, place in sorted(old_blocks.items()):
+            self.free(place)
+        self.free(*old_table)
 
     def drop_empty_blocks(self) -> None:
         """Give up the refcount blocks that count nothing but themselves (qcow2_shrink_reftable)."""

@@ -291,6 +291,13 @@ class Content:
         if self.allocation < self.cluster_size and their_masks:
             masks.update((index, their_masks[index]) for index in chosen if index in their_masks)
 
+    def expand_zeroes(self, stored: Iterable[int]) -> None:
+        """From now on there are no ZERO clusters: those among *stored* hold zero bytes, the others are holes."""
+        for number in stored:
+            if number not in self._stored:
+                self._put(number, zero_block(self.cluster_size))
+        self._zero, self.zero_clusters = Spans(), False
+
     def clone(self) -> Content:
         """An independent content that is the same in everything; the stored bytes are shared."""
         twin = Content(self.size, self.cluster_size, allocation=self.allocation, zero_clusters=self.zero_clusters)

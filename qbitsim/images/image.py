@@ -80,13 +80,24 @@ class Image:
     :ivar capacity: the most bytes that the content, and bitmaps that are to be stored, may take; None for no limit.
     :ivar faults: rules that make requests on the disk fail, None if there are none.
     :ivar corrupt: qcow2's incompatible feature bit of that name.
+    :ivar has_stale_bitmaps: its header still has the directory of bitmaps that were lost when it became version 2.
     :ivar locks: who has the file open.
     :ivar snapshots: internal ones, oldest first; change them with :meth:`create_snapshot` and the like.
     """
 
     __slots__ = (
         *("_layout", "backing", "backing_format", "bitmaps", "capacity", "cluster_size", "compat", "content"),
-        *("corrupt", "faults", "format", "lazy_refcounts", "locks", "name", "refcount_bits", "snapshots"),
+        *(
+            "corrupt",
+            "faults",
+            "format",
+            "has_stale_bitmaps",
+            "lazy_refcounts",
+            "locks",
+            "name",
+            "refcount_bits",
+            "snapshots",
+        ),
     )
 
     def __init__(
@@ -116,6 +127,7 @@ class Image:
         self.snapshots: list[StoredSnapshot] = []
         self.capacity: int | None = None
         self.corrupt = False
+        self.has_stale_bitmaps = False
         self.faults: Faults | None = None
         self.locks = Locks()
         self._layout: HostLayout | None = None
@@ -241,6 +253,39 @@ class Image:
         self.content = Content(self.size, layout.cluster_size, zero_clusters=self.content.zero_clusters)
         layout.settle(self.content)
 
+    # -- its version (qcow2_amend_options, block/qcow2.c, 10.0)
+
+    def upgrade(self) -> None:
+        """Version 3 from now on."""
+        if self.compat == "0.10":
+            self.compat = "1.1"
+            self.content.zero_clusters = True
+
+    def downgrade(self, *, backed: bool) -> None:
+        """Version 2 from now on, which has no ZERO clusters and no bitmaps; the places of bitmaps are lost.
+
+        Zeroed clusters that have a place, or hide a backing file, are stored as zeroes; the others become holes.
+
+        :param backed: there is a backing file.
+        """
+        layout = self.synced_layout
+        contents = [self.content, *(found.content for found in self.snapshots)]
+        for content, tables in zip(contents, [layout.active, *layout.snapshots], strict=True):
+            layout.expand_zeroes(tables, content, backed=backed)
+            content.expand_zeroes(tables.places)
+        layout.settle(self.content)
+        self.compat, self.lazy_refcounts = "0.10", False
+        if self.bitmaps:
+            self.store_bitmaps(self.bitmaps)
+            self.bitmaps = []
+            self.has_stale_bitmaps = True
+            layout.lose_bitmaps()
+
+    def change_refcount_bits(self, bits: int) -> None:
+        """Count references in *bits* bits from now on."""
+        self.synced_layout.clusters.change_refcount_bits(bits)
+        self.refcount_bits = bits
+
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """:meth:`.Content.copy_clusters`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
         chosen, stored = list(clusters), source.allocation_order()
@@ -356,6 +401,15 @@ class Image:
     def keeps_places_of_zeroes(self) -> bool:
         """Whether some clusters that were zeroed still have their places in the file."""
         return self._layout is not None and self._synced(self._layout).keeps_zeroes(self.content)
+
+    @property
+    def leaks(self) -> list[int]:
+        """The clusters of a qcow2 file that are in use, and nothing refers to them; ascending."""
+        return sorted(self.synced_layout.leaked)
+
+    def free_leaks(self) -> None:
+        """Free the clusters of :attr:`leaks`."""
+        self.synced_layout.free_leaks()
 
     @property
     def fragments(self) -> tuple[int, int, int]:
@@ -501,5 +555,6 @@ class Image:
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
         twin.snapshots = list(self.snapshots)
         twin.capacity, twin.corrupt = self.capacity, self.corrupt
+        twin.has_stale_bitmaps = self.has_stale_bitmaps
         twin._layout = self._layout.copy() if self._layout else None
         return twin

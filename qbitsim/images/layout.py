@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from qbitsim.images.allocator import TABLE_ENTRY, Allocator
-from qbitsim.images.content import Content
+from qbitsim.images.content import Content, Kind
 from qbitsim.records import record
 
 MAXIMUM_NEW_TABLES = 4096
@@ -55,11 +55,12 @@ class HostLayout:
     :param external: guest clusters are in a data file, each at its own offset.
     :ivar clusters: which clusters are in use.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots, oldest first.
+    :ivar leaked: clusters in use to which nothing refers.
     """
 
     __slots__ = (
         *("_bitmap_places", "_directory", "_seen", "_slice", "_snapshot_table"),
-        *("active", "cluster_size", "clusters", "external", "snapshots"),
+        *("active", "cluster_size", "clusters", "external", "leaked", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -68,6 +69,7 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits)
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots: list[Tables] = []
+        self.leaked: set[int] = set()
         self._snapshot_table = 0, 0  # first cluster and bytes
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
@@ -227,6 +229,27 @@ class HostLayout:
         """The write of a guest cluster that had no place before failed: it gives its place back."""
         self._drop(guest)
 
+    def expand_zeroes(self, tables: Tables, content: Content, *, backed: bool) -> None:
+        """Give places to the ZERO clusters of *content* that hide a backing file (expand_zero_clusters_in_l1).
+
+        :param tables: those of the content.
+        """
+        if not backed:
+            return
+        for offset, length in content.ranges(Kind.ZERO):
+            for guest in range(offset // self.cluster_size, -(-(offset + length) // self.cluster_size)):
+                if guest not in tables.places:
+                    self._give_place(tables, guest)
+
+    def _give_place(self, tables: Tables, guest: int) -> None:
+        """Give a place to a guest cluster in all tables that share its L2 table."""
+        table = tables.l2[guest // (self.cluster_size // TABLE_ENTRY)]
+        place = self.clusters.take(1)
+        for each in (self.active, *self.snapshots):
+            if each.l2.get(guest // (self.cluster_size // TABLE_ENTRY)) == table:
+                each.places[guest] = place
+        self.clusters.refer_to(place, self.clusters.refcount(table) - 1)
+
     def _drop(self, guest: int) -> None:
         for place in self._old_places(guest):
             self.active.places.pop(guest, None)
@@ -333,6 +356,19 @@ class HostLayout:
         for first, count in freed:
             self.clusters.free(first, count)
 
+    def lose_bitmaps(self) -> None:
+        """Forget where the bitmaps are; their clusters are leaked."""
+        lost = [*self._directory, *chain.from_iterable(self._bitmap_places.values())]
+        self._bitmap_places, self._directory = {}, []
+        for first, count in lost:
+            self.leaked.update(range(first, first + count))
+
+    def free_leaks(self) -> None:
+        """Free the clusters that nothing refers to (``qemu-img check -r leaks``)."""
+        for cluster in sorted(self.leaked):
+            self.clusters.free(cluster)
+        self.leaked.clear()
+
     def bitmap_places(self) -> dict[str, object]:
         """The clusters of the directory, and of each bitmap in file order its name, table and data."""
         directory = self._directory[0][0] if self._directory else None
@@ -420,6 +456,7 @@ class HostLayout:
         twin.clusters = self.clusters.copy()
         twin.active = self.active.copy()
         twin.snapshots = [saved.copy() for saved in self.snapshots]
+        twin.leaked = set(self.leaked)
         twin._snapshot_table = self._snapshot_table
         twin._seen, twin._slice = self._seen, self._slice
         twin._bitmap_places = self._bitmap_places.copy()

@@ -21,7 +21,12 @@ WARNING: Image format was not specified for '{}' and probing guessed raw.
          Specify the 'raw' format explicitly to remove the restrictions.
 """
 
-_CACHE_MODES = {"none", "off", "writeback", "unsafe", "directsync", "writethrough"}
+_STALE_BITMAPS = (
+    "qemu-img: warning: This qcow2 v2 image contains bitmaps, but they may have been modified by a program without "
+    "persistent bitmap support; so now they must all be considered inconsistent\n"
+    "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix."
+)
+CACHE_MODES = {"none", "off", "writeback", "unsafe", "directsync", "writethrough"}
 
 
 class Call:
@@ -169,6 +174,9 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     conflict = None if "U" in call.options else image.locks.conflict(perm, shared)
     if conflict is not None:
         raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
+    if image.has_stale_bitmaps:
+        call.print(_STALE_BITMAPS)
+        image.has_stale_bitmaps = not write
     return image
 
 
@@ -225,7 +233,7 @@ def contents(call: Call, word: str) -> Chain:
 def check_cache(call: Call, option: str = "t", what: str = "cache") -> None:
     """Refuse a cache mode that does not exist; which one it is does not matter here."""
     mode = call.options.last(option)
-    if mode is not None and mode not in _CACHE_MODES:
+    if mode is not None and mode not in CACHE_MODES:
         raise ToolError(f"Invalid {what} option: {mode}")
 
 

@@ -39,7 +39,7 @@ def measure(call: Call) -> int:
         bitmaps = None
     else:
         required, full = _qcow2_size(wanted, size, chain)
-        keeps = VERSIONS[wanted.compat or "1.1"] != "0.10" and image is not None
+        keeps = VERSIONS[wanted.compat or "1.1"] != "0.10" and image is not None and image.format != "raw"
         bitmaps = _bitmaps_size(image, wanted.cluster_size) if keeps and image is not None else None
     if output == "json":
         first = "" if bitmaps is None else f'    "bitmaps": {bitmaps},\n'
@@ -142,7 +142,8 @@ def _bitmaps_size(image: Image, unit: int) -> int:
     """The bytes that the stored bitmaps take if all their bits are set somewhere."""
     total, directory = 0, 0
     for bitmap in image.bitmaps:
-        clusters = -(-(-(-bitmap.bits.length // 8)) // unit)
+        length = -(-bitmap.bits.length // 8)
+        clusters = -(-length // unit)
         total += clusters * unit + -(-clusters * TABLE_ENTRY // unit) * unit
         directory += bitmap_directory_length(bitmap.name)
     return total + -(-directory // unit) * unit

@@ -211,7 +211,7 @@ def _pretty(value: object, indent: str = "") -> str:
 
 
 def check(call: Call) -> int:
-    """``qemu-img check``; images of qbitsim are never damaged."""
+    """``qemu-img check``; images of qbitsim are never damaged, at worst clusters are leaked."""
     options = call.options
     options.only("q", "f", "output", "r", "U", "T", "image-opts")
     output = output_format(call)
@@ -223,29 +223,59 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if image.format == "raw":
         raise ToolError("This image format does not support checks", 63)
-    allocated, fragmented, compressed = image.fragments
-    total = -(-image.size // image.content.cluster_size)
+    leaks, left = image.leaks, image.leaks
+    call.print("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+    if repair is not None and leaks:
+        call.print("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+        image.free_leaks()
+        left = []
     if output == "json":
-        found: _Json = {"image-end-offset": image.image_end}
-        if compressed:
-            found["compressed-clusters"] = compressed
-        found.update({"total-clusters": total, "check-errors": 0})
-        if allocated:
-            found["allocated-clusters"] = allocated
-        found.update({"filename": name, "format": "qcow2"})
-        if fragmented:
-            found["fragmented-clusters"] = fragmented
-        call.print(_pretty(found) + "\n")
-        return 0
-    call.say("No errors were found on the image.")
+        call.print(_pretty(_check_info(image, name, len(left), len(leaks) - len(left))) + "\n")
+    else:
+        _say_check(call, image, leaks, left)
+    return 3 if left else 0
+
+
+def _check_info(image: Image, name: str, leaks: int, fixed: int) -> _Json:
+    """The members of ImageCheck in the order of QEMU's hash table."""
+    allocated, fragmented, compressed = image.fragments
+    members: list[tuple[str, object, bool]] = [
+        ("image-end-offset", image.image_end, True),
+        ("compressed-clusters", compressed, bool(compressed)),
+        ("total-clusters", -(-image.size // image.content.cluster_size), True),
+        ("check-errors", 0, True),
+        ("leaks", leaks, bool(leaks)),
+        ("leaks-fixed", fixed, bool(fixed)),
+        ("allocated-clusters", allocated, bool(allocated)),
+        ("filename", name, True),
+        ("format", "qcow2", True),
+        ("fragmented-clusters", fragmented, bool(fragmented)),
+    ]
+    return {key: value for key, value, present in members if present}
+
+
+def _say_check(call: Call, image: Image, leaks: list[int], left: list[int]) -> None:
+    if len(leaks) > len(left):
+        call.say(
+            f"The following inconsistencies were found and repaired:\n\n    {len(leaks)} leaked clusters\n"
+            "    0 corruptions\n\nDouble checking the fixed image now..."
+        )
+    if left:
+        call.say(
+            f"\n{len(left)} leaked clusters were found on the image.\n"
+            "This means waste of disk space, but no harm to data."
+        )
+    else:
+        call.say("No errors were found on the image.")
+    allocated, fragmented, compressed = image.fragments
     if allocated:
+        total = -(-image.size // image.content.cluster_size)
         shares = allocated * 100 / total, fragmented * 100 / allocated, compressed * 100 / allocated
         call.say(
             f"{allocated}/{total} = {shares[0]:.2f}% allocated, {shares[1]:.2f}% fragmented, "
             f"{shares[2]:.2f}% compressed clusters"
         )
     call.say(f"Image end offset: {image.image_end}")
-    return 0
 
 
 # -- compare

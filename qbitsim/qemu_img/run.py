@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.qemu_img.amend import amend
+from qbitsim.qemu_img.bench import bench
 from qbitsim.qemu_img.bitmap import bitmap
 from qbitsim.qemu_img.commit import commit
 from qbitsim.qemu_img.convert import convert
@@ -25,6 +27,8 @@ from qbitsim.qemu_img.resize import resize
 from qbitsim.qemu_img.snapshot import snapshot
 
 _COMMANDS: Mapping[str, Callable[[Call], int]] = {
+    "amend": amend,
+    "bench": bench,
     "bitmap": bitmap,
     "check": check,
     "commit": commit,
@@ -39,8 +43,6 @@ _COMMANDS: Mapping[str, Callable[[Call], int]] = {
     "resize": resize,
     "snapshot": snapshot,
 }
-
-_NOT_DONE = {"amend", "bench"}
 
 
 def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE, now: int = 0) -> tuple[int, str]:
@@ -73,7 +75,7 @@ def _run(call: Call, arguments: list[str]) -> int:
     if command in {"-V", "--version"}:
         call.print(f"qemu-img version {call.profile.full_version}{call.profile.copyright}")
         return 0
-    if command in _NOT_DONE or command in {"-h", "--help", "-T", "--trace"}:
+    if command in {"-h", "--help", "-T", "--trace"}:
         raise UnsupportedError(f"qemu-img {command}")
     if command.startswith("-"):
         raise ToolError(f"unrecognized option '{command}'", usage=True)
