@@ -164,7 +164,8 @@ class Qcow2Node(Node):
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
         tables = self._new_tables(offset)
-        self.image.write_zeroes(offset, length, self._below, self._below_is_zero, unmap=unmap and self.unmap)
+        below = None if self.backing is None else self._below
+        self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap and self.unmap)
         self._account_tables(tables)
 
     def _discard(self, offset: int, length: int) -> None:

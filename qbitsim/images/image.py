@@ -203,7 +203,7 @@ class Image:
             with self._placing(layout):
                 first, last = start // unit, -(-stop // unit)
                 if as_zero:
-                    layout.zero(first, last, unmap=unmap)
+                    layout.zero(first, last, unmap=unmap or self.compat == "0.10")
                     self.content.zero_clusters_in(first, last)
                 else:
                     layout.write(first, last)
@@ -291,7 +291,7 @@ class Image:
         chosen, stored = list(clusters), source.allocation_order()
         if self.capacity is not None:
             unit = source.cluster_size
-            wanted = (n * unit for n in chosen if n in stored or self.compat == "0.10")
+            wanted = (n * unit for n in chosen if n in stored)
             self._check_capacity(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
         layout = self._layout
         if layout is None or self._is_placed_later(layout, [n for n in chosen if n not in stored]):
@@ -299,10 +299,10 @@ class Image:
             return
         with self._placing(layout):
             for number in chosen:
-                if number in stored or self.compat == "0.10":
+                if number in stored:
                     layout.write(number, number + 1)
                 else:
-                    layout.zero(number, number + 1, unmap=False)
+                    layout.zero(number, number + 1, unmap=self.compat == "0.10")
             self.content.copy_clusters(source, chosen)
 
     def _is_placed_later(self, layout: HostLayout, emptied: list[int]) -> bool:
@@ -312,7 +312,7 @@ class Image:
         if not emptied:
             return True
         known = self.content.allocation_order()
-        return self.compat != "0.10" and known.isdisjoint(emptied) and layout.has_tables(emptied)
+        return known.isdisjoint(emptied) and layout.has_tables(emptied)
 
     @contextmanager
     def reserved(self, offset: int, length: int) -> Iterator[None]:
@@ -366,7 +366,7 @@ class Image:
 
     def _zero_growth(self, offset: int, length: int, below: Reader | None) -> int:
         """What writing zeroes would allocate: in version 3 only parts of clusters over a backing file."""
-        if self.compat == "0.10":
+        if self.compat == "0.10" and below is not None:
             return self.content.growth(offset, length)
         unit, end = self.content.cluster_size, offset + length
         edges = {at // unit for at in (offset, end) if at % unit and at != self.size} if below else set()
@@ -462,6 +462,11 @@ class Image:
         return layout
 
     # -- bitmaps
+
+    @property
+    def keeps_bitmaps(self) -> bool:
+        """Whether bitmaps can be stored in it."""
+        return self._layout is not None and self.compat != "0.10"
 
     def find_bitmap(self, name: str) -> StoredBitmap | None:
         """The stored bitmap of that name, None if there is none."""

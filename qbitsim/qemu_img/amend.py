@@ -139,9 +139,7 @@ def _downgrade(call: Call, image: Image) -> None:
     if image.compat == "0.10":
         return
     if image.refcount_bits != 16:
-        raise ToolError(
-            "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)"
-        )
+        raise ToolError("compat=0.10 requires refcount_bits=16")
     if any(found.content.size != image.size for found in image.snapshots):
         raise ToolError("Internal snapshots prevent downgrade of image")
     image.downgrade(backed=len(contents(call, call.options.words[0])) > 1)

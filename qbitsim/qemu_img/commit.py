@@ -90,12 +90,13 @@ def _requests(chain: list[Image], depth: int) -> Iterator[tuple[int, int, Kind]]
         position = offset
         while position < end:
             kind, length, _ = chain_status(contents, position, end - position)
-            if kind is not Kind.DATA and not (position % unit or (length % unit and position + length != size)):
-                yield position, length, Kind.ZERO
-            else:
-                length = min(length, MAXIMUM_REQUEST)
-                length = min(max(length - length % chunk, chunk), size - position)
+            length = min(length, MAXIMUM_REQUEST) if kind is Kind.DATA else length
+            length -= length % chunk
+            if length < chunk or kind is Kind.DATA or position % unit or length % unit:
+                length = min(max(length, chunk), MAXIMUM_REQUEST, size - position)
                 yield position, length, Kind.DATA
+            else:
+                yield position, length, Kind.ZERO
             position += length
 
 

@@ -16,7 +16,7 @@ from qbitsim.drivers.other_formats import known_format
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
-from qbitsim.qemu_img.files import Call, check_cache, contents, open_image
+from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
 from qbitsim.qemu_img.snapshot import find_snapshot
 from qbitsim.sizes import SECTOR
@@ -226,22 +226,22 @@ def _open_target(call: Call, images: list[Image], word: str, wanted: Wanted) -> 
     format_name = options.last("O") if as_options else wanted.format
     if "n" not in options:
         try:
-            _check_not_a_source(call, images, word)
+            check_not_open(call, word, options.words[:-1])
             make_image(call, word, wanted)
         except ToolError as error:
             raise ToolError(f"{word}: error while converting {wanted.format}: {error.text}") from None
     check_cache(call)
+    if "n" in options:
+        try:
+            check_not_open(call, word, options.words[:-1])
+        except ToolError as error:
+            raise ToolError(f"Could not open '{word}': {error.text}") from None
     target = open_image(call, word, format_name, write=True, as_options=as_options)
     if "n" in options and target.size < sum(image.size for image in images):
         raise ToolError("output file is smaller than input file")
-    if "bitmaps" in options and (target.format == "raw" or target.compat == "0.10"):
+    if "bitmaps" in options and not target.keeps_bitmaps:
         raise ToolError(f"Format driver '{target.format}' does not support bitmaps")
     return target
-
-
-def _check_not_a_source(call: Call, images: list[Image], word: str) -> None:
-    if word in call.store and call.store.lookup(word) in images:
-        raise ToolError(f'Failed to get "write" lock\nIs another process using the image [{word}]?')
 
 
 def _plan(call: Call, sources: list[Chain], target: Image, sparse: int, wanted: Wanted) -> _Copy:
@@ -416,7 +416,7 @@ def _is_zero(data: bytes, sector: int) -> bool:
 
 
 def _check_bitmaps(call: Call, source: Image) -> None:
-    if source.format == "raw" or source.compat == "0.10":
+    if not source.keeps_bitmaps:
         raise ToolError("Source lacks bitmap support")
     for bitmap in reversed(source.bitmaps):  # the order of the list in memory
         if bitmap.in_use:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.drivers.other_formats import known_format
 from qbitsim.images.chain import read_chain
 from qbitsim.qemu_img.creation import Wanted, make_image
-from qbitsim.qemu_img.files import Call, contents, open_image
+from qbitsim.qemu_img.files import Call, check_not_open, contents, open_image
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, parse_size, size_argument
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def dd(call: Call) -> int:
     chain, unit = contents(call, source), int(block or _BLOCK)
     end = image.size if count is None else min(image.size, (int(count) + int(skip or 0)) * unit)
     begin = int(skip or 0) * unit
-    target = _make(call, target_name, Wanted(format=format_name, size=max(end - begin, 0)), image)
+    target = _make(call, target_name, Wanted(format=format_name, size=max(end - begin, 0)), source)
     if begin > image.size or (skip is not None and begin >= end and begin > 0):
         call.print(f"qemu-img: {source}: cannot skip to specified offset\n")
         return 0
@@ -66,11 +66,9 @@ def _number(call: Call, name: str, text: str) -> int:
     return number
 
 
-def _make(call: Call, name: str, wanted: Wanted, source: Image) -> Image:
+def _make(call: Call, name: str, wanted: Wanted, source: str) -> Image:
     try:
-        if name in call.store and call.store.lookup(name) is source:
-            raise ToolError(f'Failed to get "write" lock\nIs another process using the image [{name}]?')
-        target = make_image(call, name, wanted)
+        check_not_open(call, name, [source])
+        return make_image(call, name, wanted)
     except ToolError as error:
         raise ToolError(f"{name}: error while creating output image: {error.text}") from None
-    return target

@@ -230,6 +230,17 @@ def contents(call: Call, word: str) -> Chain:
     return [image.content for image in call.store.chain(call.file_name(word))]
 
 
+def check_not_open(call: Call, name: str, words: list[str]) -> None:
+    """Refuse to write over a file that one of the images *words*, which have been opened, is or has below it.
+
+    :raises ToolError: in the words of the file's lock.
+    """
+    if name in call.store and "U" not in call.options:
+        busy = [image for word in words for image in call.store.chain(call.file_name(word))]
+        if call.store.lookup(name) in busy:
+            raise ToolError(f'Failed to get "write" lock\nIs another process using the image [{name}]?')
+
+
 def check_cache(call: Call, option: str = "t", what: str = "cache") -> None:
     """Refuse a cache mode that does not exist; which one it is does not matter here."""
     mode = call.options.last(option)

@@ -39,7 +39,7 @@ def measure(call: Call) -> int:
         bitmaps = None
     else:
         required, full = _qcow2_size(wanted, size, chain)
-        keeps = VERSIONS[wanted.compat or "1.1"] != "0.10" and image is not None and image.format != "raw"
+        keeps = VERSIONS[wanted.compat or "1.1"] != "0.10" and image is not None and image.keeps_bitmaps
         bitmaps = _bitmaps_size(image, wanted.cluster_size) if keeps and image is not None else None
     if output == "json":
         first = "" if bitmaps is None else f'    "bitmaps": {bitmaps},\n'

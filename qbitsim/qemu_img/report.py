@@ -133,8 +133,8 @@ def _actual_size(image: Image) -> int:
 
 
 def human_size(size: int) -> str:
-    """``1.5 MiB``: three significant digits (util/cutils.c, size_to_str, 10.0)."""
-    power = max(math.frexp(size)[1] - 1, 0) // 10
+    """``1.5 MiB``: three significant digits, 1000 of a unit in the next one (util/cutils.c, size_to_str, 10.0)."""
+    power = max(math.frexp(size * 1.024)[1] - 1, 0) // 10
     return f"{size / (1 << 10 * power):0.3g} {['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'][power]}B"
 
 

@@ -18,6 +18,7 @@ BITMAPS = 0x23852875
 OFFSET = 0x00FFFFFFFFFFFE00
 COMPRESSED = 1 << 62
 ZERO = 1
+NO_BITMAPS: Places = {"directory": None, "stored": []}
 
 
 class Qcow2File:
@@ -38,7 +39,7 @@ class Qcow2File:
                 "snapshots": self._snapshots(),
                 "refcount table": (self.table_offset // self.cluster, self.table_clusters),
                 **self._refcounts(),
-                "bitmaps": self._bitmaps(),
+                "bitmaps": self._bitmaps() if self.version >= 3 else NO_BITMAPS,
             }
 
     def _at(self, offset: int, length: int) -> bytes:

@@ -23,6 +23,10 @@ from qbitsim.programs.shell import Shell
 MAGIC = b"QFI\xfb"
 
 
+class OtherOrderError(Exception):
+    """What several requests in flight took is the same, but in another order."""
+
+
 class ToolsDuel:
     """One directory of images, in two worlds.
 
@@ -53,12 +57,19 @@ class ToolsDuel:
         status, text = self.shell.run(argv)
         emulated = status, blanked(text)
         assert emulated == real, self._report(f"QEMU:    {real}\nqbitsim: {emulated}")
-        self.compare_files()
+        try:
+            self.compare_files()
+        except AssertionError:
+            if argv[:2] == ["qemu-img", "commit"]:
+                self.compare_files(where=False)
+                raise OtherOrderError(line) from None
+            raise
         return real
 
-    def compare_files(self) -> None:
+    def compare_files(self, *, where: bool = True) -> None:
         """Compare all files as they are.
 
+        :param where: also where clusters are, not only what kinds there are.
         :raises AssertionError: they differ.
         """
         names = sorted(path.name for path in self.directory.iterdir())
@@ -70,7 +81,8 @@ class ToolsDuel:
             image = self.store.lookup(name)
             assert is_qcow2 == (image.format == "qcow2"), self._report(f"format of {name}")
             if is_qcow2:
-                difference = differences(Qcow2File(path).places, places_of(image))
+                places = Qcow2File(path).places, places_of(image)
+                difference = differences(*(places if where else map(kinds, places)))
                 assert not difference, self._report(f"{name}: " + "\n    ".join(difference))
             else:
                 assert -(-path.stat().st_size // 512) * 512 == image.file_length, self._report(f"length of {name}")
@@ -93,6 +105,11 @@ class ToolsDuel:
 
     def _report(self, text: str) -> str:
         return text + "\nafter\n" + "\n".join(self.played)
+
+
+def kinds(places: dict[str, Any]) -> dict[str, Any]:
+    """Only which clusters the active tables lead to, of what kind."""
+    return {number: found[0] for number, found in places["active"]["clusters"].items()}
 
 
 def differences(real: Any, emulated: Any, where: str = "") -> list[str]:
