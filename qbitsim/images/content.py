@@ -194,8 +194,9 @@ class Content:
         """Make the range read as zeroes.
 
         Whole clusters become ZERO (plain file: whole pages become holes; qcow2 version 2: holes, or bytes if there is
-        something *below*). The part of a cluster is written as data, unless the cluster has none and its rest is known to read as zeroes too: then
-        all of it becomes ZERO (block/qcow2.c, qcow2_co_pwrite_zeroes, 10.0). The disk's last cluster counts as whole.
+        something *below*). The part of a cluster is written as data, unless the cluster has none and its rest is known
+        to read as zeroes too: then all of it becomes ZERO (block/qcow2.c, qcow2_co_pwrite_zeroes, 10.0). The disk's
+        last cluster counts as whole.
 
         :param below: as for :meth:`write`.
         :param below_is_zero: whether the backing chain is *known* to read as zeroes in a range, without a look at its

@@ -163,9 +163,11 @@ class Image:
         return packed_length(data.ljust(self.content.cluster_size, b"\0")) is not None
 
     def takes_compressed(self, offset: int) -> bool:
-        """Whether the cluster at *offset* has no place in the file, so that a compressed one can be put there."""
-        assert self._layout is not None
-        return self._synced(self._layout).takes_packed(offset // self._layout.cluster_size)
+        """Whether the cluster at *offset* has no place in the file, so that a compressed one can be put there.
+
+        Asking is the first half of writing: the L2 table is made ready.
+        """
+        return self.synced_layout.takes_packed(offset // self.content.cluster_size)
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
@@ -517,6 +519,12 @@ class Image:
         return bitmap.name, len(data), entries
 
     # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps
+
+    @property
+    def can_take_snapshot(self) -> bool:
+        """Whether all clusters can have one reference more. Where they cannot, QEMU leaves leaked clusters behind."""
+        layout = self.synced_layout
+        return layout.most_references < (1 << self.refcount_bits) - 1
 
     def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
         """Keep the disk as it is, under the lowest number above all others."""

@@ -150,13 +150,37 @@ class HostLayout:
         self._seen = len(content.allocation_order())
 
     def write(self, first: int, stop: int) -> None:
-        """Place the guest clusters from *first* to before *stop*, which one request is about to write."""
-        tables, replaced = self.active, list[int | tuple[int, int]]()
-        guest, host = first, None
+        """Place the guest clusters from *first* to before *stop*, which one request is about to write.
+
+        Clusters that are replaced are freed when their part of the request is done: at the end, or while a later part
+        waits for a new L2 table to be written.
+        """
+        replaced: list[int | tuple[int, int]] = []
+        guest = first
         while guest < stop:
-            self._prepare_table(guest)
+            old: list[int | tuple[int, int]] = []
+            guest, waits = self._place_part(guest, stop, old)
+            if waits:
+                for place in replaced:
+                    self._release(place)
+                replaced = []
+            replaced += old
+        for place in replaced:
+            self._release(place)
+
+    def _place_part(self, guest: int, stop: int, replaced: list[int | tuple[int, int]]) -> tuple[int, bool]:
+        """Place clusters as long as they follow each other in the file (one qcow2_alloc_host_offset).
+
+        :param replaced: gets the places that are no longer used.
+        :returns: the first cluster that is left over, and whether an L2 table was made.
+        """
+        places, host, waits = self.active.places, None, False
+        while guest < stop:
+            waits = self._prepare_table(guest) or waits
             if self._is_own(guest):
-                host = tables.places[guest] + 1
+                if host not in {None, places[guest]}:
+                    break
+                host = places[guest] + 1
                 guest += 1
                 continue
             limit = min(stop, (guest // self._slice + 1) * self._slice)
@@ -167,16 +191,14 @@ class HostLayout:
                 start = self.clusters.take(count)
             else:
                 start, count = host, self.clusters.take_at(host, count)
-                if not count:
-                    host = None
-                    continue
             for number in range(count):
                 replaced += self._old_places(guest + number)
-                tables.places[guest + number] = start + number
+                places[guest + number] = start + number
+            if not count:
+                break
             host = start + count
             guest += count
-        for old in replaced:
-            self._release(old)
+        return guest, waits
 
     def _is_own(self, guest: int) -> bool:
         """Whether a guest cluster can be written where it is."""
@@ -203,7 +225,11 @@ class HostLayout:
         return first, (offset + length - 1) // self.cluster_size - first + 1
 
     def takes_packed(self, guest: int) -> bool:
-        """Whether a compressed cluster can be put there (qcow2_alloc_compressed_cluster_offset)."""
+        """Whether a compressed cluster can be put there (qcow2_alloc_compressed_cluster_offset).
+
+        The L2 table is made ready before QEMU looks.
+        """
+        self._prepare_table(guest)
         return guest not in self.active.places and guest not in self.active.packed
 
     def write_packed(self, guest: int, length: int) -> None:
@@ -281,15 +307,21 @@ class HostLayout:
         """Whether the L2 table that says where the guest cluster is exists. Call :meth:`sync` before."""
         return guest // (self.cluster_size // TABLE_ENTRY) in self.active.l2
 
-    def _prepare_table(self, guest: int) -> None:
-        """Make the L2 table of a guest cluster, or a copy of one that a snapshot shares (get_cluster_table)."""
+    def _prepare_table(self, guest: int) -> bool:
+        """Make the L2 table of a guest cluster, or a copy of one that a snapshot shares (get_cluster_table).
+
+        :returns: whether that was necessary.
+        """
         table, l2 = guest // (self.cluster_size // TABLE_ENTRY), self.active.l2
         old = l2.get(table)
         if old is None:
             l2[table] = self.clusters.take(1)
-        elif self.snapshots and self.clusters.refcount(old) > 1:
+            return True
+        if self.snapshots and self.clusters.refcount(old) > 1:
             l2[table] = self.clusters.take(1)
             self.clusters.free(old)
+            return True
+        return False
 
     # -- looking
 
@@ -406,6 +438,15 @@ class HostLayout:
         self._refer(saved)
         self.snapshots.append(saved)
         self._write_snapshots(names)
+
+    @property
+    def most_references(self) -> int:
+        """How often the active tables' most wanted cluster, or the one it would be, is counted."""
+        counts: dict[int, int] = {}
+        for first, count in self._clusters_of(self.active):
+            for cluster in range(first, first + count):
+                counts[cluster] = counts.get(cluster, 0) + 1
+        return max((self.clusters.refcount(cluster) + more - 1 for cluster, more in counts.items()), default=0)
 
     def apply_snapshot(self, index: int) -> None:
         """Put the tables of a snapshot in place of the active ones. Call :meth:`sync` before."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.qemu_img.creation import VERSIONS, signed
-from qbitsim.qemu_img.files import Call, check_cache, contents, inconsistent, open_image
+from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
 from qbitsim.qemu_img.options import ToolError, key_values, size_parameter
 from qbitsim.sizes import SECTOR
 
@@ -128,9 +128,7 @@ def _resize(call: Call, image: Image, size: str | int | bool) -> None:
         return
     if size % SECTOR:
         raise ToolError(f"The new size must be a multiple of {SECTOR}")
-    for bitmap in image.bitmaps:
-        if bitmap.in_use:
-            raise ToolError(inconsistent(bitmap.name))
+    check_resizable(image)
     below = contents(call, call.options.words[0])[1:]
     image.resize(size, zero_new=bool(below) and below[0].size > image.size, below=reader(below))
 

@@ -262,6 +262,15 @@ def output_format(call: Call) -> str:
     raise ToolError("--output must be used with human or json as argument.")
 
 
+def check_resizable(image: Image) -> None:
+    """Refuse to resize an image whose format does not let it (qcow2_co_truncate, block/qcow2.c, 10.0)."""
+    if image.snapshots and image.compat == "0.10":
+        raise ToolError("Can't resize a v2 image which has snapshots")
+    for bitmap in image.bitmaps:
+        if bitmap.in_use:
+            raise ToolError(inconsistent(bitmap.name))
+
+
 def inconsistent(name: str) -> str:
     """What QEMU says of an inconsistent bitmap, with its advice."""
     advice = "Try block-dirty-bitmap-remove to delete this bitmap from disk"

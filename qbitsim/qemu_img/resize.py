@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qbitsim.images.chain import reader
 from qbitsim.qemu_img.creation import signed
-from qbitsim.qemu_img.files import Call, inconsistent, open_image
+from qbitsim.qemu_img.files import Call, check_resizable, open_image
 from qbitsim.qemu_img.options import ToolError, size_parameter
 from qbitsim.sizes import SECTOR
 
@@ -34,9 +34,7 @@ def resize(call: Call) -> int:
         raise ToolError(_SHRINK_WARNING)
     if size % SECTOR and image.format == "qcow2":
         raise ToolError(f"The new size must be a multiple of {SECTOR}")
-    for bitmap in image.bitmaps:
-        if bitmap.in_use:
-            raise ToolError(inconsistent(bitmap.name))
+    check_resizable(image)
     below = call.store.chain(call.file_name(name))[1:]
     contents = [each.content for each in below]
     zero_new = bool(below) and below[0].size > image.size

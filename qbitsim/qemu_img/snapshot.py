@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -48,9 +50,14 @@ def find_snapshot(image: Image, text: str) -> StoredSnapshot | None:
 
 
 def _create(call: Call, image: Image, name: str) -> None:
+    number = None
     if image.format == "raw":
-        reason = "Operation not supported"
-        text = reason if call.profile.qemu_img_commands_complain else f"-95 ({reason})"
+        number = errno.EOPNOTSUPP
+    elif not image.can_take_snapshot:
+        number = errno.EINVAL
+    if number is not None:
+        reason = os.strerror(number)
+        text = reason if call.profile.qemu_img_commands_complain else f"-{number} ({reason})"
         raise ToolError(f"Could not create snapshot '{name}': {text}")
     image.create_snapshot(name, call.now // 1000 * 1000, 0)
 

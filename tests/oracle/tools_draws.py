@@ -47,9 +47,10 @@ class ToolsDrawer:
         return self.store.lookup(name)
 
     def range(self, image: Image) -> tuple[int, int]:
-        """Offset and length, often of whole clusters."""
+        """Offset and length, often of whole clusters; always if clusters are so large that they have holes."""
         unit = image.cluster_size or 4096
-        unit = self.rng.choice((512, unit, unit, unit, 4 * unit))
+        part = 512 if unit <= 4096 and image.format == "qcow2" else unit
+        unit = self.rng.choice((part, unit, unit, unit, 4 * unit))
         if image.size < unit:
             return 0, image.size
         offset = self.rng.randrange(0, image.size // unit) * unit
@@ -68,7 +69,7 @@ class ToolsDrawer:
         if rng.random() < 0.15:
             options.append("compat=0.10")
         elif rng.random() < 0.3:
-            options.append(f"refcount_bits={rng.choice((1, 2, 4, 8, 16, 32, 64))}")
+            options.append(f"refcount_bits={rng.choice((4, 8, 16, 32, 64))}")
         name, size = self.fresh(), rng.choice((unit, 64 * KIB, 200 * KIB, 1000 * KIB, 3000 * KIB))
         if unit == 512:
             size = min(size, 1000 * KIB)
@@ -189,6 +190,6 @@ class ToolsDrawer:
         if rng.random() < 0.6:
             option = rng.choice(("compat=0.10", "compat=1.1", "lazy_refcounts=on", "lazy_refcounts=off"))
             if rng.random() < 0.4:
-                option = f"refcount_bits={rng.choice((1, 8, 16, 64))}"
+                option = f"refcount_bits={rng.choice((8, 16, 64))}"
             return f"qemu-img amend -o {option} {name}"
         return f"qemu-img dd bs={rng.choice(('512', '3k', '64k'))} -O qcow2 if={name} of={self.fresh()}"
