@@ -21,8 +21,8 @@ WARNING: Image format was not specified for '{}' and probing guessed raw.
          Specify the 'raw' format explicitly to remove the restrictions.
 """
 
-_STALE_BITMAPS = (
-    "qemu-img: warning: This qcow2 v2 image contains bitmaps, but they may have been modified by a program without "
+STALE_BITMAPS = (
+    "{}: warning: This qcow2 v2 image contains bitmaps, but they may have been modified by a program without "
     "persistent bitmap support; so now they must all be considered inconsistent\n"
     "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix."
 )
@@ -175,7 +175,7 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     if conflict is not None:
         raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
     if image.has_stale_bitmaps:
-        call.print(_STALE_BITMAPS)
+        call.print(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
 

@@ -125,6 +125,11 @@ def _qcow2_info(image: Image) -> _Json:
     }
 
 
+def format_specific(image: Image) -> Iterator[str]:
+    """What is special about a qcow2 image, as indented lines."""
+    return _tree(_qcow2_info(image), 1)
+
+
 def _actual_size(image: Image) -> int:
     """Bytes on the disk of the host, in whole pages: a fact of the host's file system, so only about right."""
     if image.format == "raw":
