@@ -41,12 +41,9 @@ def amend(call: Call) -> int:
     if image.format == "raw":
         raise ToolError("Format driver 'raw' does not support option amendment")
     call.progress(0)
-    try:
-        _amend(call, image, _values(call, pairs))
-        call.progress(100)
-        call.progress(100)
-    finally:
-        call.end_progress()
+    _amend(call, image, _values(call, pairs))
+    call.progress(100)
+    call.progress(100)
     return 0
 
 

@@ -87,21 +87,18 @@ def convert(call: Call) -> int:
     _check_combinations(call)
     check_cache(call, "T", "source cache")
     call.progress(0)
-    try:
-        *words, target_word = options.words
-        images = [open_image(call, word, options.last("f")) for word in words]
-        sources = [contents(call, word) for word in words]
-        _load_snapshot(call, images, sources)
-        wanted = _wanted(call, images)
-        if "bitmaps" in options:
-            _check_bitmaps(call, images[0])
-        target = _open_target(call, images, target_word, wanted)
-        _copy(call, _plan(call, sources, target, sparse, wanted))
-        if "bitmaps" in options:
-            _copy_bitmaps(images[0], target)
-        call.progress(100)
-    finally:
-        call.end_progress()
+    *words, target_word = options.words
+    images = [open_image(call, word, options.last("f")) for word in words]
+    sources = [contents(call, word) for word in words]
+    _load_snapshot(call, images, sources)
+    wanted = _wanted(call, images)
+    if "bitmaps" in options:
+        _check_bitmaps(call, images[0])
+    target = _open_target(call, images, target_word, wanted)
+    _copy(call, _plan(call, sources, target, sparse, wanted))
+    if "bitmaps" in options:
+        _copy_bitmaps(images[0], target)
+    call.progress(100)
     return 0
 
 

@@ -31,10 +31,10 @@ def dd(call: Call) -> int:
     if not known_format(format_name):
         raise ToolError("Unknown file format")
     chain, unit = contents(call, source), int(block or _BLOCK)
-    end = image.size if count is None else min(image.size, (int(count) + int(skip or 0)) * unit)
+    end = image.size if count is None else min(image.size, int(count) * unit)  # the skipped ones count, too
     begin = int(skip or 0) * unit
     target = _make(call, target_name, Wanted(format=format_name, size=max(end - begin, 0)), source)
-    if begin > image.size or (skip is not None and begin >= end and begin > 0):
+    if begin > end:
         call.print(f"qemu-img: {source}: cannot skip to specified offset\n")
         return 0
     for offset in range(begin, end, unit):

@@ -39,7 +39,7 @@ class Call:
     :ivar output: what was printed so far, standard output and standard error in the order of printing.
     """
 
-    __slots__ = ("_files", "_written", "now", "options", "output", "profile", "store")
+    __slots__ = ("_files", "_shows_progress", "_written", "now", "options", "output", "profile", "store")
 
     def __init__(self, store: ImageStore, options: Options, profile: Profile, now: int = 0) -> None:
         self.store = store
@@ -47,6 +47,7 @@ class Call:
         self.profile = profile
         self.now = now
         self.output: list[str] = []
+        self._shows_progress = False
         self._files: dict[str, str] = {}
         self._written: list[Image] = []
 
@@ -62,11 +63,13 @@ class Call:
     def progress(self, percent: float) -> None:
         """Show how far it is, if ``-p`` was given; 100 may be shown several times (util/qemu-progress.c)."""
         if "p" in self.options and "q" not in self.options:
+            self._shows_progress = True
             self.output.append(f"    ({percent:3.2f}/100%)\r")
 
     def end_progress(self) -> None:
-        """The line that shows the progress ends."""
-        if "p" in self.options and "q" not in self.options:
+        """The line that shows the progress ends, if there is one; by default when all is over."""
+        if self._shows_progress:
+            self._shows_progress = False
             self.output.append("\n")
 
     def note_written(self, image: Image) -> None:
@@ -75,6 +78,7 @@ class Call:
 
     def close(self) -> None:
         """Close what was opened for writing: bitmaps are stored anew, whether or not something changed."""
+        self.end_progress()
         for image in self._written:
             image.close_written()
 

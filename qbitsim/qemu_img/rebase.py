@@ -38,18 +38,15 @@ def rebase(call: Call) -> int:
     check_cache(call)
     check_cache(call, "T", "source cache")
     call.progress(0)
-    try:
-        image = open_image(call, options.words[0], options.last("f"), write=True, backing=not unsafe)
-        if "c" in options and image.format == "raw":
-            raise ToolError("Compression not supported for this file format")
-        if backing_format is not None and not known_format(backing_format):
-            raise ToolError(f"Invalid format name: '{backing_format}'")
-        if not unsafe:
-            _keep_what_it_reads_as(call, image)
-        _change_header(image, backing or None, backing_format)
-        call.progress(100)
-    finally:
-        call.end_progress()
+    image = open_image(call, options.words[0], options.last("f"), write=True, backing=not unsafe)
+    if "c" in options and image.format == "raw":
+        raise ToolError("Compression not supported for this file format")
+    if backing_format is not None and not known_format(backing_format):
+        raise ToolError(f"Invalid format name: '{backing_format}'")
+    if not unsafe:
+        _keep_what_it_reads_as(call, image)
+    _change_header(image, backing or None, backing_format)
+    call.progress(100)
     return 0
 
 
