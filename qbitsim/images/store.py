@@ -67,7 +67,7 @@ class ImageStore:
         :raises LockConflictError: the existing file is in use.
         """
         key = self._short_key(name)
-        if posixpath.dirname(key) not in self._directories:
+        if not name or posixpath.dirname(key) not in self._directories:
             raise _error(errno.ENOENT, name)
         if key in self._directories:
             raise _error(errno.EISDIR, name)

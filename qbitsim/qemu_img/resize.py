@@ -38,6 +38,9 @@ def resize(call: Call) -> int:
     below = call.store.chain(call.file_name(name))[1:]
     contents = [each.content for each in below]
     zero_new = bool(below) and below[0].size > image.size
+    last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
+    if image.format == "qcow2" and image.compat == "0.10" and zero_new and size > last:
+        raise ToolError("Failed to zero out new clusters: Operation not supported")
     image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents))
     call.say("Image resized.")
     return 0
