@@ -14,6 +14,7 @@ A profile is compared and hashed by identity: everything compiled for it is cach
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
 
 from qbitsim.records import record
@@ -259,6 +260,7 @@ class Profile:
         return (since is None or release >= _numbers(since)) and (until is None or release < _numbers(until))
 
 
+@cache
 def _numbers(release: str) -> tuple[int, int]:
     """``"10.0"`` as (10, 0)."""
     major, minor = release.split(".")

@@ -6,6 +6,7 @@ follow from its number, and all others are those of 10.0.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_facts_that_follow_from_the_number_follow_from_its_own() -> None:
     assert between.transaction_commit_reversed
     assert between.status_shows_singlestep
     assert not between.job_schema_first
+    assert not isinstance(Profile.job_schema_first, bool)  # no release, no answer
 
 
 def test_a_fact_that_differs_is_stated_whether_or_not_it_would_follow_from_the_number() -> None:
@@ -375,21 +377,22 @@ def test_a_release_that_is_known_has_a_row_in_every_table(profile: Profile) -> N
 def test_a_release_that_is_listed_is_offered_everywhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match=r"^no profile '9.2': choose one of 2.5, 7.2, 10.0$"):
+    known = ", ".join(PROFILES)
+    with pytest.raises(ValueError, match=f"^no profile '9.2': choose one of {known}$"):
         Machine("9.2")
     assert main(["demo", "--profile", "9.2"]) == 2
-    assert capsys.readouterr().err == "qbitsim: unknown profile '9.2': choose one of 2.5, 7.2, 10.0\n"
+    assert capsys.readouterr().err == f"qbitsim: unknown profile '9.2': choose one of {known}\n"
 
     monkeypatch.setitem(PROFILES, "9.2", QEMU_9_2)
     assert Machine("9.2").profile is QEMU_9_2
     assert Player("9.2").profile is QEMU_9_2
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
-    assert "the QEMU release to be: 2.5, 7.2, 10.0, 9.2 (default: 10.0)" in " ".join(capsys.readouterr().out.split())
+    assert f"the QEMU release to be: {known}, 9.2 (default: 10.0)" in " ".join(capsys.readouterr().out.split())
     assert main(["demo", "--profile", "9.2"]) == 0
     assert "A machine as QEMU 9.2" in capsys.readouterr().out
     assert main(["reference"]) == 0
-    assert "block-job-change  (since 8.2; in 10.0 9.2)" in capsys.readouterr().out
+    assert re.search(r"^block-job-change  \(since 8\.2; in .* 9\.2\)", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_profile_shows_its_name() -> None:

@@ -236,9 +236,9 @@ class Drive:
         node = self.node
         if length < 0 or offset < 0 or offset + length > node.length:
             raise io_error(errno.EIO)
-        faults = node.own_faults()
-        if faults is not None:
-            stall = faults.stall(operation, offset, length)
+        owner = node.fault_owner
+        if owner is not None and owner.faults is not None:
+            stall = owner.faults.stall(operation, offset, length)
             if stall is not None:
                 raise StalledError(stall)
 

@@ -15,8 +15,8 @@ Theory of operation
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.bitmap_owner import BitmapOwner
@@ -26,9 +26,12 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
-    from qbitsim.images.image import Image
+    from qbitsim.files.faults import FaultOwner
+    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 MAXIMUM_BOUNCE = 1 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
@@ -121,6 +124,65 @@ class Node(BitmapOwner):
         child = self.child("file") or self.child("backing")
         return child.node.filename if child is not None else ""
 
+    @property
+    def opened_as(self) -> str | None:
+        """The name under which the node opened a file of the image store, None if it is no such file."""
+        return None
+
+    @property
+    def image(self) -> Image | None:
+        """The image that the node itself keeps open, as a file or as a format; None for other nodes."""
+        return None
+
+    @property
+    def disk_image(self) -> Image | None:
+        """The image whose disk the node shows, itself or through what it filters; None if there is no such one."""
+        image = self.image
+        if image is None and (filtered := self.filtered) is not None:
+            return filtered.disk_image
+        return image
+
+    @property
+    def fault_owner(self) -> FaultOwner | None:
+        """What keeps the rules about the disk that the node shows; those of ``blkdebug`` are not among them."""
+        image = self.image
+        if image is None and (filtered := self.filtered) is not None:
+            return filtered.fault_owner
+        return image
+
+    @property
+    def header_backing(self) -> str | None:
+        """The backing file that the image's header names (auto_backing_file), None if there is none."""
+        return None
+
+    @property
+    def snapshots(self) -> list[StoredSnapshot] | None:
+        """The internal snapshots in the image, oldest first; None if the driver takes none."""
+        return None
+
+    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+        """Take an internal snapshot of a node whose :attr:`snapshots` are not None.
+
+        :param date: nanoseconds since 1970.
+        :param clock: nanoseconds for which the guest has run.
+        """
+        raise AssertionError(f"{self.driver} takes no snapshots")
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Delete one of :attr:`snapshots`."""
+        raise AssertionError(f"{self.driver} takes no snapshots")
+
+    def allocated_file_size(self) -> int | None:
+        """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""
+        below = [self.filtered] if self.filtered else [edge.node for edge in self.children if edge.name != "backing"]
+        sizes = [node.allocated_file_size() for node in below]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def specific_info(self, profile: Profile) -> Json | None:
+        """What only this driver tells of an image (ImageInfoSpecific, bdrv_get_specific_info)."""
+        del profile
+        return None
+
     def _read(self, offset: int, length: int) -> bytes:
         return self._filtered.read(offset, length)
 
@@ -147,10 +209,14 @@ class Node(BitmapOwner):
     def _truncate(self, size: int) -> None:
         self._filtered.truncate(size)
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        """Let a request of :meth:`pread` or :meth:`pwrite` happen, or fail."""
         filtered = self.filtered
         if filtered is not None:
-            filtered.account(operation, offset, length)
+            if operation == "read":
+                filtered.pread(offset, length)
+            else:
+                filtered.pwrite(offset, length)
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """What this node needs and shares on ``child`` when its own parents need and share that much.
@@ -174,6 +240,21 @@ class Node(BitmapOwner):
 
     def on_read_only(self, read_only: bool) -> None:
         """Follow a change between read-only and writable (qcow2 stores or takes up its bitmaps)."""
+
+    def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
+        """Check the driver's own options of a reopen (bdrv_reopen_prepare); nothing changes yet.
+
+        :param options: under QAPI's names; all that were given.
+        :param read_only: the node is to be read-only.
+        :raises QmpError: with QEMU's text.
+        """
+
+    def reopen_commit(self, options: Mapping[str, Any]) -> None:
+        """Take over the driver's own options (bdrv_reopen_commit)."""
+
+    def change_backing_file(self, name: str | None, driver: str | None) -> None:
+        """Let the image's header name another backing file, and its driver (bdrv_change_backing_file)."""
+        raise AssertionError("only a format that supports backing files has a header that names one")
 
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
@@ -294,67 +375,73 @@ class Node(BitmapOwner):
         else:
             self._write(offset, data, compressed=False)
 
-    def account(self, operation: str, offset: int, length: int) -> None:
-        """I/O of a format's own on its file: faults apply and bitmaps are marked, no content moves.
+    # -- what a format asks of its file
 
-        :param operation: ``"read"`` or ``"write"``.
+    @property
+    def notices_requests(self) -> bool:
+        """Whether what a format asks of this node can be noticed; if not, the format may leave it unasked."""
+        return True
+
+    def debug_event(self, event: str) -> None:
+        """A format is about to do something that ``blkdebug`` can wait for (BLKDBG_EVENT)."""
+
+    def pread(self, offset: int, length: int) -> None:
+        """The format above reads its tables or data at that place of its file (bdrv_pread).
+
+        A format keeps the working state of its file itself, so that no bytes are handed over here.
+
+        :raises OSError: as the driver, or a rule of ``blkdebug``, says.
+        """
+        self._format_request("read", offset, length)
+
+    def pwrite(self, offset: int, length: int) -> None:
+        """The format above writes its tables or data at that place, which may be behind the end (bdrv_pwrite).
+
+        :raises OSError: as :meth:`pread`; the bits are marked all the same.
         """
         try:
-            self._account(operation, offset, length)
+            self._format_request("write", offset, length)
         finally:
-            if self.bitmaps and operation == "write":
+            if self.bitmaps:
                 if self.bitmaps[0].size != self.length:
                     self.follow_length()
-                self.mark_dirty(offset, min(length, self.length - offset))
+                inside = min(length, self.length - offset)
+                if inside > 0:
+                    self.mark_dirty(offset, inside)
 
-    @property
-    def status_needs_io(self) -> bool:
-        """Whether :meth:`status` has to read the file first."""
-        return False
+    # -- what a job may know before it asks
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Whether zeroing the range touches only tables that are in memory, so that it is done at once."""
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """Whether a request has to wait for I/O; if not, it is answered at once, and it cannot fail.
+
+        :param operation: one of :data:`.OPERATIONS`, or ``"status"``.
+        """
         del offset, length
-        return False
-
-    @property
-    def forgets(self) -> bool:
-        """Whether nothing that is written to the node can ever be noticed."""
-        return False
-
-    @property
-    def reads_plainly(self) -> bool:
-        """Whether reading the node has no effect that anybody could notice."""
-        return self.plain_image(writing=False) is not None
-
-    @property
-    def needs_no_io(self) -> bool:
-        """Whether requests are answered without waiting for anything, and none can fail."""
-        return False
+        return operation != "status"
 
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the next request of that kind is refused before any I/O: as a bottom half."""
         filtered = self.filtered
         return filtered is not None and filtered.fails_without_io(operation, offset, length)
 
-    def own_faults(self) -> Faults | None:
-        """The rules about the disk that the node shows, if there are any; those of ``blkdebug`` are not among them."""
-        filtered = self.filtered
-        return filtered.own_faults() if filtered is not None else None
+    @property
+    def reads_plainly(self) -> bool:
+        """Whether reading the node has no effect that anybody could notice."""
+        return self.plain_image is not None
 
-    def plain_image(self, *, writing: bool) -> Image | None:
-        """The image, if requests on the node do nothing but read, or write, the disk in it; else None.
-
-        Then many requests can be made as one on the content: no fault, bitmap, filter or limit could notice.
-        """
-        del writing
+    @property
+    def plain_image(self) -> Image | None:
+        """The image, if to read the node is nothing but to read the disk in it; no fault or filter could notice."""
         return None
 
-    def note_copied(self, clusters: Iterable[int]) -> None:
-        """Clusters of the content of :meth:`plain_image` were written by the caller."""
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Take clusters from ``source`` by reference, as if each was read there and written here.
 
-    def debug_event(self, event: str) -> None:
-        """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""
+        :param chosen: one bit for each cluster of ``cluster_size`` bytes of both disks, which are of one length.
+        :returns: False, with nothing changed, if a fault, bitmap, filter or limit could tell the difference.
+        """
+        del source, chosen, cluster_size
+        return False
 
     def truncate(self, size: int) -> None:
         """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c)."""
@@ -365,9 +452,9 @@ class Node(BitmapOwner):
         """Resize the bitmaps of this node and of the filters above it to the node's length."""
         for bitmap in self.bitmaps:
             bitmap.resize(self.length)
-        for parent in self.parents:
-            if isinstance(parent.parent, Node) and parent.parent.is_filter:
-                parent.parent.follow_length()
+        for parent in self.parent_nodes:
+            if parent.is_filter:
+                parent.follow_length()
 
     # -- the graph around it
 
@@ -388,6 +475,11 @@ class Node(BitmapOwner):
     def mark_read_only(self, read_only: bool) -> None:
         """Change what permissions go by, without storing or taking up anything; for a reopen that may be refused."""
         self._read_only = read_only
+
+    @property
+    def parent_nodes(self) -> list[Node]:
+        """The nodes among the parents, newest edge first."""
+        return [edge.parent for edge in self.parents if isinstance(edge.parent, Node)]
 
     def child(self, name: str) -> Child | None:
         """The edge to the child of that name."""
@@ -484,9 +576,9 @@ class Node(BitmapOwner):
         """
         if self.blockers:
             raise QmpError(f"Node '{self.device_or_node_name}' is busy: {self.blockers[0]}")
-        for edge in self.parents:
-            if self.graph.hide_filters and isinstance(edge.parent, Node) and edge.parent.implicit:
-                edge.parent.check_not_blocked()
+        for parent in self.parent_nodes:
+            if self.graph.hide_filters and parent.implicit:
+                parent.check_not_blocked()
 
     def check_not_backing(self) -> None:
         """Refuse if the node is the backing file of another one.

@@ -26,11 +26,11 @@ from qbitsim.qapi.block import BackupPerf
 from qbitsim.qapi.blockdev import BlkdebugInjectErrorOptions, BlockdevDriver, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import schema_order
-from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, TransactionAction
+from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, Event, TransactionAction
 from qbitsim.qapi.schema import ArgInfo, EnumInfo, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import show
 
 BEGIN = "<!-- reference:begin -->"
 END = "<!-- reference:end -->"
@@ -116,36 +116,25 @@ def commands(counted: Coverage) -> list[Row]:
 
 def _command(command: Command, counted: Coverage) -> Row:
     members = _members(command.arguments, command.name, counted) if command.arguments is not None else ()
-    return Row(
-        command.name,
-        command.name,
-        command.since or "",
-        _offered(command.since, command.until),
-        tuple(members),
-        _action(command),
-    )
+    return _row(command, members, _action(command))
+
+
+def _row(declared: Command | Event, members: Iterable[str], action: str = "") -> Row:
+    name, since = declared.name, declared.since
+    return Row(name, name, since or "", _offered(since, declared.until), tuple(members), action)
 
 
 def _action(command: Command) -> str:
     if not command.action:
         return ""
-    words = ["grouped" if command.groupable else "yes" if command.standalone else "only"]
-    return f"{words[0]} ({command.action_since})" if command.action_since else words[0]
+    word = "grouped" if command.groupable else "yes" if command.standalone else "only"
+    return f"{word} ({command.action_since})" if command.action_since else word
 
 
 def events() -> list[Row]:
     """The events in QEMU's order."""
     declared = {each.name: each for each in DECLARED_EVENTS}
-    return [
-        Row(
-            name,
-            name,
-            declared[name].since or "",
-            _offered(declared[name].since, declared[name].until),
-            tuple(_data(declared[name].data)),
-        )
-        for name in schema_order(declared, DEFAULT_PROFILE)
-    ]
+    return [_row(declared[name], _data(declared[name].data)) for name in schema_order(declared, DEFAULT_PROFILE)]
 
 
 def drivers(counted: Coverage) -> list[Row]:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.options import Written
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.qmp.encoder import encode
 
 if TYPE_CHECKING:
@@ -45,8 +43,8 @@ def shown_filename(node: Node) -> str:
 
 def _exact(node: Node) -> str:
     """The plain name, or an empty string if there is none."""
-    if isinstance(node, FileNode):
-        return node.filename
+    if node.opened_as is not None:
+        return node.opened_as
     below = node.filtered
     if node.implicit or node.driver in _BORROWERS:
         return shown_filename(below if below is not None else node.children[0].node)
@@ -84,9 +82,7 @@ def _shown(options: dict[Any, Any], name: Any) -> Any:
 
 def _backing_overridden(node: Node) -> bool:
     """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
-    if not isinstance(node, Qcow2Node):
-        return False
-    header, backing = node.image.backing, node.backing
+    header, backing = node.header_backing, node.backing
     if backing is None or header is None:
         return backing is not None or header is not None
     return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))

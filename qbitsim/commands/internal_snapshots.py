@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.queries import snapshot_info
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredSnapshot
 from qbitsim.qapi.info import SnapshotInfo
@@ -49,19 +48,19 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     node.check_not_blocked()
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
-    image_node = _image_node(node)
-    if image_node is None:
+    holder = _holder(node)
+    if holder is None:
         raise QmpError(
             f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
         )
     if not args.name:
         raise QmpError("Name is empty")
-    if _find(image_node, None, args.name) is not None:
+    if _find(holder, None, args.name) is not None:
         raise QmpError(f"Snapshot with name '{args.name}' already exists on device '{args.device}'")
-    machine, image = context.machine, image_node.image
+    machine = context.machine
     clock = machine.clock() if machine.running else 0
-    taken = image.create_snapshot(args.name, machine.time_of_day() // 1000 * 1000, clock)
-    context.transaction.add(abort=lambda: image.delete_snapshot(taken))
+    taken = holder.create_snapshot(args.name, machine.clock.time_of_day() // 1000 * 1000, clock)
+    context.transaction.add(abort=lambda: holder.delete_snapshot(taken))
 
 
 @command(
@@ -76,16 +75,16 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
     node.check_not_blocked()
-    image_node = _image_node(node)
-    if image_node is None:
+    holder = _holder(node)
+    if holder is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")
-    found = _find(image_node, args.id, args.name)
+    found = _find(holder, args.id, args.name)
     if found is None:
         raise QmpError(
             f"Snapshot with id '{_or_null(args.id)}' and name '{_or_null(args.name)}' does not exist on device "
             f"'{args.device}'"
         )
-    image_node.image.delete_snapshot(found)
+    holder.delete_snapshot(found)
     return snapshot_info(found)
 
 
@@ -93,17 +92,17 @@ def _or_null(text: str | None) -> str:
     return "null" if text is None else text
 
 
-def _image_node(node: Node) -> Qcow2Node | None:
+def _holder(node: Node) -> Node | None:
     """The node itself, or one below filters and raw nodes, that can take snapshots (bdrv_snapshot_fallback)."""
-    while not isinstance(node, Qcow2Node):
-        if not (node.is_filter or node.driver == "raw") or len(node.children) != 1:
+    while node.snapshots is None:
+        if not (node.is_filter or node.is_format) or len(node.children) != 1:
             return None
         node = node.children[0].node
     return node
 
 
-def _find(node: Qcow2Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:
-    for snapshot in node.image.snapshots:
+def _find(holder: Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:
+    for snapshot in holder.snapshots or ():
         if identifier in (None, snapshot.id) and name in (None, snapshot.name):
             return snapshot
     return None

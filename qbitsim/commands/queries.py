@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.filters import BlkdebugNode
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
@@ -98,7 +95,7 @@ def _cache_info(node: Node) -> Json:
     """Nothing is cached here; what was asked for is shown. A child without options of its own has its parent's."""
     place: Node | None = node
     while place is not None and "cache" not in place.options:
-        above = [edge.parent for edge in place.parents if isinstance(edge.parent, Node)]
+        above = place.parent_nodes
         place = above[0] if len(above) == 1 and not place.monitor_owned else None
     given = place.options["cache"] if place is not None else {}
     assert isinstance(given, dict)
@@ -107,20 +104,28 @@ def _cache_info(node: Node) -> Json:
 
 def bitmap_infos(node: Node, profile: Profile) -> list[Json]:
     """BlockDirtyInfo of all bitmaps of a node, newest first."""
-    return [_bitmap_info(bitmap, profile) for bitmap in node.bitmaps]
+    describe = _bitmap_with_status if profile.bitmap_status_field else _bitmap_info
+    return [describe(bitmap) for bitmap in node.bitmaps]
 
 
-def _bitmap_info(bitmap: DirtyBitmap, profile: Profile) -> Json:
-    info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
-    if bitmap.name is not None:
-        info["name"] = bitmap.name
-    if profile.bitmap_status_field:
-        # bdrv_dirty_bitmap_status (block/dirty-bitmap.c, QEMU 2.5)
-        info["status"] = "frozen" if bitmap.successor else "disabled" if bitmap.disabled else "active"
-        return info
+def _bitmap_info(bitmap: DirtyBitmap) -> Json:
+    info = _named_bitmap(bitmap)
     info |= {"recording": bitmap.recording, "busy": bitmap.busy, "persistent": bitmap.persistent}
     if bitmap.inconsistent:
         info["inconsistent"] = True
+    return info
+
+
+def _bitmap_with_status(bitmap: DirtyBitmap) -> Json:
+    """As bdrv_dirty_bitmap_status had it (block/dirty-bitmap.c, QEMU 2.5)."""
+    status = "frozen" if bitmap.successor else "disabled" if bitmap.disabled else "active"
+    return {**_named_bitmap(bitmap), "status": status}
+
+
+def _named_bitmap(bitmap: DirtyBitmap) -> Json:
+    info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
+    if bitmap.name is not None:
+        info["name"] = bitmap.name
     return info
 
 
@@ -139,19 +144,20 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         info["dirty-flag"] = False
         if node.cluster_size:
             info["cluster-size"] = node.cluster_size
-    allocated = _allocated(node)
+    allocated = node.allocated_file_size()
     if allocated is not None:
         info["actual-size"] = allocated
-    specific = _format_specific(node, profile)
+    specific = node.specific_info(profile)
     if specific is not None:
         info["format-specific"] = specific
-    if isinstance(node, Qcow2Node) and node.image.backing is not None:
-        info["backing-filename"] = node.image.backing
-        info["full-backing-filename"] = node.graph.images.backing_name(node.filename, node.image.backing)
-        if node.image.backing_format is not None:
+    name = node.header_backing
+    if name is not None:
+        info["backing-filename"] = name
+        info["full-backing-filename"] = node.graph.images.backing_name(node.filename, name)
+        if node.image is not None and node.image.backing_format is not None:
             info["backing-filename-format"] = node.image.backing_format
-    if isinstance(node, Qcow2Node) and node.image.snapshots:
-        info["snapshots"] = [snapshot_info(snapshot) for snapshot in node.image.snapshots]
+    if node.snapshots:
+        info["snapshots"] = [snapshot_info(snapshot) for snapshot in node.snapshots]
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
         info["backing-image"] = image_info(next_node, profile, flat=False)
@@ -171,39 +177,3 @@ def snapshot_info(snapshot: StoredSnapshot) -> Json:
         "vm-clock-sec": clock,
         "vm-clock-nsec": clock_rest,
     }
-
-
-def _allocated(node: Node) -> int | None:
-    """Bytes that the files occupy; None over a ``blkdebug``, which cannot tell (bdrv_get_allocated_file_size)."""
-    if isinstance(node, FileNode):
-        return node.image.content.allocated
-    if isinstance(node, BlkdebugNode):
-        return None
-    below = [node.filtered] if node.filtered else [edge.node for edge in node.children if edge.name != "backing"]
-    sizes = [_allocated(child) for child in below if child is not None]
-    return None if None in sizes else sum(size for size in sizes if size is not None)
-
-
-def _format_specific(node: Node, profile: Profile) -> Json | None:
-    if isinstance(node, FileNode):
-        return {"type": "file", "data": {}} if profile.files_show_format_specific else None
-    if not isinstance(node, Qcow2Node):
-        return None
-    data: Json = {"compat": node.image.compat, "refcount-bits": node.image.refcount_bits}
-    if profile.qcow2_shows_compression_type:
-        data["compression-type"] = "zlib"
-    if node.image.compat != "0.10":
-        data |= {"lazy-refcounts": node.image.lazy_refcounts, "corrupt": node.image.corrupt}
-        if profile.qcow2_shows_extended_l2:
-            data["extended-l2"] = False
-    stored = node.image.bitmaps
-    if stored and profile.qcow2_shows_bitmaps:
-        data["bitmaps"] = [
-            {
-                "name": bitmap.name,
-                "granularity": bitmap.granularity,
-                "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
-            }
-            for bitmap in stored
-        ]
-    return {"type": "qcow2", "data": data}

@@ -21,9 +21,6 @@ from qbitsim.block.drive import Drive
 from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.drivers.options import Options, check_detect_zeroes, check_supported
-from qbitsim.drivers.qcow2 import Qcow2Node
-from qbitsim.drivers.raw import RawNode
-from qbitsim.drivers.throttle import ThrottleNode
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions
@@ -123,9 +120,7 @@ class _Change:
         if driver not in _MUTABLE:
             raise QmpError(f"Block format '{driver}' used by node '{node.name}' does not support reopening files")
         self._check_reset(driver)
-        self._find_group(graph)
-        if self.read_only and not self.was_read_only and isinstance(node, Qcow2Node):
-            node.check_room_for_bitmaps()
+        node.reopen_prepare(self.given, read_only=self.read_only)
         self._find_children(graph)
         self._check_same(driver)
         check_supported(driver, self.given)
@@ -137,14 +132,9 @@ class _Change:
             if not known and key not in self.flat and old[key] is not None:
                 raise QmpError(f"Option '{key}' cannot be reset to its default value")
 
-    def _find_group(self, graph: Graph) -> None:
-        name = self.given.get("throttle-group")
-        if isinstance(self.node, ThrottleNode) and name is not None and name not in graph.throttle_groups:
-            raise QmpError(f"Throttle group '{name}' does not exist")
-
     def _find_children(self, graph: Graph) -> None:
         node = self.node
-        if isinstance(node, Qcow2Node) and "backing" not in self.given and (node.backing or node.image.backing):
+        if "backing" not in self.given and (node.backing or node.header_backing):
             raise QmpError(f"backing is missing for '{node.name}'")
         for name in ("backing", "file"):
             child = node.child(name)
@@ -163,8 +153,8 @@ class _Change:
             raise QmpError(f"Making '{new.name}' a {name} child of '{node.name}' would create a cycle")
         if old is not None and old.implicit:
             raise QmpError(f"Cannot replace implicit {name} child of {node.name}")
-        if name == "file" and isinstance(node, Qcow2Node):
-            raise UnsupportedError(f"another file for the qcow2 node '{node.name}'")
+        if name == "file" and node.image is not None:
+            raise UnsupportedError(f"another file for the {node.driver} node '{node.name}'")
         if name == "backing" and not node.supports_backing:
             raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
 
@@ -184,11 +174,7 @@ class _Change:
         node.options = self.given
         node.unmap = self.unmap
         node.detect_zeroes = self.given.get("detect-zeroes", "off")
-        if isinstance(node, RawNode):
-            node.offset, node.size = self.given.get("offset", 0), self.given.get("size")
-            node.follow_length()
-        if isinstance(node, ThrottleNode):
-            node.join(node.graph.throttle_groups[self.given["throttle-group"]])
+        node.reopen_commit(self.given)
         node.mark_read_only(self.was_read_only)
         node.set_read_only(self.read_only)
 

@@ -10,9 +10,11 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Kind
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
     from qbitsim.images.image import Image
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 STATUS_OF = {Kind.HOLE: (False, False), Kind.ZERO: (False, True), Kind.DATA: (True, False)}
 """Kind of content -> (data, zero) of a format that may have a backing file."""
@@ -22,12 +24,15 @@ class FileNode(Node):
     """``file``: one file.
 
     The bytes of a qcow2 file itself are not modelled: the format node above works on the disk in it and
-    accounts here for where in the file they would be.
+    asks here for the places where in the file they would be.
     """
 
     driver = "file"
 
     __slots__ = ("force_share", "image", "opened_as")
+
+    image: Image
+    opened_as: str
 
     def __init__(
         self,
@@ -71,15 +76,33 @@ class FileNode(Node):
         """Give up the locks."""
         self.close()
 
-    def own_faults(self) -> Faults | None:
-        """Those of the image."""
-        return self.image.faults
+    @property
+    def notices_requests(self) -> bool:
+        """Only its bitmaps do."""
+        return bool(self.bitmaps)
 
-    def plain_image(self, *, writing: bool) -> Image | None:
-        """The file, if it is a raw image and nobody watches."""
-        watched = self.image.faults is not None or (writing and bool(self.bitmaps))
-        limited = writing and self.image.capacity is not None
-        return None if watched or limited or self.image.format != "raw" else self.image
+    def allocated_file_size(self) -> int:
+        """Bytes of the pages or clusters that are allocated."""
+        return self.image.content.allocated
+
+    def specific_info(self, profile: Profile) -> Json | None:
+        """ImageInfoSpecificFile, which says nothing."""
+        return {"type": "file", "data": {}} if profile.files_show_format_specific else None
+
+    @property
+    def plain_image(self) -> Image | None:
+        """The file, if it is a raw image without faults."""
+        return self.image if self.image.faults is None and self.image.format == "raw" else None
+
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the image take them, if nobody watches."""
+        image = source.plain_image
+        if image is None or self.plain_image is None or self.bitmaps:
+            return False
+        if not self.image.can_share_clusters(image, cluster_size):
+            return False
+        self.image.copy_clusters(image.content, chosen.indices())
+        return True
 
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.image.format != "raw":
@@ -123,5 +146,7 @@ class FileNode(Node):
     def _truncate(self, size: int) -> None:
         self.image.resize(size)
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
-        """Nothing: the file itself is fine, the disk in it has faults of its own."""
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        """Never fail: the file itself is fine, the disk in it has faults of its own."""
+        if operation == "write":
+            self.image.extend_file(offset + length)

@@ -55,6 +55,9 @@ class BlkdebugNode(Node):
         child = self.filtered
         return f"blkdebug::{child.filename}" if child is not None else ""
 
+    def allocated_file_size(self) -> None:
+        """None: the driver does not tell."""
+
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether a rule that is awake, or is woken by the request, strikes (rule_check yields to a bottom half)."""
         faults = self._faults(self._woken(_EVENTS.get(operation, ""))) or self.active.rules
@@ -106,12 +109,12 @@ class BlkdebugNode(Node):
         self.active.check("flush", 0, 0)
         super()._flush()
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
         if operation == "write":
             self.debug_event("pwritev")
         try:
             self.active.check(operation, offset, length)
-            super()._account(operation, offset, length)
+            super()._format_request(operation, offset, length)
         finally:
             if operation == "write":
                 self.debug_event("pwritev_done")

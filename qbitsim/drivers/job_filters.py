@@ -1,6 +1,7 @@
-"""The filters that jobs put into the graph: ``mirror_top`` and ``commit_top`` (block/mirror.c, block/commit.c, 10.0).
+"""The filters that jobs put into the graph: ``mirror_top``, ``commit_top`` and a ``copy-on-read``.
 
-Both have the filtered node as ``backing``. They are hidden from query-block unless the client named them.
+The first two have the filtered node as ``backing`` (block/mirror.c and block/commit.c, QEMU 10.0). All are hidden from
+query-block unless the client named them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.drivers.filters import CopyOnReadNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -78,11 +80,26 @@ class CommitTopNode(Node):
         return 0, perms.ALL
 
 
-def insert_job_filter(graph: Graph, node: Node, top: _Filter, name: str | None, child_name: str) -> _Filter:
-    """Put ``top`` between ``node`` and its parents; a filter without a given name is hidden.
+def insert_mirror_top(graph: Graph, node: Node, name: str | None, *, is_commit: bool) -> MirrorTopNode:
+    """Put the filter of a mirror, or of an active commit, between ``node`` and its parents.
 
+    :param name: for the filter; one without a name is hidden.
     :raises QmpError: about its name, or a permission conflict; nothing has changed then.
     """
+    return _insert(graph, node, MirrorTopNode(graph, is_commit=is_commit), name, "backing")
+
+
+def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
+    """The same with the filter of a commit."""
+    return _insert(graph, node, CommitTopNode(graph, read_only=True), name, "backing")
+
+
+def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> Node:
+    """The same with the filter of a stream."""
+    return _insert(graph, node, CopyOnReadNode(graph, unmap=True), name, "file")
+
+
+def _insert(graph: Graph, node: Node, top: _Filter, name: str | None, child_name: str) -> _Filter:
     top.implicit = name is None
     graph.register(top, name)
     try:

@@ -11,6 +11,7 @@ from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.files.faults import Faults
 
@@ -50,28 +51,23 @@ class NullNode(Node):
         return f"{self.driver}://"
 
     @property
-    def forgets(self) -> bool:
-        """It does, without faults and bitmaps."""
-        return self.faults is None and not self.bitmaps
-
-    @property
     def reads_plainly(self) -> bool:
         """It does, without faults."""
         return self.faults is None
 
-    @property
-    def needs_no_io(self) -> bool:
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """Unless it is made to be slow the driver is a coroutine that runs through (null_co_common, block/null.c)."""
-        return not self.latency and self.faults is None
+        return super().waits_for_io(operation, offset, length) and (bool(self.latency) or self.faults is not None)
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """As any request."""
-        del offset, length
-        return self.needs_no_io
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Forget them."""
+        del chosen, cluster_size
+        return source.reads_plainly and self.faults is None and not self.bitmaps
 
-    def own_faults(self) -> Faults | None:
-        """Its own."""
-        return self.faults
+    @property
+    def fault_owner(self) -> NullNode:
+        """Itself."""
+        return self
 
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.faults is not None:
@@ -108,7 +104,6 @@ class NullAioNode(NullNode):
 
     __slots__ = ()
 
-    @property
-    def needs_no_io(self) -> bool:
-        """False: the answer comes later."""
-        return False
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """The answer comes later."""
+        return Node.waits_for_io(self, operation, offset, length)

@@ -197,7 +197,7 @@ class Opener:
         if image is None or image.format != "qcow2":
             raise QmpError("Image is not in qcow2 format")
         try:
-            file.account("read", 0, SECTOR)
+            file.pread(0, SECTOR)
         except OSError as error:
             raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
         node = Qcow2Node(self.graph, image, read_only=_flag(options, "read-only"), unmap=_unmap(options))

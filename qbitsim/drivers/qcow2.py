@@ -14,22 +14,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status, status_above
-from qbitsim.drivers.file import STATUS_OF, FileNode
+from qbitsim.drivers.file import STATUS_OF
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
-    from qbitsim.images.image import Image
+    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 MAXIMUM_BITMAP_BYTES = 0x20000000
 MAXIMUM_TABLE_ENTRIES = 0x8000000
@@ -52,6 +54,8 @@ class Qcow2Node(Node):
 
     __slots__ = ("_counted", "_slices", "image")
 
+    image: Image
+
     def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.image = image
@@ -69,13 +73,56 @@ class Qcow2Node(Node):
         assert self.image.cluster_size is not None
         return self.image.cluster_size
 
+    @property
+    def header_backing(self) -> str | None:
+        """As the header says."""
+        return self.image.backing
+
+    @property
+    def snapshots(self) -> list[StoredSnapshot]:
+        """Those of the image."""
+        return self.image.snapshots
+
+    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+        """Take it in the image."""
+        return self.image.create_snapshot(name, date, clock)
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Delete it from the image."""
+        self.image.delete_snapshot(snapshot)
+
+    def change_backing_file(self, name: str | None, driver: str | None) -> None:
+        """Write it into the header."""
+        self.image.backing, self.image.backing_format = name, driver
+
+    def specific_info(self, profile: Profile) -> Json:
+        """ImageInfoSpecificQCow2 (qcow2_get_specific_info)."""
+        image = self.image
+        data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
+        if profile.qcow2_shows_compression_type:
+            data["compression-type"] = "zlib"
+        if image.compat != "0.10":
+            data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
+            if profile.qcow2_shows_extended_l2:
+                data["extended-l2"] = False
+        if image.bitmaps and profile.qcow2_shows_bitmaps:
+            data["bitmaps"] = [
+                {
+                    "name": bitmap.name,
+                    "granularity": bitmap.granularity,
+                    "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
+                }
+                for bitmap in image.bitmaps
+            ]
+        return {"type": "qcow2", "data": data}
+
     # -- requests
 
     def _read(self, offset: int, length: int) -> bytes:
         if self.image.faults is not None:
             self.image.faults.check("read", offset, length)
-        if self._file_matters:
-            self._account_file("read", offset, length)
+        if self.children[0].node.notices_requests:
+            self._request_runs("read", offset, length)
         below = self.backing
         if below is None:
             return self.image.content.read(offset, length)
@@ -91,14 +138,11 @@ class Qcow2Node(Node):
         if compressed:
             self._write_compressed(offset, data)
             return
-        self._write_uncompressed(offset, data)
-
-    def _write_uncompressed(self, offset: int, data: bytes) -> None:
         self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
-        if self._file_matters:
-            self._write_and_account(offset, data)
+        if self.children[0].node.notices_requests:
+            self._write_through_file(offset, data)
         else:
             self.image.write(offset, data, self._below)
 
@@ -114,7 +158,7 @@ class Qcow2Node(Node):
         for start in range(0, len(data), unit):
             piece, place = data[start : start + unit], offset + start
             if not self.image.shrinks(piece):
-                self._write_uncompressed(place, piece)
+                self._write(place, piece, compressed=False)
             elif self.image.takes_compressed(place):
                 self._write_packed(place, piece)
             else:
@@ -126,33 +170,45 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, len(data)))
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
-        tables = self._new_tables(offset)
+        notices = self._file.notices_requests
+        if notices:
+            self.image.check_room(offset, len(data))
+            self._request_tables(offset)
         self.image.write_compressed(offset, data)
-        if self._file_matters:
-            self._account_tables(tables)
-            self._account_file("write", offset, len(data))
+        if notices:
+            self._request_runs("write", offset, len(data))
 
-    def own_faults(self) -> Faults | None:
-        """Those of the image."""
-        return self.image.faults
+    @property
+    def _watched(self) -> bool:
+        return self.image.faults is not None or self._file.notices_requests
 
-    def plain_image(self, *, writing: bool) -> Image | None:
+    @property
+    def plain_image(self) -> Image | None:
         """Itself, without a backing file and with nobody who watches."""
-        watched = self.image.faults is not None or self._file_matters or self.backing is not None
-        limited = writing and (bool(self.bitmaps) or self.image.capacity is not None)
-        return None if watched or limited else self.image
+        return None if self._watched or self.backing is not None else self.image
 
-    def note_copied(self, clusters: Iterable[int]) -> None:
-        """Clusters were written without requests: the slices of the L2 tables are in memory now."""
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the image take them, if nobody watches; the slices of the L2 tables are in memory then."""
+        image = source.plain_image
+        if image is None or self.plain_image is None or self.bitmaps:
+            return False
+        if not self.image.can_share_clusters(image, cluster_size):
+            return False
+        clusters = list(chosen.indices())
+        self.image.copy_clusters(image.content, clusters)
         self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in clusters})
+        return True
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Whether the slices of the L2 tables that say what the range is are in memory."""
-        return (
-            self.image.faults is None
-            and not self._file_matters
-            and self._slices.issuperset(self._slices_of(offset, length))
-        )
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """Not to zero what slices of the L2 tables in memory say, and for a status only once.
+
+        Then it looks whether the metadata were preallocated, for which it needs the first refcounts; writing may have
+        read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
+        """
+        if operation == "status":
+            return not (self._counted or self._slices)
+        known = operation == "write-zeroes" and self._slices.issuperset(self._slices_of(offset, length))
+        return self._watched or not known
 
     def _slices_of(self, offset: int, length: int) -> range:
         """The slices of the L2 tables for the range: the cache holds them in 4 KiB, 512 clusters each."""
@@ -163,30 +219,25 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, length))
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
-        tables = self._new_tables(offset)
+        if self._file.notices_requests:
+            self.image.check_room_for_zeroes(offset, length, self._below)
+            self._request_tables(offset)
         below = None if self.backing is None else self._below
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap and self.unmap)
-        self._account_tables(tables)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
-        tables = self._new_tables(offset) if length >= self.cluster_size else []
+        if self._file.notices_requests:
+            first, last = self.image.content.whole_clusters(offset, length)
+            if first < last:
+                self._request_tables(first * self.cluster_size)
         self.image.discard(offset, length)
-        self._account_tables(tables)
 
     def _flush(self) -> None:
         if self.image.faults is not None:
             self.image.faults.check("flush", 0, 0)
         super()._flush()
-
-    @property
-    def status_needs_io(self) -> bool:
-        """Once: it looks whether the metadata were preallocated, for which it needs the first refcounts.
-
-        Writing may have read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
-        """
-        return not (self._counted or self._slices)
 
     def _status(self, offset: int, length: int) -> Status:
         self._counted = True
@@ -218,43 +269,39 @@ class Qcow2Node(Node):
             offset += status.length
         return True
 
-    # -- where it is in the file
+    # -- what it asks of its file
 
     @property
-    def _file_matters(self) -> bool:
-        file = self.children[0].node
-        return type(file) is not FileNode or bool(file.bitmaps)
+    def _file(self) -> Node:
+        return self.children[0].node
 
-    def _host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Where the allocated parts of the range are in the file, as (offset, length)."""
-        end, cluster = offset + length, self.cluster_size
+    def _write_through_file(self, offset: int, data: bytes) -> None:
+        """Write once the file has let the tables and the data be written to the places that they get there."""
+        self.image.check_room(offset, len(data))
+        self._request_tables(offset)
+        self.image.reserve(offset, len(data))
+        try:
+            self._request_runs("write", offset, len(data))
+            self.image.write(offset, data, self._below)
+        finally:
+            self.image.settle()
+
+    def _request_tables(self, offset: int) -> None:
+        """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""
+        for place, length in self.image.new_table_places(offset):
+            self._file.pwrite(place, length)
+
+    def _request_runs(self, operation: str, offset: int, length: int) -> None:
+        """Ask for those clusters of the range that have a place in the file, one by one."""
+        file, end, cluster = self._file, offset + length, self.cluster_size
+        request = file.pread if operation == "read" else file.pwrite
         while offset < end:
             stop = min(offset - offset % cluster + cluster, end)
             run = self.image.host_run(offset, stop - offset)
             if run is not None:
-                yield run
+                file.debug_event(f"{operation}_aio")
+                request(*run)
             offset = stop
-
-    def _new_tables(self, offset: int) -> list[tuple[int, int]]:
-        return self.image.new_table_places(offset) if self._file_matters else []
-
-    def _account_tables(self, tables: list[tuple[int, int]]) -> None:
-        for place, length in tables:
-            self.children[0].node.account("write", place, length)
-
-    def _account_file(self, operation: str, offset: int, length: int) -> None:
-        file = self.children[0].node
-        for place, run in self._host_runs(offset, length):
-            file.debug_event(f"{operation}_aio")
-            file.account(operation, place, run)
-
-    def _write_and_account(self, offset: int, data: bytes) -> None:
-        """Write, and take it back if the file fails where the clusters came to be."""
-        tables = self.image.new_table_places(offset)
-        with self.image.reserved(offset, len(data)):
-            self._account_tables(tables)
-            self._account_file("write", offset, len(data))
-            self.image.write(offset, data, self._below)
 
     # -- stored bitmaps
 
@@ -319,6 +366,12 @@ class Qcow2Node(Node):
             if room < 0:
                 return stored.name
         return None
+
+    def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
+        """Refuse to become read-only if there is no room for the bitmaps that would be stored then."""
+        del options
+        if read_only and not self.read_only:
+            self.check_room_for_bitmaps()
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""

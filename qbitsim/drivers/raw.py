@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
@@ -11,8 +11,11 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
+    from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
 
 
@@ -69,28 +72,39 @@ class RawNode(Node):
         del child
         return perm, shared & ~perms.RESIZE if self._is_part else shared
 
-    @property
-    def needs_no_io(self) -> bool:
-        """Whether the file needs none."""
-        return self._file.needs_no_io
-
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
-        return self._file.zeroes_without_io(self.offset + offset, length)
+        return operation != "status" and self._file.waits_for_io(operation, self.offset + offset, length)
 
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
         return self._file.fails_without_io(operation, self.offset + offset, length)
 
-    def own_faults(self) -> Faults | None:
-        """Those of the file."""
-        return self._file.own_faults()
+    @property
+    def disk_image(self) -> Image | None:
+        """That of the file."""
+        return self._file.disk_image
 
-    def plain_image(self, *, writing: bool) -> Image | None:
+    @property
+    def fault_owner(self) -> FaultOwner | None:
+        """That of the file."""
+        return self.children[0].node.fault_owner
+
+    def reopen_commit(self, options: Mapping[str, Any]) -> None:
+        """Show another part of the file."""
+        self.offset, self.size = options.get("offset", 0), options.get("size")
+        self.follow_length()
+
+    @property
+    def plain_image(self) -> Image | None:
         """That of the file, if it is all of it."""
-        if self._is_part or (writing and self.bitmaps):
-            return None
-        return self._file.plain_image(writing=writing)
+        return None if self._is_part else self._file.plain_image
+
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the file take them, if it is all of it."""
+        if self._is_part or self.bitmaps:
+            return False
+        return self._file.take_clusters(source, chosen, cluster_size)
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.debug_event("read_aio")

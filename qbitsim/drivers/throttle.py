@@ -6,13 +6,16 @@ are the chunks of jobs: a chunk that goes through the filter completes when the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.throttle_group import ThrottleGroup
+from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qbitsim.block.graph import Graph
 
 
@@ -37,6 +40,17 @@ class ThrottleNode(Node):
         self.close()
         self.group = group
         group.members += 1
+
+    def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
+        """Refuse a group that does not exist."""
+        del read_only
+        name = options.get("throttle-group")
+        if name is not None and name not in self.graph.throttle_groups:
+            raise QmpError(f"Throttle group '{name}' does not exist")
+
+    def reopen_commit(self, options: Mapping[str, Any]) -> None:
+        """Share the limits of another group."""
+        self.join(self.graph.throttle_groups[options["throttle-group"]])
 
     def close(self) -> None:
         """Leave the group."""

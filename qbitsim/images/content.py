@@ -160,6 +160,14 @@ class Content:
             grown += self._pages.missing(start - index * unit, stop - index * unit, self._mask(index))
         return grown
 
+    def whole_clusters(self, offset: int, length: int) -> tuple[int, int]:
+        """The clusters ``[first, last)`` that lie in the range as a whole; the last one of the disk counts as whole."""
+        unit, end = self.cluster_size, offset + length
+        assert 0 <= offset <= end <= self.size, (offset, length, self.size)
+        first = -(-offset // unit)
+        last = -(-end // unit) if end == self.size else end // unit
+        return first, max(first, last)
+
     # -- writing
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
@@ -419,14 +427,6 @@ class Content:
             self._index, self._fresh = sorted(self._stored), []
         if self.allocation == self.cluster_size and self.zero_clusters:
             self._zero.add_all(numbers)
-
-    def whole_clusters(self, offset: int, length: int) -> tuple[int, int]:
-        """The clusters that lie in the range as a whole, the last one of the disk counting as whole."""
-        unit, end = self.cluster_size, offset + length
-        assert 0 <= offset <= end <= self.size, (offset, length, self.size)
-        first = -(-offset // unit)
-        last = -(-end // unit) if end == self.size else end // unit
-        return first, max(first, last)
 
     # -- pages of plain files
 

@@ -316,29 +316,9 @@ class Image:
         known = self.content.allocation_order()
         return known.isdisjoint(emptied) and layout.has_tables(emptied)
 
-    @contextmanager
-    def reserved(self, offset: int, length: int) -> Iterator[None]:
-        """All clusters of the range have places in the file; those not stored by the end give theirs back.
-
-        New L2 tables stay in any case (qcow2_alloc_cluster_abort, block/qcow2-cluster.c, 10.0).
-        """
-        layout = self.synced_layout
-        first, stop = self._touched(offset, length)
-        fresh = [guest for guest in range(first, stop) if layout.place(guest) is None]
-        layout.write(first, stop)
-        try:
-            yield
-        finally:
-            layout.sync(self.content)
-            known = self.content.allocation_order()
-            for guest in fresh:
-                if guest not in known:
-                    layout.forget(guest)
-
-    def extend_file(self, end: int) -> None:
-        """Something was written up to the byte before *end*, so that the file is at least as long."""
-        if self._layout is not None:
-            self._layout.clusters.written(0, end)
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """Whether :meth:`copy_clusters` can take clusters of that size from *source*, and no limit stops it."""
+        return self.capacity is None and source.content.cluster_size == self.content.cluster_size == cluster_size
 
     @contextmanager
     def _placing(self, layout: HostLayout) -> Iterator[None]:
@@ -436,6 +416,21 @@ class Image:
         unit = layout.cluster_size
         entry = layout.l1_place + offset // (unit * (unit // L1_ENTRY)) * L1_ENTRY
         return [(2 * unit, unit), (entry, L1_ENTRY), (layout.next_place, unit)]
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
+        layout = self.synced_layout
+        layout.reserve(*self._touched(offset, length))
+
+    def settle(self) -> None:
+        """Take back the reserved places of the clusters that were not stored; new L2 tables stay in any case."""
+        layout = self.synced_layout
+        layout.give_back(self.content)
+
+    def extend_file(self, end: int) -> None:
+        """Something was written up to the byte before *end*, so that the file is at least as long."""
+        if self._layout is not None:
+            self._layout.clusters.written(0, end)
 
     @property
     def synced_layout(self) -> HostLayout:

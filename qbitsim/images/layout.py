@@ -59,7 +59,7 @@ class HostLayout:
     """
 
     __slots__ = (
-        *("_bitmap_places", "_directory", "_seen", "_slice", "_snapshot_table"),
+        *("_bitmap_places", "_directory", "_reserved", "_seen", "_slice", "_snapshot_table"),
         *("active", "cluster_size", "clusters", "external", "leaked", "snapshots"),
     )
 
@@ -70,6 +70,7 @@ class HostLayout:
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots: list[Tables] = []
         self.leaked: set[int] = set()
+        self._reserved: list[int] = []
         self._snapshot_table = 0, 0  # first cluster and bytes
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
@@ -251,9 +252,17 @@ class HostLayout:
         for guest in self._allocated(first, stop):
             self._drop(guest)
 
-    def forget(self, guest: int) -> None:
-        """The write of a guest cluster that had no place before failed: it gives its place back."""
-        self._drop(guest)
+    def reserve(self, first: int, stop: int) -> None:
+        """Place the guest clusters of a write that may fail; then :meth:`give_back`. Call :meth:`sync` before."""
+        self._reserved = [guest for guest in range(first, stop) if guest not in self.active.places]
+        self.write(first, stop)
+
+    def give_back(self, content: Content) -> None:
+        """Free those of the reserved clusters that *content* has not stored (qcow2_alloc_cluster_abort, 10.0)."""
+        stored, reserved, self._reserved = content.allocation_order(), self._reserved, []
+        for guest in reserved:
+            if guest not in stored:
+                self._drop(guest)
 
     def expand_zeroes(self, tables: Tables, content: Content, *, backed: bool) -> None:
         """Give places to the ZERO clusters of *content* that hide a backing file (expand_zero_clusters_in_l1).

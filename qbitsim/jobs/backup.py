@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.copying.block_copy import MAXIMUM_WORKERS, BlockCopyState
 from qbitsim.copying.copy_call import BlockCopyCall
-from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode, drop_filter, insert_filter
+from qbitsim.drivers.copy_before_write import drop_filter, insert_filter
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.job_list import JobList
@@ -27,6 +27,7 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.node import Node
+    from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
     from qbitsim.engine.scheduler import Task
     from qbitsim.files.faults import Stall
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import CommitTopNode, drop_job_filter, insert_job_filter
-from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.job_filters import drop_job_filter, insert_commit_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
@@ -60,7 +59,7 @@ class CommitJob(LoopJob):
         self.options = options
         self.top = top
         self.base = base
-        self.filter: CommitTopNode | None = None
+        self.filter: Node | None = None
         self.base_was_read_only = False
         self._writer: Drive | None = None
         self._offset = 0
@@ -74,8 +73,7 @@ class CommitJob(LoopJob):
         self.base_was_read_only = base.read_only
         if base.read_only:
             set_writable(base, writable=True)
-        top = CommitTopNode(graph, read_only=True)
-        self.filter = insert_job_filter(graph, self.top, top, self.options.filter_node_name, "backing")
+        self.filter = insert_commit_top(graph, self.top, self.options.filter_node_name)
         layer: Node | None = self.top
         while layer is not None and layer is not base:
             self.use("intermediate node", layer)
@@ -142,19 +140,18 @@ class CommitJob(LoopJob):
         """Let what is above the top use the base (commit_prepare, bdrv_drop_intermediate)."""
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
-        overlays = [edge.parent for edge in filter_.parents if isinstance(edge.parent, Qcow2Node)]
-        self._let_go()
-        keeper = Drive(graph, "")
-        keeper.insert(self.base)
+        overlays = [node for node in filter_.parent_nodes if node.supports_backing]
+        self._detach_nodes()
+        holder = Drive(graph, "")
+        holder.insert(self.base)
         drop_job_filter(graph, filter_, self.base)
         self.filter = None
-        keeper.eject()
+        holder.eject()
         for overlay in overlays:
-            overlay.image.backing = self.options.backing_name or self.options.base_name
-            overlay.image.backing_format = self.base.driver
+            overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
         return 0
 
-    def _let_go(self) -> None:
+    def _detach_nodes(self) -> None:
         self.detach_all()
         if self._writer is not None:
             self._writer.eject()
@@ -166,7 +163,7 @@ class CommitJob(LoopJob):
         self.early_fail()
 
     def _clean(self) -> None:
-        self._let_go()
+        self._detach_nodes()
         if self.filter is not None:
             drop_job_filter(self.jobs.graph, self.filter, self.top)
             self.filter = None

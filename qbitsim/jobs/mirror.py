@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import MirrorTopNode, drop_job_filter, insert_job_filter
+from qbitsim.drivers.job_filters import drop_job_filter, insert_mirror_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import LoopJob, set_writable
@@ -31,6 +31,7 @@ from qbitsim.jobs.states import JobStatus, JobVerb
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.node import Node
+    from qbitsim.drivers.job_filters import MirrorTopNode
     from qbitsim.engine.scheduler import Task
     from qbitsim.jobs.job_list import JobList
 
@@ -413,8 +414,7 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
     if source.skip_filters() is target.skip_filters():
         raise QmpError("Can't mirror node into itself")
     graph = jobs.graph
-    top = MirrorTopNode(graph, is_commit=options.is_commit)
-    insert_job_filter(graph, source, top, options.filter_node_name, "backing")
+    top = insert_mirror_top(graph, source, options.filter_node_name, is_commit=options.is_commit)
     try:
         return _create(jobs, source, target, options, top)
     except QmpError:

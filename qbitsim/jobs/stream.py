@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.filters import CopyOnReadNode
-from qbitsim.drivers.job_filters import drop_job_filter, insert_job_filter
-from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.job_filters import drop_job_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
@@ -57,11 +55,11 @@ class StreamJob(LoopJob):
 
     __slots__ = ("_failure", "_offset", "filter", "node", "options", "was_read_only")
 
-    def __init__(self, jobs: JobList, identifier: str, options: StreamOptions, node: Node, top: CopyOnReadNode) -> None:
+    def __init__(self, jobs: JobList, identifier: str, options: StreamOptions, node: Node, top: Node) -> None:
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         self.options = options
         self.node = node
-        self.filter: CopyOnReadNode | None = top
+        self.filter: Node | None = top
         self.was_read_only = False
         self._offset = 0
         self._failure = 0
@@ -148,9 +146,10 @@ class StreamJob(LoopJob):
             graph.attach(node, "backing", base, 0, perms.ALL)
         node.drained_end()
         keeper.eject()
-        assert isinstance(node, Qcow2Node)
-        node.image.backing = (self.options.backing_name or self.options.base_name) if base is not None else None
-        node.image.backing_format = base.driver if base is not None else None
+        if base is None:
+            node.change_backing_file(None, None)
+        else:
+            node.change_backing_file(self.options.backing_name or self.options.base_name, base.driver)
         return 0
 
     def _drop_filter(self) -> None:
@@ -180,7 +179,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         set_writable(node, writable=True)
     try:
         try:
-            top = insert_job_filter(graph, node, CopyOnReadNode(graph, unmap=True), options.filter_node_name, "file")
+            top = insert_copy_on_read(graph, node, options.filter_node_name)
         except QmpError as error:
             raise QmpError(f"Could not create node: {error.desc}") from None
         try:
@@ -196,7 +195,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
     return job
 
 
-def _create_job(jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions) -> StreamJob:
+def _create_job(jobs: JobList, node: Node, top: Node, options: StreamOptions) -> StreamJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
     job = StreamJob(jobs, identifier, options, node, top)
     job.use("main node", top)

@@ -1,4 +1,4 @@
-"""The words in which QMP data is declared, and the way from JSON to a declared class.
+"""The words in which QMP data is declared.
 
 Theory of operation: the arguments of a command are a :func:`qbitsim.qapi.structs.struct`, which is like
 a frozen, keyword-only dataclass and cheaper to declare. Its annotations are the QAPI schema:
@@ -26,8 +26,6 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from qbitsim.jsontypes import JsonObject
-    from qbitsim.profiles import Profile
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
@@ -101,7 +99,7 @@ class ArgInfo:
     before: tuple[str, object] | None = None
 
 
-class Said:
+class Field:
     """What :func:`arg` makes: the default of a member and what else is to be known of it."""
 
     __slots__ = ("default", "info")
@@ -128,7 +126,7 @@ def arg(  # the result stands where a default stands, hence Any
     :param features: QAPI features, for introspection.
     """
     info = ArgInfo(name, since, until, tuple(features))
-    return Said(default, info)
+    return Field(default, info)
 
 
 def note(
@@ -251,13 +249,3 @@ def branch(base: type, *values: str) -> Callable[[type[_T]], type[_T]]:
         return cls
 
     return decorate
-
-
-def decode(cls: type[_T], obj: JsonObject, profile: Profile) -> _T:
-    """``obj`` as an instance of the declared class ``cls``.
-
-    :raises QmpError: with the text of QEMU's QAPI input visitor.
-    """
-    from qbitsim.qapi.decoders import decoders_for  # noqa: PLC0415  (the words above do not need the machinery)
-
-    return decoders_for(profile).decode(cls, obj)

@@ -209,8 +209,8 @@ class Shapes:
         info, optional = ArgInfo(), False
         while True:
             match typing.get_args(hint):
-                case (inner, ArgInfo() as said):
-                    hint, info = inner, said
+                case (inner, ArgInfo() as noted):
+                    hint, info = inner, noted
                 case (inner,) if typing.get_origin(hint) is NotRequired:
                     hint, optional = inner, True
                 case _:

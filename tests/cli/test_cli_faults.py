@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qbitsim.cli.main import main
+from qbitsim.profiles import PROFILES
 
 SIZE_TEXT = "write a number of bytes, or one with a suffix k, M, G, T or P"
 DISK_OPTIONS = "size, format, cluster-size, backing, node-name, file, discard, read-only"
@@ -24,7 +25,7 @@ COMMAND_LINES = [
     ("", "the following arguments are required: COMMAND (try 'qbitsim --help')"),
     ("demo extra", "unrecognized arguments: extra (try 'qbitsim --help')"),
     ("demo --frob", "unrecognized arguments: --frob (try 'qbitsim --help')"),
-    ("demo --profile 9", "unknown profile '9': choose one of 2.5, 7.2, 10.0"),
+    ("demo --profile 9", f"unknown profile '9': choose one of {', '.join(PROFILES)}"),
     ("demo --width x", "argument --width: invalid int value: 'x' (try 'qbitsim demo --help')"),
     ("serve", "serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio, or --web HOST:PORT"),
     ("serve --frob", "unrecognized arguments: --frob (try 'qbitsim --help')"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Annotated
 
 import pytest
@@ -20,6 +21,7 @@ from qbitsim.qapi.blockdev import (
     BlockdevOptionsFile,
     BlockdevOptionsQcow2,
 )
+from qbitsim.qapi.decoders import Decoders
 from qbitsim.qapi.hashorder import first_unvisited, qdict_order
 from qbitsim.qapi.schema import (
     REQUIRED,
@@ -31,12 +33,17 @@ from qbitsim.qapi.schema import (
     UInt64,
     arg,
     branch,
-    decode,
     enum_values,
     moved_last,
     union,
 )
 from qbitsim.qapi.structs import struct
+
+decoders = cache(Decoders)
+
+
+def decode(cls, obj, profile):
+    return decoders(profile).of_class(cls)(obj, "")
 
 
 @struct

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from qbitsim.profiles import PROFILES
+
 pytest_plugins = ["pytester"]
 
 ASK = """
@@ -128,7 +130,7 @@ def test_a_mark_says_what_the_machines_are(run):
     [
         ('profil="7.2"', "unknown argument 'profil': choose among profile, pacing, disks, faults"),
         ('"7.2"', "takes only arguments with a name: profile, pacing, disks, faults"),
-        ('profile="7.3"', "profile: no profile '7.3': choose one of 2.5, 7.2, 10.0"),
+        ('profile="7.3"', f"profile: no profile '7.3': choose one of {', '.join(PROFILES)}"),
         ("profile=7.2", "profile: expected a text, not 7.2"),
         ('pacing="fast"', "pacing: unknown pacing 'fast': choose manual, immediate, realtime or realtime:FACTOR"),
         ('disks="64M"', "disks: expected {id: size}, not '64M'"),
@@ -221,7 +223,7 @@ def test_the_ini_file_is_for_what_no_option_says(pytester, run):
 @pytest.mark.parametrize(
     ("name", "said", "text"),
     [
-        ("profile", "7.3", "no profile '7.3': choose one of 2.5, 7.2, 10.0"),
+        ("profile", "7.3", f"no profile '7.3': choose one of {', '.join(PROFILES)}"),
         ("pacing", "realtime:0", "unknown pacing 'realtime:0': choose manual, immediate, realtime or realtime:FACTOR"),
     ],
 )
