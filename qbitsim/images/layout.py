@@ -448,6 +448,11 @@ class HostLayout:
         self.snapshots.append(saved)
         self._write_snapshots(names)
 
+    def snapshot_table(self) -> range:
+        """The clusters of the table of snapshots."""
+        first, length = self._snapshot_table
+        return range(first, first + self._count(length))
+
     @property
     def most_references(self) -> int:
         """How often the active tables' most wanted cluster, or the one it would be, is counted."""

@@ -12,7 +12,6 @@ import os
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.human_monitor import DriveDisk
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.images.allocator import TABLE_ENTRY
@@ -64,6 +63,7 @@ class QemuIo:
         self.profile = profile
         self.machine: Machine | None = None
         self.drive: Drive | None = None
+        self.name = ""
         self.stdout = ""
         self.stderr = ""
 
@@ -127,9 +127,10 @@ class QemuIo:
         except QmpError as error:
             self._fail(f"can't open{what}: {error.desc}{self._lock_hint(word, options, error.desc)}")
             return False
-        if isinstance(node, Qcow2Node) and node.image.has_stale_bitmaps:
+        self.name, image = name, self.images.lookup(name)
+        if node.driver == "qcow2" and image.has_stale_bitmaps:
             self.stderr += STALE_BITMAPS.format("qemu-io")
-            node.image.has_stale_bitmaps = node.read_only
+            image.has_stale_bitmaps = node.read_only
         if "driver" not in options and node.driver == "raw" and "read-only" not in options:
             self.stderr += _RAW_WARNING.format(word)
         return True
@@ -303,12 +304,14 @@ class QemuIo:
             self.stderr += "no file open, try 'help open'\n"
             return True
         node = self.drive.node
-        if not isinstance(node, Qcow2Node):
+        if node.driver != "qcow2":
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
         self.stdout += f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n"
         self.stdout += f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n"
-        self.stdout += "\n".join(["Format specific information:", *format_specific(node.image)]) + "\n"
+        self.stdout += (
+            "\n".join(["Format specific information:", *format_specific(self.images.lookup(self.name))]) + "\n"
+        )
         return False
 
 
