@@ -149,9 +149,10 @@ class Image:
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """:meth:`.Content.write`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
-        self.check_room(offset, len(data))
+        if self.capacity is not None:
+            self.check_room(offset, len(data))
         layout = self._layout
-        if layout is None or (offset % layout.cluster_size + len(data) <= layout.cluster_size and layout.is_lazy):
+        if layout is None or (layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size):
             self.content.write(offset, data, below)
             return
         with self._placing(layout):
