@@ -222,9 +222,12 @@ class Image:
                 layout.discard(*self.content.whole_clusters(offset, length))
                 self.content.discard(offset, length, backed=self.backing is not None)
 
-    def resize(self, size: int, *, zero_new: bool = False, below: Reader | None = None) -> None:
+    def resize(
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocated: bool = False
+    ) -> None:
         """:meth:`.Content.resize`; the stored bitmaps keep their bits as far as the disk reaches.
 
+        :param preallocated: the new clusters of a qcow2 image have places and hold zeroes.
         :param below: what the backing chain reads as, for a cluster of which only the new part is to be zero.
         """
         old, unit, layout = self.size, self.content.cluster_size, self._layout
@@ -236,12 +239,23 @@ class Image:
             if size < old:
                 layout.shrink(size, old)
             layout.grow(size)
-            if zero_new and size > old and self.compat != "0.10":
+            if preallocated and size > old:
+                self._preallocate(layout, old)
+            elif zero_new and size > old and self.compat != "0.10":
                 layout.zero(-(-old // unit), -(-size // unit), unmap=False)
-        if zero_new and old < size and old % unit:
+        if zero_new and not preallocated and old < size and old % unit:
             self.write(old, bytes(min(size, -(-old // unit) * unit) - old), below)
         for bitmap in self.bitmaps:
             bitmap.bits.resize(-(-size // bitmap.granularity))
+
+    def _preallocate(self, layout: HostLayout, old: int) -> None:
+        unit = layout.cluster_size
+        layout.preallocate(old // unit, -(-self.size // unit))
+        known = self.content.allocation_order()
+        for number in range(old // unit, -(-self.size // unit)):
+            if number not in known:
+                start = number * unit
+                self.content.write(start, zero_block(min(unit, self.size - start)))
 
     def make_empty(self) -> None:
         """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0).

@@ -98,6 +98,22 @@ class HostLayout:
             if old:
                 self.clusters.free(first, self._count(old * TABLE_ENTRY))
 
+    def preallocate(self, first: int, stop: int) -> None:
+        """Place the guest clusters from *first* to before *stop* behind all others, with refcounts for them.
+
+        That is what ``preallocation=falloc`` and ``full`` do when the disk grows (qcow2_co_truncate, block/qcow2.c,
+        10.0): a new refcount table comes first, then the clusters; L2 tables go where there is room.
+        """
+        count = stop - first
+        tables = -(-count // (self.cluster_size // TABLE_ENTRY)) + 1
+        start = self.clusters.make_table(self.clusters.last_used + 1, count + tables, exact=True)
+        assert self.clusters.take_at(start, count) == count
+        for number in range(count):
+            self._prepare_table(first + number)
+            for place in list(self._old_places(first + number)):
+                self._release(place)
+            self.active.places[first + number] = start + number
+
     def shrink(self, size: int, old: int) -> None:
         """The disk is cut off at *size* bytes (qcow2_co_truncate, block/qcow2.c, 10.0). Call :meth:`sync` before.
 

@@ -124,17 +124,18 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
+    preallocated = wanted.preallocation in {"falloc", "full"}
     if wanted.preallocation not in {None, "off", "metadata", "falloc", "full"}:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
     else:
         refusal = refusal_of(wanted)
-        if refusal is None and wanted.preallocation not in {None, "off"}:
+        if refusal is None and ((preallocated and wanted.format == "raw") or wanted.preallocation == "metadata"):
             raise UnsupportedError(f"preallocation={wanted.preallocation}")
     try:
         image = call.store.create(
             name,
             wanted.format,
-            0 if refusal else wanted.size,
+            0 if refusal or preallocated else wanted.size,
             backing=wanted.backing,
             backing_format=wanted.backing_format,
             cluster_size=65536 if refusal else wanted.cluster_size,
@@ -149,6 +150,10 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     if refusal is not None:
         call.store.remove(name)
         raise ToolError(refusal)
+    if preallocated:
+        assert wanted.size is not None
+        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocated=True)
+        image.reopen()
     return image
 
 
@@ -174,6 +179,8 @@ def refusal_of(wanted: Wanted) -> str | None:
         )
     if wanted.backing_format is not None and not known_format(wanted.backing_format):
         return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
+    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
+        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
     if wanted.backing is None and wanted.backing_format is not None:
         return "Backing format cannot be used without backing file"
     size = -(-wanted.size // SECTOR) * SECTOR
