@@ -163,10 +163,10 @@ class Drive:
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         self._check_write("write", offset, len(data))
-        if compressed and not self.node.supports_compression:
-            raise io_error(errno.ENOTSUP)
         if data:
             self.node.write(offset, data, compressed=compressed)
+        elif compressed and not self.node.supports_compression:
+            raise io_error(errno.ENOTSUP)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.

@@ -15,6 +15,7 @@ Theory of operation
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,6 +59,9 @@ class Node(BitmapOwner):
     supports_backing: ClassVar[bool] = False
     supports_compression: ClassVar[bool] = False
     can_store_bitmaps: ClassVar[bool] = False
+    filename_prefix: ClassVar[str] = ""
+    strong_options: ClassVar[tuple[str, ...]] = ()
+    shows_filename_of_child: ClassVar[bool] = False
 
     __slots__ = (
         "_read_only",
@@ -235,6 +239,9 @@ class Node(BitmapOwner):
             perm |= perms.WRITE | perms.RESIZE
         return perm | perms.CONSISTENT_READ, shared & ~(perms.WRITE | perms.RESIZE)
 
+    def on_opened(self) -> None:
+        """Follow the opening of the node, which is complete now."""
+
     def on_permissions(self, perm: int, shared: int) -> None:
         """Follow a change of what all parents need and share; may refuse with :class:`QmpError`."""
 
@@ -302,6 +309,8 @@ class Node(BitmapOwner):
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
                 self._write_zeroes(offset, len(data), unmap=self.detect_zeroes == "unmap")
+            elif compressed and not self.supports_compression:
+                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             else:
                 self._write(offset, data, compressed=compressed)
         finally:
@@ -410,6 +419,12 @@ class Node(BitmapOwner):
                     self.mark_dirty(offset, inside)
 
     # -- what a job may know before it asks
+
+    @property
+    def takes_compressed_writes(self) -> bool:
+        """Whether compressed writes get through to a format that compresses (bdrv_supports_compressed_writes)."""
+        below = self.filtered
+        return self.supports_compression and (below is None or below.takes_compressed_writes)
 
     def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether a request has to wait for I/O; if not, it is answered at once, and it cannot fail.

@@ -19,11 +19,11 @@ from typing import Any
 from qbitsim.cli import coverage
 from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
 from qbitsim.commands.offered import registry_for
-from qbitsim.drivers.opener import EMULATED
-from qbitsim.drivers.options import REFUSED, REFUSED_VALUES
+from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions
+from qbitsim.drivers.driver import DRIVERS, Driver
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.qapi.block import BackupPerf
-from qbitsim.qapi.blockdev import BlkdebugInjectErrorOptions, BlockdevDriver, BlockdevOptions
+from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import schema_order
 from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, Event, TransactionAction
@@ -44,7 +44,7 @@ _PARTLY = {
     (BlockdevOptions, "active"): "only true",
     (BlkdebugInjectErrorOptions, "delay_ns"): "only 0",
 }
-"""(class, member) -> the values that are not refused. :mod:`qbitsim.drivers.options` says it of options of drivers."""
+"""(class, member) -> the values that are not refused. :mod:`qbitsim.drivers` says it of options of drivers."""
 _LIST: Any = {"subsequent_indent": "  ", "break_on_hyphens": False, "break_long_words": False}
 
 
@@ -139,22 +139,21 @@ def events() -> list[Row]:
 
 def drivers(counted: Coverage) -> list[Row]:
     """The block drivers, each with the options of its own; first those that all have."""
-    since = _enum_info(BlockdevDriver).since
     common = _own(BlockdevOptions, EVERY_DRIVER, counted)
     rows = [Row(EVERY_DRIVER, EVERY_DRIVER, _BLOCKDEV, _offered(_BLOCKDEV), tuple(common))]
-    for driver, cls in struct_info(BlockdevOptions).branches.items():
-        if driver in EMULATED:
-            subject, first = f"{DRIVER} {driver}", since.get(driver, _BLOCKDEV)
-            options = _own(cls, subject, counted, struct_fields(BlockdevOptions), _refused_options(driver))
-            rows.append(Row(driver, subject, first, _offered(first), tuple(options)))
+    for name in sorted(DRIVERS):
+        driver, subject = DRIVERS[name], f"{DRIVER} {name}"
+        first = driver.since or _BLOCKDEV
+        options = _own(driver.options, subject, counted, struct_fields(BlockdevOptions), _refused_options(driver))
+        rows.append(Row(name, subject, first, _offered(first), tuple(options)))
     return rows
 
 
-def _refused_options(driver: str) -> dict[str, str]:
+def _refused_options(driver: Driver) -> dict[str, str]:
     """Option -> what of it is refused."""
-    return dict.fromkeys(REFUSED.get(driver, ()), "refused") | {
-        name: f"only {' or '.join(json.dumps(value) for value in values)}"
-        for name, values in REFUSED_VALUES.get(driver, {}).items()
+    return {
+        name: f"only {' or '.join(json.dumps(value) for value in values)}" if values else "refused"
+        for name, values in driver.accepts.items()
     }
 
 
@@ -162,14 +161,14 @@ def refused() -> dict[str, list[str]]:
     """What QEMU has and qbitsim refuses, by kind. Options of drivers are marked where they are listed."""
     newest = registry_for(DEFAULT_PROFILE)
     declared = {each.name for each in DECLARED_COMMANDS}
-    kinds = {"the command": sorted(name for name in NOT_EMULATED if name not in declared)}
+    kinds = {
+        "the command": sorted(name for name in NOT_EMULATED if name not in declared),
+        BLOCKDEV_DRIVER.noun: sorted(BLOCKDEV_DRIVER.not_declared),
+    }
     for cls in _enumerations(each.arguments for each in newest.commands()):
         info = _enum_info(cls)
-        names = {*info.refused, *(cls if cls is BlockdevDriver else ())} - (
-            EMULATED if cls is BlockdevDriver else set()
-        )
-        if names:
-            kinds[info.noun] = sorted(names)
+        if info.refused:
+            kinds[info.noun] = sorted(info.refused)
     return kinds
 
 

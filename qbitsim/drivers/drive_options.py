@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options, Written
 from qbitsim.errors import QmpError
+from qbitsim.profiles import DEFAULT_PROFILE
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.shapes import AlternateShape, ArrayShape, ObjectShape, ScalarShape, Shape, Shapes
 from qbitsim.sizes import parse_size
 
-_SIZES = frozenset({"size", "offset", "min-cluster-size"})
-_NUMBERS = frozenset({"sector", "errno", "state", "new_state", "latency-ns", "vote-threshold", "cbw-timeout"})
-_SWITCHES = frozenset(
-    {"read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only", "copy-on-read"}
-)
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
 _CACHE_MODES: dict[str, Options] = {
     "none": {"direct": True},
@@ -114,14 +114,44 @@ def _with_lists(value: Any) -> Any:
 
 
 def _scalar(name: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if name in _SIZES:
-        return parse_size(value)
-    if name in _NUMBERS:
-        return int(value, 0)
-    if name in _SWITCHES:
+    kind = _kinds().get(name) if isinstance(value, str) else None
+    if kind in ("size", "int"):
+        try:
+            return parse_size(value) if kind == "size" else int(value, 0)
+        except ValueError:
+            expected = "non-negative number below 2^64" if kind == "size" else "number"
+            raise QmpError(f"Parameter '{name}' expects a {expected}") from None
+    if kind == "boolean":
         if value not in _BOOLEANS:
             raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
         return _BOOLEANS[value]
     return value
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """Name of an option -> ``size``, ``int``, ``boolean`` or another type of JSON; no name has two of them."""
+    kinds = {"copy-on-read": "boolean", **_kinds_in(Shapes(DEFAULT_PROFILE).of(BlockdevOptions), [])}
+    return kinds | {name: "size" for driver in DRIVERS.values() for name in driver.sizes}
+
+
+def _kinds_in(shape: Shape, seen: list[Shape]) -> dict[str, str]:
+    """The names of members that hold scalars, here and further in, with the type of JSON that the schema has."""
+    if shape in seen:
+        return {}
+    seen.append(shape)
+    kinds: dict[str, str] = {}
+    match shape:
+        case ObjectShape():
+            variants = (member for variant in shape.variants.values() for member in variant.members)
+            for member in (*shape.members, *variants):
+                if isinstance(member.shape, ScalarShape):
+                    kinds[member.wire] = member.shape.json
+                else:
+                    kinds |= _kinds_in(member.shape, seen)
+        case AlternateShape():
+            for choice in shape.choices:
+                kinds |= _kinds_in(choice, seen)
+        case ArrayShape():
+            kinds = _kinds_in(shape.element, seen)
+    return kinds

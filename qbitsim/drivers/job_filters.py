@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
-from qbitsim.drivers.filters import CopyOnReadNode
+from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -36,6 +36,7 @@ class MirrorTopNode(Node):
 
     driver = "mirror_top"
     is_filter = True
+    shows_filename_of_child = True
 
     __slots__ = ("is_commit", "watcher")
 
@@ -71,6 +72,7 @@ class CommitTopNode(Node):
 
     driver = "commit_top"
     is_filter = True
+    shows_filename_of_child = True
 
     __slots__ = ()
 

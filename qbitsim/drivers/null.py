@@ -8,21 +8,50 @@ from typing import TYPE_CHECKING
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, flag
 from qbitsim.errors import QmpError
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.schema import Int64, UInt64
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
     from qbitsim.files.faults import Faults
 
 
-class NullNode(Node):
+NULL_SIZE = 1 << 30
+
+
+@struct
+class BlockdevOptionsNull(BlockdevOptions):
+    """A disk that forgets; size in bytes, latency in nanoseconds."""
+
+    size: Int64 | None = None
+    latency_ns: UInt64 | None = None
+    read_zeroes: bool | None = None
+
+
+_STRONG = ("size", "read-zeroes")
+_ACCEPTED: dict[str, tuple[object, ...]] = {"latency-ns": (0,)}
+
+
+@driver(
+    "null-co",
+    options=BlockdevOptionsNull,
+    protocols=["null-co"],
+    strong=_STRONG,
+    accepts=_ACCEPTED,
+    sizes=["size"],
+    reopens=[],
+)
+class NullNode(DriverNode):
     """``null-co``: as long as wished; forgets what is written and reads as zeroes.
 
     :param read_zeroes: whether reading zeroes is promised (``read-zeroes``).
     """
-
-    driver = "null-co"
 
     __slots__ = ("faults", "latency", "read_zeroes", "size")
 
@@ -34,6 +63,14 @@ class NullNode(Node):
         self.read_zeroes = read_zeroes
         self.latency = latency
         self.faults: Faults | None = None
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """There is nothing below it."""
+        read_zeroes, read_only = flag(options, "read-zeroes"), flag(options, "read-only")
+        node = cls(opener.graph, options.get("size", NULL_SIZE), read_zeroes=read_zeroes, read_only=read_only)
+        opener.register(node, options)
+        return node
 
     @property
     def length(self) -> int:
@@ -97,10 +134,17 @@ class NullNode(Node):
         raise QmpError("Image format driver does not support resize")
 
 
+@driver(
+    "null-aio",
+    options=BlockdevOptionsNull,
+    protocols=["null-aio"],
+    strong=_STRONG,
+    accepts=_ACCEPTED,
+    sizes=["size"],
+    reopens=[],
+)
 class NullAioNode(NullNode):
     """``null-aio``: the same with another way to answer requests."""
-
-    driver = "null-aio"
 
     __slots__ = ()
 

@@ -21,7 +21,11 @@ from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status, status_above
-from qbitsim.drivers.file import STATUS_OF
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.file import STATUS_OF, image_below
+from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
+from qbitsim.drivers.options import Options, file_options, flag, passes_discards
+from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
 from qbitsim.sizes import SECTOR
@@ -29,6 +33,7 @@ from qbitsim.sizes import SECTOR
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
     from qbitsim.images.image import Image, StoredSnapshot
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
@@ -40,14 +45,27 @@ MAXIMUM_L1_ENTRIES = 1 << 22
 L2_SLICE_ENTRIES = 512
 
 
-class Qcow2Node(Node):
+_SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size")
+
+
+@driver(
+    "qcow2",
+    options=BlockdevOptionsQcow2,
+    format=True,
+    creates=True,
+    accepts={"encrypt": (), "lazy-refcounts": (False,), "discard-no-unref": (False,)},
+    sizes=_SIZES,
+    reopens=[
+        *("lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref"),
+        *("overlap-check", "cache-clean-interval", *_SIZES),
+    ],
+)
+class Qcow2Node(DriverNode):
     """The disk in a qcow2 file.
 
     :param image: what is in the file that the child ``file`` leads to.
     """
 
-    driver = "qcow2"
-    is_format = True
     supports_backing = True
     supports_compression = True
     can_store_bitmaps = True
@@ -61,6 +79,53 @@ class Qcow2Node(Node):
         self.image = image
         self._slices: set[int] = set()
         self._counted = False
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """The image in the file, and its backing file."""
+        file = opener.open_file_child(options)
+        image = image_below(file)
+        if image is None or image.format != cls.driver:
+            raise QmpError("Image is not in qcow2 format")
+        try:
+            file.pread(0, SECTOR)
+        except OSError as error:
+            raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
+        node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
+        opener.open_format(node, file, options)
+        node._open_backing(opener, options)
+        return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """No image here has an external data file."""
+        if "data-file" in options:
+            raise QmpError("'data-file' can only be set for images with an external data file")
+
+    def _open_backing(self, opener: Opener, options: Options) -> None:
+        """The backing file: as given, or as the image's header says; always read-only."""
+        inherited = {**file_options(options), "read-only": True, "auto-read-only": False}
+        given = options.get("backing", {})
+        if given is None:
+            return
+        if not isinstance(given, dict) or "driver" in given:
+            opener.open_child(self, "backing", options, inherited=inherited)
+            return
+        name = self.image.backing
+        if name is None:
+            return
+        try:
+            named = {**self._named_backing(opener, name), **given}
+            opener.open_child(self, "backing", options, named, inherited=inherited)
+        except QmpError as error:
+            raise QmpError(f"Could not open backing file: {error.desc}") from None
+
+    def _named_backing(self, opener: Opener, name: str) -> Options:
+        """The options of the backing file that the image's header names."""
+        if name.startswith("json:"):
+            return json_options(name)
+        file = protocol_options(self.graph.images.backing_name(self.filename, name))
+        return {"driver": self.image.backing_format or opener.image(innermost(file)).format, "file": file}
 
     @property
     def length(self) -> int:
@@ -305,8 +370,8 @@ class Qcow2Node(Node):
 
     # -- stored bitmaps
 
-    def load_bitmaps(self) -> None:
-        """Take up what the file has stored; called once the node is complete (qcow2_load_dirty_bitmaps)."""
+    def on_opened(self) -> None:
+        """Take up what the file has stored; (qcow2_load_dirty_bitmaps)."""
         for stored in self.image.bitmaps:
             bitmap = self.create_bitmap(stored.name, stored.granularity)
             bitmap.persistent = True

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
-from qbitsim.errors import QmpError
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.file import image_below
+from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
+from qbitsim.qapi.schema import Int64
+from qbitsim.qapi.structs import struct
+from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
 
 
-class RawNode(Node):
+@struct
+class BlockdevOptionsRaw(BlockdevOptionsGenericFormat):
+    """A window of a file; offset and size in bytes."""
+
+    offset: Int64 | None = None
+    size: Int64 | None = None
+
+
+@driver(
+    "raw",
+    options=BlockdevOptionsRaw,
+    format=True,
+    creates=True,
+    strong=["offset", "size"],
+    sizes=["offset", "size"],
+    reopens=["offset", "size"],
+)
+class RawNode(DriverNode):
     """``raw``: the bytes of its file, or a part of them.
 
     :param offset: where in the file it begins.
     :param size: bytes; None for up to the end of the file.
     """
-
-    driver = "raw"
-    is_format = True
 
     __slots__ = ("offset", "size")
 
@@ -43,6 +64,31 @@ class RawNode(Node):
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.offset = offset
         self.size = size
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Any file is a raw image, but bytes of other formats are not kept here."""
+        file = opener.open_file_child(options)
+        image = image_below(file)
+        if image is not None and image.format != cls.driver:
+            raise UnsupportedError(f"the bytes of the {image.format} file '{image.name}' as a raw image")
+        check_window(file.length, options)
+        node = cls(
+            opener.graph,
+            offset=options.get("offset", 0),
+            size=options.get("size"),
+            read_only=flag(options, "read-only"),
+            unmap=passes_discards(options),
+        )
+        opener.open_format(node, file, options)
+        return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse a negative place or length."""
+        for name in ("offset", "size"):
+            if options.get(name, 0) < 0:
+                raise QmpError(f"Value '{options[name]}' is out of range for parameter '{name}'")
 
     @property
     def _file(self) -> Node:
@@ -127,3 +173,22 @@ class RawNode(Node):
         if self.size is not None:
             raise QmpError("Cannot resize fixed-size raw disks")
         self._file.truncate(size + self.offset)
+
+
+def check_window(length: int, options: Mapping[str, Any]) -> None:
+    """Refuse a raw node that does not fit into its file of ``length`` bytes.
+
+    :raises QmpError: in the order of raw_apply_options (block/raw-format.c, QEMU 10.0).
+    """
+    offset, size = options.get("offset", 0), options.get("size")
+    if offset > length:
+        raise QmpError(f"Offset ({offset}) cannot be greater than size of the containing file ({length})")
+    if size is None:
+        return
+    if size > length - offset:
+        raise QmpError(
+            f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the "
+            f"containing file ({length})"
+        )
+    if size % SECTOR:
+        raise QmpError(f"Specified size is not multiple of {SECTOR}")

@@ -262,7 +262,7 @@ def create_backup(
     """
     if source is target:
         raise QmpError("Source and target cannot be the same")
-    if options.compress and not target.supports_compression:
+    if options.compress and not target.takes_compressed_writes:
         raise QmpError(f"Compression is not supported for this drive {target.device_name}")
     source.check_not_blocked()
     target.check_not_blocked()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
+from qbitsim.drivers.driver import image_formats
 from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -63,8 +64,8 @@ class Disks:
         """
         self._check_new_drive(identifier)
         name = file if file is not None else f"{identifier}.{format}"
-        if format not in ("raw", "qcow2"):
-            raise ValueError(f"unknown disk format {format!r}: choose raw or qcow2")
+        if format not in image_formats():
+            raise ValueError(f"unknown disk format {format!r}: choose {' or '.join(reversed(image_formats()))}")
         images = self._machine.images
         if name not in images:
             if size is None and backing is None:

@@ -3,8 +3,8 @@
 Theory of operation: the arguments of a command are a :func:`qbitsim.qapi.structs.struct`, which is like
 a frozen, keyword-only dataclass and cheaper to declare. Its annotations are the QAPI schema:
 ``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed), the sized integers of this module,
-``StrEnum`` classes, other structs, ``list[X]``, unions with a discriminator (:func:`union`,
-:func:`branch`) and alternates (:class:`Alternate`).
+``StrEnum`` classes, :class:`Enumeration`, other structs, ``list[X]``, unions with a discriminator
+(:func:`union`, :func:`branch`) and alternates (:class:`Alternate`).
 A member is optional if it has a default; its name on the wire is the attribute's with dashes.
 What a command returns may be a ``TypedDict``; its keys are the names on the wire.
 
@@ -177,6 +177,37 @@ def enum_values(
         return cls
 
     return decorate
+
+
+class Enumeration:
+    """An enumeration of plain texts: ``Annotated[str, DRIVERS]``. A value decodes to itself.
+
+    It costs less than a StrEnum, and modules of higher floors can add values, until the first profile reads them.
+
+    :ivar values: value -> its since and until.
+    :ivar refused: values that QEMU has, likewise; where nobody has declared one, decoding it raises UnsupportedError.
+    :ivar order: puts values into QEMU's order.
+    :ivar noun: what a value stands for, in the text of that error.
+    """
+
+    __slots__ = ("noun", "order", "refused", "values")
+
+    def __init__(
+        self,
+        values: Iterable[str] = (),
+        *,
+        noun: str = "the value",
+        order: Callable[[Iterable[str]], list[str]] = list,
+    ) -> None:
+        self.values: dict[str, tuple[str | None, str | None]] = dict.fromkeys(values, (None, None))
+        self.refused: dict[str, tuple[str | None, str | None]] = {}
+        self.order = order
+        self.noun = noun
+
+    @property
+    def not_declared(self) -> dict[str, tuple[str | None, str | None]]:
+        """What is refused: a value that is declared one day wins over the table of those that are refused."""
+        return {value: span for value, span in self.refused.items() if value not in self.values}
 
 
 class StructInfo:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qbitsim.drivers.other_formats import known_format
+from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, find_file, open_backing

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qbitsim.drivers.driver import image_formats
 from qbitsim.errnos import errno_name, errno_number
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import OPERATIONS
@@ -23,7 +24,6 @@ from qbitsim.qemu_img import run as qemu_img
 from qbitsim.sizes import parse_size
 from qbitsim.terminal.errors import CliError
 
-FORMATS = ("qcow2", "raw")
 IMAGE_HELP = "NAME[=SIZE][,format=qcow2|raw][,cluster-size=S][,backing=B]"
 DISK_HELP = "ID" + IMAGE_HELP.removeprefix("NAME") + "[,node-name=N][,file=F][,discard=on][,read-only=on]"
 FAIL_HELP = "WHERE:OPERATION:OFFSET+LENGTH:ERRNO[:once]"
@@ -230,8 +230,8 @@ def _parts(text: str) -> list[tuple[str, str | None]]:
 
 def _format(text: str, options: Mapping[str, str]) -> str:
     chosen = options.get("format", "qcow2")
-    if chosen not in FORMATS:
-        raise CliError(f"{text!r}: unknown disk format {chosen!r}: choose {' or '.join(FORMATS)}")
+    if chosen not in image_formats():
+        raise CliError(f"{text!r}: unknown disk format {chosen!r}: choose {' or '.join(image_formats())}")
     return chosen
 
 
