@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.other_formats import known_format
+from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import read_chain
 from qbitsim.qemu_img.creation import Wanted, make_image
 from qbitsim.qemu_img.files import Call, check_not_open, contents, open_image

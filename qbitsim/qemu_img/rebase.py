@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.other_formats import known_format
+from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.qemu_img.files import Call, check_cache, open_backing_file, open_image

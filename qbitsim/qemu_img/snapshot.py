@@ -37,6 +37,8 @@ def snapshot(call: Call) -> int:
         case "c":
             _create(call, image, name)
         case "a":
+            if image.format == "raw":
+                open_image(call, options.words[0], options.last("f"), write=True)  # it looks once more, and says so
             _apply(image, name)
         case _:
             _delete(image, name)
