@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.chain import first_difference
+from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image, StoredSnapshot
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import NANOSECONDS, listing
+from qbitsim.sizes import SECTOR
 
 _PAGE = 4096
 _Json = dict[str, object]
@@ -301,7 +302,10 @@ def compare(call: Call) -> int:
         if images[0].size != images[1].size:
             call.say("Strict mode: Image size mismatch!")
             return 1
-        raise UnsupportedError("qemu-img compare -s of images of the same size")
+        mismatch = _strict_mismatch(contents(call, one), contents(call, other))
+        if mismatch is not None:
+            call.say(mismatch)
+            return 1
     found = first_difference(contents(call, one), contents(call, other))
     common = min(image.size for image in images)
     if images[0].size != images[1].size and (found is None or found >= common):
@@ -311,6 +315,29 @@ def compare(call: Call) -> int:
         return 0
     call.say(f"Content mismatch at offset {found // 512 * 512}!")
     return 1
+
+
+def _strict_mismatch(one: Chain, other: Chain) -> str | None:
+    """What is said of the first place where the status, or else the content, of two disks of one size differs.
+
+    The status includes whether a run goes on to the end of the disk (BDRV_BLOCK_EOF).
+    """
+    offset, size = 0, one[0].size
+    while offset < size:
+        (kind, length, _), (other_kind, other_length, _) = (
+            chain_status(chain, offset, size - offset) for chain in (one, other)
+        )
+        ends = offset + length == size, offset + other_length == size
+        if kind is not other_kind or ends[0] != ends[1]:
+            return f"Strict mode: Offset {offset} block status mismatch!"
+        length = min(length, other_length)
+        if kind is Kind.DATA:
+            for place in range(offset, offset + length, SECTOR):
+                run = min(SECTOR, size - place)
+                if read_chain(one, place, run) != read_chain(other, place, run):
+                    return f"Content mismatch at offset {place}!"
+        offset += length
+    return None
 
 
 # -- map
