@@ -78,6 +78,11 @@ class Allocator:
                 self.written(first, count * self.cluster_size if length is None else length)
                 return first
 
+    def take_table(self, length: int) -> tuple[int, int]:
+        """Take the clusters of a table of *length* bytes; the first one, and how many."""
+        count = -(-length // self.cluster_size)
+        return self.take(count, length), count
+
     def take_at(self, first: int, most: int) -> int:
         """Take up to *most* clusters at *first*, as far as they are free, and return how many (they are written)."""
         while True:

@@ -61,11 +61,6 @@ class StoredSnapshot:
     content: Content
 
 
-def bitmap_directory_length(name: str) -> int:
-    """Bytes of the entry of a bitmap of that name in the bitmap directory (calc_dir_entry_size, qcow2-bitmap.c)."""
-    return -(-(24 + len(name.encode())) // 8) * 8
-
-
 class Image:
     """One file.
 
@@ -489,9 +484,9 @@ class Image:
         self.bitmaps = list(bitmaps)
         if self._layout is not None:
             layout = self._synced(self._layout)
-            kept = {bitmap.name for bitmap in self.bitmaps if bitmap.in_use and layout.has_bitmap(bitmap.name)}
+            kept = {bitmap.name for bitmap in self.bitmaps if bitmap.in_use and bitmap.name in layout.bitmaps}
             shapes = [self._bitmap_shape(bitmap) for bitmap in self.bitmaps if bitmap.name not in kept]
-            layout.store_bitmaps(shapes, kept)
+            layout.bitmaps.store(layout.clusters, shapes, kept)
 
     def remove_bitmap(self, name: str) -> None:
         """Take the bitmap called *name* out of the file; KeyError if it is not there."""
@@ -500,7 +495,8 @@ class Image:
             raise KeyError(name)
         self.bitmaps.remove(found)
         if self._layout is not None:
-            self._synced(self._layout).remove_bitmap(name)
+            layout = self._synced(self._layout)
+            layout.bitmaps.remove(layout.clusters, name)
 
     def close_written(self) -> None:
         """The file was open for writing and is closed: the bitmaps are stored anew."""

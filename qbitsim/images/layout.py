@@ -13,9 +13,10 @@ order because whatever takes or frees clusters at once syncs before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 
 from qbitsim.images.allocator import TABLE_ENTRY, Allocator
+from qbitsim.images.bitmap_places import BitmapPlaces
 from qbitsim.images.content import Content, Kind
 from qbitsim.records import record
 
@@ -54,13 +55,14 @@ class HostLayout:
     :param refcount_bits: bits of one reference count.
     :param external: guest clusters are in a data file, each at its own offset.
     :ivar clusters: which clusters are in use.
+    :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots, oldest first.
     :ivar leaked: clusters in use to which nothing refers.
     """
 
     __slots__ = (
-        *("_bitmap_places", "_directory", "_reserved", "_seen", "_slice", "_snapshot_table"),
-        *("active", "cluster_size", "clusters", "external", "leaked", "snapshots"),
+        *("_reserved", "_seen", "_slice", "_snapshot_table"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -74,8 +76,7 @@ class HostLayout:
         self._snapshot_table = 0, 0  # first cluster and bytes
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
-        self._bitmap_places: dict[str, list[tuple[int, int]]] = {}  # (first cluster, count) of data and tables
-        self._directory: list[tuple[int, int]] = []  # the bitmap directory, if there is one
+        self.bitmaps = BitmapPlaces()
         self.grow(size)
         self.clusters.reopen()
 
@@ -390,34 +391,11 @@ class HostLayout:
             expected = places[guest] + 1
         return len(places) + len(packed), broken, len(packed)
 
-    # -- bitmaps
-
-    def store_bitmaps(self, bitmaps: Iterable[tuple[str, int, int]], kept: Iterable[str] = ()) -> None:
-        """Write bitmaps anew, then free the old ones (qcow2-bitmap.c, qcow2_store_persistent_dirty_bitmaps, 10.0).
-
-        :param bitmaps: of each, in file order: its name, the number of clusters its data takes, the number of entries
-            of its table.
-        :param kept: names of bitmaps that stay where they are, because they are inconsistent.
-        """
-        old, self._bitmap_places = self._bitmap_places, {name: self._bitmap_places[name] for name in kept}
-        freed = [*chain.from_iterable(places for name, places in old.items() if name not in self._bitmap_places)]
-        stored = list(bitmaps)
-        if not stored and not freed:
-            return
-        freed += self._directory
-        for name, data_clusters, entries in stored:
-            data = [(self.clusters.take(1), 1) for _ in range(data_clusters)]
-            length = entries * TABLE_ENTRY
-            self._bitmap_places[name] = [*data, (self._take(length), self._count(length))]
-        self._write_directory()
-        for first, count in freed:
-            self.clusters.free(first, count)
+    # -- leaks
 
     def lose_bitmaps(self) -> None:
         """Forget where the bitmaps are; their clusters are leaked."""
-        lost = [*self._directory, *chain.from_iterable(self._bitmap_places.values())]
-        self._bitmap_places, self._directory = {}, []
-        for first, count in lost:
+        for first, count in self.bitmaps.lose():
             self.leaked.update(range(first, first + count))
 
     def free_leaks(self) -> None:
@@ -425,31 +403,6 @@ class HostLayout:
         for cluster in sorted(self.leaked):
             self.clusters.free(cluster)
         self.leaked.clear()
-
-    def bitmap_places(self) -> dict[str, object]:
-        """The clusters of the directory, and of each bitmap in file order its name, table and data."""
-        directory = self._directory[0][0] if self._directory else None
-        stored = [
-            (name, places[-1][0], [first for first, _ in places[:-1]]) for name, places in self._bitmap_places.items()
-        ]
-        return {"directory": directory, "stored": stored}
-
-    def has_bitmap(self, name: str) -> bool:
-        """Whether a bitmap of that name was ever stored and not removed."""
-        return name in self._bitmap_places
-
-    def remove_bitmap(self, name: str) -> None:
-        """Take one bitmap out: a new directory, then the old one and the bitmap are freed."""
-        if name not in self._bitmap_places:
-            return  # it was never stored
-        old = [*self._directory, *self._bitmap_places.pop(name)]
-        self._write_directory()
-        for first, count in old:
-            self.clusters.free(first, count)
-
-    def _write_directory(self) -> None:
-        length = sum(-(-(24 + len(name.encode())) // 8) * 8 for name in self._bitmap_places)
-        self._directory = [(self._take(length), self._count(length))] if length else []
 
     # -- internal snapshots (block/qcow2-snapshot.c, 10.0)
 
@@ -530,13 +483,12 @@ class HostLayout:
         twin.leaked = set(self.leaked)
         twin._snapshot_table = self._snapshot_table
         twin._seen, twin._slice = self._seen, self._slice
-        twin._bitmap_places = self._bitmap_places.copy()
-        twin._directory = self._directory.copy()
+        twin.bitmaps = self.bitmaps.copy()
         return twin
 
     def _take(self, length: int) -> int:
         """Take the clusters of a table of *length* bytes; the first one."""
-        return self.clusters.take(self._count(length), length)
+        return self.clusters.take_table(length)[0]
 
     def _count(self, length: int) -> int:
         return -(-length // self.cluster_size)
