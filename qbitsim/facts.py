@@ -134,6 +134,12 @@ class Profile:
     So it was until 2.11; since then both count the bytes that are to be copied (block/backup.c).
     """
 
+    stream_filter_detached: bool = gone_with("8.0")
+    """Whether the filter of a stream that is over has nothing below it any more (bdrv_cor_filter_drop, up to 7.2).
+
+    Later it keeps its permissions until the job is dismissed, so that a node below cannot become read-only again.
+    """
+
     speed_survives_pauses: bool = came_with("8.0")
     """Whether a stream, commit or mirror that was paused while its speed limit held it goes on waiting."""
 

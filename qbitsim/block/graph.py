@@ -13,6 +13,8 @@ Theory of operation
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -125,7 +127,10 @@ class Graph:
     def add_drive(self, identifier: str, node: Node | None) -> Drive:
         """Make a drive with that id on ``node``, or without a medium."""
         assert identifier not in self.drives
-        drive = Drive(self, identifier)
+        needed = perms.CONSISTENT_READ
+        if node is not None and not node.read_only:
+            needed |= perms.WRITE
+        drive = Drive(self, identifier, perm=needed)
         if node is not None:
             drive.insert(node)
         self.drives[identifier] = drive
@@ -313,6 +318,43 @@ class Graph:
         except StalledError:
             node.drained_end()
             raise
+
+    def drain_found(self, node: Node) -> None:
+        """As :meth:`drain`, for a node that a command has looked up.
+
+        :raises QmpError: the node has gone meanwhile, with a job that was about to end; QEMU goes on with memory that
+            is freed, and dies (external_snapshot_action, blockdev.c, seen with 7.2, 10.0 and 11.1).
+        """
+        self.drain(node)
+        if self.nodes.get(node.name) is not node:
+            node.drained_end()
+            raise QmpError(f"Node '{node.name}' is gone: the job that it belonged to has just ended")
+
+    @contextmanager
+    def drained(self, node: Node) -> Iterator[None]:
+        """A drained section of ``node``.
+
+        :raises StalledError: as :meth:`drain`.
+        """
+        self.drain(node)
+        try:
+            yield
+        finally:
+            node.drained_end()
+
+    @contextmanager
+    def kept(self, *nodes: Node) -> Iterator[None]:
+        """Nodes that nobody else uses live on to the end of the section (bdrv_ref and bdrv_unref)."""
+        before = [node.held for node in nodes]
+        for node in nodes:
+            node.held = True
+        try:
+            yield
+        finally:
+            for node, held in zip(nodes, before, strict=True):
+                node.held = held
+            for node in nodes:
+                self.release(node)
 
     def changing(self, times: int = 1) -> None:
         """The graph is about to change ``times`` times, and QEMU drains every node each time.

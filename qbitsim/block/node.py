@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Image, StoredSnapshot
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
+
+ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target", "stream"})
+"""Operations on a backing file that the node above does not block (bdrv_backing_attach, block.c, QEMU 10.0)."""
 
 MAXIMUM_BOUNCE = 1 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
@@ -434,6 +437,17 @@ class Node(BitmapOwner):
         del offset, length
         return operation != "status"
 
+    @property
+    def zeroes_by_unmapping(self) -> bool:
+        """Whether zeroing may free the clusters, so that it costs nothing (bdrv_can_write_zeroes_with_unmap)."""
+        return self.unmap and self.can_unmap_zeroes
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """Whether the driver, and what it filters, knows how (BDRV_REQ_MAY_UNMAP among its supported_zero_flags)."""
+        filtered = self.filtered
+        return filtered is not None and filtered.can_unmap_zeroes
+
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the next request of that kind is refused before any I/O: as a bottom half."""
         filtered = self.filtered
@@ -459,17 +473,30 @@ class Node(BitmapOwner):
         return False
 
     def truncate(self, size: int) -> None:
-        """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c)."""
+        """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c).
+
+        :raises QmpError: as the driver says; or an export holds a bitmap, where QEMU dies (bdrv_dirty_bitmap_truncate).
+        :raises OSError: as the driver, or a fault, says.
+        """
+        for node in self.shown_by():
+            for bitmap in node.bitmaps:
+                if bitmap.busy:
+                    bitmap.check()
         self._truncate(size)
         self.follow_length()
 
     def follow_length(self) -> None:
         """Resize the bitmaps of this node and of the filters above it to the node's length."""
-        for bitmap in self.bitmaps:
-            bitmap.resize(self.length)
+        for node in self.shown_by():
+            for bitmap in node.bitmaps:
+                bitmap.resize(self.length)
+
+    def shown_by(self) -> Iterator[Node]:
+        """This node and the filters above it, which show what it shows."""
+        yield self
         for parent in self.parent_nodes:
             if parent.is_filter:
-                parent.follow_length()
+                yield from parent.shown_by()
 
     # -- the graph around it
 
@@ -522,6 +549,14 @@ class Node(BitmapOwner):
         """The backing file's node of a copy-on-write format."""
         child = None if self.is_filter else self.child("backing")
         return child.node if child is not None else None
+
+    def can_replace(self, node: Node) -> bool:
+        """Whether a node that shows what this one shows can take the place of ``node``, and nobody sees a change.
+
+        (bdrv_recurse_can_replace, block.c, QEMU 10.0)
+        """
+        filtered = self.filtered
+        return node is self or (filtered is not None and filtered.can_replace(node))
 
     def skip_filters(self) -> Node:
         """The first node at or below this one that is no filter."""
@@ -584,25 +619,22 @@ class Node(BitmapOwner):
         for edge in list(self.parents):
             edge.parent.drained_poll()
 
-    def check_not_blocked(self) -> None:
-        """Refuse if a job uses the node.
+    def check_not_blocked(self, operation: str) -> None:
+        """Refuse an operation if a job uses the node, or if the node is the backing file of another one.
 
-        :raises QmpError: with the text of bdrv_op_is_blocked (block.c, QEMU 10.0).
-        """
-        if self.blockers:
-            raise QmpError(f"Node '{self.device_or_node_name}' is busy: {self.blockers[0]}")
-        for parent in self.parent_nodes:
-            if self.graph.hide_filters and parent.implicit:
-                parent.check_not_blocked()
-
-    def check_not_backing(self) -> None:
-        """Refuse if the node is the backing file of another one.
-
+        :param operation: QEMU's BlockOpType, such as ``"mirror-target"``; :data:`ALLOWED_ON_BACKING` are those that a
+            backing file allows.
         :raises QmpError: with the text of bdrv_op_is_blocked; the other node is called as it was when it took this
             one: a new overlay has no device yet then (bdrv_backing_attach, block.c, QEMU 10.0).
         """
+        if self.blockers:
+            raise QmpError(f"Node '{self.device_or_node_name}' is busy: {self.blockers[0]}")
         for edge in self.parents:
-            if edge.name == "backing" and isinstance(edge.parent, Node) and not edge.parent.is_filter:
+            if not isinstance(edge.parent, Node):
+                continue
+            if self.graph.hide_filters and edge.parent.implicit:
+                edge.parent.check_not_blocked(operation)
+            if edge.name == "backing" and not edge.parent.is_filter and operation not in ALLOWED_ON_BACKING:
                 raise QmpError(
                     f"Node '{self.device_or_node_name}' is busy: node is used as backing hd of '{edge.parent_name}'"
                 )

@@ -74,7 +74,7 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
     """
     context.drain_if_plain()
     source = _quiet(context, context.graph.lookup(args.device, args.device), args.device)
-    source.check_not_blocked()
+    source.check_not_blocked("backup-source")
     opener = Opener(context.graph, on_filter=context.profile.backup_bitmap_on_filter)
     sync, existing = str(args.sync), args.mode is NewImageMode.EXISTING
     backing = source.skip_filters().backing if sync == "top" else source if sync == "none" else None
@@ -113,7 +113,7 @@ def _quiet(context: Context, source: Node, name: str) -> Node:
     A job that comes to its end meanwhile takes its filter out, and the drive shows the node below.
     """
     while True:
-        context.graph.drain(source)
+        context.graph.drain_found(source)
         context.transaction.add(clean=source.drained_end)
         now = context.graph.lookup(name, name)
         if now is source:

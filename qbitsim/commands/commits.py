@@ -45,11 +45,11 @@ class BlockCommit:
 def block_commit(context: Context, args: BlockCommit) -> None:
     """Write what layers of a chain hold into a lower one."""
     root = _root(context, args.device)
-    root.check_not_blocked()
+    root.check_not_blocked("commit-source")
     top = _top(context, args, root)
     base = _base(context, args, top)
     for layer in chain(top):
-        layer.check_not_blocked()
+        layer.check_not_blocked("commit-target")
         if layer is base:
             break
     if top is base:

@@ -90,7 +90,7 @@ class _HumanMonitor:
         if drive is None:
             raise QmpError(f"Device '{device}' not found")
         if drive.root is not None:
-            drive.root.node.check_not_blocked()
+            drive.root.node.check_not_blocked("drive-del")
         self.machine.exports.medium_removed(drive)
         drive.eject()
         del graph.drives[device]

@@ -43,9 +43,9 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     """Take a snapshot inside the image."""
     context.drain_if_plain()
     node = root_node(context, args.device)
-    context.graph.drain(node)
+    context.graph.drain_found(node)
     context.transaction.add(clean=node.drained_end)
-    node.check_not_blocked()
+    node.check_not_blocked("internal-snapshot")
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
     holder = _holder(node)
@@ -74,7 +74,7 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     node = root_node(context, args.device)
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
-    node.check_not_blocked()
+    node.check_not_blocked("internal-snapshot-delete")
     holder = _holder(node)
     if holder is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")

@@ -208,7 +208,8 @@ def block_job_set_speed(context: Context, args: BlockJobSetSpeed) -> None:
 def block_job_change(context: Context, args: BlockJobChangeOptions) -> None:
     """Change an option of a running job; only mirrors have one."""
     job = _block_job(context, args.id)
-    job.change(str(args.type), getattr(args, "copy_mode", None))
+    copy_mode = getattr(args, "copy_mode", None)
+    job.change(None if copy_mode is None else str(copy_mode))
 
 
 @command("query-jobs", returns=list[JobInfo], since="3.0")

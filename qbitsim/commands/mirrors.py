@@ -9,7 +9,7 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
 from qbitsim.drivers.options import Options
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.jobs.mirror import create_mirror
 from qbitsim.jobs.mirror_options import DEFAULT_BUFFER, MirrorOptions
 from qbitsim.qapi.block import BlockdevOnError, MirrorCopyMode, MirrorSyncMode, NewImageMode
@@ -92,7 +92,7 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
     A file that was created stays when a later check refuses the mirror.
     """
     source = root_node(context, args.device)
-    source.check_not_blocked()
+    source.check_not_blocked("mirror-source")
     existing = args.mode is NewImageMode.EXISTING
     backing = source.skip_filters().backing
     sync = MirrorSyncMode.FULL if args.sync is MirrorSyncMode.TOP and backing is None else args.sync
@@ -132,10 +132,13 @@ def _start(
         raise QmpError("Parameter 'granularity' expects a value in range [512B, 64MB]")
     if granularity & (granularity - 1):
         raise QmpError("Parameter 'granularity' expects a power of 2")
-    source.check_not_blocked()
-    target.check_not_blocked()
-    if args.replaces is not None:
-        _check_replaces(context, source, args.replaces)
+    source.check_not_blocked("mirror-source")
+    target.check_not_blocked("mirror-target")
+    replaces = args.replaces
+    if replaces is None and (shown := source.skip_implicit_filters()) is not source:
+        replaces = shown.name
+    if replaces is not None:
+        _check_replaces(context, source, replaces)
     sync = str(args.sync)
     below = source.backing_chain_next
     if sync == "top" and below is None:
@@ -154,6 +157,7 @@ def _start(
             base=below if sync == "top" else None,
             copy_nothing=sync == "none",
             zero_target=zero_target,
+            replaces=replaces,
             new_backing=new_backing,
             granularity=granularity,
             buffer=args.buf_size or DEFAULT_BUFFER,
@@ -175,12 +179,11 @@ def _check_replaces(context: Context, source: Node, name: str) -> None:
     node = context.graph.nodes.get(name)
     if node is None:
         raise QmpError(f"Failed to find node with node-name='{name}'")
-    node.check_not_blocked()
-    if node is source:
-        return
-    if source.driver == "quorum" and any(edge.node is node for edge in source.children):
-        raise UnsupportedError("'replaces' of a mirror for a child of quorum")
-    raise QmpError(
-        f"Cannot replace '{name}' by a node mirrored from '{source.name}', because it cannot be guaranteed that "
-        "doing so would not lead to an abrupt change of visible data"
-    )
+    node.check_not_blocked("replace")
+    if not source.can_replace(node):
+        raise QmpError(
+            f"Cannot replace '{name}' by a node mirrored from '{source.name}', because it cannot be guaranteed that "
+            "doing so would not lead to an abrupt change of visible data"
+        )
+    if node.length != source.length:
+        raise QmpError("cannot replace image with a mirror image of different size")

@@ -66,8 +66,7 @@ def blockdev_del(context: Context, args: BlockdevDel) -> None:
         raise QmpError(f"Failed to find node with node-name='{args.node_name}'")
     if any(isinstance(edge.parent, Drive) for edge in node.parents):
         raise QmpError(f"Node {args.node_name} is in use")
-    node.check_not_blocked()
-    node.check_not_backing()
+    node.check_not_blocked("drive-del")
     if not node.monitor_owned:
         raise QmpError(f"Node {node.name} is not owned by the monitor")
     if node.parents:
@@ -91,8 +90,7 @@ def block_resize(context: Context, args: BlockResize) -> None:
     if args.size < 0:
         raise QmpError("Parameter 'size' expects a >0 size")
     try:
-        node.check_not_blocked()
-        node.check_not_backing()
+        node.check_not_blocked("resize")
     except QmpError:
         if context.profile.resize_blocked_names_job:
             raise
@@ -130,6 +128,6 @@ def eject(context: Context, args: Eject) -> None:
     if drive is None:
         raise QmpError(f"Device '{name}' not found", "DeviceNotFound")
     if drive.root is not None:
-        drive.root.node.check_not_blocked()
+        drive.root.node.check_not_blocked("eject")
     context.machine.exports.medium_removed(drive)
     drive.eject()

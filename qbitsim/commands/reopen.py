@@ -15,6 +15,7 @@ refused reopen leaves them readonly. Here a refusal changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
@@ -62,13 +63,11 @@ def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
         if node is None:
             raise QmpError(f"Failed to find node with node-name='{name}'")
         queue.add(node, to_json(options), read_only=False)
-    for change in queue.changes.values():
-        graph.drain(change.node)
-    try:
-        queue.run()
-    finally:
+    with ExitStack() as drained:
         for change in queue.changes.values():
-            change.node.drained_end()
+            graph.drain_found(change.node)
+            drained.callback(change.node.drained_end)
+        queue.run()
 
 
 class _Change:

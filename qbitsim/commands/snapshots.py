@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.drive import Drive
+from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
@@ -149,10 +149,14 @@ def _is_taken(graph: Graph, name: str) -> bool:
 
 def _check_can_snapshot(context: Context, old: Node) -> None:
     """Keep ``old`` quiet until the transaction has ended, and refuse if a job or an overlay uses it."""
-    context.graph.drain(old)
+    context.graph.drain_found(old)
     context.transaction.add(clean=old.drained_end)
-    old.check_not_blocked()
-    old.check_not_backing()
+    old.check_not_blocked("external-snapshot")
+    if not old.read_only:
+        try:
+            old.flush()
+        except OSError as error:
+            raise QmpError(f"Write to node '{old.device_or_node_name}' failed: {error.strerror}") from None
 
 
 def _insert(context: Context, overlay: Node, old: Node) -> None:
@@ -160,10 +164,11 @@ def _insert(context: Context, overlay: Node, old: Node) -> None:
 
     :raises QmpError: with the texts and in the order of external_snapshot_action and bdrv_append.
     """
-    if any(isinstance(edge.parent, Drive) for edge in overlay.parents):
+    needed, _shared = cumulative(overlay.parents)
+    if needed & perms.CONSISTENT_READ:
         raise QmpError("The overlay is already in use")
-    overlay.check_not_blocked()
-    overlay.check_not_backing()
+    if overlay.is_filter:
+        raise QmpError("Filters cannot be used as overlays")
     if overlay.backing is not None:
         raise QmpError("The overlay already has a backing image")
     if not overlay.supports_backing:

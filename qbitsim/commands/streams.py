@@ -48,7 +48,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
     for layer in chain(node):
         if layer is end:
             break
-        layer.check_not_blocked()
+        layer.check_not_blocked("stream")
     if base is None and args.backing_file is not None:
         raise QmpError("backing file specified, but streaming the entire chain")
     overlay = bottom if bottom is not None else _overlay(node, base)

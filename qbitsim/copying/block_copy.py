@@ -16,6 +16,7 @@ Theory of operation (block/block-copy.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.block.status import status_above
@@ -111,6 +112,7 @@ class BlockCopyState:
     :ivar copy_bitmap: clusters still to be copied, without those in flight.
     :ivar skip_unallocated: leave out what the source's topmost layer does not have (sync=top).
     :ivar compress: write compressed; this goes one cluster at a time.
+    :ivar discard_source: discard in the source what has been copied.
     :ivar single_clusters: make no chunk larger than a cluster.
     """
 
@@ -119,6 +121,7 @@ class BlockCopyState:
         "cluster_size",
         "compress",
         "copy_bitmap",
+        "discard_source",
         "in_flight",
         "length",
         "progress",
@@ -139,6 +142,7 @@ class BlockCopyState:
         self.length = source.length
         self.cluster_size = cluster_size
         self.compress = compress
+        self.discard_source = False
         self.single_clusters = compress
         self.copy_bitmap = owner.create_bitmap(None, cluster_size)
         self.copy_bitmap.disabled = True
@@ -215,7 +219,7 @@ class BlockCopyState:
 
     def copy_rest(self) -> bool:
         """Copy all that remains, by reference, as one; False if somebody could tell it from chunk by chunk."""
-        if self.rate_limit.speed or self.skip_unallocated or self.compress:
+        if self.rate_limit.speed or self.skip_unallocated or self.compress or self.discard_source:
             return False
         if not self.target.take_clusters(self.source, self.copy_bitmap.bits, self.cluster_size):
             return False
@@ -224,6 +228,12 @@ class BlockCopyState:
         if self.progress is not None:
             self.progress.done(copied)
         return True
+
+    def reset(self, offset: int, length: int) -> None:
+        """Leave out what nobody wants to have copied any more (block_copy_reset)."""
+        self.copy_bitmap.reset(offset, length)
+        if self.progress is not None:
+            self.progress.set_remaining(self.remaining())
 
     def delay(self, task: CopyTask) -> int:
         """Nanoseconds that throttled nodes put the chunk off."""
@@ -293,7 +303,14 @@ class BlockCopyState:
         if self.progress is not None:
             self.progress.done(task.length)
         self.end_task(task, failed=False)
+        if self.discard_source:
+            self._discard(offset, length)
         return 0, False
+
+    def _discard(self, offset: int, length: int) -> None:
+        """Discard what has been copied; QEMU does not look whether that works (block_copy_task_entry)."""
+        with suppress(OSError):
+            self.source.discard(offset, length)
 
     def copy_now(self, offset: int, end: int) -> None:
         """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
@@ -332,7 +349,5 @@ class BlockCopyState:
                 break
         end = offset + -(-(position - offset) // self.cluster_size) * self.cluster_size
         if not allocated:
-            self.copy_bitmap.reset(offset, min(end, self.length) - offset)
-            if self.progress is not None:
-                self.progress.set_remaining(self.remaining())
+            self.reset(offset, min(end, self.length) - offset)
         return end

@@ -19,9 +19,10 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.options import Options
+from qbitsim.drivers.options import Options, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.block import BlockDirtyBitmap
@@ -90,8 +91,10 @@ class CopyBeforeWriteNode(DriverNode):
 
     __slots__ = ("access_bitmap", "break_snapshot", "copy_state", "discard_source", "done_bitmap", "snapshot_error")
 
-    def __init__(self, graph: Graph, *, break_snapshot: bool = False, discard_source: bool = False) -> None:
-        super().__init__(graph, unmap=discard_source)
+    def __init__(
+        self, graph: Graph, *, break_snapshot: bool = False, discard_source: bool = False, unmap: bool = False
+    ) -> None:
+        super().__init__(graph, unmap=unmap)
         self.break_snapshot = break_snapshot
         self.discard_source = discard_source
         self.snapshot_error = 0
@@ -103,7 +106,8 @@ class CopyBeforeWriteNode(DriverNode):
     def open(cls, opener: Opener, options: Options) -> Node:
         """Begin at once; without a bitmap all is of interest."""
         graph = opener.graph
-        node = cls(graph, break_snapshot=options.get("on-cbw-error") == "break-snapshot")
+        break_snapshot = options.get("on-cbw-error") == "break-snapshot"
+        node = cls(graph, break_snapshot=break_snapshot, unmap=passes_discards(options))
         opener.open_filter(node, options, "file")
         opener.open_child(node, "target", options)
         bitmap = None
@@ -130,6 +134,7 @@ class CopyBeforeWriteNode(DriverNode):
         self.copy_state = BlockCopyState(
             self.graph.scheduler, self if on_filter else source, source, target, cluster, compress=compress
         )
+        self.copy_state.discard_source = self.discard_source
         self.done_bitmap = self.create_bitmap(None, cluster)
         self.done_bitmap.disabled = True
         self.access_bitmap = self.create_bitmap(None, cluster)
@@ -195,19 +200,41 @@ class CopyBeforeWriteNode(DriverNode):
 
         :raises OSError: EACCES outside of what is of interest or after the snapshot was spoilt.
         """
-        assert self.access_bitmap is not None
-        assert self.done_bitmap is not None
-        end = offset + length
-        if self.snapshot_error or self.access_bitmap.bits.next_clear(*_granules(self.access_bitmap, offset, end)) >= 0:
+        if not self._may_read(offset, length):
             raise io_error(errno.EACCES)
-        source, target, parts = self.child_node("file"), self.child_node("target"), []
-        cluster = self.done_bitmap.granularity
+        parts, end = [], offset + length
         while offset < end:
-            stop = min(offset - offset % cluster + cluster, end)
-            copied = self.done_bitmap.any_dirty(offset, stop)
-            parts.append((target if copied else source).read(offset, stop - offset))
-            offset = stop
+            child, run = self._holder(offset, end)
+            parts.append(child.read(offset, run))
+            offset += run
         return b"".join(parts)
+
+    def snapshot_status(self, offset: int, length: int) -> Status:
+        """What is known of the bytes from ``offset`` as they were (cbw_co_snapshot_block_status).
+
+        Where QEMU's function fails, because the bytes cannot be read, whoever asks takes a cluster for data.
+        """
+        if not self._may_read(offset, length):
+            assert self.copy_state is not None
+            return Status(min(length, self.copy_state.cluster_size), data=True)
+        child, run = self._holder(offset, offset + length)
+        return child.status(offset, run)
+
+    def _may_read(self, offset: int, length: int) -> bool:
+        """Whether all of the range is of interest, and the snapshot is not spoilt."""
+        assert self.access_bitmap is not None
+        place = _granules(self.access_bitmap, offset, offset + length)
+        return not self.snapshot_error and self.access_bitmap.bits.next_clear(*place) < 0
+
+    def _holder(self, offset: int, end: int) -> tuple[Node, int]:
+        """The child that has the bytes from ``offset`` as they were, and how many it has."""
+        assert self.done_bitmap is not None
+        cluster = self.done_bitmap.granularity
+        copied = self.done_bitmap.any_dirty(offset, offset + 1)
+        stop = offset
+        while stop < end and self.done_bitmap.any_dirty(stop, stop + 1) == copied:
+            stop = min(stop - stop % cluster + cluster, end)
+        return self.child_node("target" if copied else "file"), stop - offset
 
     def snapshot_discard(self, offset: int, length: int) -> None:
         """The reader of the snapshot is done with whole clusters of it (cbw_co_pdiscard_snapshot).
@@ -218,12 +245,11 @@ class CopyBeforeWriteNode(DriverNode):
         assert self.access_bitmap is not None
         cluster = self.copy_state.cluster_size
         start, end = -(-offset // cluster) * cluster, offset + length
-        if end < self.length:
-            end -= end % cluster
+        end -= end % cluster
         if start >= end:
             return
         self.access_bitmap.reset(start, end - start)
-        self.copy_state.copy_bitmap.reset(start, end - start)
+        self.copy_state.reset(start, end - start)
         self.child_node("target").discard(start, end - start)
 
 

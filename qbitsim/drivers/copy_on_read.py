@@ -14,6 +14,7 @@ from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener
 
 
@@ -26,11 +27,18 @@ class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
 
 @driver("copy-on-read", options=BlockdevOptionsCor, since="3.0", filter=True, accepts={"bottom": ()})
 class CopyOnReadNode(DriverNode):
-    """``copy-on-read``, whose child is ``file``."""
+    """``copy-on-read``, whose child is ``file``.
+
+    :ivar detached: it was taken out of the graph so that it has nothing below it, though a job may keep it still.
+    """
 
     supports_compression = True
 
-    __slots__ = ()
+    __slots__ = ("detached",)
+
+    def __init__(self, graph: Graph, *, unmap: bool = False) -> None:
+        super().__init__(graph, unmap=unmap)
+        self.detached = False
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -40,6 +48,8 @@ class CopyOnReadNode(DriverNode):
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Pass through, and write what does not change the content (cor_child_perm)."""
         del child
+        if self.detached:
+            return 0, perms.ALL
         return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -146,6 +146,11 @@ class FileNode(DriverNode):
         self.close()
 
     @property
+    def can_unmap_zeroes(self) -> bool:
+        """A file has holes."""
+        return True
+
+    @property
     def notices_requests(self) -> bool:
         """Only its bitmaps do."""
         return bool(self.bitmaps)

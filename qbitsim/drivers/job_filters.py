@@ -24,31 +24,40 @@ class WriteWatcher(Protocol):
     """Who is told of the guest's writes: a mirror."""
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
-        """The source has the write; ``kind`` is ``write``, ``zero`` or ``discard``."""
+        """The source has the write; ``kind`` is ``write`` or ``zero``."""
 
 
 class MirrorTopNode(Node):
     """``mirror_top``: passes requests on and tells the mirror of writes.
 
     :ivar watcher: the mirror, as long as it works.
-    :ivar is_commit: the mirror is an active commit: it must not ask for anything itself.
+    :ivar is_commit: the mirror is an active commit, which lets nobody read what is below but for filters of the base.
+    :ivar stopped: the mirror is over, and needs nothing of the source any more.
     """
 
     driver = "mirror_top"
     is_filter = True
     shows_filename_of_child = True
 
-    __slots__ = ("is_commit", "watcher")
+    __slots__ = ("is_commit", "stopped", "watcher")
 
     def __init__(self, graph: Graph, *, is_commit: bool = False) -> None:
-        super().__init__(graph, unmap=True)
+        super().__init__(graph)
         self.watcher: WriteWatcher | None = None
         self.is_commit = is_commit
+        self.stopped = False
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """False: nobody has taught it."""
+        return False
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
-        """Guest writes must get through; nothing else is needed (bdrv_mirror_top_child_perm)."""
-        del child, shared
-        return perm & perms.WRITE & (0 if self.is_commit else perms.ALL), perms.ALL
+        """As any filter, but what an active commit must not have, or must share (bdrv_mirror_top_child_perm)."""
+        if self.stopped:
+            return 0, perms.ALL
+        perm, shared = super().child_permissions(child, perm, shared)
+        return (perm & ~perms.CONSISTENT_READ, shared | perms.WRITE) if self.is_commit else (perm, shared)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         super()._write(offset, data, compressed=compressed)
@@ -57,10 +66,6 @@ class MirrorTopNode(Node):
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         super()._write_zeroes(offset, length, unmap=unmap)
         self._tell("zero", offset, length)
-
-    def _discard(self, offset: int, length: int) -> None:
-        super()._discard(offset, length)
-        self._tell("discard", offset, length)
 
     def _tell(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
         if self.watcher is not None:
@@ -76,6 +81,11 @@ class CommitTopNode(Node):
 
     __slots__ = ()
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """False: nobody has taught it."""
+        return False
+
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Ask for nothing and share everything (bdrv_commit_top_child_perm)."""
         del child, perm, shared
@@ -88,25 +98,27 @@ def insert_mirror_top(graph: Graph, node: Node, name: str | None, *, is_commit: 
     :param name: for the filter; one without a name is hidden.
     :raises QmpError: about its name, or a permission conflict; nothing has changed then.
     """
-    return _insert(graph, node, MirrorTopNode(graph, is_commit=is_commit), name, "backing")
+    return _append(graph, node, MirrorTopNode(graph, is_commit=is_commit), name)
 
 
 def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
     """The same with the filter of a commit."""
-    return _insert(graph, node, CommitTopNode(graph, read_only=True), name, "backing")
+    return _append(graph, node, CommitTopNode(graph, read_only=True), name)
 
 
-def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> Node:
+def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> CopyOnReadNode:
     """The same with the filter of a stream."""
-    return _insert(graph, node, CopyOnReadNode(graph, unmap=True), name, "file")
+    return _insert(graph, node, CopyOnReadNode(graph), name)
 
 
-def _insert(graph: Graph, node: Node, top: _Filter, name: str | None, child_name: str) -> _Filter:
+def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Put ``top`` above ``node``, which it gets as ``backing``, with the drains of bdrv_append."""
     top.implicit = name is None
     graph.register(top, name)
     try:
-        graph.attach(top, child_name, node, 0, perms.ALL)
-        graph.insert_above(node, top)
+        with graph.drained(node):
+            graph.attach(top, "backing", node, 0, perms.ALL)
+            graph.insert_above(node, top)
     except QmpError:
         graph.release(top)
         raise
@@ -114,8 +126,24 @@ def _insert(graph: Graph, node: Node, top: _Filter, name: str | None, child_name
     return top
 
 
-def drop_job_filter(graph: Graph, top: Node, node: Node) -> None:
-    """Let the parents of ``top`` use ``node`` instead and close ``top``."""
-    graph.remove_above(top, node)
+def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Open ``top`` on ``node``, its ``file``, and put it above, with the drains of bdrv_insert_node."""
+    top.implicit = name is None
+    graph.register(top, name)
+    try:
+        graph.attach(top, "file", node, 0, perms.ALL)
+        with graph.drained(node):
+            graph.insert_above(node, top)
+    except QmpError:
+        graph.release(top)
+        raise
+    top.held = True
+    return top
+
+
+def drop_filter(graph: Graph, top: Node, node: Node) -> None:
+    """Let the parents of ``top`` use ``node`` instead (bdrv_drop_filter); ``top`` is closed, if no job keeps it."""
+    with graph.drained(node):
+        graph.remove_above(top, node)
     top.held = False
     graph.release(top)

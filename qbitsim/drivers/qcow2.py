@@ -139,6 +139,11 @@ class Qcow2Node(DriverNode):
         return self.image.cluster_size
 
     @property
+    def can_unmap_zeroes(self) -> bool:
+        """Version 3 has clusters of zeroes."""
+        return self.image.compat != "0.10"
+
+    @property
     def header_backing(self) -> str | None:
         """As the header says."""
         return self.image.backing
@@ -311,12 +316,17 @@ class Qcow2Node(DriverNode):
         return Status(run, data=data, zero=zero)
 
     def _truncate(self, size: int) -> None:
-        if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
-            raise QmpError("Failed to grow the L1 table: File too large")
+        """With the refusals of qcow2_co_truncate (block/qcow2.c, QEMU 10.0), in its order."""
         if size % SECTOR:
             raise QmpError(f"The new size must be a multiple of {SECTOR}")
         if self.image.snapshots and self.image.compat == "0.10":
             raise QmpError("Can't resize a v2 image which has snapshots")
+        for stored in self.image.bitmaps:
+            bitmap = self.find_bitmap(stored.name)
+            if bitmap is not None:
+                bitmap.check()
+        if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
+            raise QmpError("Failed to grow the L1 table: File too large")
         self.image.resize(size)
 
     def _below(self, offset: int, length: int) -> bytes:

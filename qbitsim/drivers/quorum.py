@@ -102,6 +102,15 @@ class QuorumNode(DriverNode):
         """None."""
         return 0
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """If all children can."""
+        return all(edge.node.can_unmap_zeroes for edge in self.children)
+
+    def can_replace(self, node: Node) -> bool:
+        """Any of the children, for they are to show the same, or this one (quorum_recurse_can_replace)."""
+        return node is self or any(edge.node is node for edge in self.children)
+
     def check_lengths(self) -> None:
         """Refuse children of different lengths."""
         if len({node.length for node in self._nodes}) > 1:

@@ -127,6 +127,11 @@ class RawNode(DriverNode):
         return self._file.fails_without_io(operation, self.offset + offset, length)
 
     @property
+    def can_unmap_zeroes(self) -> bool:
+        """As the file."""
+        return self._file.can_unmap_zeroes
+
+    @property
     def disk_image(self) -> Image | None:
         """That of the file."""
         return self._file.disk_image

@@ -11,7 +11,7 @@ from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.options import Options
+from qbitsim.drivers.options import Options, passes_discards
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.structs import struct
@@ -36,7 +36,7 @@ class SnapshotAccessNode(DriverNode):
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """Nothing of it can be chosen."""
-        return opener.open_filter(cls(opener.graph), options, "file")
+        return opener.open_filter(cls(opener.graph, unmap=passes_discards(options)), options, "file")
 
     @property
     def _filter(self) -> CopyBeforeWriteNode:
@@ -68,4 +68,4 @@ class SnapshotAccessNode(DriverNode):
         self._filter.snapshot_discard(offset, length)
 
     def _status(self, offset: int, length: int) -> Status:
-        return Status(length, data=True)
+        return self._filter.snapshot_status(offset, length)

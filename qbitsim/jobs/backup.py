@@ -264,8 +264,8 @@ def create_backup(
         raise QmpError("Source and target cannot be the same")
     if options.compress and not target.takes_compressed_writes:
         raise QmpError(f"Compression is not supported for this drive {target.device_name}")
-    source.check_not_blocked()
-    target.check_not_blocked()
+    source.check_not_blocked("backup-source")
+    target.check_not_blocked("backup-target")
     if not 1 <= options.max_workers <= INT_MAX:
         raise QmpError(f"max-workers must be between 1 and {INT_MAX}")
     if options.max_chunk < 0:

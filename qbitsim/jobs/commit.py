@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import drop_job_filter, insert_commit_top
+from qbitsim.drivers.job_filters import drop_filter, insert_commit_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
+from qbitsim.jobs.loop import CHUNK, LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -48,11 +48,15 @@ class CommitOptions:
 
 
 class CommitJob(LoopJob):
-    """Writes what the layers from ``top`` down to, but without, ``base`` hold into ``base``."""
+    """Writes what the layers from ``top`` down to, but without, ``base`` hold into ``base``.
+
+    :ivar writer: what writes to the base, and makes it longer if it is shorter than the top.
+    :ivar reader: what reads the top.
+    """
 
     kind = "commit"
 
-    __slots__ = ("_offset", "_writer", "base", "base_was_read_only", "filter", "options", "top")
+    __slots__ = ("_offset", "base", "base_was_read_only", "filter", "options", "reader", "top", "writer")
 
     def __init__(self, jobs: JobList, identifier: str, options: CommitOptions, top: Node, base: Node) -> None:
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
@@ -61,7 +65,9 @@ class CommitJob(LoopJob):
         self.base = base
         self.filter: Node | None = None
         self.base_was_read_only = False
-        self._writer: Drive | None = None
+        needed = perms.CONSISTENT_READ | perms.WRITE | (perms.RESIZE if base.length < top.length else 0)
+        self.writer = Drive(jobs.graph, "", perm=needed, shared=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
+        self.reader = Drive(jobs.graph, "", perm=0, shared=perms.ALL)
         self._offset = 0
 
     def take(self) -> None:
@@ -69,33 +75,23 @@ class CommitJob(LoopJob):
 
         :raises QmpError: about the filter's name, or if somebody else does not allow it.
         """
-        graph, base = self.jobs.graph, self.base
+        graph, base, top = self.jobs.graph, self.base, self.top
         self.base_was_read_only = base.read_only
         if base.read_only:
             set_writable(base, writable=True)
-        self.filter = insert_commit_top(graph, self.top, self.options.filter_node_name)
-        layer: Node | None = self.top
-        while layer is not None and layer is not base:
-            self.use("intermediate node", layer)
-            layer = layer.filtered or layer.backing
+        self.filter = insert_commit_top(graph, top, self.options.filter_node_name)
+        graph.changing()
+        use_intermediate_nodes(self, top, base)
         self.use("base", base)
-        self._take_base()
-
-    def _take_base(self) -> None:
-        """Hold the base for writing; QmpError if somebody else does not allow it."""
-        needed = perms.CONSISTENT_READ | perms.WRITE | perms.RESIZE
-        writer = Drive(self.jobs.graph, "", perm=needed, shared=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
-        writer.insert(self.base)
-        self._writer = writer
+        self.writer.insert(base)
+        self.reader.insert(top)
 
     # -- the work
 
     def _run(self) -> None:
-        try:
-            if self.base.length < self.top.length:
-                self.base.truncate(self.top.length)
-        except OSError as error:
-            self._finish(error.errno or errno.EIO)
+        failure = grow(self.base, self.top.length)
+        if failure:
+            self._finish(failure)
             return
         self.progress.set_remaining(self.top.length)
         if self.top.length:
@@ -141,34 +137,35 @@ class CommitJob(LoopJob):
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
         overlays = [node for node in filter_.parent_nodes if node.supports_backing]
-        self._detach_nodes()
-        holder = Drive(graph, "")
-        holder.insert(self.base)
-        drop_job_filter(graph, filter_, self.base)
+        self.writer.eject()
+        with graph.kept(self.base):
+            drop_filter(graph, filter_, self.base)
         self.filter = None
-        holder.eject()
         for overlay in overlays:
             overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
         return 0
 
-    def _detach_nodes(self) -> None:
-        self.detach_all()
-        if self._writer is not None:
-            self._writer.eject()
-            self._writer = None
-
     def give_up(self) -> None:
         """Undo :meth:`take`, or what it came to."""
+        self._abort()
         self._clean()
         self.early_fail()
 
+    def _abort(self) -> None:
+        """Take the filter out, once no blocker is left that it needs (commit_abort)."""
+        graph = self.jobs.graph
+        self.writer.eject()
+        with graph.kept(self.top):
+            self.detach_all()
+            if self.filter is not None:
+                drop_filter(graph, self.filter, self.top)
+                self.filter = None
+
     def _clean(self) -> None:
-        self._detach_nodes()
-        if self.filter is not None:
-            drop_job_filter(self.jobs.graph, self.filter, self.top)
-            self.filter = None
+        """The layers stay in use until the job is dismissed (commit_clean, block_job_free)."""
         if self.base_was_read_only:
-            set_writable(self.base, writable=False)
+            restore_read_only(self.base)
+        self.reader.eject()
 
 
 def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: CommitOptions) -> CommitJob:
@@ -178,6 +175,7 @@ def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: Com
     :raises QmpError: in the order of commit_start; graph and jobs are as before then.
     """
     identifier = options.job_id if options.job_id is not None else root.device_name
+    jobs.graph.changing()  # block_job_create
     job = CommitJob(jobs, identifier, options, top, base)
     job.use("main node", root)
     job.check_speed(options.speed)

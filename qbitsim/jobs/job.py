@@ -167,12 +167,12 @@ class Job(JobVerbs):
         """What query-block-jobs shows of this kind of job only."""
         return {}
 
-    def change(self, kind: str, copy_mode: str | None) -> None:
+    def change(self, copy_mode: str | None) -> None:
         """block-job-change.
 
         :raises QmpError: this kind of job has nothing to change.
         """
-        del kind, copy_mode
+        del copy_mode
         self._apply_verb(JobVerb.CHANGE)
         raise QmpError("Job type does not support change")
 
@@ -183,9 +183,13 @@ class Job(JobVerbs):
 
     # -- the nodes it uses
 
-    def use(self, name: str, node: Node) -> None:
-        """Hold ``node`` and block operations on it (block_job_add_bdrv)."""
-        self.edges.append(self.jobs.graph.attach(self, name, node, 0, perms.ALL, stays=True))
+    def use(self, name: str, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
+        """Hold ``node`` and block operations on it (block_job_add_bdrv).
+
+        :param shared: what others may have meanwhile; :param perm: what the job itself has to have.
+        :raises QmpError: somebody else does not allow it, or has more; nothing has changed then.
+        """
+        self.edges.append(self.jobs.graph.attach(self, name, node, perm, shared, stays=True))
         node.blockers.insert(0, self.blocker)
 
     def detach_all(self) -> None:

@@ -8,10 +8,12 @@ before, a pause and a resume let one more piece through.
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.job import Job
 
@@ -111,18 +113,71 @@ class LoopJob(Job):
         return policy
 
 
+def grow(node: Node, length: int) -> int:
+    """Make a base as long as what is committed into it, if it is shorter; return 0 or an errno (blk_co_truncate)."""
+    try:
+        if node.length < length:
+            node.truncate(length)
+    except OSError as error:
+        return error.errno or errno.EIO
+    except QmpError:
+        return errno.ENOTSUP
+    return 0
+
+
+def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
+    """Hold the layers from ``top`` down to, but without, ``base``, which a commit takes away.
+
+    Nobody may read them meanwhile, but for filters of the base itself; writing is shared, for otherwise the job would
+    not be allowed to write to the base below (commit_start and mirror_start_job, QEMU 10.0).
+
+    :raises QmpError: somebody reads one of them, or changes its length.
+    """
+    layer: Node | None = top
+    while layer is not None and layer is not base:
+        shared = perms.WRITE_UNCHANGED | perms.WRITE
+        if layer.skip_filters() is base.skip_filters():
+            shared |= perms.CONSISTENT_READ
+        job.use("intermediate node", layer, shared)
+        layer = layer.filtered or layer.backing
+
+
 def set_writable(node: Node, *, writable: bool) -> None:
-    """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
+    """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only).
+
+    :raises QmpError: somebody above, or another user of the file, does not allow it; nothing has changed then.
+    """
+    nodes, graph = _opened_together(node), node.graph
+    with ExitStack() as drained:
+        for each in nodes:
+            drained.enter_context(graph.drained(each))
+        before = [each.read_only for each in nodes]
+        for each in nodes:
+            each.mark_read_only(read_only=not writable)
+        try:
+            graph.refresh_permissions(node)
+        finally:
+            for each, read_only in zip(nodes, before, strict=True):
+                each.mark_read_only(read_only=read_only)
+        for each in reversed(nodes) if writable else nodes:
+            each.set_read_only(not writable)
+
+
+def restore_read_only(node: Node) -> None:
+    """Reopen a node read-only again, unless somebody above has to write to it, of which QEMU takes no notice.
+
+    (stream_clean, block/stream.c, and commit_clean, block/commit.c, QEMU 10.0)
+    """
+    with suppress(QmpError):
+        set_writable(node, writable=False)
+
+
+def _opened_together(node: Node) -> list[Node]:
+    """A node, and its file if that was opened with it."""
     file = node.child("file")
-    inline = file is not None and isinstance(node.options.get("file", {}), dict)
-    if inline and writable:
-        assert file is not None
-        file.node.set_read_only(False)
-    node.set_read_only(not writable)
-    if inline and not writable:
-        assert file is not None
-        file.node.set_read_only(True)
-    node.graph.refresh_permissions(node)
+    if file is None or not isinstance(node.options.get("file", {}), dict):
+        return [node]
+    return [node, file.node]
 
 
 class _Again:

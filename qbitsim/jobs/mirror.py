@@ -17,14 +17,16 @@ QEMU looks for new writes every 100 ms while ready; here a write wakes the job.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import drop_job_filter, insert_mirror_top
+from qbitsim.drivers.job_filters import drop_filter, insert_mirror_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.loop import LoopJob, set_writable
+from qbitsim.jobs.coroutine import Continuation
+from qbitsim.jobs.loop import LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb
 
@@ -36,16 +38,44 @@ if TYPE_CHECKING:
     from qbitsim.jobs.job_list import JobList
 
 MAXIMUM_IO = 1 << 20
+MAXIMUM_IN_FLIGHT = 16
+REPLACE_BLOCKER = "block device is in use by block-job-complete"
+"""Why operations on a node are refused that the target is about to replace."""
+
+
+class MirrorOperation:
+    """A piece that is being copied.
+
+    :ivar offset: bytes, :ivar length: bytes.
+    :ivar method: ``copy``, or ``zero`` or ``discard``: that happens to the target, and nothing is read.
+    """
+
+    __slots__ = ("job", "length", "method", "offset", "task")
+
+    def __init__(self, job: MirrorJob, offset: int, length: int, method: str) -> None:
+        self.job = job
+        self.offset = offset
+        self.length = length
+        self.method = method
+        self.task: Task | None = None
+
+    def complete(self) -> None:
+        """Copy it, and tell the job."""
+        self.job.operation_done(self)
 
 
 class MirrorJob(LoopJob):
-    """Keeps a target equal to a source until it is told to stop."""
+    """Keeps a target equal to a source until it is told to stop.
+
+    :ivar user: what writes to the target.
+    """
 
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_drained", "_ending", "_error_text", "_idle", "_position", "_unflushed", "_user"),
-        *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target"),
+        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_operations", "_position"),
+        *("_replaced", "_run_left", "_unflushed", "_waiting"),
+        *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
     def __init__(
@@ -59,26 +89,24 @@ class MirrorJob(LoopJob):
         self.copy_mode = options.copy_mode
         self.actively_synced = False
         self.dirty: DirtyBitmap | None = None
-        self._user: Drive | None = None
+        needed = perms.WRITE
+        shared = perms.WRITE_UNCHANGED
+        if options.is_commit:
+            needed |= perms.RESIZE if self.target.length < self.source.length else 0
+            shared |= perms.CONSISTENT_READ | perms.WRITE
+        self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
         self._position = 0
+        self._operations: list[MirrorOperation] = []
+        self._run_left: tuple[int, int] | None = None
+        self._waiting = False
+        self._delay = 0
         self._completing = False
+        self._replaced: Node | None = None
         self._drained = False
         self._ending: Task | None = None
         self._unflushed = False
         self._idle = False
         self._error_text: str | None = None
-
-    def take_target(self) -> None:
-        """Hold the target for writing.
-
-        :raises QmpError: somebody else does not allow it.
-        """
-        below = self.options.is_commit
-        shared = perms.WRITE_UNCHANGED | (perms.CONSISTENT_READ | perms.WRITE if below else 0)
-        needed = perms.WRITE | (perms.RESIZE if below else 0)
-        user = Drive(self.jobs.graph, "", perm=needed, shared=shared)
-        user.insert(self.target)
-        self._user = user
 
     def make_bitmap(self) -> None:
         """Note from now on what guests write; up to 7.2 the bitmap was the source's, see profiles."""
@@ -106,13 +134,15 @@ class MirrorJob(LoopJob):
             return {"actively-synced": self.actively_synced}
         return {}
 
-    def change(self, kind: str, copy_mode: str | None) -> None:
+    def change(self, copy_mode: str | None) -> None:
         """block-job-change: from copying in the background to copying at once.
 
+        :param copy_mode: None, the options of another type of job, is taken for ``background``, as in QEMU.
         :raises QmpError: with the texts of mirror_change.
         """
         self._apply_verb(JobVerb.CHANGE)
-        if self.options.is_commit or kind != "mirror":
+        copy_mode = copy_mode if copy_mode is not None else "background"
+        if self.options.is_commit:
             raise QmpError("Job type does not support change")
         if self.copy_mode == copy_mode:
             return
@@ -122,6 +152,13 @@ class MirrorJob(LoopJob):
         self._wake_up()
 
     def _complete_driver(self) -> None:
+        name = self.options.replaces
+        if not self._completing and name is not None:
+            node = self.jobs.graph.nodes.get(name)
+            if node is None:
+                raise QmpError(f"Node name '{name}' not found")
+            node.blockers.insert(0, REPLACE_BLOCKER)
+            self._replaced = node
         self._completing = True
         if not self.paused:
             self.enter()
@@ -146,6 +183,10 @@ class MirrorJob(LoopJob):
 
     def _copy_at_once(self, kind: str, offset: int, length: int, data: bytes) -> None:
         assert self.dirty is not None
+        for each in list(self._operations):
+            # mirror_wait_on_conflicts
+            if each.task is not None and each.offset < offset + length and offset < each.offset + each.length:
+                self.jobs.scheduler.run(each.task)
         unit = self.dirty.granularity
         start, stop = -(-offset // unit) * unit, offset + length
         if stop != self.dirty.size:
@@ -156,10 +197,8 @@ class MirrorJob(LoopJob):
         try:
             if kind == "write":
                 self.target.write(offset, data)
-            elif kind == "zero":
-                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
             else:
-                self.target.discard(offset, length)
+                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)
@@ -174,14 +213,15 @@ class MirrorJob(LoopJob):
 
     def _run(self) -> None:
         source, target = self.source, self.target
+        failure = grow(target, source.length) if self.options.is_commit else 0
+        if not self.options.is_commit and target.length != source.length:
+            self._error_text = "Source and target image have different sizes"
+            failure = errno.EINVAL
+        if failure:
+            self._end(failure)
+            return
         if source.length == 0:
             self._become_ready()
-        elif self.options.is_commit and target.length < source.length:
-            target.truncate(source.length)
-        elif target.length != source.length and not self.options.is_commit:
-            self._error_text = "Source and target image have different sizes"
-            self._end(errno.EINVAL)
-            return
         try:
             if source.length and not self.options.copy_nothing:
                 self._find_dirty()
@@ -195,7 +235,7 @@ class MirrorJob(LoopJob):
         dirty, source = self.dirty, self.source
         assert dirty is not None
         if self.options.zero_target:
-            if not self.target.unmap:
+            if not self.target.zeroes_by_unmapping:
                 dirty.mark(0, source.length)
                 return
             self.target.write_zeroes(0, source.length, unmap=True)
@@ -207,30 +247,45 @@ class MirrorJob(LoopJob):
             offset += status.length
 
     def _round(self) -> None:
-        """One turn of mirror_run's loop."""
+        """The next turn of mirror_run's loop."""
+        self._pause_point(self._turn)
+
+    def _turn(self) -> None:
+        """Begin to copy as much as may be in flight at once; then wait, unless there is nothing to wait for."""
         dirty = self.dirty
         assert dirty is not None
-        if self.ret or self.is_cancelled:
+        while not (self.ret or self.is_cancelled):
+            self.progress.set_remaining(dirty.count + sum(each.length for each in self._operations))
+            if self.io_status != "ok":
+                # An error has stopped the job: the next pause point holds it.
+                self._sleep(0, self._round)
+                return
+            if not dirty.count and not self._operations and self._run_left is None:
+                self._caught_up()
+                return
+            if not self._begin_run():
+                self._wait_for_operation(self._round)
+                return
+            delay = self._delay
+            if self.jobs.profile.speed_survives_pauses:
+                delay = self.limit.delay(self.jobs.scheduler.now, 0)
+            if delay and not (self.ready and not (self._completing or self.cancelled)):
+                self._after_quota(self._round, delay)
+                return
+        if self._operations:
+            self._wait_for_operation(self._round)
+        else:
             self._end(self.ret)
-            return
-        self.progress.set_remaining(dirty.count)
-        copied = bool(dirty.count) and self.io_status == "ok"
-        delay = self._copy_run() if copied else 0
-        if copied:
-            self._after_copy(delay)
-        elif dirty.count:
-            # An error has stopped the job: the next pause point holds it.
-            self._sleep(0, self._round)
-        else:
-            self._caught_up()
 
-    def _after_copy(self, delay: int) -> None:
-        if self.ready and not (self._completing or self.cancelled):
-            self._sleep(0, self._round)
-        elif self.jobs.profile.speed_survives_pauses:
-            self._wait_for_quota(self._round)
-        else:
-            self._sleep(delay, self._round)
+    def _wait_for_operation(self, then: Continuation) -> None:
+        """Go on with ``then`` when something that is in flight is done."""
+        self._waiting = True
+        self._wait_for_io(then)
+
+    def _pause_driver(self) -> bool:
+        """Everything in flight comes to its end first (mirror_pause)."""
+        self._waiting = bool(self._operations)
+        return not self._operations
 
     def _caught_up(self) -> None:
         if not self.ready:
@@ -255,7 +310,7 @@ class MirrorJob(LoopJob):
 
     def _flushed(self) -> None:
         self._ending = None
-        self._round()
+        self._caught_up()
 
     def _become_ready(self) -> None:
         self.transition(JobStatus.READY)
@@ -274,7 +329,10 @@ class MirrorJob(LoopJob):
         self._finish(self.ret)
 
     def finish_in_flight(self) -> None:
-        """Come to the end, if it has begun."""
+        """Complete what is in flight; come to the end, if it has begun."""
+        for each in list(self._operations):
+            if each.task is not None and each.task.pending:
+                self.jobs.scheduler.run(each.task)
         if self._ending is not None:
             self.jobs.scheduler.run(self._ending)
 
@@ -297,51 +355,97 @@ class MirrorJob(LoopJob):
         if self._react(policy, number, reading=reading) == "report" and not self.ret:
             self.ret = number
 
-    def _copy_run(self) -> int:
-        """Copy one run of dirty chunks; return for how many nanoseconds the speed limit holds the next one back."""
+    def _begin_run(self) -> bool:
+        """Begin to copy one run of dirty chunks (mirror_iteration).
+
+        :return: whether that was possible; if too much is in flight the rest of the run comes later.
+        """
         dirty = self.dirty
         assert dirty is not None
-        area = dirty.next_area(self._position, self.source.length, self.options.buffer)
-        if area is None:
-            area = dirty.next_area(0, self.source.length, self.options.buffer)
-        assert area is not None
-        offset, length = area
-        dirty.reset(offset, length)
-        self._position = offset + length
-        delay = 0
-        while length and not self.ret:
-            done, delay = self._copy_piece(offset, length)
-            offset, length = offset + done, length - done
-        if length:
-            dirty.mark(offset, length)
-        return delay
+        if self._run_left is None:
+            if not dirty.count or self._is_full(0):
+                return False
+            area = dirty.next_area(self._position, self.source.length, self.options.buffer)
+            if area is None:
+                area = dirty.next_area(0, self.source.length, self.options.buffer)
+            assert area is not None
+            dirty.reset(*area)
+            self._position = area[0] + area[1]
+            self._run_left = area
+        while self._run_left is not None:
+            offset, length = self._run_left
+            run, method = self._piece(offset, length)
+            if self._is_full(run if method == "copy" else 0):
+                return False
+            self._begin_operation(offset, run, method)
+            free = method != "copy" and self.target.zeroes_by_unmapping
+            self._delay = self.limit.delay(self.jobs.scheduler.now, 0 if free else run)
+            self._run_left = (offset + run, length - run) if run < length else None
+        return True
 
-    def _copy_piece(self, offset: int, length: int) -> tuple[int, int]:
-        """Copy a piece of like status; return (bytes, nanoseconds of delay)."""
+    def _is_full(self, length: int) -> bool:
+        """Whether nothing more can be in flight that needs ``length`` bytes of the buffer."""
+        used = sum(each.length for each in self._operations if each.method == "copy")
+        return len(self._operations) >= MAXIMUM_IN_FLIGHT or (bool(used) and used + length > self.options.buffer)
+
+    def _piece(self, offset: int, length: int) -> tuple[int, str]:
+        """How many bytes are treated alike, and how: ``copy``, ``zero`` or ``discard`` (mirror_iteration)."""
         assert self.dirty is not None
-        unit = self.dirty.granularity
-        status = status_above(self.source, None, offset, length)
-        run = min(status.length, length)
-        if run < length:
-            run = max(run - run % unit, min(unit, length))
-        if status.data or status.length < run:
-            run = min(run, max(MAXIMUM_IO, unit))
-        self._transfer(offset, run, zero=status.length >= run and not status.data)
-        paid = run if status.data else 0
-        return run, self.limit.delay(self.jobs.scheduler.now, paid)
+        unit, source = self.dirty.granularity, self.source
+        status = status_above(source, None, offset, min(-(-length // unit) * unit, source.length - offset))
+        run = status.length
+        if status.data:
+            run = min(run, max(MAXIMUM_IO, self.options.buffer // MAXIMUM_IN_FLIGHT))
+        run -= run % unit
+        method = "copy"
+        if run < unit:
+            run = unit
+        elif not status.data and self._fits_clusters(offset, run):
+            method = "zero" if status.zero else "discard"
+        return min(run, length), method
 
-    def _transfer(self, offset: int, length: int, *, zero: bool) -> None:
+    def _fits_clusters(self, offset: int, length: int) -> bool:
+        """Whether the range is whole clusters of the target (bdrv_round_to_clusters)."""
+        cluster = self.target.cluster_size or 1
+        return not offset % cluster and not length % cluster
+
+    def _begin_operation(self, offset: int, length: int, method: str) -> None:
+        operation = MirrorOperation(self, offset, length, method)
+        self._operations.append(operation)
+        delay = 0
+        if method == "copy":
+            delay = max(self.source.delay(length, writing=False), self.target.delay(length, writing=True))
+        scheduler, label = self.jobs.scheduler, f"{self.id}: copy {offset}+{length}"
+        operation.task = (
+            scheduler.after(delay, operation.complete, label) if delay else scheduler.soon(operation.complete, label)
+        )
+
+    def operation_done(self, operation: MirrorOperation) -> None:
+        """What was in flight is done; go on if that was waited for."""
+        self._operations.remove(operation)
+        self._transfer(operation.offset, operation.length, operation.method)
+        if self._waiting and not (self._operations and self._pausing):
+            self._waiting = False
+            self.wake()
+
+    @property
+    def _pausing(self) -> bool:
+        """Whether the job has come to a pause point, where it waits for all that is in flight."""
+        return self._after_pause is not None and self.pause_count > 0
+
+    def _transfer(self, offset: int, length: int, method: str) -> None:
         assert self.dirty is not None
         reading = False
         try:
-            if zero:
+            if method == "zero":
                 self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+            elif method == "discard":
+                self.target.discard(offset, length)
             else:
                 reading = True
                 data = self.source.read(offset, length)
                 reading = False
                 self.target.write(offset, data)
-                self._owe(self.source, self.target, length)
                 self._unflushed = True
         except OSError as error:
             self.dirty.mark(offset, length)
@@ -353,39 +457,57 @@ class MirrorJob(LoopJob):
 
     def prepare(self) -> int:
         """Let the users of the source use the target, if the job was completed (mirror_exit_common)."""
-        self._leave(pivot=self._completing)
-        return 0
+        return self._leave(pivot=self._completing)
 
     def _clean(self) -> None:
         self._leave(pivot=False)
         self.detach_all()
-        if self.ret and self.options.restore_read_only:
-            set_writable(self.target, writable=False)
 
-    def _leave(self, *, pivot: bool) -> None:
-        filter_, graph = self.filter, self.jobs.graph
+    def _leave(self, *, pivot: bool) -> int:
+        """Give up all nodes, and return 0 or an errno; the second call does nothing."""
+        failure = 0
+        filter_, graph, source, target = self.filter, self.jobs.graph, self.source, self.target
         if filter_ is None:
-            return
+            return 0
         self.filter = None
-        filter_.watcher = None
-        keeper = Drive(graph, "")
-        keeper.insert(self.target)
+        filter_.watcher, filter_.held = None, False
         if self.dirty is not None:
             self.dirty.node.release_bitmap(self.dirty)
             self.dirty = None
-        self.detach_all()
-        if self._user is not None:
-            self._user.eject()
-        self._set_backing()
-        new = self.target if pivot else self.source
-        if pivot and self.target.read_only != self.source.read_only:
-            set_writable(self.target, writable=not self.source.read_only)
-        graph.drain(self.target)
-        drop_job_filter(graph, filter_, new)
-        self.target.drained_end()
-        if self._drained:
-            self.source.drained_end()
-        keeper.eject()
+        with graph.kept(source, filter_, target):
+            self.user.eject()
+            with graph.drained(filter_), graph.drained(target):
+                filter_.stopped = True
+                graph.refresh_permissions(filter_)
+                self._set_backing()
+                if pivot and not self._pivot():
+                    failure = errno.EPERM
+                if self._replaced is not None:
+                    self._replaced.blockers.remove(REPLACE_BLOCKER)
+                    self._replaced = None
+                self.detach_all()
+                graph.remove_above(filter_, filter_.children[0].node)
+                if self.ret and self.options.restore_read_only:
+                    restore_read_only(target)
+            if self._drained:
+                source.drained_end()
+        return failure
+
+    def _pivot(self) -> bool:
+        """Let all users of the source, or of the node that it is to replace, use the target; whether it went well."""
+        target, graph = self.target, self.jobs.graph
+        replaced = self._replaced if self._replaced is not None else self.source
+        if target.read_only != replaced.read_only:
+            with suppress(QmpError):  # mirror_exit_common does not look whether it worked
+                set_writable(target, writable=not replaced.read_only)
+        try:
+            with graph.drained(replaced):
+                if not self.source.can_replace(replaced):
+                    return False
+                graph.insert_above(replaced, target)
+        except QmpError:
+            return False
+        return True
 
     def _set_backing(self) -> None:
         """Give the target the backing file that its header names, as a node of this graph."""
@@ -418,27 +540,34 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
     try:
         return _create(jobs, source, target, options, top)
     except QmpError:
-        drop_job_filter(graph, top, source)
+        top.stopped = True
+        graph.refresh_permissions(top)
+        drop_filter(graph, top, source)
         raise
 
 
 def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, top: MirrorTopNode) -> MirrorJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
+    read = perms.CONSISTENT_READ
+    jobs.graph.changing()  # block_job_create
     job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
-    job.use("main node", top)
+    try:
+        job.use("main node", top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
+    except QmpError:
+        job.early_fail()
+        raise
     job.check_speed(options.speed)
     try:
-        job.take_target()
+        job.user.insert(target)
+        jobs.graph.changing()
+        job.use("source", source, read | perms.WRITE_UNCHANGED | perms.WRITE)
+        job.use("target", target)
+        if options.is_commit and (below := source.filtered or source.backing) is not None:
+            use_intermediate_nodes(job, below, target)
     except QmpError:
+        job.user.eject()
         job.early_fail()
         raise
     job.make_bitmap()
     top.watcher = job
-    job.use("source", source)
-    job.use("target", target)
-    if options.is_commit:
-        layer = source.filtered or source.backing
-        while layer is not None and layer is not target:
-            job.use("intermediate node", layer)
-            layer = layer.filtered or layer.backing
     return job

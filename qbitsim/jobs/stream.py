@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import drop_job_filter, insert_copy_on_read
+from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.loop import CHUNK, LoopJob, set_writable
+from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
+    from qbitsim.drivers.copy_on_read import CopyOnReadNode
     from qbitsim.jobs.job_list import JobList
 
 
@@ -49,17 +50,21 @@ class StreamOptions:
 
 
 class StreamJob(LoopJob):
-    """Copies backing files up."""
+    """Copies backing files up.
+
+    :ivar user: what reads the node through the filter, and through whatever takes the filter's place.
+    """
 
     kind = "stream"
 
-    __slots__ = ("_failure", "_offset", "filter", "node", "options", "was_read_only")
+    __slots__ = ("_failure", "_offset", "filter", "node", "options", "user", "was_read_only")
 
-    def __init__(self, jobs: JobList, identifier: str, options: StreamOptions, node: Node, top: Node) -> None:
+    def __init__(self, jobs: JobList, identifier: str, options: StreamOptions, node: Node, top: CopyOnReadNode) -> None:
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         self.options = options
         self.node = node
-        self.filter: Node | None = top
+        self.filter: CopyOnReadNode | None = top
+        self.user = Drive(jobs.graph, "", perm=perms.CONSISTENT_READ, shared=READING | perms.WRITE)
         self.was_read_only = False
         self._offset = 0
         self._failure = 0
@@ -129,43 +134,36 @@ class StreamJob(LoopJob):
 
     def prepare(self) -> int:
         """Take the filter out and give the node its new backing file (stream_prepare)."""
-        base = self._base()
+        graph, node = self.jobs.graph, self.node.skip_filters()
         self._drop_filter()
-        node = self.node.skip_filters()
         edge = node.child("backing")
-        if edge is None:
-            return 0
-        graph = self.jobs.graph
-        keeper = Drive(graph, "")
-        if base is not None:
-            keeper.insert(base)
-        graph.drain(node)
-        self.detach_all()
-        graph.detach(edge)
-        if base is not None:
-            graph.attach(node, "backing", base, 0, perms.ALL)
-        node.drained_end()
-        keeper.eject()
-        if base is None:
-            node.change_backing_file(None, None)
-        else:
-            node.change_backing_file(self.options.backing_name or self.options.base_name, base.driver)
+        with graph.drained(node):
+            base = self._base()
+            if edge is None:
+                return 0
+            with graph.kept(edge.node):
+                graph.detach(edge)
+                if base is not None:
+                    graph.attach(node, "backing", base, 0, perms.ALL)
+            if base is None:
+                node.change_backing_file(None, None)
+            else:
+                node.change_backing_file(self.options.backing_name or self.options.base_name, base.driver)
         return 0
 
     def _drop_filter(self) -> None:
         if self.filter is not None:
             filter_, self.filter = self.filter, None
-            for edge in [edge for edge in self.edges if edge.node is filter_]:
-                self.edges.remove(edge)
-                filter_.blockers.remove(self.blocker)
-                self.jobs.graph.detach(edge)
-            drop_job_filter(self.jobs.graph, filter_, filter_.children[0].node)
+            filter_.detached = self.jobs.profile.stream_filter_detached
+            drop_filter(self.jobs.graph, filter_, filter_.children[0].node)
+            self.jobs.graph.refresh_permissions(filter_)
 
     def _clean(self) -> None:
+        """All nodes, the filter too, stay in use until the job is dismissed (stream_clean, block_job_free)."""
         self._drop_filter()
-        self.detach_all()
+        self.user.eject()
         if self.was_read_only:
-            set_writable(self.node, writable=False)
+            restore_read_only(self.node)
 
 
 def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJob:
@@ -185,24 +183,36 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         try:
             job = _create_job(jobs, node, top, options)
         except QmpError:
-            drop_job_filter(graph, top, node)
+            drop_filter(graph, top, node)
             raise
     except QmpError:
         if was_read_only:
-            set_writable(node, writable=False)
+            restore_read_only(node)
         raise
     job.was_read_only = was_read_only
     return job
 
 
-def _create_job(jobs: JobList, node: Node, top: Node, options: StreamOptions) -> StreamJob:
+READING = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
+"""What a stream lets others do with the layers that it reads."""
+
+
+def _create_job(jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions) -> StreamJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
+    jobs.graph.changing()  # block_job_create
     job = StreamJob(jobs, identifier, options, node, top)
     job.use("main node", top)
     job.check_speed(options.speed)
-    job.use("active node", node)
-    base, below = options.overlay.backing, node.filtered or node.backing
-    while below is not None and below is not base:
-        job.use("intermediate node", below)
-        below = below.filtered or below.backing
+    try:
+        job.user.insert(top)
+        jobs.graph.changing()
+        job.use("active node", node, READING | perms.WRITE)
+        base, below = options.overlay.backing, node.filtered or node.backing
+        while below is not None and below is not base:
+            job.use("intermediate node", below, READING)
+            below = below.filtered or below.backing
+    except QmpError:
+        job.user.eject()
+        job.early_fail()
+        raise
     return job

@@ -148,17 +148,34 @@ class Exports:
 
     def remove(self, export: Export) -> None:
         """Give up the export; its bitmaps are free again."""
+        self._give_up(export)
+        self._tell_deleted(export)
+
+    def _give_up(self, export: Export) -> None:
         self.exports.remove(export)
         for bitmap in export.bitmaps:
             bitmap.busy = False
         export.user.eject()
+
+    def _tell_deleted(self, export: Export) -> None:
         self._emit("BLOCK_EXPORT_DELETED", {"id": export.id})
 
     def stop(self) -> None:
-        """Stop the server: all exports go."""
+        """Stop the server: all exports go, oldest first.
+
+        Since 8.0 the change of the graph by which one goes runs the bottom halves by which the others go, so that the
+        newest is the first to tell (blk_exp_delete_bh and bdrv_graph_wrunlock, QEMU 10.0).
+        """
         self.running = False
-        for export in self.exports[:: -1 if self._oldest_first else 1]:
-            self.remove(export)
+        exports = self.exports[::-1]
+        if self._oldest_first:
+            for export in exports:
+                self.remove(export)
+            return
+        for export in exports:
+            self._give_up(export)
+        for export in reversed(exports):
+            self._tell_deleted(export)
 
     def medium_removed(self, drive: Drive) -> None:
         """The exports that nbd-server-add made of the drive go with its medium."""

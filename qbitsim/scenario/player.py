@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 POLL = 0.05
 """Seconds of virtual time between two looks while settling, as the recorder of real QEMU waited."""
+
+ENDS_CLEANLY = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
+"""Signals upon which QEMU ends as if it was told to (os_setup_signal_handling, os-posix.c)."""
 
 SETTLE_LIMIT = 600
 """Looks after which a machine is taken for one that never settles."""
@@ -289,10 +293,15 @@ class Player:
 
     def _kill(self, step: Json) -> None:
         self._pump()
+        number = step["kill"]
+        if number in ENDS_CLEANLY:
+            self._machine().shut_down("host-signal")
+            self._pump()
+        else:
+            self._machine().crash()
         self._unread.clear()
-        self._machine().crash()
         self._note_in_history("QEMU is killed")
-        self._end(-step["kill"])
+        self._end(0 if number in ENDS_CLEANLY else -number)
 
     def _end(self, status: int) -> None:
         self.machine = self.session = None

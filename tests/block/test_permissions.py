@@ -52,4 +52,4 @@ def test_a_read_only_node_is_not_written() -> None:
     machine.add_disk("drive0", file="d", node_name="node0", read_only=True)
     with pytest.raises(QmpError, match=r"^Block node is read-only$"):
         machine.drive("drive0").require(perms.WRITE)
-    assert machine.drive("drive0").perm == 0
+    assert machine.drive("drive0").perm == perms.CONSISTENT_READ
