@@ -245,7 +245,7 @@ class Profile:
     hmp_stats_are_tables: bool = came_with("11.1")
     """Whether ``info blockstats`` prints a table for each drive, not a line (measured: not in 10.0)."""
 
-    snapshot_table_is_wide: bool
+    snapshot_table_is_wide: bool = came_with("9.2")
     """Whether tables of internal snapshots have ``VM_SIZE``, four digits of hours and ``--`` for no instruction count.
 
     bdrv_snapshot_dump() in block/qapi.c.
@@ -298,6 +298,12 @@ class Profile:
 
     qemu_img_map_shows_compression: bool
     """Whether ``qemu-img map`` says of each range whether it is compressed (dump_map_entry(), qemu-img.c)."""
+
+    qemu_img_snapshot_lists: bool = came_with("10.0")
+    """Whether ``qemu-img snapshot`` of a file and nothing else lists the snapshots."""
+
+    qemu_img_rebase_writes_clusters: bool = came_with("8.2")
+    """Whether ``qemu-img rebase`` compares and writes whole clusters, not sectors (img_rebase, qemu-img.c)."""
 
     def __repr__(self) -> str:
         return f"<Profile of QEMU {self.name}>"

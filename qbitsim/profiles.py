@@ -85,6 +85,13 @@ _QEMU_IMG_11_1 = {
     "rebase": "h,help f:,format: image-opts t:,cache: c,compress b:,backing: F:,B:,backing-format: T:,backing-cache: "
     "u,backing-unsafe U,force-share p,progress q,quiet object:",
     "resize": "h,help f:,format: image-opts preallocation: shrink q,quiet object:",
+    "snapshot": "h,help f:,format: image-opts l,list c:,create: a:,apply: d:,delete: U,force-share q,quiet object:",
+    "commit": "h,help f:,format: image-opts t:,cache: d,drop b:,base: r:,rate-limit: p,progress q,quiet object:",
+    "measure": "h,help f:,format: image-opts l:,snapshot: O:,target-format: o: output: U,force-share object: s:,size:",
+    "dd": "h,help f:,format: image-opts O:,output-format: U,force-share object:",
+    "amend": "h,help o:,options: f:,format: image-opts t:,cache: force p,progress q,quiet object:",
+    "bench": "h,help f:,format: image-opts t:,cache: c:,count: d:,depth: o:,offset: s:,buffer-size: S:,step-size: "
+    "w,write pattern: flush-interval: no-drain i:,aio: n,native U,force-share q,quiet object:",
 }
 _QEMU_IMG_10_0 = {
     "bitmap": "h,help f: object: image-opts add remove clear enable disable merge: g:,granularity: b:,source-file: "
@@ -102,6 +109,14 @@ _QEMU_IMG_10_0 = {
     "rebase": "h,help q,quiet p,progress object: image-opts U,force-share f:,format: t:,cache: c,compress b:,backing: "
     "F:,backing-format: T:,backing-cache: u,backing-unsafe",
     "resize": "h,help q,quiet object: f:,format: image-opts preallocation: shrink",
+    "snapshot": "h,help q,quiet f:,format: image-opts U,force-share l,list c:,create: a:,apply: d:,delete: object:",
+    "commit": "h,help q,quiet p,progress f:,format: image-opts t:,cache: d,drop b:,base: r:,rate: object:",
+    "measure": "h,help f:,format: image-opts l:,snapshot: o:,target-options: O:,target-format: output: s:,size: "
+    "U,force-share object:",
+    "dd": "h,help f:,format: image-opts O:,output-format: U,force-share object:",
+    "amend": "h,help q,quiet p,progress f:,format: image-opts t:,cache: o:,options: force object:",
+    "bench": "h,help q,quiet f:,format: image-opts t:,cache: c:,count: d:,depth: o:,offset: s:,buffer-size: "
+    "S:,step-size: i:,aio: n,native w,write pattern: flush-interval: no-drain U,force-share object:",
 }
 _QEMU_IMG_7_2 = {
     "bitmap": "h,help f: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
@@ -113,8 +128,14 @@ _QEMU_IMG_7_2 = {
     "create": "h,help object: F: b: f: o: q u",
     "info": "h,help f:,format: output: backing-chain object: image-opts U,force-share",
     "map": "h,help f:,format: output: object: image-opts U,force-share s:,start-offset: l:,max-length:",
-    "rebase": "h,help object: image-opts f: F: b: t: T: u p q c U,force-share",
+    "rebase": "h,help object: image-opts f: F: b: t: T: u p q U,force-share",
     "resize": "h,help f: q object: image-opts preallocation: shrink",
+    "snapshot": "h,help object: image-opts l a: c: d: q U,force-share",
+    "commit": "h,help object: image-opts f: t: b: d p q r:",
+    "measure": "h,help object: image-opts f: l: o: O: output: size: U,force-share",
+    "dd": "h,help image-opts f: O: U,force-share",
+    "amend": "h,help object: image-opts force p q f: t: o:",
+    "bench": "h,help image-opts c: d: f: n i: o: q s: S: t: w U,force-share flush-interval: pattern: no-drain",
 }
 
 # -- the releases
@@ -159,7 +180,6 @@ QEMU_10_0 = Profile(
     throttle_group_in_use_text="object '{}' is in use, can not be deleted",
     persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_10_0,
-    snapshot_table_is_wide=True,
     qemu_io_commands=_QEMU_IO_10_0,
     qemu_io_registered_buffers=True,
     qemu_io_sizes_strict=True,
@@ -211,7 +231,6 @@ QEMU_7_2 = Profile(
     throttle_group_in_use_text="object '{}' is in use, can not be deleted",
     persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_7_2,
-    snapshot_table_is_wide=False,
     qemu_io_commands=_QEMU_IO_7_2,
     qemu_io_registered_buffers=False,
     qemu_io_sizes_strict=False,

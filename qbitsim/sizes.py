@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 SECTOR = 512
@@ -24,3 +25,9 @@ def parse_size(size: int | str) -> int:
     if match is None:
         raise ValueError(f"invalid size {size!r}: write a number of bytes, or one with a suffix k, M, G, T or P")
     return int(match[1]) << 10 * _EXPONENT[match[2].lower()]
+
+
+def human_size(size: int) -> str:
+    """``1.5 MiB``: three significant digits, 1000 of a unit in the next one (util/cutils.c, size_to_str, 10.0)."""
+    power = max(math.frexp(size * 1.024)[1] - 1, 0) // 10
+    return f"{size / (1 << 10 * power):0.3g} {['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'][power]}B"

@@ -184,8 +184,20 @@ class Node(BitmapOwner):
 
     @property
     def snapshots(self) -> list[StoredSnapshot] | None:
-        """The internal snapshots in the image, oldest first, to be changed in place; None if the driver takes none."""
+        """The internal snapshots in the image, oldest first; None if the driver takes none."""
         return None
+
+    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+        """Take an internal snapshot of a node whose :attr:`snapshots` are not None.
+
+        :param date: nanoseconds since 1970.
+        :param clock: nanoseconds for which the guest has run.
+        """
+        raise AssertionError(f"{self.driver} takes no snapshots")
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Delete one of :attr:`snapshots`."""
+        raise AssertionError(f"{self.driver} takes no snapshots")
 
     def allocated_file_size(self) -> int | None:
         """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""

@@ -48,18 +48,19 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     node.check_not_blocked("internal-snapshot")
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
-    snapshots = snapshots_of(node)
-    if snapshots is None:
+    holder = _holder(node)
+    if holder is None:
         raise QmpError(
             f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
         )
     if not args.name:
         raise QmpError("Name is empty")
-    if _find(snapshots, None, args.name) is not None:
+    if _find(holder, None, args.name) is not None:
         raise QmpError(f"Snapshot with name '{args.name}' already exists on device '{args.device}'")
-    taken = _make(context, snapshots, args.name)
-    snapshots.append(taken)
-    context.transaction.add(abort=lambda: snapshots.remove(taken))
+    machine = context.machine
+    clock = machine.clock() if machine.running else 0
+    taken = holder.create_snapshot(args.name, machine.clock.time_of_day() // 1000 * 1000, clock)
+    context.transaction.add(abort=lambda: holder.delete_snapshot(taken))
 
 
 @command(
@@ -74,16 +75,16 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
     node.check_not_blocked("internal-snapshot-delete")
-    snapshots = snapshots_of(node)
-    if snapshots is None:
+    holder = _holder(node)
+    if holder is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")
-    found = _find(snapshots, args.id, args.name)
+    found = _find(holder, args.id, args.name)
     if found is None:
         raise QmpError(
             f"Snapshot with id '{_or_null(args.id)}' and name '{_or_null(args.name)}' does not exist on device "
             f"'{args.device}'"
         )
-    snapshots.remove(found)
+    holder.delete_snapshot(found)
     return snapshot_info(found)
 
 
@@ -92,28 +93,22 @@ def _or_null(text: str | None) -> str:
 
 
 def snapshots_of(node: Node) -> list[StoredSnapshot] | None:
-    """Those of the node itself, or of one below filters and raw nodes, that can take any (bdrv_snapshot_fallback)."""
+    """Those of the node itself, or of one below filters and raw nodes; None when there is none that can take any."""
+    holder = _holder(node)
+    return None if holder is None else holder.snapshots
+
+
+def _holder(node: Node) -> Node | None:
+    """The node itself, or one below filters and raw nodes, that can take snapshots (bdrv_snapshot_fallback)."""
     while node.snapshots is None:
         if not (node.is_filter or node.is_format) or len(node.children) != 1:
             return None
         node = node.children[0].node
-    return node.snapshots
+    return node
 
 
-def _find(snapshots: list[StoredSnapshot], identifier: str | None, name: str | None) -> StoredSnapshot | None:
-    for snapshot in snapshots:
+def _find(holder: Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:
+    for snapshot in holder.snapshots or ():
         if identifier in (None, snapshot.id) and name in (None, snapshot.name):
             return snapshot
     return None
-
-
-def _make(context: Context, snapshots: list[StoredSnapshot], name: str) -> StoredSnapshot:
-    """A new snapshot, whose id is one above the highest (find_new_snapshot_id, block/qcow2-snapshot.c)."""
-    machine = context.machine
-    highest = max((int(snapshot.id) for snapshot in snapshots), default=0)
-    return StoredSnapshot(
-        id=str(highest + 1),
-        name=name,
-        date=machine.clock.time_of_day() // 1000 * 1000,
-        clock=machine.clock() if machine.running else 0,
-    )

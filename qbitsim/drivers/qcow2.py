@@ -29,7 +29,6 @@ from qbitsim.drivers.options import Options, file_options, flag, passes_discards
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
-from qbitsim.images.packing import shrinks
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
@@ -163,6 +162,14 @@ class Qcow2Node(DriverNode):
         """Those of the image."""
         return self.image.snapshots
 
+    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+        """Take it in the image."""
+        return self.image.create_snapshot(name, date, clock)
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Delete it from the image."""
+        self.image.delete_snapshot(snapshot)
+
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header."""
         self.image.backing, self.image.backing_format = name, driver
@@ -226,18 +233,29 @@ class Qcow2Node(DriverNode):
         unit, end = self.cluster_size, offset + len(data)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
-        packing, failed = self.image.packing, False
+        failed = False
         for start in range(0, len(data), unit):
             piece, place = data[start : start + unit], offset + start
-            packed = shrinks(piece.ljust(unit, b"\0"))
-            if packed and not packing.takes(self.image.content, place // unit):
+            if not self.image.shrinks(piece):
+                self._write(place, piece, compressed=False)
+            elif self.image.takes_compressed(place):
+                self._write_packed(place, piece)
+            else:
                 failed = True
-                continue
-            self._write(place, piece, compressed=False)
-            if packed:
-                packing.compressed.add(place // unit)
         if failed:
             raise io_error(errno.EIO)
+
+    def _write_packed(self, offset: int, data: bytes) -> None:
+        self._slices.update(self._slices_of(offset, len(data)))
+        if self.image.faults is not None:
+            self.image.faults.check("write", offset, len(data))
+        notices = self._file.notices_requests
+        if notices:
+            self.image.check_room(offset, len(data))
+            self._request_tables(offset)
+        self.image.write_compressed(offset, data)
+        if notices:
+            self._request_runs("write", offset, len(data))
 
     @property
     def _watched(self) -> bool:
@@ -283,8 +301,8 @@ class Qcow2Node(DriverNode):
         if self._file.notices_requests:
             self.image.check_room_for_zeroes(offset, length, self._below)
             self._request_tables(offset)
-        in_place = not (unmap and self.unmap)
-        self.image.write_zeroes(offset, length, self._below, self._below_is_zero, in_place=in_place)
+        below = None if self.backing is None else self._below
+        self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap and self.unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
@@ -367,10 +385,10 @@ class Qcow2Node(DriverNode):
         request = file.pread if operation == "read" else file.pwrite
         while offset < end:
             stop = min(offset - offset % cluster + cluster, end)
-            place = self.image.host_offset(offset)
-            if place is not None:
+            run = self.image.host_run(offset, stop - offset)
+            if run is not None:
                 file.debug_event(f"{operation}_aio")
-                request(place, stop - offset)
+                request(*run)
             offset = stop
 
     # -- stored bitmaps

@@ -9,7 +9,7 @@ that share their blocks compare by identity, so that two 1 TiB disks cost as muc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qbitsim.images.content import Content, Kind, Reader, zero_block
 
@@ -40,6 +40,24 @@ def read_chain(chain: Chain, offset: int, length: int) -> bytes:
 def reader(chain: Chain) -> Reader | None:
     """:func:`read_chain` of *chain* as the ``below`` argument of a write; None for an empty chain."""
     return (lambda offset, length: read_chain(chain, offset, length)) if chain else None
+
+
+def known_zero(chain: Chain) -> Callable[[int, int], bool] | None:
+    """Whether *chain* is known to read as zeroes in a range, without a look at bytes; None for an empty chain.
+
+    For the ``below_is_zero`` argument of a write of zeroes.
+    """
+
+    def is_zero(offset: int, length: int) -> bool:
+        end = min(offset + length, chain[0].size)
+        while offset < end:
+            kind, run, _ = chain_status(chain, offset, end - offset)
+            if kind is Kind.DATA:
+                return False
+            offset += run
+        return True
+
+    return is_zero if chain else None
 
 
 def chain_status(chain: Chain, offset: int, length: int) -> tuple[Kind, int, int]:

@@ -8,8 +8,8 @@ Every cluster is of one :class:`Kind`. Three formats differ in what they can say
 
 * *qcow2 version 3* knows all three kinds. Zero clusters are spans beside the table; a stored cluster hides the span
   under it, so that the write of a cluster never touches the spans.
-* *qcow2 version 2* (``zero_clusters=False``) has no zero clusters: writing zeroes stores bytes (block/qcow2-cluster.c,
-  qcow2_subcluster_zeroize, 10.0).
+* *qcow2 version 2* (``zero_clusters=False``) has no zero clusters: writing zeroes makes holes, or stores bytes if there
+  is a backing file (block/qcow2-cluster.c, qcow2_subcluster_zeroize, 10.0).
 * *a plain file* (``allocation`` smaller than ``cluster_size``) is allocated page by page, which is what ``SEEK_HOLE``
   answers on ext4 and tmpfs. Writing zeroes punches holes (block/file-posix.c, handle_aiocb_write_zeroes, 10.0;
   measured with ``qemu-img map`` on ext4).
@@ -201,9 +201,10 @@ class Content:
     ) -> None:
         """Make the range read as zeroes.
 
-        Whole clusters become ZERO (plain file: whole pages become holes; qcow2 version 2: zeroes are stored). The part
-        of a cluster is written as data, unless the cluster has none and its rest is known to read as zeroes too: then
-        all of it becomes ZERO (block/qcow2.c, qcow2_co_pwrite_zeroes, 10.0). The disk's last cluster counts as whole.
+        Whole clusters become ZERO (plain file: whole pages become holes; qcow2 version 2: holes, or bytes if there is
+        something *below*). The part of a cluster is written as data, unless the cluster has none and its rest is known
+        to read as zeroes too: then all of it becomes ZERO (block/qcow2.c, qcow2_co_pwrite_zeroes, 10.0). The disk's
+        last cluster counts as whole.
 
         :param below: as for :meth:`write`.
         :param below_is_zero: whether the backing chain is *known* to read as zeroes in a range, without a look at its
@@ -211,16 +212,30 @@ class Content:
         """
         if self.allocation < self.cluster_size:
             self._punch(offset, length)
-        elif not self.zero_clusters:
-            self._write_zero_bytes(offset, length, below)
-        else:
-            for start, stop in self._pieces(offset, length):
-                if self._can_be_zero(start, stop, below, below_is_zero):
-                    first, last = start // self.cluster_size, -(-stop // self.cluster_size)
-                    self._drop(first, last)
-                    self._zero.add(first, last)
-                else:
-                    self._write_zero_bytes(start, stop - start, below)
+            return
+        for start, stop, as_zero in self.zero_pieces(offset, length, below, below_is_zero):
+            if as_zero:
+                self.zero_clusters_in(start // self.cluster_size, -(-stop // self.cluster_size))
+            else:
+                self._write_zero_bytes(start, stop - start, below)
+
+    def zero_pieces(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+    ) -> Iterator[tuple[int, int, bool]]:
+        """The range of :meth:`write_zeroes` in pieces ``(start, stop, whether their clusters become ZERO)``."""
+        for start, stop in self._pieces(offset, length):
+            can_say = self.zero_clusters or below is None
+            yield start, stop, can_say and self._can_be_zero(start, stop, below, below_is_zero)
+
+    def zero_clusters_in(self, first: int, last: int) -> None:
+        """Make the clusters from *first* to before *last* ZERO, or holes if there are no ZERO clusters."""
+        self._drop(first, last)
+        if self.zero_clusters:
+            self._zero.add(first, last)
 
     def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """Give up what is stored in the range.
@@ -267,7 +282,7 @@ class Content:
 
         Both must have the same size and cluster size, and *source* no backing file. The result is that of reading each
         cluster and writing it, or writing zeroes where the source has nothing stored: absent clusters become ZERO
-        (holes in a plain file, zero bytes in qcow2 version 2).
+        (holes in a plain file and in qcow2 version 2).
         """
         assert (self.size, self.cluster_size) == (source.size, source.cluster_size)
         chosen = clusters if isinstance(clusters, list | tuple | range) else list(clusters)
@@ -286,6 +301,13 @@ class Content:
                 masks.pop(index, None)
         if self.allocation < self.cluster_size and their_masks:
             masks.update((index, their_masks[index]) for index in chosen if index in their_masks)
+
+    def expand_zeroes(self, stored: Iterable[int]) -> None:
+        """From now on there are no ZERO clusters: those among *stored* hold zero bytes, the others are holes."""
+        for number in stored:
+            if number not in self._stored:
+                self._put(number, zero_block(self.cluster_size))
+        self._zero, self.zero_clusters = Spans(), False
 
     def clone(self) -> Content:
         """An independent content that is the same in everything; the stored bytes are shared."""
@@ -394,10 +416,6 @@ class Content:
             offset = stop
 
     def _zero_clusters_at(self, numbers: list[int]) -> None:
-        if not self.zero_clusters and self.allocation == self.cluster_size:
-            for number in numbers:
-                self._put(number, zero_block(self.cluster_size))
-            return
         doomed = [number for number in numbers if number in self._stored]
         if len(doomed) <= _PROBES:
             for number in doomed:
@@ -407,7 +425,7 @@ class Content:
                 del self._stored[number]
                 self._pages.partial.pop(number, None)
             self._index, self._fresh = sorted(self._stored), []
-        if self.allocation == self.cluster_size:
+        if self.allocation == self.cluster_size and self.zero_clusters:
             self._zero.add_all(numbers)
 
     # -- pages of plain files

@@ -1,24 +1,50 @@
-"""Where a qcow2 file keeps what: the offsets in the file that ``qemu-img map`` and the protocol node see.
+"""Where a qcow2 file keeps what: the places of its tables and of the guest's clusters.
 
-QEMU takes clusters of the file from a cursor that only looks forward and falls back to a cluster that is freed below
-it (alloc_clusters_noref and update_refcount, block/qcow2-refcount.c, 10.0); opening the image puts it back to the
-beginning. A new file holds the header, one cluster of refcount table, one refcount block and the L1 table. An L2 table
-is allocated with the first guest cluster that needs it, a refcount block with the first file cluster that it counts.
+A new file holds what a new :class:`.Allocator` holds, and the L1 table. An L2 table is allocated with the first guest
+cluster in its reach that is written, zeroed or discarded. A request takes the clusters it needs in one run, if possible
+behind those it has already (qcow2_alloc_host_offset, block/qcow2-cluster.c, 10.0). A cluster that was zeroed in place
+keeps its place; one that an internal snapshot shares gets a new one when it is written, and so does its L2 table.
 
-Guest clusters are placed lazily, in the order in which they were first written, so that writes pay nothing. What this
-simplifies: a cluster that was zeroed gives its place back, and the refcount table never grows.
+Requests of one cluster are by far the most frequent; they are placed lazily, in the order in which the clusters were
+first stored, so that they pay nothing (:meth:`HostLayout.sync`). Everything else is placed at once. What is lazy is in
+order because whatever takes or frees clusters at once syncs before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain, takewhile
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from qbitsim.images.content import Content
-from qbitsim.images.spans import Spans
+from qbitsim.images.allocator import TABLE_ENTRY, Allocator
+from qbitsim.images.bitmap_places import BitmapPlaces
+from qbitsim.images.content import Content, Kind
+from qbitsim.records import record
 
 MAXIMUM_NEW_TABLES = 4096
 """Zeroing more than these tables reach, 2 TiB with usual clusters, makes none: QEMU would write for minutes."""
+_TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
+_SLICE = 4096
+_SNAPSHOT_FIXED = 64  # bytes of an entry of the snapshot table without id and name
+
+
+@record(frozen=False)
+class Tables:
+    """One L1 table and what it leads to.
+
+    :ivar l1: first cluster and number of entries.
+    :ivar l2: number of an L2 table -> its cluster.
+    :ivar places: guest cluster -> cluster of the file; zeroed ones may be among them.
+    :ivar packed: guest cluster -> offset in the file and bytes of its compressed data.
+    """
+
+    l1: tuple[int, int]
+    l2: dict[int, int]
+    places: dict[int, int]
+    packed: dict[int, tuple[int, int]]
+
+    def copy(self) -> Tables:
+        """Independent tables of the same value."""
+        return Tables(self.l1, self.l2.copy(), self.places.copy(), self.packed.copy())
 
 
 class HostLayout:
@@ -27,210 +53,442 @@ class HostLayout:
     :param size: of the virtual disk, bytes.
     :param cluster_size: bytes.
     :param refcount_bits: bits of one reference count.
+    :param external: guest clusters are in a data file, each at its own offset.
+    :ivar clusters: which clusters are in use.
+    :ivar bitmaps: where the stored bitmaps are.
+    :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots, oldest first.
+    :ivar leaked: clusters in use to which nothing refers.
     """
 
     __slots__ = (
-        *("_bitmap_places", "_counted", "_cursor", "_directory", "_l1_table", "_l2_tables", "_places", "_reserved"),
-        *("_used", "_wanted_tables", "cluster_size", "end"),
+        *("_reserved", "_seen", "_slice", "_snapshot_table"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
     )
 
-    def __init__(self, size: int, cluster_size: int, refcount_bits: int) -> None:
+    def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
         self.cluster_size = cluster_size
-        self._counted = (cluster_size * 8 // refcount_bits, {0})  # clusters per refcount block, blocks that exist
-        self._places: dict[int, int] = {}  # guest cluster -> file cluster
-        self._reserved: dict[int, int] = {}  # the same, of clusters that are about to be stored
-        self._l2_tables: set[int] = set()
-        self._wanted_tables: set[int] = set()  # of clusters that became zero, made at the next sync
-        self._bitmap_places: dict[str, list[tuple[int, int]]] = {}  # (first cluster, count) of data and tables
-        self._directory: list[tuple[int, int]] = []  # the bitmap directory, if there is one
-        self._used = Spans([(0, 3)])
-        self._cursor = 0
-        self.end = 3 * cluster_size
-        self._l1_table = 0, 0  # its first cluster and its length in bytes
+        self.external = external
+        self.clusters = Allocator(cluster_size, refcount_bits)
+        self.active = Tables((0, 0), {}, {}, {})
+        self.snapshots: list[Tables] = []
+        self.leaked: set[int] = set()
+        self._reserved: list[int] = []
+        self._snapshot_table = 0, 0  # first cluster and bytes
+        self._seen = 0  # how many stored clusters have been placed
+        self._slice = cluster_size // TABLE_ENTRY
+        self.bitmaps = BitmapPlaces()
         self.grow(size)
-        self._cursor = 0
+        self.clusters.reopen()
 
     def reopen(self) -> None:
         """The file was opened: allocation looks for free clusters from its beginning again."""
-        self._cursor = 0
+        self.clusters.reopen()
+
+    # -- the size of the disk
 
     def grow(self, size: int) -> None:
         """The disk grew to *size* bytes: an L1 table that has become too short is replaced."""
-        length = -(-size // (self.cluster_size * (self.cluster_size // 8))) * 8
-        first, old = self._l1_table
-        if length > old:
-            self._l1_table = self._take(-(-length // self.cluster_size), length), length
+        self._grow_l1(-(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY))))
+        reach = -(-size // self.cluster_size) * TABLE_ENTRY
+        self._slice = (self.cluster_size if reach <= _TABLE_CACHE else min(self.cluster_size, _SLICE)) // TABLE_ENTRY
+
+    def _grow_l1(self, entries: int) -> None:
+        first, old = self.active.l1
+        if entries > old:
+            self.active.l1 = self._take(entries * TABLE_ENTRY), entries
             if old:
-                self._free(first, -(-old // self.cluster_size))
+                self.clusters.free(first, self._count(old * TABLE_ENTRY))
+
+    def preallocate(self, first: int, stop: int) -> None:
+        """Place the guest clusters from *first* to before *stop* behind all others, with refcounts for them.
+
+        That is what ``preallocation=falloc`` and ``full`` do when the disk grows (qcow2_co_truncate, block/qcow2.c,
+        10.0): a new refcount table comes first, then the clusters; L2 tables go where there is room.
+        """
+        count = stop - first
+        tables = -(-count // (self.cluster_size // TABLE_ENTRY)) + 1
+        start = self.clusters.make_table(self.clusters.last_used + 1, count + tables, exact=True)
+        assert self.clusters.take_at(start, count) == count
+        for number in range(count):
+            self._prepare_table(first + number)
+            for place in list(self._old_places(first + number)):
+                self._release(place)
+            self.active.places[first + number] = start + number
+
+    def shrink(self, size: int, old: int) -> None:
+        """The disk is cut off at *size* bytes (qcow2_co_truncate, block/qcow2.c, 10.0). Call :meth:`sync` before.
+
+        :param old: its size before.
+        """
+        unit = self.cluster_size
+        self.discard(-(-size // unit), -(-old // unit))
+        for table in sorted(self.active.l2, reverse=True):
+            if table * (unit // TABLE_ENTRY) >= -(-size // unit):
+                self.clusters.free(self.active.l2.pop(table))
+        self.clusters.drop_empty_blocks()
+        self.clusters.truncate()
+
+    @property
+    def can_be_reset(self) -> bool:
+        """Whether the L1 table of an empty file fits where one refcount block counts it."""
+        return 3 + self._count(self.active.l1[1] * TABLE_ENTRY) <= self.clusters.per_block and not self.external
+
+    def reset(self) -> None:
+        """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
+        entries = self.active.l1[1]
+        self.clusters = Allocator(self.cluster_size, self.clusters.refcount_bits)
+        self.active = Tables((0, 0), {}, {}, {})
+        self._grow_l1(entries)
+        self.clusters.written(self.active.l1[0], self._count(entries * TABLE_ENTRY) * self.cluster_size)
+
+    # -- guest clusters
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether requests of one cluster may be placed later, with :meth:`sync`."""
+        return not (self.snapshots or self.active.packed)
 
     def sync(self, content: Content) -> None:
-        """Place the clusters that *content* has stored since the last call, free those it has given up."""
-        stored, places = content.allocation_order(), self._places
-        if len(places) == len(stored) and not self._wanted_tables and next(reversed(stored), None) in places:
+        """Place the clusters that *content* has stored since the last call."""
+        stored = content.allocation_order()
+        if len(stored) == self._seen:
             return
-        fresh = list(takewhile(lambda guest: guest not in places, reversed(stored)))
-        if len(places) + len(fresh) != len(stored):
-            for guest in [guest for guest in places if guest not in stored]:
-                self._free(places.pop(guest), 1)
-            fresh = [guest for guest in reversed(stored) if guest not in places]
-        for guest in reversed(fresh):
-            places[guest] = self._take_for(guest)
-        if self._wanted_tables:
-            wanted, self._wanted_tables = sorted(self._wanted_tables), set()
-            self._make_tables(wanted)
-
-    def reserve(self, clusters: Iterable[int]) -> None:
-        """Give places to those of the guest clusters that have none, until :meth:`settle`. Call :meth:`sync` before."""
-        assert not self._reserved
-        for guest in clusters:
-            if guest not in self._places:
-                self._reserved[guest] = self._take_for(guest)
+        places, l2, per_table = self.active.places, self.active.l2, self.cluster_size // TABLE_ENTRY
+        for guest in reversed(list(islice(reversed(stored), len(stored) - self._seen))):
+            if guest in places:
+                continue  # it was zeroed in place
+            table = guest // per_table
+            if table not in l2:
+                l2[table] = self.clusters.take(1)
+            places[guest] = guest if self.external else self.clusters.take(1)
+        self._seen = len(stored)
 
     def settle(self, content: Content) -> None:
-        """Keep the reserved places of the clusters that *content* has stored by now, and give the others back.
+        """What *content* has stored by now is placed."""
+        self._seen = len(content.allocation_order())
 
-        A new L2 table stays in any case (qcow2_alloc_cluster_abort, block/qcow2-cluster.c, 10.0).
+    def write(self, first: int, stop: int) -> None:
+        """Place the guest clusters from *first* to before *stop*, which one request is about to write.
+
+        Clusters that are replaced are freed when their part of the request is done: at the end, or while a later part
+        waits for a new L2 table to be written.
         """
-        stored, reserved = content.allocation_order(), self._reserved
-        self._reserved = {}
-        for guest, place in reserved.items():
-            if guest in stored:
-                self._places[guest] = place
+        replaced: list[int | tuple[int, int]] = []
+        guest = first
+        while guest < stop:
+            old: list[int | tuple[int, int]] = []
+            guest, waits = self._place_part(guest, stop, old)
+            if waits:
+                for place in replaced:
+                    self._release(place)
+                replaced = []
+            replaced += old
+        for place in replaced:
+            self._release(place)
+
+    def _place_part(self, guest: int, stop: int, replaced: list[int | tuple[int, int]]) -> tuple[int, bool]:
+        """Place clusters as long as they follow each other in the file (one qcow2_alloc_host_offset).
+
+        :param replaced: gets the places that are no longer used.
+        :returns: the first cluster that is left over, and whether an L2 table was made.
+        """
+        places, host, waits = self.active.places, None, False
+        while guest < stop:
+            waits = self._prepare_table(guest) or waits
+            if self._is_own(guest):
+                if host not in {None, places[guest]}:
+                    break
+                host = places[guest] + 1
+                guest += 1
+                continue
+            limit = min(stop, (guest // self._slice + 1) * self._slice)
+            count = next((n for n in range(1, limit - guest) if self._is_own(guest + n)), limit - guest)
+            if self.external:
+                start = guest
+            elif host is None:
+                start = self.clusters.take(count)
             else:
-                self._free(place, 1)
+                start, count = host, self.clusters.take_at(host, count)
+            for number in range(count):
+                replaced += self._old_places(guest + number)
+                places[guest + number] = start + number
+            if not count:
+                break
+            host = start + count
+            guest += count
+        return guest, waits
 
-    def want_tables(self, clusters: Iterable[int]) -> None:
-        """Make the L2 tables of these guest clusters, which have become zero, when the content is looked at next."""
-        per_table = self.cluster_size // 8
-        self._wanted_tables |= {cluster // per_table for cluster in clusters}
+    def _is_own(self, guest: int) -> bool:
+        """Whether a guest cluster can be written where it is."""
+        place = self.active.places.get(guest)
+        return place is not None and (self.external or self.clusters.refcount(place) == 1)
 
-    def add_tables(self, first: int, stop: int, content: Content) -> None:
-        """Make the L2 tables of the guest clusters from *first* to before *stop*, which are to become zero.
+    def _old_places(self, guest: int) -> Iterator[int | tuple[int, int]]:
+        if guest in self.active.packed:
+            yield self.active.packed.pop(guest)
+        elif guest in self.active.places:
+            yield self.active.places[guest]
 
-        :param content: of the disk as it is before.
+    def _release(self, place: int | tuple[int, int]) -> None:
+        """Count one reference less to a cluster or to the clusters of compressed data."""
+        if isinstance(place, tuple):
+            self.clusters.free(*self._span(place))
+        elif not self.external:
+            self.clusters.free(place)
+
+    def _span(self, packed: tuple[int, int]) -> tuple[int, int]:
+        """The first cluster and the number of clusters in which compressed data are."""
+        offset, length = packed
+        first = offset // self.cluster_size
+        return first, (offset + length - 1) // self.cluster_size - first + 1
+
+    def takes_packed(self, guest: int) -> bool:
+        """Whether a compressed cluster can be put there (qcow2_alloc_compressed_cluster_offset).
+
+        The L2 table is made ready before QEMU looks.
         """
-        tables = range(first // (self.cluster_size // 8), (stop - 1) // (self.cluster_size // 8) + 1)
-        if len(tables) > MAXIMUM_NEW_TABLES or self._l2_tables.issuperset(tables):
+        self._prepare_table(guest)
+        return guest not in self.active.places and guest not in self.active.packed
+
+    def write_packed(self, guest: int, length: int) -> None:
+        """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
+        self._prepare_table(guest)
+        self.active.packed[guest] = self.clusters.take_bytes(length), length
+
+    def zero(self, first: int, stop: int, *, unmap: bool) -> None:
+        """The guest clusters from *first* to before *stop* become zero (zero_in_l2_slice).
+
+        :param unmap: they give their places back. Compressed ones always do.
+        """
+        for guest in self._allocated(first, stop):
+            if unmap or guest in self.active.packed:
+                self._drop(guest)
+
+    def discard(self, first: int, stop: int) -> None:
+        """The guest clusters from *first* to before *stop* give their places back (discard_in_l2_slice)."""
+        for guest in self._allocated(first, stop):
+            self._drop(guest)
+
+    def reserve(self, first: int, stop: int) -> None:
+        """Place the guest clusters of a write that may fail; then :meth:`give_back`. Call :meth:`sync` before."""
+        self._reserved = [guest for guest in range(first, stop) if guest not in self.active.places]
+        self.write(first, stop)
+
+    def give_back(self, content: Content) -> None:
+        """Free those of the reserved clusters that *content* has not stored (qcow2_alloc_cluster_abort, 10.0)."""
+        stored, reserved, self._reserved = content.allocation_order(), self._reserved, []
+        for guest in reserved:
+            if guest not in stored:
+                self._drop(guest)
+
+    def expand_zeroes(self, tables: Tables, content: Content, *, backed: bool) -> None:
+        """Give places to the ZERO clusters of *content* that hide a backing file (expand_zero_clusters_in_l1).
+
+        :param tables: those of the content.
+        """
+        if not backed:
             return
-        self.sync(content)
-        self._make_tables(tables)
+        for offset, length in content.ranges(Kind.ZERO):
+            for guest in range(offset // self.cluster_size, -(-(offset + length) // self.cluster_size)):
+                if guest not in tables.places:
+                    self._give_place(tables, guest)
 
-    def _make_tables(self, tables: Iterable[int]) -> None:
+    def _give_place(self, tables: Tables, guest: int) -> None:
+        """Give a place to a guest cluster in all tables that share its L2 table."""
+        table = tables.l2[guest // (self.cluster_size // TABLE_ENTRY)]
+        place = self.clusters.take(1)
+        for each in (self.active, *self.snapshots):
+            if each.l2.get(guest // (self.cluster_size // TABLE_ENTRY)) == table:
+                each.places[guest] = place
+        self.clusters.refer_to(place, self.clusters.refcount(table) - 1)
+
+    def _drop(self, guest: int) -> None:
+        for place in self._old_places(guest):
+            self.active.places.pop(guest, None)
+            self._release(place)
+
+    def _allocated(self, first: int, stop: int) -> Iterator[int]:
+        """The guest clusters in the range that have places, ascending; their L2 tables are made ready for a change.
+
+        L2 tables that do not exist are made, too, unless they are too many.
+        """
+        per_table, places, packed = self.cluster_size // TABLE_ENTRY, self.active.places, self.active.packed
+        tables: Iterable[int] = range(first // per_table, (stop - 1) // per_table + 1) if first < stop else range(0)
+        if len(range(first, stop)) // per_table - len(self.active.l2) > MAXIMUM_NEW_TABLES:
+            tables = sorted(table for table in self.active.l2 if first <= table * per_table < stop)
         for table in tables:
-            if table not in self._l2_tables:
-                self._l2_tables.add(table)
-                self._take(1)
+            self._prepare_table(table * per_table)
+            for guest in range(max(first, table * per_table), min(stop, (table + 1) * per_table)):
+                if guest in places or guest in packed:
+                    yield guest
 
-    def _take_for(self, guest_cluster: int) -> int:
-        """Allocate a cluster of the file for a guest cluster, and its L2 table if that does not exist."""
-        self._make_tables((guest_cluster // (self.cluster_size // 8),))
-        return self._take(1)
+    # -- L2 tables
 
-    def has_table(self, guest_cluster: int) -> bool:
+    def has_tables(self, guests: Iterable[int]) -> bool:
+        """Whether the L2 tables of all these guest clusters exist."""
+        per_table = self.cluster_size // TABLE_ENTRY
+        return {guest // per_table for guest in guests} <= self.active.l2.keys()
+
+    def has_table(self, guest: int) -> bool:
         """Whether the L2 table that says where the guest cluster is exists. Call :meth:`sync` before."""
-        return guest_cluster // (self.cluster_size // 8) in self._l2_tables
+        return guest // (self.cluster_size // TABLE_ENTRY) in self.active.l2
+
+    def _prepare_table(self, guest: int) -> bool:
+        """Make the L2 table of a guest cluster, or a copy of one that a snapshot shares (get_cluster_table).
+
+        :returns: whether that was necessary.
+        """
+        table, l2 = guest // (self.cluster_size // TABLE_ENTRY), self.active.l2
+        old = l2.get(table)
+        if old is None:
+            l2[table] = self.clusters.take(1)
+            return True
+        if self.snapshots and self.clusters.refcount(old) > 1:
+            l2[table] = self.clusters.take(1)
+            self.clusters.free(old)
+            return True
+        return False
+
+    # -- looking
 
     @property
     def next_place(self) -> int:
         """The offset in the file of the next cluster that will be taken."""
-        return self._find(1) * self.cluster_size
+        return self.clusters.next_free * self.cluster_size
 
     @property
     def l1_place(self) -> int:
         """The offset in the file of the L1 table."""
-        return self._l1_table[0] * self.cluster_size
-
-    def extend(self, end: int) -> None:
-        """Something was written up to the byte before *end*: the file is at least as long."""
-        self.end = max(self.end, end)
+        return self.active.l1[0] * self.cluster_size
 
     def place(self, guest_cluster: int) -> int | None:
-        """The offset in the file of a guest cluster, None if it has no place. Call :meth:`sync` before."""
-        found = self._places.get(guest_cluster, self._reserved.get(guest_cluster))
+        """The offset in the file of a guest cluster, None if it has none of its own. Call :meth:`sync` before."""
+        found = self.active.places.get(guest_cluster)
         return None if found is None else found * self.cluster_size
 
-    def store_bitmaps(self, bitmaps: Iterable[tuple[str, int, int]], kept: Iterable[str] = ()) -> None:
-        """Write bitmaps anew, then free the old ones (qcow2-bitmap.c, qcow2_store_persistent_dirty_bitmaps, 10.0).
-
-        :param bitmaps: of each, in file order: its name, the number of clusters its data takes, the number of entries
-            of its table.
-        :param kept: names of bitmaps that stay where they are, because they are inconsistent.
-        """
-        old, self._bitmap_places = self._bitmap_places, {name: self._bitmap_places[name] for name in kept}
-        freed = [*chain.from_iterable(places for name, places in old.items() if name not in self._bitmap_places)]
-        stored = list(bitmaps)
-        if not stored and not freed:
-            return
-        freed += self._directory
-        for name, data_clusters, entries in stored:
-            count = -(-entries * 8 // self.cluster_size)
-            data = [(self._take(1), 1) for _ in range(data_clusters)]
-            self._bitmap_places[name] = [*data, (self._take(count, entries * 8), count)]
-        self._write_directory()
-        for first, count in freed:
-            self._free(first, count)
-
-    def has_bitmap(self, name: str) -> bool:
-        """Whether a bitmap of that name was ever stored and not removed."""
-        return name in self._bitmap_places
-
-    def remove_bitmap(self, name: str) -> None:
-        """Take one bitmap out: a new directory, then the old one and the bitmap are freed."""
-        if name not in self._bitmap_places:
-            return  # it was never stored
-        old = [*self._directory, *self._bitmap_places.pop(name)]
-        self._write_directory()
-        for first, count in old:
-            self._free(first, count)
-
-    def _write_directory(self) -> None:
-        length = sum(-(-(24 + len(name.encode())) // 8) * 8 for name in self._bitmap_places)
-        count = -(-length // self.cluster_size)
-        self._directory = [(self._take(count, length), count)] if count else []
+    @property
+    def end(self) -> int:
+        """Bytes of the file."""
+        return self.clusters.end
 
     @property
     def image_end(self) -> int:
         """Offset of the first byte behind the last cluster in use, as ``qemu-img check`` reports it."""
-        return max(stop for _, stop in self._used) * self.cluster_size
+        return (self.clusters.last_used + 1) * self.cluster_size
+
+    def keeps_zeroes(self, content: Content) -> bool:
+        """Whether clusters that hold no data in *content* have places. Call :meth:`sync` before."""
+        return len(self.active.places) + len(self.active.packed) > len(content.allocation_order())
+
+    def fragments(self) -> tuple[int, int, int]:
+        """How many guest clusters are allocated, do not follow the one before, are compressed (check_refcounts_l2)."""
+        places, packed, per_table = self.active.places, self.active.packed, self.cluster_size // TABLE_ENTRY
+        broken, table, expected = len(packed), -1, -1
+        for guest in sorted(places):
+            if guest // per_table != table:
+                table, expected = guest // per_table, places[guest]
+            broken += places[guest] != expected
+            expected = places[guest] + 1
+        return len(places) + len(packed), broken, len(packed)
+
+    # -- leaks
+
+    def lose_bitmaps(self) -> None:
+        """Forget where the bitmaps are; their clusters are leaked."""
+        for first, count in self.bitmaps.lose():
+            self.leaked.update(range(first, first + count))
+
+    def free_leaks(self) -> None:
+        """Free the clusters that nothing refers to (``qemu-img check -r leaks``)."""
+        for cluster in sorted(self.leaked):
+            self.clusters.free(cluster)
+        self.leaked.clear()
+
+    # -- internal snapshots (block/qcow2-snapshot.c, 10.0)
+
+    def create_snapshot(self, names: Iterable[tuple[str, str]]) -> None:
+        """Keep the tables as they are in a new snapshot. Call :meth:`sync` before.
+
+        :param names: id and name of all snapshots, the new one included.
+        """
+        saved = self.active.copy()
+        saved.l1 = self._take(saved.l1[1] * TABLE_ENTRY), saved.l1[1]
+        self._refer(saved)
+        self.snapshots.append(saved)
+        self._write_snapshots(names)
+
+    def snapshot_table(self) -> range:
+        """The clusters of the table of snapshots."""
+        first, length = self._snapshot_table
+        return range(first, first + self._count(length))
+
+    @property
+    def most_references(self) -> int:
+        """How often the active tables' most wanted cluster, or the one it would be, is counted."""
+        counts: dict[int, int] = {}
+        for first, count in self._clusters_of(self.active):
+            for cluster in range(first, first + count):
+                counts[cluster] = counts.get(cluster, 0) + 1
+        return max((self.clusters.refcount(cluster) + more - 1 for cluster, more in counts.items()), default=0)
+
+    def apply_snapshot(self, index: int) -> None:
+        """Put the tables of a snapshot in place of the active ones. Call :meth:`sync` before."""
+        saved = self.snapshots[index]
+        self._grow_l1(saved.l1[1])
+        self._refer(saved)
+        self._unrefer(self.active)
+        self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
+
+    def delete_snapshot(self, index: int, names: Iterable[tuple[str, str]]) -> None:
+        """Forget the tables of a snapshot. Call :meth:`sync` before.
+
+        :param names: id and name of the snapshots that remain.
+        """
+        saved = self.snapshots.pop(index)
+        self._write_snapshots(names)
+        self._unrefer(saved)
+        self.clusters.free(saved.l1[0], self._count(saved.l1[1] * TABLE_ENTRY))
+
+    def _write_snapshots(self, names: Iterable[tuple[str, str]]) -> None:
+        length = 0
+        for texts in names:
+            length = -(-length // 8) * 8 + _SNAPSHOT_FIXED + sum(len(text.encode()) for text in texts)
+        (first, old), self._snapshot_table = self._snapshot_table, (self._take(length) if length else 0, length)
+        if old:
+            self.clusters.free(first, self._count(old))
+
+    def _refer(self, tables: Tables) -> None:
+        for first, count in self._clusters_of(tables):
+            self.clusters.refer(first, count)
+
+    def _unrefer(self, tables: Tables) -> None:
+        for first, count in self._clusters_of(tables):
+            self.clusters.free(first, count)
+
+    def _clusters_of(self, tables: Tables) -> Iterator[tuple[int, int]]:
+        """The clusters that tables lead to, as (first, count); those of several compressed ones come several times."""
+        yield from (self._span(packed) for packed in tables.packed.values())
+        if not self.external:
+            yield from ((place, 1) for place in tables.places.values())
+        yield from ((place, 1) for place in tables.l2.values())
+
+    # -- all of it
 
     def copy(self) -> HostLayout:
         """An independent layout of the same value."""
-        twin = HostLayout(0, self.cluster_size, 16)
-        twin._counted = (self._counted[0], set(self._counted[1]))
-        twin._places = self._places.copy()
-        twin._l2_tables = self._l2_tables.copy()
-        twin._wanted_tables = self._wanted_tables.copy()
-        twin._l1_table = self._l1_table
-        twin._bitmap_places = self._bitmap_places.copy()
-        twin._directory = self._directory.copy()
-        twin._used = self._used.copy()
-        twin._cursor, twin.end = self._cursor, self.end
+        twin = HostLayout(0, self.cluster_size, self.clusters.refcount_bits, external=self.external)
+        twin.clusters = self.clusters.copy()
+        twin.active = self.active.copy()
+        twin.snapshots = [saved.copy() for saved in self.snapshots]
+        twin.leaked = set(self.leaked)
+        twin._snapshot_table = self._snapshot_table
+        twin._seen, twin._slice = self._seen, self._slice
+        twin.bitmaps = self.bitmaps.copy()
         return twin
 
-    def _take(self, count: int, length: int | None = None) -> int:
-        """Allocate *count* clusters in a row, of which *length* bytes are written; the first one's number."""
-        first = self._find(count)
-        per_block, blocks = self._counted
-        for block in range(first // per_block, (first + count - 1) // per_block + 1):
-            if block not in blocks:
-                blocks.add(block)
-                self._take(1)
-                return self._take(count, length)
-        self._used.add(first, first + count)
-        self._cursor = first + count
-        written = count * self.cluster_size if length is None else length
-        self.end = max(self.end, first * self.cluster_size + written)
-        return first
+    def _take(self, length: int) -> int:
+        """Take the clusters of a table of *length* bytes; the first one."""
+        return self.clusters.take_table(length)[0]
 
-    def _find(self, count: int) -> int:
-        first = self._cursor
-        for start, stop in self._used:
-            if stop > first:
-                if start >= first + count:
-                    break
-                first = stop
-        return first
-
-    def _free(self, first: int, count: int) -> None:
-        self._used.remove(first, first + count)
-        self._cursor = min(self._cursor, first)
+    def _count(self, length: int) -> int:
+        return -(-length // self.cluster_size)

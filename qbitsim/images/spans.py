@@ -61,6 +61,30 @@ class Spans:
         index = bisect_right(self._borders, number)
         return min(self._borders[index], limit) if index < len(self._borders) else limit
 
+    @property
+    def last(self) -> int:
+        """The largest number; the set must not be empty."""
+        return self._borders[-1] - 1
+
+    def first_gap(self, number: int, length: int) -> int:
+        """The first of *length* numbers in a row, none below *number*, that are not in the set."""
+        borders = self._borders
+        index = bisect_right(borders, number)
+        if index % 2:
+            number, index = borders[index], index + 1
+        while index < len(borders) and borders[index] < number + length:
+            number, index = borders[index + 1], index + 2
+        return number
+
+    def count(self, start: int, stop: int) -> int:
+        """How many numbers from *start* up to but not including *stop* are in the set."""
+        borders, total = self._borders, 0
+        for index in range(max(bisect_right(borders, start) // 2 * 2 - 2, 0), len(borders), 2):
+            if borders[index] >= stop:
+                break
+            total += max(0, min(borders[index + 1], stop) - max(borders[index], start))
+        return total
+
     def copy(self) -> Spans:
         """An independent set of the same numbers."""
         twin = Spans()

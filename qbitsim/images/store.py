@@ -67,7 +67,7 @@ class ImageStore:
         :raises LockConflictError: the existing file is in use.
         """
         key = self._short_key(name)
-        if posixpath.dirname(key) not in self._directories:
+        if not name or posixpath.dirname(key) not in self._directories:
             raise _error(errno.ENOENT, name)
         if key in self._directories:
             raise _error(errno.EISDIR, name)
@@ -176,6 +176,10 @@ class ImageStore:
     def backing_name(self, name: str, backing: str) -> str:
         """The name of the file that the header of image *name* calls *backing*: relative to that image's directory."""
         return backing if has_protocol(backing) else posixpath.join(posixpath.dirname(name), backing)
+
+    def same_file(self, one: str, other: str) -> bool:
+        """Whether two names are those of one file."""
+        return self._key(one) == self._key(other)
 
     def chain(self, name: str) -> list[Image]:
         """The image and its backing files, the active one first; OSError with ENOENT if one is missing."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qbitsim.commands.hmp.guest_io import DriveDisk
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.errors import UnsupportedError
 from qbitsim.images.store import ImageStore
-from qbitsim.jsontypes import Json
-from qbitsim.machine.machine import Machine
+from qbitsim.machine.machine import EPOCH
 from qbitsim.profiles import Profile
+from qbitsim.programs.qemu_io import QemuIo
 from qbitsim.qemu_img import run as qemu_img
-from qbitsim.qemu_io import run as qemu_io
 
 Result = tuple[int, str]
 
@@ -49,38 +48,10 @@ class Shell:
             return 1, f"{error.desc}\n"
 
     def _qemu_img(self, arguments: list[str]) -> Result:
-        return qemu_img.run(self.images, arguments, self.profile)
+        return qemu_img.run(self.images, arguments, self.profile, EPOCH * NANOSECONDS)
 
     def _qemu_io(self, arguments: list[str]) -> Result:
-        """``qemu-io [-r] [-f FORMAT] [-c COMMAND]... FILE``, on a machine of its own."""
-        commands: list[str] = []
-        options: Json = {}
-        rest = list(arguments)
-        while rest and rest[0].startswith("-"):
-            flag = rest.pop(0)
-            if flag == "-r":
-                options["read-only"] = True
-            elif flag in ("-c", "-f") and not rest:
-                return 1, f"qemu-io: option requires an argument -- '{flag[1:]}'\n"
-            elif flag == "-c":
-                commands.append(rest.pop(0))
-            elif flag == "-f":
-                options["driver"] = rest.pop(0)
-            elif flag not in ("-U", "-q"):
-                raise UnsupportedError(f"option '{flag}' of qemu-io")
-        if len(rest) != 1:
-            raise UnsupportedError("qemu-io without exactly one file")
-        return self._run_qemu_io(rest[0], options, commands)
-
-    def _run_qemu_io(self, name: str, options: Json, commands: list[str]) -> Result:
-        machine = Machine(self.profile, images=self.images)
-        try:
-            drive = machine.add_drive("", machine.open_file(name, options))
-        except QmpError as error:
-            return 1, f"qemu-io: can't open device {name}: {error.desc}\n"
-        out, err, status = qemu_io.qemu_io(DriveDisk(drive), commands, profile=self.profile)
-        machine.graph.close()
-        return status, out + err
+        return QemuIo(self.images, self.profile).run(arguments)
 
     def _ls(self, arguments: list[str]) -> Result:
         lines, status = "", 0

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
 from qbitsim.images.image import Image, StoredBitmap
-from qbitsim.qemu_img.create import close_written, inconsistent
-from qbitsim.qemu_img.files import Call, open_image
+from qbitsim.qemu_img.files import Call, inconsistent, open_image
 from qbitsim.qemu_img.options import Options, ToolError, size_argument
 
 _ACTIONS = ("add", "remove", "remove-all", "clear", "enable", "disable", "merge")
@@ -23,7 +22,7 @@ _MAXIMUM_BYTES = 1 << 29
 def bitmap(call: Call) -> int:
     """``qemu-img bitmap``."""
     options = call.options
-    options.only(*_ACTIONS, "g", "b", "F", "f")
+    options.only(*_ACTIONS, "g", "b", "F", "f", "image-opts")
     text = options.last("g")
     granularity = None if text is None else size_argument("granularity", text, call.profile) or None
     actions = [(key, value) for key, value in options.given if key in _ACTIONS]
@@ -41,14 +40,11 @@ def bitmap(call: Call) -> int:
         "disable": lambda _: setattr(_usable(image, name), "auto", False),
         "merge": lambda value: _merge(image, name, source, value),
     }
-    try:
-        for action, value in actions:
-            try:
-                do[action](value)
-            except QmpError as error:
-                raise ToolError(f"Operation {action} on bitmap {name} failed: {error.desc}") from None
-    finally:
-        close_written(image)
+    for action, value in actions:
+        try:
+            do[action](value)
+        except QmpError as error:
+            raise ToolError(f"Operation {action} on bitmap {name} failed: {error.desc}") from None
     return 0
 
 

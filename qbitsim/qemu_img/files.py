@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
@@ -12,13 +13,20 @@ from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import Profile
-from qbitsim.qemu_img.options import Options, ToolError
+from qbitsim.qemu_img.options import Options, ToolError, key_values
 
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
          Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
          Specify the 'raw' format explicitly to remove the restrictions.
 """
+
+STALE_BITMAPS = (
+    "{}: warning: This qcow2 v2 image contains bitmaps, but they may have been modified by a program without "
+    "persistent bitmap support; so now they must all be considered inconsistent\n"
+    "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix."
+)
+CACHE_MODES = {"none", "off", "writeback", "unsafe", "directsync", "writethrough"}
 
 
 class Call:
@@ -27,16 +35,21 @@ class Call:
     :ivar store: the files.
     :ivar options: the command line.
     :ivar profile: whose qemu-img it is.
+    :ivar now: nanoseconds since 1970.
     :ivar output: what was printed so far, standard output and standard error in the order of printing.
     """
 
-    __slots__ = ("options", "output", "profile", "store")
+    __slots__ = ("_files", "_shows_progress", "_written", "now", "options", "output", "profile", "store")
 
-    def __init__(self, store: ImageStore, options: Options, profile: Profile) -> None:
+    def __init__(self, store: ImageStore, options: Options, profile: Profile, now: int = 0) -> None:
         self.store = store
         self.options = options
         self.profile = profile
+        self.now = now
         self.output: list[str] = []
+        self._shows_progress = False
+        self._files: dict[str, str] = {}
+        self._written: list[Image] = []
 
     def print(self, text: str) -> None:
         """Print *text*, which brings its own line ends."""
@@ -47,28 +60,107 @@ class Call:
         if "q" not in self.options:
             self.output.append(text + "\n")
 
+    def progress(self, percent: float) -> None:
+        """Show how far it is, if ``-p`` was given; 100 may be shown several times (util/qemu-progress.c)."""
+        if "p" in self.options and "q" not in self.options:
+            self._shows_progress = True
+            self.output.append(f"    ({percent:3.2f}/100%)\r")
+
+    def end_progress(self) -> None:
+        """The line that shows the progress ends, if there is one; by default when all is over."""
+        if self._shows_progress:
+            self._shows_progress = False
+            self.output.append("\n")
+
+    def note_written(self, image: Image) -> None:
+        """Remember an image that was opened for writing."""
+        self._written.append(image)
+
+    def close(self) -> None:
+        """Close what was opened for writing: bitmaps are stored anew, whether or not something changed."""
+        self.end_progress()
+        for image in self._written:
+            image.close_written()
+
+    def file_name(self, word: str) -> str:
+        """The file that *word* of the command line, which has been opened, stands for."""
+        return self._files.get(word, word)
+
+    def stands_for(self, word: str, name: str) -> None:
+        """Remember the file that image options name."""
+        self._files[word] = name
+
 
 def open_image(
-    call: Call, name: str, format_name: str | None, *, write: bool = False, backing: bool = True, status: int = 1
+    call: Call,
+    word: str,
+    format_name: str | None,
+    *,
+    write: bool = False,
+    backing: bool = True,
+    status: int = 1,
+    as_options: bool | None = None,
 ) -> Image:
-    """The image called *name*, checked as QEMU does when it opens it.
+    """The image that *word* names, checked as QEMU does when it opens it.
 
     :param format_name: what the command line says the format is, None to probe.
     :param write: it is opened for writing.
     :param backing: its backing files are opened, too.
     :param status: the exit status of a failure.
+    :param as_options: *word* is options of a block device; by default if the command line has ``--image-opts``.
     :raises ToolError: ``Could not open 'x': ...``.
     """
+    name = word
+    specified = "image-opts" in call.options if as_options is None else as_options
+    if specified and format_name is not None:
+        raise ToolError("--image-opts and --format are mutually exclusive", status)
     try:
+        if specified or word.startswith("json:"):
+            name, format_name, read_only = _parse_image_options(word)
+            call.stands_for(word, name)
+            if read_only and write:
+                raise ToolError("Block node is read-only")
         image = _open_file(call, name, format_name, write=write)
         if image.format == "raw" and format_name is None and write:
             call.print(_RAW_WARNING.format(name))
         if backing:
             open_backing(call, image, name)
     except ToolError as error:
-        raise ToolError(f"Could not open '{name}': {error.text}", status) from None
+        raise ToolError(f"Could not open '{word}': {error.text}", status) from None
     image.reopen()
+    if write:
+        call.note_written(image)
     return image
+
+
+_IMAGE_OPTIONS = {"driver", "file.driver", "file.filename", "filename", "read-only"}
+_OTHER_OPTIONS = re.compile(
+    r"(file|backing|data-file|encrypt|cache|server|image)(\..*)?|node-name|discard|detect-zeroes|auto-read-only|"
+    r"force-share|offset|size|lazy-refcounts|.*cache.*|overlap-check.*|pass-discard-.*|snapshot|locking|aio|export|path"
+)
+
+
+def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
+    """The file, the format and whether it is read-only, of options such as ``driver=qcow2,file.filename=a``."""
+    if word.startswith("json:"):
+        raise UnsupportedError(f"the file name '{word}'")
+    options = dict(key_values(word))
+    if "=" not in word:
+        raise ToolError(f"Cannot find device='{word}' nor node-name='{word}'")
+    driver = options.get("driver")
+    if driver is not None and not known_format(driver):
+        raise ToolError(f"Unknown driver '{driver}'")
+    for key in options:
+        if key not in _IMAGE_OPTIONS:
+            if _OTHER_OPTIONS.fullmatch(key):
+                raise UnsupportedError(f"the image options '{word}'")
+            raise ToolError(f"Block format '{driver or 'raw'}' does not support the option '{key}'")
+    if driver not in {None, "qcow2", "raw"} or options.get("file.driver", "file") != "file":
+        raise UnsupportedError(f"the image options '{word}'")
+    if "file.filename" not in options:
+        text = "Must specify either driver or file" if driver is None else 'A block device must be specified for "file"'
+        raise ToolError(text)
+    return options["file.filename"], driver, options.get("read-only") == "on"
 
 
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -> Image:
@@ -86,12 +178,15 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     conflict = None if "U" in call.options else image.locks.conflict(perm, shared)
     if conflict is not None:
         raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
+    if image.has_stale_bitmaps:
+        call.print(STALE_BITMAPS.format("qemu-img"))
+        image.has_stale_bitmaps = not write
     return image
 
 
 def find_file(store: ImageStore, name: str) -> Image:
     """The image in file *name*; ToolError as the file driver puts it."""
-    if name.startswith("json:") or "://" in name:
+    if "://" in name:
         raise UnsupportedError(f"the file name '{name}'")
     try:
         return store.lookup(name)
@@ -115,9 +210,46 @@ def open_backing(call: Call, image: Image, name: str) -> list[Image]:
     return found
 
 
-def contents(call: Call, name: str) -> Chain:
-    """What is in the image called *name* and its backing files, which have been opened."""
-    return [image.content for image in call.store.chain(name)]
+def open_backing_file(call: Call, name: str, format_name: str | None, *, busy: Image) -> list[Image]:
+    """The image called *name*, which is to be a backing file, and those below it.
+
+    :param busy: the image whose backing file it is to be, which is open for writing.
+    :raises ToolError: ``Could not open new backing file 'x': ...``.
+    """
+    text = 'Failed to get shared "write" lock\nIs another process using the image [{}]?'
+    try:
+        found = [_open_file(call, name, format_name, write=False)]
+        if found[0] is busy:
+            raise ToolError(text.format(name))
+        found += open_backing(call, found[0], name)
+        if busy in found:
+            raise ToolError("Could not open backing file: " + text.format(busy.name))
+    except ToolError as error:
+        raise ToolError(f"Could not open new backing file '{name}': {error.text}") from None
+    return found
+
+
+def contents(call: Call, word: str) -> Chain:
+    """What is in the image that *word* names and in its backing files, which have been opened."""
+    return [image.content for image in call.store.chain(call.file_name(word))]
+
+
+def check_not_open(call: Call, name: str, words: list[str]) -> None:
+    """Refuse to write over a file that one of the images *words*, which have been opened, is or has below it.
+
+    :raises ToolError: in the words of the file's lock.
+    """
+    if name in call.store and "U" not in call.options:
+        busy = [image for word in words for image in call.store.chain(call.file_name(word))]
+        if call.store.lookup(name) in busy:
+            raise ToolError(f'Failed to get "write" lock\nIs another process using the image [{name}]?')
+
+
+def check_cache(call: Call, option: str = "t", what: str = "cache") -> None:
+    """Refuse a cache mode that does not exist; which one it is does not matter here."""
+    mode = call.options.last(option)
+    if mode is not None and mode not in CACHE_MODES:
+        raise ToolError(f"Invalid {what} option: {mode}")
 
 
 def output_format(call: Call) -> str:
@@ -133,3 +265,18 @@ def output_format(call: Call) -> str:
         comma = "," if call.profile.qemu_img_texts_polished else ""
         raise ToolError(f"--output expects 'human' or 'json'{comma} not '{wanted}'", usage=True)
     raise ToolError("--output must be used with human or json as argument.")
+
+
+def check_resizable(image: Image) -> None:
+    """Refuse to resize an image whose format does not let it (qcow2_co_truncate, block/qcow2.c, 10.0)."""
+    if image.snapshots and image.compat == "0.10":
+        raise ToolError("Can't resize a v2 image which has snapshots")
+    for bitmap in image.bitmaps:
+        if bitmap.in_use:
+            raise ToolError(inconsistent(bitmap.name))
+
+
+def inconsistent(name: str) -> str:
+    """What QEMU says of an inconsistent bitmap, with its advice."""
+    advice = "Try block-dirty-bitmap-remove to delete this bitmap from disk"
+    return f"Bitmap '{name}' is inconsistent and cannot be used\n{advice}"

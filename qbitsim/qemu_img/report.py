@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from qbitsim.block.limits import Limits, merged
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.chain import first_difference
+from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.qemu_img.snapshot import listing, snapshot_info
 from qbitsim.records import changed
+from qbitsim.sizes import SECTOR, human_size
 
 _PAGE = 4096
 _WITHOUT_HOST_CACHE = ("none", "off", "directsync")
@@ -30,34 +30,36 @@ _Json = dict[str, object]
 def info(call: Call) -> int:
     """``qemu-img info``."""
     options = call.options
-    options.only("f", "output", "backing-chain", "U", "t", "limits")
+    options.only("f", "output", "backing-chain", "U", "t", "limits", "image-opts")
     output = output_format(call)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
-    name, chosen, found = options.words[0], options.last("f"), []
+    name, chosen, found = options.words[0], options.last("f"), list[tuple[_Json, Image]]()
     cache = options.last("t")
     if cache not in _CACHE_MODES:
         raise ToolError(f"Invalid cache option: {cache}")
     while True:
-        image = _open_for_info(call, name, chosen)
-        found.append(_image_info(call, image, name, chosen))
+        image = _open_for_info(call, name, chosen, as_options="image-opts" in options and not found)
+        name = call.file_name(name)
+        found.append((_image_info(call, image, name, chosen), image))
         if "backing-chain" not in options or image.backing is None:
             break
         name, chosen = call.store.backing_name(name, image.backing), image.backing_format
     if output == "json":
-        call.print(_pretty(found if "backing-chain" in options else found[0]) + "\n")
+        infos = [each for each, _ in found]
+        call.print(_pretty(infos if "backing-chain" in options else infos[0]) + "\n")
     else:
-        call.print("\n".join(map(_human_info, found)))
+        call.print("\n".join(_human_info(each, listing(image, call.profile)) for each, image in found))
     return 0
 
 
-def _open_for_info(call: Call, name: str, chosen: str | None) -> Image:
-    if chosen == "raw" and known_format(chosen):
+def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: bool) -> Image:
+    if not as_options and chosen == "raw" and known_format(chosen):
         try:
             return find_file(call.store, name)
         except ToolError as error:
             raise ToolError(f"Could not open '{name}': {error.text}") from None
-    return open_image(call, name, chosen, backing=False)
+    return open_image(call, name, chosen, backing=False, as_options=as_options)
 
 
 def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
@@ -69,6 +71,7 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
         ("limits", limits, "limits" in call.options),
         ("children", [{"name": "file", "info": file}], call.profile.qemu_img_info_shows_children),
         ("backing-filename-format", image.backing_format, full is not None and image.backing_format is not None),
+        ("snapshots", [snapshot_info(found) for found in image.snapshots], qcow2 and bool(image.snapshots)),
         ("virtual-size", image.size if qcow2 else image.file_length, True),
         ("filename", name, True),
         ("cluster-size", image.cluster_size, qcow2),
@@ -133,6 +136,11 @@ def _qcow2_info(image: Image) -> _Json:
     }
 
 
+def format_specific(image: Image) -> Iterator[str]:
+    """What is special about a qcow2 image, as indented lines."""
+    return tree(_qcow2_info(image), 1)
+
+
 def _actual_size(image: Image) -> int:
     """Bytes on the disk of the host, in whole pages: a fact of the host's file system, so only about right."""
     if image.format == "raw":
@@ -140,13 +148,7 @@ def _actual_size(image: Image) -> int:
     return image.content.allocated + 3 * image.content.cluster_size + _PAGE
 
 
-def human_size(size: int) -> str:
-    """``1.5 MiB``: three significant digits (util/cutils.c, size_to_str, 10.0)."""
-    power = max(math.frexp(size)[1] - 1, 0) // 10
-    return f"{size / (1 << 10 * power):0.3g} {['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'][power]}B"
-
-
-def _human_info(found: _Json) -> str:
+def _human_info(found: _Json, snapshots: str) -> str:
     size, actual = found["virtual-size"], found["actual-size"]
     assert isinstance(size, int)
     assert isinstance(actual, int)
@@ -163,6 +165,8 @@ def _human_info(found: _Json) -> str:
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
         if "backing-filename-format" in found:
             lines.append(f"backing file format: {found['backing-filename-format']}")
+    if "snapshots" in found:
+        lines += snapshots.splitlines()
     if "limits" in found:
         lines += ["Block limits:", *tree(found["limits"], 1)]
     specific = found.get("format-specific")
@@ -222,9 +226,9 @@ def _pretty(value: object, indent: str = "") -> str:
 
 
 def check(call: Call) -> int:
-    """``qemu-img check``; images of qbitsim are never damaged."""
+    """``qemu-img check``; images of qbitsim are never damaged, at worst clusters are leaked."""
     options = call.options
-    options.only("q", "f", "output", "r", "U")
+    options.only("q", "f", "output", "r", "U", "T", "image-opts")
     output = output_format(call)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
@@ -234,27 +238,59 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if image.format == "raw":
         raise ToolError("This image format does not support checks", 63)
-    clusters = image.content.stored_clusters()
-    places = [image.host_offset(cluster * image.content.cluster_size) for cluster in clusters]
-    fragmented = sum(1 for one, other in pairwise(places) if one is None or other != one + image.content.cluster_size)
-    total = -(-image.size // image.content.cluster_size)
+    leaks, left = image.leaks, image.leaks
+    call.print("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+    if repair is not None and leaks:
+        call.print("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+        image.free_leaks()
+        left = []
     if output == "json":
-        found: _Json = {"image-end-offset": image.image_end, "total-clusters": total, "check-errors": 0}
-        if clusters:
-            found["allocated-clusters"] = len(clusters)
-        found.update({"filename": name, "format": "qcow2"})
-        if fragmented:
-            found["fragmented-clusters"] = fragmented
-        call.print(_pretty(found) + "\n")
-        return 0
-    call.say("No errors were found on the image.")
-    if clusters:
-        share, broken = len(clusters) * 100 / total, fragmented * 100 / len(clusters)
+        call.print(_pretty(_check_info(image, name, len(left), len(leaks) - len(left))) + "\n")
+    else:
+        _say_check(call, image, leaks, left)
+    return 3 if left else 0
+
+
+def _check_info(image: Image, name: str, leaks: int, fixed: int) -> _Json:
+    """The members of ImageCheck in the order of QEMU's hash table."""
+    allocated, fragmented, compressed = image.fragments
+    members: list[tuple[str, object, bool]] = [
+        ("image-end-offset", image.image_end, True),
+        ("compressed-clusters", compressed, bool(compressed)),
+        ("total-clusters", -(-image.size // image.content.cluster_size), True),
+        ("check-errors", 0, True),
+        ("leaks", leaks, bool(leaks)),
+        ("leaks-fixed", fixed, bool(fixed)),
+        ("allocated-clusters", allocated, bool(allocated)),
+        ("filename", name, True),
+        ("format", "qcow2", True),
+        ("fragmented-clusters", fragmented, bool(fragmented)),
+    ]
+    return {key: value for key, value, present in members if present}
+
+
+def _say_check(call: Call, image: Image, leaks: list[int], left: list[int]) -> None:
+    if len(leaks) > len(left):
         call.say(
-            f"{len(clusters)}/{total} = {share:.2f}% allocated, {broken:.2f}% fragmented, 0.00% compressed clusters"
+            f"The following inconsistencies were found and repaired:\n\n    {len(leaks)} leaked clusters\n"
+            "    0 corruptions\n\nDouble checking the fixed image now..."
+        )
+    if left:
+        call.say(
+            f"\n{len(left)} leaked clusters were found on the image.\n"
+            "This means waste of disk space, but no harm to data."
+        )
+    else:
+        call.say("No errors were found on the image.")
+    allocated, fragmented, compressed = image.fragments
+    if allocated:
+        total = -(-image.size // image.content.cluster_size)
+        shares = allocated * 100 / total, fragmented * 100 / allocated, compressed * 100 / allocated
+        call.say(
+            f"{allocated}/{total} = {shares[0]:.2f}% allocated, {shares[1]:.2f}% fragmented, "
+            f"{shares[2]:.2f}% compressed clusters"
         )
     call.say(f"Image end offset: {image.image_end}")
-    return 0
 
 
 # -- compare
@@ -263,7 +299,7 @@ def check(call: Call) -> int:
 def compare(call: Call) -> int:
     """``qemu-img compare``: 0 the same, 1 different, 2 could not open."""
     options = call.options
-    options.only("q", "f", "F", "s", "U")
+    options.only("q", "p", "f", "F", "s", "T", "U", "image-opts")
     if len(options.words) != 2:
         raise ToolError("Expecting two image file names", usage=True)
     one, other = options.words
@@ -275,7 +311,10 @@ def compare(call: Call) -> int:
         if images[0].size != images[1].size:
             call.say("Strict mode: Image size mismatch!")
             return 1
-        raise UnsupportedError("qemu-img compare -s of images of the same size")
+        mismatch = _strict_mismatch(contents(call, one), contents(call, other))
+        if mismatch is not None:
+            call.say(mismatch)
+            return 1
     found = first_difference(contents(call, one), contents(call, other))
     common = min(image.size for image in images)
     if images[0].size != images[1].size and (found is None or found >= common):
@@ -285,6 +324,29 @@ def compare(call: Call) -> int:
         return 0
     call.say(f"Content mismatch at offset {found // 512 * 512}!")
     return 1
+
+
+def _strict_mismatch(one: Chain, other: Chain) -> str | None:
+    """What is said of the first place where the status, or else the content, of two disks of one size differs.
+
+    The status includes whether a run goes on to the end of the disk (BDRV_BLOCK_EOF).
+    """
+    offset, size = 0, one[0].size
+    while offset < size:
+        (kind, length, _), (other_kind, other_length, _) = (
+            chain_status(chain, offset, size - offset) for chain in (one, other)
+        )
+        ends = offset + length == size, offset + other_length == size
+        if kind is not other_kind or ends[0] != ends[1]:
+            return f"Strict mode: Offset {offset} block status mismatch!"
+        length = min(length, other_length)
+        if kind is Kind.DATA:
+            for place in range(offset, offset + length, SECTOR):
+                run = min(SECTOR, size - place)
+                if read_chain(one, place, run) != read_chain(other, place, run):
+                    return f"Content mismatch at offset {place}!"
+        offset += length
+    return None
 
 
 # -- map
@@ -302,11 +364,14 @@ class _Extent:
     data: bool
     offset: int | None
     file: str
+    compressed: bool = False
+
+    def _kind(self) -> tuple[object, ...]:
+        return self.depth, self.present, self.zero, self.data, self.compressed, self.offset is None, self.file
 
     def joins(self, other: _Extent) -> bool:
         """Whether *other*, which comes right after, is printed as one with this."""
-        mine = (self.depth, self.present, self.zero, self.data, self.offset is None, self.file)
-        if mine != (other.depth, other.present, other.zero, other.data, other.offset is None, other.file):
+        if self._kind() != other._kind():
             return False
         return self.offset is None or other.offset == self.offset + self.length
 
@@ -314,7 +379,7 @@ class _Extent:
 def map_image(call: Call) -> int:
     """``qemu-img map``."""
     options = call.options
-    options.only("f", "s", "l", "output", "U")
+    options.only("f", "s", "l", "output", "U", "image-opts")
     output = output_format(call)
     first, most = options.last("s"), options.last("l")
     start = 0 if first is None else size_argument("start offset", first, call.profile)
@@ -335,6 +400,8 @@ def map_image(call: Call) -> int:
         return 0
     call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")
     for extent in extents:
+        if extent.data and extent.offset is None:
+            raise ToolError("File contains external, encrypted or compressed clusters.", before_output=True)
         if extent.data and not extent.zero:
             numbers = (extent.start, extent.length, extent.offset or 0)
             call.print("".join(f"{hex(number) if number else '0':<16}" for number in numbers) + extent.file + "\n")
@@ -344,13 +411,14 @@ def map_image(call: Call) -> int:
 def _json_extent(extent: _Extent, call: Call) -> str:
     flags = {"present": extent.present, "zero": extent.zero, "data": extent.data}
     if call.profile.qemu_img_map_shows_compression:
-        flags["compressed"] = False
+        flags["compressed"] = extent.compressed
     text = "".join(f', "{name}": {str(value).lower()}' for name, value in flags.items())
     offset = "" if extent.offset is None else f', "offset": {extent.offset}'
     return f'{{ "start": {extent.start}, "length": {extent.length}, "depth": {extent.depth}{text}{offset}}}'
 
 
 def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
+    name = call.file_name(name)
     chain, names = call.store.chain(name), [name]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))
@@ -363,6 +431,8 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
             extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if image.format == "raw" or kind is Kind.DATA:
                 extent = _stored_extent(image, extent, kind)
+            elif kind is Kind.ZERO and image.keeps_places_of_zeroes:
+                extent = _cut_to_cluster(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
         yield extent
@@ -371,8 +441,16 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
 
 def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
-    extent.offset = image.host_offset(extent.start)
     if image.format == "qcow2":
-        unit = image.content.cluster_size
-        extent.length = min(extent.length, unit - extent.start % unit)
+        extent.compressed = image.is_compressed(extent.start)
+        return _cut_to_cluster(image, extent)
+    extent.offset = extent.start
+    return extent
+
+
+def _cut_to_cluster(image: Image, extent: _Extent) -> _Extent:
+    """Only the part of the extent that is in its first cluster, with its place in the file."""
+    unit = image.content.cluster_size
+    extent.length = min(extent.length, unit - extent.start % unit)
+    extent.offset = image.host_offset(extent.start)
     return extent

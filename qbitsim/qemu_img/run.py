@@ -11,36 +11,50 @@ from collections.abc import Callable, Mapping, Sequence
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.qemu_img.amend import amend
+from qbitsim.qemu_img.bench import bench
 from qbitsim.qemu_img.bitmap import bitmap
-from qbitsim.qemu_img.create import convert, create, rebase, resize
+from qbitsim.qemu_img.commit import commit
+from qbitsim.qemu_img.convert import convert
+from qbitsim.qemu_img.create import create
+from qbitsim.qemu_img.dd import dd
 from qbitsim.qemu_img.files import Call
+from qbitsim.qemu_img.measure import measure
 from qbitsim.qemu_img.options import Options, ToolError, parse_options
+from qbitsim.qemu_img.rebase import rebase
 from qbitsim.qemu_img.report import check, compare, info, map_image
+from qbitsim.qemu_img.resize import resize
+from qbitsim.qemu_img.snapshot import snapshot
 
 _COMMANDS: Mapping[str, Callable[[Call], int]] = {
+    "amend": amend,
+    "bench": bench,
     "bitmap": bitmap,
     "check": check,
+    "commit": commit,
     "compare": compare,
     "convert": convert,
     "create": create,
+    "dd": dd,
     "info": info,
     "map": map_image,
+    "measure": measure,
     "rebase": rebase,
     "resize": resize,
+    "snapshot": snapshot,
 }
 
-_NOT_DONE = {"amend", "bench", "commit", "dd", "measure", "snapshot"}
 
-
-def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE) -> tuple[int, str]:
+def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE, now: int = 0) -> tuple[int, str]:
     """Run one command line.
 
     :param argv: the arguments, with or without ``qemu-img`` in front.
     :param profile: whose qemu-img it is.
+    :param now: nanoseconds since 1970, for the date of a snapshot.
     :returns: the exit status and what was printed, standard output and standard error together.
     """
     arguments = list(argv[1:] if argv and argv[0] == "qemu-img" else argv)
-    call = Call(store, Options("", [], []), profile)
+    call = Call(store, Options("", [], []), profile, now)
     try:
         status = _run(call, arguments)
     except UnsupportedError as error:
@@ -48,7 +62,9 @@ def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFI
         call.print(f"{error.desc}\n")
     except ToolError as error:
         status = error.status
-        call.print(_complaint(error, arguments[0] if arguments else "", call.profile))
+        complaint = _complaint(error, arguments[0] if arguments else "", call.profile)
+        call.output.insert(0 if error.before_output else len(call.output), complaint)
+    call.close()
     return status, "".join(call.output)
 
 
@@ -59,7 +75,7 @@ def _run(call: Call, arguments: list[str]) -> int:
     if command in {"-V", "--version"}:
         call.print(f"qemu-img version {call.profile.full_version}{call.profile.copyright}")
         return 0
-    if command in _NOT_DONE or command in {"-h", "--help", "-T", "--trace"}:
+    if command in {"-h", "--help", "-T", "--trace"}:
         raise UnsupportedError(f"qemu-img {command}")
     if command.startswith("-"):
         raise ToolError(f"unrecognized option '{command}'", usage=True)

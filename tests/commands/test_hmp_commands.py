@@ -6,7 +6,7 @@ import pytest
 
 from qbitsim.commands.hmp.declaration import COMMANDS
 from qbitsim.commands.hmp.sizes import read_size
-from qbitsim.commands.hmp.snapshot_table import snapshot_table
+from qbitsim.qemu_img.snapshot_table import snapshot_table
 from qbitsim.errors import UnsupportedError
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import PROFILES, QEMU_7_2, QEMU_10_0, Profile, release

@@ -43,10 +43,8 @@ class Model:
         for cell in self.cells(offset, end) if length else ():
             if self.raw:
                 self.kinds[cell] = Kind.HOLE if cell in whole else self.kinds[cell]
-            elif not self.zero_clusters:
-                self.kinds[cell] = Kind.DATA
             elif cell in whole or self.kinds[cell] is not Kind.DATA:
-                self.kinds[cell] = Kind.ZERO
+                self.kinds[cell] = Kind.ZERO if self.zero_clusters else Kind.HOLE
         self.data[offset:end] = bytes(length)
 
     def discard(self, offset: int, length: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -119,10 +121,84 @@ def test_a_discard_does_not_uncover_the_backing_file() -> None:
     assert list(image.content.ranges(Kind.ZERO)) == [(0, MIB)]
 
 
-def test_version_2_stores_zeroes_as_bytes() -> None:
+def test_version_2_stores_zeroes_as_bytes_only_over_a_backing_file() -> None:
     image = Image("a", "qcow2", MIB, compat="0.10")
+    image.write(0, b"x" * CLUSTER)
     image.write_zeroes(0, CLUSTER)
+    assert list(image.content.ranges(Kind.DATA)) == []
+    image.write_zeroes(0, CLUSTER, lambda _, length: b"b" * length)
     assert list(image.content.ranges(Kind.DATA)) == [(0, CLUSTER)]
+
+
+def test_a_cluster_that_was_zeroed_keeps_its_place_unless_it_is_unmapped() -> None:
+    image = Image("a", "qcow2", MIB)
+    image.write(0, b"x" * (2 * CLUSTER))
+    image.write_zeroes(0, CLUSTER)
+    assert (image.host_offset(0), image.host_offset(CLUSTER), image.fragments) == (327680, 393216, (2, 0, 0))
+    image.write_zeroes(0, CLUSTER, unmap=True)
+    assert (image.host_offset(0), image.fragments) == (None, (1, 0, 0))
+    image.write(5 * CLUSTER, b"x" * CLUSTER)
+    assert image.host_offset(5 * CLUSTER) == 327680
+
+
+def test_every_used_cluster_of_the_file_has_an_owner() -> None:
+    image = Image("a", "qcow2", MIB, cluster_size=512, refcount_bits=64)
+    below = random.Random(5)
+    for _ in range(400):
+        offset = below.randrange(0, MIB // 512) * 512
+        length = min(MIB - offset, below.choice((512, 512, 40 * 512, 200 * 512)))
+        match below.randrange(6):
+            case 0:
+                image.write_zeroes(offset, length, unmap=below.random() < 0.5)
+            case 1:
+                image.discard(offset, length)
+            case 2 if image.takes_compressed(offset):
+                image.write_compressed(offset, bytes([below.randrange(256)]) * 512)
+            case 3 if below.random() < 0.1:
+                image.create_snapshot(f"s{len(image.snapshots)}", 0, 0)
+            case 3 if image.snapshots and below.random() < 0.2:
+                image.delete_snapshot(below.choice(image.snapshots))
+            case 4 if image.snapshots and below.random() < 0.2:
+                image.apply_snapshot(below.choice(image.snapshots))
+            case _:
+                image.write(offset, b"x" * length)
+        assert counted(image) == owned(image)
+
+
+def counted(image: Image) -> dict[int, int]:
+    """The refcounts of all clusters in use."""
+    clusters = image.synced_layout.clusters
+    return {number: clusters.refcount(number) for start, stop in clusters.used() for number in range(start, stop)}
+
+
+def owned(image: Image) -> dict[int, int]:
+    """How often the header and the tables lead to each cluster."""
+    layout, found = image.synced_layout, Counter([0])
+    first, count = layout.clusters.table
+    found.update([*range(first, first + count), *layout.clusters.blocks.values()])
+    found.update(layout.snapshot_table())
+    for tables in (layout.active, *layout.snapshots):
+        first, entries = tables.l1
+        found.update(range(first, first - (-entries * 8 // layout.cluster_size)))
+        found.update([*tables.l2.values(), *tables.places.values()])
+        for offset, length in tables.packed.values():
+            found.update(range(offset // 512, (offset + length - 1) // 512 + 1))
+    return dict(sorted(found.items()))
+
+
+def test_a_snapshot_keeps_what_the_disk_was_and_its_places() -> None:
+    image = Image("a", "qcow2", MIB)
+    image.write(0, b"a" * (2 * CLUSTER))
+    taken = image.create_snapshot("s", 5, 7)
+    image.write(0, b"b" * CLUSTER)
+    assert (taken.id, taken.name, taken.date, taken.clock) == ("1", "s", 5, 7)
+    assert taken.content.read(0, 4) == b"aaaa"
+    assert (image.host_offset(0), image.host_offset(CLUSTER)) == (655360, 393216)
+    image.apply_snapshot(taken)
+    assert (image.content.read(0, 4), image.host_offset(0)) == (b"aaaa", 327680)
+    image.delete_snapshot(taken)
+    assert image.snapshots == []
+    assert counted(image) == owned(image)
 
 
 def test_file_clusters_are_given_out_in_the_order_of_the_first_writes() -> None:

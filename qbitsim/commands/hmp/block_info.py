@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands import queries
 from qbitsim.commands.hmp.declaration import execute, hmp
-from qbitsim.commands.hmp.snapshot_table import snapshot_table
 from qbitsim.qapi.hashorder import qdict_order
-from qbitsim.qemu_img.report import human_size, tree
+from qbitsim.qemu_img.report import tree
+from qbitsim.qemu_img.snapshot_table import snapshot_table
+from qbitsim.sizes import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.hmp.declaration import hmp
-from qbitsim.commands.hmp.snapshot_table import snapshot_table
 from qbitsim.commands.internal_snapshots import snapshots_of
 from qbitsim.commands.queries import snapshot_info
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.qemu_img.snapshot_table import snapshot_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

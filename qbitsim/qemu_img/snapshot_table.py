@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from qbitsim.qemu_img.report import human_size
+from qbitsim.sizes import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,7 @@ def _row(snapshot: Json, *, wide: bool) -> str:
     hours, minutes = divmod(minutes, 60)
     clock = f"{hours:0{4 if wide else 2}}:{minutes:02}:{seconds:02}.{snapshot['vm-clock-nsec'] // 1_000_000:03}"
     size = human_size(snapshot["vm-state-size"])
+    count = snapshot.get("icount", "--" if wide else "")
     if wide:
-        return f"{snapshot['id']:7} {snapshot['name']:16} {size:>8} {date} {clock:>15} {'--':>10}"
-    return f"{snapshot['id']:9} {snapshot['name']:16} {size:>8}{date:>20}{clock:>13}{'':11}"
+        return f"{snapshot['id']:7} {snapshot['name']:16} {size:>8} {date} {clock:>15} {count:>10}"
+    return f"{snapshot['id']:9} {snapshot['name']:16} {size:>8}{date:>20}{clock:>13}{count:>11}"

@@ -1,0 +1,296 @@
+"""Which clusters of a qcow2 file are in use: QEMU's allocator and the refcounts that it keeps.
+
+A cursor looks forward for free clusters and falls back to a cluster that is freed below it; opening the file puts it
+back to the beginning (alloc_clusters_noref and update_refcount, block/qcow2-refcount.c, 10.0). A file cluster can be
+used only if a refcount block counts it. A missing block takes a cluster of its own, behind the ones that were about to
+be taken, whereupon the search starts anew with these. Where the refcount table has no room for the block, a new table
+is put at the end, with the blocks that count it.
+"""
+
+from __future__ import annotations
+
+from qbitsim.images.spans import Spans
+
+TABLE_ENTRY = 8
+"""Bytes of an entry of a table of any kind."""
+
+
+class Allocator:
+    """The clusters of one file. A new one holds a header, one cluster of refcount table and one refcount block.
+
+    :param cluster_size: bytes.
+    :param refcount_bits: bits of one reference count.
+    :ivar end: bytes of the file.
+    :ivar table: first cluster and number of clusters of the refcount table.
+    :ivar blocks: refcount blocks, number of the block -> its cluster.
+    """
+
+    __slots__ = (
+        *("_byte_cursor", "_cursor", "_extra", "_used"),
+        *("blocks", "cluster_size", "end", "refcount_bits", "table"),
+    )
+
+    def __init__(self, cluster_size: int, refcount_bits: int) -> None:
+        self.cluster_size = cluster_size
+        self.refcount_bits = refcount_bits
+        self.table = 1, 1
+        self.blocks = {0: 2}
+        self._used = Spans([(0, 3)])
+        self._extra: dict[int, int] = {}  # references beyond the first
+        self._cursor = 0
+        self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
+        self.end = 3 * cluster_size
+
+    @property
+    def per_block(self) -> int:
+        """How many clusters a refcount block counts."""
+        return self.cluster_size * 8 // self.refcount_bits
+
+    @property
+    def table_clusters(self) -> int:
+        """How many clusters the refcount table takes."""
+        return self.table[1]
+
+    def reopen(self) -> None:
+        """The file was opened: the search starts from its beginning again."""
+        self._cursor = self._byte_cursor = 0
+
+    def refcount(self, cluster: int) -> int:
+        """How many references there are to a cluster."""
+        return self._extra.get(cluster, 0) + 1 if cluster in self._used else 0
+
+    @property
+    def last_used(self) -> int:
+        """The last cluster in use."""
+        return self._used.last
+
+    def used(self) -> list[tuple[int, int]]:
+        """The clusters in use, as (first, behind the last)."""
+        return list(self._used)
+
+    # -- taking
+
+    def take(self, count: int, length: int | None = None) -> int:
+        """Take *count* clusters in a row and return the first; *length* bytes are written there, by default all."""
+        while True:
+            first = self._search(count)
+            if self._count(first, count):
+                self.written(first, count * self.cluster_size if length is None else length)
+                return first
+
+    def take_table(self, length: int) -> tuple[int, int]:
+        """Take the clusters of a table of *length* bytes; the first one, and how many."""
+        count = -(-length // self.cluster_size)
+        return self.take(count, length), count
+
+    def take_at(self, first: int, most: int) -> int:
+        """Take up to *most* clusters at *first*, as far as they are free, and return how many (they are written)."""
+        while True:
+            count = next((n for n in range(most) if first + n in self._used), most)
+            if self._count(first, count):
+                if count:
+                    self.written(first, count * self.cluster_size)
+                return count
+
+    def take_bytes(self, length: int) -> int:
+        """Take room for compressed data of *length* bytes, behind earlier ones if possible; the offset in the file."""
+        unit, offset = self.cluster_size, self._byte_cursor
+        if offset and self.refcount(offset // unit) == (1 << self.refcount_bits) - 1:
+            offset = 0
+        room = unit - offset % unit
+        while True:
+            if not offset or room < length:
+                fresh = self._search(1) * unit
+                if offset and -(-offset // unit) * unit == fresh:
+                    room += unit
+                else:
+                    offset, room = fresh, unit
+            first = offset // unit
+            if self._count(first, (offset + length - 1) // unit - first + 1):
+                break
+            offset = 0
+        self._byte_cursor = offset + length if (offset + length) % unit else 0
+        self.end = max(self.end, offset + length)
+        return offset
+
+    def refer(self, first: int, count: int = 1) -> None:
+        """Count one more reference to clusters that are in use."""
+        for cluster in range(first, first + count):
+            self._extra[cluster] = self._extra.get(cluster, 0) + 1
+
+    def refer_to(self, cluster: int, more: int) -> None:
+        """Count *more* references to a cluster in use."""
+        if more:
+            self._extra[cluster] = self._extra.get(cluster, 0) + more
+
+    def free(self, first: int, count: int = 1) -> None:
+        """Count one reference less to *count* clusters in a row."""
+        if not self._extra:
+            self._used.remove(first, first + count)
+            self._cursor = min(self._cursor, first)
+            return
+        for cluster in range(first, first + count):
+            if cluster in self._extra:
+                self._extra[cluster] -= 1
+                if not self._extra[cluster]:
+                    del self._extra[cluster]
+            else:
+                self._used.remove(cluster, cluster + 1)
+                self._cursor = min(self._cursor, cluster)
+
+    def written(self, first: int, length: int) -> None:
+        """*length* bytes are written from cluster *first* on."""
+        self.end = max(self.end, first * self.cluster_size + length)
+
+    @property
+    def next_free(self) -> int:
+        """The cluster that would be taken next."""
+        return self._used.first_gap(self._cursor, 1)
+
+    def _search(self, count: int) -> int:
+        first = self._used.first_gap(self._cursor, count)
+        self._cursor = first + count
+        return first
+
+    def _count(self, first: int, count: int) -> bool:
+        """Count a reference to each of these clusters; False if a block had to be made and the search begins anew."""
+        per_block, stop = self.per_block, first + count
+        for block in range(first // per_block, (stop - 1) // per_block + 1):
+            if block not in self.blocks:
+                counted = max(block * per_block, first)
+                self._add(first, counted)
+                self._make_block(block, counted)
+                self._cursor = min(self._cursor, first)
+                if counted > first:
+                    self.free(first, counted - first)
+                return False
+        self._add(first, stop)
+        return True
+
+    def _add(self, first: int, stop: int) -> None:
+        if not self._extra and self._all_free(first, stop):
+            self._used.add(first, stop)
+            return
+        for cluster in range(first, stop):
+            if cluster in self._used:
+                self.refer(cluster)
+            else:
+                self._used.add(cluster, cluster + 1)
+
+    def _all_free(self, first: int, stop: int) -> bool:
+        return first not in self._used and self._used.next_border(first, stop) >= stop
+
+    # -- refcount blocks
+
+    def _make_block(self, number: int, cluster: int) -> None:
+        """Make refcount block *number*, in which *cluster* is to be counted (alloc_refcount_block)."""
+        place = self._search(1)
+        if place // self.per_block == number:
+            self._used.add(place, place + 1)
+        elif not self._count(place, 1):
+            return
+        self.written(place, self.cluster_size)
+        if number < self.table[1] * (self.cluster_size // TABLE_ENTRY):
+            self.blocks[number] = place
+            return
+        start = -(-(max(cluster, place) + 1) // self.per_block) * self.per_block
+        self.blocks[number] = place
+        self.make_table(start, 0, exact=False)
+
+    def make_table(self, start: int, room: int, *, exact: bool) -> int:
+        """Put a refcount table, with the blocks that are missing, at cluster *start* (qcow2_refcount_area).
+
+        :param room: clusters behind *start* that the blocks are to count, too.
+        :param exact: the table is not to be larger than needed.
+        :returns: the first cluster behind the table.
+        """
+        entries = self.cluster_size // TABLE_ENTRY
+        total = refcount_blocks(start + room, self.cluster_size, self.refcount_bits, generous=not exact)
+        wanted = total if exact else total + -(-total // 2)
+        size = -(-wanted // entries)
+        place = start
+        for number in range(start // self.per_block, total):
+            if number not in self.blocks:
+                self.blocks[number] = place
+                place += 1
+        end = place + size
+        self._used.add(start, end)
+        self.written(start, (end - start) * self.cluster_size)
+        old, self.table = self.table, (place, size)
+        self.free(*old)
+        return end
+
+    def change_refcount_bits(self, bits: int) -> None:
+        """Make new refcount blocks and a new table, then free the old ones (qcow2_change_refcount_order)."""
+        per_block, entries = self.cluster_size * 8 // bits, self.cluster_size // TABLE_ENTRY
+        blocks: dict[int, int] = {}
+        table: tuple[int, int] | None = None
+        grown = True
+        while grown:
+            grown = False
+            for number in range((max(self.blocks) + 1) * self.per_block // per_block + 1):
+                if number not in blocks and self._used.count(number * per_block, (number + 1) * per_block):
+                    blocks[number] = self.take(1)
+                    grown = True
+            if grown:
+                if table is not None:
+                    self.free(*table)
+                size = -(-(max(blocks) + 1) // entries)
+                table = self.take(size), size
+        assert table is not None
+        old_blocks, old_table = self.blocks, self.table
+        self.blocks, self.table, self.refcount_bits = blocks, table, bits
+        for _, place in sorted(old_blocks.items()):
+            self.free(place)
+        self.free(*old_table)
+
+    def drop_empty_blocks(self) -> None:
+        """Give up the refcount blocks that count nothing but themselves (qcow2_shrink_reftable)."""
+        per_block, empty = self.per_block, []
+        for number, place in sorted(self.blocks.items()):
+            low, high = number * per_block, (number + 1) * per_block
+            own = {place} if place // per_block == number else set()
+            if self._used.count(low, high) == len(own):
+                empty.append(number)
+        for number in empty:
+            place = self.blocks.pop(number)
+            self._used.remove(place, place + 1)
+            self._cursor = min(self._cursor, place)
+
+    def truncate(self) -> None:
+        """Cut the file off behind the last cluster in use."""
+        self.end = min(self.end, (self.last_used + 1) * self.cluster_size)
+
+    def copy(self) -> Allocator:
+        """An independent one of the same value."""
+        twin = Allocator(self.cluster_size, self.refcount_bits)
+        twin.table, twin.blocks = self.table, self.blocks.copy()
+        twin._used, twin._extra = self._used.copy(), self._extra.copy()
+        twin._cursor, twin._byte_cursor, twin.end = self._cursor, self._byte_cursor, self.end
+        return twin
+
+
+def refcount_blocks(clusters: int, cluster_size: int, refcount_bits: int, *, generous: bool = False) -> int:
+    """How many refcount blocks count *clusters* clusters, themselves and their table (qcow2_refcount_metadata_size).
+
+    :param generous: the table is to have half as many clusters more as it needs.
+    """
+    return refcount_clusters(clusters, cluster_size, refcount_bits, generous=generous)[0]
+
+
+def refcount_clusters(
+    clusters: int, cluster_size: int, refcount_bits: int, *, generous: bool = False
+) -> tuple[int, int]:
+    """Like :func:`refcount_blocks`, together with the clusters of the table."""
+    per_table, per_block = cluster_size // TABLE_ENTRY, cluster_size * 8 // refcount_bits
+    table = blocks = total = 0
+    while True:
+        last = total
+        blocks = -(-(clusters + table + blocks) // per_block)
+        table = -(-blocks // per_table)
+        total = clusters + blocks + table
+        if total == last and generous:
+            clusters += -(-table // 2)
+            total, generous = 0, False
+        if total == last:
+            return blocks, table

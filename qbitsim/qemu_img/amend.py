@@ -1,0 +1,140 @@
+"""``qemu-img amend``: change the creation options of a qcow2 file (qcow2_amend_options, block/qcow2.c, 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.errors import UnsupportedError
+from qbitsim.images.chain import reader
+from qbitsim.qemu_img.creation import VERSIONS, signed
+from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
+from qbitsim.qemu_img.options import ToolError, key_values, size_parameter
+from qbitsim.sizes import SECTOR
+
+if TYPE_CHECKING:
+    from qbitsim.images.image import Image
+
+_CREATION_ONLY = {
+    *("encryption", "encrypt.format", "encrypt.key-secret", "encrypt.cipher-alg", "encrypt.cipher-mode"),
+    *("encrypt.ivgen-alg", "encrypt.ivgen-hash-alg", "encrypt.hash-alg", "cluster_size", "extended_l2"),
+    *("preallocation", "compression_type"),
+}
+_KNOWN = {
+    *("backing_file", "backing_fmt", "compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits", "size"),
+}
+
+
+def amend(call: Call) -> int:
+    """``qemu-img amend``."""
+    options = call.options
+    options.only("q", "p", "f", "t", "o", "force", "image-opts")
+    given = [value for key, value in options.given if key == "o"]
+    if not given:
+        raise ToolError("Must specify options (-o)", usage=True)
+    if len(options.words) != 1:
+        raise ToolError("Expecting one image file name")
+    pairs = [pair for value in given for pair in key_values(value)]
+    if any(name in {"help", "?"} for name, _ in pairs):
+        raise UnsupportedError("qemu-img amend -o help")
+    check_cache(call)
+    image = open_image(call, options.words[0], options.last("f"), write=True)
+    if image.format == "raw":
+        raise ToolError("Format driver 'raw' does not support option amendment")
+    call.progress(0)
+    _amend(call, image, _values(call, pairs))
+    call.progress(100)
+    call.progress(100)
+    return 0
+
+
+def _values(call: Call, pairs: list[tuple[str, str]]) -> dict[str, str | int | bool]:
+    values: dict[str, str | int | bool] = {}
+    for name, value in pairs:
+        if name in _CREATION_ONLY:
+            raise ToolError(f"Invalid parameter '{name}'\nThis option is only supported for image creation")
+        if name.startswith("encrypt."):
+            raise UnsupportedError(f"the image option '{name}'")
+        if name not in _KNOWN:
+            raise ToolError(f"Invalid parameter '{name}'")
+        values[name] = _value(call, name, value)
+    return values
+
+
+def _value(call: Call, name: str, text: str) -> str | int | bool:
+    if name == "size":
+        return signed(size_parameter(name, text, call.profile))
+    if name in {"lazy_refcounts", "data_file_raw"}:
+        if text not in {"on", "off"}:
+            raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
+        return text == "on"
+    if name == "refcount_bits":
+        if not text.isdecimal():
+            raise ToolError(f"Parameter '{name}' expects a number")
+        return int(text)
+    return text
+
+
+def _amend(call: Call, image: Image, values: dict[str, str | int | bool]) -> None:
+    version = _check(image, values)
+    if version == "1.1":
+        image.upgrade()
+    bits = values.get("refcount_bits", image.refcount_bits)
+    assert isinstance(bits, int)
+    if bits != image.refcount_bits:
+        if version == "0.10":
+            raise ToolError(
+                "Refcount widths other than 16 bits require compatibility level 1.1 or above "
+                "(use compat=1.1 or greater)"
+            )
+        image.change_refcount_bits(bits)
+    lazy = values.get("lazy_refcounts", image.lazy_refcounts and version != "0.10")
+    if lazy and version == "0.10":
+        raise ToolError(
+            "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)"
+        )
+    image.lazy_refcounts = bool(lazy)
+    if "size" in values:
+        _resize(call, image, values["size"])
+    if version == "0.10":
+        _downgrade(call, image)
+
+
+def _check(image: Image, values: dict[str, str | int | bool]) -> str:
+    """The checks that come first; the version that is wanted."""
+    wanted = str(values.get("compat", image.compat))
+    if wanted not in VERSIONS:
+        raise ToolError(f"Unknown compatibility level {wanted}")
+    bits = values.get("refcount_bits", image.refcount_bits)
+    assert isinstance(bits, int)
+    if bits & (bits - 1) or not 1 <= bits <= 64:
+        raise ToolError("Refcount width must be a power of two and may not exceed 64 bits")
+    if values.get("data_file"):
+        raise ToolError("data-file can only be set for images that use an external data file")
+    if values.get("data_file_raw"):
+        raise ToolError("data-file-raw cannot be set on existing images")
+    if "backing_file" in values or "backing_fmt" in values:
+        same = values.get("backing_file", image.backing) == image.backing
+        if not same or values.get("backing_fmt", image.backing_format) != image.backing_format:
+            raise ToolError("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.")
+    return VERSIONS[wanted]
+
+
+def _resize(call: Call, image: Image, size: str | int | bool) -> None:
+    assert isinstance(size, int)
+    if size == image.size or not size:
+        return
+    if size % SECTOR:
+        raise ToolError(f"The new size must be a multiple of {SECTOR}")
+    check_resizable(image)
+    below = contents(call, call.options.words[0])[1:]
+    image.resize(size, zero_new=bool(below) and below[0].size > image.size, below=reader(below))
+
+
+def _downgrade(call: Call, image: Image) -> None:
+    if image.compat == "0.10":
+        return
+    if image.refcount_bits != 16:
+        raise ToolError("compat=0.10 requires refcount_bits=16")
+    if any(found.content.size != image.size for found in image.snapshots):
+        raise ToolError("Internal snapshots prevent downgrade of image")
+    image.downgrade(backed=len(contents(call, call.options.words[0])) > 1)

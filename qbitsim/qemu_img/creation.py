@@ -1,0 +1,191 @@
+"""The creation options of an image: how they are given, and what a format says of them.
+
+What a format refuses, it refuses when an existing file is already gone (block.c, bdrv_co_create_opts_simple, 10.0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from qbitsim.drivers.not_emulated import known_format
+from qbitsim.errors import UnsupportedError
+from qbitsim.images.image import Image
+from qbitsim.images.store import LockConflictError
+from qbitsim.qemu_img.files import Call
+from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
+from qbitsim.sizes import SECTOR
+
+VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
+_DEFAULTS = {"extended_l2": "off", "compression_type": "zlib", "encryption": "off"}
+_NOT_DONE = {*_DEFAULTS, "data_file", "data_file_raw", "help", "?"}
+_MAX_L1_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """The creation options of an image, as far as they are known."""
+
+    format: str
+    size: int | None = None
+    backing: str | None = None
+    backing_format: str | None = None
+    cluster_size: int = 65536
+    compat: str | None = None
+    lazy_refcounts: bool = False
+    refcount_bits: int = 16
+    preallocation: str | None = None
+
+    def describe(self) -> str:
+        """The options as the line ``Formatting ...`` shows them, in the order of the format's own table."""
+        if self.format == "raw":
+            return f"fmt=raw size={self.size}" + self._optional("preallocation")
+        lazy = "on" if self.lazy_refcounts else "off"
+        return (
+            f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
+            f" compression_type=zlib size={self.size}"
+            f"{self._optional('compat')}{self._optional('backing_file')}{self._optional('backing_fmt')}"
+            f" lazy_refcounts={lazy} refcount_bits={self.refcount_bits}"
+        )
+
+    def _optional(self, name: str) -> str:
+        member = {"backing_file": "backing", "backing_fmt": "backing_format"}.get(name, name)
+        value = getattr(self, member)
+        return "" if value is None else f" {name}={str(value).replace(',', ',,')}"
+
+
+def option_pairs(call: Call, backing_option: str = "b") -> list[tuple[str, str]]:
+    """The creation options of the command line, with the backing file and its format.
+
+    :param backing_option: how the option for the backing file is called.
+    """
+    pairs = [pair for key, value in call.options.given if key == "o" for pair in key_values(value)]
+    backing, backing_format = call.options.last(backing_option), call.options.last("F")
+    if backing is not None:
+        pairs.append(("backing_file", backing))
+    if backing_format is not None:
+        pairs.append(("backing_fmt", backing_format))
+    return pairs
+
+
+def parse_creation(call: Call, wanted: Wanted, pairs: list[tuple[str, str]]) -> Wanted:
+    """What is wanted with the options *pairs* put in; ToolError for one that the format does not have."""
+    for name, value in pairs:
+        if wanted.format == "raw" and name in {"backing_file", "backing_fmt"}:
+            what = "Backing file" if name == "backing_file" else "Backing file format"
+            raise ToolError(f"{what} not supported for file format 'raw'")
+        if name in {"size", "preallocation"} or wanted.format == "qcow2":
+            wanted = _set(call, wanted, name, value)
+        else:
+            raise ToolError(f"Invalid parameter '{name}'")
+    return wanted
+
+
+def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
+    """One option of ``-o``."""
+    match name:
+        case "compat":
+            return replace(wanted, compat=value)
+        case "preallocation":
+            return replace(wanted, preallocation=value)
+        case "backing_file":
+            return replace(wanted, backing=value)
+        case "backing_fmt":
+            return replace(wanted, backing_format=value)
+        case _:
+            return _set_number(call, wanted, name, value)
+
+
+def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
+    if name == "size":
+        if wanted.size is not None and call.options.words[1:]:
+            raise ToolError("The image size must be specified only once")
+        return replace(wanted, size=signed(size_parameter(name, value, call.profile)))
+    if name == "cluster_size":
+        return replace(wanted, cluster_size=size_parameter(name, value, call.profile))
+    if name == "lazy_refcounts":
+        if value not in {"on", "off"}:
+            raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
+        return replace(wanted, lazy_refcounts=value == "on")
+    if name == "refcount_bits":
+        if not value.isdecimal():
+            raise ToolError(f"Parameter '{name}' expects a number")
+        return replace(wanted, refcount_bits=int(value))
+    if _DEFAULTS.get(name) == value:
+        return wanted
+    if name in _NOT_DONE or name.startswith("encrypt."):
+        raise UnsupportedError(f"the image creation option '{name}={value}'")
+    raise ToolError(f"Invalid parameter '{name}'")
+
+
+def signed(size: int) -> int:
+    """A size of 64 bits as QEMU's signed integers hold it."""
+    return size if size <= INT64_MAX else size - 2**64
+
+
+def make_image(call: Call, name: str, wanted: Wanted) -> Image:
+    """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
+    preallocated = wanted.preallocation in {"falloc", "full"}
+    if wanted.preallocation not in {None, "off", "metadata", "falloc", "full"}:
+        refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
+    else:
+        refusal = refusal_of(wanted)
+        if refusal is None and ((preallocated and wanted.format == "raw") or wanted.preallocation == "metadata"):
+            raise UnsupportedError(f"preallocation={wanted.preallocation}")
+    try:
+        image = call.store.create(
+            name,
+            wanted.format,
+            0 if refusal or preallocated else wanted.size,
+            backing=wanted.backing,
+            backing_format=wanted.backing_format,
+            cluster_size=65536 if refusal else wanted.cluster_size,
+            compat=VERSIONS.get(wanted.compat or "1.1", "1.1"),
+            lazy_refcounts=wanted.lazy_refcounts,
+            refcount_bits=16 if refusal else wanted.refcount_bits,
+        )
+    except LockConflictError as error:
+        raise ToolError(f"{error.strerror}\nIs another process using the image [{name}]?") from None
+    except OSError as error:
+        raise ToolError(f"Could not create '{name}': {error.strerror}") from None
+    if refusal is not None:
+        call.store.remove(name)
+        raise ToolError(refusal)
+    if preallocated:
+        assert wanted.size is not None
+        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocated=True)
+        image.reopen()
+    return image
+
+
+def refusal_of(wanted: Wanted) -> str | None:
+    """Why the format does not want such an image (block/qcow2.c, qcow2_co_create, 10.0)."""
+    assert wanted.size is not None
+    if wanted.format == "raw":
+        return None
+    if wanted.compat is not None and wanted.compat not in VERSIONS:
+        return f"Parameter 'version' does not accept value '{wanted.compat}'"
+    cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
+    if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
+        return "Cluster size must be a power of two between 512 and 2048k"
+    if old and wanted.lazy_refcounts:
+        return "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+    bits = wanted.refcount_bits
+    if bits & (bits - 1) or not 1 <= bits <= 64:
+        return "Refcount width must be a power of two and may not exceed 64 bits"
+    if old and bits != 16:
+        return (
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above "
+            "(use version=v3 or greater)"
+        )
+    if wanted.backing_format is not None and not known_format(wanted.backing_format):
+        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
+    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
+        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
+    if wanted.backing is None and wanted.backing_format is not None:
+        return "Backing format cannot be used without backing file"
+    size = -(-wanted.size // SECTOR) * SECTOR
+    if not 0 <= size <= INT64_MAX:
+        return "Could not resize image: Image size cannot be negative"
+    if -(-size // (cluster * cluster // 8)) * 8 > _MAX_L1_BYTES:
+        return "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
+    return None

@@ -1,0 +1,149 @@
+"""``qemu-img measure``: how large a file would be (qcow2_measure, block/qcow2.c, 10.0)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qbitsim.drivers.not_emulated import known_format
+from qbitsim.errors import UnsupportedError
+from qbitsim.images.allocator import TABLE_ENTRY, refcount_clusters
+from qbitsim.images.bitmap_places import directory_length
+from qbitsim.images.chain import Chain, chain_status
+from qbitsim.images.content import Kind
+from qbitsim.qemu_img.convert import load_snapshot
+from qbitsim.qemu_img.creation import VERSIONS, Wanted, option_pairs, parse_creation
+from qbitsim.qemu_img.files import Call, contents, open_image, output_format
+from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.sizes import SECTOR
+
+if TYPE_CHECKING:
+    from qbitsim.images.image import Image
+
+_MODES = {None, "off", "metadata", "falloc", "full"}
+
+
+def measure(call: Call) -> int:
+    """``qemu-img measure``."""
+    options = call.options
+    options.only("f", "l", "o", "O", "output", "size", "s", "U", "image-opts")
+    output, size = output_format(call), _size(call)
+    image, chain = _source(call, size)
+    format_name = options.last("O") or "raw"
+    if not known_format(format_name):
+        raise ToolError(f"Unknown file format '{format_name}'")
+    wanted = _wanted(call, format_name)
+    size = chain[0].size if size is None else -(-size // SECTOR) * SECTOR
+    if format_name == "raw":
+        required = full = size
+        bitmaps = None
+    else:
+        required, full = _qcow2_size(wanted, size, chain)
+        keeps = VERSIONS[wanted.compat or "1.1"] != "0.10" and image is not None and image.keeps_bitmaps
+        bitmaps = _bitmaps_size(image, wanted.cluster_size) if keeps and image is not None else None
+    if output == "json":
+        first = "" if bitmaps is None else f'    "bitmaps": {bitmaps},\n'
+        call.print(f'{{\n{first}    "required": {required},\n    "fully-allocated": {full}\n}}\n')
+        return 0
+    call.print(f"required size: {required}\nfully allocated size: {full}\n")
+    if bitmaps is not None:
+        call.print(f"bitmaps size: {bitmaps}\n")
+    return 0
+
+
+def _size(call: Call) -> int | None:
+    text = call.options.last("size") or call.options.last("s")
+    return None if text is None else size_argument("image size", text, call.profile)
+
+
+def _source(call: Call, size: int | None) -> tuple[Image | None, Chain]:
+    options = call.options
+    if len(options.words) > 1:
+        raise ToolError("At most one filename argument is allowed.")
+    if not options.words:
+        if options.last("f") is not None or "image-opts" in options or "l" in options:
+            raise ToolError("--image-opts, -f, and -l require a filename argument.")
+        if size is None:
+            raise ToolError("Either --size N or one filename must be specified.")
+        return None, []
+    if size is not None:
+        raise ToolError("--size N cannot be used together with a filename.")
+    image = open_image(call, options.words[0], options.last("f"))
+    chain, text = contents(call, options.words[0]), options.last("l")
+    return image, chain if text is None else [*load_snapshot(image, text), *chain[1:]]
+
+
+def _wanted(call: Call, format_name: str) -> Wanted:
+    pairs, extended = [], False
+    for name, value in option_pairs(call):
+        extended = extended or (name, value) == ("extended_l2", "on")
+        if name != "extended_l2":
+            pairs.append((name, value))
+    if extended:
+        raise UnsupportedError("the image creation option 'extended_l2=on'")
+    try:
+        wanted = parse_creation(call, Wanted(format=format_name), pairs)
+    except ToolError as error:
+        raise ToolError(f"{error.text}\nqemu-img: Invalid options for file format '{format_name}'") from None
+    _check(wanted)
+    return replace(wanted, size=None)
+
+
+def _check(wanted: Wanted) -> None:
+    unit, bits = wanted.cluster_size, wanted.refcount_bits
+    if wanted.format == "raw":
+        return
+    if unit & (unit - 1) or not 512 <= unit <= 2 << 20:
+        raise ToolError("Cluster size must be a power of two between 512 and 2048k")
+    if wanted.compat is not None and wanted.compat not in VERSIONS:
+        raise ToolError(f"Invalid compatibility level: '{wanted.compat}'")
+    if wanted.preallocation not in _MODES:
+        raise ToolError(f"invalid parameter value: {wanted.preallocation}")
+    if bits & (bits - 1) or not 1 <= bits <= 64:
+        raise ToolError("Refcount width must be a power of two and may not exceed 64 bits")
+
+
+def _qcow2_size(wanted: Wanted, size: int, chain: Chain) -> tuple[int, int]:
+    """The bytes of a file that holds what *chain* does, and of one that is full."""
+    unit = wanted.cluster_size
+    virtual = -(-size // unit) * unit
+    full = _full_size(wanted, virtual)
+    required = 0
+    if wanted.preallocation in {"falloc", "full"} or (chain and wanted.backing is not None):
+        required = virtual
+    elif chain:
+        required = _data_size(chain, unit)
+    return full - virtual + required, full
+
+
+def _data_size(chain: Chain, unit: int) -> int:
+    offset, found, size = 0, 0, chain[0].size
+    while offset < size:
+        kind, length, _ = chain_status(chain, offset, size - offset)
+        if kind is Kind.DATA:
+            length = -(-(offset + length) // unit) * unit - offset
+            found += offset % unit + length
+        offset += length
+    return found
+
+
+def _full_size(wanted: Wanted, virtual: int) -> int:
+    """The bytes of a file with all clusters and the tables for them (qcow2_calc_prealloc_size)."""
+    unit = wanted.cluster_size
+    per_table = unit // TABLE_ENTRY
+    l2_entries = -(-(virtual // unit) // per_table) * per_table
+    l1_entries = -(-(l2_entries * TABLE_ENTRY // unit) // per_table) * per_table
+    tables = unit + (l2_entries + l1_entries) * TABLE_ENTRY
+    blocks = sum(refcount_clusters((tables + virtual) // unit, unit, wanted.refcount_bits))
+    return tables + blocks * unit + virtual
+
+
+def _bitmaps_size(image: Image, unit: int) -> int:
+    """The bytes that the stored bitmaps take if all their bits are set somewhere."""
+    total, directory = 0, 0
+    for bitmap in image.bitmaps:
+        length = -(-bitmap.bits.length // 8)
+        clusters = -(-length // unit)
+        total += clusters * unit + -(-clusters * TABLE_ENTRY // unit) * unit
+        directory += directory_length(bitmap.name)
+    return total + -(-directory // unit) * unit

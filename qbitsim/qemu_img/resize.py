@@ -1,0 +1,55 @@
+"""``qemu-img resize``."""
+
+from __future__ import annotations
+
+from qbitsim.errors import UnsupportedError
+from qbitsim.images.chain import reader
+from qbitsim.qemu_img.creation import signed
+from qbitsim.qemu_img.files import Call, check_resizable, open_image
+from qbitsim.qemu_img.options import ToolError, size_parameter
+from qbitsim.sizes import SECTOR
+
+_MODES = {"off", "metadata", "falloc", "full"}
+_SHRINK_WARNING = (
+    "Use the --shrink option to perform a shrink operation.\n"
+    "qemu-img: warning: Shrinking an image will delete all data beyond the shrunken image's end. "
+    "Before performing such an operation, make sure there is no important data there."
+)
+
+
+def resize(call: Call) -> int:
+    """``qemu-img resize``."""
+    options = call.options
+    options.only("q", "f", "shrink", "image-opts", "preallocation")
+    if len(options.words) != 2:
+        many = len(options.words) > 2 and call.profile.qemu_img_commands_complain
+        text = "Extra argument(s) in command line" if many else "Expecting image file name and size"
+        raise ToolError(text, usage=True)
+    mode = options.last("preallocation") or "off"
+    if mode not in _MODES:
+        raise ToolError(f"Invalid preallocation mode '{mode}'")
+    name, text = options.words
+    relative = {"+": 1, "-": -1}.get(text[:1], 0)
+    given = signed(size_parameter("size", text[1:] if relative else text, call.profile))
+    image = open_image(call, name, options.last("f"), write=True)
+    size = image.size + relative * given if relative else given
+    if size <= 0:
+        raise ToolError("New image size must be positive")
+    if size <= image.size and mode != "off":
+        raise ToolError("Preallocation can only be used for growing images")
+    if size <= image.size - SECTOR and "shrink" not in options:
+        raise ToolError(_SHRINK_WARNING)
+    if size % SECTOR and image.format == "qcow2":
+        raise ToolError(f"The new size must be a multiple of {SECTOR}")
+    check_resizable(image)
+    if mode == "metadata" or (mode != "off" and image.format == "raw"):
+        raise UnsupportedError(f"preallocation={mode}")
+    below = call.store.chain(call.file_name(name))[1:]
+    contents = [each.content for each in below]
+    zero_new = bool(below) and below[0].size > image.size
+    last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
+    if image.format == "qcow2" and image.compat == "0.10" and zero_new and size > last:
+        raise ToolError("Failed to zero out new clusters: Operation not supported")
+    image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents), preallocated=mode != "off")
+    call.say("Image resized.")
+    return 0

@@ -1,0 +1,110 @@
+"""``qemu-img snapshot``: list, take, apply and delete internal snapshots."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from qbitsim.qemu_img.files import Call, open_image
+from qbitsim.qemu_img.options import ToolError
+from qbitsim.qemu_img.snapshot_table import snapshot_table
+
+if TYPE_CHECKING:
+    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
+
+NANOSECONDS = 1_000_000_000
+_OPERATIONS = ("l", "c", "a", "d")
+
+
+def snapshot(call: Call) -> int:
+    """``qemu-img snapshot``; without an operation it lists."""
+    options = call.options
+    options.only(*_OPERATIONS, "q", "f", "U", "image-opts")
+    operations = [(key, value) for key, value in options.given if key in _OPERATIONS]
+    if len(operations) > 1:
+        raise ToolError("Cannot mix '-l', '-a', '-c', '-d'", usage=True)
+    if len(options.words) != 1:
+        raise ToolError("Expecting one image file name", usage=True)
+    operation, name = operations[0] if operations else ("l", "")
+    image = open_image(call, options.words[0], options.last("f"), write=operation != "l")
+    if not operations and not call.profile.qemu_img_snapshot_lists:
+        return 0
+    match operation:
+        case "l":
+            call.print(listing(image, call.profile))
+        case "c":
+            _create(call, image, name)
+        case "a":
+            if image.format == "raw":
+                open_image(call, options.words[0], options.last("f"), write=True)  # it looks once more, and says so
+            _apply(image, name)
+        case _:
+            _delete(image, name)
+    return 0
+
+
+def find_snapshot(image: Image, text: str) -> StoredSnapshot | None:
+    """The snapshot whose id, or else whose name, is *text* (find_snapshot_by_id_or_name, block/qcow2-snapshot.c)."""
+    by_id = next((found for found in image.snapshots if found.id == text), None)
+    return by_id or next((found for found in image.snapshots if found.name == text), None)
+
+
+def _create(call: Call, image: Image, name: str) -> None:
+    number = None
+    if image.format == "raw":
+        number = errno.EOPNOTSUPP
+    elif not image.can_take_snapshot:
+        number = errno.EINVAL
+    if number is not None:
+        reason = os.strerror(number)
+        text = reason if call.profile.qemu_img_commands_complain else f"-{number} ({reason})"
+        raise ToolError(f"Could not create snapshot '{name}': {text}")
+    image.create_snapshot(name, call.now // 1000 * 1000, 0)
+
+
+def _apply(image: Image, name: str) -> None:
+    reason = None
+    if image.format == "raw":
+        reason = "Block driver does not support snapshots"
+    elif image.bitmaps:
+        reason = "Device has active dirty bitmaps"
+    found = None if reason else find_snapshot(image, name)
+    if found is None:
+        reason = reason or "Failed to load snapshot: No such file or directory"
+        raise ToolError(f"Could not apply snapshot '{name}': {reason}")
+    if found.content.size != image.size:
+        if image.compat == "0.10":
+            raise ToolError(f"Could not apply snapshot '{name}': Can't resize a v2 image which has snapshots")
+        image.resize(found.content.size)
+    image.apply_snapshot(found)
+
+
+def _delete(image: Image, name: str) -> None:
+    found = next((found for found in image.snapshots if found.name == name), None)
+    if found is None:
+        raise ToolError(f"Could not delete snapshot '{name}': snapshot not found")
+    image.delete_snapshot(found)
+
+
+def listing(image: Image, profile: Profile) -> str:
+    """The table of the snapshots of an image, with its title; empty if there are none."""
+    if not image.snapshots:
+        return ""
+    return "Snapshot list:\n" + snapshot_table(map(snapshot_info, image.snapshots), profile)
+
+
+def snapshot_info(found: StoredSnapshot) -> Json:
+    """The members of SnapshotInfo in the order of QEMU's hash table."""
+    return {
+        "icount": 0,
+        "vm-clock-nsec": found.clock % NANOSECONDS,
+        "name": found.name,
+        "date-sec": found.date // NANOSECONDS,
+        "date-nsec": found.date % NANOSECONDS,
+        "vm-clock-sec": found.clock // NANOSECONDS,
+        "id": found.id,
+        "vm-state-size": 0,
+    }
