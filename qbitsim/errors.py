@@ -16,12 +16,14 @@ class QmpError(Exception):
     :param desc: the text, word for word as QEMU writes it.
     :param error_class: one of QEMU's QapiErrorClass (qapi/error.json): ``GenericError``,
         ``CommandNotFound``, ``DeviceNotActive``, ``DeviceNotFound``.
+    :param hint: whole lines that QEMU adds where people read, not in QMP (error_append_hint()).
     """
 
-    def __init__(self, desc: str, error_class: str = "GenericError") -> None:
+    def __init__(self, desc: str, error_class: str = "GenericError", hint: str = "") -> None:
         super().__init__(desc)
         self.desc = desc
         self.error_class = error_class
+        self.hint = hint
 
     def to_json(self) -> dict[str, str]:
         """The value of the reply's ``error`` member."""

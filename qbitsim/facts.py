@@ -191,6 +191,21 @@ class Profile:
     hmp_commands: frozenset[str]
     """The commands of the human monitor on x86_64, such as ``commit`` and ``info block``, without aliases."""
 
+    hmp_reports_have_prefix: bool = came_with("11.1")
+    """Whether the human monitor puts ``Error: `` before what error_report() prints, too (measured: not in 10.0)."""
+
+    hmp_commit_is_drained: bool = came_with("11.1")
+    """Whether everything is quiet while the human monitor commits (hmp_commit(); measured: not in 10.0)."""
+
+    hmp_stats_are_tables: bool = came_with("11.1")
+    """Whether ``info blockstats`` prints a table for each drive, not a line (measured: not in 10.0)."""
+
+    snapshot_table_is_wide: bool = came_with("10.0")
+    """Whether tables of internal snapshots have ``VM_SIZE``, four digits of hours and ``--`` for no instruction count.
+
+    bdrv_snapshot_dump() in block/qapi.c (measured: not in 7.2).
+    """
+
     qemu_io_commands: frozenset[str]
     """The commands of qemu-io, by the names that :mod:`qbitsim.qemu_io.table` declares."""
 

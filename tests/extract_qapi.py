@@ -32,6 +32,7 @@ OFFERED = [
     "cont",
     "quit",
     "human-monitor-command",
+    "system_reset",
     "system_powerdown",
     "migrate-pause",
     "migrate-recover",
@@ -93,6 +94,8 @@ OFFERED = [
     "BLOCK_JOB_PENDING",
     "BLOCK_EXPORT_DELETED",
     "SHUTDOWN",
+    "POWERDOWN",
+    "RESET",
     "STOP",
     "RESUME",
 ]

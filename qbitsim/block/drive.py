@@ -34,9 +34,14 @@ class Drive:
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
     :ivar write_cache: the guest is told of a write cache, which it has to flush.
+    :ivar unit: its number among the drives of ``-drive``; None for others.
+    :ivar medium_options: how the medium was opened that it had last, and the next one is.
     """
 
-    __slots__ = ("device_path", "graph", "id", "locked", "perm", "qdev", "root", "shared", "write_cache")
+    __slots__ = (
+        *("device_path", "graph", "id", "locked", "medium_options", "perm", "qdev", "root", "shared", "unit"),
+        "write_cache",
+    )
 
     def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
         self.graph = graph
@@ -48,6 +53,8 @@ class Drive:
         self.root: Child | None = None
         self.locked = False
         self.write_cache = True
+        self.unit: int | None = None
+        self.medium_options: dict[str, object] = {}
 
     def __repr__(self) -> str:
         return f"<Drive {self.id!r} on {self.root.node.name if self.root else None!r}>"
@@ -86,12 +93,22 @@ class Drive:
     def eject(self) -> None:
         """Give up the medium, if there is one."""
         if self.root is not None:
+            self.medium_options = self.current_medium_options()
             edge, self.root = self.root, None
             for _ in range(2):
                 # blk_drain and bdrv_root_unref_child, in block/block-backend.c and block.c
                 self.graph.drain(edge.node)
                 edge.node.drained_end()
             self.graph.detach(edge)
+
+    def current_medium_options(self) -> dict[str, object]:
+        """How another medium would be opened (blk_get_open_flags_from_root_state, block/block-backend.c, QEMU 10.0)."""
+        if self.root is None:
+            return self.medium_options
+        node = self.root.node.skip_filters()
+        cache = {"cache": node.options["cache"]} if "cache" in node.options else {}
+        discard = "unmap" if node.unmap else "ignore"
+        return {"read-only": node.read_only, "discard": discard, "detect-zeroes": node.detect_zeroes, **cache}
 
     @property
     def node(self) -> Node:

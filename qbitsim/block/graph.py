@@ -136,6 +136,13 @@ class Graph:
         self.drives[identifier] = drive
         return drive
 
+    def forget_drive_id(self, drive: Drive) -> None:
+        """A drive that a guest device uses has only the device's path from now on (monitor_remove_blk)."""
+        places = list(self.drives.items())
+        self.drives.clear()
+        self.drives.update((drive.qdev if each is drive else name, each) for name, each in places)
+        drive.id = ""
+
     # -- edges
 
     def attach(self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False) -> Child:

@@ -372,6 +372,9 @@ class Node(BitmapOwner):
         self._truncate(size)
         self.follow_length()
 
+    def make_empty(self) -> None:
+        """Forget what the layer holds, so that its backing file shows; other drivers than qcow2 leave it as it is."""
+
     def follow_length(self) -> None:
         """Resize the bitmaps of this node and of the filters above it to the node's length."""
         for node in self.shown_by():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.drivers.opener import FORMATS
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
@@ -53,16 +55,27 @@ def create_image(
         if filename == backing_name:
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
-            full_name = graph.images.backing_name(filename, backing_name)
-            if ":" not in backing_name and full_name not in graph.images:
-                raise QmpError(f"Could not open '{full_name}': No such file or directory")
-            graph.changing(OPEN_AND_CLOSE_CHANGES)
+            _look_at_backing(graph, filename, backing_name)
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
-        raise QmpError(error.args[1]) from None
+        raise QmpError(error.args[1], hint=in_use_hint(filename)) from None
     except OSError as error:
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
     graph.changing(QCOW2_CREATE_CHANGES if image_format == "qcow2" else 0)
+
+
+def _look_at_backing(graph: Graph, filename: str, backing_name: str) -> None:
+    """QEMU opens the backing file of a new image to learn its size.
+
+    :raises QmpError: it is not there.
+    """
+    if not filename and not posixpath.isabs(backing_name):
+        raise QmpError("Cannot use relative backing file names for ''")
+    full_name = graph.images.backing_name(filename, backing_name)
+    if ":" not in backing_name and full_name not in graph.images:
+        text = f"Could not open '{full_name}': No such file or directory"
+        raise QmpError(text, hint="Could not open backing image.\n")
+    graph.changing(OPEN_AND_CLOSE_CHANGES)

@@ -49,7 +49,7 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     node.check_not_blocked("internal-snapshot")
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
-    image_node = _image_node(node)
+    image_node = node_with_snapshots(node)
     if image_node is None:
         raise QmpError(
             f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
@@ -87,7 +87,7 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
     node.check_not_blocked("internal-snapshot-delete")
-    image_node = _image_node(node)
+    image_node = node_with_snapshots(node)
     if image_node is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")
     found = _find(image_node, args.id, args.name)
@@ -104,7 +104,7 @@ def _or_null(text: str | None) -> str:
     return "null" if text is None else text
 
 
-def _image_node(node: Node) -> Qcow2Node | None:
+def node_with_snapshots(node: Node) -> Qcow2Node | None:
     """The node itself, or one below filters and raw nodes, that can take snapshots (bdrv_snapshot_fallback)."""
     while not isinstance(node, Qcow2Node):
         if not (node.is_filter or node.driver == "raw") or len(node.children) != 1:

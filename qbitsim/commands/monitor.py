@@ -106,9 +106,10 @@ def query_qmp_schema(context: Context, args: None) -> list[Json]:
 
 @command("query-name", returns=NameInfo, since="0.14")
 def query_name(context: Context, args: None) -> Json:
-    """The guest's name: it has none."""
-    del context, args
-    return {}
+    """The guest's name, if it has one."""
+    del args
+    name = context.machine.guest_name
+    return {} if name is None else {"name": name}
 
 
 @command("stop", since="0.14")
@@ -135,16 +136,30 @@ def quit_(context: Context, args: None) -> None:
 @command("human-monitor-command", HumanMonitorCommand, returns=str, since="0.14", features=["savevm-monitor-nodes"])
 def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
     """Run a line of the human monitor: guest I/O comes through ``qemu-io``."""
-    from qbitsim.commands import human_monitor as guest_io  # noqa: PLC0415  (the parser of qemu-io is the largest of all modules)
+    from qbitsim.commands.hmp import run  # noqa: PLC0415  (the parser of qemu-io is the largest of all modules)
 
-    return guest_io.human_monitor_command(context, args.command_line)
+    return run.human_monitor_command(context, args.command_line)
+
+
+@command("system_reset", since="0.14")
+def system_reset(context: Context, args: None) -> None:
+    """Reset the guest; one that does not run is as before its first start then."""
+    del args
+    context.machine.reset()
+
+
+@command("system_powerdown", since="0.14")
+def system_powerdown(context: Context, args: None) -> None:
+    """Press the guest's power button."""
+    del args
+    context.machine.power_down()
 
 
 @command("query-uuid", returns=UuidInfo, since="0.14")
 def query_uuid(context: Context, args: None) -> Json:
-    """The guest's UUID: it has none, which shows as zeroes."""
-    del context, args
-    return {"UUID": "00000000-0000-0000-0000-000000000000"}
+    """The guest's UUID; zeroes if it has none."""
+    del args
+    return {"UUID": context.machine.guest_uuid}
 
 
 @command("migrate-pause", oob=True, since="3.0")

@@ -127,6 +127,16 @@ def eject(context: Context, args: Eject) -> None:
         drive = drives.get(name)
     if drive is None:
         raise QmpError(f"Device '{name}' not found", "DeviceNotFound")
+    remove_medium(context, drive)
+
+
+def remove_medium(context: Context, drive: Drive) -> None:
+    """Take the medium out of a drive, and with it the exports that nbd-server-add made of the drive.
+
+    :raises QmpError: it is a hard disk of the guest's, or a job uses it.
+    """
+    if drive.qdev:
+        raise QmpError(f"Device '{drive.id or drive.qdev}' is not removable")
     if drive.root is not None:
         drive.root.node.check_not_blocked("eject")
     context.machine.exports.medium_removed(drive)

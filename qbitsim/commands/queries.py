@@ -184,7 +184,7 @@ def snapshot_info(snapshot: StoredSnapshot) -> Json:
 def _allocated(node: Node) -> int | None:
     """Bytes that the files occupy; None over a ``blkdebug``, which cannot tell (bdrv_get_allocated_file_size)."""
     if isinstance(node, FileNode):
-        return node.image.content.allocated
+        return node.image.actual_size
     if isinstance(node, BlkdebugNode):
         return None
     below = [node.filtered] if node.filtered else [edge.node for edge in node.children if edge.name != "backing"]

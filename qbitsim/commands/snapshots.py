@@ -129,7 +129,11 @@ def blockdev_snapshot_sync(context: Context, args: BlockdevSnapshotSync) -> None
     if args.mode is not NewImageMode.EXISTING:
         create_image(graph, args.snapshot_file, image_format, old.length, old)
     # The overlay is opened with the flags of the old node (external_snapshot_action, blockdev.c, QEMU 10.0).
-    options: Options = {"driver": image_format, "discard": "unmap" if old.unmap else "ignore"}
+    options: Options = {
+        "driver": image_format,
+        "read-only": old.read_only,
+        "discard": "unmap" if old.unmap else "ignore",
+    }
     if name is not None:
         options["node-name"] = name
     if image_format != "raw":

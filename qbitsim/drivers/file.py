@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class FileNode(Node):
             return
         conflict = self.image.locks.acquire(self, perm, shared)
         if conflict is not None:
-            raise QmpError(conflict)
+            raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
     def close(self) -> None:
         """Give up the locks."""

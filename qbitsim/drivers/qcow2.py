@@ -198,6 +198,10 @@ class Qcow2Node(Node):
             raise QmpError("Failed to grow the L1 table: File too large")
         self.image.resize(size)
 
+    def make_empty(self) -> None:
+        """Forget what the layer holds (qcow2_make_empty, block/qcow2.c, QEMU 10.0); no bitmap is marked."""
+        self.image.make_empty()
+
     def _below(self, offset: int, length: int) -> bytes:
         backing = self.backing
         return bytes(length) if backing is None else _read_below(backing, offset, length)

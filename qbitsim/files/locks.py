@@ -19,6 +19,11 @@ CREATOR = (WRITE | RESIZE, ALL & ~RESIZE)
 """(needed, shared) of the creation of an image (block/file-posix.c, raw_co_create, 10.0)."""
 
 
+def in_use_hint(name: str) -> str:
+    """What QEMU adds to a refusal for people (raw_check_lock_bytes, block/file-posix.c, 10.0)."""
+    return f"Is another process using the image [{name}]?\n"
+
+
 class Locks:
     """Who has one file open."""
 

@@ -48,6 +48,10 @@ EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
 
 
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+"""What QEMU shows of a guest without one."""
+
+
 class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
     """One emulated QEMU process.
 
@@ -68,6 +72,8 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         "events",
         "exports",
         "graph",
+        "guest_name",
+        "guest_uuid",
         "handles",
         "images",
         "jobs",
@@ -105,6 +111,8 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
         self.run_state = "running" if running else "prelaunch"
+        self.guest_name: str | None = None
+        self.guest_uuid = NO_UUID
         self.refusals: list[Refusal] = []
         self.pacing = pacing
         self.journal = None
@@ -395,6 +403,17 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         if not self.running:
             self.run_state = "running"
             self.emit("RESUME")
+
+    def reset(self) -> None:
+        """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
+        reason = "host-qmp-system-reset"
+        self.emit("RESET", {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None)
+        if not self.running:
+            self.run_state = "prelaunch"
+
+    def power_down(self) -> None:
+        """Press the guest's power button: nobody there listens, but clients are told."""
+        self.emit("POWERDOWN")
 
     def shut_down(self, reason: str = "host-qmp-quit") -> None:
         """End cleanly: cancel the jobs, close the images, which stores persistent bitmaps.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qbitsim.commands.human_monitor import DriveDisk
+from qbitsim.commands.hmp.guest_io import DriveDisk
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import ImageStore
 from qbitsim.machine.machine import Machine

@@ -140,7 +140,16 @@ class Shutdown(TypedDict):
     reason: Annotated[NotRequired[ShutdownCause], note(since="4.0", required=True)]
 
 
+class Reset(TypedDict):
+    """Data of RESET."""
+
+    guest: Annotated[NotRequired[bool], note(since="2.10", required=True)]
+    reason: Annotated[NotRequired[ShutdownCause], note(since="4.0", required=True)]
+
+
 declare_event("SHUTDOWN", Shutdown, since="0.12")
+declare_event("POWERDOWN", since="0.12")
+declare_event("RESET", Reset, since="0.12")
 declare_event("STOP", since="0.12")
 declare_event("RESUME", since="0.12")
 

@@ -11,8 +11,7 @@ _SINCE = {
     "0.14": (
         "add_client balloon client_migrate_info closefd device_del expire_password getfd inject-nmi memsave "
         "migrate migrate_cancel netdev_add netdev_del pmemsave query-balloon query-blockstats query-chardev "
-        "query-kvm query-mice query-migrate query-pci query-spice query-vnc screendump set_link set_password "
-        "system_powerdown system_reset"
+        "query-kvm query-mice query-migrate query-pci query-spice query-vnc screendump set_link set_password"
     ),
     "1.1": "block_set_io_throttle change-vnc-password qom-list-types system_wakeup xen-save-devices-state",
     "1.2": (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qbitsim.profiles import Profile
 
-_RUN_STATE = "query-status SHUTDOWN STOP RESUME"
+_RUN_STATE = "query-status SHUTDOWN POWERDOWN RESET STOP RESUME"
 _JOB = "JOB_STATUS_CHANGE job-pause job-resume job-cancel job-complete job-dismiss job-finalize query-jobs"
 _BLOCK = """
     eject block_set_io_throttle
@@ -37,7 +37,7 @@ _EXPORT = """
 """
 _REST = """
     migrate-recover migrate-pause transaction qmp_capabilities query-version query-commands quit
-    query-qmp-schema object-add object-del query-uuid system_powerdown query-kvm yank query-yank query-name
+    query-qmp-schema object-add object-del query-uuid system_reset system_powerdown query-kvm yank query-yank query-name
     stop cont human-monitor-command
 """
 _ACTIONS = """

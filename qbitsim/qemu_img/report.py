@@ -139,7 +139,7 @@ def _human_info(found: _Json) -> str:
             lines.append(f"backing file format: {found['backing-filename-format']}")
     specific = found.get("format-specific")
     if isinstance(specific, dict):
-        lines += ["Format specific information:", *_tree(specific["data"], 1)]
+        lines += ["Format specific information:", *tree(specific["data"], 1)]
     if "children" in found:
         length = size if found["format"] == "raw" else _child_length(found)
         lines += [
@@ -159,7 +159,7 @@ def _child_length(found: _Json) -> int:
     raise AssertionError(found)
 
 
-def _tree(value: object, depth: int) -> Iterator[str]:
+def tree(value: object, depth: int) -> Iterator[str]:
     """Nested objects and lists as indented lines (block/qapi.c, dump_qdict and dump_qlist, 10.0)."""
     items: list[tuple[str, object]] = []
     if isinstance(value, dict):
@@ -169,7 +169,7 @@ def _tree(value: object, depth: int) -> Iterator[str]:
     for label, inner in items:
         if isinstance(inner, dict | list):
             yield f"{'    ' * depth}{label}:"
-            yield from _tree(inner, depth + 1)
+            yield from tree(inner, depth + 1)
         else:
             shown = str(inner).lower() if isinstance(inner, bool) else inner
             yield f"{'    ' * depth}{label}: {shown}"

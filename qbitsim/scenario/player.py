@@ -177,6 +177,10 @@ class Player:
         for flag, value in pairwise(arguments):
             if flag == "-object":
                 machine.execute("object-add", parse_object(value))
+            elif flag == "-name":
+                machine.guest_name = value.partition(",")[0].removeprefix("guest=")
+            elif flag == "-uuid":
+                machine.guest_uuid = value
         for options in config.get("blockdevs", []):
             check_node_options(machine, options)
             machine.add_node(options)

@@ -6,9 +6,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbitsim.commands.hmp_line import StringError, hmp, split_hmp
+from qbitsim.commands.context import Context
+from qbitsim.commands.hmp.declaration import Handler, HmpCommand
+from qbitsim.commands.hmp.line import StringError, split_hmp
+from qbitsim.commands.hmp.run import human_monitor_command
+from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.profiles import QEMU_7_2, QEMU_10_0
+from qbitsim.machine.machine import Machine
+from qbitsim.profiles import QEMU_7_2, QEMU_10_0, Profile
+
+DECLARED = {
+    "qemu-io": ("qdev:-d,device:B,command:s", "qemu-io"),
+    "drive_del": ("id:B", "drive_del"),
+    "eject": ("force:-f,device:B", "eject"),
+    "info status": ("", "status"),
+    "info block": ("nodes:-n,verbose:-v,device:B?", "block"),
+    "stop": ("", "stop|s"),
+}
+
+
+def hmp(line: str, handlers: dict[str, Handler], profile: Profile = QEMU_10_0, stdout: list[str] | None = None) -> str:
+    """The reply of a machine that has these commands; what it prints on its standard output goes to ``stdout``."""
+    commands = {
+        name: HmpCommand(
+            name=name,
+            shown=DECLARED[name][1],
+            arguments=DECLARED[name][0],
+            params="",
+            help="",
+            reports=name == "drive_del",
+            handler=handler,
+        )
+        for name, handler in handlers.items()
+    }
+    machine = Machine(profile)
+    try:
+        return human_monitor_command(Context(machine, Transaction()), line, commands)
+    finally:
+        printed = machine.take_stdout()
+        if printed and stdout is not None:
+            stdout.append(printed)
 
 
 class Monitor:
@@ -18,31 +55,35 @@ class Monitor:
         self.calls: list[tuple[object, ...]] = []
         self.stdout: list[str] = []
 
-    def qemu_io(self, qdev: bool, device: str, command: str) -> str:
+    def qemu_io(self, _context: Context, *, qdev: bool, device: str, command: str) -> str:
         if device != "drive0":
             raise QmpError(f"Cannot find device='' nor node-name='{device}'")
         self.calls.append((qdev, device, command))
         return ""
 
-    def drive_del(self, device: str) -> str:
-        if device != "drive0":
-            raise QmpError(f"Device '{device}' not found", "DeviceNotFound")
-        self.calls.append((device,))
+    def drive_del(self, _context: Context, *, id: str) -> str:  # noqa: A002 - QEMU's word
+        if id != "drive0":
+            raise QmpError(f"Device '{id}' not found", "DeviceNotFound")
+        self.calls.append((id,))
         return ""
 
-    def status(self) -> str:
+    def eject(self, context: Context, *, force: bool, device: str) -> str:
+        del force
+        return self.drive_del(context, id=device)
+
+    def status(self, _context: Context) -> str:
         return "VM status: paused (prelaunch)\n"
 
     def say(self, line: str) -> str:
         handlers = {
             "qemu-io": self.qemu_io,
             "drive_del": self.drive_del,
-            "eject": lambda _force, device: self.drive_del(device),
+            "eject": self.eject,
             "info status": self.status,
-            "info block": lambda *_: "",
-            "stop": lambda: "",
+            "info block": lambda *_, **__: "",
+            "stop": lambda _: "",
         }
-        return hmp(line, handlers, stdout=self.stdout.append)
+        return hmp(line, handlers, stdout=self.stdout)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +178,7 @@ def test_a_command_that_only_qemu_has_is_unsupported() -> None:
 
 
 def test_an_unsupported_request_of_a_handler_is_not_made_a_text() -> None:
-    def refuse(_device: str) -> str:
+    def refuse(_context: Context, **_arguments: object) -> str:
         raise UnsupportedError("that")
 
     with pytest.raises(UnsupportedError):

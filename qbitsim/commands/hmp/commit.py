@@ -1,0 +1,154 @@
+"""``commit`` of the human monitor: at once, without a job (bdrv_commit, block/commit.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qbitsim.block.drive import io_error
+from qbitsim.commands.hmp.declaration import error_text, hmp
+from qbitsim.drivers.job_filters import CommitTopNode
+from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
+from qbitsim.jobs.loop import set_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
+    from qbitsim.commands.context import Context
+
+_CHUNK = 1 << 20
+"""Bytes that are copied at once (COMMIT_BUF_SIZE)."""
+
+
+@hmp(
+    "commit",
+    "device:B",
+    params="device|all",
+    help="commit changes to the disk images (if -snapshot is used) or backing files",
+    reports=True,
+)
+def commit(context: Context, *, device: str) -> str:
+    """Write what the topmost layer of a drive, or of all drives, holds into its backing file, and empty the layer."""
+    quiet = context.graph.drain_all_begin() if context.profile.hmp_commit_is_drained else []
+    try:
+        layers = _all_layers(context) if device == "all" else [_layer(context, device)]
+        return _commit_layers(context, layers, device)
+    finally:
+        for node in quiet:
+            node.drained_end()
+
+
+def _commit_layers(context: Context, layers: list[Node], name: str) -> str:
+    """Commit one layer after the other until one fails; return what is printed."""
+    try:
+        for layer in layers:
+            _commit(context, layer)
+    except OSError as error:
+        raise QmpError(f"'commit' error for '{name}': {error.strerror}") from None
+    except QmpError as error:
+        why = QmpError(f"'commit' error for '{name}': {os.strerror(errno.EPERM)}")
+        return error_text(context, error, reports=True) + error_text(context, why, reports=True)
+    return ""
+
+
+def _layer(context: Context, device: str) -> Node:
+    drive = context.graph.drives.get(device) if device else None
+    if drive is None:
+        raise QmpError(f"Device '{device}' not found")
+    if drive.root is None:
+        raise QmpError(f"Device '{device}' has no medium")
+    return drive.root.node.skip_implicit_filters()
+
+
+def _all_layers(context: Context) -> list[Node]:
+    """The layers of all drives that have a backing file, below any filters (blk_commit_all)."""
+    tops = [drive.root.node.skip_filters() for drive in context.graph.drives.values() if drive.root is not None]
+    return [node for node in tops if node.backing is not None]
+
+
+def _commit(context: Context, node: Node) -> None:
+    """Commit one layer.
+
+    :raises OSError: with the errno of bdrv_commit; what was copied stays.
+    :raises QmpError: another user does not allow it.
+    """
+    backing = node.backing
+    if backing is None:
+        raise io_error(errno.ENOTSUP)
+    if node.blockers or backing.blockers:
+        raise io_error(errno.EBUSY)
+    with _written_to(backing), _held(context, node, backing) as target:
+        if node.length > backing.length:
+            backing.truncate(node.length)
+        _copy(node, target)
+        node.make_empty()
+        node.flush()
+        target.flush()
+
+
+@contextmanager
+def _written_to(backing: Node) -> Iterator[None]:
+    """Let a backing file be writable for a while."""
+    was_read_only = backing.read_only
+    if was_read_only:
+        _pause_users(backing)
+        try:
+            set_writable(backing, writable=True)
+        except QmpError:
+            set_writable(backing, writable=False)
+            raise io_error(errno.EACCES) from None
+    try:
+        yield
+    finally:
+        if was_read_only:
+            _pause_users(backing)
+            set_writable(backing, writable=False)
+
+
+def _pause_users(node: Node) -> None:
+    """Reopening a node drains it twice (bdrv_reopen_set_read_only and bdrv_reopen_multiple, block.c)."""
+    for _ in range(2):
+        node.graph.drain(node)
+        node.drained_end()
+
+
+@contextmanager
+def _held(context: Context, node: Node, backing: Node) -> Iterator[Drive]:
+    """Hold both; a filter keeps what is above from minding that the backing file changes."""
+    graph, edge = context.graph, node.child("backing")
+    assert edge is not None
+    source = context.machine.anonymous_drive(perm=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
+    target = context.machine.anonymous_drive(perm=perms.WRITE | perms.RESIZE)
+    source.insert(node)
+    top = CommitTopNode(graph)
+    top.implicit = top.held = True
+    graph.register(top, None)
+    graph.attach(top, "backing", backing, 0, perms.ALL)
+    try:
+        graph.changing()
+        graph.replace_child(edge, top)
+        graph.refresh_permissions(node)
+        target.insert(backing)
+        yield target
+    finally:
+        target.eject()
+        graph.changing()
+        graph.replace_child(edge, backing)
+        graph.refresh_permissions(node)
+        top.held = False
+        graph.release(top)
+        source.eject()
+
+
+def _copy(node: Node, target: Drive) -> None:
+    offset, end = 0, node.length
+    while offset < end:
+        status = node.layer_status(offset, min(_CHUNK, end - offset))
+        if status.allocated:
+            target.node.write(offset, node.read(offset, status.length))
+        offset += status.length

@@ -1,0 +1,176 @@
+"""The human monitor's commands on drives and what is in them (block/monitor/block-hmp-cmds.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.names import is_well_formed
+from qbitsim.commands import drives, nodes
+from qbitsim.commands.hmp.declaration import error_text, execute, hmp
+from qbitsim.drivers.drive_options import nested
+from qbitsim.drivers.filename_options import json_options
+from qbitsim.errors import QmpError, UnsupportedError
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.commands.context import Context
+    from qbitsim.drivers.options import Options
+
+_READ_ONLY_MODES = ("retain", "read-only", "read-write")
+_INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio", "xen")
+"""In the order of BlockInterfaceType, whose numbers people get to see."""
+_ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"
+
+
+@hmp("block_resize", "device:B,size:o", params="device size", help="resize a block image")
+def block_resize(context: Context, *, device: str, size: int) -> None:
+    """Change the length of a drive's medium."""
+    execute(context, nodes.block_resize, nodes.BlockResize(device=device, size=size))
+
+
+@hmp("eject", "force:-f,device:B", params="[-f] device", help="eject a removable medium (use -f to force it)")
+def eject(context: Context, *, force: bool, device: str) -> None:
+    """Take the medium out of a drive."""
+    execute(context, nodes.eject, nodes.Eject(device=device, force=force))
+
+
+@hmp(
+    "change",
+    "device:B,force:-f,target:F,arg:s?,read-only-mode:s?",
+    params="device [-f] filename [format [read-only-mode]]",
+    help="change a removable medium, optional format, use -f to force the operation",
+)
+def change(
+    context: Context,
+    *,
+    device: str,
+    force: bool,
+    target: str,
+    arg: str | None = None,
+    read_only_mode: str | None = None,
+) -> None:
+    """Put another file into a drive."""
+    del force  # no drive here has a tray that a guest could lock
+    if device == "vnc":
+        raise UnsupportedError("VNC")
+    mode = read_only_mode if read_only_mode is not None else "retain"
+    if mode not in _READ_ONLY_MODES:
+        raise QmpError(f"invalid parameter value: {mode}")
+    graph = context.graph
+    drive = graph.drives.get(device) if device else None
+    if drive is None:
+        raise QmpError(f"Device '{device}' not found", "DeviceNotFound")
+    options: Options = dict(drive.current_medium_options())
+    if mode != "retain":
+        options["read-only"] = mode == "read-only"
+    if arg is not None:
+        options["driver"] = arg
+    medium = _open_medium(context, target, options)
+    try:
+        nodes.remove_medium(context, drive)
+        drive.insert(medium)
+    except QmpError:
+        graph.release(medium)
+        raise
+
+
+def _open_medium(context: Context, filename: str, options: Options) -> Node:
+    if filename.startswith("json:"):
+        return nodes.opener(context).open({**json_options(filename), **options})
+    return nodes.opener(context).open_file(filename, options)
+
+
+@hmp(
+    "drive_add",
+    "node:-n,pci_addr:s,opts:s",
+    params="[-n] [[<domain>:]<bus>:]<slot>\n"
+    "[file=file][,if=type][,bus=n]\n"
+    "[,unit=m][,media=d][,index=i]\n"
+    "[,snapshot=on|off][,cache=on|off]\n"
+    "[,readonly=on|off][,copy-on-read=on|off]",
+    help="add drive to PCI storage controller",
+    reports=True,
+)
+def drive_add(context: Context, *, node: bool, pci_addr: str, opts: str) -> str | None:
+    """Make a drive as ``-drive`` does, or with ``-n`` a node; where it would be plugged in does not matter."""
+    del pci_addr
+    given, warnings = _parse_options(opts)
+    try:
+        if node:
+            _add_node(context, given)
+            return warnings
+        return warnings + _add_drive(context, given)
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        return warnings + error_text(context, error, reports=True)
+
+
+def _add_drive(context: Context, given: dict[str, str]) -> str:
+    """Make a drive, and say what came of it; how its id is refused has no prefix in any release."""
+    identifier = given.get("id")
+    if identifier is not None and identifier in context.graph.drives:
+        return f"Duplicate ID '{identifier}' for drive\n"
+    if identifier is not None and not is_well_formed(identifier):
+        return f"Parameter 'id' expects an identifier\n{_ID_HINT}"
+    interface = given.get("if", "none")
+    if interface not in _INTERFACES:
+        raise QmpError(f"unsupported bus type '{interface}'")
+    drive = drives.add_drive(context.graph, context.profile, given)
+    if interface != "none":
+        drive.eject()
+        del context.graph.drives[drive.id]
+        return f"Can't hot-add drive to type {_INTERFACES.index(interface)}\n"
+    return "OK\n"
+
+
+def _add_node(context: Context, given: dict[str, str]) -> None:
+    if "node-name" not in given:
+        raise QmpError("'node-name' needs to be specified")
+    options = nested(given)
+    if "driver" not in options and "file" not in options:
+        raise QmpError("Must specify either driver or file")
+    drives.check_given_options(context.profile, options)
+    made = nodes.opener(context).open(options)
+    made.monitor_owned = True
+
+
+@hmp("drive_del", "id:B", params="device", help="remove host block device", reports=True)
+def drive_del(context: Context, *, id: str) -> None:  # noqa: A002
+    """Remove a drive; the name of a node means blockdev-del."""
+    graph = context.graph
+    if id in graph.nodes:
+        execute(context, nodes.blockdev_del, nodes.BlockdevDel(node_name=id))
+        return
+    drive = graph.drives.get(id)
+    if drive is None:
+        raise QmpError(f"Device '{id}' not found")
+    if drive.root is not None:
+        drive.root.node.check_not_blocked("drive-del")
+    context.machine.exports.medium_removed(drive)
+    drive.eject()
+    if drive.qdev:
+        graph.forget_drive_id(drive)
+    else:
+        del graph.drives[id]
+
+
+def _parse_options(text: str) -> tuple[dict[str, str], str]:
+    """``a=1,b=2``, and what is printed about it (opts_do_parse, util/qemu-option.c).
+
+    A comma in a value is written twice; a name alone, or with ``no`` before it, is a switch.
+    """
+    given: dict[str, str] = {}
+    warnings = []
+    for part in text.replace(",,", "\0").split(","):
+        name, equals, value = part.replace("\0", ",").partition("=")
+        if not name:
+            continue
+        if not equals:
+            short, value = name, "off" if name.startswith("no") else "on"
+            name = name.removeprefix("no")
+            warnings.append(
+                f"warning: short-form boolean option '{short}' deprecated\nPlease use {name}={value} instead\n"
+            )
+        given[name] = given.get(name, value) if name == "id" else value
+    return given, "".join(warnings)
