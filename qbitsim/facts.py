@@ -157,7 +157,27 @@ class Profile:
     exports_go_oldest_first: bool
     """Whether the oldest export is the first to go when the NBD server stops."""
 
+    # -- settings of a migration
+
+    migration_levels_checked: bool = came_with("10.0")
+    """Whether the levels of multifd's compression are checked and kept (measured: 7.2 takes any and keeps none)."""
+
+    migration_options_have_dashes: bool = came_with("11.1")
+    """Whether refused parameters are called ``Option announce-initial`` (measured: not in 10.0)."""
+
+    colo_needs_return_path: bool = came_with("11.1")
+    """Whether the capability x-colo needs return-path (measured: not in 10.0)."""
+
+    postcopy_excludes_multifd: bool = gone_with("11.1")
+    """Whether the capabilities postcopy-ram and multifd exclude each other (measured: in 10.0)."""
+
+    multifd_excludes_xbzrle: bool = came_with("10.0")
+    """Whether the capabilities multifd and xbzrle exclude each other (measured: not in 7.2)."""
+
     # -- what queries show
+
+    cpu_hotplug_blames_machine: bool = came_with("10.0")
+    """Whether query-hotpluggable-cpus of a machine without says that it is the machine (measured: not in 7.2)."""
 
     status_shows_singlestep: bool = gone_with("9.0")
     """Whether query-status shows ``singlestep``."""

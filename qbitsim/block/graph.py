@@ -13,7 +13,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 from qbitsim.images.store import ImageStore
+from qbitsim.jsontypes import Json
 
 MAXIMUM_NODE_NAME = 31
 
@@ -44,11 +45,12 @@ class Graph:
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
     :ivar throttle_groups: by id.
+    :ivar emit: called with the name and the data of each event.
     :ivar scheduler: the clock, for nodes whose requests take time.
     """
 
     __slots__ = (
-        *("_generated", "drains_on_change", "drives", "hide_filters", "images", "nodes", "scheduler"),
+        *("_generated", "drains_on_change", "drives", "emit", "hide_filters", "images", "nodes", "scheduler"),
         *("_start", "throttle_groups", "watchers"),
     )
 
@@ -61,6 +63,7 @@ class Graph:
         self.drains_on_change = False
         self.watchers = 0
         self.throttle_groups: dict[str, ThrottleGroup] = {}
+        self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self._generated = 0
         self._start = images.starts
         images.starts += 1

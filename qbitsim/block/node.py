@@ -22,6 +22,7 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
+from qbitsim.block.write_end import WriteEnd
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -37,7 +38,7 @@ MAXIMUM_BOUNCE = 1 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
 
-class Node(BitmapOwner):
+class Node(BitmapOwner, WriteEnd):
     """The common part of all drivers.
 
     :ivar name: the node-name, unique in the graph.
@@ -69,13 +70,16 @@ class Node(BitmapOwner):
         "detect_zeroes",
         "graph",
         "held",
+        "highest_write",
         "implicit",
         "monitor_owned",
         "name",
+        "noticed_end",
         "options",
         "parents",
         "quiesce",
         "unmap",
+        "write_threshold",
     )
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -95,6 +99,7 @@ class Node(BitmapOwner):
         self.bitmaps: list[DirtyBitmap] = []
         self.blockers: list[str] = []
         self.quiesce = 0
+        self.highest_write = self.write_threshold = self.noticed_end = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.length} bytes>"
@@ -220,6 +225,8 @@ class Node(BitmapOwner):
 
         :raises OSError: as the driver, or a fault, says; the bits are marked all the same.
         """
+        if offset + len(data) > self.noticed_end:
+            self.note_write_end(offset + len(data))
         try:
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
@@ -235,6 +242,8 @@ class Node(BitmapOwner):
 
         :raises OSError: as :meth:`write`.
         """
+        if offset + length > self.noticed_end:
+            self.note_write_end(offset + length)
         try:
             self._write_zeroes(offset, length, unmap=unmap)
         except OSError as error:
@@ -302,6 +311,8 @@ class Node(BitmapOwner):
 
         :param operation: ``"read"`` or ``"write"``.
         """
+        if operation == "write" and offset + length > self.noticed_end:
+            self.note_write_end(offset + length)
         try:
             self._account(operation, offset, length)
         finally:
@@ -355,6 +366,19 @@ class Node(BitmapOwner):
 
     def note_copied(self, clusters: Iterable[int]) -> None:
         """Clusters of the content of :meth:`plain_image` were written by the caller."""
+
+    def tell_writes(self) -> None:
+        """Let the file know how far the format has written it, where it was not asked each time."""
+
+    def discard_stats(self) -> tuple[int, int, int] | None:
+        """How many discards of the file succeeded and failed, and their bytes; None if the driver does not count."""
+        return None
+
+    def note_discarded(self, offset: int, length: int) -> None:
+        """The format above gives up a part of its file (bdrv_pdiscard)."""
+        filtered = self.filtered
+        if filtered is not None and self.unmap:
+            filtered.note_discarded(offset, length)
 
     def debug_event(self, event: str) -> None:
         """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""

@@ -79,7 +79,7 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         "backing_file_depth": _depth(image),
         "encrypted": False,
         "detect_zeroes": node.detect_zeroes,
-        "write_threshold": 0,
+        "write_threshold": _as_signed(node.write_threshold),
         "cache": _cache_info(node),
         "image": image,
         **dict.fromkeys(_THROTTLE, 0),
@@ -92,6 +92,11 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     if node.bitmaps and profile.nodes_show_bitmaps:
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info
+
+
+def _as_signed(value: int) -> int:
+    """A number of 64 bits as QAPI's ``int`` shows it."""
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def _cache_info(node: Node) -> Json:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
@@ -37,6 +38,8 @@ MAXIMUM_TABLE_ENTRIES = 0x8000000
 MAXIMUM_GRANULARITY = 1 << 31
 MAXIMUM_L1_ENTRIES = 1 << 22
 L2_SLICE_ENTRIES = 512
+MAXIMUM_WRITTEN = 1024
+"""So many clusters are written before the file is told of them."""
 
 
 class Qcow2Node(Node):
@@ -51,12 +54,14 @@ class Qcow2Node(Node):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_slices", "image")
+    __slots__ = ("_counted", "_old", "_slices", "_written", "image")
 
     def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.image = image
         self._slices: set[int] = set()
+        self._written: dict[int, int] = {}
+        self._old = len(image.content.allocation_order())
         self._counted = False
 
     @property
@@ -92,7 +97,13 @@ class Qcow2Node(Node):
         if compressed:
             self._write_compressed(offset, data)
             return
-        self._slices.update(self._slices_of(offset, len(data)))
+        unit, written = self.image.cluster_size or 1, self._written
+        cluster, start = divmod(offset, unit)
+        reach = start + len(data)
+        if reach > unit or len(written) > MAXIMUM_WRITTEN:
+            self._note_written(offset, offset + len(data))
+        elif reach > written.get(cluster, 0):
+            written[cluster] = reach
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
         self.image.packing.written(self.image.content, offset, len(data), compressed=False)
@@ -133,10 +144,16 @@ class Qcow2Node(Node):
 
     def note_copied(self, clusters: Iterable[int]) -> None:
         """Clusters were written without requests: the slices of the L2 tables are in memory now."""
-        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in clusters})
+        clusters = list(clusters)
+        self._written.update(dict.fromkeys(clusters, self.cluster_size))
+        if clusters:
+            end = min((max(clusters) + 1) * self.cluster_size, self.length)
+            if end > self.noticed_end:
+                self.note_write_end(end)
 
     def zeroes_without_io(self, offset: int, length: int) -> bool:
         """Whether the slices of the L2 tables that say what the range is are in memory."""
+        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in self._written})
         return (
             self.image.faults is None
             and not self._file_matters
@@ -153,6 +170,9 @@ class Qcow2Node(Node):
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
         tables = self._new_tables(offset)
+        self._note_tables(offset)
+        if unmap:
+            self._discard_places(offset, length)
         self.image.packing.zeroing(self.image.content, offset, length, in_place=not (unmap and self.unmap))
         self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
         self._account_tables(tables)
@@ -161,6 +181,9 @@ class Qcow2Node(Node):
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
         tables = self._new_tables(offset) if length >= self.cluster_size else []
+        if length >= self.cluster_size:
+            self._note_tables(offset)
+        self._discard_places(offset, length)
         self.image.packing.zeroing(self.image.content, offset, length, in_place=False)
         self.image.discard(offset, length)
         self._account_tables(tables)
@@ -176,7 +199,7 @@ class Qcow2Node(Node):
 
         Writing may have read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
         """
-        return not (self._counted or self._slices)
+        return not (self._counted or self._slices or self._written)
 
     def _status(self, offset: int, length: int) -> Status:
         self._counted = True
@@ -222,7 +245,81 @@ class Qcow2Node(Node):
     @property
     def _file_matters(self) -> bool:
         file = self.children[0].node
-        return type(file) is not FileNode or bool(file.bitmaps)
+        return type(file) is not FileNode or bool(file.bitmaps) or bool(file.write_threshold)
+
+    def _note_written(self, offset: int, end: int) -> None:
+        """Keep how far each cluster is written."""
+        if len(self._written) > MAXIMUM_WRITTEN:
+            self.tell_writes()
+        unit = self.cluster_size
+        for cluster in range(offset // unit, -(-end // unit)):
+            reach = min(unit, end - cluster * unit)
+            if reach > self._written.get(cluster, 0):
+                self._written[cluster] = reach
+
+    def tell_writes(self) -> None:
+        """Let the file know how far its clusters were written."""
+        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in self._written})
+        new, unit, ends = self._new_clusters(), self.cluster_size, [0]
+        for (cluster, reach), place in zip(self._written.items(), self.image.places(self._written), strict=True):
+            if place is not None:
+                ends.append(place + (unit if cluster in new else reach))
+        self._written.clear()
+        self._old = len(self.image.content.allocation_order())
+        file = self.children[0].node
+        if max(ends) > file.highest_write:
+            file.note_write_end(max(ends))
+
+    def _host_end(self, cluster: int, new: set[int]) -> int | None:
+        """How far the file is written at a cluster: all of one that is new, for what is around the data is copied."""
+        unit = self.cluster_size
+        place = self.image.host_offset(cluster * unit)
+        if place is None:
+            return None
+        return place + (unit if cluster in new else self._written.get(cluster, unit))
+
+    def _new_clusters(self) -> set[int]:
+        """The clusters that were stored since the file was told last."""
+        stored = self.image.content.allocation_order()
+        return set(islice(reversed(stored), max(0, len(stored) - self._old)))
+
+    def _note_runs(self, file: Node, offset: int, length: int) -> None:
+        """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""
+        unit, new, run_end = self.cluster_size, self._new_clusters(), 0
+        for cluster in range(offset // unit, -(-(offset + length) // unit)):
+            place = self.image.host_offset(cluster * unit)
+            if place is None:
+                continue
+            if place != run_end and run_end > file.noticed_end:
+                file.note_write_end(run_end)
+            run_end = self._host_end(cluster, new) or run_end
+        if run_end > file.noticed_end:
+            file.note_write_end(run_end)
+
+    def _note_tables(self, offset: int) -> None:
+        """Let the file know of the tables that a request needs that stores no data."""
+        file = self.children[0].node
+        for place, length in self.image.new_table_places(offset):
+            if place + length > file.noticed_end:
+                file.note_write_end(place + length)
+
+    def _discard_places(self, offset: int, length: int) -> None:
+        """Let the file discard the places of the whole clusters in a range (qcow2_process_discards)."""
+        if not self.unmap:
+            return
+        unit, end = self.cluster_size, offset + length
+        self.tell_writes()
+        runs: list[tuple[int, int]] = []
+        for cluster in range(-(-offset // unit), (-(-end // unit) if end == self.length else end // unit)):
+            place = self.image.host_offset(cluster * unit)
+            if place is None:
+                continue
+            if runs and runs[-1][0] + runs[-1][1] == place:
+                runs[-1] = runs[-1][0], runs[-1][1] + unit
+            else:
+                runs.append((place, unit))
+        for place, run in runs:
+            self.children[0].node.note_discarded(place, run)
 
     def _host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """Where the allocated parts of the range are in the file, as (offset, length)."""
@@ -243,6 +340,8 @@ class Qcow2Node(Node):
 
     def _account_file(self, operation: str, offset: int, length: int) -> None:
         file = self.children[0].node
+        if operation == "write":
+            self._note_runs(file, offset, length)
         for place, run in self._host_runs(offset, length):
             file.debug_event(f"{operation}_aio")
             file.account(operation, place, run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from qbitsim.bits.bits import Bits
 from qbitsim.files.faults import Faults
@@ -219,6 +219,11 @@ class Image:
         cluster, skip = divmod(offset, self._layout.cluster_size)
         place = self._synced(self._layout).place(cluster)
         return None if place is None else place + skip
+
+    def places(self, clusters: Iterable[int]) -> Iterator[int | None]:
+        """Where in the file clusters of the disk begin, None for those without a place of their own."""
+        assert self._layout is not None
+        return map(self._synced(self._layout).place, clusters)
 
     def new_table_places(self, offset: int) -> list[tuple[int, int]]:
         """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.

@@ -33,6 +33,7 @@ from qbitsim.machine.served import Served
 from qbitsim.machine.state import Stateful
 from qbitsim.machine.until import Waiting
 from qbitsim.machine.watched import Watched
+from qbitsim.migration.settings import MigrationSettings
 from qbitsim.nbd.exports import Exports
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.profiles import profile as profile_called
@@ -77,6 +78,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         "handles",
         "images",
         "jobs",
+        "migration",
         "monitor_faults",
         "pacing",
         "profile",
@@ -106,6 +108,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         self.scheduler = Scheduler(policy)
         self.events = EventLog()
         self.graph = Graph(self.images, self.scheduler)
+        self.graph.emit = self.emit
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
@@ -113,6 +116,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         self.run_state = "running" if running else "prelaunch"
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
+        self.migration = MigrationSettings()
         self.refusals: list[Refusal] = []
         self.pacing = pacing
         self.journal = None
