@@ -43,7 +43,7 @@ class Accounting:
     :ivar failed: how many failed; :ivar invalid: how many were outside of the disk.
     :ivar account_invalid: invalid requests end a time of idleness; :ivar account_failed: failed ones do.
     :ivar last_access: nanoseconds of virtual time of the last request, None if there was none.
-    :ivar intervals: seconds over which latencies are averaged, newest first.
+    :ivar intervals: seconds over which latencies are averaged.
     :ivar histograms: kind of request -> its histogram.
     """
 

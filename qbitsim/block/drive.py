@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.block.status import Status
+    from qbitsim.block.throttle_group import ThrottleGroup
 
 
 _ACCOUNTED = {"read": "read", "write": "write", "write-zeroes": "write", "discard": "unmap"}
@@ -40,6 +41,7 @@ class Drive:
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
     :ivar write_cache: the guest is told of a write cache, which it has to flush.
+    :ivar throttle_group: the group whose limits it shares, None without limits.
     :ivar stats: what it counts of its guest's requests.
     :ivar unit: its number among the drives of ``-drive``; None for others.
     :ivar medium_options: how the medium was opened that it had last, and the next one is.
@@ -47,7 +49,7 @@ class Drive:
 
     __slots__ = (
         *("device_path", "graph", "id", "locked", "medium_options", "perm", "qdev", "root", "shared", "stats", "unit"),
-        "write_cache",
+        *("throttle_group", "write_cache"),
     )
 
     def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
@@ -61,6 +63,7 @@ class Drive:
         self.locked = False
         self.write_cache = True
         self.stats = Accounting()
+        self.throttle_group: ThrottleGroup | None = None
         self.unit: int | None = None
         self.medium_options: dict[str, object] = {}
 

@@ -13,7 +13,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -145,6 +145,31 @@ class Graph:
         self.drives.clear()
         self.drives.update((drive.qdev if each is drive else name, each) for name, each in places)
         drive.id = ""
+
+    # -- limits of drives
+
+    def limit_drive(self, drive: Drive, limits: Mapping[str, int], group: str) -> None:
+        """Let ``drive`` share the limits of a group, which is made if there is none of that name, and set these."""
+        found = self.throttle_groups.get(group)
+        if found is None:
+            found = self.throttle_groups[group] = ThrottleGroup(limits, group, of_drives=True)
+        if drive.throttle_group is not found:
+            self.unlimit_drive(drive)
+            drive.throttle_group = found
+            found.members += 1
+        found.set_limits(limits)
+
+    def unlimit_drive(self, drive: Drive) -> None:
+        """Let ``drive`` leave its group, if it is in one."""
+        group, drive.throttle_group = drive.throttle_group, None
+        if group is not None:
+            self.leave_group(group)
+
+    def leave_group(self, group: ThrottleGroup) -> None:
+        """A member leaves a group; one that was made for drives goes with its last member."""
+        group.members -= 1
+        if group.of_drives and not group.members:
+            del self.throttle_groups[group.name]
 
     # -- edges
 

@@ -70,16 +70,13 @@ class Node(BitmapOwner, WriteEnd):
         "detect_zeroes",
         "graph",
         "held",
-        "highest_write",
         "implicit",
         "monitor_owned",
         "name",
-        "noticed_end",
         "options",
         "parents",
         "quiesce",
         "unmap",
-        "write_threshold",
     )
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:

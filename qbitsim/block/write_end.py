@@ -20,14 +20,11 @@ class WriteEnd:
     :ivar noticed_end: a write that ends behind it is to be noted.
     """
 
-    __slots__ = ()
+    __slots__ = ("highest_write", "noticed_end", "write_threshold")
 
     if TYPE_CHECKING:
         graph: Graph
         name: str
-        highest_write: int
-        write_threshold: int
-        noticed_end: int
 
     def set_write_threshold(self, threshold: int) -> None:
         """Report the first write that ends behind ``threshold`` bytes; 0 for none."""

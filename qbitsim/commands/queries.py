@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
+from qbitsim.commands.io_throttle import throttle_info
 from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.filters import BlkdebugNode
 from qbitsim.drivers.qcow2 import Qcow2Node
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.images.image import StoredSnapshot
     from qbitsim.profiles import Profile
-
-_THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
 
 
 @struct
@@ -60,6 +59,7 @@ def _drive_info(drive: Drive, profile: Profile) -> Json:
         node = drive.root.node.skip_implicit_filters()
         info["inserted"] = node_info(node, profile, flat=False)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
+        info["inserted"] |= throttle_info(drive.throttle_group)
         if profile.drives_show_bitmaps and node.bitmaps:
             info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)
     return info
@@ -82,7 +82,7 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         "write_threshold": _as_signed(node.write_threshold),
         "cache": _cache_info(node),
         "image": image,
-        **dict.fromkeys(_THROTTLE, 0),
+        **throttle_info(None),
     }
     if profile.nodes_show_active:
         info["active"] = True

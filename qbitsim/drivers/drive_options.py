@@ -10,10 +10,24 @@ from qbitsim.drivers.options import Options, Written
 from qbitsim.errors import QmpError
 from qbitsim.sizes import parse_size
 
-_SIZES = frozenset({"size", "offset", "min-cluster-size"})
-_NUMBERS = frozenset({"sector", "errno", "state", "new_state", "latency-ns", "vote-threshold", "cbw-timeout"})
+_SIZES = frozenset(
+    {
+        *("size", "offset", "min-cluster-size"),
+        *("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size"),
+    }
+)
+_NUMBERS = frozenset(
+    {
+        *("sector", "errno", "state", "new_state", "latency-ns", "vote-threshold", "cbw-timeout"),
+        "cache-clean-interval",
+    }
+)
 _SWITCHES = frozenset(
-    {"read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only", "copy-on-read"}
+    {
+        *("read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only", "copy-on-read"),
+        *("direct", "no-flush", "lazy-refcounts", "pass-discard-request", "pass-discard-snapshot"),
+        *("pass-discard-other", "discard-no-unref"),
+    }
 )
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
 _CACHE_MODES: dict[str, Options] = {
@@ -50,9 +64,14 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
     return given.get("id", ""), tree
 
 
-def has_write_cache(given: Mapping[str, Any]) -> bool:
-    """Whether the drive tells its guest of a write cache."""
-    return given.get("cache") not in ("directsync", "writethrough")
+def switch(name: str, text: str) -> bool:
+    """What a switch is set to.
+
+    :raises QmpError: it is neither on nor off.
+    """
+    if text not in _BOOLEANS:
+        raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
+    return _BOOLEANS[text]
 
 
 def completed(options: Options) -> Options:
@@ -92,14 +111,33 @@ def nested(flat: Mapping[str, Any]) -> Options:
         place = tree
         for part in path:
             below = place.setdefault(part, Written())
-            assert isinstance(below, dict), f"{name} and {part} exclude each other"
+            if isinstance(below, str):
+                # ``file=NAME,file.locking=off``: the name is one of the options.
+                file = {"driver": "file", "filename": below}
+                below = place[part] = Written(file)
+                if last == "filename":
+                    _add_filename(below, str(value))
             place = below
+        if isinstance(place.get(last), dict):
+            _add_filename(place[last], str(value))
+            continue
         place[last] = _scalar(last, value)
         if isinstance(place, Written):
             place.texts[last] = str(value)
     lists = _with_lists(tree)
     assert isinstance(lists, dict)
     return lists
+
+
+def _add_filename(options: Options, filename: str) -> None:
+    """The name of a file beside other options of it.
+
+    :raises QmpError: there is one already.
+    """
+    if "filename" in options:
+        raise QmpError("Can't specify 'file' and 'filename' options at the same time")
+    options["filename"] = filename
+    options.setdefault("driver", "file")
 
 
 def _with_lists(value: Any) -> Any:
@@ -117,11 +155,12 @@ def _scalar(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if name in _SIZES:
-        return parse_size(value)
+        try:
+            return parse_size(value)
+        except ValueError:
+            raise QmpError(f"Parameter '{name}' expects a non-negative number below 2^64") from None
     if name in _NUMBERS:
         return int(value, 0)
     if name in _SWITCHES:
-        if value not in _BOOLEANS:
-            raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
-        return _BOOLEANS[value]
+        return switch(name, value)
     return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qbitsim.drivers.qcow2_caches import check_cache_sizes
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.sizes import SECTOR
 
@@ -43,7 +44,7 @@ REFUSED = {
 REFUSED_VALUES: dict[str, dict[str, tuple[object, ...]]] = {
     "null-aio": {"latency-ns": (0,)},
     "null-co": {"latency-ns": (0,)},
-    "qcow2": {"lazy-refcounts": (False,), "discard-no-unref": (False,)},
+    "qcow2": {"discard-no-unref": (False,)},
 }
 """Driver -> option -> the values that change nothing; others are refused."""
 
@@ -72,14 +73,20 @@ def check_supported(driver: str, options: Mapping[str, Any]) -> None:
             raise QmpError(f"Value '{options[name]}' is out of range for parameter '{name}'")
     if options.get("active") is False:
         raise UnsupportedError("inactive nodes")
-    if driver == "qcow2" and "data-file" in options:
-        raise QmpError("'data-file' can only be set for images with an external data file")
+    if driver == "qcow2":
+        _check_qcow2(options)
     if driver == "file" and options.get("aio") == "native" and not options.get("cache", {}).get("direct"):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     if driver == "copy-before-write":
         check_minimum_cluster(options.get("min-cluster-size", 0))
     if driver == "blkdebug":
         _check_events(options)
+
+
+def _check_qcow2(options: Mapping[str, Any]) -> None:
+    check_cache_sizes(options)
+    if "data-file" in options:
+        raise QmpError("'data-file' can only be set for images with an external data file")
 
 
 def check_minimum_cluster(size: int) -> None:

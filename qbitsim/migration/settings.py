@@ -1,4 +1,4 @@
-"""What clients have set for a migration: capabilities and parameters, and what refuses them (migration/options.c, 10.0).
+"""What clients have set for a migration: capabilities and parameters (migration/options.c, QEMU 10.0).
 
 Nothing migrates here; the settings are kept, checked as QEMU checks them, and shown.
 """

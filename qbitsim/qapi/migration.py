@@ -1,4 +1,4 @@
-"""Migration as far as its settings go (qapi/migration.json, QEMU 10.0): capabilities, parameters, what query-migrate says.
+"""The settings of a migration and what query-migrate says of one (qapi/migration.json, QEMU 10.0).
 
 Sizes are in bytes, rates in bytes per second, times in milliseconds unless a member says otherwise.
 """
@@ -31,9 +31,9 @@ from qbitsim.qapi.structs import struct
     since={"switchover-ack": "8.1", "dirty-limit": "8.1", "mapped-ram": "9.0"},
     until={"compress": "9.1", "block": "9.1", "zero-blocks": "11.1"},
     features={
-        "zero-blocks": [Feature("deprecated", since="9.2")],
-        "x-colo": ["unstable"],
-        "x-ignore-shared": ["unstable"],
+        "zero-blocks": (Feature("deprecated", since="9.2"),),
+        "x-colo": ("unstable",),
+        "x-ignore-shared": ("unstable",),
     },
 )
 class MigrationCapability(StrEnum):
