@@ -157,6 +157,9 @@ class Profile:
     exports_go_oldest_first: bool
     """Whether the oldest export is the first to go when the NBD server stops."""
 
+    creation_waits_first: bool = came_with("10.0")
+    """Whether a job that makes a qcow2 image waits before it looks at the options (measured: not in 7.2)."""
+
     # -- settings of a migration
 
     migration_levels_checked: bool = came_with("10.0")

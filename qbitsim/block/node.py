@@ -80,6 +80,7 @@ class Node(BitmapOwner, WriteEnd):
     )
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__()
         self.graph = graph
         self.name = ""
         self.auto_named = False
@@ -96,7 +97,6 @@ class Node(BitmapOwner, WriteEnd):
         self.bitmaps: list[DirtyBitmap] = []
         self.blockers: list[str] = []
         self.quiesce = 0
-        self.highest_write = self.write_threshold = self.noticed_end = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.length} bytes>"

@@ -26,6 +26,11 @@ class WriteEnd:
         graph: Graph
         name: str
 
+    def __init__(self) -> None:
+        self.highest_write = 0
+        self.write_threshold = 0
+        self.noticed_end = 0
+
     def set_write_threshold(self, threshold: int) -> None:
         """Report the first write that ends behind ``threshold`` bytes; 0 for none."""
         self.write_threshold = threshold

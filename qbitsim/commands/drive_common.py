@@ -129,7 +129,7 @@ def _switch(rest: dict[str, str], name: str, *, default: bool = False) -> bool:
 
 
 def _intervals(rest: dict[str, str]) -> list[int]:
-    intervals = []
+    intervals: list[int] = []
     while (name := f"stats-intervals.{len(intervals)}") in rest:
         text = rest.pop(name)
         if not text.isdecimal() or not int(text):

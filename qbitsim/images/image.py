@@ -210,6 +210,11 @@ class Image:
         edges = {at // unit for at in (offset, end) if at % unit and at != self.size} if below else set()
         return sum(self.content.growth(number * unit, 1) for number in edges)
 
+    def replace_content(self, other: Image) -> None:
+        """Hold what ``other`` holds, in the same file: who has it open keeps it, with its locks and its faults."""
+        for name in set(self.__slots__) - {"capacity", "faults", "locks", "name"}:
+            setattr(self, name, getattr(other, name))
+
     # -- the file
 
     def host_offset(self, offset: int) -> int | None:
