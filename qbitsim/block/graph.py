@@ -130,10 +130,7 @@ class Graph:
     def add_drive(self, identifier: str, node: Node | None) -> Drive:
         """Make a drive with that id on ``node``, or without a medium."""
         assert identifier not in self.drives
-        needed = perms.CONSISTENT_READ
-        if node is not None and not node.read_only:
-            needed |= perms.WRITE
-        drive = Drive(self, identifier, perm=needed)
+        drive = Drive(self, identifier, perm=perms.CONSISTENT_READ)
         if node is not None:
             drive.insert(node)
         self.drives[identifier] = drive

@@ -180,6 +180,26 @@ class Node(BitmapOwner, WriteEnd):
     def on_read_only(self, read_only: bool) -> None:
         """Follow a change between read-only and writable (qcow2 stores or takes up its bitmaps)."""
 
+    def change_backing_file(self, name: str | None, driver: str | None) -> None:
+        """Let the image's header name another backing file, and its driver (bdrv_change_backing_file)."""
+        raise AssertionError("only a format that supports backing files has a header that names one")
+
+    def add_child(self, node: Node) -> None:
+        """Take another child (bdrv_add_child).
+
+        :raises QmpError: the driver does not do that.
+        """
+        del node
+        raise QmpError(f"The node {self.device_or_node_name} does not support adding a child")
+
+    def remove_child(self, child: Child) -> None:
+        """Give up a child (bdrv_del_child).
+
+        :raises QmpError: the driver does not do that.
+        """
+        del child
+        raise QmpError(f"The node {self.device_or_node_name} does not support removing a child")
+
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from qbitsim.commands import (
+    backing_file,
     backups,
     bitmaps,
+    block_graph,
     blockstats,
     commits,
     creation,
@@ -30,8 +32,10 @@ from qbitsim.profiles import Profile
 from qbitsim.qapi.registry import Registry
 
 MODULES = (
+    backing_file,
     backups,
     bitmaps,
+    block_graph,
     blockstats,
     commits,
     creation,

@@ -270,6 +270,7 @@ class Opener:
         check_quorum(options)
         for number, child in enumerate(children):
             self._child(node, f"children.{number}", options, self._file_options(options), child)
+        node.next_child = len(children)
         node.check_lengths()
         return node
 

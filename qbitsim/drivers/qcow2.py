@@ -360,6 +360,10 @@ class Qcow2Node(Node):
 
     # -- stored bitmaps
 
+    def change_backing_file(self, name: str | None, driver: str | None) -> None:
+        """Write it into the header."""
+        self.image.backing, self.image.backing_format = name, driver
+
     def load_bitmaps(self) -> None:
         """Take up what the file has stored; called once the node is complete (qcow2_load_dirty_bitmaps)."""
         for stored in self.image.bitmaps:

@@ -102,6 +102,9 @@ class ImageJob(Job):
         self.progress.done(1)
         self._finish(0)
 
+    def detach_all(self) -> None:
+        """Nothing: it uses no node beyond a step."""
+
     def _emit_end(self) -> None:
         """Nothing: only block jobs have events of their own."""
 
