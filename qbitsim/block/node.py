@@ -384,6 +384,11 @@ class Node(BitmapOwner, WriteEnd):
     def note_copied(self, clusters: Iterable[int]) -> None:
         """Clusters of the content of :meth:`plain_image` were written by the caller."""
 
+    @property
+    def copies_ranges(self) -> bool:
+        """Whether the host can copy from or to the node's file by itself (bdrv_co_copy_range)."""
+        return False
+
     def tell_writes(self) -> None:
         """Let the file know how far the format has written it, where it was not asked each time."""
 

@@ -8,7 +8,7 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob, BackupOptions, create_backup
 from qbitsim.qapi.block import BackupPerf, BitmapSyncMode, BlockdevOnError, MirrorSyncMode, NewImageMode
 from qbitsim.qapi.registry import command
@@ -152,9 +152,6 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
     bitmap = _bitmap(args, source, sync, mode) if args.bitmap is not None else None
     if bitmap is None and mode is not None:
         raise QmpError("Cannot specify bitmap sync mode without a bitmap")
-    perf = args.x_perf
-    if perf is not None and perf.use_copy_range:
-        raise UnsupportedError("'use-copy-range' of a backup")
     return BackupOptions(
         job_id=args.job_id,
         sync=sync,
@@ -168,7 +165,8 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
         auto_dismiss=args.auto_dismiss is not False,
         filter_node_name=args.filter_node_name,
         discard_source=bool(args.discard_source),
-        **_perf_options(context, perf),
+        copy_range=args.x_perf is not None and bool(args.x_perf.use_copy_range),
+        **_perf_options(context, args.x_perf),
     )
 
 

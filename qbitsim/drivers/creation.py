@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import contextmanager
 from errno import EINVAL
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +17,12 @@ from qbitsim.images.image import Image
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from qbitsim.block.node import Node
     from qbitsim.drivers.opener import Opener
 
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
 MAXIMUM_EXTENT = (1 << 32) - 1
-GRAPH_CHANGES = 13
+GRAPH_CHANGES = 12
 """How often QEMU 10.0 changes the graph to write a qcow2 image, beyond taking the file (measured)."""
 
 
@@ -88,7 +84,7 @@ class Qcow2Creation:
     :raises UnsupportedError: it would be an image that is not emulated.
     """
 
-    __slots__ = ("_opener", "_options")
+    __slots__ = ("_opener", "_options", "_user")
 
     def __init__(self, opener: Opener, options: Mapping[str, Any]) -> None:
         for name, harmless in _HARMLESS.items():
@@ -96,62 +92,62 @@ class Qcow2Creation:
                 raise UnsupportedError(f"'{name}' of a new qcow2 image")
         self._opener = opener
         self._options = options
+        self._user = Drive(opener.graph, "", perm=perms.WRITE | perms.RESIZE)
 
     def check(self) -> None:
-        """Refuse, in QEMU's order, what no qcow2 image can be, and a file that others use."""
-        with self._file() as node:
+        """Refuse, in QEMU's order, what no qcow2 image can be; hold the file, which others may not use."""
+        graph, given = self._opener.graph, self._options["file"]
+        node = graph.lookup(given, given) if isinstance(given, str) else self._opener.open(given)
+        try:
             _check_qcow2(self._options)
-            with _writer(node):
-                if image_below(node) is None:
-                    raise UnsupportedError(f"a qcow2 image in a node of driver '{node.driver}'")
+            if image_below(node) is None:
+                raise UnsupportedError(f"a qcow2 image in a node of driver '{node.driver}'")
+            self._user.insert(node)
+        except QmpError:
+            graph.release(node)
+            raise
 
     def write(self) -> None:
         """Write the header, then the size and the backing file: what fails last leaves what came before."""
-        options, size = self._options, as_signed(self._options["size"])
-        with self._file() as node, _writer(node):
-            image = image_below(node)
-            assert image is not None
-            cluster = options.get("cluster-size", FILE_CLUSTER)
-            backing, driver = options.get("backing-file"), options.get("backing-fmt")
-            old = options.get("version") == "v2"
-            self._opener.graph.changing(GRAPH_CHANGES)
-
-            def put(length: int) -> None:
-                image.replace_content(
-                    Image(
-                        image.name,
-                        "qcow2",
-                        length,
-                        cluster_size=cluster,
-                        compat="0.10" if old else "1.1",
-                        lazy_refcounts=options.get("lazy-refcounts", False),
-                        refcount_bits=options.get("refcount-bits", 16),
-                    )
-                )
-
-            put(0)
-            if size < 0:
-                raise QmpError("Could not resize image: Image size cannot be negative")
-            if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
-                raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
-            put(size)
-            if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
-                with_format = f" with format '{driver}'" if driver is not None else ""
-                raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
-            image.backing, image.backing_format = backing, driver
-
-    @contextmanager
-    def _file(self) -> Iterator[Node]:
-        """The node of the file, for as long as it is needed if it is opened for that."""
-        graph, given = self._opener.graph, self._options["file"]
-        if isinstance(given, str):
-            yield graph.lookup(given, given)
-            return
-        node = self._opener.open({**given, "read-only": given.get("read-only", False)})
+        assert self._user.root is not None
+        graph, (edge, self._user.root) = self._opener.graph, (self._user.root, None)
+        image = image_below(edge.node)
+        assert image is not None
+        graph.changing(GRAPH_CHANGES)
         try:
-            yield node
+            self._write(image)
         finally:
-            graph.release(node)
+            graph.detach(edge)
+
+    def _write(self, image: Image) -> None:
+        options, size = self._options, as_signed(self._options["size"])
+        cluster = options.get("cluster-size", FILE_CLUSTER)
+        self._put(image, 0)
+        if size < 0:
+            raise QmpError("Could not resize image: Image size cannot be negative")
+        if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
+            raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
+        self._put(image, size)
+        backing, driver = options.get("backing-file"), options.get("backing-fmt")
+        if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
+            with_format = f" with format '{driver}'" if driver is not None else ""
+            raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
+        image.backing, image.backing_format = backing, driver
+
+    def _put(self, image: Image, size: int) -> None:
+        """Let the file hold an empty disk of ``size`` bytes."""
+        options = self._options
+        image.replace_content(
+            Image(
+                image.name,
+                "qcow2",
+                size,
+                cluster_size=options.get("cluster-size", FILE_CLUSTER),
+                compat="0.10" if options.get("version") == "v2" else "1.1",
+                lazy_refcounts=options.get("lazy-refcounts", False),
+                refcount_bits=options.get("refcount-bits", 16),
+            )
+        )
 
 
 _HARMLESS: dict[str, object] = {
@@ -163,22 +159,6 @@ _HARMLESS: dict[str, object] = {
     "encrypt": None,
 }
 """Options of a new image -> the value that changes nothing."""
-
-
-@contextmanager
-def _writer(node: Node) -> Iterator[None]:
-    """Hold what writing the image needs.
-
-    :raises QmpError: another user does not allow it, or the node is read-only.
-    """
-    user = Drive(node.graph, "", perm=perms.WRITE | perms.RESIZE)
-    user.insert(node)
-    try:
-        yield
-    finally:
-        assert user.root is not None
-        edge, user.root = user.root, None
-        node.graph.detach(edge)
 
 
 def _check_qcow2(options: Mapping[str, Any]) -> None:

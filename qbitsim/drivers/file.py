@@ -113,6 +113,11 @@ class FileNode(Node):
         self.image.discard(offset, length)
         self.note_discarded(offset, length)
 
+    @property
+    def copies_ranges(self) -> bool:
+        """Yes: the host has copy_file_range."""
+        return True
+
     def note_discarded(self, offset: int, length: int) -> None:
         """Count it (raw_account_discard), if discards are passed on."""
         del offset

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.files.faults import Faults
 
 
+MAXIMUM_SIGNED = (1 << 63) - 1
+MAXIMUM_LENGTH = (1 << 63) - (1 << 30)
+"""Bytes: BDRV_MAX_LENGTH, the largest multiple of the largest alignment."""
+
+
+def check_null(options: Mapping[str, Any]) -> None:
+    """Refuse what no time and no disk can be.
+
+    :raises QmpError: with the text of null_open (block/null.c, QEMU 10.0).
+    :raises UnsupportedError: the size is negative, of which QEMU dies.
+    """
+    if options.get("latency-ns", 0) > MAXIMUM_SIGNED:
+        raise QmpError("latency-ns is invalid")
+    if options.get("size", 0) < 0:
+        raise UnsupportedError(f"a disk of {options['size']} bytes: real QEMU crashes")
+    if options.get("size", 0) > MAXIMUM_LENGTH:
+        raise QmpError("Could not refresh total sector count: File too large")
+
+
 class NullNode(Node):
     """``null-co``: as long as wished; forgets what is written and reads as zeroes.
 
+    :param latency: nanoseconds that a request of a job takes.
     :param read_zeroes: whether reading zeroes is promised (``read-zeroes``).
     """
 
@@ -29,7 +51,7 @@ class NullNode(Node):
         self, graph: Graph, size: int, *, read_zeroes: bool = False, latency: int = 0, read_only: bool = False
     ) -> None:
         super().__init__(graph, read_only=read_only)
-        self.size = size
+        self.size = -(-size // SECTOR) * SECTOR
         self.read_zeroes = read_zeroes
         self.latency = latency
         self.faults: Faults | None = None
@@ -72,6 +94,11 @@ class NullNode(Node):
     def own_faults(self) -> Faults | None:
         """Its own."""
         return self.faults
+
+    def delay(self, length: int, *, writing: bool) -> int:
+        """The latency; it is the same for all requests, which do not wait for each other."""
+        del length, writing
+        return self.latency
 
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.faults is not None:

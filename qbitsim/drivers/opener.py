@@ -16,7 +16,7 @@ from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode, SnapshotAcces
 from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
 from qbitsim.drivers.filters import BlkdebugNode, CopyOnReadNode, DebugRule
-from qbitsim.drivers.null import NullAioNode, NullNode
+from qbitsim.drivers.null import NullAioNode, NullNode, check_null
 from qbitsim.drivers.options import Options, check_detect_zeroes, check_supported, check_window
 from qbitsim.drivers.other_formats import OTHER_FORMATS, known_format, refuse
 from qbitsim.drivers.qcow2 import Qcow2Node
@@ -157,10 +157,12 @@ class Opener:
         return node
 
     def _open_null(self, options: Options) -> Node:
+        check_null(options)
         node = (NullNode if options["driver"] == "null-co" else NullAioNode)(
             self.graph,
             options.get("size", NULL_SIZE),
             read_zeroes=_flag(options, "read-zeroes"),
+            latency=options.get("latency-ns", 0),
             read_only=_flag(options, "read-only"),
         )
         self._named(node, options)

@@ -42,8 +42,6 @@ REFUSED = {
 """Driver -> options that are refused whatever their value."""
 
 REFUSED_VALUES: dict[str, dict[str, tuple[object, ...]]] = {
-    "null-aio": {"latency-ns": (0,)},
-    "null-co": {"latency-ns": (0,)},
     "qcow2": {"discard-no-unref": (False,)},
 }
 """Driver -> option -> the values that change nothing; others are refused."""

@@ -132,6 +132,11 @@ class Qcow2Node(Node):
         if failed:
             raise io_error(errno.EIO)
 
+    @property
+    def copies_ranges(self) -> bool:
+        """Whether the file does."""
+        return self.children[0].node.copies_ranges
+
     def own_faults(self) -> Faults | None:
         """Those of the image."""
         return self.image.faults

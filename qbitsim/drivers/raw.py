@@ -82,6 +82,11 @@ class RawNode(Node):
         """Whether the file does."""
         return self._file.fails_without_io(operation, self.offset + offset, length)
 
+    @property
+    def copies_ranges(self) -> bool:
+        """Whether the file does."""
+        return self._file.copies_ranges
+
     def own_faults(self) -> Faults | None:
         """Those of the file."""
         return self._file.own_faults()
