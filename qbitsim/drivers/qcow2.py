@@ -392,10 +392,20 @@ class Qcow2Node(Node):
         wanted = self._bitmaps_to_store()
         if not wanted:
             return True
+        if self._is_stored_already(wanted):
+            return False
         if not self.length or self._bitmap_without_room(wanted) is not None:
             return False
         self.image.store_bitmaps(wanted.values())
         return True
+
+    def _is_stored_already(self, wanted: dict[str, StoredBitmap]) -> bool:
+        """Whether the file has a bitmap of such a name that is not in use.
+
+        So it is when a job replaced the bitmap while the node was read-only: it could not be made writable again.
+        """
+        found = (self.image.find_bitmap(name) for name in wanted)
+        return any(stored is not None and not stored.in_use for stored in found)
 
     def check_room_for_bitmaps(self) -> None:
         """Refuse to become read-only if there is no room for the bitmaps that would be stored.
@@ -410,7 +420,11 @@ class Qcow2Node(Node):
         """What is to be in the file, by name, in its order; empty if nothing of it is new."""
         wanted = [
             StoredBitmap(
-                bitmap.name, bitmap.granularity, in_use=False, auto=not bitmap.disabled, bits=bitmap.bits.copy()
+                bitmap.name,
+                bitmap.granularity,
+                in_use=False,
+                auto=not (bitmap.disabled or bitmap.successor),
+                bits=bitmap.bits.copy(),
             )
             for bitmap in self.bitmaps
             if bitmap.persistent
