@@ -6,9 +6,12 @@ not used.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from qbitsim.errors import QmpError, UnsupportedError
     from qbitsim.images.store import ImageStore
     from qbitsim.machine.machine import Machine
@@ -31,5 +34,20 @@ else:
     def __dir__() -> list[str]:
         return sorted({*globals(), *_HOMES})
 
+
+class _OldNames:
+    """Comes last on ``sys.meta_path``, for modules that nobody has found."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        """A module that has moved, under its old name."""
+        if not name.startswith(f"{__name__}."):
+            return None
+        from qbitsim.moved import spec_of  # noqa: PLC0415 - wanted where a name is old
+
+        return spec_of(name)
+
+
+sys.meta_path.append(_OldNames())
 
 __all__ = ["ImageStore", "Machine", "QmpError", "UnsupportedError"]

@@ -1,10 +1,12 @@
-"""What a client did wrong, as QMP reports it.
+"""What a client did wrong, as QMP reports it; and what a caller in Python asked for in vain.
 
 There are two kinds of failure in qbitsim and they never mix:
 
 * :class:`QmpError`: the client asked for something that QEMU refuses. It carries QEMU's
   error class and QEMU's text, and a refused operation has changed nothing.
 * a failed ``assert`` or any other exception: a bug of qbitsim.
+
+What only Python can ask for, such as waiting for something or putting a machine back, fails with errors of its own.
 """
 
 from __future__ import annotations
@@ -40,3 +42,11 @@ class UnsupportedError(QmpError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"qbitsim does not emulate {what}")
+
+
+class NeverError(TimeoutError):
+    """The machine is idle, or the time is over, and what was waited for is not so."""
+
+
+class SnapshotError(ValueError):
+    """A snapshot that does not fit the machine: it is of another QEMU release."""

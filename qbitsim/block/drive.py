@@ -199,9 +199,9 @@ class Drive:
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         self._check_write("write", offset, len(data))
-        if compressed and not self.node.supports_compression:
-            raise io_error(errno.ENOTSUP)
         if not data:
+            if compressed and not self.node.supports_compression:
+                raise io_error(errno.ENOTSUP)
             return
         try:
             self.node.write(offset, data, compressed=compressed)
@@ -306,9 +306,9 @@ class Drive:
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EIO)
-        faults = node.own_faults()
-        if faults is not None:
-            stall = faults.stall(operation, offset, length)
+        owner = node.fault_owner
+        if owner is not None and owner.faults is not None:
+            stall = owner.faults.stall(operation, offset, length)
             if stall is not None:
                 raise StalledError(stall)
 

@@ -15,8 +15,9 @@ Theory of operation
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, ClassVar
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.bitmap_owner import BitmapOwner
@@ -27,9 +28,12 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
-    from qbitsim.images.image import Image
+    from qbitsim.files.faults import FaultOwner
+    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target", "stream"})
 """Operations on a backing file that the node above does not block (bdrv_backing_attach, block.c, QEMU 10.0)."""
@@ -59,6 +63,9 @@ class Node(BitmapOwner, WriteEnd):
     supports_backing: ClassVar[bool] = False
     supports_compression: ClassVar[bool] = False
     can_store_bitmaps: ClassVar[bool] = False
+    filename_prefix: ClassVar[str] = ""
+    strong_options: ClassVar[tuple[str, ...]] = ()
+    shows_filename_of_child: ClassVar[bool] = False
 
     __slots__ = (
         "_read_only",
@@ -126,6 +133,53 @@ class Node(BitmapOwner, WriteEnd):
         child = self.child("file") or self.child("backing")
         return child.node.filename if child is not None else ""
 
+    @property
+    def opened_as(self) -> str | None:
+        """The name under which the node opened a file of the image store, None if it is no such file."""
+        return None
+
+    @property
+    def image(self) -> Image | None:
+        """The image that the node itself keeps open, as a file or as a format; None for other nodes."""
+        return None
+
+    @property
+    def disk_image(self) -> Image | None:
+        """The image whose disk the node shows, itself or through what it filters; None if there is no such one."""
+        image = self.image
+        if image is None and (filtered := self.filtered) is not None:
+            return filtered.disk_image
+        return image
+
+    @property
+    def fault_owner(self) -> FaultOwner | None:
+        """What keeps the rules about the disk that the node shows; those of ``blkdebug`` are not among them."""
+        image = self.image
+        if image is None and (filtered := self.filtered) is not None:
+            return filtered.fault_owner
+        return image
+
+    @property
+    def header_backing(self) -> str | None:
+        """The backing file that the image's header names (auto_backing_file), None if there is none."""
+        return None
+
+    @property
+    def snapshots(self) -> list[StoredSnapshot] | None:
+        """The internal snapshots in the image, oldest first, to be changed in place; None if the driver takes none."""
+        return None
+
+    def allocated_file_size(self) -> int | None:
+        """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""
+        below = [self.filtered] if self.filtered else [edge.node for edge in self.children if edge.name != "backing"]
+        sizes = [node.allocated_file_size() for node in below]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def specific_info(self, profile: Profile) -> Json | None:
+        """What only this driver tells of an image (ImageInfoSpecific, bdrv_get_specific_info)."""
+        del profile
+        return None
+
     def _read(self, offset: int, length: int) -> bytes:
         return self._filtered.read(offset, length)
 
@@ -152,10 +206,14 @@ class Node(BitmapOwner, WriteEnd):
     def _truncate(self, size: int) -> None:
         self._filtered.truncate(size)
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        """Let a request of :meth:`pread` or :meth:`pwrite` happen, or fail."""
         filtered = self.filtered
         if filtered is not None:
-            filtered.account(operation, offset, length)
+            if operation == "read":
+                filtered.pread(offset, length)
+            else:
+                filtered.pwrite(offset, length)
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """What this node needs and shares on ``child`` when its own parents need and share that much.
@@ -174,11 +232,25 @@ class Node(BitmapOwner, WriteEnd):
             perm |= perms.WRITE | perms.RESIZE
         return perm | perms.CONSISTENT_READ, shared & ~(perms.WRITE | perms.RESIZE)
 
+    def on_opened(self) -> None:
+        """Follow the opening of the node, which is complete now."""
+
     def on_permissions(self, perm: int, shared: int) -> None:
         """Follow a change of what all parents need and share; may refuse with :class:`QmpError`."""
 
     def on_read_only(self, read_only: bool) -> None:
         """Follow a change between read-only and writable (qcow2 stores or takes up its bitmaps)."""
+
+    def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
+        """Check the driver's own options of a reopen (bdrv_reopen_prepare); nothing changes yet.
+
+        :param options: under QAPI's names; all that were given.
+        :param read_only: the node is to be read-only.
+        :raises QmpError: with QEMU's text.
+        """
+
+    def reopen_commit(self, options: Mapping[str, Any]) -> None:
+        """Take over the driver's own options (bdrv_reopen_commit)."""
 
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Let the image's header name another backing file, and its driver (bdrv_change_backing_file)."""
@@ -248,6 +320,8 @@ class Node(BitmapOwner, WriteEnd):
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
                 self._write_zeroes(offset, len(data), unmap=self.detect_zeroes == "unmap")
+            elif compressed and not self.supports_compression:
+                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             else:
                 self._write(offset, data, compressed=compressed)
         finally:
@@ -323,66 +397,92 @@ class Node(BitmapOwner, WriteEnd):
         else:
             self._write(offset, data, compressed=False)
 
-    def account(self, operation: str, offset: int, length: int) -> None:
-        """I/O of a format's own on its file: faults apply and bitmaps are marked, no content moves.
+    # -- what a format asks of its file
 
-        :param operation: ``"read"`` or ``"write"``.
+    @property
+    def notices_requests(self) -> bool:
+        """Whether what a format asks of this node can be noticed; if not, the format may leave it unasked."""
+        return True
+
+    def debug_event(self, event: str) -> None:
+        """A format is about to do something that ``blkdebug`` can wait for (BLKDBG_EVENT)."""
+
+    def pread(self, offset: int, length: int) -> None:
+        """The format above reads its tables or data at that place of its file (bdrv_pread).
+
+        A format keeps the working state of its file itself, so that no bytes are handed over here.
+
+        :raises OSError: as the driver, or a rule of ``blkdebug``, says.
         """
-        if operation == "write" and offset + length > self.noticed_end:
+        self._format_request("read", offset, length)
+
+    def pwrite(self, offset: int, length: int) -> None:
+        """The format above writes its tables or data at that place, which may be behind the end (bdrv_pwrite).
+
+        :raises OSError: as :meth:`pread`; the bits are marked all the same.
+        """
+        if offset + length > self.noticed_end:
             self.note_write_end(offset + length)
         try:
-            self._account(operation, offset, length)
+            self._format_request("write", offset, length)
         finally:
-            if self.bitmaps and operation == "write":
+            if self.bitmaps:
                 if self.bitmaps[0].size != self.length:
                     self.follow_length()
-                self.mark_dirty(offset, min(length, self.length - offset))
+                inside = min(length, self.length - offset)
+                if inside > 0:
+                    self.mark_dirty(offset, inside)
+
+    # -- what a job may know before it asks
 
     @property
-    def status_needs_io(self) -> bool:
-        """Whether :meth:`status` has to read the file first."""
-        return False
+    def takes_compressed_writes(self) -> bool:
+        """Whether compressed writes get through to a format that compresses (bdrv_supports_compressed_writes)."""
+        below = self.filtered
+        return self.supports_compression and (below is None or below.takes_compressed_writes)
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Whether zeroing the range touches only tables that are in memory, so that it is done at once."""
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """Whether a request has to wait for I/O; if not, it is answered at once, and it cannot fail.
+
+        :param operation: one of :data:`.OPERATIONS`, or ``"status"``.
+        """
         del offset, length
-        return False
+        return operation != "status"
 
     @property
-    def forgets(self) -> bool:
-        """Whether nothing that is written to the node can ever be noticed."""
-        return False
+    def zeroes_by_unmapping(self) -> bool:
+        """Whether zeroing may free the clusters, so that it costs nothing (bdrv_can_write_zeroes_with_unmap)."""
+        return self.unmap and self.can_unmap_zeroes
 
     @property
-    def reads_plainly(self) -> bool:
-        """Whether reading the node has no effect that anybody could notice."""
-        return self.plain_image(writing=False) is not None
-
-    @property
-    def needs_no_io(self) -> bool:
-        """Whether requests are answered without waiting for anything, and none can fail."""
-        return False
+    def can_unmap_zeroes(self) -> bool:
+        """Whether the driver, and what it filters, knows how (BDRV_REQ_MAY_UNMAP among its supported_zero_flags)."""
+        filtered = self.filtered
+        return filtered is not None and filtered.can_unmap_zeroes
 
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the next request of that kind is refused before any I/O: as a bottom half."""
         filtered = self.filtered
         return filtered is not None and filtered.fails_without_io(operation, offset, length)
 
-    def own_faults(self) -> Faults | None:
-        """The rules about the disk that the node shows, if there are any; those of ``blkdebug`` are not among them."""
-        filtered = self.filtered
-        return filtered.own_faults() if filtered is not None else None
+    @property
+    def reads_plainly(self) -> bool:
+        """Whether reading the node has no effect that anybody could notice."""
+        return self.plain_image is not None
 
-    def plain_image(self, *, writing: bool) -> Image | None:
-        """The image, if requests on the node do nothing but read, or write, the disk in it; else None.
-
-        Then many requests can be made as one on the content: no fault, bitmap, filter or limit could notice.
-        """
-        del writing
+    @property
+    def plain_image(self) -> Image | None:
+        """The image, if to read the node is nothing but to read the disk in it; no fault or filter could notice."""
         return None
 
-    def note_copied(self, clusters: Iterable[int]) -> None:
-        """Clusters of the content of :meth:`plain_image` were written by the caller."""
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Take clusters from ``source`` by reference, as if each was read there and written here.
+
+        :param chosen: one bit for each cluster of ``cluster_size`` bytes of both disks, which are of one length.
+        :returns: False, with nothing changed, if a fault, bitmap, filter or limit could tell the difference.
+        """
+        del source, chosen, cluster_size
+        return False
 
     @property
     def copies_ranges(self) -> bool:
@@ -401,9 +501,6 @@ class Node(BitmapOwner, WriteEnd):
         filtered = self.filtered
         if filtered is not None and self.unmap:
             filtered.note_discarded(offset, length)
-
-    def debug_event(self, event: str) -> None:
-        """A format is about to do something that ``blkdebug`` can wait for; other drivers do not care."""
 
     def truncate(self, size: int) -> None:
         """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c).
@@ -430,9 +527,9 @@ class Node(BitmapOwner, WriteEnd):
     def shown_by(self) -> Iterator[Node]:
         """This node and the filters above it, which show what it shows."""
         yield self
-        for edge in self.parents:
-            if isinstance(edge.parent, Node) and edge.parent.is_filter:
-                yield from edge.parent.shown_by()
+        for parent in self.parent_nodes:
+            if parent.is_filter:
+                yield from parent.shown_by()
 
     # -- the graph around it
 
@@ -453,6 +550,11 @@ class Node(BitmapOwner, WriteEnd):
     def mark_read_only(self, read_only: bool) -> None:
         """Change what permissions go by, without storing or taking up anything; for a reopen that may be refused."""
         self._read_only = read_only
+
+    @property
+    def parent_nodes(self) -> list[Node]:
+        """The nodes among the parents, newest edge first."""
+        return [edge.parent for edge in self.parents if isinstance(edge.parent, Node)]
 
     def child(self, name: str) -> Child | None:
         """The edge to the child of that name."""

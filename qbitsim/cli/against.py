@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import socket
+import time
 
 from qbitsim.cli.serve import Address, parse_address
 from qbitsim.scenario.player import ScenarioError
 from qbitsim.scenario.replayer import Replayer, check, first_difference
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import show
 
 
 def address_of(option: str, text: str) -> Address:
@@ -82,7 +83,7 @@ def replay(arguments: argparse.Namespace, name: str, value: object) -> int:
     try:
         check(value)
         assert isinstance(value, dict)
-        records = Replayer(lambda: SocketChannel(address), arguments.patience).replay(value)
+        records = Replayer(lambda: SocketChannel(address), time, arguments.patience).replay(value)
     except ScenarioError as error:
         raise CliError(f"{name}: {error}") from None
     except OSError as error:

@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.options import FAIL_HELP, SETTINGS
+from qbitsim.terminal.options import FAIL_HELP, FAULTS_HELP, SETTINGS
 
 _MAIN = """\
 An in-memory emulator of QEMU's dirty bitmaps, backup jobs and transactions.
@@ -127,7 +127,11 @@ _DISK_OPTIONS = f"{_IMAGE_OPTIONS}, node-name=, file=, discard=on, read-only=on"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
+    """A parser whose texts stay as they are written, and whose complaints are one line."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        options |= {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(prog, **options)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where help is.
@@ -138,13 +142,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments; ``command`` is ``serve``, ``play``, ``demo`` or ``reference``.
+    """The arguments; ``command`` is the name of the subcommand.
 
     :raises CliError: the command line is wrong.
     :raises SystemExit: help was asked for, and given.
     """
-    parser = _new(_Parser, "qbitsim", _MAIN, _MAIN_EXAMPLES)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    parser = _Parser("qbitsim", description=_MAIN, epilog=_MAIN_EXAMPLES)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary, examples, fill in (
         ("serve", "Serve QMP monitors to other processes.", _SERVE_EXAMPLES, _serve),
         ("play", "Play a file of QMP commands and guest writes.", _PLAY_EXAMPLES, _play),
@@ -155,15 +159,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("report", "Show what happened as a picture of time.", _REPORT_EXAMPLES, _report),
         ("reference", "List what is emulated, and since which QEMU.", _REFERENCE_EXAMPLES, _reference),
     ):
-        sub = commands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            epilog=examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        fill(sub)
+        fill(commands.add_parser(name, help=summary, description=summary, epilog=examples))
     arguments = parser.parse_args([*_joined(sys.argv[1:] if argv is None else argv)])
     if getattr(arguments, "profile", DEFAULT_PROFILE.name) not in PROFILES:
         raise CliError(f"unknown profile '{arguments.profile}': choose one of {', '.join(PROFILES)}")
@@ -181,16 +177,6 @@ def _joined(words: Sequence[str]) -> Iterator[str]:
             yield word + line
         else:
             yield from (word, line)
-
-
-def _new(kind: type[_Parser], prog: str, description: str, epilog: str) -> _Parser:
-    return kind(
-        prog=prog,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:
@@ -269,8 +255,7 @@ def _shell(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
-    parser.add_argument("--width", metavar="COLUMNS", type=int, help="instead of the terminal's")
+    _drawing(parser)
     _profile(parser)
 
 
@@ -279,8 +264,7 @@ def _tour(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the chapters, and which of them you have seen")
     parser.add_argument("--auto", action="store_true", help="play without a keyboard")
     parser.add_argument("--state", metavar="FILE", type=Path, help="keep how far you are in this file")
-    parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
-    parser.add_argument("--width", metavar="COLUMNS", type=int, help="instead of the terminal's")
+    _drawing(parser)
     _profile(parser)
 
 
@@ -290,6 +274,11 @@ def _reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conformance", metavar="DIR", type=Path, help="count the recorded scenarios in it")
     parser.add_argument("--draws", metavar="FILE", type=Path, help="what the differential tests have counted")
     parser.set_defaults(profile=DEFAULT_PROFILE.name)
+
+
+def _drawing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ascii", action="store_true", help="draw with plain characters")
+    parser.add_argument("--width", metavar="COLUMNS", type=int, help="instead of the terminal's")
 
 
 def _profile(parser: argparse.ArgumentParser) -> None:
@@ -313,20 +302,24 @@ def _settings(parser: argparse.ArgumentParser) -> None:
         ("drive", "K=V,...", "as QEMU's -drive, for image files that exist"),
         ("blockdev", "JSON", "as QEMU's -blockdev"),
         ("capacity", "FILE=BYTES", "room for so much data in an image file; more fails with ENOSPC"),
-        ("fail", "FAILURE", f"let requests fail: {FAIL_HELP}; OFFSET+LENGTH may be '*'; WHERE: a drive, node or file"),
+        (
+            "fail",
+            "FAULT",
+            f"let requests fail: {FAIL_HELP}; OFFSET+LENGTH may be '*'; WHERE: a drive, node or file; or {FAULTS_HELP}",
+        ),
     ):
         group.add_argument(f"--{name}", metavar=metavar, action="append", default=[], help=text)
 
 
 def has_settings(arguments: argparse.Namespace) -> bool:
-    """Whether anything was said about the machine."""
+    """Whether there are options about the machine."""
     return any(getattr(arguments, name) for name in SETTINGS)
 
 
 def refuse_settings(arguments: argparse.Namespace, why: str) -> None:
-    """Let nothing be said about the machine.
+    """Refuse options about the machine.
 
-    :raises CliError: something was.
+    :raises CliError: there are some.
     """
     if has_settings(arguments):
         raise CliError(f"disks and failures are for files of commands; {why}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from qbitsim.drivers.drive_options import parse_drive
 from qbitsim.jsontypes import JsonValue
 from qbitsim.qmp.parser import JsonStream
+from qbitsim.scenario.messages import raw_bytes
 from qbitsim.terminal.errors import CliError
 
 DRIVER = "driver"
@@ -33,9 +34,9 @@ _STEPS = {"quit": "quit", "write": _HMP, "io": _HMP, "settle": "query-jobs"}
 class Coverage:
     """The counts.
 
-    :ivar scenarios: subject -> how many scenarios use it; None if nobody said where they are.
+    :ivar scenarios: subject -> how many scenarios use it; None if it is not known where they are.
     :ivar total: how many scenarios there are.
-    :ivar draws: command -> how often it was drawn and compared with real QEMU; None if nobody said.
+    :ivar draws: command -> how often it was drawn and compared with real QEMU; None if it is not known.
     """
 
     def __init__(self, scenarios: dict[str, int] | None = None, total: int = 0, draws: dict[str, int] | None = None):
@@ -121,11 +122,7 @@ def _messages(step: dict[str, JsonValue]) -> Iterator[JsonValue]:
     """The messages of a step, those that are given as text or bytes, too."""
     if "qmp" in step:
         yield step["qmp"]
-    data = b""
-    if isinstance(raw := step.get("raw"), str):
-        data = raw.encode("utf-8", "surrogateescape")
-    elif isinstance(raw := step.get("raw_hex"), str):
-        data = bytes.fromhex(raw)
+    data = raw_bytes(step) if "raw" in step or "raw_hex" in step else b""
     yield from (each for each in JsonStream().feed(data + b"\n") if isinstance(each, dict))
 
 

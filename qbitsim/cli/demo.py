@@ -7,15 +7,14 @@ import os
 import sys
 
 from qbitsim.cli import story
-from qbitsim.cli.stage import Stage
+from qbitsim.cli.demo_machine import DemoMachine
 from qbitsim.machine.machine import Machine
 from qbitsim.terminal.errors import FAILED
-from qbitsim.terminal.output import show
 from qbitsim.terminal.picture import Style
+from qbitsim.terminal.streams import show
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tell the story on a fresh machine; the exit status is :data:`.FAILED` if a backup proves wrong."""
+    """Play the story on a fresh machine; the exit status is :data:`.FAILED` if a backup proves wrong."""
     style = Style.of(sys.stdout, os.environ, width=arguments.width, ascii_only=arguments.ascii)
-    stage = Stage(Machine(arguments.profile), style, show)
-    return 0 if story.tell(stage) else FAILED
+    return 0 if story.play(DemoMachine(Machine(arguments.profile), style, show)) else FAILED

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from qbitsim.cli.arguments import parse
-from qbitsim.terminal import output
+from qbitsim.terminal import streams
 from qbitsim.terminal.errors import CliError
 
 INTERRUPTED = 130
@@ -18,11 +18,11 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``qbitsim`` with these arguments (the process's own if None) and return its exit status."""
     try:
-        output.prepare()
+        streams.prepare()
         try:
             return _run(argv)
         finally:
-            output.finish()
+            streams.finish()
     except CliError as error:
         return _end(error.text, error.status)
     except KeyboardInterrupt:

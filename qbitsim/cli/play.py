@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
@@ -15,8 +14,7 @@ from qbitsim.history.history import History
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.files import read, write
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import read, show, write
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,10 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return Script(machine, name, show, echo=arguments.echo).play(data)
     finally:
-        _keep(history, arguments.history)
+        _save(history, arguments.history)
 
 
-def _as_scenario(name: str, data: bytes) -> Any:
+def _as_scenario(name: str, data: bytes) -> object:
     """The JSON value if the file is a scenario, None if it is a file of commands.
 
     :raises CliError: it begins, or is named, as a scenario and is no JSON.
@@ -68,10 +66,9 @@ def _as_scenario(name: str, data: bytes) -> Any:
 
 def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> int:
     refuse_settings(arguments, "a scenario starts its own machine")
-    steps = scenario.steps_of(value, name)
     history = History(Path(name).stem) if arguments.history is not None else None
-    transcript, fault = scenario.play(value, steps, profile(arguments.profile), history)
-    _keep(history, arguments.history)
+    transcript, fault = scenario.play(name, value, profile(arguments.profile), history)
+    _save(history, arguments.history)
     if arguments.transcript is None:
         for record in transcript["records"]:
             show(json.dumps(record, ensure_ascii=False))
@@ -82,6 +79,6 @@ def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> i
     return 0
 
 
-def _keep(history: History | None, file: str) -> None:
+def _save(history: History | None, file: str) -> None:
     if history is not None:
         write(file, dumps(history.to_json()))

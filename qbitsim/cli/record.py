@@ -21,7 +21,7 @@ from qbitsim.cli.serve import Address
 from qbitsim.scenario.recorder import Recorder
 from qbitsim.serving.sockets import bind_unix, remove_if_ours
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import show
 
 _CHUNK = 1 << 16
 

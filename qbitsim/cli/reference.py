@@ -19,17 +19,17 @@ from typing import Any
 from qbitsim.cli import coverage
 from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
 from qbitsim.commands.offered import registry_for
-from qbitsim.drivers.opener import EMULATED
-from qbitsim.drivers.options import REFUSED, REFUSED_VALUES
+from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions
+from qbitsim.drivers.driver import DRIVERS, Driver
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
-from qbitsim.qapi.blockdev import BlkdebugInjectErrorOptions, BlockdevDriver, BlockdevOptions
+from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import schema_order
-from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, TransactionAction
+from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, Event, TransactionAction
 from qbitsim.qapi.schema import ArgInfo, EnumInfo, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import show
 
 BEGIN = "<!-- reference:begin -->"
 END = "<!-- reference:end -->"
@@ -42,7 +42,7 @@ _PARTLY = {
     (BlockdevOptions, "active"): "only true",
     (BlkdebugInjectErrorOptions, "delay_ns"): "only 0",
 }
-"""(class, member) -> the values that are not refused. :mod:`qbitsim.drivers.options` says it of options of drivers."""
+"""(class, member) -> the values that are not refused. :mod:`qbitsim.drivers` says it of options of drivers."""
 _LIST: Any = {"subsequent_indent": "  ", "break_on_hyphens": False, "break_long_words": False}
 
 
@@ -114,56 +114,44 @@ def commands(counted: Coverage) -> list[Row]:
 
 def _command(command: Command, counted: Coverage) -> Row:
     members = _members(command.arguments, command.name, counted) if command.arguments is not None else ()
-    return Row(
-        command.name,
-        command.name,
-        command.since or "",
-        _offered(command.since, command.until),
-        tuple(members),
-        _action(command),
-    )
+    return _row(command, members, _action(command))
+
+
+def _row(declared: Command | Event, members: Iterable[str], action: str = "") -> Row:
+    name, since = declared.name, declared.since
+    return Row(name, name, since or "", _offered(since, declared.until), tuple(members), action)
 
 
 def _action(command: Command) -> str:
     if not command.action:
         return ""
-    words = ["grouped" if command.groupable else "yes" if command.standalone else "only"]
-    return f"{words[0]} ({command.action_since})" if command.action_since else words[0]
+    word = "grouped" if command.groupable else "yes" if command.standalone else "only"
+    return f"{word} ({command.action_since})" if command.action_since else word
 
 
 def events() -> list[Row]:
     """The events in QEMU's order."""
     declared = {each.name: each for each in DECLARED_EVENTS}
-    return [
-        Row(
-            name,
-            name,
-            declared[name].since or "",
-            _offered(declared[name].since, declared[name].until),
-            tuple(_data(declared[name].data)),
-        )
-        for name in schema_order(declared, DEFAULT_PROFILE)
-    ]
+    return [_row(declared[name], _data(declared[name].data)) for name in schema_order(declared, DEFAULT_PROFILE)]
 
 
 def drivers(counted: Coverage) -> list[Row]:
     """The block drivers, each with the options of its own; first those that all have."""
-    since = _enum_info(BlockdevDriver).since
     common = _own(BlockdevOptions, EVERY_DRIVER, counted)
     rows = [Row(EVERY_DRIVER, EVERY_DRIVER, _BLOCKDEV, _offered(_BLOCKDEV), tuple(common))]
-    for driver, cls in struct_info(BlockdevOptions).branches.items():
-        if driver in EMULATED:
-            subject, first = f"{DRIVER} {driver}", since.get(driver, _BLOCKDEV)
-            options = _own(cls, subject, counted, struct_fields(BlockdevOptions), _refused_options(driver))
-            rows.append(Row(driver, subject, first, _offered(first), tuple(options)))
+    for name in sorted(DRIVERS):
+        driver, subject = DRIVERS[name], f"{DRIVER} {name}"
+        first = driver.since or _BLOCKDEV
+        options = _own(driver.options, subject, counted, struct_fields(BlockdevOptions), _refused_options(driver))
+        rows.append(Row(name, subject, first, _offered(first), tuple(options)))
     return rows
 
 
-def _refused_options(driver: str) -> dict[str, str]:
+def _refused_options(driver: Driver) -> dict[str, str]:
     """Option -> what of it is refused."""
-    return dict.fromkeys(REFUSED.get(driver, ()), "refused") | {
-        name: f"only {' or '.join(json.dumps(value) for value in values)}"
-        for name, values in REFUSED_VALUES.get(driver, {}).items()
+    return {
+        name: f"only {' or '.join(json.dumps(value) for value in values)}" if values else "refused"
+        for name, values in driver.accepts.items()
     }
 
 
@@ -171,14 +159,14 @@ def refused() -> dict[str, list[str]]:
     """What QEMU has and qbitsim refuses, by kind. Options of drivers are marked where they are listed."""
     newest = registry_for(DEFAULT_PROFILE)
     declared = {each.name for each in DECLARED_COMMANDS}
-    kinds = {"the command": sorted(name for name in NOT_EMULATED if name not in declared)}
+    kinds = {
+        "the command": sorted(name for name in NOT_EMULATED if name not in declared),
+        BLOCKDEV_DRIVER.noun: sorted(BLOCKDEV_DRIVER.not_declared),
+    }
     for cls in _enumerations(each.arguments for each in newest.commands()):
         info = _enum_info(cls)
-        names = {*info.refused, *(cls if cls is BlockdevDriver else ())} - (
-            EMULATED if cls is BlockdevDriver else set()
-        )
-        if names:
-            kinds[info.noun] = sorted(names)
+        if info.refused:
+            kinds[info.noun] = sorted(info.refused)
     return kinds
 
 

@@ -10,8 +10,7 @@ from qbitsim.cli.sources import read_history
 from qbitsim.history import file as history_file
 from qbitsim.report.report import Report
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.files import write
-from qbitsim.terminal.output import show
+from qbitsim.terminal.streams import show, write
 
 _KINDS = (".html", ".htm", ".svg", ".jsonl")
 

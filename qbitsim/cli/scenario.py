@@ -9,23 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from qbitsim.history.history import History
+from qbitsim.jsontypes import Json
 from qbitsim.profiles import Profile
 from qbitsim.scenario.player import Player, ScenarioError
 from qbitsim.terminal.errors import CliError
 
-Step = dict[str, Any]
-
 PICKS = (None, "bitmaps", "named-bitmaps", "nodes", "ok", "count")
 
 
-def steps_of(value: object, name: str) -> list[Step]:
-    """The steps of a scenario, whole or as a bare list, after a check of their shape.
-
-    :raises CliError: it is none; the text says which step is at fault.
-    """
+def _steps_of(value: object, name: str) -> list[Json]:
+    """The steps of a scenario, after a check of their shape."""
     steps = value.get("steps") if isinstance(value, dict) else value
     if not isinstance(steps, list):
         raise CliError(f"{name}: 'steps' is no list")
@@ -47,22 +43,27 @@ def steps_of(value: object, name: str) -> list[Step]:
     return steps
 
 
-def play(value: object, steps: list[Step], profile: Profile, history: History | None = None) -> tuple[Step, str | None]:
-    """Play the steps, watched by ``history``; the transcript, and why the play ended early, or None.
+def play(name: str, value: object, profile: Profile, history: History | None = None) -> tuple[Json, str | None]:
+    """Play a scenario, watched by ``history``; the transcript, and why the play ended early, or None.
 
     A transcript is ``{"scenario", "group", "qemu", "records"}``; ``qemu`` is the version that the machine's greeting
-    gave, None if none was started. An early end is told in ``harness_error``, too.
+    gave, None if none was started. An early end stands in ``harness_error``, too.
+
+    :param name: of the file, for messages.
+    :param value: the scenario, whole or as a bare list of steps.
+    :raises CliError: it is no scenario; the text says which step is at fault.
     """
+    steps = _steps_of(value, name)
     player, fault = Player(profile, history), None
     try:
         player.play(steps)
     except ScenarioError as error:
         fault = str(error)
-    told = value if isinstance(value, dict) else {}
+    about = value if isinstance(value, dict) else {}
     greeted = any(record["type"] == "greeting" for record in player.records)
     transcript = {
-        "scenario": told.get("name"),
-        "group": told.get("group"),
+        "scenario": about.get("name"),
+        "group": about.get("group"),
         "qemu": ".".join(map(str, profile.version)) if greeted else None,
         "records": player.records,
     }

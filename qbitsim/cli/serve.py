@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         machine.out = sys.stderr
     apply_settings(machine, arguments)
     history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
-    machine.journal = None  # what is said to it, it is told by its clients
+    machine.journal = None  # the sessions of its clients write it
     with _opened(arguments.history) as file:
         asyncio.run(_serve(machine, addresses, arguments.pacing, history, file))
     return 0
@@ -200,7 +200,7 @@ def _site(server: Server, machine: Machine, history: History | None, *, whole: b
 
 
 async def _open(server: Server, site: Site | None, addresses: list[Address]) -> list[str]:
-    """Listen at each address, and return what to tell of it.
+    """Listen at each address, and return a line for it.
 
     Standard input comes last, as what it says is answered at once.
 

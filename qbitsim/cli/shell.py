@@ -74,7 +74,7 @@ def _connected(shell: Shell, arguments: argparse.Namespace) -> Shell:
         shell.connect()
     except PeerError as error:
         raise CliError(f"--connect {arguments.connect}: {error}", FAILED) from None
-    if not shell.schema.told:
+    if not shell.schema.has_types:
         shell.screen.complain("this server has no query-qmp-schema: names of commands are completed, arguments are not")
     return shell
 

@@ -3,7 +3,7 @@
 * A history, as ``--history`` writes it, is read.
 * A scenario with its disks is played on a machine that is watched. If it was recorded with replies, a note says where
   the machine answered otherwise.
-* A conversation whose disks are not known, or a transcript without the requests, tells what it tells.
+* Of a conversation whose disks are not known, or a transcript without the requests, the messages are shown.
 * A file of commands is played as ``qbitsim play`` does it.
 
 What is cut off or of a newer version gets a note, and what can be shown is shown.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, refuse_settings
@@ -29,11 +28,11 @@ from qbitsim.profiles import profile
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.replayer import first_difference
 from qbitsim.terminal.errors import CliError
-from qbitsim.terminal.files import read
+from qbitsim.terminal.streams import read
 
 
 def read_history(name: str, arguments: argparse.Namespace) -> Json:
-    """The history that a file holds or tells; ``-`` is standard input.
+    """The history that a file holds or leads to; ``-`` is standard input.
 
     :param arguments: the profile, and the machine for a file of commands.
     :raises CliError: the file cannot be read, or nothing of it can be shown.
@@ -58,7 +57,7 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
     return history
 
 
-def _json(name: str, text: str) -> tuple[Any, str]:
+def _json(name: str, text: str) -> tuple[object, str]:
     """The scenario in a text, and a note if it is cut off; None if it is a file of commands.
 
     :raises CliError: it is JSON, but no scenario.
@@ -85,16 +84,15 @@ def _is_scenario(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
-def _of_json(name: str, title: str, value: Any, arguments: argparse.Namespace) -> Json:
-    told = value if isinstance(value, dict) else {"steps": value}
-    title = str(told.get("name") or told.get("scenario") or title)
-    recorded = isinstance(told.get("records"), list)
-    if recorded and not _knows_disks(told.get("steps")):
-        history = history_of_records(told, title)
+def _of_json(name: str, title: str, value: object, arguments: argparse.Namespace) -> Json:
+    recording = value if isinstance(value, dict) else {"steps": value}
+    title = str(recording.get("name") or recording.get("scenario") or title)
+    if isinstance(recording.get("records"), list) and not _knows_disks(recording.get("steps")):
+        history = history_of_records(recording, title)
         history["notes"].append("The machine is not known, only what was said: there are no bits to show.")
     else:
-        history = _played(name, title, told, arguments)
-    history["notes"][:0] = history_file.notes_on_format(told.get("format", FORMAT), FORMAT)
+        history = _played(name, title, recording, arguments)
+    history["notes"][:0] = history_file.notes_on_format(recording.get("format", FORMAT), FORMAT)
     return history
 
 
@@ -107,8 +105,7 @@ def _knows_disks(steps: object) -> bool:
 def _played(name: str, title: str, value: Json, arguments: argparse.Namespace) -> Json:
     """A scenario, played as far as it goes."""
     watcher = History(title)
-    steps = scenario.steps_of(value, name)
-    transcript, fault = scenario.play(value, steps, profile(arguments.profile), watcher)
+    transcript, fault = scenario.play(name, value, profile(arguments.profile), watcher)
     if fault is not None:
         watcher.notes.append(f"The scenario ends early: {fault}")
     if isinstance(value.get("records"), list) and all(isinstance(each, dict) for each in value["records"]):
@@ -125,13 +122,9 @@ def _of_commands(name: str, title: str, data: bytes, arguments: argparse.Namespa
     first = data.partition(b"\n")[0].decode("utf-8", "replace")
     watcher = machine.watch(first.removeprefix("#").strip() if first.startswith("# ") else title)
     try:
-        Script(machine, name, _silent).play(data)
+        Script(machine, name, lambda _: None).play(data)  # what the machine says is in the history
     except CliError as error:
         if len(watcher.moments) < 2:
             raise
         watcher.notes.append(f"The play ends early: {error.text}")
     return watcher.to_json()
-
-
-def _silent(line: str) -> None:
-    """Nobody reads what the machine says; it is in the history."""

@@ -8,13 +8,13 @@ import sys
 from importlib.util import find_spec
 
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.output import show
 from qbitsim.terminal.picture import Style
+from qbitsim.terminal.streams import show
 from qbitsim.tour.guide import Guide, contents, find
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import FalseClaimError
-from qbitsim.tour.progress import Keeper, Progress, ProgressError, state_path
-from qbitsim.tour.reader import Auto
+from qbitsim.tour.progress import Progress, ProgressError, ProgressFile, state_path
+from qbitsim.tour.reader import Reader
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _play_alone(arguments: argparse.Namespace, style: Style, chapter: Chapter | None) -> None:
     guide = Guide(arguments.profile, style, show)
-    guide.lead(Auto(), [chapter] if chapter is not None else guide.begin(_chapter("1")))
+    guide.lead(Reader(), [chapter] if chapter is not None else guide.begin(_chapter("1")))
 
 
 def _play_with_keyboard(arguments: argparse.Namespace, style: Style, chapter: Chapter | None) -> None:
@@ -46,10 +46,10 @@ def _play_with_keyboard(arguments: argparse.Namespace, style: Style, chapter: Ch
         raise CliError("the tour with a keyboard needs: pip install 'qbitsim[shell]'; 'qbitsim tour --auto' does not")
     from qbitsim.tour.keyboard import Keyboard  # noqa: PLC0415 - the extra is there
 
-    keeper = _keeper(arguments)
-    guide = Guide(arguments.profile, style, show, keeper)
+    progress_file = _progress_file(arguments)
+    guide = Guide(arguments.profile, style, show, progress_file)
     chapters, start = (guide.begin(chapter), 0) if chapter is not None else guide.welcome()
-    guide.lead(Keyboard(guide.teller), chapters, start)
+    guide.lead(Keyboard(guide.narrator), chapters, start)
 
 
 def _at_terminal() -> bool:
@@ -63,7 +63,7 @@ def _at_terminal() -> bool:
 
 def _list(arguments: argparse.Namespace, style: Style) -> int:
     try:
-        progress = _keeper(arguments).load()
+        progress = _progress_file(arguments).load()
     except ProgressError as error:
         print(f"qbitsim: {error}", file=sys.stderr)
         progress = Progress()
@@ -72,9 +72,9 @@ def _list(arguments: argparse.Namespace, style: Style) -> int:
     return 0
 
 
-def _keeper(arguments: argparse.Namespace) -> Keeper:
+def _progress_file(arguments: argparse.Namespace) -> ProgressFile:
     try:
-        return Keeper(arguments.state if arguments.state is not None else state_path(os.environ))
+        return ProgressFile(arguments.state if arguments.state is not None else state_path(os.environ))
     except ProgressError as error:
         raise CliError(str(error)) from None
 

@@ -84,7 +84,7 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
     if not existing:
         image_format = image_format if image_format is not None else source.driver
         opened = sync == "top"  # not for 'none', with BDRV_O_NO_BACKING
-        create_image(context.graph, args.target, image_format, source.length, backing, backing_opened=opened)
+        create_image(context, args.target, image_format, source.length, backing, backing_opened=opened)
     target = _open_target(opener, args.target, image_format, source if sync == "none" else None)
     try:
         _launch(context, args, source, target, sync)

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
+    from qbitsim.commands.parts import MachineLike
     from qbitsim.engine.transaction import Transaction
     from qbitsim.jobs.job_list import JobList
     from qbitsim.jobs.txn import JobTxn
-    from qbitsim.machine.machine import Machine
     from qbitsim.profiles import Profile
 
 
@@ -31,7 +31,7 @@ class Context:
     __slots__ = ("job_txn", "machine", "plain", "transaction")
 
     def __init__(
-        self, machine: Machine, transaction: Transaction, job_txn: JobTxn | None = None, *, plain: bool = True
+        self, machine: MachineLike, transaction: Transaction, job_txn: JobTxn | None = None, *, plain: bool = True
     ) -> None:
         self.machine = machine
         self.transaction = transaction

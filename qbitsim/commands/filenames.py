@@ -11,30 +11,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
-from qbitsim.drivers.file import FileNode
 from qbitsim.drivers.options import Written
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.qmp.encoder import encode
 
 if TYPE_CHECKING:
     from qbitsim.jsontypes import Json
-
-_STRONG = {
-    "blkdebug": ("config", "inject-error", "set-state"),
-    "file": ("filename",),
-    "null-aio": ("size", "read-zeroes"),
-    "null-co": ("size", "read-zeroes"),
-    "quorum": ("vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"),
-    "raw": ("offset", "size"),
-    "throttle": ("throttle-group",),
-}
-"""Driver -> options that change what the node is (its ``strong_runtime_opts``)."""
-
-_BORROWERS = frozenset({"commit_top", "copy-before-write", "mirror_top", "snapshot-access"})
-"""Filters that show the name of their child."""
-
-_NAMELESS = frozenset({"copy-on-read", "quorum", "throttle"})
-"""Drivers that no plain name can stand for."""
 
 
 def shown_filename(node: Node) -> str:
@@ -45,25 +26,22 @@ def shown_filename(node: Node) -> str:
 
 def _exact(node: Node) -> str:
     """The plain name, or an empty string if there is none."""
-    if isinstance(node, FileNode):
-        return node.filename
     below = node.filtered
-    if node.implicit or node.driver in _BORROWERS:
+    if node.implicit or node.shows_filename_of_child:
         return shown_filename(below if below is not None else node.children[0].node)
-    if node.driver in _NAMELESS or any(True for _ in _strong_options(node)) or _backing_overridden(node):
+    if any(name != "filename" for name, _value in _strong_options(node)) or _backing_overridden(node):
         return ""
-    if node.driver == "blkdebug":
-        assert below is not None
-        name = _exact(below)
-        return f"blkdebug::{name}" if name else ""
-    file = node.child("file")
-    if file is None:
-        return f"{node.driver}://"
-    return "" if file.node.is_format else _exact(file.node)
+    if not node.children:
+        return node.filename
+    if below is None:
+        file = node.child("file")
+        return "" if file is None or file.node.is_format else _exact(file.node)
+    name = _exact(below) if node.filename_prefix else ""
+    return f"{node.filename_prefix}{name}" if name else ""
 
 
 def _strong_options(node: Node) -> Iterator[tuple[str, Any]]:
-    for name in _STRONG.get(node.driver, ()):
+    for name in node.strong_options:
         if name in node.options:
             yield from _dotted(name, _shown(node.options, name))
 
@@ -84,9 +62,7 @@ def _shown(options: dict[Any, Any], name: Any) -> Any:
 
 def _backing_overridden(node: Node) -> bool:
     """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
-    if not isinstance(node, Qcow2Node):
-        return False
-    header, backing = node.image.backing, node.backing
+    header, backing = node.header_backing, node.backing
     if backing is None or header is None:
         return backing is not None or header is not None
     return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))
@@ -114,12 +90,12 @@ def _options(node: Node) -> Json:
         # Names that share a bucket of the hash table come out newest first, and QEMU has copied these once more.
         strong.reverse()
     options: Json = {"driver": node.driver, **dict(strong)}
-    if node.driver == "quorum":
-        options["children"] = [_options(edge.node) for edge in node.children]
-        return options
     for edge in node.children:
-        if edge.name != "backing":
-            options[edge.name] = _options(edge.node)
+        name, _dot, number = edge.name.partition(".")
+        if number:
+            options.setdefault(name, []).append(_options(edge.node))
+        elif name != "backing":
+            options[name] = _options(edge.node)
     if _backing_overridden(node):
         options["backing"] = _options(node.backing) if node.backing is not None else None
     return options

@@ -6,22 +6,15 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
-from qbitsim.drivers.opener import FORMATS
+from qbitsim.drivers.driver import image_formats
+from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
-
-OTHER_FORMATS = frozenset({"luks", "parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc"})
-"""Formats in which QEMU can create images and qbitsim cannot."""
-
-NOT_CREATED = frozenset(
-    {"blkdebug", "copy-before-write", "copy-on-read", "null-aio", "null-co", "quorum", "snapshot-access", "throttle"}
-)
-"""Drivers that make no images."""
+    from qbitsim.commands.context import Context
 
 QCOW2_CREATE_CHANGES = 15
 """How often QEMU 10.0 changes the graph to write the header of a new qcow2 file (measured)."""
@@ -31,7 +24,7 @@ OPEN_AND_CLOSE_CHANGES = 5
 
 
 def create_image(
-    graph: Graph, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
+    context: Context, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
 ) -> None:
     """Create the file, in place of one of that name.
 
@@ -40,12 +33,13 @@ def create_image(
     :param backing_opened: whether QEMU opens the backing file on the way, by the name that it has for the new file.
     :raises QmpError: with the texts and in the order of bdrv_img_create.
     """
-    if image_format in OTHER_FORMATS:
-        raise UnsupportedError(f"images of format '{image_format}'")
-    if image_format in NOT_CREATED:
-        raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if image_format not in FORMATS:
+    graph, driver = context.graph, known_driver(image_format, context.profile)
+    if driver is None:
         raise QmpError(f"Unknown file format '{image_format}'")
+    if not driver.creates:
+        raise QmpError(f"Format driver '{image_format}' does not support image creation")
+    if image_format not in image_formats():
+        raise UnsupportedError(f"images of format '{image_format}'")
     backing_name = backing_format = None
     if backing is not None:
         if image_format == "raw":

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.queries import snapshot_info
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredSnapshot
 from qbitsim.qapi.info import SnapshotInfo
@@ -49,30 +48,18 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     node.check_not_blocked("internal-snapshot")
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
-    image_node = node_with_snapshots(node)
-    if image_node is None:
+    snapshots = snapshots_of(node)
+    if snapshots is None:
         raise QmpError(
             f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
         )
     if not args.name:
         raise QmpError("Name is empty")
-    if _find(image_node, None, args.name) is not None:
+    if _find(snapshots, None, args.name) is not None:
         raise QmpError(f"Snapshot with name '{args.name}' already exists on device '{args.device}'")
-    change = _Taken(image_node, _make(context, image_node, args.name))
-    context.transaction.add(abort=change.undo)
-
-
-class _Taken:
-    """A snapshot that was taken, and how it is undone."""
-
-    def __init__(self, node: Qcow2Node, snapshot: StoredSnapshot) -> None:
-        self.node = node
-        self.snapshot = snapshot
-        node.image.snapshots.append(snapshot)
-
-    def undo(self) -> None:
-        """Delete it again."""
-        self.node.image.snapshots.remove(self.snapshot)
+    taken = _make(context, snapshots, args.name)
+    snapshots.append(taken)
+    context.transaction.add(abort=lambda: snapshots.remove(taken))
 
 
 @command(
@@ -87,16 +74,16 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
     node.check_not_blocked("internal-snapshot-delete")
-    image_node = node_with_snapshots(node)
-    if image_node is None:
+    snapshots = snapshots_of(node)
+    if snapshots is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")
-    found = _find(image_node, args.id, args.name)
+    found = _find(snapshots, args.id, args.name)
     if found is None:
         raise QmpError(
             f"Snapshot with id '{_or_null(args.id)}' and name '{_or_null(args.name)}' does not exist on device "
             f"'{args.device}'"
         )
-    image_node.image.snapshots.remove(found)
+    snapshots.remove(found)
     return snapshot_info(found)
 
 
@@ -104,29 +91,29 @@ def _or_null(text: str | None) -> str:
     return "null" if text is None else text
 
 
-def node_with_snapshots(node: Node) -> Qcow2Node | None:
-    """The node itself, or one below filters and raw nodes, that can take snapshots (bdrv_snapshot_fallback)."""
-    while not isinstance(node, Qcow2Node):
-        if not (node.is_filter or node.driver == "raw") or len(node.children) != 1:
+def snapshots_of(node: Node) -> list[StoredSnapshot] | None:
+    """Those of the node itself, or of one below filters and raw nodes, that can take any (bdrv_snapshot_fallback)."""
+    while node.snapshots is None:
+        if not (node.is_filter or node.is_format) or len(node.children) != 1:
             return None
         node = node.children[0].node
-    return node
+    return node.snapshots
 
 
-def _find(node: Qcow2Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:
-    for snapshot in node.image.snapshots:
+def _find(snapshots: list[StoredSnapshot], identifier: str | None, name: str | None) -> StoredSnapshot | None:
+    for snapshot in snapshots:
         if identifier in (None, snapshot.id) and name in (None, snapshot.name):
             return snapshot
     return None
 
 
-def _make(context: Context, node: Qcow2Node, name: str) -> StoredSnapshot:
+def _make(context: Context, snapshots: list[StoredSnapshot], name: str) -> StoredSnapshot:
     """A new snapshot, whose id is one above the highest (find_new_snapshot_id, block/qcow2-snapshot.c)."""
     machine = context.machine
-    highest = max((int(snapshot.id) for snapshot in node.image.snapshots), default=0)
+    highest = max((int(snapshot.id) for snapshot in snapshots), default=0)
     return StoredSnapshot(
         id=str(highest + 1),
         name=name,
-        date=machine.time_of_day() // 1000 * 1000,
+        date=machine.clock.time_of_day() // 1000 * 1000,
         clock=machine.clock() if machine.running else 0,
     )

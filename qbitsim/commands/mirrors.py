@@ -104,7 +104,7 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
     if not existing:
         image_format = image_format if image_format is not None else source.driver
         created_backing = None if sync is MirrorSyncMode.FULL else backing
-        create_image(context.graph, args.target, image_format, source.length, created_backing)
+        create_image(context, args.target, image_format, source.length, created_backing)
     target = _open_target(context, args, image_format)
     try:
         _start(context, args, source, target, zero_target=sync is MirrorSyncMode.FULL and existing)

@@ -8,9 +8,6 @@ from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.commands.io_throttle import throttle_info
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.filters import BlkdebugNode
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
@@ -103,7 +100,7 @@ def _cache_info(node: Node) -> Json:
     """Nothing is cached here; what was asked for is shown. A child without options of its own has its parent's."""
     place: Node | None = node
     while place is not None and "cache" not in place.options:
-        above = [edge.parent for edge in place.parents if isinstance(edge.parent, Node)]
+        above = place.parent_nodes
         place = above[0] if len(above) == 1 and not place.monitor_owned else None
     given = place.options["cache"] if place is not None else {}
     assert isinstance(given, dict)
@@ -152,19 +149,20 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         info["dirty-flag"] = False
         if node.cluster_size:
             info["cluster-size"] = node.cluster_size
-    allocated = _allocated(node)
+    allocated = node.allocated_file_size()
     if allocated is not None:
         info["actual-size"] = allocated
-    specific = _format_specific(node, profile)
+    specific = node.specific_info(profile)
     if specific is not None:
         info["format-specific"] = specific
-    if isinstance(node, Qcow2Node) and node.image.backing is not None:
-        info["backing-filename"] = node.image.backing
-        info["full-backing-filename"] = node.graph.images.backing_name(node.filename, node.image.backing)
-        if node.image.backing_format is not None:
+    name = node.header_backing
+    if name is not None:
+        info["backing-filename"] = name
+        info["full-backing-filename"] = node.graph.images.backing_name(node.filename, name)
+        if node.image is not None and node.image.backing_format is not None:
             info["backing-filename-format"] = node.image.backing_format
-    if isinstance(node, Qcow2Node) and node.image.snapshots:
-        info["snapshots"] = [snapshot_info(snapshot) for snapshot in node.image.snapshots]
+    if node.snapshots:
+        info["snapshots"] = [snapshot_info(snapshot) for snapshot in node.snapshots]
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
         info["backing-image"] = image_info(next_node, profile, flat=False)
@@ -184,39 +182,3 @@ def snapshot_info(snapshot: StoredSnapshot) -> Json:
         "vm-clock-sec": clock,
         "vm-clock-nsec": clock_rest,
     }
-
-
-def _allocated(node: Node) -> int | None:
-    """Bytes that the files occupy; None over a ``blkdebug``, which cannot tell (bdrv_get_allocated_file_size)."""
-    if isinstance(node, FileNode):
-        return node.image.actual_size
-    if isinstance(node, BlkdebugNode):
-        return None
-    below = [node.filtered] if node.filtered else [edge.node for edge in node.children if edge.name != "backing"]
-    sizes = [_allocated(child) for child in below if child is not None]
-    return None if None in sizes else sum(size for size in sizes if size is not None)
-
-
-def _format_specific(node: Node, profile: Profile) -> Json | None:
-    if isinstance(node, FileNode):
-        return {"type": "file", "data": {}} if profile.files_show_format_specific else None
-    if not isinstance(node, Qcow2Node):
-        return None
-    data: Json = {"compat": node.image.compat, "refcount-bits": node.image.refcount_bits}
-    if profile.qcow2_shows_compression_type:
-        data["compression-type"] = "zlib"
-    if node.image.compat != "0.10":
-        data |= {"lazy-refcounts": node.image.lazy_refcounts, "corrupt": node.image.corrupt}
-        if profile.qcow2_shows_extended_l2:
-            data["extended-l2"] = False
-    stored = node.image.bitmaps
-    if stored and profile.qcow2_shows_bitmaps:
-        data["bitmaps"] = [
-            {
-                "name": bitmap.name,
-                "granularity": bitmap.granularity,
-                "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
-            }
-            for bitmap in stored
-        ]
-    return {"type": "qcow2", "data": data}

@@ -21,10 +21,8 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.drive import Drive
 from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
-from qbitsim.drivers.options import Options, check_detect_zeroes, check_supported
-from qbitsim.drivers.qcow2 import Qcow2Node
-from qbitsim.drivers.raw import RawNode
-from qbitsim.drivers.throttle import ThrottleNode
+from qbitsim.drivers.driver import DRIVERS
+from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions
@@ -44,25 +42,6 @@ _COMMON = frozenset(
 """Options of every node that may go back to their defaults (bdrv_reset_options_allowed)."""
 
 _TAKEN_OVER = (_COMMON - {"force-share"}) | {"active"}
-
-_QCOW2_OPTIONS = frozenset(
-    {
-        *("lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref"),
-        *("overlap-check", "cache-size", "l2-cache-size", "l2-cache-entry-size"),
-        *("refcount-cache-size", "cache-clean-interval"),
-    }
-)
-
-_MUTABLE: dict[str, frozenset[str]] = {
-    "file": frozenset({"x-check-cache-dropped"}),
-    "null-aio": frozenset(),
-    "null-co": frozenset(),
-    "blkdebug": frozenset(),
-    "raw": frozenset({"offset", "size"}),
-    "qcow2": _QCOW2_OPTIONS,
-    "throttle": frozenset({"throttle-group"}),
-}
-"""Driver that can be reopened -> options of its own that can change."""
 
 
 @struct
@@ -117,35 +96,28 @@ class _Change:
 
     def prepare(self, graph: Graph) -> None:
         """Check the options and look up the children (bdrv_reopen_prepare, in its order)."""
-        node, driver = self.node, self.node.driver
+        node, driver = self.node, DRIVERS.get(self.node.driver)
         if self.read_only and node.copy_on_read:
             raise QmpError(f"Can't set node '{node.name}' to r/o with copy-on-read enabled")
         check_detect_zeroes({**self.given, "discard": "unmap" if self.unmap else "ignore"})
-        if driver not in _MUTABLE:
-            raise QmpError(f"Block format '{driver}' used by node '{node.name}' does not support reopening files")
-        self._check_reset(driver)
-        self._find_group(graph)
-        if self.read_only and not self.was_read_only and isinstance(node, Qcow2Node):
-            node.check_room_for_bitmaps()
+        if driver is None or driver.reopens is None:
+            raise QmpError(f"Block format '{node.driver}' used by node '{node.name}' does not support reopening files")
+        self._check_reset(driver.reopens)
+        node.reopen_prepare(self.given, read_only=self.read_only)
         self._find_children(graph)
-        self._check_same(driver)
-        check_supported(driver, self.given)
+        self._check_same(driver.reopens)
+        driver.check(self.given)
 
-    def _check_reset(self, driver: str) -> None:
+    def _check_reset(self, own: frozenset[str]) -> None:
         inline = {child.name for child in self.node.children}
         for key in qdict_order(list(old := dict(_flatten(self.node.options)))):
-            known = key in _COMMON or key in _MUTABLE[driver] or key.split(".")[0] in inline or key == "node-name"
+            known = key in _COMMON or key in own or key.split(".")[0] in inline or key == "node-name"
             if not known and key not in self.flat and old[key] is not None:
                 raise QmpError(f"Option '{key}' cannot be reset to its default value")
 
-    def _find_group(self, graph: Graph) -> None:
-        name = self.given.get("throttle-group")
-        if isinstance(self.node, ThrottleNode) and name is not None and name not in graph.throttle_groups:
-            raise QmpError(f"Throttle group '{name}' does not exist")
-
     def _find_children(self, graph: Graph) -> None:
         node = self.node
-        if isinstance(node, Qcow2Node) and "backing" not in self.given and (node.backing or node.image.backing):
+        if "backing" not in self.given and (node.backing or node.header_backing):
             raise QmpError(f"backing is missing for '{node.name}'")
         for name in ("backing", "file"):
             child = node.child(name)
@@ -164,14 +136,14 @@ class _Change:
             raise QmpError(f"Making '{new.name}' a {name} child of '{node.name}' would create a cycle")
         if old is not None and old.implicit:
             raise QmpError(f"Cannot replace implicit {name} child of {node.name}")
-        if name == "file" and isinstance(node, Qcow2Node):
-            raise UnsupportedError(f"another file for the qcow2 node '{node.name}'")
+        if name == "file" and node.image is not None:
+            raise UnsupportedError(f"another file for the {node.driver} node '{node.name}'")
         if name == "backing" and not node.supports_backing:
             raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
 
-    def _check_same(self, driver: str) -> None:
+    def _check_same(self, own: frozenset[str]) -> None:
         old = dict(_flatten(self.node.options))
-        free = _TAKEN_OVER | _MUTABLE[driver]
+        free = _TAKEN_OVER | own
         for key in qdict_order(list(self.flat)):
             child = self.node.child(key)
             if child is not None and self.flat[key] == child.node.name:
@@ -185,11 +157,7 @@ class _Change:
         node.options = self.given
         node.unmap = self.unmap
         node.detect_zeroes = self.given.get("detect-zeroes", "off")
-        if isinstance(node, RawNode):
-            node.offset, node.size = self.given.get("offset", 0), self.given.get("size")
-            node.follow_length()
-        if isinstance(node, ThrottleNode):
-            node.join(node.graph.throttle_groups[self.given["throttle-group"]])
+        node.reopen_commit(self.given)
         node.mark_read_only(self.was_read_only)
         node.set_read_only(self.read_only)
 

@@ -127,7 +127,7 @@ def blockdev_snapshot_sync(context: Context, args: BlockdevSnapshotSync) -> None
         raise QmpError("New overlay node-name already in use")
     image_format = args.format or "qcow2"
     if args.mode is not NewImageMode.EXISTING:
-        create_image(graph, args.snapshot_file, image_format, old.length, old)
+        create_image(context, args.snapshot_file, image_format, old.length, old)
     # The overlay is opened with the flags of the old node (external_snapshot_action, blockdev.c, QEMU 10.0).
     options: Options = {
         "driver": image_format,

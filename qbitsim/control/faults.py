@@ -5,23 +5,24 @@ Each answers with an id (the given one, or one that it makes), by which the faul
 
 from __future__ import annotations
 
-import errno as numbers
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from qbitsim.commands.context import Context
-from qbitsim.control.texts import text_of
+from qbitsim.errnos import Errno
 from qbitsim.errors import QmpError
-from qbitsim.files.faults import Stall
+from qbitsim.injection.declaration import Kind, Ranges
+from qbitsim.injection.faults import KINDS, Holder
 from qbitsim.jobs.foreign import ForeignJob
 from qbitsim.jsontypes import Json
-from qbitsim.machine.guest import GuestActivity
 from qbitsim.qapi.registry import PREFIX, command
-from qbitsim.qapi.schema import Int64
+from qbitsim.qapi.schema import Alternate, Int64
 from qbitsim.qapi.structs import struct
-from qbitsim.qmp.monitor_faults import HeldReply
 
 _T = TypeVar("_T")
+
+ErrnoOnWire: TypeAlias = Annotated[str | int, Alternate("XQbitsimErrno")]
+"""A name such as EIO, or a number."""
 
 
 @struct
@@ -41,103 +42,6 @@ class XQbitsimFault:
 
 
 @struct
-class XQbitsimInjectError:
-    """Arguments of x-qbitsim-inject-error; see :meth:`.Machine.inject_error`. ``errno`` is a name such as EIO."""
-
-    where: str
-    operation: str
-    errno: str | None = None
-    offset: Int64 | None = None
-    length: Int64 | None = None
-    once: bool | None = None
-    times: Int64 | None = None
-    after: Int64 | None = None
-    probability: float | None = None
-    seed: Int64 | None = None
-    id: str | None = None
-
-
-@struct
-class XQbitsimDelayIo:
-    """Arguments of x-qbitsim-delay-io; ``seconds`` of virtual time."""
-
-    where: str
-    operation: str
-    seconds: float
-    offset: Int64 | None = None
-    length: Int64 | None = None
-    id: str | None = None
-
-
-@struct
-class XQbitsimStallIo:
-    """Arguments of x-qbitsim-stall-io."""
-
-    where: str
-    operation: str
-    offset: Int64 | None = None
-    length: Int64 | None = None
-    id: str | None = None
-
-
-@struct
-class XQbitsimRefuse:
-    """Arguments of x-qbitsim-refuse; once, unless ``times`` or ``always`` says otherwise."""
-
-    command: str
-    desc: str
-    error_class: str | None = None
-    times: Int64 | None = None
-    always: bool | None = None
-    id: str | None = None
-
-
-@struct
-class XQbitsimHoldReply:
-    """Arguments of x-qbitsim-hold-reply; without ``seconds`` until it is released."""
-
-    command: str
-    seconds: float | None = None
-    events: bool | None = None
-    times: Int64 | None = None
-    always: bool | None = None
-    after: Int64 | None = None
-    id: str | None = None
-
-
-@struct
-class XQbitsimHalfReply:
-    """Arguments of x-qbitsim-half-reply."""
-
-    command: str
-    times: Int64 | None = None
-    always: bool | None = None
-    after: Int64 | None = None
-    id: str | None = None
-
-
-@struct
-class XQbitsimDropMonitor:
-    """Arguments of x-qbitsim-drop-monitor."""
-
-    command: str
-    before_reply: bool | None = None
-    before_command: bool | None = None
-    times: Int64 | None = None
-    always: bool | None = None
-    after: Int64 | None = None
-    id: str | None = None
-
-
-@struct
-class XQbitsimLimitCapacity:
-    """Arguments of x-qbitsim-limit-capacity; without ``capacity`` (in bytes) the limit is lifted."""
-
-    file: str
-    capacity: Int64 | None = None
-
-
-@struct
 class XQbitsimCapacity:
     """An image file that is there or may come, and the bytes of data that it has room for."""
 
@@ -146,20 +50,11 @@ class XQbitsimCapacity:
 
 
 @struct
-class XQbitsimForeignJob:
-    """Arguments of x-qbitsim-foreign-job; the id is the job's, too."""
-
-    id: str
-    kind: str | None = None
-    length: Int64 | None = None
-
-
-@struct
 class XQbitsimEndForeignJob:
     """Arguments of x-qbitsim-end-foreign-job: it fails with ``errno``, is cancelled, or succeeds."""
 
     id: str
-    errno: str | None = None
+    errno: ErrnoOnWire | None = None
     cancel: bool | None = None
 
 
@@ -169,19 +64,6 @@ class XQbitsimWrite:
 
     offset: Int64
     length: Int64
-
-
-@struct
-class XQbitsimGuestWrites:
-    """Arguments of x-qbitsim-guest-writes; see :meth:`.Machine.guest_writes`. ``every`` is in seconds."""
-
-    drive: str
-    pattern: list[XQbitsimWrite] | None = None
-    every: float | None = None
-    count: Int64 | None = None
-    length: Int64 | None = None
-    seed: Int64 | None = None
-    id: str | None = None
 
 
 @struct
@@ -211,80 +93,56 @@ def refusing(call: Callable[[], _T]) -> _T:
         raise QmpError(str(error)) from error
 
 
-def errno_of(name: str) -> int:
-    """The number of an errno.
-
-    :raises QmpError: there is none of that name.
-    """
-    found = next((number for number, known in numbers.errorcode.items() if known == name.upper()), None)
-    if found is None:
-        raise QmpError(f"unknown errno {name!r}: write a name such as EIO or ENOSPC")
-    return found
-
-
-def keep(context: Context, identifier: str | None, kind: str, begin: Callable[[], Any]) -> Json:
-    """Begin something, and keep it under an id.
-
-    :raises QmpError: the id is taken, or it was refused; nothing has begun then.
-    """
-    handles = context.machine.handles
-    if identifier is None:
-        identifier = next(name for name in (f"{kind}{n}" for n in range(len(handles) + 1)) if name not in handles)
-    elif identifier in handles:
-        raise QmpError(f"the id {identifier!r} is taken: {text_of(handles[identifier])}")
-    handles[identifier] = refusing(begin)
-    return {"id": identifier}
-
-
-def _given(args: object, *names: str) -> dict[str, Any]:
-    """The members that were given."""
-    return {name: value for name in names if (value := getattr(args, name)) is not None}
-
-
-def _often(args: Any) -> dict[str, Any]:
-    if args.always and args.times is not None:
-        raise QmpError("give 'times' or 'always', not both")
-    return {"times": None} if args.always else _given(args, "times")
-
-
 def _find(context: Context, identifier: str) -> Any:
-    handles = context.machine.handles
+    handles = context.machine.faults.handles
     if identifier not in handles:
         raise QmpError(f"nothing has the id {identifier!r} (there are: {', '.join(handles) or 'none'})")
     return handles[identifier]
 
 
-# -- disks
+# -- every kind of fault
+
+_WIRE_TYPES: dict[Any, Any] = {
+    Errno: ErrnoOnWire,
+    Ranges: list[XQbitsimWrite],
+}
+"""What a type of a fault's member is on the wire, if it is not itself."""
 
 
-@command(f"{PREFIX}inject-error", XQbitsimInjectError, returns=XQbitsimHandle, control=True)
-def inject_error(context: Context, args: XQbitsimInjectError) -> Json:
-    """Let requests fail."""
-    errno = errno_of(args.errno or "EIO")
-    more = _given(args, "offset", "length", "once", "times", "after", "probability", "seed")
-    inject = context.machine.inject_error
-    return keep(context, args.id, "error", lambda: inject(args.where, args.operation, errno, **more))
+def _arguments_of(kind: Kind) -> type:
+    """The class of the arguments of a kind's command, such as ``XQbitsimInjectError``."""
+    hints = {each.name: _WIRE_TYPES.get(each.type, each.type) for each in kind.members}
+    body: dict[str, Any] = {each.name: None for each in kind.members if each.optional}
+    body["__annotations__"] = {
+        each.name: hints[each.name] | None if each.optional else hints[each.name] for each in kind.members
+    }
+    body["__doc__"] = f"Arguments of {PREFIX}{kind.name}."
+    body["__module__"] = __name__
+    return struct(type(f"XQbitsim{kind.name.title().replace('-', '')}", (), body))
 
 
-@command(f"{PREFIX}delay-io", XQbitsimDelayIo, returns=XQbitsimHandle, control=True)
-def delay_io(context: Context, args: XQbitsimDelayIo) -> Json:
-    """Let requests of jobs take time."""
-    more = _given(args, "offset", "length")
-    delay = context.machine.delay_io
-    return keep(context, args.id, "delay", lambda: delay(args.where, args.operation, args.seconds, **more))
+def _declare(kind: Kind) -> None:
+    """Declare the command that lets such a fault begin."""
+
+    def begin(context: Context, args: object) -> Json | None:
+        given = {each.name: value for each in kind.members if (value := getattr(args, each.name)) is not None}
+        for each in kind.members:
+            if each.type == Ranges and each.name in given:
+                given[each.name] = [(write.offset, write.length) for write in given[each.name]]
+        identifier = refusing(lambda: context.machine.faults.begin(kind, given))
+        return None if identifier is None else {"id": identifier}
+
+    begin.__doc__ = kind.method.__doc__
+    command(f"{PREFIX}{kind.name}", _arguments_of(kind), returns=XQbitsimHandle if kind.handle else None, control=True)(
+        begin
+    )
 
 
-@command(f"{PREFIX}stall-io", XQbitsimStallIo, returns=XQbitsimHandle, control=True)
-def stall_io(context: Context, args: XQbitsimStallIo) -> Json:
-    """Let requests of jobs wait until they are released."""
-    more = _given(args, "offset", "length")
-    return keep(context, args.id, "stall", lambda: context.machine.stall_io(args.where, args.operation, **more))
+for _kind in KINDS.values():
+    _declare(_kind)
 
 
-@command(f"{PREFIX}limit-capacity", XQbitsimLimitCapacity, control=True)
-def limit_capacity(context: Context, args: XQbitsimLimitCapacity) -> None:
-    """Give an image file room for so many bytes of data."""
-    refusing(lambda: context.machine.limit_capacity(args.file, args.capacity))
+# -- what has begun
 
 
 @command(f"{PREFIX}query-capacities", returns=list[XQbitsimCapacity], control=True)
@@ -294,73 +152,20 @@ def query_capacities(context: Context, args: None) -> list[Json]:
     return [{"file": file, "capacity": capacity} for file, capacity in context.machine.images.limits]
 
 
-# -- commands and monitors
-
-
-@command(f"{PREFIX}refuse", XQbitsimRefuse, returns=XQbitsimHandle, control=True)
-def refuse(context: Context, args: XQbitsimRefuse) -> Json:
-    """Let commands of a name be refused."""
-    more = {**_given(args, "error_class"), **_often(args)}
-    return keep(context, args.id, "refusal", lambda: context.machine.refuse(args.command, args.desc, **more))
-
-
-@command(f"{PREFIX}hold-reply", XQbitsimHoldReply, returns=XQbitsimHandle, control=True)
-def hold_reply(context: Context, args: XQbitsimHoldReply) -> Json:
-    """Hold the replies to commands of a name back."""
-    more = {**_given(args, "events", "after"), **_often(args)}
-    return keep(context, args.id, "hold", lambda: context.machine.hold_reply(args.command, args.seconds, **more))
-
-
-@command(f"{PREFIX}half-reply", XQbitsimHalfReply, returns=XQbitsimHandle, control=True)
-def half_reply(context: Context, args: XQbitsimHalfReply) -> Json:
-    """Send half a reply to a command of a name, and end the connection."""
-    more = {**_given(args, "after"), **_often(args)}
-    return keep(context, args.id, "half", lambda: context.machine.half_reply(args.command, **more))
-
-
-@command(f"{PREFIX}drop-monitor", XQbitsimDropMonitor, returns=XQbitsimHandle, control=True)
-def drop_monitor(context: Context, args: XQbitsimDropMonitor) -> Json:
-    """End the connection at a command of a name."""
-    more = {**_given(args, "before_reply", "before_command", "after"), **_often(args)}
-    return keep(context, args.id, "drop", lambda: context.machine.drop_monitor(args.command, **more))
-
-
-# -- others
-
-
-@command(f"{PREFIX}foreign-job", XQbitsimForeignJob, returns=XQbitsimHandle, control=True)
-def foreign_job(context: Context, args: XQbitsimForeignJob) -> Json:
-    """Let another client start a job."""
-    more = _given(args, "kind", "length")
-    return keep(context, args.id, "job", lambda: context.machine.foreign_job(args.id, **more))
-
-
 @command(f"{PREFIX}end-foreign-job", XQbitsimEndForeignJob, control=True)
 def end_foreign_job(context: Context, args: XQbitsimEndForeignJob) -> None:
     """Let the job of another client end."""
     job = _find(context, args.id)
     if not isinstance(job, ForeignJob):
-        raise QmpError(f"{args.id!r} is no foreign job: {text_of(job)}")
+        raise QmpError(f"{args.id!r} is no foreign job: {job.text}")
     if args.cancel and args.errno is not None:
         raise QmpError("give 'errno' or 'cancel', not both")
     if args.errno is not None:
-        errno = errno_of(args.errno)
+        errno = args.errno
         refusing(lambda: job.fail(errno))
     else:
         refusing(job.cancel if args.cancel else job.finish)
-    del context.machine.handles[args.id]
-
-
-@command(f"{PREFIX}guest-writes", XQbitsimGuestWrites, returns=XQbitsimHandle, control=True)
-def guest_writes(context: Context, args: XQbitsimGuestWrites) -> Json:
-    """Let the guest write by itself while other things go on; lifting it stops the guest."""
-    more = _given(args, "every", "count", "length", "seed")
-    if args.pattern is not None:
-        more["pattern"] = [(write.offset, write.length) for write in args.pattern]
-    return keep(context, args.id, "guest", lambda: context.machine.guest_writes(args.drive, **more))
-
-
-# -- what has begun
+    del context.machine.faults.handles[args.id]
 
 
 @command(f"{PREFIX}query-faults", returns=list[XQbitsimFault], control=True)
@@ -368,9 +173,8 @@ def query_faults(context: Context, args: None) -> list[Json]:
     """What has an id."""
     del args
     return [
-        {"id": name, "text": text_of(handle)}
-        | ({"waiting": handle.waiting} if isinstance(handle, (Stall, HeldReply)) else {})
-        for name, handle in context.machine.handles.items()
+        {"id": name, "text": handle.text} | ({"waiting": handle.waiting} if isinstance(handle, Holder) else {})
+        for name, handle in context.machine.faults.handles.items()
     ]
 
 
@@ -380,19 +184,16 @@ def lift(context: Context, args: XQbitsimLift) -> None:
     handle = _find(context, args.id)
     if isinstance(handle, ForeignJob):
         raise QmpError(f"{args.id!r} is a job: end it with x-qbitsim-end-foreign-job")
-    if isinstance(handle, GuestActivity):
-        handle.stop()
-    else:
-        handle.lift()
-    if not getattr(handle, "waiting", 0):
-        del context.machine.handles[args.id]
+    handle.lift()
+    if not isinstance(handle, Holder) or not handle.waiting:
+        del context.machine.faults.handles[args.id]
 
 
 @command(f"{PREFIX}release", XQbitsimRelease, control=True)
 def release(context: Context, args: XQbitsimRelease) -> None:
     """Let the requests or replies that a fault holds up go on, and hold up nothing more."""
     handle = _find(context, args.id)
-    if not isinstance(handle, (Stall, HeldReply)):
-        raise QmpError(f"{args.id!r} holds nothing up: {text_of(handle)}")
+    if not isinstance(handle, Holder):
+        raise QmpError(f"{args.id!r} holds nothing up: {handle.text}")
     handle.release()
-    del context.machine.handles[args.id]
+    del context.machine.faults.handles[args.id]

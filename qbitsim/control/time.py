@@ -8,7 +8,7 @@ This module holds time, order, state and the life of the machine; faults are in
 :mod:`qbitsim.control.faults`, disks and files in :mod:`qbitsim.control.disks`.
 
 * A command acts when its turn comes, so on a monitor of its own it falls between two commands of the client under test.
-* Who wants to choose each step serves with the pacing ``manual``; with ``realtime`` the machine goes on by itself.
+* To choose each step, serve with the pacing ``manual``; with ``realtime`` the machine goes on by itself.
 * A refused command has changed nothing.
 """
 
@@ -18,18 +18,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from qbitsim.commands.conditions import EventCondition, StatusCondition, run_until
 from qbitsim.commands.context import Context
-from qbitsim.control.life import boot_drives, start_anew
+from qbitsim.commands.parts import ControlLike, MachineLike
 from qbitsim.engine.scheduler import first_in_first_out
-from qbitsim.errors import QmpError
+from qbitsim.errors import NeverError, QmpError, SnapshotError
 from qbitsim.jobs.states import JobStatus
 from qbitsim.jsontypes import Json
-from qbitsim.machine.state import SnapshotError
-from qbitsim.machine.until import Condition, EventCondition, NeverError, StatusCondition, run_until
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
-from qbitsim.qmp.control import Control
 from qbitsim.serving.pacing import check_pacing
 
 LONGEST = 1e9
@@ -112,7 +110,7 @@ class XQbitsimProgress:
     now: Int64
 
 
-def control_of(context: Context) -> Control:
+def control_of(context: Context) -> ControlLike:
     """What control commands keep.
 
     :raises QmpError: the machine is not one that may be controlled.
@@ -131,14 +129,14 @@ def step(context: Context, args: XQbitsimStep) -> Json:
     count = 1 if args.count is None else args.count
     if count < 1:
         raise QmpError(f"{count} steps are none")
-    return _progress(context, lambda: context.machine.scheduler.run_until_idle(count))
+    return _progress(context, lambda: context.machine.clock.run_until_idle(count))
 
 
 @command(f"{PREFIX}run-until-idle", returns=XQbitsimProgress, control=True)
 def run_until_idle(context: Context, args: None) -> Json:
     """Let everything happen that is due, without moving time."""
     del args
-    return _progress(context, context.machine.run_until_idle)
+    return _progress(context, context.machine.clock.run_until_idle)
 
 
 @command(f"{PREFIX}advance", XQbitsimAdvance, returns=XQbitsimProgress, control=True)
@@ -146,14 +144,14 @@ def advance(context: Context, args: XQbitsimAdvance) -> Json:
     """Move time, and let happen what is due on the way."""
     if not 0 <= args.seconds <= LONGEST:
         raise QmpError(f"cannot advance by {args.seconds} seconds: it must be from 0 to {LONGEST:.0f}")
-    return _progress(context, lambda: context.machine.advance(args.seconds))
+    return _progress(context, lambda: context.machine.clock.advance(args.seconds))
 
 
 @command(f"{PREFIX}settle", returns=XQbitsimProgress, control=True)
 def settle(context: Context, args: None) -> Json:
     """Let everything that has been started come to its end, whatever time it takes."""
     del args
-    return _progress(context, context.machine.settle)
+    return _progress(context, context.machine.clock.settle)
 
 
 @command(f"{PREFIX}until", XQbitsimUntil, returns=Any, control=True)
@@ -169,7 +167,7 @@ def until(context: Context, args: XQbitsimUntil) -> Any:
     if args.event is not None and args.job is None and args.status is None:
         if args.event not in machine.registry.events:
             raise QmpError(f"there is no event {args.event!r}")
-        condition: Condition = EventCondition(args.event, data)
+        condition: Callable[[MachineLike], Any] = EventCondition(args.event, data)
     elif args.event is None and args.job is not None and args.status is not None:
         if args.status not in [str(each) for each in JobStatus]:
             raise QmpError(f"there is no job status {args.status!r}")
@@ -243,7 +241,7 @@ def restore(context: Context, args: XQbitsimRestore) -> None:
         known = ", ".join(control.snapshots) or "none"
         raise QmpError(f"there is no snapshot {args.name!r} (there are: {known})")
     try:
-        context.machine.restore(kept)
+        kept.put_back(context.machine)
     except SnapshotError as error:
         raise QmpError(str(error)) from None
     control.time_moved = True
@@ -259,20 +257,17 @@ def crash(context: Context, args: XQbitsimCrash) -> None:
     With ``restart`` a machine starts on the files as the next QEMU would, with the drives that had an image; otherwise
     the server ends.
     """
-    control = control_of(context)
-    boot = boot_drives(context.machine)
-    context.machine.crash()
-    control.lives += 1
     if args.restart:
-        start_anew(context.machine, boot)
+        context.machine.restart(crash=True)
+    else:
+        context.machine.crash()
+        control_of(context).lives += 1
 
 
 @command(f"{PREFIX}shut-down", XQbitsimShutDown, control=True)
 def shut_down(context: Context, args: XQbitsimShutDown) -> None:
     """End cleanly, as ``quit`` does; with ``restart`` a machine starts on the files, as after a crash."""
-    control = control_of(context)
-    boot = boot_drives(context.machine)
-    context.machine.shut_down()
     if args.restart:
-        control.lives += 1
-        start_anew(context.machine, boot)
+        context.machine.restart()
+    else:
+        context.machine.shut_down()

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from qbitsim.block.status import Status
     from qbitsim.copying.copy_call import BlockCopyCall
     from qbitsim.engine.scheduler import Scheduler, Task
-    from qbitsim.images.image import Image
 
 MINIMUM_CLUSTER = 65536
 MAXIMUM_CHUNK = 1 << 20
@@ -222,25 +221,20 @@ class BlockCopyState:
     @property
     def needs_no_io(self) -> bool:
         """Whether both nodes do without, so that all chunks are copied as soon as the work begins."""
-        return self.source.needs_no_io and self.target.needs_no_io
+        return not (
+            self.source.waits_for_io("read", 0, self.length) or self.target.waits_for_io("write", 0, self.length)
+        )
 
     def copy_rest(self) -> bool:
         """Copy all that remains, by reference, as one; False if somebody could tell it from chunk by chunk."""
         if self.rate_limit.speed or self.skip_unallocated or self.compress or self.discard_source:
             return False
-        if not self.source.reads_plainly:
+        if not self.target.take_clusters(self.source, self.copy_bitmap.bits, self.cluster_size):
             return False
-        source, target = self.source.plain_image(writing=False), self.target.plain_image(writing=True)
-        forgotten = self.target.forgets
-        if not forgotten and (source is None or target is None or not self._same_clusters(source, target)):
-            return False
-        clusters = list(self.copy_bitmap.bits.indices())
-        if not forgotten and source is not None and target is not None:
-            target.copy_clusters(source.content, clusters)
-            self.target.note_copied(clusters)
+        copied = self.copy_bitmap.count
         self.copy_bitmap.bits.clear_all()
         if self.progress is not None:
-            self.progress.done(len(clusters) * self.cluster_size)
+            self.progress.done(copied)
         return True
 
     def reset(self, offset: int, length: int) -> None:
@@ -248,9 +242,6 @@ class BlockCopyState:
         self.copy_bitmap.reset(offset, length)
         if self.progress is not None:
             self.progress.set_remaining(self.remaining())
-
-    def _same_clusters(self, source: Image, target: Image) -> bool:
-        return source.content.cluster_size == target.content.cluster_size == self.cluster_size
 
     def delay(self, task: CopyTask) -> int:
         """Nanoseconds that throttled nodes put the chunk off."""
@@ -279,15 +270,15 @@ class BlockCopyState:
         requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
         delay = 0
         for node, operation in requests:
-            faults = node.own_faults()
-            if faults is None:
+            owner = node.fault_owner
+            if owner is None or owner.faults is None:
                 continue
-            stall = faults.stall(operation, offset, length)
+            stall = owner.faults.stall(operation, offset, length)
             if stall is not None:
                 task.stall = stall
                 stall.hold(task.make_due)
                 return
-            delay += faults.delay(operation, offset, length)
+            delay += owner.faults.delay(operation, offset, length)
         if delay:
             task.event = self.scheduler.after(delay, task.run, task.label)
         elif requests[0][0].fails_without_io(requests[0][1], offset, length):
@@ -298,7 +289,8 @@ class BlockCopyState:
     def completes_at_once(self, task: CopyTask) -> bool:
         """Whether copying the chunk needs no I/O."""
         if task.zeroes:
-            return self.target.zeroes_without_io(task.offset, min(task.end, self.length) - task.offset)
+            length = min(task.end, self.length) - task.offset
+            return not self.target.waits_for_io("write-zeroes", task.offset, length)
         return self.needs_no_io
 
     def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
@@ -351,7 +343,7 @@ class BlockCopyState:
     @property
     def status_needs_io(self) -> bool:
         """Whether the source has to read its file before it knows what is allocated."""
-        return self.source.skip_filters().status_needs_io
+        return self.source.skip_filters().waits_for_io("status", 0, self.length)
 
     def reset_unallocated(self, offset: int) -> int:
         """Leave out the clusters at ``offset`` if the topmost layer does not have them; return where to go on.

@@ -130,7 +130,7 @@ class BlockCopyCall:
         """Finish the work in one go, if nobody can tell the difference."""
         if self.cancelled or self.failure or (self.offset, self.end) != (0, self.state.length):
             return False
-        alone = self.state.needs_no_io or self.state.scheduler.nobody_comes_between(self._in_flight)
+        alone = self.state.needs_no_io or self.state.scheduler.runs_exclusively(self._in_flight)
         if not alone or not self.state.copy_rest():
             return False
         if not self._in_flight:

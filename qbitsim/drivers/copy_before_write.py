@@ -1,8 +1,8 @@
-"""The filter that makes a backup a point in time, and the view of that point.
+"""``copy-before-write``: the filter that makes a backup a point in time.
 
 A ``copy-before-write`` node sits above the disk. Before a guest write reaches the disk, the clusters it
 touches are copied to the target, unless that has been done already (block/copy-before-write.c, QEMU 10.0).
-A ``snapshot-access`` node reads the disk as it was when the filter was put there.
+A ``snapshot-access`` node above it reads the disk as it was when the filter was put there.
 
 Three internal bitmaps are shown at the filter, newest first: what may be read through the snapshot, what
 was copied by guest writes, and what is still to be copied. Up to 7.2 the last one was at the source.
@@ -11,7 +11,9 @@ was copied by guest writes, and what is still to be copied. Up to 7.2 the last o
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import io_error
@@ -19,12 +21,20 @@ from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
-from qbitsim.drivers.options import check_minimum_cluster
-from qbitsim.errors import QmpError
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, passes_discards
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.qapi.block import BlockDirtyBitmap
+from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat, BlockdevRef
+from qbitsim.qapi.schema import Size, UInt32, arg
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
+
+MAXIMUM_GRANULARITY = 1 << 31
 
 
 def copy_cluster_size(target: Node, minimum: int) -> int:
@@ -32,7 +42,44 @@ def copy_cluster_size(target: Node, minimum: int) -> int:
     return max(minimum, MINIMUM_CLUSTER, target.cluster_size)
 
 
-class CopyBeforeWriteNode(Node):
+def check_minimum_cluster(size: int) -> None:
+    """Refuse a min-cluster-size, in bytes, with which nothing can be copied.
+
+    :raises QmpError: with the text of block_copy_state_new (block/block-copy.c, QEMU 10.0).
+    :raises UnsupportedError: it is above 2 GiB: QEMU 10.0 dies of it, since its bitmaps count granules in 32 bits.
+    """
+    if size & (size - 1):
+        raise QmpError("Cannot create block-copy-state: min-cluster-size needs to be a power of 2")
+    if size > MAXIMUM_GRANULARITY:
+        raise UnsupportedError(f"min-cluster-size={size}: real QEMU crashes")
+
+
+class OnCbwError(StrEnum):
+    """Who suffers from a failed copy before write."""
+
+    BREAK_GUEST_WRITE = "break-guest-write"
+    BREAK_SNAPSHOT = "break-snapshot"
+
+
+@struct
+class BlockdevOptionsCbw(BlockdevOptionsGenericFormat):
+    """A filter that copies old data to ``target``; timeout in seconds, cluster size in bytes."""
+
+    target: BlockdevRef
+    bitmap: BlockDirtyBitmap | None = None
+    on_cbw_error: OnCbwError | None = arg(since="7.1")
+    cbw_timeout: UInt32 | None = arg(since="7.1")
+    min_cluster_size: Size | None = arg(since="9.2")
+
+
+@driver(
+    "copy-before-write",
+    options=BlockdevOptionsCbw,
+    since="6.2",
+    filter=True,
+    sizes=["min-cluster-size"],
+)
+class CopyBeforeWriteNode(DriverNode):
     """``copy-before-write``, whose children are ``file`` and ``target``.
 
     :ivar break_snapshot: a failed copy spoils the snapshot (``on-cbw-error=break-snapshot``) instead of failing
@@ -40,8 +87,7 @@ class CopyBeforeWriteNode(Node):
     :ivar snapshot_error: errno of the copy that spoilt the snapshot, or 0.
     """
 
-    driver = "copy-before-write"
-    is_filter = True
+    shows_filename_of_child = True
 
     __slots__ = ("access_bitmap", "break_snapshot", "copy_state", "discard_source", "done_bitmap", "snapshot_error")
 
@@ -55,6 +101,26 @@ class CopyBeforeWriteNode(Node):
         self.copy_state: BlockCopyState | None = None
         self.done_bitmap: DirtyBitmap | None = None
         self.access_bitmap: DirtyBitmap | None = None
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Begin at once; without a bitmap all is of interest."""
+        graph = opener.graph
+        break_snapshot = options.get("on-cbw-error") == "break-snapshot"
+        node = cls(graph, break_snapshot=break_snapshot, unmap=passes_discards(options))
+        opener.open_filter(node, options, "file")
+        opener.open_child(node, "target", options)
+        bitmap = None
+        if "bitmap" in options:
+            bitmap = graph.find_bitmap(options["bitmap"]["node"], options["bitmap"]["name"])
+        minimum = options.get("min-cluster-size", 0)
+        node.begin(bitmap=bitmap, minimum_cluster=minimum, compress=False, on_filter=opener.on_filter)
+        return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse a cluster size with which nothing can be copied."""
+        check_minimum_cluster(options.get("min-cluster-size", 0))
 
     def begin(self, *, bitmap: DirtyBitmap | None, minimum_cluster: int, compress: bool, on_filter: bool) -> None:
         """Start to watch, once the children are there.
@@ -185,46 +251,6 @@ class CopyBeforeWriteNode(Node):
         self.access_bitmap.reset(start, end - start)
         self.copy_state.reset(start, end - start)
         self.child_node("target").discard(start, end - start)
-
-
-class SnapshotAccessNode(Node):
-    """``snapshot-access``: reads what the filter below it preserves (block/snapshot-access.c, QEMU 10.0)."""
-
-    driver = "snapshot-access"
-
-    __slots__ = ()
-
-    @property
-    def _filter(self) -> CopyBeforeWriteNode:
-        node = self.children[0].node
-        if not isinstance(node, CopyBeforeWriteNode):
-            raise io_error(errno.ENOTSUP)
-        return node
-
-    @property
-    def length(self) -> int:
-        """Bytes of the disk."""
-        return self.children[0].node.length
-
-    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
-        """It takes nothing that the guest could mind (snapshot_access_child_perm)."""
-        del child, perm, shared
-        return 0, perms.ALL
-
-    def _read(self, offset: int, length: int) -> bytes:
-        return self._filter.snapshot_read(offset, length)
-
-    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
-        raise io_error(errno.ENOTSUP)
-
-    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        raise io_error(errno.ENOTSUP)
-
-    def _discard(self, offset: int, length: int) -> None:
-        self._filter.snapshot_discard(offset, length)
-
-    def _status(self, offset: int, length: int) -> Status:
-        return self._filter.snapshot_status(offset, length)
 
 
 def _granules(bitmap: DirtyBitmap, offset: int, end: int) -> tuple[int, int]:

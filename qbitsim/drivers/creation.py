@@ -8,7 +8,7 @@ from errno import EINVAL
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
-from qbitsim.drivers.opener import image_below
+from qbitsim.drivers.file import image_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.locks import CREATOR

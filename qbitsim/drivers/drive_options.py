@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options, Written
 from qbitsim.errors import QmpError
+from qbitsim.profiles import DEFAULT_PROFILE
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.shapes import AlternateShape, ArrayShape, ObjectShape, ScalarShape, Shape, Shapes
 from qbitsim.sizes import parse_size
 
-_SIZES = frozenset(
-    {
-        *("size", "offset", "min-cluster-size"),
-        *("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size"),
-    }
-)
-_NUMBERS = frozenset(
-    {
-        *("sector", "errno", "state", "new_state", "latency-ns", "vote-threshold", "cbw-timeout"),
-        "cache-clean-interval",
-    }
-)
-_SWITCHES = frozenset(
-    {
-        *("read-only", "once", "immediately", "read-zeroes", "force-share", "auto-read-only", "copy-on-read"),
-        *("direct", "no-flush", "lazy-refcounts", "pass-discard-request", "pass-discard-snapshot"),
-        *("pass-discard-other", "discard-no-unref"),
-    }
-)
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
 _CACHE_MODES: dict[str, Options] = {
     "none": {"direct": True},
@@ -113,8 +99,7 @@ def nested(flat: Mapping[str, Any]) -> Options:
             below = place.setdefault(part, Written())
             if isinstance(below, str):
                 # ``file=NAME,file.locking=off``: the name is one of the options.
-                file = {"driver": "file", "filename": below}
-                below = place[part] = Written(file)
+                below = place[part] = Written({"driver": "file", "filename": below})
                 if last == "filename":
                     _add_filename(below, str(value))
             place = below
@@ -152,15 +137,42 @@ def _with_lists(value: Any) -> Any:
 
 
 def _scalar(name: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if name in _SIZES:
+    kind = _kinds().get(name) if isinstance(value, str) else None
+    if kind in ("size", "int"):
         try:
-            return parse_size(value)
+            return parse_size(value) if kind == "size" else int(value, 0)
         except ValueError:
-            raise QmpError(f"Parameter '{name}' expects a non-negative number below 2^64") from None
-    if name in _NUMBERS:
-        return int(value, 0)
-    if name in _SWITCHES:
+            expected = "non-negative number below 2^64" if kind == "size" else "number"
+            raise QmpError(f"Parameter '{name}' expects a {expected}") from None
+    if kind == "boolean":
         return switch(name, value)
     return value
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """Name of an option -> ``size``, ``int``, ``boolean`` or another type of JSON; no name has two of them."""
+    kinds = {"copy-on-read": "boolean", **_kinds_in(Shapes(DEFAULT_PROFILE).of(BlockdevOptions), [])}
+    return kinds | {name: "size" for driver in DRIVERS.values() for name in driver.sizes}
+
+
+def _kinds_in(shape: Shape, seen: list[Shape]) -> dict[str, str]:
+    """The names of members that hold scalars, here and further in, with the type of JSON that the schema has."""
+    if shape in seen:
+        return {}
+    seen.append(shape)
+    kinds: dict[str, str] = {}
+    match shape:
+        case ObjectShape():
+            variants = (member for variant in shape.variants.values() for member in variant.members)
+            for member in (*shape.members, *variants):
+                if isinstance(member.shape, ScalarShape):
+                    kinds[member.wire] = member.shape.json
+                else:
+                    kinds |= _kinds_in(member.shape, seen)
+        case AlternateShape():
+            for choice in shape.choices:
+                kinds |= _kinds_in(choice, seen)
+        case ArrayShape():
+            kinds = _kinds_in(shape.element, seen)
+    return kinds

@@ -6,19 +6,12 @@ so that they strike whoever opens the file. Offsets are those of that disk.
 
 from __future__ import annotations
 
-import errno as numbers
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.null import NullNode
-from qbitsim.drivers.qcow2 import Qcow2Node
-from qbitsim.drivers.raw import RawNode
-from qbitsim.files.faults import OPERATIONS, Faults
+from qbitsim.files.faults import OPERATIONS, FaultOwner, Faults
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node
-    from qbitsim.images.image import Image
 
 
 def faults_of(graph: Graph, where: str) -> Faults:
@@ -29,10 +22,15 @@ def faults_of(graph: Graph, where: str) -> Faults:
     """
     drive = graph.drives.get(where)
     node = drive.root.node if drive is not None and drive.root is not None else graph.nodes.get(where)
+    owner: FaultOwner | None = None
     if node is not None:
-        return _made(_owner(node))
-    if where in graph.images:
-        return _made(graph.images.lookup(where))
+        owner = node.fault_owner
+    elif where in graph.images:
+        owner = graph.images.lookup(where)
+    if owner is not None:
+        if owner.faults is None:
+            owner.faults = Faults()
+        return owner.faults
     raise ValueError(f"no drive with a medium, no node and no image file is called {where!r}")
 
 
@@ -66,32 +64,12 @@ def _size(graph: Graph, where: str) -> int:
     return node.length if node is not None else graph.images.lookup(where).size
 
 
-def check_often(errno: int, after: int, times: int | None, probability: float) -> None:
-    """Refuse a rule that can never strike, and a number that is no errno.
+def check_often(after: int, times: int | None, probability: float) -> None:
+    """Refuse a rule that can never strike.
 
-    :raises ValueError: it says which.
+    :raises ValueError: it says why.
     """
-    if errno not in numbers.errorcode:
-        raise ValueError(f"{errno} is no errno")
     if after < 0 or (times is not None and times < 1):
         raise ValueError(f"a fault after {after} requests, {times} times, never strikes")
     if not 0 < probability <= 1:
         raise ValueError(f"probability {probability} is not above 0 and at most 1")
-
-
-def _made(owner: Image | NullNode) -> Faults:
-    if owner.faults is None:
-        owner.faults = Faults()
-    return owner.faults
-
-
-def _owner(node: Node) -> Image | NullNode:
-    """What keeps the rules of the disk that ``node`` shows."""
-    while True:
-        node = node.skip_filters()
-        if isinstance(node, (Qcow2Node, FileNode)):
-            return node.image
-        if isinstance(node, NullNode):
-            return node
-        assert isinstance(node, RawNode)
-        node = node.children[0].node

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
+from qbitsim.qapi.block import OnOffAuto
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.schema import Int64, arg, struct_features
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
+    from qbitsim.drivers.opener import Opener
     from qbitsim.images.image import Image
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 STATUS_OF = {Kind.HOLE: (False, False), Kind.ZERO: (False, True), Kind.DATA: (True, False)}
 """Kind of content -> (data, zero) of a format that may have a backing file."""
 
 
-class FileNode(Node):
+class BlockdevAioOptions(StrEnum):
+    """How the host does I/O."""
+
+    THREADS = "threads"
+    NATIVE = "native"
+    IO_URING = "io_uring"
+
+
+@struct_features("dynamic-auto-read-only")
+@struct
+class BlockdevOptionsFile(BlockdevOptions):
+    """A file of the host."""
+
+    filename: str
+    pr_manager: str | None = None
+    locking: OnOffAuto | None = None
+    aio: BlockdevAioOptions | None = None
+    aio_max_batch: Int64 | None = None
+    drop_cache: bool | None = None
+    x_check_cache_dropped: bool | None = arg(features=["unstable"])
+
+
+@driver(
+    "file",
+    options=BlockdevOptionsFile,
+    creates=True,
+    protocols=["file"],
+    strong=["filename"],
+    accepts={"pr-manager": ()},
+    reopens=["x-check-cache-dropped"],
+)
+class FileNode(DriverNode):
     """``file``: one file.
 
     The bytes of a qcow2 file itself are not modelled: the format node above works on the disk in it and
-    accounts here for where in the file they would be.
+    asks here for the places where in the file they would be.
     """
 
-    driver = "file"
-
     __slots__ = ("discarded_bytes", "discards", "force_share", "image", "opened_as")
+
+    image: Image
+    opened_as: str
 
     def __init__(
         self,
@@ -47,6 +90,37 @@ class FileNode(Node):
         self.discards = 0
         self.discarded_bytes = 0
         image.reopen()
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Open the file of that name."""
+        filename = options["filename"]
+        if not filename:
+            raise QmpError("The 'file' block driver requires a file name")
+        if options.get("node-name") is not None:
+            opener.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
+        read_only = flag(options, "read-only")
+        node = cls(
+            opener.graph,
+            opener.image(filename, auto_read_only=flag(options, "auto-read-only") or read_only),
+            filename,
+            read_only=read_only,
+            unmap=passes_discards(options),
+            force_share=flag(options, "force-share") or options.get("locking") == "off",
+        )
+        opener.register(node, options)
+        return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse aio=native without cache.direct (raw_open_common, block/file-posix.c)."""
+        if options.get("aio") == "native" and not options.get("cache", {}).get("direct"):
+            raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+
+    @classmethod
+    def parse_filename(cls, name: str) -> Options:
+        """A name that may look like one with a protocol."""
+        return {"driver": cls.driver, "filename": name}
 
     @property
     def length(self) -> int:
@@ -74,15 +148,38 @@ class FileNode(Node):
         """Give up the locks."""
         self.close()
 
-    def own_faults(self) -> Faults | None:
-        """Those of the image."""
-        return self.image.faults
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """A file has holes."""
+        return True
 
-    def plain_image(self, *, writing: bool) -> Image | None:
-        """The file, if it is a raw image and nobody watches."""
-        watched = self.image.faults is not None or (writing and bool(self.bitmaps))
-        limited = writing and self.image.capacity is not None
-        return None if watched or limited or self.image.format != "raw" else self.image
+    @property
+    def notices_requests(self) -> bool:
+        """Only its bitmaps and its threshold do."""
+        return bool(self.bitmaps) or bool(self.write_threshold)
+
+    def allocated_file_size(self) -> int:
+        """Bytes of the pages or clusters that are allocated."""
+        return self.image.content.allocated
+
+    def specific_info(self, profile: Profile) -> Json | None:
+        """ImageInfoSpecificFile, which says nothing."""
+        return {"type": "file", "data": {}} if profile.files_show_format_specific else None
+
+    @property
+    def plain_image(self) -> Image | None:
+        """The file, if it is a raw image without faults."""
+        return self.image if self.image.faults is None and self.image.format == "raw" else None
+
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the image take them, if nobody watches."""
+        image = source.plain_image
+        if image is None or self.plain_image is None or self.bitmaps:
+            return False
+        if not self.image.can_share_clusters(image, cluster_size):
+            return False
+        self.image.copy_clusters(image.content, chosen.indices())
+        return True
 
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.image.format != "raw":
@@ -143,5 +240,13 @@ class FileNode(Node):
     def _truncate(self, size: int) -> None:
         self.image.resize(size)
 
-    def _account(self, operation: str, offset: int, length: int) -> None:
-        """Nothing: the file itself is fine, the disk in it has faults of its own."""
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        """Never fail: the file itself is fine, the disk in it has faults of its own."""
+        if operation == "write":
+            self.image.extend_file(offset + length)
+
+
+def image_below(node: Node) -> Image | None:
+    """The image file that a file node, below any filters, leads to."""
+    node = node.skip_filters()
+    return node.image if isinstance(node, FileNode) else None

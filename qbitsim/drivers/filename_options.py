@@ -5,17 +5,11 @@ from __future__ import annotations
 import json
 
 from qbitsim.drivers.drive_options import nested
+from qbitsim.drivers.driver import DRIVERS
+from qbitsim.drivers.not_emulated import NOT_EMULATED
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import has_protocol
-
-NOT_EMULATED = frozenset(
-    {
-        *("blkreplay", "blkverify", "fat", "ftp", "ftps", "host_cdrom", "host_device", "http", "https", "iscsi"),
-        *("nbd", "nbd+tcp", "nbd+unix", "nfs", "null-aio", "null-co", "nvme", "rbd", "ssh"),
-    }
-)
-"""Protocols that QEMU knows and that there is nothing for here, or nothing by name."""
 
 
 def json_options(name: str) -> Options:
@@ -32,21 +26,17 @@ def protocol_options(name: str) -> Options:
     if not has_protocol(name):
         return {"driver": "file", "filename": name}
     protocol, _colon, rest = name.partition(":")
-    if protocol == "file":
-        return {"driver": "file", "filename": rest}
-    if protocol in NOT_EMULATED:
+    for driver in DRIVERS.values():
+        if protocol in driver.protocols:
+            return driver.node.parse_filename(rest)
+    if any(protocol in other.protocols for other in NOT_EMULATED.values()):
         raise UnsupportedError(f"the protocol '{protocol}' in a file name")
-    if protocol != "blkdebug":
-        raise QmpError(f"Unknown protocol '{protocol}'")
-    config, _colon, below = rest.partition(":")
-    if config:
-        raise UnsupportedError("blkdebug's option 'config'")
-    return {"driver": "blkdebug", "image": protocol_options(below)}
+    raise QmpError(f"Unknown protocol '{protocol}'")
 
 
 def innermost(options: Options) -> str:
     """The name of the file at the bottom of what :func:`protocol_options` gave."""
-    while options["driver"] != "file":
-        options = options["image"]
+    while "filename" not in options:
+        options = next(child for child in options.values() if isinstance(child, dict))
     name: str = options["filename"]
     return name

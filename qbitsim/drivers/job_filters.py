@@ -1,6 +1,7 @@
-"""The filters that jobs put into the graph: ``mirror_top`` and ``commit_top`` (block/mirror.c, block/commit.c, 10.0).
+"""The filters that jobs put into the graph: ``mirror_top``, ``commit_top`` and a ``copy-on-read``.
 
-Both have the filtered node as ``backing``. They are hidden from query-block unless the client named them.
+The first two have the filtered node as ``backing`` (block/mirror.c and block/commit.c, QEMU 10.0). All are hidden from
+query-block unless the client named them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
+from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -22,7 +24,7 @@ class WriteWatcher(Protocol):
     """Who is told of the guest's writes: a mirror."""
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
-        """The source has the write; ``kind`` is ``write``, ``zero`` or ``discard``."""
+        """The source has the write; ``kind`` is ``write`` or ``zero``."""
 
 
 class MirrorTopNode(Node):
@@ -35,14 +37,20 @@ class MirrorTopNode(Node):
 
     driver = "mirror_top"
     is_filter = True
+    shows_filename_of_child = True
 
     __slots__ = ("is_commit", "stopped", "watcher")
 
     def __init__(self, graph: Graph, *, is_commit: bool = False) -> None:
-        super().__init__(graph, unmap=True)
+        super().__init__(graph)
         self.watcher: WriteWatcher | None = None
         self.is_commit = is_commit
         self.stopped = False
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """False: nobody has taught it."""
+        return False
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """As any filter, but what an active commit must not have, or must share (bdrv_mirror_top_child_perm)."""
@@ -59,10 +67,6 @@ class MirrorTopNode(Node):
         super()._write_zeroes(offset, length, unmap=unmap)
         self._tell("zero", offset, length)
 
-    def _discard(self, offset: int, length: int) -> None:
-        super()._discard(offset, length)
-        self._tell("discard", offset, length)
-
     def _tell(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
         if self.watcher is not None:
             self.watcher.guest_wrote(kind, offset, length, data)
@@ -73,8 +77,14 @@ class CommitTopNode(Node):
 
     driver = "commit_top"
     is_filter = True
+    shows_filename_of_child = True
 
     __slots__ = ()
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """False: nobody has taught it."""
+        return False
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Ask for nothing and share everything (bdrv_commit_top_child_perm)."""
@@ -82,12 +92,27 @@ class CommitTopNode(Node):
         return 0, perms.ALL
 
 
-def append_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
-    """Put ``top`` between ``node``, which it gets as ``backing``, and its parents (bdrv_append).
+def insert_mirror_top(graph: Graph, node: Node, name: str | None, *, is_commit: bool) -> MirrorTopNode:
+    """Put the filter of a mirror, or of an active commit, between ``node`` and its parents.
 
-    :param name: its node-name; without one it is hidden.
+    :param name: for the filter; one without a name is hidden.
     :raises QmpError: about its name, or a permission conflict; nothing has changed then.
     """
+    return _append(graph, node, MirrorTopNode(graph, is_commit=is_commit), name)
+
+
+def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
+    """The same with the filter of a commit."""
+    return _append(graph, node, CommitTopNode(graph, read_only=True), name)
+
+
+def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> CopyOnReadNode:
+    """The same with the filter of a stream."""
+    return _insert(graph, node, CopyOnReadNode(graph), name)
+
+
+def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Put ``top`` above ``node``, which it gets as ``backing``, with the drains of bdrv_append."""
     top.implicit = name is None
     graph.register(top, name)
     try:
@@ -101,12 +126,8 @@ def append_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _
     return top
 
 
-def insert_filter(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
-    """Open ``top`` on ``node``, its ``file``, and put it between the node and its parents (bdrv_insert_node).
-
-    :param name: its node-name; without one it is hidden.
-    :raises QmpError: about its name, or a permission conflict; nothing has changed then.
-    """
+def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
+    """Open ``top`` on ``node``, its ``file``, and put it above, with the drains of bdrv_insert_node."""
     top.implicit = name is None
     graph.register(top, name)
     try:

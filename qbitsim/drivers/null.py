@@ -9,41 +9,53 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, flag
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.schema import Int64, UInt64
+from qbitsim.qapi.structs import struct
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
     from qbitsim.files.faults import Faults
 
 
+NULL_SIZE = 1 << 30
 MAXIMUM_SIGNED = (1 << 63) - 1
 MAXIMUM_LENGTH = (1 << 63) - (1 << 30)
 """Bytes: BDRV_MAX_LENGTH, the largest multiple of the largest alignment."""
 
 
-def check_null(options: Mapping[str, Any]) -> None:
-    """Refuse what no time and no disk can be.
+@struct
+class BlockdevOptionsNull(BlockdevOptions):
+    """A disk that forgets; size in bytes, latency in nanoseconds."""
 
-    :raises QmpError: with the text of null_open (block/null.c, QEMU 10.0).
-    :raises UnsupportedError: the size is negative, of which QEMU dies.
-    """
-    if options.get("latency-ns", 0) > MAXIMUM_SIGNED:
-        raise QmpError("latency-ns is invalid")
-    if options.get("size", 0) < 0:
-        raise UnsupportedError(f"a disk of {options['size']} bytes: real QEMU crashes")
-    if options.get("size", 0) > MAXIMUM_LENGTH:
-        raise QmpError("Could not refresh total sector count: File too large")
+    size: Int64 | None = None
+    latency_ns: UInt64 | None = None
+    read_zeroes: bool | None = None
 
 
-class NullNode(Node):
+_STRONG = ("size", "read-zeroes")
+
+
+@driver(
+    "null-co",
+    options=BlockdevOptionsNull,
+    protocols=["null-co"],
+    strong=_STRONG,
+    sizes=["size"],
+    reopens=[],
+)
+class NullNode(DriverNode):
     """``null-co``: as long as wished; forgets what is written and reads as zeroes.
 
     :param latency: nanoseconds that a request of a job takes.
     :param read_zeroes: whether reading zeroes is promised (``read-zeroes``).
     """
-
-    driver = "null-co"
 
     __slots__ = ("faults", "latency", "read_zeroes", "size")
 
@@ -55,6 +67,29 @@ class NullNode(Node):
         self.read_zeroes = read_zeroes
         self.latency = latency
         self.faults: Faults | None = None
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """There is nothing below it."""
+        read_zeroes, read_only = flag(options, "read-zeroes"), flag(options, "read-only")
+        size, latency = options.get("size", NULL_SIZE), options.get("latency-ns", 0)
+        node = cls(opener.graph, size, read_zeroes=read_zeroes, latency=latency, read_only=read_only)
+        opener.register(node, options)
+        return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse what no time and no disk can be.
+
+        :raises QmpError: with the text of null_open (block/null.c, QEMU 10.0).
+        :raises UnsupportedError: the size is negative, of which QEMU dies.
+        """
+        if options.get("latency-ns", 0) > MAXIMUM_SIGNED:
+            raise QmpError("latency-ns is invalid")
+        if options.get("size", 0) < 0:
+            raise UnsupportedError(f"a disk of {options['size']} bytes: real QEMU crashes")
+        if options.get("size", 0) > MAXIMUM_LENGTH:
+            raise QmpError("Could not refresh total sector count: File too large")
 
     @property
     def length(self) -> int:
@@ -72,28 +107,23 @@ class NullNode(Node):
         return f"{self.driver}://"
 
     @property
-    def forgets(self) -> bool:
-        """It does, without faults and bitmaps."""
-        return self.faults is None and not self.bitmaps
-
-    @property
     def reads_plainly(self) -> bool:
         """It does, without faults."""
         return self.faults is None
 
-    @property
-    def needs_no_io(self) -> bool:
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """Unless it is made to be slow the driver is a coroutine that runs through (null_co_common, block/null.c)."""
-        return not self.latency and self.faults is None
+        return super().waits_for_io(operation, offset, length) and (bool(self.latency) or self.faults is not None)
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """As any request."""
-        del offset, length
-        return self.needs_no_io
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Forget them."""
+        del chosen, cluster_size
+        return source.reads_plainly and self.faults is None and not self.bitmaps
 
-    def own_faults(self) -> Faults | None:
-        """Its own."""
-        return self.faults
+    @property
+    def fault_owner(self) -> NullNode:
+        """Itself."""
+        return self
 
     def delay(self, length: int, *, writing: bool) -> int:
         """The latency; it is the same for all requests, which do not wait for each other."""
@@ -128,14 +158,19 @@ class NullNode(Node):
         raise QmpError("Image format driver does not support resize")
 
 
+@driver(
+    "null-aio",
+    options=BlockdevOptionsNull,
+    protocols=["null-aio"],
+    strong=_STRONG,
+    sizes=["size"],
+    reopens=[],
+)
 class NullAioNode(NullNode):
     """``null-aio``: the same with another way to answer requests."""
 
-    driver = "null-aio"
-
     __slots__ = ()
 
-    @property
-    def needs_no_io(self) -> bool:
-        """False: the answer comes later."""
-        return False
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """The answer comes later."""
+        return Node.waits_for_io(self, operation, offset, length)

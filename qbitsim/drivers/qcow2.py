@@ -14,24 +14,32 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status, status_above
-from qbitsim.drivers.file import STATUS_OF, FileNode
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.file import STATUS_OF, image_below
+from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
+from qbitsim.drivers.options import Options, file_options, flag, passes_discards
+from qbitsim.drivers.qcow2_caches import check_cache_sizes
+from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
 from qbitsim.images.packing import shrinks
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
-    from qbitsim.images.image import Image
+    from qbitsim.drivers.opener import Opener
+    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
 
 MAXIMUM_BITMAP_BYTES = 0x20000000
 MAXIMUM_TABLE_ENTRIES = 0x8000000
@@ -42,19 +50,34 @@ MAXIMUM_WRITTEN = 1024
 """So many clusters are written before the file is told of them."""
 
 
-class Qcow2Node(Node):
+_SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size")
+
+
+@driver(
+    "qcow2",
+    options=BlockdevOptionsQcow2,
+    format=True,
+    creates=True,
+    accepts={"encrypt": (), "discard-no-unref": (False,)},
+    sizes=_SIZES,
+    reopens=[
+        *("lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref"),
+        *("overlap-check", "cache-clean-interval", *_SIZES),
+    ],
+)
+class Qcow2Node(DriverNode):
     """The disk in a qcow2 file.
 
     :param image: what is in the file that the child ``file`` leads to.
     """
 
-    driver = "qcow2"
-    is_format = True
     supports_backing = True
     supports_compression = True
     can_store_bitmaps = True
 
     __slots__ = ("_counted", "_old", "_slices", "_written", "image")
+
+    image: Image
 
     def __init__(self, graph: Graph, image: Image, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
@@ -63,6 +86,54 @@ class Qcow2Node(Node):
         self._written: dict[int, int] = {}
         self._old = len(image.content.allocation_order())
         self._counted = False
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """The image in the file, and its backing file."""
+        file = opener.open_file_child(options)
+        image = image_below(file)
+        if image is None or image.format != cls.driver:
+            raise QmpError("Image is not in qcow2 format")
+        try:
+            file.pread(0, SECTOR)
+        except OSError as error:
+            raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
+        node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
+        opener.open_format(node, file, options)
+        node._open_backing(opener, options)
+        return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """No image here has an external data file."""
+        check_cache_sizes(options)
+        if "data-file" in options:
+            raise QmpError("'data-file' can only be set for images with an external data file")
+
+    def _open_backing(self, opener: Opener, options: Options) -> None:
+        """The backing file: as given, or as the image's header says; always read-only."""
+        inherited = {**file_options(options), "read-only": True, "auto-read-only": False}
+        given = options.get("backing", {})
+        if given is None:
+            return
+        if not isinstance(given, dict) or "driver" in given:
+            opener.open_child(self, "backing", options, inherited=inherited)
+            return
+        name = self.image.backing
+        if name is None:
+            return
+        try:
+            named = {**self._named_backing(opener, name), **given}
+            opener.open_child(self, "backing", options, named, inherited=inherited)
+        except QmpError as error:
+            raise QmpError(f"Could not open backing file: {error.desc}") from None
+
+    def _named_backing(self, opener: Opener, name: str) -> Options:
+        """The options of the backing file that the image's header names."""
+        if name.startswith("json:"):
+            return json_options(name)
+        file = protocol_options(self.graph.images.backing_name(self.filename, name))
+        return {"driver": self.image.backing_format or opener.image(innermost(file)).format, "file": file}
 
     @property
     def length(self) -> int:
@@ -75,13 +146,53 @@ class Qcow2Node(Node):
         assert self.image.cluster_size is not None
         return self.image.cluster_size
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """Version 3 has clusters of zeroes."""
+        return self.image.compat != "0.10"
+
+    @property
+    def header_backing(self) -> str | None:
+        """As the header says."""
+        return self.image.backing
+
+    @property
+    def snapshots(self) -> list[StoredSnapshot]:
+        """Those of the image."""
+        return self.image.snapshots
+
+    def change_backing_file(self, name: str | None, driver: str | None) -> None:
+        """Write it into the header."""
+        self.image.backing, self.image.backing_format = name, driver
+
+    def specific_info(self, profile: Profile) -> Json:
+        """ImageInfoSpecificQCow2 (qcow2_get_specific_info)."""
+        image = self.image
+        data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
+        if profile.qcow2_shows_compression_type:
+            data["compression-type"] = "zlib"
+        if image.compat != "0.10":
+            data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
+            if profile.qcow2_shows_extended_l2:
+                data["extended-l2"] = False
+        if image.bitmaps and profile.qcow2_shows_bitmaps:
+            data["bitmaps"] = [
+                {
+                    "name": bitmap.name,
+                    "granularity": bitmap.granularity,
+                    "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
+                }
+                for bitmap in image.bitmaps
+            ]
+        return {"type": "qcow2", "data": data}
+
     # -- requests
 
     def _read(self, offset: int, length: int) -> bytes:
         if self.image.faults is not None:
             self.image.faults.check("read", offset, length)
-        if self._file_matters:
-            self._account_file("read", offset, length)
+        if self.children[0].node.notices_requests:
+            self._request_runs("read", offset, length)
         below = self.backing
         if below is None:
             return self.image.content.read(offset, length)
@@ -106,9 +217,8 @@ class Qcow2Node(Node):
             written[cluster] = reach
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
-        self.image.packing.written(self.image.content, offset, len(data), compressed=False)
-        if self._file_matters:
-            self._write_and_account(offset, data)
+        if self.children[0].node.notices_requests:
+            self._write_through_file(offset, data)
         else:
             self.image.write(offset, data, self._below)
 
@@ -120,15 +230,16 @@ class Qcow2Node(Node):
         unit, end = self.cluster_size, offset + len(data)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
-        content, packing, failed = self.image.content, self.image.packing, False
+        packing, failed = self.image.packing, False
         for start in range(0, len(data), unit):
             piece, place = data[start : start + unit], offset + start
             packed = shrinks(piece.ljust(unit, b"\0"))
-            if packed and not packing.takes(content, place // unit):
+            if packed and not packing.takes(self.image.content, place // unit):
                 failed = True
                 continue
             self._write(place, piece, compressed=False)
-            packing.written(content, place, len(piece), compressed=packed)
+            if packed:
+                packing.compressed.add(place // unit)
         if failed:
             raise io_error(errno.EIO)
 
@@ -137,33 +248,42 @@ class Qcow2Node(Node):
         """Whether the file does."""
         return self.children[0].node.copies_ranges
 
-    def own_faults(self) -> Faults | None:
-        """Those of the image."""
-        return self.image.faults
+    @property
+    def _watched(self) -> bool:
+        return self.image.faults is not None or self._file.notices_requests
 
-    def plain_image(self, *, writing: bool) -> Image | None:
+    @property
+    def plain_image(self) -> Image | None:
         """Itself, without a backing file and with nobody who watches."""
-        watched = self.image.faults is not None or self._file_matters or self.backing is not None
-        limited = writing and (bool(self.bitmaps) or self.image.capacity is not None)
-        return None if watched or limited else self.image
+        return None if self._watched or self.backing is not None else self.image
 
-    def note_copied(self, clusters: Iterable[int]) -> None:
-        """Clusters were written without requests: the slices of the L2 tables are in memory now."""
-        clusters = list(clusters)
-        self._written.update(dict.fromkeys(clusters, self.cluster_size))
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the image take them, if nobody watches; the slices of the L2 tables are in memory then."""
+        image = source.plain_image
+        if image is None or self.plain_image is None or self.bitmaps:
+            return False
+        if not self.image.can_share_clusters(image, cluster_size):
+            return False
+        clusters = list(chosen.indices())
+        self.image.copy_clusters(image.content, clusters)
+        self._written.update(dict.fromkeys(clusters, cluster_size))
         if clusters:
-            end = min((max(clusters) + 1) * self.cluster_size, self.length)
+            end = min((max(clusters) + 1) * cluster_size, self.length)
             if end > self.noticed_end:
                 self.note_write_end(end)
+        return True
 
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
-        """Whether the slices of the L2 tables that say what the range is are in memory."""
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+        """Not to zero what slices of the L2 tables in memory say, and for a status only once.
+
+        Then it looks whether the metadata were preallocated, for which it needs the first refcounts; writing may have
+        read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
+        """
+        if operation == "status":
+            return not (self._counted or self._slices or self._written)
         self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in self._written})
-        return (
-            self.image.faults is None
-            and not self._file_matters
-            and self._slices.issuperset(self._slices_of(offset, length))
-        )
+        known = operation == "write-zeroes" and self._slices.issuperset(self._slices_of(offset, length))
+        return self._watched or not known
 
     def _slices_of(self, offset: int, length: int) -> range:
         """The slices of the L2 tables for the range: the cache holds them in 4 KiB, 512 clusters each."""
@@ -174,37 +294,31 @@ class Qcow2Node(Node):
         self._slices.update(self._slices_of(offset, length))
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
-        tables = self._new_tables(offset)
         self._note_tables(offset)
         if unmap:
             self._discard_places(offset, length)
-        self.image.packing.zeroing(self.image.content, offset, length, in_place=not (unmap and self.unmap))
-        self.image.write_zeroes(offset, length, self._below, self._below_is_zero)
-        self._account_tables(tables)
+        if self._file.notices_requests:
+            self.image.check_room_for_zeroes(offset, length, self._below)
+            self._request_tables(offset)
+        in_place = not (unmap and self.unmap)
+        self.image.write_zeroes(offset, length, self._below, self._below_is_zero, in_place=in_place)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
-        tables = self._new_tables(offset) if length >= self.cluster_size else []
         if length >= self.cluster_size:
             self._note_tables(offset)
         self._discard_places(offset, length)
-        self.image.packing.zeroing(self.image.content, offset, length, in_place=False)
+        if self._file.notices_requests:
+            first, last = self.image.content.whole_clusters(offset, length)
+            if first < last:
+                self._request_tables(first * self.cluster_size)
         self.image.discard(offset, length)
-        self._account_tables(tables)
 
     def _flush(self) -> None:
         if self.image.faults is not None:
             self.image.faults.check("flush", 0, 0)
         super()._flush()
-
-    @property
-    def status_needs_io(self) -> bool:
-        """Once: it looks whether the metadata were preallocated, for which it needs the first refcounts.
-
-        Writing may have read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
-        """
-        return not (self._counted or self._slices or self._written)
 
     def _status(self, offset: int, length: int) -> Status:
         self._counted = True
@@ -245,12 +359,11 @@ class Qcow2Node(Node):
             offset += status.length
         return True
 
-    # -- where it is in the file
+    # -- what it asks of its file
 
     @property
-    def _file_matters(self) -> bool:
-        file = self.children[0].node
-        return type(file) is not FileNode or bool(file.bitmaps) or bool(file.write_threshold)
+    def _file(self) -> Node:
+        return self.children[0].node
 
     def _note_written(self, offset: int, end: int) -> None:
         """Keep how far each cluster is written."""
@@ -281,7 +394,8 @@ class Qcow2Node(Node):
         place = self.image.host_offset(cluster * unit)
         if place is None:
             return None
-        return place + (unit if cluster in new else self._written.get(cluster, unit))
+        is_new = cluster in new or cluster not in self.image.content.allocation_order()
+        return place + (unit if is_new else self._written.get(cluster, unit))
 
     def _new_clusters(self) -> set[int]:
         """The clusters that were stored since the file was told last."""
@@ -326,51 +440,40 @@ class Qcow2Node(Node):
         for place, run in runs:
             self.children[0].node.note_discarded(place, run)
 
-    def _host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Where the allocated parts of the range are in the file, as (offset, length)."""
-        end, cluster = offset + length, self.cluster_size
+    def _write_through_file(self, offset: int, data: bytes) -> None:
+        """Write once the file has let the tables and the data be written to the places that they get there."""
+        self.image.check_room(offset, len(data))
+        self._request_tables(offset)
+        self.image.reserve(offset, len(data))
+        try:
+            self._request_runs("write", offset, len(data))
+            self.image.write(offset, data, self._below)
+        finally:
+            self.image.settle()
+
+    def _request_tables(self, offset: int) -> None:
+        """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""
+        for place, length in self.image.new_table_places(offset):
+            self._file.pwrite(place, length)
+
+    def _request_runs(self, operation: str, offset: int, length: int) -> None:
+        """Ask for those clusters of the range that have a place in the file, one by one."""
+        file, end, cluster = self._file, offset + length, self.cluster_size
+        request = file.pread if operation == "read" else file.pwrite
+        if operation == "write":
+            self._note_runs(file, offset, length)
         while offset < end:
             stop = min(offset - offset % cluster + cluster, end)
             place = self.image.host_offset(offset)
             if place is not None:
-                yield place, stop - offset
+                file.debug_event(f"{operation}_aio")
+                request(place, stop - offset)
             offset = stop
-
-    def _new_tables(self, offset: int) -> list[tuple[int, int]]:
-        return self.image.new_table_places(offset) if self._file_matters else []
-
-    def _account_tables(self, tables: list[tuple[int, int]]) -> None:
-        for place, length in tables:
-            self.children[0].node.account("write", place, length)
-
-    def _account_file(self, operation: str, offset: int, length: int) -> None:
-        file = self.children[0].node
-        if operation == "write":
-            self._note_runs(file, offset, length)
-        for place, run in self._host_runs(offset, length):
-            file.debug_event(f"{operation}_aio")
-            file.account(operation, place, run)
-
-    def _write_and_account(self, offset: int, data: bytes) -> None:
-        """Write, and take it back if the file fails where the clusters came to be."""
-        kept = self.image.content.clone()
-        tables = self.image.new_table_places(offset)
-        self.image.write(offset, data, self._below)
-        try:
-            self._account_tables(tables)
-            self._account_file("write", offset, len(data))
-        except OSError:
-            self.image.content = kept
-            raise
 
     # -- stored bitmaps
 
-    def change_backing_file(self, name: str | None, driver: str | None) -> None:
-        """Write it into the header."""
-        self.image.backing, self.image.backing_format = name, driver
-
-    def load_bitmaps(self) -> None:
-        """Take up what the file has stored; called once the node is complete (qcow2_load_dirty_bitmaps)."""
+    def on_opened(self) -> None:
+        """Take up what the file has stored; (qcow2_load_dirty_bitmaps)."""
         for stored in self.image.bitmaps:
             bitmap = self.create_bitmap(stored.name, stored.granularity)
             bitmap.persistent = True
@@ -444,6 +547,12 @@ class Qcow2Node(Node):
             if room < 0:
                 return stored.name
         return None
+
+    def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
+        """Refuse to become read-only if there is no room for the bitmaps that would be stored then."""
+        del options
+        if read_only and not self.read_only:
+            self.check_room_for_bitmaps()
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""

@@ -8,48 +8,55 @@ events (QUORUM_REPORT_BAD, QUORUM_FAILURE); these are not emulated, so such a re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
+from qbitsim.qapi.schema import Int64
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
 
 
-def check_quorum(options: Mapping[str, Any]) -> None:
-    """Refuse what makes no quorum.
+class QuorumReadPattern(StrEnum):
+    """Which children are read."""
 
-    :raises QmpError: in the order of quorum_open.
-    """
-    # QEMU keeps the threshold in an int (quorum_open, block/quorum.c, QEMU 10.0).
-    threshold = (options["vote-threshold"] + (1 << 31)) % (1 << 32) - (1 << 31)
-    count = len(options["children"])
-    if not count:
-        raise QmpError("Number of provided children must be 1 or more")
-    if threshold < 1:
-        raise QmpError("Parameter 'vote-threshold' expects a value >= 1")
-    if threshold > count:
-        raise QmpError("threshold may not exceed children count")
-    if options.get("blkverify") and not (count == 2 and threshold == 2):
-        raise QmpError("blkverify=on can only be set if there are exactly two files and vote-threshold is 2")
-    for name in ("blkverify", "rewrite-corrupted"):
-        if options.get(name):
-            raise UnsupportedError(f"'{name}' of quorum")
+    QUORUM = "quorum"
+    FIFO = "fifo"
 
 
-class QuorumNode(Node):
+@struct
+class BlockdevOptionsQuorum(BlockdevOptions):
+    """A vote among children."""
+
+    blkverify: bool | None = None
+    children: list[BlockdevRef]
+    vote_threshold: Int64
+    rewrite_corrupted: bool | None = None
+    read_pattern: QuorumReadPattern | None = None
+
+
+@driver(
+    "quorum",
+    options=BlockdevOptionsQuorum,
+    strong=["vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"],
+)
+class QuorumNode(DriverNode):
     """``quorum``, whose children are ``children.0``, ``children.1``, …
 
     :ivar threshold: how many children have to agree.
     :ivar fifo: read one child only.
     :ivar next_child: the number that the next child gets.
     """
-
-    driver = "quorum"
 
     __slots__ = ("fifo", "next_child", "threshold")
 
@@ -60,6 +67,24 @@ class QuorumNode(Node):
         self.threshold = threshold
         self.fifo = fifo
         self.next_child = 0
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Children of one length."""
+        node = cls(
+            opener.graph,
+            options["vote-threshold"],
+            fifo=options.get("read-pattern") == "fifo",
+            read_only=flag(options, "read-only"),
+            unmap=passes_discards(options),
+        )
+        opener.register(node, options)
+        check_quorum(options)
+        for number, child in enumerate(options["children"]):
+            opener.open_child(node, f"children.{number}", options, child)
+        node.next_child = len(options["children"])
+        node.check_lengths()
+        return node
 
     @property
     def _nodes(self) -> list[Node]:
@@ -79,6 +104,11 @@ class QuorumNode(Node):
     def cluster_size(self) -> int:
         """None."""
         return 0
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """If all children can."""
+        return all(edge.node.can_unmap_zeroes for edge in self.children)
 
     def can_replace(self, node: Node) -> bool:
         """Any of the children, for they are to show the same, or this one (quorum_recurse_can_replace)."""
@@ -148,3 +178,24 @@ class QuorumNode(Node):
 
     def _truncate(self, size: int) -> None:
         raise QmpError("Image format driver does not support resize")
+
+
+def check_quorum(options: Mapping[str, Any]) -> None:
+    """Refuse what makes no quorum.
+
+    :raises QmpError: in the order of quorum_open.
+    """
+    # QEMU keeps the threshold in an int (quorum_open, block/quorum.c, QEMU 10.0).
+    threshold = (options["vote-threshold"] + (1 << 31)) % (1 << 32) - (1 << 31)
+    count = len(options["children"])
+    if not count:
+        raise QmpError("Number of provided children must be 1 or more")
+    if threshold < 1:
+        raise QmpError("Parameter 'vote-threshold' expects a value >= 1")
+    if threshold > count:
+        raise QmpError("threshold may not exceed children count")
+    if options.get("blkverify") and not (count == 2 and threshold == 2):
+        raise QmpError("blkverify=on can only be set if there are exactly two files and vote-threshold is 2")
+    for name in ("blkverify", "rewrite-corrupted"):
+        if options.get(name):
+            raise UnsupportedError(f"'{name}' of quorum")

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
-from qbitsim.errors import QmpError
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.file import image_below
+from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
+from qbitsim.qapi.schema import Int64
+from qbitsim.qapi.structs import struct
+from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
-    from qbitsim.files.faults import Faults
+    from qbitsim.drivers.opener import Opener
+    from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
 
 
-class RawNode(Node):
+@struct
+class BlockdevOptionsRaw(BlockdevOptionsGenericFormat):
+    """A window of a file; offset and size in bytes."""
+
+    offset: Int64 | None = None
+    size: Int64 | None = None
+
+
+@driver(
+    "raw",
+    options=BlockdevOptionsRaw,
+    format=True,
+    creates=True,
+    strong=["offset", "size"],
+    sizes=["offset", "size"],
+    reopens=["offset", "size"],
+)
+class RawNode(DriverNode):
     """``raw``: the bytes of its file, or a part of them.
 
     :param offset: where in the file it begins.
     :param size: bytes; None for up to the end of the file.
     """
-
-    driver = "raw"
-    is_format = True
 
     __slots__ = ("offset", "size")
 
@@ -40,6 +64,31 @@ class RawNode(Node):
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.offset = offset
         self.size = size
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Any file is a raw image, but bytes of other formats are not kept here."""
+        file = opener.open_file_child(options)
+        image = image_below(file)
+        if image is not None and image.format != cls.driver:
+            raise UnsupportedError(f"the bytes of the {image.format} file '{image.name}' as a raw image")
+        check_window(file.length, options)
+        node = cls(
+            opener.graph,
+            offset=options.get("offset", 0),
+            size=options.get("size"),
+            read_only=flag(options, "read-only"),
+            unmap=passes_discards(options),
+        )
+        opener.open_format(node, file, options)
+        return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse a negative place or length."""
+        for name in ("offset", "size"):
+            if options.get(name, 0) < 0:
+                raise QmpError(f"Value '{options[name]}' is out of range for parameter '{name}'")
 
     @property
     def _file(self) -> Node:
@@ -69,14 +118,9 @@ class RawNode(Node):
         del child
         return perm, shared & ~perms.RESIZE if self._is_part else shared
 
-    @property
-    def needs_no_io(self) -> bool:
-        """Whether the file needs none."""
-        return self._file.needs_no_io
-
-    def zeroes_without_io(self, offset: int, length: int) -> bool:
+    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
-        return self._file.zeroes_without_io(self.offset + offset, length)
+        return operation != "status" and self._file.waits_for_io(operation, self.offset + offset, length)
 
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
@@ -87,15 +131,36 @@ class RawNode(Node):
         """Whether the file does."""
         return self._file.copies_ranges
 
-    def own_faults(self) -> Faults | None:
-        """Those of the file."""
-        return self._file.own_faults()
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """As the file."""
+        return self._file.can_unmap_zeroes
 
-    def plain_image(self, *, writing: bool) -> Image | None:
+    @property
+    def disk_image(self) -> Image | None:
+        """That of the file."""
+        return self._file.disk_image
+
+    @property
+    def fault_owner(self) -> FaultOwner | None:
+        """That of the file."""
+        return self.children[0].node.fault_owner
+
+    def reopen_commit(self, options: Mapping[str, Any]) -> None:
+        """Show another part of the file."""
+        self.offset, self.size = options.get("offset", 0), options.get("size")
+        self.follow_length()
+
+    @property
+    def plain_image(self) -> Image | None:
         """That of the file, if it is all of it."""
-        if self._is_part or (writing and self.bitmaps):
-            return None
-        return self._file.plain_image(writing=writing)
+        return None if self._is_part else self._file.plain_image
+
+    def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
+        """Let the file take them, if it is all of it."""
+        if self._is_part or self.bitmaps:
+            return False
+        return self._file.take_clusters(source, chosen, cluster_size)
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.debug_event("read_aio")
@@ -118,3 +183,22 @@ class RawNode(Node):
         if self.size is not None:
             raise QmpError("Cannot resize fixed-size raw disks")
         self._file.truncate(size + self.offset)
+
+
+def check_window(length: int, options: Mapping[str, Any]) -> None:
+    """Refuse a raw node that does not fit into its file of ``length`` bytes.
+
+    :raises QmpError: in the order of raw_apply_options (block/raw-format.c, QEMU 10.0).
+    """
+    offset, size = options.get("offset", 0), options.get("size")
+    if offset > length:
+        raise QmpError(f"Offset ({offset}) cannot be greater than size of the containing file ({length})")
+    if size is None:
+        return
+    if size > length - offset:
+        raise QmpError(
+            f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of the "
+            f"containing file ({length})"
+        )
+    if size % SECTOR:
+        raise QmpError(f"Specified size is not multiple of {SECTOR}")

@@ -6,24 +6,47 @@ are the chunks of jobs: a chunk that goes through the filter completes when the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.throttle_group import ThrottleGroup
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.errors import QmpError
+from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
+from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
 
 
-class ThrottleNode(Node):
+@struct
+class BlockdevOptionsThrottle(BlockdevOptions):
+    """A filter that limits the rate."""
+
+    throttle_group: str
+    file: BlockdevRef
+
+
+@driver(
+    "throttle",
+    options=BlockdevOptionsThrottle,
+    since="2.11",
+    filter=True,
+    strong=["throttle-group"],
+    reopens=["throttle-group"],
+)
+class ThrottleNode(DriverNode):
     """``throttle``, whose child is ``file``.
 
     :ivar group: the group whose limits it shares; None once it is closed.
     """
 
-    driver = "throttle"
-    is_filter = True
+    supports_compression = True
 
     __slots__ = ("group",)
 
@@ -32,11 +55,32 @@ class ThrottleNode(Node):
         self.group: ThrottleGroup | None = None
         self.join(group)
 
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """The group must be there first."""
+        name = options["throttle-group"]
+        group = opener.graph.throttle_groups.get(name)
+        if group is None:
+            raise QmpError(f"Throttle group '{name}' does not exist")
+        read_only, unmap = flag(options, "read-only"), passes_discards(options)
+        return opener.open_filter(cls(opener.graph, group, read_only=read_only, unmap=unmap), options, "file")
+
     def join(self, group: ThrottleGroup) -> None:
         """Leave the former group for this one."""
         self.close()
         self.group = group
         group.members += 1
+
+    def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
+        """Refuse a group that does not exist."""
+        del read_only
+        name = options.get("throttle-group")
+        if name is not None and name not in self.graph.throttle_groups:
+            raise QmpError(f"Throttle group '{name}' does not exist")
+
+    def reopen_commit(self, options: Mapping[str, Any]) -> None:
+        """Share the limits of another group."""
+        self.join(self.graph.throttle_groups[options["throttle-group"]])
 
     def close(self) -> None:
         """Leave the group."""

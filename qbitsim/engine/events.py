@@ -1,6 +1,6 @@
 """The log of events that the machine has emitted.
 
-Whoever wants events keeps a cursor into the log: a count of events since the machine was
+A listener has a cursor into the log: a count of events since the machine was
 made. Nobody is called back, so the core never depends on who listens. Entries that no listener can
 ask for any more may be trimmed; cursors keep their meaning.
 """
@@ -16,15 +16,17 @@ class EventLog:
     An event is ``{"timestamp": {"seconds": int, "microseconds": int}, "event": NAME}`` with ``"data"``
     only if the event has data.
 
+    :ivar waited: the cursor behind the last event for which somebody has waited.
     :ivar resumed_at: in a log that was put back, the cursor with which those go on who have read the one before.
     """
 
-    __slots__ = ("_entries", "_trimmed", "resumed_at")
+    __slots__ = ("_entries", "_trimmed", "resumed_at", "waited")
 
     def __init__(self) -> None:
         self._entries: list[Json] = []
         self._trimmed = 0
         self.resumed_at = 0
+        self.waited = 0
 
     @property
     def start(self) -> int:

@@ -1,4 +1,4 @@
-"""Who is told what happens to a machine, as it happens.
+"""The observer of a machine, which is called as things happen.
 
 There is at most one, and most machines have none. An observer looks and remembers; it changes nothing, so that a
 machine with one does what it does without. It is no part of a snapshot: a machine that is put back keeps the one that
@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 
 class Observer(Protocol):
-    """What an observer can be told."""
+    """What an observer is called for."""
 
     def emitted(self, event: dict[str, Any]) -> None:
         """An event was emitted just now."""
 
     def stepping(self, label: str) -> None:
-        """The task with that label runs now; what it causes is told before :meth:`stepped` is."""
+        """The task with that label runs now; what it causes comes before :meth:`stepped`."""
 
     def stepped(self) -> None:
         """The task has run, and the bottom halves after it."""

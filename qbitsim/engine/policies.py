@@ -1,4 +1,4 @@
-"""Who comes next, when several things are due: the order among tasks is a choice that a test can make.
+"""The order among tasks when several are due: a choice that a test can make.
 
 A policy is called with the tasks that are due and answers with an index. Every choice can be recorded as a
 plain list of numbers, so that an order which breaks something can be pasted into a test::

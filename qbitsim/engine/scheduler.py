@@ -94,7 +94,7 @@ class Scheduler:
         "_bottom_halves",
         "_polled",
         "_ready",
-        "_running_dry",
+        "_runs_until_idle",
         "_sequence",
         "_timers",
         "now",
@@ -113,7 +113,7 @@ class Scheduler:
         self._timers: list[Task] = []
         self._bottom_halves: list[Callable[[], None]] = []
         self._polled: deque[list[Callable[[], None]]] = deque()
-        self._running_dry = False
+        self._runs_until_idle = False
 
     def soon(self, callback: Callable[[], None], label: str) -> Task:
         """Let a task be due at once, behind those that are due already."""
@@ -205,20 +205,20 @@ class Scheduler:
     def run_until_idle(self, limit: int | None = None) -> int:
         """Run tasks until none is due, or ``limit`` of them; return how many ran."""
         count = 0
-        self._running_dry = limit is None and self.policy is first_in_first_out
+        self._runs_until_idle = limit is None and self.policy is first_in_first_out
         try:
             while (limit is None or count < limit) and self.step():
                 count += 1
         finally:
-            self._running_dry = False
+            self._runs_until_idle = False
         return count
 
-    def nobody_comes_between(self, own: int) -> bool:
+    def runs_exclusively(self, own: int) -> bool:
         """Whether ``own`` tasks are all that is due, and the caller runs until nothing is.
 
-        Whoever owns them may then do the rest of the work in one go: nobody could tell the difference.
+        Their owner may then do the rest of the work in one go: it makes no difference to anybody else.
         """
-        alone = self._running_dry and self.observer is None
+        alone = self._runs_until_idle and self.observer is None
         return alone and not self._bottom_halves and not self._polled and len(self._ready) == own
 
     @property

@@ -11,11 +11,13 @@ touch it, and one that would have to wait for a stall raises :class:`StalledErro
 
 from __future__ import annotations
 
-import errno as numbers
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from qbitsim.countdown import Countdown
+from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.errnos import errno_name
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
 
 OPERATIONS = ("read", "write", "write-zeroes", "discard", "flush")
 """The kinds of requests that can be made to fail."""
+
+_PLURALS = {
+    frozenset(("read",)): "reads",
+    frozenset(("write", "write-zeroes")): "writes",
+    frozenset(("write-zeroes",)): "writes of zeroes",
+    frozenset(("discard",)): "discards",
+    frozenset(("flush",)): "flushes",
+}
+"""What a person calls the requests of these kinds; see :func:`qbitsim.drivers.failing.checked_operations`."""
 
 
 class StalledError(QmpError):
@@ -33,19 +44,17 @@ class StalledError(QmpError):
         super().__init__(f"qbitsim does not wait for ever: a request is stalled by {stall!r}; release it first")
 
 
-class Rule:
+class Rule(Countdown):
     """The common part: what a rule strikes.
 
     :ivar operations: of :data:`OPERATIONS`.
     :ivar offset: first byte of the range; None for the whole disk.
     :ivar length: bytes of the range.
-    :ivar after: how many more requests that match are let go on first.
-    :ivar times: how often it still strikes; None for always.
     :ivar probability: of a strike, each time; drawn from ``seed``.
     :ivar where: what it was injected into, as the test calls it; empty for a rule of a ``blkdebug`` node.
     """
 
-    __slots__ = ("_random", "after", "length", "offset", "operations", "probability", "times", "where")
+    __slots__ = ("_random", "length", "offset", "operations", "probability", "where")
 
     def __init__(
         self,
@@ -58,11 +67,10 @@ class Rule:
         probability: float = 1.0,
         seed: int = 0,
     ) -> None:
+        super().__init__(times, after)
         self.operations = operations
         self.offset = offset
         self.length = length
-        self.after = after
-        self.times = times
         self.probability = probability
         self.where = ""
         self._random = _seeded(seed) if probability < 1 else None
@@ -72,9 +80,16 @@ class Rule:
         often = "" if self.times is None else f", {self.times} more times"
         return f"<{type(self).__name__} of {'/'.join(sorted(self.operations))}{place}{often}>"
 
-    def lift(self) -> None:
-        """Strike no more."""
-        self.times = 0
+    @property
+    def text(self) -> str:
+        """The rule in plain words: ``drive0: reads that touch 0+65536 fail with EIO, once``."""
+        place = "" if self.offset is None else f" that touch {self.offset}+{self.length}"
+        return f"{self.where}: {_PLURALS[self.operations]}{place} {self._effect}{self.often}"
+
+    @property
+    def _effect(self) -> str:
+        """What becomes of the requests."""
+        raise NotImplementedError
 
     def concerns(self, operation: str, offset: int, length: int) -> bool:
         """Whether a request of ``length`` bytes at ``offset`` is one of those that the rule is about."""
@@ -84,16 +99,10 @@ class Rule:
 
     def strikes(self, operation: str, offset: int, length: int) -> bool:
         """Whether the rule strikes this request; it is counted."""
-        if not self.concerns(operation, offset, length):
-            return False
-        if self.after:
-            self.after -= 1
-            return False
-        if self._random is not None and self._random.random() >= self.probability:
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
+        return self.concerns(operation, offset, length) and self._count()
+
+    def _draw(self) -> bool:
+        return self._random is None or self._random.random() < self.probability
 
 
 def _seeded(seed: int) -> Random:
@@ -126,7 +135,12 @@ class Fault(Rule):
         self.errno = errno
 
     def __repr__(self) -> str:
-        return super().__repr__().replace("Fault", f"Fault {numbers.errorcode.get(self.errno, self.errno)}")
+        return super().__repr__().replace("Fault", f"Fault {errno_name(self.errno)}")
+
+    @property
+    def _effect(self) -> str:
+        chance = f" with probability {self.probability:g}" if self.probability < 1 else ""
+        return f"fail with {errno_name(self.errno)}{chance}"
 
 
 class Delay(Rule):
@@ -149,6 +163,10 @@ class Delay(Rule):
         super().__init__(operations, offset, length, times=times)
         self.nanoseconds = nanoseconds
 
+    @property
+    def _effect(self) -> str:
+        return f"of jobs take {self.nanoseconds / NANOSECONDS:g} s"
+
 
 class Stall(Rule):
     """Lets requests of jobs wait until :meth:`release`."""
@@ -158,6 +176,10 @@ class Stall(Rule):
     def __init__(self, operations: frozenset[str], offset: int | None = None, length: int = 1) -> None:
         super().__init__(operations, offset, length)
         self._waiting: list[Callable[[], None]] = []
+
+    @property
+    def _effect(self) -> str:
+        return "of jobs wait"
 
     @property
     def waiting(self) -> int:
@@ -174,6 +196,15 @@ class Stall(Rule):
         waiting, self._waiting = self._waiting, []
         for go_on in waiting:
             go_on()
+
+
+class FaultOwner(Protocol):
+    """What keeps rules about a disk.
+
+    :ivar faults: None as long as there are none.
+    """
+
+    faults: Faults | None
 
 
 class Faults:

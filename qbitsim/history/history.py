@@ -3,11 +3,11 @@
 Rules:
 
 1. A moment is something that a person would point at: a request, its reply, an event, a guest's write, a fault, a step
-   of a job. Whatever is different from the moment before is told with it, as :class:`.Lanes` finds it, so that the
+   of a job. Whatever is different from the moment before stands with it, as :class:`.Lanes` finds it, so that the
    state at every moment can be put together: it is what the machine had then. A step comes before what it causes.
 2. Watching changes nothing but the time that it takes. (A watched machine copies each cluster in a step of its own
    where it otherwise might do many at once; nobody can tell the difference but a watcher.)
-3. Steps that only move the progress of a job are left out if they are many; the progress is told with the next moment.
+3. Steps that only move the progress of a job are left out if they are many; the progress is part of the next moment.
 4. One history may follow several machines one after the other, such as QEMU before and after a restart.
 
 The members of lanes and moments are described in :mod:`qbitsim.history.file`.
@@ -16,7 +16,7 @@ The members of lanes and moments are described in :mod:`qbitsim.history.file`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.lanes import Lanes
@@ -26,8 +26,8 @@ from qbitsim.qmp.journal import Journal
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
+    from qbitsim.commands.parts import MachineLike
     from qbitsim.engine.events import EventLog
-    from qbitsim.machine.machine import Machine
 
 
 KIND = "qbitsim-history"
@@ -42,13 +42,13 @@ class History(Journal):
 
     :param title: what a report is headed with.
     :ivar moments: oldest first.
-    :ivar notes: what whoever reads it must know.
+    :ivar notes: what its readers must know.
     :ivar listener: called after each new moment, if there is one.
     :ivar generation: how often :meth:`restart` was called.
     """
 
     __slots__ = (
-        *("_asked", "_lanes", "_machine", "_step", "_step_is_told"),
+        *("_asked", "_lanes", "_machine", "_step", "_step_is_added"),
         *("generation", "listener", "moments", "notes", "title"),
     )
 
@@ -60,12 +60,12 @@ class History(Journal):
         self.listener: Callable[[], None] | None = None
         self.generation = 0
         self._lanes = Lanes()
-        self._machine: Machine | None = None
+        self._machine: MachineLike | None = None
         self._asked: dict[str, int] = {}
         self._step = ""
-        self._step_is_told = True
+        self._step_is_added = True
 
-    def watch(self, machine: Machine) -> None:
+    def watch(self, machine: MachineLike) -> None:
         """Follow this machine from now on, and no other."""
         if self._machine is not None and self._machine.scheduler.observer is self:
             self.look()
@@ -75,10 +75,10 @@ class History(Journal):
         machine.scheduler.observer = self
         machine.journal = self
         drives = ", ".join(machine.graph.drives) or "no drives"
-        self._tell("start", f"QEMU {machine.profile.name} with {drives}")
+        self._add_moment("start", f"QEMU {machine.profile.name} with {drives}")
 
     def look(self) -> None:
-        """Write down what was changed by other means than those that are told, such as ``add_disk``."""
+        """Write down what was changed by other means than those that are noted, such as ``add_disk``."""
         changes = self._changes()
         if changes:
             self._append({"at": self._now(), "kind": "look", "text": "the machine was changed", "changes": changes})
@@ -90,7 +90,7 @@ class History(Journal):
         self._asked.clear()
         self._lanes = Lanes()
         self.generation += 1
-        self._tell("start", "what was before is forgotten")
+        self._add_moment("start", "what was before is forgotten")
 
     @property
     def lanes(self) -> list[Json]:
@@ -102,7 +102,7 @@ class History(Journal):
         machine = self._machine
         if machine is None:
             return new_header(self.title, "", 0, self.notes)
-        epoch = (machine.time_of_day() - machine.scheduler.now) // NANOSECONDS
+        epoch = (machine.clock.time_of_day() - machine.scheduler.now) // NANOSECONDS
         return new_header(self.title, machine.profile.name, epoch, self.notes)
 
     def to_json(self) -> Json:
@@ -111,51 +111,53 @@ class History(Journal):
             self.look()
         return {**self.header(), "lanes": list(self.lanes), "moments": list(self.moments)}
 
-    # -- what a journal is told
+    # -- as a journal
 
-    def note(self, log: EventLog, who: str, arrow: str, what: Any) -> None:
+    def note(self, log: EventLog, who: str, arrow: str, what: object) -> None:
         """Add a request or a reply."""
         super().note(log, who, arrow, what)
         what = plain(what)
         if arrow == "->":
             self.look()
-            self._tell("request", request_words(what), who, data=what)
+            self._add_moment("request", request_words(what), who, data=what)
             self._asked[who] = len(self.moments) - 1
             return
         failed = not (isinstance(what, dict) and "return" in what)
         asked = self._asked.pop(who, None)
         more: Json = {} if asked is None else {"of": asked}
-        self._tell("error" if failed else "reply", reply_words(what), who, data=what, **more)
+        self._add_moment("error" if failed else "reply", reply_words(what), who, data=what, **more)
 
-    # -- what an observer is told
+    # -- as an observer
 
     def emitted(self, event: Json) -> None:
         """Add an event."""
-        self._tell("event", event["event"], data=event, failed=is_failure(event))
+        self._add_moment("event", event["event"], data=event, failed=is_failure(event))
 
     def stepping(self, label: str) -> None:
-        """Keep in mind what runs now: if something comes of it, the step is told before."""
-        self._step, self._step_is_told = label, False
+        """Remember what runs now: if something comes of it, the step is added before."""
+        self._step, self._step_is_added = label, False
 
     def stepped(self) -> None:
-        """Add the step, if it was of consequence; or what is left of it, if it was told before."""
-        told, self._step_is_told = self._step_is_told, True
-        changes = self._changes(fine=told or len(self.moments) < _MANY)
+        """Add the step, if it was of consequence; or what is left of it, if it was added before."""
+        added, self._step_is_added = self._step_is_added, True
+        changes = self._changes(fine=added or len(self.moments) < _MANY)
         if changes:
-            text = f"{self._step}: done" if told else self._step
+            text = f"{self._step}: done" if added else self._step
             self._append({"at": self._now(), "kind": "step", "text": text, "changes": changes})
 
     def requested(self, operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> None:
         """Add what the guest has done."""
         name = self._lanes.touched(drive, operation, offset, length if error is None else 0)
         data = {"operation": operation, "drive": name, "offset": offset, "length": length}
-        self._tell("write", guest_words(operation, drive, offset, length, error), data=data, failed=error is not None)
+        self._add_moment(
+            "write", guest_words(operation, drive, offset, length, error), data=data, failed=error is not None
+        )
 
     def noted(self, kind: str, text: str) -> None:
         """Add what else was done to the machine."""
         if kind == "look":
             self._lanes.forget()
-        self._tell(kind, text)
+        self._add_moment(kind, text)
 
     # -- moments
 
@@ -165,8 +167,8 @@ class History(Journal):
     def _changes(self, *, fine: bool = True) -> Json:
         return self._lanes.look(self._machine, fine=fine) if self._machine is not None else {}
 
-    def _tell(
-        self, kind: str, text: str, who: str = "", *, data: Any = None, failed: bool = False, **more: Any
+    def _add_moment(
+        self, kind: str, text: str, who: str = "", *, data: object = None, failed: bool = False, **more: object
     ) -> None:
         moment: Json = {"at": self._now(), "kind": kind, "text": text, **more}
         if who:
@@ -181,12 +183,22 @@ class History(Journal):
         self._append(moment)
 
     def _append(self, moment: Json) -> None:
-        if not self._step_is_told:
-            self._step_is_told = True
+        if not self._step_is_added:
+            self._step_is_added = True
             self._append({"at": moment["at"], "kind": "step", "text": self._step})
         self.moments.append(moment)
         if self.listener is not None:
             self.listener()
+
+
+def history_of(machine: MachineLike, title: str = "") -> History:
+    """The history that watches the machine; from now on if none has done so."""
+    observer = machine.scheduler.observer
+    if isinstance(observer, History):
+        return observer
+    history = History(title)
+    history.watch(machine)
+    return history
 
 
 def new_header(title: str, profile: str, epoch: int | None, notes: Iterable[str], *, bits: bool = True) -> Json:

@@ -7,13 +7,10 @@ two copies share is not looked at, so that a look costs what has changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.bits.bits import Bits
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.qcow2 import Qcow2Node
-from qbitsim.drivers.raw import RawNode
 from qbitsim.history.runs import PARTS, encode, heat
 from qbitsim.jsontypes import Json
 
@@ -21,17 +18,18 @@ if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
+    from qbitsim.commands.parts import MachineLike
     from qbitsim.jobs.job import Job
-    from qbitsim.machine.machine import Machine
 
-Key = tuple[Any, ...]
+_T = TypeVar("_T")
+Key = tuple[object, ...]
 
 CELL = 65536
 """Bytes of a cell of a disk's lane."""
 MOST_RUNS = 20_000
-"""A change of more runs is told as heat."""
+"""A change of more runs becomes heat."""
 _FINE = 512
-"""In so many parts the progress of a job is told if it is not to be told finely."""
+"""The progress of a job counts in so many parts where small progress does not count."""
 _FLAGS = ("busy", "disabled", "persistent", "readonly", "inconsistent")
 
 
@@ -52,7 +50,7 @@ class Lanes:
         """What was seen of the machine is no longer true: another one takes its place, on the same files."""
         self._disks.clear()
 
-    def look(self, machine: Machine, *, fine: bool = True) -> dict[str, Json | None]:
+    def look(self, machine: MachineLike, *, fine: bool = True) -> dict[str, Json | None]:
         """What is different from the last look, by the lane's number.
 
         :param fine: otherwise small progress of jobs does not count.
@@ -90,7 +88,7 @@ class Lanes:
 
     # -- what there is
 
-    def _found(self, machine: Machine) -> Iterator[tuple[int, Json, Bits | None]]:
+    def _found(self, machine: MachineLike) -> Iterator[tuple[int, Json, Bits | None]]:
         """Everything that has a lane: its number, its state, its bits."""
         drives = {id(node): name for name, drive in machine.graph.drives.items() for node in drive.levels()}
         for name, drive in machine.graph.drives.items():
@@ -189,9 +187,9 @@ def _job(job: Job) -> Json:
     return {"status": str(job.status), "done": progress.current, "total": progress.total, "error": job.error}
 
 
-def _numbered(things: Any, name: Any) -> Iterator[tuple[int, Any]]:
+def _numbered(things: Iterable[_T], name: Callable[[_T], str | None]) -> Iterator[tuple[int, _T]]:
     """Each thing with how many of its name came before it."""
-    counts: Counter[Any] = Counter()
+    counts: Counter[str | None] = Counter()
     for thing in things:
         called = name(thing)
         yield counts[called], thing
@@ -210,12 +208,10 @@ def _id_of(drive: Drive) -> str:
 def _stored(drive: Drive) -> Bits:
     """The cells of a disk that hold data in the topmost image. (To ask the node for its status is I/O.)"""
     bits = Bits(-(-drive.size // CELL))
-    node = drive.node.skip_filters()
-    while isinstance(node, RawNode):
-        node = node.children[0].node.skip_filters()
-    if not isinstance(node, (Qcow2Node, FileNode)):
+    image = drive.node.disk_image
+    if image is None:
         return bits
-    content = node.image.content
+    content = image.content
     for cluster in content.stored_clusters():
         first = cluster * content.cluster_size // CELL
         last = -(-(cluster + 1) * content.cluster_size // CELL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _CLOSING = {"{": "}", "[": "]"}
@@ -12,7 +11,7 @@ _LISTS = ("[", "{[")
 """Where the lists are whose elements count: at the top, and in the object there."""
 
 
-def salvage(text: str) -> Any | None:
+def salvage(text: str) -> object:
     """The value up to the last whole element of its lists; None if there is none.
 
     A value is a list, or an object with lists.

@@ -1,11 +1,13 @@
-"""What was said and what happened, each in one line for people."""
+"""Messages and what the guest does, each in one line for people."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from qbitsim.block.drive import Drive
+from qbitsim.jsontypes import Json
 
 _LONGEST = 200
 
@@ -29,7 +31,7 @@ def request_words(request: object) -> str:
 
 
 def arguments_words(arguments: object) -> str:
-    """``node=drive0 name=b0``; the actions of a transaction are told one after the other."""
+    """``node=drive0 name=b0``; the actions of a transaction stand one after the other."""
     if not isinstance(arguments, dict):
         return json.dumps(arguments, default=repr)
     words = []
@@ -56,6 +58,11 @@ def reply_words(reply: object) -> str:
     return shortened(str(reply))
 
 
+def end_of_job(event: Json) -> str | None:
+    """``completed`` or ``cancelled`` if an event is the end of a job, None for other events."""
+    return {"BLOCK_JOB_COMPLETED": "completed", "BLOCK_JOB_CANCELLED": "cancelled"}.get(event["event"])
+
+
 def guest_words(operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> str:
     """``the guest writes 65536 bytes at 0 of drive0``."""
     verb = {"write": "writes", "write-zeroes": "zeroes", "discard": "discards"}[operation]
@@ -66,3 +73,16 @@ def guest_words(operation: str, drive: Drive, offset: int, length: int, error: O
 def shortened(text: str) -> str:
     """At most so many characters as a line takes."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def actions_of(command: object, arguments: object) -> Iterator[tuple[str, Json]]:
+    """A command as (name, arguments), or the actions of a transaction."""
+    if not isinstance(command, str) or not isinstance(arguments, dict):
+        return
+    if command != "transaction":
+        yield command, arguments
+        return
+    actions = arguments.get("actions")
+    for action in actions if isinstance(actions, list) else []:
+        if isinstance(action, dict) and isinstance(action.get("data"), dict):
+            yield str(action.get("type")), action["data"]

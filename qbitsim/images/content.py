@@ -160,6 +160,14 @@ class Content:
             grown += self._pages.missing(start - index * unit, stop - index * unit, self._mask(index))
         return grown
 
+    def whole_clusters(self, offset: int, length: int) -> tuple[int, int]:
+        """The clusters ``[first, last)`` that lie in the range as a whole; the last one of the disk counts as whole."""
+        unit, end = self.cluster_size, offset + length
+        assert 0 <= offset <= end <= self.size, (offset, length, self.size)
+        first = -(-offset // unit)
+        last = -(-end // unit) if end == self.size else end // unit
+        return first, max(first, last)
+
     # -- writing
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
@@ -225,7 +233,7 @@ class Content:
         if self.allocation < self.cluster_size:
             self._punch(offset, length)
             return
-        first, last = self._whole(offset, length)
+        first, last = self.whole_clusters(offset, length)
         if not self.zero_clusters:
             if not backed:
                 self._drop(first, last)
@@ -402,14 +410,6 @@ class Content:
         if self.allocation == self.cluster_size:
             self._zero.add_all(numbers)
 
-    def _whole(self, offset: int, length: int) -> tuple[int, int]:
-        """The clusters that lie in the range as a whole, the last one of the disk counting as whole."""
-        unit, end = self.cluster_size, offset + length
-        assert 0 <= offset <= end <= self.size, (offset, length, self.size)
-        first = -(-offset // unit)
-        last = -(-end // unit) if end == self.size else end // unit
-        return first, max(first, last)
-
     # -- pages of plain files
 
     def _mask(self, index: int) -> int:
@@ -424,7 +424,7 @@ class Content:
     def _punch(self, offset: int, length: int) -> None:
         """Turn the whole pages of the range into holes and zero the bytes of the others in place."""
         unit, end = self.cluster_size, offset + length
-        self._drop(*self._whole(offset, length))
+        self._drop(*self.whole_clusters(offset, length))
         for index in {offset // unit, end // unit} & self._stored.keys():
             start, stop = max(offset - index * unit, 0), min(end - index * unit, unit)
             if start < stop:

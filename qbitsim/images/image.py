@@ -20,8 +20,6 @@ from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
 L1_ENTRY = 8
-QCOW2_FIRST_CLUSTERS = 3
-"""The header, the refcount table and the first refcount block, in front of the first L1 table."""
 
 
 @record(frozen=False)
@@ -134,8 +132,10 @@ class Image:
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """:meth:`.Content.write`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
         if self.capacity is not None:
-            self._reserve(self.content.growth(offset, len(data)))
+            self.check_room(offset, len(data))
         self.content.write(offset, data, below)
+        if self._layout is not None:
+            self.packing.written(self.content, offset, len(data))
 
     def write_zeroes(
         self,
@@ -143,26 +143,29 @@ class Image:
         length: int,
         below: Reader | None = None,
         below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        in_place: bool = True,
     ) -> None:
-        """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it."""
-        if self.capacity is not None and self.cluster_size is not None:
-            self._reserve(self._zero_growth(offset, length, below))
-        if self.compat != "0.10":
-            self._make_tables(offset, length)
+        """:meth:`.Content.write_zeroes`; OSError(ENOSPC), with nothing changed, if the capacity does not allow it.
+
+        :param in_place: clusters that had data keep their places in the file.
+        """
+        self.check_room_for_zeroes(offset, length, below)
+        if self._layout is not None:
+            self.packing.zeroing(self.content, offset, length, in_place=in_place)
+        if self._layout is not None and self.compat != "0.10" and length > 0:
+            unit = self._layout.cluster_size
+            self._layout.add_tables(offset // unit, -(-(offset + length) // unit), self.content)
         self.content.write_zeroes(offset, length, below, below_is_zero)
 
     def discard(self, offset: int, length: int) -> None:
         """:meth:`.Content.discard`."""
-        unit, end = self.content.cluster_size, offset + length
-        first = -(-offset // unit) * unit
-        self._make_tables(first, (end if end == self.size else end - end % unit) - first)
+        if self._layout is not None:
+            self.packing.zeroing(self.content, offset, length, in_place=False)
+            first, last = self.content.whole_clusters(offset, length)
+            if first < last:
+                self._layout.add_tables(first, last, self.content)
         self.content.discard(offset, length, backed=self.backing is not None)
-
-    def _make_tables(self, offset: int, length: int) -> None:
-        """That clusters are zero is said in L2 tables (zero_in_l2_slice and discard_in_l2_slice, qcow2-cluster.c)."""
-        if self._layout is not None and length > 0:
-            unit = self._layout.cluster_size
-            self._layout.add_tables(offset // unit, -(-(offset + length) // unit), self.content)
 
     def resize(self, size: int, *, zero_new: bool = False) -> None:
         """:meth:`.Content.resize`; the stored bitmaps keep their bits as far as the disk reaches."""
@@ -178,27 +181,27 @@ class Image:
         if self.capacity is not None:
             unit, stored = source.cluster_size, source.allocation_order()
             wanted = (n * unit for n in chosen if n in stored or self.compat == "0.10")
-            self._reserve(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
+            self._check_capacity(sum(self.content.growth(at, min(unit, self.size - at)) for at in wanted))
         self.packing.copied(self.content, source, chosen)
         self.content.copy_clusters(source, chosen)
         if self._layout is not None and self.compat != "0.10":
             self._layout.want_tables(chosen)
 
-    def make_empty(self) -> None:
-        """Forget all that is stored, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0).
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """Whether :meth:`copy_clusters` can take clusters of that size from *source*, and no limit stops it."""
+        return self.capacity is None and source.content.cluster_size == self.content.cluster_size == cluster_size
 
-        A file of version 3 with nothing else in it is cut behind its first tables; otherwise the clusters become free.
-        """
-        assert self._layout is not None
-        self._synced(self._layout)
-        unit = self.content.cluster_size
-        self.content = Content(self.size, unit, zero_clusters=self.content.zero_clusters)
-        self.packing = Packing()
-        if self.compat != "0.10" and not self.bitmaps and not self.snapshots:
-            self._layout = HostLayout(self.size, unit, self.refcount_bits)
-            self._layout.end = -(-self._layout.end // unit) * unit
+    def check_room(self, offset: int, length: int) -> None:
+        """OSError(ENOSPC) if the capacity does not allow the range to be written."""
+        if self.capacity is not None:
+            self._check_capacity(self.content.growth(offset, length))
 
-    def _reserve(self, growth: int) -> None:
+    def check_room_for_zeroes(self, offset: int, length: int, below: Reader | None = None) -> None:
+        """OSError(ENOSPC) if the capacity does not allow the range to be zeroed."""
+        if self.capacity is not None and self.cluster_size is not None:
+            self._check_capacity(self._zero_growth(offset, length, below))
+
+    def _check_capacity(self, growth: int) -> None:
         if growth and self.capacity is not None and self.content.allocated + growth > self.capacity:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
 
@@ -218,7 +221,7 @@ class Image:
     # -- the file
 
     def host_offset(self, offset: int) -> int | None:
-        """Where in the file the byte at *offset* of the disk is kept; None if it is not allocated."""
+        """Where in the file the byte at *offset* of the disk is kept; None if it has no place."""
         if self._layout is None:
             return offset
         cluster, skip = divmod(offset, self._layout.cluster_size)
@@ -248,26 +251,27 @@ class Image:
         entry = layout.l1_place + offset // (unit * (unit // L1_ENTRY)) * L1_ENTRY
         return [(2 * unit, unit), (entry, L1_ENTRY), (layout.next_place, unit)]
 
+    def reserve(self, offset: int, length: int) -> None:
+        """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
+        assert self._layout is not None
+        unit = self._layout.cluster_size
+        self._synced(self._layout).reserve(range(offset // unit, -(-(offset + length) // unit)))
+
+    def settle(self) -> None:
+        """Take back the reserved places of the clusters that were not stored."""
+        assert self._layout is not None
+        self._layout.settle(self.content)
+
+    def extend_file(self, end: int) -> None:
+        """Something was written up to the byte before *end*, so that the file is at least as long."""
+        if self._layout is not None:
+            self._layout.extend(end)
+
     @property
     def file_length(self) -> int:
         """Bytes of the file, rounded up to sectors as QEMU shows it."""
         end = self.size if self._layout is None else self._synced(self._layout).end
         return -(-end // SECTOR) * SECTOR
-
-    @property
-    def actual_size(self) -> int:
-        """Bytes that a host's file system would need: all that was written of the file, in whole pages.
-
-        In qcow2 nothing is written behind the end of an L1 table that is shorter than its clusters.
-        """
-        if self._layout is None:
-            return self.content.allocated
-        unit, pages = self.content.cluster_size, -(-self.file_length // FILE_PAGE)
-        table = -(-self.size // (unit * (unit // L1_ENTRY))) * L1_ENTRY
-        clusters = -(-table // unit)
-        if self.file_length >= (QCOW2_FIRST_CLUSTERS + clusters) * unit:
-            pages -= clusters * unit // FILE_PAGE - -(-table // FILE_PAGE)
-        return pages * FILE_PAGE
 
     @property
     def image_end(self) -> int:

@@ -30,14 +30,15 @@ class HostLayout:
     """
 
     __slots__ = (
-        *("_bitmap_places", "_counted", "_cursor", "_directory", "_l1_table", "_l2_tables", "_places", "_used"),
-        *("_wanted_tables", "cluster_size", "end"),
+        *("_bitmap_places", "_counted", "_cursor", "_directory", "_l1_table", "_l2_tables", "_places", "_reserved"),
+        *("_used", "_wanted_tables", "cluster_size", "end"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int) -> None:
         self.cluster_size = cluster_size
         self._counted = (cluster_size * 8 // refcount_bits, {0})  # clusters per refcount block, blocks that exist
         self._places: dict[int, int] = {}  # guest cluster -> file cluster
+        self._reserved: dict[int, int] = {}  # the same, of clusters that are about to be stored
         self._l2_tables: set[int] = set()
         self._wanted_tables: set[int] = set()  # of clusters that became zero, made at the next sync
         self._bitmap_places: dict[str, list[tuple[int, int]]] = {}  # (first cluster, count) of data and tables
@@ -65,30 +66,43 @@ class HostLayout:
     def sync(self, content: Content) -> None:
         """Place the clusters that *content* has stored since the last call, free those it has given up."""
         stored, places = content.allocation_order(), self._places
+        if len(places) == len(stored) and not self._wanted_tables and next(reversed(stored), None) in places:
+            return
         fresh = list(takewhile(lambda guest: guest not in places, reversed(stored)))
         if len(places) + len(fresh) != len(stored):
             for guest in [guest for guest in places if guest not in stored]:
                 self._free(places.pop(guest), 1)
             fresh = [guest for guest in reversed(stored) if guest not in places]
         for guest in reversed(fresh):
-            table = guest // (self.cluster_size // 8)
-            if table not in self._l2_tables:
-                self._l2_tables.add(table)
-                self._take(1)
-            places[guest] = self._take(1)
+            places[guest] = self._take_for(guest)
         if self._wanted_tables:
-            self._make_wanted_tables()
+            wanted, self._wanted_tables = sorted(self._wanted_tables), set()
+            self._make_tables(wanted)
+
+    def reserve(self, clusters: Iterable[int]) -> None:
+        """Give places to those of the guest clusters that have none, until :meth:`settle`. Call :meth:`sync` before."""
+        assert not self._reserved
+        for guest in clusters:
+            if guest not in self._places:
+                self._reserved[guest] = self._take_for(guest)
+
+    def settle(self, content: Content) -> None:
+        """Keep the reserved places of the clusters that *content* has stored by now, and give the others back.
+
+        A new L2 table stays in any case (qcow2_alloc_cluster_abort, block/qcow2-cluster.c, 10.0).
+        """
+        stored, reserved = content.allocation_order(), self._reserved
+        self._reserved = {}
+        for guest, place in reserved.items():
+            if guest in stored:
+                self._places[guest] = place
+            else:
+                self._free(place, 1)
 
     def want_tables(self, clusters: Iterable[int]) -> None:
         """Make the L2 tables of these guest clusters, which have become zero, when the content is looked at next."""
         per_table = self.cluster_size // 8
         self._wanted_tables |= {cluster // per_table for cluster in clusters}
-
-    def _make_wanted_tables(self) -> None:
-        wanted, self._wanted_tables = sorted(self._wanted_tables - self._l2_tables), set()
-        for table in wanted:
-            self._l2_tables.add(table)
-            self._take(1)
 
     def add_tables(self, first: int, stop: int, content: Content) -> None:
         """Make the L2 tables of the guest clusters from *first* to before *stop*, which are to become zero.
@@ -99,10 +113,18 @@ class HostLayout:
         if len(tables) > MAXIMUM_NEW_TABLES or self._l2_tables.issuperset(tables):
             return
         self.sync(content)
+        self._make_tables(tables)
+
+    def _make_tables(self, tables: Iterable[int]) -> None:
         for table in tables:
             if table not in self._l2_tables:
                 self._l2_tables.add(table)
                 self._take(1)
+
+    def _take_for(self, guest_cluster: int) -> int:
+        """Allocate a cluster of the file for a guest cluster, and its L2 table if that does not exist."""
+        self._make_tables((guest_cluster // (self.cluster_size // 8),))
+        return self._take(1)
 
     def has_table(self, guest_cluster: int) -> bool:
         """Whether the L2 table that says where the guest cluster is exists. Call :meth:`sync` before."""
@@ -118,9 +140,13 @@ class HostLayout:
         """The offset in the file of the L1 table."""
         return self._l1_table[0] * self.cluster_size
 
+    def extend(self, end: int) -> None:
+        """Something was written up to the byte before *end*: the file is at least as long."""
+        self.end = max(self.end, end)
+
     def place(self, guest_cluster: int) -> int | None:
-        """The offset in the file of a guest cluster, None if it is not allocated. Call :meth:`sync` before."""
-        found = self._places.get(guest_cluster)
+        """The offset in the file of a guest cluster, None if it has no place. Call :meth:`sync` before."""
+        found = self._places.get(guest_cluster, self._reserved.get(guest_cluster))
         return None if found is None else found * self.cluster_size
 
     def store_bitmaps(self, bitmaps: Iterable[tuple[str, int, int]], kept: Iterable[str] = ()) -> None:

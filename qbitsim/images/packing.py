@@ -43,13 +43,12 @@ class Packing:
         """Whether a compressed cluster can be put there."""
         return cluster not in self.zeroed and cluster not in content.allocation_order()
 
-    def written(self, content: Content, offset: int, length: int, *, compressed: bool) -> None:
-        """The clusters that the range touches have data now."""
-        if not (compressed or self.compressed or self.zeroed):
-            return
-        touched = range(offset // content.cluster_size, -(-(offset + length) // content.cluster_size))
-        self.zeroed.difference_update(touched)
-        (self.compressed.update if compressed else self.compressed.difference_update)(touched)
+    def written(self, content: Content, offset: int, length: int) -> None:
+        """The clusters that the range touches have data now, which are not compressed."""
+        if self.compressed or self.zeroed:
+            touched = range(offset // content.cluster_size, -(-(offset + length) // content.cluster_size))
+            self.zeroed.difference_update(touched)
+            self.compressed.difference_update(touched)
 
     def zeroing(self, content: Content, offset: int, length: int, *, in_place: bool) -> None:
         """The whole clusters of the range are about to become zeroes; compressed ones never keep their place."""

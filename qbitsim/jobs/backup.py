@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.copying.block_copy import MAXIMUM_WORKERS, BlockCopyState
 from qbitsim.copying.copy_call import BlockCopyCall
-from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode, drop_filter, insert_filter
+from qbitsim.drivers.copy_before_write import drop_filter, insert_filter
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.job_list import JobList
@@ -27,6 +27,7 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.node import Node
+    from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
     from qbitsim.engine.scheduler import Task
     from qbitsim.files.faults import Stall
 
@@ -263,7 +264,7 @@ def create_backup(
     """
     if source is target:
         raise QmpError("Source and target cannot be the same")
-    if options.compress and not target.supports_compression:
+    if options.compress and not target.takes_compressed_writes:
         raise QmpError(f"Compression is not supported for this drive {target.device_name}")
     source.check_not_blocked("backup-source")
     target.check_not_blocked("backup-target")

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import CommitTopNode, append_filter, drop_filter
-from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.job_filters import drop_filter, insert_commit_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import CHUNK, LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
@@ -64,7 +63,7 @@ class CommitJob(LoopJob):
         self.options = options
         self.top = top
         self.base = base
-        self.filter: CommitTopNode | None = None
+        self.filter: Node | None = None
         self.base_was_read_only = False
         needed = perms.CONSISTENT_READ | perms.WRITE | (perms.RESIZE if base.length < top.length else 0)
         self.writer = Drive(jobs.graph, "", perm=needed, shared=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
@@ -80,7 +79,7 @@ class CommitJob(LoopJob):
         self.base_was_read_only = base.read_only
         if base.read_only:
             set_writable(base, writable=True)
-        self.filter = append_filter(graph, top, CommitTopNode(graph, read_only=True), self.options.filter_node_name)
+        self.filter = insert_commit_top(graph, top, self.options.filter_node_name)
         graph.changing()
         use_intermediate_nodes(self, top, base)
         self.use("base", base)
@@ -137,14 +136,13 @@ class CommitJob(LoopJob):
         """Let what is above the top use the base (commit_prepare, bdrv_drop_intermediate)."""
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
-        overlays = [edge.parent for edge in filter_.parents if isinstance(edge.parent, Qcow2Node)]
+        overlays = [node for node in filter_.parent_nodes if node.supports_backing]
         self.writer.eject()
         with graph.kept(self.base):
             drop_filter(graph, filter_, self.base)
         self.filter = None
         for overlay in overlays:
-            overlay.image.backing = self.options.backing_name or self.options.base_name
-            overlay.image.backing_format = self.base.driver
+            overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
         return 0
 
     def give_up(self) -> None:

@@ -6,10 +6,10 @@ job's end for the end of its own.
 
 from __future__ import annotations
 
-import errno as numbers
 from errno import EIO
 from typing import TYPE_CHECKING
 
+from qbitsim.errnos import Errno, errno_number
 from qbitsim.jobs.job import Job
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ class ForeignJob(Job):
         self.progress.set_remaining(length)
         self.start()
 
+    @property
+    def text(self) -> str:
+        """In plain words: ``a backup job of another client, running``."""
+        return f"a {self.kind} job of another client, {self.status}"
+
     def _run(self) -> None:
         if self._outcome is None and not self.is_cancelled:
             self._yield(self._run)
@@ -42,14 +47,12 @@ class ForeignJob(Job):
         """
         self._end(0)
 
-    def fail(self, errno: int = EIO) -> None:
+    def fail(self, errno: Errno = EIO) -> None:
         """Let it fail with that errno, likewise.
 
         :raises ValueError: it has ended already, or there is no such errno.
         """
-        if errno not in numbers.errorcode:
-            raise ValueError(f"{errno} is no errno")
-        self._end(errno)
+        self._end(errno_number(errno))
 
     def cancel(self) -> None:
         """Let the other client cancel it.

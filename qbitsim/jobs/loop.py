@@ -8,6 +8,7 @@ before, a pause and a resume let one more piece through.
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.copying.ratelimit import RateLimit
@@ -142,11 +143,24 @@ def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
 
 
 def set_writable(node: Node, *, writable: bool) -> None:
-    """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only)."""
-    nodes = _opened_together(node)
-    for each in reversed(nodes) if writable else nodes:
-        each.set_read_only(not writable)
-    node.graph.refresh_permissions(node)
+    """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only).
+
+    :raises QmpError: somebody above, or another user of the file, does not allow it; nothing has changed then.
+    """
+    nodes, graph = _opened_together(node), node.graph
+    with ExitStack() as drained:
+        for each in nodes:
+            drained.enter_context(graph.drained(each))
+        before = [each.read_only for each in nodes]
+        for each in nodes:
+            each.mark_read_only(read_only=not writable)
+        try:
+            graph.refresh_permissions(node)
+        finally:
+            for each, read_only in zip(nodes, before, strict=True):
+                each.mark_read_only(read_only=read_only)
+        for each in reversed(nodes) if writable else nodes:
+            each.set_read_only(not writable)
 
 
 def restore_read_only(node: Node) -> None:
@@ -154,18 +168,7 @@ def restore_read_only(node: Node) -> None:
 
     (stream_clean, block/stream.c, and commit_clean, block/commit.c, QEMU 10.0)
     """
-    nodes = _opened_together(node)
-    for each in nodes:
-        each.mark_read_only(read_only=True)
-    try:
-        node.graph.refresh_permissions(node)
-    except QmpError:
-        refused = True
-    else:
-        refused = False
-    for each in nodes:
-        each.mark_read_only(read_only=False)
-    if not refused:
+    with suppress(QmpError):
         set_writable(node, writable=False)
 
 

@@ -17,11 +17,12 @@ QEMU looks for new writes every 100 ms while ready; here a write wakes the job.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.job_filters import MirrorTopNode, append_filter, drop_filter
+from qbitsim.drivers.job_filters import drop_filter, insert_mirror_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.coroutine import Continuation
@@ -32,6 +33,7 @@ from qbitsim.jobs.states import JobStatus, JobVerb
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.node import Node
+    from qbitsim.drivers.job_filters import MirrorTopNode
     from qbitsim.engine.scheduler import Task
     from qbitsim.jobs.job_list import JobList
 
@@ -44,16 +46,17 @@ REPLACE_BLOCKER = "block device is in use by block-job-complete"
 class MirrorOperation:
     """A piece that is being copied.
 
-    :ivar offset: bytes, :ivar length: bytes; :ivar zero: the target is zeroed there, and nothing is read.
+    :ivar offset: bytes, :ivar length: bytes.
+    :ivar method: ``copy``, or ``zero`` or ``discard``: that happens to the target, and nothing is read.
     """
 
-    __slots__ = ("job", "length", "offset", "task", "zero")
+    __slots__ = ("job", "length", "method", "offset", "task")
 
-    def __init__(self, job: MirrorJob, offset: int, length: int, *, zero: bool) -> None:
+    def __init__(self, job: MirrorJob, offset: int, length: int, method: str) -> None:
         self.job = job
         self.offset = offset
         self.length = length
-        self.zero = zero
+        self.method = method
         self.task: Task | None = None
 
     def complete(self) -> None:
@@ -194,10 +197,8 @@ class MirrorJob(LoopJob):
         try:
             if kind == "write":
                 self.target.write(offset, data)
-            elif kind == "zero":
-                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
             else:
-                self.target.discard(offset, length)
+                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)
@@ -234,7 +235,7 @@ class MirrorJob(LoopJob):
         dirty, source = self.dirty, self.source
         assert dirty is not None
         if self.options.zero_target:
-            if not self.target.unmap:
+            if not self.target.zeroes_by_unmapping:
                 dirty.mark(0, source.length)
                 return
             self.target.write_zeroes(0, source.length, unmap=True)
@@ -309,7 +310,7 @@ class MirrorJob(LoopJob):
 
     def _flushed(self) -> None:
         self._ending = None
-        self._round()
+        self._caught_up()
 
     def _become_ready(self) -> None:
         self.transition(JobStatus.READY)
@@ -373,35 +374,47 @@ class MirrorJob(LoopJob):
             self._run_left = area
         while self._run_left is not None:
             offset, length = self._run_left
-            run, zero, data = self._piece(offset, length)
-            if self._is_full(0 if zero else run):
+            run, method = self._piece(offset, length)
+            if self._is_full(run if method == "copy" else 0):
                 return False
-            self._begin_operation(offset, run, zero=zero)
-            self._delay = self.limit.delay(self.jobs.scheduler.now, run if data else 0)
+            self._begin_operation(offset, run, method)
+            free = method != "copy" and self.target.zeroes_by_unmapping
+            self._delay = self.limit.delay(self.jobs.scheduler.now, 0 if free else run)
             self._run_left = (offset + run, length - run) if run < length else None
         return True
 
     def _is_full(self, length: int) -> bool:
         """Whether nothing more can be in flight that needs ``length`` bytes of the buffer."""
-        used = sum(each.length for each in self._operations if not each.zero)
+        used = sum(each.length for each in self._operations if each.method == "copy")
         return len(self._operations) >= MAXIMUM_IN_FLIGHT or (bool(used) and used + length > self.options.buffer)
 
-    def _piece(self, offset: int, length: int) -> tuple[int, bool, bool]:
-        """How many bytes are alike, whether they are zeroed and whether they count for the speed limit."""
+    def _piece(self, offset: int, length: int) -> tuple[int, str]:
+        """How many bytes are treated alike, and how: ``copy``, ``zero`` or ``discard`` (mirror_iteration)."""
         assert self.dirty is not None
-        unit = self.dirty.granularity
-        status = status_above(self.source, None, offset, length)
-        run = min(status.length, length)
-        if run < length:
-            run = max(run - run % unit, min(unit, length))
-        if status.data or status.length < run:
-            run = min(run, max(MAXIMUM_IO, unit))
-        return run, status.length >= run and not status.data, status.data
+        unit, source = self.dirty.granularity, self.source
+        status = status_above(source, None, offset, min(-(-length // unit) * unit, source.length - offset))
+        run = status.length
+        if status.data:
+            run = min(run, max(MAXIMUM_IO, self.options.buffer // MAXIMUM_IN_FLIGHT))
+        run -= run % unit
+        method = "copy"
+        if run < unit:
+            run = unit
+        elif not status.data and self._fits_clusters(offset, run):
+            method = "zero" if status.zero else "discard"
+        return min(run, length), method
 
-    def _begin_operation(self, offset: int, length: int, *, zero: bool) -> None:
-        operation = MirrorOperation(self, offset, length, zero=zero)
+    def _fits_clusters(self, offset: int, length: int) -> bool:
+        """Whether the range is whole clusters of the target (bdrv_round_to_clusters)."""
+        cluster = self.target.cluster_size or 1
+        return not offset % cluster and not length % cluster
+
+    def _begin_operation(self, offset: int, length: int, method: str) -> None:
+        operation = MirrorOperation(self, offset, length, method)
         self._operations.append(operation)
-        delay = 0 if zero else max(self.source.delay(length, writing=False), self.target.delay(length, writing=True))
+        delay = 0
+        if method == "copy":
+            delay = max(self.source.delay(length, writing=False), self.target.delay(length, writing=True))
         scheduler, label = self.jobs.scheduler, f"{self.id}: copy {offset}+{length}"
         operation.task = (
             scheduler.after(delay, operation.complete, label) if delay else scheduler.soon(operation.complete, label)
@@ -410,7 +423,7 @@ class MirrorJob(LoopJob):
     def operation_done(self, operation: MirrorOperation) -> None:
         """What was in flight is done; go on if that was waited for."""
         self._operations.remove(operation)
-        self._transfer(operation.offset, operation.length, zero=operation.zero)
+        self._transfer(operation.offset, operation.length, operation.method)
         if self._waiting and not (self._operations and self._pausing):
             self._waiting = False
             self.wake()
@@ -420,12 +433,14 @@ class MirrorJob(LoopJob):
         """Whether the job has come to a pause point, where it waits for all that is in flight."""
         return self._after_pause is not None and self.pause_count > 0
 
-    def _transfer(self, offset: int, length: int, *, zero: bool) -> None:
+    def _transfer(self, offset: int, length: int, method: str) -> None:
         assert self.dirty is not None
         reading = False
         try:
-            if zero:
+            if method == "zero":
                 self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+            elif method == "discard":
+                self.target.discard(offset, length)
             else:
                 reading = True
                 data = self.source.read(offset, length)
@@ -483,7 +498,8 @@ class MirrorJob(LoopJob):
         target, graph = self.target, self.jobs.graph
         replaced = self._replaced if self._replaced is not None else self.source
         if target.read_only != replaced.read_only:
-            set_writable(target, writable=not replaced.read_only)
+            with suppress(QmpError):  # mirror_exit_common does not look whether it worked
+                set_writable(target, writable=not replaced.read_only)
         try:
             with graph.drained(replaced):
                 if not self.source.can_replace(replaced):
@@ -520,7 +536,7 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
     if source.skip_filters() is target.skip_filters():
         raise QmpError("Can't mirror node into itself")
     graph = jobs.graph
-    top = append_filter(graph, source, MirrorTopNode(graph, is_commit=options.is_commit), options.filter_node_name)
+    top = insert_mirror_top(graph, source, options.filter_node_name, is_commit=options.is_commit)
     try:
         return _create(jobs, source, target, options, top)
     except QmpError:

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.status import status_above
-from qbitsim.drivers.filters import CopyOnReadNode
-from qbitsim.drivers.job_filters import drop_filter, insert_filter
-from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
@@ -25,6 +23,7 @@ from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
+    from qbitsim.drivers.copy_on_read import CopyOnReadNode
     from qbitsim.jobs.job_list import JobList
 
 
@@ -146,9 +145,10 @@ class StreamJob(LoopJob):
                 graph.detach(edge)
                 if base is not None:
                     graph.attach(node, "backing", base, 0, perms.ALL)
-            assert isinstance(node, Qcow2Node)
-            node.image.backing = (self.options.backing_name or self.options.base_name) if base is not None else None
-            node.image.backing_format = base.driver if base is not None else None
+            if base is None:
+                node.change_backing_file(None, None)
+            else:
+                node.change_backing_file(self.options.backing_name or self.options.base_name, base.driver)
         return 0
 
     def _drop_filter(self) -> None:
@@ -177,7 +177,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         set_writable(node, writable=True)
     try:
         try:
-            top = insert_filter(graph, node, CopyOnReadNode(graph, unmap=True), options.filter_node_name)
+            top = insert_copy_on_read(graph, node, options.filter_node_name)
         except QmpError as error:
             raise QmpError(f"Could not create node: {error.desc}") from None
         try:

@@ -18,7 +18,7 @@ class JobTxn:
     """What holds the jobs together.
 
     :ivar jobs: those that are not settled yet, newest first.
-    :ivar aborting: one has failed; whoever aborts handles the others.
+    :ivar aborting: one has failed; the job that aborts handles the others.
     """
 
     __slots__ = ("aborting", "jobs")

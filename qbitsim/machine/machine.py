@@ -3,44 +3,48 @@
 Nothing happens behind the caller's back. A command runs when it is given; jobs go on in :meth:`Machine.step`,
 :meth:`Machine.run_until_idle` and :meth:`Machine.advance`; time moves only in the last one. Events collect
 in :attr:`Machine.events`.
+
+A machine is made of parts: :attr:`Machine.clock` lets it go on, :attr:`Machine.disks` gives it drives and nodes,
+:attr:`Machine.faults` makes it fail. What people say most often has a name at the machine itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
-from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for
+from qbitsim.control.memory import Control
 from qbitsim.control.registry import controlled_registry_for
-from qbitsim.drivers.opener import Opener
-from qbitsim.drivers.options import Options
 from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
-from qbitsim.files import permissions as perms
 from qbitsim.images.store import ImageStore
+from qbitsim.injection.faults import FaultInjection
 from qbitsim.jobs.job_list import JobList
 from qbitsim.jsontypes import Json, JsonObject, JsonValue
-from qbitsim.machine.guest import GuestActivity, spread
-from qbitsim.machine.injection import FaultInjection, Refusal
-from qbitsim.machine.served import Served
-from qbitsim.machine.state import Stateful
-from qbitsim.machine.until import Waiting
-from qbitsim.machine.watched import Watched
+from qbitsim.machine.clock import Clock
+from qbitsim.machine.delegates import delegate
+from qbitsim.machine.disks import Disks
+from qbitsim.machine.state import PARTS, Snapshot, describe, differences
 from qbitsim.migration.settings import MigrationSettings
 from qbitsim.nbd.exports import Exports
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
-from qbitsim.qmp.control import Control, Handle
-from qbitsim.qmp.monitor_faults import MonitorFault
-from qbitsim.sizes import parse_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qbitsim.history.history import History
+    from qbitsim.injection.refusal import Refusal
+    from qbitsim.qmp.journal import Journal
+    from qbitsim.qmp.monitor_faults import MonitorFault
+    from qbitsim.report.report import Report
+    from qbitsim.serving.threads import AsyncServer, LoopThread, ThreadServer
 
 PACINGS = ("manual", "immediate")
 """How a machine goes on by itself: not at all, or to the end after each command."""
@@ -48,12 +52,13 @@ PACINGS = ("manual", "immediate")
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
 
+_LOCALHOST = "127.0.0.1"
 
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 """What QEMU shows of a guest without one."""
 
 
-class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
+class Machine:
     """One emulated QEMU process.
 
     :param profile: which release it is, a record or the name of one, such as ``"7.2"`` (see :data:`.PROFILES`).
@@ -66,28 +71,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
     :raises ValueError: for an unknown profile or pacing.
     """
 
-    __slots__ = (
-        "_epoch",
-        "_stdout",
-        "closing",
-        "events",
-        "exports",
-        "graph",
-        "guest_name",
-        "guest_uuid",
-        "handles",
-        "images",
-        "jobs",
-        "migration",
-        "monitor_faults",
-        "pacing",
-        "profile",
-        "refusals",
-        "registry",
-        "run_state",
-        "scheduler",
-        "waited",
-    )
+    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal")
 
     def __init__(
         self,
@@ -105,162 +89,108 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         self.profile: Profile = profile_called(profile)
         self.registry: Registry = (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
-        self.scheduler = Scheduler(policy)
         self.events = EventLog()
-        self.graph = Graph(self.images, self.scheduler)
-        self.graph.emit = self.emit
-        self.graph.drains_on_change = self.profile.graph_changes_drain
-        self.graph.hide_filters = self.profile.backup_filter_hidden
-        self.jobs = JobList(self.graph, self.scheduler, self.profile, self.emit)
-        self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
-        self.run_state = "running" if running else "prelaunch"
+        self.clock = Clock(self, epoch)
+        self.disks = Disks(self)
+        self.faults = FaultInjection(self)
+        self.pacing = pacing
+        self.journal: Journal | None = None
+        self.control = Control() if control else None
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
+        self._begin(Scheduler(policy), running=running)
+
+    def _begin(self, scheduler: Scheduler, *, running: bool) -> None:
+        """Make what ends with the process."""
+        self.scheduler = scheduler
+        self.graph = Graph(self.images, scheduler)
+        self.graph.emit = self.emit
         self.migration = MigrationSettings()
-        self.refusals: list[Refusal] = []
-        self.pacing = pacing
-        self.journal = None
-        self.control = Control() if control else None
-        self.handles: dict[str, Handle] = {}
-        self.monitor_faults: list[MonitorFault] = []
+        self.graph.drains_on_change = self.profile.graph_changes_drain
+        self.graph.hide_filters = self.profile.backup_filter_hidden
+        self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
+        self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
+        self.run_state = "running" if running else "prelaunch"
         self.closing = False
-        self.waited = 0
-        self._epoch = epoch * NANOSECONDS
         self._stdout: list[str] = []
+
+    def restart(self, *, crash: bool = False) -> None:
+        """End, and start as the next process would: the same release, on the same files, with the same drives.
+
+        Drives that are on no image file are left out. All that :meth:`_begin` does not make survives: the time, the
+        log of events, so that old monitors can be told what was said last, and faults of images and refusals. Faults
+        of monitors, guest activity and jobs end with the process.
+
+        :param crash: whether it ends as ``kill -9`` does, and not cleanly.
+        :raises QmpError: a request is stalled, so that it cannot end cleanly; nothing has changed then.
+        :raises RuntimeError: it has ended already.
+        """
+        if self.closing:
+            raise RuntimeError("the machine has ended already")
+        boot = self.disks.boot_list()
+        if crash:
+            self.crash()
+        else:
+            self.shut_down()
+        old, new = self.scheduler, Scheduler(self.scheduler.policy)
+        new.move_clock(old.now)
+        new.observer = old.observer
+        self._begin(new, running=True)
+        self.faults.forget_process()
+        self.disks.boot(boot)
+        if self.control is not None:
+            self.control.lives += 1
+        if new.observer is not None:
+            new.observer.noted("look", "QEMU is started anew on its files")
 
     def __repr__(self) -> str:
         return f"<Machine {self.profile.name} drives={list(self.graph.drives)} jobs={self.jobs.jobs}>"
 
+    def __eq__(self, other: object) -> bool:
+        """Whether nothing that matters differs; :func:`.differences` says what does."""
+        if not isinstance(other, Machine):
+            return NotImplemented
+        return self is other or not differences(self, other)
+
+    __hash__ = None  # type: ignore[assignment] # what changes has no place in a set
+
     # -- disks
 
-    def add_disk(
-        self,
-        identifier: str,
-        size: int | str | None = None,
-        *,
-        format: str = "qcow2",  # noqa: A002 - QEMU's word
-        node_name: str | None = None,
-        file: str | None = None,
-        cluster_size: int = 65536,
-        backing: str | None = None,
-        discard: bool = False,
-        read_only: bool = False,
-    ) -> Drive:
-        """Give the machine a drive, on a new image file unless ``file`` exists.
+    add_disk = delegate("disks", Disks.add_disk)
+    add_drive = delegate("disks", Disks.add_drive)
+    add_node = delegate("disks", Disks.add_node)
+    open_node = delegate("disks", Disks.open_node)
+    open_file = delegate("disks", Disks.open_file)
+    anonymous_drive = delegate("disks", Disks.anonymous_drive)
+    drive = delegate("disks", Disks.drive)
 
-        :param identifier: the drive's id, such as ``"drive0"``.
-        :param size: bytes, or a text such as ``"64M"``; not needed if ``file`` exists or has a ``backing`` file.
-        :param format: ``"qcow2"`` or ``"raw"``.
-        :param file: the image's name; ``drive0.qcow2`` if not given.
-        :param backing: the name of the backing file of a new image.
-        :param discard: pass discards on (``discard=unmap``).
-        :raises QmpError: as QEMU refuses it, for instance for an id that is taken.
-        :raises ValueError: for a size that is no number, or none at all; for an unknown format.
-        :raises OSError: the backing file does not exist.
-        """
-        self._check_new_drive(identifier)
-        name = file if file is not None else f"{identifier}.{format}"
-        if format not in ("raw", "qcow2"):
-            raise ValueError(f"unknown disk format {format!r}: choose raw or qcow2")
-        if name not in self.images:
-            if size is None and backing is None:
-                raise ValueError(f"disk {identifier!r} needs a size")
-            length = parse_size(size) if size is not None else None
-            below = self.images.backing_name(name, backing) if backing is not None else None
-            self.images.create(
-                name,
-                format,
-                length,
-                backing=backing,
-                backing_format=self.images.lookup(below).format if below is not None else None,
-                cluster_size=cluster_size,
-            )
-        options: Options = {"driver": format, "read-only": read_only, "discard": "unmap" if discard else "ignore"}
-        if node_name is not None:
-            options["node-name"] = node_name
-        return self.add_drive(identifier, self._opener().open_file(name, options))
+    # -- failures, and what others do
 
-    def add_drive(self, identifier: str, node: Node | None) -> Drive:
-        """Give the machine a drive on a node that exists, or without a medium.
+    inject_error = delegate("faults", FaultInjection.inject_error)
+    delay_io = delegate("faults", FaultInjection.delay_io)
+    stall_io = delegate("faults", FaultInjection.stall_io)
+    limit_capacity = delegate("faults", FaultInjection.limit_capacity)
+    refuse = delegate("faults", FaultInjection.refuse)
+    hold_reply = delegate("faults", FaultInjection.hold_reply)
+    half_reply = delegate("faults", FaultInjection.half_reply)
+    drop_monitor = delegate("faults", FaultInjection.drop_monitor)
+    foreign_job = delegate("faults", FaultInjection.foreign_job)
+    guest_writes = delegate("faults", FaultInjection.guest_writes)
 
-        :raises QmpError: for an id that is taken.
-        """
-        self._check_new_drive(identifier)
-        return self.graph.add_drive(identifier, node)
+    @property
+    def refusals(self) -> list[Refusal]:
+        """Commands that are to be refused."""
+        return self.faults.refusals
 
-    def _check_new_drive(self, identifier: str) -> None:
-        if identifier in self.graph.drives:
-            raise QmpError(f"Device with id '{identifier}' already exists")
-        if identifier in self.graph.nodes:
-            raise QmpError(f"Device name '{identifier}' conflicts with an existing node name")
+    @property
+    def monitor_faults(self) -> list[MonitorFault]:
+        """What is to happen to replies."""
+        return self.faults.monitor_faults
 
-    def add_node(self, options: Options) -> Node:
-        """Make a node as ``-blockdev`` does.
-
-        :param options: under QAPI's names: ``{"driver": "null-co", "node-name": "n0", "size": 1048576}``.
-        :raises QmpError: as QEMU refuses it.
-        """
-        node = self._opener().open(options)
-        node.monitor_owned = True
-        return node
-
-    def open_node(self, options: Options) -> Node:
-        """Make a node as ``-drive`` does: without a driver it is what the file is.
-
-        :raises QmpError: as QEMU refuses it.
-        """
-        opener = self._opener()
-        if "driver" not in options and isinstance(options.get("file"), dict) and "filename" in options["file"]:
-            options = {**options, "driver": opener.image(options["file"]["filename"]).format}
-        return opener.open(options)
-
-    def open_file(self, filename: str, options: Options) -> Node:
-        """Make a node on an image file, of the format that the file has unless ``options`` say so.
-
-        :raises QmpError: as QEMU refuses it.
-        """
-        return self._opener().open_file(filename, options)
-
-    def anonymous_drive(self, *, perm: int = 0) -> Drive:
-        """A user of a node without a name, for as long as the caller needs it."""
-        return Drive(self.graph, "", perm=perm, shared=perms.ALL)
-
-    def drive(self, identifier: str) -> Drive:
-        """The drive of that id, for guest reads and writes.
-
-        :raises KeyError: there is none.
-        """
-        return self.graph.drives[identifier]
-
-    def guest_writes(
-        self,
-        drive: str,
-        pattern: Iterable[tuple[int, int]] | None = None,
-        *,
-        every: float = 0.0,
-        count: int = 100,
-        length: int = 65536,
-        seed: int = 0,
-    ) -> GuestActivity:
-        """Let the guest write by itself while other things go on.
-
-        :param drive: the drive's id.
-        :param pattern: (offset, length) of each write, in bytes; ``count`` writes of ``length`` bytes at places drawn
-            from ``seed`` if not given.
-        :param every: seconds of virtual time between two writes; 0 lets each be due at once, among the steps of jobs.
-        :raises ValueError: there is no such drive, or a write is outside of it.
-        """
-        found = self.graph.drives.get(drive)
-        if found is None or found.root is None:
-            raise ValueError(f"there is no drive {drive!r} with a medium")
-        writes = list(pattern) if pattern is not None else spread(found.size, count, length, seed)
-        for offset, size in writes:
-            if offset < 0 or size < 1 or offset + size > found.size:
-                raise ValueError(f"a write of {size} bytes at {offset} is outside of {drive!r}")
-        return GuestActivity(self, drive, writes, round(every * NANOSECONDS))
-
-    def _opener(self) -> Opener:
-        return Opener(self.graph, on_filter=self.profile.backup_bitmap_on_filter)
+    @property
+    def handles(self) -> dict[str, Any]:
+        """What control commands have begun, by its id."""
+        return self.faults.handles
 
     # -- commands
 
@@ -311,10 +241,10 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
 
     def _keep_pace(self) -> None:
         if self.pacing == "immediate" and not self.closing:
-            self.settle()
+            self.clock.settle()
 
     def _run(self, command: Command, arguments: object) -> Any:
-        for refusal in self.refusals:
+        for refusal in self.faults.refusals:
             refusal.strike(command.name)
         self.scheduler.run_bottom_halves()
         transaction = Transaction(reverse=self.profile.transaction_commit_reversed)
@@ -333,44 +263,100 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
 
     # -- time
 
-    def clock(self) -> int:
-        """Nanoseconds of virtual time since the machine was made."""
-        return self.scheduler.now
-
-    def step(self) -> bool:
-        """Let one thing happen that is due; False if nothing is."""
-        return self.scheduler.step()
-
-    def run_until_idle(self) -> int:
-        """Let everything happen that is due, without moving time; return how many steps it were."""
-        return self.scheduler.run_until_idle()
-
-    def settle(self) -> None:
-        """Let everything that has been started come to its end, whatever time it takes."""
-        self.run_until_idle()
-        while (deadline := self.next_deadline) is not None:
-            self.advance_to(deadline)
-
-    def advance(self, seconds: float) -> None:
-        """Move time, and let happen what is due on the way."""
-        self.advance_to(self.scheduler.now + round(seconds * NANOSECONDS))
-
-    def advance_to(self, when: int) -> None:
-        """Move time to ``when`` nanoseconds, and let happen what is due on the way."""
-        self.scheduler.advance_to(when)
-
-    def time_of_day(self) -> int:
-        """Nanoseconds since 1970."""
-        return self._epoch + self.scheduler.now
-
-    def move_clock(self, when: int) -> None:
-        """Move time to ``when`` nanoseconds, not past :attr:`next_deadline`; nothing happens yet."""
-        self.scheduler.move_clock(when)
+    step = delegate("clock", Clock.step)
+    run_until_idle = delegate("clock", Clock.run_until_idle)
+    settle = delegate("clock", Clock.settle)
+    advance = delegate("clock", Clock.advance)
+    advance_to = delegate("clock", Clock.advance_to)
+    move_clock = delegate("clock", Clock.move_clock)
+    time_of_day = delegate("clock", Clock.time_of_day)
+    until = delegate("clock", Clock.until)
 
     @property
     def next_deadline(self) -> int | None:
         """Nanoseconds: when the next thing is due that waits for time to pass, or None."""
-        return self.scheduler.next_deadline
+        return self.clock.next_deadline
+
+    # -- its state
+
+    def state(self) -> Json:
+        """Everything that matters, as plain values; see :func:`.describe`."""
+        return describe(self)
+
+    def snapshot(self) -> Snapshot:
+        """Keep the machine as it is now, running jobs included."""
+        return Snapshot(self)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Make the machine what it was; drives and nodes that the caller holds are no longer parts of it.
+
+        :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
+        """
+        snapshot.put_back(self)
+
+    # -- clients and watchers
+
+    def serve(
+        self,
+        path: str | Path | None = None,
+        *,
+        port: int | None = None,
+        host: str = _LOCALHOST,
+        pacing: str | None = None,
+        thread: LoopThread | None = None,
+    ) -> ThreadServer[Self]:
+        """A server in a thread, for synchronous code: ``with machine.serve() as server: connect(server.path)``.
+
+        :param path: of its UNIX socket; one in a private directory if neither it nor ``port`` is given.
+        :param port: of TCP, 0 for any that is free; ``host``: the address to listen on.
+        :param pacing: ``"realtime"``, ``"realtime:10"`` (ten times as fast), ``"immediate"`` or ``"manual"``; if not
+            given, the machine's own if that is ``"immediate"``, else ``"realtime"``.
+        :param thread: one to use instead of the thread that all servers share.
+        :raises ValueError: for an unknown pacing, or both a path and a port.
+
+        See :mod:`qbitsim.serving.threads` for whose the machine is meanwhile.
+        """
+        from qbitsim.serving.threads import ThreadServer  # noqa: PLC0415 - asyncio is for those who want it
+
+        return ThreadServer(self, path, port=port, host=host, pacing=pacing, thread=thread)
+
+    def serve_async(
+        self,
+        path: str | Path | None = None,
+        *,
+        port: int | None = None,
+        host: str = _LOCALHOST,
+        pacing: str | None = None,
+    ) -> AsyncServer[Self]:
+        """A server in the running event loop: ``async with machine.serve_async() as server:``.
+
+        The rest is as for :meth:`serve`.
+        """
+        from qbitsim.serving.threads import AsyncServer  # noqa: PLC0415 - asyncio is for those who want it
+
+        return AsyncServer(self, path, port=port, host=host, pacing=pacing)
+
+    def watch(self, title: str = "") -> History:
+        """Keep everything from now on: each request, event, write and step, and what was different after it.
+
+        A machine that is watched already goes on being watched by the same history, which is returned.
+
+        :param title: what a report is headed with.
+        """
+        from qbitsim.history.history import history_of  # noqa: PLC0415 - for those who want it
+
+        return history_of(self, title)
+
+    def report(self, title: str = "") -> Report:
+        """A page that shows what happened since :meth:`watch`: a notebook displays it, ``save`` writes it to a file.
+
+        A machine that is not watched can only show the events in its log, and what it is now.
+
+        :param title: what the page is headed with.
+        """
+        from qbitsim.report.report import report_of  # noqa: PLC0415 - for those who want it
+
+        return report_of(self, title)
 
     # -- events and the guest
 
@@ -378,7 +364,7 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         """Emit an event, if this profile has it."""
         if name not in self.registry.events:
             return
-        seconds, nanoseconds = divmod(self.time_of_day(), NANOSECONDS)
+        seconds, nanoseconds = divmod(self.clock.time_of_day(), NANOSECONDS)
         event: Json = {
             "timestamp": {"seconds": seconds, "microseconds": nanoseconds // 1000},
             "event": name,
@@ -395,12 +381,10 @@ class Machine(FaultInjection, Stateful, Served, Waiting, Watched):
         return self.run_state == "running"
 
     def stop(self) -> None:
-        """Stop the guest, and drain and flush all nodes, even if it does not run (do_vm_stop, system/cpus.c)."""
+        """Stop the guest (do_vm_stop, system/cpus.c: nothing happens if it does not run)."""
         if self.running:
             self.run_state = "paused"
             self.emit("STOP")
-        self.graph.drain_all()
-        self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:
         """Let the guest run."""

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from qbitsim.errors import SnapshotError
 from qbitsim.images.chain import digest
 from qbitsim.jsontypes import Json
 
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
+    from qbitsim.commands.parts import MachineLike
     from qbitsim.images.image import Image
     from qbitsim.jobs.job import Job
-    from qbitsim.machine.machine import Machine
 
 
-class SnapshotError(ValueError):
-    """A snapshot that does not fit the machine: it is of another QEMU release."""
+PARTS = (
+    *("profile", "registry", "pacing"),
+    *("images", "graph", "scheduler", "jobs", "exports", "migration"),
+    *("events", "clock", "faults"),
+    *("run_state", "closing", "_stdout"),
+)
+"""The attributes of a machine that a snapshot keeps and puts back."""
 
 
 class Snapshot:
@@ -36,23 +42,23 @@ class Snapshot:
 
     __slots__ = ("_origin", "_state", "now", "profile")
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: MachineLike) -> None:
         self._origin = machine
-        self._state = _copied(machine, {name: getattr(machine, name) for name in _parts()}, machine)
+        self._state = _copied(machine, {name: getattr(machine, name) for name in PARTS}, machine)
         self.profile = machine.profile.name
         self.now = machine.scheduler.now
 
     def __repr__(self) -> str:
         return f"<Snapshot of a machine as QEMU {self.profile} at {self.now} ns>"
 
-    def put_back(self, machine: Machine) -> None:
+    def put_back(self, machine: MachineLike) -> None:
         """Make ``machine`` what the snapshot holds; the snapshot can be used again.
 
         :raises SnapshotError: the machine is of another release; nothing has changed then.
         """
         if machine.profile is not self._state["profile"]:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
-        for fault in machine.monitor_faults:
+        for fault in machine.faults.monitor_faults:
             fault.let_go()
         observer = machine.scheduler.observer
         for name, value in _copied(self._origin, self._state, machine).items():
@@ -63,45 +69,7 @@ class Snapshot:
             observer.noted("look", "the machine is what it was before")
 
 
-class Stateful:
-    """The part of a machine that shows what it is, keeps it and compares it."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        """Whether nothing that matters differs; :func:`differences` says what does."""
-        from qbitsim.machine.machine import Machine  # noqa: PLC0415 - which is made of this
-
-        if not isinstance(self, Machine) or not isinstance(other, Machine):
-            return NotImplemented
-        return self is other or not differences(self, other)
-
-    __hash__ = None  # type: ignore[assignment] # what changes has no place in a set
-
-    def state(self) -> Json:
-        """Everything that matters, as plain values; see :func:`describe`."""
-        return describe(cast("Machine", self))
-
-    def snapshot(self) -> Snapshot:
-        """Keep the machine as it is now, running jobs included."""
-        return Snapshot(cast("Machine", self))
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Make the machine what it was; drives and nodes that the caller holds are no longer parts of it.
-
-        :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
-        """
-        snapshot.put_back(cast("Machine", self))
-
-
-def _parts() -> tuple[str, ...]:
-    """What a machine is made of, without what a subclass adds."""
-    from qbitsim.machine.machine import Machine  # noqa: PLC0415 - which is made of this
-
-    return Machine.__slots__
-
-
-def _copied(origin: Machine, state: Json, target: Machine) -> Json:
+def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:
     """A deep copy in which ``target`` stands where ``origin`` stood; what never changes is shared."""
     memo: dict[int, Any] = {id(origin): target}
     for shared in (origin.registry, origin.profile, state["registry"], state["profile"]):
@@ -109,7 +77,7 @@ def _copied(origin: Machine, state: Json, target: Machine) -> Json:
     return copy.deepcopy(state, memo)
 
 
-def describe(machine: Machine) -> Json:
+def describe(machine: MachineLike) -> Json:
     """Everything that matters, as plain values. Offsets, lengths and sizes are in bytes, times in nanoseconds."""
     graph = machine.graph
     return {
@@ -177,7 +145,7 @@ def _image(image: Image) -> Json:
     }
 
 
-def differences(one: Machine, other: Machine) -> list[str]:
+def differences(one: MachineLike, other: MachineLike) -> list[str]:
     """Where two machines differ: ``nodes.node0.bitmaps[0].dirty: [(0, 65536)] != []``; empty if nowhere."""
     return list(_differences(describe(one), describe(other), ""))
 

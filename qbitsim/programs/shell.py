@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from qbitsim.commands.hmp.guest_io import DriveDisk
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import ImageStore
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import Profile
 from qbitsim.qemu_img import run as qemu_img
@@ -54,7 +54,7 @@ class Shell:
     def _qemu_io(self, arguments: list[str]) -> Result:
         """``qemu-io [-r] [-f FORMAT] [-c COMMAND]... FILE``, on a machine of its own."""
         commands: list[str] = []
-        options: dict[str, Any] = {}
+        options: Json = {}
         rest = list(arguments)
         while rest and rest[0].startswith("-"):
             flag = rest.pop(0)
@@ -72,7 +72,7 @@ class Shell:
             raise UnsupportedError("qemu-io without exactly one file")
         return self._run_qemu_io(rest[0], options, commands)
 
-    def _run_qemu_io(self, name: str, options: dict[str, Any], commands: list[str]) -> Result:
+    def _run_qemu_io(self, name: str, options: Json, commands: list[str]) -> Result:
         machine = Machine(self.profile, images=self.images)
         try:
             drive = machine.add_drive("", machine.open_file(name, options))

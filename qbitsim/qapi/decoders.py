@@ -17,8 +17,7 @@ The rules, as measured on 7.2 and 10.0 (qapi/qobject-input-visitor.c, qapi/qapi-
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.schema import QNull
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     Decoder = Callable[[JsonValue, str], Any]
     Step = tuple[str, str, Decoder, bool]
 
-_T = TypeVar("_T")
 _MISSING = object()
 
 
@@ -45,15 +43,6 @@ class Decoders:
     def __init__(self, profile: Profile) -> None:
         self.shapes = Shapes(profile)
         self._objects: dict[int, Decoder] = {}
-
-    def decode(self, cls: type[_T], obj: JsonObject) -> _T:
-        """``obj`` as an instance of ``cls``.
-
-        :raises QmpError: it does not fit.
-        """
-        decoded = self.of_class(cls)(obj, "")
-        assert isinstance(decoded, cls)
-        return decoded
 
     def of_class(self, cls: type) -> Decoder:
         """The function that decodes an object into ``cls``; call it with the path ``""``."""
@@ -103,12 +92,6 @@ class Decoders:
             return choice(value, path)
 
         return decode
-
-
-@cache
-def decoders_for(profile: Profile) -> Decoders:
-    """The decoders of ``profile``, made at the first call. For classes that need no registry."""
-    return Decoders(profile)
 
 
 def _invalid_type(path: str, expected: str) -> QmpError:

@@ -64,6 +64,14 @@ def action_order(names: Iterable[str]) -> list[str]:
     return _ordered(names, _ACTIONS.split())
 
 
+def driver_order(names: Iterable[str]) -> list[str]:
+    """Names of block drivers in the order of QAPI's BlockdevDriver: the alphabet's, but for one that follows ``file``.
+
+    The branches of BlockdevOptions are in the order of the alphabet.
+    """
+    return sorted(names, key=lambda name: ("file", name) if name == "snapshot-access" else (name, ""))
+
+
 def _ordered(names: Iterable[str], table: list[str]) -> list[str]:
     places = {name: place for place, name in enumerate(table)}
     return sorted(names, key=lambda name: places.get(name, len(places)))

@@ -1,10 +1,10 @@
-"""The words in which QMP data is declared, and the way from JSON to a declared class.
+"""The words in which QMP data is declared.
 
 Theory of operation: the arguments of a command are a :func:`qbitsim.qapi.structs.struct`, which is like
 a frozen, keyword-only dataclass and cheaper to declare. Its annotations are the QAPI schema:
 ``str``, ``bool``, ``int`` (QAPI's ``int``, 64 bits signed), the sized integers of this module,
-``StrEnum`` classes, other structs, ``list[X]``, unions with a discriminator (:func:`union`,
-:func:`branch`) and alternates (:class:`Alternate`).
+``StrEnum`` classes, :class:`Enumeration`, other structs, ``list[X]``, unions with a discriminator
+(:func:`union`, :func:`branch`) and alternates (:class:`Alternate`).
 A member is optional if it has a default; its name on the wire is the attribute's with dashes.
 What a command returns may be a ``TypedDict``; its keys are the names on the wire.
 
@@ -26,8 +26,6 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from qbitsim.jsontypes import JsonObject
-    from qbitsim.profiles import Profile
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
@@ -101,7 +99,7 @@ class ArgInfo:
     before: tuple[str, object] | None = None
 
 
-class Said:
+class Field:
     """What :func:`arg` makes: the default of a member and what else is to be known of it."""
 
     __slots__ = ("default", "info")
@@ -128,7 +126,7 @@ def arg(  # the result stands where a default stands, hence Any
     :param features: QAPI features, for introspection.
     """
     info = ArgInfo(name, since, until, tuple(features))
-    return Said(default, info)
+    return Field(default, info)
 
 
 def note(
@@ -179,6 +177,37 @@ def enum_values(
         return cls
 
     return decorate
+
+
+class Enumeration:
+    """An enumeration of plain texts: ``Annotated[str, DRIVERS]``. A value decodes to itself.
+
+    It costs less than a StrEnum, and modules of higher floors can add values, until the first profile reads them.
+
+    :ivar values: value -> its since and until.
+    :ivar refused: values that QEMU has, likewise; where nobody has declared one, decoding it raises UnsupportedError.
+    :ivar order: puts values into QEMU's order.
+    :ivar noun: what a value stands for, in the text of that error.
+    """
+
+    __slots__ = ("noun", "order", "refused", "values")
+
+    def __init__(
+        self,
+        values: Iterable[str] = (),
+        *,
+        noun: str = "the value",
+        order: Callable[[Iterable[str]], list[str]] = list,
+    ) -> None:
+        self.values: dict[str, tuple[str | None, str | None]] = dict.fromkeys(values, (None, None))
+        self.refused: dict[str, tuple[str | None, str | None]] = {}
+        self.order = order
+        self.noun = noun
+
+    @property
+    def not_declared(self) -> dict[str, tuple[str | None, str | None]]:
+        """What is refused: a value that is declared one day wins over the table of those that are refused."""
+        return {value: span for value, span in self.refused.items() if value not in self.values}
 
 
 class StructInfo:
@@ -251,13 +280,3 @@ def branch(base: type, *values: str) -> Callable[[type[_T]], type[_T]]:
         return cls
 
     return decorate
-
-
-def decode(cls: type[_T], obj: JsonObject, profile: Profile) -> _T:
-    """``obj`` as an instance of the declared class ``cls``.
-
-    :raises QmpError: with the text of QEMU's QAPI input visitor.
-    """
-    from qbitsim.qapi.decoders import decoders_for  # noqa: PLC0415  (the words above do not need the machinery)
-
-    return decoders_for(profile).decode(cls, obj)

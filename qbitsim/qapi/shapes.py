@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
-from qbitsim.qapi.schema import Alternate, ArgInfo, EnumInfo, Feature, Integer, QNull, struct_info
+from qbitsim.qapi.schema import Alternate, ArgInfo, Enumeration, EnumInfo, Feature, Integer, QNull, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.records import record
 
@@ -124,6 +124,7 @@ class Shapes:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._by_class: dict[type, Shape] = {}
+        self._of_texts: dict[Enumeration, EnumShape] = {}
 
     def define(self, cls: type, shape: Shape) -> None:
         """Makes ``shape`` stand for ``cls``, whose annotations are then never read."""
@@ -154,6 +155,8 @@ class Shapes:
         inner, note = typing.get_args(annotation)
         if isinstance(note, Integer):
             return ScalarShape("int", note)
+        if isinstance(note, Enumeration):
+            return self._texts(note)
         assert isinstance(note, Alternate), note
         return AlternateShape(note.name, tuple(self.of(each) for each in typing.get_args(inner)))
 
@@ -167,6 +170,15 @@ class Shapes:
             {value: self.features(names) for value, names in info.features.items()},
         )
         self._by_class[cls] = shape
+        return shape
+
+    def _texts(self, declared: Enumeration) -> EnumShape:
+        shape = self._of_texts.get(declared)
+        if shape is None:
+            offered = [value for value, span in declared.values.items() if self._profile.offers(*span)]
+            refused = (value for value, span in declared.not_declared.items() if self._profile.offers(*span))
+            values = {value: value for value in declared.order(offered)}
+            shape = self._of_texts[declared] = EnumShape(values, frozenset(refused), declared.noun)
         return shape
 
     def _object(self, cls: type) -> ObjectShape:
@@ -209,8 +221,8 @@ class Shapes:
         info, optional = ArgInfo(), False
         while True:
             match typing.get_args(hint):
-                case (inner, ArgInfo() as said):
-                    hint, info = inner, said
+                case (inner, ArgInfo() as noted):
+                    hint, info = inner, noted
                 case (inner,) if typing.get_origin(hint) is NotRequired:
                     hint, optional = inner, True
                 case _:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, dataclass_transform
 
-from qbitsim.qapi.schema import MISSING, ArgInfo, Said
+from qbitsim.qapi.schema import MISSING, ArgInfo, Field
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ def struct(cls: type[_T]) -> type[_T]:
     fields: dict[str, tuple[bool, ArgInfo]] = dict(getattr(cls, "__qapi_fields__", {}))
     for name in cls.__annotations__:
         given = cls.__dict__.get(name, MISSING)
-        said = given if isinstance(given, Said) else Said(given, ArgInfo())
-        fields[name] = said.default is not MISSING, said.info
-        if said.default is not MISSING:
-            setattr(cls, name, said.default)
+        field = given if isinstance(given, Field) else Field(given, ArgInfo())
+        fields[name] = field.default is not MISSING, field.info
+        if field.default is not MISSING:
+            setattr(cls, name, field.default)
         elif name in cls.__dict__:
             delattr(cls, name)
     record(kw_only=True)(cls)

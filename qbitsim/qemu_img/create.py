@@ -11,7 +11,7 @@ import errno
 import os
 from dataclasses import dataclass, replace
 
-from qbitsim.drivers.other_formats import known_format
+from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import read_chain
 from qbitsim.images.content import Kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from qbitsim.drivers.other_formats import known_format
+from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qbitsim.drivers.other_formats import known_format
+from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import first_difference
 from qbitsim.images.content import Kind

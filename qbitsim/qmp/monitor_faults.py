@@ -17,7 +17,10 @@ A reply that is on hold is on its way to a client, so it is no part of a machine
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qbitsim.countdown import Countdown
+from qbitsim.engine.scheduler import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,42 +28,60 @@ if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler
 
 
-class MonitorFault:
+class Spoiled(NamedTuple):
+    """What becomes of a reply.
+
+    :ivar sent: the bytes that go out at once.
+    :ivar hold: what the reply waits for; None if it goes out now or never.
+    :ivar ends: whether the connection ends behind these bytes.
+    """
+
+    sent: bytes
+    hold: Hold | None = None
+    ends: bool = False
+
+
+class MonitorFault(Countdown):
     """The common part: which replies suffer.
 
     :ivar command: the name of the command.
-    :ivar times: how many more replies suffer; None for all.
-    :ivar after: how many are let go first.
     """
 
-    __slots__ = ("after", "command", "times")
+    __slots__ = ("command",)
 
     def __init__(self, command: str, *, times: int | None = 1, after: int = 0) -> None:
+        super().__init__(times, after)
         self.command = command
-        self.times = times
-        self.after = after
 
     def __repr__(self) -> str:
         often = "" if self.times is None else f", {self.times} more times"
         return f"<{type(self).__name__} of {self.command}{often}>"
 
-    def lift(self) -> None:
-        """Strike no more."""
-        self.times = 0
+    @property
+    def before_command(self) -> bool:
+        """Whether the monitor ends before the command runs."""
+        return False
+
+    @property
+    def text(self) -> str:
+        """In plain words: ``the reply to stop is held back, once``."""
+        return f"{self._effect}{self.often}"
+
+    @property
+    def _effect(self) -> str:
+        """What becomes of replies."""
+        raise NotImplementedError
 
     def let_go(self) -> None:
         """Let what is on hold go out; what it waited for will not come."""
 
     def strikes(self, command: str) -> bool:
         """Whether this command's reply suffers; it is counted."""
-        if command != self.command or self.times == 0:
-            return False
-        if self.after:
-            self.after -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
+        return command == self.command and self._count()
+
+    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+        """What comes instead of the events before a reply, and the reply."""
+        raise NotImplementedError
 
 
 class Hold:
@@ -112,11 +133,22 @@ class HeldReply(MonitorFault):
         self._holds: list[Hold] = []
 
     @property
+    def _effect(self) -> str:
+        reply = f"the reply to {self.command}"
+        if self.nanoseconds is None:
+            return f"{reply} is held back"
+        return f"{reply} comes {self.nanoseconds / NANOSECONDS:g} s later"
+
+    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+        """Only the events go out now."""
+        return Spoiled(events, self._hold())
+
+    @property
     def waiting(self) -> int:
         """How many replies are on hold."""
         return sum(not hold.over for hold in self._holds)
 
-    def hold(self) -> Hold:
+    def _hold(self) -> Hold:
         """Put one reply on hold."""
         self._holds = [hold for hold in self._holds if not hold.over]
         hold = Hold(events=self.events)
@@ -142,6 +174,14 @@ class HalfReply(MonitorFault):
 
     __slots__ = ()
 
+    @property
+    def _effect(self) -> str:
+        return f"the monitor hangs up in the middle of the reply to {self.command}"
+
+    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+        """Half of the reply goes out."""
+        return Spoiled(events + reply[: len(reply) // 2], ends=True)
+
 
 class DroppedMonitor(MonitorFault):
     """Ends the connection.
@@ -149,14 +189,28 @@ class DroppedMonitor(MonitorFault):
     :ivar before_command: before the command runs; :ivar before_reply: when it has run, without the reply.
     """
 
-    __slots__ = ("before_command", "before_reply")
+    __slots__ = ("_before_command", "before_reply")
 
     def __init__(
         self, command: str, *, before_command: bool, before_reply: bool, times: int | None = 1, after: int = 0
     ) -> None:
         super().__init__(command, times=times, after=after)
-        self.before_command = before_command
+        self._before_command = before_command
         self.before_reply = before_reply
+
+    @property
+    def _effect(self) -> str:
+        when = "before" if self.before_command or self.before_reply else "behind"
+        return f"the monitor hangs up {when} {'' if self.before_command else 'the reply to '}{self.command}"
+
+    @property
+    def before_command(self) -> bool:
+        """Whether the monitor ends before the command runs."""
+        return self._before_command
+
+    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+        """The events go out, and perhaps the reply."""
+        return Spoiled(events if self.before_reply else events + reply, ends=True)
 
 
 def striking(faults: Iterable[MonitorFault], command: str) -> MonitorFault | None:

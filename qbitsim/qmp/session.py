@@ -24,11 +24,10 @@ from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qmp.encoder import encode, member_order
-from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, Hold, MonitorFault, striking
+from qbitsim.qmp.monitor_faults import Hold, MonitorFault, striking
 from qbitsim.qmp.parser import JsonStream
 
 if TYPE_CHECKING:
-    from qbitsim.qmp.control import Control
     from qbitsim.qmp.journal import Journal
 
 _NEGOTIATE = "qmp_capabilities"
@@ -42,6 +41,14 @@ class CommandLike(Protocol):
     @property
     def allow_oob(self) -> bool:
         """Whether `exec-oob` may run it."""
+
+
+class Lives(Protocol):
+    """What the session must know of a machine that may be started anew."""
+
+    @property
+    def lives(self) -> int:
+        """How often it was; monitors of an earlier life have ended."""
 
 
 class Backend(Protocol):
@@ -60,7 +67,7 @@ class Backend(Protocol):
         """What is to happen to replies."""
 
     @property
-    def control(self) -> Control | None:
+    def control(self) -> Lives | None:
         """What control commands keep, if they are allowed."""
 
     def greeting(self) -> JsonObject:
@@ -172,16 +179,16 @@ class Session:
         For callers that let the machine work between two messages; :meth:`feed` does all at once.
         """
         if self._held is not None:
-            return self._let_go(*self._held)
+            return self._release_held_reply(*self._held)
         request = self._requests.popleft()
         if self._backend.closing or self.ended:
             return b""
         faults = self._backend.monitor_faults
         fault = striking(faults, _command_name(request)) if faults else None
-        if isinstance(fault, DroppedMonitor) and fault.before_command:
+        if fault is not None and fault.before_command:
             return self._drop(self.pump())
         line = _line(self.ask(request))
-        return self.pump() + line if fault is None else self._spoil(fault, line)
+        return self.pump() + line if fault is None else self._apply_fault(fault, line)
 
     def ask(self, request: JsonValue | QmpError) -> JsonObject:
         """The reply to one request, which runs at once; no fault of monitors strikes."""
@@ -204,23 +211,19 @@ class Session:
         if events is not self._log:
             self._log, self._cursor = events, events.resumed_at
 
-    def _spoil(self, fault: MonitorFault, line: bytes) -> bytes:
+    def _apply_fault(self, fault: MonitorFault, line: bytes) -> bytes:
         """What comes instead of the events and the reply."""
-        events = self.pump()
-        if isinstance(fault, HeldReply):
-            self._held = line, fault.hold()
-            return events
-        if isinstance(fault, HalfReply):
-            return self._drop(events + line[: len(line) // 2])
-        assert isinstance(fault, DroppedMonitor)
-        return self._drop(events if fault.before_reply else events + line)
+        spoiled = fault.spoil(self.pump(), line)
+        if spoiled.hold is not None:
+            self._held = line, spoiled.hold
+        return self._drop(spoiled.sent) if spoiled.ends else spoiled.sent
 
     def _drop(self, last: bytes) -> bytes:
         self._dropped = True
         self._requests.clear()
         return last
 
-    def _let_go(self, line: bytes, hold: Hold) -> bytes:
+    def _release_held_reply(self, line: bytes, hold: Hold) -> bytes:
         assert hold.over
         if hold.events:
             line = self.pump() + line

@@ -15,7 +15,8 @@ import re
 import zlib
 from functools import cache
 from importlib.resources import files
-from typing import Any
+
+from qbitsim.jsontypes import Json
 
 SCRIPTS = (
     "base", "edges", "tracks", "recording", "axis", "paint", "lanes", "timeline", "pointer", "strip", "lane_strip",
@@ -26,12 +27,12 @@ LIVE = ("feed", "commands", "controls", "live")
 """The parts of a live page, before the last of the others."""
 
 
-def page(payload: dict[str, Any], still: str = "") -> str:
+def page(payload: Json, still: str = "") -> str:
     """The page as HTML.
 
     :param payload: ``runs``, one or two histories; ``names``, what each was read from, if that is known;
         ``difference`` between them, or None; ``live``, or None.
-    :param still: a picture as SVG for whoever has no JavaScript.
+    :param still: a picture as SVG, shown where there is no JavaScript.
     """
     live = payload.get("live") is not None
     script, style = _script(live=live), _style(live=live)
@@ -57,7 +58,7 @@ def _asset(name: str) -> str:
     return (files("qbitsim.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _title(payload: dict[str, Any]) -> str:
+def _title(payload: Json) -> str:
     titles = [run["title"] for run in payload["runs"]]
     return " and ".join(dict.fromkeys(titles)) or "qbitsim"
 

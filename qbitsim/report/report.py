@@ -5,11 +5,17 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qbitsim.history.compare import first_difference
+from qbitsim.history.events import history_of_events
+from qbitsim.history.history import History
 from qbitsim.jsontypes import Json
 from qbitsim.report.page import page
 from qbitsim.report.still import still
+
+if TYPE_CHECKING:
+    from qbitsim.commands.parts import MachineLike
 
 _HEIGHT = 720
 """Pixels that the page has in a notebook."""
@@ -55,3 +61,14 @@ class Report:
         """What a notebook shows: the page in a frame of its own."""
         source = html.escape(self.html(), quote=True)
         return f'<iframe srcdoc="{source}" style="width:100%;height:{_HEIGHT}px;border:0"></iframe>'
+
+
+def report_of(machine: MachineLike, title: str = "") -> Report:
+    """What happened to a machine since it is watched; or the events in its log, if it is not.
+
+    :param title: what the page is headed with.
+    """
+    observer = machine.scheduler.observer
+    history = observer if isinstance(observer, History) else history_of_events(machine)
+    document = history.to_json()
+    return Report([{**document, "title": title or document["title"]}])

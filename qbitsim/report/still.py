@@ -7,13 +7,15 @@ small however long the history is: what falls into one column is drawn once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import groupby
-from typing import Any
+from typing import TypeVar
 
 from qbitsim.history.density import Density, cells_of
 from qbitsim.jsontypes import Json
+
+_T = TypeVar("_T")
 
 _WIDTH = 960
 _LEFT = 170
@@ -117,8 +119,33 @@ class Still:
         if lane["kind"] == "disk":
             yield from self._writes(lane["name"], top)
 
+    def _by_column(self, states: Iterable[tuple[int, Json | None]]) -> Iterator[list[Json | None]]:
+        """The changes of a lane that fall into each column."""
+        changes = iter([*states, (len(self.moments), None)])
+        place, change = next(changes)
+        for column in range(self.columns):
+            last = (column + 1) * len(self.moments) // self.columns - 1
+            found = []
+            while place <= last:
+                found.append(change)
+                place, change = next(changes)
+            yield found
+
+    def _runs(self, values: Iterable[_T]) -> Iterator[tuple[_T, str, float]]:
+        """Each run of equal values that are not empty, in columns: the value, where it begins, and how wide it is."""
+        column = 0
+        for value, run in groupby(values):
+            long = len(list(run))
+            if value:
+                yield (
+                    value,
+                    f"{round(_LEFT + column * _PLOT / self.columns, 1):g}",
+                    round(long * _PLOT / self.columns, 1),
+                )
+            column += long
+
     def _cells(self, number: int, lane: Json, top: int) -> Iterator[str]:
-        """What is dirty, as one path for each shade."""
+        """What is dirty, as one path for each shade, and a frame around the time in which a bitmap is busy."""
         height = _BAND[lane["kind"]]
         density = Density(cells_of(lane, self.moments, number), _PARTS)
         rows: list[list[int]] = []
@@ -126,76 +153,45 @@ class Still:
         note = ""
         flags: list[str] = []
         frames: list[bool] = []
-        changes = iter([*self._states(number), (len(self.moments), None)])
-        place, change = next(changes)
-        for column in range(self.columns):
-            last = (column + 1) * len(self.moments) // self.columns - 1
-            while place <= last:
+        for changes in self._by_column(self._states(number)):
+            for change in changes:
                 density.apply(change)
                 exists = change is not None
                 note = _note(lane, change, note)
                 flags = (change or {}).get("flags", flags)
-                place, change = next(changes)
             rows.append(density.levels(_SHADES) if exists else [])
             frames.append(exists and (lane["kind"] == "successor" or "busy" in flags))
         yield from self._paths(rows, len(density.wholes), top, height, _SHADE[lane["kind"]])
-        yield from self._frames(frames, top, height)
+        for _, x, wide in self._runs(frames):
+            yield f'<path class="frame" d="M{x} {top + 0.5}h{wide:g}v{height - 1}h-{wide:g}z"/>'
         yield _label(_WIDTH - _RIGHT + 8, top + height / 2 + 4, note if exists else "gone", "dim small")
 
-    def _frames(self, frames: list[bool], top: int, height: int) -> Iterator[str]:
-        """A frame around the time in which a bitmap is busy, and around that of a successor."""
-        width = _PLOT / self.columns
-        column = 0
-        for wanted, run in groupby(frames):
-            long = len(list(run))
-            if wanted:
-                x, wide = round(_LEFT + column * width, 1), round(long * width, 1)
-                yield f'<path class="frame" d="M{x:g} {top + 0.5}h{wide:g}v{height - 1}h-{wide:g}z"/>'
-            column += long
-
     def _paths(self, rows: list[list[int]], parts: int, top: int, height: int, shade: str) -> Iterator[str]:
-        width = _PLOT / self.columns
         paths: dict[int, list[str]] = {}
         for part in range(parts):
             y, tall = round(top + part * height / parts, 1), round(height / parts, 1)
-            column = 0
-            for level, run in groupby(row[part] if row else 0 for row in rows):
-                long = len(list(run))
-                if level:
-                    x, wide = round(_LEFT + column * width, 1), round(long * width, 1)
-                    paths.setdefault(level, []).append(f"M{x:g} {y:g}h{wide:g}v{tall:g}h-{wide:g}z")
-                column += long
+            for level, x, wide in self._runs(row[part] if row else 0 for row in rows):
+                paths.setdefault(level, []).append(f"M{x} {y:g}h{wide:g}v{tall:g}h-{wide:g}z")
         for level, pieces in sorted(paths.items()):
             yield f'<path class="{shade}{level}" d="{"".join(pieces)}"/>'
 
     def _job(self, number: int, lane: Json, top: int) -> Iterator[str]:
         """The status as a bar, and how it ended, each time; or what it is now."""
         states = list(self._states(number))
-        width = _PLOT / self.columns
-        column = 0
-        for status, run in groupby(self._statuses(states)):
-            long = len(list(run))
-            if status:
-                x, wide = round(_LEFT + column * width, 1), round(long * width, 1)
-                yield f'<path class="{_STYLES.get(status, "held")}" d="M{x:g} {top + 6}h{wide:g}v14h-{wide:g}z"/>'
-            column += long
+        for status, x, wide in self._runs(self._statuses(states)):
+            yield f'<path class="{_STYLES.get(status, "held")}" d="M{x} {top + 6}h{wide:g}v14h-{wide:g}z"/>'
         yield from self._outcomes(lane["name"], states, top)
 
     def _statuses(self, states: list[tuple[int, Json | None]]) -> Iterator[str]:
         """The status of a job in each column; an empty text where it is not there."""
-        changes = iter([*states, (len(self.moments), None)])
-        place, change = next(changes)
         status = ""
-        for column in range(self.columns):
-            last = (column + 1) * len(self.moments) // self.columns - 1
-            seen = []
-            while place <= last:
+        for changes in self._by_column(states):
+            lived = []
+            for change in changes:
                 status = change.get("status", status) if change is not None else ""
-                seen.append(status)
-                place, change = next(changes)
+                lived += [status] if status else []
             # A failure counts more than what comes after it in the same column, and any life more than none.
-            lived = [each for each in seen if each]
-            yield "aborting" if "aborting" in seen else status or (lived[-1] if lived else "")
+            yield "aborting" if "aborting" in lived else status or (lived[-1] if lived else "")
 
     def _outcomes(self, job: str, states: list[tuple[int, Json | None]], top: int) -> Iterator[str]:
         """A sign at each end of a job, and the words of the last one; or the status of a job that goes on."""
@@ -272,7 +268,7 @@ def _shown(lanes: list[Json], moments: list[Json]) -> list[tuple[int, Json]]:
     alive = {int(number) for moment in moments for number in moment.get("changes", ())}
     known = [(number, lane) for number, lane in enumerate(lanes) if number in alive and not lane.get("internal")]
 
-    def place(entry: tuple[int, Json]) -> tuple[Any, ...]:
+    def place(entry: tuple[int, Json]) -> tuple[bool, str, bool, int, int]:
         number, lane = entry
         drive = lane["name"] if lane["kind"] == "disk" else lane.get("drive") or "~"
         bitmap = lane.get("of", number)

@@ -21,8 +21,9 @@ import json
 import re
 import shlex
 import signal
+from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.drivers.drive_options import parse_object
 from qbitsim.errors import QmpError
@@ -34,6 +35,7 @@ from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
+from qbitsim.scenario.messages import loads, raw_bytes, without_time
 from qbitsim.scenario.reductions import reduce_reply
 
 if TYPE_CHECKING:
@@ -70,24 +72,29 @@ class Player:
         self.session: Session | None = None
         self.records: list[Json] = []
         self._history = history
-        self._unread: list[Json] = []
+        self._index = 0
+        self._unread: deque[bytes] = deque()
 
     def play(self, steps: list[Json]) -> list[Json]:
         """Play all steps and return the records.
 
         :raises ScenarioError: the scenario is at fault.
         """
-        for index, step in enumerate(steps):
+        for self._index, step in enumerate(steps):
             kind = next((name for name in _STEPS if name in step), None)
             if kind is None:
-                raise ScenarioError(f"step {index} is of no known kind: {step!r}")
-            _STEPS[kind](self, index, step)
+                raise ScenarioError(f"step {self._index} is of no known kind: {step!r}")
+            _STEPS[kind](self, step)
         return self.records
 
     # -- the conversation
 
-    def _record(self, **members: Any) -> None:
+    def _record(self, **members: object) -> None:
         self.records.append(normal(members))
+
+    def _record_step(self, kind: str, **members: object) -> None:
+        """A record of the step that is played."""
+        self._record(step=self._index, type=kind, **members)
 
     def _machine(self) -> Machine:
         if self.machine is None:
@@ -100,7 +107,7 @@ class Player:
         self._receive(self.session.feed(data))
 
     def _receive(self, data: bytes) -> None:
-        self._unread += [{"line": line} for line in data.split(b"\r\n") if line]
+        self._unread += [line for line in data.split(b"\r\n") if line]
 
     def _pump(self) -> None:
         assert self.session is not None
@@ -111,51 +118,49 @@ class Player:
         self._machine().run_until_idle()
         self._pump()
 
-    def _next_message(self) -> Json | None:
-        """The next message of the machine; events are recorded on the way to a reply."""
+    def _next_message(self) -> tuple[Json, str] | None:
+        """The next message of the machine, and its text; events are recorded on the way to a reply."""
         while self._unread:
-            line = self._unread.pop(0)["line"]
+            line = self._unread.popleft()
             message = loads(line)
             if "event" not in message:
-                message["__text__"] = line.decode("utf-8", "replace")
-                return message
+                return message, line.decode("utf-8", "replace")
             self._note_event(message)
         return None
 
     def _note_event(self, message: Json) -> None:
-        self._record(type="event", **{key: value for key, value in message.items() if key != "timestamp"})
+        self._record(type="event", **without_time(message))
 
     def _ask(self, message: Json) -> Json:
         """Send one message and return the reply; events that came before it are recorded."""
         self._send(json.dumps(message).encode() + b"\n")
-        reply = self._next_message()
-        if reply is None:
+        found = self._next_message()
+        if found is None:
             raise ScenarioError(f"no reply to {message!r}")
-        del reply["__text__"]
         self._work()
-        return reply
+        return found[0]
 
     # -- steps
 
-    def _shell(self, index: int, step: Json) -> None:
+    def _shell(self, step: Json) -> None:
         argv = step["shell"]
         status, output = self.shell.run(argv)
         self._note_in_history(f"$ {shlex.join(argv)}")
         if status and not step.get("may_fail"):
             raise ScenarioError(f"{argv!r} failed: {output}")
-        record: Json = {"step": index, "type": "shell", "argv": argv, "rc": status}
+        record: Json = {"argv": argv, "rc": status}
         if step.get("output", argv[:2] != ["qemu-img", "create"]):
             if step.get("json_pick") and status == 0:
                 info = _json_object(output)
                 if info is None:
-                    raise ScenarioError(f"step {index}: json_pick, but {argv!r} wrote no JSON object")
+                    raise ScenarioError(f"step {self._index}: json_pick, but {argv!r} wrote no JSON object")
                 info.update(info.get("format-specific", {}).get("data", {}))
                 record["json"] = {key: info[key] for key in step["json_pick"] if key in info}
             else:
                 record["output"] = re.sub(r"disk size: .*", "disk size: -", output)
-        self._record(**record)
+        self._record_step("shell", **record)
 
-    def _start(self, index: int, step: Json) -> None:
+    def _start(self, step: Json) -> None:
         config = step["start"] if isinstance(step["start"], dict) else {}
         self.machine = Machine(self.profile, images=self.images, running=False)
         try:
@@ -165,12 +170,12 @@ class Player:
                 raise ScenarioError(f"the machine does not start: {error.desc}") from None
             self.machine.crash()
             self.machine = None
-            self._record(step=index, type="start-failed", exit=1, stderr=f"{error.desc}\n")
+            self._record_step("start-failed", exit=1, stderr=f"{error.desc}\n")
             return
         if self._history is not None:
             self._history.watch(self.machine)
-            self.machine.journal = None  # the session tells it
-        self._connect(index, negotiate=config.get("negotiate", True))
+            self.machine.journal = None  # the session writes it
+        self._connect(negotiate=config.get("negotiate", True))
 
     def _configure(self, machine: Machine, config: Json) -> None:
         arguments = config.get("args", [])
@@ -190,61 +195,57 @@ class Player:
             if flag == "-device":
                 add_device(machine, value)
 
-    def _connect(self, index: int, *, negotiate: bool) -> None:
+    def _connect(self, *, negotiate: bool) -> None:
         self.session = Session(self._machine(), journal=self._history, name="client")
         self._unread.clear()
         self._receive(self.session.connect())
-        greeting = self._next_message()
-        assert greeting is not None
-        del greeting["__text__"]
-        self._record(step=index, type="greeting", greeting=greeting)
+        found = self._next_message()
+        assert found is not None
+        self._record_step("greeting", greeting=found[0])
         if negotiate:
             self._ask({"execute": "qmp_capabilities"})
 
-    def _qmp(self, index: int, step: Json) -> None:
+    def _qmp(self, step: Json) -> None:
         reply = self._ask(step["qmp"])
-        self._record(step=index, type="reply", reply=reduce_reply(reply, step.get("pick")))
+        self._record_step("reply", reply=reduce_reply(reply, step.get("pick")))
         self._after_quit()
 
     def _after_quit(self) -> None:
         if self.machine is not None and self.machine.closing:
             self._flush_events()
 
-    def _write(self, index: int, step: Json) -> None:
+    def _write(self, step: Json) -> None:
         device, offset, length, pattern = step["write"]
-        self._do_io(index, device, f"write -q -P {pattern} {offset} {length}")
+        self._do_io(device, f"write -q -P {pattern} {offset} {length}")
 
-    def _io(self, index: int, step: Json) -> None:
-        self._do_io(index, step["io"][0], step["io"][1])
+    def _io(self, step: Json) -> None:
+        self._do_io(step["io"][0], step["io"][1])
 
-    def _do_io(self, index: int, device: str, command: str) -> None:
+    def _do_io(self, device: str, command: str) -> None:
         machine = self._machine()
         machine.take_stdout()
         line = f'qemu-io {device} "{command}"'
         reply = self._ask({"execute": "human-monitor-command", "arguments": {"command-line": line}})
-        record: Json = {"step": index, "type": "io", "dev": device, "cmd": command}
+        record: Json = {"dev": device, "cmd": command}
         if "return" in reply:
             record["hmp"] = reply["return"].replace("\r\n", "\n")
         else:
             record["reply"] = reply
-        record["output"] = machine.take_stdout()
-        self._record(**record)
+        self._record_step("io", **record, output=machine.take_stdout())
 
-    def _raw(self, index: int, step: Json) -> None:
-        data = bytes.fromhex(step["raw_hex"]) if "raw_hex" in step else step["raw"].encode("utf-8", "surrogateescape")
-        self._send(data * step.get("repeat", 1))
+    def _raw(self, step: Json) -> None:
+        self._send(raw_bytes(step) * step.get("repeat", 1))
         count = 0
-        while (message := self._next_message()) is not None:
-            text = message.pop("__text__")
-            self._record(step=index, type="reply", reply=message, text=text)
+        while (found := self._next_message()) is not None:
+            self._record_step("reply", reply=found[0], text=found[1])
             count += 1
-        self._record(step=index, type="raw-end", replies=count)
+        self._record_step("raw-end", replies=count)
         self._work()
 
-    def _settle(self, index: int, step: Json) -> None:
-        del step
+    def _settle(self, step: Json) -> None:
+        del step  # there is nothing more in it
         machine = self._machine()
-        last: Any = None
+        last: list[str] | None = None
         stable = 0
         for _ in range(SETTLE_LIMIT):
             machine.advance(POLL)
@@ -255,48 +256,46 @@ class Player:
             stable = stable + 1 if jobs == last and not news else 0
             last = jobs
             if stable >= (6 if jobs else 2):
-                self._record(step=index, type="settled")
+                self._record_step("settled")
                 return
-        raise ScenarioError(f"step {index}: the machine does not settle: {last}")
+        raise ScenarioError(f"step {self._index}: the machine does not settle: {last}")
 
     def _flush_events(self) -> None:
-        message = self._next_message()
-        if message is not None:
-            raise ScenarioError(f"unexpected {message!r}")
+        found = self._next_message()
+        if found is not None:
+            raise ScenarioError(f"unexpected {found[1]}")
 
-    def _wait_event(self, index: int, step: Json) -> None:
+    def _wait_event(self, step: Json) -> None:
         machine = self._machine()
         for _ in range(SETTLE_LIMIT):
             self._pump()
             while self._unread:
-                message = loads(self._unread.pop(0)["line"])
+                message = loads(self._unread.popleft())
                 self._note_event(message)
                 data = normal(message.get("data", {}))
                 if message.get("event") == step["wait_event"] and step.get("data", {}).items() <= data.items():
                     return
             machine.advance(POLL)
-        raise ScenarioError(f"step {index}: event {step['wait_event']} never came")
+        raise ScenarioError(f"step {self._index}: event {step['wait_event']} never came")
 
-    def _sleep(self, index: int, step: Json) -> None:
-        del index
+    def _sleep(self, step: Json) -> None:
         if self.machine is not None:
             self.machine.advance(step["sleep"])
             self._pump()
 
-    def _reconnect(self, index: int, step: Json) -> None:
+    def _reconnect(self, step: Json) -> None:
         self._machine().advance(0.1)
-        self._connect(index, negotiate=step.get("negotiate", True))
+        self._connect(negotiate=step.get("negotiate", True))
 
-    def _quit(self, index: int, step: Json) -> None:
-        del step
+    def _quit(self, step: Json) -> None:
+        del step  # there is nothing more in it
         self._send(b'{"execute": "quit"}\n')
         self._pump()
-        while (reply := self._next_message()) is not None:
-            del reply["__text__"]
-            self._record(step=index, type="reply", reply=reply)
-        self._end(index, 0)
+        while (found := self._next_message()) is not None:
+            self._record_step("reply", reply=found[0])
+        self._end(0)
 
-    def _kill(self, index: int, step: Json) -> None:
+    def _kill(self, step: Json) -> None:
         self._pump()
         number = step["kill"]
         if number in ENDS_CLEANLY:
@@ -306,13 +305,13 @@ class Player:
             self._machine().crash()
         self._unread.clear()
         self._note_in_history("QEMU is killed")
-        self._end(index, 0 if number in ENDS_CLEANLY else -number)
+        self._end(0 if number in ENDS_CLEANLY else -number)
 
-    def _end(self, index: int, status: int) -> None:
+    def _end(self, status: int) -> None:
         self.machine = self.session = None
-        self._record(step=index, type="exit", status=status)
+        self._record_step("exit", status=status)
 
-    def _note(self, index: int, step: Json) -> None:
+    def _note(self, step: Json) -> None:
         """A remark for readers."""
         self._note_in_history(str(step["note"]))
 
@@ -339,26 +338,9 @@ _STEPS = {
 }
 
 
-def loads(line: bytes) -> Json:
-    """One message; what is no JSON, or too deep for the recorder, is kept as text."""
-    try:
-        message = json.loads(line, parse_constant=_refuse_constant)
-    except ValueError:
-        return {"__not_json__": line.decode("utf-8", "replace")}
-    except RecursionError:
-        message = None
-    if message is None or line.count(b"[") > 400:
-        return {"__deep_json__": line.decode("utf-8", "replace")}
-    return message if isinstance(message, dict) else {"__not_json__": line.decode("utf-8", "replace")}
-
-
 def _json_object(text: str) -> Json | None:
     try:
         value = json.loads(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)

@@ -1,6 +1,6 @@
 """Makes a scenario out of a conversation between a client and a QMP server that somebody else carries.
 
-Theory of operation: a :class:`Recorder` is told what bytes went which way, and when. It changes nothing and answers
+Theory of operation: a :class:`Recorder` is given what bytes went which way, and when. It changes nothing and answers
 nothing. What the client sent becomes steps that :class:`.Player` and :class:`.Replayer` understand; what the server
 sent becomes records, in the form in which real QEMU was recorded.
 
@@ -15,12 +15,12 @@ sent becomes records, in the form in which real QEMU was recorded.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
 
 from qbitsim.history.normal import normal
 from qbitsim.jsontypes import Json
 from qbitsim.qmp.parser import JsonStream
-from qbitsim.scenario.player import loads
+from qbitsim.scenario.messages import loads, raw_step, without_time
 
 FORMAT = 1
 """The version of the format of recorded scenarios; files without a version are of the first one."""
@@ -95,7 +95,7 @@ class Conversation:
                 self._ask(values, when)
         self._busy_at = when
 
-    def _ask(self, values: list[Any], when: float) -> None:
+    def _ask(self, values: Sequence[object], when: float) -> None:
         """The client has sent messages, of which one is usual."""
         self._explain_pause(when)
         asked, self._asked = self._asked, b""
@@ -103,7 +103,7 @@ class Conversation:
         if len(values) == 1 and isinstance(values[0], dict):
             index = self._step(qmp=values[0], **ahead)
         else:
-            index = self._step(**_raw(asked), **ahead)
+            index = self._step(**raw_step(asked), **ahead)
         self._pending.append([index, len(values)])
 
     def _explain_pause(self, when: float) -> None:
@@ -128,7 +128,7 @@ class Conversation:
     def _read(self, line: bytes) -> None:
         message = loads(line)
         if "event" in message:
-            event = normal({key: value for key, value in message.items() if key != "timestamp"})
+            event = without_time(message)
             self._record(type="event", **event)
             self._last_event = event
         elif "QMP" in message:
@@ -172,26 +172,19 @@ class Conversation:
             return
         self._open = False
         if self._asked.strip():
-            self._step(**_raw(self._asked))
+            self._step(**raw_step(self._asked))
         self._explain_pause(self._busy_at)
         self._step(note=f"the {by} hangs up", hangs_up=by)
         if self._answered:
             self._record(type="half-line", text=self._answered.decode("utf-8", "replace"))
         self._record(type="closed", by=by)
 
-    def _step(self, **members: Any) -> int:
+    def _step(self, **members: object) -> int:
         self._recorder.steps.append({**members, **self._mark})
         return len(self._recorder.steps) - 1
 
-    def _record(self, **members: Any) -> None:
+    def _record(self, **members: object) -> None:
         self._recorder.records.append(normal({**members, **self._mark}))
-
-
-def _raw(data: bytes) -> Json:
-    try:
-        return {"raw": data.decode()}
-    except UnicodeDecodeError:
-        return {"raw_hex": data.hex()}
 
 
 def _version(greeting: Json | None) -> str | None:

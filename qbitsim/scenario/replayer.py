@@ -12,13 +12,14 @@ on time, such as the progress that a job shows while it runs, differs in both.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from qbitsim.history.normal import normal
 from qbitsim.jsontypes import Json
-from qbitsim.scenario.player import ScenarioError, loads
+from qbitsim.scenario.messages import loads, raw_bytes, without_time
+from qbitsim.scenario.player import ScenarioError
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.reductions import by_step, reduce_reply
 
@@ -48,6 +49,16 @@ class Channel(Protocol):
         """Hang up."""
 
 
+class Clock(Protocol):
+    """What real time is; Python's module ``time`` is such a clock."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+
+
 class EndedError(Exception):
     """The server has hung up, or does not say what was recorded; a record says so."""
 
@@ -58,10 +69,11 @@ class Line:
     :param record: is given what comes back.
     """
 
-    def __init__(self, channel: Channel, record: Callable[..., None], patience: float) -> None:
+    def __init__(self, channel: Channel, record: Callable[..., None], clock: Clock, patience: float) -> None:
         self.channel = channel
         self.expected: list[tuple[int, int, Json]] = []  # (step, replies that are to come, the step itself)
-        self._record = record
+        self.record = record
+        self._clock = clock
         self._patience = patience
         self._rest = b""
         self._lines: list[bytes] = []
@@ -72,9 +84,9 @@ class Line:
 
         :raises TimeoutError: nothing came.
         """
-        deadline = time.monotonic() + self._patience
+        deadline = self._clock.monotonic() + self._patience
         while not self._lines:
-            data = self.channel.receive(max(0.001, deadline - time.monotonic()))
+            data = self.channel.receive(max(0.001, deadline - self._clock.monotonic()))
             if not data:
                 return None
             *lines, self._rest = (self._rest + data).split(b"\n")
@@ -93,13 +105,24 @@ class Line:
                 return message, line.decode("utf-8", "replace")
             self._note(message)
         if self._rest:
-            self._record(type="half-line", text=self._rest.decode("utf-8", "replace"))
-        self._record(type="closed", by="server")
+            self.record(type="half-line", text=self._rest.decode("utf-8", "replace"))
+        self.record(type="closed", by="server")
         raise EndedError
 
+    def reply(self, index: int) -> tuple[Json, str]:
+        """The next message for a step that waits for one, and its text.
+
+        :raises EndedError: it does not come.
+        """
+        try:
+            return self.next_message()
+        except TimeoutError:
+            self.record(step=index, type="silence")
+            raise EndedError from None
+
     def _note(self, message: Json) -> None:
-        event = normal({key: value for key, value in message.items() if key != "timestamp"})
-        self._record(type="event", **event)
+        event = without_time(message)
+        self.record(type="event", **event)
         self._events.append(event)
 
     def wait_event(self, name: str, data: Json) -> bool:
@@ -122,13 +145,15 @@ class Replayer:
     """One replay.
 
     :param connect: makes a connection to the server.
+    :param clock: what waiting is measured by.
     :param patience: seconds to wait for what was recorded.
     :ivar records: what came back, oldest first.
     """
 
-    def __init__(self, connect: Callable[[], Channel], patience: float = PATIENCE) -> None:
+    def __init__(self, connect: Callable[[], Channel], clock: Clock, patience: float = PATIENCE) -> None:
         self.records: list[Json] = []
         self._connect = connect
+        self._clock = clock
         self._patience = patience
         self._lines: dict[int, Line] = {}
 
@@ -160,77 +185,68 @@ class Replayer:
             return
         line = self._lines[number]
         if kind == "sleep":
-            time.sleep(step["sleep"])
+            self._clock.sleep(step["sleep"])
         elif kind == "wait_event":
             if not line.wait_event(step["wait_event"], step.get("data", {})):
-                self._record(number, step=index, type="missing-event", event=step["wait_event"])
+                line.record(step=index, type="missing-event", event=step["wait_event"])
                 raise EndedError
         elif kind == "note":
-            self._hang_up(number, step)
+            _hang_up(line, step)
         else:
-            self._send(index, number, step, scenario)
+            _send(line, index, number, step, scenario)
 
     def _open(self, index: int, number: int, scenario: Json) -> None:
-        def record(**members: Any) -> None:
-            self._record(number, **members)
-
         if number in self._lines:
             self._lines[number].channel.close()
-        line = self._lines[number] = Line(self._connect(), record, self._patience)
+        record = partial(self._record, {"monitor": number} if number else {})
+        line = self._lines[number] = Line(self._connect(), record, self._clock, self._patience)
         if any(each.get("step") == index for each in scenario["records"]):
-            greeting, _ = self._message(line, index, number)
-            record(step=index, type="greeting", greeting=greeting)
+            line.record(step=index, type="greeting", greeting=line.reply(index)[0])
 
-    def _send(self, index: int, number: int, step: Json, scenario: Json) -> None:
-        line = self._lines[number]
-        replies = sum(each["type"] == "reply" and each.get("step") == index for each in scenario["records"])
-        if "qmp" in step:
-            data = json.dumps(step["qmp"]).encode() + b"\n"
-            if {"type": "closed", "by": "server"}.items() <= _last_of(scenario["records"], number).items():
-                replies = 1  # or the end of the connection in its place
-        else:
-            data = bytes.fromhex(step["raw_hex"]) if "raw_hex" in step else step["raw"].encode()
+    def _record(self, mark: Json, **members: object) -> None:
+        self.records.append(normal({**members, **mark}))
+
+
+def _send(line: Line, index: int, number: int, step: Json, scenario: Json) -> None:
+    replies = sum(each["type"] == "reply" and each.get("step") == index for each in scenario["records"])
+    if "qmp" in step:
+        data = json.dumps(step["qmp"]).encode() + b"\n"
+        if {"type": "closed", "by": "server"}.items() <= _last_of(scenario["records"], number).items():
+            replies = 1  # or the end of the connection in its place
+    else:
+        data = raw_bytes(step)
+    try:
+        line.channel.send(data)
+    except OSError:
+        replies = 1  # the server has hung up, as reading will show
+    line.expected.append((index, replies, step))
+    if not _is_overtaken(scenario["steps"][index + 1 :], number):
+        _read_replies(line)
+
+
+def _read_replies(line: Line) -> None:
+    expected, line.expected = line.expected, []
+    for index, replies, step in expected:
+        for _ in range(replies):
+            message, text = line.reply(index)
+            more = {"text": text} if "qmp" not in step else {}
+            line.record(step=index, type="reply", reply=reduce_reply(message, step.get("pick")), **more)
+        if "qmp" not in step and replies:
+            line.record(step=index, type="raw-end", replies=replies)
+
+
+def _hang_up(line: Line, step: Json) -> None:
+    if step.get("hangs_up") == "client":
+        line.channel.close()
+        line.record(type="closed", by="client")
+    elif step.get("hangs_up") == "server":
         try:
-            line.channel.send(data)
-        except OSError:
-            replies = 1  # the server has hung up, as reading will show
-        line.expected.append((index, replies, step))
-        if not _is_overtaken(scenario["steps"][index + 1 :], number):
-            self._read_replies(line, number)
-
-    def _read_replies(self, line: Line, number: int) -> None:
-        expected, line.expected = line.expected, []
-        for index, replies, step in expected:
-            for _ in range(replies):
-                message, text = self._message(line, index, number)
-                more = {"text": text} if "qmp" not in step else {}
-                self._record(number, step=index, type="reply", reply=reduce_reply(message, step.get("pick")), **more)
-            if "qmp" not in step and replies:
-                self._record(number, step=index, type="raw-end", replies=replies)
-
-    def _message(self, line: Line, index: int, number: int) -> tuple[Json, str]:
-        try:
-            return line.next_message()
+            message, _ = line.next_message()
         except TimeoutError:
-            self._record(number, step=index, type="silence")
-            raise EndedError from None
-
-    def _hang_up(self, number: int, step: Json) -> None:
-        line = self._lines[number]
-        if step.get("hangs_up") == "client":
-            line.channel.close()
-            self._record(number, type="closed", by="client")
-        elif step.get("hangs_up") == "server":
-            try:
-                message, _ = line.next_message()
-            except TimeoutError:
-                self._record(number, type="silence")
-            else:
-                self._record(number, type="unexpected", reply=message)
-            raise EndedError
-
-    def _record(self, number: int, **members: Any) -> None:
-        self.records.append(normal({**members, **({"monitor": number} if number else {})}))
+            line.record(type="silence")
+        else:
+            line.record(type="unexpected", reply=message)
+        raise EndedError
 
 
 def _is_overtaken(following: list[Json], number: int) -> bool:
@@ -283,7 +299,7 @@ def first_difference(scenario: Json, records: list[Json], *, strict: bool = Fals
         for place in range(max(len(was), len(now))):
             one, other = (each[place] if place < len(each) else None for each in (was, now))
             if one != other:
-                return _told(scenario, number, one, other)
+                return _difference_text(scenario, number, one, other)
     return None
 
 
@@ -292,7 +308,7 @@ def _of_monitor(records: list[Json], number: int, *, strict: bool) -> list[Json]
     return own if strict else [each for each in by_step(own) if each.get("type") not in _TOLERANT]
 
 
-def _told(scenario: Json, number: int, was: Json | None, now: Json | None) -> str:
+def _difference_text(scenario: Json, number: int, was: Json | None, now: Json | None) -> str:
     index = next((each["step"] for each in (was, now) if each is not None and "step" in each), None)
     asked = "" if index is None else f", step {index}: {json.dumps(_request(scenario['steps'][index]))}"
     if was is not None and now is not None and was.get("events") != now.get("events"):

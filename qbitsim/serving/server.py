@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from qbitsim.qmp.session import Backend, Session
+from qbitsim.qmp.session import Backend, Lives, Session
 from qbitsim.serving.pacing import PacedMachine, make_pacing
 from qbitsim.serving.sockets import bind_unix, remove_if_ours
 
@@ -33,8 +33,23 @@ _WRITE_BUFFER = 1 << 20
 _LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
 
 
+class Wishes(Lives, Protocol):
+    """What control commands ask of the server.
+
+    :ivar pacing: the pacing that a client has asked for and the server has not yet set.
+    :ivar time_moved: whether a command has moved the machine's time and the server has not yet noticed.
+    """
+
+    pacing: str | None
+    time_moved: bool
+
+
 class ServedMachine(Backend, PacedMachine, Protocol):
     """What the server needs of a machine: what its sessions and its pacing need."""
+
+    @property
+    def control(self) -> Wishes | None:
+        """What control commands keep, if they are allowed."""
 
 
 class Transport(Protocol):

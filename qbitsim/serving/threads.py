@@ -27,13 +27,13 @@ import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from qbitsim.serving.pacing import check_pacing
-from qbitsim.serving.server import Server
+from qbitsim.serving.server import ServedMachine, Server
 
 if TYPE_CHECKING:
-    from qbitsim.machine.machine import Machine
+    from qbitsim.profiles import Profile
     from qbitsim.qmp.journal import Journal
 
 _T = TypeVar("_T")
@@ -137,7 +137,27 @@ class _SharedThread:
 _shared = _SharedThread()
 
 
-class Service:
+class ServableMachine(ServedMachine, Protocol):
+    """What can be served, and is given back afterwards.
+
+    :ivar journal: keeps the end of the conversation, if there is one.
+    """
+
+    journal: Journal | None
+
+    @property
+    def profile(self) -> Profile:
+        """The QEMU release that it is."""
+
+    @property
+    def pacing(self) -> str:
+        """How it goes on by itself: ``"manual"`` or ``"immediate"``."""
+
+
+_M = TypeVar("_M", bound=ServableMachine)
+
+
+class Service(Generic[_M]):
     """What both kinds of servers have in common.
 
     :param path: of a UNIX socket; one in a private directory if neither it nor ``port`` is given.
@@ -149,7 +169,7 @@ class Service:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: _M,
         path: str | Path | None = None,
         *,
         port: int | None = None,
@@ -231,16 +251,16 @@ class Service:
             self._server = None
             self._machine.journal = self._journal
 
-    async def _run(self, function: Callable[[Machine], _T]) -> _T:
+    async def _run(self, function: Callable[[_M], _T]) -> _T:
         if self._server is None:
             raise RuntimeError(_NOT_RUNNING)
         await self._server.settled()
         return self._server.call(lambda: self._visit(function))
 
-    async def _look(self, function: Callable[[Machine], _T]) -> _T:
+    async def _look(self, function: Callable[[_M], _T]) -> _T:
         return function(self._machine)
 
-    def _visit(self, function: Callable[[Machine], _T]) -> _T:
+    def _visit(self, function: Callable[[_M], _T]) -> _T:
         """What ``function`` says to the machine belongs to the conversation, too."""
         self._machine.journal = self._journal
         try:
@@ -249,10 +269,10 @@ class Service:
             self._machine.journal = None
 
 
-class ThreadServer(Service):
+class ThreadServer(Service[_M]):
     """A machine served in a thread; made by :meth:`.Machine.serve`, for a ``with``."""
 
-    def __init__(self, machine: Machine, *arguments: Any, thread: LoopThread | None = None, **options: Any) -> None:
+    def __init__(self, machine: _M, *arguments: Any, thread: LoopThread | None = None, **options: Any) -> None:
         """Take what :class:`Service` takes, and the thread to use instead of the one that all share."""
         super().__init__(machine, *arguments, **options)
         self._given = thread
@@ -289,7 +309,7 @@ class ThreadServer(Service):
         finally:
             self._leave(thread)
 
-    def run(self, function: Callable[[Machine], _T]) -> _T:
+    def run(self, function: Callable[[_M], _T]) -> _T:
         """Call ``function`` with the machine, in the server's thread; return, or raise, what it does.
 
         :raises RuntimeError: this is the server's thread, or the server does not run.
@@ -299,7 +319,7 @@ class ThreadServer(Service):
             raise RuntimeError(_NOT_RUNNING)
         return self._thread.run(self._run(function))
 
-    def look(self, function: Callable[[Machine], _T]) -> _T:
+    def look(self, function: Callable[[_M], _T]) -> _T:
         """Call ``function`` with the machine as it is, for reading it only; the server may have ended.
 
         :raises RuntimeError: this is the server's thread.
@@ -311,10 +331,10 @@ class ThreadServer(Service):
             _shared.give_back(thread)
 
 
-class AsyncServer(Service):
+class AsyncServer(Service[_M]):
     """A machine served in the event loop that is there; made by :meth:`.Machine.serve_async`, for ``async with``."""
 
-    def __init__(self, machine: Machine, *arguments: Any, **options: Any) -> None:
+    def __init__(self, machine: _M, *arguments: Any, **options: Any) -> None:
         """Take what :class:`Service` takes."""
         super().__init__(machine, *arguments, **options)
         self._sockets = SocketDirectory()
@@ -346,7 +366,7 @@ class AsyncServer(Service):
         finally:
             self._sockets.remove()
 
-    async def run(self, function: Callable[[Machine], _T]) -> _T:
+    async def run(self, function: Callable[[_M], _T]) -> _T:
         """Call ``function`` with the machine, between two turns of the server; return, or raise, what it does.
 
         :raises RuntimeError: the server does not run.
@@ -365,7 +385,7 @@ def _told_by(error: BaseException | None, bug: Exception) -> bool:
     return True
 
 
-def _default_pacing(machine: Machine) -> str:
+def _default_pacing(machine: ServableMachine) -> str:
     return "immediate" if machine.pacing == "immediate" else "realtime"
 
 

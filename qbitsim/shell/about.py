@@ -26,7 +26,7 @@ def about(schema: Schema, name: str) -> Iterator[str]:
     yield f"{name}: {what}{f', since QEMU {since}' if since else ''}"
     if command and name in schema.actions:
         yield "  also an action of a transaction"
-    if not schema.told:
+    if not schema.has_types:
         yield "  this server does not tell what it takes"
         return
     type_name = schema.arguments(name) if command else schema.actions[name]

@@ -1,7 +1,7 @@
 """A machine in this process, reached as if it were behind a socket.
 
-The bytes are those of a monitor (:class:`qbitsim.qmp.session.Session`), so whoever talks QMP need not know which of the
-two it is. Nothing happens between two commands but what the pacing says.
+The bytes are those of a monitor (:class:`qbitsim.qmp.session.Session`), so a client need not know which of the two it
+is. Nothing happens between two commands but what the pacing says.
 """
 
 from __future__ import annotations

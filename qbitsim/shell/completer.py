@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from qbitsim.shell.line import TRANSACTION, actions_of, tree_of
 from qbitsim.shell.names import Names
 from qbitsim.shell.schema import UNKNOWN, Member, Schema
-from qbitsim.shell.values import Leaf, Tree, tags_of
+from qbitsim.shell.values import Leaf, Tree, below, tags_of
 from qbitsim.shell.words import Word, words
 
 _JSON_NAME = re.compile(r'"execute"\s*:\s*"([^"]*)"')
@@ -108,15 +108,14 @@ class Completer:
         """The type of the member at a path, and the values of those beside it."""
         beside: dict[str, str] = {}
         for part in path:
-            array = next((e for e in self.schema.choices(type_name) if self.schema.kind(e) == "array"), None)
-            if array is not None:
-                type_name = self.schema.element(array) if part.isdecimal() else UNKNOWN
+            kinds = self.schema.kinds(type_name)
+            if "array" in kinds:
+                type_name = self.schema.element(kinds["array"]) if part.isdecimal() else UNKNOWN
             else:
                 beside = {**beside, **tags_of(tree)}
-                members = self.schema.members(self.schema.object_of(type_name) or "", tags_of(tree))
+                members = self.schema.members(kinds.get("object", ""), tags_of(tree))
                 type_name = members[part].type if part in members else UNKNOWN
-            branch = tree.get(part, {})
-            tree = {} if isinstance(branch, Leaf) else branch
+            tree = below(tree, part)
         return type_name, beside
 
     def _note(self, member: Member) -> str:
@@ -128,22 +127,21 @@ class Completer:
         place = ".".join(path) + "." if path else ""
         inner, _ = self._type_at(path, type_name, tree)
         for part in path:
-            branch = tree.get(part, {})
-            tree = {} if isinstance(branch, Leaf) else branch
-        array = next((e for e in self.schema.choices(inner) if self.schema.kind(e) == "array"), None)
-        if array is not None:
-            members = [Member(str(len(tree)), self.schema.element(array), optional=True)]
+            tree = below(tree, part)
+        kinds = self.schema.kinds(inner)
+        if "array" in kinds:
+            members = [Member(str(len(tree)), self.schema.element(kinds["array"]), optional=True)]
         else:
-            members = list(self.schema.members(self.schema.object_of(inner) or "", tags_of(tree)).values())
+            members = list(self.schema.members(kinds.get("object", ""), tags_of(tree)).values())
         for member in sorted(members, key=lambda each: each.optional):
             branch = tree.get(member.name, {})
             text = f"{place}{member.name}"
             if isinstance(branch, Leaf) or not text.startswith(word.text):
                 continue
-            kinds = {self.schema.kind(each) for each in self.schema.choices(member.type)}
-            if kinds != {"object"} and not branch:
+            kinds = self.schema.kinds(member.type)
+            if [*kinds] != ["object"] and not branch:
                 yield f"{text}=", member
-            if kinds & {"object", "array"}:
+            if kinds.keys() & {"object", "array"}:
                 yield f"{text}.", member
 
     def hint(self, line: str) -> str:
@@ -163,8 +161,8 @@ class Completer:
     def _values(
         self, word: Word, command: str, path: list[str], type_name: str, beside: Mapping[str, str]
     ) -> list[Candidate]:
-        choices = [self.schema.kind(each) for each in self.schema.choices(type_name)]
-        known = [value for each in self.schema.choices(type_name) for value in self.schema.values(each)]
+        choices = self.schema.kinds(type_name)
+        known = [value for each in choices.values() for value in self.schema.values(each)]
         if "boolean" in choices:
             known += ["on", "off"]
         prefix, begun = "", word.value
@@ -172,7 +170,7 @@ class Completer:
             prefix, comma, begun = word.value.rpartition(",")
             prefix += comma
             known += self.schema.values(self.schema.element(type_name))
-        if {"string", "array", "value"} & set(choices):
+        if choices.keys() & {"string", "array", "value"}:
             known += self.names.of(command, path, beside)
         return [Candidate(prefix + each, word.value_start) for each in known if each.startswith(begun)]
 

@@ -12,13 +12,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from qbitsim.jsontypes import Json
 from qbitsim.shell.schema import UNKNOWN, Schema, nearest
 from qbitsim.shell.values import Leaf, Tree, object_of, value_of
 from qbitsim.shell.words import IncompleteError, LineError, Word, parse_json, words
-
-Message = dict[str, Any]
 
 TRANSACTION = re.compile(r"\s*transaction\s*\(")
 """How a transaction begins that is written action by action."""
@@ -26,7 +24,7 @@ TRANSACTION = re.compile(r"\s*transaction\s*\(")
 _BARE = re.compile(r"[^\s\"'{\[(;][^\s;]*")
 
 
-def parse(line: str, schema: Schema) -> Message:
+def parse(line: str, schema: Schema) -> Json:
     """The message that a line stands for.
 
     :raises LineError: none; IncompleteError: none yet.
@@ -43,14 +41,14 @@ def parse(line: str, schema: Schema) -> Message:
     return _message(first.text, arguments(rest, schema.arguments(first.text), schema, first.text))
 
 
-def _whole(line: str) -> Message:
+def _whole(line: str) -> Json:
     place = len(line) - len(line.lstrip())
     value = parse_json(line.strip(), place)
     assert isinstance(value, dict)
     return value
 
 
-def _message(name: str, given: Mapping[str, Any]) -> Message:
+def _message(name: str, given: Mapping[str, object]) -> Json:
     return {"execute": name, **({"arguments": given} if given else {})}
 
 
@@ -62,7 +60,7 @@ def _complete(found: Iterator[Word]) -> Iterator[Word]:
         yield word
 
 
-def arguments(given: list[Word], type_name: str, schema: Schema, what: str) -> dict[str, Any]:
+def arguments(given: list[Word], type_name: str, schema: Schema, what: str) -> Json:
     """The arguments that words stand for.
 
     :raises LineError: they are no arguments of that type.
@@ -86,7 +84,7 @@ def tree_of(given: list[Word], type_name: str, schema: Schema, *, strict: bool) 
     return tree
 
 
-def _put(tree: Tree, word: Word, members: Mapping[str, Any]) -> None:
+def _put(tree: Tree, word: Word, members: Mapping[str, object]) -> None:
     key = word.key
     if not key:
         raise LineError(f"'{word.text}' is no argument: write key=value", word.start)
@@ -107,7 +105,7 @@ def _put(tree: Tree, word: Word, members: Mapping[str, Any]) -> None:
 # -- transactions
 
 
-def _transaction(line: str, start: int, schema: Schema) -> Message:
+def _transaction(line: str, start: int, schema: Schema) -> Json:
     actions, end = actions_of(line, start)
     if end is None:
         raise IncompleteError("the transaction has no ')'", start - 1)
@@ -141,7 +139,7 @@ def actions_of(line: str, start: int) -> tuple[list[list[Word]], int | None]:
     return actions, None
 
 
-def _action(action: list[Word], schema: Schema) -> Message:
+def _action(action: list[Word], schema: Schema) -> Json:
     first, *rest = _complete(iter(action))
     name = first.text
     if schema.actions and name not in schema.actions:
@@ -152,7 +150,7 @@ def _action(action: list[Word], schema: Schema) -> Message:
 # -- and back
 
 
-def write(message: Message, schema: Schema) -> str:
+def write(message: Json, schema: Schema) -> str:
     """A message as people would type it; as JSON if it cannot be written otherwise."""
     name, given = message.get("execute"), message.get("arguments", {})
     if message.keys() <= {"execute", "arguments"} and isinstance(name, str) and isinstance(given, dict):
@@ -165,7 +163,7 @@ def write(message: Message, schema: Schema) -> str:
     return json.dumps(message)
 
 
-def _written(given: Message, type_name: str, schema: Schema) -> Iterator[str]:
+def _written(given: Json, type_name: str, schema: Schema) -> Iterator[str]:
     tags = {key: value for key, value in given.items() if isinstance(value, str)}
     members = schema.members(type_name, tags)
     for key, value in given.items():
@@ -173,7 +171,7 @@ def _written(given: Message, type_name: str, schema: Schema) -> Iterator[str]:
         yield f"{key}={written_value(value, member.type if member is not None else UNKNOWN, schema)}"
 
 
-def written_value(value: Any, type_name: str, schema: Schema) -> str:
+def written_value(value: object, type_name: str, schema: Schema) -> str:
     """A value as it stands behind ``key=``."""
     text = json.dumps(value)
     if isinstance(value, str) and _BARE.fullmatch(value) and not value.endswith(")"):
@@ -182,6 +180,6 @@ def written_value(value: Any, type_name: str, schema: Schema) -> str:
                 return value
         except LineError:
             pass  # it is none of that type, and stands in quotes
-    if isinstance(value, bool) and "boolean" in {schema.kind(each) for each in schema.choices(type_name)}:
+    if isinstance(value, bool) and "boolean" in schema.kinds(type_name):
         return "on" if value else "off"
     return text

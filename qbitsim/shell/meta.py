@@ -7,21 +7,24 @@ refuses what only control can do; writes go through ``qemu-io`` there, as people
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
+from qbitsim.injection.declaration import Kind
+from qbitsim.injection.faults import KINDS
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.shell import timing
 from qbitsim.shell.about import about
+from qbitsim.shell.line import arguments
 from qbitsim.shell.operands import Given, byte, number, size
 from qbitsim.shell.schema import nearest
 from qbitsim.shell.script import play_file
 from qbitsim.shell.words import LineError, words
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.options import FAIL_HELP, parse_capacity, parse_failure
+from qbitsim.terminal.options import FAIL_HELP, parse_capacity, parse_fault
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
@@ -64,15 +67,15 @@ def run(shell: Shell, line: str) -> int:
         shell.screen.complain(f":{name} is for a qbitsim that may be controlled: 'qbitsim serve --control'")
         return FAILED
     if meta.changes:
-        shell.keep(line.strip())
+        shell.save_undo_point(line.strip())
     try:
         changed = meta.run(shell, given)
     except (LineError, CliError, QmpError):
         if meta.changes:
-            shell.unchanged()
+            shell.drop_undo_point()
         raise
     if meta.changes and changed is False:
-        shell.unchanged()
+        shell.drop_undo_point()
     elif meta.changes:
         shell.after_change()
     return 0
@@ -88,7 +91,7 @@ def complete(shell: Shell, given: Given) -> Iterable[str]:
         case (":show", _) | (":write", 2):
             return shell.names.drives()
         case ":fault", 2:
-            return [f"{name}:" for name in dict.fromkeys([*shell.names.drives(), *shell.names.nodes()])]
+            return [*(f"{name}:" for name in dict.fromkeys([*shell.names.drives(), *shell.names.nodes()])), *KINDS]
         case (":events", 2):
             return ["on", "off", "list"]
         case (":json", 2):
@@ -194,21 +197,24 @@ def _fault(shell: Shell, given: Given) -> None:
         for line in [*_faults(shell)] or ["there are no faults"]:
             shell.screen.wrapped(line, 4)
         return
-    text = given[0].text
-    if given[0].key is not None and ":" not in given[0].value:
-        file, capacity = parse_capacity(text)
-        arguments = {"file": file} if capacity is None else {"file": file, "capacity": capacity}
-        shell.monitor.execute(f"{PREFIX}limit-capacity", arguments)
-        return
-    failure = parse_failure(text)
-    more = {"offset": failure.offset, "length": failure.length, "once": failure.once or None}
-    reply = shell.monitor.execute(
-        f"{PREFIX}inject-error",
-        {"where": failure.where, "operation": failure.operation, "errno": errno.errorcode[failure.errno]}
-        | {key: value for key, value in more.items() if value is not None},
-    )
-    if not shell.screen.raw:
-        shell.screen.say(f"{reply['id']}: '{PREFIX}lift id={reply['id']}' ends it", "dim")
+    kind, said = _fault_of(shell, given)
+    reply = shell.monitor.execute(f"{PREFIX}{kind.name}", said)
+    if kind.handle and not shell.screen.raw:
+        shell.screen.say(f"{reply['id']}: '{PREFIX}{kind.ended_by} id={reply['id']}' ends it", "dim")
+
+
+def _fault_of(shell: Shell, given: Given) -> tuple[Kind, Json]:
+    """The kind of fault that is meant, and the arguments of its command."""
+    first, *more = given
+    kind = KINDS.get(first.text)
+    if kind is not None:
+        return kind, arguments(more, shell.schema.arguments(f"{PREFIX}{kind.name}"), shell.schema, kind.name)
+    if more:
+        raise LineError(f"'{more[0].text}' is too much: write :fault {METAS['fault'].usage}", more[0].start)
+    if first.key is not None and ":" not in first.value:
+        file, capacity = parse_capacity(first.text)
+        return KINDS["limit-capacity"], {"file": file} if capacity is None else {"file": file, "capacity": capacity}
+    return parse_fault(first.text)
 
 
 def _faults(shell: Shell) -> Iterator[str]:
@@ -251,7 +257,8 @@ METAS = {
     "advance": Meta("SECONDS", "let time pass", timing.advance, 1, controls=True, changes=True),
     "write": Meta("DRIVE OFFSET LENGTH [BYTE]", "let the guest write", _write, 4, changes=True),
     "fault": Meta(
-        f"[{FAIL_HELP}|FILE=BYTES]", "let requests fail, or a file be full; show the faults", _fault, 1,
+        f"[{FAIL_HELP}|FILE=BYTES|KIND NAME=VALUE ...]",
+        "let requests fail, or a file be full, or any kind of fault; show the faults", _fault, None,
         controls=True, changes=True,
     ),
     "undo": Meta("[N]", "undo what changed the machine last, or the last N", _undo, 1, controls=True),

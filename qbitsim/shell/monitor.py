@@ -1,8 +1,8 @@
 """One conversation with a QMP server, over whatever carries the bytes.
 
 A command waits for its own reply, which is known by its ``id``; events that come meanwhile, and between two commands
-when somebody calls :meth:`Monitor.pump`, are handed on in the order in which they come. Who has waited long enough
-(Ctrl-C, or the patience is at its end) goes on, and the reply is handed on as late when it comes after all.
+when somebody calls :meth:`Monitor.pump`, are handed on in the order in which they come. A caller that has waited long
+enough (Ctrl-C, or the patience is at its end) goes on; the reply, if it comes after all, is handed on as late.
 
 A server that hangs up is connected to again by the next command.
 """
@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.scenario.replayer import Channel
-
-Message = dict[str, Any]
 
 GREETING_PATIENCE = 5.0
 """Seconds in which a server must greet."""
@@ -53,7 +52,7 @@ class MessageStream:
         """Bytes of the message that is not complete."""
         return sum(map(len, self._rest)) + sum(map(len, self._spread))
 
-    def feed(self, data: bytes) -> Iterator[Message]:
+    def feed(self, data: bytes) -> Iterator[Json]:
         """The messages that ``data`` completes.
 
         :raises PeerError: a line is no JSON object.
@@ -74,7 +73,7 @@ class MessageStream:
             self._rest.append(rest)
 
 
-def _message(line: bytes) -> Message:
+def _message(line: bytes) -> Json:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -102,11 +101,11 @@ class Monitor:
     def __init__(
         self,
         connect: Callable[[], Channel],
-        on_event: Callable[[Message], None],
-        on_late: Callable[[str, Message], None],
+        on_event: Callable[[Json], None],
+        on_late: Callable[[str, Json], None],
         patience: float | None = None,
     ) -> None:
-        self.greeting: Message = {}
+        self.greeting: Json = {}
         self.channel: Channel | None = None
         self._connect = connect
         self._on_event = on_event
@@ -115,7 +114,7 @@ class Monitor:
         self._number = 0
         self._late: dict[str, str] = {}
         self._stream = MessageStream()
-        self._messages: deque[Message] = deque()
+        self._messages: deque[Json] = deque()
 
     @property
     def version(self) -> str:
@@ -145,7 +144,7 @@ class Monitor:
             self.close()
             raise
 
-    def _greeting(self) -> Message:
+    def _greeting(self) -> Json:
         deadline = time.monotonic() + GREETING_PATIENCE
         while not self._messages:
             try:
@@ -164,7 +163,7 @@ class Monitor:
             raise PeerError(f"that is no QMP: {_shortened(json.dumps(first))}")
         return greeting
 
-    def execute(self, name: str, arguments: Message | None = None, *, patience: float | None = None) -> Any:
+    def execute(self, name: str, arguments: Json | None = None, *, patience: float | None = None) -> Any:
         """Run a command and return the value of its reply.
 
         :param patience: seconds, instead of the monitor's.
@@ -176,7 +175,7 @@ class Monitor:
             raise QmpError(reply["error"]["desc"], reply["error"]["class"])
         return reply["return"]
 
-    def ask(self, request: Message, *, patience: float | None = None) -> Message:
+    def ask(self, request: Json, *, patience: float | None = None) -> Json:
         """Send a message and return the reply to it.
 
         :raises PeerError: there is none.
@@ -206,7 +205,7 @@ class Monitor:
             self.close()
             raise
 
-    def _wait(self, mark: object, name: str, patience: float | None) -> Message:
+    def _wait(self, mark: object, name: str, patience: float | None) -> Json:
         deadline = None if patience is None else time.monotonic() + patience
         while True:
             while self._messages:
@@ -263,7 +262,7 @@ class Monitor:
         while self._messages:
             self._hand_on(self._messages.popleft())
 
-    def _hand_on(self, message: Message) -> None:
+    def _hand_on(self, message: Json) -> None:
         if "event" in message:
             self._on_event(message)
         else:

@@ -1,6 +1,6 @@
 """Names that exist on the server right now, asked for when somebody completes a line.
 
-What is asked are QEMU's queries; which of them a server has, its schema says. The answers are kept until the next
+What is asked are QEMU's queries; which of them a server has, its schema says. The answers are cached until the next
 command or event.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
 
-Ask = Callable[[str], list[dict[str, Any]]]
+from qbitsim.jsontypes import Json
+
+Ask = Callable[[str], list[Json]]
 """The reply to a query without arguments; empty if it is refused or does not come."""
 
 _NODES = ("node", "node-name", "device", "drive", "base-node", "top-node", "filter-node-name", "replaces", "file")

@@ -1,6 +1,6 @@
 """The shell at a keyboard: a line is edited and completed, and events show above it as they come.
 
-What was typed is kept for the next time in the directory for such things (XDG's state directory).
+What was typed is stored for the next time in the directory for such things (XDG's state directory).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from qbitsim.shell.shell import Shell
 
 
 def history_file(environment: Mapping[str, str]) -> Path:
-    """Where the history is kept."""
+    """Where the history is stored."""
     state = environment.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "qbitsim" / "shell-history"
 
 
-class KeptHistory(FileHistory):
+class TolerantFileHistory(FileHistory):
     """A history in a file, that goes on without it once it cannot be written.
 
-    :param complain: is told so, once.
+    :param complain: is called once then.
     """
 
     def __init__(self, path: Path, complain: Callable[[str], None]) -> None:
@@ -43,7 +43,7 @@ class KeptHistory(FileHistory):
         self._complain: Callable[[str], None] | None = complain
 
     def store_string(self, string: str) -> None:
-        """Keep a line."""
+        """Store a line."""
         try:
             super().store_string(string)
         except OSError as error:
@@ -66,7 +66,7 @@ def open_history(environment: Mapping[str, str], complain: Callable[[str], None]
             f"{getattr(error, 'strerror', None) or error}"
         )
         return InMemoryHistory()
-    return KeptHistory(path, complain)
+    return TolerantFileHistory(path, complain)
 
 
 class _Completer(Completer):

@@ -1,7 +1,7 @@
-"""What a server has told of its commands: the reply of ``query-qmp-schema``, looked up by name.
+"""What is known of a server's commands: the reply of ``query-qmp-schema``, looked up by name.
 
-A server that is too old to tell it (before QEMU 2.5) has names of commands only; :attr:`Schema.told` is False then, and
-nothing is known of arguments.
+A server that is too old to answer it (before QEMU 2.5) has names of commands only; :attr:`Schema.has_types` is False
+then, and nothing is known of arguments.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-Entry = dict[str, Any]
+from qbitsim.jsontypes import Json
 
 UNKNOWN = "?"
 """The name of the type of which nothing is known."""
@@ -33,18 +32,18 @@ class Schema:
     """The types of a server.
 
     :param entries: the reply of ``query-qmp-schema``.
-    :ivar told: whether anything is known but the names of commands.
+    :ivar has_types: whether anything is known but the names of commands.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Json]) -> None:
         self._entries = {entry["name"]: entry for entry in entries}
-        self.told = True
+        self.has_types = True
 
     @classmethod
     def of_names(cls, names: Iterable[str]) -> Schema:
-        """The schema of a server that tells names of commands only."""
+        """The schema of a server of which only names of commands are known."""
         schema = cls({"name": name, "meta-type": "command", "arg-type": UNKNOWN} for name in names)
-        schema.told = False
+        schema.has_types = False
         return schema
 
     @cached_property
@@ -92,9 +91,9 @@ class Schema:
         entry = self._entries.get(name, {})
         return [each["type"] for each in entry["members"]] if entry.get("meta-type") == "alternate" else [name]
 
-    def object_of(self, name: str) -> str | None:
-        """The object that a type is, or is one of the choices of; None if there is none."""
-        return next((each for each in self.choices(name) if self.kind(each) == "object"), None)
+    def kinds(self, name: str) -> dict[str, str]:
+        """What a type is, or its choices are, each with the name of the type; see :meth:`kind`."""
+        return {self.kind(each): each for each in self.choices(name)}
 
     def tag(self, name: str) -> str | None:
         """The member that says which variant of a union it is; None for an object that is no union."""

@@ -1,7 +1,7 @@
 """What people see: replies, events, pictures and complaints, on a terminal or on anything else.
 
 On a terminal a reply is coloured JSON, the reply of a query a table if it is a list of objects, and an event a line of
-``key=value``. Elsewhere each reply and event is one line of JSON, complete, for whoever reads it next. Without colours
+``key=value``. Elsewhere each reply and event is one line of JSON, complete, for other programs. Without colours
 nothing is lost but the colours.
 """
 
@@ -12,21 +12,20 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.json import JSON
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from qbitsim.jsontypes import Json
 from qbitsim.shell.table import table_of
-from qbitsim.terminal.output import lost
 from qbitsim.terminal.picture import Row, Style, draw, human
-
-Message = dict[str, Any]
+from qbitsim.terminal.streams import lost
 
 _MOST_LINES = 200
-_KEPT_LINES = 60
+_LINES_OF_A_LONG_REPLY = 60
 
 
 class Screen:
@@ -71,11 +70,11 @@ class Screen:
         else:
             sys.stderr.write(f"qbitsim: {text}\n")
 
-    def message(self, message: Message) -> None:
+    def message(self, message: Json) -> None:
         """Show a message of the server as it is on the wire, all of it."""
         self.write(json.dumps(message) + "\n")
 
-    def reply(self, name: str, message: Message) -> None:
+    def reply(self, name: str, message: Json) -> None:
         """Show the reply to a command."""
         if self.raw:
             self.message(message)
@@ -85,13 +84,13 @@ class Screen:
         else:
             self.write(self._pretty(name, message.get("return")))
 
-    def late(self, name: str, message: Message) -> None:
+    def late(self, name: str, message: Json) -> None:
         """Show a reply that nobody waits for any more."""
         if not self.raw:
             self.say(f"late reply to {name}:", "yellow")
         self.reply(name, message)
 
-    def event(self, event: Message) -> None:
+    def event(self, event: Json) -> None:
         """Show an event."""
         if self.raw:
             self.message(event)
@@ -136,7 +135,7 @@ class Screen:
         return out.getvalue()
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[Iterable[Message]], None]]:
+    def progress(self) -> Iterator[Callable[[Iterable[Json]], None]]:
         """A bar for each job while something runs, below what is shown meanwhile, if this is a terminal.
 
         What it yields is given the jobs: ``id``, ``current-progress`` and ``total-progress``.
@@ -159,7 +158,10 @@ def _cut(text: str) -> str:
     lines = text.splitlines(keepends=True)
     if len(lines) <= _MOST_LINES:
         return text
-    return "".join(lines[:_KEPT_LINES]) + f"... {len(lines) - _KEPT_LINES} more lines; ':json' shows all on one line\n"
+    return (
+        "".join(lines[:_LINES_OF_A_LONG_REPLY])
+        + f"... {len(lines) - _LINES_OF_A_LONG_REPLY} more lines; ':json' shows all on one line\n"
+    )
 
 
 class _Bars:
@@ -169,7 +171,7 @@ class _Bars:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
-    def update(self, jobs: Iterable[Message]) -> None:
+    def update(self, jobs: Iterable[Json]) -> None:
         """Draw the jobs as they are now."""
         for job in jobs:
             done, total = job["current-progress"], job["total-progress"]

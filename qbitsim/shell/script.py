@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.streams import read
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
 
 
 class StoppedError(Exception):
-    """Not all lines of a file were run; why was told.
+    """Not all lines of a file were run; why was shown.
 
     :ivar status: the exit status.
     """
@@ -54,10 +55,7 @@ def play_file(shell: Shell, file: str) -> None:
     :raises StoppedError: one of them has failed.
     """
     try:
-        with open(file, encoding="utf-8") as opened:
-            lines = opened.readlines()
-    except OSError as error:
-        raise CliError(f"{file}: {error.strerror}") from None
+        lines = [line.decode("utf-8") for line in read(file).splitlines()]
     except UnicodeDecodeError:
         raise CliError(f"{file}: it is not UTF-8") from None
     if status := play(shell, lines, file):

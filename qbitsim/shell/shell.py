@@ -9,18 +9,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.scenario.replayer import Channel
 from qbitsim.shell import meta
 from qbitsim.shell.completer import Completer
 from qbitsim.shell.line import parse, write
-from qbitsim.shell.monitor import HungUpError, Message, Monitor, NoReplyError, PeerError
+from qbitsim.shell.monitor import HungUpError, Monitor, NoReplyError, PeerError
 from qbitsim.shell.names import Names
+from qbitsim.shell.queries import jobs_of_queries, rows_of_queries
 from qbitsim.shell.schema import Schema, nearest
 from qbitsim.shell.screen import Screen
 from qbitsim.shell.script import StoppedError
-from qbitsim.shell.told import jobs_told, rows_told
 from qbitsim.shell.undo import Undo
 from qbitsim.shell.words import IncompleteError, LineError, Word
 from qbitsim.terminal.errors import FAILED, USAGE, CliError
@@ -39,7 +40,7 @@ class Shell:
     :param connect: makes a connection to the server.
     :param machine: the server, if it is a machine of the shell's own.
     :param patience: seconds to wait for a reply; None: for ever.
-    :ivar schema: what the server has told of its commands.
+    :ivar schema: what is known of the server's commands.
     :ivar events: the latest events; :ivar unawaited: those that nobody has waited for.
     :ivar showing_events: whether events are shown as they come.
     :ivar drawing: whether the picture is drawn after each command that may have changed it.
@@ -63,11 +64,11 @@ class Shell:
         self.names = Names(self._list, (), ())
         self.completer = Completer(self.schema, self.names, self._complete_meta)
         self.undo = Undo(self.monitor.execute)
-        self.events: deque[Message] = deque(maxlen=_EVENTS)
-        self.unawaited: deque[Message] = deque(maxlen=_EVENTS)
+        self.events: deque[Json] = deque(maxlen=_EVENTS)
+        self.unawaited: deque[Json] = deque(maxlen=_EVENTS)
         self.showing_events = True
         self.drawing = False
-        self.last: Message | None = None
+        self.last: Json | None = None
         self.over = False
         self._ending = False  # whether the server was told to end
         self._changing = False  # whether a command that may be undone has begun
@@ -101,7 +102,7 @@ class Shell:
         """Whether the server lets itself be controlled."""
         return f"{PREFIX}state" in self.schema.commands
 
-    def _list(self, query: str) -> list[Message]:
+    def _list(self, query: str) -> list[Json]:
         """The reply to a query for those who complete a line: nothing, rather than an error."""
         try:
             found = self.monitor.execute(query, patience=_NAMES_PATIENCE)
@@ -109,20 +110,20 @@ class Shell:
             return []
         return found if isinstance(found, list) else []
 
-    def query(self, name: str) -> list[Message]:
+    def query(self, name: str) -> list[Json]:
         """The reply to a query without arguments; empty if the server does not have it.
 
         :raises QmpError: it was refused.
         :raises PeerError: there is no reply.
         """
-        found: list[Message] = self.monitor.execute(name) if name in self.schema.commands else []
+        found: list[Json] = self.monitor.execute(name) if name in self.schema.commands else []
         return found
 
-    def jobs(self) -> list[Message]:
-        """The jobs that there are; see :func:`.jobs_told`."""
-        return jobs_told(self.query)
+    def jobs(self) -> list[Json]:
+        """The jobs that there are; see :func:`.jobs_of_queries`."""
+        return jobs_of_queries(self.query)
 
-    def _on_event(self, event: Message) -> None:
+    def _on_event(self, event: Json) -> None:
         self.events.append(event)
         self.unawaited.append(event)
         self.names.forget()
@@ -220,21 +221,21 @@ class Shell:
         self._changing = False
         self.screen.say(f"interrupted, and undone: {self.undo.undo(1)[0]}", "yellow")
 
-    def send(self, message: Message) -> int:
+    def send(self, message: Json) -> int:
         """Send a message, show the reply, and let it be undone if it may have changed something.
 
-        :raises QmpError: the machine cannot be kept.
+        :raises QmpError: the machine cannot be saved.
         :raises PeerError: there is no reply.
         """
         name = str(message.get("execute", message.get("exec-oob", "")))
         changes = _changes(name)
         self._ending = name == "quit"
         if changes:
-            self.keep(write(message, self.schema))
+            self.save_undo_point(write(message, self.schema))
         reply = self.monitor.ask(message)
         self.last = reply
         if "error" in reply and changes:
-            self.unchanged()
+            self.drop_undo_point()
         self.screen.reply(name, reply)
         if "error" in reply:
             if reply["error"].get("class") == "CommandNotFound" and name not in self.schema.commands:
@@ -249,14 +250,14 @@ class Shell:
         if found and not self.screen.raw:
             self.screen.say(found.removeprefix("; "), "dim")
 
-    def keep(self, what: str) -> None:
-        """Keep the machine before something changes it, if it lets itself be kept."""
+    def save_undo_point(self, what: str) -> None:
+        """Save the machine before something changes it, if it can be controlled."""
         if self.controlled:
-            self.undo.keep(what)
+            self.undo.save(what)
             self._changing = True
 
-    def unchanged(self) -> None:
-        """Take note that what was to change the machine did not."""
+    def drop_undo_point(self) -> None:
+        """What was to change the machine did not: there is nothing to undo."""
         if self.controlled:
             self.undo.forget()
         self._changing = False
@@ -271,7 +272,7 @@ class Shell:
     def draw(self, drives: Iterable[str] | None) -> None:
         """Draw the drives, or some of them, with their bitmaps, and the jobs.
 
-        :raises QmpError: the server refuses to tell.
+        :raises QmpError: a query was refused.
         """
         chosen = list(drives) if drives is not None else None
         style = self.screen.style
@@ -283,7 +284,7 @@ class Shell:
             if state["due"]:
                 self.screen.say(style.wrap(f"due: {_first_of(state['due'])}", "  ", "    "), "dim")
         else:
-            self.screen.picture(rows_told(self.query, style, drives=chosen))
+            self.screen.picture(rows_of_queries(self.query, style, drives=chosen))
             self.screen.say("  QMP tells how much is dirty, not where", "dim")
 
     def _complete_meta(self, given: list[Word]) -> Iterable[str]:

@@ -7,10 +7,11 @@ said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
+
+from qbitsim.jsontypes import Json
 
 _FIRST = (
     *("id", "name", "device", "node-name", "qdev", "type", "status", "drv", "file", "virtual-size", "ro"),
@@ -52,7 +53,7 @@ def table_of(value: object, width: int) -> Table | None:
     return table
 
 
-def _cells(value: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, str]]:
+def _cells(value: Json, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
     for key, each in value.items():
         if isinstance(each, dict) and depth > 1:
             yield from _cells(each, f"{prefix}{key}.", depth - 1)

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.shell.operands import Given, number
 from qbitsim.shell.schema import nearest
@@ -117,7 +118,7 @@ def _watch(shell: Shell) -> None:
     shell.monitor.pump()
 
 
-def _as_progress(shell: Shell) -> list[dict[str, Any]]:
+def _as_progress(shell: Shell) -> list[Json]:
     return [
         {"id": job["id"], "current-progress": job["progress"][0], "total-progress": job["progress"][1]}
         for job in shell.jobs()
@@ -129,7 +130,7 @@ def wait(shell: Shell, given: Given) -> None:
     if not given:
         raise CliError(":wait needs an EVENT, such as ':wait BLOCK_JOB_COMPLETED 10'")
     name = given[0].text
-    if shell.schema.told and name not in shell.schema.events:
+    if shell.schema.has_types and name not in shell.schema.events:
         raise LineError(f"there is no event '{name}'{nearest(name, shell.schema.events)}", given[0].start)
     seconds = number(given[1], "seconds") if len(given) > 1 else 60
     deadline = time.monotonic() + seconds

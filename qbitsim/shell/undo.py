@@ -10,7 +10,8 @@ import os
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+
+from qbitsim.jsontypes import Json
 
 LEVELS = 50
 """How many steps can be undone."""
@@ -24,7 +25,7 @@ class Undo:
     :param execute: runs a command on the server.
     """
 
-    def __init__(self, execute: Callable[[str, dict[str, Any]], object]) -> None:
+    def __init__(self, execute: Callable[[str, Json], object]) -> None:
         self._execute = execute
         self._prefix = f"shell-{os.getpid()}-{next(_shells)}"
         self._steps: deque[tuple[str, str]] = deque(maxlen=LEVELS)  # name of the snapshot, what came after it
@@ -33,10 +34,10 @@ class Undo:
     def __len__(self) -> int:
         return len(self._steps)
 
-    def keep(self, what: str) -> None:
-        """Keep the machine as it is before ``what`` happens.
+    def save(self, what: str) -> None:
+        """Save the machine as it is before ``what`` happens.
 
-        :raises QmpError: the machine cannot be kept.
+        :raises QmpError: the machine cannot be saved.
         """
         name = f"{self._prefix}-{self._number % LEVELS}"
         self._execute("x-qbitsim-snapshot", {"name": name})
@@ -44,7 +45,7 @@ class Undo:
         self._steps.append((name, what))
 
     def forget(self) -> None:
-        """Take note that nothing has happened after all."""
+        """Forget the latest point: nothing has happened after all."""
         self._steps.pop()
         self._number -= 1
 

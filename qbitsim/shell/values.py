@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from qbitsim.jsontypes import Json
 from qbitsim.shell.schema import UNKNOWN, Schema, nearest
 from qbitsim.shell.words import LineError, parse_json
 from qbitsim.sizes import parse_size
@@ -39,7 +39,7 @@ Tree = dict[str, "Leaf | Tree"]
 """What is written of an object: ``a.b=1`` is {"a": {"b": Leaf("1")}}."""
 
 
-def object_of(tree: Tree, type_name: str, schema: Schema, what: str) -> dict[str, Any]:
+def object_of(tree: Tree, type_name: str, schema: Schema, what: str) -> Json:
     """The object that is written.
 
     :param what: what has these members, for people.
@@ -55,6 +55,12 @@ def object_of(tree: Tree, type_name: str, schema: Schema, what: str) -> dict[str
     return found
 
 
+def below(tree: Tree, part: str) -> Tree:
+    """What is written of a member that is an object or an array."""
+    branch = tree.get(part, {})
+    return {} if isinstance(branch, Leaf) else branch
+
+
 def tags_of(tree: Mapping[str, Leaf | Tree]) -> dict[str, str]:
     """The members that may choose a variant of a union."""
     return {key: plain(leaf.text) for key, leaf in tree.items() if isinstance(leaf, Leaf)}
@@ -67,7 +73,7 @@ def plain(text: str) -> str:
     return text
 
 
-def _no_member(key: str, members: Mapping[str, Any], tag: str | None, tree: Tree, what: str) -> str:
+def _no_member(key: str, members: Mapping[str, object], tag: str | None, tree: Tree, what: str) -> str:
     if tag is not None and tag not in tree:
         return f"{what} has no '{key}' as long as '{tag}' is not given{nearest(key, members)}"
     return f"{what} has no '{key}'{nearest(key, members)}"
@@ -79,10 +85,10 @@ def _first(branch: Leaf | Tree) -> Leaf:
     return branch
 
 
-def _of_branch(branch: Leaf | Tree, type_name: str, schema: Schema, what: str) -> Any:
+def _of_branch(branch: Leaf | Tree, type_name: str, schema: Schema, what: str) -> object:
     if isinstance(branch, Leaf):
         return value_of(branch.text, type_name, schema, branch.place, branch.name)
-    kinds = {schema.kind(each): each for each in schema.choices(type_name)}
+    kinds = schema.kinds(type_name)
     if "array" in kinds:
         return _list_of(branch, schema.element(kinds["array"]), schema, what)
     if "object" in kinds or "value" in kinds:
@@ -90,7 +96,7 @@ def _of_branch(branch: Leaf | Tree, type_name: str, schema: Schema, what: str) -
     raise LineError(f"{what} is {schema.word(type_name)} and has no members", _first(branch).place)
 
 
-def _list_of(tree: Tree, element: str, schema: Schema, what: str) -> list[Any]:
+def _list_of(tree: Tree, element: str, schema: Schema, what: str) -> list[object]:
     for key, branch in tree.items():
         if not key.isdecimal() or int(key) >= len(tree):
             raise LineError(f"{what} is a list: write '.0', '.1' and so on, not '.{key}'", _first(branch).place)
@@ -98,12 +104,12 @@ def _list_of(tree: Tree, element: str, schema: Schema, what: str) -> list[Any]:
     return [_of_branch(branch, element, schema, f"{what}.{key}") for key, branch in ordered]
 
 
-def value_of(text: str, type_name: str, schema: Schema, place: int, name: str) -> Any:
+def value_of(text: str, type_name: str, schema: Schema, place: int, name: str) -> object:
     """The JSON that a value stands for.
 
     :raises LineError: it is none of that type.
     """
-    kinds = {schema.kind(each): each for each in schema.choices(type_name)}
+    kinds = schema.kinds(type_name)
     if text[:1] == '"' and text[-1:] == '"' and len(text) > 1:
         return parse_json(text, place)
     if text[:1] == "'" and text[-1:] == "'" and len(text) > 1:
@@ -126,7 +132,7 @@ def value_of(text: str, type_name: str, schema: Schema, place: int, name: str) -
 _NONE = object()
 
 
-def _scalar(text: str, kind: str, values: list[str]) -> Any:
+def _scalar(text: str, kind: str, values: list[str]) -> object:
     """The value, or :data:`_NONE`."""
     if kind == "string" or (kind == "enum" and text in values):
         return text
@@ -141,7 +147,7 @@ def _scalar(text: str, kind: str, values: list[str]) -> Any:
     return _NONE
 
 
-def _integer(text: str) -> Any:
+def _integer(text: str) -> object:
     try:
         if _INTEGER.fullmatch(text):
             return int(text, 16 if "x" in text.lower() else 10)
@@ -150,7 +156,7 @@ def _integer(text: str) -> Any:
         return _NONE
 
 
-def _guess(text: str) -> Any:
+def _guess(text: str) -> object:
     try:
         return parse_json(text, 0)
     except LineError:
@@ -158,8 +164,8 @@ def _guess(text: str) -> Any:
 
 
 def _no_value(text: str, type_name: str, schema: Schema, name: str) -> str:
-    kinds = {schema.kind(each) for each in schema.choices(type_name)}
-    if kinds == {"enum"}:
+    kinds = schema.kinds(type_name)
+    if [*kinds] == ["enum"]:
         return f"'{text}' is no value of '{name}'{nearest(text, schema.values(type_name))}"
     if "object" in kinds:
         return f"'{name}' is an object: write {name}={{...}} or {name}.KEY=..."

@@ -6,25 +6,28 @@ Parts are separated by commas; a comma that belongs to a value is doubled, as fo
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any
 
+from qbitsim.drivers.driver import image_formats
+from qbitsim.errnos import errno_name, errno_number
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import OPERATIONS
 from qbitsim.images.store import ImageStore
+from qbitsim.injection.declaration import Kind
+from qbitsim.injection.faults import KINDS
 from qbitsim.machine.boot import add_drive, check_node_options
 from qbitsim.machine.machine import Machine
 from qbitsim.qemu_img import run as qemu_img
 from qbitsim.sizes import parse_size
 from qbitsim.terminal.errors import CliError
 
-FORMATS = ("qcow2", "raw")
 IMAGE_HELP = "NAME[=SIZE][,format=qcow2|raw][,cluster-size=S][,backing=B]"
 DISK_HELP = "ID" + IMAGE_HELP.removeprefix("NAME") + "[,node-name=N][,file=F][,discard=on][,read-only=on]"
 FAIL_HELP = "WHERE:OPERATION:OFFSET+LENGTH:ERRNO[:once]"
+FAULTS_HELP = f"KIND,NAME=VALUE,... where KIND is one of {', '.join(KINDS)}"
 
 _IMAGE_KEYS = ("size", "format", "cluster-size", "backing")
 _DISK_KEYS = (*_IMAGE_KEYS, "node-name", "file", "discard", "read-only")
@@ -132,51 +135,52 @@ def parse_capacity(text: str) -> tuple[str, int | None]:
     return name, None if size == "none" else _size(text, size)
 
 
-class Failure(NamedTuple):
-    """Which requests fail, and how; without ``offset`` and ``length`` everywhere."""
+def parse_fault(text: str) -> tuple[Kind, dict[str, Any]]:
+    """A kind of fault, and what is said of it by the names of its members.
 
-    where: str
-    operation: str
-    errno: int
-    offset: int | None
-    length: int | None
-    once: bool
-
-
-def parse_failure(text: str) -> Failure:
-    """``drive1:read:0+64k:EIO:once``: the failure that it describes.
+    ``drive1:read:0+64k:EIO:once`` is short for ``inject-error,where=drive1,operation=read,offset=0,length=64k,once``.
 
     :raises CliError: it is malformed.
     """
+    (name, value), *pairs = _parts(text)
+    kind = KINDS.get(name) if value is None else None
+    if kind is None:
+        return KINDS["inject-error"], _short_fault(text)
+    try:
+        return kind, kind.read(pairs)
+    except ValueError as error:
+        raise CliError(f"{text!r}: {error}") from None
+
+
+def _short_fault(text: str) -> dict[str, Any]:
     found = _FAIL.fullmatch(text)
     if found is None:
         raise CliError(f"{text!r}: write {FAIL_HELP}, such as drive1:read:0+64k:EIO:once")
-    offset = length = None
+    given: dict[str, Any] = {"where": found["where"], "operation": found["operation"]}
     if found["range"] != "*":
-        offset, length = (_size(text, part) for part in found["range"].split("+"))
+        given["offset"], given["length"] = (_size(text, part) for part in found["range"].split("+"))
     if found["operation"] not in OPERATIONS:
         raise CliError(f"{text!r}: unknown operation '{found['operation']}': choose one of {', '.join(OPERATIONS)}")
-    errno = _errno(text, found["errno"])
-    return Failure(found["where"], found["operation"], errno, offset, length, bool(found["once"]))
+    try:
+        given["errno"] = errno_name(errno_number(found["errno"]))
+    except ValueError as error:
+        raise CliError(f"{text!r}: {error}") from None
+    return {**given, "once": True} if found["once"] else given
 
 
-def inject_error(machine: Machine, text: str) -> None:
-    """``drive1:read:0+64k:EIO:once``: let requests fail; who controls the machine can list and lift it as ``fail0``.
+def begin_fault(machine: Machine, text: str) -> None:
+    """``drive1:read:0+64k:EIO:once`` or ``delay-io,where=drive1,operation=read,seconds=2``: let something fail.
+
+    Whoever controls the machine can list and lift it; it is called ``fail0`` unless it is given an ``id``.
 
     :raises CliError: it is malformed, or there is nothing of that name.
     """
-    failure = parse_failure(text)
+    kind, given = parse_fault(text)
     with _Quoting(text):
-        fault = machine.inject_error(
-            failure.where,
-            failure.operation,
-            failure.errno,
-            failure.offset,
-            1 if failure.length is None else failure.length,
-            once=failure.once,
-        )
-    if machine.control is not None:
-        machine.handles[f"fail{len(machine.handles)}"] = fault
+        if machine.control is not None:
+            machine.faults.begin(kind, given, prefix="fail")
+        else:
+            kind.begin(machine.faults, given)
 
 
 def _create(images: ImageStore, name: str, image_format: str, options: Mapping[str, str], text: str) -> None:
@@ -226,8 +230,8 @@ def _parts(text: str) -> list[tuple[str, str | None]]:
 
 def _format(text: str, options: Mapping[str, str]) -> str:
     chosen = options.get("format", "qcow2")
-    if chosen not in FORMATS:
-        raise CliError(f"{text!r}: unknown disk format {chosen!r}: choose {' or '.join(FORMATS)}")
+    if chosen not in image_formats():
+        raise CliError(f"{text!r}: unknown disk format {chosen!r}: choose {' or '.join(image_formats())}")
     return chosen
 
 
@@ -243,14 +247,6 @@ def _size(text: str, size: str) -> int:
         return parse_size(size)
     except ValueError as error:
         raise CliError(f"{text!r}: {error}") from None
-
-
-def _errno(text: str, name: str) -> int:
-    number = int(name) if name.isdigit() else {value: key for key, value in errno.errorcode.items()}.get(name.upper())
-    if number not in errno.errorcode:
-        raise CliError(f"{text!r}: unknown errno {name!r}: write a name such as EIO or ENOSPC")
-    assert number is not None
-    return number
 
 
 class _Quoting:
@@ -277,6 +273,6 @@ SETTINGS: dict[str, Callable[[Machine, str], None]] = {
     "disk": add_disk,
     "drive": add_drive_options,
     "capacity": limit_capacity,
-    "fail": inject_error,
+    "fail": begin_fault,
 }
 """What a machine can be given, by the name of the option, in the order in which it is applied."""

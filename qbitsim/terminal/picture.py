@@ -10,17 +10,16 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple, TextIO
 
-from qbitsim.block.bitmap import DirtyBitmap
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.images.image import Image
 from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
+from qbitsim.machine.state import bitmap_state
 
 _OF_LETTERS = ("blue", "green", "magenta", "cyan", "yellow")
 _ESCAPES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33"}
@@ -101,17 +100,18 @@ class Row(NamedTuple):
 def rows_of_drive(machine: Machine, identifier: str, style: Style) -> list[Row]:
     """A drive on a qcow2 image, its named bitmaps, oldest first, and the successors that record in their stead."""
     node = machine.drive(identifier).node.skip_filters()
-    assert isinstance(node, Qcow2Node)
+    assert node.image is not None
     rows = [Row(identifier, letters(node.image, style), human(node.length))]
     for bitmap in reversed(node.bitmaps):
         if bitmap.name is not None:
-            state = f"{human(bitmap.count)} {'frozen' if bitmap.busy else 'dirty'}"
-            note = "inconsistent" if bitmap.inconsistent else state
-            rows.append(Row(f" {bitmap.name}", cells_of(bitmap, style), note, "yellow"))
-        if bitmap.name is not None and bitmap.successor is not None:
-            successor = bitmap.successor
-            rows.append(Row("  successor", cells_of(successor, style), f"{human(successor.count)} dirty", "cyan"))
+            rows += rows_of_bitmap(bitmap_state(bitmap), bitmap.size, style, _short_note)
     return rows
+
+
+def _short_note(dirty: int, flags: Collection[str]) -> str:
+    if "inconsistent" in flags:
+        return "inconsistent"
+    return f"{human(dirty)} {'frozen' if 'busy' in flags else 'dirty'}"
 
 
 def row_of_file(image: Image, style: Style) -> Row:
@@ -153,16 +153,8 @@ def _below(name: str | None, nodes: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _rows_of_bitmaps(node: Json, style: Style) -> Iterator[Row]:
-    size = node["length"]
     for bitmap in reversed(node["bitmaps"]):
-        successor, flags = bitmap["successor"], bitmap["flags"]
-        inconsistent = "inconsistent" in flags
-        cells = UNKNOWN * style.cells if inconsistent else _cells(bitmap["dirty"], size, style)
-        told = flags if successor is None else [flag for flag in flags if flag != "disabled"]  # as all that are frozen
-        yield Row(f" {bitmap['name'] or '(no name)'}", cells, bitmap_note(_total(bitmap["dirty"]), told), "yellow")
-        if successor is not None:
-            note = f"{human(_total(successor['dirty']))} dirty"
-            yield Row("  successor", _cells(successor["dirty"], size, style), note, "cyan")
+        yield from rows_of_bitmap(bitmap, node["length"], style)
 
 
 def bitmap_note(dirty: int, flags: Collection[str]) -> str:
@@ -177,6 +169,26 @@ def _rank(flag: str) -> int:
 
 
 _LESSER = ("disabled", "persistent")
+
+
+Note = Callable[[int, Collection[str]], str]
+"""Makes the remark beside a bitmap of its dirty bytes and its flags."""
+
+
+def rows_of_bitmap(bitmap: Json, size: int, style: Style, note: Note = bitmap_note) -> Iterator[Row]:
+    """A bitmap, and the successor that records in its stead, if there is one.
+
+    :param bitmap: as :func:`qbitsim.machine.state.bitmap_state` describes it.
+    :param size: bytes of the disk.
+    """
+    successor, flags = bitmap["successor"], bitmap["flags"]
+    if successor is not None and "disabled" not in successor["flags"]:
+        flags = [flag for flag in flags if flag != "disabled"]  # the successor records in its stead
+    unknown = "inconsistent" in flags
+    cells = UNKNOWN * style.cells if unknown else _cells(bitmap["dirty"], size, style)
+    yield Row(f" {bitmap['name'] or '(no name)'}", cells, note(_total(bitmap["dirty"]), flags), "yellow")
+    if successor is not None:
+        yield Row("  successor", _cells(successor["dirty"], size, style), note(_total(successor["dirty"]), ()), "cyan")
 
 
 def _total(ranges: Iterable[tuple[int, int]]) -> int:
@@ -209,13 +221,6 @@ def letters(image: Image, style: Style) -> str:
         for place in range(cluster * unit * style.cells // image.size, -(-end * style.cells // image.size)):
             cells[place] = max(cells[place], letter)
     return "".join(cell if cell.isprintable() and cell else style.levels[0] for cell in cells)
-
-
-def cells_of(bitmap: DirtyBitmap, style: Style) -> str:
-    """One character for each cell: none, a part, or all of it is dirty; :data:`UNKNOWN` if it is inconsistent."""
-    if bitmap.inconsistent:
-        return UNKNOWN * style.cells
-    return _cells(bitmap.dirty_ranges, bitmap.size, style)
 
 
 def _cells(ranges: Iterable[tuple[int, int]], size: int, style: Style) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.images.chain import read_chain
 
 if TYPE_CHECKING:
@@ -26,13 +24,9 @@ GRANULE = 65536
 
 def image_of(node: Node) -> Image | None:
     """The image file whose disk the node shows; None if it has none, such as null-co."""
-    while True:
-        node = node.skip_filters()
-        if isinstance(node, (Qcow2Node, FileNode)):
-            return node.image
-        if not node.children:
-            return None
+    while (image := node.disk_image) is None and node.children:
         node = node.children[0].node
+    return image
 
 
 def disk_of(node: Node) -> list[Content]:

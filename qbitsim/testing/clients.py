@@ -8,7 +8,7 @@ and is sent the answers::
         event = yield NEXT_EVENT                        # is sent the next event, when there is one
         yield Sleep(0.5)                                # goes on when so much virtual time has passed
 
-Between two requests anything may happen: steps of jobs, guest writes, faults. Who drives the conversation decides.
+Between two requests anything may happen: steps of jobs, guest writes, faults, as the caller decides.
 :class:`Dialogue` does one request at a time. :class:`Plain` makes conversations of a client that was written with
 plain calls (``monitor.qmp("transaction", ...)``): it runs in a thread of its own, which stands still except while the
 dialogue waits for its next request, so that nothing ever runs at the same time.
@@ -17,10 +17,11 @@ dialogue waits for its next request, so that nothing ever runs at the same time.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Execute:
     """A command, with arguments as they are on the wire; answered by what the reply's ``return`` holds."""
 
     name: str
-    arguments: dict[str, Any]
+    arguments: Json
 
 
 def execute(name: str, /, **arguments: Any) -> Execute:
@@ -84,7 +85,7 @@ class Chain:
 
 
 class BackupClient(Protocol):
-    """What a client must tell. Its actions are methods of any name without arguments: conversations, or plain ones."""
+    """What a client must have. Its actions are methods of any name without arguments: conversations, or plain ones."""
 
     def chains(self) -> Iterable[Chain]:
         """The chains that it would restore from now. A backup that is going on is not among them."""
@@ -107,7 +108,7 @@ class Dialogue:
         conversation: Conversation,
         *,
         seen: int,
-        execute: Callable[[str, dict[str, Any]], Any] | None = None,
+        execute: Callable[[str, Json], Any] | None = None,
     ) -> None:
         self._machine = machine
         self._execute = execute if execute is not None else machine.execute
@@ -118,7 +119,7 @@ class Dialogue:
 
     def begin(self) -> None:
         """Let the client say its first request."""
-        self._answered(None)
+        self._resume(self.conversation.send, None)
 
     @property
     def over(self) -> bool:
@@ -149,18 +150,17 @@ class Dialogue:
         """
         request = self.waiting
         assert self.can_go_on
+        answer: object = None
         if isinstance(request, NextEvent):
             self.seen += 1
-            self._answered(self._machine.events.at(self.seen - 1))
+            answer = self._machine.events.at(self.seen - 1)
         elif isinstance(request, Execute):
             try:
-                reply = self._execute(request.name, request.arguments)
+                answer = self._execute(request.name, request.arguments)
             except QmpError as error:
-                self._refused(error)
-            else:
-                self._answered(reply)
-        else:
-            self._answered(None)
+                self._resume(self.conversation.throw, error)
+                return request
+        self._resume(self.conversation.send, answer)
         return request
 
     def close(self) -> None:
@@ -168,13 +168,8 @@ class Dialogue:
         self.waiting = None
         self.conversation.close()
 
-    def _answered(self, reply: Any) -> None:
-        self._said(self.conversation.send, reply)
-
-    def _refused(self, error: QmpError) -> None:
-        self._said(self.conversation.throw, error)
-
-    def _said(self, give: Callable[[Any], Request], what: object) -> None:
+    def _resume(self, give: Callable[[Any], Request], what: object) -> None:
+        """Give the client an answer, or throw a refusal, and take its next request."""
         self.waiting = None
         try:
             request = give(what)
@@ -191,7 +186,7 @@ def run(machine: Machine, conversation: Conversation) -> None:
     """Have a whole conversation with a machine; where the client waits, things go on and time passes.
 
     :raises Exception: whatever the client raises.
-    :raises qbitsim.machine.until.NeverError: it waits for an event that will never come.
+    :raises NeverError: it waits for an event that will never come.
     """
     dialogue = Dialogue(machine, conversation, seen=machine.events.end)
     dialogue.begin()
@@ -211,13 +206,10 @@ class _ClosedError(BaseException):
     """Ends the thread of a client whose conversation is closed; no client catches it by accident."""
 
 
-class _Done:
+class _Done(NamedTuple):
     """What a thread asks last: nothing, and how it ended."""
 
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+    error: BaseException | None
 
 
 class Monitor:
@@ -247,9 +239,9 @@ class Monitor:
         """
         return self._ask(Execute(name, arguments))
 
-    def next_event(self) -> dict[str, Any]:
+    def next_event(self) -> Json:
         """The oldest event that the client has not had yet; waits until there is one."""
-        event: dict[str, Any] = self._ask(NEXT_EVENT)
+        event: Json = self._ask(NEXT_EVENT)
         return event
 
     def sleep(self, seconds: float) -> None:
@@ -289,15 +281,14 @@ class Monitor:
             raise request.error
 
     def _run(self, action: Callable[[], object]) -> None:
-        ended = _Done(None)
+        ended = None
         try:
             action()
         except _ClosedError:
             return
         except BaseException as error:
-            # It is raised again where the conversation is read.
-            ended.error = error
-        self._asked.put(ended)
+            ended = error  # it is raised again where the conversation is read
+        self._asked.put(_Done(ended))
 
 
 class Plain(Generic[C]):

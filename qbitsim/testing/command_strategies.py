@@ -8,6 +8,7 @@ themselves, what is optional is left out. An invalid command is a valid one with
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -129,9 +130,7 @@ def limits(integer: Integer) -> tuple[int, int]:
     return 0, (1 << integer.bits) - 1
 
 
-@lru_cache(maxsize=8)
-def _registry(release: Profile) -> Registry:
-    return registry_for(release)
+_registry = lru_cache(maxsize=8)(registry_for)
 
 
 def _chosen(release: str | Profile, only: Iterable[str] | None, without: Iterable[str]) -> tuple[Registry, list[str]]:
@@ -190,17 +189,13 @@ def typed_commands(
     :raises ValueError: as :func:`commands`; or no command is left.
     """
     registry, chosen = _chosen(profile, only, without)
-    classes = [each.arguments for each in registry.commands()]
-    own = [name for name in chosen if (cls := _arguments(registry, name)) is not None and classes.count(cls) == 1]
+    classes = {each.name: each.arguments for each in registry.commands()}
+    shared = Counter(classes.values())
+    own = [name for name in chosen if classes[name] is not None and shared[classes[name]] == 1]
     if not own:
         raise ValueError("none of these commands has a class of its own")
     made = commands(registry.profile, only=own, names=names)
     return made.map(lambda command: registry.decode(command.name, command.arguments))
-
-
-def _arguments(registry: Registry, name: str) -> type | None:
-    found = registry.find(name)
-    return found.arguments if found is not None else None
 
 
 # -- what the schema forbids
@@ -226,19 +221,19 @@ def invalid_commands(
     valid = commands(registry.profile, only=chosen, names=names)
 
     @st.composite
-    def spoilt(draw: st.DrawFn) -> Execute:
+    def with_mistake(draw: st.DrawFn) -> Execute:
         command = draw(valid)
         if draw(st.integers(0, 15)) == 15:
             return Execute(f"{command.name}-none", command.arguments)
-        return Execute(command.name, _spoil(draw, _shape(registry, command.name), command.arguments))
+        return Execute(command.name, _with_mistake(draw, _shape(registry, command.name), command.arguments))
 
-    return spoilt()
+    return with_mistake()
 
 
 _MISSING, _INSIDE = object(), object()
 
 
-def _spoil(draw: st.DrawFn, shape: ObjectShape, value: dict[str, Any]) -> dict[str, Any]:
+def _with_mistake(draw: st.DrawFn, shape: ObjectShape, value: dict[str, Any]) -> dict[str, Any]:
     """A copy of an object with one mistake in it, or in an object inside of it."""
     members = {each.wire: each for each in shape.members}
     if shape.tag is not None:
@@ -257,7 +252,7 @@ def _spoil(draw: st.DrawFn, shape: ObjectShape, value: dict[str, Any]) -> dict[s
     if what is _INSIDE:
         inner = members[where].shape
         assert isinstance(inner, ObjectShape)
-        what = _spoil(draw, inner, value[where])
+        what = _with_mistake(draw, inner, value[where])
     return {**value, where: what}
 
 

@@ -1,8 +1,8 @@
 """The laws of incremental backup, and a witness who watches a machine and says which one was broken.
 
-Theory of operation: a :class:`Witness` is told, or does itself, all that happens to a machine: guest writes, commands,
-and that something has run. It keeps little: where the guest wrote, what the disks were when a backup began, which jobs
-belong together. Each law is looked at where it could break, so that watching costs little:
+Theory of operation: a :class:`Witness` hears of, or does itself, all that happens to a machine: guest writes, commands,
+and that something has run. It remembers little: where the guest wrote, what the disks were when a backup began, which
+jobs belong together. Each law is looked at where it could break, so that watching costs little:
 
 * *no dirty bit lost*: what the guest writes is dirty in every bitmap that records; and what it wrote since the last
   backup of a client's chain began is dirty in the chain's bitmap;
@@ -18,11 +18,10 @@ Some are QEMU's, so that qbitsim must keep them whatever is done to it; those ab
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qbitsim.drivers.file import FileNode
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError
+from qbitsim.history.words import actions_of, end_of_job
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.states import JobStatus
 from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, image_of, is_dirty
@@ -63,27 +62,15 @@ class LawBrokenError(AssertionError):
         super().__init__(f"{law}: {detail}")
 
 
-class Moment:
+class Moment(NamedTuple):
     """The disk of a drive when a backup of it began.
 
     :ivar disk: its contents, the active one first.
     :ivar written: how many guest writes the witness had seen.
     """
 
-    __slots__ = ("disk", "written")
-
-    def __init__(self, disk: list[Content], written: int) -> None:
-        self.disk = disk
-        self.written = written
-
-
-class _Group:
-    """The jobs of a grouped transaction: how each of them ended, None while it has not."""
-
-    __slots__ = ("ends",)
-
-    def __init__(self, jobs: Iterable[str]) -> None:
-        self.ends: dict[str, str | None] = dict.fromkeys(jobs)
+    disk: list[Content]
+    written: int
 
 
 class Witness:
@@ -99,7 +86,7 @@ class Witness:
         self.commands = 0
         self._moments: dict[str, Moment] = {}
         self._restored: set[tuple[str, tuple[str, ...]]] = set()
-        self._groups: list[_Group] = []
+        self._groups: list[dict[str, str | None]] = []  # how each job of a grouped transaction ended, None: not yet
         self._events = machine.events.end
         self._checked: tuple[object, ...] = ()
 
@@ -232,9 +219,9 @@ class Witness:
         return Moment([content.clone() for content in disk_of(self._node(device))], len(self.writes))
 
     def _targets(self, name: str, arguments: JsonObject) -> Iterator[tuple[str, str]]:
-        """(device, image file) of each backup that a command is to begin, where that can be told."""
+        """(device, image file) of each backup that a command is to begin, where that is known."""
         graph = self.machine.graph
-        for kind, data in _actions(name, arguments):
+        for kind, data in actions_of(name, arguments):
             device, target = data.get("device"), data.get("target")
             if kind not in _BACKUPS or not isinstance(target, str):
                 continue
@@ -249,36 +236,22 @@ class Witness:
     def _note_group(self, arguments: JsonObject) -> None:
         properties = arguments.get("properties")
         if isinstance(properties, dict) and properties.get("completion-mode") == "grouped":
-            jobs = [
-                str(data.get("job-id", data.get("device")))
-                for kind, data in _actions("transaction", arguments)
-                if kind in _BACKUPS
-            ]
+            actions = actions_of("transaction", arguments)
+            jobs = [str(data.get("job-id", data.get("device"))) for kind, data in actions if kind in _BACKUPS]
             if len(jobs) > 1:
-                self._groups.append(_Group(jobs))
+                self._groups.append(dict.fromkeys(jobs))
 
     def _note_end(self, event: JsonObject) -> None:
-        name, data = event["event"], event.get("data")
-        if name not in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED") or not isinstance(data, dict):
+        end, data = end_of_job(event), event.get("data")
+        if end is None or not isinstance(data, dict):
             return
-        success = name == "BLOCK_JOB_COMPLETED" and "error" not in data
+        success = end == "completed" and "error" not in data
         for group in self._groups:
-            if data["device"] in group.ends:
-                group.ends[str(data["device"])] = "succeeded" if success else "failed"
-                if len(set(group.ends.values()) - {None}) > 1:
-                    raise LawBrokenError(ALL_OR_NOTHING, f"the jobs ended so: {group.ends}")
-        self._groups = [group for group in self._groups if None in group.ends.values()]
-
-
-def _actions(name: str, arguments: JsonObject) -> Iterator[tuple[str, JsonObject]]:
-    """A command as a list of actions."""
-    if name != "transaction":
-        yield name, arguments
-        return
-    actions = arguments.get("actions")
-    for action in actions if isinstance(actions, list) else []:
-        if isinstance(action, dict) and isinstance(action.get("data"), dict):
-            yield str(action.get("type")), action["data"]  # type: ignore[misc]
+            if data["device"] in group:
+                group[str(data["device"])] = "succeeded" if success else "failed"
+                if len(set(group.values()) - {None}) > 1:
+                    raise LawBrokenError(ALL_OR_NOTHING, f"the jobs ended so: {group}")
+        self._groups = [group for group in self._groups if None in group.values()]
 
 
 def _ranges(granules: list[int], granularity: int) -> str:
@@ -318,11 +291,10 @@ _WRITTEN = ("target", "base")
 
 def _node(node: Node) -> tuple[object, ...]:
     children = [(edge.name, edge.node) for edge in node.children]
-    if isinstance(node, FileNode):
+    if node.opened_as is not None:
         return (node, children)  # it grows as somebody writes
-    if isinstance(node, Qcow2Node):
-        return (node, node.length, node.read_only, children, node.image.backing, len(node.image.bitmaps))
-    return (node, node.length, node.read_only, children)
+    stored = len(node.image.bitmaps) if node.image is not None else 0
+    return (node, node.length, node.read_only, children, node.header_backing, stored)
 
 
 def _bitmap(bitmap: DirtyBitmap, *, bits: bool) -> tuple[object, ...]:
@@ -341,17 +313,8 @@ def _drive(drive: Drive) -> tuple[object, ...]:
     if image is None:
         return (node,)
     content = image.content
-    return (
-        node,
-        [
-            (cluster, content.read(cluster * content.cluster_size, _length(content, cluster)))
-            for cluster in content.stored_clusters()
-        ],
-    )
-
-
-def _length(content: Content, cluster: int) -> int:
-    return min(content.cluster_size, content.size - cluster * content.cluster_size)
+    starts = [cluster * content.cluster_size for cluster in content.stored_clusters()]
+    return (node, [(at, content.read(at, min(content.cluster_size, content.size - at))) for at in starts])
 
 
 def _check_unchanged(before: dict[str, object], after: dict[str, object], what: str) -> None:
@@ -361,6 +324,6 @@ def _check_unchanged(before: dict[str, object], after: dict[str, object], what: 
 
 
 def _is_pause(event: JsonObject) -> bool:
-    """Whether an event tells no more than that a running job was paused for a moment."""
+    """Whether an event says no more than that a running job was paused for a moment."""
     data = event.get("data")
     return event["event"] == "JOB_STATUS_CHANGE" and isinstance(data, dict) and data.get("status") in _QUIET

@@ -1,4 +1,4 @@
-"""The pytest plugin: machines and servers as fixtures, and a report that shows what was said when a test fails.
+"""The pytest plugin: machines and servers as fixtures, and a report of the conversation when a test fails.
 
 * ``qmp_machine`` is a :class:`qbitsim.Machine` in the process of the test.
 * ``qmp_server`` is a machine of its own behind a UNIX socket, served by a thread; see :mod:`qbitsim.serving.threads`.
@@ -78,7 +78,7 @@ def qmp_machine(request: pytest.FixtureRequest) -> Machine:
 
 
 @pytest.fixture
-def qmp_server(request: pytest.FixtureRequest) -> Iterator[ThreadServer]:
+def qmp_server(request: pytest.FixtureRequest) -> Iterator[ThreadServer[Machine]]:
     """An emulated QEMU behind a UNIX socket, ``qmp_server.path``, until the test ends."""
     from qbitsim.testing.report import watch  # noqa: PLC0415 - only if used
     from qbitsim.testing.settings import settings_of  # noqa: PLC0415

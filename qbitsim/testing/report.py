@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.jsontypes import Json
 from qbitsim.machine.state import describe
 from qbitsim.qmp.journal import Journal
 
@@ -23,7 +24,7 @@ _RANGES = 16
 _LONGEST_NAME = 150
 
 
-class Watched:
+class ReportedMachine:
     """A machine that a test uses.
 
     :param page: the file for a page of all that happened, if one is wanted.
@@ -33,7 +34,7 @@ class Watched:
     def __init__(self, name: str, machine: Machine, page: Path | None) -> None:
         self.name = name
         self.machine = machine
-        self.server: ThreadServer | None = None
+        self.server: ThreadServer[Machine] | None = None
         self._page = page
         self.journal = machine.watch() if page is not None else Journal()
         machine.journal = self.journal
@@ -54,7 +55,7 @@ class Watched:
     def _conversation(self, machine: Machine) -> list[str]:
         return self.journal.lines(machine.events) or ["nothing"]
 
-    def _text(self, lines: Any) -> str:
+    def _text(self, lines: Callable[[Machine], list[str]]) -> str:
         """The lines, or why there are none: a machine with a bug may not be fit to be looked at."""
         look = partial(self.server.look, lines) if self.server is not None else partial(lines, self.machine)
         shown = pytest.CallInfo.from_call(look, when="teardown")
@@ -68,23 +69,23 @@ class Reporter:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add to the report of a failure, once for each test."""
         report = yield
-        if report.failed and _WATCHED in item.stash:
-            report.sections += [section for each in item.stash[_WATCHED] for section in each.sections()]
-            del item.stash[_WATCHED]
+        if report.failed and _REPORTED in item.stash:
+            report.sections += [section for each in item.stash[_REPORTED] for section in each.sections()]
+            del item.stash[_REPORTED]
         return report
 
 
-_WATCHED = pytest.StashKey[list[Watched]]()
+_REPORTED = pytest.StashKey[list[ReportedMachine]]()
 
 
-def watch(request: pytest.FixtureRequest, name: str, machine: Machine) -> Watched:
+def watch(request: pytest.FixtureRequest, name: str, machine: Machine) -> ReportedMachine:
     """Let the report of the test show this machine, if the test fails."""
     plugins = request.config.pluginmanager
     if not plugins.has_plugin("qbitsim-report"):
         plugins.register(Reporter(), "qbitsim-report")
-    watched = Watched(name, machine, _page_for(request, name))
-    request.node.stash.setdefault(_WATCHED, []).append(watched)
-    return watched
+    reported = ReportedMachine(name, machine, _page_for(request, name))
+    request.node.stash.setdefault(_REPORTED, []).append(reported)
+    return reported
 
 
 def _page_for(request: pytest.FixtureRequest, name: str) -> Path | None:
@@ -108,7 +109,7 @@ def state_lines(machine: Machine) -> list[str]:
     return lines
 
 
-def _bitmap(bitmap: dict[str, Any], indent: str) -> Iterator[str]:
+def _bitmap(bitmap: Json, indent: str) -> Iterator[str]:
     name = f"bitmap {bitmap['name']}" if bitmap["name"] else "bitmap without a name"
     flags = "".join(f", {flag}" for flag in bitmap["flags"])
     yield f"{indent}{name}, granularity {bitmap['granularity']}{flags}: {_ranges(bitmap['dirty'])}"
@@ -122,7 +123,7 @@ def _ranges(dirty: list[tuple[int, int]]) -> str:
     return f"dirty {shown}{more}" if dirty else "clean"
 
 
-def _job(job: dict[str, Any]) -> str:
+def _job(job: Json) -> str:
     done, total = job["progress"]
     error = f", error: {job['error']}" if job["error"] else ""
     return f"job {job['id']} ({job['type']}) is {job['status']}, {done} of {total} bytes{error}"

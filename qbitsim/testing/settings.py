@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qbitsim.jsontypes import Json
 from qbitsim.profiles import DEFAULT_PROFILE, profile
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
+    from qbitsim.injection.declaration import Kind
     from qbitsim.machine.machine import Machine
 
 _MARK = "@pytest.mark.qbitsim"
@@ -26,7 +28,8 @@ class Settings:
     :ivar profile: the QEMU release.
     :ivar pacing: how it goes on; None for the default of the fixture.
     :ivar disks: drive id -> size, or the arguments of :meth:`.Machine.add_disk`.
-    :ivar faults: each a text as ``qbitsim serve --fail`` takes it, or the arguments of :meth:`.Machine.inject_error`.
+    :ivar faults: each a text as ``qbitsim serve --fail`` takes it, or the arguments of :meth:`.Machine.inject_error`;
+        or those of another kind of fault, whose name is the argument ``fault``.
     """
 
     profile: str
@@ -48,15 +51,15 @@ class Settings:
 
 def settings_of(request: pytest.FixtureRequest) -> Settings:
     """What the marks of the test say, and else the options."""
-    said: dict[str, Any] = {}
+    given: Json = {}
     for mark in request.node.iter_markers("qbitsim"):
-        said = {**mark.kwargs, **said}
+        given = {**mark.kwargs, **given}
     config = request.config
     return Settings(
-        profile=said.get("profile") or _option(config, "profile") or DEFAULT_PROFILE.name,
-        pacing=said.get("pacing") or _option(config, "pacing"),
-        disks=said.get("disks", {}),
-        faults=said.get("faults", ()),
+        profile=given.get("profile") or _option(config, "profile") or DEFAULT_PROFILE.name,
+        pacing=given.get("pacing") or _option(config, "pacing"),
+        disks=given.get("disks", {}),
+        faults=given.get("faults", ()),
     )
 
 
@@ -66,10 +69,8 @@ def check_options(config: pytest.Config) -> None:
     :raises pytest.UsageError: one of them is not what it can be; the text says what that is.
     """
     for name, check in _CHECKS.items():
-        for place, given in (
-            (f"--qbitsim-{name}", config.getoption(f"--qbitsim-{name}")),
-            (f"qbitsim_{name}", _ini(config, name)),
-        ):
+        option, entry = f"--qbitsim-{name}", f"qbitsim_{name}"
+        for place, given in ((option, config.getoption(option)), (entry, config.getini(entry))):
             if given:
                 _check_one(place, check, given)
 
@@ -88,7 +89,7 @@ def check_marks(items: Iterable[pytest.Item]) -> None:
 
 
 def _check_mark(where: str, mark: pytest.Mark) -> None:
-    checks: dict[str, Callable[[Any], object]] = {**_CHECKS, "disks": _check_disks, "faults": _check_faults}
+    checks = {**_CHECKS, "disks": _check_disks, "faults": _check_faults}
     if mark.args:
         raise pytest.UsageError(f"{where}: {_MARK} takes only arguments with a name: {', '.join(checks)}")
     for key, value in mark.kwargs.items():
@@ -97,28 +98,25 @@ def _check_mark(where: str, mark: pytest.Mark) -> None:
         _check_one(f"{where}: {_MARK}: {key}", checks[key], value)
 
 
-def _check_one(place: str, check: Callable[[Any], object], given: object) -> None:
+def _check_one(place: str, check: Callable[[object], None], given: object) -> None:
     try:
         check(given)
     except ValueError as error:
         raise pytest.UsageError(f"{place}: {error}") from None
 
 
-def _check_text(given: object, check: Callable[[str], object]) -> None:
-    if not isinstance(given, str):
-        raise ValueError(f"expected a text, not {given!r}")
-    check(given)
+def _text(check: Callable[[str], object]) -> Callable[[object], None]:
+    """A check of a text."""
+
+    def checked(given: object) -> None:
+        if not isinstance(given, str):
+            raise ValueError(f"expected a text, not {given!r}")
+        check(given)
+
+    return checked
 
 
-def _check_profile(given: object) -> None:
-    _check_text(given, profile)
-
-
-def _check_pacing(given: object) -> None:
-    _check_text(given, check_pacing)
-
-
-_CHECKS: dict[str, Callable[[Any], object]] = {"profile": _check_profile, "pacing": _check_pacing}
+_CHECKS = {"profile": _text(profile), "pacing": _text(check_pacing)}
 
 
 def _check_disks(given: object) -> None:
@@ -128,7 +126,7 @@ def _check_disks(given: object) -> None:
         if not isinstance(name, str):
             raise ValueError(f"the id of a disk is a text, not {name!r}")
         if isinstance(disk, Mapping):
-            _check_keys(f"disk {name!r}", disk, "add_disk")
+            _check_keys(f"disk {name!r}", disk, _parameters_of_add_disk())
         elif isinstance(disk, str) or (isinstance(disk, int) and not isinstance(disk, bool)):
             parse_size(disk)
         else:
@@ -140,20 +138,38 @@ def _check_faults(given: object) -> None:
         raise ValueError(f"expected a list, not {given!r}")
     for fault in given:
         if isinstance(fault, Mapping):
-            _check_keys(f"fault {fault!r}", fault, "inject_error")
+            kind, given = _kind_of(fault)
+            known = [each.name for each in kind.members if each.name != "id"]
+            _check_keys(f"fault {fault!r}", given, known)
         elif not isinstance(fault, str):
             raise ValueError(f"a fault is a text or the arguments of Machine.inject_error, not {fault!r}")
 
 
-def _check_keys(what: str, given: Mapping[Any, Any], method: str) -> None:
+def _kind_of(fault: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]:
+    """The kind of a fault, and what is said of it.
+
+    :raises ValueError: there is no such kind.
+    """
+    from qbitsim.injection.faults import KINDS  # noqa: PLC0415 - options are checked without it
+
+    given = dict(fault)
+    name = given.pop("fault", "inject-error")
+    kind = KINDS.get(str(name).replace("_", "-"))
+    if kind is None:
+        raise ValueError(f"unknown fault {name!r}: choose one of {', '.join(KINDS)}")
+    return kind, given
+
+
+def _parameters_of_add_disk() -> list[str]:
     from qbitsim.machine.machine import Machine  # noqa: PLC0415 - options are checked without it
 
-    parameters = [
-        name for name in inspect.signature(getattr(Machine, method)).parameters if name not in ("self", "identifier")
-    ]
+    return [name for name in inspect.signature(Machine.add_disk).parameters if name not in ("self", "identifier")]
+
+
+def _check_keys(what: str, given: Mapping[Any, Any], known: list[str]) -> None:
     for key in given:
-        if key not in parameters:
-            raise ValueError(f"{what}: unknown argument {key!r}: choose among {', '.join(parameters)}")
+        if key not in known:
+            raise ValueError(f"{what}: unknown argument {key!r}: choose among {', '.join(known)}")
 
 
 def _make(what: str, make: Callable[..., None], *arguments: Any) -> None:
@@ -167,25 +183,19 @@ def _make(what: str, make: Callable[..., None], *arguments: Any) -> None:
 
 
 def _add_disk(machine: Machine, name: str, disk: Any) -> None:
-    if isinstance(disk, Mapping):
-        machine.add_disk(name, **disk)
-    else:
-        machine.add_disk(name, disk)
+    machine.add_disk(name, **(disk if isinstance(disk, Mapping) else {"size": disk}))
 
 
 def _inject(machine: Machine, fault: str | Mapping[str, Any]) -> None:
-    from qbitsim.terminal.options import inject_error  # noqa: PLC0415 - only for faults as texts
-
     if isinstance(fault, str):
-        inject_error(machine, fault)
+        from qbitsim.terminal.options import begin_fault  # noqa: PLC0415 - only for faults as texts
+
+        begin_fault(machine, fault)
     else:
-        machine.inject_error(**fault)
+        kind, given = _kind_of(fault)
+        kind.begin(machine.faults, given)
 
 
 def _option(config: pytest.Config, name: str) -> str | None:
     given: str | None = config.getoption(f"--qbitsim-{name}")
-    return given or _ini(config, name) or None
-
-
-def _ini(config: pytest.Config, name: str) -> str:
-    return str(config.getini(f"qbitsim_{name}"))
+    return given or str(config.getini(f"qbitsim_{name}")) or None

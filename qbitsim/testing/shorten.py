@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
+from qbitsim.jsontypes import Json
+
 F = TypeVar("F", bound=Callable[..., None])
 
-Move = tuple[str, dict[str, Any]]
+Move = tuple[str, Json]
 """The name of a method and the arguments that it was called with."""
 
 

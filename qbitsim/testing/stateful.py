@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from errno import EIO
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -40,10 +40,13 @@ from qbitsim.testing.shorten import Move, move
 from qbitsim.testing.story import Story
 
 if TYPE_CHECKING:
+    from qbitsim.block.drive import Drive
     from qbitsim.jobs.job import Job
     from qbitsim.jsontypes import JsonObject
 
 __all__ = ["GRANULE", "ONCE", "PAUSES", "TALK_LIMIT", "BackupClientMachine", "run_as_test"]
+
+_T = TypeVar("_T")
 
 GRANULE = 65536
 """Bytes: the unit of the places where the guest writes."""
@@ -151,7 +154,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         error.__dict__["moves"] = list(self.moves)
         error.add_note("\n".join(["what happened:", *lines]))
 
-    def _witnessed(self, do: Callable[[], Any]) -> Any:
+    def _witnessed(self, do: Callable[[], _T]) -> _T:
         """Do or look at something; if a law is broken, tell the story.
 
         :raises LawBrokenError: it is.
@@ -206,7 +209,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         if dialogue is not None and dialogue.over:
             self._rest(dialogue)
 
-    def _guarded(self, move: Any) -> None:
+    def _guarded(self, move: Callable[[], object]) -> None:
         """Let the client do one thing; it may fail in the ways that were allowed."""
         try:
             move()
@@ -404,7 +407,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         offset = granule % -(-size // GRANULE) * GRANULE
         return offset, min(length, size - offset)
 
-    def _requests(self, drive: str, offset: int, written: int, make: Any) -> None:
+    def _requests(self, drive: str, offset: int, written: int, make: Callable[[Drive], object]) -> None:
         try:
             make(self.machine.drive(drive))
         except OSError as error:

@@ -1,6 +1,6 @@
 """What has happened to a machine, as lines that a person reads when a law is broken.
 
-Telling must cost next to nothing, because nearly every story is thrown away: a line is kept as a format and its values
+A line must cost next to nothing, because nearly every story is thrown away: it is stored as a format and its values
 and put into words only when it is asked for.
 """
 
@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qbitsim.machine.machine import Machine
 
-_TOLD = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR", "BLOCK_IO_ERROR")
+_SHOWN = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR", "BLOCK_IO_ERROR")
 """The events of a story; what else happens to a job can be guessed from them."""
 
 
 class Story:
     """Collects lines."""
 
-    __slots__ = ("_lines", "_machine", "_told")
+    __slots__ = ("_cursor", "_lines", "_machine")
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._lines: list[tuple[Any, ...]] = []
-        self._told = machine.events.end
+        self._cursor = machine.events.end
 
     def tell(self, text: str, *values: object) -> None:
         """A line; ``text`` is a format with ``%s``. The values must not change any more."""
@@ -32,22 +32,22 @@ class Story:
     def events(self) -> None:
         """The events since the last call."""
         end = self._machine.events.end
-        if end != self._told:
-            self._lines.append((None, self._told, end))
-            self._told = end
+        if end != self._cursor:
+            self._lines.append((None, self._cursor, end))
+            self._cursor = end
 
     def lines(self) -> list[str]:
         """The story so far."""
-        told: list[str] = []
+        lines: list[str] = []
         for text, *values in self._lines:
             if text is not None:
-                told.append(text % tuple(map(_words, values)) if values else text)
+                lines.append(text % tuple(map(_words, values)) if values else text)
                 continue
             for place in range(*values):
                 event = self._machine.events.at(place)
-                if event["event"] in _TOLD:
-                    told.append(f"  event {event['event']} {_words(event['data'])}")
-        return told
+                if event["event"] in _SHOWN:
+                    lines.append(f"  event {event['event']} {_words(event['data'])}")
+        return lines
 
 
 _DETAILS = ("id", "job-id", "device", "node", "node-name", "name", "sync", "bitmap", "target", "error")

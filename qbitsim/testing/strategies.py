@@ -16,16 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import EIO, ENOSPC
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from qbitsim.engine.policies import Recorded
+from qbitsim.injection.faults import KINDS
+from qbitsim.jsontypes import Json
 from qbitsim.records import record
 from qbitsim.testing.command_strategies import NAMES, commands, invalid_commands, typed_commands
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
+    from qbitsim.injection.declaration import Kind
     from qbitsim.machine.machine import Machine
 
 __all__ = [
@@ -54,13 +59,13 @@ _LENGTHS = st.sampled_from([GRANULE, 512, 1, 3 * GRANULE, GRANULE + 512])
 class Call:
     """Something that can be done to a machine.
 
-    :ivar method: of the machine; or of one of its drives if ``drive`` is given.
+    :ivar method: of the machine or, as in ``faults.refuse``, of a part; or of one of its drives if ``drive`` is given.
     :ivar drive: the drive's id, None for the machine itself.
     """
 
     method: str
     arguments: tuple[Any, ...]
-    options: dict[str, Any]
+    options: Json
     drive: str | None = None
 
     def on(self, machine: Machine) -> Any:
@@ -70,7 +75,7 @@ class Call:
         :raises Exception: what the method raises.
         """
         owner = machine if self.drive is None else machine.drive(self.drive)
-        return getattr(owner, self.method)(*self.arguments, **self.options)
+        return attrgetter(self.method)(owner)(*self.arguments, **self.options)
 
     def __str__(self) -> str:
         owner = "machine" if self.drive is None else f"machine.drive({self.drive!r})"
@@ -102,7 +107,7 @@ def disks(draw: st.DrawFn, drive: str = "drive0", *, granules: int = 32) -> Call
     :param granules: it has at most so many times :data:`GRANULE`, and not always whole ones.
     """
     size = draw(st.integers(1, granules)) * GRANULE - draw(st.sampled_from([0, 0, 512, 3584]))
-    options: dict[str, Any] = {"node_name": f"{drive}-node"}
+    options: Json = {"node_name": f"{drive}-node"}
     if draw(st.booleans()):
         options["format"] = "raw"
     else:
@@ -149,9 +154,7 @@ def guest_requests(draw: st.DrawFn, drive: str, size: int) -> Call:
 def guest_activities(drive: str, size: int) -> st.SearchStrategy[Call]:
     """A guest that writes by itself while other things go on: ``machine.guest_writes(...)``."""
     rates = st.sampled_from([0.0, 0.001, 0.1])
-    return st.builds(
-        lambda pattern, every: _call("guest_writes", drive, pattern, every=every), write_patterns(size), rates
-    )
+    return st.builds(partial(_call, "guest_writes", drive), write_patterns(size), every=rates)
 
 
 # -- bad luck
@@ -163,51 +166,79 @@ def faults(
     size: int = 16 * GRANULE,
     files: Sequence[str] = (),
     refusable: Sequence[str] = (),
+    monitors: Sequence[str] = (),
     stalls: bool = False,
 ) -> st.SearchStrategy[Call]:
-    """One thing that goes wrong from now on.
+    """One thing that goes wrong from now on, of any kind that :class:`.FaultInjection` declares.
 
     :param where: drives, nodes or image files whose requests fail, or take time.
     :param size: bytes of the smallest of them: where failures can be.
     :param files: image files that may have no room.
     :param refusable: commands that may be refused.
+    :param monitors: commands at which a monitor may be slow or end.
     :param stalls: whether requests may wait until somebody releases them.
     :raises ValueError: there is nothing that could go wrong.
     """
-    kinds = []
-    if where:
-        places = st.sampled_from(list(where))
-        kinds += [_errors(places, size), _delays(places)]
-        if stalls:
-            operations = st.sampled_from(["read", "write"])
-            kinds.append(st.builds(lambda place, operation: _call("stall_io", place, operation), places, operations))
-    if files:
-        rooms = st.integers(0, size // GRANULE).map(lambda number: number * GRANULE)
-        names = st.sampled_from(list(files))
-        kinds.append(st.builds(lambda file, room: _call("limit_capacity", file, room), names, rooms))
-    if refusable:
-        times = st.integers(1, 2)
-        names = st.sampled_from(list(refusable))
-        kinds.append(st.builds(lambda name, n: _call("refuse", name, "Refused by the test", times=n), names, times))
+    victims: dict[str, Sequence[str]] = {"disk": where, "file": files, "command": refusable, "monitor": monitors}
+    kinds = [
+        _faults_of(kind, victims[kind.victim], size)
+        for kind in KINDS.values()
+        if victims.get(kind.victim) and (stalls or not kind.waits)
+    ]
     if not kinds:
         raise ValueError("faults of what? Name drives, nodes, files or commands")
     return st.one_of(kinds)
 
 
+_VICTIMS = ("where", "file", "command")
+"""The names of the parameter that says whom a fault strikes."""
+
+_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "operation": st.sampled_from(["read", "write", "discard", "flush"]),
+    "errno": st.sampled_from([EIO, ENOSPC]),
+    "seconds": st.sampled_from([0.001, 0.1, 10.0]),
+    "desc": st.just("Refused by the test"),
+}
+"""What a parameter of that name may be; it is drawn always."""
+
+_ANY_VALUES: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    float: st.sampled_from([0.001, 0.1, 10.0]),
+    int: st.integers(0, 16),
+}
+"""What a parameter of that type may be, if nothing is known of its name."""
+
+_OFTEN: tuple[dict[str, Any], ...] = (
+    {},
+    {"once": True},
+    {"times": 2},
+    {"after": 1, "once": True},
+    {"after": 1, "times": 1},
+    {"after": 2},
+)
+_DRAWN_APART = {"offset", "length", "once", "times", "always", "after", "probability", "seed", "id", "error_class"}
+
+
 @st.composite
-def _errors(draw: st.DrawFn, places: st.SearchStrategy[str], size: int) -> Call:
-    operation = draw(st.sampled_from(["read", "write", "discard", "flush"]))
-    options: dict[str, Any] = {}
-    if operation != "flush" and draw(st.booleans()):
-        options["offset"], options["length"] = draw(_ranges(size))
-    options |= draw(st.sampled_from([{}, {"once": True}, {"times": 2}, {"after": 1, "once": True}, {"after": 2}]))
-    return Call("inject_error", (draw(places), operation, draw(st.sampled_from([EIO, ENOSPC]))), options)
-
-
-def _delays(places: st.SearchStrategy[str]) -> st.SearchStrategy[Call]:
-    operations, seconds = st.sampled_from(["read", "write"]), st.sampled_from([0.001, 0.1, 10.0])
-    return st.builds(
-        lambda place, operation, time: _call("delay_io", place, operation, time), places, operations, seconds
+def _faults_of(draw: st.DrawFn, kind: Kind, victims: Sequence[str], size: int) -> Call:
+    """A fault of that kind: whom it strikes and what, then how, where on the disk, and how often."""
+    members = {each.name: each for each in kind.members}
+    given: dict[str, Any] = {}
+    for name, member in members.items():
+        if name in _VICTIMS:
+            given[name] = draw(st.sampled_from(list(victims)))
+        elif name == "capacity":
+            given[name] = draw(st.integers(0, size // GRANULE)) * GRANULE
+        elif name not in _DRAWN_APART and (name in _VALUES or member.type in _ANY_VALUES):
+            given[name] = draw(_VALUES[name] if name in _VALUES else _ANY_VALUES[member.type])
+    if "offset" in members and given.get("operation") != "flush" and draw(st.booleans()):
+        given["offset"], given["length"] = draw(_ranges(size))
+    given |= draw(st.sampled_from([often for often in _OFTEN if often.keys() <= members.keys()]))
+    required = [each.name for each in kind.members if not each.optional]
+    return Call(
+        f"faults.{kind.method.__name__}",
+        tuple(given.pop(name) for name in required),
+        given,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Node
-from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.history.words import end_of_job
 from qbitsim.jsontypes import Json
-from qbitsim.terminal.picture import UNKNOWN, Row, Style, cells_of, draw, human, letters, row_of_file, row_of_job
+from qbitsim.machine.state import bitmap_state
+from qbitsim.terminal.picture import UNKNOWN, Row, Style, draw, human, letters, row_of_file, row_of_job, rows_of_bitmap
 from qbitsim.tour.lesson import CELL, CELLS
 from qbitsim.tour.view import View, levels_of
 
@@ -56,8 +58,8 @@ class Drawing:
                 done, total = job["progress"]
                 yield self._row_of_job(job, f"{job['status']}, {_cells(done)} of {_cells(total)} copied", "green")
         for event in view.events:
-            if event["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
-                yield self._row_of_ended(event)
+            if end := end_of_job(event):
+                yield self._row_of_ended(event["data"], end)
         for name in files:
             if name in machine.images:
                 row = row_of_file(machine.images.lookup(name), self.style)
@@ -74,10 +76,13 @@ class Drawing:
 
     def _rows_of_drive(self, view: View, drive: str) -> Rows:
         for node in reversed([*levels_of(view.machine, drive)]):
-            if isinstance(node, Qcow2Node):
+            if node.image is not None:
                 yield drive, Row(drive, letters(node.image, self.style), human(node.length))
+            note = partial(_note, on_filter=node.is_filter)
             for bitmap in self._in_order(drive, node):
-                yield from self._rows_of_bitmap(f"{drive} {bitmap.name}", bitmap, on_filter=node.is_filter)
+                about = f"{drive} {bitmap.name}"
+                rows = rows_of_bitmap(bitmap_state(bitmap), bitmap.size, self.style, note)
+                yield from zip((about, f"{about} successor"), rows, strict=False)
 
     def _in_order(self, drive: str, node: Node) -> list[DirtyBitmap]:
         """The named bitmaps, each where it was in the picture before, new ones below; a backup moves them in QEMU."""
@@ -85,22 +90,8 @@ class Drawing:
         named = [bitmap for bitmap in reversed(node.bitmaps) if bitmap.name is not None]
         return sorted(named, key=lambda bitmap: places.get(f"{drive} {bitmap.name}", len(places)))
 
-    def _rows_of_bitmap(self, about: str, bitmap: DirtyBitmap, *, on_filter: bool) -> Rows:
-        flags = [flag for flag in ("busy", "persistent") if getattr(bitmap, flag)]
-        if bitmap.inconsistent:
-            note = "inconsistent"
-        else:
-            flags += ["disabled"] * (not bitmap.recording) + ["on the filter"] * on_filter
-            note = ", ".join([human(bitmap.count) if bitmap.count else "clean", *flags])
-        yield about, Row(f" {bitmap.name}", cells_of(bitmap, self.style), note, "yellow")
-        if bitmap.successor is not None:
-            successor = bitmap.successor
-            note = human(successor.count) if successor.count else "clean"
-            yield f"{about} successor", Row("  successor", cells_of(successor, self.style), note, "cyan")
-
-    def _row_of_ended(self, event: Json) -> tuple[str, Row]:
+    def _row_of_ended(self, data: Json, end: str) -> tuple[str, Row]:
         """A job that ended in this step."""
-        data, end = event["data"], event["event"].removeprefix("BLOCK_JOB_").lower()
         error = data.get("error")
         job = {"id": data["device"], "progress": [data["offset"], data["len"]], "status": end, "error": error}
         good = end == "completed" and error is None
@@ -109,6 +100,13 @@ class Drawing:
     def _row_of_job(self, job: Json, note: str, colour: str) -> tuple[str, Row]:
         row = row_of_job(job, self.style)
         return f"job {job['id']}", row._replace(name=f" job {job['id']}", note=note, colour=colour)
+
+
+def _note(dirty: int, flags: Collection[str], *, on_filter: bool) -> str:
+    if "inconsistent" in flags:
+        return "inconsistent"
+    shown = [flag for flag in ("busy", "persistent", "disabled") if flag in flags] + ["on the filter"] * on_filter
+    return ", ".join([human(dirty) if dirty else "clean", *shown])
 
 
 def _cells(size: int) -> int:

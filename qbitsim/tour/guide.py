@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qbitsim.profiles import profile
+from qbitsim.terminal.narrator import Narrator
 from qbitsim.terminal.picture import UNKNOWN, Style
-from qbitsim.terminal.teller import Teller
 from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import Player
-from qbitsim.tour.progress import Keeper, Progress, ProgressError
+from qbitsim.tour.progress import Progress, ProgressError, ProgressFile
 from qbitsim.tour.reader import LeftError, Reader
 
 _END = (
@@ -23,27 +23,29 @@ class Guide:
     """Plays chapters, one after the other.
 
     :param release: which QEMU the machines are.
-    :param tell: is given each line, or several of them.
-    :param keeper: keeps the progress; nothing is kept if not given.
+    :param write: is given each line, or several of them.
+    :param progress_file: remembers the progress; nothing does if not given.
     """
 
-    def __init__(self, release: str, style: Style, tell: Callable[[str], None], keeper: Keeper | None = None) -> None:
-        self.teller = Teller(style, tell)
+    def __init__(
+        self, release: str, style: Style, write: Callable[[str], None], progress_file: ProgressFile | None = None
+    ) -> None:
+        self.narrator = Narrator(style, write)
         self._release = profile(release)
-        self._tell = tell
-        self._keeper = keeper
+        self._write = write
+        self._file = progress_file
         self._progress = Progress()
 
     def welcome(self) -> tuple[Sequence[Chapter], int]:
         """Tell where the tour goes on; the chapters from there, and the first step."""
         self._progress = self._load("; the tour begins at the start")
-        kept = self._progress.chapter
-        chapter = find(kept) if kept is not None else None
+        slug = self._progress.chapter
+        chapter = find(slug) if slug is not None else None
         if chapter is None:
-            if kept is not None:
-                self.teller.say(f"(Your progress: there is no chapter '{kept}'; the tour begins at the start.)")
+            if slug is not None:
+                self.narrator.say(f"(Your progress: there is no chapter '{slug}'; the tour begins at the start.)")
             again = len(self._progress.seen) == len(CHAPTERS)
-            self.teller.say(
+            self.narrator.say(
                 "You have seen the whole tour; here it is again."
                 if again
                 else f"A tour of dirty bitmaps, on a live machine that is QEMU {self._release.name}: "
@@ -52,7 +54,7 @@ class Guide:
             )
             return CHAPTERS, 0
         step = min(self._progress.step, len(chapter.steps))
-        self.teller.say(
+        self.narrator.say(
             f"You left in chapter {number(chapter)}, after step {step} of {len(chapter.steps)}. "
             "('qbitsim tour 1' begins at the beginning.)"
         )
@@ -73,54 +75,54 @@ class Guide:
                 self._lead_through(reader, chapter, start)
                 start = 0
         except (LeftError, KeyboardInterrupt) as error:
-            if self._keeper is None:  # nobody has asked the reader, so this is Ctrl-C in the middle
+            if self._file is None:  # nobody has asked the reader, so this is Ctrl-C in the middle
                 raise KeyboardInterrupt from error
-            self.teller.say("Goodbye. 'qbitsim tour' goes on here." if self._keeper.usable else "Goodbye.")
-            self.teller.blank()
+            self.narrator.say("Goodbye. 'qbitsim tour' goes on here." if self._file.usable else "Goodbye.")
+            self.narrator.blank()
             return
         if chapters and chapters[-1] is CHAPTERS[-1]:
-            self.teller.say(_END)
-            self.teller.blank()
+            self.narrator.say(_END)
+            self.narrator.blank()
 
     def _lead_through(self, reader: Reader, chapter: Chapter, start: int) -> None:
-        self.teller.heading(f"{number(chapter)}. {chapter.title}")
+        self.narrator.heading(f"{number(chapter)}. {chapter.title}")
         if not self._release.offers(chapter.since):
-            self.teller.say(
+            self.narrator.say(
                 f"This chapter is left out: QEMU {self._release.name} has no {chapter.lacks}. "
                 f"They came with {chapter.since}."
             )
             return
-        self.teller.say(_legend(self.teller.style), "dim")
-        self._keep(chapter.slug, start)
-        player = Player(chapter, self._release.name, self.teller.style, self._tell)
-        player.play(reader, start, lambda step: self._keep(chapter.slug, step + 1))
+        self.narrator.say(_legend(self.narrator.style), "dim")
+        self._save(chapter.slug, start)
+        player = Player(chapter, self._release.name, self.narrator.style, self._write)
+        player.play(reader, start, lambda step: self._save(chapter.slug, step + 1))
         following = CHAPTERS[CHAPTERS.index(chapter) + 1 :]
-        self._keep(following[0].slug if following else None, 0, chapter.slug)
+        self._save(following[0].slug if following else None, 0, chapter.slug)
 
     # -- progress
 
-    def _keep(self, chapter: str | None, step: int, finished: str | None = None) -> None:
-        """Keep where the reader is, and the chapter that was seen to its end just now."""
-        if self._keeper is None:
+    def _save(self, chapter: str | None, step: int, finished: str | None = None) -> None:
+        """Save where the reader is, and the chapter that was seen to its end just now."""
+        if self._file is None:
             return
         seen = [slug for slug in self._progress.seen if slug != finished]
         self._progress = Progress(chapter, step, (*seen, finished) if finished is not None else tuple(seen))
         try:
-            self._keeper.save(self._progress)
+            self._file.save(self._progress)
         except ProgressError as error:
-            self.teller.say(f"(Your progress: {error}.)")
+            self.narrator.say(f"(Your progress: {error}.)")
 
     def _load(self, then: str = "") -> Progress:
-        """What was kept.
+        """What was saved.
 
         :param then: what comes of it if that cannot be read.
         """
-        if self._keeper is None:
+        if self._file is None:
             return Progress()
         try:
-            return self._keeper.load()
+            return self._file.load()
         except ProgressError as error:
-            self.teller.say(f"(Your progress: {error}{then}.)")
+            self.narrator.say(f"(Your progress: {error}{then}.)")
             return Progress()
 
 

@@ -13,20 +13,20 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import Output
 
-from qbitsim.terminal.teller import Teller
+from qbitsim.terminal.narrator import Narrator
 from qbitsim.tour.lesson import Question
-from qbitsim.tour.reader import LeftError, Next
+from qbitsim.tour.reader import LeftError, Reader
 
 
-class Keyboard:
+class Keyboard(Reader):
     """Asks at the terminal.
 
-    :param teller: tells what keys there are, when it must.
+    :param narrator: tells what keys there are, when it must.
     :param keys: where keys come from, the terminal if not given; :param screen: where prompts go, likewise.
     """
 
-    def __init__(self, teller: Teller, keys: Input | None = None, screen: Output | None = None) -> None:
-        self._teller = teller
+    def __init__(self, narrator: Narrator, keys: Input | None = None, screen: Output | None = None) -> None:
+        self._teller = narrator
         self._prompt: PromptSession[str] = PromptSession(input=keys, output=screen)
         self._editor: PromptSession[str] = PromptSession(
             input=keys, output=screen, multiline=True, key_bindings=_keys()
@@ -67,14 +67,14 @@ class Keyboard:
         self._draft = (command, edited)
         return edited
 
-    def after_change(self) -> Next:
-        """Whether the machine is put back now."""
+    def lets_jobs_run(self) -> bool:
+        """Whether the jobs go on; otherwise the machine is put back."""
         choice = self._ask(
             "Enter: put back, r: run jobs, q > ",
             lambda text: text in ("", "r"),
             "Enter puts the machine back to where it was before your command. r lets the jobs go on first. q leaves.",
         )
-        return Next.RUN if choice else Next.BACK
+        return choice == "r"
 
     def turn(self) -> None:
         """Wait for Enter."""

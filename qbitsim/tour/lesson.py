@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.jsontypes import Json
 from qbitsim.records import record
@@ -30,11 +30,9 @@ Place = tuple[int, int]
 """(offset, length) in bytes."""
 
 
-class Act(Protocol):
-    """Something that a step does, and that is told while it happens."""
-
-    def perform(self, scene: Scene) -> None:
-        """Do it."""
+Act = Callable[["Scene"], object]
+"""Something that a step does on a scene, which narrates it: :class:`Qmp`, what is made by the functions below, or a
+method of the scene itself, such as ``Scene.finish``."""
 
 
 @record
@@ -54,89 +52,34 @@ class Qmp:
         """The command as a client sends it."""
         return {"execute": self.name, "arguments": self.arguments} if self.arguments else {"execute": self.name}
 
-    def perform(self, scene: Scene) -> None:
+    def __call__(self, scene: Scene) -> None:
         """Run it."""
         scene.execute(self)
 
 
-@record
-class Guest:
-    """The guest fills places of a disk with a letter."""
-
-    letter: str
-    places: tuple[Place, ...]
-    drive: str = "drive0"
-
-    def perform(self, scene: Scene) -> None:
-        """Write; a failure is told."""
-        scene.guest_writes(self)
+def guest(letter: str, *cells: int, drive: str = "drive0") -> Act:
+    """The guest fills whole cells with a letter; a failure is narrated."""
+    return lambda scene: scene.guest_writes(letter, [(cell * CELL, CELL) for cell in cells], drive)
 
 
-def guest(letter: str, *cells: int, drive: str = "drive0") -> Guest:
-    """The guest fills whole cells."""
-    return Guest(letter, tuple((cell * CELL, CELL) for cell in cells), drive)
+def guest_bytes(letter: str, offset: int, length: int) -> Act:
+    """The guest fills some bytes of drive0 with a letter."""
+    return lambda scene: scene.guest_writes(letter, [(offset, length)], "drive0")
 
 
-@record
-class Go:
+def go(cells: int, job: str = "drive0") -> Act:
     """The jobs go on, one piece after the other, until a job has copied so many cells."""
-
-    cells: int
-    job: str = "drive0"
-
-    def perform(self, scene: Scene) -> None:
-        """Step the machine."""
-        scene.go(self.job, self.cells)
+    return lambda scene: scene.go(job, cells)
 
 
-@record
-class Finish:
-    """The jobs go on until nothing is left to do."""
-
-    def perform(self, scene: Scene) -> None:
-        """Run the machine."""
-        scene.finish()
+def shell(command: str) -> Act:
+    """A command on image files; its output is shown."""
+    return lambda scene: scene.shell(command)
 
 
-@record
-class Shell:
-    """A command on image files."""
-
-    command: str
-
-    def perform(self, scene: Scene) -> None:
-        """Run it and tell its output."""
-        scene.shell(self.command)
-
-
-@record
-class Arrange:
-    """Something that the tour does behind the scenes, such as breaking a disk; it is told in one line."""
-
-    told: str
-    do: Callable[[Machine], object]
-
-    def perform(self, scene: Scene) -> None:
-        """Do it."""
-        scene.arrange(self)
-
-
-@record
-class Crash:
-    """QEMU is killed."""
-
-    def perform(self, scene: Scene) -> None:
-        """End the machine as kill -9 does."""
-        scene.crash()
-
-
-@record
-class Start:
-    """QEMU is started, on the image files that are there."""
-
-    def perform(self, scene: Scene) -> None:
-        """Make a machine."""
-        scene.start()
+def arrange(text: str, do: Callable[[Machine], object]) -> Act:
+    """Something that the tour does behind the scenes, such as breaking a disk; ``text`` says it in one line."""
+    return lambda scene: scene.arrange(text, do)
 
 
 @record
@@ -144,7 +87,7 @@ class Question:
     """Something to predict before it happens.
 
     :ivar right: the letter of a choice; without choices, the numbers of cells: ``"3 4"`` (an empty text for none).
-    :ivar why: told with the answer.
+    :ivar why: shown with the answer.
     :ivar holds: whether the right answer is what the machine shows, after the step.
     """
 
@@ -189,7 +132,7 @@ def numbers(text: str) -> set[int]:
 
 @record
 class Finding:
-    """What is to be seen now; told only if the check holds."""
+    """What is to be seen now; shown only if the check holds."""
 
     text: str
     holds: Check
@@ -201,9 +144,10 @@ class Step:
 
     :ivar tell: a paragraph to begin with; :ivar before: what happens before the question is asked.
     :ivar do: what happens after it; a command, if any, is the first, and shown before the question.
-    :ivar idea: what a reader could try instead of the command; only who has a keyboard is told.
-    :ivar files: image files in the picture; :ivar drives: the drives in it (None: all; empty: none).
-    :ivar since: the first release that this step is for; it is left out, and said so, on others.
+    :ivar idea: what a reader with a keyboard could try instead of the command.
+    :ivar see: what is to be seen after it, one finding or several.
+    :ivar files: image files in the picture (None: those of the chapter); :ivar drives: the drives in it (None: all).
+    :ivar since: the first release that this step is for; it is left out, with a remark, on others.
     """
 
     tell: str = ""
@@ -211,10 +155,15 @@ class Step:
     do: tuple[Act, ...] = ()
     idea: str = ""
     question: Question | None = None
-    findings: tuple[Finding, ...] = ()
-    files: tuple[str, ...] = ()
+    see: Finding | tuple[Finding, ...] = ()
+    files: tuple[str, ...] | None = None
     drives: tuple[str, ...] | None = None
     since: str | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is to be seen, however much it is."""
+        return (self.see,) if isinstance(self.see, Finding) else self.see
 
 
 @record
@@ -222,6 +171,7 @@ class Chapter:
     """A chapter.
 
     :ivar slug: its short name; :ivar setup: what is done silently before it; :ivar disks: the drives of its machine.
+    :ivar files: image files in its pictures, once they are there.
     :ivar since: the first release that it is for, and :ivar lacks: what older ones have not.
     """
 
@@ -230,5 +180,6 @@ class Chapter:
     steps: tuple[Step, ...]
     setup: tuple[Act, ...] = ()
     disks: tuple[str, ...] = ("drive0",)
+    files: tuple[str, ...] = ()
     since: str | None = None
     lacks: str = ""

@@ -9,7 +9,7 @@ from qbitsim.profiles import profile
 from qbitsim.terminal.picture import Style
 from qbitsim.tour.lesson import Act, Chapter, Qmp, Question, Step
 from qbitsim.tour.pretty import pretty
-from qbitsim.tour.reader import Auto, Next, Reader
+from qbitsim.tour.reader import Reader
 from qbitsim.tour.scene import Scene
 
 
@@ -23,30 +23,30 @@ class FalseClaimError(Exception):
 class Player:
     """Plays one chapter on a machine of its own.
 
-    :param tell: is given each line, or several of them.
+    :param write: is given each line, or several of them.
     """
 
-    def __init__(self, chapter: Chapter, release: str, style: Style, tell: Callable[[str], None]) -> None:
+    def __init__(self, chapter: Chapter, release: str, style: Style, write: Callable[[str], None]) -> None:
         self.chapter = chapter
-        self._tell = tell
+        self._write = write
         self._release = profile(release)
         self._silent = False
-        self._reader: Reader = Auto()
-        self.scene = Scene(release, chapter.disks, style, self._hear)
-        self._unheard(lambda: self._perform_all(chapter.setup))
+        self._reader = Reader()
+        self.scene = Scene(release, chapter.disks, style, self._write_unless_silent)
+        self._silently(lambda: self._perform_all(chapter.setup))
 
-    def _hear(self, text: str) -> None:
+    def _write_unless_silent(self, text: str) -> None:
         if not self._silent:
-            self._tell(text)
+            self._write(text)
 
-    def _unheard(self, do: Callable[[], None]) -> None:
+    def _silently(self, do: Callable[[], None]) -> None:
         self._silent = True
         do()
         self._silent = False
 
     def _perform_all(self, acts: tuple[Act, ...]) -> None:
         for act in acts:
-            act.perform(self.scene)
+            act(self.scene)
         self.scene.begin_step()
 
     def play(self, reader: Reader, start: int = 0, done: Callable[[int], None] | None = None) -> None:
@@ -57,9 +57,9 @@ class Player:
         :raises LeftError: the reader leaves.
         """
         if start:
-            self._unheard(lambda: self._play_steps(0, start))
-            self.scene.teller.say("The machine is again where you left it:")
-            self.scene.teller.block(self.scene.last_picture)
+            self._silently(lambda: self._play_steps(0, start))
+            self.scene.narrator.say("The machine is again where you left it:")
+            self.scene.narrator.block(self.scene.last_picture)
         self._reader = reader
         for number in range(start, len(self.chapter.steps)):
             self._play(number)
@@ -72,61 +72,62 @@ class Player:
             self._play(number)
 
     def _play(self, number: int) -> None:
-        step, teller = self.chapter.steps[number], self.scene.teller
+        step, narrator = self.chapter.steps[number], self.scene.narrator
         if not self._release.offers(step.since):
-            teller.say(f"(A step is left out: QEMU {self._release.name} cannot do it, {step.since} can.)")
+            narrator.say(f"(A step is left out: QEMU {self._release.name} cannot do it, {step.since} can.)")
             return
         self.scene.begin_step()
         if step.tell:
-            teller.say(f"({number + 1}/{len(self.chapter.steps)}) {step.tell}")
+            narrator.say(f"({number + 1}/{len(self.chapter.steps)}) {step.tell}")
         for act in step.before:
-            act.perform(self.scene)
+            act(self.scene)
         command = step.do[0] if step.do and isinstance(step.do[0], Qmp) else None
         if command is not None:
             self._show(command)
         guess = self._ask(step.question) if step.question is not None else None
         if command is not None:
             self._offer_change(step, command)
-        teller.gap()
+        narrator.gap()
         for act in step.do:
-            act.perform(self.scene)
+            act(self.scene)
         self._picture(step)
         self._check(number)
         if step.question is not None:
             self._answer(step.question, guess)
         for finding in step.findings:
-            teller.say(finding.text)
+            narrator.say(finding.text)
 
     def _show(self, command: Qmp) -> None:
-        self.scene.teller.line("->", "a client sends:")
+        self.scene.narrator.line("->", "a client sends:")
         self.scene.show_json(command.request)
 
     def _picture(self, step: Step) -> None:
-        if step.drives != () or step.files:
-            self.scene.picture(step.drives, step.files)
+        files = self.chapter.files if step.files is None else step.files
+        if step.drives != () or files:
+            self.scene.picture(step.drives, files)
 
     # -- questions
 
     def _ask(self, question: Question) -> str | None:
-        teller = self.scene.teller
-        teller.say(f"? {question.text}", "bold")
+        narrator = self.scene.narrator
+        narrator.say(f"? {question.text}", "bold")
         for letter, choice in zip(question.letters, question.choices, strict=True):
-            teller.line(f"  {letter})", choice)
+            narrator.line(f"  {letter})", choice)
         if question.choices:
-            teller.gap()
+            narrator.gap()
         return self._reader.guess(question)
 
     def _answer(self, question: Question, guess: str | None) -> None:
-        teller = self.scene.teller
+        narrator = self.scene.narrator
         if guess is None:
-            teller.say(f"The answer: {question.answer}. {question.why}")
+            narrator.say(f"The answer: {question.answer}. {question.why}")
         elif question.is_right(guess):
-            teller.say(f"Right: {question.answer}. {question.why}", "green")
+            narrator.say(f"Right: {question.answer}. {question.why}", "green")
         else:
-            teller.say(f"Not quite. The answer: {question.answer}. {question.why}", "yellow")
+            narrator.say(f"Not quite. The answer: {question.answer}. {question.why}", "yellow")
 
     def _check(self, number: int) -> None:
-        """Before anything is told of what is to be seen, make sure that it is.
+        """Before anything is claimed of what is to be seen, make sure that it is.
 
         :raises FalseClaimError: it is not.
         """
@@ -142,29 +143,29 @@ class Player:
 
     def _offer_change(self, step: Step, command: Qmp) -> None:
         """Let the reader run other commands first, each on the machine as it is; it is put back after each."""
-        text = pretty(command.request, self.scene.teller.style.width)
+        text = pretty(command.request, self.scene.narrator.style.width)
         while (changed := self._reader.change(text, step.idea)) is not None and not _same(changed, command):
             text = changed
             self._try(step, changed)
 
     def _try(self, step: Step, text: str) -> None:
-        teller = self.scene.teller
-        put_back = self.scene.kept()
-        teller.gap()
+        narrator = self.scene.narrator
+        put_back = self.scene.save_point()
+        narrator.gap()
         if not self.scene.attempt(text):
-            teller.line("<-", "nothing: this is no whole JSON value, so QEMU waits for the rest of it", "red")
+            narrator.line("<-", "nothing: this is no whole JSON value, so QEMU waits for the rest of it", "red")
             return
         if self.scene.machine.closing:
-            teller.line("**", "QEMU is gone, and with it its jobs and all that it kept in memory", "red")
+            narrator.line("**", "QEMU is gone, and with it its jobs and all that it kept in memory", "red")
         else:
             self._look_on(step)
         put_back()
-        teller.say("The machine is put back to where it was before your command. The tour goes on with its own one.")
+        narrator.say("The machine is put back to where it was before your command. The tour goes on with its own one.")
 
     def _look_on(self, step: Step) -> None:
         """Let the reader see what has become of the machine, and what its jobs make of it."""
         self._picture(step)
-        while self._reader.after_change() is Next.RUN:
+        while self._reader.lets_jobs_run():
             self.scene.go_on()
             self._picture(step)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+
+from qbitsim.jsontypes import Json
 
 
-def pretty(value: Any, width: int) -> str:
+def pretty(value: object, width: int) -> str:
     """A JSON value in lines of at most ``width`` columns, where that can be; the outer braces stand alone."""
     return _broken(value, width, "", "") if isinstance(value, dict) and value else _laid(value, width, "", "")
 
 
-def _laid(value: Any, width: int, indent: str, first: str) -> str:
+def _laid(value: object, width: int, indent: str, first: str) -> str:
     """A value behind ``first``, on one line if it fits (with a comma)."""
     line = first + _flat(value)
     if len(line) < width or not value or not isinstance(value, dict | list):
@@ -19,7 +20,7 @@ def _laid(value: Any, width: int, indent: str, first: str) -> str:
     return _broken(value, width, indent, first)
 
 
-def _broken(value: Any, width: int, indent: str, first: str) -> str:
+def _broken(value: Json | list[object], width: int, indent: str, first: str) -> str:
     inner = indent + "  "
     if isinstance(value, dict):
         parts = [_member(key, item, width, inner) for key, item in value.items()]
@@ -30,12 +31,12 @@ def _broken(value: Any, width: int, indent: str, first: str) -> str:
     return "\n".join([first + opening, ",\n".join(parts), indent + closing])
 
 
-def _item(value: Any, width: int, indent: str) -> str:
+def _item(value: object, width: int, indent: str) -> str:
     laid = _laid(value, width, indent, indent)
     return laid if isinstance(value, dict | list) else _moved(laid, width)
 
 
-def _member(key: str, value: Any, width: int, indent: str) -> str:
+def _member(key: str, value: object, width: int, indent: str) -> str:
     """A member of an object; a plain value that does not fit behind its name goes on a line of its own."""
     name = f"{indent}{json.dumps(key)}:"
     laid = _laid(value, width, indent, f"{name} ")
@@ -50,5 +51,5 @@ def _moved(line: str, width: int) -> str:
     return " " * min(len(line) - len(text), max(width - len(text) - 1, 0)) + text
 
 
-def _flat(value: Any) -> str:
+def _flat(value: object) -> str:
     return json.dumps(value)

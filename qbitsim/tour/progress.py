@@ -1,4 +1,4 @@
-"""How far the reader has come, kept in a small file between two visits.
+"""How far the reader has come, saved in a small file between two visits.
 
 The file is JSON: ``{"version": 1, "chapter": SLUG or null, "step": NUMBER, "seen": [SLUG, ...]}``, where ``step`` is
 how many steps of ``chapter`` were seen. A file that cannot be read or written never stops the tour.
@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from qbitsim.records import record
 
@@ -34,8 +33,8 @@ class Progress:
     seen: tuple[str, ...] = ()
 
 
-class Keeper:
-    """Keeps a progress in a file, unless there is a reason not to.
+class ProgressFile:
+    """Saves a progress, unless there is a reason not to.
 
     :ivar usable: whether the file is written; not after an error, and not if a newer qbitsim has written it.
     """
@@ -45,29 +44,29 @@ class Keeper:
         self.usable = True
 
     def load(self) -> Progress:
-        """What was kept; a new progress if there is no file.
+        """What was saved; a new progress if there is no file.
 
         :raises ProgressError: there is one that cannot be read or understood.
         """
         try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            saved = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return Progress()
         except OSError as error:
             self.usable = False
             raise ProgressError(f"{self.path}: {error.strerror}; nothing is kept of this visit") from None
         except (ValueError, RecursionError):
-            kept = None
-        if isinstance(kept, dict) and type(kept.get("version")) is int and kept["version"] > VERSION:
+            saved = None
+        if isinstance(saved, dict) and type(saved.get("version")) is int and saved["version"] > VERSION:
             self.usable = False
             raise ProgressError(f"{self.path} was written by a newer qbitsim; nothing is kept of this visit")
-        progress = _progress(kept)
+        progress = _progress(saved)
         if progress is None:
             raise ProgressError(f"{self.path} could not be read and will be written anew")
         return progress
 
     def save(self, progress: Progress) -> None:
-        """Keep a progress.
+        """Save a progress.
 
         :raises ProgressError: that cannot be done, for the first time.
         """
@@ -84,11 +83,11 @@ class Keeper:
             raise ProgressError(f"{self.path}: {error.strerror}; nothing is kept of this visit") from None
 
 
-def _progress(kept: Any) -> Progress | None:
+def _progress(saved: object) -> Progress | None:
     """What a file says, None if it is not one that the tour has written."""
-    if not isinstance(kept, dict) or kept.get("version") != VERSION:
+    if not isinstance(saved, dict) or saved.get("version") != VERSION:
         return None
-    chapter, step, seen = kept.get("chapter"), kept.get("step"), kept.get("seen")
+    chapter, step, seen = saved.get("chapter"), saved.get("step"), saved.get("seen")
     if not isinstance(chapter, str | None) or type(step) is not int or step < 0 or not isinstance(seen, list):
         return None
     if not all(isinstance(slug, str) for slug in seen):

@@ -1,9 +1,6 @@
-"""Who takes the tour."""
+"""The reader of the tour, who is asked at each step."""
 
 from __future__ import annotations
-
-from enum import Enum
-from typing import Protocol
 
 from qbitsim.tour.lesson import Question
 
@@ -12,46 +9,26 @@ class LeftError(Exception):
     """The reader leaves; the tour can be taken up again at the step where this happens."""
 
 
-class Next(Enum):
-    """What a reader wants after a command of his own."""
+class Reader:
+    """A reader without a keyboard: makes no guesses, changes nothing and reads on.
 
-    BACK = "put the machine back"
-    RUN = "let the jobs go on"
-
-
-class Reader(Protocol):
-    """Who is asked. Each method may raise :class:`LeftError`."""
+    Each method of a subclass may raise :class:`LeftError`.
+    """
 
     def guess(self, question: Question) -> str | None:
         """An answer that the question accepts, None if the reader would rather see."""
+        return None
 
     def change(self, command: str, idea: str) -> str | None:
         """The command as the reader wants it, None for as it is.
 
         :param idea: what could be tried instead; empty if there is no idea.
         """
-
-    def after_change(self) -> Next:
-        """What to do now that the reader's own command has run."""
-
-    def turn(self) -> None:
-        """Comes back when the reader has read the step."""
-
-
-class Auto:
-    """A reader without a keyboard: makes no guesses, changes nothing and reads on."""
-
-    def guess(self, question: Question) -> str | None:
-        """None."""
         return None
 
-    def change(self, command: str, idea: str) -> str | None:
-        """None."""
-        return None
-
-    def after_change(self) -> Next:
-        """Not asked, as nothing is changed."""
-        return Next.BACK
+    def lets_jobs_run(self) -> bool:
+        """Whether the jobs go on after the reader's own command; otherwise the machine is put back."""
+        return False
 
     def turn(self) -> None:
-        """At once."""
+        """Come back when the reader has read the step."""

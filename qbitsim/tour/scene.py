@@ -1,4 +1,4 @@
-"""Where a chapter happens: a live machine, what is done on it, and the telling of it.
+"""Where a chapter happens: a live machine, what is done on it, and its narration.
 
 Jobs go on only when a step says so. A machine that has crashed or ended is followed by another one on the same files.
 """
@@ -9,16 +9,15 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from errno import EIO
-from typing import Any
 
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
+from qbitsim.terminal.narrator import Narrator
 from qbitsim.terminal.picture import Style, human
-from qbitsim.terminal.teller import Teller
 from qbitsim.tour.drawing import Drawing
-from qbitsim.tour.lesson import CELL, CELLS, Arrange, Guest, Place, Qmp
+from qbitsim.tour.lesson import CELL, CELLS, Place, Qmp
 from qbitsim.tour.pretty import pretty
 from qbitsim.tour.view import View
 
@@ -30,20 +29,20 @@ MOST_STEPS = 1000
 
 
 class Scene(View):
-    """A machine with disks of 16 cells, and somebody who tells what happens on it.
+    """A machine with disks of 16 cells, and a narrator of what happens on it.
 
     :param disks: the ids of its drives: ``drive0`` is on a node called ``disk0``.
-    :param tell: is given each line, or several of them.
+    :param write: is given each line, or several of them.
     :ivar last_picture: the lines of the picture that was drawn last.
     """
 
-    def __init__(self, profile: str, disks: Sequence[str], style: Style, tell: Callable[[str], None]) -> None:
+    def __init__(self, profile: str, disks: Sequence[str], style: Style, write: Callable[[str], None]) -> None:
         super().__init__(Machine(profile))
-        self.teller = Teller(style, tell)
+        self.narrator = Narrator(style, write)
         self._disks = disks
         self._drawing = Drawing(style)
         self.last_picture = ""
-        self._told = 0
+        self._cursor = 0
         self._plug_in()
 
     def _plug_in(self) -> None:
@@ -54,90 +53,89 @@ class Scene(View):
     def begin_step(self) -> None:
         """Forget what was seen in the step before."""
         self.reply, self.refusal, self.output, self.failed_writes = None, None, "", 0
-        self._began = self._told = self.machine.events.end
+        self._began = self._cursor = self.machine.events.end
 
     # -- acts
 
     def execute(self, command: Qmp) -> None:
-        """Run a command; tell the events before its reply, and the reply."""
+        """Run a command; narrate the events before its reply, and the reply."""
         try:
             self.reply = self.machine.execute(command.name, command.arguments)
         except QmpError as error:
             self.refusal = error.desc
-            self._tell_reply({"error": {**error.to_json()}})
+            self._narrate_reply({"error": {**error.to_json()}})
         else:
             part = command.part(self.reply) if command.part is not None else self.reply
-            self._tell_reply({"return": part} if command.part is None else part, command.about)
+            self._narrate_reply({"return": part} if command.part is None else part, command.about)
 
-    def _tell_reply(self, reply: Any, about: str = "") -> None:
-        self._tell_events()
+    def _narrate_reply(self, reply: object, about: str = "") -> None:
+        self._narrate_events()
         colour = "red" if isinstance(reply, dict) and "error" in reply else None
         flat = json.dumps(reply)
-        if len(flat) + 5 <= self.teller.style.width or colour:
-            self.teller.line("<-", flat, colour)
+        if len(flat) + 5 <= self.narrator.style.width or colour:
+            self.narrator.line("<-", flat, colour)
         else:
-            self.teller.line("<-", f'{{"return": ...}}, of which {about}:' if about else "")
+            self.narrator.line("<-", f'{{"return": ...}}, of which {about}:' if about else "")
             self.show_json(reply)
 
-    def show_json(self, value: Any) -> None:
+    def show_json(self, value: object) -> None:
         """A JSON value in full."""
-        indent = "     " if self.teller.style.beside else "  "
-        text = pretty(value, self.teller.style.width - len(indent))
-        self.teller.lines([indent + line for line in text.splitlines()])
+        indent = "     " if self.narrator.style.beside else "  "
+        text = pretty(value, self.narrator.style.width - len(indent))
+        self.narrator.lines([indent + line for line in text.splitlines()])
 
-    def guest_writes(self, act: Guest) -> None:
-        """The guest writes; what fails is told."""
-        disk, written = self.machine.drive(act.drive), []
-        for place in act.places:
+    def guest_writes(self, letter: str, places: Sequence[Place], drive: str) -> None:
+        """The guest fills places of a disk with a letter; what fails is narrated."""
+        disk, written = self.machine.drive(drive), []
+        for offset, length in places:
             try:
-                disk.write(place[0], act.letter.encode() * place[1])
-                written.append(place)
+                disk.write(offset, letter.encode() * length)
+                written.append((offset, length))
             except OSError as error:
                 self.failed_writes += 1
-                self.teller.line(
-                    "..", f"the guest's write to {_places([place])} FAILS: {os.strerror(error.errno or EIO)}", "red"
-                )
+                reason = os.strerror(error.errno or EIO)
+                self.narrator.line("..", f"the guest's write to {_places([(offset, length)])} FAILS: {reason}", "red")
         if written:
-            self.teller.line("..", f"the guest writes {act.letter} to {act.drive}: {_places(written)}")
-        self._tell_events()
+            self.narrator.line("..", f"the guest writes {letter} to {drive}: {_places(written)}")
+        self._narrate_events()
 
     def go(self, job: str, cells: int) -> None:
         """Step the machine until the job has copied so many cells, or is gone."""
         while (copied := self.copied(job)) is not None and copied < cells and self.machine.step():
             pass
         done = "has ended" if copied is None else f"has copied {cells} cell{'s' * (cells > 1)}"
-        self.teller.line("..", f"job {job} {done}")
-        self._tell_events()
+        self.narrator.line("..", f"job {job} {done}")
+        self._narrate_events()
 
     def finish(self) -> None:
         """Let the jobs go on to their end, whatever time they take."""
         self.machine.settle()
-        self._tell_events()
+        self._narrate_events()
 
     def shell(self, command: str) -> None:
         """Run a command on image files."""
-        self.teller.line("$", command)
+        self.narrator.line("$", command)
         status, self.output = Shell(self.machine.images, self.machine.profile).run(command.split())
         if status or not command.startswith("qemu-img create"):  # whose success is worth no lines
             for line in self.output.splitlines():
-                self.teller.line(" ", line, "red" if status else None)
+                self.narrator.line(" ", line, "red" if status else None)
 
-    def arrange(self, act: Arrange) -> None:
+    def arrange(self, text: str, do: Callable[[Machine], object]) -> None:
         """Do something behind the scenes."""
-        act.do(self.machine)
-        self.teller.line("**", act.told)
-        self._tell_events()
+        do(self.machine)
+        self.narrator.line("**", text)
+        self._narrate_events()
 
     def crash(self) -> None:
         """Kill QEMU."""
         self.machine.crash()
-        self.teller.line("**", "kill -9: QEMU is gone, without a goodbye", "red")
+        self.narrator.line("**", "kill -9: QEMU is gone, without a goodbye", "red")
 
     def start(self) -> None:
         """Start QEMU on the files that are there; what happened before is still part of this step."""
         self.machine = Machine(self.machine.profile, images=self.machine.images)
         self._plug_in()
-        self.teller.line("**", "QEMU is started again on the same image files")
+        self.narrator.line("**", "QEMU is started again on the same image files")
 
     # -- what the reader tries
 
@@ -147,13 +145,13 @@ class Scene(View):
         monitor.connect()
         monitor.feed(b'{"execute": "qmp_capabilities"}')
         lines = monitor.feed(text.encode(errors="surrogateescape") + b"\n").decode().splitlines()
-        self._tell_events()
+        self._narrate_events()
         replies = [line for line in lines if not line.startswith('{"timestamp"')]
         for line in replies:
             if len(line) > MOST_CHARACTERS:
-                self.teller.line("<-", f"{line[:MOST_CHARACTERS]} ... ({len(line)} characters in all)")
+                self.narrator.line("<-", f"{line[:MOST_CHARACTERS]} ... ({len(line)} characters in all)")
             else:
-                self._tell_reply(json.loads(line))
+                self._narrate_reply(json.loads(line))
         return bool(replies)
 
     def go_on(self) -> None:
@@ -161,9 +159,9 @@ class Scene(View):
         steps = 0
         while steps < MOST_STEPS and self._one_step():
             steps += 1
-        self._tell_events()
+        self._narrate_events()
         if steps == MOST_STEPS:
-            self.teller.line("**", f"after {steps} steps there is still work to do")
+            self.narrator.line("**", f"after {steps} steps there is still work to do")
 
     def _one_step(self) -> bool:
         machine = self.machine
@@ -173,13 +171,13 @@ class Scene(View):
             machine.move_clock(machine.next_deadline)
         return True
 
-    def kept(self) -> Callable[[], None]:
-        """Keep the machine and its last picture; what is returned puts both back."""
+    def save_point(self) -> Callable[[], None]:
+        """Remember the machine and its last picture; what is returned puts both back."""
         snapshot, before, last = self.machine.snapshot(), self._drawing.before, self.last_picture
 
         def put_back() -> None:
             self.machine.restore(snapshot)
-            self._told = self.machine.events.end
+            self._cursor = self.machine.events.end
             self._drawing.before, self.last_picture = before, last
 
         return put_back
@@ -189,12 +187,12 @@ class Scene(View):
     def picture(self, drives: Sequence[str] | None, files: Sequence[str]) -> None:
         """Draw these drives (None: all), their bitmaps, the jobs and these files."""
         self.last_picture = "\n".join(self._drawing.lines(self, self._disks if drives is None else drives, files))
-        self.teller.block(self.last_picture)
+        self.narrator.block(self.last_picture)
 
-    def _tell_events(self) -> None:
-        events = self.machine.events.read(self._told)
-        self._told = self.machine.events.end
-        self.teller.events(events)
+    def _narrate_events(self) -> None:
+        events = self.machine.events.read(self._cursor)
+        self._cursor = self.machine.events.end
+        self.narrator.events(events)
 
 
 def _places(places: Sequence[Place]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.errors import QmpError
+from qbitsim.history.words import end_of_job
 from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
@@ -132,12 +133,8 @@ class View:
     @property
     def ends(self) -> dict[str, str]:
         """How the jobs ended that ended in this step: ``completed``, ``cancelled``, or the error."""
-        ends = {}
-        for event in self.events:
-            if event["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
-                end = event["event"].removeprefix("BLOCK_JOB_").lower()
-                ends[event["data"]["device"]] = event["data"].get("error", end)
-        return ends
+        ends = [(event["data"], end) for event in self.events if (end := end_of_job(event))]
+        return {data["device"]: data.get("error", end) for data, end in ends}
 
 
 def levels_of(machine: Machine, drive: str) -> Iterator[Node]:
@@ -146,7 +143,7 @@ def levels_of(machine: Machine, drive: str) -> Iterator[Node]:
     return found.levels() if found is not None else iter(())
 
 
-def _units(ranges: Any, unit: int) -> Iterator[int]:
+def _units(ranges: Iterable[tuple[int, int]], unit: int) -> Iterator[int]:
     for offset, length in ranges:
         yield from range(offset // unit, -(-(offset + length) // unit))
 

@@ -1,12 +1,12 @@
-"""What happens to a machine, told to any number of readers as it happens.
+"""What happens to a machine, sent to any number of readers as it happens.
 
 Rules:
 
 1. Nothing is kept for a reader but its place in the history, so that a slow one costs nothing: what it has not read is
    where it was.
 2. A place is a *cursor*, a text that names the server, how often its history began anew, and how many lanes and
-   moments the reader has. Whoever comes back with a cursor gets what came since.
-3. The history has a greatest length. If it grows longer it begins anew, and readers are told to reload it.
+   moments the reader has. A reader that comes back with a cursor gets what came since.
+3. The history has a greatest length. If it grows longer it begins anew, and readers must reload it.
 
 The messages are those of server-sent events (``text/event-stream``): ``news``, new lanes and moments; ``reload``;
 ``end``, the machine has ended and nothing more comes. A line with a colon keeps an idle connection alive.
@@ -62,7 +62,7 @@ class Feed:
         return self._cursor(self._end)
 
     def end(self) -> None:
-        """Tell the readers that nothing more comes."""
+        """Let the readers know that nothing more comes."""
         self._over = True
         self._news.set()
 

@@ -1,9 +1,9 @@
-"""Who may look at a machine over HTTP, and who may act on it.
+"""Which HTTP requests may look at a machine, and which may act on it.
 
 Rules:
 
-1. Whoever reaches the server may look, if the request is for an address by which the server is known. A page from
-   elsewhere whose name was made to point here (DNS rebinding) is not: its requests have that name as their Host.
+1. Every client that reaches the server may look, if the request is for an address by which the server is known. A page
+   from elsewhere whose name was made to point here (DNS rebinding) is not: its requests have that name as their Host.
 2. A request that a page of another origin has made is refused where the browser says so (Origin).
 3. Acting needs a server that allows it (``control``), and the token, which is made anew for each server.
 """

@@ -6,10 +6,10 @@
 ``/history.jsonl``  the history as a file for ``qbitsim report``
 ``/feed``           what happens from the cursor ``from`` on, as server-sent events
 ``/command``        POST: a QMP command, to which the body of the response is the reply
-``/token``          says nothing to whoever may act, and refuses all others as ``/command`` does
+``/token``          is empty for those who may act; others are refused as by ``/command``
 ==================  ===================================================================================
 
-Who may do what is said in :mod:`qbitsim.web.guard`.
+The rules for requests are in :mod:`qbitsim.web.guard`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Site:
         return f"http://{place}:{bound.getsockname()[1]}/{token}"
 
     async def close(self) -> None:
-        """Tell the readers that the machine has ended, and hang up."""
+        """Let the readers know that the machine has ended, and hang up."""
         self.feed.end()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -138,13 +138,13 @@ class Site:
 
     # -- looking
 
-    def _told(self) -> tuple[Json, str]:
+    def _snapshot(self) -> tuple[Json, str]:
         """The history, and the cursor behind it."""
         with self._bugs_end_it():
             return self._history.to_json(), self.feed.cursor
 
     async def _page(self, request: web.Request) -> web.Response:
-        document, cursor = self._told()
+        document, cursor = self._snapshot()
         commands = sorted(command.name for command in self._machine.registry.commands()) if self._control else []
         live = {"control": self._control, "cursor": cursor, "commands": commands}
         text = await asyncio.to_thread(page, {"runs": [document], "difference": None, "live": live})
@@ -152,19 +152,13 @@ class Site:
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def _whole(self, request: web.Request) -> web.Response:
-        document, cursor = self._told()
-        text = await asyncio.to_thread(json.dumps, document)
-        response = web.Response(text=text, content_type="application/json", headers={_CURSOR: cursor})
-        response.enable_compression()
-        return response
+        document, cursor = self._snapshot()
+        return await _large(json.dumps, document, "application/json", {_CURSOR: cursor})
 
     async def _file(self, request: web.Request) -> web.Response:
-        document, _ = self._told()
-        text = await asyncio.to_thread(history_file.dumps, document)
+        document, _ = self._snapshot()
         headers = {"Content-Disposition": 'attachment; filename="history.jsonl"'}
-        response = web.Response(text=text, content_type="application/jsonl", headers=headers)
-        response.enable_compression()
-        return response
+        return await _large(history_file.dumps, document, "application/jsonl", headers)
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
         self._guard.check_origin(request.headers.get("Origin"), request.headers["Host"])
@@ -206,8 +200,15 @@ class Site:
         return web.Response(body=reply, content_type="application/json")
 
 
+async def _large(dumps: Callable[[Json], str], document: Json, kind: str, headers: dict[str, str]) -> web.Response:
+    """A response that takes its time to be made."""
+    response = web.Response(text=await asyncio.to_thread(dumps, document), content_type=kind, headers=headers)
+    response.enable_compression()
+    return response
+
+
 def _logger() -> logging.Logger:
-    """For what aiohttp has to say of requests that are no HTTP: nobody is told unless logging is set up for it."""
+    """For what aiohttp has to say of requests that are no HTTP: it goes nowhere unless logging is set up for it."""
     logger = logging.getLogger("qbitsim.web")
     logger.addHandler(logging.NullHandler())
     return logger

@@ -18,13 +18,14 @@ RECORDS = {"qbitsim.facts", "qbitsim.profiles"}
 """What the facts are, and the releases themselves."""
 
 EVALUATORS = {
+    "qbitsim.drivers.not_emulated",
     "qbitsim.qapi.registry",
     "qbitsim.qapi.shapes",
     "qbitsim.cli.reference",
     "qbitsim.tour.guide",
     "qbitsim.tour.player",
 }
-"""Modules that evaluate the ``since`` and ``until`` of what is declared: commands and events, types, chapters."""
+"""Modules that evaluate the ``since`` and ``until`` of what is declared: commands, events, types, drivers, chapters."""
 
 DECLARED_BY_RELEASE = {"qbitsim.qapi.not_emulated"}
 """A list of commands by the release that they came with; each becomes a ``since`` when it is imported."""

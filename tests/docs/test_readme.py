@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from collections.abc import Callable
@@ -155,6 +156,20 @@ def test_the_readme_lists_the_scenarios_that_do_not_agree_yet() -> None:
 def test_the_readme_names_every_profile() -> None:
     table = README.partition("\n## Profiles\n")[2].partition("\n## ")[0]
     assert f"| | {' | '.join(PROFILES)} |" in table
+
+
+def test_the_readme_lists_the_folders_floor_by_floor_as_they_describe_themselves() -> None:
+    layers = runpy.run_path(str(REPOSITORY / "tests/api/test_layers.py"))
+    rows = re.findall(r"^\| (\d+) \| (`.*`) \| (.*) \|$", README.partition("\n## How it works\n")[2], re.MULTILINE)
+    assert [int(floor) for floor, *_ in rows] == sorted((int(floor) for floor, *_ in rows), reverse=True)
+    listed = {name: int(floor) for floor, names, _ in rows for name in re.findall(r"`(\w+)`", names)}
+    ground = {path.stem: 0 for path in layers["PACKAGE"].glob("*.py") if not path.stem.startswith("__")}
+    assert listed == {**{name: floor for name, floor in layers["LEVELS"].items() if name}, **ground}
+    for _, names, text in rows:
+        if names.count("`") == 2:
+            described = ast.get_docstring(ast.parse((layers["PACKAGE"] / names.strip("`") / "__init__.py").read_text()))
+            assert described is not None
+            assert described.splitlines()[0].rstrip(".").lower() == text.lower()
 
 
 def test_the_readme_has_a_place_for_the_benchmarks() -> None:

@@ -14,8 +14,7 @@ from qbitsim.cli import coverage, reference
 from qbitsim.cli.coverage import Coverage
 from qbitsim.cli.main import main
 from qbitsim.commands.offered import registry_for
-from qbitsim.drivers.opener import EMULATED
-from qbitsim.drivers.options import REFUSED, REFUSED_VALUES
+from qbitsim.drivers.driver import DRIVERS
 from qbitsim.profiles import PROFILES
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.shapes import ObjectShape
@@ -65,7 +64,7 @@ def test_every_command_argument_and_event_that_a_profile_offers_is_listed_with_t
 
 
 def test_every_driver_that_can_be_opened_is_listed() -> None:
-    assert set(rows(reference.markdown(Coverage()), "driver")) == set(EMULATED)
+    assert set(rows(reference.markdown(Coverage()), "driver")) == set(DRIVERS)
 
 
 def test_the_plain_form_names_the_same_commands_events_and_drivers() -> None:
@@ -113,12 +112,7 @@ VALUES: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("driver", "option"),
-    [
-        (driver, option)
-        for table in (REFUSED, REFUSED_VALUES)
-        for driver, options in table.items()
-        for option in options
-    ],
+    [(driver, option) for driver, declared in DRIVERS.items() for option in declared.accepts],
 )
 def test_an_option_that_is_listed_as_refused_is_refused_as_qbitsims_own_limit(driver: str, option: str) -> None:
     machine = Machine()

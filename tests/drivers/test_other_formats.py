@@ -59,3 +59,32 @@ def test_a_raw_file_is_no_qcow_file() -> None:
 def test_where_the_text_would_quote_the_file_the_refusal_is_qbitsims_own(target: str, image_format: str) -> None:
     with pytest.raises(UnsupportedError):
         backup_to(target, image_format)
+
+
+@pytest.mark.parametrize(
+    ("release", "image_format", "text"),
+    [
+        ("7.2", "bochs", "Format driver 'bochs' does not support image creation"),
+        ("10.0", "throttle", "Format driver 'throttle' does not support image creation"),
+        ("10.0", "io_uring", "Format driver 'io_uring' does not support image creation"),
+        ("7.2", "io_uring", "Unknown file format 'io_uring'"),
+        ("7.2", "nosuch", "Unknown file format 'nosuch'"),
+    ],
+)
+def test_a_driver_that_makes_no_images_says_so(release: str, image_format: str, text: str) -> None:
+    made = Machine(release)
+    made.add_node({"driver": "null-co", "node-name": "n", "size": 1 << 20})
+    with pytest.raises(QmpError) as caught:
+        made.execute(
+            "drive-backup", {"device": "n", "job-id": "j", "sync": "full", "target": "t", "format": image_format}
+        )
+    assert caught.value.desc == text
+
+
+@pytest.mark.parametrize("image_format", ["vmdk", "nbd", "file"])
+def test_images_that_only_qemu_makes_are_refused_loudly(image_format: str) -> None:
+    made = Machine()
+    made.add_node({"driver": "null-co", "node-name": "n", "size": 1 << 20})
+    arguments = {"device": "n", "job-id": "j", "sync": "full", "target": "t", "format": image_format}
+    with pytest.raises(UnsupportedError, match=f"^qbitsim does not emulate images of format '{image_format}'$"):
+        made.execute("drive-backup", arguments)

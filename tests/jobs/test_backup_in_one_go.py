@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qbitsim import Machine
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.images.content import Kind
 
 MIB = 1 << 20
@@ -57,7 +56,7 @@ def outcome(machine):
         "bytes": image.content.read(0, SIZE),
         "file": image.file_length,
         "bitmaps": machine.qmp("query-block"),
-        "in memory": target.zeroes_without_io(0, SIZE) if isinstance(target, Qcow2Node) else None,
+        "in memory": not target.waits_for_io("write-zeroes", 0, SIZE),
     }
 
 

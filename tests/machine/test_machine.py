@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 
 from qbitsim import Machine, QmpError
 from qbitsim.commands.bitmaps import BlockDirtyBitmapAdd
+from qbitsim.injection.faults import FaultInjection
+from qbitsim.machine.clock import Clock
+from qbitsim.machine.disks import Disks
 from qbitsim.machine.state import describe
 from qbitsim.profiles import PROFILES
 
@@ -113,3 +117,92 @@ def test_two_machines_share_nothing() -> None:
     assert other.qmp("query-block") == []
     assert other.images.names() == []
     assert other.events.read(0) == []
+
+
+# -- its parts, and a new process
+
+
+def test_what_people_say_most_often_stands_for_methods_of_the_parts():
+    machine = Machine()
+    disk = machine.disks.add_disk("d", "1M")
+    assert machine.drive("d") is machine.disks.drive("d") is disk
+    machine.clock.advance(1.5)
+    assert machine.clock() == machine.scheduler.now == 1_500_000_000
+    assert machine.time_of_day() == machine.clock.time_of_day()
+    machine.refuse("stop", "no")
+    assert machine.refusals == machine.faults.refusals != []
+    for name, part in (("add_disk", Disks), ("inject_error", FaultInjection), ("until", Clock)):
+        assert inspect.signature(getattr(Machine, name)) == inspect.signature(getattr(part, name))
+        assert getattr(Machine, name).__doc__ == getattr(part, name).__doc__
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_machine_is_started_anew_on_its_files_in_place(crash):
+    machine = Machine("7.2", pacing="immediate")
+    history = machine.watch()
+    machine.add_disk("d", "1M", node_name="n").write(0, b"A")
+    machine.add_drive("empty", None)
+    machine.inject_error("d", "read", once=True)
+    machine.refuse("stop", "no")
+    machine.hold_reply("cont")
+    machine.advance(2)
+    machine.stop()
+    machine.qmp("block-dirty-bitmap-add", node="n", name="b")
+    parts = [getattr(machine, name) for name in ("events", "images", "clock", "disks", "faults", "registry")]
+    old = machine.graph, machine.jobs, machine.scheduler
+    machine.restart(crash=crash)
+    assert parts == [getattr(machine, name) for name in ("events", "images", "clock", "disks", "faults", "registry")]
+    assert not any(
+        one is other for one, other in zip(old, (machine.graph, machine.jobs, machine.scheduler), strict=True)
+    )
+    assert (list(machine.graph.drives), machine.drive("d").node.name) == (["d", "empty"], "n")
+    assert machine.drive("d").node.bitmaps == []
+    assert (machine.run_state, machine.pacing, machine.clock()) == ("running", "immediate", 2_000_000_000)
+    assert machine.monitor_faults == []
+    with pytest.raises(QmpError, match=r"^no$"):
+        machine.qmp("stop")
+    with pytest.raises(OSError, match=r"Input/output"):
+        machine.drive("d").read(0, 1)
+    assert machine.drive("d").read(0, 1) == b"A"
+    assert machine.watch() is history
+    assert [each["text"] for each in history.moments if each["kind"] == "look"][
+        -1
+    ] == "QEMU is started anew on its files"
+
+
+def test_a_machine_that_has_ended_is_not_started_anew():
+    machine = Machine()
+    machine.add_disk("d", "1M")
+    machine.qmp("quit")
+    before = machine.state()
+    with pytest.raises(RuntimeError, match=r"^the machine has ended already$"):
+        machine.restart()
+    assert machine.state() == before
+
+
+def test_a_machine_that_cannot_end_cleanly_is_not_started_anew():
+    machine = Machine()
+    machine.add_disk("d", "1M").write(0, b"A")
+    machine.stall_io("d", "read")
+    machine.qmp("drive-backup", job_id="j", device="d", target="t", sync="full", format="qcow2")
+    machine.run_until_idle()
+    before = machine.state()
+    with pytest.raises(QmpError, match=r"a request is stalled"):
+        machine.restart()
+    assert machine.state() == before
+
+
+def test_a_snapshot_put_back_into_another_machine_takes_its_parts_along():
+    one, other = Machine(), Machine()
+    one.add_disk("d", "1M")
+    one.refuse("stop", "no")
+    one.guest_writes("d", [(0, 1), (65536, 1)], every=1)
+    one.advance(1.5)
+    other.restore(one.snapshot())
+    assert other == one
+    other.advance(1)
+    assert (other.clock(), one.clock()) == (2_500_000_000, 1_500_000_000)
+    assert (other.drive("d").read(65536, 1), one.drive("d").read(65536, 1)) == (b"\2", b"\0")
+    with pytest.raises(QmpError, match=r"^no$"):
+        other.qmp("stop")
+    assert [each.times for each in one.refusals] == [1]

@@ -48,8 +48,9 @@ class Duel:
     :ivar strict: the records were the same one by one, without folding.
     """
 
-    def __init__(self, installation: Installation, *, patience: int = 1) -> None:
+    def __init__(self, installation: Installation, drawer: type[Drawer] = Drawer, *, patience: int = 1) -> None:
         self.installation = installation
+        self._drawer = drawer
         self.real = RealQemu(installation, patience=patience)
         self.player = Player(profile_for(installation))
         self.steps: list[Step] = []
@@ -72,7 +73,7 @@ class Duel:
     def drawer(self, rng: random.Random) -> Drawer:
         """What draws steps for the machine as it is."""
         start = next(step for step in self.steps if "start" in step)
-        return Drawer(rng, self.machine, self.counter, start)
+        return self._drawer(rng, self.machine, self.counter, start)
 
     def play(self, steps: list[Step]) -> None:
         """Play some steps, the last of which leaves nothing in progress, and compare.
@@ -114,7 +115,7 @@ class Duel:
 
     def _step(self, step: Step) -> str | None:
         before = len(self.player.records)
-        if self.player.machine is not None and "qmp" in step:
+        if self.player.machine is not None and ("qmp" in step or "write" in step or "io" in step):
             self.over = danger_before(step, self.machine)
         if self.over is not None:
             return None
@@ -187,13 +188,13 @@ def _first(name: str, real: bytes, emulated: bytes) -> str:
     return f"the content of {name}: {len(real)} bytes, not {len(emulated)}"
 
 
-def random_example(installation: Installation, seed: int, world: Any) -> Duel:
+def random_example(installation: Installation, seed: int, world: Any, drawer: type[Drawer] = Drawer) -> Duel:
     """Play an example drawn from a seed, for long runs without Hypothesis.
 
     :raises DifferenceError: as :meth:`Duel.play`.
     """
     rng = random.Random(seed)
-    duel = Duel(installation)
+    duel = Duel(installation, drawer)
     try:
         duel.play(world(rng))
         for _ in range(rng.randint(8, 30)):

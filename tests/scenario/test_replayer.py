@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 
 import pytest
 
@@ -85,7 +86,7 @@ def replay(scenario, machine):
         wires.append(Wire(machine))
         return wires[-1]
 
-    records = Replayer(connect, 0.01).replay(scenario)
+    records = Replayer(connect, time, 0.01).replay(scenario)
     assert not any(wire.open for wire in wires)
     return records
 
@@ -193,7 +194,7 @@ def test_a_server_that_hung_up_must_hang_up_again():
 )
 def test_what_cannot_be_replayed_is_refused_before_anything_is_sent(scenario, change, text):
     with pytest.raises(ScenarioError) as caught:
-        Replayer(lambda: pytest.fail("connected")).replay({**scenario, **change})
+        Replayer(lambda: pytest.fail("connected"), time).replay({**scenario, **change})
     assert str(caught.value) == text
 
 

@@ -155,6 +155,7 @@ def test_in_a_transaction_actions_are_completed_and_their_arguments(shell):
         (":help block-dirty-bitmap-m", ["block-dirty-bitmap-merge"]),
         (":help :u", [":undo"]),
         (":fault drive0", ["drive0:", "drive0-node:"]),
+        (":fault stall", ["stall-io"]),
         (":quit ", []),
     ],
 )

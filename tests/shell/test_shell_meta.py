@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from qbitsim.drivers.driver import DRIVERS
 from qbitsim.shell import meta, timing
 
 
@@ -128,6 +129,16 @@ def test_a_fault_strikes_and_is_listed_and_lifted(shell, say):
     assert say(shell, "x-qbitsim-lift id=error0", ":fault") == "{}\nthere are no faults\n"
 
 
+def test_a_fault_of_any_kind_is_written_with_the_arguments_of_its_command(shell, say):
+    said = say(shell, ":fault delay-io where=drive0 operation=read seconds=2 offset=64k", ":fault")
+    assert said == (
+        "delay0: 'x-qbitsim-lift id=delay0' ends it\ndelay0: drive0: reads that touch 65536+1 of jobs take 2 s\n"
+    )
+    assert say(shell, ":fault foreign-job id=j").splitlines()[-1] == "j: 'x-qbitsim-end-foreign-job id=j' ends it"
+    assert say(shell, ":fault limit-capacity file=t capacity=64k") == ""
+    assert say(shell, ":fault hold-reply command=stop wher=5").startswith("column 32: hold-reply has no 'wher'")
+
+
 def test_requests_that_a_fault_holds_up_are_counted(shell, say):
     say(shell, "x-qbitsim-stall-io where=drive0 operation=read id=s", BACKUP, ":run")
     assert say(shell, ":fault") == "s: drive0: reads of jobs wait (2 waiting)\n"
@@ -237,7 +248,8 @@ def test_help_says_what_a_command_takes_and_since_when(shell, say):
 
 def test_help_says_which_variants_there_are(shell, say):
     lines = say(shell, ":help blockdev-add").splitlines()
-    assert "  driver          blkdebug|copy-before-write|..., needed" in lines
+    first, second, *_ = sorted(DRIVERS)
+    assert f"  driver          {first}|{second}|..., needed" in lines
     assert "  driver=qcow2: file= [backing=] [lazy-refcounts=] [pass-discard-request=]" in [
         line[: len("  driver=qcow2: file= [backing=] [lazy-refcounts=] [pass-discard-request=]")] for line in lines
     ]
@@ -322,12 +334,12 @@ def test_run_stops_between_two_steps_at_an_interrupt(shell, say, monkeypatch):
 def test_a_command_that_is_interrupted_is_undone(shell, say, terminal, monkeypatch):
     before = state(shell)
 
-    def interrupted(machine, seconds):
-        machine.drive("drive0").write(0, b"half")
+    def interrupted(clock, seconds):
+        shell.machine.drive("drive0").write(0, b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(shell.machine), "advance", interrupted)
+        patch.setattr(type(shell.machine.clock), "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             shell.run(":advance 1")
     shell.interrupted()

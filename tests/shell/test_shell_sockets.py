@@ -138,7 +138,7 @@ def test_run_and_wait_follow_a_job_that_goes_on_by_itself(shell_at, say):
 def test_an_old_server_tells_the_names_of_its_commands_only(shell_at, tmp_path):
     with answering(tmp_path / "q", GREETING, NEGOTIATED, NO_SCHEMA, TWO_COMMANDS):
         shell = shell_at(tmp_path / "q")
-        assert (shell.schema.told, shell.schema.commands) == (False, ["query-commands", "stop"])
+        assert (shell.schema.has_types, shell.schema.commands) == (False, ["query-commands", "stop"])
         assert [each.text for each in shell.completer.complete("st")] == ["stop"]
         assert shell.completer.complete("stop ") == []
         assert shell.monitor.version == "2.4"

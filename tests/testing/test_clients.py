@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qbitsim import Machine, QmpError
-from qbitsim.machine.until import NeverError
+from qbitsim.errors import NeverError
 from qbitsim.testing.clients import NEXT_EVENT, Chain, Conversation, Dialogue, Monitor, Plain, Sleep, execute, run
 
 

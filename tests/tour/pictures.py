@@ -11,7 +11,7 @@ from qbitsim.terminal.picture import Style
 from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Chapter
 from qbitsim.tour.player import Player
-from qbitsim.tour.reader import Auto
+from qbitsim.tour.reader import Reader
 
 PLACE = Path(__file__).parent / "pictures"
 
@@ -19,7 +19,7 @@ PLACE = Path(__file__).parent / "pictures"
 def last_picture(chapter: Chapter) -> str:
     """Play the chapter; its last picture in a plain terminal of 80 columns."""
     player = Player(chapter, "10.0", Style(80), lambda _: None)
-    player.play(Auto())
+    player.play(Reader())
     return player.scene.last_picture + "\n"
 
 

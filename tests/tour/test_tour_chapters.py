@@ -11,7 +11,7 @@ from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Finding, Qmp, Question, Step
 from qbitsim.tour.player import FalseClaimError, Player
 from qbitsim.tour.pretty import pretty
-from qbitsim.tour.reader import Auto
+from qbitsim.tour.reader import Reader
 
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.slug)
 
@@ -32,7 +32,7 @@ STEPS = [
 def played(chapter, release="10.0", width=80):
     """What a reader without a keyboard is told, line by line."""
     told: list[str] = []
-    Player(chapter, release, Style(width), told.append).play(Auto())
+    Player(chapter, release, Style(width), told.append).play(Reader())
     return "\n".join(told).splitlines()
 
 
@@ -133,9 +133,9 @@ def chapter_that_claims(**claims):
 
 def test_a_chapter_cannot_find_what_is_not_so():
     told: list[str] = []
-    chapter = chapter_that_claims(findings=(Finding("All is dirty.", lambda scene: scene.dirty("bitmap0") != []),))
+    chapter = chapter_that_claims(see=(Finding("All is dirty.", lambda scene: scene.dirty("bitmap0") != []),))
     with pytest.raises(FalseClaimError) as caught:
-        Player(chapter, "10.0", Style(80), told.append).play(Auto())
+        Player(chapter, "10.0", Style(80), told.append).play(Reader())
     assert str(caught.value) == "chapter 'false', step 7: this is not so: All is dirty."
     assert "All is dirty." not in told
 
@@ -143,7 +143,7 @@ def test_a_chapter_cannot_find_what_is_not_so():
 def test_a_question_cannot_have_a_wrong_answer():
     question = Question("What is dirty?", right="3", why="", holds=lambda scene: scene.dirty("bitmap0") == [3])
     with pytest.raises(FalseClaimError, match="this is not so: What is dirty\\? cell 3"):
-        Player(chapter_that_claims(question=question), "10.0", Style(80), lambda _: None).play(Auto())
+        Player(chapter_that_claims(question=question), "10.0", Style(80), lambda _: None).play(Reader())
 
 
 def test_a_step_that_a_release_lacks_is_left_out_and_said_so():

@@ -21,7 +21,7 @@ from qbitsim.cli import tour
 from qbitsim.cli.main import main
 from qbitsim.tour.chapters import CHAPTERS
 from qbitsim.tour.lesson import Finding, Step
-from qbitsim.tour.progress import Keeper, Progress, ProgressError, state_path
+from qbitsim.tour.progress import Progress, ProgressError, ProgressFile, state_path
 
 PLAIN = {"TERM": "dumb"}
 RICH = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONUTF8": "1"}
@@ -73,7 +73,7 @@ def test_a_chapter_that_is_not_there_is_one_line(name, capsys):
 
 def test_a_false_claim_ends_the_tour_with_a_line_and_a_status(monkeypatch, capsys):
     first = CHAPTERS[0]
-    wrong = Step("Look:", findings=(Finding("The moon is a disk.", lambda _: False),))
+    wrong = Step("Look:", see=(Finding("The moon is a disk.", lambda _: False),))
     false = type(first)(first.slug, first.title, (wrong,))
     monkeypatch.setattr(tour, "find", lambda _: false)
     monkeypatch.setattr("qbitsim.tour.guide.CHAPTERS", (false,))
@@ -163,22 +163,22 @@ def test_the_list_is_shown_although_the_state_cannot_be_read(capsys, state):
 )
 def test_a_state_that_makes_no_sense_is_written_anew(text, state):
     state.write_text(text)
-    keeper = Keeper(state)
+    keeper = ProgressFile(state)
     with pytest.raises(ProgressError, match="could not be read and will be written anew"):
         keeper.load()
     keeper.save(Progress("full", 2, ("bitmap",)))
-    assert Keeper(state).load() == Progress("full", 2, ("bitmap",))
+    assert ProgressFile(state).load() == Progress("full", 2, ("bitmap",))
 
 
 def test_bytes_that_are_no_text_are_no_state(state):
     state.write_bytes(b"\xff\xfe")
     with pytest.raises(ProgressError, match="could not be read and will be written anew"):
-        Keeper(state).load()
+        ProgressFile(state).load()
 
 
 def test_a_directory_is_no_state_and_stays(state):
     state.mkdir()
-    keeper = Keeper(state)
+    keeper = ProgressFile(state)
     with pytest.raises(ProgressError, match="Is a directory; nothing is kept of this visit"):
         keeper.load()
     keeper.save(Progress("full"))
@@ -186,11 +186,11 @@ def test_a_directory_is_no_state_and_stays(state):
 
 
 def test_no_state_is_the_beginning(state):
-    assert Keeper(state).load() == Progress()
+    assert ProgressFile(state).load() == Progress()
 
 
 def test_nothing_but_the_state_is_left_in_its_directory(state):
-    Keeper(state).save(Progress("full", 1))
+    ProgressFile(state).save(Progress("full", 1))
     assert os.listdir(state.parent) == [state.name]
 
 

@@ -11,8 +11,8 @@ from prompt_toolkit.output import DummyOutput
 from qbitsim.terminal.picture import Style
 from qbitsim.tour.guide import Guide, find
 from qbitsim.tour.keyboard import Keyboard
-from qbitsim.tour.progress import Keeper
-from qbitsim.tour.reader import Auto
+from qbitsim.tour.progress import ProgressFile
+from qbitsim.tour.reader import Reader
 
 ENTER, NEW_LINE, CTRL_C, CTRL_D, CTRL_U = "\r", "\x1b\r", "\x03", "\x04", "\x15"
 CLEAR_LINE = "\x01\x0b"
@@ -30,12 +30,12 @@ def visit(state):
 
     def visit(*keys: str, chapter: str | None = None) -> str:
         told: list[str] = []
-        guide = Guide("10.0", Style(80), told.append, Keeper(state))
+        guide = Guide("10.0", Style(80), told.append, ProgressFile(state))
         chapters, start = (guide.begin(find(chapter)), 0) if chapter is not None else guide.welcome()
         with create_pipe_input() as pipe:
             # Ctrl-D at last, so that a tour that asks once more than expected ends and does not hang.
             pipe.send_text("".join(keys) + CTRL_D * 3)
-            guide.lead(Keyboard(guide.teller, pipe, DummyOutput()), chapters, start)
+            guide.lead(Keyboard(guide.narrator, pipe, DummyOutput()), chapters, start)
         return " ".join("\n".join(told).split())
 
     return visit
@@ -105,7 +105,7 @@ def test_an_idea_of_what_to_change_is_told_once_and_only_at_a_keyboard(visit):
     idea = "To try with e: another node, such as drive7; or a command that QEMU does not have."
     assert visit(ENTER, ENTER, "e", ENTER, CTRL_C, ENTER).count(idea) == 1
     told: list[str] = []
-    Guide("10.0", Style(80), told.append).lead(Auto(), [find("bitmap")])
+    Guide("10.0", Style(80), told.append).lead(Reader(), [find("bitmap")])
     assert "To try" not in "".join(told)
 
 

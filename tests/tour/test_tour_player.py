@@ -9,13 +9,13 @@ import pytest
 from qbitsim.terminal.picture import Style
 from qbitsim.tour.guide import find
 from qbitsim.tour.player import Player
-from qbitsim.tour.reader import Auto, LeftError, Next
+from qbitsim.tour.reader import LeftError, Reader
 
 ADD = '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "drive0", "name": "mine", "granularity": 512}}'
 BUSY = '{"execute": "block-dirty-bitmap-clear", "arguments": {"node": "disk0", "name": "bitmap0"}}'
 
 
-class Scripted(Auto):
+class Scripted(Reader):
     """A reader who has made up his mind: what he guesses, and what he sends instead of one command."""
 
     def __init__(self, guesses=(), changes=(), runs=0, at=0):
@@ -32,9 +32,9 @@ class Scripted(Auto):
         self.offered.append(command)
         return next(self.changes, None) if len(self.offered) > self.at else None
 
-    def after_change(self):
+    def lets_jobs_run(self):
         self.runs -= 1
-        return Next.RUN if self.runs >= 0 else Next.BACK
+        return self.runs >= 0
 
 
 def told(slug, reader):
@@ -148,7 +148,7 @@ def test_a_long_reply_is_cut():
 
 def test_when_qemu_is_gone_there_is_no_picture_and_no_job_to_run():
     class Forbidding(Scripted):
-        def after_change(self):
+        def lets_jobs_run(self):
             raise AssertionError("there is nothing to choose")
 
     text = told("bitmap", Forbidding(changes=['{"execute": "quit"}']))
@@ -165,9 +165,9 @@ def test_a_disk_that_is_gone_is_not_drawn():
 
 def test_a_chapter_can_be_taken_up_in_the_middle():
     whole: list[str] = []
-    Player(find("chain"), "10.0", Style(80), whole.append).play(Auto())
+    Player(find("chain"), "10.0", Style(80), whole.append).play(Reader())
     rest: list[str] = []
-    Player(find("chain"), "10.0", Style(80), rest.append).play(Auto(), start=4)
+    Player(find("chain"), "10.0", Style(80), rest.append).play(Reader(), start=4)
     again = rest.index("The machine is again where you left it:")
     assert rest[again + 2] in whole
     assert rest[again + 4].startswith("(5/7) The next day.")
@@ -175,7 +175,7 @@ def test_a_chapter_can_be_taken_up_in_the_middle():
 
 
 def test_the_steps_that_are_done_are_counted_up_to_where_the_reader_leaves():
-    class Leaver(Auto):
+    class Leaver(Reader):
         turns = 0
 
         def turn(self):

@@ -55,7 +55,7 @@ class App {
     return `${run + 1}: ${name || "run"}`;
   }
 
-  /** What tells the parts of two runs apart, to be put behind their names. */
+  /** The run that a part belongs to if there are two, to be put behind its name. */
   ofRun(run) {
     return this.runs.length > 1 ? `, run ${this.labelOf(run)}` : "";
   }
@@ -79,17 +79,22 @@ class App {
     this.follow();
   }
 
+  gotoMoment(run, moment) {
+    this.goto(this.axis.placeOf(run, moment));
+  }
+
   /** Where the cursor begins and ends on the axis. */
   extent() {
-    const run = this.runs.findIndex((_, i) => this.place - this.axis.shifts[i] <= this.runs[i].last);
-    const moment = this.axis.momentAt(Math.max(0, run), this.place);
-    const starts = this.axis.start(Math.max(0, run), moment);
-    return { starts, ends: this.axis.byTime ? starts : this.axis.end(Math.max(0, run), moment) };
+    const run = Math.max(0, this.runs.findIndex((_, i) => this.place - this.axis.shifts[i] <= this.runs[i].last));
+    const moment = this.axis.momentAt(run, this.place);
+    const starts = this.axis.start(run, moment);
+    return { starts, ends: this.axis.byTime ? starts : this.axis.end(run, moment) };
   }
 
   /** Let everything show the place. */
   show() {
-    for (const part of [...this.timelines.map((timeline) => ({ show: () => timeline.moveCursor() })), ...this.states, ...this.conversations]) part.show();
+    this.timelines.forEach((timeline) => timeline.moveCursor());
+    for (const part of [...this.states, ...this.conversations]) part.show();
     this.header.show();
   }
 
@@ -107,7 +112,7 @@ class App {
 
   seekDifference() {
     const { difference } = this.payload;
-    if (difference) this.goto(this.axis.placeOf(0, difference.moments[0]));
+    if (difference) this.gotoMoment(0, difference.moments[0]);
   }
 
   // -- the view
@@ -137,7 +142,7 @@ class App {
     this.header.show();
   }
 
-  /** Add to a run what happened since; whoever looked at its end goes on looking at its end. */
+  /** Add to a run what happened since; a page that showed its end goes on showing its end. */
   append(run, lanes, moments) {
     const atEnd = this.place >= this.axis.last;
     const whole = this.view.isWhole;

@@ -89,9 +89,13 @@ class View {
     return this.span >= this.axis.total;
   }
 
+  /** A span that can be shown. */
+  fitting(span) {
+    return clamp(span, Math.min(this.axis.total, this.axis.byTime ? 1000 : 6), this.axis.total);
+  }
+
   set(from, to) {
-    const least = this.axis.byTime ? Math.min(this.axis.total, 1000) : Math.min(this.axis.total, 6);
-    const span = clamp(to - from, least, this.axis.total);
+    const span = this.fitting(to - from);
     this.from = clamp(from, 0, this.axis.total - span);
     this.to = this.from + span;
   }
@@ -99,8 +103,7 @@ class View {
   /** Show `factor` times as much, with `unit` staying where it is. */
   zoom(factor, unit) {
     const before = (unit - this.from) / this.span;
-    const least = this.axis.byTime ? Math.min(this.axis.total, 1000) : Math.min(this.axis.total, 6);
-    const span = clamp(this.span * factor, least, this.axis.total);
+    const span = this.fitting(this.span * factor);
     this.set(unit - before * span, unit - before * span + span);
   }
 

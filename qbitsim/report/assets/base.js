@@ -78,6 +78,20 @@ function percent(part, whole) {
   return `${Number(value.toFixed(1))} %`;
 }
 
+/** A part of the page that shows one run. */
+class RunPart {
+  constructor(app, run) {
+    this.app = app;
+    this.run = run;
+    this.recording = app.runs[run];
+  }
+
+  /** The moment at the cursor. */
+  get moment() {
+    return this.app.axis.momentAt(this.run, this.app.place);
+  }
+}
+
 function clamp(value, low, high) {
   return Math.min(Math.max(value, low), high);
 }
@@ -105,6 +119,25 @@ function oncePerFrame(action) {
       action();
     });
   };
+}
+
+/** What the browser has stored, for this tab or for later visits; it may refuse to, for a file. */
+function stored(name, storage = () => localStorage) {
+  try {
+    return storage().getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** Store a text, or forget it if it is null; if the browser refuses, it is known as long as the page is open. */
+function store(name, value, storage = () => localStorage) {
+  try {
+    if (value === null) storage().removeItem(name);
+    else storage().setItem(name, value);
+  } catch {
+    // It is known as long as the page is open.
+  }
 }
 
 /** What `text`, base64 of deflated JSON, says. */

@@ -3,12 +3,14 @@
 const TOKEN = "qbitsim-token";
 const ARGUMENT = /([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)\s*/y;
 
+const ofThisTab = () => sessionStorage;
+
 class Commands {
   constructor() {
-    this.token = this.takeToken() ?? this.keptToken();
+    this.token = this.takeToken() ?? stored(TOKEN, ofThisTab);
   }
 
-  /** The token in the address, which is kept for this tab and removed from where others may see it. */
+  /** The token in the address, which is stored for this tab and removed from where others may see it. */
   takeToken() {
     const token = /^#token=([\w-]+)$/.exec(location.hash)?.[1] ?? null;
     if (!token) return null;
@@ -17,23 +19,10 @@ class Commands {
     return token;
   }
 
-  keptToken() {
-    try {
-      return sessionStorage.getItem(TOKEN);
-    } catch {
-      return null;
-    }
-  }
-
   /** Use a token from now on; null forgets the one that was used. */
   use(token) {
     this.token = token;
-    try {
-      if (token) sessionStorage.setItem(TOKEN, token);
-      else sessionStorage.removeItem(TOKEN);
-    } catch {
-      // It is known as long as the page is open.
-    }
+    store(TOKEN, token, ofThisTab);
   }
 
   /** What a command returns. Throws an Error in words if it is refused, or cannot be sent. */

@@ -1,8 +1,7 @@
 // The controls of a live machine: each is a form that sends one command. The reply is shown at the end of its row, so that
 // no button moves under the pointer.
 
-const PREFIX = "x-qbitsim-";
-const KEPT = "page";
+const SNAPSHOT = "page";
 const OPERATIONS = ["read", "write", "write-zeroes", "discard", "flush"];
 const ERRNOS = ["EIO", "ENOSPC", "EPERM", "EROFS"];
 const LONGEST_REPLY = 300;
@@ -27,20 +26,20 @@ class Controls {
     this.showPlaces();
   }
 
-  /** Forms in a row, with a place for what is said of them. */
+  /** Forms in a row, with a place for their results. */
   group(title, forms) {
-    this.said = make("output", { class: "said", "aria-live": "polite" });
+    this.output = make("output", { class: "said", "aria-live": "polite" });
     const name = title.toLowerCase();
-    return make("div", { class: `control-group ${name}`, role: "group", "aria-label": title }, make("h3", {}, title), ...forms(), this.said);
+    return make("div", { class: `control-group ${name}`, role: "group", "aria-label": title }, make("h3", {}, title), ...forms(), this.output);
   }
 
-  /** A form. Each button is [text, what it does with the fields, what it says of what was returned]. */
+  /** A form. Each button is [text, what it does with the fields, the words for what was returned]. */
   form(label, fields, buttons) {
-    const { said } = this;
+    const { output } = this;
     const form = make("form", { "aria-label": label, autocomplete: "off" }, ...fields);
-    const made = buttons.map(([text, act, tell], i) => {
+    const made = buttons.map(([text, act, describe], i) => {
       const button = make("button", { type: i ? "button" : "submit" }, text);
-      const run = () => this.run({ form, said, button }, act, tell);
+      const run = () => this.run({ form, output, button }, act, describe);
       if (i) button.addEventListener("click", run);
       else form.addEventListener("submit", (event) => {
         event.preventDefault();
@@ -52,17 +51,17 @@ class Controls {
     return form;
   }
 
-  /** Do what a button says, and tell how it went; the button waits meanwhile. */
-  async run({ form, said, button }, act, tell) {
+  /** Do what a button says, and show how it went; the button waits meanwhile. */
+  async run({ form, output, button }, act, describe) {
     if (button.getAttribute("aria-disabled")) return;
     button.setAttribute("aria-disabled", "true");
     for (const other of this.element.querySelectorAll(".said.bad")) say(other, "");
     const show = (text, bad) => {
-      said.className = bad ? "said bad" : "said";
-      say(said, `${bad ? "✖" : "✔"} ${text}`);
+      output.className = bad ? "said bad" : "said";
+      say(output, `${bad ? "✖" : "✔"} ${text}`);
     };
     try {
-      show(tell(await act(valuesOf(form))), false);
+      show(describe(await act(valuesOf(form))), false);
     } catch (error) {
       show(error.message, true);
     } finally {
@@ -72,22 +71,27 @@ class Controls {
 
   // -- the forms
 
+  /** Run one of qbitsim's own commands. */
+  control(name, given) {
+    return this.commands.run(`x-qbitsim-${name}`, given);
+  }
+
   steps() {
-    const step = ({ count }) => this.commands.run(`${PREFIX}step`, { count: whole(count, "steps") });
+    const step = ({ count }) => this.control("step", { count: whole(count, "steps") });
     return this.form("Steps", [field("count", "steps", "1", 4)], [["step", step, progressWords]]);
   }
 
   idle() {
-    return this.form("Run to idle", [], [["run to idle", () => this.commands.run(`${PREFIX}run-until-idle`), progressWords]]);
+    return this.form("Run to idle", [], [["run to idle", () => this.control("run-until-idle"), progressWords]]);
   }
 
   advance() {
-    const advance = ({ seconds }) => this.commands.run(`${PREFIX}advance`, { seconds: number(seconds, "seconds") });
+    const advance = ({ seconds }) => this.control("advance", { seconds: number(seconds, "seconds") });
     return this.form("Advance", [field("seconds", "seconds", "1", 4)], [["advance", advance, progressWords]]);
   }
 
   pacing() {
-    const set = (pacing) => () => this.commands.run(`${PREFIX}set-pacing`, { pacing });
+    const set = (pacing) => () => this.control("set-pacing", { pacing });
     return this.form("Pacing", [], [
       ["pause", set("manual"), () => "nothing goes on by itself"],
       ["go", set("realtime"), () => "time goes on by itself"],
@@ -97,7 +101,7 @@ class Controls {
   write() {
     const fields = [labelled("drive", this.drive), field("offset", "offset", "0", 6), field("length", "length", "64k", 5), field("pattern", "pattern", "0x41", 4)];
     const write = ({ drive, offset, length, pattern }) =>
-      this.commands.run(`${PREFIX}write`, { drive, offset: size(offset, "offset"), length: size(length, "length"), pattern: whole(pattern, "pattern") });
+      this.control("write", { drive, offset: size(offset, "offset"), length: size(length, "length"), pattern: whole(pattern, "pattern") });
     return this.form("Guest write", fields, [["write", write, () => "written"]]);
   }
 
@@ -113,18 +117,18 @@ class Controls {
 
   injectError({ where, operation, offset, length, errno, once }) {
     const range = { ...optional("offset", offset), ...optional("length", length) };
-    return this.commands.run(`${PREFIX}inject-error`, { where: text(where, "where"), operation, ...range, errno: text(errno, "errno"), once });
+    return this.control("inject-error", { where: text(where, "where"), operation, ...range, errno: text(errno, "errno"), once });
   }
 
   capacity() {
-    const limit = ({ file, capacity }) => this.commands.run(`${PREFIX}limit-capacity`, { file: text(file, "file"), ...optional("capacity", capacity) });
+    const limit = ({ file, capacity }) => this.control("limit-capacity", { file: text(file, "file"), ...optional("capacity", capacity) });
     const fields = [field("file", "file", "", 8), field("capacity", "room", "", 4, null, "any")];
     return this.form("Capacity", fields, [["limit", limit, () => "done"]]);
   }
 
   undo() {
-    const snapshot = () => this.commands.run(`${PREFIX}snapshot`, { name: KEPT });
-    const restore = () => this.commands.run(`${PREFIX}restore`, { name: KEPT });
+    const snapshot = () => this.control("snapshot", { name: SNAPSHOT });
+    const restore = () => this.control("restore", { name: SNAPSHOT });
     return this.form("Undo", [], [
       ["keep this", snapshot, () => "kept"],
       ["back to what was kept", restore, () => "the machine is what it was"],
@@ -173,23 +177,24 @@ function valuesOf(form) {
 // What people type as numbers, sizes and names; each throws an Error in words if it is none.
 
 function whole(value, what) {
-  const found = NUMBER.test(value) ? Number(value) : NaN;
-  if (found !== Math.floor(found)) throw new Error(`${what}: '${value}' is no whole number`);
-  return inRange(found, value, what);
+  const found = plainNumber(value);
+  return checked(found === Math.floor(found) ? found : NaN, value, what, "whole number");
 }
 
 function number(value, what) {
-  if (!NUMBER.test(value)) throw new Error(`${what}: '${value}' is no number`);
-  return inRange(Number(value), value, what);
+  return checked(plainNumber(value), value, what, "number");
 }
 
 function size(value, what) {
-  const bytes = NUMBER.test(value) ? Math.round(Number(value)) : parseSize(value);
-  if (Number.isNaN(bytes)) throw new Error(`${what}: '${value}' is no size, such as 64k`);
-  return inRange(bytes, value, what);
+  return checked(NUMBER.test(value) ? Math.round(Number(value)) : parseSize(value), value, what, "size, such as 64k");
 }
 
-function inRange(found, value, what) {
+function plainNumber(value) {
+  return NUMBER.test(value) ? Number(value) : NaN;
+}
+
+function checked(found, value, what, noun) {
+  if (Number.isNaN(found)) throw new Error(`${what}: '${value}' is no ${noun}`);
   if (found < 0 || found > Number.MAX_SAFE_INTEGER) throw new Error(`${what}: '${value}' is out of range`);
   return found;
 }

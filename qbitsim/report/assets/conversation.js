@@ -1,4 +1,4 @@
-// What was said and done, line by line. Only the lines that can be seen are elements; there may be many thousands.
+// The conversation, line by line. Only the lines that can be seen are elements; there may be many thousands.
 
 const LINE_HEIGHT = 24;
 const MANY_STEPS = 100;
@@ -11,11 +11,9 @@ const FILTERS = {
   steps: ["step"], other: ["start", "time", "look", "end"],
 };
 
-class Conversation {
+class Conversation extends RunPart {
   constructor(app, run) {
-    this.app = app;
-    this.run = run;
-    this.recording = app.runs[run];
+    super(app, run);
     this.shownKinds = new Set(Object.values(FILTERS).flat());
     if ((this.recording.counts.step ?? 0) > MANY_STEPS) this.shownKinds.delete("step");
     this.lines = [];
@@ -98,10 +96,6 @@ class Conversation {
 
   // -- the cursor
 
-  get moment() {
-    return this.app.axis.momentAt(this.run, this.app.place);
-  }
-
   /** The line of the last shown entry that is not after the cursor. */
   get line() {
     return countWhile(this.lines, (index) => index <= this.moment) - 1;
@@ -179,7 +173,7 @@ class Conversation {
   }
 
   goto(moment) {
-    this.app.goto(this.app.axis.placeOf(this.run, moment));
+    this.app.gotoMoment(this.run, moment);
   }
 
   // -- keys and clicks

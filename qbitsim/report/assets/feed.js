@@ -1,8 +1,8 @@
-// What happens to the live machine, as the server tells it. A page that nobody sees does not listen; it comes back later.
+// What happens to the live machine, as the server sends it. A page that nobody sees does not listen; it comes back later.
 
 const TRY_AGAIN = 1000;
 
-/** Reads the feed from a cursor on, and tells `hear`: news(lanes, moments), reload(), ended(), connected(whether). */
+/** Reads the feed from a cursor on, and calls `hear`: news(lanes, moments), reload(), ended(), connected(whether). */
 class Feed {
   constructor(cursor, hear) {
     this.cursor = cursor;

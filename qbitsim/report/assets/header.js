@@ -6,7 +6,7 @@ class Header {
   constructor(app) {
     this.app = app;
     this.opened = app.place;
-    this.theme = kept("qbitsim-theme") ?? "auto";
+    this.theme = stored("qbitsim-theme") ?? "auto";
     this.now = document.getElementById("now");
     this.live = document.getElementById("live");
     this.help = document.getElementById("help");
@@ -46,7 +46,7 @@ class Header {
     const outcomes = app.runs[run].outcomes();
     const bad = outcomes.filter(({ end }) => end !== "completed");
     const buttons = bad.slice(0, NAMED_ENDS).map(({ lane, moment, end, sign, text }) => {
-      const go = () => app.goto(app.axis.placeOf(run, moment));
+      const go = () => app.gotoMoment(run, moment);
       return make("button", { type: "button", class: `end ${end}`, onclick: go, title: "go there" }, `${sign} ${lane.name} ${text}`);
     });
     const more = bad.length > NAMED_ENDS ? ` and ${plural(bad.length - NAMED_ENDS, "job")} more ` : "";
@@ -80,7 +80,7 @@ class Header {
 
   nextTheme() {
     this.theme = THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length];
-    keep("qbitsim-theme", this.theme);
+    store("qbitsim-theme", this.theme);
     this.paint();
   }
 
@@ -153,22 +153,5 @@ class Header {
     const hash = `#m=${this.app.place - this.app.axis.shifts[0]}`;
     const moved = this.app.place !== this.opened || location.hash;
     if (moved && location.hash !== hash && location.protocol !== "about:") history.replaceState(null, "", hash);
-  }
-}
-
-/** What the browser kept from another visit; it may refuse to, for a file. */
-function kept(name) {
-  try {
-    return localStorage.getItem(name);
-  } catch {
-    return null;
-  }
-}
-
-function keep(name, value) {
-  try {
-    localStorage.setItem(name, value);
-  } catch {
-    // The choice lasts as long as the page.
   }
 }

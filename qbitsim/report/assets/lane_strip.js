@@ -167,7 +167,7 @@ class LaneStrip {
     const parts = [where];
     if (since !== null) {
       const { app, run } = this.drive.panel;
-      const go = () => app.goto(app.axis.placeOf(run, since));
+      const go = () => app.gotoMoment(run, since);
       parts.push(` since moment ${since}: ${this.recording.moments[since].text} `, make("button", { type: "button", class: "link", onclick: go }, "go there"));
     }
     const close = () => {

@@ -35,6 +35,11 @@ class Sheet {
     return this.x(moment === null ? this.axis.over(this.run) : this.axis.start(this.run, moment));
   }
 
+  /** Where a stretch of moments lies in what can be seen, and a little beyond, so that its frame is not. */
+  clipped(from, to, margin = 2) {
+    return { left: Math.max(this.start(from), -margin), right: Math.min(this.until(to), this.width + margin) };
+  }
+
   /** The last moment of each column of the screen's pixels; as many columns as the run reaches. */
   columns() {
     if (this.known) return this.known;
@@ -76,9 +81,8 @@ function drawCells(context, sheet, track, height) {
 function drawCounts(context, sheet, track, height) {
   const top = PICTURE_TOP;
   const { kind } = track.lane;
-  for (const { from, to, level } of track.levels()) {
-    const left = Math.max(sheet.start(from), 0);
-    const right = Math.min(sheet.until(to), sheet.width);
+  for (const { from, to, value: level } of track.levels()) {
+    const { left, right } = sheet.clipped(from, to, 0);
     if (right <= left) continue;
     drawNowhere(context, kind, level.dirty, { x: left, y: top, width: right - left, height: height - top });
     context.font = PLAIN;
@@ -99,9 +103,8 @@ function drawNowhere(context, kind, dirty, { x, y, width, height }) {
 }
 
 function drawFlags(context, sheet, track, height) {
-  for (const { from, to, flags } of track.flagged()) {
-    const left = Math.max(sheet.start(from), -2);
-    const right = Math.min(sheet.until(to), sheet.width + 2);
+  for (const { from, to, value: flags } of track.flagged()) {
+    const { left, right } = sheet.clipped(from, to);
     const shown = flags.filter((flag) => FLAG_PATTERNS[flag]);
     if (right < 0 || left > sheet.width || !shown.length) continue;
     const wide = right - left >= LEAST_FRAME;
@@ -131,9 +134,8 @@ function drawJob(context, sheet, track, height) {
 }
 
 /** Its word is left out where there is no room for it beside the signs of how the job ended. */
-function drawStatus(context, sheet, { from, to, status }, { top, body, signs }) {
-  const left = Math.max(sheet.start(from), -2);
-  const right = Math.min(sheet.until(to), sheet.width + 2);
+function drawStatus(context, sheet, { from, to, value: status }, { top, body, signs }) {
+  const { left, right } = sheet.clipped(from, to);
   if (right < 0 || left > sheet.width) return;
   const width = Math.max(1, right - left);
   context.fillStyle = Paint.colour(`status-${status}`) || Paint.colour("status-other");

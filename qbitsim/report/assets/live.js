@@ -23,7 +23,7 @@ class Live {
     this.feed = new Feed(cursor, this);
   }
 
-  // -- what the feed tells
+  // -- news from the feed
 
   news(lanes, moments) {
     this.app.append(0, lanes, moments);
@@ -94,17 +94,17 @@ class Live {
     else this.body.replaceChildren(this.controls.element);
     this.fold.hidden = this.body.firstChild !== this.controls.element;
     this.body.hidden = false;
-    if (!this.fold.hidden) this.unfold((kept(OPEN) ?? String(innerWidth > 640)) === "true");
+    if (!this.fold.hidden) this.unfold((stored(OPEN) ?? String(innerWidth > 640)) === "true");
   }
 
-  /** Show the controls, or put them away; which of it is kept. */
+  /** Show the controls, or put them away. */
   unfold(open) {
     this.body.hidden = !open;
     this.fold.setAttribute("aria-expanded", String(open));
   }
 
   turn() {
-    keep(OPEN, this.body.hidden);
+    store(OPEN, this.body.hidden);
     this.unfold(this.body.hidden);
   }
 

@@ -1,7 +1,7 @@
 // Unpacks the data, shows it, and offers `window.qbitsim` to tests and to the live page.
 //
 // ready: a promise of this object; runs[i]: at(moment), append(lanes, moments) and more; goto(moment): of the first run;
-// controls: an empty element for the controls of a live machine, hidden until used; live: what the page was told of it.
+// controls: an empty element for the controls of a live machine, hidden until used; live: what the page knows of it.
 
 async function begin() {
   const payload = await unpack(document.getElementById("data").textContent.trim());
@@ -18,7 +18,7 @@ async function begin() {
       at: (moment) => app.runs[run].at(moment),
       append: (lanes, moments) => app.append(run, lanes, moments),
     })),
-    goto: (moment) => app.goto(app.axis.placeOf(0, moment)),
+    goto: (moment) => app.gotoMoment(0, moment),
     get moment() {
       return app.axis.momentAt(0, app.place);
     },

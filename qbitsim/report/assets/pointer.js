@@ -1,4 +1,4 @@
-// The pointer on a timeline: it scrubs, pans, zooms, and tells what it is on.
+// The pointer on a timeline: it scrubs, pans, zooms, and explains what it is on.
 
 /** Which lane an event hit, at which x of its canvas, and how far down in it. */
 function hit(timeline, event) {
@@ -98,8 +98,8 @@ function listenForPointer(timeline) {
   const explain = (event) => {
     const { x, width, canvas, lane, share } = hit(timeline, event);
     const moment = app.axis.at(run, unitAt(timeline, x, width));
-    const told = canvas && x >= 0 && x < width && moment >= 0 && canvas !== timeline.overview;
-    app.tip.show(told ? timeline.explain(moment, lane, share) : [], event.clientX, event.clientY);
+    const onLanes = canvas && x >= 0 && x < width && moment >= 0 && canvas !== timeline.overview;
+    app.tip.show(onLanes ? timeline.explain(moment, lane, share) : [], event.clientX, event.clientY);
   };
   body.addEventListener("pointerdown", (event) => gesture.down(event));
   body.addEventListener("pointermove", (event) => {

@@ -1,6 +1,6 @@
 // One run: its lanes and moments, how they belong together, and the state after any moment.
 
-/** The lane for moments that belong to no lane: what was said on the monitors. */
+/** The lane for moments that belong to no lane: messages on the monitors. */
 const QMP_LANE = -1;
 
 const FAILURES = new Set(["error", "fault"]);
@@ -44,7 +44,7 @@ class Recording {
     return this.epoch === null ? "" : timeText(this.moments[index]?.at ?? 0);
   }
 
-  /** When a moment was for whoever looked at a clock; no text if that is not known. */
+  /** When a moment was on a clock on the wall; no text if that is not known. */
   dateOf(index) {
     if (this.epoch === null) return "";
     const date = new Date(this.epoch * 1000 + this.moments[index].at / 1e6);
@@ -124,8 +124,7 @@ class Recording {
   placeOfEvent(details) {
     const place = this.placeOf(details);
     if (place === QMP_LANE && details.id) {
-      if (!this.early.has(details.id)) this.early.set(details.id, []);
-      this.early.get(details.id).push(this.places.length);
+      this.early.set(details.id, [...(this.early.get(details.id) ?? []), this.places.length]);
     }
     return place;
   }
@@ -149,7 +148,7 @@ class Recording {
     return Boolean(moment && (moment.failed || FAILURES.has(moment.kind)));
   }
 
-  /** Whether it must be said of a moment that it failed: others say so themselves. */
+  /** Whether a moment has failed and its kind does not say so. */
   saysFailed(index) {
     const { failed, kind } = this.moments[index];
     return Boolean(failed) && !FAILURES.has(kind);
@@ -157,7 +156,7 @@ class Recording {
 
   /** The state after a moment, a member for each lane; null where the lane does not exist. */
   at(moment) {
-    return this.tracks.map((track) => track.tell(moment));
+    return this.tracks.map((track) => track.stateAt(moment));
   }
 
   /** Lanes as they are shown, those of internal bitmaps only if wanted: drives in order, each with its disk, its bitmaps (successors behind them) and its jobs. */
@@ -171,8 +170,7 @@ class Recording {
     this.lanes.forEach((lane, index) => {
       if (!internal && this.isInternal(index)) return;
       const name = this.groupOf(lane);
-      if (!groups.has(name)) groups.set(name, []);
-      groups.get(name).push(index);
+      groups.set(name, [...(groups.get(name) ?? []), index]);
     });
     const rank = (index) => {
       const lane = this.lanes[index];
@@ -205,7 +203,7 @@ class Recording {
   outcomes() {
     const ends = this.lanes.flatMap((lane, index) => {
       if (lane.kind !== "job") return [];
-      return this.tracks[index].lives.map((life) => ({ lane, moment: life.told ?? life.to ?? life.from, ...outcome(life) }));
+      return this.tracks[index].lives.map((life) => ({ lane, moment: life.eventMoment ?? life.to ?? life.from, ...outcome(life) }));
     });
     return ends.filter(({ end }) => end).sort((one, other) => one.moment - other.moment);
   }

@@ -4,11 +4,9 @@ const OVER = new Set(["waiting", "pending", "concluded", "null"]);
 const RANGES_IN_A_LINE = 6;
 const RANGES_IN_A_LIST = 500;
 
-class StatePanel {
+class StatePanel extends RunPart {
   constructor(app, run) {
-    this.app = app;
-    this.run = run;
-    this.recording = app.runs[run];
+    super(app, run);
     this.jobs = make("tbody");
     const heads = ["job", "status", "progress", ""].map((text) => make("th", { scope: "col" }, text));
     this.table = make("table", { class: "jobs" }, make("caption", {}, "Jobs"), make("thead", {}, make("tr", {}, ...heads)), this.jobs);
@@ -20,10 +18,6 @@ class StatePanel {
     );
     this.groups = new Map();
     new ResizeObserver(() => this.body.clientWidth !== this.width && this.show()).observe(this.body);
-  }
-
-  get moment() {
-    return this.app.axis.momentAt(this.run, this.app.place);
   }
 
   show() {
@@ -51,7 +45,7 @@ class StatePanel {
     this.jobs.replaceChildren(...rows);
   }
 
-  /** What is said of the progress of a job that has nothing to do, as far as is known. */
+  /** The words for the progress of a job that has nothing to do, as far as is known. */
   noProgress(status) {
     if (!this.recording.bits) return "its progress is not known";
     return OVER.has(status) ? "nothing to copy" : "nothing done yet";

@@ -4,11 +4,9 @@ const RULER_HEIGHT = 20;
 const OVERVIEW_HEIGHT = 16;
 const QMP_HEIGHT = 18;
 
-class Timeline {
+class Timeline extends RunPart {
   constructor(app, run) {
-    this.app = app;
-    this.run = run;
-    this.recording = app.runs[run];
+    super(app, run);
     this.rows = new Map();
     this.marks = new Map();
     this.marked = 0;
@@ -138,10 +136,6 @@ class Timeline {
     const { view } = this.app;
     const shown = Math.max(4, whole.x(view.to) - whole.x(view.from) - 2);
     context.strokeRect(whole.x(view.from) + 1, 1, shown, OVERVIEW_HEIGHT - 2);
-  }
-
-  get moment() {
-    return this.app.axis.momentAt(this.run, this.app.place);
   }
 
   /** Put the cursor where the page's place is, without drawing the lanes again. */

@@ -1,11 +1,24 @@
 // One lane over time: the changes of a disk, a bitmap or a successor, and those of a job.
 
-const KEPT_STATES = 64;
-const KEPT_EDGES = 2_000_000;
+const CACHED_STATES = 64;
+const CACHED_EDGES = 2_000_000;
 
 /** The last of a lane's records that is not after a moment, as an index; -1 if there is none. */
 function lastRecord(records, moment) {
   return countWhile(records, (record) => record.moment <= moment) - 1;
+}
+
+/** The stretches of moments whose records have the same `value`, by its `key`: `{from, to, value}`; `to` is null for the last one. */
+function stretchesOf(records, value, key = (each) => each) {
+  const stretches = [];
+  for (const record of records) {
+    const found = record.exists ? value(record) : null;
+    const last = stretches.at(-1);
+    if (last && (last.value && key(last.value)) === (found && key(found))) continue;
+    if (last) last.to = record.moment;
+    stretches.push({ from: record.moment, to: null, value: found });
+  }
+  return stretches.filter((stretch) => stretch.value !== null);
 }
 
 /** The cells of a disk, a bitmap or a successor. */
@@ -14,7 +27,7 @@ class CellTrack {
     this.lane = lane;
     this.records = [];
     this.greatest = this.cellsOf(lane.size);
-    this.kept = new Map();
+    this.cache = new Map();
     this.load = [];
   }
 
@@ -59,12 +72,12 @@ class CellTrack {
     return { ...record, edges: this.edges(index), heat: this.records[record.base].heat, cells: this.cellsOf(record.size) };
   }
 
-  /** The sum of all edges since the lane began anew, from the nearest state that is kept, forwards or backwards. */
+  /** The sum of all edges since the lane began anew, from the nearest state in the cache, forwards or backwards. */
   edges(index) {
     const { base } = this.records[index];
     let from = base;
     let state = this.records[base].edges;
-    for (const [known, edges] of this.kept) {
+    for (const [known, edges] of this.cache) {
       if (known < base || this.records[known]?.base !== base) continue;
       if (Math.abs(this.load[known] - this.load[index]) > Math.abs(this.load[from] - this.load[index])) continue;
       from = known;
@@ -73,17 +86,17 @@ class CellTrack {
     const [low, high] = from < index ? [from, index] : [index, from];
     const changes = this.records.slice(low + 1, high + 1).map((record) => record.edges);
     state = mergedAll(state, changes, from < index ? 1 : -1);
-    this.keep(index, state);
+    this.remember(index, state);
     return state;
   }
 
-  keep(index, state) {
-    this.kept.delete(index);
-    this.kept.set(index, state);
-    let total = [...this.kept.values()].reduce((sum, edges) => sum + edges.length, 0);
-    for (const [old, edges] of this.kept) {
-      if (old === index || (this.kept.size <= KEPT_STATES && total <= KEPT_EDGES)) break;
-      this.kept.delete(old);
+  remember(index, state) {
+    this.cache.delete(index);
+    this.cache.set(index, state);
+    let total = [...this.cache.values()].reduce((sum, edges) => sum + edges.length, 0);
+    for (const [old, edges] of this.cache) {
+      if (old === index || (this.cache.size <= CACHED_STATES && total <= CACHED_EDGES)) break;
+      this.cache.delete(old);
       total -= edges.length;
     }
   }
@@ -106,30 +119,14 @@ class CellTrack {
     return record?.exists && record.moment === moment && record.edges.length ? record.edges : null;
   }
 
-  /** The stretches of moments with the same flags: `{from, to, flags}`; `to` is null for the last one. */
+  /** The stretches of moments with the same flags. */
   flagged() {
-    const stretches = [];
-    for (const record of this.records) {
-      const last = stretches.at(-1);
-      const same = last && last.exists === record.exists && last.flags.join() === record.flags.join();
-      if (same) continue;
-      if (last) last.to = record.moment;
-      stretches.push({ from: record.moment, to: null, flags: record.flags, exists: record.exists });
-    }
-    return stretches.filter((stretch) => stretch.exists);
+    return stretchesOf(this.records, ({ flags }) => flags, (flags) => flags.join());
   }
 
-  /** The stretches of moments at which as much is dirty: `{from, to, level}`, for runs without bits. */
+  /** The stretches of moments at which as much is dirty, for runs without bits. */
   levels() {
-    const stretches = [];
-    for (const record of this.records) {
-      const level = record.exists ? levelOf(record, this.lane) : null;
-      const last = stretches.at(-1);
-      if (last && last.level?.long === level?.long) continue;
-      if (last) last.to = record.moment;
-      stretches.push({ from: record.moment, to: null, level });
-    }
-    return stretches.filter((stretch) => stretch.level);
+    return stretchesOf(this.records, (record) => levelOf(record, this.lane), ({ long }) => long);
   }
 
   /** How full each of `rows` parts of the lane is in each column of a picture, as `fullness` has it, at its fullest.
@@ -174,8 +171,8 @@ class CellTrack {
     spread(record.edges, 0, this.greatest, bins);
   }
 
-  /** What the page tells of the lane after a moment: exact runs, or a number for each part. */
-  tell(moment) {
+  /** The state after a moment for tests: exact runs, or a number for each part. */
+  stateAt(moment) {
     const state = this.at(moment);
     if (!state) return null;
     const { count, flags, size, heat } = state;
@@ -192,7 +189,7 @@ function levelOf({ count, size }, { kind, cell }) {
   return { dirty: true, short, long: `${short} ${word}${count === cells ? "" : ", it is not known where"}` };
 }
 
-/** What a cell is of which a lane tells. */
+/** What a cell of a lane is if its bit is set. */
 function wordOf(kind) {
   return kind === "disk" ? "written" : "dirty";
 }
@@ -234,28 +231,21 @@ class JobTrack {
     return record?.exists ? record : null;
   }
 
-  /** The stretches of moments with the same status: `{from, to, status}`; `to` is null for the last one. */
+  /** The stretches of moments with the same status. */
   stretches() {
-    const stretches = [];
-    for (const { moment, exists, status } of this.records) {
-      const last = stretches.at(-1);
-      if (last && last.to === null && exists && last.status === status) continue;
-      if (last?.to === null) last.to = moment;
-      if (exists) stretches.push({ from: moment, to: null, status });
-    }
-    return stretches;
+    return stretchesOf(this.records, ({ status }) => status);
   }
 
   /** An event said how the last life ended. */
   ended(end, error, moment) {
     const life = this.lives.at(-1);
     if (!life || life.end) return;
-    life.told = moment;
+    life.eventMoment = moment;
     life.end = end;
     life.error = error ?? life.error;
   }
 
-  tell(moment) {
+  stateAt(moment) {
     const record = this.record(moment);
     return record && { status: record.status, done: record.done, total: record.total, error: record.error };
   }

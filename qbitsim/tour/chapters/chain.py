@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qbitsim.tour.chapters.usual import anchored, create, incremental
-from qbitsim.tour.lesson import Chapter, Finding, Finish, Qmp, Question, Shell, Step, guest
+from qbitsim.tour.lesson import Chapter, Finding, Qmp, Question, Step, guest, shell
+from qbitsim.tour.scene import Scene
 
 FULL, MONDAY, TUESDAY = FILES = ("full.qcow2", "monday.qcow2", "tuesday.qcow2")
 
@@ -11,30 +12,23 @@ CHAPTER = Chapter(
     slug="chain",
     title="Incremental backups, and the chain that they make",
     setup=(*anchored(), guest("B", 5, 11)),
+    files=FILES,
     steps=(
         Step(
-            tell=(
-                "There is a full backup, and two cells have changed since. The next backup shall hold only these. "
-                "First its file is made, on top of the full backup: what it does not hold itself is read from there."
-            ),
-            do=(Shell(create(MONDAY, FULL)), Shell("cp drive0.qcow2 photo.monday")),
-            files=(FULL, MONDAY),
-            findings=(
-                Finding(
-                    "An empty file that reads like full.qcow2. (The second command is the tour's photograph of the "
-                    "disk, for the proof.)",
-                    lambda scene: scene.holds(MONDAY) == [] and scene.same(MONDAY, FULL),
-                ),
+            tell="There is a full backup, and two cells have changed since. The next backup shall hold only these. "
+            "First its file is made, on top of the full backup: what it does not hold itself is read from there.",
+            do=(shell(create(MONDAY, FULL)), shell("cp drive0.qcow2 photo.monday")),
+            see=Finding(
+                "An empty file that reads like full.qcow2. (The second command is the tour's photograph of the "
+                "disk, for the proof.)",
+                lambda scene: scene.holds(MONDAY) == [] and scene.same(MONDAY, FULL),
             ),
         ),
         Step(
-            tell=(
-                'The backup: "sync" says incremental, "bitmap" says which cells, and "mode" says that the file is '
-                "there already."
-            ),
+            tell='The backup: "sync" says incremental, "bitmap" says which cells, and "mode" says that the file is '
+            "there already.",
             do=(Qmp("drive-backup", incremental(MONDAY)),),
             idea="a bitmap that is not there; or full instead of incremental, and what QEMU then says of the bitmap.",
-            files=(FULL, MONDAY),
             question=Question(
                 "The job has only just begun. What has become of bitmap0?",
                 choices=(
@@ -53,7 +47,6 @@ CHAPTER = Chapter(
         Step(
             tell="The guest writes cell 3 while the job is at work.",
             do=(guest("C", 3),),
-            files=(FULL, MONDAY),
             question=Question(
                 "Who records it?",
                 choices=("bitmap0", "the successor", "nobody"),
@@ -64,8 +57,7 @@ CHAPTER = Chapter(
         ),
         Step(
             tell="The job goes on to its end.",
-            do=(Finish(), Shell("qemu-img compare monday.qcow2 photo.monday")),
-            files=(FULL, MONDAY),
+            do=(Scene.finish, shell("qemu-img compare monday.qcow2 photo.monday")),
             question=Question(
                 "Which cells are dirty in bitmap0 after the success?",
                 right="3",
@@ -75,50 +67,41 @@ CHAPTER = Chapter(
                     scene.dirty("bitmap0") == [3] and scene.successor("bitmap0") is None and not scene.busy("bitmap0")
                 ),
             ),
-            findings=(
-                Finding(
-                    "monday.qcow2 holds two cells, and with full.qcow2 below it reads as the disk did when the backup "
-                    "began: without the C.",
-                    lambda scene: (
-                        scene.holds(MONDAY) == [5, 11]
-                        and scene.same(MONDAY, "photo.monday")
-                        and "C" not in scene.reads(MONDAY)
-                    ),
+            see=Finding(
+                "monday.qcow2 holds two cells, and with full.qcow2 below it reads as the disk did when the backup "
+                "began: without the C.",
+                lambda scene: (
+                    scene.holds(MONDAY) == [5, 11]
+                    and scene.same(MONDAY, "photo.monday")
+                    and "C" not in scene.reads(MONDAY)
                 ),
             ),
         ),
         Step(
             tell="The next day. The guest writes cells 5 and 14, and the second file is made, on top of the first.",
-            do=(guest("D", 5, 14), Shell(create(TUESDAY, MONDAY)), Shell("cp drive0.qcow2 photo.tuesday")),
-            files=(FULL, MONDAY, TUESDAY),
-            findings=(
-                Finding(
-                    "Since Monday's backup began, cells 3, 5 and 14 were written.",
-                    lambda scene: scene.dirty("bitmap0") == [3, 5, 14] == scene.differing(MONDAY),
-                ),
+            do=(guest("D", 5, 14), shell(create(TUESDAY, MONDAY)), shell("cp drive0.qcow2 photo.tuesday")),
+            see=Finding(
+                "Since Monday's backup began, cells 3, 5 and 14 were written.",
+                lambda scene: scene.dirty("bitmap0") == [3, 5, 14] == scene.differing(MONDAY),
             ),
         ),
         Step(
             tell="The same command as the day before, with another target.",
             do=(
                 Qmp("drive-backup", incremental(TUESDAY)),
-                Finish(),
-                Shell("qemu-img compare tuesday.qcow2 photo.tuesday"),
+                Scene.finish,
+                shell("qemu-img compare tuesday.qcow2 photo.tuesday"),
             ),
-            files=(FULL, MONDAY, TUESDAY),
-            findings=(
-                Finding(
-                    "A chain of three files. Look down a column of the picture: the lowest file that holds a cell is "
-                    "the newest, and it is what tuesday.qcow2 reads as. To restore, use the newest file, and keep all "
-                    "the others beside it.",
-                    lambda scene: scene.same(TUESDAY, "photo.tuesday") and scene.dirty("bitmap0") == [],
-                ),
+            see=Finding(
+                "A chain of three files. Look down a column of the picture: the lowest file that holds a cell is "
+                "the newest, and it is what tuesday.qcow2 reads as. To restore, use the newest file, and keep all "
+                "the others beside it.",
+                lambda scene: scene.same(TUESDAY, "photo.tuesday") and scene.dirty("bitmap0") == [],
             ),
         ),
         Step(
             tell="Somebody needs space and deletes the backup of Monday. After all, there is a newer one.",
-            do=(Shell("rm monday.qcow2"), Shell("qemu-img compare tuesday.qcow2 photo.tuesday")),
-            files=(FULL, TUESDAY),
+            do=(shell("rm monday.qcow2"), shell("qemu-img compare tuesday.qcow2 photo.tuesday")),
             question=Question(
                 "What can still be restored?",
                 choices=("Tuesday and the full backup", "the full backup only", "nothing"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qbitsim.tour.chapters.usual import anchored, create, incremental
-from qbitsim.tour.lesson import CELL, Arrange, Chapter, Finding, Finish, Go, Qmp, Question, Shell, Step, guest
+from qbitsim.tour.lesson import CELL, Chapter, Finding, Qmp, Question, Step, arrange, go, guest, shell
+from qbitsim.tour.scene import Scene
 
 FULL, NEXT = "full.qcow2", "next.qcow2"
 
@@ -11,24 +12,21 @@ CHAPTER = Chapter(
     slug="failure",
     title="What a failure leaves",
     setup=(*anchored(), guest("B", 5, 11, 14)),
+    files=(NEXT,),
     steps=(
         Step(
-            tell=(
-                "A full backup exists, and cells 5, 11 and 14 have changed since. But where the next backup is to go, "
-                "there is hardly any space left."
-            ),
+            tell="A full backup exists, and cells 5, 11 and 14 have changed since. But where the next backup is to go, "
+            "there is hardly any space left.",
             do=(
-                Shell(create(NEXT, FULL)),
-                Arrange("room for one cell only in next.qcow2", lambda machine: machine.limit_capacity(NEXT, CELL)),
+                shell(create(NEXT, FULL)),
+                arrange("room for one cell only in next.qcow2", lambda machine: machine.limit_capacity(NEXT, CELL)),
             ),
-            files=(NEXT,),
-            findings=(Finding("Three cells will not fit.", lambda scene: scene.dirty("bitmap0") == [5, 11, 14]),),
+            see=Finding("Three cells will not fit.", lambda scene: scene.dirty("bitmap0") == [5, 11, 14]),
         ),
         Step(
-            tell=("The backup is started. Its first cell is copied, and meanwhile the guest writes cell 2."),
-            do=(Qmp("drive-backup", incremental(NEXT)), Go(1), guest("C", 2)),
+            tell="The backup is started. Its first cell is copied, and meanwhile the guest writes cell 2.",
+            do=(Qmp("drive-backup", incremental(NEXT)), go(1), guest("C", 2)),
             idea='one member more, "on-target-error": "stop"; then r, and see in which state the job is.',
-            files=(NEXT,),
             question=Question(
                 "What is the reply to the command?",
                 choices=('{"return": {}}', "an error: No space left on device"),
@@ -39,8 +37,7 @@ CHAPTER = Chapter(
         ),
         Step(
             tell="The job goes on, and the file is full.",
-            do=(Finish(),),
-            files=(NEXT,),
+            do=(Scene.finish,),
             question=Question(
                 "Cell 5 was copied, 11 and 14 were not, and the guest has written cell 2. Which cells are dirty after "
                 "the failure?",
@@ -49,43 +46,35 @@ CHAPTER = Chapter(
                 "again; no dirty bit is lost. Cell 5 as well: the file that has it is not good for anything.",
                 holds=lambda scene: scene.dirty("bitmap0") == [2, 5, 11, 14] and scene.successor("bitmap0") is None,
             ),
-            findings=(
-                Finding(
-                    "Read the events: BLOCK_JOB_ERROR, and then BLOCK_JOB_COMPLETED. That a job is COMPLETED means "
-                    'that it is over. Only if there is no "error" in it, there is a backup.',
-                    lambda scene: scene.ends == {"drive0": "No space left on device"},
-                ),
+            see=Finding(
+                "Read the events: BLOCK_JOB_ERROR, and then BLOCK_JOB_COMPLETED. That a job is COMPLETED means "
+                'that it is over. Only if there is no "error" in it, there is a backup.',
+                lambda scene: scene.ends == {"drive0": "No space left on device"},
             ),
         ),
         Step(
-            tell=(
-                "The broken file must go: it looks like a backup and is none. Then room is made, and the file is made "
-                "anew."
-            ),
+            tell="The broken file must go: it looks like a backup and is none. Then room is made, and the file is made "
+            "anew.",
             do=(
-                Shell("rm next.qcow2"),
-                Arrange("there is room again", lambda machine: machine.limit_capacity(NEXT, None)),
-                Shell(create(NEXT, FULL)),
-                Shell("cp drive0.qcow2 photograph"),
+                shell("rm next.qcow2"),
+                arrange("there is room again", lambda machine: machine.limit_capacity(NEXT, None)),
+                shell(create(NEXT, FULL)),
+                shell("cp drive0.qcow2 photograph"),
             ),
-            files=(NEXT,),
-            findings=(Finding("The bitmap has waited.", lambda scene: scene.dirty("bitmap0") == [2, 5, 11, 14]),),
+            see=Finding("The bitmap has waited.", lambda scene: scene.dirty("bitmap0") == [2, 5, 11, 14]),
         ),
         Step(
             tell="The very same command again.",
-            do=(Qmp("drive-backup", incremental(NEXT)), Finish(), Shell("qemu-img compare next.qcow2 photograph")),
-            files=(NEXT,),
+            do=(Qmp("drive-backup", incremental(NEXT)), Scene.finish, shell("qemu-img compare next.qcow2 photograph")),
             question=Question(
                 "Which cells will next.qcow2 hold?",
                 right="2 5 11 14",
                 why="It holds all changes since the full backup, those during the failed attempt as well.",
                 holds=lambda scene: scene.holds(NEXT) == [2, 5, 11, 14] and scene.same(NEXT, "photograph"),
             ),
-            findings=(
-                Finding(
-                    "So a failure costs time, and nothing else. Success drops the bits, failure keeps them.",
-                    lambda scene: scene.dirty("bitmap0") == [] and scene.ends == {"drive0": "completed"},
-                ),
+            see=Finding(
+                "So a failure costs time, and nothing else. Success drops the bits, failure keeps them.",
+                lambda scene: scene.dirty("bitmap0") == [] and scene.ends == {"drive0": "completed"},
             ),
         ),
         Step(
@@ -93,21 +82,19 @@ CHAPTER = Chapter(
             before=(guest("D", 8, 9),),
             do=(Qmp("drive-backup", incremental("other.qcow2", existing=False)), guest("E", 15)),
             files=("other.qcow2",),
-            findings=(
-                Finding(
-                    '(Without "mode" QEMU makes the file, and it is not on top of any other. For a chain that is '
-                    "rarely what you want.)",
-                    lambda scene: (
-                        scene.busy("bitmap0")
-                        and scene.machine.images.lookup("other.qcow2").backing is None
-                        and scene.successor("bitmap0") == [15]
-                    ),
+            see=Finding(
+                '(Without "mode" QEMU makes the file, and it is not on top of any other. For a chain that is '
+                "rarely what you want.)",
+                lambda scene: (
+                    scene.busy("bitmap0")
+                    and scene.machine.images.lookup("other.qcow2").backing is None
+                    and scene.successor("bitmap0") == [15]
                 ),
             ),
         ),
         Step(
             tell="It is cancelled. (What the job has already asked for will still be copied.)",
-            do=(Qmp("block-job-cancel", {"device": "drive0"}), Finish()),
+            do=(Qmp("block-job-cancel", {"device": "drive0"}), Scene.finish),
             files=("other.qcow2",),
             question=Question(
                 "Which cells are dirty then?",
@@ -115,11 +102,9 @@ CHAPTER = Chapter(
                 why="For the bitmap a cancelled backup is like a failed one, however much was copied.",
                 holds=lambda scene: scene.dirty("bitmap0") == [8, 9, 15],
             ),
-            findings=(
-                Finding(
-                    "The event is another one, BLOCK_JOB_CANCELLED, without an error.",
-                    lambda scene: scene.ends == {"drive0": "cancelled"},
-                ),
+            see=Finding(
+                "The event is another one, BLOCK_JOB_CANCELLED, without an error.",
+                lambda scene: scene.ends == {"drive0": "cancelled"},
             ),
         ),
     ),

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from qbitsim.tour.lesson import CELL, Chapter, Finding, Finish, Guest, Qmp, Question, Step, guest
+from qbitsim.tour.chapters.usual import add, incremental
+from qbitsim.tour.lesson import CELL, Chapter, Finding, Qmp, Question, Step, guest, guest_bytes
+from qbitsim.tour.scene import Scene
 
 KIB = 1024
-
-
-def _add(name: str, granularity: int) -> Qmp:
-    return Qmp("block-dirty-bitmap-add", {"node": "drive0", "name": name, "granularity": granularity})
 
 
 CHAPTER = Chapter(
     slug="granularity",
     title="Granularity: how much one bit stands for",
-    setup=(guest("A", *range(16)), Qmp("block-dirty-bitmap-add", {"node": "drive0", "name": "bitmap0"})),
+    setup=(guest("A", *range(16)), add("bitmap0")),
     steps=(
         Step(
-            tell=(
-                "The disk is full of A, and bitmap0 was added without saying how fine it shall be. On this disk QEMU "
-                "takes 64 KiB for each bit. Now the guest writes one single byte at the start of cell 5."
-            ),
-            do=(Guest("B", ((5 * CELL, 1),)),),
+            tell="The disk is full of A, and bitmap0 was added without saying how fine it shall be. On this disk QEMU "
+            "takes 64 KiB for each bit. Now the guest writes one single byte at the start of cell 5.",
+            do=(guest_bytes("B", 5 * CELL, 1),),
             question=Question(
                 "How much does the bitmap call dirty?",
                 choices=("1 byte", "512 bytes, a sector", "64 KiB, the whole cell"),
@@ -33,22 +29,20 @@ CHAPTER = Chapter(
         ),
         Step(
             tell="A disk can have many bitmaps, each with a granularity of its own. Here is a finer one, of 4 KiB.",
-            do=(_add("fine", 4 * KIB),),
-            findings=(
-                Finding(
-                    "It is clean: it has not seen the write from before.",
-                    lambda scene: scene.dirty("fine") == [] and scene.dirty("bitmap0") == [5],
-                ),
+            do=(add("fine", granularity=4 * KIB),),
+            see=Finding(
+                "It is clean: it has not seen the write from before.",
+                lambda scene: scene.dirty("fine") == [] and scene.dirty("bitmap0") == [5],
             ),
         ),
         Step(
             tell="And a coarser one, of 256 KiB: one bit for four cells.",
-            do=(_add("coarse", 256 * KIB),),
-            findings=(Finding("All three will see the next write.", lambda scene: scene.dirty("coarse") == []),),
+            do=(add("coarse", granularity=256 * KIB),),
+            see=Finding("All three will see the next write.", lambda scene: scene.dirty("coarse") == []),
         ),
         Step(
             tell="The guest writes 100 bytes at the start of cell 9.",
-            do=(Guest("C", ((9 * CELL, 100),)),),
+            do=(guest_bytes("C", 9 * CELL, 100),),
             question=Question(
                 "How much is dirty now in the bitmap called coarse?",
                 choices=("100 bytes", "64 KiB", "256 KiB", "1 MiB"),
@@ -57,17 +51,15 @@ CHAPTER = Chapter(
                 "a partly dirty cell.",
                 holds=lambda scene: scene.count("coarse") == 256 * KIB and scene.count("fine") == 4 * KIB,
             ),
-            findings=(
-                Finding(
-                    "Fine bitmaps make small backups, and cost memory: for a disk of 1 TiB a granularity of 64 KiB "
-                    "takes 2 MiB, one of 4 KiB takes 32 MiB.",
-                    lambda _: ((1 << 40) // CELL // 8, (1 << 40) // (4 * KIB) // 8) == (2 << 20, 32 << 20),
-                ),
+            see=Finding(
+                "Fine bitmaps make small backups, and cost memory: for a disk of 1 TiB a granularity of 64 KiB "
+                "takes 2 MiB, one of 4 KiB takes 32 MiB.",
+                lambda _: ((1 << 40) // CELL // 8, (1 << 40) // (4 * KIB) // 8) == (2 << 20, 32 << 20),
             ),
         ),
         Step(
             tell="The guest writes 2 bytes: the last one of cell 13 and the first one of cell 14.",
-            do=(Guest("D", ((14 * CELL - 1, 2),)),),
+            do=(guest_bytes("D", 14 * CELL - 1, 2),),
             question=Question(
                 "Which cells of bitmap0 are dirty now, in all?",
                 right="5 9 13 14",
@@ -76,8 +68,8 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=("Not every number will do for a granularity."),
-            do=(_add("odd", 1000),),
+            tell="Not every number will do for a granularity.",
+            do=(add("odd", granularity=1000),),
             idea="512, 256, 4096 or 2147483648 instead of 1000.",
             question=Question(
                 "What will QEMU make of a granularity of 1000?",
@@ -90,23 +82,9 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "Does a backup by the fine bitmap copy only 4 KiB for each of its bits? Let us see. (Chapter 4 "
-                "explains this command.)"
-            ),
-            do=(
-                Qmp(
-                    "drive-backup",
-                    {
-                        "device": "drive0",
-                        "sync": "incremental",
-                        "bitmap": "fine",
-                        "target": "fine.qcow2",
-                        "format": "qcow2",
-                    },
-                ),
-                Finish(),
-            ),
+            tell="Does a backup by the fine bitmap copy only 4 KiB for each of its bits? Let us see. (Chapter 4 "
+            "explains this command.)",
+            do=(Qmp("drive-backup", incremental("fine.qcow2", bitmap="fine", existing=False)), Scene.finish),
             files=("fine.qcow2",),
             question=Question(
                 "The fine bitmap has 3 bits set: in cells 9, 13 and 14. How much is copied?",
@@ -118,12 +96,10 @@ CHAPTER = Chapter(
                     and scene.machine.images.lookup("fine.qcow2").content.allocated == 192 * KIB
                 ),
             ),
-            findings=(
-                Finding(
-                    "So for such backups a granularity below 64 KiB buys nothing. It helps programs that read the "
-                    "bitmap themselves.",
-                    lambda scene: scene.ends == {"drive0": "completed"},
-                ),
+            see=Finding(
+                "So for such backups a granularity below 64 KiB buys nothing. It helps programs that read the "
+                "bitmap themselves.",
+                lambda scene: scene.ends == {"drive0": "completed"},
             ),
         ),
     ),

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from qbitsim.tour.chapters.usual import add, anchored, incremental, transaction
-from qbitsim.tour.lesson import CELL, Chapter, Finding, Finish, Guest, Qmp, Question, Step, guest
-
-
-def _named(name: str) -> dict[str, str]:
-    return {"node": "drive0", "name": name}
-
+from qbitsim.tour.chapters.usual import anchored, incremental, on_bitmap, transaction
+from qbitsim.tour.lesson import CELL, Chapter, Finding, Qmp, Question, Step, guest, guest_bytes
+from qbitsim.tour.scene import Scene
 
 BUSY = "Bitmap 'both' is currently in use by another operation and cannot be used"
 
@@ -20,11 +16,9 @@ CHAPTER = Chapter(
     setup=(*anchored(bitmap="monday"), guest("B", 1, 2)),
     steps=(
         Step(
-            tell=(
-                "So far a bitmap lived from one backup to the next. Some clients rather keep one bitmap for each day. "
-                "The one of Monday has recorded two cells since the full backup. It can be told to stop:"
-            ),
-            do=(Qmp("block-dirty-bitmap-disable", _named("monday")), guest("C", 9)),
+            tell="So far a bitmap lived from one backup to the next. Some clients rather keep one bitmap for each day. "
+            "The one of Monday has recorded two cells since the full backup. It can be told to stop:",
+            do=(Qmp("block-dirty-bitmap-disable", on_bitmap("monday")), guest("C", 9)),
             idea="enable it instead, although it is enabled.",
             question=Question(
                 "Then the guest writes cell 9. Which cells are dirty in monday?",
@@ -32,25 +26,23 @@ CHAPTER = Chapter(
                 why="A disabled bitmap keeps what it has and records nothing.",
                 holds=lambda scene: scene.dirty("monday") == [1, 2],
             ),
-            findings=(
-                Finding(
-                    "And cell 9 is recorded nowhere now. Between disabling one bitmap and adding the next, a write "
-                    "was lost: the gap of chapter 6 again.",
-                    lambda scene: scene.differing("full.qcow2") == [1, 2, 9],
-                ),
+            see=Finding(
+                "And cell 9 is recorded nowhere now. Between disabling one bitmap and adding the next, a write "
+                "was lost: the gap of chapter 6 again.",
+                lambda scene: scene.differing("full.qcow2") == [1, 2, 9],
             ),
         ),
         Step(
             tell="We enable it again, and let the guest write cell 9 once more, so that nothing is missing.",
-            do=(Qmp("block-dirty-bitmap-enable", _named("monday")), guest("C", 9)),
-            findings=(Finding("It goes on where it stopped.", lambda scene: scene.dirty("monday") == [1, 2, 9]),),
+            do=(Qmp("block-dirty-bitmap-enable", on_bitmap("monday")), guest("C", 9)),
+            see=Finding("It goes on where it stopped.", lambda scene: scene.dirty("monday") == [1, 2, 9]),
         ),
         Step(
             tell="Now without a gap: one transaction ends Monday and begins Tuesday. Then the guest writes 2 and 7.",
             do=(
                 transaction(
-                    ("block-dirty-bitmap-disable", _named("monday")),
-                    ("block-dirty-bitmap-add", add("tuesday")),
+                    ("block-dirty-bitmap-disable", on_bitmap("monday")),
+                    ("block-dirty-bitmap-add", on_bitmap("tuesday")),
                 ),
                 guest("D", 2, 7),
             ),
@@ -62,13 +54,11 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "A backup of all that changed since the full one needs both days. One transaction adds a third "
-                "bitmap, disabled, and merges the two into it. Meanwhile tuesday goes on recording."
-            ),
+            tell="A backup of all that changed since the full one needs both days. One transaction adds a third "
+            "bitmap, disabled, and merges the two into it. Meanwhile tuesday goes on recording.",
             do=(
                 transaction(
-                    ("block-dirty-bitmap-add", add("both", disabled=True)),
+                    ("block-dirty-bitmap-add", on_bitmap("both", disabled=True)),
                     (
                         "block-dirty-bitmap-merge",
                         {"node": "drive0", "target": "both", "bitmaps": ["monday", "tuesday"]},
@@ -81,24 +71,20 @@ CHAPTER = Chapter(
                 why="A cell is dirty if it is dirty in any of them.",
                 holds=lambda scene: scene.dirty("both") == [1, 2, 7, 9],
             ),
-            findings=(
-                Finding(
-                    "The sources are what they were. A merge copies bits, it does not move them.",
-                    lambda scene: scene.dirty("monday") == [1, 2, 9] and scene.dirty("tuesday") == [2, 7],
-                ),
+            see=Finding(
+                "The sources are what they were. A merge copies bits, it does not move them.",
+                lambda scene: scene.dirty("monday") == [1, 2, 9] and scene.dirty("tuesday") == [2, 7],
             ),
         ),
         Step(
             tell="The backup by the merged bitmap.",
             do=(Qmp("drive-backup", incremental("both.qcow2", bitmap="both", existing=False)),),
             files=("both.qcow2",),
-            findings=(Finding("It is under way, and the bitmap is busy.", lambda scene: scene.busy("both")),),
+            see=Finding("It is under way, and the bitmap is busy.", lambda scene: scene.busy("both")),
         ),
         Step(
-            tell=(
-                "A client that is not patient merges again, at once. (It says disk0, the name of the disk itself, and "
-                "not drive0. Why, is at the end of chapter 8.)"
-            ),
+            tell="A client that is not patient merges again, at once. (It says disk0, the name of the disk itself, and "
+            "not drive0. Why, is at the end of chapter 8.)",
             do=(Qmp("block-dirty-bitmap-merge", {"node": "disk0", "target": "both", "bitmaps": ["tuesday"]}),),
             question=Question(
                 "What does QEMU say?",
@@ -107,49 +93,41 @@ CHAPTER = Chapter(
                 why="While a job has a bitmap, nobody else can change it.",
                 holds=lambda scene: scene.refusal == BUSY,
             ),
-            findings=(
-                Finding(
-                    "Clear, enable, disable and remove would be refused with the same words.",
-                    lambda scene: (
-                        {*scene.refused(("clear", "enable", "disable", "remove"), "both", "disk0").values()} == {BUSY}
-                    ),
+            see=Finding(
+                "Clear, enable, disable and remove would be refused with the same words.",
+                lambda scene: (
+                    {*scene.refused(("clear", "enable", "disable", "remove"), "both", "disk0").values()} == {BUSY}
                 ),
             ),
         ),
         Step(
             tell="The job ends.",
-            do=(Finish(),),
+            do=(Scene.finish,),
             files=("both.qcow2",),
-            findings=(
-                Finding(
-                    "The backup holds the four cells, and the bitmap is free again. It is free when the job is gone, "
-                    'with the status "null"; a client that comes earlier is refused.',
-                    lambda scene: (
-                        scene.holds("both.qcow2") == [1, 2, 7, 9]
-                        and scene.dirty("both") == []
-                        and not scene.busy("both")
-                        and scene.events[-1]["data"] == {"status": "null", "id": "drive0"}
-                    ),
+            see=Finding(
+                "The backup holds the four cells, and the bitmap is free again. It is free when the job is gone, "
+                'with the status "null"; a client that comes earlier is refused.',
+                lambda scene: (
+                    scene.holds("both.qcow2") == [1, 2, 7, 9]
+                    and scene.dirty("both") == []
+                    and not scene.busy("both")
+                    and scene.events[-1]["data"] == {"status": "null", "id": "drive0"}
                 ),
             ),
         ),
         Step(
-            tell=(
-                "Bitmaps of different granularity can be merged as well. First we need a fine one that has "
-                "seen a write: of 100 bytes, in cell 13."
-            ),
+            tell="Bitmaps of different granularity can be merged as well. First we need a fine one that has "
+            "seen a write: of 100 bytes, in cell 13.",
             do=(
                 transaction(
-                    ("block-dirty-bitmap-add", add("fine", granularity=4096)),
-                    ("block-dirty-bitmap-disable", _named("tuesday")),
+                    ("block-dirty-bitmap-add", on_bitmap("fine", granularity=4096)),
+                    ("block-dirty-bitmap-disable", on_bitmap("tuesday")),
                 ),
-                Guest("E", ((13 * CELL, 100),)),
+                guest_bytes("E", 13 * CELL, 100),
             ),
-            findings=(
-                Finding(
-                    "4 KiB are dirty in fine; tuesday is disabled and has not seen it.",
-                    lambda scene: scene.count("fine") == 4096 and scene.dirty("tuesday") == [2, 7],
-                ),
+            see=Finding(
+                "4 KiB are dirty in fine; tuesday is disabled and has not seen it.",
+                lambda scene: scene.count("fine") == 4096 and scene.dirty("tuesday") == [2, 7],
             ),
         ),
         Step(
@@ -162,11 +140,9 @@ CHAPTER = Chapter(
                 why="Bits can become coarser, never finer: what is dirty stays covered.",
                 holds=lambda scene: scene.dirty("tuesday") == [2, 7, 13] and scene.count("tuesday") == 3 * CELL,
             ),
-            findings=(
-                Finding(
-                    "tuesday is disabled still: a merge works on disabled bitmaps, too, and does not enable them.",
-                    lambda scene: (bitmap := scene.bitmap("tuesday")) is not None and not bitmap.recording,
-                ),
+            see=Finding(
+                "tuesday is disabled still: a merge works on disabled bitmaps, too, and does not enable them.",
+                lambda scene: (bitmap := scene.bitmap("tuesday")) is not None and not bitmap.recording,
             ),
         ),
     ),

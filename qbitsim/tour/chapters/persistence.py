@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qbitsim.tour.chapters.usual import add, anchored, full, incremental, transaction
-from qbitsim.tour.lesson import Chapter, Crash, Finding, Finish, Qmp, Question, Shell, Start, Step, guest
+from qbitsim.tour.chapters.usual import anchor, anchored, incremental, on_bitmap
+from qbitsim.tour.lesson import Chapter, Finding, Qmp, Question, Step, guest, shell
+from qbitsim.tour.scene import Scene
 
 CHAPTER = Chapter(
     slug="persistence",
@@ -13,28 +14,21 @@ CHAPTER = Chapter(
     setup=anchored(bitmap="other"),
     steps=(
         Step(
-            tell=(
-                "Bitmaps live in QEMU's memory. When QEMU ends, they are gone, and the next backup must be a full one. "
-                "Unless they are persistent: then they are stored in the qcow2 image of the disk."
-            ),
+            tell="Bitmaps live in QEMU's memory. When QEMU ends, they are gone, and the next backup must be a full "
+            "one. Unless they are persistent: then they are stored in the qcow2 image of the disk.",
             do=(
-                transaction(
-                    ("block-dirty-bitmap-add", add("bitmap0", persistent=True)),
-                    ("drive-backup", full("anchor.qcow2")),
-                ),
-                Finish(),
+                anchor("bitmap0", "anchor.qcow2", persistent=True),
+                Scene.finish,
                 guest("B", 2, 6),
             ),
-            findings=(
-                Finding(
-                    "Two bitmaps have recorded the same: bitmap0 is persistent, and the one called other is not.",
-                    lambda scene: scene.dirty("bitmap0") == [2, 6] == scene.dirty("other"),
-                ),
+            see=Finding(
+                "Two bitmaps have recorded the same: bitmap0 is persistent, and the one called other is not.",
+                lambda scene: scene.dirty("bitmap0") == [2, 6] == scene.dirty("other"),
             ),
         ),
         Step(
             tell="When are they stored? Let us look at the image with QEMU still running.",
-            do=(Shell("qemu-img info -U drive0.qcow2"),),
+            do=(shell("qemu-img info -U drive0.qcow2"),),
             drives=(),
             question=Question(
                 "Is bitmap0 in the image file now?",
@@ -48,7 +42,7 @@ CHAPTER = Chapter(
         ),
         Step(
             tell="A clean end, and a new start.",
-            do=(Qmp("quit", {}), Start()),
+            do=(Qmp("quit", {}), Scene.start),
             question=Question(
                 "Which bitmaps does QEMU know now?",
                 choices=("both", "bitmap0", "none"),
@@ -58,37 +52,31 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell=(
-                "The guest writes cell 9. Then the power fails, or somebody says kill -9. This is the image before "
-                "anybody starts QEMU again:"
-            ),
-            do=(guest("C", 9), Crash(), Shell("qemu-img info drive0.qcow2")),
+            tell="The guest writes cell 9. Then the power fails, or somebody says kill -9. This is the image before "
+            "anybody starts QEMU again:",
+            do=(guest("C", 9), Scene.crash, shell("qemu-img info drive0.qcow2")),
             drives=(),
-            findings=(
-                Finding(
-                    'bitmap0 is in it, as it was stored at the clean end; and it is marked "in-use". QEMU set this '
-                    "mark when it opened the image, and did not come to take it away.",
-                    lambda scene: "[0]: in-use" in scene.output and "name: bitmap0" in scene.output,
-                ),
+            see=Finding(
+                'bitmap0 is in it, as it was stored at the clean end; and it is marked "in-use". QEMU set this '
+                "mark when it opened the image, and did not come to take it away.",
+                lambda scene: "[0]: in-use" in scene.output and "name: bitmap0" in scene.output,
             ),
         ),
         Step(
             tell="Can it be mended while QEMU is away?",
-            do=(Shell("qemu-img bitmap --clear drive0.qcow2 bitmap0"),),
+            do=(shell("qemu-img bitmap --clear drive0.qcow2 bitmap0"),),
             drives=(),
-            findings=(
-                Finding(
-                    "No. qemu-img bitmap --remove would work, but let us see what QEMU makes of it.",
-                    lambda scene: (
-                        "is inconsistent and cannot be used" in scene.output
-                        and scene.succeeds("qemu-img bitmap --remove drive0.qcow2 bitmap0")
-                    ),
+            see=Finding(
+                "No. qemu-img bitmap --remove would work, but let us see what QEMU makes of it.",
+                lambda scene: (
+                    "is inconsistent and cannot be used" in scene.output
+                    and scene.succeeds("qemu-img bitmap --remove drive0.qcow2 bitmap0")
                 ),
             ),
         ),
         Step(
             tell="QEMU is started.",
-            do=(Start(),),
+            do=(Scene.start,),
             question=Question(
                 "What is in bitmap0 now?",
                 choices=(
@@ -105,11 +93,9 @@ CHAPTER = Chapter(
                     and scene.count("bitmap0") == 0
                 ),
             ),
-            findings=(
-                Finding(
-                    "The data of the disk is all there, the C as well. Only the knowledge of what changed is lost.",
-                    lambda scene: scene.disk() == "AABA..BA.CAAA...",
-                ),
+            see=Finding(
+                "The data of the disk is all there, the C as well. Only the knowledge of what changed is lost.",
+                lambda scene: scene.disk() == "AABA..BA.CAAA...",
             ),
         ),
         Step(
@@ -123,45 +109,31 @@ CHAPTER = Chapter(
                 why="An error is the best that can happen here.",
                 holds=lambda scene: scene.refusal == "Bitmap 'bitmap0' is inconsistent and cannot be used",
             ),
-            findings=(
-                Finding(
-                    "Clear, enable and disable are refused likewise. And the bitmap will not go away by itself: it is "
-                    "stored in the image, from one start to the next.",
-                    lambda scene: (
-                        {*scene.refused(("clear", "enable", "disable"), "bitmap0").values()} == {scene.refusal}
-                    ),
-                ),
+            see=Finding(
+                "Clear, enable and disable are refused likewise. And the bitmap will not go away by itself: it is "
+                "stored in the image, from one start to the next.",
+                lambda scene: {*scene.refused(("clear", "enable", "disable"), "bitmap0").values()} == {scene.refusal},
             ),
         ),
         Step(
             tell="The one thing that can be done with it:",
-            do=(Qmp("block-dirty-bitmap-remove", {"node": "drive0", "name": "bitmap0"}),),
+            do=(Qmp("block-dirty-bitmap-remove", on_bitmap("bitmap0")),),
             idea="clear, or add, instead of remove.",
-            findings=(
-                Finding(
-                    "It is gone, from the image as well.",
-                    lambda scene: (
-                        scene.bitmap("bitmap0") is None and scene.machine.images.lookup("drive0.qcow2").bitmaps == []
-                    ),
+            see=Finding(
+                "It is gone, from the image as well.",
+                lambda scene: (
+                    scene.bitmap("bitmap0") is None and scene.machine.images.lookup("drive0.qcow2").bitmaps == []
                 ),
             ),
         ),
         Step(
             tell="And then a new anchor, as in chapter 3: a new bitmap and a full backup, in one transaction.",
-            do=(
-                transaction(
-                    ("block-dirty-bitmap-add", add("bitmap0", persistent=True)),
-                    ("drive-backup", full("anchor.2.qcow2")),
-                ),
-                Finish(),
-            ),
+            do=(anchor("bitmap0", "anchor.2.qcow2", persistent=True), Scene.finish),
             files=("anchor.2.qcow2",),
-            findings=(
-                Finding(
-                    "The chain begins anew. A client that wants to be safe looks at its bitmaps before each backup: is "
-                    'it there, "recording", not "busy", not "inconsistent"? If not, a full backup.',
-                    lambda scene: scene.dirty("bitmap0") == [] and scene.differing("anchor.2.qcow2") == [],
-                ),
+            see=Finding(
+                "The chain begins anew. A client that wants to be safe looks at its bitmaps before each backup: is "
+                'it there, "recording", not "busy", not "inconsistent"? If not, a full backup.',
+                lambda scene: scene.dirty("bitmap0") == [] and scene.differing("anchor.2.qcow2") == [],
             ),
         ),
     ),

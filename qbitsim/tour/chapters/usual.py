@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qbitsim.jsontypes import Json
-from qbitsim.tour.lesson import Act, Finish, Qmp, guest
+from qbitsim.tour.lesson import Act, Qmp, guest
+from qbitsim.tour.scene import Scene
 
 WRITTEN = (0, 1, 2, 3, 6, 7, 10, 11, 12)
 """The cells that the guest has filled with A before most chapters begin."""
 
 
-def add(name: str, drive: str = "drive0", **more: Any) -> Json:
-    """The arguments that add a bitmap."""
+def on_bitmap(name: str, drive: str = "drive0", **more: object) -> Json:
+    """The arguments of a command on a bitmap."""
     return {"node": drive, "name": name, **more}
+
+
+def add(name: str, **more: object) -> Qmp:
+    """The command that adds a bitmap to drive0."""
+    return Qmp("block-dirty-bitmap-add", on_bitmap(name, "drive0", **more))
 
 
 def full(target: str, drive: str = "drive0") -> Json:
@@ -38,7 +42,12 @@ def transaction(*actions: tuple[str, Json], grouped: bool = False) -> Qmp:
     return Qmp("transaction", listed | {"properties": {"completion-mode": "grouped"}} if grouped else listed)
 
 
+def anchor(name: str, target: str, drive: str = "drive0", **more: object) -> Qmp:
+    """A new bitmap and a full backup, at one moment."""
+    add_bitmap = ("block-dirty-bitmap-add", on_bitmap(name, drive, **more))
+    return transaction(add_bitmap, ("drive-backup", full(target, drive)))
+
+
 def anchored(drive: str = "drive0", bitmap: str = "bitmap0", target: str = "full.qcow2") -> tuple[Act, ...]:
     """A disk with some A, a full backup of it, and a bitmap that records since then."""
-    begin = transaction(("block-dirty-bitmap-add", add(bitmap, drive)), ("drive-backup", full(target, drive)))
-    return (guest("A", *WRITTEN, drive=drive), begin, Finish())
+    return (guest("A", *WRITTEN, drive=drive), anchor(bitmap, target, drive), Scene.finish)

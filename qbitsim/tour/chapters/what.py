@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qbitsim.tour.chapters.usual import add, on_bitmap
 from qbitsim.tour.lesson import CELL, Chapter, Finding, Qmp, Question, Step, guest
 
 
@@ -18,27 +19,21 @@ CHAPTER = Chapter(
     title="What a bitmap is",
     steps=(
         Step(
-            tell=(
-                "A virtual machine has a disk of 1 MiB, drive0. The pictures show it as 16 cells of 64 KiB; the "
-                "numbers above them are where each begins. A letter is what the guest wrote there. First the guest "
-                "fills nine cells with A."
-            ),
+            tell="A virtual machine has a disk of 1 MiB, drive0. The pictures show it as 16 cells of 64 KiB; the "
+            "numbers above them are where each begins. A letter is what the guest wrote there. First the guest "
+            "fills nine cells with A.",
             do=(guest("A", 0, 1, 2, 3, 6, 7, 10, 11, 12),),
-            findings=(
-                Finding(
-                    "A backup program wants a copy of this disk every night. It could read and copy all of it each "
-                    "time. But most cells are the same as last night. Which ones are not? The disk itself does not "
-                    "say when a cell was written.",
-                    lambda scene: scene.disk() == "AAAA..AA..AAA...",
-                ),
+            see=Finding(
+                "A backup program wants a copy of this disk every night. It could read and copy all of it each "
+                "time. But most cells are the same as last night. Which ones are not? The disk itself does not "
+                "say when a cell was written.",
+                lambda scene: scene.disk() == "AAAA..AA..AAA...",
             ),
         ),
         Step(
-            tell=(
-                "QEMU sees every write of the guest, so QEMU can keep a list. This command gives drive0 a dirty "
-                "bitmap: one bit for each cell."
-            ),
-            do=(Qmp("block-dirty-bitmap-add", {"node": "drive0", "name": "bitmap0"}),),
+            tell="QEMU sees every write of the guest, so QEMU can keep a list. This command gives drive0 a dirty "
+            "bitmap: one bit for each cell.",
+            do=(add("bitmap0"),),
             idea="another node, such as drive7; or a command that QEMU does not have.",
             question=Question(
                 "The guest has written nine cells so far. How many bits of the new bitmap are set?",
@@ -47,12 +42,10 @@ CHAPTER = Chapter(
                 why="A new bitmap knows nothing of the past. It records what is written from now on.",
                 holds=lambda scene: scene.dirty("bitmap0") == [],
             ),
-            findings=(
-                Finding(
-                    'The answer {"return": {}} is how QEMU says that it is done. In the picture bitmap0 has a row of '
-                    "its own, and no cell of it is dirty.",
-                    lambda scene: scene.reply == {},
-                ),
+            see=Finding(
+                'The answer {"return": {}} is how QEMU says that it is done. In the picture bitmap0 has a row of '
+                "its own, and no cell of it is dirty.",
+                lambda scene: scene.reply == {},
             ),
         ),
         Step(
@@ -64,11 +57,9 @@ CHAPTER = Chapter(
                 why="A write sets the bit, whether there was something before or not.",
                 holds=lambda scene: scene.dirty("bitmap0") == [2, 8, 9],
             ),
-            findings=(
-                Finding(
-                    "The marks ^ below a row show which cells have changed since the picture before.",
-                    lambda scene: scene.disk() == "AABA..AABBAAA...",
-                ),
+            see=Finding(
+                "The marks ^ below a row show which cells have changed since the picture before.",
+                lambda scene: scene.disk() == "AABA..AABBAAA...",
             ),
         ),
         Step(
@@ -96,14 +87,12 @@ CHAPTER = Chapter(
         ),
         Step(
             tell="The bitmap can be told to forget. Its bits are dropped; the disk stays what it is.",
-            do=(Qmp("block-dirty-bitmap-clear", {"node": "drive0", "name": "bitmap0"}),),
-            findings=(
-                Finding(
-                    "All clean, as if nothing had been written. Nothing warns us: if no backup has the cells 2, 8 and "
-                    "9, then no later one will get them from this bitmap. A bitmap is a list of changes since a "
-                    "moment, and somebody must have a copy of the disk as it was at that moment.",
-                    lambda scene: scene.dirty("bitmap0") == [] and scene.disk() == "AABA..AABBAAA...",
-                ),
+            do=(Qmp("block-dirty-bitmap-clear", on_bitmap("bitmap0")),),
+            see=Finding(
+                "All clean, as if nothing had been written. Nothing warns us: if no backup has the cells 2, 8 and "
+                "9, then no later one will get them from this bitmap. A bitmap is a list of changes since a "
+                "moment, and somebody must have a copy of the disk as it was at that moment.",
+                lambda scene: scene.dirty("bitmap0") == [] and scene.disk() == "AABA..AABBAAA...",
             ),
         ),
     ),

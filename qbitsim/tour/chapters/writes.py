@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qbitsim.tour.chapters.usual import add, full, transaction
-from qbitsim.tour.lesson import CELL, Arrange, Chapter, Finding, Finish, Go, Qmp, Question, Shell, Step, guest
+from qbitsim.tour.chapters.usual import add, anchor, full
+from qbitsim.tour.lesson import CELL, Chapter, Finding, Qmp, Question, Step, arrange, go, guest, shell
+from qbitsim.tour.scene import Scene
 
 FULL, SMALL = "full.qcow2", "small.qcow2"
 
@@ -13,17 +14,12 @@ CHAPTER = Chapter(
     setup=(guest("A", 0, 1, 2, 3, 6, 7, 11, 13),),
     steps=(
         Step(
-            tell=(
-                "A backup takes hours, and the guest does not stop. Still the copy shall be the disk as it was at one "
-                "moment. How? We begin, take a photograph of that moment, and let the job copy its first four cells."
-            ),
-            before=(Shell("cp drive0.qcow2 photograph"),),
-            do=(
-                transaction(("block-dirty-bitmap-add", add("bitmap0")), ("drive-backup", full(FULL))),
-                Go(4),
-            ),
+            tell="A backup takes hours, and the guest does not stop. Still the copy shall be the disk as it was at one "
+            "moment. How? We begin, take a photograph of that moment, and let the job copy its first four cells.",
+            before=(shell("cp drive0.qcow2 photograph"),),
+            do=(anchor("bitmap0", FULL), go(4)),
             files=(FULL,),
-            findings=(Finding("Cells 0 to 3 are copied.", lambda scene: scene.holds(FULL) == [0, 1, 2, 3]),),
+            see=Finding("Cells 0 to 3 are copied.", lambda scene: scene.holds(FULL) == [0, 1, 2, 3]),
         ),
         Step(
             tell="The guest writes B to cell 1, which is copied already.",
@@ -55,7 +51,7 @@ CHAPTER = Chapter(
         ),
         Step(
             tell="And cell 14, which was never written before.",
-            do=(guest("B", 14), Finish(), Shell("qemu-img compare full.qcow2 photograph")),
+            do=(guest("B", 14), Scene.finish, shell("qemu-img compare full.qcow2 photograph")),
             files=(FULL,),
             question=Question(
                 "Which cells are dirty at the end?",
@@ -63,23 +59,19 @@ CHAPTER = Chapter(
                 why="All that the guest wrote since the start, whether the job had been there or not.",
                 holds=lambda scene: scene.dirty("bitmap0") == [1, 11, 14] == scene.differing(FULL),
             ),
-            findings=(
-                Finding(
-                    "The backup is the disk at the moment of the transaction, to the byte, and the next incremental "
-                    "backup will bring the three cells.",
-                    lambda scene: scene.same(FULL, "photograph") and scene.ends == {"drive0": "completed"},
-                ),
+            see=Finding(
+                "The backup is the disk at the moment of the transaction, to the byte, and the next incremental "
+                "backup will bring the three cells.",
+                lambda scene: scene.same(FULL, "photograph") and scene.ends == {"drive0": "completed"},
             ),
         ),
         Step(
-            tell=(
-                "That has a price. While a backup runs, the guest's writes are as slow as the backup's target; and "
-                "worse can happen. Another full backup; its target takes four cells, and then it is full."
-            ),
+            tell="That has a price. While a backup runs, the guest's writes are as slow as the backup's target; and "
+            "worse can happen. Another full backup; its target takes four cells, and then it is full.",
             before=(
-                Arrange("room for four cells in small.qcow2", lambda machine: machine.limit_capacity(SMALL, 4 * CELL)),
+                arrange("room for four cells in small.qcow2", lambda machine: machine.limit_capacity(SMALL, 4 * CELL)),
             ),
-            do=(Qmp("drive-backup", full(SMALL)), Go(4), guest("C", 13)),
+            do=(Qmp("drive-backup", full(SMALL)), go(4), guest("C", 13)),
             files=(SMALL,),
             question=Question(
                 "The guest writes C to cell 13, but the old A cannot be saved. What happens?",
@@ -91,25 +83,21 @@ CHAPTER = Chapter(
                     scene.failed_writes == 1 and scene.disk()[13] == "A" and scene.job("drive0") is not None
                 ),
             ),
-            findings=(
-                Finding(
-                    "The cell is not dirty, as it was not written.",
-                    lambda scene: scene.dirty("bitmap0") == [1, 11, 14],
-                ),
+            see=Finding(
+                "The cell is not dirty, as it was not written.",
+                lambda scene: scene.dirty("bitmap0") == [1, 11, 14],
             ),
         ),
         Step(
             tell="The job itself fails when it comes to its next cell.",
-            do=(Finish(), guest("C", 13)),
+            do=(Scene.finish, guest("C", 13)),
             files=(SMALL,),
-            findings=(
-                Finding(
-                    "Only then the guest can write again. So watch the room of your targets.",
-                    lambda scene: (
-                        scene.ends == {"drive0": "No space left on device"}
-                        and scene.disk()[13] == "C"
-                        and scene.dirty("bitmap0") == [1, 11, 13, 14]
-                    ),
+            see=Finding(
+                "Only then the guest can write again. So watch the room of your targets.",
+                lambda scene: (
+                    scene.ends == {"drive0": "No space left on device"}
+                    and scene.disk()[13] == "C"
+                    and scene.dirty("bitmap0") == [1, 11, 13, 14]
                 ),
             ),
         ),
@@ -117,37 +105,33 @@ CHAPTER = Chapter(
             tell="We make room, and begin once more.",
             since="4.2",
             before=(
-                Shell("rm small.qcow2"),
-                Arrange("there is room again", lambda machine: machine.limit_capacity(SMALL, None)),
+                shell("rm small.qcow2"),
+                arrange("there is room again", lambda machine: machine.limit_capacity(SMALL, None)),
             ),
-            do=(Qmp("drive-backup", full(SMALL)), Go(4)),
+            do=(Qmp("drive-backup", full(SMALL)), go(4)),
             files=(SMALL,),
-            findings=(
-                Finding(
-                    "Copy-before-write is done by a filter: a node that QEMU puts above the disk, for as long as the "
-                    "job runs. A trap comes with it.",
-                    lambda scene: scene.machine.drive("drive0").node.is_filter,
-                ),
+            see=Finding(
+                "Copy-before-write is done by a filter: a node that QEMU puts above the disk, for as long as the "
+                "job runs. A trap comes with it.",
+                lambda scene: scene.machine.drive("drive0").node.is_filter,
             ),
         ),
         Step(
             tell='During the backup a client adds a bitmap to "drive0". Then the guest writes cell 7.',
             since="4.2",
-            do=(Qmp("block-dirty-bitmap-add", add("bitmap1")), guest("D", 7)),
+            do=(add("bitmap1"), guest("D", 7)),
             idea="disk0 instead of drive0; and look where the bitmap is then.",
             files=(SMALL,),
-            findings=(
-                Finding(
-                    '"drive0" means the topmost node of the disk, and that is the filter now. There the new bitmap '
-                    "is, and there it records.",
-                    lambda scene: scene.dirty("bitmap1") == [7] and 7 in scene.dirty("bitmap0"),
-                ),
+            see=Finding(
+                '"drive0" means the topmost node of the disk, and that is the filter now. There the new bitmap '
+                "is, and there it records.",
+                lambda scene: scene.dirty("bitmap1") == [7] and 7 in scene.dirty("bitmap0"),
             ),
         ),
         Step(
             tell="The job comes to its end.",
             since="4.2",
-            do=(Finish(),),
+            do=(Scene.finish,),
             question=Question(
                 "Which cells are dirty in bitmap1?",
                 choices=("cell 7", "none", "there is no bitmap1 any more"),

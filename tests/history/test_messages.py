@@ -6,8 +6,8 @@ from typing import Any
 
 from qbitsim import Machine
 from qbitsim.history.events import history_of_events
+from qbitsim.history.messages import MessageHistory
 from qbitsim.history.records import history_of_records
-from qbitsim.history.told import Told
 from qbitsim.machine.machine import EPOCH
 
 STAMP = {"seconds": 100, "microseconds": 0}
@@ -15,7 +15,7 @@ LATER = {"seconds": 101, "microseconds": 500_000}
 
 
 def test_jobs_are_told_by_their_events() -> None:
-    told = Told("a title", "10.0")
+    told = MessageHistory("a title", "10.0")
     told.event({"event": "JOB_STATUS_CHANGE", "data": {"id": "j", "status": "running"}, "timestamp": STAMP})
     end = {"device": "j", "type": "backup", "len": 8, "offset": 3, "speed": 0, "error": "No space left on device"}
     told.event({"event": "BLOCK_JOB_COMPLETED", "data": end, "timestamp": LATER})
@@ -31,7 +31,7 @@ def test_jobs_are_told_by_their_events() -> None:
 
 
 def test_bitmaps_are_told_by_commands_that_succeed_and_by_queries() -> None:
-    told = Told("")
+    told = MessageHistory("")
     add = {"node": "drive0", "name": "b0", "granularity": 4096}
     told.request({"execute": "block-dirty-bitmap-add", "arguments": add})
     told.reply({"error": {"class": "GenericError", "desc": "no"}})
@@ -60,7 +60,7 @@ def test_messages_of_any_shape_are_told() -> None:
     odd: list[Any] = [None, 1, "x", [], {}, {"return": None}, {"error": 1}, {"execute": 1}, {"execute": "transaction"}]
     odd += [{"execute": "transaction", "arguments": {"actions": each}} for each in (1, [1], [{}], [{"type": 1}])]
     odd += [{"execute": name, "arguments": []} for name in ("block-dirty-bitmap-add", "query-block")]
-    told = Told("")
+    told = MessageHistory("")
     for request in odd:
         for reply in [*odd, {"return": [1, {}, {"inserted": 1}, {"inserted": {"dirty-bitmaps": [{}]}}]}]:
             told.request(request)
@@ -126,7 +126,7 @@ def test_a_machine_that_nobody_watched_shows_its_events_and_what_it_is() -> None
 
 
 def test_a_query_tells_the_size_and_that_a_node_is_a_drive() -> None:
-    told = Told("")
+    told = MessageHistory("")
     for node, name in (("node0", "b0"), ("drive1", "b0")):
         told.request({"execute": "block-dirty-bitmap-add", "arguments": {"node": node, "name": name}})
         told.reply({"return": {}})
@@ -147,7 +147,7 @@ def test_a_query_tells_the_size_and_that_a_node_is_a_drive() -> None:
 
 
 def test_a_transcript_without_requests_tells_of_bitmaps_too() -> None:
-    told = Told("")
+    told = MessageHistory("")
     bitmap = {"name": "b0", "granularity": 65536, "count": 131072, "recording": True}
     told.reply({"return": [{"device": "drive0", "node-name": "node0", "dirty-bitmaps": [bitmap]}]})
     assert told.lanes == [

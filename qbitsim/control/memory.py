@@ -6,13 +6,10 @@ is no part of the machine's state: putting the machine back makes no snapshot un
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qbitsim.machine.state import Snapshot
-
-Handle = Any
-"""Whatever a control command has begun and another one can lift, release or end."""
+    from qbitsim.commands.parts import SnapshotLike
 
 
 class Control:
@@ -27,7 +24,7 @@ class Control:
     __slots__ = ("lives", "pacing", "snapshots", "time_moved")
 
     def __init__(self) -> None:
-        self.snapshots: dict[str, Snapshot] = {}
+        self.snapshots: dict[str, SnapshotLike] = {}
         self.lives = 0
         self.pacing: str | None = None
         self.time_moved = False

@@ -1,20 +1,20 @@
-"""What any QMP server tells of its drives, bitmaps and jobs, as rows of a picture.
+"""Drives, bitmaps and jobs from the queries that any QMP server answers, as rows of a picture.
 
-QMP tells how much of a bitmap is dirty and not where, so there are no cells: the rows say how much.
+QMP says how much of a bitmap is dirty and not where, so there are no cells: the rows say how much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
+from qbitsim.jsontypes import Json
 from qbitsim.terminal.picture import Row, Style, bitmap_note, human, row_of_job
 
-Query = Callable[[str], list[dict[str, Any]]]
+Query = Callable[[str], list[Json]]
 """The reply to a query without arguments; empty if the server does not have it."""
 
 
-def rows_told(query: Query, style: Style, *, drives: Collection[str] | None = None) -> list[Row]:
+def rows_of_queries(query: Query, style: Style, *, drives: Collection[str] | None = None) -> list[Row]:
     """The drives with their bitmaps, the bitmaps of other nodes, and the jobs.
 
     :param drives: only these; all if not given.
@@ -34,10 +34,10 @@ def rows_told(query: Query, style: Style, *, drives: Collection[str] | None = No
             bitmaps = list(_bitmaps(node.get("dirty-bitmaps", [])))
             if node["node-name"] not in shown and bitmaps:
                 rows += [Row(node["node-name"], "", ""), *bitmaps]
-    return rows + [row_of_job(job, style) for job in jobs_told(query)]
+    return rows + [row_of_job(job, style) for job in jobs_of_queries(query)]
 
 
-def _bitmaps(bitmaps: list[dict[str, Any]]) -> Iterator[Row]:
+def _bitmaps(bitmaps: list[Json]) -> Iterator[Row]:
     for bitmap in reversed(bitmaps):
         if not bitmap.get("name"):
             continue  # what a job records for itself
@@ -49,7 +49,7 @@ def _bitmaps(bitmaps: list[dict[str, Any]]) -> Iterator[Row]:
         yield Row(f" {bitmap['name']}", "", bitmap_note(bitmap["count"], flags))
 
 
-def jobs_told(query: Query) -> list[dict[str, Any]]:
+def jobs_of_queries(query: Query) -> list[Json]:
     """The jobs, as :func:`qbitsim.machine.state.describe` has them."""
     jobs = [
         {"id": job["id"], "status": job["status"], "error": job.get("error"), "type": job["type"]}

@@ -1,18 +1,15 @@
-"""A history made of what was said alone, for conversations whose machine is not there to be looked at.
+"""A history made of messages alone, for conversations whose machine is not there to be looked at.
 
-What the messages tell of jobs and bitmaps is told: the status of jobs by events, the number of dirty bytes by the
+It has what the messages say of jobs and bitmaps: the status of jobs from events, the number of dirty bytes from the
 replies to ``query-block`` and ``query-named-block-nodes``. Which bits were dirty is not known, and ``bits`` of the
 history is false.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.history import is_failure, new_header
-from qbitsim.history.words import plain, reply_words, request_words
+from qbitsim.history.words import actions_of, plain, reply_words, request_words
 from qbitsim.jsontypes import Json
 
 _ENDS = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED")
@@ -20,7 +17,7 @@ _JOBS = ("backup", "mirror", "commit", "stream")
 _FLAGS = ("busy", "persistent", "inconsistent")
 
 
-class Told:
+class MessageHistory:
     """Collects messages in the order in which they came.
 
     :param title: what a report is headed with.
@@ -37,9 +34,9 @@ class Told:
         self.moments: list[Json] = []
         self._numbers: dict[tuple[str, ...], int] = {}
         self._states: dict[int, Json] = {}
-        self._asked: dict[str, tuple[int, Any]] = {}
+        self._asked: dict[str, tuple[int, object]] = {}
         self._disks: dict[str, str] = {}  # what a disk is called, and by what name it is known here
-        self._jobs: dict[str, Json] = {}  # what the command that started a job tells of it
+        self._jobs: dict[str, Json] = {}  # what the command that started a job says of it
         self._epoch: int | None = None
         self._now = 0
 
@@ -49,36 +46,36 @@ class Told:
         header = new_header(self.title, self.profile, epoch, self.notes, bits=self.bits)
         return {**header, "lanes": self.lanes, "moments": self.moments}
 
-    def request(self, request: Any, who: str = "") -> None:
+    def request(self, request: object, who: str = "") -> None:
         """A client has asked."""
         request = plain(request)
         if isinstance(request, dict):
-            for name, data in _actions(request.get("execute"), request.get("arguments")):
+            for name, data in actions_of(request.get("execute"), request.get("arguments")):
                 self._expect_job(name, data)
         self._asked[who] = (len(self.moments), request)
-        self._tell("request", request_words(request), who, data=request)
+        self._add("request", request_words(request), who, data=request)
 
-    def reply(self, reply: Any, who: str = "") -> None:
+    def reply(self, reply: object, who: str = "") -> None:
         """The server has answered what that client asked last."""
         reply = plain(reply)
         place, request = self._asked.pop(who, (None, None))
         more: Json = {} if place is None else {"of": place}
-        done = isinstance(reply, dict) and "return" in reply
-        changes = self._changes_of_reply(request, reply["return"]) if done else {}
-        self._tell("reply" if done else "error", reply_words(reply), who, data=reply, changes=changes, **more)
+        if isinstance(reply, dict) and "return" in reply:
+            more["changes"] = self._changes_of_reply(request, reply["return"])
+        self._add("reply" if "changes" in more else "error", reply_words(reply), who, data=reply, **more)
 
     def event(self, event: Json) -> None:
         """An event came."""
         self._follow_stamp(event.get("timestamp"))
         name, data = event.get("event"), event.get("data", {})
         changes = self._changes_of_event(name, data) if isinstance(name, str) and isinstance(data, dict) else {}
-        self._tell("event", str(name), data=event, changes=changes, failed=is_failure(event))
+        self._add("event", str(name), data=event, changes=changes, failed=is_failure(event))
 
-    def remark(self, kind: str, text: str, **more: Any) -> None:
+    def remark(self, kind: str, text: str, changes: Json | None = None) -> None:
         """Something that is no message."""
-        self._tell(kind, text, **more)
+        self._add(kind, text, changes=changes)
 
-    def _tell(self, kind: str, text: str, who: str = "", *, failed: bool = False, **more: Any) -> None:
+    def _add(self, kind: str, text: str, who: str = "", *, failed: bool = False, **more: object) -> None:
         moment: Json = {"at": self._now, "kind": kind, "text": text}
         if who:
             moment["who"] = who
@@ -87,7 +84,7 @@ class Told:
         self.moments.append({**moment, **{name: value for name, value in more.items() if value not in (None, {})}})
 
     def move_clock(self, time_of_day: int) -> None:
-        """It is so many nanoseconds after 1970 now; the first time that is told is the beginning."""
+        """It is so many nanoseconds after 1970 now; the first call is the beginning."""
         if self._epoch is None:
             self._epoch = time_of_day
         self._now = max(self._now, time_of_day - self._epoch)
@@ -129,20 +126,20 @@ class Told:
         done = {"done": data.get("offset", 0), "total": data.get("len", 0), "error": data.get("error")}
         return self._change(("job", job), lane, done)
 
-    def _changes_of_reply(self, request: Any, value: Any) -> Json:
-        """What a reply tells; one with disks is known by itself, for transcripts without requests."""
+    def _changes_of_reply(self, request: object, value: object) -> Json:
+        """What a reply changes; one with disks is known by itself, for transcripts without requests."""
         changes: Json = {}
         for disk in value if isinstance(value, list) else []:
             changes |= self._changes_of_disk(disk) if isinstance(disk, dict) else {}
         asked = request if isinstance(request, dict) else {}
-        for name, data in _actions(asked.get("execute"), asked.get("arguments", {})):
+        for name, data in actions_of(asked.get("execute"), asked.get("arguments", {})):
             place, bitmap = data.get("node"), data.get("name")
             if isinstance(place, str) and isinstance(bitmap, str):
                 changes |= self._changes_of_action(name, place, bitmap, data)
         return changes
 
     def _expect_job(self, command: str, data: Json) -> None:
-        """Keep what is known of a job that a command may start."""
+        """Note what is known of a job that a command may start."""
         device = data.get("device")
         identifier = data.get("job-id", device)
         kind = command.removeprefix("blockdev-").removeprefix("drive-").removeprefix("block-")
@@ -201,16 +198,3 @@ def _text(value: object) -> str:
 def _bitmap_lane(place: str, name: str, size: int, cell: object) -> Json:
     granularity = cell if isinstance(cell, int) else 65536
     return {"kind": "bitmap", "name": name, "node": place, "drive": place, "size": size, "cell": granularity}
-
-
-def _actions(command: object, arguments: object) -> Iterator[tuple[str, Json]]:
-    """A command as (name, arguments), or the actions of a transaction."""
-    if not isinstance(command, str) or not isinstance(arguments, dict):
-        return
-    if command != "transaction":
-        yield command, arguments
-        return
-    actions = arguments.get("actions")
-    for action in actions if isinstance(actions, list) else []:
-        if isinstance(action, dict) and isinstance(action.get("data"), dict):
-            yield str(action.get("type")), action["data"]

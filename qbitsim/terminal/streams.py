@@ -1,10 +1,11 @@
-"""Standard output, when it cannot be written."""
+"""Standard input and output, and files that are named on the command line; ``-`` is one of the two."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from pathlib import Path
 
 from qbitsim.terminal.errors import FAILED, CliError
 
@@ -50,3 +51,32 @@ def lost(error: OSError) -> CliError:
     if isinstance(error, BrokenPipeError):
         return CliError("standard output was closed", FAILED)
     return CliError(f"standard output: {error.strerror}", FAILED)
+
+
+def read(name: str) -> bytes:
+    """All of a file.
+
+    :raises CliError: it cannot be read.
+    """
+    if name == "-":
+        if sys.stdin is None:
+            raise CliError("there is no standard input")
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CliError(f"{name}: {error.strerror}") from None
+
+
+def write(name: str, text: str) -> None:
+    """Put a text, which ends with a line's end, into a file.
+
+    :raises CliError: it cannot be written.
+    """
+    if name == "-":
+        show(text.rstrip("\n"))
+        return
+    try:
+        Path(name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{name}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Telling in a terminal: headings, paragraphs, and one line for each thing that happened.
+"""Narrating in a terminal: headings, paragraphs, and one line for each thing that happened.
 
 A line ``->`` is a QMP command, ``<-`` what the machine says, ``$`` a command on image files, ``..`` what the guest
 does. Events are shortened to ``NAME key=value …``; the many changes of a job's status take one line.
@@ -13,15 +13,15 @@ from qbitsim.jsontypes import Json
 from qbitsim.terminal.picture import Style
 
 
-class Teller:
-    """Somebody who tells what happens.
+class Narrator:
+    """Writes what happens, line by line.
 
-    :param tell: is given each line, or several of them.
+    :param write: is given each line, or several of them.
     """
 
-    def __init__(self, style: Style, tell: Callable[[str], None]) -> None:
+    def __init__(self, style: Style, write: Callable[[str], None]) -> None:
         self.style = style
-        self._tell = tell
+        self._write = write
         self._gap = False
 
     def heading(self, title: str) -> None:
@@ -40,19 +40,19 @@ class Teller:
         self.lines(self._painted(self.style.wrap(text, f"  {mark} ", "       ").splitlines(), colour))
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Lines as they are, behind what was told before."""
+        """Lines as they are, behind what was written before."""
         if self._gap:
-            self._tell("")
+            self._write("")
             self._gap = False
         for line in lines:
-            self._tell(line)
+            self._write(line)
 
     def _painted(self, lines: Iterable[str], colour: str | None) -> list[str]:
         return [self.style.paint(line, colour) if colour else line for line in lines]
 
     def blank(self) -> None:
         """An empty line, and none after it."""
-        self._tell("")
+        self._write("")
         self._gap = False
 
     def gap(self) -> None:
@@ -61,8 +61,8 @@ class Teller:
 
     def block(self, text: str) -> None:
         """Lines with an empty one before and after them."""
-        self._tell("")
-        self._tell(text)
+        self._write("")
+        self._write(text)
         self._gap = True
 
     def events(self, events: Sequence[Json]) -> None:
@@ -96,5 +96,5 @@ def _shortened(events: Sequence[Json]) -> Iterator[str]:
 
 
 def _status_of(event: Json) -> str | None:
-    """The job whose status the event tells, None for other events."""
+    """The job whose status the event is about, None for other events."""
     return event["data"]["id"] if event["event"] == "JOB_STATUS_CHANGE" else None

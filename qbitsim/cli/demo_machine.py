@@ -1,4 +1,4 @@
-"""Where the demo's story is acted: each action is done on a live machine and told in a few lines."""
+"""The machine of the demo: each action is done on it and narrated in a few lines."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.programs.shell import Shell
+from qbitsim.terminal.narrator import Narrator, members
 from qbitsim.terminal.picture import Style, draw, human, row_of_file, rows_of_drive
-from qbitsim.terminal.teller import Teller, members
 
 MIB = 1 << 20
 
 
-class Stage(Teller):
-    """A machine, and somebody who tells what happens on it.
+class DemoMachine(Narrator):
+    """A machine, and a narrator of what happens on it.
 
-    :param tell: is given each line.
+    :param write: is given each line.
     """
 
-    def __init__(self, machine: Machine, style: Style, tell: Callable[[str], None]) -> None:
-        super().__init__(style, tell)
+    def __init__(self, machine: Machine, style: Style, write: Callable[[str], None]) -> None:
+        super().__init__(style, write)
         self.machine = machine
         self._shell = Shell(machine.images, machine.profile)
         self._cursor = machine.events.end
         self._chapters = 0
 
-    # -- telling
+    # -- narrating
 
     def chapter(self, title: str, text: str) -> None:
         """Begin a chapter; a minute passes."""
@@ -45,7 +45,7 @@ class Stage(Teller):
     # -- acting
 
     def qmp(self, name: str, arguments: Json) -> None:
-        """Run a command and tell what it is answered and what events came before."""
+        """Run a command and narrate what it is answered and what events came before."""
         actions = arguments.get("actions")
         if actions is None:
             self.line("->", f"{name} {members(arguments)}")
@@ -59,13 +59,13 @@ class Stage(Teller):
             answer, colour = "return {}", None
         except QmpError as error:
             answer, colour = f"error: {error.desc}", "red"
-        self._tell_events()
+        self._narrate_events()
         self.line("<-", answer, colour)
 
     def work(self) -> None:
         """Let the jobs go on until nothing is left to do."""
         self.machine.run_until_idle()
-        self._tell_events()
+        self._narrate_events()
 
     def shell(self, command: str) -> bool:
         """Run a command on image files; whether it succeeded. Only what fails or compares is worth its output."""
@@ -81,14 +81,14 @@ class Stage(Teller):
         disk = self.machine.drive(drive)
         for offset, length in places:
             disk.write(offset * MIB, letter.encode() * (length * MIB))
-        told = ", ".join(f"{human(length * MIB)} at {human(offset * MIB)}" for offset, length in places)
-        self.line("..", f"the guest writes {letter} to {drive}: {told}")
+        listed = ", ".join(f"{human(length * MIB)} at {human(offset * MIB)}" for offset, length in places)
+        self.line("..", f"the guest writes {letter} to {drive}: {listed}")
 
     def remember(self, drive: str, moment: str) -> None:
-        """Keep what the disk is now in a file of that name, for the proof at the end."""
+        """Copy what the disk is now to a file of that name, for the proof at the end."""
         self.machine.images.copy(f"{drive}.qcow2", moment)
 
-    def _tell_events(self) -> None:
+    def _narrate_events(self) -> None:
         events = self.machine.events.read(self._cursor)
         self._cursor = self.machine.events.end
         self.events(events)

@@ -7,17 +7,29 @@ at once, like the steps of jobs, and the order policy mixes them; with a rate th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.files.faults import StalledError
 from qbitsim.qemu_io.run import filled
 
 if TYPE_CHECKING:
-    from qbitsim.engine.scheduler import Task
-    from qbitsim.machine.machine import Machine
+    from qbitsim.block.graph import Graph
+    from qbitsim.engine.scheduler import Scheduler, Task
 
 Write = tuple[int, int]
 """(offset, length) in bytes."""
+
+
+class GuestMachine(Protocol):
+    """What a guest needs of a machine."""
+
+    @property
+    def graph(self) -> Graph:
+        """Its block graph."""
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What is due."""
 
 
 class GuestActivity:
@@ -30,7 +42,7 @@ class GuestActivity:
 
     __slots__ = ("_every", "_machine", "_pattern", "_task", "done", "drive", "failures")
 
-    def __init__(self, machine: Machine, drive: str, pattern: Iterable[Write], every: int) -> None:
+    def __init__(self, machine: GuestMachine, drive: str, pattern: Iterable[Write], every: int) -> None:
         self._machine = machine
         self.drive = drive
         self._pattern = list(pattern)
@@ -49,6 +61,11 @@ class GuestActivity:
         return len(self._pattern)
 
     @property
+    def text(self) -> str:
+        """In plain words: ``drive0: the guest has made 2 of 100 writes``."""
+        return f"{self.drive}: the guest has made {self.done} of {self.most} writes"
+
+    @property
     def running(self) -> bool:
         """Whether there is more to come."""
         return self._task is not None
@@ -58,6 +75,8 @@ class GuestActivity:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+
+    lift = stop
 
     def _plan(self) -> None:
         if self.done >= len(self._pattern):

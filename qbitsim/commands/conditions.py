@@ -1,0 +1,77 @@
+"""Letting a machine go on until something is so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.errors import NeverError
+
+if TYPE_CHECKING:
+    from qbitsim.commands.parts import MachineLike
+    from qbitsim.jsontypes import Json
+
+_M = TypeVar("_M", bound="MachineLike")
+
+
+class EventCondition:
+    """An event of that name, with that data, that no earlier wait has returned.
+
+    :param data: members that the event's data must have, with these values.
+    """
+
+    def __init__(self, name: str, data: Json) -> None:
+        self.name = name
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"event {self.name} {self.data or ''}".rstrip()
+
+    def __call__(self, machine: MachineLike) -> Json | None:
+        """The event, or None."""
+        events = machine.events
+        for place in range(max(events.waited, events.start), events.end):
+            event = events.at(place)
+            if event["event"] == self.name and self.data.items() <= event.get("data", {}).items():
+                events.waited = place + 1
+                return event
+        return None
+
+
+class StatusCondition:
+    """A job that is in that status; ``"null"`` is true of a job that is gone."""
+
+    def __init__(self, job: str, status: str) -> None:
+        self.job = job
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"job {self.job!r} {self.status}"
+
+    def __call__(self, machine: MachineLike) -> bool:
+        """Whether it is so."""
+        job = machine.jobs.find(self.job)
+        return self.status == ("null" if job is None else str(job.status))
+
+
+def run_until(machine: _M, condition: Callable[[_M], Any], within: float) -> Any:
+    """Let things happen, and time pass where nothing else is due, until ``condition`` is true.
+
+    :param condition: called before each step; what it returns, if true, is the answer.
+    :param within: seconds of virtual time at most.
+    :return: what ``condition`` returned.
+    :raises NeverError: nothing is due any more, or not within that time.
+    """
+    clock = machine.clock
+    limit = clock() + round(within * NANOSECONDS)
+    while not (found := condition(machine)):
+        if clock.step():
+            continue
+        deadline = clock.next_deadline
+        if deadline is None:
+            raise NeverError(f"the machine is idle, but waits for {condition!r}")
+        if deadline > limit:
+            raise NeverError(f"{within} seconds have passed without {condition!r}")
+        clock.move_clock(deadline)
+    return found

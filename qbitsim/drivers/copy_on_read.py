@@ -1,0 +1,61 @@
+"""``copy-on-read``: what is read from the backing file is kept in the image (block/copy-on-read.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.node import Node
+from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, passes_discards
+from qbitsim.files import permissions as perms
+from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
+from qbitsim.qapi.structs import struct
+
+if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
+    from qbitsim.drivers.opener import Opener
+
+
+@struct
+class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
+    """A filter that copies what is read into its child."""
+
+    bottom: str | None = None
+
+
+@driver("copy-on-read", options=BlockdevOptionsCor, since="3.0", filter=True, accepts={"bottom": ()})
+class CopyOnReadNode(DriverNode):
+    """``copy-on-read``, whose child is ``file``.
+
+    :ivar detached: it was taken out of the graph so that it has nothing below it, though a job may keep it still.
+    """
+
+    supports_compression = True
+
+    __slots__ = ("detached",)
+
+    def __init__(self, graph: Graph, *, unmap: bool = False) -> None:
+        super().__init__(graph, unmap=unmap)
+        self.detached = False
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """It is writable, whatever the options say."""
+        return opener.open_filter(cls(opener.graph, unmap=passes_discards(options)), options, "file")
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """Pass through, and write what does not change the content (cor_child_perm)."""
+        del child
+        if self.detached:
+            return 0, perms.ALL
+        return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
+
+    def _read(self, offset: int, length: int) -> bytes:
+        child = self._filtered
+        child.copy_up(offset, length)
+        return child.read(offset, length)
+
+    def _status(self, offset: int, length: int) -> Status:
+        return self._filtered.status(offset, length)

@@ -1,0 +1,154 @@
+"""What a block driver is: a node class with a declaration of all that is said of it elsewhere.
+
+Theory of operation
+===================
+
+1. A driver is one module of this folder with a node class under :func:`driver`. The options of blockdev-add and its
+   schema, the formats that can be created, the protocols in file names, what blockdev-reopen can change and what is
+   refused all follow from that; nobody else knows a driver by its name.
+2. The package imports all its modules, so that every driver is declared as soon as any of them is used.
+3. What QEMU has beside the drivers that are declared is in :mod:`qbitsim.drivers.not_emulated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from qbitsim.block.node import Node
+from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.errors import UnsupportedError
+from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
+from qbitsim.qapi.schema import branch, struct_info
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.drivers.opener import Opener
+
+
+class DriverNode(Node):
+    """A node that clients can open by the name of its driver."""
+
+    __slots__ = ()
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Open the node that ``options`` describe, with its children: here a filter over the child ``file``.
+
+        The options have been checked against the schema and by :meth:`Driver.check`.
+
+        :raises QmpError: with QEMU's text; whoever called closes what is open by then.
+        """
+        graph = opener.graph
+        node = cls(graph, read_only=flag(options, "read-only"), unmap=passes_discards(options))
+        return opener.open_filter(node, options, "file")
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, object]) -> None:
+        """Refuse options whose values are not emulated, or that QEMU refuses before it opens anything.
+
+        :raises QmpError: with QEMU's text, or an :class:`UnsupportedError`.
+        """
+
+    @classmethod
+    def parse_filename(cls, name: str) -> Options:
+        """The options that ``name`` stands for: a file name behind the driver's protocol and its colon.
+
+        :raises UnsupportedError: here: there is nothing to open by name.
+        """
+        del name
+        raise UnsupportedError(f"the protocol '{cls.driver}' in a file name")
+
+
+@record(kw_only=True)
+class Driver:
+    """A declared driver.
+
+    :ivar options: the struct of its options in blockdev-add.
+    :ivar since: the first release that has it; None for all that are emulated.
+    :ivar creates: whether QEMU makes images with it.
+    :ivar protocols: what file names for it begin with, in front of a colon.
+    :ivar accepts: option -> the only values that are emulated; none for an option that is always refused.
+    :ivar sizes: options that are bytes, so that ``-drive`` takes them with a suffix.
+    :ivar reopens: options that blockdev-reopen can change; None if the driver cannot be reopened.
+    """
+
+    name: str
+    node: type[DriverNode]
+    options: type[BlockdevOptions]
+    since: str | None
+    creates: bool
+    protocols: frozenset[str]
+    accepts: Mapping[str, tuple[object, ...]]
+    sizes: frozenset[str]
+    reopens: frozenset[str] | None
+
+    def check(self, options: Mapping[str, object]) -> None:
+        """Refuse options of a node that are not emulated and would change something.
+
+        :raises UnsupportedError: naming the option; or QEMU's own refusal.
+        """
+        for name, values in self.accepts.items():
+            if name in options and options[name] not in values:
+                raise UnsupportedError(f"'{name}' of {self.name}")
+        if options.get("active") is False:
+            raise UnsupportedError("inactive nodes")
+        self.node.check_options(options)
+
+
+DRIVERS: dict[str, Driver] = {}
+"""The drivers that are emulated, by name."""
+
+_N = TypeVar("_N", bound=DriverNode)
+
+
+def driver(
+    name: str,
+    *,
+    options: type[BlockdevOptions],
+    since: str | None = None,
+    filter: bool = False,  # noqa: A002 - QEMU's word
+    format: bool = False,  # noqa: A002 - QEMU's word
+    creates: bool = False,
+    protocols: Iterable[str] = (),
+    filename_prefix: str = "",
+    strong: Iterable[str] = (),
+    accepts: Mapping[str, tuple[object, ...]] | None = None,
+    sizes: Iterable[str] = (),
+    reopens: Iterable[str] | None = None,
+) -> Callable[[type[_N]], type[_N]]:
+    """Declares the node class below as the block driver ``name``.
+
+    :param filter: it shows the disk of its child.
+    :param format: it shows a disk that is in an image file.
+    :param filename_prefix: what the name of its file gets in front to become its own: ``blkdebug::``.
+    :param strong: options that change what the node is, so that a file name has to tell them (strong_runtime_opts).
+    """
+
+    def declare(cls: type[_N]) -> type[_N]:
+        assert name not in DRIVERS, name
+        cls.driver, cls.is_filter, cls.is_format = name, filter, format
+        cls.filename_prefix, cls.strong_options = filename_prefix, tuple(strong)
+        DRIVERS[name] = Driver(
+            name=name,
+            node=cls,
+            options=options,
+            since=since,
+            creates=creates,
+            protocols=frozenset(protocols),
+            accepts=accepts or {},
+            sizes=frozenset(sizes),
+            reopens=None if reopens is None else frozenset(reopens),
+        )
+        BLOCKDEV_DRIVER.values[name] = since, None
+        branch(BlockdevOptions, name)(options)
+        union = struct_info(BlockdevOptions)
+        union.branches = dict(sorted(union.branches.items()))  # as in qapi/block-core.json
+        return cls
+
+    return declare
+
+
+def image_formats() -> list[str]:
+    """The formats that image files can have here."""
+    return sorted(each.name for each in DRIVERS.values() if each.node.is_format)

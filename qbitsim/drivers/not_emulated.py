@@ -1,0 +1,124 @@
+"""The block drivers of QEMU that qbitsim does not emulate, and how they are refused.
+
+The names are those of BlockdevDriver (qapi/block-core.json, QEMU 7.2 and 10.0). A driver that is declared one day
+simply wins over this table.
+
+Image files here are raw or qcow2. As any other format real QEMU refuses them, and so does qbitsim, with the same texts
+(the open functions of the block drivers, QEMU 10.0). Where a text would quote bytes of the file, or QEMU would open
+it, the refusal is qbitsim's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from qbitsim.drivers.driver import DRIVERS, Driver, image_formats
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.images.image import Image
+    from qbitsim.profiles import Profile
+
+SMALLEST = 512
+"""Bytes below which some formats have other texts."""
+
+
+@record
+class OtherDriver:
+    """A driver that only QEMU has.
+
+    :ivar since: the first release that has it; None for all that are emulated.
+    :ivar format: it is a format of image files.
+    :ivar creates: QEMU makes images with it.
+    :ivar refusal: how it refuses a file that is raw or qcow2, with ``{}`` for its name; empty if that is not said here.
+    :ivar refusal_of_raw: the same for a raw file only.
+    :ivar protocols: what file names for it begin with, in front of a colon.
+    """
+
+    name: str
+    since: str | None = None
+    format: bool = False
+    creates: bool = False
+    refusal: str = ""
+    refusal_of_raw: str = ""
+    protocols: tuple[str, ...] = ()
+
+    def refuse(self, image: Image, filename: str) -> NoReturn:
+        """Refuse to open ``image`` as this format.
+
+        :raises QmpError: always: with QEMU's text, or an :class:`UnsupportedError`.
+        """
+        text = self.refusal or (self.refusal_of_raw if image.format == "raw" else "")
+        if not text or image.file_length < SMALLEST:
+            raise UnsupportedError(f"the image format '{self.name}'")
+        raise QmpError(text.format(filename))
+
+
+_OTHERS = (
+    OtherDriver("blklogwrites"),
+    OtherDriver("blkreplay", protocols=("blkreplay",)),
+    OtherDriver("blkverify", protocols=("blkverify",)),
+    OtherDriver("bochs", format=True, refusal="Image not in Bochs format"),
+    OtherDriver("cloop", format=True),
+    OtherDriver("dmg", format=True, refusal="Could not locate UDIF trailer in dmg file"),
+    OtherDriver("ftp", protocols=("ftp",)),
+    OtherDriver("ftps", protocols=("ftps",)),
+    OtherDriver("gluster", creates=True),
+    OtherDriver("host_cdrom", creates=True, protocols=("host_cdrom",)),
+    OtherDriver("host_device", creates=True, protocols=("host_device",)),
+    OtherDriver("http", protocols=("http",)),
+    OtherDriver("https", protocols=("https",)),
+    OtherDriver("io_uring", since="8.0"),
+    OtherDriver("iscsi", creates=True, protocols=("iscsi",)),
+    OtherDriver("luks", format=True, creates=True, refusal="Parameter 'key-secret' is required for cipher"),
+    OtherDriver("nbd", creates=True, protocols=("nbd", "nbd+tcp", "nbd+unix")),
+    OtherDriver("nfs", creates=True, protocols=("nfs",)),
+    OtherDriver("nvme", creates=True, protocols=("nvme",)),
+    OtherDriver("nvme-io_uring", since="8.0"),
+    OtherDriver("parallels", format=True, creates=True, refusal="Image not in Parallels format"),
+    OtherDriver("preallocate"),
+    OtherDriver("qcow", format=True, creates=True, refusal_of_raw="Image not in qcow format"),
+    OtherDriver("qed", format=True, creates=True, refusal="Image not in QED format"),
+    OtherDriver("rbd", creates=True, protocols=("rbd",)),
+    OtherDriver("replication"),
+    OtherDriver("ssh", creates=True, protocols=("ssh",)),
+    OtherDriver("vdi", format=True, creates=True),
+    OtherDriver("vhdx", format=True, creates=True, refusal="Could not open '{}': Invalid argument"),
+    OtherDriver("virtio-blk-vfio-pci", since="8.0"),
+    OtherDriver("virtio-blk-vhost-user", since="8.0"),
+    OtherDriver("virtio-blk-vhost-vdpa", since="8.0"),
+    OtherDriver("vmdk", format=True, creates=True, refusal="invalid VMDK image descriptor"),
+    OtherDriver("vpc", format=True, creates=True, refusal="invalid VPC image"),
+    OtherDriver("vvfat", protocols=("fat",)),
+)
+
+NOT_EMULATED = {each.name: each for each in _OTHERS}
+"""The drivers that only QEMU has, by name."""
+
+BLOCKDEV_DRIVER.refused.update({each.name: (each.since, None) for each in _OTHERS})
+
+
+def known_driver(name: str, profile: Profile) -> Driver | OtherDriver | None:
+    """The driver with that name, emulated or not, if the release has one."""
+    found = DRIVERS.get(name) or NOT_EMULATED.get(name)
+    return found if found is not None and profile.offers(found.since) else None
+
+
+def known_format(name: str) -> bool:
+    """Whether image files can have the format ``name``.
+
+    :raises UnsupportedError: for a driver that QEMU knows and that is not emulated, or is no format here.
+    """
+    if name in image_formats():
+        return True
+    if name in DRIVERS or name in NOT_EMULATED:
+        raise UnsupportedError(f"the image format '{name}'")
+    return False
+
+
+def other_format(name: str) -> OtherDriver | None:
+    """The format of image files with that name, if only QEMU has it."""
+    other = NOT_EMULATED.get(name)
+    return other if other is not None and other.format and name not in DRIVERS else None

@@ -1,0 +1,71 @@
+"""``snapshot-access``: reads what the filter below it preserves (block/snapshot-access.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from qbitsim.block.drive import io_error
+from qbitsim.block.node import Node
+from qbitsim.block.permissions import Child
+from qbitsim.block.status import Status
+from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
+from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.options import Options, passes_discards
+from qbitsim.files import permissions as perms
+from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
+from qbitsim.qapi.structs import struct
+
+if TYPE_CHECKING:
+    from qbitsim.drivers.opener import Opener
+
+
+@struct
+class BlockdevOptionsSnapshotAccess(BlockdevOptionsGenericFormat):
+    """The old data behind a copy-before-write filter."""
+
+
+@driver("snapshot-access", options=BlockdevOptionsSnapshotAccess, since="7.0")
+class SnapshotAccessNode(DriverNode):
+    """``snapshot-access``, whose child ``file`` is a filter that keeps old data."""
+
+    shows_filename_of_child = True
+
+    __slots__ = ()
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Nothing of it can be chosen."""
+        return opener.open_filter(cls(opener.graph, unmap=passes_discards(options)), options, "file")
+
+    @property
+    def _filter(self) -> CopyBeforeWriteNode:
+        node = self.children[0].node
+        if not isinstance(node, CopyBeforeWriteNode):
+            raise io_error(errno.ENOTSUP)
+        return node
+
+    @property
+    def length(self) -> int:
+        """Bytes of the disk."""
+        return self.children[0].node.length
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """It takes nothing that the guest could mind (snapshot_access_child_perm)."""
+        del child, perm, shared
+        return 0, perms.ALL
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._filter.snapshot_read(offset, length)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        raise io_error(errno.ENOTSUP)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        raise io_error(errno.ENOTSUP)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._filter.snapshot_discard(offset, length)
+
+    def _status(self, offset: int, length: int) -> Status:
+        return self._filter.snapshot_status(offset, length)

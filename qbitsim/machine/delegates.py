@@ -1,0 +1,20 @@
+"""Names of a machine that stand for methods of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def delegate(part: str, method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
+    """A method that calls ``method`` of the attribute ``part``; it has its signature and its docstring."""
+
+    @wraps(method)
+    def call(owner: Any, /, *arguments: _P.args, **options: _P.kwargs) -> _R:
+        return method(getattr(owner, part), *arguments, **options)
+
+    return call

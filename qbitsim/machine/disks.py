@@ -1,0 +1,165 @@
+"""The drives and nodes that a machine is given from outside: by a caller in Python, or when it starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.drive import Drive
+from qbitsim.drivers.driver import image_formats
+from qbitsim.drivers.opener import Opener
+from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
+from qbitsim.sizes import parse_size
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.drivers.options import Options
+    from qbitsim.machine.machine import Machine
+
+Boot = list[tuple[str, str | None, dict[str, Any]]]
+"""For each drive its id, the name of its image (None without a medium) and the options of its topmost node."""
+
+
+class Disks:
+    """What gives a machine its drives and nodes; the graph keeps them."""
+
+    __slots__ = ("_machine",)
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def drive(self, identifier: str) -> Drive:
+        """The drive of that id, for guest reads and writes.
+
+        :raises KeyError: there is none.
+        """
+        return self._machine.graph.drives[identifier]
+
+    # -- drives
+
+    def add_disk(
+        self,
+        identifier: str,
+        size: int | str | None = None,
+        *,
+        format: str = "qcow2",  # noqa: A002 - QEMU's word
+        node_name: str | None = None,
+        file: str | None = None,
+        cluster_size: int = 65536,
+        backing: str | None = None,
+        discard: bool = False,
+        read_only: bool = False,
+    ) -> Drive:
+        """Give the machine a drive, on a new image file unless ``file`` exists.
+
+        :param identifier: the drive's id, such as ``"drive0"``.
+        :param size: bytes, or a text such as ``"64M"``; not needed if ``file`` exists or has a ``backing`` file.
+        :param format: ``"qcow2"`` or ``"raw"``.
+        :param file: the image's name; ``drive0.qcow2`` if not given.
+        :param backing: the name of the backing file of a new image.
+        :param discard: pass discards on (``discard=unmap``).
+        :raises QmpError: as QEMU refuses it, for instance for an id that is taken.
+        :raises ValueError: for a size that is no number, or none at all; for an unknown format.
+        :raises OSError: the backing file does not exist.
+        """
+        self._check_new_drive(identifier)
+        name = file if file is not None else f"{identifier}.{format}"
+        if format not in image_formats():
+            raise ValueError(f"unknown disk format {format!r}: choose {' or '.join(reversed(image_formats()))}")
+        images = self._machine.images
+        if name not in images:
+            if size is None and backing is None:
+                raise ValueError(f"disk {identifier!r} needs a size")
+            length = parse_size(size) if size is not None else None
+            below = images.backing_name(name, backing) if backing is not None else None
+            images.create(
+                name,
+                format,
+                length,
+                backing=backing,
+                backing_format=images.lookup(below).format if below is not None else None,
+                cluster_size=cluster_size,
+            )
+        options: Options = {"driver": format, "read-only": read_only, "discard": "unmap" if discard else "ignore"}
+        if node_name is not None:
+            options["node-name"] = node_name
+        return self.add_drive(identifier, self.open_file(name, options))
+
+    def add_drive(self, identifier: str, node: Node | None) -> Drive:
+        """Give the machine a drive on a node that exists, or without a medium.
+
+        :raises QmpError: for an id that is taken.
+        """
+        self._check_new_drive(identifier)
+        return self._machine.graph.add_drive(identifier, node)
+
+    def anonymous_drive(self, *, perm: int = 0) -> Drive:
+        """A user of a node without a name, for as long as the caller needs it."""
+        return Drive(self._machine.graph, "", perm=perm, shared=perms.ALL)
+
+    def _check_new_drive(self, identifier: str) -> None:
+        if identifier in self._machine.graph.drives:
+            raise QmpError(f"Device with id '{identifier}' already exists")
+        if identifier in self._machine.graph.nodes:
+            raise QmpError(f"Device name '{identifier}' conflicts with an existing node name")
+
+    # -- nodes
+
+    def add_node(self, options: Options) -> Node:
+        """Make a node as ``-blockdev`` does.
+
+        :param options: under QAPI's names: ``{"driver": "null-co", "node-name": "n0", "size": 1048576}``.
+        :raises QmpError: as QEMU refuses it.
+        """
+        node = self._opener().open(options)
+        node.monitor_owned = True
+        return node
+
+    def open_node(self, options: Options) -> Node:
+        """Make a node as ``-drive`` does: without a driver it is what the file is.
+
+        :raises QmpError: as QEMU refuses it.
+        """
+        opener = self._opener()
+        if "driver" not in options and isinstance(options.get("file"), dict) and "filename" in options["file"]:
+            options = {**options, "driver": opener.image(options["file"]["filename"]).format}
+        return opener.open(options)
+
+    def open_file(self, filename: str, options: Options) -> Node:
+        """Make a node on an image file, of the format that the file has unless ``options`` say so.
+
+        :raises QmpError: as QEMU refuses it.
+        """
+        return self._opener().open_file(filename, options)
+
+    def _opener(self) -> Opener:
+        return Opener(self._machine.graph, on_filter=self._machine.profile.backup_bitmap_on_filter)
+
+    # -- a new process
+
+    def boot_list(self) -> Boot:
+        """The drives as a new process would be given them; those on no image file are left out."""
+        boot: Boot = []
+        for drive in self._machine.graph.drives.values():
+            if drive.root is None:
+                boot.append((drive.id, None, {}))
+                continue
+            node = drive.root.node.skip_filters()
+            name = node.children[0].node.opened_as if node.is_format else None
+            if name is not None and drive.id:
+                boot.append((drive.id, name, _options(node)))
+        return boot
+
+    def boot(self, boot: Boot) -> None:
+        """Give a new process its drives."""
+        for identifier, file, options in boot:
+            self.add_drive(identifier, self.open_file(file, options) if file is not None else None)
+
+
+def _options(node: Node) -> dict[str, Any]:
+    options = {
+        "driver": node.driver,
+        "read-only": node.read_only,
+        "discard": "unmap" if node.unmap else "ignore",
+    }
+    return options if node.auto_named else {**options, "node-name": node.name}
