@@ -223,10 +223,10 @@ class Profile:
     hmp_stats_are_tables: bool = came_with("11.1")
     """Whether ``info blockstats`` prints a table for each drive, not a line (measured: not in 10.0)."""
 
-    snapshot_table_is_wide: bool = came_with("10.0")
+    snapshot_table_is_wide: bool
     """Whether tables of internal snapshots have ``VM_SIZE``, four digits of hours and ``--`` for no instruction count.
 
-    bdrv_snapshot_dump() in block/qapi.c (measured: not in 7.2).
+    bdrv_snapshot_dump() in block/qapi.c.
     """
 
     qemu_io_commands: frozenset[str]

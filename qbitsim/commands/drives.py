@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from functools import reduce
+from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.drive_common import take_common
-from qbitsim.commands.offered import registry_for
 from qbitsim.drivers.drive_options import completed, parse_drive, switch
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.drivers.temporary_overlay import add_temporary_overlay
 from qbitsim.errors import QmpError
 from qbitsim.profiles import DEFAULT_PROFILE
+from qbitsim.qapi.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.drive_common import DriveCommon
-    from qbitsim.profiles import Profile
+    from qbitsim.commands.parts import MachineLike
 
 _MEDIA = ("cdrom", "disk")
 _PROTOCOLS = ("blkdebug", "file", "nbd", "null-aio", "null-co")
@@ -39,11 +39,12 @@ _NOT_ACCEPTED = re.compile(rf"Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does 
 _UNEXPECTED = re.compile(r"Parameter '(.*)' is unexpected", re.DOTALL)
 
 
-def add_drive(graph: Graph, profile: Profile, given: Mapping[str, str]) -> Drive:
+def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
     """A drive from the options of ``-drive``; one without an id gets one after its unit: ``none0``.
 
     :raises QmpError: as QEMU refuses it; nothing has changed then.
     """
+    graph = machine.graph
     common, given = take_common(given)
     for name in ("cache.direct", "cache.no-flush"):
         if name in given:
@@ -53,7 +54,7 @@ def add_drive(graph: Graph, profile: Profile, given: Mapping[str, str]) -> Drive
         raise QmpError(f"'{given['media']}' invalid media")
     unit = next(number for number in range(len(graph.drives) + 1) if number not in _units(graph))
     identifier = identifier or f"none{unit}"
-    medium = _medium(graph, profile, options, common)
+    medium = _medium(machine, options, common)
     try:
         check_new_drive(graph, identifier)
     except QmpError:
@@ -82,7 +83,7 @@ def _units(graph: Graph) -> set[int | None]:
     return {drive.unit for drive in graph.drives.values()}
 
 
-def _medium(graph: Graph, profile: Profile, options: Options, common: DriveCommon) -> Node | None:
+def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node | None:
     """The node that the options of ``-drive`` mean; without a driver it is what the file is."""
     if not options.get("file") and "driver" not in options:
         unknown = [
@@ -91,11 +92,11 @@ def _medium(graph: Graph, profile: Profile, options: Options, common: DriveCommo
         if unknown:
             raise QmpError("Must specify either driver or file")
         return None
-    opener = Opener(graph, on_filter=profile.backup_bitmap_on_filter)
+    opener = Opener(machine.graph, on_filter=machine.profile.backup_bitmap_on_filter)
     file = options.get("file")
     if "driver" not in options and isinstance(file, dict) and "filename" in file:
         options = {**options, "driver": opener.image(file["filename"]).format}
-    check_given_options(profile, {name: options[name] for name in options if name != "copy-on-read"})
+    check_given_options(machine.registry, {name: options[name] for name in options if name != "copy-on-read"})
     check_detect_zeroes(options)
     copy_on_read = options.pop("copy-on-read", False)
     detect_zeroes = options.pop("detect-zeroes", "off")
@@ -109,13 +110,13 @@ def _medium(graph: Graph, profile: Profile, options: Options, common: DriveCommo
     return node
 
 
-def check_given_options(profile: Profile, options: Options) -> None:
+def check_given_options(registry: Registry, options: Options) -> None:
     """Check options that do not come as JSON, in the words that QEMU has for them (bdrv_open_driver, block.c).
 
     :raises QmpError: they do not fit.
     """
     try:
-        check_node_options(profile, completed(options))
+        check_node_options(registry, completed(options))
     except QmpError as error:
         if found := _NOT_ACCEPTED.fullmatch(error.desc):
             raise QmpError(_REFUSALS[found[1]].format(found[2])) from None
@@ -140,12 +141,14 @@ def _unexpected(options: Options, path: list[str]) -> QmpError:
     return QmpError(f"Block format '{driver}' does not support the option '{name}'")
 
 
-def check_node_options(profile: Profile, options: Options) -> None:
+def check_node_options(registry: Registry, options: Options) -> None:
     """Check options of a node against the schema of blockdev-add, of the newest profile if the own one has none.
 
     :raises QmpError: they do not fit.
     """
-    registry = registry_for(profile)
-    if registry.find("blockdev-add") is None:
-        registry = registry_for(DEFAULT_PROFILE)
-    registry.decode("blockdev-add", options)
+    (registry if registry.find("blockdev-add") is not None else _newest()).decode("blockdev-add", options)
+
+
+@cache
+def _newest() -> Registry:
+    return Registry(DEFAULT_PROFILE)

@@ -13,6 +13,7 @@ from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
 

@@ -19,7 +19,7 @@ from qbitsim.qapi.monitor import (
     YankInstanceChardev,
 )
 from qbitsim.qapi.registry import command
-from qbitsim.qapi.schema import Int64, arg
+from qbitsim.qapi.schema import arg
 from qbitsim.qapi.structs import struct
 
 
@@ -28,14 +28,6 @@ class QmpCapabilities:
     """Arguments of qmp_capabilities."""
 
     enable: list[QMPCapability] | None = arg(since="2.12")
-
-
-@struct
-class HumanMonitorCommand:
-    """Arguments of human-monitor-command."""
-
-    command_line: str
-    cpu_index: Int64 | None = None
 
 
 @struct
@@ -131,14 +123,6 @@ def quit_(context: Context, args: None) -> None:
     """End the machine cleanly: jobs are cancelled, persistent bitmaps stored."""
     del args
     context.machine.shut_down()
-
-
-@command("human-monitor-command", HumanMonitorCommand, returns=str, since="0.14", features=["savevm-monitor-nodes"])
-def human_monitor_command(context: Context, args: HumanMonitorCommand) -> str:
-    """Run a line of the human monitor: guest I/O comes through ``qemu-io``."""
-    from qbitsim.commands.hmp import run  # noqa: PLC0415  (the parser of qemu-io is the largest of all modules)
-
-    return run.human_monitor_command(context, args.command_line)
 
 
 @command("system_reset", since="0.14")

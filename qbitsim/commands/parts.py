@@ -139,11 +139,25 @@ class MachineLike(Protocol):
     def closing(self) -> bool:
         """Whether it has ended."""
 
+    @property
+    def guest_name(self) -> str | None:
+        """What the guest is called, if anything."""
+
+    @property
+    def guest_uuid(self) -> str:
+        """The guest's UUID; zeroes for none."""
+
     def stop(self) -> None:
         """Stop the guest."""
 
     def cont(self) -> None:
         """Let the guest run."""
+
+    def reset(self) -> None:
+        """Reset the guest."""
+
+    def power_down(self) -> None:
+        """Press the guest's power button."""
 
     def shut_down(self, reason: str = "host-qmp-quit") -> None:
         """End cleanly.

@@ -159,8 +159,8 @@ class FileNode(DriverNode):
         return bool(self.bitmaps) or bool(self.write_threshold)
 
     def allocated_file_size(self) -> int:
-        """Bytes of the pages or clusters that are allocated."""
-        return self.image.content.allocated
+        """:attr:`.Image.actual_size`."""
+        return self.image.actual_size
 
     def specific_info(self, profile: Profile) -> Json | None:
         """ImageInfoSpecificFile, which says nothing."""

@@ -6,6 +6,7 @@ query-block unless the client named them.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.node import Node
@@ -15,6 +16,8 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.block.graph import Graph
 
 _Filter = TypeVar("_Filter", bound=Node)
@@ -147,3 +150,25 @@ def drop_filter(graph: Graph, top: Node, node: Node) -> None:
         graph.remove_above(top, node)
     top.held = False
     graph.release(top)
+
+
+@contextmanager
+def commit_top_below(node: Node, backing: Node) -> Iterator[None]:
+    """Put the filter of a commit between a node and its backing file for a while (bdrv_commit, block/commit.c)."""
+    graph, edge = node.graph, node.child("backing")
+    assert edge is not None
+    top = CommitTopNode(graph)
+    top.implicit = top.held = True
+    graph.register(top, None)
+    graph.attach(top, "backing", backing, 0, perms.ALL)
+    graph.changing()
+    graph.replace_child(edge, top)
+    graph.refresh_permissions(node)
+    try:
+        yield
+    finally:
+        graph.changing()
+        graph.replace_child(edge, backing)
+        graph.refresh_permissions(node)
+        top.held = False
+        graph.release(top)

@@ -20,6 +20,8 @@ from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
 L1_ENTRY = 8
+QCOW2_FIRST_CLUSTERS = 3
+"""The header, the refcount table and the first refcount block, in front of the first L1 table."""
 
 
 @record(frozen=False)
@@ -187,6 +189,20 @@ class Image:
         if self._layout is not None and self.compat != "0.10":
             self._layout.want_tables(chosen)
 
+    def make_empty(self) -> None:
+        """Forget all that is stored, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0).
+
+        A file of version 3 with nothing else in it is cut behind its first tables; otherwise the clusters become free.
+        """
+        assert self._layout is not None
+        self._synced(self._layout)
+        unit = self.content.cluster_size
+        self.content = Content(self.size, unit, zero_clusters=self.content.zero_clusters)
+        self.packing = Packing()
+        if self.compat != "0.10" and not self.bitmaps and not self.snapshots:
+            self._layout = HostLayout(self.size, unit, self.refcount_bits)
+            self._layout.end = -(-self._layout.end // unit) * unit
+
     def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
         """Whether :meth:`copy_clusters` can take clusters of that size from *source*, and no limit stops it."""
         return self.capacity is None and source.content.cluster_size == self.content.cluster_size == cluster_size
@@ -272,6 +288,21 @@ class Image:
         """Bytes of the file, rounded up to sectors as QEMU shows it."""
         end = self.size if self._layout is None else self._synced(self._layout).end
         return -(-end // SECTOR) * SECTOR
+
+    @property
+    def actual_size(self) -> int:
+        """Bytes that a host's file system would need: all that was written of the file, in whole pages.
+
+        In qcow2 nothing is written behind the end of an L1 table that is shorter than its clusters.
+        """
+        if self._layout is None:
+            return self.content.allocated
+        unit, pages = self.content.cluster_size, -(-self.file_length // FILE_PAGE)
+        table = -(-self.size // (unit * (unit // L1_ENTRY))) * L1_ENTRY
+        clusters = -(-table // unit)
+        if self.file_length >= (QCOW2_FIRST_CLUSTERS + clusters) * unit:
+            pages -= clusters * unit // FILE_PAGE - -(-table // FILE_PAGE)
+        return pages * FILE_PAGE
 
     @property
     def image_end(self) -> int:

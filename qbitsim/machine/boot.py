@@ -14,7 +14,7 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
 
     :raises QmpError: as QEMU refuses it.
     """
-    return drives.add_drive(machine.graph, machine.profile, given)
+    return drives.add_drive(machine, given)
 
 
 def check_node_options(machine: Machine, options: Options) -> None:
@@ -22,7 +22,7 @@ def check_node_options(machine: Machine, options: Options) -> None:
 
     :raises QmpError: they do not fit.
     """
-    drives.check_node_options(machine.profile, options)
+    drives.check_node_options(machine.registry, options)
 
 
 def add_device(machine: Machine, given: str) -> None:

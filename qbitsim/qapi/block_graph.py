@@ -5,8 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypedDict
 
-from qbitsim.qapi.blockdev import BlockPermission
 from qbitsim.qapi.structs import struct
+
+
+class BlockPermission(StrEnum):
+    """What a parent may do with a child."""
+
+    CONSISTENT_READ = "consistent-read"
+    WRITE = "write"
+    WRITE_UNCHANGED = "write-unchanged"
+    RESIZE = "resize"
 
 
 class XDbgBlockGraphNodeType(StrEnum):

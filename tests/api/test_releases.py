@@ -22,10 +22,14 @@ EVALUATORS = {
     "qbitsim.qapi.registry",
     "qbitsim.qapi.shapes",
     "qbitsim.cli.reference",
+    "qbitsim.commands.hmp.listing",
     "qbitsim.tour.guide",
     "qbitsim.tour.player",
 }
-"""Modules that evaluate the ``since`` and ``until`` of what is declared: commands, events, types, drivers, chapters."""
+"""Modules that evaluate the ``since`` and ``until`` of what is declared.
+
+That is: commands and events, types, drivers, topics of the human monitor's ``info``, chapters.
+"""
 
 DECLARED_BY_RELEASE = {"qbitsim.qapi.not_emulated"}
 """A list of commands by the release that they came with; each becomes a ``since`` when it is imported."""

@@ -267,3 +267,23 @@ def test_a_clone_of_the_store_is_independent_and_unlocked() -> None:
     assert not other.bitmaps[0].bits
     assert (twin.names(), bool(other.locks)) == (["a"], False)
     assert (other.file_length, other.image_end, other.host_offset(0)) == (459264, 524288, 327680)
+
+
+def test_an_image_is_made_empty_and_cut_behind_its_tables() -> None:
+    store = ImageStore()
+    store.create("base.qcow2", "qcow2", 1 << 20)
+    image = store.create("top.qcow2", "qcow2", 1 << 20, backing="base.qcow2")
+    image.write(0, b"x" * 65536)
+    image.write_zeroes(131072, 65536)
+    assert (image.file_length, image.actual_size) == (6 * 65536, 5 * 65536 + 4096)
+    image.make_empty()
+    assert image.content.status(0, 1 << 20) == (Kind.HOLE, 1 << 20)
+    assert (image.file_length, image.image_end) == (4 * 65536, 4 * 65536)
+
+
+def test_an_image_with_more_in_it_is_made_empty_where_it_is() -> None:
+    image = ImageStore().create("v2.qcow2", "qcow2", 1 << 20, compat="0.10")
+    image.write(0, b"x" * 65536)
+    image.make_empty()
+    assert image.content.allocated == 0
+    assert image.image_end == 5 * 65536  # the L2 table stays

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import io_error
 from qbitsim.commands.hmp.declaration import error_text, hmp
-from qbitsim.drivers.job_filters import CommitTopNode
-from qbitsim.errors import QmpError
+from qbitsim.drivers.job_filters import commit_top_below
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import set_writable
 
@@ -50,9 +50,11 @@ def _commit_layers(context: Context, layers: list[Node], name: str) -> str:
             _commit(context, layer)
     except OSError as error:
         raise QmpError(f"'commit' error for '{name}': {error.strerror}") from None
+    except UnsupportedError:
+        raise
     except QmpError as error:
         why = QmpError(f"'commit' error for '{name}': {os.strerror(errno.EPERM)}")
-        return error_text(context, error, reports=True) + error_text(context, why, reports=True)
+        return f"{error.desc}\n{error.hint}" + error_text(context, why, reports=True)
     return ""
 
 
@@ -120,28 +122,17 @@ def _pause_users(node: Node) -> None:
 @contextmanager
 def _held(context: Context, node: Node, backing: Node) -> Iterator[Drive]:
     """Hold both; a filter keeps what is above from minding that the backing file changes."""
-    graph, edge = context.graph, node.child("backing")
-    assert edge is not None
     source = context.machine.anonymous_drive(perm=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
     target = context.machine.anonymous_drive(perm=perms.WRITE | perms.RESIZE)
     source.insert(node)
-    top = CommitTopNode(graph)
-    top.implicit = top.held = True
-    graph.register(top, None)
-    graph.attach(top, "backing", backing, 0, perms.ALL)
     try:
-        graph.changing()
-        graph.replace_child(edge, top)
-        graph.refresh_permissions(node)
-        target.insert(backing)
-        yield target
+        with commit_top_below(node, backing):
+            target.insert(backing)
+            try:
+                yield target
+            finally:
+                target.eject()
     finally:
-        target.eject()
-        graph.changing()
-        graph.replace_child(edge, backing)
-        graph.refresh_permissions(node)
-        top.held = False
-        graph.release(top)
         source.eject()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qbitsim.commands.hmp.sizes import read_size
+from qbitsim.qemu_io.numbers import SizeError
 
 _SPACE = " \t\n\v\f\r"
 _ESCAPES = {"n": "\n", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
@@ -130,7 +131,7 @@ def _value(line: str, position: int, kind: str, shown: str, *, strict: bool) -> 
     if kind == "o":
         try:
             return read_size(line, position, strict=strict)
-        except ValueError:
+        except SizeError:
             raise ArgumentsError("invalid size\n") from None
     try:
         return next_string(line, position)

@@ -116,11 +116,11 @@ def _add_drive(context: Context, given: dict[str, str]) -> str:
     interface = given.get("if", "none")
     if interface not in _INTERFACES:
         raise QmpError(f"unsupported bus type '{interface}'")
-    drive = drives.add_drive(context.graph, context.profile, given)
+    drive = drives.add_drive(context.machine, given)
     if interface != "none":
         drive.eject()
         del context.graph.drives[drive.id]
-        return f"Can't hot-add drive to type {_INTERFACES.index(interface)}\n"
+        raise QmpError(f"Can't hot-add drive to type {_INTERFACES.index(interface)}")
     return "OK\n"
 
 
@@ -130,7 +130,7 @@ def _add_node(context: Context, given: dict[str, str]) -> None:
     options = nested(given)
     if "driver" not in options and "file" not in options:
         raise QmpError("Must specify either driver or file")
-    drives.check_given_options(context.profile, options)
+    drives.check_given_options(context.machine.registry, options)
     made = nodes.opener(context).open(options)
     made.monitor_owned = True
 

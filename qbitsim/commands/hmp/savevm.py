@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.hmp.declaration import hmp
 from qbitsim.commands.hmp.snapshot_table import snapshot_table
-from qbitsim.commands.internal_snapshots import node_with_snapshots
+from qbitsim.commands.internal_snapshots import snapshots_of
 from qbitsim.commands.queries import snapshot_info
 from qbitsim.errors import QmpError, UnsupportedError
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
-    from qbitsim.drivers.qcow2 import Qcow2Node
     from qbitsim.images.image import StoredSnapshot
 
 
 class _Disks:
     """The disks that a snapshot of the machine is of (bdrv_all_get_snapshot_devices).
 
-    :ivar images: those that can have snapshots, with the node on top of each.
+    :ivar disks: the node on top of each that can have snapshots, and those that it has.
+    :ivar refusing: the first that cannot.
     """
 
     def __init__(self, context: Context) -> None:
-        self.images: list[tuple[Node, Qcow2Node]] = []
+        self.disks: list[tuple[Node, list[StoredSnapshot]]] = []
         self.refusing: Node | None = None
         for node in _writable_tops(context):
-            image = node_with_snapshots(node)
-            if image is not None:
-                self.images.append((node, image))
+            snapshots = snapshots_of(node)
+            if snapshots is not None:
+                self.disks.append((node, snapshots))
             elif self.refusing is None:
                 self.refusing = node
 
@@ -45,18 +45,18 @@ class _Disks:
             name = self.refusing.device_or_node_name
             raise QmpError(f"Device '{name}' is writable but does not support snapshots")
 
-    def main(self) -> Qcow2Node:
-        """The first image, which would have the machine's state.
+    def main(self) -> list[StoredSnapshot]:
+        """The snapshots of the first disk, which would have the machine's state.
 
         :raises QmpError: there is none.
         """
-        if not self.images:
+        if not self.disks:
             raise QmpError("no block device can store vmstate for snapshot")
-        return self.images[0][1]
+        return self.disks[0][1]
 
     def everywhere(self, name: str) -> bool:
         """Whether all disks have a snapshot of that name."""
-        return self.refusing is None and all(find(image, name) is not None for _node, image in self.images)
+        return self.refusing is None and all(find(snapshots, name) is not None for _node, snapshots in self.disks)
 
 
 def _writable_tops(context: Context) -> Iterator[Node]:
@@ -71,9 +71,9 @@ def _writable_tops(context: Context) -> Iterator[Node]:
             yield node
 
 
-def find(image: Qcow2Node, name: str) -> StoredSnapshot | None:
-    """The snapshot of that name in an image; None if there is none."""
-    return next((snapshot for snapshot in image.image.snapshots if snapshot.name == name), None)
+def find(snapshots: list[StoredSnapshot], name: str) -> StoredSnapshot | None:
+    """The one of that name; None if there is none."""
+    return next((snapshot for snapshot in snapshots if snapshot.name == name), None)
 
 
 @hmp("savevm", "name:s?", params="tag", help="save a VM snapshot. If no tag is provided, a new snapshot is created")
@@ -91,7 +91,7 @@ def loadvm(context: Context, *, name: str) -> None:
     """Go back to a snapshot of all disks and of the machine's state."""
     disks = _Disks(context)
     disks.check_all_can()
-    if disks.images and not disks.everywhere(name):
+    if disks.disks and not disks.everywhere(name):
         raise QmpError(f"Snapshot '{name}' does not exist in one or more devices")
     found = find(disks.main(), name)
     assert found is not None
@@ -104,10 +104,10 @@ def delvm(context: Context, *, name: str) -> None:
     """Delete the snapshots of that name of all disks."""
     disks = _Disks(context)
     disks.check_all_can()
-    for _node, image in disks.images:
-        found = find(image, name)
+    for _node, snapshots in disks.disks:
+        found = find(snapshots, name)
         if found is not None:
-            image.image.snapshots.remove(found)
+            snapshots.remove(found)
 
 
 @hmp("info snapshots", help="show the currently saved VM snapshots", reports=True)
@@ -115,15 +115,15 @@ def info_snapshots(context: Context) -> str:
     """The snapshots that all disks have, and those that only some have."""
     disks = _Disks(context)
     main = disks.main()
-    if not any(image.image.snapshots for _node, image in disks.images):
+    if not any(snapshots for _node, snapshots in disks.disks):
         return "There is no snapshot available.\n"
-    common = [snapshot for snapshot in main.image.snapshots if disks.everywhere(snapshot.name)]
+    common = [snapshot for snapshot in main if disks.everywhere(snapshot.name)]
     text = "List of snapshots present on all disks:\n"
     rows = [{**snapshot_info(snapshot), "id": "--"} for snapshot in common]
     text += snapshot_table(rows, context.profile) if rows else "None\n"
     names = {snapshot.name for snapshot in common}
-    for node, image in disks.images:
-        partial = [snapshot_info(each) for each in image.image.snapshots if each.name not in names]
+    for node, snapshots in disks.disks:
+        partial = [snapshot_info(each) for each in snapshots if each.name not in names]
         if partial:
             name = node.device_or_node_name
             text += f"\nList of partial (non-loadable) snapshots on '{name}':\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qbitsim.qemu_io.numbers import SizeError, parse_size
+from qbitsim.qemu_io.numbers import TOO_LARGE, SizeError, parse_size
 
 _SIZE = re.compile(r"\s*\+?(?:0x[0-9a-f]+|\d*(?:\.\d*)?)[bkmgtpe]?", re.ASCII | re.IGNORECASE)
 _UNITS = tuple("kmgtp")
@@ -18,7 +18,7 @@ def read_size(line: str, position: int, *, strict: bool) -> tuple[int, int]:
     What comes after it is not looked at: ``2Mx`` is 2 MiB and an ``x``.
 
     :param strict: how, see :attr:`.Profile.qemu_io_sizes_strict`.
-    :raises ValueError: there is none, or it is too large.
+    :raises SizeError: there is none, or it is too large.
     """
     match = _SIZE.match(line, position)
     text = match[0] if match is not None else ""
@@ -32,5 +32,5 @@ def read_size(line: str, position: int, *, strict: bool) -> tuple[int, int]:
 def _mebibytes(text: str) -> int:
     value = int(text, 16) << 20
     if value >= 1 << 63:
-        raise SizeError(text)
+        raise SizeError(TOO_LARGE)
     return value
