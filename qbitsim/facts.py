@@ -36,9 +36,9 @@ class _FromVersion:
         return self if profile is None else profile.offers(self._since, self._until)
 
 
-def came_with(release: str) -> bool:
-    """A fact that holds from a release on, such as ``"8.2"``."""
-    return cast("bool", _FromVersion(release, None))
+def came_with(release: str, *, gone: str | None = None) -> bool:
+    """A fact that holds from a release on, such as ``"8.2"``, perhaps up to the one before ``gone``."""
+    return cast("bool", _FromVersion(release, gone))
 
 
 def gone_with(release: str) -> bool:
@@ -171,8 +171,8 @@ class Profile:
     colo_needs_return_path: bool = came_with("11.1")
     """Whether the capability x-colo needs return-path (measured: not in 10.0)."""
 
-    postcopy_excludes_multifd: bool = gone_with("11.1")
-    """Whether the capabilities postcopy-ram and multifd exclude each other (measured: in 10.0)."""
+    postcopy_excludes_multifd: bool = came_with("10.0", gone="11.1")
+    """Whether the capabilities postcopy-ram and multifd exclude each other (measured: in 10.0, not in 7.2)."""
 
     multifd_excludes_xbzrle: bool = came_with("10.0")
     """Whether the capabilities multifd and xbzrle exclude each other (measured: not in 7.2)."""

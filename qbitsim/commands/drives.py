@@ -6,6 +6,7 @@ import re
 from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.names import is_well_formed
 from qbitsim.commands.drive_common import take_common
 from qbitsim.drivers.drive_options import completed, parse_drive, switch
 from qbitsim.drivers.opener import Opener
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from qbitsim.commands.parts import MachineLike
 
 _MEDIA = ("cdrom", "disk")
+_DISCARDS = {"on": "unmap", "off": "ignore"}
 _PROTOCOLS = ("blkdebug", "file", "nbd", "null-aio", "null-co")
 _REFUSALS = {
     "driver": "Unknown driver '{}'",
@@ -52,6 +54,12 @@ def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
     identifier, options = parse_drive({name: value for name, value in given.items() if (name, value) != ("file", "")})
     if given.get("media") not in (None, *_MEDIA):
         raise QmpError(f"'{given['media']}' invalid media")
+    if identifier and not is_well_formed(identifier):
+        raise QmpError("Parameter 'id' expects an identifier")
+    if given.get("media") == "cdrom" and options.get("file"):
+        options["read-only"] = True
+    if options.get("discard") in _DISCARDS:
+        options["discard"] = _DISCARDS[options["discard"]]
     unit = next(number for number in range(len(graph.drives) + 1) if number not in _units(graph))
     identifier = identifier or f"none{unit}"
     medium = _medium(machine, options, common)

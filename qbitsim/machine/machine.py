@@ -381,10 +381,12 @@ class Machine:
         return self.run_state == "running"
 
     def stop(self) -> None:
-        """Stop the guest (do_vm_stop, system/cpus.c: nothing happens if it does not run)."""
+        """Stop the guest, and drain and flush all nodes, even if it does not run (do_vm_stop, system/cpus.c)."""
         if self.running:
             self.run_state = "paused"
             self.emit("STOP")
+        self.graph.drain_all()
+        self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:
         """Let the guest run."""
