@@ -108,6 +108,14 @@ def test_later_releases_print_statistics_as_a_table() -> None:
     )
 
 
+def test_statistics_count_what_guests_do() -> None:
+    machine = Machine(QEMU_10_0)
+    machine.add_disk("drive0", "1M").write(0, b"x" * 512)
+    assert say(machine, "info blockstats").startswith(
+        "drive0: rd_bytes=0 wr_bytes=512 rd_operations=0 wr_operations=1 "
+    )
+
+
 def test_a_later_commit_pauses_jobs_once() -> None:
     paused = {}
     for profile in (QEMU_10_0, QEMU_11_1):
