@@ -26,6 +26,8 @@ class XDbgBlockGraphNodeType(StrEnum):
 
 
 class XDbgBlockGraphNode(TypedDict):
+    """A node of the graph: a drive, a job or a block node."""
+
     id: int
     type: XDbgBlockGraphNodeType
     name: str

@@ -102,7 +102,6 @@ def _written_to(backing: Node) -> Iterator[None]:
         try:
             set_writable(backing, writable=True)
         except QmpError:
-            set_writable(backing, writable=False)
             raise io_error(errno.EACCES) from None
     try:
         yield
@@ -113,10 +112,9 @@ def _written_to(backing: Node) -> Iterator[None]:
 
 
 def _pause_users(node: Node) -> None:
-    """Reopening a node drains it twice (bdrv_reopen_set_read_only and bdrv_reopen_multiple, block.c)."""
-    for _ in range(2):
-        node.graph.drain(node)
-        node.drained_end()
+    """Reopening a node drains it twice (bdrv_reopen_set_read_only and bdrv_reopen_multiple, block.c); this is once."""
+    node.graph.drain(node)
+    node.drained_end()
 
 
 @contextmanager
