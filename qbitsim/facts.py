@@ -64,8 +64,17 @@ class Profile:
     capabilities: tuple[str, ...]
     """QMP capabilities offered in the greeting (``oob`` came with 2.12)."""
 
+    json_errors_at_once: bool
+    """Whether a JSON error is told as soon as it is seen, with line and column (qobject/json-parser.c).
+
+    Otherwise it is told when the brackets of the message are closed, and in other words.
+    """
+
     job_schema_first: bool = came_with("8.2")
     """Whether query-qmp-schema lists the job commands before the block commands, not after them."""
+
+    kvm_schema_first: bool = came_with("10.1")
+    """Whether query-qmp-schema lists query-kvm before the block commands, as part of qapi/accelerator.json."""
 
     schema_features: bool = came_with("4.1")
     """Whether query-qmp-schema shows features."""
@@ -116,6 +125,12 @@ class Profile:
     mirror_shows_actively_synced: bool = came_with("8.2")
     """Whether query-block-jobs says of a mirror whether it copies writes at once (mirror_query(), block/mirror.c)."""
 
+    mirror_knows_zeroes: bool = came_with("10.1")
+    """Whether a mirror looks whether its target is all zeroes (mirror_dirty_init(), block/mirror.c).
+
+    If it is, nothing is copied but what the source has, and no zeroes are written where they are known to be.
+    """
+
     backup_bitmap_on_filter: bool
     """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
 
@@ -148,6 +163,24 @@ class Profile:
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 
+    graph_changes_stay_quiet: bool
+    """Whether jobs are paused until such a change is made, so that changes within it are not seen one by one.
+
+    So a job is ``created``, and all that belongs to a node that goes is closed, within one pause.
+    """
+
+    aio_context_checks_drain: bool
+    """Whether all nodes are drained to see to it that a job's target runs where its source does.
+
+    bdrv_try_change_aio_context() in block.c; otherwise only if it does not.
+    """
+
+    qcow2_creation_changes: int
+    """How often the graph changes while a new qcow2 file is made (bdrv_img_create(), block.c)."""
+
+    backing_look_changes: int
+    """How often it does when the size of a backing file is looked up on the way."""
+
     drains_at_quit: int
     """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
 
@@ -156,6 +189,15 @@ class Profile:
 
     exports_go_oldest_first: bool
     """Whether the oldest export is the first to go when the NBD server stops."""
+
+    throttle_group_in_use_text: str
+    """The refusal of object-del for a throttle group that has users, with ``{}`` for its id."""
+
+    persistent_bitmaps_need_writable_node: bool
+    """Whether persistent bitmaps can only be added to a node that can be written (block/monitor/bitmap-qmp-cmds.c).
+
+    Their removal is refused in words that name the node, too. Otherwise they can be added and wait to be stored.
+    """
 
     creation_waits_first: bool = came_with("10.0")
     """Whether a job that makes a qcow2 image waits before it looks at the options (measured: not in 7.2)."""
@@ -196,6 +238,12 @@ class Profile:
 
     nodes_show_active: bool = came_with("10.0")
     """Whether a node says that it is ``active``."""
+
+    nodes_show_children: bool = came_with("10.1")
+    """Whether a node lists its ``children`` (bdrv_block_device_info(), block/qapi.c)."""
+
+    images_show_limits: bool = came_with("10.2")
+    """Whether the image of a node shows its ``limits`` (BlockLimitsInfo, block/qapi.c)."""
 
     files_show_format_specific: bool = came_with("8.0")
     """Whether the image of a protocol node has ``format-specific`` (raw_get_specific_info(), block/file-posix.c)."""
@@ -259,6 +307,13 @@ class Profile:
     """Whether qemu-img quotes a size that it cannot read and tells the range to a negative one (cvtnum_full()).
 
     Otherwise it explains the suffixes.
+    """
+
+    qemu_img_texts_polished: bool
+    """How qemu-img words some complaints (qemu-img.c).
+
+    Polished: ``--output expects 'human' or 'json', not 'x'``, no full stop behind a value that is quoted, and a hint
+    to ask for ``more information``. Otherwise there is no comma, a full stop, and ``more info``.
     """
 
     qemu_img_hint_ends_line: bool

@@ -9,7 +9,17 @@ from __future__ import annotations
 from qbitsim.facts import Profile
 from qbitsim.records import changed
 
-__all__ = ["DEFAULT_PROFILE", "PROFILES", "QEMU_2_5", "QEMU_7_2", "QEMU_10_0", "Profile", "profile", "release"]
+__all__ = [
+    "DEFAULT_PROFILE",
+    "PROFILES",
+    "QEMU_2_5",
+    "QEMU_7_2",
+    "QEMU_10_0",
+    "QEMU_11_1",
+    "Profile",
+    "profile",
+    "release",
+]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -43,6 +53,9 @@ _HMP_INFO = _names("""
 _HMP_COMMON = _HMP | {f"info {topic}" for topic in _HMP_INFO}
 _HMP_7_2 = _HMP_COMMON | {"singlestep", "info profile", "info rdma"}
 _HMP_10_0 = _HMP_COMMON | {"one-insn-per-tb", "xen-event-inject", "xen-event-list", "info cryptodev"}
+_HMP_11_1 = (_HMP_10_0 - {"info opcount"}) | {
+    *("clear", "info accel", "info accelerators", "info firmware-log", "info via"),
+}
 
 # -- qemu-io
 
@@ -56,22 +69,39 @@ _QEMU_IO_10_0 = _QEMU_IO_7_2 | _names("""
 
 # -- qemu-img
 
-_QEMU_IMG_10_0 = {
-    "bitmap": "h,help f:,format: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
-    "F:,source-format: object:",
-    "check": "h,help q,quiet f:,format: image-opts T:,cache: U,force-share output: r:,repair: object:",
-    "compare": "h,help q,quiet p,progress f:,a-format: F:,b-format: image-opts s,strict T:,cache: U,force-share "
+_QEMU_IMG_11_1 = {
+    "bitmap": "h,help f:,format: image-opts add g:,granularity: remove remove-all clear enable disable merge: "
+    "b:,source-file: F:,source-format: object:",
+    "check": "h,help f:,format: image-opts T:,cache: r:,repair: U,force-share output: q,quiet object:",
+    "compare": "h,help f:,a-format: F:,b-format: image-opts s,strict T:,cache: U,force-share p,progress q,quiet "
     "object:",
-    "convert": "h,help q,quiet p,progress f:,source-format: image-opts l:,source-snapshot: T:,source-cache: "
-    "O:,target-format: target-image-opts o:,target-options: c,compress t:,target-cache: B:,backing: F:,backing-format: "
-    "n,no-create target-is-zero S:,sparse-size: bitmaps skip-broken-bitmaps U,force-share r:,rate: m:,parallel: "
-    "C,copy-range-offloading salvage W,oob-writes object:",
-    "create": "h,help q,quiet f:,format: o:,options: b:,backing: F:,backing-format: u,backing-unsafe object:",
-    "info": "h,help f:,format: image-opts backing-chain,b U,force-share output: object:",
-    "map": "h,help f:,format: image-opts s:,start-offset: l:,max-length: output: U,force-share object:",
-    "rebase": "h,help q,quiet p,progress f:,format: image-opts t:,cache: b:,backing: F:,backing-format: "
-    "T:,backing-cache: u,backing-unsafe c,compress U,force-share object:",
-    "resize": "h,help q,quiet f:,format: image-opts shrink preallocation: object:",
+    "convert": "h,help f:,source-format: image-opts T:,source-cache: l:,snapshot: bitmaps skip-broken-bitmaps salvage "
+    "O:,target-format: target-image-opts o:,target-format-options: t:,target-cache: B:,b:,backing: F:,backing-format: "
+    "S:,sparse-size: n,no-create target-is-zero c U,force-share r:,rate-limit: m:,parallel: W,oob-writes "
+    "C,copy-range-offloading p,progress q,quiet object:",
+    "create": "h,help f:,format: o:,options: b:,backing: F:,B:,backing-format: u,backing-unsafe q,quiet object:",
+    "info": "h,help f:,format: image-opts backing-chain t:,cache: U,force-share limits output: object:",
+    "map": "h,help f:,format: image-opts s:,start-offset: l:,max-length: U,force-share output: object:",
+    "rebase": "h,help f:,format: image-opts t:,cache: c,compress b:,backing: F:,B:,backing-format: T:,backing-cache: "
+    "u,backing-unsafe U,force-share p,progress q,quiet object:",
+    "resize": "h,help f:,format: image-opts preallocation: shrink q,quiet object:",
+}
+_QEMU_IMG_10_0 = {
+    "bitmap": "h,help f: object: image-opts add remove clear enable disable merge: g:,granularity: b:,source-file: "
+    "F:,source-format:",
+    "check": "h,help q,quiet f:,format: T:,cache: r:,repair: output: object: image-opts U,force-share",
+    "compare": "h,help q,quiet object: T:,cache: image-opts f:,a-format:,left-format: F:,b-format:,right-format: "
+    "U,force-share s,strict p,progress",
+    "convert": "h,help q,quiet object: image-opts,source-image-opts f:,source-format: T:,source-cache: l:,snapshot: "
+    "S:,sparse-size: O:,output-format: o:,options: t:,output-cache: B:,backing: F:,backing-format: U,force-share "
+    "target-image-opts salvage target-is-zero bitmaps skip-broken-bitmaps r:,rate: m:,parallel: W,oob-writes "
+    "C,copy-range-offloading c n p",
+    "create": "h,help q,quiet object: f:,format: b:,backing: F:,backing-format: u,backing-unsafe o:,options:",
+    "info": "h,help f:,format: output: backing-chain,b object: image-opts U,force-share",
+    "map": "h,help f:,format: output: object: image-opts U,force-share s:,start-offset: l:,max-length:",
+    "rebase": "h,help q,quiet p,progress object: image-opts U,force-share f:,format: t:,cache: c,compress b:,backing: "
+    "F:,backing-format: T:,backing-cache: u,backing-unsafe",
+    "resize": "h,help q,quiet object: f:,format: image-opts preallocation: shrink",
 }
 _QEMU_IMG_7_2 = {
     "bitmap": "h,help f: image-opts add g:,granularity: remove clear enable disable merge: b:,source-file: "
@@ -112,6 +142,7 @@ QEMU_10_0 = Profile(
     package="Debian 1:10.0.13+ds-0+deb13u1",
     copyright="\nCopyright (c) 2003-2025 Fabrice Bellard and the QEMU Project developers\n",
     capabilities=("oob",),
+    json_errors_at_once=False,
     migrate_pause_states="postcopy-active or postcopy-recover state",
     eject_root_text=" is not a device",
     grouped_checked_first=True,
@@ -119,9 +150,15 @@ QEMU_10_0 = Profile(
     failed_group_order="reverse",
     backup_bitmap_on_filter=True,
     progress_is_position=False,
+    graph_changes_stay_quiet=False,
+    aio_context_checks_drain=False,
+    qcow2_creation_changes=15,
+    backing_look_changes=5,
     drains_at_quit=2,
     resize_blocked_names_job=True,
     exports_go_oldest_first=False,
+    throttle_group_in_use_text="object '{}' is in use, can not be deleted",
+    persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_10_0,
     snapshot_table_is_wide=True,
     qemu_io_commands=_QEMU_IO_10_0,
@@ -131,9 +168,27 @@ QEMU_10_0 = Profile(
     qemu_img_options=_QEMU_IMG_10_0,
     qemu_img_commands_complain=True,
     qemu_img_quotes_sizes=True,
+    qemu_img_texts_polished=False,
     qemu_img_hint_ends_line=True,
     qemu_img_info_shows_children=True,
     qemu_img_map_shows_compression=True,
+)
+
+QEMU_11_1 = release(
+    "11.1.3",
+    like=QEMU_10_0,
+    package="Debian 1:11.1.3+ds-1~bpo13+1",
+    copyright="\nCopyright (c) 2003-2026 Fabrice Bellard and the QEMU Project developers\n",
+    json_errors_at_once=True,
+    graph_changes_stay_quiet=True,
+    aio_context_checks_drain=True,
+    qcow2_creation_changes=13,
+    backing_look_changes=4,
+    throttle_group_in_use_text="Cannot delete throttle group '{}' with active references",
+    persistent_bitmaps_need_writable_node=True,
+    hmp_commands=_HMP_11_1,
+    qemu_img_options=_QEMU_IMG_11_1,
+    qemu_img_texts_polished=True,
 )
 
 QEMU_7_2 = Profile(
@@ -141,6 +196,7 @@ QEMU_7_2 = Profile(
     package="Debian 1:7.2+dfsg-7+deb12u18+b3",
     copyright="\nCopyright (c) 2003-2022 Fabrice Bellard and the QEMU Project developers\n",
     capabilities=("oob",),
+    json_errors_at_once=False,
     migrate_pause_states="postcopy-active state",
     eject_root_text=" is not a hotpluggable device",
     grouped_checked_first=False,
@@ -148,9 +204,15 @@ QEMU_7_2 = Profile(
     failed_group_order="reverse",
     backup_bitmap_on_filter=False,
     progress_is_position=False,
+    graph_changes_stay_quiet=False,
+    aio_context_checks_drain=False,
+    qcow2_creation_changes=15,
+    backing_look_changes=5,
     drains_at_quit=1,
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
+    throttle_group_in_use_text="object '{}' is in use, can not be deleted",
+    persistent_bitmaps_need_writable_node=False,
     hmp_commands=_HMP_7_2,
     snapshot_table_is_wide=False,
     qemu_io_commands=_QEMU_IO_7_2,
@@ -160,6 +222,7 @@ QEMU_7_2 = Profile(
     qemu_img_options=_QEMU_IMG_7_2,
     qemu_img_commands_complain=False,
     qemu_img_quotes_sizes=False,
+    qemu_img_texts_polished=False,
     qemu_img_hint_ends_line=False,
     qemu_img_info_shows_children=False,
     qemu_img_map_shows_compression=False,
@@ -174,7 +237,7 @@ QEMU_2_5 = release(
     progress_is_position=True,
 )
 
-PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0)}
+PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0, QEMU_11_1)}
 """Every profile by name, oldest first."""
 
 DEFAULT_PROFILE = QEMU_10_0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
+from qbitsim.profiles import QEMU_10_0
 
 
 @dataclass
@@ -26,6 +27,8 @@ COMMANDS = {
 
 
 class FakeMachine:
+    profile = QEMU_10_0
+
     def __init__(self, capabilities=("oob",)):
         self.events = EventLog()
         self.closing = False

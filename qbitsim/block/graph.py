@@ -43,6 +43,7 @@ class Graph:
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
+    :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
     :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
@@ -50,8 +51,8 @@ class Graph:
     """
 
     __slots__ = (
-        *("_generated", "drains_on_change", "drives", "emit", "hide_filters", "images", "nodes", "scheduler"),
-        *("_start", "throttle_groups", "watchers"),
+        *("_generated", "drains_on_change", "drives", "emit", "hide_filters", "images", "nodes"),
+        *("_start", "quiet_during_change", "scheduler", "throttle_groups", "watchers"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -61,6 +62,7 @@ class Graph:
         self.drives: dict[str, Drive] = {}
         self.hide_filters = False
         self.drains_on_change = False
+        self.quiet_during_change = False
         self.watchers = 0
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
@@ -130,7 +132,8 @@ class Graph:
     def add_drive(self, identifier: str, node: Node | None) -> Drive:
         """Make a drive with that id on ``node``, or without a medium."""
         assert identifier not in self.drives
-        drive = Drive(self, identifier, perm=perms.CONSISTENT_READ)
+        # Nothing but to read, until a device of the guest uses it (blk_new_open, and blk_new without a medium).
+        drive = Drive(self, identifier, perm=perms.CONSISTENT_READ if node is not None else 0)
         if node is not None:
             drive.insert(node)
         self.drives[identifier] = drive
@@ -170,14 +173,25 @@ class Graph:
 
     # -- edges
 
-    def attach(self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False) -> Child:
+    def attach(
+        self,
+        parent: Parent,
+        name: str,
+        node: Node,
+        perm: int,
+        shared: int,
+        *,
+        stays: bool = False,
+        is_part: bool = False,
+    ) -> Child:
         """Make an edge from ``parent`` to ``node``.
 
         :param stays: it keeps its node when another one takes the node's place.
+        :param is_part: it is part of a change that the caller makes.
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
         edge = Child(parent, name, node, perm, shared, stays=stays)
-        if not stays:
+        if not (stays or is_part):
             self.changing()
         if isinstance(parent, Node):
             parent.children.append(edge)
@@ -195,9 +209,11 @@ class Graph:
 
     def detach(self, edge: Child) -> None:
         """Remove an edge; a node that nobody uses any more is closed."""
-        if not edge.stays:
-            self._parting()
-        self._detach(edge)
+        if edge.stays:
+            self._detach(edge)
+            return
+        with self._parting():
+            self._detach(edge)
 
     def _detach(self, edge: Child) -> None:
         node = edge.node
@@ -268,11 +284,11 @@ class Graph:
         """Close ``node`` and what it alone used, if nobody uses it."""
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
-        self._parting()
-        node.close()
-        for edge in list(node.children):
-            self._detach(edge)
-        self.nodes.pop(node.name, None)
+        with self._parting():
+            node.close()
+            for edge in list(node.children):
+                self._detach(edge)
+            self.nodes.pop(node.name, None)
 
     def _link(self, edge: Child, node: Node) -> None:
         edge.node = node
@@ -398,12 +414,36 @@ class Graph:
             for _ in range(times):
                 self.drain_all()
 
-    def _parting(self) -> None:
-        """As :meth:`changing`, for what cannot be given up any more, such as undoing: who is stalled is left alone."""
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """A change of the graph, which is made inside: all nodes are drained before it, and stay so since 11.1.
+
+        :raises StalledError: one never would be quiet; nothing has changed then.
+        """
+        quiet = self._quieten()
         try:
-            self.changing()
+            yield
+        finally:
+            for node in quiet:
+                node.drained_end()
+
+    @contextmanager
+    def _parting(self) -> Iterator[None]:
+        """As :meth:`change`, for what cannot be given up any more, such as undoing: who is stalled is left alone."""
+        try:
+            quiet = self._quieten()
         except StalledError:
-            return
+            quiet = []
+        yield
+        for node in quiet:
+            node.drained_end()
+
+    def _quieten(self) -> list[Node]:
+        """Drain all nodes for a change; return those that are to be let go on when it is made."""
+        if self.watchers and self.quiet_during_change:
+            return self.drain_all_begin()
+        self.changing()
+        return []
 
     def drain_all_begin(self) -> list[Node]:
         """Make every node quiet; return them, in the order in which they are to be let go on.

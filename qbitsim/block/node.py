@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.bitmap_owner import BitmapOwner
+from qbitsim.block.limits import Limits, merged
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
 from qbitsim.block.write_end import WriteEnd
@@ -47,6 +48,7 @@ class Node(BitmapOwner, WriteEnd):
 
     :ivar name: the node-name, unique in the graph.
     :ivar auto_named: the name was generated (``#block017``).
+    :ivar probed: its format was told from its content, because nobody had named it.
     :ivar implicit: QEMU put it there by itself; it goes when its job goes.
     :ivar held: a job keeps it, even when it is no parent of it any more.
     :ivar monitor_owned: made by blockdev-add: stays until blockdev-del.
@@ -82,6 +84,7 @@ class Node(BitmapOwner, WriteEnd):
         "name",
         "options",
         "parents",
+        "probed",
         "quiesce",
         "unmap",
     )
@@ -91,6 +94,7 @@ class Node(BitmapOwner, WriteEnd):
         self.graph = graph
         self.name = ""
         self.auto_named = False
+        self.probed = False
         self.implicit = False
         self.held = False
         self.monitor_owned = False
@@ -126,6 +130,22 @@ class Node(BitmapOwner, WriteEnd):
         """Whether bdrv_get_info works at all; it does not on null-co."""
         filtered = self.filtered
         return filtered.knows_cluster_size if filtered is not None else True
+
+    @property
+    def limits(self) -> Limits:
+        """What it asks of requests."""
+        return merged(edge.node.limits for edge in self.children)
+
+    @property
+    def cache_options(self) -> dict[str, object]:
+        """The ``cache`` that it was opened with. A child without options of its own has its parent's."""
+        place: Node | None = self
+        while place is not None and "cache" not in place.options:
+            above = place.parent_nodes
+            place = above[0] if len(above) == 1 and not place.monitor_owned else None
+        given = place.options["cache"] if place is not None else {}
+        assert isinstance(given, dict)
+        return given
 
     @property
     def filename(self) -> str:

@@ -29,6 +29,10 @@ class Status:
         return f"<Status length={self.length} data={self.data} zero={self.zero} allocated={self.allocated}>"
 
 
+MAXIMUM_CHECKED = 128 << 10
+"""Bytes at the beginning of a disk that are read to see whether they are zeroes (MAX_ZERO_CHECK_BUFFER)."""
+
+
 def status_above(node: Node, base: Node | None, offset: int, length: int) -> Status:
     """The status of the range in the layers from ``node`` down to, but without, ``base`` (or the whole chain).
 
@@ -46,3 +50,24 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
         deeper = below.status(offset, min(status.length, below.length - offset))
         layer, status = below, deeper
     return status
+
+
+def is_all_zeroes(node: Node) -> bool:
+    """Whether the whole disk is known to read as zeroes, or found to after a look at its beginning.
+
+    (bdrv_co_is_all_zeroes, block/io.c, since QEMU 10.1)
+
+    :raises OSError: the beginning cannot be read.
+    """
+    bottom = node.skip_filters()
+    while (below := bottom.backing_chain_next) is not None:
+        bottom = below
+    offset, data = 0, 0
+    while offset < node.length:
+        status = status_above(node, None, offset, node.length - offset)
+        if not (status.zero or (bottom.supports_backing and not status.allocated)):
+            if offset or status.length > MAXIMUM_CHECKED:
+                return False
+            data = status.length
+        offset += status.length
+    return not any(node.read(0, data)) if data else True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
+from qbitsim.drivers.copy_before_write import OnCbwError
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
@@ -33,6 +34,7 @@ class BackupCommon:
     compress: bool | None = arg(since="2.8")
     on_source_error: BlockdevOnError | None = None
     on_target_error: BlockdevOnError | None = None
+    on_cbw_error: OnCbwError | None = arg(since="10.1")
     auto_finalize: bool | None = arg(since="2.12")
     auto_dismiss: bool | None = arg(since="2.12")
     filter_node_name: str | None = arg(since="4.2")
@@ -62,6 +64,7 @@ def blockdev_backup(context: Context, args: BlockdevBackup) -> None:
     context.drain_if_plain()
     source = context.graph.lookup(args.device, args.device)
     target = context.graph.lookup(args.target, args.target)
+    context.match_aio_contexts()
     source = _quiet(context, source, args.device)
     _launch(context, args, source, target)
 
@@ -86,11 +89,13 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
         opened = sync == "top"  # not for 'none', with BDRV_O_NO_BACKING
         create_image(context, args.target, image_format, source.length, backing, backing_opened=opened)
     target = _open_target(opener, args.target, image_format, source if sync == "none" else None)
+    target.held = True
     try:
+        context.match_aio_contexts()
         _launch(context, args, source, target, sync)
-    except QmpError:
+    finally:
+        target.held = False
         context.graph.release(target)
-        raise
 
 
 def _open_target(opener: Opener, filename: str, image_format: str | None, backing: Node | None) -> Node:
@@ -152,6 +157,7 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
     bitmap = _bitmap(args, source, sync, mode) if args.bitmap is not None else None
     if bitmap is None and mode is not None:
         raise QmpError("Cannot specify bitmap sync mode without a bitmap")
+    perf = args.x_perf
     return BackupOptions(
         job_id=args.job_id,
         sync=sync,
@@ -165,8 +171,9 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
         auto_dismiss=args.auto_dismiss is not False,
         filter_node_name=args.filter_node_name,
         discard_source=bool(args.discard_source),
-        copy_range=args.x_perf is not None and bool(args.x_perf.use_copy_range),
-        **_perf_options(context, args.x_perf),
+        copy_range=perf is not None and bool(perf.use_copy_range),
+        break_snapshot=args.on_cbw_error is OnCbwError.BREAK_SNAPSHOT,
+        **_perf_options(context, perf),
     )
 
 

@@ -122,6 +122,8 @@ def block_dirty_bitmap_add(context: Context, args: BlockDirtyBitmapAdd) -> None:
         check_granularity(args.granularity)
     granularity = args.granularity or node.default_granularity
     if args.persistent:
+        if context.profile.persistent_bitmaps_need_writable_node and node.read_only:
+            raise QmpError(f"Cannot add a persistent bitmap to read-only or inactive node '{node.name}'")
         node.check_can_store(args.name, granularity)
     bitmap = node.create_bitmap(args.name, granularity)
     bitmap.disabled = bool(args.disabled)
@@ -159,7 +161,10 @@ class _Removal:
 def block_dirty_bitmap_remove(context: Context, args: BlockDirtyBitmapRemove) -> None:
     """Remove a bitmap; one that is stored goes from the file at once, even if the transaction fails later."""
     bitmap = find_bitmap(find_node(context, args.node), args.name)
-    bitmap.check(allow_inconsistent=True)
+    told_of_node = context.profile.persistent_bitmaps_need_writable_node and bitmap.persistent
+    bitmap.check(allow_inconsistent=True, allow_readonly=told_of_node and bitmap.node.read_only)
+    if told_of_node and bitmap.node.read_only:
+        raise QmpError(f"Cannot remove persistent bitmap '{args.name}': no write access to node '{bitmap.node.name}'")
     if bitmap.persistent:
         bitmap.node.remove_stored_bitmap(args.name)
     removal = _Removal(bitmap)

@@ -58,6 +58,11 @@ class Context:
         if self.plain:
             self.graph.drain_all()
 
+    def match_aio_contexts(self) -> None:
+        """See to it that a target runs where its source does: everything here runs in one thread."""
+        if self.profile.aio_context_checks_drain:
+            self.graph.drain_all()
+
 
 def find_node(context: Context, name: str) -> Node:
     """The node that the bitmap commands mean by ``name``.

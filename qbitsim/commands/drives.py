@@ -101,9 +101,7 @@ def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node
             raise QmpError("Must specify either driver or file")
         return None
     opener = Opener(machine.graph, on_filter=machine.profile.backup_bitmap_on_filter)
-    file = options.get("file")
-    if "driver" not in options and isinstance(file, dict) and "filename" in file:
-        options = {**options, "driver": opener.image(file["filename"]).format}
+    options, probed = opener.probe(options)
     check_given_options(machine.registry, {name: options[name] for name in options if name != "copy-on-read"})
     check_detect_zeroes(options)
     copy_on_read = options.pop("copy-on-read", False)
@@ -111,6 +109,7 @@ def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node
     if common.native_aio and not options.get("cache", {}).get("direct"):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     node = opener.open({**options, "read-only": True} if common.snapshot else options)
+    node.probed = probed
     if common.snapshot:
         node = add_temporary_overlay(opener, node, read_only=bool(options.get("read-only")))
     node.copy_on_read = copy_on_read and not node.read_only

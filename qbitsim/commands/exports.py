@@ -7,7 +7,7 @@ client of the monitor can see. The address of the server is checked and forgotte
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
@@ -115,7 +115,7 @@ def block_export_add(context: Context, args: BlockExportOptions) -> None:
     if node.read_only and args.writable:
         raise QmpError("Cannot export read-only node as writable")
     if args.iothread is not None:
-        raise QmpError(f'iothread "{args.iothread}" not found')
+        _refuse_iothreads(args.iothread, fixed=bool(args.fixed_iothread))
     exports.add(
         args.id,
         node,
@@ -127,6 +127,17 @@ def block_export_add(context: Context, args: BlockExportOptions) -> None:
             for bitmap in args.bitmaps or []
         ],
     )
+
+
+def _refuse_iothreads(wanted: str | list[str], *, fixed: bool) -> NoReturn:
+    """There are no I/O threads (blk_exp_add, block/export/export.c)."""
+    if not isinstance(wanted, str):
+        if fixed:
+            raise QmpError("Cannot use fixed-iothread for a multi-threaded export")
+        if not wanted:
+            raise QmpError("The set of I/O threads must not be empty")
+        wanted = wanted[0]
+    raise QmpError(f'iothread "{wanted}" not found')
 
 
 @command("block-export-del", BlockExportDel, since="5.2")

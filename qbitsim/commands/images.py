@@ -13,15 +13,8 @@ from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
-
-QCOW2_CREATE_CHANGES = 15
-"""How often QEMU 10.0 changes the graph to write the header of a new qcow2 file (measured)."""
-
-OPEN_AND_CLOSE_CHANGES = 5
-"""How often it does to look at the size of a backing file (measured)."""
 
 
 def create_image(
@@ -50,7 +43,7 @@ def create_image(
         if filename == backing_name:
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
-            _look_at_backing(graph, filename, backing_name)
+            _look_at_backing(context, filename, backing_name)
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
@@ -59,18 +52,19 @@ def create_image(
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
-    graph.changing(QCOW2_CREATE_CHANGES if image_format == "qcow2" else 0)
+    graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
 
 
-def _look_at_backing(graph: Graph, filename: str, backing_name: str) -> None:
+def _look_at_backing(context: Context, filename: str, backing_name: str) -> None:
     """QEMU opens the backing file of a new image to learn its size.
 
     :raises QmpError: it is not there.
     """
+    graph = context.graph
     if not filename and not posixpath.isabs(backing_name):
         raise QmpError("Cannot use relative backing file names for ''")
     full_name = graph.images.backing_name(filename, backing_name)
     if ":" not in backing_name and full_name not in graph.images:
         text = f"Could not open '{full_name}': No such file or directory"
         raise QmpError(text, hint="Could not open backing image.\n")
-    graph.changing(OPEN_AND_CLOSE_CHANGES)
+    graph.changing(context.profile.backing_look_changes)

@@ -12,7 +12,7 @@ from qbitsim.jsontypes import Json
 from qbitsim.qapi.block import BlockJobChangeOptions
 from qbitsim.qapi.job import BlockJobInfo, JobInfo
 from qbitsim.qapi.registry import command
-from qbitsim.qapi.schema import Int64
+from qbitsim.qapi.schema import Feature, Int64
 from qbitsim.qapi.structs import struct
 
 
@@ -159,13 +159,13 @@ def job_dismiss(context: Context, args: JobDismiss) -> None:
     _job(context, args.id).user_dismiss()
 
 
-@command("block-job-pause", BlockJobPause, since="1.3")
+@command("block-job-pause", BlockJobPause, since="1.3", features=[Feature("deprecated", since="10.1")])
 def block_job_pause(context: Context, args: BlockJobPause) -> None:
     """Pause a job."""
     _block_job(context, args.device).user_pause()
 
 
-@command("block-job-resume", BlockJobResume, since="1.3")
+@command("block-job-resume", BlockJobResume, since="1.3", features=[Feature("deprecated", since="10.1")])
 def block_job_resume(context: Context, args: BlockJobResume) -> None:
     """Resume a job that the user, or an error, paused."""
     _block_job(context, args.device).user_resume()
@@ -180,19 +180,19 @@ def block_job_cancel(context: Context, args: BlockJobCancel) -> None:
     job.user_cancel(force=bool(args.force))
 
 
-@command("block-job-complete", BlockJobComplete, since="1.3")
+@command("block-job-complete", BlockJobComplete, since="1.3", features=[Feature("deprecated", since="10.1")])
 def block_job_complete(context: Context, args: BlockJobComplete) -> None:
     """Bring a job that is ready to its end."""
     _block_job(context, args.device).user_complete()
 
 
-@command("block-job-finalize", BlockJobFinalize, since="2.12")
+@command("block-job-finalize", BlockJobFinalize, since="2.12", features=[Feature("deprecated", since="10.1")])
 def block_job_finalize(context: Context, args: BlockJobFinalize) -> None:
     """Finalize a job that is pending, and all jobs of its transaction."""
     _block_job(context, args.id).user_finalize()
 
 
-@command("block-job-dismiss", BlockJobDismiss, since="2.12")
+@command("block-job-dismiss", BlockJobDismiss, since="2.12", features=[Feature("deprecated", since="10.1")])
 def block_job_dismiss(context: Context, args: BlockJobDismiss) -> None:
     """Forget a job that has concluded."""
     _block_job(context, args.id).user_dismiss()

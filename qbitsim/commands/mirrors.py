@@ -41,6 +41,7 @@ class BlockdevMirror:
     copy_mode: MirrorCopyMode | None = arg(since="3.0")
     auto_finalize: bool | None = arg(since="3.1")
     auto_dismiss: bool | None = arg(since="3.1")
+    target_is_zero: bool | None = arg(since="10.1")
 
 
 @struct
@@ -82,6 +83,7 @@ def blockdev_mirror(context: Context, args: BlockdevMirror) -> None:
     """Keep a node that exists equal to another one."""
     source = root_node(context, args.device)
     target = context.graph.lookup(args.target, args.target)
+    context.match_aio_contexts()
     _start(context, args, source, target, zero_target=args.sync is MirrorSyncMode.FULL)
 
 
@@ -107,6 +109,7 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
         create_image(context, args.target, image_format, source.length, created_backing)
     target = _open_target(context, args, image_format)
     try:
+        context.match_aio_contexts()
         _start(context, args, source, target, zero_target=sync is MirrorSyncMode.FULL and existing)
     except QmpError:
         context.graph.release(target)
@@ -157,6 +160,7 @@ def _start(
             base=below if sync == "top" else None,
             copy_nothing=sync == "none",
             zero_target=zero_target,
+            target_is_zero=isinstance(args, BlockdevMirror) and bool(args.target_is_zero),
             replaces=replaces,
             new_backing=new_backing,
             granularity=granularity,

@@ -19,7 +19,7 @@ from qbitsim.qapi.monitor import (
     YankInstanceChardev,
 )
 from qbitsim.qapi.registry import command
-from qbitsim.qapi.schema import arg
+from qbitsim.qapi.schema import Feature, arg
 from qbitsim.qapi.structs import struct
 
 
@@ -181,7 +181,7 @@ def query_yank(context: Context, args: None) -> list[Json]:
     return [{"type": "chardev", "id": MONITOR}]
 
 
-@command("query-kvm", returns=KvmInfo, since="0.14")
+@command("query-kvm", returns=KvmInfo, since="0.14", features=[Feature("deprecated", since="11.0")])
 def query_kvm(context: Context, args: None) -> Json:
     """Whether KVM accelerates the guest: it does not, there is none."""
     del context, args

@@ -25,6 +25,9 @@ _OTHERS = (
 _LATER: dict[str, tuple[str | None, str | None]] = {
     "acpi-generic-initiator": ("9.0", None),
     "acpi-generic-port": ("9.2", None),
+    "monitor-hmp": ("11.1", None),
+    "monitor-qmp": ("11.1", None),
+    "tdx-guest": ("10.1", None),
     "iommufd": ("9.0", None),
     "memory-backend-shm": ("9.1", None),
     "sev-snp-guest": ("9.1", None),
@@ -132,5 +135,5 @@ def object_del(context: Context, args: ObjectDel) -> None:
     if args.id not in groups or groups[args.id].of_drives:
         raise QmpError(f"object '{args.id}' not found")
     if groups[args.id].members:
-        raise QmpError(f"object '{args.id}' is in use, can not be deleted")
+        raise QmpError(context.profile.throttle_group_in_use_text.format(args.id))
     del groups[args.id]

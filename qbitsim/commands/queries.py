@@ -12,6 +12,7 @@ from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
 from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import arg
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
@@ -28,11 +29,17 @@ class QueryNamedBlockNodes:
     flat: bool | None = None
 
 
-@command("query-block", returns=list[BlockInfo], since="0.14")
-def query_block(context: Context, args: None) -> list[Json]:
+@struct
+class QueryBlock:
+    """Arguments of query-block; ``flat`` leaves out the images of backing files."""
+
+    flat: bool | None = arg(since="11.0")
+
+
+@command("query-block", QueryBlock, returns=list[BlockInfo], since="0.14")
+def query_block(context: Context, args: QueryBlock) -> list[Json]:
     """All drives."""
-    del args
-    return [_drive_info(drive, context.profile) for drive in context.graph.drives.values()]
+    return [_drive_info(drive, context.profile, flat=bool(args.flat)) for drive in context.graph.drives.values()]
 
 
 @command("query-named-block-nodes", QueryNamedBlockNodes, returns=list[BlockDeviceInfo], since="2.0")
@@ -46,7 +53,7 @@ def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> lis
     ]
 
 
-def _drive_info(drive: Drive, profile: Profile) -> Json:
+def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
     info: Json = {"device": drive.id, "type": "unknown", "removable": True, "locked": drive.locked}
     if drive.qdev:
         info["qdev"] = drive.qdev
@@ -54,7 +61,7 @@ def _drive_info(drive: Drive, profile: Profile) -> Json:
         info["io-status"] = "ok"
     if drive.root is not None:
         node = drive.root.node.skip_implicit_filters()
-        info["inserted"] = node_info(node, profile, flat=False)
+        info["inserted"] = node_info(node, profile, flat=flat)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
         info["inserted"] |= throttle_info(drive.throttle_group)
         if profile.drives_show_bitmaps and node.bitmaps:
@@ -81,6 +88,8 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         "image": image,
         **throttle_info(None),
     }
+    if profile.nodes_show_children:
+        info["children"] = [{"child": edge.name, "node-name": edge.node.name} for edge in reversed(node.children)]
     if profile.nodes_show_active:
         info["active"] = True
     backing = node.backing
@@ -97,13 +106,8 @@ def _as_signed(value: int) -> int:
 
 
 def _cache_info(node: Node) -> Json:
-    """Nothing is cached here; what was asked for is shown. A child without options of its own has its parent's."""
-    place: Node | None = node
-    while place is not None and "cache" not in place.options:
-        above = place.parent_nodes
-        place = above[0] if len(above) == 1 and not place.monitor_owned else None
-    given = place.options["cache"] if place is not None else {}
-    assert isinstance(given, dict)
+    """Nothing is cached here; what was asked for is shown."""
+    given = node.cache_options
     return {"writeback": True, "direct": bool(given.get("direct")), "no-flush": bool(given.get("no-flush"))}
 
 
@@ -152,6 +156,8 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     allocated = node.allocated_file_size()
     if allocated is not None:
         info["actual-size"] = allocated
+    if profile.images_show_limits:
+        info["limits"] = node.limits.described()
     specific = node.specific_info(profile)
     if specific is not None:
         info["format-specific"] = specific

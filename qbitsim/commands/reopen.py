@@ -189,6 +189,7 @@ class _Queue:
         :raises QmpError: nothing has changed then.
         """
         changes = list(self.changes.values())
+        self.graph.changing()
         for change in changes:
             change.prepare(self.graph)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options
@@ -16,6 +17,7 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.structs import struct
+from qbitsim.records import changed
 
 if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
@@ -48,6 +50,11 @@ class CompressNode(DriverNode):
             raise QmpError(
                 "Cannot get 'write' permission without 'resize': Image size is not a multiple of request alignment"
             )
+
+    @property
+    def limits(self) -> Limits:
+        """Whole clusters (compress_refresh_limits)."""
+        return changed(super().limits, request=self._alignment)
 
     @property
     def _alignment(self) -> int:

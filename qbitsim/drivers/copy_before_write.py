@@ -263,6 +263,7 @@ def insert_filter(
     target: Node,
     name: str | None,
     *,
+    break_snapshot: bool,
     discard_source: bool,
     minimum_cluster: int,
     compress: bool,
@@ -273,7 +274,7 @@ def insert_filter(
     :raises QmpError: ``Could not create node: …`` or ``Could not replace node: …``, with the texts and the drains of
         bdrv_insert_node (block.c, QEMU 10.0); nothing has changed then.
     """
-    node = CopyBeforeWriteNode(graph, discard_source=discard_source)
+    node = CopyBeforeWriteNode(graph, break_snapshot=break_snapshot, discard_source=discard_source)
     node.implicit = graph.hide_filters
     try:
         graph.register(node, name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
@@ -131,6 +132,12 @@ class FileNode(DriverNode):
     def filename(self) -> str:
         """As it was given."""
         return self.opened_as
+
+    @property
+    def limits(self) -> Limits:
+        """Sectors without the host's cache, single bytes with it (raw_refresh_limits, block/file-posix.c)."""
+        alignment = 512 if self.cache_options.get("direct") else 1
+        return Limits(request=alignment, memory=alignment)
 
     def on_permissions(self, perm: int, shared: int) -> None:
         """Take the locks on the file that these permissions stand for (raw_check_perm, block/file-posix.c)."""

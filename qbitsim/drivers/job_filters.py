@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
@@ -55,6 +56,11 @@ class MirrorTopNode(Node):
         """False: nobody has taught it."""
         return False
 
+    @property
+    def limits(self) -> Limits:
+        """Those of the time when it was made and had no child (bdrv_append does not look again)."""
+        return Limits()
+
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """As any filter, but what an active commit must not have, or must share (bdrv_mirror_top_child_perm)."""
         if self.stopped:
@@ -83,6 +89,11 @@ class CommitTopNode(Node):
     shows_filename_of_child = True
 
     __slots__ = ()
+
+    @property
+    def limits(self) -> Limits:
+        """Those of the time when it was made and had no child (bdrv_append does not look again)."""
+        return Limits()
 
     @property
     def can_unmap_zeroes(self) -> bool:

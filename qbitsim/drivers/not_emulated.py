@@ -1,6 +1,6 @@
 """The block drivers of QEMU that qbitsim does not emulate, and how they are refused.
 
-The names are those of BlockdevDriver (qapi/block-core.json, QEMU 7.2 and 10.0). A driver that is declared one day
+The names are those of BlockdevDriver (qapi/block-core.json, QEMU 7.2, 10.0 and 11.1). A driver that is declared one day
 simply wins over this table.
 
 Image files here are raw or qcow2. As any other format real QEMU refuses them, and so does qbitsim, with the same texts
@@ -30,6 +30,7 @@ class OtherDriver:
     """A driver that only QEMU has.
 
     :ivar since: the first release that has it; None for all that are emulated.
+    :ivar until: the first release that has it no more; None for those that go on having it.
     :ivar format: it is a format of image files.
     :ivar creates: QEMU makes images with it.
     :ivar refusal: how it refuses a file that is raw or qcow2, with ``{}`` for its name; empty if that is not said here.
@@ -39,6 +40,7 @@ class OtherDriver:
 
     name: str
     since: str | None = None
+    until: str | None = None
     format: bool = False
     creates: bool = False
     refusal: str = ""
@@ -65,7 +67,7 @@ _OTHERS = (
     OtherDriver("dmg", format=True, refusal="Could not locate UDIF trailer in dmg file"),
     OtherDriver("ftp", protocols=("ftp",)),
     OtherDriver("ftps", protocols=("ftps",)),
-    OtherDriver("gluster", creates=True),
+    OtherDriver("gluster", until="11.1", creates=True),
     OtherDriver("host_cdrom", creates=True, protocols=("host_cdrom",)),
     OtherDriver("host_device", creates=True, protocols=("host_device",)),
     OtherDriver("http", protocols=("http",)),
@@ -97,13 +99,16 @@ _OTHERS = (
 NOT_EMULATED = {each.name: each for each in _OTHERS}
 """The drivers that only QEMU has, by name."""
 
-BLOCKDEV_DRIVER.refused.update({each.name: (each.since, None) for each in _OTHERS})
+BLOCKDEV_DRIVER.refused.update({each.name: (each.since, each.until) for each in _OTHERS})
 
 
 def known_driver(name: str, profile: Profile) -> Driver | OtherDriver | None:
     """The driver with that name, emulated or not, if the release has one."""
-    found = DRIVERS.get(name) or NOT_EMULATED.get(name)
-    return found if found is not None and profile.offers(found.since) else None
+    found = DRIVERS.get(name)
+    if found is not None:
+        return found if profile.offers(found.since) else None
+    other = NOT_EMULATED.get(name)
+    return other if other is not None and profile.offers(other.since, other.until) else None
 
 
 def known_format(name: str) -> bool:

@@ -44,6 +44,16 @@ class Opener:
             self._close_new(before)
             raise
 
+    def probe(self, options: Options) -> tuple[Options, bool]:
+        """The options of ``-drive`` with a driver: without one it is what the file is; and whether that was looked up.
+
+        :raises QmpError: there is no such file.
+        """
+        file = options.get("file")
+        if "driver" in options or not isinstance(file, dict) or "filename" not in file:
+            return options, False
+        return {**options, "driver": self.image(file["filename"]).format}, True
+
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
 
@@ -58,7 +68,9 @@ class Opener:
         if other is not None:
             other.refuse(image, filename)
         merged = {**options, "driver": options.get("driver", image.format)}
-        return self.open({**merged, "file": file})
+        node = self.open({**merged, "file": file})
+        node.probed = driver is None
+        return node
 
     def image(self, filename: str, *, auto_read_only: bool = False) -> Image:
         """The image file of that name.
@@ -145,5 +157,6 @@ class Opener:
         if file is None:
             self.open_child(node, child, options)
         else:
+            self.graph.changing(2)  # a format is probed for, whatever the options say
             self.graph.attach(node, child, file, 0, perms.ALL)
         return node

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.block.drive import io_error
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status, status_above
 from qbitsim.drivers.driver import DriverNode, driver
@@ -31,6 +32,7 @@ from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
 from qbitsim.images.packing import shrinks
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -125,6 +127,8 @@ class Qcow2Node(DriverNode):
         try:
             named = {**self._named_backing(opener, name), **given}
             opener.open_child(self, "backing", options, named, inherited=inherited)
+            assert self.backing is not None
+            self.backing.probed = not name.startswith("json:") and self.image.backing_format is None
         except QmpError as error:
             raise QmpError(f"Could not open backing file: {error.desc}") from None
 
@@ -145,6 +149,11 @@ class Qcow2Node(DriverNode):
         """Bytes."""
         assert self.image.cluster_size is not None
         return self.image.cluster_size
+
+    @property
+    def limits(self) -> Limits:
+        """Whole clusters are best discarded and zeroed (qcow2_refresh_limits)."""
+        return changed(super().limits, discard=self.cluster_size, zeroes=self.cluster_size)
 
     @property
     def can_unmap_zeroes(self) -> bool:

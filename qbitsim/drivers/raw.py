@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
@@ -16,6 +17,7 @@ from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -102,6 +104,11 @@ class RawNode(DriverNode):
     def length(self) -> int:
         """Bytes."""
         return self.size if self.size is not None else self._file.length - self.offset
+
+    @property
+    def limits(self) -> Limits:
+        """Those of the file; sectors if it was only guessed that this is raw (raw_refresh_limits)."""
+        return changed(super().limits, request=512 if self.probed else 1)
 
     @property
     def cluster_size(self) -> int:

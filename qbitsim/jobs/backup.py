@@ -43,6 +43,8 @@ class BackupOptions:
     :ivar bitmap: the bitmap to use, or None; :ivar bitmap_mode: ``on-success``, ``never`` or ``always``.
     :ivar speed: bytes per second, 0 for no limit.
     :ivar on_source_error: ``report``, ``ignore``, ``enospc``, ``stop`` or ``auto``; :ivar on_target_error: likewise.
+    :ivar break_snapshot: a guest's write goes on although what it overwrites could not be copied; so does the job, and
+        copies what was written (``on-cbw-error=break-snapshot``).
     :ivar max_workers: chunks in flight; :ivar max_chunk: bytes, 0 for no limit; :ivar min_cluster_size: bytes.
     :ivar filter_node_name: None for a generated name.
     """
@@ -59,6 +61,7 @@ class BackupOptions:
     auto_dismiss: bool = True
     filter_node_name: str | None = None
     discard_source: bool = False
+    break_snapshot: bool = False
     max_workers: int = MAXIMUM_WORKERS
     max_chunk: int = 0
     min_cluster_size: int = 0
@@ -297,6 +300,7 @@ def _create_over_filter(
         source,
         target,
         options.filter_node_name,
+        break_snapshot=options.break_snapshot,
         discard_source=options.discard_source,
         minimum_cluster=options.min_cluster_size,
         compress=options.compress,
@@ -317,9 +321,9 @@ def _create_job(
     if options.max_chunk and options.max_chunk < cluster:
         raise QmpError(f"Required max-chunk ({options.max_chunk}) is less than backup cluster size ({cluster})")
     identifier = options.job_id if options.job_id is not None else filter_.device_name
-    jobs.graph.changing()  # block_job_create
-    job = BackupJob(jobs, identifier, options, filter_, txn)
-    job.use("main node", filter_)
+    with jobs.graph.change():
+        job = BackupJob(jobs, identifier, options, filter_, txn)
+        job.use("main node", filter_)
     if options.speed < 0:
         job.early_fail()
         raise QmpError("Parameter 'speed' expects a non-negative value")

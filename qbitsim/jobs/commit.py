@@ -175,9 +175,9 @@ def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: Com
     :raises QmpError: in the order of commit_start; graph and jobs are as before then.
     """
     identifier = options.job_id if options.job_id is not None else root.device_name
-    jobs.graph.changing()  # block_job_create
-    job = CommitJob(jobs, identifier, options, top, base)
-    job.use("main node", root)
+    with jobs.graph.change():
+        job = CommitJob(jobs, identifier, options, top, base)
+        job.use("main node", root)
     job.check_speed(options.speed)
     try:
         job.take()

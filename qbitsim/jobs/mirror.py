@@ -21,11 +21,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.drive import Drive
-from qbitsim.block.status import status_above
+from qbitsim.block.status import is_all_zeroes, status_above
 from qbitsim.drivers.job_filters import drop_filter, insert_mirror_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.coroutine import Continuation
+from qbitsim.jobs.known_zeroes import KnownZeroes
 from qbitsim.jobs.loop import LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.states import JobStatus, JobVerb
@@ -74,7 +75,7 @@ class MirrorJob(LoopJob):
 
     __slots__ = (
         *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_operations", "_position"),
-        *("_replaced", "_run_left", "_unflushed", "_waiting"),
+        *("_replaced", "_run_left", "_unflushed", "_waiting", "_zeroes"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -105,6 +106,7 @@ class MirrorJob(LoopJob):
         self._drained = False
         self._ending: Task | None = None
         self._unflushed = False
+        self._zeroes: KnownZeroes | None = None
         self._idle = False
         self._error_text: str | None = None
 
@@ -196,9 +198,9 @@ class MirrorJob(LoopJob):
         self.progress.total += length
         try:
             if kind == "write":
-                self.target.write(offset, data)
+                self._write_target(offset, data)
             else:
-                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+                self._zero_target(offset, length)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)
@@ -234,17 +236,40 @@ class MirrorJob(LoopJob):
         """What is to be copied at first (mirror_dirty_init)."""
         dirty, source = self.dirty, self.source
         assert dirty is not None
-        if self.options.zero_target:
-            if not self.target.zeroes_by_unmapping:
-                dirty.mark(0, source.length)
-                return
-            self.target.write_zeroes(0, source.length, unmap=True)
+        if not self._prepare_target():
+            dirty.mark(0, source.length)
+            return
         offset = 0
         while offset < source.length:
             status = status_above(source, self.options.base, offset, source.length - offset)
             if status.allocated:
                 dirty.mark(offset, status.length)
             offset += status.length
+
+    def _prepare_target(self) -> bool:
+        """Let a target that must become equal read as zeroes where nothing will be copied.
+
+        Return whether it does, or need not; everything is copied otherwise.
+        """
+        target, length = self.target, self.source.length
+        empties = target.detect_zeroes == "unmap" and target.zeroes_by_unmapping  # and so all zeroes are to be written
+        zeroes = None
+        if self.jobs.profile.mirror_knows_zeroes:
+            assert self.dirty is not None
+            zeroes = self._zeroes = KnownZeroes(length, self.dirty.granularity)
+            # The first look at the source takes a turn, unless it waits for nothing.
+            self._unflushed = self.source.waits_for_io("read", 0, 1)
+            if (self.options.target_is_zero or is_all_zeroes(target)) and not empties:
+                zeroes.learn_all()
+                return True
+        if not self.options.zero_target:
+            return True
+        if not target.zeroes_by_unmapping or (empties and zeroes is not None):
+            return False
+        target.write_zeroes(0, length, unmap=True)
+        if zeroes is not None:
+            zeroes.learn_all()
+        return True
 
     def _round(self) -> None:
         """The next turn of mirror_run's loop."""
@@ -438,20 +463,39 @@ class MirrorJob(LoopJob):
         reading = False
         try:
             if method == "zero":
-                self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+                self._zero_target(offset, length)
             elif method == "discard":
-                self.target.discard(offset, length)
+                self._discard_target(offset, length)
             else:
                 reading = True
                 data = self.source.read(offset, length)
                 reading = False
-                self.target.write(offset, data)
+                self._write_target(offset, data)
                 self._unflushed = True
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=reading)
             return
         self.progress.done(length)
+
+    def _write_target(self, offset: int, data: bytes) -> None:
+        if self._zeroes is not None:
+            self._zeroes.forget(offset, len(data))
+        self.target.write(offset, data)
+
+    def _discard_target(self, offset: int, length: int) -> None:
+        if self._zeroes is not None:
+            self._zeroes.forget(offset, length)
+        self.target.discard(offset, length)
+
+    def _zero_target(self, offset: int, length: int) -> None:
+        """Write zeroes, unless they are there (mirror_co_zero)."""
+        zeroes = self._zeroes
+        if zeroes is not None and zeroes.holds(offset, length):
+            return
+        self.target.write_zeroes(offset, length, unmap=self.options.unmap)
+        if zeroes is not None:
+            zeroes.learn(offset, length)
 
     # -- the end
 
@@ -549,13 +593,13 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
 def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, top: MirrorTopNode) -> MirrorJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
     read = perms.CONSISTENT_READ
-    jobs.graph.changing()  # block_job_create
-    job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
-    try:
-        job.use("main node", top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
-    except QmpError:
-        job.early_fail()
-        raise
+    with jobs.graph.change():
+        job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
+        try:
+            job.use("main node", top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
+        except QmpError:
+            job.early_fail()
+            raise
     job.check_speed(options.speed)
     try:
         job.user.insert(target)

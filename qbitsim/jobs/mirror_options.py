@@ -20,6 +20,7 @@ class MirrorOptions:
     :ivar base: what is in this node of the source's chain, or below, is not copied at first; None copies all.
     :ivar copy_nothing: only new writes are copied (sync=none).
     :ivar zero_target: the target may hold anything and must become equal.
+    :ivar target_is_zero: the client says that the target reads as zeroes.
     :ivar replaces: the name of the node that the target replaces in the end; None for the source.
     :ivar new_backing: the target gets this backing file when the job completes; None leaves it alone.
     :ivar granularity: bytes, 0 for the target's default; :ivar buffer: bytes.
@@ -35,6 +36,7 @@ class MirrorOptions:
     base: Node | None = None
     copy_nothing: bool = False
     zero_target: bool = False
+    target_is_zero: bool = False
     replaces: str | None = None
     new_backing: Node | None = None
     granularity: int = 0

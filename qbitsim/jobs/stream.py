@@ -199,9 +199,9 @@ READING = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
 
 def _create_job(jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions) -> StreamJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
-    jobs.graph.changing()  # block_job_create
-    job = StreamJob(jobs, identifier, options, node, top)
-    job.use("main node", top)
+    with jobs.graph.change():
+        job = StreamJob(jobs, identifier, options, node, top)
+        job.use("main node", top)
     job.check_speed(options.speed)
     try:
         job.user.insert(top)

@@ -121,9 +121,10 @@ class Disks:
         :raises QmpError: as QEMU refuses it.
         """
         opener = self._opener()
-        if "driver" not in options and isinstance(options.get("file"), dict) and "filename" in options["file"]:
-            options = {**options, "driver": opener.image(options["file"]["filename"]).format}
-        return opener.open(options)
+        options, probed = opener.probe(options)
+        node = opener.open(options)
+        node.probed = probed
+        return node
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Make a node on an image file, of the format that the file has unless ``options`` say so.

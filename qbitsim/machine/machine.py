@@ -107,6 +107,7 @@ class Machine:
         self.graph.emit = self.emit
         self.migration = MigrationSettings()
         self.graph.drains_on_change = self.profile.graph_changes_drain
+        self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)

@@ -35,6 +35,9 @@ class BlockDirtyBitmap:
 BlockDirtyBitmapOrStr: TypeAlias = Annotated[str | BlockDirtyBitmap, Alternate("BlockDirtyBitmapOrStr")]
 """A bitmap of the same node by its name, or one of any node."""
 
+BlockExportIothreads: TypeAlias = Annotated[str | list[str], Alternate("BlockExportIothreads")]
+"""One I/O thread, or several."""
+
 
 class MirrorSyncMode(StrEnum):
     """What a job copies in the background."""
@@ -177,7 +180,7 @@ class BlockExportOptions:
     type: BlockExportType
     id: str
     fixed_iothread: bool | None = None
-    iothread: str | None = None
+    iothread: BlockExportIothreads | None = arg(before=("10.1", str))
     node_name: str
     writable: bool | None = None
     writethrough: bool | None = None
@@ -215,6 +218,9 @@ class InetSocketAddress:
     ipv4: bool | None = None
     ipv6: bool | None = None
     keep_alive: bool | None = None
+    keep_alive_count: UInt32 | None = arg(since="10.1")
+    keep_alive_idle: UInt32 | None = arg(since="10.1")
+    keep_alive_interval: UInt32 | None = arg(since="10.1")
     mptcp: bool | None = None
 
 

@@ -142,6 +142,25 @@ class ImageInfoSpecificFileWrapper(ImageInfoSpecific):
     data: ImageInfoSpecificFile
 
 
+BlockLimitsInfo = TypedDict(
+    "BlockLimitsInfo",
+    {
+        "request-alignment": int,
+        "max-discard": NotRequired[int],
+        "discard-alignment": NotRequired[int],
+        "max-write-zeroes": NotRequired[int],
+        "write-zeroes-alignment": NotRequired[int],
+        "opt-transfer": NotRequired[int],
+        "max-transfer": NotRequired[int],
+        "max-hw-transfer": NotRequired[int],
+        "max-iov": int,
+        "max-hw-iov": NotRequired[int],
+        "min-mem-alignment": int,
+        "opt-mem-alignment": int,
+    },
+)
+"""What a node asks of requests, in bytes; ``max-iov`` and ``max-hw-iov`` are pieces of memory."""
+
 _ImageInfo = TypedDict(
     "_ImageInfo",
     {
@@ -157,6 +176,7 @@ _ImageInfo = TypedDict(
         "full-backing-filename": NotRequired[str],
         "backing-filename-format": NotRequired[str],
         "snapshots": NotRequired[list[SnapshotInfo]],
+        "limits": Annotated[NotRequired[BlockLimitsInfo], note(since="10.2")],
         "format-specific": NotRequired[ImageInfoSpecific],
         "backing-image": NotRequired["ImageInfo"],
     },
@@ -203,15 +223,19 @@ class _ThrottleInfo(TypedDict):
     write_threshold: int
 
 
+BlockdevChild = TypedDict("BlockdevChild", {"child": str, "node-name": str})
+"""A child of a node: what it is to it, and its name."""
+
 _NodeInfo = TypedDict(
     "_NodeInfo",
     {
         "file": str,
-        "node-name": NotRequired[str],
+        "node-name": Annotated[NotRequired[str], note(required="10.1")],
         "ro": bool,
         "drv": str,
         "backing_file": NotRequired[str],
         "backing_file_depth": int,
+        "children": Annotated[NotRequired[list[BlockdevChild]], note(since="10.1", required=True)],
         "active": Annotated[NotRequired[bool], note(since="10.0", required=True)],
         "encrypted": bool,
         "encryption_key_missing": Annotated[NotRequired[bool], note(until="6.1", required=True)],

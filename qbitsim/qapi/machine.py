@@ -135,8 +135,8 @@ IOThreadInfo = TypedDict(
         "poll-max-ns": int,
         "poll-grow": int,
         "poll-shrink": int,
-        "aio-max-batch": int,
         "poll-weight": Annotated[NotRequired[int], note(since="11.1", required=True)],
+        "aio-max-batch": int,
     },
 )
 """An I/O thread; times in nanoseconds."""

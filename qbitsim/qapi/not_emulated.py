@@ -1,7 +1,7 @@
 """The commands of QEMU that qbitsim does not emulate, so that nobody takes their absence for QEMU's.
 
-The names are those that query-commands of QEMU 7.2 and 10.0 (x86_64) lists; the releases are from the QMP reference
-manual of 10.0. Commands that are declared here one day simply win over this table.
+The names are those that query-commands of QEMU 7.2, 10.0 and 11.1 (x86_64) lists; the releases are from the QMP
+reference manual. Commands that are declared here one day simply win over this table.
 """
 
 from __future__ import annotations
@@ -66,8 +66,18 @@ _SINCE = {
     "9.1": "cxl-add-dynamic-capacity cxl-release-dynamic-capacity x-query-interrupt-controllers",
     "9.2": "device-sync-config",
     "10.0": "blockdev-set-active",
+    "10.1": (
+        "dump-skeys qom-list-get query-cpu-model-baseline query-cpu-model-comparison query-gic-capabilities "
+        "query-s390x-cpu-polarization set-cpu-topology x-accel-stats"
+    ),
+    "10.2": "inject-ghes-v2-error query-accelerators query-firmware-log",
 }
-_UNTIL = {"x-query-profile": "8.1", "x-query-rdma": "9.1"}
+_UNTIL = {
+    "query-migrationthreads": "11.0",
+    "x-query-opcount": "10.1",
+    "x-query-profile": "8.1",
+    "x-query-rdma": "9.1",
+}
 
 NOT_EMULATED: dict[str, tuple[str, str | None]] = {
     name: (since, _UNTIL.get(name)) for since, names in _SINCE.items() for name in names.split()

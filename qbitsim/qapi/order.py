@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _RUN_STATE = "query-status SHUTDOWN POWERDOWN RESET STOP RESUME"
 _JOB = "JOB_STATUS_CHANGE job-pause job-resume job-cancel job-complete job-dismiss job-finalize query-jobs"
+_ACCELERATOR = "query-kvm"
 _BLOCK = """
     query-pr-managers eject block_set_io_throttle block-latency-histogram-set
     query-block query-blockstats query-block-jobs block_resize blockdev-snapshot-sync blockdev-snapshot
@@ -56,6 +57,8 @@ _ACTIONS = """
 def schema_order(names: Iterable[str], profile: Profile) -> list[str]:
     """Names of commands and events in the order of query-qmp-schema."""
     modules = [_RUN_STATE, _JOB, _BLOCK, _EXPORT] if profile.job_schema_first else [_RUN_STATE, _BLOCK, _JOB, _EXPORT]
+    if profile.kvm_schema_first:
+        modules.insert(modules.index(_BLOCK), _ACCELERATOR)
     return _ordered(names, " ".join([*modules, _REST]).split())
 
 
@@ -73,5 +76,5 @@ def driver_order(names: Iterable[str]) -> list[str]:
 
 
 def _ordered(names: Iterable[str], table: list[str]) -> list[str]:
-    places = {name: place for place, name in enumerate(table)}
+    places = {name: place for place, name in reversed([*enumerate(table)])}
     return sorted(names, key=lambda name: places.get(name, len(places)))

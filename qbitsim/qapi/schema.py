@@ -95,7 +95,7 @@ class ArgInfo:
     since: str | None = None
     until: str | None = None
     features: tuple[FeatureLike, ...] = ()
-    required: bool = False
+    required: bool | str = False
     before: tuple[str, object] | None = None
 
 
@@ -116,6 +116,7 @@ def arg(  # the result stands where a default stands, hence Any
     since: str | None = None,
     until: str | None = None,
     features: Iterable[FeatureLike] = (),
+    before: tuple[str, object] | None = None,
 ) -> Any:
     """A member of a struct with more than a default.
 
@@ -124,8 +125,9 @@ def arg(  # the result stands where a default stands, hence Any
     :param since: first release that has the member.
     :param until: first release that does not have it any more.
     :param features: QAPI features, for introspection.
+    :param before: a release and the type that the member had before it.
     """
-    info = ArgInfo(name, since, until, tuple(features))
+    info = ArgInfo(name, since, until, tuple(features), before=before)
     return Field(default, info)
 
 
@@ -134,12 +136,13 @@ def note(
     since: str | None = None,
     until: str | None = None,
     features: Iterable[FeatureLike] = (),
-    required: bool = False,
+    required: bool | str = False,
     before: tuple[str, object] | None = None,
 ) -> ArgInfo:
     """What :func:`arg` says, for a member of a TypedDict: ``Annotated[NotRequired[bool], note(since="10.0")]``.
 
-    :param required: the releases that have the member always have it, although Python may leave it out.
+    :param required: the releases that have the member always have it, although Python may leave it out; or the first
+        release of which that is true.
     :param before: a release and the type that the member had before it.
     """
     return ArgInfo(None, since, until, tuple(features), required, before)

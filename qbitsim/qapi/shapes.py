@@ -214,7 +214,7 @@ class Shapes:
         optional, info = field
         if not self._profile.offers(info.since, info.until):
             return None
-        shape = self.of(_without_none(hint) if optional else hint)
+        shape = self.of(self._type(_without_none(hint) if optional else hint, info))
         return Member(info.name or name.replace("_", "-"), name, shape, optional, self.features(info.features))
 
     def _typed_dict_member(self, name: str, hint: object, _: object) -> Member | None:
@@ -229,9 +229,15 @@ class Shapes:
                     break
         if not self._profile.offers(info.since, info.until):
             return None
+        required = self._profile.offers(info.required) if isinstance(info.required, str) else info.required
+        shape = self.of(self._type(hint, info))
+        return Member(name, name, shape, optional and not required, self.features(info.features))
+
+    def _type(self, hint: object, info: ArgInfo) -> object:
+        """The type that a member has in the release."""
         if info.before is not None and self._profile.offers(until=info.before[0]):
-            hint = info.before[1]
-        return Member(name, name, self.of(hint), optional and not info.required, self.features(info.features))
+            return info.before[1]
+        return hint
 
 
 def _builder(cls: type) -> Callable[[dict[str, Any]], object]:

@@ -12,9 +12,9 @@ from qbitsim.errors import QmpError
 from qbitsim.images.image import Image, StoredBitmap
 from qbitsim.qemu_img.create import close_written, inconsistent
 from qbitsim.qemu_img.files import Call, open_image
-from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.qemu_img.options import Options, ToolError, size_argument
 
-_ACTIONS = ("add", "remove", "clear", "enable", "disable", "merge")
+_ACTIONS = ("add", "remove", "remove-all", "clear", "enable", "disable", "merge")
 _NODE = "#block100"  # QEMU invents a name with a random number
 _MAXIMUM_NAME = 1023
 _MAXIMUM_BYTES = 1 << 29
@@ -28,15 +28,14 @@ def bitmap(call: Call) -> int:
     granularity = None if text is None else size_argument("granularity", text, call.profile) or None
     actions = [(key, value) for key, value in options.given if key in _ACTIONS]
     _check_usage(call, {key for key, _ in actions}, granularity)
-    if len(options.words) != 2:
-        raise ToolError("Expecting filename and bitmap name")
-    file_name, name = options.words
+    file_name, name = _names(options, {key for key, _ in actions})
     image = open_image(call, file_name, options.last("f"), write=True, backing=False)
     source_file = options.last("b")
     source = image if source_file is None else open_image(call, source_file, options.last("F"), backing=False)
     do: dict[str, Callable[[str], None]] = {
         "add": lambda _: _add(image, name, granularity),
         "remove": lambda _: image.remove_bitmap(_find(image, name).name),
+        "remove-all": lambda _: image.bitmaps.clear(),
         "clear": lambda _: _usable(image, name).bits.clear_all(),
         "enable": lambda _: setattr(_usable(image, name), "auto", True),
         "disable": lambda _: setattr(_usable(image, name), "auto", False),
@@ -55,13 +54,25 @@ def bitmap(call: Call) -> int:
 
 def _check_usage(call: Call, actions: set[str], granularity: int | None) -> None:
     if not actions:
-        raise ToolError("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
+        also = "--remove-all, " if "remove-all" in call.profile.qemu_img_options["bitmap"] else ""
+        raise ToolError(f"Need at least one of --add, --remove, {also}--clear, --enable, --disable, or --merge")
     if granularity is not None and "add" not in actions:
         raise ToolError("granularity only supported with --add")
     if "F" in call.options and "b" not in call.options:
         raise ToolError("-F only supported with -b")
     if "b" in call.options and "merge" not in actions:
         raise ToolError("Merge bitmap source file only supported with --merge")
+
+
+def _names(options: Options, actions: set[str]) -> tuple[str, str]:
+    """The names of the file and of the bitmap; the latter is missing if all bitmaps go and nothing else is done."""
+    if actions == {"remove-all"}:
+        if len(options.words) != 1:
+            raise ToolError("Expecting filename")
+        return options.words[0], ""
+    if len(options.words) != 2:
+        raise ToolError("Expecting filename and bitmap name")
+    return options.words[0], options.words[1]
 
 
 def _find(image: Image, name: str) -> StoredBitmap:

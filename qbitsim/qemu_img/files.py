@@ -130,5 +130,6 @@ def output_format(call: Call) -> str:
     if wanted == "json":
         return "json"
     if call.profile.qemu_img_commands_complain:
-        raise ToolError(f"--output expects 'human' or 'json' not '{wanted}'", usage=True)
+        comma = "," if call.profile.qemu_img_texts_polished else ""
+        raise ToolError(f"--output expects 'human' or 'json'{comma} not '{wanted}'", usage=True)
     raise ToolError("--output must be used with human or json as argument.")

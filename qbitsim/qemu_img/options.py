@@ -94,12 +94,12 @@ def _long(
     fitting = [long for long in table if len(long) > 1 and long.startswith(name)]
     if name in fitting:
         fitting = [name]
-    if len(fitting) > 1 and profile.qemu_img_commands_complain:
+    different = {table[long] for long in fitting}
+    if len(different) > 1 and profile.qemu_img_commands_complain:
         found = " ".join(f"'--{long}'" for long in fitting)
-        raise _getopt_error(command, f"option '--{name}' is ambiguous; possibilities: {found}")
-    if len(fitting) != 1:
-        shown = f"--{name}" if profile.qemu_img_commands_complain else argument
-        raise _bad_option(command, shown, profile)
+        raise _getopt_error(command, f"option '{argument}' is ambiguous; possibilities: {found}")
+    if len(different) != 1:
+        raise _bad_option(command, argument, profile)
     key, takes_value = table[fitting[0]]
     if takes_value and not equals:
         if not rest:
@@ -180,7 +180,8 @@ def size_argument(what: str, text: str, profile: Profile) -> int:
     if size is not None or (negative and profile.qemu_img_quotes_sizes):
         raise ToolError(f"Invalid {what} specified. Must be between 0 and {INT64_MAX}.")
     if profile.qemu_img_quotes_sizes:
-        raise ToolError(f"Invalid {what} specified: '{text}'.")
+        end = "" if profile.qemu_img_texts_polished else "."
+        raise ToolError(f"Invalid {what} specified: '{text}'{end}")
     raise ToolError(
         f"Invalid {what} specified. You may use k, M, G, T, P or E suffixes for\n"
         "qemu-img: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes."

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from qbitsim.block.limits import Limits, merged
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import first_difference
@@ -15,8 +16,11 @@ from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.records import changed
 
 _PAGE = 4096
+_WITHOUT_HOST_CACHE = ("none", "off", "directsync")
+_CACHE_MODES = (None, *_WITHOUT_HOST_CACHE, "writeback", "writethrough", "unsafe")
 _Json = dict[str, object]
 
 
@@ -26,11 +30,14 @@ _Json = dict[str, object]
 def info(call: Call) -> int:
     """``qemu-img info``."""
     options = call.options
-    options.only("f", "output", "backing-chain", "U")
+    options.only("f", "output", "backing-chain", "U", "t", "limits")
     output = output_format(call)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     name, chosen, found = options.words[0], options.last("f"), []
+    cache = options.last("t")
+    if cache not in _CACHE_MODES:
+        raise ToolError(f"Invalid cache option: {cache}")
     while True:
         image = _open_for_info(call, name, chosen)
         found.append(_image_info(call, image, name, chosen))
@@ -57,8 +64,10 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
     """The members of ImageInfo in the order of QEMU's hash table."""
     qcow2 = image.format == "qcow2" and chosen != "raw"
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
+    file, limits = _file_info(call, image, name), _limits(call, image, chosen)
     members: list[tuple[str, object, bool]] = [
-        ("children", [{"name": "file", "info": _file_info(image, name)}], call.profile.qemu_img_info_shows_children),
+        ("limits", limits, "limits" in call.options),
+        ("children", [{"name": "file", "info": file}], call.profile.qemu_img_info_shows_children),
         ("backing-filename-format", image.backing_format, full is not None and image.backing_format is not None),
         ("virtual-size", image.size if qcow2 else image.file_length, True),
         ("filename", name, True),
@@ -73,8 +82,25 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
     return {key: value for key, value, present in members if present}
 
 
-def _file_info(image: Image, name: str) -> _Json:
+def _limits(call: Call, image: Image, chosen: str | None) -> _Json:
+    """What the format asks of requests; a format that was only guessed to be raw asks for whole sectors."""
+    file = _file_limits(call)
+    if image.format == "qcow2" and chosen != "raw":
+        own = changed(merged([file]), discard=image.content.cluster_size, zeroes=image.content.cluster_size)
+    else:
+        own = changed(merged([file]), request=512 if chosen is None else 1)
+    return {**own.described()}
+
+
+def _file_limits(call: Call) -> Limits:
+    alignment = 512 if call.options.last("t") in _WITHOUT_HOST_CACHE else 1
+    return Limits(request=alignment, memory=alignment)
+
+
+def _file_info(call: Call, image: Image, name: str) -> _Json:
+    limits = {"limits": _file_limits(call).described()} if "limits" in call.options else {}
     return {
+        **limits,
         "children": [],
         "virtual-size": image.file_length,
         "filename": name,
@@ -137,11 +163,14 @@ def _human_info(found: _Json) -> str:
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
         if "backing-filename-format" in found:
             lines.append(f"backing file format: {found['backing-filename-format']}")
+    if "limits" in found:
+        lines += ["Block limits:", *tree(found["limits"], 1)]
     specific = found.get("format-specific")
     if isinstance(specific, dict):
         lines += ["Format specific information:", *tree(specific["data"], 1)]
     if "children" in found:
-        length = size if found["format"] == "raw" else _child_length(found)
+        length = size if found["format"] == "raw" else _child(found)["virtual-size"]
+        assert isinstance(length, int)
         lines += [
             "Child node '/file':",
             f"    filename: {found['filename']}",
@@ -149,13 +178,15 @@ def _human_info(found: _Json) -> str:
             f"    file length: {human_size(length)} ({length} bytes)",
             f"    disk size: {human_size(actual)}",
         ]
+        if "limits" in found:
+            lines += ["    Block limits:", *tree(_child(found)["limits"], 2)]
     return "\n".join(lines) + "\n"
 
 
-def _child_length(found: _Json) -> int:
+def _child(found: _Json) -> _Json:
     match found["children"]:
-        case [{"info": {"virtual-size": int(length)}}]:
-            return length
+        case [{"info": dict(info)}]:
+            return info
     raise AssertionError(found)
 
 

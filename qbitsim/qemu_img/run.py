@@ -81,7 +81,7 @@ def _resize_arguments(rest: list[str], profile: Profile) -> list[str]:
     if not rest or (len(rest) == 1 and not profile.qemu_img_commands_complain):
         text = "Expecting image file name and size" if profile.qemu_img_commands_complain else "Not enough arguments"
         raise ToolError(text, usage=True)
-    return rest if rest[-1] in {"-h", "--help"} else [*rest[:-1], "--", rest[-1]]
+    return rest if len(rest) == 1 or rest[-1] in {"-h", "--help"} else [*rest[:-1], "--", rest[-1]]
 
 
 def _complaint(error: ToolError, command: str, profile: Profile) -> str:
@@ -93,4 +93,5 @@ def _complaint(error: ToolError, command: str, profile: Profile) -> str:
     if not profile.qemu_img_commands_complain:
         return text + "Try 'qemu-img --help' for more information\n"
     about = f"{command} " if command in profile.qemu_img_options else ""
-    return text + f"Try 'qemu-img {about}--help' for more info\n"
+    more = "information" if profile.qemu_img_texts_polished else "info"
+    return text + f"Try 'qemu-img {about}--help' for more {more}\n"

@@ -8,10 +8,15 @@ first offence from the left, and that a limit, checked while collecting, beats a
 
 Braces and brackets are counted apart, and a message also ends when either count drops below
 zero. So ``[}`` ends at once, but ``{[}`` goes on until a ``]``.
+
+QEMU 11.1 parses each token when it comes. An offence is told at once, with the line and the column of the token at
+which it was seen, and what follows is skipped up to where the message ends, or up to a stray token, which is not
+reported then. An exceeded limit is followed by the same skipping; before, the next token began a new message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 
 from qbitsim.errors import QmpError
@@ -41,6 +46,13 @@ class _Expect(Enum):
     COMMA_OR_CLOSE = auto()
 
 
+# how an offence is worded, and how if it is told at once
+_NO_COLON = ("missing : in object pair", "expecting ':'")
+_NO_KEY = ("key is not a string in object", "expecting key")
+_NO_SEPARATOR_IN_OBJECT = ("expected separator in dict", "expected ',' or '}'")
+_NO_SEPARATOR_IN_ARRAY = ("expected separator in list", "expected ',' or ']'")
+
+
 def number(text: str) -> int | float:
     """The value of an integer token: int64, else uint64, else double.
 
@@ -66,14 +78,21 @@ def insert(target: JsonObject, key: str, value: JsonValue) -> None:
 class Message:
     """The message that is being assembled; reused for the next one after each result."""
 
-    __slots__ = ("_braces", "_brackets", "_count", "_error", "_expect", "_open", "_size", "_value")
+    __slots__ = (
+        *("_at_once", "_braces", "_brackets", "_count", "_error", "_expect", "_open", "_place", "_size", "_skipping"),
+        "_value",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, place: Callable[[], tuple[int, int]] | None = None) -> None:
+        """:param place: line and column of the token that is pushed; if given, offences are told at once."""
+        self._place = place
+        self._at_once = place is not None
         self._reset()
 
     def _reset(self) -> None:
         self._braces = self._brackets = self._count = self._size = 0
         self._error: QmpError | None = None
+        self._skipping = False
         self._expect = _Expect.VALUE
         self._value: JsonValue = None
         # containers that are not closed yet, each object with the key whose value is awaited
@@ -82,32 +101,64 @@ class Message:
     @property
     def idle(self) -> bool:
         """True if no token of a message has come yet."""
-        return self._count == 0
+        return self._count == 0 and not self._skipping
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the brackets of the message are closed, or too many of them."""
+        return (self._braces <= 0 and self._brackets <= 0) or self._braces < 0 or self._brackets < 0
 
     def push(self, kind: Kind, token: bytes) -> tuple[JsonValue | QmpError] | None:
-        """Take one token; the finished message in a 1-tuple, or None if it goes on."""
+        """Take one token; the finished message, or an error, in a 1-tuple, or None if it goes on."""
         if kind is Kind.STRAY:
+            silent = self._skipping
             self._reset()
-            return (QmpError(f"JSON parse error, stray '{decode_replacing(token)}'"),)
+            text = f"JSON parse error, stray '{decode_replacing(token)}'"
+            return None if silent else (self._located(QmpError(text)),)
         self._braces += (kind is Kind.OPEN_OBJECT) - (kind is Kind.CLOSE_OBJECT)
         self._brackets += (kind is Kind.OPEN_ARRAY) - (kind is Kind.CLOSE_ARRAY)
+        if self._skipping:
+            if self._ended:
+                self._reset()
+            return None
         limit = self._limit_exceeded(token)
         if limit is not None:
-            self._reset()
-            return (QmpError(f"JSON {limit} limit exceeded"),)
+            return self._exceeded(QmpError(f"JSON {limit} limit exceeded"))
         self._count += 1
         self._size += len(token)
         if self._error is None:
             try:
                 self._parse(kind, token)
             except QmpError as error:
+                if self._at_once:
+                    return self._skip_after(self._located(error))
                 self._error = error
-        if (self._braces > 0 or self._brackets > 0) and self._braces >= 0 and self._brackets >= 0:
-            return None
+        return self._finished() if self._ended else None
+
+    def _finished(self) -> tuple[JsonValue | QmpError]:
         result = self._value if self._error is None else self._error
         assert self._error is not None or not self._open
         self._reset()
         return (result,)
+
+    def _exceeded(self, error: QmpError) -> tuple[QmpError]:
+        if self._at_once:
+            return self._skip_after(error)
+        self._reset()
+        return (error,)
+
+    def _skip_after(self, error: QmpError) -> tuple[QmpError]:
+        """Tell an offence, and skip what is left of the message."""
+        self._skipping = True
+        if self._ended:
+            self._reset()
+        return (error,)
+
+    def _located(self, error: QmpError) -> QmpError:
+        if self._place is None:
+            return error
+        line, column = self._place()
+        return QmpError(f"{line}:{column}: {error.desc}")
 
     def _limit_exceeded(self, token: bytes) -> str | None:
         if self._size + len(token) + 1 > MAX_TOKEN_BYTES:
@@ -122,7 +173,7 @@ class Message:
         expect = self._expect
         if expect is _Expect.COLON:
             if kind is not Kind.COLON:
-                raise QmpError("JSON parse error, missing : in object pair")
+                raise self._complaint(_NO_COLON)
             self._expect = _Expect.VALUE
         elif expect is _Expect.COMMA_OR_CLOSE:
             self._separate(kind)
@@ -130,8 +181,13 @@ class Message:
             expect is _Expect.VALUE_OR_CLOSE and kind is Kind.CLOSE_ARRAY
         ):
             self._close()
+        elif expect in (_Expect.KEY, _Expect.KEY_OR_CLOSE) and self._at_once and kind is not Kind.STRING:
+            raise self._complaint(_NO_KEY)
         else:
             self._start_value(kind, token)
+
+    def _complaint(self, words: tuple[str, str]) -> QmpError:
+        return QmpError(f"JSON parse error, {words[self._at_once]}")
 
     def _separate(self, kind: Kind) -> None:
         in_object = isinstance(self._open[-1][0], dict)
@@ -140,7 +196,7 @@ class Message:
         elif kind is (Kind.CLOSE_OBJECT if in_object else Kind.CLOSE_ARRAY):
             self._close()
         else:
-            raise QmpError(f"JSON parse error, expected separator in {'dict' if in_object else 'list'}")
+            raise self._complaint(_NO_SEPARATOR_IN_OBJECT if in_object else _NO_SEPARATOR_IN_ARRAY)
 
     def _start_value(self, kind: Kind, token: bytes) -> None:
         if kind is Kind.STRING:
@@ -179,6 +235,6 @@ class Message:
             self._open[-1] = (container, None)
         else:
             if not isinstance(value, str):
-                raise QmpError("JSON parse error, key is not a string in object")
+                raise self._complaint(_NO_KEY)
             self._open[-1] = (container, value)
             self._expect = _Expect.COLON

@@ -13,6 +13,10 @@ keyword; strings may be in single quotes; byte 0xFF always draws an error and so
 
 A partial token is kept as a list of pieces, so a long string that arrives in many pieces costs no
 more than one that arrives at once.
+
+QEMU 11.1 tells where a token began. Lines are counted only when somebody asks (:meth:`Lexer.place`), and when data
+ends. A token that begins with the byte that ended the one before it, or ended the skipping after an error, is said to
+begin one column further right.
 """
 
 from __future__ import annotations
@@ -108,7 +112,10 @@ _build_rest()
 class Lexer:
     """Cuts a stream of bytes into tokens."""
 
-    __slots__ = ("_held", "_held_size", "_limit", "_state")
+    __slots__ = (
+        *("_begun", "_column", "_counted", "_data", "_held", "_held_size", "_limit", "_line", "_looked_ahead"),
+        *("_shift", "_start", "_state"),
+    )
 
     def __init__(self, limit: int = MAX_TOKEN_BYTES) -> None:
         """:param limit: the longest token in bytes; a smaller one than QEMU's is for tests."""
@@ -116,29 +123,63 @@ class Lexer:
         self._held: list[bytes] = []  # earlier pieces of the token that is being read
         self._held_size = 0
         self._limit = limit
+        self._data = b""
+        self._counted = 0  # bytes of the data whose lines were counted
+        self._line = self._column = 1  # of the next byte that was not counted
+        self._start = 0  # where the token begins in the data
+        self._begun: tuple[int, int] | None = None  # the place of a token that began in earlier data
+        self._looked_ahead = False  # the next byte ended something before it
+        self._shift = False  # the token begins with such a byte
 
     @property
     def idle(self) -> bool:
         """True between tokens: nothing read so far has a bearing on what comes."""
         return self._state is _START
 
+    def skip(self, data: bytes) -> None:
+        """Count the lines of `data`, which somebody else has read, between tokens."""
+        self._data, self._counted = data, 0
+        self._count(len(data))
+
+    def place(self) -> tuple[int, int]:
+        """Line and column, from 1, at which the token began that :meth:`feed` yielded last."""
+        line, column = self._begun or self._count(self._start)
+        return line, column + self._shift
+
+    def _count(self, end: int) -> tuple[int, int]:
+        """Go on counting up to `end`; its line and column."""
+        data, start = self._data, self._counted
+        lines = data.count(b"\n", start, end)
+        if lines:
+            self._line += lines
+            self._column = 1
+            start = data.rfind(b"\n", start, end) + 1
+        self._column += end - start
+        self._counted = end
+        return self._line, self._column
+
     def feed(self, data: bytes) -> Iterator[tuple[Kind, bytes]]:
         """The tokens that `data` completes, in order, each with its text.
 
         The lexer goes on only as far as the iterator is read; read it to its end.
         """
+        self._data, self._counted = data, 0
         start = pos = 0
         while True:
             state = self._state
             match = state.run(data, pos)
             assert match is not None
-            pos = match.end()
+            blank, pos = pos != match.end(), match.end()
             if state is _START:
-                start = pos
+                start = self._start = pos
+                self._begun = None
+                self._shift = self._looked_ahead and not blank
+                self._looked_ahead = False
             elif state is _RECOVERY:
                 start = pos
                 if pos < len(data):
                     self._state = _START
+                    self._looked_ahead = True
                     continue
             elif self._held_size + pos - start > self._limit:
                 pos = start + self._limit + 1 - self._held_size
@@ -152,6 +193,7 @@ class Lexer:
                 kind = state.kind
                 if kind is None:
                     pos += 1
+                self._looked_ahead = kind is not None
                 yield self._emit(kind or Kind.STRAY, data[start:pos])
                 start = pos
             elif following.final:
@@ -162,8 +204,11 @@ class Lexer:
                 pos += 1
                 self._state = following
         if start < pos:
+            if self._begun is None:
+                self._begun = self._count(self._start)
             self._held.append(data[start:pos])
             self._held_size += pos - start
+        self._count(pos)
 
     def _emit(self, kind: Kind, last: bytes) -> tuple[Kind, bytes]:
         """The token that ends with `last`, having put the lexer behind it."""

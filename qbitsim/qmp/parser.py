@@ -35,9 +35,10 @@ class JsonStream:
 
     __slots__ = ("_lexer", "_message")
 
-    def __init__(self) -> None:
+    def __init__(self, *, errors_at_once: bool = False) -> None:
+        """:param errors_at_once: see :attr:`.Profile.json_errors_at_once`."""
         self._lexer = Lexer()
-        self._message = Message()
+        self._message = Message(self._lexer.place if errors_at_once else None)
 
     def feed(self, data: bytes) -> list[JsonValue | QmpError]:
         """What `data` completes, in order: values, and for broken messages the error to report.
@@ -49,6 +50,8 @@ class JsonStream:
         items: list[JsonValue | QmpError] = []
         if self._lexer.idle and self._message.idle:
             done = _feed_fast(data, items)
+            if done:
+                self._lexer.skip(data[:done])
         if done < len(data):
             push = self._message.push
             for kind, token in self._lexer.feed(data[done:] if done else data):

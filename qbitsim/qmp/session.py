@@ -28,6 +28,7 @@ from qbitsim.qmp.monitor_faults import Hold, MonitorFault, striking
 from qbitsim.qmp.parser import JsonStream
 
 if TYPE_CHECKING:
+    from qbitsim.facts import Profile
     from qbitsim.qmp.journal import Journal
 
 _NEGOTIATE = "qmp_capabilities"
@@ -53,6 +54,10 @@ class Lives(Protocol):
 
 class Backend(Protocol):
     """What a session needs of a machine."""
+
+    @property
+    def profile(self) -> Profile:
+        """The release that it is."""
 
     @property
     def events(self) -> EventLog:
@@ -120,7 +125,7 @@ class Session:
         self._backend = backend
         self._journal = journal
         self._name = name
-        self._stream = JsonStream()
+        self._stream = JsonStream(errors_at_once=backend.profile.json_errors_at_once)
         self._requests: deque[JsonValue | QmpError] = deque()
         self._offered = _offered(backend) if oob else []
         self._oob = False

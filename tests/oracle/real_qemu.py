@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 PROGRAM = "qemu-system-x86_64"
 ROOT_VARIABLE = "QBITSIM_QEMU_ROOT"
-"""Names the root directory of a system of its own that has a QEMU; it is entered by chroot."""
+"""Names root directories of systems of their own that have a QEMU, with a colon between; chroot enters them."""
 
 DEADLINE = 30.0
 """Seconds after which a QEMU that does not answer has failed."""
@@ -100,13 +100,11 @@ class Installation:
 
 @functools.cache
 def installations() -> tuple[Installation, ...]:
-    """Every QEMU there is: the one on the path, and the one in the root directory that the environment names."""
+    """Every QEMU there is: the one on the path, and those in the root directories that the environment names."""
     found = []
     if shutil.which(PROGRAM):
         found.append(Installation())
-    root = os.environ.get(ROOT_VARIABLE)
-    if root:
-        found.append(Installation(root))
+    found += [Installation(root) for root in os.environ.get(ROOT_VARIABLE, "").split(":") if root]
     return tuple(found)
 
 

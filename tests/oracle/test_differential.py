@@ -126,7 +126,7 @@ def test_a_difference_is_noticed(installation: Installation, monkeypatch: pytest
 def test_the_nearest_profile_stands_for_a_version(installation: Installation) -> None:
     other = object.__new__(Installation)
     names = {}
-    for version in ((2, 1, 0), (2, 12, 0), (7, 1, 0), (7, 2, 22), (9, 2, 1), (10, 0, 13), (10, 1, 0)):
+    for version in ((2, 1, 0), (2, 12, 0), (7, 1, 0), (7, 2, 22), (9, 2, 1), (10, 0, 13), (10, 1, 0), (11, 1, 3)):
         other.version = version
         names[version[:2]] = profile_for(other)
     assert names == {
@@ -137,6 +137,7 @@ def test_the_nearest_profile_stands_for_a_version(installation: Installation) ->
         (9, 2): "10.0",
         (10, 0): "10.0",
         (10, 1): "10.0",
+        (11, 1): "11.1",
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import qbitsim.commands
 from qbitsim.commands.objects import ObjectType
+from qbitsim.commands.queries import QueryBlock
 from qbitsim.profiles import PROFILES
 from qbitsim.qapi.block import (
     BlockDirtyBitmap,
@@ -34,7 +35,7 @@ from qbitsim.qapi.monitor import CommandInfo, NameInfo, SchemaInfo, StatusInfo, 
 from qbitsim.qapi.registry import DECLARED_COMMANDS, Command, Registry
 from qbitsim.qapi.shapes import EnumShape
 
-RELEASES = ("7.2", "10.0")
+RELEASES = ("7.2", "10.0", "11.1")
 PARTLY_OFFERED = (BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind, ObjectType)
 
 
@@ -68,7 +69,7 @@ SHARED_TYPES = [
     probe("query-qmp-schema", returns=list[SchemaInfo]),
     probe("query-name", returns=NameInfo),
     probe("query-uuid", returns=UuidInfo),
-    probe("query-block", returns=list[BlockInfo]),
+    probe("query-block", QueryBlock, returns=list[BlockInfo]),
     probe("query-jobs", returns=list[JobInfo]),
     probe("query-block-jobs", returns=list[BlockJobInfo]),
     probe("query-block-exports", returns=list[BlockExportInfo]),

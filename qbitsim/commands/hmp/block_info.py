@@ -44,7 +44,7 @@ def info_block(context: Context, *, nodes: bool, verbose: bool, device: str | No
     profile = context.profile
     printed = []
     if not nodes:
-        drives = execute(context, queries.query_block)
+        drives = execute(context, queries.query_block, queries.QueryBlock())
         for info in drives:
             if device in (None, info["device"]):
                 blank = "\n" if info is not drives[0] else ""

