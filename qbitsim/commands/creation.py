@@ -28,7 +28,8 @@ def blockdev_create(context: Context, args: BlockdevCreate) -> None:
     if isinstance(options, BlockdevCreateOptionsFile):
         job = CreateJob(context.jobs, args.job_id, FileCreation(opener(context), to_json(options)), checks_at_once=True)
     elif isinstance(options, BlockdevCreateOptionsQcow2):
-        work = Qcow2Creation(opener(context), to_json(options))
+        changes = context.profile.qcow2_creation_changes
+        work = Qcow2Creation(opener(context), to_json(options), graph_changes=changes)
         waits = context.profile.creation_waits_first or not isinstance(options.file, str)
         job = CreateJob(context.jobs, args.job_id, work, checks_at_once=not waits)
     else:

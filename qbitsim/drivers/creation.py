@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
 MAXIMUM_EXTENT = (1 << 32) - 1
-GRAPH_CHANGES = 12
-"""How often QEMU 10.0 changes the graph to write a qcow2 image, beyond taking the file (measured)."""
+OWN_CHANGES = 3
+"""How many of the changes of the graph by which an image is made are those of the file and its user (measured)."""
 
 
 def as_signed(size: int) -> int:
@@ -81,17 +81,19 @@ class Qcow2Creation:
     """Makes a qcow2 image in the file of a node.
 
     :param options: of BlockdevCreateOptionsQcow2, under QAPI's names.
+    :param graph_changes: how often the graph changes while qemu-img's way of making an image runs.
     :raises UnsupportedError: it would be an image that is not emulated.
     """
 
-    __slots__ = ("_opener", "_options", "_user")
+    __slots__ = ("_graph_changes", "_opener", "_options", "_user")
 
-    def __init__(self, opener: Opener, options: Mapping[str, Any]) -> None:
+    def __init__(self, opener: Opener, options: Mapping[str, Any], *, graph_changes: int) -> None:
         for name, harmless in _HARMLESS.items():
             if options.get(name, harmless) != harmless:
                 raise UnsupportedError(f"'{name}' of a new qcow2 image")
         self._opener = opener
         self._options = options
+        self._graph_changes = graph_changes - OWN_CHANGES
         self._user = Drive(opener.graph, "", perm=perms.WRITE | perms.RESIZE)
 
     def check(self) -> None:
@@ -113,7 +115,7 @@ class Qcow2Creation:
         graph, (edge, self._user.root) = self._opener.graph, (self._user.root, None)
         image = image_below(edge.node)
         assert image is not None
-        graph.changing(GRAPH_CHANGES)
+        graph.changing(self._graph_changes)
         try:
             self._write(image)
         finally:
