@@ -178,9 +178,6 @@ class Profile:
     qcow2_creation_changes: int
     """How often the graph changes while a new qcow2 file is made (bdrv_img_create(), block.c)."""
 
-    backing_look_changes: int
-    """How often it does when the size of a backing file is looked up on the way."""
-
     drains_at_quit: int
     """How often a shutdown makes running jobs pause and resume visibly before it cancels them."""
 

@@ -101,8 +101,11 @@ class Drive:
         """
         self.root = self.graph.attach(self, "root", node, self.perm, self.shared)
 
-    def eject(self) -> None:
-        """Give up the medium, if there is one."""
+    def eject(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Give up the medium, if there is one.
+
+        :param meanwhile: what is waiting to happen while all nodes are quiet for that.
+        """
         if self.root is not None:
             self.medium_options = self.current_medium_options()
             edge, self.root = self.root, None
@@ -110,7 +113,9 @@ class Drive:
                 # blk_drain and bdrv_root_unref_child, in block/block-backend.c and block.c
                 self.graph.drain(edge.node)
                 edge.node.drained_end()
-            self.graph.detach(edge)
+            self.graph.detach(edge, meanwhile)
+        elif meanwhile is not None:
+            meanwhile()
 
     def current_medium_options(self) -> dict[str, object]:
         """How another medium would be opened (blk_get_open_flags_from_root_state, block/block-backend.c, QEMU 10.0)."""

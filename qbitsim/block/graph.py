@@ -207,12 +207,17 @@ class Graph:
             raise
         return edge
 
-    def detach(self, edge: Child) -> None:
-        """Remove an edge; a node that nobody uses any more is closed."""
+    def detach(self, edge: Child, meanwhile: Callable[[], None] | None = None) -> None:
+        """Remove an edge; a node that nobody uses any more is closed.
+
+        :param meanwhile: what is waiting to happen once all nodes are quiet.
+        """
         if edge.stays:
             self._detach(edge)
             return
-        with self._parting():
+        with self.parting():
+            if meanwhile is not None:
+                meanwhile()
             self._detach(edge)
 
     def _detach(self, edge: Child) -> None:
@@ -284,7 +289,7 @@ class Graph:
         """Close ``node`` and what it alone used, if nobody uses it."""
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
-        with self._parting():
+        with self.parting():
             node.close()
             for edge in list(node.children):
                 self._detach(edge)
@@ -428,7 +433,7 @@ class Graph:
                 node.drained_end()
 
     @contextmanager
-    def _parting(self) -> Iterator[None]:
+    def parting(self) -> Iterator[None]:
         """As :meth:`change`, for what cannot be given up any more, such as undoing: who is stalled is left alone."""
         try:
             quiet = self._quieten()

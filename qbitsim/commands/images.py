@@ -43,7 +43,7 @@ def create_image(
         if filename == backing_name:
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
-            _look_at_backing(context, filename, backing_name)
+            _look_at_backing(context, filename, backing_name, backing)
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
@@ -55,7 +55,7 @@ def create_image(
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
 
 
-def _look_at_backing(context: Context, filename: str, backing_name: str) -> None:
+def _look_at_backing(context: Context, filename: str, backing_name: str, backing: Node) -> None:
     """QEMU opens the backing file of a new image to learn its size.
 
     :raises QmpError: it is not there.
@@ -67,4 +67,18 @@ def _look_at_backing(context: Context, filename: str, backing_name: str) -> None
     if ":" not in backing_name and full_name not in graph.images:
         text = f"Could not open '{full_name}': No such file or directory"
         raise QmpError(text, hint="Could not open backing image.\n")
-    graph.changing(context.profile.backing_look_changes)
+    graph.changing(_looking_changes(backing))
+
+
+def _looking_changes(backing: Node) -> int:
+    """How often the graph changes when a chain is opened to look at its size, and closed (measured on 10.0 and 11.1).
+
+    Each layer has a file, and all but the last one a backing file, too. They are closed one by one, or in 11.1 at once.
+    """
+    layers, below = 0, backing.skip_filters()
+    while True:
+        layers += 1
+        if below.backing is None:
+            break
+        below = below.backing.skip_filters()
+    return 3 * layers + (layers - 1) + (1 if backing.graph.quiet_during_change else 2 * layers)

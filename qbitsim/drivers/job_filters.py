@@ -131,7 +131,7 @@ def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
     graph.register(top, name)
     try:
         with graph.drained(node):
-            graph.attach(top, "backing", node, 0, perms.ALL)
+            graph.attach(top, "backing", node, 0, perms.ALL, is_part=True)
             graph.insert_above(node, top)
     except QmpError:
         graph.release(top)

@@ -196,11 +196,11 @@ class Job(JobVerbs):
 
     def detach_all(self) -> None:
         """Let all nodes go (block_job_remove_all_bdrv)."""
-        self.jobs.graph.changing()
-        edges, self.edges = self.edges, []
-        for edge in reversed(edges):
-            edge.node.blockers.remove(self.blocker)
-            self.jobs.graph.detach(edge)
+        with self.jobs.graph.change():
+            edges, self.edges = self.edges, []
+            for edge in reversed(edges):
+                edge.node.blockers.remove(self.blocker)
+                self.jobs.graph.detach(edge)
 
     @property
     def blocker(self) -> str:

@@ -148,6 +148,7 @@ def set_writable(node: Node, *, writable: bool) -> None:
     :raises QmpError: somebody above, or another user of the file, does not allow it; nothing has changed then.
     """
     nodes, graph = _opened_together(node), node.graph
+    graph.changing()
     with ExitStack() as drained:
         for each in nodes:
             drained.enter_context(graph.drained(each))

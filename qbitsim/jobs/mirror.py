@@ -505,7 +505,6 @@ class MirrorJob(LoopJob):
 
     def _clean(self) -> None:
         self._leave(pivot=False)
-        self.detach_all()
 
     def _leave(self, *, pivot: bool) -> int:
         """Give up all nodes, and return 0 or an errno; the second call does nothing."""

@@ -144,7 +144,7 @@ class StreamJob(LoopJob):
             with graph.kept(edge.node):
                 graph.detach(edge)
                 if base is not None:
-                    graph.attach(node, "backing", base, 0, perms.ALL)
+                    graph.attach(node, "backing", base, 0, perms.ALL, is_part=True)
             if base is None:
                 node.change_backing_file(None, None)
             else:

@@ -151,11 +151,11 @@ class Exports:
         self._give_up(export)
         self._tell_deleted(export)
 
-    def _give_up(self, export: Export) -> None:
+    def _give_up(self, export: Export, meanwhile: Callable[[], None] | None = None) -> None:
         self.exports.remove(export)
         for bitmap in export.bitmaps:
             bitmap.busy = False
-        export.user.eject()
+        export.user.eject(meanwhile)
 
     def _tell_deleted(self, export: Export) -> None:
         self._emit("BLOCK_EXPORT_DELETED", {"id": export.id})
@@ -171,11 +171,14 @@ class Exports:
         if self._oldest_first:
             for export in exports:
                 self.remove(export)
-            return
-        for export in exports:
-            self._give_up(export)
-        for export in reversed(exports):
-            self._tell_deleted(export)
+        else:
+            self._remove_all(exports)
+
+    def _remove_all(self, exports: list[Export]) -> None:
+        if exports:
+            first, *others = exports
+            self._give_up(first, lambda: self._remove_all(others))
+            self._tell_deleted(first)
 
     def medium_removed(self, drive: Drive) -> None:
         """The exports that nbd-server-add made of the drive go with its medium."""

@@ -112,9 +112,10 @@ def _written_to(backing: Node) -> Iterator[None]:
 
 
 def _pause_users(node: Node) -> None:
-    """Here users above a backing file pause once more than the reopening itself makes them (measured)."""
-    node.graph.drain(node)
-    node.drained_end()
+    """Where changes of the graph drain nothing, users above a backing file pause once more for it (measured on 7.2)."""
+    if not node.graph.drains_on_change:
+        node.graph.drain(node)
+        node.drained_end()
 
 
 @contextmanager
