@@ -96,9 +96,9 @@ _CpuInfoFast = TypedDict(
     "_CpuInfoFast",
     {
         "cpu-index": int,
+        "qom-type": Annotated[NotRequired[str], note(since="11.1", required=True)],
         "qom-path": str,
         "thread-id": int,
-        "qom-type": Annotated[NotRequired[str], note(since="11.1", required=True)],
         "props": NotRequired[CpuInstanceProperties],
         "target": SysEmuTarget,
     },
