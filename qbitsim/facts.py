@@ -36,9 +36,9 @@ class _FromVersion:
         return self if profile is None else profile.offers(self._since, self._until)
 
 
-def came_with(release: str) -> bool:
-    """A fact that holds from a release on, such as ``"8.2"``."""
-    return cast("bool", _FromVersion(release, None))
+def came_with(release: str, *, gone: str | None = None) -> bool:
+    """A fact that holds from a release on, such as ``"8.2"``, perhaps up to the one before ``gone``."""
+    return cast("bool", _FromVersion(release, gone))
 
 
 def gone_with(release: str) -> bool:
@@ -196,7 +196,30 @@ class Profile:
     Their removal is refused in words that name the node, too. Otherwise they can be added and wait to be stored.
     """
 
+    creation_waits_first: bool = came_with("10.0")
+    """Whether a job that makes a qcow2 image waits before it looks at the options (measured: not in 7.2)."""
+
+    # -- settings of a migration
+
+    migration_levels_checked: bool = came_with("10.0")
+    """Whether the levels of multifd's compression are checked and kept (measured: 7.2 takes any and keeps none)."""
+
+    migration_options_have_dashes: bool = came_with("11.1")
+    """Whether refused parameters are called ``Option announce-initial`` (measured: not in 10.0)."""
+
+    colo_needs_return_path: bool = came_with("11.1")
+    """Whether the capability x-colo needs return-path (measured: not in 10.0)."""
+
+    postcopy_excludes_multifd: bool = came_with("10.0", gone="11.1")
+    """Whether the capabilities postcopy-ram and multifd exclude each other (measured: in 10.0, not in 7.2)."""
+
+    multifd_excludes_xbzrle: bool = came_with("10.0")
+    """Whether the capabilities multifd and xbzrle exclude each other (measured: not in 7.2)."""
+
     # -- what queries show
+
+    cpu_hotplug_blames_machine: bool = came_with("10.0")
+    """Whether query-hotpluggable-cpus of a machine without says that it is the machine (measured: not in 7.2)."""
 
     status_shows_singlestep: bool = gone_with("9.0")
     """Whether query-status shows ``singlestep``."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.block.accounting import Accounting
 from qbitsim.block.permissions import Child
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.block.status import Status
+    from qbitsim.block.throttle_group import ThrottleGroup
+
+
+_ACCOUNTED = {"read": "read", "write": "write", "write-zeroes": "write", "discard": "unmap"}
+"""Kind of request -> the kind as which it is counted."""
 
 
 def io_error(number: int) -> OSError:
@@ -34,13 +41,15 @@ class Drive:
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
     :ivar write_cache: the guest is told of a write cache, which it has to flush.
+    :ivar throttle_group: the group whose limits it shares, None without limits.
+    :ivar stats: what it counts of its guest's requests.
     :ivar unit: its number among the drives of ``-drive``; None for others.
     :ivar medium_options: how the medium was opened that it had last, and the next one is.
     """
 
     __slots__ = (
-        *("device_path", "graph", "id", "locked", "medium_options", "perm", "qdev", "root", "shared", "unit"),
-        "write_cache",
+        *("device_path", "graph", "id", "locked", "medium_options", "perm", "qdev", "root", "shared", "stats", "unit"),
+        *("throttle_group", "write_cache"),
     )
 
     def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
@@ -53,6 +62,8 @@ class Drive:
         self.root: Child | None = None
         self.locked = False
         self.write_cache = True
+        self.stats = Accounting()
+        self.throttle_group: ThrottleGroup | None = None
         self.unit: int | None = None
         self.medium_options: dict[str, object] = {}
 
@@ -170,7 +181,15 @@ class Drive:
         :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
         """
         self._check("read", offset, length)
-        return self.node.read(offset, length) if length else b""
+        if not length:
+            return b""
+        try:
+            data = self.node.read(offset, length)
+        except OSError:
+            self.stats.note_failure("read", self.graph.scheduler.now)
+            raise
+        self.stats.done("read", length, self.graph.scheduler.now)
+        return data
 
     def write(self, offset: int, data: bytes, *, compressed: bool = False) -> None:
         """The guest writes ``data`` at ``offset``.
@@ -185,10 +204,16 @@ class Drive:
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         self._check_write("write", offset, len(data))
-        if data:
+        if not data:
+            if compressed and not self.node.supports_compression:
+                raise io_error(errno.ENOTSUP)
+            return
+        try:
             self.node.write(offset, data, compressed=compressed)
-        elif compressed and not self.node.supports_compression:
-            raise io_error(errno.ENOTSUP)
+        except OSError:
+            self.stats.note_failure("write", self.graph.scheduler.now)
+            raise
+        self.stats.wrote(len(data), self.graph.scheduler.now)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.
@@ -202,8 +227,14 @@ class Drive:
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self._check_write("write-zeroes", offset, length)
-        if length:
+        if not length:
+            return
+        try:
             self.node.write_zeroes(offset, length, unmap=unmap)
+        except OSError:
+            self.stats.note_failure("write", self.graph.scheduler.now)
+            raise
+        self.stats.done("write", length, self.graph.scheduler.now)
 
     def discard(self, offset: int, length: int) -> None:
         """The guest no longer needs ``length`` bytes at ``offset``.
@@ -217,8 +248,14 @@ class Drive:
 
     def _discard(self, offset: int, length: int) -> None:
         self._check_write("discard", offset, length)
-        if length:
+        if not length:
+            return
+        try:
             self.node.discard(offset, length)
+        except OSError:
+            self.stats.note_failure("unmap", self.graph.scheduler.now)
+            raise
+        self.stats.done("unmap", length, self.graph.scheduler.now)
 
     def _observed(self, operation: str, offset: int, length: int, request: Callable[[], None]) -> None:
         """Make a request and let the observer know of it."""
@@ -236,7 +273,22 @@ class Drive:
 
         :raises OSError: ENOMEDIUM, or what a fault says.
         """
-        self.node.flush()
+        try:
+            self.node.flush()
+        except OSError as error:
+            if error.errno != errno.ENOMEDIUM:
+                self.stats.note_failure("flush", self.graph.scheduler.now)
+            raise
+        self.stats.done("flush", 0, self.graph.scheduler.now)
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Requests in the section are not counted, for they are not the guest's."""
+        kept, self.stats = self.stats, Accounting()
+        try:
+            yield
+        finally:
+            self.stats = kept
 
     def truncate(self, size: int) -> None:
         """Resize the node to ``size`` bytes.
@@ -257,6 +309,7 @@ class Drive:
         """
         node = self.node
         if length < 0 or offset < 0 or offset + length > node.length:
+            self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EIO)
         owner = node.fault_owner
         if owner is not None and owner.faults is not None:
@@ -267,4 +320,5 @@ class Drive:
     def _check_write(self, operation: str, offset: int, length: int) -> None:
         self._check(operation, offset, length)
         if self.node.read_only:
+            self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EPERM)

@@ -13,7 +13,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 from qbitsim.images.store import ImageStore
+from qbitsim.jsontypes import Json
 
 MAXIMUM_NODE_NAME = 31
 
@@ -45,12 +46,13 @@ class Graph:
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
     :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
     :ivar throttle_groups: by id.
+    :ivar emit: called with the name and the data of each event.
     :ivar scheduler: the clock, for nodes whose requests take time.
     """
 
     __slots__ = (
-        *("_generated", "drains_on_change", "drives", "hide_filters", "images", "nodes", "quiet_during_change"),
-        *("_start", "scheduler", "throttle_groups", "watchers"),
+        *("_generated", "drains_on_change", "drives", "emit", "hide_filters", "images", "nodes"),
+        *("_start", "quiet_during_change", "scheduler", "throttle_groups", "watchers"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -63,6 +65,7 @@ class Graph:
         self.quiet_during_change = False
         self.watchers = 0
         self.throttle_groups: dict[str, ThrottleGroup] = {}
+        self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self._generated = 0
         self._start = images.starts
         images.starts += 1
@@ -142,6 +145,31 @@ class Graph:
         self.drives.clear()
         self.drives.update((drive.qdev if each is drive else name, each) for name, each in places)
         drive.id = ""
+
+    # -- limits of drives
+
+    def limit_drive(self, drive: Drive, limits: Mapping[str, int], group: str) -> None:
+        """Let ``drive`` share the limits of a group, which is made if there is none of that name, and set these."""
+        found = self.throttle_groups.get(group)
+        if found is None:
+            found = self.throttle_groups[group] = ThrottleGroup(limits, group, of_drives=True)
+        if drive.throttle_group is not found:
+            self.unlimit_drive(drive)
+            drive.throttle_group = found
+            found.members += 1
+        found.set_limits(limits)
+
+    def unlimit_drive(self, drive: Drive) -> None:
+        """Let ``drive`` leave its group, if it is in one."""
+        group, drive.throttle_group = drive.throttle_group, None
+        if group is not None:
+            self.leave_group(group)
+
+    def leave_group(self, group: ThrottleGroup) -> None:
+        """A member leaves a group; one that was made for drives goes with its last member."""
+        group.members -= 1
+        if group.of_drives and not group.members:
+            del self.throttle_groups[group.name]
 
     # -- edges
 

@@ -24,6 +24,7 @@ from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.limits import Limits, merged
 from qbitsim.block.permissions import Child
 from qbitsim.block.status import Status
+from qbitsim.block.write_end import WriteEnd
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -42,7 +43,7 @@ MAXIMUM_BOUNCE = 1 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
 
-class Node(BitmapOwner):
+class Node(BitmapOwner, WriteEnd):
     """The common part of all drivers.
 
     :ivar name: the node-name, unique in the graph.
@@ -89,6 +90,7 @@ class Node(BitmapOwner):
     )
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__()
         self.graph = graph
         self.name = ""
         self.auto_named = False
@@ -286,6 +288,22 @@ class Node(BitmapOwner):
         """Let the image's header name another backing file, and its driver (bdrv_change_backing_file)."""
         raise AssertionError("only a format that supports backing files has a header that names one")
 
+    def add_child(self, node: Node) -> None:
+        """Take another child (bdrv_add_child).
+
+        :raises QmpError: the driver does not do that.
+        """
+        del node
+        raise QmpError(f"The node {self.device_or_node_name} does not support adding a child")
+
+    def remove_child(self, child: Child) -> None:
+        """Give up a child (bdrv_del_child).
+
+        :raises QmpError: the driver does not do that.
+        """
+        del child
+        raise QmpError(f"The node {self.device_or_node_name} does not support removing a child")
+
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
 
@@ -328,6 +346,8 @@ class Node(BitmapOwner):
 
         :raises OSError: as the driver, or a fault, says; the bits are marked all the same.
         """
+        if offset + len(data) > self.noticed_end:
+            self.note_write_end(offset + len(data))
         try:
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
@@ -345,6 +365,8 @@ class Node(BitmapOwner):
 
         :raises OSError: as :meth:`write`.
         """
+        if offset + length > self.noticed_end:
+            self.note_write_end(offset + length)
         try:
             self._write_zeroes(offset, length, unmap=unmap)
         except OSError as error:
@@ -431,6 +453,8 @@ class Node(BitmapOwner):
 
         :raises OSError: as :meth:`pread`; the bits are marked all the same.
         """
+        if offset + length > self.noticed_end:
+            self.note_write_end(offset + length)
         try:
             self._format_request("write", offset, length)
         finally:
@@ -491,6 +515,24 @@ class Node(BitmapOwner):
         """
         del source, chosen, cluster_size
         return False
+
+    @property
+    def copies_ranges(self) -> bool:
+        """Whether the host can copy from or to the node's file by itself (bdrv_co_copy_range)."""
+        return False
+
+    def tell_writes(self) -> None:
+        """Let the file know how far the format has written it, where it was not asked each time."""
+
+    def discard_stats(self) -> tuple[int, int, int] | None:
+        """How many discards of the file succeeded and failed, and their bytes; None if the driver does not count."""
+        return None
+
+    def note_discarded(self, offset: int, length: int) -> None:
+        """The format above gives up a part of its file (bdrv_pdiscard)."""
+        filtered = self.filtered
+        if filtered is not None and self.unmap:
+            filtered.note_discarded(offset, length)
 
     def truncate(self, size: int) -> None:
         """Resize to ``size`` bytes; the bitmaps follow (bdrv_co_truncate, block/io.c).

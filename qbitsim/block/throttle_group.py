@@ -52,19 +52,32 @@ class ThrottleGroup:
     """The limits that the members of a group share.
 
     :param limits: under the names of QAPI's ThrottleLimits: ``bps-total``, ``iops-read-max``, …
+    :param name: what clients call it.
+    :param of_drives: it was made by the limits of a drive, and goes with its last member; others are objects.
+    :ivar members: how many drives and nodes share it.
     :raises QmpError: with the texts and in the order of throttle_is_valid.
     """
 
-    __slots__ = ("_buckets", "_unit", "members")
+    __slots__ = ("_buckets", "_unit", "limits", "members", "name", "of_drives")
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
-        _check_limits(limits)
+    def __init__(self, limits: Mapping[str, int], name: str = "", *, of_drives: bool = False) -> None:
+        self.name = name
+        self.of_drives = of_drives
+        self.members = 0
+        self.set_limits(limits)
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """Replace all limits; requests start anew.
+
+        :raises QmpError: as the class says; nothing has changed then.
+        """
+        check_limits(limits)
+        self.limits = dict(limits)
         self._buckets = {
             kind: Bucket(limits.get(kind, 0), limits.get(f"{kind}-max", 0), limits.get(f"{kind}-max-length", 1))
             for kind in KINDS
         }
         self._unit = limits.get("iops-size", 0)
-        self.members = 0
 
     def reserve(self, now: int, length: int, *, writing: bool) -> int:
         """Let a request of ``length`` bytes take its turn; return how many nanoseconds it has to wait."""
@@ -79,7 +92,16 @@ class ThrottleGroup:
         )
 
 
-def _check_limits(limits: Mapping[str, int]) -> None:
+def is_limited(limits: Mapping[str, int]) -> bool:
+    """Whether there is any limit (throttle_enabled)."""
+    return any(limits.get(kind, 0) for kind in KINDS)
+
+
+def check_limits(limits: Mapping[str, int]) -> None:
+    """Refuse limits that make no sense.
+
+    :raises QmpError: with the texts and in the order of throttle_is_valid (util/throttle.c, QEMU 10.0).
+    """
     for unit in ("bps", "iops"):
         for part in ("", "-max"):
             total = limits.get(f"{unit}-total{part}", 0)
@@ -103,4 +125,4 @@ def _check_bucket(rate: int, burst: int, seconds: int) -> None:
     if burst and burst < rate:
         raise QmpError("bps_max/iops_max cannot be lower than bps/iops")
     if burst and seconds > MAXIMUM // burst:
-        raise QmpError(f"burst length too high for this burst rate: {seconds} > {MAXIMUM // burst}")
+        raise QmpError("burst length too high for this burst rate")

@@ -22,7 +22,6 @@ from qbitsim.commands.offered import registry_for
 from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions
 from qbitsim.drivers.driver import DRIVERS, Driver
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
-from qbitsim.qapi.block import BackupPerf
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import schema_order
@@ -40,7 +39,6 @@ _BLOCKDEV = "2.9"
 
 _NONE: Mapping[str, str] = {}
 _PARTLY = {
-    (BackupPerf, "use_copy_range"): "only false",
     (BlockdevOptions, "active"): "only true",
     (BlkdebugInjectErrorOptions, "delay_ns"): "only 0",
 }

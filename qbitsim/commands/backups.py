@@ -9,7 +9,7 @@ from qbitsim.commands.images import create_image
 from qbitsim.drivers.copy_before_write import OnCbwError
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob, BackupOptions, create_backup
 from qbitsim.qapi.block import BackupPerf, BitmapSyncMode, BlockdevOnError, MirrorSyncMode, NewImageMode
 from qbitsim.qapi.registry import command
@@ -158,8 +158,6 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
     if bitmap is None and mode is not None:
         raise QmpError("Cannot specify bitmap sync mode without a bitmap")
     perf = args.x_perf
-    if perf is not None and perf.use_copy_range:
-        raise UnsupportedError("'use-copy-range' of a backup")
     return BackupOptions(
         job_id=args.job_id,
         sync=sync,
@@ -173,6 +171,7 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
         auto_dismiss=args.auto_dismiss is not False,
         filter_node_name=args.filter_node_name,
         discard_source=bool(args.discard_source),
+        copy_range=perf is not None and bool(perf.use_copy_range),
         break_snapshot=args.on_cbw_error is OnCbwError.BREAK_SNAPSHOT,
         **_perf_options(context, perf),
     )

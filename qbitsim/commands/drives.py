@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import cache, reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qbitsim.drivers.drive_options import completed, has_write_cache, parse_drive
+from qbitsim.block.names import is_well_formed
+from qbitsim.commands.drive_common import take_common
+from qbitsim.drivers.drive_options import completed, parse_drive, switch
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options, check_detect_zeroes
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.drivers.temporary_overlay import add_temporary_overlay
+from qbitsim.errors import QmpError
 from qbitsim.profiles import DEFAULT_PROFILE
 from qbitsim.qapi.registry import Registry
 
@@ -19,18 +22,20 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
+    from qbitsim.commands.drive_common import DriveCommon
     from qbitsim.commands.parts import MachineLike
 
 _MEDIA = ("cdrom", "disk")
+_DISCARDS = {"on": "unmap", "off": "ignore"}
 _PROTOCOLS = ("blkdebug", "file", "nbd", "null-aio", "null-co")
-_NOT_EMULATED = (
-    *("aio", "bps", "bps_max", "bps_rd", "bps_rd_max", "bps_wr", "bps_wr_max", "bus", "group", "index", "iops"),
-    *("iops_max", "iops_rd", "iops_rd_max", "iops_size", "iops_wr", "iops_wr_max", "snapshot", "throttling", "unit"),
-)
 _REFUSALS = {
     "driver": "Unknown driver '{}'",
     "detect-zeroes": "invalid parameter value: {}",
     "discard": "Invalid discard option",
+    "locking": "invalid parameter value: {}",
+    "aio": "invalid parameter value: {}",
+    "overlap-check": "Unsupported value '{}' for qcow2 option 'overlap-check'. Allowed are any of the following: "
+    "none, constant, cached, all",
 }
 _NOT_ACCEPTED = re.compile(rf"Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'", re.DOTALL)
 _UNEXPECTED = re.compile(r"Parameter '(.*)' is unexpected", re.DOTALL)
@@ -42,12 +47,22 @@ def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
     :raises QmpError: as QEMU refuses it; nothing has changed then.
     """
     graph = machine.graph
+    common, given = take_common(given)
+    for name in ("cache.direct", "cache.no-flush"):
+        if name in given:
+            switch(name, given[name])
     identifier, options = parse_drive({name: value for name, value in given.items() if (name, value) != ("file", "")})
     if given.get("media") not in (None, *_MEDIA):
         raise QmpError(f"'{given['media']}' invalid media")
+    if identifier and not is_well_formed(identifier):
+        raise QmpError("Parameter 'id' expects an identifier")
+    if given.get("media") == "cdrom" and options.get("file"):
+        options["read-only"] = True
+    if options.get("discard") in _DISCARDS:
+        options["discard"] = _DISCARDS[options["discard"]]
     unit = next(number for number in range(len(graph.drives) + 1) if number not in _units(graph))
     identifier = identifier or f"none{unit}"
-    medium = _medium(machine, options)
+    medium = _medium(machine, options, common)
     try:
         check_new_drive(graph, identifier)
     except QmpError:
@@ -56,7 +71,7 @@ def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
         raise
     drive = graph.add_drive(identifier, medium)
     drive.unit = unit
-    drive.write_cache = has_write_cache(given)
+    common.apply(graph, drive)
     drive.medium_options = {"read-only": bool(options.get("read-only")) or given.get("media") == "cdrom"}
     return drive
 
@@ -76,7 +91,7 @@ def _units(graph: Graph) -> set[int | None]:
     return {drive.unit for drive in graph.drives.values()}
 
 
-def _medium(machine: MachineLike, options: Options) -> Node | None:
+def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node | None:
     """The node that the options of ``-drive`` mean; without a driver it is what the file is."""
     if not options.get("file") and "driver" not in options:
         unknown = [
@@ -91,8 +106,12 @@ def _medium(machine: MachineLike, options: Options) -> Node | None:
     check_detect_zeroes(options)
     copy_on_read = options.pop("copy-on-read", False)
     detect_zeroes = options.pop("detect-zeroes", "off")
-    node = opener.open(options)
+    if common.native_aio and not options.get("cache", {}).get("direct"):
+        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+    node = opener.open({**options, "read-only": True} if common.snapshot else options)
     node.probed = probed
+    if common.snapshot:
+        node = add_temporary_overlay(opener, node, read_only=bool(options.get("read-only")))
     node.copy_on_read = copy_on_read and not node.read_only
     node.detect_zeroes = detect_zeroes
     return node
@@ -111,13 +130,22 @@ def check_given_options(registry: Registry, options: Options) -> None:
         if error.desc == "Parameter 'file' is missing":
             raise QmpError('A block device must be specified for "file"') from None
         if found := _UNEXPECTED.fullmatch(error.desc):
-            *path, name = found[1].split(".")
-            if name in _NOT_EMULATED:
-                raise UnsupportedError(f"the option '{name}' of -drive") from None
-            driver = reduce(dict.__getitem__, path, completed(options))["driver"]
-            kind = "protocol" if driver in _PROTOCOLS else "format"
-            raise QmpError(f"Block {kind} '{driver}' doesn't support the option '{name}'") from None
+            raise _unexpected(completed(options), found[1].split(".")) from None
         raise
+
+
+def _unexpected(options: Options, path: list[str]) -> QmpError:
+    """The refusal of an option that its driver does not have."""
+    while len(path) > 1 and "driver" in options[path[0]]:
+        options, path = options[path[0]], path[1:]
+    value: Any = reduce(dict.__getitem__, path, options)
+    while isinstance(value, dict) and value:
+        path = [*path, next(iter(value))]
+        value = value[path[-1]]
+    driver, name = options["driver"], ".".join(path)
+    if driver in _PROTOCOLS:
+        return QmpError(f"Block protocol '{driver}' doesn't support the option '{name}'")
+    return QmpError(f"Block format '{driver}' does not support the option '{name}'")
 
 
 def check_node_options(registry: Registry, options: Options) -> None:

@@ -6,6 +6,7 @@ client of the monitor can see. The address of the server is checked and forgotte
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING, NoReturn
 
 from qbitsim.commands.context import Context
@@ -17,7 +18,9 @@ from qbitsim.qapi.block import (
     BlockExportOptionsNbd,
     BlockExportRemoveMode,
     NbdServerOptions,
+    SocketAddressLegacy,
     SocketAddressType,
+    UnixSocketAddressLegacy,
 )
 from qbitsim.qapi.info import BlockExportInfo
 from qbitsim.qapi.registry import command
@@ -26,6 +29,10 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.jsontypes import Json
+
+
+MAXIMUM_SOCKET_PATH = 108
+"""Bytes that the address of a Unix domain socket has room for."""
 
 
 @struct
@@ -65,7 +72,27 @@ def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
         raise QmpError(f"No TLS credentials with id '{args.tls_creds}'")
     if args.addr.type not in (SocketAddressType.UNIX, SocketAddressType.INET):
         raise UnsupportedError(f"an NBD server on a socket of type '{args.addr.type}'")
+    _bind(context, args.addr)
     exports.running = True
+
+
+def _bind(context: Context, address: SocketAddressLegacy) -> None:
+    """Refuse an address at which no server can listen (unix_listen_saddr and inet_listen_saddr, QEMU 10.0).
+
+    Nothing listens here, so that all ports are free. Hosts other than this one are not looked up.
+    """
+    if not isinstance(address, UnixSocketAddressLegacy) or not address.data.path:
+        return
+    path, images = address.data.path, context.graph.images
+    directory = posixpath.dirname(path)
+    if len(path.encode()) > MAXIMUM_SOCKET_PATH:
+        raise QmpError(f"UNIX socket path '{path}' is too long")
+    if images.is_directory(path):
+        raise QmpError(f"Failed to unlink socket {path}: Is a directory")
+    if directory in images:
+        raise QmpError(f"Failed to unlink socket {path}: Not a directory")
+    if not posixpath.isabs(path) and not images.is_directory(directory):
+        raise QmpError(f"Failed to bind socket to {path}: No such file or directory")
 
 
 @command("nbd-server-stop", since="1.3")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.node import Node
 from qbitsim.drivers.options import Written
 from qbitsim.qmp.encoder import encode
 
 if TYPE_CHECKING:
-    from qbitsim.block.node import Node
     from qbitsim.jsontypes import Json
 
 
@@ -68,12 +68,25 @@ def _backing_overridden(node: Node) -> bool:
     return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))
 
 
+def _is_opened_within(node: Node) -> bool:
+    """Whether the options of the node were a part of those of another one."""
+    for edge in node.parents:
+        given = edge.parent.options if isinstance(edge.parent, Node) else {}
+        name, _dot, number = edge.name.partition(".")
+        child = given.get(name)
+        if isinstance(child, list) and number.isdecimal() and int(number) < len(child):
+            child = child[int(number)]
+        if isinstance(child, dict):
+            return True
+    return False
+
+
 def _options(node: Node) -> Json:
     """The options with which the node could be opened again (``full_open_options``)."""
     if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
         return _options(node.filtered)
     strong = list(_strong_options(node))
-    if not isinstance(node.options, Written):
+    if not _is_opened_within(node):
         # Names that share a bucket of the hash table come out newest first, and QEMU has copied these once more.
         strong.reverse()
     options: Json = {"driver": node.driver, **dict(strong)}

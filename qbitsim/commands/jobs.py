@@ -118,7 +118,7 @@ def _job(context: Context, identifier: str) -> Job:
 
 def _block_job(context: Context, identifier: str) -> Job:
     job = context.jobs.find(identifier)
-    if job is None:
+    if job is None or not job.is_block_job:
         raise QmpError(f"Block job '{identifier}' not found", "DeviceNotActive")
     return job
 
@@ -223,7 +223,7 @@ def query_jobs(context: Context, args: None) -> list[Json]:
 def query_block_jobs(context: Context, args: None) -> list[Json]:
     """All block jobs, newest first."""
     del args
-    return [_block_job_info(context, job) for job in context.jobs.jobs]
+    return [_block_job_info(context, job) for job in context.jobs.jobs if job.is_block_job]
 
 
 def _job_info(job: Job) -> Json:

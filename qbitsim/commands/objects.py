@@ -120,8 +120,10 @@ def object_add(context: Context, args: ObjectOptions) -> None:
     limits = {name.removeprefix("x-"): value for name, value in given.items() if name.startswith("x-")} | given.get(
         "limits", {}
     )
-    group = ThrottleGroup(limits)
+    group = ThrottleGroup(limits, args.id)
     if args.id in groups:
+        if groups[args.id].of_drives:
+            raise QmpError("A group with this name already exists")
         raise QmpError(f"attempt to add duplicate property '{args.id}' to object (type 'container')")
     groups[args.id] = group
 
@@ -130,7 +132,7 @@ def object_add(context: Context, args: ObjectOptions) -> None:
 def object_del(context: Context, args: ObjectDel) -> None:
     """Remove a throttle group that nobody uses."""
     groups = context.graph.throttle_groups
-    if args.id not in groups:
+    if args.id not in groups or groups[args.id].of_drives:
         raise QmpError(f"object '{args.id}' not found")
     if groups[args.id].members:
         raise QmpError(context.profile.throttle_group_in_use_text.format(args.id))

@@ -5,13 +5,20 @@ from __future__ import annotations
 from functools import cache
 
 from qbitsim.commands import (
+    backing_file,
     backups,
     bitmaps,
+    block_graph,
+    blockstats,
     commits,
+    creation,
     exports,
     human_monitor,
     internal_snapshots,
+    io_throttle,
     jobs,
+    machine_queries,
+    migration,
     mirrors,
     monitor,
     nodes,
@@ -26,13 +33,20 @@ from qbitsim.profiles import Profile
 from qbitsim.qapi.registry import Registry
 
 MODULES = (
+    backing_file,
     backups,
     bitmaps,
+    block_graph,
+    blockstats,
     commits,
+    creation,
     exports,
     human_monitor,
     internal_snapshots,
+    io_throttle,
     jobs,
+    machine_queries,
+    migration,
     mirrors,
     monitor,
     nodes,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qbitsim.injection.faults import FaultInjection
     from qbitsim.jobs.job_list import JobList
     from qbitsim.jsontypes import Json
+    from qbitsim.migration.settings import MigrationSettings
     from qbitsim.nbd.exports import Exports
     from qbitsim.profiles import Profile
     from qbitsim.qapi.registry import Registry
@@ -101,6 +102,10 @@ class MachineLike(Protocol):
     @property
     def jobs(self) -> JobList:
         """Its jobs."""
+
+    @property
+    def migration(self) -> MigrationSettings:
+        """What is set for a migration."""
 
     @property
     def exports(self) -> Exports:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
+from qbitsim.commands.io_throttle import throttle_info
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.images.image import StoredSnapshot
     from qbitsim.profiles import Profile
-
-_THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
 
 
 @struct
@@ -64,6 +63,7 @@ def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
         node = drive.root.node.skip_implicit_filters()
         info["inserted"] = node_info(node, profile, flat=flat)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
+        info["inserted"] |= throttle_info(drive.throttle_group)
         if profile.drives_show_bitmaps and node.bitmaps:
             info["dirty-bitmaps"] = info["inserted"].get("dirty-bitmaps") or bitmap_infos(node, profile)
     return info
@@ -83,10 +83,10 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         "backing_file_depth": _depth(image),
         "encrypted": False,
         "detect_zeroes": node.detect_zeroes,
-        "write_threshold": 0,
+        "write_threshold": _as_signed(node.write_threshold),
         "cache": _cache_info(node),
         "image": image,
-        **dict.fromkeys(_THROTTLE, 0),
+        **throttle_info(None),
     }
     if profile.nodes_show_children:
         info["children"] = [{"child": edge.name, "node-name": edge.node.name} for edge in reversed(node.children)]
@@ -98,6 +98,11 @@ def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
     if node.bitmaps and profile.nodes_show_bitmaps:
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info
+
+
+def _as_signed(value: int) -> int:
+    """A number of 64 bits as QAPI's ``int`` shows it."""
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def _cache_info(node: Node) -> Json:

@@ -54,6 +54,8 @@ class BlockdevReopen:
 @command("blockdev-reopen", BlockdevReopen, since="6.1")
 def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
     """Give nodes other options."""
+    if not args.options:
+        raise UnsupportedError("blockdev-reopen of no node: real QEMU crashes")
     graph, queue = context.graph, _Queue(context.graph)
     for options in args.options:
         name = options.node_name

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MINIMUM_CLUSTER = 65536
 MAXIMUM_CHUNK = 1 << 20
+MAXIMUM_COPY_RANGE = 16 << 20
+"""Bytes of a chunk once the host has shown that it copies by itself (BLOCK_COPY_MAX_COPY_RANGE)."""
+
 MAXIMUM_WORKERS = 64
 
 
@@ -113,6 +116,7 @@ class BlockCopyState:
     :ivar skip_unallocated: leave out what the source's topmost layer does not have (sync=top).
     :ivar compress: write compressed; this goes one cluster at a time.
     :ivar discard_source: discard in the source what has been copied.
+    :ivar copy_range: the host is to copy by itself: ``"small"`` for a try, ``"full"`` once it did, None if not.
     :ivar single_clusters: make no chunk larger than a cluster.
     """
 
@@ -121,6 +125,7 @@ class BlockCopyState:
         "cluster_size",
         "compress",
         "copy_bitmap",
+        "copy_range",
         "discard_source",
         "in_flight",
         "length",
@@ -144,6 +149,7 @@ class BlockCopyState:
         self.compress = compress
         self.discard_source = False
         self.single_clusters = compress
+        self.copy_range: str | None = None
         self.copy_bitmap = owner.create_bitmap(None, cluster_size)
         self.copy_bitmap.disabled = True
         self.copy_bitmap.bits.set_all()
@@ -161,7 +167,9 @@ class BlockCopyState:
     @property
     def chunk_size(self) -> int:
         """Bytes: the largest chunk (block_copy_chunk_size)."""
-        return self.cluster_size if self.single_clusters else max(self.cluster_size, MAXIMUM_CHUNK)
+        if self.single_clusters:
+            return self.cluster_size
+        return max(self.cluster_size, MAXIMUM_COPY_RANGE if self.copy_range == "full" else MAXIMUM_CHUNK)
 
     def remaining(self) -> int:
         """Bytes still to be copied, with those in flight."""
@@ -300,6 +308,9 @@ class BlockCopyState:
         except OSError as error:
             self.end_task(task, failed=True)
             return error.errno or errno.EIO, reading
+        if self.copy_range is not None and not task.zeroes:
+            able = self.source.copies_ranges and self.target.copies_ranges
+            self.copy_range = "full" if able else None
         if self.progress is not None:
             self.progress.done(task.length)
         self.end_task(task, failed=False)

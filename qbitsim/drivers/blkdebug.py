@@ -12,6 +12,7 @@ from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.faults import OPERATIONS, Fault, Faults
+from qbitsim.qapi.block_graph import BlockPermission
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
 from qbitsim.qapi.schema import REQUIRED, Enumeration, Int32, Int64, UInt64, arg
 from qbitsim.qapi.structs import struct
@@ -69,15 +70,6 @@ class BlkdebugSetStateOptions:
     event: BlkdebugEvent
     state: Int64 | None = None
     new_state: Int64 = arg(REQUIRED, name="new_state")
-
-
-class BlockPermission(StrEnum):
-    """What a parent may do with a child."""
-
-    CONSISTENT_READ = "consistent-read"
-    WRITE = "write"
-    WRITE_UNCHANGED = "write-unchanged"
-    RESIZE = "resize"
 
 
 @struct

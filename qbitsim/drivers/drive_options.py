@@ -50,9 +50,14 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
     return given.get("id", ""), tree
 
 
-def has_write_cache(given: Mapping[str, Any]) -> bool:
-    """Whether the drive tells its guest of a write cache."""
-    return given.get("cache") not in ("directsync", "writethrough")
+def switch(name: str, text: str) -> bool:
+    """What a switch is set to.
+
+    :raises QmpError: it is neither on nor off.
+    """
+    if text not in _BOOLEANS:
+        raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
+    return _BOOLEANS[text]
 
 
 def completed(options: Options) -> Options:
@@ -92,14 +97,32 @@ def nested(flat: Mapping[str, Any]) -> Options:
         place = tree
         for part in path:
             below = place.setdefault(part, Written())
-            assert isinstance(below, dict), f"{name} and {part} exclude each other"
+            if isinstance(below, str):
+                # ``file=NAME,file.locking=off``: the name is one of the options.
+                below = place[part] = Written({"driver": "file", "filename": below})
+                if last == "filename":
+                    _add_filename(below, str(value))
             place = below
+        if isinstance(place.get(last), dict):
+            _add_filename(place[last], str(value))
+            continue
         place[last] = _scalar(last, value)
         if isinstance(place, Written):
             place.texts[last] = str(value)
     lists = _with_lists(tree)
     assert isinstance(lists, dict)
     return lists
+
+
+def _add_filename(options: Options, filename: str) -> None:
+    """The name of a file beside other options of it.
+
+    :raises QmpError: there is one already.
+    """
+    if "filename" in options:
+        raise QmpError("Can't specify 'file' and 'filename' options at the same time")
+    options["filename"] = filename
+    options.setdefault("driver", "file")
 
 
 def _with_lists(value: Any) -> Any:
@@ -122,9 +145,7 @@ def _scalar(name: str, value: Any) -> Any:
             expected = "non-negative number below 2^64" if kind == "size" else "number"
             raise QmpError(f"Parameter '{name}' expects a {expected}") from None
     if kind == "boolean":
-        if value not in _BOOLEANS:
-            raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
-        return _BOOLEANS[value]
+        return switch(name, value)
     return value
 
 

@@ -69,7 +69,7 @@ class FileNode(DriverNode):
     asks here for the places where in the file they would be.
     """
 
-    __slots__ = ("force_share", "image", "opened_as")
+    __slots__ = ("discarded_bytes", "discards", "force_share", "image", "opened_as")
 
     image: Image
     opened_as: str
@@ -88,6 +88,8 @@ class FileNode(DriverNode):
         self.image = image
         self.opened_as = filename
         self.force_share = force_share
+        self.discards = 0
+        self.discarded_bytes = 0
         image.reopen()
 
     @classmethod
@@ -160,8 +162,8 @@ class FileNode(DriverNode):
 
     @property
     def notices_requests(self) -> bool:
-        """Only its bitmaps do."""
-        return bool(self.bitmaps)
+        """Only its bitmaps and its threshold do."""
+        return bool(self.bitmaps) or bool(self.write_threshold)
 
     def allocated_file_size(self) -> int:
         """:attr:`.Image.actual_size`."""
@@ -213,6 +215,23 @@ class FileNode(DriverNode):
     def _discard(self, offset: int, length: int) -> None:
         self._check("discard", offset, length)
         self.image.discard(offset, length)
+        self.note_discarded(offset, length)
+
+    @property
+    def copies_ranges(self) -> bool:
+        """Yes: the host has copy_file_range."""
+        return True
+
+    def note_discarded(self, offset: int, length: int) -> None:
+        """Count it (raw_account_discard), if discards are passed on."""
+        del offset
+        if self.unmap:
+            self.discards += 1
+            self.discarded_bytes += length
+
+    def discard_stats(self) -> tuple[int, int, int]:
+        """None fails here."""
+        return self.discards, 0, self.discarded_bytes
 
     def _flush(self) -> None:
         if self.image.faults is not None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.schema import Int64, UInt64
 from qbitsim.qapi.structs import struct
+from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 
 NULL_SIZE = 1 << 30
+MAXIMUM_SIGNED = (1 << 63) - 1
+MAXIMUM_LENGTH = (1 << 63) - (1 << 30)
+"""Bytes: BDRV_MAX_LENGTH, the largest multiple of the largest alignment."""
 
 
 @struct
@@ -35,7 +40,6 @@ class BlockdevOptionsNull(BlockdevOptions):
 
 
 _STRONG = ("size", "read-zeroes")
-_ACCEPTED: dict[str, tuple[object, ...]] = {"latency-ns": (0,)}
 
 
 @driver(
@@ -43,13 +47,13 @@ _ACCEPTED: dict[str, tuple[object, ...]] = {"latency-ns": (0,)}
     options=BlockdevOptionsNull,
     protocols=["null-co"],
     strong=_STRONG,
-    accepts=_ACCEPTED,
     sizes=["size"],
     reopens=[],
 )
 class NullNode(DriverNode):
     """``null-co``: as long as wished; forgets what is written and reads as zeroes.
 
+    :param latency: nanoseconds that a request of a job takes.
     :param read_zeroes: whether reading zeroes is promised (``read-zeroes``).
     """
 
@@ -59,7 +63,7 @@ class NullNode(DriverNode):
         self, graph: Graph, size: int, *, read_zeroes: bool = False, latency: int = 0, read_only: bool = False
     ) -> None:
         super().__init__(graph, read_only=read_only)
-        self.size = size
+        self.size = -(-size // SECTOR) * SECTOR
         self.read_zeroes = read_zeroes
         self.latency = latency
         self.faults: Faults | None = None
@@ -68,9 +72,24 @@ class NullNode(DriverNode):
     def open(cls, opener: Opener, options: Options) -> Node:
         """There is nothing below it."""
         read_zeroes, read_only = flag(options, "read-zeroes"), flag(options, "read-only")
-        node = cls(opener.graph, options.get("size", NULL_SIZE), read_zeroes=read_zeroes, read_only=read_only)
+        size, latency = options.get("size", NULL_SIZE), options.get("latency-ns", 0)
+        node = cls(opener.graph, size, read_zeroes=read_zeroes, latency=latency, read_only=read_only)
         opener.register(node, options)
         return node
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse what no time and no disk can be.
+
+        :raises QmpError: with the text of null_open (block/null.c, QEMU 10.0).
+        :raises UnsupportedError: the size is negative, of which QEMU dies.
+        """
+        if options.get("latency-ns", 0) > MAXIMUM_SIGNED:
+            raise QmpError("latency-ns is invalid")
+        if options.get("size", 0) < 0:
+            raise UnsupportedError(f"a disk of {options['size']} bytes: real QEMU crashes")
+        if options.get("size", 0) > MAXIMUM_LENGTH:
+            raise QmpError("Could not refresh total sector count: File too large")
 
     @property
     def length(self) -> int:
@@ -106,6 +125,11 @@ class NullNode(DriverNode):
         """Itself."""
         return self
 
+    def delay(self, length: int, *, writing: bool) -> int:
+        """The latency; it is the same for all requests, which do not wait for each other."""
+        del length, writing
+        return self.latency
+
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.faults is not None:
             self.faults.check(operation, offset, length)
@@ -139,7 +163,6 @@ class NullNode(DriverNode):
     options=BlockdevOptionsNull,
     protocols=["null-aio"],
     strong=_STRONG,
-    accepts=_ACCEPTED,
     sizes=["size"],
     reopens=[],
 )

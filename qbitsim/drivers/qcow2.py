@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
@@ -26,6 +27,7 @@ from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, image_below
 from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
 from qbitsim.drivers.options import Options, file_options, flag, passes_discards
+from qbitsim.drivers.qcow2_caches import check_cache_sizes
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.errors import QmpError
 from qbitsim.images.image import StoredBitmap
@@ -45,6 +47,8 @@ MAXIMUM_TABLE_ENTRIES = 0x8000000
 MAXIMUM_GRANULARITY = 1 << 31
 MAXIMUM_L1_ENTRIES = 1 << 22
 L2_SLICE_ENTRIES = 512
+MAXIMUM_WRITTEN = 1024
+"""So many clusters are written before the file is told of them."""
 
 
 _SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size")
@@ -55,7 +59,7 @@ _SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-
     options=BlockdevOptionsQcow2,
     format=True,
     creates=True,
-    accepts={"encrypt": (), "lazy-refcounts": (False,), "discard-no-unref": (False,)},
+    accepts={"encrypt": (), "discard-no-unref": (False,)},
     sizes=_SIZES,
     reopens=[
         *("lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref"),
@@ -72,7 +76,7 @@ class Qcow2Node(DriverNode):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_slices", "image")
+    __slots__ = ("_counted", "_old", "_slices", "_written", "image")
 
     image: Image
 
@@ -80,6 +84,8 @@ class Qcow2Node(DriverNode):
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.image = image
         self._slices: set[int] = set()
+        self._written: dict[int, int] = {}
+        self._old = len(image.content.allocation_order())
         self._counted = False
 
     @classmethod
@@ -101,6 +107,7 @@ class Qcow2Node(DriverNode):
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
         """No image here has an external data file."""
+        check_cache_sizes(options)
         if "data-file" in options:
             raise QmpError("'data-file' can only be set for images with an external data file")
 
@@ -217,7 +224,13 @@ class Qcow2Node(DriverNode):
         if compressed:
             self._write_compressed(offset, data)
             return
-        self._slices.update(self._slices_of(offset, len(data)))
+        unit, written = self.image.cluster_size or 1, self._written
+        cluster, start = divmod(offset, unit)
+        reach = start + len(data)
+        if reach > unit or len(written) > MAXIMUM_WRITTEN:
+            self._note_written(offset, offset + len(data))
+        elif reach > written.get(cluster, 0):
+            written[cluster] = reach
         if self.image.faults is not None:
             self.image.faults.check("write", offset, len(data))
         if self.children[0].node.notices_requests:
@@ -258,6 +271,11 @@ class Qcow2Node(DriverNode):
             self._request_runs("write", offset, len(data))
 
     @property
+    def copies_ranges(self) -> bool:
+        """Whether the file does."""
+        return self.children[0].node.copies_ranges
+
+    @property
     def _watched(self) -> bool:
         return self.image.faults is not None or self._file.notices_requests
 
@@ -275,7 +293,11 @@ class Qcow2Node(DriverNode):
             return False
         clusters = list(chosen.indices())
         self.image.copy_clusters(image.content, clusters)
-        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in clusters})
+        self._written.update(dict.fromkeys(clusters, cluster_size))
+        if clusters:
+            end = min((max(clusters) + 1) * cluster_size, self.length)
+            if end > self.noticed_end:
+                self.note_write_end(end)
         return True
 
     def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
@@ -285,7 +307,8 @@ class Qcow2Node(DriverNode):
         read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
         """
         if operation == "status":
-            return not (self._counted or self._slices)
+            return not (self._counted or self._slices or self._written)
+        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in self._written})
         known = operation == "write-zeroes" and self._slices.issuperset(self._slices_of(offset, length))
         return self._watched or not known
 
@@ -298,6 +321,9 @@ class Qcow2Node(DriverNode):
         self._slices.update(self._slices_of(offset, length))
         if self.image.faults is not None:
             self.image.faults.check("write-zeroes", offset, length)
+        self._note_tables(offset)
+        if unmap:
+            self._discard_places(offset, length)
         if self._file.notices_requests:
             self.image.check_room_for_zeroes(offset, length, self._below)
             self._request_tables(offset)
@@ -307,6 +333,9 @@ class Qcow2Node(DriverNode):
     def _discard(self, offset: int, length: int) -> None:
         if self.image.faults is not None:
             self.image.faults.check("discard", offset, length)
+        if length >= self.cluster_size:
+            self._note_tables(offset)
+        self._discard_places(offset, length)
         if self._file.notices_requests:
             first, last = self.image.content.whole_clusters(offset, length)
             if first < last:
@@ -363,6 +392,81 @@ class Qcow2Node(DriverNode):
     def _file(self) -> Node:
         return self.children[0].node
 
+    def _note_written(self, offset: int, end: int) -> None:
+        """Keep how far each cluster is written."""
+        if len(self._written) > MAXIMUM_WRITTEN:
+            self.tell_writes()
+        unit = self.cluster_size
+        for cluster in range(offset // unit, -(-end // unit)):
+            reach = min(unit, end - cluster * unit)
+            if reach > self._written.get(cluster, 0):
+                self._written[cluster] = reach
+
+    def tell_writes(self) -> None:
+        """Let the file know how far its clusters were written."""
+        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in self._written})
+        new, unit, ends = self._new_clusters(), self.cluster_size, [0]
+        for (cluster, reach), place in zip(self._written.items(), self.image.places(self._written), strict=True):
+            if place is not None:
+                ends.append(place + (unit if cluster in new else reach))
+        self._written.clear()
+        self._old = len(self.image.content.allocation_order())
+        file = self.children[0].node
+        if max(ends) > file.highest_write:
+            file.note_write_end(max(ends))
+
+    def _host_end(self, cluster: int, new: set[int]) -> int | None:
+        """How far the file is written at a cluster: all of one that is new, for what is around the data is copied."""
+        unit = self.cluster_size
+        place = self.image.host_offset(cluster * unit)
+        if place is None:
+            return None
+        is_new = cluster in new or cluster not in self.image.content.allocation_order()
+        return place + (unit if is_new else self._written.get(cluster, unit))
+
+    def _new_clusters(self) -> set[int]:
+        """The clusters that were stored since the file was told last."""
+        stored = self.image.content.allocation_order()
+        return set(islice(reversed(stored), max(0, len(stored) - self._old)))
+
+    def _note_runs(self, file: Node, offset: int, length: int) -> None:
+        """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""
+        unit, new, run_end = self.cluster_size, self._new_clusters(), 0
+        for cluster in range(offset // unit, -(-(offset + length) // unit)):
+            place = self.image.host_offset(cluster * unit)
+            if place is None:
+                continue
+            if place != run_end and run_end > file.noticed_end:
+                file.note_write_end(run_end)
+            run_end = self._host_end(cluster, new) or run_end
+        if run_end > file.noticed_end:
+            file.note_write_end(run_end)
+
+    def _note_tables(self, offset: int) -> None:
+        """Let the file know of the tables that a request needs that stores no data."""
+        file = self.children[0].node
+        for place, length in self.image.new_table_places(offset):
+            if place + length > file.noticed_end:
+                file.note_write_end(place + length)
+
+    def _discard_places(self, offset: int, length: int) -> None:
+        """Let the file discard the places of the whole clusters in a range (qcow2_process_discards)."""
+        if not self.unmap:
+            return
+        unit, end = self.cluster_size, offset + length
+        self.tell_writes()
+        runs: list[tuple[int, int]] = []
+        for cluster in range(-(-offset // unit), (-(-end // unit) if end == self.length else end // unit)):
+            place = self.image.host_offset(cluster * unit)
+            if place is None:
+                continue
+            if runs and runs[-1][0] + runs[-1][1] == place:
+                runs[-1] = runs[-1][0], runs[-1][1] + unit
+            else:
+                runs.append((place, unit))
+        for place, run in runs:
+            self.children[0].node.note_discarded(place, run)
+
     def _write_through_file(self, offset: int, data: bytes) -> None:
         """Write once the file has let the tables and the data be written to the places that they get there."""
         self.image.check_room(offset, len(data))
@@ -383,6 +487,8 @@ class Qcow2Node(DriverNode):
         """Ask for those clusters of the range that have a place in the file, one by one."""
         file, end, cluster = self._file, offset + length, self.cluster_size
         request = file.pread if operation == "read" else file.pwrite
+        if operation == "write":
+            self._note_runs(file, offset, length)
         while offset < end:
             stop = min(offset - offset % cluster + cluster, end)
             run = self.image.host_run(offset, stop - offset)
@@ -416,10 +522,20 @@ class Qcow2Node(DriverNode):
         wanted = self._bitmaps_to_store()
         if not wanted:
             return True
+        if self._is_stored_already(wanted):
+            return False
         if not self.length or self._bitmap_without_room(wanted) is not None:
             return False
         self.image.store_bitmaps(wanted.values())
         return True
+
+    def _is_stored_already(self, wanted: dict[str, StoredBitmap]) -> bool:
+        """Whether the file has a bitmap of such a name that is not in use.
+
+        So it is when a job replaced the bitmap while the node was read-only: it could not be made writable again.
+        """
+        found = (self.image.find_bitmap(name) for name in wanted)
+        return any(stored is not None and not stored.in_use for stored in found)
 
     def check_room_for_bitmaps(self) -> None:
         """Refuse to become read-only if there is no room for the bitmaps that would be stored.
@@ -434,7 +550,11 @@ class Qcow2Node(DriverNode):
         """What is to be in the file, by name, in its order; empty if nothing of it is new."""
         wanted = [
             StoredBitmap(
-                bitmap.name, bitmap.granularity, in_use=False, auto=not bitmap.disabled, bits=bitmap.bits.copy()
+                bitmap.name,
+                bitmap.granularity,
+                in_use=False,
+                auto=not (bitmap.disabled or bitmap.successor),
+                bits=bitmap.bits.copy(),
             )
             for bitmap in self.bitmaps
             if bitmap.persistent

@@ -55,9 +55,10 @@ class QuorumNode(DriverNode):
 
     :ivar threshold: how many children have to agree.
     :ivar fifo: read one child only.
+    :ivar next_child: the number that the next child gets.
     """
 
-    __slots__ = ("fifo", "threshold")
+    __slots__ = ("fifo", "next_child", "threshold")
 
     def __init__(
         self, graph: Graph, threshold: int, *, fifo: bool = False, read_only: bool = False, unmap: bool = False
@@ -65,6 +66,7 @@ class QuorumNode(DriverNode):
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.threshold = threshold
         self.fifo = fifo
+        self.next_child = 0
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -80,6 +82,7 @@ class QuorumNode(DriverNode):
         check_quorum(options)
         for number, child in enumerate(options["children"]):
             opener.open_child(node, f"children.{number}", options, child)
+        node.next_child = len(options["children"])
         node.check_lengths()
         return node
 
@@ -115,6 +118,22 @@ class QuorumNode(DriverNode):
         """Refuse children of different lengths."""
         if len({node.length for node in self._nodes}) > 1:
             raise QmpError("Could not refresh total sector count: Input/output error")
+
+    def add_child(self, node: Node) -> None:
+        """Take one that nobody uses (quorum_add_child)."""
+        if node.parents:
+            raise QmpError(f"The node {node.name} already has a parent")
+        name = f"children.{self.next_child}"
+        if node is self:
+            raise QmpError(f"Making '{node.name}' a {name} child of '{self.name}' would create a cycle")
+        self.graph.attach(self, name, node, 0, perms.ALL)
+        self.next_child += 1
+
+    def remove_child(self, child: Child) -> None:
+        """Give one up, if enough are left for a vote (quorum_del_child)."""
+        if len(self.children) <= self.threshold:
+            raise QmpError(f"The number of children cannot be lower than the vote threshold {self.threshold}")
+        self.graph.detach(child)
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Nobody else may resize a child, or write to it (quorum_child_perm)."""

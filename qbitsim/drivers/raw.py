@@ -134,6 +134,11 @@ class RawNode(DriverNode):
         return self._file.fails_without_io(operation, self.offset + offset, length)
 
     @property
+    def copies_ranges(self) -> bool:
+        """Whether the file does."""
+        return self._file.copies_ranges
+
+    @property
     def can_unmap_zeroes(self) -> bool:
         """As the file."""
         return self._file.can_unmap_zeroes

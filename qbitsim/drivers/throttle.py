@@ -85,7 +85,7 @@ class ThrottleNode(DriverNode):
     def close(self) -> None:
         """Leave the group."""
         if self.group is not None:
-            self.group.members -= 1
+            self.graph.leave_group(self.group)
             self.group = None
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:

@@ -366,6 +366,11 @@ class Image:
         edges = {at // unit for at in (offset, end) if at % unit and at != self.size} if below else set()
         return sum(self.content.growth(number * unit, 1) for number in edges)
 
+    def replace_content(self, other: Image) -> None:
+        """Hold what ``other`` holds, in the same file: who has it open keeps it, with its locks and its faults."""
+        for name in set(self.__slots__) - {"capacity", "faults", "locks", "name"}:
+            setattr(self, name, getattr(other, name))
+
     # -- the file
 
     def host_offset(self, offset: int) -> int | None:
@@ -410,6 +415,11 @@ class Image:
         """Of a qcow2 image: how many clusters are allocated, do not follow the one before, are compressed."""
         assert self._layout is not None
         return self._synced(self._layout).fragments()
+
+    def places(self, clusters: Iterable[int]) -> Iterator[int | None]:
+        """Where in the file clusters of the disk begin, None for those without a place of their own."""
+        assert self._layout is not None
+        return map(self._synced(self._layout).place, clusters)
 
     def new_table_places(self, offset: int) -> list[tuple[int, int]]:
         """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.
@@ -465,7 +475,7 @@ class Image:
         if self._layout is None:
             return self.content.allocated
         unit, pages = self.content.cluster_size, -(-self.file_length // FILE_PAGE)
-        table = -(-self.size // (unit * (unit // L1_ENTRY))) * L1_ENTRY
+        table = max(1, -(-self.size // (unit * (unit // L1_ENTRY)))) * L1_ENTRY
         clusters = -(-table // unit)
         if self.file_length >= (QCOW2_FIRST_CLUSTERS + clusters) * unit:
             pages -= clusters * unit // FILE_PAGE - -(-table // FILE_PAGE)

@@ -65,6 +65,7 @@ class BackupOptions:
     max_workers: int = MAXIMUM_WORKERS
     max_chunk: int = 0
     min_cluster_size: int = 0
+    copy_range: bool = False
 
 
 class BackupJob(Job):
@@ -84,6 +85,7 @@ class BackupJob(Job):
         self.state: BlockCopyState = filter_.copy_state
         self.state.progress = self.progress
         self.state.single_clusters = options.compress or jobs.profile.backup_is_sequential
+        self.state.copy_range = "small" if options.copy_range and not options.compress else None
         self._call: BlockCopyCall | None = None
         self._looking: Task | None = None
         self._waiting = False

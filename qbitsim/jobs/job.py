@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 class Job(JobVerbs):
     """The common part of all jobs.
 
+    :cvar is_block_job: it works on nodes, and the older commands know it.
     :ivar id: what clients call it.
     :ivar ret: 0, or the errno with which it failed.
     :ivar speed: bytes per second; 0 is no limit.
@@ -43,6 +44,7 @@ class Job(JobVerbs):
     """
 
     kind: ClassVar[str]
+    is_block_job: ClassVar[bool] = True
 
     __slots__ = (
         "auto_dismiss",

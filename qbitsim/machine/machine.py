@@ -30,6 +30,7 @@ from qbitsim.machine.clock import Clock
 from qbitsim.machine.delegates import delegate
 from qbitsim.machine.disks import Disks
 from qbitsim.machine.state import PARTS, Snapshot, describe, differences
+from qbitsim.migration.settings import MigrationSettings
 from qbitsim.nbd.exports import Exports
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.profiles import profile as profile_called
@@ -103,6 +104,8 @@ class Machine:
         """Make what ends with the process."""
         self.scheduler = scheduler
         self.graph = Graph(self.images, scheduler)
+        self.graph.emit = self.emit
+        self.migration = MigrationSettings()
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden

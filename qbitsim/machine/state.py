@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     *("profile", "registry", "pacing"),
-    *("images", "graph", "scheduler", "jobs", "exports"),
+    *("images", "graph", "scheduler", "jobs", "exports", "migration"),
     *("events", "clock", "faults"),
     *("run_state", "closing", "_stdout"),
 )

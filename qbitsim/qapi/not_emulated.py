@@ -9,58 +9,52 @@ from __future__ import annotations
 _SINCE = {
     "0.13": "device_add",
     "0.14": (
-        "add_client balloon client_migrate_info closefd device_del expire_password getfd inject-nmi memsave "
-        "migrate migrate_cancel netdev_add netdev_del pmemsave query-balloon query-blockstats query-chardev "
-        "query-kvm query-mice query-migrate query-pci query-spice query-vnc screendump set_link set_password"
+        "add_client balloon client_migrate_info closefd device_del expire_password getfd inject-nmi memsave migrate "
+        "migrate_cancel netdev_add netdev_del pmemsave query-balloon query-mice query-pci query-spice query-vnc "
+        "screendump set_link set_password"
     ),
-    "1.1": "block_set_io_throttle change-vnc-password qom-list-types system_wakeup xen-save-devices-state",
+    "1.1": "change-vnc-password qom-list-types system_wakeup xen-save-devices-state",
     "1.2": (
-        "add-fd device-list-properties dump-guest-memory migrate-set-capabilities qom-get qom-list qom-set "
-        "query-cpu-definitions query-fdsets query-machines query-migrate-capabilities query-target remove-fd"
+        "add-fd device-list-properties dump-guest-memory qom-get qom-list qom-set query-cpu-definitions "
+        "query-machines remove-fd"
     ),
     "1.3": "send-key xen-set-global-dirty-log",
     "1.4": "chardev-add chardev-remove ringbuf-read ringbuf-write",
-    "1.5": "query-command-line-options query-tpm query-tpm-models query-tpm-types",
+    "1.5": "query-command-line-options",
     "1.6": "query-rx-filter",
-    "2.0": "query-chardev-backends query-dump-guest-memory-capability query-iothreads",
-    "2.1": "change-backing-file query-acpi-ospm-status query-memdev query-memory-devices rtc-reset-reinjection",
+    "2.0": "query-chardev-backends query-dump-guest-memory-capability",
+    "2.1": "query-acpi-ospm-status query-memdev query-memory-devices rtc-reset-reinjection",
     "2.2": "trace-event-get-state trace-event-set-state",
-    "2.3": "block-set-write-threshold migrate-incoming query-vnc-servers",
-    "2.4": (
-        "migrate-set-parameters query-migrate-parameters query-rocker query-rocker-of-dpa-flows "
-        "query-rocker-of-dpa-groups query-rocker-ports"
-    ),
+    "2.3": "migrate-incoming query-vnc-servers",
+    "2.4": "query-rocker query-rocker-of-dpa-flows query-rocker-of-dpa-groups query-rocker-ports",
     "2.5": "blockdev-change-medium blockdev-close-tray blockdev-open-tray migrate-start-postcopy",
     "2.6": "input-send-event query-dump",
-    "2.7": "query-hotpluggable-cpus x-blockdev-change xen-load-devices-state",
+    "2.7": "xen-load-devices-state",
     "2.8": "query-cpu-model-expansion x-colo-lost-heartbeat",
     "2.9": "query-vm-generation-id query-xen-replication-status xen-colo-do-checkpoint xen-set-replication",
     "2.10": "chardev-change chardev-send-break",
-    "2.11": "migrate-continue query-memory-size-summary watchdog-set-action",
+    "2.11": "migrate-continue watchdog-set-action",
     "2.12": (
-        "blockdev-insert-medium blockdev-remove-medium qom-list-properties query-cpus-fast query-sev "
-        "query-sev-capabilities query-sev-launch-measure x-blockdev-set-iothread"
+        "blockdev-insert-medium blockdev-remove-medium qom-list-properties query-sev query-sev-capabilities "
+        "query-sev-launch-measure x-blockdev-set-iothread"
     ),
-    "3.0": "blockdev-create migrate-recover query-pr-managers set-numa-node x-exit-preconfig",
+    "3.0": "set-numa-node x-exit-preconfig",
     "3.1": "query-colo-status query-display-options",
-    "4.0": "announce-self block-latency-histogram-set query-current-machine x-debug-query-block-graph",
-    "5.1": "x-blockdev-amend",
+    "4.0": "announce-self",
     "5.2": "calc-dirty-rate query-dirty-rate query-replay replay-break replay-delete-break replay-seek",
-    "6.0": (
-        "display-reload query-yank set-action sev-inject-launch-secret snapshot-delete snapshot-load snapshot-save yank"
-    ),
+    "6.0": "display-reload set-action sev-inject-launch-secret snapshot-delete snapshot-load snapshot-save",
     "6.1": "query-sev-attestation-report",
     "6.2": (
-        "query-sgx query-sgx-capabilities x-query-irq x-query-jit x-query-numa x-query-opcount "
-        "x-query-profile x-query-ramblock x-query-rdma x-query-roms x-query-usb"
+        "query-sgx query-sgx-capabilities x-query-irq x-query-jit x-query-numa x-query-opcount x-query-profile "
+        "x-query-ramblock x-query-rdma x-query-roms x-query-usb"
     ),
     "7.1": (
         "cancel-vcpu-dirty-limit display-update query-stats query-stats-schemas query-vcpu-dirty-limit "
         "set-vcpu-dirty-limit"
     ),
     "7.2": (
-        "dumpdtb x-query-virtio x-query-virtio-queue-element x-query-virtio-queue-status "
-        "x-query-virtio-status x-query-virtio-vhost-queue-status"
+        "dumpdtb x-query-virtio x-query-virtio-queue-element x-query-virtio-queue-status x-query-virtio-status "
+        "x-query-virtio-vhost-queue-status"
     ),
     "8.0": (
         "cxl-inject-correctable-error cxl-inject-uncorrectable-errors query-audiodevs query-cryptodev "

@@ -21,15 +21,17 @@ _RUN_STATE = "query-status SHUTDOWN POWERDOWN RESET STOP RESUME"
 _JOB = "JOB_STATUS_CHANGE job-pause job-resume job-cancel job-complete job-dismiss job-finalize query-jobs"
 _ACCELERATOR = "query-kvm"
 _BLOCK = """
-    eject block_set_io_throttle
+    query-pr-managers eject block_set_io_throttle block-latency-histogram-set
     query-block query-blockstats query-block-jobs block_resize blockdev-snapshot-sync blockdev-snapshot
-    block-commit drive-backup blockdev-backup query-named-block-nodes drive-mirror
+    change-backing-file block-commit drive-backup blockdev-backup query-named-block-nodes x-debug-query-block-graph
+    drive-mirror
     block-dirty-bitmap-add block-dirty-bitmap-remove block-dirty-bitmap-clear
     block-dirty-bitmap-enable block-dirty-bitmap-disable block-dirty-bitmap-merge
     x-debug-block-dirty-bitmap-sha256 blockdev-mirror block-stream block-job-set-speed
     block-job-cancel block-job-pause block-job-resume block-job-complete block-job-dismiss
-    block-job-finalize block-job-change blockdev-add blockdev-reopen blockdev-del
+    block-job-finalize block-job-change blockdev-add blockdev-reopen blockdev-del blockdev-create x-blockdev-amend
     BLOCK_JOB_COMPLETED BLOCK_JOB_CANCELLED BLOCK_JOB_ERROR BLOCK_JOB_READY BLOCK_JOB_PENDING
+    BLOCK_WRITE_THRESHOLD block-set-write-threshold x-blockdev-change
     blockdev-snapshot-internal-sync blockdev-snapshot-delete-internal-sync
 """
 _EXPORT = """
@@ -37,9 +39,13 @@ _EXPORT = """
     block-export-add block-export-del BLOCK_EXPORT_DELETED query-block-exports
 """
 _REST = """
+    query-chardev query-tpm-models query-tpm-types query-tpm
+    query-migrate migrate-set-capabilities query-migrate-capabilities migrate-set-parameters query-migrate-parameters
     migrate-recover migrate-pause transaction qmp_capabilities query-version query-commands quit
-    query-qmp-schema object-add object-del query-uuid system_reset system_powerdown query-kvm yank query-yank query-name
-    stop cont human-monitor-command
+    query-qmp-schema object-add object-del query-cpus-fast query-machines query-current-machine query-target
+    query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus query-memory-size-summary
+    query-cpu-definitions yank query-yank query-name query-iothreads
+    stop cont human-monitor-command query-fdsets query-command-line-options
 """
 _ACTIONS = """
     abort block-dirty-bitmap-add block-dirty-bitmap-remove block-dirty-bitmap-clear

@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("block",),
     ("copying",),
     ("drivers",),
-    ("jobs", "nbd"),
+    ("jobs", "migration", "nbd"),
     ("qemu_img", "qemu_io"),
     ("injection",),
     ("commands",),

@@ -6,10 +6,10 @@ import pytest
 
 from qbitsim.commands.hmp.declaration import COMMANDS
 from qbitsim.commands.hmp.sizes import read_size
-from qbitsim.qemu_img.snapshot_table import snapshot_table
 from qbitsim.errors import UnsupportedError
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import PROFILES, QEMU_7_2, QEMU_10_0, Profile, release
+from qbitsim.qemu_img.snapshot_table import snapshot_table
 from qbitsim.qemu_io.numbers import SizeError
 
 QEMU_11_1 = release("11.1.3", like=QEMU_10_0)
@@ -105,6 +105,14 @@ def test_later_releases_print_statistics_as_a_table() -> None:
         "Read:                         0                0                        0          0\n"
         "Write:                        0                0                        0          0\n"
         "Flush:                                         0                        0\n"
+    )
+
+
+def test_statistics_count_what_guests_do() -> None:
+    machine = Machine(QEMU_10_0)
+    machine.add_disk("drive0", "1M").write(0, b"x" * 512)
+    assert say(machine, "info blockstats").startswith(
+        "drive0: rd_bytes=0 wr_bytes=512 rd_operations=0 wr_operations=1 "
     )
 
 

@@ -78,7 +78,6 @@ def test_what_cannot_be_zeroed_is_written():
     [
         {"driver": "blkdebug", "image": "f", "align": 4096},
         {"driver": "blkdebug", "image": "f", "inject-error": [{"event": "l2_load"}]},
-        {"driver": "null-co", "latency-ns": 5},
         {"driver": "copy-on-read", "file": "f", "bottom": "f"},
         {"driver": "quorum", "children": ["f", "f"], "vote-threshold": 2, "blkverify": True},
     ],

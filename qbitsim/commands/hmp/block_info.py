@@ -170,19 +170,25 @@ def _ordered(value: object) -> object:
 
 @hmp("info blockstats", help="show block device statistics")
 def info_blockstats(context: Context) -> str:
-    """What the guests' devices did: nothing, for they are not emulated, and qemu-io is not counted."""
-    drives = [info["device"] for info in execute(context, queries.query_block, queries.QueryBlock())]
-    if context.profile.hmp_stats_are_tables:
-        return "\n".join(map(_table_of_stats, drives))
-    return "".join(f"{name}:{''.join(f' {member}=0' for member in _STATS)}\n" for name in drives)
+    """What the drives count of their guests' requests."""
+    now = context.graph.scheduler.now
+    show = _table_of_stats if context.profile.hmp_stats_are_tables else _line_of_stats
+    shown = [show(drive.id, {"idle_time_ns": 0, **drive.stats.stats(now)}) for drive in context.graph.drives.values()]
+    return ("\n" if context.profile.hmp_stats_are_tables else "").join(shown)
 
 
-def _table_of_stats(name: str) -> str:
+def _line_of_stats(name: str, stats: Json) -> str:
+    return f"{name}:{''.join(f' {member}={stats[member]}' for member in _STATS)}\n"
+
+
+def _table_of_stats(name: str, stats: Json) -> str:
     lines = [
-        f"{name}: idle_time_ns=0",
+        f"{name}: idle_time_ns={stats['idle_time_ns']}",
         f"{'':10}{'bytes':>21}{'operations':>17}{'total_time_ns':>25}{'merged':>11}",
-        f"{'Read:':10}{0:>21}{0:>17}{0:>25}{0:>11}",
-        f"{'Write:':10}{0:>21}{0:>17}{0:>25}{0:>11}",
-        f"{'Flush:':10}{'':21}{0:>17}{0:>25}",
     ]
+    for label, kind in (("Read:", "rd"), ("Write:", "wr")):
+        counted = (stats[f"{kind}_{each}"] for each in ("bytes", "operations", "total_time_ns", "merged"))
+        lines.append(f"{label:10}" + "".join(map("{:>{}}".format, counted, (21, 17, 25, 11))))
+    flushes, time = stats["flush_operations"], stats["flush_total_time_ns"]
+    lines.append(f"{'Flush:':10}{'':21}{flushes:>17}{time:>25}")
     return "".join(f"{line}\n" for line in lines)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.commands.context import Context
 
+_COUNTED = {"aio_read": "read", "aio_write": "write", "aio_flush": "flush", "aio_discard": "unmap"}
 _PERMISSIONS = {"write": perms.WRITE, "resize": perms.RESIZE}
 
 
@@ -29,15 +30,30 @@ _PERMISSIONS = {"write": perms.WRITE, "resize": perms.RESIZE}
 def qemu_io(context: Context, *, qdev: bool, device: str, command: str) -> str:
     """Run a command of qemu-io on a drive or a node."""
     with _drive(context, device, by_device_path=qdev) as drive:
-        output = qemu_io_run.run(
-            DriveDisk(drive),
-            command,
-            profile=context.profile,
-            clock=context.machine.clock,
-            permit=_Permit(drive).require,
-        )
+        with drive.uncounted():
+            output = qemu_io_run.run(
+                DriveDisk(drive),
+                command,
+                profile=context.profile,
+                clock=context.machine.clock,
+                permit=_Permit(drive).require,
+            )
+        _count(context, drive, command, output)
         context.machine.print(output.stdout)
         return output.hmp
+
+
+def _count(context: Context, drive: Drive, command: str, output: qemu_io_run.Output) -> None:
+    """Count an asynchronous request, as if it were the guest's; no other one of qemu-io is (qemu-io-cmds.c)."""
+    request = qemu_io_run.parse(command, context.profile)
+    kind = _COUNTED.get(request.verb)
+    if kind is None or request.refusal is not None or "z" in request.flags:
+        return
+    now = context.machine.clock()
+    if " failed: " in output.stdout:
+        drive.stats.note_failure(kind, now)
+    else:
+        drive.stats.done(kind, request.length, now)
 
 
 @contextmanager

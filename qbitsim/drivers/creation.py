@@ -1,0 +1,185 @@
+"""Making images in files as ``blockdev-create`` asks for them (raw_co_create and qcow2_co_create, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from errno import EINVAL
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.drive import Drive
+from qbitsim.drivers.file import image_below
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files import permissions as perms
+from qbitsim.files.locks import CREATOR
+from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.image import Image
+from qbitsim.sizes import SECTOR
+
+if TYPE_CHECKING:
+    from qbitsim.drivers.opener import Opener
+
+MAXIMUM_L1_BYTES = 32 << 20
+MAXIMUM_BACKING_NAME = 1023
+MAXIMUM_EXTENT = (1 << 32) - 1
+OWN_CHANGES = 3
+"""How many of the changes of the graph by which an image is made are those of the file and its user (measured)."""
+
+
+def as_signed(size: int) -> int:
+    """A size of 64 bits as QEMU's signed integers hold it."""
+    return size - (1 << 64) if size >= 1 << 63 else size
+
+
+class FileCreation:
+    """Makes a file, in place of what one of that name holds.
+
+    :param options: of BlockdevCreateOptionsFile, under QAPI's names.
+    """
+
+    __slots__ = ("_opener", "_options")
+
+    def __init__(self, opener: Opener, options: Mapping[str, Any]) -> None:
+        self._opener = opener
+        self._options = options
+
+    def check(self) -> None:
+        """Refuse what cannot be opened for writing."""
+        if self._options.get("extent-size-hint", 0) > MAXIMUM_EXTENT:
+            raise QmpError("Extent size hint is too large")
+        images, name = self._opener.graph.images, self._options["filename"]
+        if not name:
+            raise QmpError("Could not create '': No such file or directory")
+        if name in images:
+            conflict = images.lookup(name).locks.conflict(*CREATOR)
+            if conflict is not None:
+                raise QmpError(conflict)
+            return
+        try:
+            images.create(name, "raw", 0)
+        except OSError as error:
+            raise QmpError(f"Could not create '{name}': {error.strerror}") from None
+
+    def write(self) -> None:
+        """Cut the file off, and let it have its new size."""
+        image = self._opener.graph.images.lookup(self._options["filename"])
+        image.replace_content(Image(image.name, "raw", 0))
+        preallocation = self._options.get("preallocation", "off")
+        if preallocation == "metadata":
+            raise QmpError("Unsupported preallocation mode: metadata")
+        size = as_signed(self._options["size"])
+        if size < 0:
+            raise QmpError("Could not resize file: Invalid argument")
+        image.resize(-(-size // SECTOR) * SECTOR)
+        allocated = image.size if preallocation in ("falloc", "full") else min(FILE_PAGE, image.size)
+        zeroes = bytes(FILE_CLUSTER)
+        for offset in range(0, allocated, FILE_CLUSTER):
+            image.content.write(offset, zeroes[: allocated - offset])
+
+
+class Qcow2Creation:
+    """Makes a qcow2 image in the file of a node.
+
+    :param options: of BlockdevCreateOptionsQcow2, under QAPI's names.
+    :param graph_changes: how often the graph changes while qemu-img's way of making an image runs.
+    :raises UnsupportedError: it would be an image that is not emulated.
+    """
+
+    __slots__ = ("_graph_changes", "_opener", "_options", "_user")
+
+    def __init__(self, opener: Opener, options: Mapping[str, Any], *, graph_changes: int) -> None:
+        for name, harmless in _HARMLESS.items():
+            if options.get(name, harmless) != harmless:
+                raise UnsupportedError(f"'{name}' of a new qcow2 image")
+        self._opener = opener
+        self._options = options
+        self._graph_changes = graph_changes - OWN_CHANGES
+        self._user = Drive(opener.graph, "", perm=perms.WRITE | perms.RESIZE)
+
+    def check(self) -> None:
+        """Refuse, in QEMU's order, what no qcow2 image can be; hold the file, which others may not use."""
+        graph, given = self._opener.graph, self._options["file"]
+        node = graph.lookup(given, given) if isinstance(given, str) else self._opener.open(given)
+        try:
+            _check_qcow2(self._options)
+            if image_below(node) is None:
+                raise UnsupportedError(f"a qcow2 image in a node of driver '{node.driver}'")
+            self._user.insert(node)
+        except QmpError:
+            graph.release(node)
+            raise
+
+    def write(self) -> None:
+        """Write the header, then the size and the backing file: what fails last leaves what came before."""
+        assert self._user.root is not None
+        graph, (edge, self._user.root) = self._opener.graph, (self._user.root, None)
+        image = image_below(edge.node)
+        assert image is not None
+        graph.changing(self._graph_changes)
+        try:
+            self._write(image)
+        finally:
+            graph.detach(edge)
+
+    def _write(self, image: Image) -> None:
+        options, size = self._options, as_signed(self._options["size"])
+        cluster = options.get("cluster-size", FILE_CLUSTER)
+        self._put(image, 0)
+        if size < 0:
+            raise QmpError("Could not resize image: Image size cannot be negative")
+        if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
+            raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
+        self._put(image, size)
+        backing, driver = options.get("backing-file"), options.get("backing-fmt")
+        if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
+            with_format = f" with format '{driver}'" if driver is not None else ""
+            raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
+        image.backing, image.backing_format = backing, driver
+
+    def _put(self, image: Image, size: int) -> None:
+        """Let the file hold an empty disk of ``size`` bytes."""
+        options = self._options
+        image.replace_content(
+            Image(
+                image.name,
+                "qcow2",
+                size,
+                cluster_size=options.get("cluster-size", FILE_CLUSTER),
+                compat="0.10" if options.get("version") == "v2" else "1.1",
+                lazy_refcounts=options.get("lazy-refcounts", False),
+                refcount_bits=options.get("refcount-bits", 16),
+            )
+        )
+
+
+_HARMLESS: dict[str, object] = {
+    "preallocation": "off",
+    "extended-l2": False,
+    "compression-type": "zlib",
+    "data-file": None,
+    "data-file-raw": False,
+    "encrypt": None,
+}
+"""Options of a new image -> the value that changes nothing."""
+
+
+def _check_qcow2(options: Mapping[str, Any]) -> None:
+    if options["size"] % SECTOR:
+        raise QmpError(f"Image size must be a multiple of {SECTOR} bytes")
+    cluster = options.get("cluster-size", FILE_CLUSTER)
+    if cluster & (cluster - 1) or not SECTOR <= cluster <= 2 << 20:
+        raise QmpError("Cluster size must be a power of two between 512 and 2048k")
+    if "backing-fmt" in options and "backing-file" not in options:
+        raise QmpError("Backing format cannot be used without backing file")
+    old, bits = options.get("version") == "v2", options.get("refcount-bits", 16)
+    if old and options.get("lazy-refcounts"):
+        raise QmpError(
+            "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+        )
+    if bits > 64 or bits < 1 or bits & (bits - 1):
+        raise QmpError("Refcount width must be a power of two and may not exceed 64 bits")
+    if old and bits != 16:
+        raise QmpError(
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above "
+            "(use version=v3 or greater)"
+        )

@@ -1,0 +1,1 @@
+"""Migration, as far as its settings go."""
