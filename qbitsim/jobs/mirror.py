@@ -49,9 +49,10 @@ class MirrorOperation:
 
     :ivar offset: bytes, :ivar length: bytes.
     :ivar method: ``copy``, or ``zero`` or ``discard``: that happens to the target, and nothing is read.
+    :ivar error: what the target answered to ``zero`` or ``discard``, and it is not yet known to the job.
     """
 
-    __slots__ = ("job", "length", "method", "offset", "task")
+    __slots__ = ("error", "job", "length", "method", "offset", "task")
 
     def __init__(self, job: MirrorJob, offset: int, length: int, method: str) -> None:
         self.job = job
@@ -59,6 +60,17 @@ class MirrorOperation:
         self.length = length
         self.method = method
         self.task: Task | None = None
+        self.error: OSError | None = None
+
+    def begin(self) -> None:
+        """Ask the target for zeroes or a discard: it takes that before data, which has to be read first."""
+        if self.method == "copy":
+            return
+        job = self.job
+        try:
+            (job.zero_target if self.method == "zero" else job.discard_target)(self.offset, self.length)
+        except OSError as error:
+            self.error = error
 
     def complete(self) -> None:
         """Copy it, and tell the job."""
@@ -200,7 +212,7 @@ class MirrorJob(LoopJob):
             if kind == "write":
                 self._write_target(offset, data)
             else:
-                self._zero_target(offset, length)
+                self.zero_target(offset, length)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)
@@ -437,6 +449,7 @@ class MirrorJob(LoopJob):
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
         operation = MirrorOperation(self, offset, length, method)
         self._operations.append(operation)
+        operation.begin()
         delay = 0
         if method == "copy":
             delay = max(self.source.delay(length, writing=False), self.target.delay(length, writing=True))
@@ -448,7 +461,7 @@ class MirrorJob(LoopJob):
     def operation_done(self, operation: MirrorOperation) -> None:
         """What was in flight is done; go on if that was waited for."""
         self._operations.remove(operation)
-        self._transfer(operation.offset, operation.length, operation.method)
+        self._transfer(operation)
         if self._waiting and not (self._operations and self._pausing):
             self._waiting = False
             self.wake()
@@ -458,15 +471,14 @@ class MirrorJob(LoopJob):
         """Whether the job has come to a pause point, where it waits for all that is in flight."""
         return self._after_pause is not None and self.pause_count > 0
 
-    def _transfer(self, offset: int, length: int, method: str) -> None:
+    def _transfer(self, operation: MirrorOperation) -> None:
         assert self.dirty is not None
+        offset, length = operation.offset, operation.length
         reading = False
         try:
-            if method == "zero":
-                self._zero_target(offset, length)
-            elif method == "discard":
-                self._discard_target(offset, length)
-            else:
+            if operation.error is not None:
+                raise operation.error
+            if operation.method == "copy":
                 reading = True
                 data = self.source.read(offset, length)
                 reading = False
@@ -483,12 +495,12 @@ class MirrorJob(LoopJob):
             self._zeroes.forget(offset, len(data))
         self.target.write(offset, data)
 
-    def _discard_target(self, offset: int, length: int) -> None:
+    def discard_target(self, offset: int, length: int) -> None:
         if self._zeroes is not None:
             self._zeroes.forget(offset, length)
         self.target.discard(offset, length)
 
-    def _zero_target(self, offset: int, length: int) -> None:
+    def zero_target(self, offset: int, length: int) -> None:
         """Write zeroes, unless they are there (mirror_co_zero)."""
         zeroes = self._zeroes
         if zeroes is not None and zeroes.holds(offset, length):
