@@ -496,6 +496,10 @@ class MirrorJob(LoopJob):
         self.target.write(offset, data)
 
     def discard_target(self, offset: int, length: int) -> None:
+        """Let the target forget these bytes (mirror_co_discard).
+
+        :raises OSError: as the target fails.
+        """
         if self._zeroes is not None:
             self._zeroes.forget(offset, length)
         self.target.discard(offset, length)
