@@ -47,7 +47,7 @@ MAXIMUM_TABLE_ENTRIES = 0x8000000
 MAXIMUM_GRANULARITY = 1 << 31
 MAXIMUM_L1_ENTRIES = 1 << 22
 L2_SLICE_ENTRIES = 512
-MAXIMUM_WRITTEN = 1024
+MAXIMUM_WRITTEN = 65536
 """So many clusters are written before the file is told of them."""
 
 
@@ -76,7 +76,7 @@ class Qcow2Node(DriverNode):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_old", "_slices", "_written", "image")
+    __slots__ = ("_counted", "_known", "_old", "_slices", "_written", "image")
 
     image: Image
 
@@ -84,6 +84,7 @@ class Qcow2Node(DriverNode):
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.image = image
         self._slices: set[int] = set()
+        self._known = 0  # so many of what was written are known to be in the slices
         self._written: dict[int, int] = {}
         self._old = len(image.content.allocation_order())
         self._counted = False
@@ -308,9 +309,15 @@ class Qcow2Node(DriverNode):
         """
         if operation == "status":
             return not (self._counted or self._slices or self._written)
-        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in self._written})
-        known = operation == "write-zeroes" and self._slices.issuperset(self._slices_of(offset, length))
-        return self._watched or not known
+        if operation != "write-zeroes" or self._watched:
+            return True
+        self._note_slices()
+        return not self._slices.issuperset(self._slices_of(offset, length))
+
+    def _note_slices(self) -> None:
+        """Let the slices be known in which the clusters are that were written since they were noted last."""
+        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in islice(self._written, self._known, None)})
+        self._known = len(self._written)
 
     def _slices_of(self, offset: int, length: int) -> range:
         """The slices of the L2 tables for the range: the cache holds them in 4 KiB, 512 clusters each."""
@@ -404,12 +411,13 @@ class Qcow2Node(DriverNode):
 
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""
-        self._slices.update({cluster // L2_SLICE_ENTRIES for cluster in self._written})
+        self._note_slices()
         new, unit, ends = self._new_clusters(), self.cluster_size, [0]
         for (cluster, reach), place in zip(self._written.items(), self.image.places(self._written), strict=True):
             if place is not None:
                 ends.append(place + (unit if cluster in new else reach))
         self._written.clear()
+        self._known = 0
         self._old = len(self.image.content.allocation_order())
         file = self.children[0].node
         if max(ends) > file.highest_write:
