@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qbitsim.engine.events import EventLog
 
 _T = TypeVar("_T")
-KEPT = 200
+DEFAULT_LENGTH = 200
 """So many requests, replies and events are kept."""
 _WIDTH = 240
 
@@ -30,7 +30,7 @@ class Journal:
 
     __slots__ = ("_cursor", "_entries", "_forgotten", "_log")
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = DEFAULT_LENGTH) -> None:
         self._entries: deque[tuple[str, str, Any]] = deque(maxlen=kept)
         self._forgotten = 0
         self._log: EventLog | None = None

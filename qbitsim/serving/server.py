@@ -297,7 +297,7 @@ class Server:
         try:
             return action()
         finally:
-            self._obey()
+            self._apply_control_requests()
             self._pacing.anchor()
             self.turn()
 
@@ -325,9 +325,9 @@ class Server:
             if not (busy and self._pacing.exclusive):
                 for connection in self._next_ones():
                     connection.answer()
-                    self._obey()
+                    self._apply_control_requests()
                 busy = self._pacing.work(until)
-            if self.machine.closing or not self._anybody_waits() or self._loop.time() >= until:
+            if self.machine.closing or not self._has_waiting_client() or self._loop.time() >= until:
                 return busy
 
     def _next_ones(self) -> tuple[Connection, ...]:
@@ -337,7 +337,7 @@ class Server:
         waiting = [connection for connection in self.connections if connection.waiting]
         return (min(waiting, key=_last_served),) if waiting else ()
 
-    def _obey(self) -> None:
+    def _apply_control_requests(self) -> None:
         """Do what a control command asks of the pacing."""
         control = self.machine.control
         if control is None:
@@ -348,7 +348,7 @@ class Server:
             control.time_moved = False
             self._pacing.anchor()
 
-    def _anybody_waits(self) -> bool:
+    def _has_waiting_client(self) -> bool:
         return any(connection.waiting for connection in self.connections)
 
     def _plan(self, *, busy: bool) -> None:
@@ -362,7 +362,7 @@ class Server:
         if self._wakeup is not None:
             self._wakeup.cancel()
             self._wakeup = None
-        if busy or self._anybody_waits():
+        if busy or self._has_waiting_client():
             self._wakeup = self._loop.call_soon(self.turn)
         elif (when := self._pacing.wake_at()) is not None:
             self._wakeup = self._loop.call_at(when, self.turn)

@@ -255,12 +255,12 @@ class Service(Generic[_M]):
         if self._server is None:
             raise RuntimeError(_NOT_RUNNING)
         await self._server.settled()
-        return self._server.call(lambda: self._visit(function))
+        return self._server.call(lambda: self._call_journalled(function))
 
     async def _look(self, function: Callable[[_M], _T]) -> _T:
         return function(self._machine)
 
-    def _visit(self, function: Callable[[_M], _T]) -> _T:
+    def _call_journalled(self, function: Callable[[_M], _T]) -> _T:
         """What ``function`` says to the machine belongs to the conversation, too."""
         self._machine.journal = self._journal
         try:
@@ -304,7 +304,7 @@ class ThreadServer(Service[_M]):
         try:
             thread.run(self._finish())
         except Exception as bug:
-            if not _told_by(error, bug):
+            if not _tells_of(error, bug):
                 raise
         finally:
             self._leave(thread)
@@ -361,7 +361,7 @@ class AsyncServer(Service[_M]):
         try:
             await self._finish()
         except Exception as bug:
-            if not _told_by(error, bug):
+            if not _tells_of(error, bug):
                 raise
         finally:
             self._sockets.remove()
@@ -375,7 +375,7 @@ class AsyncServer(Service[_M]):
         return await self._run(function)
 
 
-def _told_by(error: BaseException | None, bug: Exception) -> bool:
+def _tells_of(error: BaseException | None, bug: Exception) -> bool:
     """Whether what ends the body of the ``with`` tells of the bug; if it must not be replaced, it is made to."""
     if error is bug:
         return True
