@@ -23,8 +23,8 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.parts import ControlLike, MachineLike
 from qbitsim.engine.scheduler import first_in_first_out
 from qbitsim.errors import NeverError, QmpError, SnapshotError
-from qbitsim.jobs.states import JobStatus
 from qbitsim.jsontypes import Json
+from qbitsim.qapi.job import JobStatus
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qbitsim.jobs.states import JobStatus
+from qbitsim.qapi.job import JobStatus
 
 Continuation = Callable[[], None]
 

@@ -22,9 +22,10 @@ from qbitsim.copying.block_copy import Progress
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
-from qbitsim.jobs.states import COMPLETED, TRANSITIONS, JobStatus, JobVerb
+from qbitsim.jobs.states import COMPLETED, TRANSITIONS, JobVerb
 from qbitsim.jobs.txn import JobTxn
 from qbitsim.jobs.verbs import JobVerbs
+from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node

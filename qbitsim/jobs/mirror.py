@@ -29,7 +29,8 @@ from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.known_zeroes import KnownZeroes
 from qbitsim.jobs.loop import LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.jobs.mirror_options import MirrorOptions
-from qbitsim.jobs.states import JobStatus, JobVerb
+from qbitsim.jobs.states import JobVerb
+from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap

@@ -7,21 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-
-class JobStatus(StrEnum):
-    """Where a job is in its life."""
-
-    UNDEFINED = "undefined"
-    CREATED = "created"
-    RUNNING = "running"
-    PAUSED = "paused"
-    READY = "ready"
-    STANDBY = "standby"
-    WAITING = "waiting"
-    PENDING = "pending"
-    ABORTING = "aborting"
-    CONCLUDED = "concluded"
-    NULL = "null"
+from qbitsim.qapi.job import JobStatus
 
 
 class JobVerb(StrEnum):

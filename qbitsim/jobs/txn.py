@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.jobs.states import JobStatus
+from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
     from qbitsim.jobs.job import Job

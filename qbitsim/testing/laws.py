@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qbitsim.errors import QmpError
 from qbitsim.history.words import actions_of, end_of_job
 from qbitsim.jobs.backup import BackupJob
-from qbitsim.jobs.states import JobStatus
+from qbitsim.qapi.job import JobStatus
 from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, image_of, is_dirty
 
 if TYPE_CHECKING:

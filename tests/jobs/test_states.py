@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from qbitsim.jobs.states import TRANSITIONS, VERBS, JobStatus, JobVerb
+from qbitsim.jobs.states import TRANSITIONS, VERBS, JobVerb
+from qbitsim.qapi.job import JobStatus
 
 ALLOWED = {
     "cancel": "created running paused ready standby waiting pending",
