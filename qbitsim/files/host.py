@@ -23,6 +23,7 @@ LOCK_NOT_SHARED = 200
 
 _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # modes of fallocate(2)
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
+_COPIED_AT_ONCE = 1 << 20  # bytes
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -232,15 +233,62 @@ class HostFile:
         return kind != fcntl.F_UNLCK
 
 
-def identity(path: str) -> tuple[int, int]:
-    """Device and inode of what *path* leads to; OSError as stat(2)."""
-    return _identity(os.stat(path))
+class HostFolder:
+    """A folder of the host, against which names are resolved: the working directory of a program.
 
+    :param path: of the folder; OSError if it is none.
+    """
 
-def stamp(path: str) -> tuple[int, int, int]:
-    """:attr:`HostFile.stamp` of a file that is not open."""
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        if not os.path.isdir(self.path):
+            number = errno.ENOTDIR if os.path.exists(self.path) else errno.ENOENT
+            raise OSError(number, os.strerror(number), path)
+
+    def path_of(self, name: str) -> str:
+        """The path of the file of that name; an absolute name is one."""
+        return os.path.join(self.path, name)
+
+    def identity(self, name: str) -> tuple[int, int]:
+        """Device and inode of what a name leads to, through symbolic links; OSError as stat(2)."""
+        return _identity(os.stat(self.path_of(name)))
+
+    def exists(self, name: str) -> bool:
+        """Whether the name leads to something."""
+        return os.path.exists(self.path_of(name))
+
+    def is_directory(self, name: str) -> bool:
+        """Whether the name leads to a directory."""
+        return os.path.isdir(self.path_of(name))
+
+    def names(self, directory: str) -> list[str]:
+        """The names in a directory, sorted; OSError as opendir(3)."""
+        return sorted(os.listdir(self.path_of(directory)))
+
+    def mkdir(self, name: str) -> None:
+        """Make a directory; OSError as mkdir(2)."""
+        os.mkdir(self.path_of(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a file; OSError as unlink(2)."""
+        os.unlink(self.path_of(name))
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file; OSError as rename(2)."""
+        os.rename(self.path_of(old), self.path_of(new))
+
+    def copy(self, old: str, new: str) -> None:
+        """Copy a file with its holes; OSError."""
+        source, target = HostFile(self.path_of(old)), HostFile(self.path_of(new), create=True)
+        target.truncate(0)
+        for offset, length in source.extents():
+            for start in range(offset, offset + length, _COPIED_AT_ONCE):
+                target.write_at(start, source.read_at(start, min(_COPIED_AT_ONCE, offset + length - start)))
+        target.truncate(source.length)
+        source.close()
+        target.close()
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from qbitsim.images.qcow2.allocator import Allocator
 from qbitsim.images.spans import Spans
 
 
@@ -68,3 +69,70 @@ class TrackedSpans(Spans):
 
     def _note(self, start: int, stop: int) -> None:
         self.changed.update(range(start // self._per_part, (stop - 1) // self._per_part + 1))
+
+    def forget_changes(self) -> None:
+        """What has changed was written."""
+        self.changed.clear()
+        if self.removed:
+            self.removed = Spans()
+
+
+class TrackedCounts(TrackedDict):
+    """A table of counts that also knows whether one has fallen.
+
+    :ivar fallen: so it is.
+    """
+
+    __slots__ = ("fallen",)
+
+    def __init__(self, values: dict[int, Any], per_part: int) -> None:
+        super().__init__(values, per_part)
+        self.fallen = False
+
+    def __setitem__(self, number: int, value: Any) -> None:  # noqa: ANN401 (as of every dictionary)
+        self.fallen = self.fallen or value < self.get(number, 0)
+        super().__setitem__(number, value)
+
+    def __delitem__(self, number: int) -> None:
+        self.fallen = True
+        super().__delitem__(number)
+
+
+class TrackedAllocator(Allocator):
+    """An allocator that knows which of its refcount blocks have changed.
+
+    :param other: what it is from now on.
+    """
+
+    __slots__ = ()
+
+    _used: TrackedSpans
+    _extra: TrackedCounts
+
+    def __init__(self, other: Allocator) -> None:
+        super().__init__(other.cluster_size, other.refcount_bits)
+        self.table, self.blocks, self.end = other.table, other.blocks, other.end
+        self._cursor, self._byte_cursor = other._cursor, other._byte_cursor
+        self._used = TrackedSpans(other.used(), self.per_block)
+        self._extra = TrackedCounts(other._extra, self.per_block)
+
+    @property
+    def changed_blocks(self) -> set[int]:
+        """The numbers of the refcount blocks in which something has changed; some may not exist any more."""
+        return self._used.changed | self._extra.changed
+
+    @property
+    def has_freed(self) -> bool:
+        """Whether clusters have become free."""
+        return bool(self._used.removed)
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether there are fewer references to some clusters than there were."""
+        return self.has_freed or self._extra.fallen
+
+    def forget_changes(self) -> None:
+        """What has changed was written."""
+        self._used.forget_changes()
+        self._extra.changed.clear()
+        self._extra.fallen = False

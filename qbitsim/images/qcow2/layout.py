@@ -174,14 +174,14 @@ class HostLayout:
         places, host, waits = self.active.places, None, False
         while guest < stop:
             waits = self._prepare_table(guest) or waits
-            if self._is_own(guest):
+            if self.is_own(guest):
                 if host not in {None, places[guest]}:
                     break
                 host = places[guest] + 1
                 guest += 1
                 continue
             limit = min(stop, (guest // self._slice + 1) * self._slice)
-            count = next((n for n in range(1, limit - guest) if self._is_own(guest + n)), limit - guest)
+            count = next((n for n in range(1, limit - guest) if self.is_own(guest + n)), limit - guest)
             if self.external:
                 start = guest
             elif host is None:
@@ -197,7 +197,7 @@ class HostLayout:
             guest += count
         return guest, waits
 
-    def _is_own(self, guest: int) -> bool:
+    def is_own(self, guest: int) -> bool:
         """Whether a guest cluster can be written where it is."""
         place = self.active.places.get(guest)
         return place is not None and (self.external or self.clusters.refcount(place) == 1)

@@ -1,0 +1,210 @@
+"""A qcow2 image in a file of the host.
+
+Data are in the file at once, at the places that the layout gives them. Tables, refcounts and the bitmap directory are
+written by :meth:`HostQcow2Image.save`: when the disk is flushed, the file is closed, and before a cluster that was freed
+is used again. The order of writing makes sure that a file in which it stops half-way has leaks at worst: refcounts that
+grow come first, then tables, then the header, then refcounts that fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qbitsim.images.host.clusters import PlacedContent
+from qbitsim.images.host.table_writer import TableWriter
+from qbitsim.images.qcow2.image import Qcow2Image
+
+if TYPE_CHECKING:
+    from qbitsim.images.content import Content, Reader
+    from qbitsim.images.host.file import HostImageFile
+    from qbitsim.images.image import Image
+    from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.layout import HostLayout
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
+
+
+class HostQcow2Image(Qcow2Image):
+    """A qcow2 image in a file that is open.
+
+    It begins as an empty image of *size* bytes, of which nothing is in the file yet; :func:`.load_image` lets it be what
+    the file holds.
+    """
+
+    __slots__ = ("_writer",)
+
+    content: PlacedContent
+
+    def __init__(self, file: HostImageFile, size: int, **options: object) -> None:
+        super().__init__(file, size, **options)  # type: ignore[arg-type]
+        self.content = self._new_content(size)
+        self._writer = TableWriter(self, file.bytes)
+
+    def _new_content(self, size: int) -> PlacedContent:
+        return PlacedContent(
+            self._writer.bytes, self._layout.active, size, self.cluster_size, zero_clusters=self.compat != "0.10"
+        )
+
+    # -- what is in the file
+
+    def save(self) -> None:
+        """Write down what of the tables is only in memory."""
+        self._writer.write()
+
+    def close_written(self) -> None:
+        """Store the bitmaps, and write all down."""
+        super().close_written()
+        self.save()
+
+    @property
+    def actual_size(self) -> int:
+        """What the file system says."""
+        return self._writer.bytes.allocated
+
+    # -- the disk
+
+    def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
+        """As every image."""
+        if self.file.capacity is not None:
+            self.check_room(offset, len(data))
+        with self._changing() as layout:
+            offset, data = self._filled_up(offset, data, below)
+            layout.reserve(*self._touched(offset, len(data)))
+            try:
+                self.content.write_placed(offset, data)
+            finally:
+                layout.give_back(self.content)
+
+    def _filled_up(self, offset: int, data: bytes, below: Reader | None) -> tuple[int, bytes]:
+        """The data with what is around them in clusters that get a new place (perform_cow, block/qcow2-cluster.c)."""
+        unit, end = self.cluster_size, offset + len(data)
+        if offset % unit and not self._layout.is_own(offset // unit):
+            start = offset // unit * unit
+            data = self._cluster_bytes(start, offset - start, below) + data
+            offset = start
+        if end % unit and end != self.size and not self._layout.is_own(end // unit):
+            stop = min(-(-end // unit) * unit, self.size)
+            data += self._cluster_bytes(end, stop - end, below)
+        return offset, data
+
+    def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
+        """What a part of one cluster reads as."""
+        if below is not None and self.content.is_hole(offset // self.cluster_size):
+            return below(offset, length)
+        return self.content.read(offset, length)
+
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """As every qcow2 image."""
+        with self._changing():
+            super().write_compressed(offset, data)
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        unmap: bool = False,
+    ) -> None:
+        """As every image."""
+        self.check_room_for_zeroes(offset, length, below)
+        unit = self.cluster_size
+        for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
+            if not as_zero:
+                self.write(start, bytes(stop - start), below)
+                continue
+            with self._changing() as layout:
+                first, last = start // unit, -(-stop // unit)
+                layout.zero(first, last, unmap=unmap or self.compat == "0.10")
+                self.content.zero_clusters_in(first, last)
+
+    def discard(self, offset: int, length: int) -> None:
+        """As every image."""
+        with self._changing():
+            super().discard(offset, length)
+
+    def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
+        """As every image, by copying the bytes."""
+        unit = self.cluster_size
+        chosen, stored = list(clusters), source.allocation_order()
+        self._check_room_for_clusters(source, chosen)
+        for number in chosen:
+            start = number * unit
+            length = min(unit, self.size - start)
+            if number in stored:
+                self.write(start, source.read(start, length))
+            else:
+                self.write_zeroes(start, length)
+
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """No: the bytes are in a file."""
+        del source, cluster_size
+        return False
+
+    @contextmanager
+    def _changing(self) -> Iterator[HostLayout]:
+        """Change layout and content together.
+
+        What was freed before is free in the file, too, before it can be used again. Where an L2 table is made, the
+        tables are written down, as QEMU does (l2_allocate, block/qcow2-cluster.c, 10.0).
+        """
+        if self._writer.has_freed:
+            self._writer.write()
+        tables = len(self._layout.active.l2)
+        yield self._layout
+        self._layout.settle(self.content)
+        if len(self._layout.active.l2) != tables:
+            self._writer.write()
+
+    def resize(
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocated: bool = False
+    ) -> None:
+        """As every image; the file has it at once (qcow2_co_truncate)."""
+        self._writer.write()
+        super().resize(size, zero_new=zero_new, below=below, preallocated=preallocated)
+        self._writer.write(everything=True, cut_off=True)
+
+    def make_empty(self) -> None:
+        """As every qcow2 image."""
+        self._writer.write()
+        super().make_empty()
+        self.content = self._new_content(self.size)
+        self._layout.settle(self.content)
+        self._writer.write(everything=True, cut_off=True)
+
+    # -- bitmaps
+
+    def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
+        """As every qcow2 image; the file has them at once."""
+        super().store_bitmaps(bitmaps)
+        self._writer.write()
+
+    def remove_bitmap(self, name: str) -> None:
+        """As every qcow2 image; the file has lost it at once."""
+        super().remove_bitmap(name)
+        self._writer.write()
+
+    # -- internal snapshots
+
+    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+        """As every qcow2 image; the file has it at once."""
+        self._writer.write()
+        made = super().create_snapshot(name, date, clock)
+        made.content.placed.tables = self._layout.snapshots.saved[-1]
+        self._writer.write(everything=True)
+        return made
+
+    def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """As every qcow2 image; the file has it at once."""
+        self._writer.write()
+        super().apply_snapshot(snapshot)
+        self.content.placed.tables = self._layout.active
+        self._writer.write(everything=True)
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """As every qcow2 image; the file has lost it at once."""
+        self._writer.write()
+        super().delete_snapshot(snapshot)
+        self._writer.write(everything=True)

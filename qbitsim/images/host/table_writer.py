@@ -1,0 +1,177 @@
+"""Writing the tables of a qcow2 image into its file, as far as they have changed, in a safe order.
+
+Refcounts that grow come first, then tables, then the header, then refcounts that fall: where it stops half-way, the file
+has leaked clusters at worst.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.images.host.tracking import TrackedAllocator, TrackedDict
+from qbitsim.images.qcow2 import rendering, structures
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qbitsim.files.host import HostFile
+    from qbitsim.images.host.qcow2 import HostQcow2Image
+    from qbitsim.images.qcow2.bitmap_places import BitmapPlace
+    from qbitsim.images.qcow2.layout import HostLayout
+
+
+class TableWriter:
+    """What of an image's tables is in its file, and what is not yet.
+
+    :param file: open; for writing when something is to be written.
+    :ivar bytes: the file.
+    """
+
+    __slots__ = ("_bitmaps", "_blocks", "_image", "_structures", "bytes")
+
+    def __init__(self, image: HostQcow2Image, file: HostFile) -> None:
+        self.bytes = file
+        self._image = image
+        self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared
+        self._blocks: dict[int, int] = {}  # the refcount blocks in the file
+        self._bitmaps: dict[str, BitmapPlace] = {}
+
+    def take_up(self) -> None:
+        """The file holds what the image says; note changes from now on."""
+        layout = self._image.layout
+        self._track(layout)
+        self._blocks = dict(layout.clusters.blocks)
+        self._bitmaps = dict(layout.bitmaps.by_name)
+        self._structures = {name: (offset, data) for name, offset, data in self._compared(layout)}
+
+    @property
+    def has_freed(self) -> bool:
+        """Whether clusters are free that the tables in the file may still refer to."""
+        clusters = self._image.layout.clusters
+        return isinstance(clusters, TrackedAllocator) and clusters.has_freed
+
+    def write(self, *, everything: bool = False, cut_off: bool = False) -> None:
+        """Write what has changed since the last time.
+
+        :param everything: write all, after a change that nobody noted.
+        :param cut_off: what is behind the end of the image in the file goes.
+        """
+        layout = self._image.layout
+        if not isinstance(layout.clusters, TrackedAllocator) or not isinstance(layout.active.places, TrackedDict):
+            everything = True
+        falling = list(self._write_refcounts(layout, everything=everything))
+        self._write_bitmaps(layout)
+        self._write_l2_tables(layout, everything=everything)
+        for name, offset, data in self._compared(layout):
+            if self._structures.get(name) != (offset, data):
+                self.bytes.write_at(offset, data)
+                self._structures[name] = offset, data
+        for place, block in falling:
+            self.bytes.write_at(place, block)
+        self._blocks = dict(layout.clusters.blocks)
+        self._track(layout)
+        if self.bytes.length < layout.end or cut_off:
+            self.bytes.truncate(layout.end)
+
+    def _track(self, layout: HostLayout) -> None:
+        """Note changes from now on."""
+        per_table, active = layout.cluster_size // TABLE_ENTRY, layout.active
+        if isinstance(layout.clusters, TrackedAllocator):
+            layout.clusters.forget_changes()
+        else:
+            layout.clusters = TrackedAllocator(layout.clusters)
+        if isinstance(active.places, TrackedDict) and isinstance(active.packed, TrackedDict):
+            active.places.changed.clear()
+            active.packed.changed.clear()
+        else:
+            active.places = TrackedDict(active.places, per_table)
+            active.packed = TrackedDict(active.packed, per_table)
+        self._image.content.track()
+
+    # -- refcounts
+
+    def _write_refcounts(self, layout: HostLayout, *, everything: bool) -> Iterator[tuple[int, bytes]]:
+        """Write the refcount blocks with no count lower than it is in the file.
+
+        :returns: offset and bytes of those that are to be written once more, when the tables are.
+        """
+        clusters = layout.clusters
+        numbers, fallen = set(clusters.blocks), True
+        if isinstance(clusters, TrackedAllocator) and not everything:
+            numbers, fallen = clusters.changed_blocks, clusters.has_fallen
+        for number in sorted(numbers):
+            if number not in clusters.blocks:
+                continue
+            offset = clusters.blocks[number] * layout.cluster_size
+            block = rendering.refcount_block(clusters, number)
+            if self._blocks.get(number) != clusters.blocks[number]:
+                self.bytes.write_at(offset, block)
+                continue
+            old = self.bytes.read_at(offset, layout.cluster_size).ljust(layout.cluster_size, b"\0")
+            grown = _highest(old, block, clusters.refcount_bits) if fallen else block
+            if grown != old:
+                self.bytes.write_at(offset, grown)
+            if grown != block:
+                yield offset, block
+
+    # -- tables
+
+    def _write_l2_tables(self, layout: HostLayout, *, everything: bool) -> None:
+        active, content = layout.active, self._image.content
+        numbers = set(active.l2) if everything else self._changed_tables(layout)
+        for number in sorted(numbers & active.l2.keys()):
+            self._write_l2_table(layout, active.l2[number], rendering.l2_table(layout, active, content, number))
+        if not everything:
+            return
+        written = set(active.l2.values())
+        for tables, snapshot in zip(layout.snapshots.saved, self._image.snapshots, strict=True):
+            for number, place in tables.l2.items():
+                if place not in written:
+                    self._write_l2_table(layout, place, rendering.l2_table(layout, tables, snapshot.content, number))
+
+    def _changed_tables(self, layout: HostLayout) -> set[int]:
+        places, packed = layout.active.places, layout.active.packed
+        assert isinstance(places, TrackedDict)
+        assert isinstance(packed, TrackedDict)
+        return self._image.content.changed_tables | places.changed | packed.changed
+
+    def _write_l2_table(self, layout: HostLayout, place: int, table: bytes) -> None:
+        self.bytes.write_at(place * layout.cluster_size, table)
+
+    def _write_bitmaps(self, layout: HostLayout) -> None:
+        """Write the data and the tables of the bitmaps that were stored anew."""
+        unit, places = layout.cluster_size, layout.bitmaps
+        for bitmap in self._image.bitmaps:
+            place = places.by_name.get(bitmap.name)
+            if place is None or self._bitmaps.get(bitmap.name) is place:
+                continue
+            for number, entry in place.data.items():
+                if entry >= unit:
+                    self.bytes.write_at(entry, rendering.bitmap_data(bitmap, number, unit))
+            self.bytes.write_at(place.table * unit, rendering.bitmap_table(places, bitmap.name))
+        self._bitmaps = dict(places.by_name)
+
+    # -- structures of which there is one
+
+    def _compared(self, layout: HostLayout) -> Iterator[tuple[str, int, bytes]]:
+        """Name, offset and bytes of what is written when it differs from what the file has, in the order of writing."""
+        unit, clusters = layout.cluster_size, layout.clusters
+        yield "refcount table", clusters.table[0] * unit, rendering.refcount_table(clusters)
+        for tables, snapshot in zip(layout.snapshots.saved, self._image.snapshots, strict=True):
+            yield f"L1 table of snapshot {snapshot.id}", tables.l1[0] * unit, rendering.l1_table(layout, tables)
+        first, length = layout.snapshots.list_place
+        if length:
+            yield "snapshot table", first * unit, rendering.snapshot_table(self._image)
+        if layout.bitmaps.directory is not None:
+            yield "bitmap directory", layout.bitmaps.directory[0], rendering.bitmap_directory(self._image)
+        yield "L1 table", layout.active.l1[0] * unit, rendering.l1_table(layout, layout.active)
+        yield "header", 0, rendering.header_cluster(self._image)
+
+
+def _highest(one: bytes, other: bytes, bits: int) -> bytes:
+    """A refcount block with the higher one of the counts of two."""
+    if one == other:
+        return one
+    pairs = zip(structures.unpack_refcounts(one, bits), structures.unpack_refcounts(other, bits), strict=True)
+    return structures.pack_refcounts([max(pair) for pair in pairs], bits)
