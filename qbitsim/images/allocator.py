@@ -59,6 +59,19 @@ class Allocator:
         """How many references there are to a cluster."""
         return self._extra.get(cluster, 0) + 1 if cluster in self._used else 0
 
+    def refcounts(self, first: int, count: int) -> list[int]:
+        """How many references there are to each of *count* clusters in a row."""
+        counts, stop = [0] * count, first + count
+        for low, high in self._used.within(first, stop):
+            counts[low - first : high - first] = [1] * (high - low)
+        if len(self._extra) < count:
+            for cluster, more in self._extra.items():
+                if first <= cluster < stop:
+                    counts[cluster - first] += more
+        else:
+            counts = [one + self._extra.get(cluster, 0) for cluster, one in enumerate(counts, first)]
+        return counts
+
     @property
     def last_used(self) -> int:
         """The last cluster in use."""

@@ -17,10 +17,12 @@ from qbitsim.files.locks import Locks
 from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE, Content, Reader, zero_block
 from qbitsim.images.layout import HostLayout
 from qbitsim.images.packing import packed_length
+from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
 L1_ENTRY = 8
+_SNAPSHOT_FIXED = 64
 QCOW2_FIRST_CLUSTERS = 3
 """The header, the refcount table and the first refcount block, in front of the first L1 table."""
 
@@ -54,6 +56,8 @@ class StoredSnapshot:
     :ivar id: a decimal number; :ivar name: what people call it.
     :ivar date: nanoseconds since 1970, whole microseconds; :ivar clock: nanoseconds for which the guest had run.
     :ivar content: the disk at that time; it does not change.
+    :ivar icount: instructions that the guest had executed, -1 if unknown.
+    :ivar extra: what another program keeps in the file about it.
     """
 
     id: str
@@ -61,6 +65,13 @@ class StoredSnapshot:
     date: int
     clock: int
     content: Content
+    icount: int = -1
+    extra: bytes = b""
+
+    @property
+    def entry_length(self) -> int:
+        """Bytes of its entry in the table of snapshots."""
+        return _SNAPSHOT_FIXED + len(self.extra) + len(os.fsencode(self.id)) + len(os.fsencode(self.name))
 
 
 class Image:
@@ -78,6 +89,7 @@ class Image:
     :ivar faults: rules that make requests on the disk fail, None if there are none.
     :ivar corrupt: qcow2's incompatible feature bit of that name.
     :ivar has_stale_bitmaps: its header still has the directory of bitmaps that were lost when it became version 2.
+    :ivar kept_header: what the header has that other programs put there.
     :ivar locks: who has the file open.
     :ivar snapshots: internal ones, oldest first; change them with :meth:`create_snapshot` and the like.
     """
@@ -89,6 +101,7 @@ class Image:
             "faults",
             "format",
             "has_stale_bitmaps",
+            "kept_header",
             "lazy_refcounts",
             "locks",
             "name",
@@ -125,6 +138,7 @@ class Image:
         self.capacity: int | None = None
         self.corrupt = False
         self.has_stale_bitmaps = False
+        self.kept_header = KeptHeader()
         self.faults: Faults | None = None
         self.locks = Locks()
         self._layout: HostLayout | None = None
@@ -540,16 +554,16 @@ class Image:
         """Bytes of the file that a bitmap takes when it is stored."""
         unit = self.content.cluster_size
         _, data, entries = self._bitmap_shape(bitmap)
-        return (data - (-entries * L1_ENTRY // unit)) * unit
+        return (len(data) - (-entries * L1_ENTRY // unit)) * unit
 
-    def _bitmap_shape(self, bitmap: StoredBitmap) -> tuple[str, int, int]:
-        """The name, the clusters of data and the entries of the table of a stored bitmap."""
+    def _bitmap_shape(self, bitmap: StoredBitmap) -> tuple[str, list[int], int]:
+        """The name, the table entries with data and the number of table entries of a stored bitmap."""
         bits_per_cluster = self.content.cluster_size * 8
         entries = -(-bitmap.bits.length // bits_per_cluster)
         data: set[int] = set()
         for start, stop in bitmap.bits.ranges():
             data.update(range(start // bits_per_cluster, (stop - 1) // bits_per_cluster + 1))
-        return bitmap.name, len(data), entries
+        return bitmap.name, sorted(data), entries
 
     # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps
 
@@ -564,7 +578,7 @@ class Image:
         number = max((int(snapshot.id) for snapshot in self.snapshots), default=0) + 1
         made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=self.content.clone())
         self.snapshots.append(made)
-        self.synced_layout.create_snapshot(self._snapshot_names())
+        self.synced_layout.create_snapshot(each.entry_length for each in self.snapshots)
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
@@ -579,10 +593,7 @@ class Image:
         """Forget a snapshot."""
         index = self.snapshots.index(snapshot)
         del self.snapshots[index]
-        self.synced_layout.delete_snapshot(index, self._snapshot_names())
-
-    def _snapshot_names(self) -> list[tuple[str, str]]:
-        return [(snapshot.id, snapshot.name) for snapshot in self.snapshots]
+        self.synced_layout.delete_snapshot(index, (each.entry_length for each in self.snapshots))
 
     def clone(self) -> Image:
         """An independent image of the same value, which nobody has open; the stored bytes are shared."""
@@ -601,6 +612,6 @@ class Image:
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
         twin.snapshots = list(self.snapshots)
         twin.capacity, twin.corrupt = self.capacity, self.corrupt
-        twin.has_stale_bitmaps = self.has_stale_bitmaps
+        twin.has_stale_bitmaps, twin.kept_header = self.has_stale_bitmaps, self.kept_header
         twin._layout = self._layout.copy() if self._layout else None
         return twin

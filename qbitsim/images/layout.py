@@ -24,7 +24,6 @@ MAXIMUM_NEW_TABLES = 4096
 """Zeroing more than these tables reach, 2 TiB with usual clusters, makes none: QEMU would write for minutes."""
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
-_SNAPSHOT_FIXED = 64  # bytes of an entry of the snapshot table without id and name
 
 
 @record(frozen=False)
@@ -57,12 +56,14 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots, oldest first.
+    :ivar snapshot_table: first cluster and bytes of the table of snapshots.
+    :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     :ivar leaked: clusters in use to which nothing refers.
     """
 
     __slots__ = (
-        *("_reserved", "_seen", "_slice", "_snapshot_table"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
+        *("_reserved", "_seen", "_slice"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "packed_bytes", "snapshot_table", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -72,8 +73,9 @@ class HostLayout:
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots: list[Tables] = []
         self.leaked: set[int] = set()
+        self.packed_bytes: dict[int, bytes] = {}
         self._reserved: list[int] = []
-        self._snapshot_table = 0, 0  # first cluster and bytes
+        self.snapshot_table = 0, 0
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
         self.bitmaps = BitmapPlaces()
@@ -253,7 +255,9 @@ class HostLayout:
     def write_packed(self, guest: int, length: int) -> None:
         """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
         self._prepare_table(guest)
-        self.active.packed[guest] = self.clusters.take_bytes(length), length
+        offset = self.clusters.take_bytes(length)
+        self.packed_bytes.pop(offset, None)
+        self.active.packed[guest] = offset, length
 
     def zero(self, first: int, stop: int, *, unmap: bool) -> None:
         """The guest clusters from *first* to before *stop* become zero (zero_in_l2_slice).
@@ -395,7 +399,7 @@ class HostLayout:
 
     def lose_bitmaps(self) -> None:
         """Forget where the bitmaps are; their clusters are leaked."""
-        for first, count in self.bitmaps.lose():
+        for first, count in self.bitmaps.lose(self.clusters):
             self.leaked.update(range(first, first + count))
 
     def free_leaks(self) -> None:
@@ -406,21 +410,16 @@ class HostLayout:
 
     # -- internal snapshots (block/qcow2-snapshot.c, 10.0)
 
-    def create_snapshot(self, names: Iterable[tuple[str, str]]) -> None:
+    def create_snapshot(self, lengths: Iterable[int]) -> None:
         """Keep the tables as they are in a new snapshot. Call :meth:`sync` before.
 
-        :param names: id and name of all snapshots, the new one included.
+        :param lengths: bytes of the table entries of all snapshots, the new one included.
         """
         saved = self.active.copy()
         saved.l1 = self._take(saved.l1[1] * TABLE_ENTRY), saved.l1[1]
         self._refer(saved)
         self.snapshots.append(saved)
-        self._write_snapshots(names)
-
-    def snapshot_table(self) -> range:
-        """The clusters of the table of snapshots."""
-        first, length = self._snapshot_table
-        return range(first, first + self._count(length))
+        self._write_snapshots(lengths)
 
     @property
     def most_references(self) -> int:
@@ -439,21 +438,21 @@ class HostLayout:
         self._unrefer(self.active)
         self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
 
-    def delete_snapshot(self, index: int, names: Iterable[tuple[str, str]]) -> None:
+    def delete_snapshot(self, index: int, lengths: Iterable[int]) -> None:
         """Forget the tables of a snapshot. Call :meth:`sync` before.
 
-        :param names: id and name of the snapshots that remain.
+        :param lengths: bytes of the table entries of the snapshots that remain.
         """
         saved = self.snapshots.pop(index)
-        self._write_snapshots(names)
+        self._write_snapshots(lengths)
         self._unrefer(saved)
         self.clusters.free(saved.l1[0], self._count(saved.l1[1] * TABLE_ENTRY))
 
-    def _write_snapshots(self, names: Iterable[tuple[str, str]]) -> None:
+    def _write_snapshots(self, lengths: Iterable[int]) -> None:
         length = 0
-        for texts in names:
-            length = -(-length // 8) * 8 + _SNAPSHOT_FIXED + sum(len(text.encode()) for text in texts)
-        (first, old), self._snapshot_table = self._snapshot_table, (self._take(length) if length else 0, length)
+        for entry in lengths:
+            length = -(-length // 8) * 8 + entry
+        (first, old), self.snapshot_table = self.snapshot_table, (self._take(length) if length else 0, length)
         if old:
             self.clusters.free(first, self._count(old))
 
@@ -481,7 +480,8 @@ class HostLayout:
         twin.active = self.active.copy()
         twin.snapshots = [saved.copy() for saved in self.snapshots]
         twin.leaked = set(self.leaked)
-        twin._snapshot_table = self._snapshot_table
+        twin.snapshot_table = self.snapshot_table
+        twin.packed_bytes = self.packed_bytes.copy()
         twin._seen, twin._slice = self._seen, self._slice
         twin.bitmaps = self.bitmaps.copy()
         return twin

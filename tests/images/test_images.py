@@ -176,7 +176,8 @@ def owned(image: Image) -> dict[int, int]:
     layout, found = image.synced_layout, Counter([0])
     first, count = layout.clusters.table
     found.update([*range(first, first + count), *layout.clusters.blocks.values()])
-    found.update(layout.snapshot_table())
+    first, length = layout.snapshot_table
+    found.update(range(first, first - (-length // layout.cluster_size)))
     for tables in (layout.active, *layout.snapshots):
         first, entries = tables.l1
         found.update(range(first, first - (-entries * 8 // layout.cluster_size)))

@@ -156,7 +156,7 @@ def places_of(image: Image) -> Places:
             for start, stop in layout.clusters.used()
             for cluster in range(start, stop)
         },
-        "bitmaps": layout.bitmaps.places(),
+        "bitmaps": layout.bitmaps.places(layout.cluster_size),
     }
 
 
