@@ -9,7 +9,12 @@ is put at the end, with the blocks that count it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qbitsim.images.spans import Spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
@@ -40,6 +45,38 @@ class Allocator:
         self._cursor = 0
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
+
+    @classmethod
+    def loaded(
+        cls,
+        cluster_size: int,
+        refcount_bits: int,
+        table: tuple[int, int],
+        blocks: dict[int, int],
+        counts: Iterable[tuple[int, Sequence[int]]],
+        end: int,
+    ) -> Allocator:
+        """The clusters of a file that exists.
+
+        :param table: first cluster and number of clusters of the refcount table; :param blocks: of each its cluster.
+        :param counts: the refcounts of clusters in a row, with the first of these; ascending.
+        :param end: bytes of the file.
+        """
+        found = cls(cluster_size, refcount_bits)
+        found.table, found.blocks, found.end, found._used = table, blocks, end, Spans()
+        for first, block in counts:
+            found._load_counts(first, block)
+        return found
+
+    def _load_counts(self, first: int, counts: Sequence[int]) -> None:
+        marks = bytes(min(count, 2) for count in counts) if max(counts) > 1 else bytes(list(counts))
+        at = 0
+        while at < len(marks):
+            start = len(marks) - len(marks[at:].lstrip(b"\0"))
+            at = len(marks) - len(marks[start:].lstrip(b"\1\2"))
+            self._used.add(first + start, first + at)
+        if b"\2" in marks:
+            self._extra.update((first + place, count - 1) for place, count in enumerate(counts) if count > 1)
 
     @property
     def per_block(self) -> int:

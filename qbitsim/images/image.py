@@ -463,6 +463,11 @@ class Image:
         layout = self.synced_layout
         layout.give_back(self.content)
 
+    def take_layout(self, layout: HostLayout) -> None:
+        """Everything that the content has stored by now is where *layout* says."""
+        self._layout = layout
+        layout.settle(self.content)
+
     def extend_file(self, end: int) -> None:
         """Something was written up to the byte before *end*, so that the file is at least as long."""
         if self._layout is not None:

@@ -26,15 +26,17 @@ def pack(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def unpack(data: bytes, length: int) -> bytes | None:
-    """The *length* bytes of a cluster that was compressed; bytes behind its end are ignored.
+def unpack(data: bytes, length: int) -> tuple[bytes, int] | None:
+    """The *length* bytes of a cluster that was compressed, and how many bytes of *data* they take.
 
-    None if they are not what the compressor made of so many bytes (qcow2_zlib_decompress).
+    None if *data* are damaged (qcow2_zlib_decompress).
     """
     import zlib  # noqa: PLC0415 - few need it
 
+    unpacker = zlib.decompressobj(wbits=-WINDOW_BITS)
     try:
-        found = zlib.decompressobj(wbits=-WINDOW_BITS).decompress(data, length)
+        found = unpacker.decompress(data, length)
     except zlib.error:
         return None
-    return found if len(found) == length else None
+    rest = len(unpacker.unused_data) + len(unpacker.unconsumed_tail)
+    return (found, len(data) - rest) if len(found) == length else None

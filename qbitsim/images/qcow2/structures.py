@@ -444,19 +444,20 @@ def pack_bitmap_entry(entry: BitmapEntry) -> bytes:
     return fixed + entry.name.ljust(padded(BITMAP_FIXED + len(entry.name)) - BITMAP_FIXED, b"\0")
 
 
-def unpack_bitmap_entry(directory: bytes, start: int) -> tuple[BitmapEntry, int]:
-    """The entry at *start* of a bitmap directory, and where the next begins, which may be behind the directory's end."""
-    table_offset, table_entries, flags, kind, granularity_bits, name_length, extra_length = _BITMAP.unpack_from(
-        directory, start
-    )
-    name = start + BITMAP_FIXED + extra_length
+def unpack_bitmap_entry(data: bytes) -> tuple[BitmapEntry, int]:
+    """The entry of a bitmap directory at the beginning of *data*, and its length with padding.
+
+    The length may be more than there is: nothing is checked.
+    """
+    table_offset, table_entries, flags, kind, granularity_bits, name_length, extra_length = _BITMAP.unpack_from(data)
+    name = BITMAP_FIXED + extra_length
     entry = BitmapEntry(
         table_offset=table_offset,
         table_entries=table_entries,
         flags=flags,
         type=kind,
         granularity_bits=granularity_bits,
-        name=directory[name : name + name_length],
+        name=data[name : name + name_length],
         extra_length=extra_length,
     )
-    return entry, start + padded(BITMAP_FIXED + extra_length + name_length)
+    return entry, padded(name + name_length)
