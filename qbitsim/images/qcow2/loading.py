@@ -7,25 +7,28 @@ from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, zero_block
-from qbitsim.images.image import Image, StoredBitmap, StoredSnapshot
-from qbitsim.images.layout import HostLayout
-from qbitsim.images.packing import pack, unpack
 from qbitsim.images.qcow2 import structures
+from qbitsim.images.qcow2.bitmaps import StoredBitmap
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import Metadata, read_metadata
+from qbitsim.images.qcow2.packing import pack, unpack
+from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
-from qbitsim.images.qcow2.tables import Disk, TableReader, read_bitmaps, read_refcounts
+from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
 
 if TYPE_CHECKING:
     from qbitsim.files.tree import ByteFile
+    from qbitsim.images.image_file import ImageFile
 
 MAXIMUM_STORED = 1 << 30
 """So many bytes of data are taken into memory, no more."""
 
 
-def load_image(name: str, file: ByteFile, *, writable: bool = False, most: int = MAXIMUM_STORED) -> Image:
+def load_image(target: ImageFile, file: ByteFile, *, writable: bool = False, most: int = MAXIMUM_STORED) -> Qcow2Image:
     """The image that a qcow2 file holds, all its data read.
 
-    :param name: what it is to be called.
+    :param target: holds the image from now on.
     :param writable: it is opened for writing, which a file that is marked as corrupt refuses.
     :param most: bytes of data that are taken into memory.
     :raises QmpError: QEMU refuses the file, or requests that meet a corrupt part of it; in its words.
@@ -36,9 +39,8 @@ def load_image(name: str, file: ByteFile, *, writable: bool = False, most: int =
     header, reader = metadata.header, TableReader(file, metadata)
     active = reader.read(header.l1_offset, header.l1_entries, metadata.l1)
     saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
-    image = Image(
-        name,
-        "qcow2",
+    image = Qcow2Image(
+        target,
         metadata.size,
         cluster_size=metadata.cluster_size,
         backing=metadata.backing,
@@ -91,8 +93,8 @@ def _layout(file: ByteFile, metadata: Metadata, active: Disk, saved: list[Disk])
     layout = HostLayout(metadata.size, metadata.cluster_size, metadata.refcount_bits)
     layout.clusters = read_refcounts(file, metadata)
     layout.active = active.tables
-    layout.snapshots = [disk.tables for disk in saved]
-    layout.snapshot_table = (
+    layout.snapshots.saved = [disk.tables for disk in saved]
+    layout.snapshots.list_place = (
         metadata.header.snapshots_offset // metadata.cluster_size,
         metadata.snapshot_table_length,
     )
@@ -112,7 +114,7 @@ def _snapshot(metadata: Metadata, number: int, data: _DataReader, disk: Disk) ->
     )
 
 
-def _take_bitmaps(image: Image, layout: HostLayout, file: ByteFile, metadata: Metadata) -> None:
+def _take_bitmaps(image: Qcow2Image, layout: HostLayout, file: ByteFile, metadata: Metadata) -> None:
     for found in read_bitmaps(file, metadata):
         flags = found.entry.flags
         in_use, auto = bool(flags & structures.IN_USE), bool(flags & structures.AUTO)
@@ -184,4 +186,3 @@ class _DataReader:
         self._left -= length
         if self._left < 0:
             raise UnsupportedError("qcow2 images with that much data in memory")
-

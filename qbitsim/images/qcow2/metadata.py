@@ -2,7 +2,8 @@
 
 Read and refused as QEMU does when it opens the file (qcow2_do_open, block/qcow2.c, 10.0), check by check in its order
 and in its words. What lies behind the end of the file reads as zeroes, and nothing is made larger than the file is,
-whatever numbers it holds. L2 tables, refcount blocks, bitmap tables and data are left alone; :mod:`.tables` reads them.
+whatever numbers it holds. L2 tables, refcount blocks, bitmap tables and data are left
+alone; :mod:`.table_reader` reads them.
 """
 
 from __future__ import annotations
@@ -192,12 +193,14 @@ def _check_tables(header: Header, *, checking: bool) -> None:
     if not header.refcount_table_clusters and not checking:
         raise QmpError("Image does not contain a reference count table")
     clusters = header.refcount_table_clusters
-    _check_table(header, header.refcount_table_offset, clusters, unit, MAXIMUM_REFCOUNT_TABLE, "Reference count table")
+    _check_table(
+        header, (header.refcount_table_offset, clusters), unit, MAXIMUM_REFCOUNT_TABLE, "Reference count table"
+    )
     if not checking:
         most = structures.SNAPSHOT_FIXED * MAXIMUM_SNAPSHOTS
-        check_snapshot_table = header.snapshots_offset, header.snapshot_count, structures.SNAPSHOT_FIXED, most
-        _check_table(header, *check_snapshot_table, "Snapshot table")
-    _check_table(header, header.l1_offset, header.l1_entries, 8, MAXIMUM_L1, "Active L1 table")
+        place = header.snapshots_offset, header.snapshot_count
+        _check_table(header, place, structures.SNAPSHOT_FIXED, most, "Snapshot table")
+    _check_table(header, (header.l1_offset, header.l1_entries), 8, MAXIMUM_L1, "Active L1 table")
     entry_length = 16 if header.incompatible & structures.EXTENDED_L2 else 8
     reach = unit * (unit // entry_length)
     wanted = ((header.size + reach - 1) % (1 << 64)) // reach
@@ -207,8 +210,9 @@ def _check_tables(header: Header, *, checking: bool) -> None:
         raise QmpError("L1 table is too small")
 
 
-def _check_table(header: Header, offset: int, entries: int, entry_length: int, most: int, name: str) -> None:
-    """Refuse a place that no table can be at (qcow2_validate_table)."""
+def _check_table(header: Header, place: tuple[int, int], entry_length: int, most: int, name: str) -> None:
+    """Refuse a place, offset and number of entries, that no table can be at (qcow2_validate_table)."""
+    offset, entries = place
     if entries > most // entry_length:
         raise QmpError(f"{name} too large")
     if offset > _INT64_MAX - entries * entry_length or offset % (1 << header.cluster_bits):

@@ -1,7 +1,7 @@
 """The file that a qcow2 image would be, cluster by cluster, for an image that is kept in memory.
 
-A :class:`RenderedFile` serves any range of it. Which cluster holds what is worked out when the first range is asked for,
-and kept until the image is said to have changed; the bytes of a cluster are made each time. A cluster that nothing
+A :class:`RenderedFile` serves any range of it. Which cluster holds what is worked out when the first range is asked
+for, and kept until the image is said to have changed; the bytes of a cluster are made each time. A cluster that nothing
 leads to reads as zeroes, whatever was there before.
 """
 
@@ -11,16 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.images.content import zero_block
-from qbitsim.images.packing import pack
 from qbitsim.images.qcow2 import rendering
+from qbitsim.images.qcow2.packing import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qbitsim.files.tree import ByteFile
     from qbitsim.images.content import Content
-    from qbitsim.images.image import Image
-    from qbitsim.images.layout import Tables
+    from qbitsim.images.qcow2.image import Qcow2Image
+    from qbitsim.images.qcow2.tables import Tables
 
     Maker = Callable[[], bytes]
 
@@ -33,7 +33,7 @@ class RenderedFile:
 
     __slots__ = ("_image", "_makers")
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Qcow2Image) -> None:
         self._image = image
         self._makers: dict[int, list[tuple[int, Maker]]] | None = None
 
@@ -44,7 +44,7 @@ class RenderedFile:
     @property
     def length(self) -> int:
         """Bytes of the file."""
-        return self._image.synced_layout.end
+        return self._image.layout.end
 
     def read_at(self, offset: int, length: int) -> bytes:
         """*length* bytes from *offset* on, fewer where the file ends."""
@@ -92,13 +92,13 @@ class RenderedFile:
         return bytes(cluster)
 
 
-def _parts(image: Image) -> Iterator[tuple[int, int, Maker]]:
+def _parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
     """Everything that is in the file: offset, length, and what makes its bytes; last what wins."""
-    layout = image.synced_layout
+    layout = image.layout
     unit, clusters = layout.cluster_size, layout.clusters
     for tables, content in reversed(_disks(image)):
         yield from _disk_parts(image, tables, content)
-    first, length = layout.snapshot_table
+    first, length = layout.snapshots.list_place
     yield first * unit, length, partial(rendering.snapshot_table, image)
     yield from _bitmap_parts(image)
     yield clusters.table[0] * unit, clusters.table[1] * unit, partial(rendering.refcount_table, clusters)
@@ -107,15 +107,15 @@ def _parts(image: Image) -> Iterator[tuple[int, int, Maker]]:
     yield 0, unit, partial(rendering.header_cluster, image)
 
 
-def _disks(image: Image) -> list[tuple[Tables, Content]]:
+def _disks(image: Qcow2Image) -> list[tuple[Tables, Content]]:
     """The disk and those of the snapshots: their tables and contents."""
-    layout = image.synced_layout
+    layout = image.layout
     saved = [each.content for each in image.snapshots]
-    return list(zip([layout.active, *layout.snapshots], [image.content, *saved], strict=True))
+    return list(zip([layout.active, *layout.snapshots.saved], [image.content, *saved], strict=True))
 
 
-def _disk_parts(image: Image, tables: Tables, content: Content) -> Iterator[tuple[int, int, Maker]]:
-    layout = image.synced_layout
+def _disk_parts(image: Qcow2Image, tables: Tables, content: Content) -> Iterator[tuple[int, int, Maker]]:
+    layout = image.layout
     unit, stored = layout.cluster_size, content.allocation_order()
     if not layout.external:
         for guest, place in tables.places.items():
@@ -138,8 +138,8 @@ def _packed_cluster(kept: bytes | None, content: Content, guest: int) -> bytes:
     return pack(_whole_cluster(content, guest)) if kept is None else kept
 
 
-def _bitmap_parts(image: Image) -> Iterator[tuple[int, int, Maker]]:
-    layout = image.synced_layout
+def _bitmap_parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
+    layout = image.layout
     unit, places = layout.cluster_size, layout.bitmaps
     for bitmap in image.bitmaps:
         place = places.by_name.get(bitmap.name)

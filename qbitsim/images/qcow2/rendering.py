@@ -12,34 +12,36 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qbitsim.images.allocator import TABLE_ENTRY
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2 import structures
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.structures import COPIED, ZERO, BitmapEntry, Extension, Header, SnapshotEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qbitsim.images.allocator import Allocator
-    from qbitsim.images.bitmap_places import BitmapPlaces
     from qbitsim.images.content import Content
-    from qbitsim.images.image import Image, StoredBitmap
-    from qbitsim.images.layout import HostLayout, Tables
+    from qbitsim.images.qcow2.allocator import Allocator
+    from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
+    from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.image import Qcow2Image
+    from qbitsim.images.qcow2.layout import HostLayout
+    from qbitsim.images.qcow2.tables import Tables
 
 
 # -- header
 
 
-def header_cluster(image: Image) -> bytes:
+def header_cluster(image: Qcow2Image) -> bytes:
     """The first cluster: header, extensions, name of the backing file (qcow2_update_header)."""
-    layout, kept = image.synced_layout, image.kept_header
+    layout, kept = image.layout, image.kept_header
     unit = layout.cluster_size
     backing = os.fsencode(image.backing) if image.backing is not None else b""
     extensions = structures.pack_extensions(_extensions(image))
     version = 2 if image.compat == "0.10" else 3
     length = structures.SHORT_HEADER_LENGTH if version == 3 and kept.short else structures.HEADER_LENGTH[version]
     length += len(kept.rest)
-    snapshots, snapshots_length = layout.snapshot_table
+    snapshots, snapshots_length = layout.snapshots.list_place
     header = Header(
         version=version,
         backing_offset=length + len(extensions) if backing else 0,
@@ -47,7 +49,7 @@ def header_cluster(image: Image) -> bytes:
         cluster_bits=unit.bit_length() - 1,
         size=image.size,
         l1_entries=layout.active.l1[1],
-        l1_offset=layout.l1_place,
+        l1_offset=layout.active.l1[0] * unit,
         refcount_table_offset=layout.clusters.table[0] * unit,
         refcount_table_clusters=layout.clusters.table[1],
         snapshot_count=len(image.snapshots),
@@ -62,13 +64,13 @@ def header_cluster(image: Image) -> bytes:
     return (structures.pack_header(header) + extensions + backing).ljust(unit, b"\0")
 
 
-def _extensions(image: Image) -> Iterator[Extension]:
+def _extensions(image: Qcow2Image) -> Iterator[Extension]:
     if image.backing_format is not None:
         yield Extension(structures.BACKING_FORMAT, os.fsencode(image.backing_format))
     unit = image.content.cluster_size
     if image.compat != "0.10" and unit >= structures.FEATURE_TABLE_MINIMUM:
         yield Extension(structures.FEATURE_TABLE, structures.FEATURE_TABLE_DATA)
-    bitmaps = image.synced_layout.bitmaps
+    bitmaps = image.layout.bitmaps
     place = bitmaps.stale if image.has_stale_bitmaps else None
     if bitmaps.directory is not None:
         offset, length = bitmaps.directory
@@ -144,10 +146,10 @@ def _zero_runs(content: Content, first: int, stop: int) -> Iterator[tuple[int, i
 # -- snapshots
 
 
-def snapshot_table(image: Image) -> bytes:
+def snapshot_table(image: Qcow2Image) -> bytes:
     """The table of internal snapshots, empty if there are none."""
-    layout, table = image.synced_layout, b""
-    for snapshot, tables in zip(image.snapshots, layout.snapshots, strict=True):
+    layout, table = image.layout, b""
+    for snapshot, tables in zip(image.snapshots, layout.snapshots.saved, strict=True):
         entry = SnapshotEntry(
             l1_offset=tables.l1[0] * layout.cluster_size,
             l1_entries=tables.l1[1],
@@ -167,9 +169,9 @@ def snapshot_table(image: Image) -> bytes:
 # -- bitmaps
 
 
-def bitmap_directory(image: Image) -> bytes:
+def bitmap_directory(image: Qcow2Image) -> bytes:
     """The directory of the stored bitmaps, empty if none was stored."""
-    found, places = b"", image.synced_layout.bitmaps
+    found, places = b"", image.layout.bitmaps
     for bitmap in image.bitmaps:
         if bitmap.name in places:
             found += structures.pack_bitmap_entry(_bitmap_entry(bitmap, places, image.content.cluster_size))

@@ -218,7 +218,7 @@ class KeptHeader:
 
 def unpack_extension_start(data: bytes) -> tuple[int, int]:
     """Type of a header extension and length of its data, from its first bytes."""
-    return _EXTENSION.unpack(data.ljust(EXTENSION_FIXED, b"\0"))  # type: ignore[return-value]
+    return _EXTENSION.unpack(data.ljust(EXTENSION_FIXED, b"\0"))
 
 
 def feature_names(data: bytes) -> Iterator[tuple[int, int, str]]:

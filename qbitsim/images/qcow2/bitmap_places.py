@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.images.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from qbitsim.images.allocator import Allocator
+    from qbitsim.images.qcow2.allocator import Allocator
 
 _ENTRY = 24
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
@@ -46,29 +46,18 @@ class Allocator:
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
 
-    @classmethod
-    def loaded(
-        cls,
-        cluster_size: int,
-        refcount_bits: int,
-        table: tuple[int, int],
-        blocks: dict[int, int],
-        counts: Iterable[tuple[int, Sequence[int]]],
-        end: int,
-    ) -> Allocator:
-        """The clusters of a file that exists.
+    def load(self, table: tuple[int, int], blocks: dict[int, int], end: int) -> None:
+        """Take over the places of a file that exists, in which no cluster counts as used yet.
 
         :param table: first cluster and number of clusters of the refcount table; :param blocks: of each its cluster.
-        :param counts: the refcounts of clusters in a row, with the first of these; ascending.
         :param end: bytes of the file.
         """
-        found = cls(cluster_size, refcount_bits)
-        found.table, found.blocks, found.end, found._used = table, blocks, end, Spans()
-        for first, block in counts:
-            found._load_counts(first, block)
-        return found
+        self.table, self.blocks, self.end = table, blocks, end
+        self._used, self._extra = Spans(), {}
+        self.reopen()
 
-    def _load_counts(self, first: int, counts: Sequence[int]) -> None:
+    def load_counts(self, first: int, counts: Sequence[int]) -> None:
+        """Take over the refcounts of clusters in a row from *first* on, in which none counts as used yet."""
         marks = bytes(min(count, 2) for count in counts) if max(counts) > 1 else bytes(list(counts))
         at = 0
         while at < len(marks):
@@ -127,6 +116,22 @@ class Allocator:
             if self._count(first, count):
                 self.written(first, count * self.cluster_size if length is None else length)
                 return first
+
+    def take_each(self, count: int) -> list[int]:
+        """Take *count* clusters, one after another, wherever they are free; all that fit together at once."""
+        taken: list[int] = []
+        while len(taken) < count:
+            first = self._used.first_gap(self._cursor, 1)
+            block = first // self.per_block
+            if block not in self.blocks:
+                taken.append(self.take(1))
+                continue
+            stop = self._used.next_border(first, min(first + count - len(taken), (block + 1) * self.per_block))
+            self._used.add(first, stop)
+            self._cursor = stop
+            self.written(first, (stop - first) * self.cluster_size)
+            taken += range(first, stop)
+        return taken
 
     def take_table(self, length: int) -> tuple[int, int]:
         """Take the clusters of a table of *length* bytes; the first one, and how many."""
