@@ -14,12 +14,13 @@ from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status, status_above
+from qbitsim.drivers.backing import open_backing
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, image_below
-from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
-from qbitsim.drivers.options import Options, file_options, flag, passes_discards
+from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.drivers.qcow2_bitmaps import PersistentBitmaps
 from qbitsim.drivers.qcow2_caches import check_cache_sizes
+from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
 from qbitsim.errors import QmpError
@@ -88,7 +89,7 @@ class Qcow2Node(DriverNode):
             raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
-        node._open_backing(opener, options)
+        open_backing(opener, node, image, options)
         return node
 
     @classmethod
@@ -97,33 +98,6 @@ class Qcow2Node(DriverNode):
         check_cache_sizes(options)
         if "data-file" in options:
             raise QmpError("'data-file' can only be set for images with an external data file")
-
-    def _open_backing(self, opener: Opener, options: Options) -> None:
-        """The backing file: as given, or as the image's header says; always read-only."""
-        inherited = {**file_options(options), "read-only": True, "auto-read-only": False}
-        given = options.get("backing", {})
-        if given is None:
-            return
-        if not isinstance(given, dict) or "driver" in given:
-            opener.open_child(self, "backing", options, inherited=inherited)
-            return
-        name = self.image.backing
-        if name is None:
-            return
-        try:
-            named = {**self._named_backing(opener, name), **given}
-            opener.open_child(self, "backing", options, named, inherited=inherited)
-            assert self.backing is not None
-            self.backing.probed = not name.startswith("json:") and self.image.backing_format is None
-        except QmpError as error:
-            raise QmpError(f"Could not open backing file: {error.desc}") from None
-
-    def _named_backing(self, opener: Opener, name: str) -> Options:
-        """The options of the backing file that the image's header names."""
-        if name.startswith("json:"):
-            return json_options(name)
-        file = protocol_options(self.graph.images.backing_name(self.filename, name))
-        return {"driver": self.image.backing_format or opener.image(innermost(file)).format, "file": file}
 
     @property
     def length(self) -> int:
@@ -168,25 +142,8 @@ class Qcow2Node(DriverNode):
         self.image.backing, self.image.backing_format = name, driver
 
     def specific_info(self, profile: Profile) -> Json:
-        """ImageInfoSpecificQCow2 (qcow2_get_specific_info)."""
-        image = self.image
-        data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
-        if profile.qcow2_shows_compression_type:
-            data["compression-type"] = "zlib"
-        if image.compat != "0.10":
-            data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
-            if profile.qcow2_shows_extended_l2:
-                data["extended-l2"] = False
-        if image.bitmaps and profile.qcow2_shows_bitmaps:
-            data["bitmaps"] = [
-                {
-                    "name": bitmap.name,
-                    "granularity": bitmap.granularity,
-                    "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
-                }
-                for bitmap in image.bitmaps
-            ]
-        return {"type": "qcow2", "data": data}
+        """ImageInfoSpecificQCow2."""
+        return specific_info(self.image, profile)
 
     # -- requests
 

@@ -19,6 +19,7 @@ from qbitsim.files.locks import CREATOR, READER, WRITER, Locks
 from qbitsim.files.permissions import ALL, CONSISTENT_READ, WRITE
 from qbitsim.images.content import Content, Kind
 from qbitsim.images.image_file import ImageFile
+from qbitsim.images.qcow2.allocator import Allocator
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
 from qbitsim.images.qcow2.check import fragments
 from qbitsim.images.qcow2.image import Qcow2Image
@@ -254,6 +255,40 @@ def test_a_resize_takes_the_stored_bitmaps_along() -> None:
     assert list(bitmap.bits.ranges()) == [(8, 9)]
     image.resize(MIB)
     assert (bitmap.bits.length, list(bitmap.bits.ranges())) == (16, [(8, 9)])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 9), st.booleans()), max_size=12),
+    st.integers(0, 200),
+    st.booleans(),
+)
+def test_clusters_that_are_taken_together_are_those_that_are_taken_one_by_one(
+    steps: list[tuple[int, int, bool]], count: int, shared: bool
+) -> None:
+    """With holes among the used clusters, across the ends of refcount blocks and of their table."""
+    allocator = Allocator(512, 64)
+    taken: list[int] = [allocator.take(1) for _ in range(60)]
+    for place, more, free in steps:
+        if free and taken:
+            allocator.free(taken.pop(place % len(taken)))
+        else:
+            taken.append(allocator.take(more))
+    if shared and taken:
+        allocator.refer(taken[0])
+    twin = allocator.copy()
+    assert allocator.take_each(count) == [twin.take(1) for _ in range(count)]
+    assert (allocator.used(), allocator.blocks, allocator.table) == (twin.used(), twin.blocks, twin.table)
+    assert (allocator.next_free, allocator.end) == (twin.next_free, twin.end)
+
+
+def test_an_image_that_is_made_in_a_file_replaces_the_one_that_was_there() -> None:
+    store = ImageStore()
+    store.limit("a", MIB)
+    file = store.create("a", "raw", MIB).file
+    file.locks.acquire("vm", *WRITER)
+    made = Qcow2Image(file, 2 * MIB)
+    assert store.lookup("a") is file.image is made
+    assert (made.name, made.file.capacity, bool(made.file.locks)) == ("a", MIB, True)
 
 
 # -- the store

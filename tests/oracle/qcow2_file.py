@@ -157,7 +157,7 @@ def places_of(image: Qcow2Image) -> Places:
             for start, stop in layout.clusters.used()
             for cluster in range(start, stop)
         },
-        "bitmaps": layout.bitmaps.places(),
+        "bitmaps": layout.bitmaps.places(layout.cluster_size),
     }
 
 

@@ -38,11 +38,12 @@ class HostLayout:
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
     :ivar leaked: clusters in use to which nothing refers.
+    :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     """
 
     __slots__ = (
         *("_reserved", "_seen", "_slice"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "packed_bytes", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -52,6 +53,7 @@ class HostLayout:
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots = SnapshotTables(external=external)
         self.leaked: set[int] = set()
+        self.packed_bytes: dict[int, bytes] = {}
         self._reserved: list[int] = []
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
@@ -226,7 +228,9 @@ class HostLayout:
     def write_packed(self, guest: int, length: int) -> None:
         """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
         self._prepare_table(guest)
-        self.active.packed[guest] = self.clusters.take_bytes(length), length
+        offset = self.clusters.take_bytes(length)
+        self.packed_bytes.pop(offset, None)
+        self.active.packed[guest] = offset, length
 
     def zero(self, first: int, stop: int, *, unmap: bool) -> None:
         """The guest clusters from *first* to before *stop* become zero (zero_in_l2_slice).
@@ -346,9 +350,9 @@ class HostLayout:
 
     # -- internal snapshots; call :meth:`sync` before
 
-    def create_snapshot(self, names: Iterable[tuple[str, str]]) -> None:
+    def create_snapshot(self, lengths: Iterable[int]) -> None:
         """:meth:`.SnapshotTables.create`."""
-        self.snapshots.create(self.clusters, self.active, names)
+        self.snapshots.create(self.clusters, self.active, lengths)
 
     def apply_snapshot(self, index: int) -> None:
         """Put the tables of a snapshot in place of the active ones."""
@@ -358,9 +362,9 @@ class HostLayout:
         self.snapshots.unrefer(self.clusters, self.active)
         self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
 
-    def delete_snapshot(self, index: int, names: Iterable[tuple[str, str]]) -> None:
+    def delete_snapshot(self, index: int, lengths: Iterable[int]) -> None:
         """:meth:`.SnapshotTables.delete`."""
-        self.snapshots.delete(self.clusters, index, names)
+        self.snapshots.delete(self.clusters, index, lengths)
 
     @property
     def most_references(self) -> int:
@@ -376,6 +380,7 @@ class HostLayout:
         twin.active = self.active.copy()
         twin.snapshots = self.snapshots.copy()
         twin.leaked = set(self.leaked)
+        twin.packed_bytes = self.packed_bytes.copy()
         twin._seen, twin._slice = self._seen, self._slice
         twin.bitmaps = self.bitmaps.copy()
         return twin

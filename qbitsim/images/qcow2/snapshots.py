@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from qbitsim.images.content import Content
+from qbitsim.images.qcow2.structures import SNAPSHOT_EXTRA, SNAPSHOT_FIXED
 from qbitsim.records import record
 
 
@@ -13,6 +16,8 @@ class StoredSnapshot:
     :ivar id: a decimal number; :ivar name: what people call it.
     :ivar date: nanoseconds since 1970, whole microseconds; :ivar clock: nanoseconds for which the guest had run.
     :ivar content: the disk at that time; it does not change.
+    :ivar icount: instructions that the guest had executed, -1 if unknown.
+    :ivar extra: what another program keeps in the file about it.
     """
 
     id: str
@@ -20,3 +25,11 @@ class StoredSnapshot:
     date: int
     clock: int
     content: Content
+    icount: int = -1
+    extra: bytes = b""
+
+    @property
+    def entry_length(self) -> int:
+        """Bytes of its entry in the list of snapshots."""
+        texts = os.fsencode(self.id) + os.fsencode(self.name)
+        return SNAPSHOT_FIXED + SNAPSHOT_EXTRA + len(self.extra) + len(texts)

@@ -40,7 +40,7 @@ def downgrade(image: Qcow2Image, *, backed: bool) -> None:
         image.store_bitmaps(image.bitmaps)
         image.bitmaps = []
         image.has_stale_bitmaps = True
-        for first, count in layout.bitmaps.lose():
+        for first, count in layout.bitmaps.lose(layout.clusters):
             layout.leaked.update(range(first, first + count))
 
 
