@@ -13,13 +13,12 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
-from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
     from qbitsim.images.image_file import ImageFile
+    from qbitsim.images.qcow2.image import Qcow2Image
 
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
@@ -64,7 +63,7 @@ class FileCreation:
 
     def write(self) -> None:
         """Cut the file off, and let it have its new size."""
-        image = RawImage(self._opener.graph.images.lookup(self._options["filename"]).file, 0)
+        image = self._opener.graph.images.lookup(self._options["filename"]).file.make_raw(0)
         preallocation = self._options.get("preallocation", "off")
         if preallocation == "metadata":
             raise QmpError("Unsupported preallocation mode: metadata")
@@ -136,12 +135,12 @@ class Qcow2Creation:
             with_format = f" with format '{driver}'" if driver is not None else ""
             raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
         image.backing, image.backing_format = backing, driver
+        image.save()
 
     def _put(self, file: ImageFile, size: int) -> Qcow2Image:
         """Let the file hold an empty disk of ``size`` bytes."""
         options = self._options
-        return Qcow2Image(
-            file,
+        return file.make_qcow2(
             size,
             cluster_size=options.get("cluster-size", FILE_CLUSTER),
             compat="0.10" if options.get("version") == "v2" else "1.1",

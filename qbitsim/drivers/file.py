@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ class FileNode(DriverNode):
     asks here for the places where in the file they would be.
     """
 
-    __slots__ = ("discarded_bytes", "discards", "file", "force_share", "opened_as")
+    __slots__ = ("_is_open", "discarded_bytes", "discards", "file", "force_share", "opened_as")
 
     opened_as: str
 
@@ -91,6 +92,8 @@ class FileNode(DriverNode):
         self.discards = 0
         self.discarded_bytes = 0
         file.image.reopen()
+        file.open()
+        self._is_open = True
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -100,10 +103,13 @@ class FileNode(DriverNode):
             raise QmpError("The 'file' block driver requires a file name")
         if options.get("node-name") is not None:
             opener.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
-        read_only = flag(options, "read-only")
+        read_only, auto = flag(options, "read-only"), flag(options, "auto-read-only")
+        file = opener.image(filename, auto_read_only=auto or read_only).file
+        if not read_only:
+            read_only = not _is_writable(file, filename, or_read_only=auto)
         node = cls(
             opener.graph,
-            opener.image(filename, auto_read_only=flag(options, "auto-read-only") or read_only).file,
+            file,
             filename,
             read_only=read_only,
             unmap=passes_discards(options),
@@ -148,16 +154,22 @@ class FileNode(DriverNode):
         """Take the locks on the file that these permissions stand for (raw_check_perm, block/file-posix.c)."""
         if self.force_share:
             return
-        conflict = self.file.locks.acquire(self, perm, shared)
+        try:
+            conflict = self.file.locks.acquire(self, perm, shared)
+        except OSError as error:
+            raise QmpError(f"Could not open '{self.opened_as}': {error.strerror}") from None
         if conflict is not None:
             raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
     def close(self) -> None:
-        """Give up the locks."""
-        self.file.locks.release(self)
+        """Give up the locks and the file."""
+        if self._is_open:
+            self._is_open = False
+            self.file.locks.release(self)
+            self.file.close()
 
     def abandon(self) -> None:
-        """Give up the locks."""
+        """Give up the locks and the file."""
         self.close()
 
     @property
@@ -215,12 +227,12 @@ class FileNode(DriverNode):
         self._check("write-zeroes", offset, length)
         if offset + length > self.image.size:
             self.image.resize(offset + length)
-        self.image.write_zeroes(offset, length)
+        self.image.write_zeroes(offset, length, unmap=unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         self._check("discard", offset, length)
         self.image.discard(offset, length)
-        self.note_discarded(offset, length)
+        self._count_discard(length)
 
     @property
     def copies_ranges(self) -> bool:
@@ -228,8 +240,12 @@ class FileNode(DriverNode):
         return True
 
     def note_discarded(self, offset: int, length: int) -> None:
-        """Count it (raw_account_discard), if discards are passed on."""
-        del offset
+        """Let the host have the range back and count it (raw_account_discard), if discards are passed on."""
+        if self.unmap:
+            self.file.punch(offset, length)
+        self._count_discard(length)
+
+    def _count_discard(self, length: int) -> None:
         if self.unmap:
             self.discards += 1
             self.discarded_bytes += length
@@ -241,6 +257,7 @@ class FileNode(DriverNode):
     def _flush(self) -> None:
         if self.file.faults is not None:
             self.file.faults.check("flush", 0, 0)
+        self.file.flush()
 
     def _status(self, offset: int, length: int) -> Status:
         if offset >= self.image.size:
@@ -256,6 +273,20 @@ class FileNode(DriverNode):
         """Never fail: the file itself is fine, the disk in it has faults of its own."""
         if operation == "write":
             self.image.extend_file(offset + length)
+
+
+def _is_writable(file: ImageFile, filename: str, *, or_read_only: bool) -> bool:
+    """Open the file for writing; False if it can only be read, and that will do (bdrv_apply_auto_read_only).
+
+    :raises QmpError: that will not do.
+    """
+    try:
+        file.make_writable()
+    except OSError as error:
+        if or_read_only and error.errno in {errno.EACCES, errno.EROFS}:
+            return False
+        raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
+    return True
 
 
 def file_below(node: Node) -> ImageFile | None:

@@ -140,6 +140,7 @@ class Qcow2Node(DriverNode):
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header."""
         self.image.backing, self.image.backing_format = name, driver
+        self.image.save()
 
     def specific_info(self, profile: Profile) -> Json:
         """ImageInfoSpecificQCow2."""

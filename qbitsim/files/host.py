@@ -33,19 +33,21 @@ class HostFile:
     It cannot be copied: two users of one descriptor would share its locks.
 
     :param path: of the file.
-    :param writable: it is opened for writing, too.
+    :param writable: it is opened for writing, too; otherwise it is when something is to be written.
     :param create: it is made if it does not exist.
+    :ivar touched: something was written; who has taken note of it says False.
     :ivar identity: device and inode, the same for all names of the file.
     :raises OSError: as open(2) fails; EISDIR for a directory, EINVAL for what is no regular file.
     """
 
-    __slots__ = ("_descriptor", "_locked", "identity", "path", "writable")
+    __slots__ = ("_descriptor", "_locked", "identity", "path", "touched", "writable")
 
     def __init__(self, path: str, *, writable: bool = False, create: bool = False) -> None:
         self._descriptor = -1
         self._locked: frozenset[int] = frozenset()
         self.path = path
         self.writable = writable
+        self.touched = False
         self._descriptor = _open(path, writable=writable, create=create)
         self.identity = _identity(os.fstat(self._descriptor))
 
@@ -115,14 +117,20 @@ class HostFile:
             parts.append(found)
         return b"".join(parts)
 
+    def _begin_write(self) -> None:
+        self.make_writable()
+        self.touched = True
+
     def write_at(self, offset: int, data: bytes) -> None:
         """Write bytes; a file that ends before them becomes longer, with a hole between."""
+        self._begin_write()
         written = os.pwrite(self._descriptor, data, offset)
         while written < len(data):
             written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
 
     def write_parts(self, offset: int, parts: list[bytes]) -> None:
         """Write several pieces of bytes in a row (up to 1024 of them in one call of the system)."""
+        self._begin_write()
         for start in range(0, len(parts), 1024):
             some = parts[start : start + 1024]
             wanted = sum(map(len, some))
@@ -145,6 +153,7 @@ class HostFile:
     def allocate(self, offset: int, length: int) -> None:
         """Allocate a range, which keeps what it reads as."""
         if length > 0:
+            self._begin_write()
             os.posix_fallocate(self._descriptor, offset, length)
 
     def _write_zeroes(self, offset: int, length: int) -> None:
@@ -154,6 +163,7 @@ class HostFile:
 
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
         """fallocate(2); False if this file system cannot do it."""
+        self._begin_write()
         call = _fallocate()
         if call is None:
             return False
@@ -188,6 +198,7 @@ class HostFile:
 
     def truncate(self, size: int) -> None:
         """Make the file *size* bytes long; what is new is a hole."""
+        self._begin_write()
         os.ftruncate(self._descriptor, size)
 
     def flush(self) -> None:

@@ -175,6 +175,9 @@ class Image(ABC):
     def reopen(self) -> None:
         """The file is being opened anew."""
 
+    def save(self) -> None:  # noqa: B027 (of an image in memory there is nothing to write)
+        """Write down in the file what of it is only in memory."""
+
     @abstractmethod
     def close_written(self) -> None:
         """The file was open for writing and is closed."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.files.locks import Locks
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.raw import RawImage
 
 if TYPE_CHECKING:
     from qbitsim.files.faults import Faults
@@ -30,6 +32,29 @@ class ImageFile:
         self.capacity = capacity
         self.locks = Locks()
         self.faults: Faults | None = None
+
+    def make_raw(self, size: int) -> RawImage:
+        """Let the file be a hole of *size* bytes."""
+        return RawImage(self, size)
+
+    def make_qcow2(self, size: int, **options: Any) -> Qcow2Image:
+        """Let the file hold an empty :class:`.Qcow2Image`."""
+        return Qcow2Image(self, size, **options)
+
+    def open(self) -> None:
+        """Somebody uses the file from now on."""
+
+    def close(self) -> None:
+        """Somebody uses it no more."""
+
+    def make_writable(self) -> None:
+        """Open it for writing, too; OSError if that cannot be."""
+
+    def flush(self) -> None:
+        """Let all that was written survive a failure of the power."""
+
+    def punch(self, offset: int, length: int) -> None:
+        """Let the host have a range of the file back, which nothing refers to."""
 
     def copy(self) -> ImageFile:
         """A file of the same name and capacity with an image of the same value, which nobody has open."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+from typing import Any
 
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
-from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.raw import RawImage
+from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.sizes import SECTOR
 
 MAXIMUM_PATH = 4096
@@ -43,6 +42,16 @@ class ImageStore:
 
     __slots__ = ("_directories", "_files", "_limits", "starts")
 
+    @staticmethod
+    def on(folder: str) -> ImageStore:
+        """The files of the host below *folder*, to which names are relative; absolute names are the host's.
+
+        :raises OSError: there is no such folder.
+        """
+        from qbitsim.images.host.store import HostImageStore  # noqa: PLC0415 - who stays in memory does not load it
+
+        return HostImageStore(folder)
+
     def __init__(self) -> None:
         self._files: dict[str, ImageFile] = {}
         self._directories: set[str] = {"", "/"}
@@ -57,14 +66,12 @@ class ImageStore:
         *,
         backing: str | None = None,
         backing_format: str | None = None,
-        cluster_size: int = FILE_CLUSTER,
-        compat: str = "1.1",
-        lazy_refcounts: bool = False,
-        refcount_bits: int = 16,
+        **options: Any,
     ) -> Image:
         """Create an image, in place of one of that name if there is one.
 
         :param size: bytes, rounded up to sectors; None takes the size of the backing file.
+        :param options: of :class:`.Qcow2Image`.
         :raises OSError: ENOENT if the directory, or a backing file whose size is needed, does not exist; EISDIR;
             ENAMETOOLONG, as Linux counts bytes.
         :raises LockConflictError: the existing file is in use.
@@ -84,18 +91,9 @@ class ImageStore:
         file, size = ImageFile(name, self._limits.get(key)), -(-size // SECTOR) * SECTOR
         self._files[key] = file
         if format == "qcow2":
-            return Qcow2Image(
-                file,
-                size,
-                cluster_size=cluster_size,
-                backing=backing,
-                backing_format=backing_format,
-                compat=compat,
-                lazy_refcounts=lazy_refcounts,
-                refcount_bits=refcount_bits,
-            )
+            return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
         assert format == "raw"
-        image = RawImage(file, size)
+        image = file.make_raw(size)
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
         image.content.write(0, bytes(min(FILE_PAGE, image.size)))
         return image
@@ -186,13 +184,14 @@ class ImageStore:
         return self._key(one) == self._key(other)
 
     def chain(self, name: str) -> list[Image]:
-        """The image and its backing files, the active one first; OSError with ENOENT if one is missing."""
+        """The image and its backing files, the active one first; OSError with ENOENT if one is missing, ELOOP."""
         images, position = [self.lookup(name)], name
         while (backing := images[-1].backing) is not None:
             position = self.backing_name(position, backing)
-            images.append(self.lookup(position))
-            if len(images) > len(self._files):
+            found = self.lookup(position)
+            if found in images:
                 raise _error(errno.ELOOP, name)
+            images.append(found)
         return images
 
     def read_chain(self, name: str, offset: int, length: int) -> bytes:

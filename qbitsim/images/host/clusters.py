@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.images.content import Content, zero_block
@@ -46,14 +46,14 @@ class PlacedClusters(dict[int, Any]):
             super().__setitem__(cluster, place)
             self.changed.add(cluster * TABLE_ENTRY // self._unit)
 
-    def load(self, places: Iterable[tuple[int, int | Packed]]) -> None:
+    def load(self, places: Mapping[int, int | Packed]) -> None:
         """Take up what the file has."""
         super().update(places)
 
     def __getitem__(self, cluster: int) -> bytes:
         return self._read(super().__getitem__(cluster))
 
-    def get(self, cluster: int, default: Any = None) -> Any:  # noqa: ANN401 (as of every dictionary)
+    def get(self, cluster: int, default: Any = None) -> Any:
         """The bytes of a cluster."""
         place = super().get(cluster)
         return default if place is None else self._read(place)
@@ -72,7 +72,7 @@ class PlacedClusters(dict[int, Any]):
         super().__delitem__(cluster)
         self.changed.add(cluster * TABLE_ENTRY // self._unit)
 
-    def update(self, *others: Any, **more: Any) -> None:  # noqa: ANN401 (as of every dictionary)
+    def update(self, *others: Any, **more: Any) -> None:
         """Write clusters, one after the other."""
         for cluster, block in dict(*others, **more).items():
             self[cluster] = block
@@ -80,7 +80,7 @@ class PlacedClusters(dict[int, Any]):
     def copy(self) -> PlacedClusters:
         """The same clusters at the same places."""
         twin = PlacedClusters(self._file, self.tables, self._unit)
-        twin.load(super().items())
+        dict.update(twin, super().items())
         return twin
 
     def _read(self, place: int | Packed) -> bytes:
@@ -89,7 +89,7 @@ class PlacedClusters(dict[int, Any]):
             found = unpack(self._file.read_at(offset, length), self._unit)
             if found is None:
                 raise _unreadable()
-            return found
+            return found[0]
         return self._file.read_at(place, self._unit).ljust(self._unit, b"\0")
 
 
@@ -140,7 +140,7 @@ class PlacedContent(Content):
         """Whether a cluster reads as what is below."""
         return cluster not in self._stored and cluster not in self._zero
 
-    def load(self, places: Iterable[tuple[int, int | Packed]], zeroes: Iterable[tuple[int, int]]) -> None:
+    def load(self, places: Mapping[int, int | Packed], zeroes: Iterable[tuple[int, int]]) -> None:
         """Take up what the file has: where clusters with data are; from which cluster to before which all are ZERO."""
         self._stored.load(places)
         self._index.fresh.extend(self._stored)

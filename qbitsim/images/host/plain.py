@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qbitsim.files.host import HostFile
-    from qbitsim.images.image_file import ImageFile
+    from qbitsim.images.host.file import HostImageFile
+    from qbitsim.images.image import Image
 
 COPIED_AT_ONCE = 1 << 20
 """Bytes that are read and written in one piece where a whole file is copied."""
@@ -131,12 +132,22 @@ class HostPlainContent(Content):
 class HostRawImage(RawImage):
     """A plain file of the host."""
 
-    __slots__ = ("bytes",)
+    __slots__ = ()
 
-    def __init__(self, file: ImageFile, opened: HostFile) -> None:
+    content: HostPlainContent
+    file: HostImageFile
+
+    def __init__(self, file: HostImageFile) -> None:
         super().__init__(file, 0)
-        self.bytes = opened
-        self.content = HostPlainContent(opened)
+        self.content = HostPlainContent(file.bytes)
+
+    def save(self) -> None:
+        """All is in the file."""
+        self.file.note_saved()
+
+    def close_written(self) -> None:
+        """All is in the file."""
+        self.save()
 
     def write_zeroes(
         self,
@@ -148,8 +159,12 @@ class HostRawImage(RawImage):
         unmap: bool = False,
     ) -> None:
         """Punch a hole if it is to be unmapped; otherwise zero the range in place (raw_do_pwrite_zeroes)."""
-        del below, below_is_zero
         if unmap:
             self.content.discard(offset, length)
         else:
-            self.content.write_zeroes(offset, length)
+            self.content.write_zeroes(offset, length, below, below_is_zero)
+
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """No: the bytes are in a file."""
+        del source, cluster_size
+        return False

@@ -1,20 +1,20 @@
 """A qcow2 image in a file of the host.
 
 Data are in the file at once, at the places that the layout gives them. Tables, refcounts and the bitmap directory are
-written by :meth:`HostQcow2Image.save`: when the disk is flushed, the file is closed, and before a cluster that was freed
-is used again. The order of writing makes sure that a file in which it stops half-way has leaks at worst: refcounts that
-grow come first, then tables, then the header, then refcounts that fall.
+written by :meth:`HostQcow2Image.save`: when the disk is flushed, the file is closed, and before a cluster that was
+freed is used again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.table_writer import TableWriter
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Content, Reader
@@ -23,34 +23,51 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
     from qbitsim.images.qcow2.layout import HostLayout
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
+    from qbitsim.images.qcow2.table_reader import Disk
+    from qbitsim.images.qcow2.tables import Packed, Tables
 
 
 class HostQcow2Image(Qcow2Image):
     """A qcow2 image in a file that is open.
 
-    It begins as an empty image of *size* bytes, of which nothing is in the file yet; :func:`.load_image` lets it be what
+    It begins as an empty image of *size* bytes, of which nothing is in the file yet; :func:`.load_into` lets it be what
     the file holds.
     """
 
     __slots__ = ("_writer",)
 
     content: PlacedContent
+    file: HostImageFile
 
-    def __init__(self, file: HostImageFile, size: int, **options: object) -> None:
-        super().__init__(file, size, **options)  # type: ignore[arg-type]
-        self.content = self._new_content(size)
+    def __init__(self, file: HostImageFile, size: int, **options: Any) -> None:
+        super().__init__(file, size, **options)
         self._writer = TableWriter(self, file.bytes)
+        self.content = self._empty_content(self._layout.active, size)
 
-    def _new_content(self, size: int) -> PlacedContent:
-        return PlacedContent(
-            self._writer.bytes, self._layout.active, size, self.cluster_size, zero_clusters=self.compat != "0.10"
-        )
+    def _empty_content(self, tables: Tables, size: int) -> PlacedContent:
+        return PlacedContent(self._writer.bytes, tables, size, self.cluster_size, zero_clusters=self.compat != "0.10")
+
+    def placed_content(self, disk: Disk, size: int) -> PlacedContent:
+        """The content of a disk that was found in the file."""
+        content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
+        zeroes = Spans(disk.zeroes)
+        places: dict[int, int | Packed] = {
+            guest: place * unit for guest, place in tables.places.items() if guest not in zeroes
+        }
+        places.update(tables.packed)
+        content.load(places, disk.zeroes)
+        return content
+
+    def take_up(self) -> None:
+        """The image was loaded from its file."""
+        self._writer.take_up()
 
     # -- what is in the file
 
     def save(self) -> None:
         """Write down what of the tables is only in memory."""
         self._writer.write()
+        self.file.note_saved()
 
     def close_written(self) -> None:
         """Store the bitmaps, and write all down."""
@@ -170,7 +187,7 @@ class HostQcow2Image(Qcow2Image):
         """As every qcow2 image."""
         self._writer.write()
         super().make_empty()
-        self.content = self._new_content(self.size)
+        self.content = self._empty_content(self._layout.active, self.size)
         self._layout.settle(self.content)
         self._writer.write(everything=True, cut_off=True)
 
@@ -192,6 +209,7 @@ class HostQcow2Image(Qcow2Image):
         """As every qcow2 image; the file has it at once."""
         self._writer.write()
         made = super().create_snapshot(name, date, clock)
+        assert isinstance(made.content, PlacedContent)
         made.content.placed.tables = self._layout.snapshots.saved[-1]
         self._writer.write(everything=True)
         return made

@@ -1,7 +1,7 @@
 """Writing the tables of a qcow2 image into its file, as far as they have changed, in a safe order.
 
-Refcounts that grow come first, then tables, then the header, then refcounts that fall: where it stops half-way, the file
-has leaked clusters at worst.
+Refcounts that grow come first, then tables, then the header, then refcounts that fall: where it stops half-way, the
+file has leaked clusters at worst.
 """
 
 from __future__ import annotations

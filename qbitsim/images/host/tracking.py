@@ -32,7 +32,7 @@ class TrackedDict(dict[int, Any]):
         super().__delitem__(number)
         self.changed.add(number // self._per_part)
 
-    def pop(self, number: int, *default: object) -> Any:  # noqa: ANN401 (as of every dictionary)
+    def pop(self, number: int, *default: object) -> Any:
         """As of every dictionary."""
         self.changed.add(number // self._per_part)
         return super().pop(number, *default)
@@ -89,7 +89,7 @@ class TrackedCounts(TrackedDict):
         super().__init__(values, per_part)
         self.fallen = False
 
-    def __setitem__(self, number: int, value: Any) -> None:  # noqa: ANN401 (as of every dictionary)
+    def __setitem__(self, number: int, value: Any) -> None:
         self.fallen = self.fallen or value < self.get(number, 0)
         super().__setitem__(number, value)
 
@@ -111,10 +111,9 @@ class TrackedAllocator(Allocator):
 
     def __init__(self, other: Allocator) -> None:
         super().__init__(other.cluster_size, other.refcount_bits)
-        self.table, self.blocks, self.end = other.table, other.blocks, other.end
-        self._cursor, self._byte_cursor = other._cursor, other._byte_cursor
+        self.take_over(other)
         self._used = TrackedSpans(other.used(), self.per_block)
-        self._extra = TrackedCounts(other._extra, self.per_block)
+        self._extra = TrackedCounts(self._extra, self.per_block)
 
     @property
     def changed_blocks(self) -> set[int]:

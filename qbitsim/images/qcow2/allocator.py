@@ -319,10 +319,14 @@ class Allocator:
     def copy(self) -> Allocator:
         """An independent one of the same value."""
         twin = Allocator(self.cluster_size, self.refcount_bits)
-        twin.table, twin.blocks = self.table, self.blocks.copy()
-        twin._used, twin._extra = self._used.copy(), self._extra.copy()
-        twin._cursor, twin._byte_cursor, twin.end = self._cursor, self._byte_cursor, self.end
+        twin.take_over(self)
         return twin
+
+    def take_over(self, other: Allocator) -> None:
+        """Be what *other* is, which has the same sizes."""
+        self.table, self.blocks = other.table, other.blocks.copy()
+        self._used, self._extra = other._used.copy(), other._extra.copy()
+        self._cursor, self._byte_cursor, self.end = other._cursor, other._byte_cursor, other.end
 
 
 def refcount_blocks(clusters: int, cluster_size: int, refcount_bits: int, *, generous: bool = False) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, zero_block
@@ -14,10 +14,12 @@ from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import Metadata, read_metadata
 from qbitsim.images.qcow2.packing import pack, unpack
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
-from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.files.tree import ByteFile
     from qbitsim.images.image_file import ImageFile
 
@@ -35,29 +37,62 @@ def load_image(target: ImageFile, file: ByteFile, *, writable: bool = False, mos
     :raises UnsupportedError: the file holds what an image in memory cannot.
     """
     metadata = read_metadata(file, writable=writable)
+    image = Qcow2Image(target, metadata.size, **image_options(metadata))
+    data = _DataReader(file, metadata.cluster_size, most)
+    load_into(image, file, metadata, data.content)
+    image.layout.packed_bytes.update(data.packed_bytes)
+    return image
+
+
+def image_options(metadata: Metadata) -> dict[str, Any]:
+    """What a new :class:`.Qcow2Image` is told so that it is of the same kind."""
+    header = metadata.header
+    return {
+        "cluster_size": metadata.cluster_size,
+        "backing": metadata.backing,
+        "backing_format": metadata.backing_format,
+        "compat": "0.10" if header.version == 2 else "1.1",
+        "lazy_refcounts": bool(header.compatible & structures.LAZY_REFCOUNTS),
+        "refcount_bits": metadata.refcount_bits,
+    }
+
+
+def load_into(
+    image: Qcow2Image, file: ByteFile, metadata: Metadata, make_content: Callable[[Disk, int], Content]
+) -> None:
+    """Let an image that was made with :func:`image_options` be what a file holds.
+
+    :param make_content: gives the content of a disk of so many bytes.
+    :raises QmpError: QEMU refuses the file, or requests that meet a corrupt part of it; in its words.
+    :raises UnsupportedError: the file holds what an image cannot.
+    """
     _check_supported(metadata)
     header, reader = metadata.header, TableReader(file, metadata)
     active = reader.read(header.l1_offset, header.l1_entries, metadata.l1)
     saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
-    image = Qcow2Image(
-        target,
-        metadata.size,
-        cluster_size=metadata.cluster_size,
-        backing=metadata.backing,
-        backing_format=metadata.backing_format,
-        compat="0.10" if header.version == 2 else "1.1",
-        lazy_refcounts=bool(header.compatible & structures.LAZY_REFCOUNTS),
-        refcount_bits=metadata.refcount_bits,
-    )
+    for disk, size in [(active, metadata.size), *zip(saved, _snapshot_sizes(metadata), strict=True)]:
+        _check_reach(disk, -(-size // metadata.cluster_size))
     image.corrupt = bool(header.incompatible & structures.CORRUPT)
     image.kept_header = _kept_header(metadata)
     layout = _layout(file, metadata, active, saved)
-    data = _DataReader(file, layout, most)
-    image.content = data.content(active, metadata.size)
-    image.snapshots = [_snapshot(metadata, number, data, disk) for number, disk in enumerate(saved)]
+    image.content = make_content(active, metadata.size)
+    image.snapshots = [
+        _snapshot(entry, make_content(disk, size))
+        for entry, disk, size in zip(metadata.snapshots, saved, _snapshot_sizes(metadata), strict=True)
+    ]
     _take_bitmaps(image, layout, file, metadata)
     image.take_layout(layout)
-    return image
+
+
+def _snapshot_sizes(metadata: Metadata) -> list[int]:
+    return [metadata.size if each.disk_size is None else each.disk_size for each in metadata.snapshots]
+
+
+def _check_reach(disk: Disk, clusters: int) -> None:
+    tables = disk.tables
+    last = max([*tables.places, *tables.packed, *(stop - 1 for _, stop in disk.zeroes[-1:])], default=-1)
+    if last >= clusters:
+        raise UnsupportedError("qcow2 images with clusters behind the end of the disk")
 
 
 def _check_supported(metadata: Metadata) -> None:
@@ -101,14 +136,13 @@ def _layout(file: ByteFile, metadata: Metadata, active: Disk, saved: list[Disk])
     return layout
 
 
-def _snapshot(metadata: Metadata, number: int, data: _DataReader, disk: Disk) -> StoredSnapshot:
-    entry = metadata.snapshots[number]
+def _snapshot(entry: SnapshotEntry, content: Content) -> StoredSnapshot:
     return StoredSnapshot(
         id=os.fsdecode(entry.id),
         name=os.fsdecode(entry.name),
         date=entry.seconds * 10**9 + entry.nanoseconds,
         clock=entry.clock,
-        content=data.content(disk, metadata.size if entry.disk_size is None else entry.disk_size),
+        content=content,
         icount=entry.icount,
         extra=entry.extra,
     )
@@ -130,21 +164,22 @@ def _take_bitmaps(image: Qcow2Image, layout: HostLayout, file: ByteFile, metadat
 
 
 class _DataReader:
-    """Reads clusters of data; those that are in the file once are in memory once."""
+    """Reads clusters of data; those that are in the file once are in memory once.
 
-    def __init__(self, file: ByteFile, layout: HostLayout, most: int) -> None:
+    :ivar packed_bytes: compressed data that the compressor here would have made otherwise: offset -> bytes.
+    """
+
+    def __init__(self, file: ByteFile, cluster_size: int, most: int) -> None:
         self._file = file
-        self._layout = layout
+        self._unit = cluster_size
         self._left = most
         self._known: dict[int | tuple[int, int], bytes] = {}
+        self.packed_bytes: dict[int, bytes] = {}
 
     def content(self, disk: Disk, size: int) -> Content:
         """The content of a disk of *size* bytes."""
-        unit, tables = self._layout.cluster_size, disk.tables
-        content, clusters = Content(size, unit), -(-size // unit)
-        last = max([*tables.places, *tables.packed, *(stop - 1 for _, stop in disk.zeroes[-1:])], default=-1)
-        if last >= clusters:
-            raise UnsupportedError("qcow2 images with clusters behind the end of the disk")
+        unit, tables = self._unit, disk.tables
+        content = Content(size, unit)
         for first, stop in disk.zeroes:
             content.zero_clusters_in(first, stop)
         zeroes = {guest for first, stop in disk.zeroes for guest in range(first, stop)} & tables.places.keys()
@@ -158,7 +193,7 @@ class _DataReader:
     def _cluster(self, place: int) -> bytes:
         known = self._known.get(place)
         if known is None:
-            unit = self._layout.cluster_size
+            unit = self._unit
             known = self._file.read_at(place * unit, unit)
             if not any(known):
                 known = zero_block(unit)
@@ -170,7 +205,7 @@ class _DataReader:
     def _packed_cluster(self, place: tuple[int, int]) -> bytes:
         known = self._known.get(place)
         if known is None:
-            unit, (offset, length) = self._layout.cluster_size, place
+            unit, (offset, length) = self._unit, place
             data = self._file.read_at(offset, length)
             found = unpack(data, unit)
             if found is None:
@@ -179,7 +214,7 @@ class _DataReader:
             self._count(unit)
             self._known[place] = known
             if pack(known) != data[:used]:
-                self._layout.packed_bytes[offset] = data[:used]
+                self.packed_bytes[offset] = data[:used]
         return known
 
     def _count(self, length: int) -> None:
