@@ -32,7 +32,7 @@ class HostFile:
 
     It cannot be copied: two users of one descriptor would share its locks.
 
-    :param path: of the file.
+    :param path: of the file; one that is relative begins at *folder*.
     :param writable: it is opened for writing, too; otherwise it is when something is to be written.
     :param create: it is made if it does not exist.
     :ivar touched: something was written; who has taken note of it says False.
@@ -42,13 +42,15 @@ class HostFile:
 
     __slots__ = ("_descriptor", "_locked", "identity", "path", "touched", "writable")
 
-    def __init__(self, path: str, *, writable: bool = False, create: bool = False) -> None:
+    def __init__(
+        self, path: str, folder: HostFolder | None = None, *, writable: bool = False, create: bool = False
+    ) -> None:
         self._descriptor = -1
         self._locked: frozenset[int] = frozenset()
         self.path = path
         self.writable = writable
         self.touched = False
-        self._descriptor = _open(path, writable=writable, create=create)
+        self._descriptor = _open(path, folder.descriptor if folder else None, writable=writable, create=create)
         self.identity = _identity(os.fstat(self._descriptor))
 
     def __repr__(self) -> str:
@@ -70,11 +72,9 @@ class HostFile:
         """Open it for writing, too, if it is not: under the same locks. OSError as open(2), with nothing changed."""
         if self.writable:
             return
-        opened = _open(self.path, writable=True, create=False)
         old, locks = self._descriptor, self._locked
-        if _identity(os.fstat(opened)) != self.identity:
-            os.close(opened)
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self.path)
+        # By its descriptor: the name may lead to another file now.
+        opened = _open(f"/proc/self/fd/{old}", None, writable=True, create=False)
         self._descriptor, self._locked = opened, frozenset()
         for byte in sorted(locks):
             self._lock(byte, fcntl.F_RDLCK)
@@ -245,54 +245,68 @@ class HostFile:
 
 
 class HostFolder:
-    """A folder of the host, against which names are resolved: the working directory of a program.
+    """A folder of the host, at which relative names begin: the working directory of a program.
 
-    :param path: of the folder; OSError if it is none.
+    :param path: of the folder; OSError if there is none.
+    :ivar descriptor: it is open.
     """
 
-    __slots__ = ("path",)
+    __slots__ = ("descriptor", "path")
 
     def __init__(self, path: str) -> None:
+        self.descriptor = -1
         self.path = os.path.abspath(path)
-        if not os.path.isdir(self.path):
-            number = errno.ENOTDIR if os.path.exists(self.path) else errno.ENOENT
-            raise OSError(number, os.strerror(number), path)
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def path_of(self, name: str) -> str:
-        """The path of the file of that name; an absolute name is one."""
-        return os.path.join(self.path, name)
+    def __deepcopy__(self, memo: object) -> HostFolder:
+        raise TypeError(f"{self.path!r} cannot be copied: it is a folder of the host")
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
     def identity(self, name: str) -> tuple[int, int]:
         """Device and inode of what a name leads to, through symbolic links; OSError as stat(2)."""
-        return _identity(os.stat(self.path_of(name)))
+        return _identity(os.stat(name, dir_fd=self.descriptor))
 
     def exists(self, name: str) -> bool:
         """Whether the name leads to something."""
-        return os.path.exists(self.path_of(name))
+        return self._mode(name) != 0
 
     def is_directory(self, name: str) -> bool:
         """Whether the name leads to a directory."""
-        return os.path.isdir(self.path_of(name))
+        return stat.S_ISDIR(self._mode(name))
+
+    def _mode(self, name: str) -> int:
+        """What the name leads to, as stat(2) has it; 0 for nothing."""
+        try:
+            return os.stat(name or ".", dir_fd=self.descriptor).st_mode
+        except OSError:
+            return 0
 
     def names(self, directory: str) -> list[str]:
         """The names in a directory, sorted; OSError as opendir(3)."""
-        return sorted(os.listdir(self.path_of(directory)))
+        opened = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
+        try:
+            return sorted(os.listdir(opened))
+        finally:
+            os.close(opened)
 
     def mkdir(self, name: str) -> None:
         """Make a directory; OSError as mkdir(2)."""
-        os.mkdir(self.path_of(name))
+        os.mkdir(name, dir_fd=self.descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a file; OSError as unlink(2)."""
-        os.unlink(self.path_of(name))
+        os.unlink(name, dir_fd=self.descriptor)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file; OSError as rename(2)."""
-        os.rename(self.path_of(old), self.path_of(new))
+        os.rename(old, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def copy(self, old: str, new: str) -> None:
         """Copy a file with its holes; OSError."""
-        source, target = HostFile(self.path_of(old)), HostFile(self.path_of(new), create=True)
+        source, target = HostFile(old, self), HostFile(new, self, create=True)
         target.truncate(0)
         for offset, length in source.extents():
             for start in range(offset, offset + length, _COPIED_AT_ONCE):
@@ -310,11 +324,11 @@ def _lock_bytes(bits: int, base: int) -> Iterator[int]:
     return (base + number for number, bit in enumerate(NAMES) if bits & bit)
 
 
-def _open(path: str, *, writable: bool, create: bool) -> int:
+def _open(path: str, folder: int | None, *, writable: bool, create: bool) -> int:
     flags = (os.O_RDWR if writable or create else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
     if create:
         flags |= os.O_CREAT
-    descriptor = os.open(path, flags, 0o644)
+    descriptor = os.open(path, flags, 0o644, dir_fd=folder)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)

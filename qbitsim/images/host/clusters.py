@@ -131,6 +131,11 @@ class PlacedContent(Content):
             self._zero = TrackedSpans(self._zero, self.cluster_size // TABLE_ENTRY)
 
     @property
+    def is_tracked(self) -> bool:
+        """Whether changes are noted."""
+        return isinstance(self._zero, TrackedSpans)
+
+    @property
     def changed_tables(self) -> set[int]:
         """The L2 tables in the reach of which clusters came, went, moved, or began or ceased to be ZERO."""
         assert isinstance(self._zero, TrackedSpans)

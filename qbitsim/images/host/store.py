@@ -39,6 +39,13 @@ class HostImageStore(ImageStore):
     def __repr__(self) -> str:
         return f"<HostImageStore {self._folder.path!r}>"
 
+    def __deepcopy__(self, memo: object) -> HostImageStore:
+        """Refuse: a machine on files of the host has no snapshots.
+
+        :raises UnsupportedError: always.
+        """
+        raise UnsupportedError("a snapshot of a machine whose images are files of the host")
+
     def create(
         self,
         name: str,
@@ -55,7 +62,7 @@ class HostImageStore(ImageStore):
         if size is None:
             assert backing is not None
             size = self.lookup(self.backing_name(name, backing)).size
-        opened = HostFile(self._folder.path_of(name), writable=True, create=True)
+        opened = HostFile(name, self._folder, writable=True, create=True)
         file = self._known.get(opened.identity)
         if file is None:
             file = HostImageFile(name, opened, self._limits.get(self._key(name)))
@@ -85,7 +92,7 @@ class HostImageStore(ImageStore):
         """As every store; OSError as the host has it, EIO with QEMU's text for what is no image that can be opened."""
         file = self._known.get(self._folder.identity(name))
         if file is None or not (file.users or file.is_current):
-            file = HostImageFile(name, HostFile(self._folder.path_of(name)), self._limits.get(self._key(name)))
+            file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
             file.load()
         self._remember(file)
         return file.image

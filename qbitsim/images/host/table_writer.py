@@ -58,8 +58,7 @@ class TableWriter:
         :param cut_off: what is behind the end of the image in the file goes.
         """
         layout = self._image.layout
-        if not isinstance(layout.clusters, TrackedAllocator) or not isinstance(layout.active.places, TrackedDict):
-            everything = True
+        everything = everything or not self._is_tracked(layout)
         falling = list(self._write_refcounts(layout, everything=everything))
         self._write_bitmaps(layout)
         self._write_l2_tables(layout, everything=everything)
@@ -73,6 +72,13 @@ class TableWriter:
         self._track(layout)
         if self.bytes.length < layout.end or cut_off:
             self.bytes.truncate(layout.end)
+
+    def _is_tracked(self, layout: HostLayout) -> bool:
+        return (
+            isinstance(layout.clusters, TrackedAllocator)
+            and isinstance(layout.active.places, TrackedDict)
+            and self._image.content.is_tracked
+        )
 
     def _track(self, layout: HostLayout) -> None:
         """Note changes from now on."""
