@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.block.accounting import Accounting
-from qbitsim.block.permissions import Child
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node
+    from qbitsim.block.edges import Edges
+    from qbitsim.block.node import Child, Node
     from qbitsim.block.status import Status
     from qbitsim.block.throttle_group import ThrottleGroup
 
@@ -52,7 +51,7 @@ class Drive:
         *("throttle_group", "write_cache"),
     )
 
-    def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
+    def __init__(self, graph: Edges, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
         self.graph = graph
         self.id = identifier
         self.device_path = ""

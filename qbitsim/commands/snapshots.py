@@ -21,8 +21,7 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node
-    from qbitsim.block.permissions import Child
+    from qbitsim.block.node import Child, Node
 
 
 @struct

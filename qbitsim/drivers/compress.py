@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
-from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
@@ -28,8 +28,8 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
     """A filter that compresses what is written; no options of its own."""
 
 
-@driver("compress", options=BlockdevOptionsCompress, since="4.2", filter=True)
-class CompressNode(DriverNode):
+@driver("compress", options=BlockdevOptionsCompress, since="4.2")
+class CompressNode(FilterDriverNode):
     """``compress``, whose child is ``file``."""
 
     __slots__ = ()

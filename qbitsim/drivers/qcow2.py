@@ -19,10 +19,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.chain import status_above
 from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
-from qbitsim.block.status import Status, status_above
+from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, image_below
 from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
