@@ -133,8 +133,10 @@ class Node(Requests):
     @property
     def backing(self) -> Node | None:
         """The backing file's node of a copy-on-write format."""
-        child = self.child("backing")
-        return child.node if child is not None else None
+        for child in self.children:
+            if child.name == "backing":
+                return child.node
+        return None
 
     @property
     def backing_chain_next(self) -> Node | None:
