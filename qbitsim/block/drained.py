@@ -94,7 +94,7 @@ class DrainedSections:
                 node.drained_end()
 
     @contextmanager
-    def parting(self) -> Iterator[None]:
+    def forced_change(self) -> Iterator[None]:
         """As :meth:`change`, for what cannot be given up any more, such as undoing: who is stalled is left alone."""
         try:
             quiet = self._quieten()

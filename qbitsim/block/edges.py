@@ -80,7 +80,7 @@ class Edges(DrainedSections):
         if edge.stays:
             self._detach(edge)
             return
-        with self.parting():
+        with self.forced_change():
             if meanwhile is not None:
                 meanwhile()
             self._detach(edge)
@@ -154,7 +154,7 @@ class Edges(DrainedSections):
         """Close ``node`` and what it alone used, if nobody uses it."""
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
-        with self.parting():
+        with self.forced_change():
             node.close()
             for edge in list(node.children):
                 self._detach(edge)

@@ -165,6 +165,10 @@ class Node(Requests):
             if parent.is_filter:
                 yield from parent.shown_by()
 
+    def leads_to(self, node: Node) -> bool:
+        """Whether ``node`` is this one or anywhere below it."""
+        return node is self or any(edge.node.leads_to(node) for edge in self.children)
+
     def can_replace(self, node: Node) -> bool:
         """Whether a node that shows what this one shows can take the place of ``node``, and nobody sees a change.
 

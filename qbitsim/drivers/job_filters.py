@@ -69,13 +69,13 @@ class MirrorTopNode(FilterNode):
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         super()._write(offset, data, compressed=compressed)
-        self._tell("write", offset, len(data), data)
+        self._report_write("write", offset, len(data), data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         super()._write_zeroes(offset, length, unmap=unmap)
-        self._tell("zero", offset, length)
+        self._report_write("zero", offset, length)
 
-    def _tell(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
+    def _report_write(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
         if self.watcher is not None:
             self.watcher.guest_wrote(kind, offset, length, data)
 
