@@ -127,7 +127,7 @@ class DriverHooks:
         raise NotImplementedError
 
     def _truncate(self, size: int) -> None:
-        del size
+        del size  # bdrv_co_truncate (block/io.c, QEMU 10.0)
         raise QmpError("Image format driver does not support resize")
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
