@@ -5,6 +5,43 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 SECTOR = 512
+PREALLOCATED = [
+    ["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=full", "d", "1M"],
+    ["qemu-io", "-c", "write -q -P 3 70k 90k", "-c", "write -q -z 128k 64k", "d"],
+]
+
+
+def everything(cluster: int, *options: str) -> list[list[str]]:
+    """Command lines for a file with some of everything that can be in one."""
+    made = ",".join((f"cluster_size={cluster}", *options))
+    packed = [f"write -q -c -P {pattern} {(524288 + pattern * cluster)} {cluster}" for pattern in (0, 5, 6)]
+    lines = [
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-o", made, "d", "1M"],
+        ["qemu-io", "-c", "write -q -P 3 0 90k", *(word for each in packed for word in ("-c", each)), "d"],
+        ["qemu-img", "snapshot", "-c", "one", "d"],
+        ["qemu-io", "-c", "write -q -P 4 40k 20k", "-c", "discard -q 64k 32k", "d"],
+        ["qemu-img", "snapshot", "-c", "two", "d"],
+        ["qemu-img", "snapshot", "-d", "one", "d"],
+    ]
+    if "compat=0.10" not in options:
+        lines += [
+            ["qemu-img", "bitmap", "--add", "-g", "512", "d", "b0"],
+            ["qemu-io", "-c", "write -q -P 9 100k 300k", "d"],
+            ["qemu-img", "resize", "-q", "d", "3M"],
+            ["qemu-img", "bitmap", "--add", "d", "b1"],
+            ["qemu-img", "bitmap", "--disable", "d", "b0"],
+        ]
+    return lines
+
+
+EVERYTHING = everything(512)
+STORIES = [
+    EVERYTHING,
+    everything(1024, "compat=0.10"),
+    everything(4096, "refcount_bits=4"),
+    everything(65536, "refcount_bits=64"),
+]
+"""Files with some of everything that can be in one."""
 CLUSTERS = (512, 1024, 4096, 65536, 2 << 20)
 
 
@@ -26,9 +63,7 @@ def line_lists(draw: st.DrawFn) -> list[list[str]]:
         lines.append(["qemu-io", "-f", "raw", "-c", f"write -q -P 17 0 {below}", "b"])  # no holes
     where = ["-b", "b", "-F", "raw"] if backed else []
     lines.append(["qemu-img", "create", "-q", "-f", "qcow2", "-o", ",".join(options), *where, "d", str(size)])
-    for _ in range(draw(st.integers(1, 7))):
-        lines.append(draw(_lines(size, cluster, old=old)))
-    return lines
+    return lines + draw(st.lists(_lines(size, cluster, old=old), min_size=1, max_size=7))
 
 
 @st.composite

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES, Profile
 
@@ -30,7 +30,7 @@ class RealTools:
         found = subprocess.run(["chroot", root, "sh", "-c", "command -v qemu-io"], capture_output=True, check=False)
         return found.returncode == 0
 
-    def __enter__(self) -> RealTools:
+    def __enter__(self) -> Self:
         self.directory = Path(tempfile.mkdtemp(prefix="qcow2-", dir=Path(self._root or "/") / "tmp"))
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from file_draws import line_lists
+from file_draws import EVERYTHING, PREALLOCATED, line_lists
 from hypothesis import example, given, settings
 from real_tools import RealTools
 
@@ -20,23 +20,6 @@ from qbitsim.images.store import ImageStore
 from qbitsim.programs.shell import Shell
 
 EXAMPLES = settings(max_examples=15)
-PREALLOCATED = [
-    ["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=full", "d", "1M"],
-    ["qemu-io", "-c", "write -q -P 3 70k 90k", "-c", "write -q -z 128k 64k", "d"],
-]
-SHARED = [
-    ["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=512", "d", "1M"],
-    ["qemu-io", "-c", "write -q -P 3 0 90k", "-c", "write -q -c -P 5 512k 512", "-c", "write -q -c -P 6 513k 512", "d"],
-    ["qemu-img", "snapshot", "-c", "one", "d"],
-    ["qemu-io", "-c", "write -q -P 4 40k 20k", "-c", "discard -q 64k 32k", "d"],
-    ["qemu-img", "snapshot", "-c", "two", "d"],
-    ["qemu-img", "snapshot", "-d", "one", "d"],
-    ["qemu-img", "bitmap", "--add", "-g", "512", "d", "b0"],
-    ["qemu-io", "-c", "write -q -P 9 100k 300k", "d"],
-    ["qemu-img", "resize", "-q", "d", "3M"],
-    ["qemu-img", "bitmap", "--add", "d", "b1"],
-    ["qemu-img", "bitmap", "--disable", "d", "b0"],
-]
 
 
 def rendered(image: Qcow2Image) -> bytes:
@@ -62,9 +45,10 @@ def same_answers(real: RealTools, shell: Shell) -> None:
     ):
         status, text = shell.run(argv)
         assert (status, text) == real.run(*argv)[:2]
-    status, text = shell.run(["qemu-img", "info", "--output=json", "d"])
+    argv = ["qemu-img", "info", "--output=json", "d"]
+    status, text = shell.run(argv)
     assert status == 0, text
-    assert without_host_facts(json.loads(text)) == without_host_facts(real.json(*"qemu-img info --output=json d".split()))
+    assert without_host_facts(json.loads(text)) == without_host_facts(real.json(*argv))
 
 
 def without_host_facts(info: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +59,7 @@ def without_host_facts(info: dict[str, Any]) -> dict[str, Any]:
 
 
 @EXAMPLES
-@example(lines=SHARED)
+@example(lines=EVERYTHING)
 @given(lines=line_lists())
 def test_what_is_rendered_is_what_the_real_tools_read(root: str | None, lines: list[list[str]]) -> None:
     with RealTools(root) as real:
@@ -105,7 +89,7 @@ def test_what_is_rendered_is_what_the_real_tools_read(root: str | None, lines: l
 
 @EXAMPLES
 @example(lines=PREALLOCATED)
-@example(lines=SHARED)
+@example(lines=EVERYTHING)
 @given(lines=line_lists())
 def test_what_the_real_tools_wrote_is_read_and_rendered_alike(root: str | None, lines: list[list[str]]) -> None:
     with RealTools(root) as real:
