@@ -321,10 +321,16 @@ class Qcow2Image(Image):
         """Whether all clusters can have one reference more. Where they cannot, QEMU leaves leaked clusters behind."""
         return self.layout.most_references < (1 << self.refcount_bits) - 1
 
-    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+    def create_snapshot(self, name: str, date: int, clock: int, *, icount: int = -1) -> StoredSnapshot:
         """Keep the disk as it is, under the lowest number above all others."""
-        number = max((int(snapshot.id) for snapshot in self.snapshots), default=0) + 1
-        made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=self.content.clone())
+        made = StoredSnapshot(
+            id=str(max((snapshot.number for snapshot in self.snapshots), default=0) + 1),
+            name=name,
+            date=date,
+            clock=clock,
+            content=self.content.clone(),
+            icount=icount,
+        )
         self.snapshots.append(made)
         self.layout.create_snapshot(each.entry_length for each in self.snapshots)
         return made

@@ -185,9 +185,9 @@ class _DataReader:
         zeroes = {guest for first, stop in disk.zeroes for guest in range(first, stop)} & tables.places.keys()
         for guest, place in tables.places.items():
             if guest not in zeroes:
-                content.write(guest * unit, self._cluster(place)[: size - guest * unit])
+                content.store_cluster(guest, self._cluster(place))
         for guest, packed in tables.packed.items():
-            content.write(guest * unit, self._packed_cluster(packed)[: size - guest * unit])
+            content.store_cluster(guest, self._packed_cluster(packed))
         return content
 
     def _cluster(self, place: int) -> bytes:

@@ -96,6 +96,8 @@ def read_metadata(file: ByteFile, *, writable: bool = False, checking: bool = Fa
     l1 = structures.unpack_table(read_entries(file, header.l1_offset, header.l1_entries))
     table_entries = header.refcount_table_clusters * unit // 8
     refcount_table = structures.unpack_table(read_entries(file, header.refcount_table_offset, table_entries))
+    if header.crypt_method not in {0, _AES, _LUKS}:
+        raise QmpError(f"Unsupported encryption method {header.crypt_method}")
     extensions = list(_extensions(file, header))
     known = _Known(header, extensions)
     _check_data_file(header, known.data_file)

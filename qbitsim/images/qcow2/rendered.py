@@ -71,7 +71,7 @@ class RenderedFile:
         if self._makers is None:
             unit = self._image.content.cluster_size
             found: dict[int, list[tuple[int, Maker]]] = {}
-            for offset, length, maker in _parts(self._image):
+            for offset, length, maker in parts(self._image):
                 for number in range(offset // unit, -(-(offset + length) // unit)):
                     found.setdefault(number, []).append((offset - number * unit, maker))
             self._makers = found
@@ -92,7 +92,7 @@ class RenderedFile:
         return bytes(cluster)
 
 
-def _parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
+def parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
     """Everything that is in the file: offset, length, and what makes its bytes; last what wins."""
     layout = image.layout
     unit, clusters = layout.cluster_size, layout.clusters
@@ -120,7 +120,7 @@ def _disk_parts(image: Qcow2Image, tables: Tables, content: Content) -> Iterator
     if not layout.external:
         for guest, place in tables.places.items():
             if guest in stored:
-                yield place * unit, unit, partial(_whole_cluster, content, guest)
+                yield place * unit, unit, partial(content.whole_cluster, guest)
     for guest, (offset, length) in tables.packed.items():
         yield offset, length, partial(_packed_cluster, layout.packed_bytes.get(offset), content, guest)
     for number, place in tables.l2.items():
@@ -129,13 +129,8 @@ def _disk_parts(image: Qcow2Image, tables: Tables, content: Content) -> Iterator
     yield first * unit, entries * 8, partial(rendering.l1_table, layout, tables)
 
 
-def _whole_cluster(content: Content, guest: int) -> bytes:
-    unit = content.cluster_size
-    return content.read(guest * unit, min(unit, content.size - guest * unit)).ljust(unit, b"\0")
-
-
 def _packed_cluster(kept: bytes | None, content: Content, guest: int) -> bytes:
-    return pack(_whole_cluster(content, guest)) if kept is None else kept
+    return pack(content.whole_cluster(guest)) if kept is None else kept
 
 
 def _bitmap_parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.structures import SNAPSHOT_EXTRA, SNAPSHOT_FIXED
@@ -13,7 +14,7 @@ from qbitsim.records import record
 class StoredSnapshot:
     """An internal snapshot in a qcow2 file.
 
-    :ivar id: a decimal number; :ivar name: what people call it.
+    :ivar id: a decimal number, if it was made here; :ivar name: what people call it.
     :ivar date: nanoseconds since 1970, whole microseconds; :ivar clock: nanoseconds for which the guest had run.
     :ivar content: the disk at that time; it does not change.
     :ivar icount: instructions that the guest had executed, -1 if unknown.
@@ -27,6 +28,12 @@ class StoredSnapshot:
     content: Content
     icount: int = -1
     extra: bytes = b""
+
+    @property
+    def number(self) -> int:
+        """The id as a number, as far as it is one (strtoul)."""
+        digits = re.match(r"\s*(\d*)", self.id, re.ASCII)
+        return int(digits[1] or 0) if digits else 0
 
     @property
     def entry_length(self) -> int:

@@ -179,39 +179,41 @@ def read_bitmaps(file: ByteFile, metadata: Metadata) -> list[LoadedBitmap]:
             raise UnsupportedError("bitmaps that have one table together")
         names.add(name)
         tables.add(entry.table_offset)
-        place = _bitmap_place(file, metadata, entry)
+        place = _bitmap_place(file, entry, metadata.cluster_size)
         length = -(-metadata.size // (1 << entry.granularity_bits))
-        bits = _read_bits(file, metadata.cluster_size, place, length)
-        trusted = not entry.flags & structures.IN_USE
-        if trusted and not _fits(place, metadata.cluster_size):
-            raise QmpError(f"Could not read bitmap_table table from image for bitmap '{name}': Invalid argument")
-        if trusted and place.entries != _wanted_entries(metadata, length):
-            raise QmpError(f"Could not read bitmap '{name}' from image: Invalid argument")
-        found.append(LoadedBitmap(name, entry, place, bits))
+        if not entry.flags & structures.IN_USE:
+            _check_trusted(place, name, length, metadata.cluster_size)
+        _check_data(place)
+        found.append(LoadedBitmap(name, entry, place, _read_bits(file, metadata.cluster_size, place, length)))
     return found
 
 
-def _wanted_entries(metadata: Metadata, length: int) -> int:
-    """How many entries the table of a bitmap of so many bits has."""
-    words = max(1, -(-length // 64)) if length else 0
-    return -(-words * 8 // metadata.cluster_size)
-
-
-def _bitmap_place(file: ByteFile, metadata: Metadata, entry: BitmapEntry) -> BitmapPlace:
+def _bitmap_place(file: ByteFile, entry: BitmapEntry, unit: int) -> BitmapPlace:
     entries = structures.unpack_table(read_entries(file, entry.table_offset, entry.table_entries))
     data = {number: value for number, value in enumerate(entries) if value}
-    if len(set(data.values()) - {structures.ALL_ONES}) < sum(value != structures.ALL_ONES for value in data.values()):
+    return BitmapPlace(entry.table_offset // unit, entry.table_entries, data)
+
+
+def _check_trusted(place: BitmapPlace, name: str, length: int, unit: int) -> None:
+    """Refuse a bitmap of *length* bits whose table is not as it should be (load_bitmap)."""
+    for value in place.data.values():
+        offset = value & structures.OFFSET_MASK
+        if value & structures.BITMAP_RESERVED_MASK or (offset and (value & structures.ALL_ONES or offset % unit)):
+            raise QmpError(f"Could not read bitmap_table table from image for bitmap '{name}': Invalid argument")
+    if place.entries != _table_entries(length, unit):
+        raise QmpError(f"Could not read bitmap '{name}' from image: Invalid argument")
+
+
+def _table_entries(length: int, unit: int) -> int:
+    """How many clusters the data of *length* bits, whole 64-bit words, take."""
+    words = -(-length // 64)
+    return -(-words * 8 // unit)
+
+
+def _check_data(place: BitmapPlace) -> None:
+    offsets = [value for value in place.data.values() if value != structures.ALL_ONES]
+    if len(set(offsets)) < len(offsets):
         raise UnsupportedError("a bitmap that has one cluster of data twice")
-    return BitmapPlace(entry.table_offset // metadata.cluster_size, entry.table_entries, data)
-
-
-def _fits(place: BitmapPlace, unit: int) -> bool:
-    """Whether the entries of a bitmap's table are as they should be (check_table_entry)."""
-    return not any(
-        value & structures.BITMAP_RESERVED_MASK
-        or (value & structures.OFFSET_MASK and (value & structures.ALL_ONES or value % unit))
-        for value in place.data.values()
-    )
 
 
 def _read_bits(file: ByteFile, unit: int, place: BitmapPlace, length: int) -> Bits:
