@@ -205,10 +205,10 @@ class HostQcow2Image(Qcow2Image):
 
     # -- internal snapshots
 
-    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+    def create_snapshot(self, name: str, date: int, clock: int, **more: Any) -> StoredSnapshot:
         """As every qcow2 image; the file has it at once."""
         self._writer.write()
-        made = super().create_snapshot(name, date, clock)
+        made = super().create_snapshot(name, date, clock, **more)
         assert isinstance(made.content, PlacedContent)
         made.content.placed.tables = self._layout.snapshots.saved[-1]
         self._writer.write(everything=True)
