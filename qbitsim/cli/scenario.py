@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from qbitsim.history.history import History
+from qbitsim.images.store import ImageStore
 from qbitsim.jsontypes import Json
 from qbitsim.profiles import Profile
 from qbitsim.scenario.player import Player, ScenarioError
@@ -43,7 +44,9 @@ def _steps_of(value: object, name: str) -> list[Json]:
     return steps
 
 
-def play(name: str, value: object, profile: Profile, history: History | None = None) -> tuple[Json, str | None]:
+def play(
+    name: str, value: object, profile: Profile, history: History | None = None, images: ImageStore | None = None
+) -> tuple[Json, str | None]:
     """Play a scenario, watched by ``history``; the transcript, and why the play ended early, or None.
 
     A transcript is ``{"scenario", "group", "qemu", "records"}``; ``qemu`` is the version that the machine's greeting
@@ -51,10 +54,11 @@ def play(name: str, value: object, profile: Profile, history: History | None = N
 
     :param name: of the file, for messages.
     :param value: the scenario, whole or as a bare list of steps.
+    :param images: the files that are there; none if not given.
     :raises CliError: it is no scenario; the text says which step is at fault.
     """
     steps = _steps_of(value, name)
-    player, fault = Player(profile, history), None
+    player, fault = Player(profile, history, images=images), None
     try:
         player.play(steps)
     except ScenarioError as error:

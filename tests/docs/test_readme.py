@@ -17,7 +17,9 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.cli.main import main
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 
-RECORDED = runpy.run_path(str(REPOSITORY / "tests/conformance/test_recorded.py"))
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(REPOSITORY / "tests/conformance")
+    RECORDED = runpy.run_path(str(REPOSITORY / "tests/conformance/test_recorded.py"))
 
 
 def named(example: tuple[Block, ...]) -> str:

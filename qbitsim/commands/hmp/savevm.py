@@ -104,10 +104,10 @@ def delvm(context: Context, *, name: str) -> None:
     """Delete the snapshots of that name of all disks."""
     disks = _Disks(context)
     disks.check_all_can()
-    for _node, snapshots in disks.disks:
+    for node, snapshots in disks.disks:
         found = find(snapshots, name)
         if found is not None:
-            snapshots.remove(found)
+            node.delete_snapshot(found)
 
 
 @hmp("info snapshots", help="show the currently saved VM snapshots", reports=True)
