@@ -45,9 +45,11 @@ def complaints(tools: RealTools) -> dict[str, tuple[int, str]]:
     for path in sorted(tools.directory.rglob("*")):
         if path.is_file() and path.read_bytes()[: len(QCOW2)] == QCOW2:
             name = str(path.relative_to(tools.directory))
-            status, output, errors = tools.run("qemu-img", "check", "--output=json", "-f", "qcow2", name)
+            file = {"driver": "file", "filename": name}
+            options = json.dumps({"driver": "qcow2", "file": file, "backing": None})
+            status, output, errors = tools.run("qemu-img", "check", "--output=json", f"json:{options}")
             if status:
                 report = json.loads(output) if output else {}
                 kinds = {key: report[key] for key in ("corruptions", "leaks", "check-errors") if report.get(key)}
-                found[name] = status, errors.strip() or str(kinds)
+                found[name] = status, str(kinds) if kinds else errors.strip()
     return found

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from qbitsim.cli.arguments import apply_settings
+from qbitsim.cli.arguments import apply_settings, image_store
 from qbitsim.history.file import dumps
 from qbitsim.machine.machine import Machine
 from qbitsim.serving.pacing import check_pacing
@@ -87,7 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise CliError(f"--pacing: {error}") from None
     machine = TalkingMachine(
-        arguments.profile, epoch=int(time.time()), running=not arguments.stopped, control=arguments.control
+        arguments.profile,
+        images=image_store(arguments),
+        epoch=int(time.time()),
+        running=not arguments.stopped,
+        control=arguments.control,
     )
     if any(address.kind == "stdio" for address in addresses):
         machine.out = sys.stderr

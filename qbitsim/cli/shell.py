@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from qbitsim.cli.against import SocketChannel, address_of
-from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.arguments import apply_settings, has_settings, image_store
 from qbitsim.machine.machine import PACINGS, Machine
 from qbitsim.terminal.errors import FAILED, CliError
 
@@ -49,7 +49,7 @@ def _on_machine(arguments: argparse.Namespace) -> Shell:
     pacing = arguments.pacing or "manual"
     if pacing not in PACINGS:
         raise CliError(f"--pacing {pacing!r}: choose {' or '.join(PACINGS)}; for real time, serve and --connect")
-    machine = Machine(arguments.profile, control=True, pacing=pacing)
+    machine = Machine(arguments.profile, images=image_store(arguments), control=True, pacing=pacing)
     apply_settings(machine, arguments)
     screen = Screen(sys.stdout, os.environ)
     return Shell(lambda: MachineChannel(machine, screen.write), screen, machine=machine)
@@ -59,8 +59,8 @@ def _on_server(arguments: argparse.Namespace) -> Shell:
     from qbitsim.shell.screen import Screen  # noqa: PLC0415
     from qbitsim.shell.shell import Shell  # noqa: PLC0415
 
-    if has_settings(arguments) or arguments.pacing:
-        raise CliError("--connect: the server that runs there has its disks and its pacing already")
+    if has_settings(arguments) or arguments.pacing or arguments.images:
+        raise CliError("--connect: the server that runs there has its disks, its files and its pacing already")
     if not arguments.patience > 0:
         raise CliError(f"--patience {arguments.patience}: it must be more than 0 seconds")
     address = address_of("--connect", arguments.connect)

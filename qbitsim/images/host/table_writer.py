@@ -28,7 +28,7 @@ class TableWriter:
     :ivar bytes: the file.
     """
 
-    __slots__ = ("_bitmaps", "_blocks", "_image", "_structures", "bytes")
+    __slots__ = ("_bitmaps", "_blocks", "_image", "_structures", "_tables", "bytes")
 
     def __init__(self, image: HostQcow2Image, file: HostFile) -> None:
         self.bytes = file
@@ -36,12 +36,14 @@ class TableWriter:
         self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared
         self._blocks: dict[int, int] = {}  # the refcount blocks in the file
         self._bitmaps: dict[str, BitmapPlace] = {}
+        self._tables = 0  # how many L2 tables the file has
 
     def take_up(self) -> None:
         """The file holds what the image says; note changes from now on."""
         layout = self._image.layout
         self._track(layout)
         self._blocks = dict(layout.clusters.blocks)
+        self._tables = len(layout.active.l2)
         self._bitmaps = dict(layout.bitmaps.by_name)
         self._structures = {name: (offset, data) for name, offset, data in self._compared(layout)}
 
@@ -50,6 +52,11 @@ class TableWriter:
         """Whether clusters are free that the tables in the file may still refer to."""
         clusters = self._image.layout.clusters
         return isinstance(clusters, TrackedAllocator) and clusters.has_freed
+
+    @property
+    def lacks_tables(self) -> bool:
+        """Whether there are L2 tables that the file does not have."""
+        return len(self._image.layout.active.l2) > self._tables
 
     def write(self, *, everything: bool = False, cut_off: bool = False) -> None:
         """Write what has changed since the last time.
@@ -69,6 +76,7 @@ class TableWriter:
         for place, block in falling:
             self.bytes.write_at(place, block)
         self._blocks = dict(layout.clusters.blocks)
+        self._tables = len(layout.active.l2)
         self._track(layout)
         if self.bytes.length < layout.end or cut_off:
             self.bytes.truncate(layout.end)

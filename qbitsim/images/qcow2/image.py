@@ -251,12 +251,15 @@ class Qcow2Image(Image):
         return self.layout.host_offset(offset)
 
     def reserve(self, offset: int, length: int) -> None:
-        """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
+        """Give places in the file to all clusters of the range, which are about to be written; then :meth:`settle`."""
         self.layout.reserve(*self._touched(offset, length))
 
-    def settle(self) -> None:
-        """Take back the reserved places of the clusters that were not stored; new L2 tables stay in any case."""
-        self.layout.give_back(self.content)
+    def settle(self, *, written: bool) -> None:
+        """End what :meth:`reserve` began; if nothing was *written*, clusters get back the places that they had.
+
+        New L2 tables stay in any case.
+        """
+        self.layout.settle_reserved(stored=lambda _: written)
 
     def extend_file(self, end: int) -> None:
         """As every image."""
