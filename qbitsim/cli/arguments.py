@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from qbitsim.images.store import ImageStore
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.terminal.errors import CliError
@@ -323,19 +322,6 @@ def _settings(parser: argparse.ArgumentParser) -> None:
         ),
     ):
         group.add_argument(f"--{name}", metavar=metavar, action="append", default=[], help=text)
-
-
-def image_store(arguments: argparse.Namespace) -> ImageStore:
-    """The files that the machine sees: an empty store in memory, or a folder of the host.
-
-    :raises CliError: there is no such folder.
-    """
-    if arguments.images is None:
-        return ImageStore()
-    try:
-        return ImageStore.on(arguments.images)
-    except OSError as error:
-        raise CliError(f"--images {arguments.images}: {error.strerror}") from None
 
 
 def has_settings(arguments: argparse.Namespace) -> bool:

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from qbitsim.cli import scenario
-from qbitsim.cli.arguments import apply_settings, has_settings, image_store, refuse_settings
+from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
+from qbitsim.cli.images import ending, image_store
 from qbitsim.cli.script import Script
 from qbitsim.history.file import dumps
 from qbitsim.history.history import History
@@ -27,7 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
 
-        if arguments.transcript is not None or arguments.history is not None or has_settings(arguments) or arguments.images:
+        if (
+            arguments.transcript is not None
+            or arguments.history is not None
+            or has_settings(arguments)
+            or arguments.images
+        ):
             raise CliError("--against a server that runs: there is no transcript, and no machine to be set up")
         if value is None:
             raise CliError(f"{name}: it is no JSON, or ends in the middle")
@@ -37,12 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.transcript is not None:
         raise CliError(f"--transcript is for scenarios, and {name} is a file of commands")
     machine = Machine(arguments.profile, images=image_store(arguments))
-    apply_settings(machine, arguments)
-    history = machine.watch(Path(name).stem) if arguments.history is not None else None
-    try:
-        return Script(machine, name, show, echo=arguments.echo).play(data)
-    finally:
-        _save(history, arguments.history)
+    with ending(machine, arguments):
+        apply_settings(machine, arguments)
+        history = machine.watch(Path(name).stem) if arguments.history is not None else None
+        try:
+            return Script(machine, name, show, echo=arguments.echo).play(data)
+        finally:
+            _save(history, arguments.history)
 
 
 def _as_scenario(name: str, data: bytes) -> object:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeGuard
 
+from qbitsim.cli.images import end, save
 from qbitsim.history.history import History
 from qbitsim.images.store import ImageStore
 from qbitsim.jsontypes import Json
@@ -55,7 +56,7 @@ def play(
     :param name: of the file, for messages.
     :param value: the scenario, whole or as a bare list of steps.
     :param images: the files that are there; none if not given.
-    :raises CliError: it is no scenario; the text says which step is at fault.
+    :raises CliError: it is no scenario; the text says which step is at fault. Or its files cannot be written.
     """
     steps = _steps_of(value, name)
     player, fault = Player(profile, history, images=images), None
@@ -63,6 +64,10 @@ def play(
         player.play(steps)
     except ScenarioError as error:
         fault = str(error)
+    if images is not None:
+        if player.machine is not None:
+            end(player.machine)
+        save(images)
     about = value if isinstance(value, dict) else {}
     greeted = any(record["type"] == "greeting" for record in player.records)
     transcript = {

@@ -82,7 +82,10 @@ class PersistentBitmaps:
             return False
         if not self._node.length or self._without_room(wanted) is not None:
             return False
-        self._image.store_bitmaps(wanted.values())
+        try:
+            self._image.store_bitmaps(wanted.values())
+        except OSError:  # of the host; QEMU goes on, and says so on its standard error
+            return False
         return True
 
     def _is_stored_already(self, wanted: dict[str, StoredBitmap]) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from recordings import CASES, COMPARED, HERE, MORE, NAMES, VERSIONS, as_recorded, played, recorded, scenario
+from recordings import CASES, HERE, MORE, NAMES, VERSIONS, as_recorded, played, recorded, scenario
 
 from qbitsim.scenario.player import Player
 from qbitsim.scenario.reductions import by_step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import Any
 
 from qbitsim.errors import QmpError
@@ -131,10 +132,14 @@ class HostImageFile(ImageFile):
         self.users += 1
 
     def close(self) -> None:
-        """Somebody uses it no more; with the last one all is written down."""
+        """Somebody uses it no more; with the last one all is written down.
+
+        QEMU ends whether or not that works. Here it is tried again by whoever asks for the file, or saves the store.
+        """
         self.users -= 1
         if not self.users:
-            self.image.save()
+            with suppress(OSError):
+                self.image.save()
 
     @property
     def is_current(self) -> bool:

@@ -235,9 +235,16 @@ class HostQcow2Image(Qcow2Image):
     # -- bitmaps
 
     def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
-        """As every qcow2 image; the file has them at once."""
-        super().store_bitmaps(bitmaps)
+        """As every qcow2 image; the file has them at once, or what it had before."""
         self._writer.write()
+        layout = self.layout
+        before = self.bitmaps, layout.bitmaps.copy(), layout.clusters.copy()
+        try:
+            super().store_bitmaps(bitmaps)
+            self._writer.write()
+        except OSError:
+            self.bitmaps, layout.bitmaps, layout.clusters = before
+            raise
 
     def remove_bitmap(self, name: str) -> None:
         """As every qcow2 image; the file has lost it at once."""

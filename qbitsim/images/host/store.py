@@ -103,12 +103,16 @@ class HostImageStore(ImageStore):
         self._known[file.bytes.identity] = file
         unused = [identity for identity, each in self._known.items() if not each.users]
         for identity in unused[:-_KEPT_OPEN]:
-            self._known.pop(identity).image.save()
+            self._known[identity].image.save()
+            del self._known[identity]
 
     def save(self) -> None:
-        """Write down all that is only in memory."""
+        """As every store: all that was not written when its last user closed it, or before that."""
         for file in self._known.values():
-            file.image.save()
+            try:
+                file.image.save()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, file.name) from None
 
     def __contains__(self, name: str) -> bool:
         return self._folder.exists(name) and not self._folder.is_directory(name)
