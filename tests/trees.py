@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,20 +37,33 @@ def machines_on_files() -> Iterator[None]:
         yield
 
 
-def complaints(tools: RealTools) -> dict[str, tuple[int, str]]:
-    """What the real ``qemu-img check`` says of the qcow2 files in its directory that are not clean.
+def complaints(tools: RealTools) -> dict[str, str]:
+    """What the real ``qemu-img check`` says of the qcow2 files in the directory of the tools that are not clean."""
+    return _complaints(tools.directory, tools.run)
 
-    :returns: name -> exit status and what is wrong.
-    """
+
+def complaints_in(folder: Path) -> dict[str, str]:
+    """The same of a folder of this system; nothing if it has no qemu-img."""
+    if shutil.which("qemu-img") is None:
+        return {}
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=folder)
+        return done.returncode, done.stdout, done.stderr
+
+    return _complaints(folder, run)
+
+
+def _complaints(folder: Path, run: Callable[..., tuple[int, str, str]]) -> dict[str, str]:
     found = {}
-    for path in sorted(tools.directory.rglob("*")):
+    for path in sorted(folder.rglob("*")):
         if path.is_file() and path.read_bytes()[: len(QCOW2)] == QCOW2:
-            name = str(path.relative_to(tools.directory))
+            name = str(path.relative_to(folder))
             file = {"driver": "file", "filename": name}
             options = json.dumps({"driver": "qcow2", "file": file, "backing": None})
-            status, output, errors = tools.run("qemu-img", "check", "--output=json", f"json:{options}")
+            status, output, errors = run("qemu-img", "check", "--output=json", f"json:{options}")
             if status:
                 report = json.loads(output) if output else {}
                 kinds = {key: report[key] for key in ("corruptions", "leaks", "check-errors") if report.get(key)}
-                found[name] = status, str(kinds) if kinds else errors.strip()
+                found[name] = str(kinds) if kinds else errors.strip()
     return found

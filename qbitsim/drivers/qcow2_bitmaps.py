@@ -51,7 +51,7 @@ class PersistentBitmaps:
             bitmap.disabled = not stored.auto
             bitmap.readonly = self._node.read_only
             stored.in_use = not self._node.read_only
-        self._image.save()
+        self._update_directory("Can't")
 
     def make_readonly(self) -> None:
         """The node becomes read-only: store them."""
@@ -66,7 +66,13 @@ class PersistentBitmaps:
             if found is not None and found.readonly:
                 found.readonly = False
                 stored.in_use = True
-        self._image.save()
+        self._update_directory("Cannot")
+
+    def _update_directory(self, cannot: str) -> None:
+        try:
+            self._image.save()
+        except OSError as error:
+            raise QmpError(f"{cannot} update bitmap directory: {error.strerror}") from None
 
     def store(self) -> bool:
         """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps); whether it worked.

@@ -6,7 +6,7 @@ import errno
 from contextlib import suppress
 from typing import Any
 
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
@@ -99,18 +99,25 @@ class HostImageFile(ImageFile):
             raise OSError(errno.EIO, error.desc, self.name) from None
 
     def make_raw(self, size: int) -> HostRawImage:
-        """Let the file be a hole of *size* bytes."""
+        """Let the file be a hole of *size* bytes; OSError as the host has it, with the file as long as it is then."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        self.bytes.truncate(size)
-        return HostRawImage(self)
+        try:
+            self.bytes.truncate(size)
+        finally:
+            image = HostRawImage(self)
+        return image
 
     def make_qcow2(self, size: int, **options: Any) -> HostQcow2Image:
-        """Write an empty qcow2 image."""
+        """Write an empty qcow2 image; OSError as the host has it, with bytes in the file that are no image."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        image = HostQcow2Image(self, size, **options)
-        image.save()
+        try:
+            image = HostQcow2Image(self, size, **options)
+            image.save()
+        except OSError:
+            HostRawImage(self).save()
+            raise
         return image
 
     def make_writable(self) -> None:
@@ -152,8 +159,8 @@ class HostImageFile(ImageFile):
         self._stamp = self.bytes.stamp
 
     def copy(self) -> ImageFile:
-        """Refuse: files of the host are not copied by the way.
+        """Refuse: what is in a file of the host cannot be had twice.
 
-        :raises TypeError: always.
+        :raises UnsupportedError: always.
         """
-        raise TypeError(f"{self.bytes!r} cannot be copied")
+        raise UnsupportedError("a second state of files of the host")

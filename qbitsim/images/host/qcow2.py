@@ -216,61 +216,69 @@ class HostQcow2Image(Qcow2Image):
         if self._writer.lacks_tables:
             self._writer.write()
 
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Change tables as a whole and write them; if the host refuses that, the image is what it was before."""
+        self._writer.write()
+        layout, content, snapshots = self.layout.copy(), self.content.clone(), list(self.snapshots)
+        bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
+        try:
+            yield
+        except OSError:
+            self._layout, self.content, self.snapshots, self.bitmaps = layout, content, snapshots, bitmaps
+            content.placed.tables = layout.active
+            raise
+
     def resize(
         self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocated: bool = False
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
-        self._writer.write()
-        super().resize(size, zero_new=zero_new, below=below, preallocated=preallocated)
-        self._writer.write(everything=True, cut_off=True)
+        with self._all_or_nothing():
+            super().resize(size, zero_new=zero_new, below=below, preallocated=preallocated)
+            self._writer.write(everything=True, cut_off=True)
 
     def make_empty(self) -> None:
         """As every qcow2 image."""
-        self._writer.write()
-        super().make_empty()
-        self.content = self._empty_content(self._layout.active, self.size)
-        self._layout.settle(self.content)
-        self._writer.write(everything=True, cut_off=True)
+        with self._all_or_nothing():
+            super().make_empty()
+            self.content = self._empty_content(self._layout.active, self.size)
+            self._layout.settle(self.content)
+            self._writer.write(everything=True, cut_off=True)
 
     # -- bitmaps
 
     def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
-        """As every qcow2 image; the file has them at once, or what it had before."""
-        self._writer.write()
-        layout = self.layout
-        before = self.bitmaps, layout.bitmaps.copy(), layout.clusters.copy()
-        try:
+        """As every qcow2 image; the file has them at once."""
+        with self._all_or_nothing():
             super().store_bitmaps(bitmaps)
             self._writer.write()
-        except OSError:
-            self.bitmaps, layout.bitmaps, layout.clusters = before
-            raise
 
     def remove_bitmap(self, name: str) -> None:
         """As every qcow2 image; the file has lost it at once."""
-        super().remove_bitmap(name)
-        self._writer.write()
+        with self._all_or_nothing():
+            super().remove_bitmap(name)
+            self._writer.write()
 
     # -- internal snapshots
 
     def create_snapshot(self, name: str, date: int, clock: int, **more: Any) -> StoredSnapshot:
         """As every qcow2 image; the file has it at once."""
-        self._writer.write()
-        made = super().create_snapshot(name, date, clock, **more)
-        assert isinstance(made.content, PlacedContent)
-        made.content.placed.tables = self._layout.snapshots.saved[-1]
-        self._writer.write(everything=True)
+        with self._all_or_nothing():
+            made = super().create_snapshot(name, date, clock, **more)
+            assert isinstance(made.content, PlacedContent)
+            made.content.placed.tables = self._layout.snapshots.saved[-1]
+            self._writer.write(everything=True)
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
         """As every qcow2 image; the file has it at once."""
-        self._writer.write()
-        super().apply_snapshot(snapshot)
-        self.content.placed.tables = self._layout.active
-        self._writer.write(everything=True)
+        with self._all_or_nothing():
+            super().apply_snapshot(snapshot)
+            self.content.placed.tables = self._layout.active
+            self._writer.write(everything=True)
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
         """As every qcow2 image; the file has lost it at once."""
-        self._writer.write()
-        super().delete_snapshot(snapshot)
-        self._writer.write(everything=True)
+        with self._all_or_nothing():
+            super().delete_snapshot(snapshot)
+            self._writer.write(everything=True)

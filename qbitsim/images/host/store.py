@@ -10,6 +10,7 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.files.host import HostFile, HostFolder
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.host.file import HostImageFile
+from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.store import ImageStore, LockConflictError
 from qbitsim.sizes import SECTOR
@@ -66,6 +67,7 @@ class HostImageStore(ImageStore):
         file = self._known.get(opened.identity)
         if file is None:
             file = HostImageFile(name, opened, self._limits.get(self._key(name)))
+            HostRawImage(file)
         self._remember(file)
         conflict = file.locks.conflict(*CREATOR)
         if conflict is not None:
