@@ -100,9 +100,14 @@ class HostQcow2Image(Qcow2Image):
 
         def store(first: int, stop: int, part: Part) -> None:
             start, end = max(offset, first * unit), min(offset + len(data), stop * unit)
+            self._writer.make_room(part.tables)
             before = {guest: content.placed.place(guest) for guest in part.places} if part.tables else {}
             if start < end:
-                content.write_placed(start, data[start - offset : end - offset])
+                try:
+                    content.write_placed(start, data[start - offset : end - offset])
+                except OSError:
+                    part.tables.clear()  # they stay, as in QEMU
+                    raise
             if part.tables:
                 try:
                     self._writer.write()

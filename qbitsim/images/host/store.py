@@ -74,7 +74,11 @@ class HostImageStore(ImageStore):
             raise LockConflictError(conflict, name)
         size = -(-size // SECTOR) * SECTOR
         if format == "qcow2":
-            return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
+            try:
+                return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
+            except OSError:
+                self.remove(name)  # as QEMU does (qcow2_co_create_opts)
+                raise
         image = file.make_raw(size)
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
         image.content.write(0, bytes(min(FILE_PAGE, image.size)))

@@ -42,7 +42,7 @@ class Tables:
 
 @record(frozen=False)
 class Part:
-    """What one part of a request changes, until its data are written.
+    """What one part of a request changes, until its data are written; what is to stay in any case is taken out.
 
     :ivar places: guest clusters that got a place -> where they were before; None for nowhere.
     :ivar tables: numbers of L2 tables that were made -> the cluster of the one that a snapshot keeps; None for none.
