@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +9,7 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
+from qbitsim.images.host.damaged import HostDamagedImage
 from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
@@ -83,10 +83,7 @@ class HostImageFile(ImageFile):
         self.locks = HostLocks(file)
 
     def load(self) -> None:
-        """Find out what the file holds.
-
-        :raises OSError: it cannot be read; EIO, with QEMU's text as ``strerror``, if it is no image that can be opened.
-        """
+        """Find out what the file holds; OSError if it cannot be read."""
         if self.bytes.read_at(0, len(_MAGIC)) != _MAGIC:
             HostRawImage(self)
             return
@@ -96,7 +93,7 @@ class HostImageFile(ImageFile):
             load_into(image, self.bytes, metadata, image.placed_content)
             image.take_up()
         except QmpError as error:
-            raise OSError(errno.EIO, error.desc, self.name) from None
+            HostDamagedImage(self, error.desc)
 
     def make_raw(self, size: int) -> HostRawImage:
         """Let the file be a hole of *size* bytes; OSError as the host has it, with the file as long as it is then."""

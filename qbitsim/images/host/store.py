@@ -95,7 +95,7 @@ class HostImageStore(ImageStore):
             self.lookup(name).file.capacity = capacity
 
     def lookup(self, name: str) -> Image:
-        """As every store; OSError as the host has it, EIO with QEMU's text for what is no image that can be opened."""
+        """As every store; OSError as the host has it. What is no image that can be opened has a refusal."""
         file = self._known.get(self._folder.identity(name))
         if file is None or not (file.users or file.is_current):
             file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))

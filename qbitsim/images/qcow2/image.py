@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.errors import NOT_EMULATED
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
@@ -14,6 +15,7 @@ from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -77,6 +79,19 @@ class Qcow2Image(Image):
         self.has_stale_bitmaps = False
         self.kept_header = KeptHeader()
         self._layout = HostLayout(size, cluster_size, refcount_bits)
+
+    def refusal(self, *, write: bool) -> str | None:
+        """As every image; one that is marked as corrupt can only be read (qcow2_do_open)."""
+        if write and self.corrupt:
+            return "qcow2: Image is corrupt; cannot be opened read/write"
+        if write and self.kept_header.dirty:
+            return f"{NOT_EMULATED} the repair of a qcow2 image with lazy refcounts that was not closed"
+        return None
+
+    def drop_unknown_autoclear(self) -> None:
+        """It is opened for writing by who does not know what these features are about (qcow2_do_open)."""
+        if self.kept_header.autoclear:
+            self.kept_header = changed(self.kept_header, autoclear=0)
 
     # -- the disk
 

@@ -95,10 +95,10 @@ def backup(machine: Machine, command: str = "drive-backup", **more: Any) -> list
 def test_a_job_into_a_full_file_system_fails(command: str, kind: str, small: Path) -> None:
     machine = machine_on(small)
     failed = {"device": "j", "len": 4 * MIB, "offset": 0, "speed": 0, "type": kind, "error": FULL}
-    assert backup(machine, command) == [
-        ("BLOCK_JOB_ERROR", {"device": "j", "operation": "write", "action": "report"}),
-        ("BLOCK_JOB_COMPLETED", failed),
-    ]
+    *errors, end = backup(machine, command)  # a mirror has several requests on their way
+    assert errors[0] == ("BLOCK_JOB_ERROR", {"device": "j", "operation": "write", "action": "report"})
+    assert all(each == errors[0] for each in errors)
+    assert end == ("BLOCK_JOB_COMPLETED", failed)
     machine.shut_down()
     assert complaints_in(small) == {}
 
@@ -301,11 +301,11 @@ def test_a_file_that_shrinks_reads_as_zeroes_and_nothing_hangs(tmp_path: Path) -
 def test_a_second_state_is_refused(tmp_path: Path) -> None:
     machine = Machine(images=ImageStore.on(str(tmp_path)))
     machine.add_disk("t", MIB)
-    with pytest.raises(UnsupportedError, match="a snapshot of a machine whose images are files of the host$"):
+    with pytest.raises(UnsupportedError, match=r"a snapshot of a machine whose images are files of the host$"):
         machine.snapshot()
-    with pytest.raises(UnsupportedError, match="a second state of files of the host$"):
+    with pytest.raises(UnsupportedError, match=r"a second state of files of the host$"):
         machine.images.clone()
-    with pytest.raises(UnsupportedError, match="a second state of files of the host$"):
+    with pytest.raises(UnsupportedError, match=r"a second state of files of the host$"):
         machine.images.lookup("t.qcow2").file.copy()
     machine.shut_down()
     before = (tmp_path / "t.qcow2").read_bytes()
