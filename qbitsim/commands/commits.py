@@ -11,8 +11,8 @@ from qbitsim.commands.streams import chain, find_backing
 from qbitsim.errors import QmpError
 from qbitsim.jobs.commit import CommitOptions, create_commit
 from qbitsim.jobs.loop import LoopJob, set_writable
-from qbitsim.jobs.mirror import create_mirror
 from qbitsim.jobs.mirror_options import MirrorOptions
+from qbitsim.jobs.mirror_start import create_mirror
 from qbitsim.qapi.block import BlockdevOnError
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg
