@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from qbitsim.bits.bits import Bits
 from qbitsim.files.faults import Faults
 from qbitsim.files.locks import Locks
-from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE, Content, Reader, zero_block
+from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE, Content, Kind, Reader, zero_block
 from qbitsim.images.layout import HostLayout
 from qbitsim.images.packing import packed_length
 from qbitsim.records import record
@@ -383,6 +383,22 @@ class Image:
         cluster, skip = divmod(offset, self._layout.cluster_size)
         place = self._synced(self._layout).place(cluster)
         return None if place is None else place + skip
+
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """The kind at ``offset`` and for how many bytes one look at the tables tells it (qcow2_get_host_offset).
+
+        That is at most ``length``, inside one slice of an L2 table, and of data what is in one piece in the file.
+        """
+        layout = self._layout
+        if layout is None:
+            return self.content.status(offset, length)
+        unit = layout.cluster_size
+        first = offset // unit
+        kind, run = self.content.status(offset, min(length, layout.slice_end(first) * unit - offset))
+        if kind is not Kind.HOLE:
+            end = self._synced(layout).run_end(first, -(-(offset + run) // unit))
+            run = min(run, end * unit - offset)
+        return kind, run
 
     def host_run(self, offset: int, length: int) -> tuple[int, int] | None:
         """Where in the file a range inside one cluster is kept, as (offset, length): compressed data as a whole."""
