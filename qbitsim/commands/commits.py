@@ -122,7 +122,7 @@ def _commit_active(context: Context, args: BlockCommit, root: Node, top: Node, b
     options = MirrorOptions(
         job_id=args.job_id if args.job_id is not None else root.device_name,
         is_commit=True,
-        restore_read_only=base.read_only,
+        restore_read_only=base.read_only and context.profile.failed_active_commit_closes_base,
         base=base,
         speed=args.speed or 0,
         on_source_error=policy,

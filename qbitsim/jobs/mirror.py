@@ -199,6 +199,8 @@ class MirrorJob(LoopJob):
         except OSError as error:
             self._end(error.errno or errno.EIO)
             return
+        assert self.dirty is not None
+        self.dirty.restart()
         self._round()
 
     def _find_dirty(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.bits.iterator import BitIterator
 from qbitsim.block.status import status_above
 from qbitsim.jobs.mirror_operations import MAXIMUM_IN_FLIGHT
 
@@ -23,13 +24,13 @@ class MirrorDirty:
     :ivar bitmap: the anonymous bitmap.
     """
 
-    __slots__ = ("_buffer", "_position", "_source", "bitmap")
+    __slots__ = ("_buffer", "_iterator", "_source", "bitmap")
 
     def __init__(self, source: Node, owner: Node, granularity: int, buffer: int) -> None:
         self._source = source
         self._buffer = buffer
-        self._position = 0
         self.bitmap = owner.create_bitmap(None, granularity)
+        self._iterator = BitIterator(self.bitmap.bits)
 
     @property
     def count(self) -> int:
@@ -58,15 +59,17 @@ class MirrorDirty:
         if start < stop:
             self.bitmap.reset(start, stop - start)
 
+    def restart(self) -> None:
+        """Take runs from the beginning on."""
+        self._iterator.restart(0)
+
     def take_run(self) -> tuple[int, int]:
         """Take out the next run of dirty chunks, of which there must be one: offset and length in bytes."""
-        length = self._source.length
-        run = self.bitmap.next_area(self._position, length, self._buffer)
-        if run is None:
-            run = self.bitmap.next_area(0, length, self._buffer)
-        assert run is not None
+        unit, length = self.bitmap.granularity, self._source.length
+        first, end = self._iterator.next_run(-(-length // unit), -(-self._buffer // unit))
+        offset = first * unit
+        run = offset, min(end * unit, length) - offset
         self.bitmap.reset(*run)
-        self._position = run[0] + run[1]
         return run
 
     def first_piece(self, offset: int, length: int, target: MirrorTarget) -> tuple[int, str]:
