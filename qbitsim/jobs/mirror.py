@@ -51,8 +51,8 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_operations"),
-        *("_replaced", "_run_left", "_unflushed", "_waiting"),
+        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_looks_first", "_operations"),
+        *("_replaced", "_run_left", "_waiting"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -82,7 +82,7 @@ class MirrorJob(LoopJob):
         self._replaced: Node | None = None
         self._drained = False
         self._ending: Task | None = None
-        self._unflushed = False
+        self._looks_first = False
         self._idle = False
         self._error_text: str | None = None
 
@@ -207,10 +207,11 @@ class MirrorJob(LoopJob):
         """What is to be copied at first (mirror_dirty_init)."""
         dirty, source = self.dirty, self.source
         assert dirty is not None
+        look = "status"
         if self.jobs.profile.mirror_knows_zeroes:
             self.target.track_zeroes(source.length, dirty.bitmap.granularity)
-            # The first look at the source takes a turn, unless it waits for nothing.
-            self._unflushed = source.waits_for_io("read", 0, 1)
+            look = "read"
+        self._looks_first = source.skip_filters().waits_for_io(look, 0, 1)
         if self.target.read_as_zeroes(source.length, self.options):
             dirty.mark_allocated(self.options.base)
         else:
@@ -259,9 +260,9 @@ class MirrorJob(LoopJob):
 
     def _caught_up(self) -> None:
         if not self.ready:
-            if self._unflushed:
-                # Flushing what was written takes a turn.
-                self._unflushed = False
+            if self.target.unflushed or self._looks_first:
+                # Flushing what was written takes a turn, and so does the first look at the source.
+                self.target.unflushed = self._looks_first = False
                 self._ending = self.jobs.scheduler.soon(self._flushed, f"{self.id}: flush the target")
                 return
             if not self._flush():
@@ -310,7 +311,7 @@ class MirrorJob(LoopJob):
 
     def _flush(self) -> bool:
         try:
-            self.target.node.flush()
+            self.target.flush()
         except OSError as error:
             self._failed(error.errno or errno.EIO, reading=False)
             return False
@@ -347,7 +348,9 @@ class MirrorJob(LoopJob):
 
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
         operation = MirrorOperation(offset, length, method, self._operation_done)
-        operation.begin(self.target)
+        if not operation.begin(self.source, self.target):
+            self._transfer(operation)
+            return
         delay = 0
         if method == "copy":
             delay = max(self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
@@ -378,7 +381,6 @@ class MirrorJob(LoopJob):
                 data = self.source.read(offset, length)
                 reading = False
                 self.target.write(offset, data)
-                self._unflushed = True
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=reading)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Scheduler, Task
     from qbitsim.jobs.mirror_target import MirrorTarget
 
@@ -30,15 +31,21 @@ class MirrorOperation:
         self.task: Task | None = None
         self.error: OSError | None = None
 
-    def begin(self, target: MirrorTarget) -> None:
-        """Ask the target for zeroes or a discard: it takes that before data, which has to be read first."""
+    def begin(self, source: Node, target: MirrorTarget) -> bool:
+        """Ask the target for zeroes or a discard: it takes that before data, which has to be read first.
+
+        :return: whether source and target have to wait for I/O; if not, it is complete as soon as it has begun.
+        """
+        offset, length = self.offset, self.length
         try:
             if self.method == "zero":
-                target.write_zeroes(self.offset, self.length)
-            elif self.method == "discard":
-                target.discard(self.offset, self.length)
+                return target.write_zeroes(offset, length)
+            if self.method == "discard":
+                return target.discard(offset, length)
         except OSError as error:
             self.error = error
+            return True
+        return source.waits_for_io("read", offset, length) or target.node.waits_for_io("write", offset, length)
 
     def complete(self) -> None:
         """Tell the job, which copies it."""

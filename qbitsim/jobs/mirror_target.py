@@ -16,12 +16,14 @@ class MirrorTarget:
     """A node, and what is known of zeroes in it.
 
     :ivar node: the node.
+    :ivar unflushed: something was written since it was flushed, so that the next flush has to wait.
     """
 
-    __slots__ = ("_unmap", "_zeroes", "node")
+    __slots__ = ("_unmap", "_zeroes", "node", "unflushed")
 
     def __init__(self, node: Node, *, unmap: bool) -> None:
         self.node = node
+        self.unflushed = False
         self._unmap = unmap
         self._zeroes: KnownZeroes | None = None
 
@@ -60,27 +62,45 @@ class MirrorTarget:
         if self._zeroes is not None:
             self._zeroes.forget(offset, len(data))
         self.node.write(offset, data)
+        self._note_write()
 
-    def discard(self, offset: int, length: int) -> None:
-        """Let it forget these bytes (mirror_co_discard).
+    def discard(self, offset: int, length: int) -> bool:
+        """Let it forget these bytes, if it was opened so (mirror_co_discard).
 
+        :return: whether that has to wait for I/O.
         :raises OSError: as the node fails.
         """
         if self._zeroes is not None:
             self._zeroes.forget(offset, length)
         self.node.discard(offset, length)
+        return self.node.unmap and self.node.waits_for_io("discard", offset, length)
 
-    def write_zeroes(self, offset: int, length: int) -> None:
+    def write_zeroes(self, offset: int, length: int) -> bool:
         """Write zeroes, unless they are there (mirror_co_zero).
 
+        :return: whether that has to wait for I/O.
         :raises OSError: as the node fails.
         """
         zeroes = self._zeroes
         if zeroes is not None and zeroes.holds(offset, length):
-            return
+            return False
+        waits = self.node.waits_for_io("write-zeroes", offset, length)
         self.node.write_zeroes(offset, length, unmap=self._unmap)
+        self._note_write()
         if zeroes is not None:
             zeroes.learn(offset, length)
+        return waits
+
+    def flush(self) -> None:
+        """Flush it.
+
+        :raises OSError: as the node fails.
+        """
+        self.unflushed = False
+        self.node.flush()
+
+    def _note_write(self) -> None:
+        self.unflushed = self.unflushed or self.node.waits_for_io("write", 0, 1)
 
     def fits_clusters(self, offset: int, length: int) -> bool:
         """Whether the range is whole clusters of the node (bdrv_round_to_clusters)."""
