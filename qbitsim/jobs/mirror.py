@@ -413,8 +413,8 @@ class MirrorJob(LoopJob):
                 filter_.stopped = True
                 graph.refresh_permissions(filter_)
                 if self.options.new_backing is not None and not (self.is_cancelled or self.ret):
-                    attach_backing(target, self.options.new_backing)
-                if completed and not pivot(source, self._replaced or source, target):
+                    attach_backing(graph, target, self.options.new_backing)
+                if completed and not pivot(graph, source, self._replaced or source, target):
                     failure = errno.EPERM
                 if self._replaced is not None:
                     self._replaced.blockers.remove(REPLACE_BLOCKER)
@@ -422,7 +422,7 @@ class MirrorJob(LoopJob):
                 self.detach_all()
                 graph.remove_above(filter_, filter_.children[0].node)
                 if self.ret and self.options.restore_read_only:
-                    restore_read_only(target)
+                    restore_read_only(graph, target)
             if self._drained:
                 source.drained_end()
         return failure

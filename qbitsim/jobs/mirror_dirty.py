@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.bits.iterator import BitIterator
-from qbitsim.block.status import status_above
+from qbitsim.block.chain import status_above
 from qbitsim.jobs.mirror_operations import MAXIMUM_IN_FLIGHT
 
 if TYPE_CHECKING:

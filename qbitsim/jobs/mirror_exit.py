@@ -10,18 +10,18 @@ from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import set_writable
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
 
 
-def pivot(source: Node, replaced: Node, target: Node) -> bool:
+def pivot(graph: Graph, source: Node, replaced: Node, target: Node) -> bool:
     """Let all users of ``replaced`` use the target; return whether it went well.
 
     :param replaced: the source, or a node that reads like it.
     """
-    graph = source.graph
     if target.read_only != replaced.read_only:
         with suppress(QmpError):  # QEMU does not look whether it worked
-            set_writable(target, writable=not replaced.read_only)
+            set_writable(graph, target, writable=not replaced.read_only)
     try:
         with graph.drained(replaced):
             if not source.can_replace(replaced):
@@ -32,8 +32,8 @@ def pivot(source: Node, replaced: Node, target: Node) -> bool:
     return True
 
 
-def attach_backing(target: Node, backing: Node) -> None:
+def attach_backing(graph: Graph, target: Node, backing: Node) -> None:
     """Give the target, which has none, the backing file that its header names, as a node of this graph."""
     node = target.skip_filters()
     if node.supports_backing and node.backing is None:
-        node.graph.attach(node, "backing", backing, 0, perms.ALL)
+        graph.attach(node, "backing", backing, 0, perms.ALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.status import is_all_zeroes
+from qbitsim.block.chain import is_all_zeroes
 from qbitsim.jobs.known_zeroes import KnownZeroes
 
 if TYPE_CHECKING:
