@@ -131,6 +131,9 @@ class Profile:
     If it is, nothing is copied but what the source has, and no zeroes are written where they are known to be.
     """
 
+    failed_active_commit_closes_base: bool = came_with("9.1")
+    """Whether the base is read-only again when the commit of an active layer fails or is cancelled (mirror.c)."""
+
     backup_bitmap_on_filter: bool
     """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
 

@@ -158,6 +158,9 @@ class Node(Requests):
             node = below
         return node
 
+    def child_is_replaced(self, child: Child, node: Node) -> None:
+        """A child is about to be replaced by ``node``."""
+
     def shown_by(self) -> Iterator[Node]:
         """This node and the filters above it, which show what it shows."""
         yield self
@@ -246,7 +249,7 @@ class Node(Requests):
         """Resize the bitmaps of this node and of the filters above it to the node's length."""
         for node in self.shown_by():
             for bitmap in node.bitmaps:
-                bitmap.resize(self.length)
+                bitmap.resize(node.length)
 
     # -- who may do what
 

@@ -32,6 +32,8 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
 class CompressNode(FilterDriverNode):
     """``compress``, whose child is ``file``."""
 
+    keeps_length = False  # it has a variable length up to QEMU 8.0
+
     __slots__ = ()
 
     @classmethod

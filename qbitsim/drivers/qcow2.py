@@ -293,7 +293,7 @@ class Qcow2Node(DriverNode):
 
     def _status(self, offset: int, length: int) -> Status:
         self._counted = True
-        kind, run = self.image.content.status(offset, length)
+        kind, run = self.image.status(offset, length)
         data, zero = STATUS_OF[kind]
         return Status(run, data=data, zero=zero)
 

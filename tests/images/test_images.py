@@ -221,6 +221,25 @@ def test_file_clusters_are_given_out_in_the_order_of_the_first_writes() -> None:
     assert (image.file_length, image.image_end) == (655360, 655360)
 
 
+def test_one_look_at_a_qcow2_image_tells_of_what_is_in_one_piece_in_the_file() -> None:
+    image = Qcow2Image(ImageFile("a"), 8 * CLUSTER)
+    for cluster in (2, 1, 3, 4):
+        image.write(cluster * CLUSTER, b"x" * CLUSTER)
+    image.write_zeroes(4 * CLUSTER, 2 * CLUSTER)
+    found, offset = [], 0
+    while offset < 8 * CLUSTER:
+        kind, length = image.status(offset, 8 * CLUSTER - offset)
+        found.append((kind, length // CLUSTER))
+        offset += length
+    data, zero, hole = Kind.DATA, Kind.ZERO, Kind.HOLE
+    assert found == [(hole, 1), (data, 1), (data, 1), (data, 1), (zero, 1), (zero, 1), (hole, 2)]
+
+
+def test_one_look_at_a_qcow2_image_tells_of_no_more_than_a_slice_of_an_l2_table() -> None:
+    image = Qcow2Image(ImageFile("a"), 4 << 20, cluster_size=4096)
+    assert image.status(4096, (4 << 20) - 4096) == (Kind.HOLE, (2 << 20) - 4096)
+
+
 def test_a_plain_file_keeps_bytes_where_they_are() -> None:
     image = RawImage(ImageFile("a"), MIB)
     assert (image.host_offset(12345), image.file_length, image.cluster_size) == (12345, MIB, None)

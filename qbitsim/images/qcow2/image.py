@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qbitsim.images.content import Content, zero_block
+from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
@@ -241,6 +241,19 @@ class Qcow2Image(Image):
     def host_offset(self, offset: int) -> int | None:
         """As every image."""
         return self.layout.host_offset(offset)
+
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """The kind at ``offset`` and for how many bytes one look at the tables tells it (qcow2_get_host_offset).
+
+        That is at most ``length``, inside one slice of an L2 table, and of data what is in one piece in the file.
+        """
+        unit = self.cluster_size
+        first = offset // unit
+        kind, run = self.content.status(offset, min(length, self._layout.slice_end(first) * unit - offset))
+        if kind is not Kind.HOLE:
+            end = self.layout.run_end(first, -(-(offset + run) // unit))
+            run = min(run, end * unit - offset)
+        return kind, run
 
     def reserve(self, offset: int, length: int) -> None:
         """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""

@@ -330,6 +330,24 @@ class HostLayout:
         entry = self.active.l1[0] * unit + table * TABLE_ENTRY
         return [(2 * unit, unit), (entry, TABLE_ENTRY), (self.clusters.next_free * unit, unit)]
 
+    def slice_end(self, guest_cluster: int) -> int:
+        """The guest cluster with which the next slice of an L2 table begins, behind the one of ``guest_cluster``."""
+        return guest_cluster - guest_cluster % self._slice + self._slice
+
+    def run_end(self, first: int, stop: int) -> int:
+        """The guest cluster, at most ``stop``, up to which those from ``first`` are alike in the file.
+
+        They follow each other, or none has a place; a compressed one is alone (count_contiguous_subclusters,
+        block/qcow2-cluster.c, 10.0). Call :meth:`sync` before.
+        """
+        places = self.active.places
+        if first in self.active.packed:
+            return first + 1
+        place, end = places.get(first), first + 1
+        while end < stop and places.get(end) == (None if place is None else place + end - first):
+            end += 1
+        return end
+
     @property
     def end(self) -> int:
         """Bytes of the file."""
