@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
+from qbitsim.block.drained import WaitingRequests
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
@@ -44,6 +45,7 @@ class Graph:
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
+    :ivar waiting: requests of guests that wait for the end of a drained section.
     :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
@@ -52,7 +54,7 @@ class Graph:
 
     __slots__ = (
         *("_generated", "drains_on_change", "drives", "emit", "hide_filters", "images", "nodes"),
-        *("_start", "quiet_during_change", "scheduler", "throttle_groups", "watchers"),
+        *("_start", "quiet_during_change", "scheduler", "throttle_groups", "waiting", "watchers"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -64,6 +66,7 @@ class Graph:
         self.drains_on_change = False
         self.quiet_during_change = False
         self.watchers = 0
+        self.waiting = WaitingRequests(scheduler)
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self._generated = 0
@@ -483,3 +486,4 @@ class Graph:
             if node.monitor_owned:
                 node.monitor_owned = False
                 self.release(node)
+        self.waiting.resume_all()

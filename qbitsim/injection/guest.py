@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from qbitsim.errors import WouldWaitError
 from qbitsim.files.faults import StalledError
 from qbitsim.qemu_io.run import filled
 
@@ -101,6 +102,10 @@ class GuestActivity:
         except StalledError as error:
             # The guest waits; it does not go on before the stall is released.
             error.stall.hold(self._plan)
+            self._task = None
+            return
+        except WouldWaitError as error:
+            error.when_over(self._plan)
             self._task = None
             return
         except OSError as error:

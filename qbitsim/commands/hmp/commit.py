@@ -90,7 +90,7 @@ def _commit(context: Context, node: Node) -> None:
         _copy(node, target)
         node.make_empty()
         node.flush()
-        target.flush()
+        backing.flush()
 
 
 @contextmanager
