@@ -1,8 +1,8 @@
 """Requests of guests that wait for the end of a drained section.
 
-Most drained sections begin and end within one command, and no guest comes between. The one that lasts is a mirror's (and
-an active commit's): its source stays drained from the end of its work until it is finalized or cancelled. QEMU lets a
-guest's request wait for that long, whatever it is, even one that would be refused (blk_wait_while_drained,
+Most drained sections begin and end within one command, and no guest comes between. The one that lasts is that of a
+mirror or an active commit: its source stays drained from the end of its work until it is finalized or cancelled. QEMU
+lets a guest's request wait for that long, whatever it is, even one that would be refused (blk_wait_while_drained,
 block/block-backend.c; measured with 7.2, 10.0 and 11.1).
 """
 

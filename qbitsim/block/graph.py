@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from qbitsim.block.drained import WaitingRequests
 from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.block.drained import WaitingRequests
 from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
 from qbitsim.block.node import Node

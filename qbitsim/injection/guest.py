@@ -41,7 +41,7 @@ class GuestActivity:
     :ivar failures: the errnos of those that failed, in order.
     """
 
-    __slots__ = ("_every", "_machine", "_pattern", "_task", "done", "drive", "failures")
+    __slots__ = ("_every", "_machine", "_pattern", "_stopped", "_task", "done", "drive", "failures")
 
     def __init__(self, machine: GuestMachine, drive: str, pattern: Iterable[Write], every: int) -> None:
         self._machine = machine
@@ -50,6 +50,7 @@ class GuestActivity:
         self._every = every
         self.done = 0
         self.failures: list[int] = []
+        self._stopped = False
         self._task: Task | None = None
         self._plan()
 
@@ -72,7 +73,8 @@ class GuestActivity:
         return self._task is not None
 
     def stop(self) -> None:
-        """Make no more requests."""
+        """Make no more requests; one that waits is never made."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -80,7 +82,7 @@ class GuestActivity:
     lift = stop
 
     def _plan(self) -> None:
-        if self.done >= len(self._pattern):
+        if self._stopped or self.done >= len(self._pattern):
             self._task = None
             return
         offset, length = self._pattern[self.done]

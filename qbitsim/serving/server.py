@@ -80,7 +80,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self.server = server
         self.served = 0
-        self._session = Session(server.machine, journal=server.journal, name=f"monitor {server.number()}")
+        name = f"monitor {server.number()}"
+        self._session = Session(server.machine, journal=server.journal, name=name, waits=True)
         self._transport: Transport | None = None
         self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
         self._clogged = False  # the client does not read what we write
