@@ -47,6 +47,11 @@ class WaitingRequests:
         self._waiting: list[tuple[Node, Callable[[], None]]] = []
         self._due: deque[Callable[[], None]] = deque()
 
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     def add(self, node: Node, go_on: Callable[[], None]) -> None:
         """Let ``go_on`` wait for the end of the drained section that ``node`` is in."""
         assert node.quiesce, "nobody would call it"
