@@ -330,8 +330,9 @@ class Drive:
         :raises DrainedError: the node is in a drained section.
         :raises StalledError: a test stalls such requests.
         """
-        self.check_not_drained()
         node = self.node
+        if node.quiesce:
+            raise DrainedError(node)
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EIO)
