@@ -112,7 +112,9 @@ def test_the_request_of_a_client_that_has_gone_is_made_all_the_same(machine):
 def test_a_session_that_does_not_wait_refuses(machine):
     asking = Monitor(machine, waits=False)
     [reply] = asking.qemu_io("flush", identifier=1)
-    assert reply["error"]["desc"].startswith("qbitsim does not wait for ever: node '")
+    assert reply["error"]["desc"].startswith(
+        "qbitsim does not wait for ever: 'drive0' is drained until mirror job 'j' is "
+    )
     assert reply["id"] == 1
     assert asking.ask("query-name") == [{"return": {}}]
 
@@ -120,7 +122,9 @@ def test_a_session_that_does_not_wait_refuses(machine):
 def test_who_reads_no_events_is_refused_too(machine):
     session = Session(machine, negotiated=True, waits=True)
     reply = session.ask({"execute": "human-monitor-command", "arguments": {"command-line": 'qemu-io drive0 "flush"'}})
-    assert reply["error"]["desc"].startswith("qbitsim does not wait for ever: node '")
+    assert reply["error"]["desc"].startswith(
+        "qbitsim does not wait for ever: 'drive0' is drained until mirror job 'j' is "
+    )
 
 
 def test_at_the_end_of_the_machine_nothing_is_made_and_nothing_said(machine):
