@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.block.accounting import Accounting
-from qbitsim.block.drained import DrainedError
 from qbitsim.block.permissions import Child
+from qbitsim.block.waiting import DrainedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 

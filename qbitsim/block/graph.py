@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from qbitsim.block.bitmap import DirtyBitmap
-from qbitsim.block.drained import WaitingRequests
 from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
 from qbitsim.block.node import Node
 from qbitsim.block.permissions import Child, Parent, check_conflict, cumulative
 from qbitsim.block.throttle_group import ThrottleGroup
+from qbitsim.block.waiting import WaitingRequests
 from qbitsim.engine.scheduler import Scheduler
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms

@@ -6,14 +6,17 @@ import copy
 
 import pytest
 
-from qbitsim.block.drained import DrainedError
+from qbitsim.block.waiting import DrainedError
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
 SIZE = 16 * CLUSTER
 RELEASES = ("7.2", "10.0", "11.1")
-REFUSAL = "qbitsim does not wait for ever: '{}' is drained until {} job 'j' is finalized or cancelled, and requests to it wait"
+REFUSAL = (
+    "qbitsim does not wait for ever: '{}' is drained until {} job 'j' is finalized or cancelled, "
+    "and requests to it wait"
+)
 
 
 def qcow2(filename, node_name, backing=None):

@@ -29,7 +29,8 @@ class DrainedError(WouldWaitError):
     def __init__(self, node: Node) -> None:
         self.node = node
         super().__init__(
-            f"qbitsim does not wait for ever: '{node.device_or_node_name}' is drained{_until(node)}, and requests to it wait"
+            f"qbitsim does not wait for ever: '{node.device_or_node_name}' is drained{_until(node)}, "
+            "and requests to it wait"
         )
 
     def when_over(self, go_on: Callable[[], None]) -> None:
