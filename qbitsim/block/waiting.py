@@ -15,37 +15,20 @@ from typing import TYPE_CHECKING
 from qbitsim.errors import WouldWaitError
 
 if TYPE_CHECKING:
-    from qbitsim.block.node import Node
-    from qbitsim.block.permissions import Child
     from qbitsim.engine.scheduler import Scheduler
 
 
-class DrainedError(WouldWaitError):
-    """A guest's request came to a node that is drained.
-
-    :ivar node: the node.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        super().__init__(
-            f"qbitsim does not wait for ever: '{node.device_or_node_name}' is drained{_until(node)}, "
-            "and requests to it wait"
-        )
-
-    def when_over(self, go_on: Callable[[], None]) -> None:
-        """Call ``go_on`` once the drained section has ended."""
-        self.node.graph.waiting.add(self.node, go_on)
-
-
 class WaitingRequests:
-    """What is to be done when drained sections end, oldest first."""
+    """What is to be done when drained sections end, oldest first.
+
+    It knows nodes only as what is waited for.
+    """
 
     __slots__ = ("_due", "_scheduler", "_waiting")
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._waiting: list[tuple[Node, Callable[[], None]]] = []
+        self._waiting: list[tuple[object, Callable[[], None]]] = []
         self._due: deque[Callable[[], None]] = deque()
 
     @property
@@ -53,13 +36,12 @@ class WaitingRequests:
         """How many wait."""
         return len(self._waiting)
 
-    def add(self, node: Node, go_on: Callable[[], None]) -> None:
+    def add(self, node: object, go_on: Callable[[], None]) -> None:
         """Let ``go_on`` wait for the end of the drained section that ``node`` is in."""
-        assert node.quiesce, "nobody would call it"
         self._waiting.append((node, go_on))
 
-    def resume(self, node: Node) -> None:
-        """The drained section of ``node`` has ended: let go on what waits for it."""
+    def resume(self, node: object) -> None:
+        """The drained section of ``node`` has ended: let go on what waits for it, as a bottom half."""
         if self._waiting:
             self._let_go([entry for entry in self._waiting if entry[0] is node])
 
@@ -67,7 +49,7 @@ class WaitingRequests:
         """No node is left to wait for."""
         self._let_go(self._waiting)
 
-    def _let_go(self, entries: list[tuple[Node, Callable[[], None]]]) -> None:
+    def _let_go(self, entries: list[tuple[object, Callable[[], None]]]) -> None:
         if entries:
             self._due += [go_on for _, go_on in entries]
             self._waiting = [entry for entry in self._waiting if entry not in entries]
@@ -78,13 +60,18 @@ class WaitingRequests:
             self._due.popleft()()
 
 
-def _until(node: Node) -> str:
-    """For how long, in words, if a job keeps the node drained."""
-    jobs = [edge for edge in _edges_around(node) if edge.stays]
-    return f" until {jobs[0].parent.parent_description} is finalized or cancelled" if jobs else ""
+class DrainedError(WouldWaitError):
+    """A guest's request came to a node that is drained.
 
+    :param who: what people call the disk.
+    :param until: when the section will end, in words; empty if nobody knows.
+    """
 
-def _edges_around(node: Node) -> list[Child]:
-    """The edges to the node and to those that it filters, for the filter of a job is drained with its source."""
-    below = node.filtered
-    return [*node.parents, *(_edges_around(below) if below is not None else ())]
+    def __init__(self, requests: WaitingRequests, node: object, who: str, until: str) -> None:
+        self._requests = requests
+        self._node = node
+        super().__init__(f"qbitsim does not wait for ever: '{who}' is drained{until}, and requests to it wait")
+
+    def when_over(self, go_on: Callable[[], None]) -> None:
+        """Call ``go_on`` once the drained section has ended."""
+        self._requests.add(self._node, go_on)
