@@ -325,6 +325,7 @@ class Node(Requests):
         if not self.quiesce:
             for edge in list(self.parents):
                 edge.drained_end()
+            self.graph.waiting.resume(self)
 
     def drained_poll(self) -> None:
         """Finish what is in flight above."""

@@ -424,6 +424,7 @@ class Machine:
         self.jobs.cancel_all()
         self.graph.close()
         self.closing = True
+        self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone
 
     def crash(self) -> None:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""

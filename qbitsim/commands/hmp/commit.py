@@ -91,7 +91,7 @@ def _commit(context: Context, node: Node) -> None:
         _copy(node, target)
         node.make_empty()
         node.flush()
-        target.flush()
+        backing.flush()
 
 
 @contextmanager
