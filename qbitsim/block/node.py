@@ -358,7 +358,7 @@ class Node(BitmapOwner, WriteEnd):
                 self._write(offset, data, compressed=compressed)
         finally:
             if self.bitmaps:
-                self.mark_dirty(offset, len(data))
+                self._mark_written(offset, len(data))
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
         """Make ``length`` > 0 bytes zero.
@@ -376,7 +376,7 @@ class Node(BitmapOwner, WriteEnd):
             self._write(offset, bytes(length), compressed=False)
         finally:
             if self.bitmaps:
-                self.mark_dirty(offset, length)
+                self._mark_written(offset, length)
 
     def discard(self, offset: int, length: int) -> None:
         """Forget ``length`` > 0 bytes, if the node was opened to pass discards on.
@@ -459,11 +459,15 @@ class Node(BitmapOwner, WriteEnd):
             self._format_request("write", offset, length)
         finally:
             if self.bitmaps:
-                if self.bitmaps[0].size != self.length:
-                    self.follow_length()
-                inside = min(length, self.length - offset)
-                if inside > 0:
-                    self.mark_dirty(offset, inside)
+                self._mark_written(offset, length)
+
+    def _mark_written(self, offset: int, length: int) -> None:
+        """Mark a range in the bitmaps, which become longer first if the write made the node longer."""
+        if offset + length > self.bitmaps[0].size:
+            self.follow_length()
+            length = min(length, self.length - offset)
+        if length > 0:
+            self.mark_dirty(offset, length)
 
     # -- what a job may know before it asks
 
@@ -560,7 +564,7 @@ class Node(BitmapOwner, WriteEnd):
         """This node and the filters above it, which show what it shows."""
         yield self
         for parent in self.parent_nodes:
-            if parent.is_filter:
+            if parent.filtered is self:
                 yield from parent.shown_by()
 
     # -- the graph around it

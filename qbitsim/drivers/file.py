@@ -207,6 +207,9 @@ class FileNode(DriverNode):
         self.image.write(offset, data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if self.image.format != "raw" and offset + length > self.image.written_length:
+            self.image.preallocated_end = max(self.image.preallocated_end, offset + length)
+            return
         self._check("write-zeroes", offset, length)
         if offset + length > self.image.size:
             self.image.resize(offset + length)
@@ -245,7 +248,12 @@ class FileNode(DriverNode):
         return Status(run, data=data, zero=not data)
 
     def _truncate(self, size: int) -> None:
-        self.image.resize(size)
+        if self.image.format == "raw":
+            self.image.resize(size)
+        elif size >= self.image.written_length:
+            self.image.preallocated_end = size
+        else:
+            raise UnsupportedError(f"to cut off bytes of the {self.image.format} file '{self.opened_as}'")
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         """Never fail: the file itself is fine, the disk in it has faults of its own."""

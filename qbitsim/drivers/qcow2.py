@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ MAXIMUM_TABLE_ENTRIES = 0x8000000
 MAXIMUM_GRANULARITY = 1 << 31
 MAXIMUM_L1_ENTRIES = 1 << 22
 L2_SLICE_ENTRIES = 512
+SIZE_IN_HEADER = 24
 MAXIMUM_WRITTEN = 65536
 """So many clusters are written before the file is told of them."""
 
@@ -372,6 +373,10 @@ class Qcow2Node(DriverNode):
                 bitmap.check()
         if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
             raise QmpError("Failed to grow the L1 table: File too large")
+        try:
+            self._file.pwrite(SIZE_IN_HEADER, 8)
+        except OSError as error:
+            raise QmpError(f"Failed to update the image size: {error.strerror}") from None
         self.image.resize(size)
 
     def make_empty(self) -> None:
@@ -492,18 +497,28 @@ class Qcow2Node(DriverNode):
             self._file.pwrite(place, length)
 
     def _request_runs(self, operation: str, offset: int, length: int) -> None:
-        """Ask for those clusters of the range that have a place in the file, one by one."""
-        file, end, cluster = self._file, offset + length, self.cluster_size
+        """Ask for those parts of the range that have a place in the file, each as long as it goes on there."""
+        file = self._file
         request = file.pread if operation == "read" else file.pwrite
         if operation == "write":
             self._note_runs(file, offset, length)
+        for run in list(self._runs(offset, length)):
+            file.debug_event(f"{operation}_aio")
+            request(*run)
+
+    def _runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Where in the file the range is kept, as (offset, length)."""
+        end, unit, place, reach = offset + length, self.cluster_size, 0, 0
         while offset < end:
-            stop = min(offset - offset % cluster + cluster, end)
-            run = self.image.host_run(offset, stop - offset)
-            if run is not None:
-                file.debug_event(f"{operation}_aio")
-                request(*run)
+            stop = min(offset - offset % unit + unit, end)
+            start, size = self.image.host_run(offset, stop - offset) or (0, 0)
+            if start != place + reach and reach:
+                yield place, reach
+                reach = 0
+            place, reach = (place, reach + size) if reach else (start, size)
             offset = stop
+        if reach:
+            yield place, reach
 
     # -- stored bitmaps
 

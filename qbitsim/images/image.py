@@ -80,6 +80,7 @@ class Image:
     :ivar has_stale_bitmaps: its header still has the directory of bitmaps that were lost when it became version 2.
     :ivar locks: who has the file open.
     :ivar snapshots: internal ones, oldest first; change them with :meth:`create_snapshot` and the like.
+    :ivar preallocated_end: bytes of zeroes that somebody let a qcow2 file have, if it would be shorter.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class Image:
             "lazy_refcounts",
             "locks",
             "name",
+            "preallocated_end",
             "refcount_bits",
             "snapshots",
         ),
@@ -125,6 +127,7 @@ class Image:
         self.capacity: int | None = None
         self.corrupt = False
         self.has_stale_bitmaps = False
+        self.preallocated_end = 0
         self.faults: Faults | None = None
         self.locks = Locks()
         self._layout: HostLayout | None = None
@@ -464,7 +467,12 @@ class Image:
     def file_length(self) -> int:
         """Bytes of the file, rounded up to sectors as QEMU shows it."""
         end = self.size if self._layout is None else self._synced(self._layout).end
-        return -(-end // SECTOR) * SECTOR
+        return -(-max(end, self.preallocated_end) // SECTOR) * SECTOR
+
+    @property
+    def written_length(self) -> int:
+        """Bytes of a qcow2 file without those that are only preallocated, rounded up to sectors."""
+        return -(-self.synced_layout.end // SECTOR) * SECTOR
 
     @property
     def actual_size(self) -> int:
@@ -601,6 +609,6 @@ class Image:
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
         twin.snapshots = list(self.snapshots)
         twin.capacity, twin.corrupt = self.capacity, self.corrupt
-        twin.has_stale_bitmaps = self.has_stale_bitmaps
+        twin.has_stale_bitmaps, twin.preallocated_end = self.has_stale_bitmaps, self.preallocated_end
         twin._layout = self._layout.copy() if self._layout else None
         return twin
