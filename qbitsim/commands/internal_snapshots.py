@@ -11,7 +11,7 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.queries import snapshot_info
 from qbitsim.errors import QmpError
-from qbitsim.images.image import StoredSnapshot
+from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.qapi.info import SnapshotInfo
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct

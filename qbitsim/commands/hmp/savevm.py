@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
-    from qbitsim.images.image import StoredSnapshot
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
 
 
 class _Disks:
