@@ -12,6 +12,7 @@ from qbitsim.drivers.file import file_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.locks import CREATOR
+from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.raw import RawImage
@@ -71,11 +72,8 @@ class FileCreation:
         size = as_signed(self._options["size"])
         if size < 0:
             raise QmpError("Could not resize file: Invalid argument")
-        image.resize(-(-size // SECTOR) * SECTOR)
-        allocated = image.size if preallocation in ("falloc", "full") else min(FILE_PAGE, image.size)
-        zeroes = bytes(FILE_CLUSTER)
-        for offset in range(0, allocated, FILE_CLUSTER):
-            image.content.write(offset, zeroes[: allocated - offset])
+        image.resize(-(-size // SECTOR) * SECTOR, preallocation=PREALLOCATIONS[preallocation])
+        image.write(0, bytes(min(FILE_PAGE, image.size)))
 
 
 class Qcow2Creation:
@@ -130,7 +128,9 @@ class Qcow2Creation:
             raise QmpError("Could not resize image: Image size cannot be negative")
         if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
             raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
-        image = self._put(file, size)
+        preallocation = PREALLOCATIONS[options.get("preallocation", "off")]
+        image = self._put(file, size if preallocation == "off" else 0)
+        image.resize(size, preallocation=preallocation)
         backing, driver = options.get("backing-file"), options.get("backing-fmt")
         if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
             with_format = f" with format '{driver}'" if driver is not None else ""
@@ -151,7 +151,6 @@ class Qcow2Creation:
 
 
 _HARMLESS: dict[str, object] = {
-    "preallocation": "off",
     "extended-l2": False,
     "compression-type": "zlib",
     "data-file": None,
@@ -167,6 +166,8 @@ def _check_qcow2(options: Mapping[str, Any]) -> None:
     cluster = options.get("cluster-size", FILE_CLUSTER)
     if cluster & (cluster - 1) or not SECTOR <= cluster <= 2 << 20:
         raise QmpError("Cluster size must be a power of two between 512 and 2048k")
+    if "backing-file" in options and options.get("preallocation", "off") != "off":
+        raise QmpError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if "backing-fmt" in options and "backing-file" not in options:
         raise QmpError("Backing format cannot be used without backing file")
     old, bits = options.get("version") == "v2", options.get("refcount-bits", 16)

@@ -65,7 +65,7 @@ class Qcow2Node(DriverNode):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_requests", "_stored_bitmaps", "_written", "image")
+    __slots__ = ("_counted", "_requests", "_shows_holes", "_stored_bitmaps", "_written", "image")
 
     image: Qcow2Image
 
@@ -76,6 +76,7 @@ class Qcow2Node(DriverNode):
         self._written = self._requests.written
         self._stored_bitmaps = PersistentBitmaps(self, image)
         self._counted = False
+        self._shows_holes = False
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -292,9 +293,12 @@ class Qcow2Node(DriverNode):
         super()._flush()
 
     def _status(self, offset: int, length: int) -> Status:
-        self._counted = True
+        if not self._counted:
+            self._counted, self._shows_holes = True, self.image.shows_holes
         kind, run = self.image.content.status(offset, length)
         data, zero = STATUS_OF[kind]
+        if data and self._shows_holes:
+            zero, run = self.image.data_run(offset, run)
         return Status(run, data=data, zero=zero)
 
     def _truncate(self, size: int) -> None:

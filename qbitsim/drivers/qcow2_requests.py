@@ -6,7 +6,6 @@ before the image changes. Others are told how far they were written, and only wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
@@ -119,20 +118,6 @@ class FileRequests:
         request = file.pread if operation == "read" else file.pwrite
         if operation == "write":
             self._note_runs(offset, length)
-        for run in list(self._runs(offset, length)):
+        for run in list(self._image.layout.host_runs(offset, length)):
             file.debug_event(f"{operation}_aio")
             request(*run)
-
-    def _runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Where in the file the range is kept, as (offset, length)."""
-        end, unit, layout, place, reach = offset + length, self._image.cluster_size, self._image.layout, 0, 0
-        while offset < end:
-            stop = min(offset - offset % unit + unit, end)
-            start, size = layout.host_run(offset, stop - offset) or (0, 0)
-            if start != place + reach and reach:
-                yield place, reach
-                reach = 0
-            place, reach = (place, reach + size) if reach else (start, size)
-            offset = stop
-        if reach:
-            yield place, reach
