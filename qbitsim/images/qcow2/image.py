@@ -172,8 +172,9 @@ class Qcow2Image(Image):
                 else:
                     layout.zero(number, number + 1, unmap=self.compat == "0.10")
             self.content.copy_clusters(source, chosen)
-            for number in chosen:
-                self._fill_holes(number * self.cluster_size, self.cluster_size)
+            for number in chosen if self._holes else ():
+                if number in stored:
+                    self._fill_holes(number * self.cluster_size, self.cluster_size)
 
     def _is_placed_later(self, emptied: list[int]) -> bool:
         """Whether clusters may be copied without a look at their places, of which *emptied* become zero."""
