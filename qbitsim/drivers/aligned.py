@@ -6,12 +6,12 @@ The end of the disk may cut the last unit.
 
 from __future__ import annotations
 
-from qbitsim.drivers.driver import DriverNode
+from qbitsim.drivers.driver import FilterDriverNode
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 
 
-class AlignedNode(DriverNode):
+class AlignedNode(FilterDriverNode):
     """The common part of such filters; :attr:`limits` say what the unit is."""
 
     __slots__ = ()

@@ -12,8 +12,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from qbitsim.block.limits import Limits
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.drivers.aligned import AlignedNode
 from qbitsim.drivers.driver import driver
 from qbitsim.drivers.options import Options, flag, passes_discards
@@ -52,7 +51,6 @@ class BlockdevOptionsBlklogwrites(BlockdevOptions):
     "blklogwrites",
     options=BlockdevOptionsBlklogwrites,
     since="3.0",
-    filter=True,
     strong=["log-append", "log-sector-size"],
     sizes=["log-sector-size"],
 )

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
-from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.block.node import Child, Node
+from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError
@@ -63,12 +62,11 @@ class _Ends:
     "preallocate",
     options=BlockdevOptionsPreallocate,
     since="6.0",
-    filter=True,
     sizes=_DEFAULTS,
     reopens=_DEFAULTS,
     resets=[],
 )
-class PreallocateNode(DriverNode):
+class PreallocateNode(FilterDriverNode):
     """``preallocate``, whose child is ``file``.
 
     :ivar align: the file's length becomes a multiple of it; :ivar size: bytes to preallocate.
