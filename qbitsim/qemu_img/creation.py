@@ -167,9 +167,15 @@ def refusal_of(wanted: Wanted) -> str | None:
         return None
     if wanted.compat is not None and wanted.compat not in VERSIONS:
         return f"Parameter 'version' does not accept value '{wanted.compat}'"
+    if wanted.backing_format is not None and not known_format(wanted.backing_format):
+        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
+    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
+        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
+    if wanted.backing is None and wanted.backing_format is not None:
+        return "Backing format cannot be used without backing file"
     if old and wanted.lazy_refcounts:
         return "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
     bits = wanted.refcount_bits
@@ -180,12 +186,6 @@ def refusal_of(wanted: Wanted) -> str | None:
             "Different refcount widths than 16 bits require compatibility level 1.1 or above "
             "(use version=v3 or greater)"
         )
-    if wanted.backing_format is not None and not known_format(wanted.backing_format):
-        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
-    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
-        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
-    if wanted.backing is None and wanted.backing_format is not None:
-        return "Backing format cannot be used without backing file"
     size = -(-wanted.size // SECTOR) * SECTOR
     if not 0 <= size <= INT64_MAX:
         return "Could not resize image: Image size cannot be negative"
