@@ -219,6 +219,14 @@ class Profile:
     multifd_excludes_xbzrle: bool = came_with("10.0")
     """Whether the capabilities multifd and xbzrle exclude each other (measured: not in 7.2)."""
 
+    # -- what a machine is started with
+
+    xen_drives_are_devices: bool = came_with("8.2")
+    """Whether ``-drive if=xen`` adds the device ``xen-disk`` (drive_new(), blockdev.c)."""
+
+    recorded_answers: str | None
+    """The release whose machines and processors are told, None if they are not known."""
+
     # -- what queries show
 
     cpu_hotplug_blames_machine: bool = came_with("10.0")

@@ -165,7 +165,7 @@ class Node(Requests):
         """This node and the filters above it, which show what it shows."""
         yield self
         for parent in self.parent_nodes:
-            if parent.is_filter:
+            if parent.filtered is self:
                 yield from parent.shown_by()
 
     def leads_to(self, node: Node) -> bool:

@@ -305,10 +305,23 @@ class HostLayout:
         found = self.active.places.get(cluster)
         return None if found is None else found * self.cluster_size + skip
 
-    def host_run(self, offset: int, length: int) -> tuple[int, int] | None:
-        """Where in the file a range inside one cluster is kept, as (offset, length): compressed data as a whole."""
-        place = self.host_offset(offset)
-        return (place, length) if place is not None else self.active.packed.get(offset // self.cluster_size)
+    def host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Where in the file a range is kept, as (offset, length), each as long as it goes on there.
+
+        Compressed clusters are there as a whole; what has no place is left out.
+        """
+        end, unit, place, reach = offset + length, self.cluster_size, 0, 0
+        while offset < end:
+            stop = min(offset - offset % unit + unit, end)
+            own = self.host_offset(offset)
+            start, size = self.active.packed.get(offset // unit, (0, 0)) if own is None else (own, stop - offset)
+            if reach and start != place + reach:
+                yield place, reach
+                reach = 0
+            place, reach = (place, reach + size) if reach else (start, size)
+            offset = stop
+        if reach:
+            yield place, reach
 
     def is_packed(self, offset: int) -> bool:
         """Whether the byte at *offset* of the disk is kept compressed."""
