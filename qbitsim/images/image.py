@@ -54,12 +54,14 @@ class StoredSnapshot:
     :ivar id: a decimal number; :ivar name: what people call it.
     :ivar date: nanoseconds since 1970, whole microseconds; :ivar clock: nanoseconds for which the guest had run.
     :ivar content: the disk at that time; it does not change.
+    :ivar state_size: bytes of the machine's state that it has; 0 for a snapshot of the disk alone.
     """
 
     id: str
     name: str
     date: int
     clock: int
+    state_size: int
     content: Content
 
 
@@ -402,9 +404,11 @@ class Image:
         return self._layout is not None and self._synced(self._layout).keeps_zeroes(self.content)
 
     @property
-    def leaks(self) -> list[int]:
-        """The clusters of a qcow2 file that are in use, and nothing refers to them; ascending."""
-        return sorted(self.synced_layout.leaked)
+    def leaks(self) -> list[tuple[int, int, int]]:
+        """The clusters of a qcow2 file that are counted too often, each with its count and what that should be."""
+        layout = self.synced_layout
+        counts = {cluster: layout.clusters.refcount(cluster) for cluster in layout.leaked}
+        return [(cluster, counts[cluster], counts[cluster] - more) for cluster, more in sorted(layout.leaked.items())]
 
     def free_leaks(self) -> None:
         """Free the clusters of :attr:`leaks`."""
@@ -559,12 +563,24 @@ class Image:
         layout = self.synced_layout
         return layout.most_references < (1 << self.refcount_bits) - 1
 
-    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
-        """Keep the disk as it is, under the lowest number above all others."""
+    def find_snapshot(self, text: str) -> StoredSnapshot | None:
+        """The snapshot whose id, or else whose name, is *text* (find_snapshot_by_id_or_name)."""
+        by_id = next((found for found in self.snapshots if found.id == text), None)
+        return by_id or next((found for found in self.snapshots if found.name == text), None)
+
+    def save_state(self, length: int) -> None:
+        """Write *length* bytes of the machine's state, for the snapshot that is created next."""
+        self.synced_layout.save_state(length)
+
+    def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
+        """Keep the disk as it is, and the machine's state, under the lowest number above all others."""
         number = max((int(snapshot.id) for snapshot in self.snapshots), default=0) + 1
-        made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=self.content.clone())
+        content = self.content.clone()
+        made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=content, state_size=state_size)
         self.snapshots.append(made)
-        self.synced_layout.create_snapshot(self._snapshot_names())
+        layout = self.synced_layout
+        layout.create_snapshot(self._snapshot_names())
+        layout.drop_state(state_size)
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:

@@ -57,11 +57,11 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots, oldest first.
-    :ivar leaked: clusters in use to which nothing refers.
+    :ivar leaked: cluster -> how many of its references nothing holds.
     """
 
     __slots__ = (
-        *("_reserved", "_seen", "_slice", "_snapshot_table"),
+        *("_reserved", "_seen", "_slice", "_snapshot_table", "_state_table"),
         *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
     )
 
@@ -71,7 +71,7 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits)
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots: list[Tables] = []
-        self.leaked: set[int] = set()
+        self.leaked: dict[int, int] = {}
         self._reserved: list[int] = []
         self._snapshot_table = 0, 0  # first cluster and bytes
         self._seen = 0  # how many stored clusters have been placed
@@ -88,12 +88,18 @@ class HostLayout:
 
     def grow(self, size: int) -> None:
         """The disk grew to *size* bytes: an L1 table that has become too short is replaced."""
-        self._grow_l1(-(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY))))
+        self._state_table = -(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY)))
+        self._grow_l1(self._state_table)
         reach = -(-size // self.cluster_size) * TABLE_ENTRY
         self._slice = (self.cluster_size if reach <= _TABLE_CACHE else min(self.cluster_size, _SLICE)) // TABLE_ENTRY
 
-    def _grow_l1(self, entries: int) -> None:
+    def _grow_l1(self, entries: int, *, generous: bool = False) -> None:
+        """Replace an L1 table that has less than *entries*; a generous one has half as many more, until they do."""
         first, old = self.active.l1
+        if generous:
+            wanted, entries = entries, max(old, 1)
+            while entries < wanted:
+                entries = (entries * 3 + 1) // 2
         if entries > old:
             self.active.l1 = self._take(entries * TABLE_ENTRY), entries
             if old:
@@ -125,8 +131,18 @@ class HostLayout:
         for table in sorted(self.active.l2, reverse=True):
             if table * (unit // TABLE_ENTRY) >= -(-size // unit):
                 self.clusters.free(self.active.l2.pop(table))
+                self._leak_places_of(table)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
+
+    def _leak_places_of(self, table: int) -> None:
+        """An L2 table has gone: what the machine's state had there is counted for ever (qcow2_shrink_l1_table)."""
+        per_table = self.cluster_size // TABLE_ENTRY
+        for guest in [guest for guest in self.active.places if guest // per_table == table]:
+            self._leak(self.active.places.pop(guest))
+
+    def _leak(self, cluster: int) -> None:
+        self.leaked[cluster] = self.leaked.get(cluster, 0) + 1
 
     @property
     def can_be_reset(self) -> bool:
@@ -396,12 +412,14 @@ class HostLayout:
     def lose_bitmaps(self) -> None:
         """Forget where the bitmaps are; their clusters are leaked."""
         for first, count in self.bitmaps.lose():
-            self.leaked.update(range(first, first + count))
+            for cluster in range(first, first + count):
+                self._leak(cluster)
 
     def free_leaks(self) -> None:
-        """Free the clusters that nothing refers to (``qemu-img check -r leaks``)."""
-        for cluster in sorted(self.leaked):
-            self.clusters.free(cluster)
+        """Give up the references that nothing holds (``qemu-img check -r leaks``)."""
+        for cluster, count in sorted(self.leaked.items()):
+            for _ in range(count):
+                self.clusters.free(cluster)
         self.leaked.clear()
 
     # -- internal snapshots (block/qcow2-snapshot.c, 10.0)
@@ -416,6 +434,23 @@ class HostLayout:
         self._refer(saved)
         self.snapshots.append(saved)
         self._write_snapshots(names)
+
+    def save_state(self, length: int) -> None:
+        """Place *length* bytes of the machine's state behind the disk (qcow2_save_vmstate). Call :meth:`sync` before.
+
+        The L1 table grows as it does whenever a table is missing, by half (qcow2_grow_l1_table).
+        """
+        first, stop = self._state_range(length)
+        self._grow_l1(-(-stop // (self.cluster_size // TABLE_ENTRY)), generous=True)
+        self.write(first, stop)
+
+    def drop_state(self, length: int) -> None:
+        """The disk gives up the machine's state, which the new snapshot has now."""
+        self.discard(*self._state_range(length))
+
+    def _state_range(self, length: int) -> tuple[int, int]:
+        first = self._state_table * (self.cluster_size // TABLE_ENTRY)
+        return first, first + self._count(length)
 
     def snapshot_table(self) -> range:
         """The clusters of the table of snapshots."""
@@ -480,9 +515,9 @@ class HostLayout:
         twin.clusters = self.clusters.copy()
         twin.active = self.active.copy()
         twin.snapshots = [saved.copy() for saved in self.snapshots]
-        twin.leaked = set(self.leaked)
+        twin.leaked = self.leaked.copy()
         twin._snapshot_table = self._snapshot_table
-        twin._seen, twin._slice = self._seen, self._slice
+        twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()
         return twin
 

@@ -18,7 +18,6 @@ from qbitsim.images.content import Kind
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
-from qbitsim.qemu_img.snapshot import find_snapshot
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def load_snapshot(image: Image, text: str) -> Chain:
         ]
         found = fitting[0] if fitting else None
     else:
-        found = find_snapshot(image, text)
+        found = image.find_snapshot(text)
     if image.format == "raw":
         raise ToolError("Failed to load snapshot: Device 'raw' does not support internal snapshots")
     if found is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 
 from qbitsim.block.limits import Limits, merged
@@ -238,10 +238,11 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if image.format == "raw":
         raise ToolError("This image format does not support checks", 63)
-    leaks, left = image.leaks, image.leaks
-    call.print("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+    leaks = left = image.leaks
+    lines = [f"cluster {place} refcount={count} reference={real}\n" for place, count, real in leaks]
+    call.print("".join(f"Leaked {line}" for line in lines))
     if repair is not None and leaks:
-        call.print("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+        call.print("".join(f"Repairing {line}" for line in lines))
         image.free_leaks()
         left = []
     if output == "json":
@@ -269,7 +270,7 @@ def _check_info(image: Image, name: str, leaks: int, fixed: int) -> _Json:
     return {key: value for key, value, present in members if present}
 
 
-def _say_check(call: Call, image: Image, leaks: list[int], left: list[int]) -> None:
+def _say_check(call: Call, image: Image, leaks: Sized, left: Sized) -> None:
     if len(leaks) > len(left):
         call.say(
             f"The following inconsistencies were found and repaired:\n\n    {len(leaks)} leaked clusters\n"

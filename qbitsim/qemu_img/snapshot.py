@@ -46,12 +46,6 @@ def snapshot(call: Call) -> int:
     return 0
 
 
-def find_snapshot(image: Image, text: str) -> StoredSnapshot | None:
-    """The snapshot whose id, or else whose name, is *text* (find_snapshot_by_id_or_name, block/qcow2-snapshot.c)."""
-    by_id = next((found for found in image.snapshots if found.id == text), None)
-    return by_id or next((found for found in image.snapshots if found.name == text), None)
-
-
 def _create(call: Call, image: Image, name: str) -> None:
     number = None
     if image.format == "raw":
@@ -71,7 +65,7 @@ def _apply(image: Image, name: str) -> None:
         reason = "Block driver does not support snapshots"
     elif image.bitmaps:
         reason = "Device has active dirty bitmaps"
-    found = None if reason else find_snapshot(image, name)
+    found = None if reason else image.find_snapshot(name)
     if found is None:
         reason = reason or "Failed to load snapshot: No such file or directory"
         raise ToolError(f"Could not apply snapshot '{name}': {reason}")
@@ -106,5 +100,5 @@ def snapshot_info(found: StoredSnapshot) -> Json:
         "date-nsec": found.date % NANOSECONDS,
         "vm-clock-sec": found.clock // NANOSECONDS,
         "id": found.id,
-        "vm-state-size": 0,
+        "vm-state-size": found.state_size,
     }
