@@ -219,6 +219,15 @@ class Profile:
     snapshots_load_through_filters: bool = came_with("10.0")
     """Whether a disk can be used after a snapshot was loaded through a node above it (measured: 7.2 hangs)."""
 
+    snapshot_passes_memory_twice: bool = gone_with("11.1")
+    """Whether the memory is looked through twice while a snapshot is saved, and MIGRATION_PASS tells it.
+
+    Otherwise it is once, untold (measured: twice in 10.0).
+    """
+
+    migration_counts_state: bool = came_with("10.0")
+    """Whether all of the machine's state counts as transferred, not its memory alone (measured: not in 7.2)."""
+
     machine_state_errors_named: bool = came_with("11.1")
     """Whether a load says what is wrong with the machine's state, not an error number (measured: not in 10.0)."""
 

@@ -17,6 +17,7 @@ from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.snapshots import SnapshotDeleteJob, SnapshotLoadJob, SnapshotSaveJob
+from qbitsim.migration.settings import END_OF_MEMORY
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 REOPENED = frozenset({"raw", "copy-on-read"})
 """The drivers through which a snapshot of a node below is loaded; QEMU dies, or was not seen to live, with others."""
+
+
+_NO_BITMAPS = 32  # bytes that say that there are no bitmaps
 
 
 @struct
@@ -65,6 +69,7 @@ def snapshot_save(context: Context, args: SnapshotSave) -> None:
     """Start a job that saves a snapshot of some disks and of the machine's state."""
 
     def work() -> None:
+        check_capabilities(context)
         save_snapshot(context, named_disks(context, args.devices), args.tag, args.vmstate)
 
     context.jobs.check_not_stalled()
@@ -78,6 +83,7 @@ def snapshot_load(context: Context, args: SnapshotLoad) -> None:
     def work() -> None:
         state = context.machine.run_state
         context.machine.stop("restore-vm")
+        check_capabilities(context)
         load_snapshot(context, named_disks(context, args.devices), args.tag, args.vmstate)
         context.machine.resume(state)
 
@@ -213,13 +219,50 @@ def save_snapshot(
         raise QmpError(f"Snapshot '{name}' already exists in one or more devices")
     if name is None:
         name = datetime.fromtimestamp(date // NANOSECONDS, UTC).strftime("vm-%Y%m%d%H%M%S")
-    main, state, size = state_disk(disks, vmstate), machine.run_state, context.profile.machine_state_size
+    main, state = state_disk(disks, vmstate), machine.run_state
+    _check_no_bitmap_migrates(context)
     machine.stop("save-vm")
     with _all_quiet(context.graph):
-        snapshot_path(main)[-1].save_state(size)
+        size = _save_state(context, snapshot_path(main)[-1])
         for node in disks:
             snapshot_path(node)[-1].create_snapshot(name, date, clock, size if node is main else 0)
     machine.resume(state)
+
+
+def _save_state(context: Context, holder: Node) -> int:
+    """Save the machine's state as a migration does, which clients may see; return its bytes (qemu_savevm_state)."""
+    migration, profile = context.machine.migration, context.profile
+    size = profile.machine_state_size + (_NO_BITMAPS if "dirty-bitmaps" in migration.capabilities else 0)
+    passes = 2 if profile.snapshot_passes_memory_twice else 0
+    if "events" in migration.capabilities:
+        context.jobs.emit("MIGRATION", {"status": "setup"})
+        for number in range(1, passes + 1):
+            context.jobs.emit("MIGRATION_PASS", {"pass": number})
+        context.jobs.emit("MIGRATION", {"status": "completed"})
+    holder.save_state(size)
+    migration.note_saved(size if profile.migration_counts_state else END_OF_MEMORY, passes or 1)
+    return size
+
+
+def _check_no_bitmap_migrates(context: Context) -> None:
+    """Refuse to save bitmaps with the machine's state, as the capability ``dirty-bitmaps`` demands: QEMU never ends.
+
+    :raises QmpError: naming one.
+    """
+    if "dirty-bitmaps" in context.machine.migration.capabilities:
+        for node in context.graph.nodes.values():
+            for bitmap in node.bitmaps:
+                if bitmap.name is not None:
+                    raise QmpError(f"Bitmap '{bitmap.name}' of node '{node.name}' would be saved without an end")
+
+
+def check_capabilities(context: Context) -> None:
+    """Refuse to save or load with the capability ``multifd``, with which QEMU dies up to 10.0.
+
+    :raises QmpError: with the text of 11.1.
+    """
+    if "multifd" in context.machine.migration.capabilities:
+        raise QmpError("Snapshots are not compatible with multifd")
 
 
 # -- loading
@@ -266,14 +309,12 @@ def _check_reopened(context: Context, disks: list[Node]) -> None:
     """
     through = REOPENED if context.profile.snapshots_load_through_filters else frozenset()
     for disk in disks:
-        *above, _holder = path = snapshot_path(disk)
-        for node in above:
-            if not node.bitmaps and node.driver not in through:
-                raise QmpError(
-                    f"Node '{node.name}' of driver '{node.driver}' would not survive the loading of a snapshot"
-                )
-        if any(node.bitmaps for node in path):
-            return
+        for node in snapshot_path(disk):
+            if node.bitmaps:
+                return
+            if node.snapshots is None and node.driver not in through:
+                text = f"Node '{node.name}' of driver '{node.driver}' would not survive the loading of a snapshot"
+                raise QmpError(text)
 
 
 def _load_disk(context: Context, disk: Node, name: str) -> StoredSnapshot:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.hmp.declaration import error_text, hmp
 from qbitsim.commands.machine_snapshots import (
     MachineStateError,
+    check_capabilities,
     delete_snapshots,
     have_snapshot,
     load_snapshot,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def savevm(context: Context, *, name: str | None = None) -> None:
     """Take a snapshot of all disks and of the machine's state; one that has the name goes."""
     context.jobs.check_not_stalled()
+    check_capabilities(context)
     save_snapshot(context, writable_disks(context), name, overwrite=True)
 
 
@@ -35,6 +37,7 @@ def loadvm(context: Context, *, name: str) -> str:
     context.jobs.check_not_stalled()
     state = context.machine.run_state
     context.machine.stop("restore-vm")
+    check_capabilities(context)
     try:
         load_snapshot(context, writable_disks(context), name)
     except MachineStateError as error:
