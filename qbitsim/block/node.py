@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.files.faults import FaultOwner
-    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.images.image import Image
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
@@ -177,7 +178,7 @@ class Node(BitmapOwner, WriteEnd):
         image = self.image
         if image is None and (filtered := self.filtered) is not None:
             return filtered.fault_owner
-        return image
+        return None if image is None else image.file
 
     @property
     def header_backing(self) -> str | None:
@@ -200,10 +201,6 @@ class Node(BitmapOwner, WriteEnd):
         :param clock: nanoseconds for which the guest has run.
         :param state_size: bytes of the machine's state that were saved for it.
         """
-        raise AssertionError(f"{self.driver} takes no snapshots")
-
-    def find_snapshot(self, text: str) -> StoredSnapshot | None:
-        """The one of :attr:`snapshots` whose id, or else whose name, is *text*."""
         raise AssertionError(f"{self.driver} takes no snapshots")
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:

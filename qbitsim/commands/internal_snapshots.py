@@ -15,7 +15,7 @@ from qbitsim.qapi.structs import struct
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.commands.parts import MachineLike
-    from qbitsim.images.image import StoredSnapshot
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.jsontypes import Json
 
 

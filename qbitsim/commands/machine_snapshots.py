@@ -16,6 +16,7 @@ from qbitsim.commands.internal_snapshots import snapshot_holder, snapshot_path, 
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.jobs.snapshots import SnapshotDeleteJob, SnapshotLoadJob, SnapshotSaveJob
 from qbitsim.migration.settings import END_OF_MEMORY
 from qbitsim.qapi.registry import command
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
-    from qbitsim.images.image import StoredSnapshot
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
 
 REOPENED = frozenset({"raw", "copy-on-read"})
 """The drivers through which a snapshot of a node below is loaded; QEMU dies, or was not seen to live, with others."""
@@ -327,7 +328,7 @@ def _load_disk(context: Context, disk: Node, name: str) -> StoredSnapshot:
     if any(node.bitmaps for node in path):
         raise QmpError(f"{prefix}Device has active dirty bitmaps")
     holder = path[-1]
-    found = holder.find_snapshot(name)
+    found = find_by_id_or_name(holder.snapshots or (), name)
     assert found is not None
     if found.content.size != holder.length:
         try:

@@ -18,7 +18,7 @@ from qbitsim.qapi.structs import struct
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.images.image import StoredSnapshot
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.profiles import Profile
 
 

@@ -8,16 +8,18 @@ from errno import EINVAL
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
-from qbitsim.drivers.file import image_below
+from qbitsim.drivers.file import file_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.locks import CREATOR
-from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE
-from qbitsim.images.image import Image
+from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
+    from qbitsim.images.image_file import ImageFile
 
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
@@ -51,7 +53,7 @@ class FileCreation:
         if not name:
             raise QmpError("Could not create '': No such file or directory")
         if name in images:
-            conflict = images.lookup(name).locks.conflict(*CREATOR)
+            conflict = images.lookup(name).file.locks.conflict(*CREATOR)
             if conflict is not None:
                 raise QmpError(conflict)
             return
@@ -62,8 +64,7 @@ class FileCreation:
 
     def write(self) -> None:
         """Cut the file off, and let it have its new size."""
-        image = self._opener.graph.images.lookup(self._options["filename"])
-        image.replace_content(Image(image.name, "raw", 0))
+        image = RawImage(self._opener.graph.images.lookup(self._options["filename"]).file, 0)
         preallocation = self._options.get("preallocation", "off")
         if preallocation == "metadata":
             raise QmpError("Unsupported preallocation mode: metadata")
@@ -102,7 +103,7 @@ class Qcow2Creation:
         node = graph.lookup(given, given) if isinstance(given, str) else self._opener.open(given)
         try:
             _check_qcow2(self._options)
-            if image_below(node) is None:
+            if file_below(node) is None:
                 raise UnsupportedError(f"a qcow2 image in a node of driver '{node.driver}'")
             self._user.insert(node)
         except QmpError:
@@ -113,42 +114,39 @@ class Qcow2Creation:
         """Write the header, then the size and the backing file: what fails last leaves what came before."""
         assert self._user.root is not None
         graph, (edge, self._user.root) = self._opener.graph, (self._user.root, None)
-        image = image_below(edge.node)
-        assert image is not None
+        file = file_below(edge.node)
+        assert file is not None
         graph.changing(self._graph_changes)
         try:
-            self._write(image)
+            self._write(file)
         finally:
             graph.detach(edge)
 
-    def _write(self, image: Image) -> None:
+    def _write(self, file: ImageFile) -> None:
         options, size = self._options, as_signed(self._options["size"])
         cluster = options.get("cluster-size", FILE_CLUSTER)
-        self._put(image, 0)
+        self._put(file, 0)
         if size < 0:
             raise QmpError("Could not resize image: Image size cannot be negative")
         if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
             raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
-        self._put(image, size)
+        image = self._put(file, size)
         backing, driver = options.get("backing-file"), options.get("backing-fmt")
         if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
             with_format = f" with format '{driver}'" if driver is not None else ""
             raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
         image.backing, image.backing_format = backing, driver
 
-    def _put(self, image: Image, size: int) -> None:
+    def _put(self, file: ImageFile, size: int) -> Qcow2Image:
         """Let the file hold an empty disk of ``size`` bytes."""
         options = self._options
-        image.replace_content(
-            Image(
-                image.name,
-                "qcow2",
-                size,
-                cluster_size=options.get("cluster-size", FILE_CLUSTER),
-                compat="0.10" if options.get("version") == "v2" else "1.1",
-                lazy_refcounts=options.get("lazy-refcounts", False),
-                refcount_bits=options.get("refcount-bits", 16),
-            )
+        return Qcow2Image(
+            file,
+            size,
+            cluster_size=options.get("cluster-size", FILE_CLUSTER),
+            compat="0.10" if options.get("version") == "v2" else "1.1",
+            lazy_refcounts=options.get("lazy-refcounts", False),
+            refcount_bits=options.get("refcount-bits", 16),
         )
 
 

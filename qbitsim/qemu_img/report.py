@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qbitsim.block.limits import Limits, merged
@@ -12,13 +12,14 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
+from qbitsim.images.qcow2.check import fragments, free_leaks, leaks
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR, human_size
 
-_PAGE = 4096
 _WITHOUT_HOST_CACHE = ("none", "off", "directsync")
 _CACHE_MODES = (None, *_WITHOUT_HOST_CACHE, "writeback", "writethrough", "unsafe")
 _Json = dict[str, object]
@@ -64,8 +65,9 @@ def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: boo
 
 def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
     """The members of ImageInfo in the order of QEMU's hash table."""
-    qcow2 = image.format == "qcow2" and chosen != "raw"
+    qcow2 = isinstance(image, Qcow2Image) and chosen != "raw"
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
+    specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) and qcow2 else None
     file, limits = _file_info(call, image, name), _limits(call, image, chosen)
     members: list[tuple[str, object, bool]] = [
         ("limits", limits, "limits" in call.options),
@@ -76,8 +78,8 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
         ("filename", name, True),
         ("cluster-size", image.cluster_size, qcow2),
         ("format", "qcow2" if qcow2 else "raw", True),
-        ("actual-size", _actual_size(image), True),
-        ("format-specific", {"type": "qcow2", "data": _qcow2_info(image)}, qcow2),
+        ("actual-size", image.actual_size, True),
+        ("format-specific", specific, specific is not None),
         ("full-backing-filename", full, full is not None),
         ("backing-filename", image.backing, full is not None),
         ("dirty-flag", False, True),
@@ -108,13 +110,13 @@ def _file_info(call: Call, image: Image, name: str) -> _Json:
         "virtual-size": image.file_length,
         "filename": name,
         "format": "file",
-        "actual-size": _actual_size(image),
+        "actual-size": image.actual_size,
         "format-specific": {"type": "file", "data": {}},
         "dirty-flag": False,
     }
 
 
-def _qcow2_info(image: Image) -> _Json:
+def _qcow2_info(image: Qcow2Image) -> _Json:
     if image.compat == "0.10":
         return {"compat": "0.10", "compression-type": "zlib", "refcount-bits": image.refcount_bits}
     bitmaps = [
@@ -136,16 +138,9 @@ def _qcow2_info(image: Image) -> _Json:
     }
 
 
-def format_specific(image: Image) -> Iterator[str]:
+def format_specific(image: Qcow2Image) -> Iterator[str]:
     """What is special about a qcow2 image, as indented lines."""
     return tree(_qcow2_info(image), 1)
-
-
-def _actual_size(image: Image) -> int:
-    """Bytes on the disk of the host, in whole pages: a fact of the host's file system, so only about right."""
-    if image.format == "raw":
-        return -(-image.content.allocated // _PAGE) * _PAGE
-    return image.content.allocated + 3 * image.content.cluster_size + _PAGE
 
 
 def _human_info(found: _Json, snapshots: str) -> str:
@@ -236,25 +231,25 @@ def check(call: Call) -> int:
     if repair not in {None, "leaks", "all"}:
         raise UnsupportedError(f"qemu-img check -r {repair}")
     image = open_image(call, name, options.last("f"), write=repair is not None)
-    if image.format == "raw":
+    if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
-    leaks = left = image.leaks
-    lines = [f"cluster {place} refcount={count} reference={real}\n" for place, count, real in leaks]
+    found = left = leaks(image.layout)
+    lines = [f"cluster {place} refcount={count} reference={real}\n" for place, count, real in found]
     call.print("".join(f"Leaked {line}" for line in lines))
-    if repair is not None and leaks:
+    if repair is not None and found:
         call.print("".join(f"Repairing {line}" for line in lines))
-        image.free_leaks()
+        free_leaks(image.layout)
         left = []
     if output == "json":
-        call.print(_pretty(_check_info(image, name, len(left), len(leaks) - len(left))) + "\n")
+        call.print(_pretty(_check_info(image, name, len(left), len(found) - len(left))) + "\n")
     else:
-        _say_check(call, image, leaks, left)
+        _say_check(call, image, len(found) - len(left), len(left))
     return 3 if left else 0
 
 
-def _check_info(image: Image, name: str, leaks: int, fixed: int) -> _Json:
+def _check_info(image: Qcow2Image, name: str, leaks: int, fixed: int) -> _Json:
     """The members of ImageCheck in the order of QEMU's hash table."""
-    allocated, fragmented, compressed = image.fragments
+    allocated, fragmented, compressed = fragments(image.layout)
     members: list[tuple[str, object, bool]] = [
         ("image-end-offset", image.image_end, True),
         ("compressed-clusters", compressed, bool(compressed)),
@@ -270,20 +265,19 @@ def _check_info(image: Image, name: str, leaks: int, fixed: int) -> _Json:
     return {key: value for key, value, present in members if present}
 
 
-def _say_check(call: Call, image: Image, leaks: Sized, left: Sized) -> None:
-    if len(leaks) > len(left):
+def _say_check(call: Call, image: Qcow2Image, repaired: int, left: int) -> None:
+    if repaired:
         call.say(
-            f"The following inconsistencies were found and repaired:\n\n    {len(leaks)} leaked clusters\n"
+            f"The following inconsistencies were found and repaired:\n\n    {repaired} leaked clusters\n"
             "    0 corruptions\n\nDouble checking the fixed image now..."
         )
     if left:
         call.say(
-            f"\n{len(left)} leaked clusters were found on the image.\n"
-            "This means waste of disk space, but no harm to data."
+            f"\n{left} leaked clusters were found on the image.\nThis means waste of disk space, but no harm to data."
         )
     else:
         call.say("No errors were found on the image.")
-    allocated, fragmented, compressed = image.fragments
+    allocated, fragmented, compressed = fragments(image.layout)
     if allocated:
         total = -(-image.size // image.content.cluster_size)
         shares = allocated * 100 / total, fragmented * 100 / allocated, compressed * 100 / allocated
@@ -432,7 +426,7 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
             extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if image.format == "raw" or kind is Kind.DATA:
                 extent = _stored_extent(image, extent, kind)
-            elif kind is Kind.ZERO and image.keeps_places_of_zeroes:
+            elif isinstance(image, Qcow2Image) and kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
                 extent = _cut_to_cluster(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
@@ -442,8 +436,8 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
 
 def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
-    if image.format == "qcow2":
-        extent.compressed = image.is_compressed(extent.start)
+    if isinstance(image, Qcow2Image):
+        extent.compressed = image.layout.is_packed(extent.start)
         return _cut_to_cluster(image, extent)
     extent.offset = extent.start
     return extent

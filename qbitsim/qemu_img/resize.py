@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.creation import signed
 from qbitsim.qemu_img.files import Call, check_resizable, open_image
 from qbitsim.qemu_img.options import ToolError, size_parameter
@@ -48,7 +49,7 @@ def resize(call: Call) -> int:
     contents = [each.content for each in below]
     zero_new = bool(below) and below[0].size > image.size
     last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
-    if image.format == "qcow2" and image.compat == "0.10" and zero_new and size > last:
+    if isinstance(image, Qcow2Image) and image.compat == "0.10" and zero_new and size > last:
         raise ToolError("Failed to zero out new clusters: Operation not supported")
     image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents), preallocated=mode != "off")
     call.say("Image resized.")

@@ -109,13 +109,15 @@ def test_7_2_hangs_after_loading_through_a_raw_node(version: str, *, survives: b
 def test_nothing_is_loaded_under_the_filter_of_a_mirror(version: str, text: str) -> None:
     machine = machine_with_disk(version)
     save(machine)
-    job = {"job_id": "m", "device": "drive0", "target": "t", "sync": "none", "format": "qcow2"}
-    machine.qmp("drive-mirror", **job, filter_node_name="above")
+    machine.images.create("t.qcow2", "qcow2", 1 << 20)
+    machine.qmp("blockdev-add", driver="qcow2", node_name="t", file={"driver": "file", "filename": "t.qcow2"})
+    machine.qmp("blockdev-mirror", job_id="m", device="drive0", target="t", sync="none", filter_node_name="above")
     machine.run_until_idle()
     machine.drive("drive0").write(0, b"b" * CLUSTER)
     machine.qmp("snapshot-load", job_id="j", tag="s", vmstate="above", devices=["above"])
     machine.run_until_idle()
-    assert machine.qmp("query-jobs")[0]["error"] == text
+    [error] = [job["error"] for job in machine.qmp("query-jobs") if job["id"] == "j"]
+    assert error == text
     assert machine.drive("drive0").read(0, CLUSTER) == b"b" * CLUSTER
 
 

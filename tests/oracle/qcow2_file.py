@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qbitsim.images.content import Kind
-from qbitsim.images.image import Image
-from qbitsim.images.layout import HostLayout, Tables
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.tables import Tables
 
 Places = dict[str, Any]
 
@@ -137,9 +138,9 @@ class Qcow2File:
         return {"directory": offset // self.cluster if count else None, "stored": bitmaps}
 
 
-def places_of(image: Image) -> Places:
+def places_of(image: Qcow2Image) -> Places:
     """The same of an emulated image."""
-    layout = image.synced_layout
+    layout = image.layout
     return {
         "length": image.file_length,
         "size": image.size,
@@ -147,7 +148,7 @@ def places_of(image: Image) -> Places:
         "active": _tables_of(layout, layout.active, image),
         "snapshots": [
             {"names": (found.id, found.name), **_tables_of(layout, tables, found)}
-            for found, tables in zip(image.snapshots, layout.snapshots, strict=True)
+            for found, tables in zip(image.snapshots, layout.snapshots.saved, strict=True)
         ],
         "refcount table": layout.clusters.table,
         "refcount blocks": dict(sorted(layout.clusters.blocks.items())),

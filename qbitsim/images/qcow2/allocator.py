@@ -78,6 +78,22 @@ class Allocator:
                 self.written(first, count * self.cluster_size if length is None else length)
                 return first
 
+    def take_each(self, count: int) -> list[int]:
+        """Take *count* clusters, one after another, wherever they are free; all that fit together at once."""
+        taken: list[int] = []
+        while len(taken) < count:
+            first = self._used.first_gap(self._cursor, 1)
+            block = first // self.per_block
+            if block not in self.blocks:
+                taken.append(self.take(1))
+                continue
+            stop = self._used.next_border(first, min(first + count - len(taken), (block + 1) * self.per_block))
+            self._used.add(first, stop)
+            self._cursor = stop
+            self.written(first, (stop - first) * self.cluster_size)
+            taken += range(first, stop)
+        return taken
+
     def take_table(self, length: int) -> tuple[int, int]:
         """Take the clusters of a table of *length* bytes; the first one, and how many."""
         count = -(-length // self.cluster_size)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from qbitsim.images.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from qbitsim.images.allocator import Allocator
+    from qbitsim.images.qcow2.allocator import Allocator
 
 Run = tuple[int, int]
 """The first of some clusters in a row, and how many."""
