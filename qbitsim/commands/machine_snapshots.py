@@ -23,7 +23,7 @@ from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 REOPENED = frozenset({"raw", "copy-on-read"})
 """The drivers through which a snapshot of a node below is loaded; QEMU dies, or was not seen to live, with others."""
-
 
 _NO_BITMAPS = 32  # bytes that say that there are no bitmaps
 
@@ -70,8 +69,7 @@ def snapshot_save(context: Context, args: SnapshotSave) -> None:
     """Start a job that saves a snapshot of some disks and of the machine's state."""
 
     def work() -> None:
-        check_capabilities(context)
-        save_snapshot(context, named_disks(context, args.devices), args.tag, args.vmstate)
+        save_snapshot(context, lambda: named_disks(context, args.devices), args.tag, args.vmstate)
 
     context.jobs.check_not_stalled()
     SnapshotSaveJob(context.jobs, args.job_id, work).start()
@@ -82,11 +80,7 @@ def snapshot_load(context: Context, args: SnapshotLoad) -> None:
     """Start a job that puts some disks and the machine back to what they were."""
 
     def work() -> None:
-        state = context.machine.run_state
-        context.machine.stop("restore-vm")
-        check_capabilities(context)
-        load_snapshot(context, named_disks(context, args.devices), args.tag, args.vmstate)
-        context.machine.resume(state)
+        load_snapshot(context, lambda: named_disks(context, args.devices), args.tag, args.vmstate)
 
     context.jobs.check_not_stalled()
     SnapshotLoadJob(context.jobs, args.job_id, work).start()
@@ -202,10 +196,16 @@ def _all_quiet(graph: Graph) -> Iterator[None]:
 
 
 def save_snapshot(
-    context: Context, disks: list[Node], name: str | None, vmstate: str | None = None, *, overwrite: bool = False
+    context: Context,
+    find_disks: Callable[[], list[Node]],
+    name: str | None,
+    vmstate: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Save the machine and its disks (save_snapshot).
 
+    :param find_disks: returns them, or refuses to.
     :param name: of the snapshot; made of the time if None.
     :param vmstate: the node that is to get the machine's state; None for the first that can.
     :param overwrite: snapshots that have the name go.
@@ -213,6 +213,8 @@ def save_snapshot(
     """
     machine = context.machine
     date, clock = snapshot_times(machine)
+    _check_no_multifd(context)
+    disks = find_disks()
     check_all_can_snapshot(disks)
     if name is not None and overwrite:
         delete_snapshots(context, disks, name)
@@ -257,7 +259,7 @@ def _check_no_bitmap_migrates(context: Context) -> None:
                     raise QmpError(f"Bitmap '{bitmap.name}' of node '{node.name}' would be saved without an end")
 
 
-def check_capabilities(context: Context) -> None:
+def _check_no_multifd(context: Context) -> None:
     """Refuse to save or load with the capability ``multifd``, with which QEMU dies up to 10.0.
 
     :raises QmpError: with the text of 11.1.
@@ -280,12 +282,24 @@ class MachineStateError(QmpError):
         self.reported = reported
 
 
-def load_snapshot(context: Context, disks: list[Node], name: str, vmstate: str | None = None) -> None:
-    """Put the disks back to what they were (load_snapshot); the machine has been stopped.
+def load_snapshot(
+    context: Context, find_disks: Callable[[], list[Node]], name: str, vmstate: str | None = None
+) -> None:
+    """Put the disks back to what they were, and let the machine go on as it did (load_snapshot).
 
+    :param find_disks: returns them, or refuses to.
     :param vmstate: the node that has the machine's state; None for the first that can.
-    :raises QmpError: it cannot be. Disks in front of the one that it fails for have been put back by then.
+    :raises QmpError: it cannot be. The machine stays stopped, and disks in front of the one that it fails for are put
+        back by then.
     """
+    state = context.machine.run_state
+    context.machine.stop("restore-vm")
+    _check_no_multifd(context)
+    _load_disks(context, find_disks(), name, vmstate)
+    context.machine.resume(state)
+
+
+def _load_disks(context: Context, disks: list[Node], name: str, vmstate: str | None) -> None:
     check_all_can_snapshot(disks)
     if not have_snapshot(disks, name):
         raise QmpError(f"Snapshot '{name}' does not exist in one or more devices")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.hmp.declaration import error_text, hmp
 from qbitsim.commands.machine_snapshots import (
     MachineStateError,
-    check_capabilities,
     delete_snapshots,
     have_snapshot,
     load_snapshot,
@@ -27,22 +26,17 @@ if TYPE_CHECKING:
 def savevm(context: Context, *, name: str | None = None) -> None:
     """Take a snapshot of all disks and of the machine's state; one that has the name goes."""
     context.jobs.check_not_stalled()
-    check_capabilities(context)
-    save_snapshot(context, writable_disks(context), name, overwrite=True)
+    save_snapshot(context, lambda: writable_disks(context), name, overwrite=True)
 
 
 @hmp("loadvm", "name:s", params="tag", help="restore a VM snapshot from its tag")
 def loadvm(context: Context, *, name: str) -> str:
     """Go back to a snapshot of all disks and of the machine's state."""
     context.jobs.check_not_stalled()
-    state = context.machine.run_state
-    context.machine.stop("restore-vm")
-    check_capabilities(context)
     try:
-        load_snapshot(context, writable_disks(context), name)
+        load_snapshot(context, lambda: writable_disks(context), name)
     except MachineStateError as error:
         return error.reported + error_text(context, error, reports=False)
-    context.machine.resume(state)
     return ""
 
 
