@@ -6,7 +6,7 @@ and a disk that has any cannot be put back.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
@@ -178,20 +178,6 @@ def state_disk(disks: list[Node], name: str | None = None) -> Node:
     raise QmpError(f"vmstate block device '{name}' does not exist")
 
 
-@contextmanager
-def _all_quiet(graph: Graph) -> Iterator[None]:
-    """A drained section of all nodes.
-
-    :raises StalledError: one never would be quiet; nothing has changed then.
-    """
-    nodes = graph.drain_all_begin()
-    try:
-        yield
-    finally:
-        for node in nodes:
-            node.drained_end()
-
-
 # -- saving
 
 
@@ -225,7 +211,7 @@ def save_snapshot(
     main, state = state_disk(disks, vmstate), machine.run_state
     _check_no_bitmap_migrates(context)
     machine.stop("save-vm")
-    with _all_quiet(context.graph):
+    with context.graph.all_drained():
         size = _save_state(context, snapshot_path(main)[-1])
         for node in disks:
             snapshot_path(node)[-1].create_snapshot(name, date, clock, size if node is main else 0)
@@ -309,7 +295,7 @@ def _load_disks(context: Context, disks: list[Node], name: str, vmstate: str | N
     if not found.state_size:
         raise QmpError("This is a disk-only snapshot. Revert to it  offline using qemu-img")
     _check_reopened(context, disks)
-    with _all_quiet(context.graph):
+    with context.graph.all_drained():
         applied = {node: _load_disk(context, node, name) for node in disks}
     if not applied[main].state_size:
         if context.profile.machine_state_errors_named:
@@ -374,7 +360,7 @@ def delete_snapshots(context: Context, disks: list[Node], name: str) -> None:
     graph = context.graph
     with ExitStack() as quiet:
         if context.profile.snapshot_deletion_drains_all:
-            quiet.enter_context(_all_quiet(graph))
+            quiet.enter_context(graph.all_drained())
         for node in disks:
             found = find_snapshot(node, name)
             if found is not None:
