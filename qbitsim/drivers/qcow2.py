@@ -132,9 +132,17 @@ class Qcow2Node(DriverNode):
         """Those of the image."""
         return self.image.snapshots
 
-    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+    def save_state(self, length: int) -> None:
+        """Write it into the image."""
+        self.image.save_state(length)
+
+    def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
         """Take it in the image."""
-        return self.image.create_snapshot(name, date, clock)
+        return self.image.create_snapshot(name, date, clock, state_size)
+
+    def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Put back what the image held."""
+        self.image.apply_snapshot(snapshot)
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Delete it from the image."""

@@ -38,7 +38,7 @@ _SINCE = {
     "3.1": "query-colo-status query-display-options",
     "4.0": "announce-self",
     "5.2": "calc-dirty-rate query-dirty-rate query-replay replay-break replay-delete-break replay-seek",
-    "6.0": "display-reload set-action sev-inject-launch-secret snapshot-delete snapshot-load snapshot-save",
+    "6.0": "display-reload set-action sev-inject-launch-secret",
     "6.1": "query-sev-attestation-report",
     "6.2": (
         "query-sgx query-sgx-capabilities x-query-irq x-query-jit x-query-numa x-query-opcount x-query-profile "

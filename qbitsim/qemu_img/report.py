@@ -12,7 +12,7 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
-from qbitsim.images.qcow2.check import fragments, free_leaks
+from qbitsim.images.qcow2.check import fragments, free_leaks, leaks
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
@@ -233,16 +233,17 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
-    leaks = left = sorted(image.layout.leaked)
-    call.print("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
-    if repair is not None and leaks:
-        call.print("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+    found = left = leaks(image.layout)
+    lines = [f"cluster {place} refcount={count} reference={real}\n" for place, count, real in found]
+    call.print("".join(f"Leaked {line}" for line in lines))
+    if repair is not None and found:
+        call.print("".join(f"Repairing {line}" for line in lines))
         free_leaks(image.layout)
         left = []
     if output == "json":
-        call.print(_pretty(_check_info(image, name, len(left), len(leaks) - len(left))) + "\n")
+        call.print(_pretty(_check_info(image, name, len(left), len(found) - len(left))) + "\n")
     else:
-        _say_check(call, image, leaks, left)
+        _say_check(call, image, len(found) - len(left), len(left))
     return 3 if left else 0
 
 
@@ -264,16 +265,15 @@ def _check_info(image: Qcow2Image, name: str, leaks: int, fixed: int) -> _Json:
     return {key: value for key, value, present in members if present}
 
 
-def _say_check(call: Call, image: Qcow2Image, leaks: list[int], left: list[int]) -> None:
-    if len(leaks) > len(left):
+def _say_check(call: Call, image: Qcow2Image, repaired: int, left: int) -> None:
+    if repaired:
         call.say(
-            f"The following inconsistencies were found and repaired:\n\n    {len(leaks)} leaked clusters\n"
+            f"The following inconsistencies were found and repaired:\n\n    {repaired} leaked clusters\n"
             "    0 corruptions\n\nDouble checking the fixed image now..."
         )
     if left:
         call.say(
-            f"\n{len(left)} leaked clusters were found on the image.\n"
-            "This means waste of disk space, but no harm to data."
+            f"\n{left} leaked clusters were found on the image.\nThis means waste of disk space, but no harm to data."
         )
     else:
         call.say("No errors were found on the image.")

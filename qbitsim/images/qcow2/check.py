@@ -22,8 +22,15 @@ def fragments(layout: HostLayout) -> tuple[int, int, int]:
     return len(places) + len(packed), broken, len(packed)
 
 
+def leaks(layout: HostLayout) -> list[tuple[int, int, int]]:
+    """The clusters that are counted too often, ascending, each with its count and what that should be."""
+    counts = {cluster: layout.clusters.refcount(cluster) for cluster in layout.leaked}
+    return [(cluster, counts[cluster], counts[cluster] - more) for cluster, more in sorted(layout.leaked.items())]
+
+
 def free_leaks(layout: HostLayout) -> None:
-    """Free the clusters that nothing refers to (``qemu-img check -r leaks``)."""
-    for cluster in sorted(layout.leaked):
-        layout.clusters.free(cluster)
+    """Give up the references that nothing holds (``qemu-img check -r leaks``)."""
+    for cluster, count in sorted(layout.leaked.items()):
+        for _ in range(count):
+            layout.clusters.free(cluster)
     layout.leaked.clear()

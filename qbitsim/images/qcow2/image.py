@@ -386,12 +386,16 @@ class Qcow2Image(Image):
         """Whether all clusters can have one reference more. Where they cannot, QEMU leaves leaked clusters behind."""
         return self.layout.most_references < (1 << self.refcount_bits) - 1
 
-    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
-        """Keep the disk as it is, under the lowest number above all others."""
-        number = max((int(snapshot.id) for snapshot in self.snapshots), default=0) + 1
-        made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=self.content.clone())
+    def save_state(self, length: int) -> None:
+        """Write *length* bytes of the machine's state, for the snapshot that is created next."""
+        self.layout.save_state(length)
+
+    def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
+        """Keep the disk as it is, and the machine's state, under the lowest number above all others."""
+        number, content = max((int(snapshot.id) for snapshot in self.snapshots), default=0) + 1, self.content.clone()
+        made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=content, state_size=state_size)
         self.snapshots.append(made)
-        self.layout.create_snapshot(self._snapshot_names())
+        self.layout.create_snapshot(self._snapshot_names(), state_size)
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:

@@ -37,11 +37,11 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
-    :ivar leaked: clusters in use to which nothing refers.
+    :ivar leaked: cluster -> how many of its references nothing holds.
     """
 
     __slots__ = (
-        *("_reserved", "_seen", "_slice"),
+        *("_reserved", "_seen", "_slice", "_state_table"),
         *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
     )
 
@@ -51,7 +51,7 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits)
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots = SnapshotTables(external=external)
-        self.leaked: set[int] = set()
+        self.leaked: dict[int, int] = {}
         self._reserved: list[int] = []
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
@@ -67,12 +67,18 @@ class HostLayout:
 
     def grow(self, size: int) -> None:
         """The disk grew to *size* bytes: an L1 table that has become too short is replaced."""
-        self._grow_l1(-(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY))))
+        self._state_table = -(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY)))
+        self._grow_l1(self._state_table)
         reach = -(-size // self.cluster_size) * TABLE_ENTRY
         self._slice = (self.cluster_size if reach <= _TABLE_CACHE else min(self.cluster_size, _SLICE)) // TABLE_ENTRY
 
-    def _grow_l1(self, entries: int) -> None:
+    def _grow_l1(self, entries: int, *, generous: bool = False) -> None:
+        """Replace an L1 table that has less than *entries*; a generous one has half as many more, until they do."""
         first, old = self.active.l1
+        if generous:
+            wanted, entries = entries, max(old, 1)
+            while entries < wanted:
+                entries = (entries * 3 + 1) // 2
         if entries > old:
             self.active.l1 = self.clusters.take_table(entries * TABLE_ENTRY)[0], entries
             if old:
@@ -104,8 +110,19 @@ class HostLayout:
         for table in sorted(self.active.l2, reverse=True):
             if table * (unit // TABLE_ENTRY) >= -(-size // unit):
                 self.clusters.free(self.active.l2.pop(table))
+                self._leak_places_of(table)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
+
+    def _leak_places_of(self, table: int) -> None:
+        """An L2 table has gone: what the machine's state had there is counted for ever (qcow2_shrink_l1_table)."""
+        per_table = self.cluster_size // TABLE_ENTRY
+        for guest in [guest for guest in self.active.places if guest // per_table == table]:
+            self.leak(self.active.places.pop(guest))
+
+    def leak(self, cluster: int) -> None:
+        """Nothing holds one of the references of a cluster any more, but it is counted."""
+        self.leaked[cluster] = self.leaked.get(cluster, 0) + 1
 
     @property
     def can_be_reset(self) -> bool:
@@ -377,9 +394,23 @@ class HostLayout:
 
     # -- internal snapshots; call :meth:`sync` before
 
-    def create_snapshot(self, names: Iterable[tuple[str, str]]) -> None:
-        """:meth:`.SnapshotTables.create`."""
+    def save_state(self, length: int) -> None:
+        """Place *length* bytes of the machine's state behind the disk (qcow2_save_vmstate).
+
+        The L1 table grows as it does whenever a table is missing, by half (qcow2_grow_l1_table).
+        """
+        first, stop = self._state_range(length)
+        self._grow_l1(-(-stop // (self.cluster_size // TABLE_ENTRY)), generous=True)
+        self.write(first, stop)
+
+    def create_snapshot(self, names: Iterable[tuple[str, str]], state_size: int) -> None:
+        """:meth:`.SnapshotTables.create`; the disk gives up the machine's state, which the snapshot has now."""
         self.snapshots.create(self.clusters, self.active, names)
+        self.discard(*self._state_range(state_size))
+
+    def _state_range(self, length: int) -> tuple[int, int]:
+        first = self._state_table * (self.cluster_size // TABLE_ENTRY)
+        return first, first + self._count(length)
 
     def apply_snapshot(self, index: int) -> None:
         """Put the tables of a snapshot in place of the active ones."""
@@ -406,8 +437,8 @@ class HostLayout:
         twin.clusters = self.clusters.copy()
         twin.active = self.active.copy()
         twin.snapshots = self.snapshots.copy()
-        twin.leaked = set(self.leaked)
-        twin._seen, twin._slice = self._seen, self._slice
+        twin.leaked = self.leaked.copy()
+        twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()
         return twin
 

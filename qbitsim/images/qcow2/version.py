@@ -41,7 +41,8 @@ def downgrade(image: Qcow2Image, *, backed: bool) -> None:
         image.bitmaps = []
         image.has_stale_bitmaps = True
         for first, count in layout.bitmaps.lose():
-            layout.leaked.update(range(first, first + count))
+            for cluster in range(first, first + count):
+                layout.leak(cluster)
 
 
 def change_refcount_bits(image: Qcow2Image, bits: int) -> None:
