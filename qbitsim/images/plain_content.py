@@ -127,9 +127,11 @@ class PlainContent(Content):
     # -- pages
 
     def _put(self, index: int, block: bytes) -> None:
-        if self._pages.partial:
+        if index not in self._stored:
+            self._index.fresh.append(index)
+        elif self._pages.partial:
             self._pages.partial.pop(index, None)
-        super()._put(index, block)
+        self._stored[index] = block
 
     def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
         mask = self._mask(index)

@@ -29,7 +29,8 @@ class RawImage(Image):
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """As every image; nothing is below."""
-        self.check_room(offset, len(data))
+        if self.file.capacity is not None:
+            self.check_room(offset, len(data))
         self.content.write(offset, data, below)
 
     def write_zeroes(
