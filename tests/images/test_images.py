@@ -21,8 +21,9 @@ from qbitsim.images.content import Content, Kind
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.allocator import Allocator
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
-from qbitsim.images.qcow2.check import fragments
+from qbitsim.images.qcow2.check import check_file
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.rendered import RenderedFile
 from qbitsim.images.raw import RawImage
 from qbitsim.images.spans import Spans
 from qbitsim.images.store import ImageStore, LockConflictError
@@ -139,9 +140,9 @@ def test_a_cluster_that_was_zeroed_keeps_its_place_unless_it_is_unmapped() -> No
     image = Qcow2Image(ImageFile("a"), MIB)
     image.write(0, b"x" * (2 * CLUSTER))
     image.write_zeroes(0, CLUSTER)
-    assert (image.host_offset(0), image.host_offset(CLUSTER), fragments(image.layout)) == (327680, 393216, (2, 0, 0))
+    assert (image.host_offset(0), image.host_offset(CLUSTER), fragments(image)) == (327680, 393216, (2, 0, 0))
     image.write_zeroes(0, CLUSTER, unmap=True)
-    assert (image.host_offset(0), fragments(image.layout)) == (None, (1, 0, 0))
+    assert (image.host_offset(0), fragments(image)) == (None, (1, 0, 0))
     image.write(5 * CLUSTER, b"x" * CLUSTER)
     assert image.host_offset(5 * CLUSTER) == 327680
 
@@ -168,6 +169,13 @@ def test_every_used_cluster_of_the_file_has_an_owner() -> None:
             case _:
                 image.write(offset, b"x" * length)
         assert counted(image) == owned(image)
+
+
+def fragments(image: Qcow2Image) -> tuple[int, int, int]:
+    """How many guest clusters are allocated, do not follow the one before, are compressed."""
+    found = check_file(RenderedFile(image))
+    assert not found.lines
+    return found.allocated, found.fragmented, found.compressed
 
 
 def counted(image: Qcow2Image) -> dict[int, int]:

@@ -37,13 +37,12 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
-    :ivar leaked: clusters in use to which nothing refers.
     :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     """
 
     __slots__ = (
         *("_reserved", "_seen", "_slice"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "packed_bytes", "snapshots"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -52,7 +51,6 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits)
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots = SnapshotTables(external=external)
-        self.leaked: set[int] = set()
         self.packed_bytes: dict[int, bytes] = {}
         self._reserved: list[int] = []
         self._seen = 0  # how many stored clusters have been placed
@@ -379,7 +377,6 @@ class HostLayout:
         twin.clusters = self.clusters.copy()
         twin.active = self.active.copy()
         twin.snapshots = self.snapshots.copy()
-        twin.leaked = set(self.leaked)
         twin.packed_bytes = self.packed_bytes.copy()
         twin._seen, twin._slice = self._seen, self._slice
         twin.bitmaps = self.bitmaps.copy()

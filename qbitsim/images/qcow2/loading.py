@@ -18,14 +18,16 @@ from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
 
 if TYPE_CHECKING:
-    from qbitsim.files.tree import ByteFile
+    from qbitsim.files.tree import ByteSource
     from qbitsim.images.image_file import ImageFile
 
 MAXIMUM_STORED = 1 << 30
 """So many bytes of data are taken into memory, no more."""
 
 
-def load_image(target: ImageFile, file: ByteFile, *, writable: bool = False, most: int = MAXIMUM_STORED) -> Qcow2Image:
+def load_image(
+    target: ImageFile, file: ByteSource, *, writable: bool = False, most: int = MAXIMUM_STORED
+) -> Qcow2Image:
     """The image that a qcow2 file holds, all its data read.
 
     :param target: holds the image from now on.
@@ -89,7 +91,7 @@ def _kept_header(metadata: Metadata) -> KeptHeader:
     )
 
 
-def _layout(file: ByteFile, metadata: Metadata, active: Disk, saved: list[Disk]) -> HostLayout:
+def _layout(file: ByteSource, metadata: Metadata, active: Disk, saved: list[Disk]) -> HostLayout:
     layout = HostLayout(metadata.size, metadata.cluster_size, metadata.refcount_bits)
     layout.clusters = read_refcounts(file, metadata)
     layout.active = active.tables
@@ -114,7 +116,7 @@ def _snapshot(metadata: Metadata, number: int, data: _DataReader, disk: Disk) ->
     )
 
 
-def _take_bitmaps(image: Qcow2Image, layout: HostLayout, file: ByteFile, metadata: Metadata) -> None:
+def _take_bitmaps(image: Qcow2Image, layout: HostLayout, file: ByteSource, metadata: Metadata) -> None:
     for found in read_bitmaps(file, metadata):
         flags = found.entry.flags
         in_use, auto = bool(flags & structures.IN_USE), bool(flags & structures.AUTO)
@@ -132,7 +134,7 @@ def _take_bitmaps(image: Qcow2Image, layout: HostLayout, file: ByteFile, metadat
 class _DataReader:
     """Reads clusters of data; those that are in the file once are in memory once."""
 
-    def __init__(self, file: ByteFile, layout: HostLayout, most: int) -> None:
+    def __init__(self, file: ByteSource, layout: HostLayout, most: int) -> None:
         self._file = file
         self._layout = layout
         self._left = most
