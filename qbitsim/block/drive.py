@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.block.accounting import Accounting
-from qbitsim.block.permissions import Child
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node
+    from qbitsim.block.edges import Edges
+    from qbitsim.block.node import Child, Node
     from qbitsim.block.status import Status
     from qbitsim.block.throttle_group import ThrottleGroup
 
@@ -52,7 +51,7 @@ class Drive:
         *("throttle_group", "write_cache"),
     )
 
-    def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
+    def __init__(self, graph: Edges, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
         self.graph = graph
         self.id = identifier
         self.device_path = ""
@@ -180,11 +179,11 @@ class Drive:
 
         :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
         """
-        self._check("read", offset, length)
+        node = self._checked("read", offset, length)
         if not length:
             return b""
         try:
-            data = self.node.read(offset, length)
+            data = node.read(offset, length)
         except OSError:
             self.stats.note_failure("read", self.graph.scheduler.now)
             raise
@@ -203,17 +202,17 @@ class Drive:
             self._write(offset, data, compressed=compressed)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
-        self._check_write("write", offset, len(data))
+        node = self._checked_write("write", offset, len(data))
         if not data:
-            if compressed and not self.node.supports_compression:
+            if compressed and not node.supports_compression:
                 raise io_error(errno.ENOTSUP)
             return
         try:
-            self.node.write(offset, data, compressed=compressed)
+            node.write(offset, data, compressed=compressed)
         except OSError:
             self.stats.note_failure("write", self.graph.scheduler.now)
             raise
-        self.stats.wrote(len(data), self.graph.scheduler.now)
+        self.stats.done("write", len(data), self.graph.scheduler.now)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.
@@ -226,11 +225,11 @@ class Drive:
             self._write_zeroes(offset, length, unmap=unmap)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self._check_write("write-zeroes", offset, length)
+        node = self._checked_write("write-zeroes", offset, length)
         if not length:
             return
         try:
-            self.node.write_zeroes(offset, length, unmap=unmap)
+            node.write_zeroes(offset, length, unmap=unmap)
         except OSError:
             self.stats.note_failure("write", self.graph.scheduler.now)
             raise
@@ -247,11 +246,11 @@ class Drive:
             self._discard(offset, length)
 
     def _discard(self, offset: int, length: int) -> None:
-        self._check_write("discard", offset, length)
+        node = self._checked_write("discard", offset, length)
         if not length:
             return
         try:
-            self.node.discard(offset, length)
+            node.discard(offset, length)
         except OSError:
             self.stats.note_failure("unmap", self.graph.scheduler.now)
             raise
@@ -301,8 +300,8 @@ class Drive:
         """What the topmost node knows of the range."""
         return self.node.status(offset, length)
 
-    def _check(self, operation: str, offset: int, length: int) -> None:
-        """Refuse what is out of range (blk_check_byte_request, block/block-backend.c, QEMU 10.0), or would hang.
+    def _checked(self, operation: str, offset: int, length: int) -> Node:
+        """The node for a request; refuse what is out of range (blk_check_byte_request, QEMU 10.0), or would hang.
 
         :raises OSError: EIO, ENOMEDIUM.
         :raises StalledError: a test stalls such requests.
@@ -316,9 +315,11 @@ class Drive:
             stall = owner.faults.stall(operation, offset, length)
             if stall is not None:
                 raise StalledError(stall)
+        return node
 
-    def _check_write(self, operation: str, offset: int, length: int) -> None:
-        self._check(operation, offset, length)
-        if self.node.read_only:
+    def _checked_write(self, operation: str, offset: int, length: int) -> Node:
+        node = self._checked(operation, offset, length)
+        if node.read_only:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EPERM)
+        return node

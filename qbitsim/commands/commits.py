@@ -133,10 +133,10 @@ def _commit_active(context: Context, args: BlockCommit, root: Node, top: Node, b
     )
     was_read_only = base.read_only
     if was_read_only:
-        set_writable(base, writable=True)
+        set_writable(context.graph, base, writable=True)
     try:
         return create_mirror(context.jobs, top, base, options)
     except QmpError:
         if was_read_only:
-            set_writable(base, writable=False)
+            set_writable(context.graph, base, writable=False)
         raise

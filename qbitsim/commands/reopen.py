@@ -132,7 +132,7 @@ class _Change:
 
     def _check_child(self, name: str, old: Node | None, new: Node | None) -> None:
         node = self.node
-        if new is not None and _leads_to(new, node):
+        if new is not None and new.leads_to(node):
             raise QmpError(f"Making '{new.name}' a {name} child of '{node.name}' would create a cycle")
         if old is not None and old.implicit:
             raise QmpError(f"Cannot replace implicit {name} child of {node.name}")
@@ -261,10 +261,6 @@ def _inherits(node: Node, name: str, child: Node) -> bool:
     if name not in node.options:
         return child.auto_named and not child.monitor_owned
     return isinstance(node.options[name], dict)
-
-
-def _leads_to(node: Node, wanted: Node) -> bool:
-    return node is wanted or any(_leads_to(edge.node, wanted) for edge in node.children)
 
 
 def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,7 @@ import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qbitsim.block.status import status_above
+from qbitsim.block.chain import status_above
 from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.files.faults import Stall, StalledError
 

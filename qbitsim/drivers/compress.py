@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
-from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
@@ -28,8 +28,8 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
     """A filter that compresses what is written; no options of its own."""
 
 
-@driver("compress", options=BlockdevOptionsCompress, since="4.2", filter=True)
-class CompressNode(DriverNode):
+@driver("compress", options=BlockdevOptionsCompress, since="4.2")
+class CompressNode(FilterDriverNode):
     """``compress``, whose child is ``file``."""
 
     __slots__ = ()
@@ -80,7 +80,7 @@ class CompressNode(DriverNode):
         if self._is_cut and end == self.length:
             raise UnsupportedError("a compressed write beyond the end of an image")
         stop = offset + len(data)
-        head, tail = self._there(start, offset), self._there(stop, end)
+        head, tail = self._read_range(start, offset), self._read_range(stop, end)
         super().write(start, b"".join((head, data, tail)), compressed=compressed)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
@@ -94,7 +94,7 @@ class CompressNode(DriverNode):
         if first <= last < stop:
             self.write(last, bytes(stop - last))
 
-    def _there(self, start: int, end: int) -> bytes:
+    def _read_range(self, start: int, end: int) -> bytes:
         return self._read(start, end - start) if start < end else b""
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:

@@ -168,7 +168,7 @@ class FileNode(DriverNode):
     @property
     def notices_requests(self) -> bool:
         """Only its bitmaps and its threshold do."""
-        return bool(self.bitmaps) or bool(self.write_threshold)
+        return bool(self.bitmaps or self.write_threshold)
 
     def allocated_file_size(self) -> int:
         """:attr:`.Image.actual_size`."""

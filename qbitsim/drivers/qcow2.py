@@ -10,10 +10,11 @@ import errno
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.chain import status_above
 from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
-from qbitsim.block.status import Status, status_above
+from qbitsim.block.status import Status
 from qbitsim.drivers.backing import open_backing
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, image_below

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.limits import Limits
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import image_below

@@ -15,8 +15,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import status_above
 from qbitsim.block.drive import Drive
-from qbitsim.block.status import status_above
 from qbitsim.drivers.job_filters import drop_filter, insert_commit_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -78,7 +78,7 @@ class CommitJob(LoopJob):
         graph, base, top = self.jobs.graph, self.base, self.top
         self.base_was_read_only = base.read_only
         if base.read_only:
-            set_writable(base, writable=True)
+            set_writable(graph, base, writable=True)
         self.filter = insert_commit_top(graph, top, self.options.filter_node_name)
         graph.changing()
         use_intermediate_nodes(self, top, base)
@@ -164,7 +164,7 @@ class CommitJob(LoopJob):
     def _clean(self) -> None:
         """The layers stay in use until the job is dismissed (commit_clean, block_job_free)."""
         if self.base_was_read_only:
-            restore_read_only(self.base)
+            restore_read_only(self.jobs.graph, self.base)
         self.reader.eject()
 
 

@@ -20,8 +20,8 @@ import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qbitsim.block.chain import is_all_zeroes, status_above
 from qbitsim.block.drive import Drive
-from qbitsim.block.status import is_all_zeroes, status_above
 from qbitsim.drivers.job_filters import drop_filter, insert_mirror_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -548,7 +548,7 @@ class MirrorJob(LoopJob):
                 self.detach_all()
                 graph.remove_above(filter_, filter_.children[0].node)
                 if self.ret and self.options.restore_read_only:
-                    restore_read_only(target)
+                    restore_read_only(graph, target)
             if self._drained:
                 source.drained_end()
         return failure
@@ -559,7 +559,7 @@ class MirrorJob(LoopJob):
         replaced = self._replaced if self._replaced is not None else self.source
         if target.read_only != replaced.read_only:
             with suppress(QmpError):  # mirror_exit_common does not look whether it worked
-                set_writable(target, writable=not replaced.read_only)
+                set_writable(graph, target, writable=not replaced.read_only)
         try:
             with graph.drained(replaced):
                 if not self.source.can_replace(replaced):

@@ -160,7 +160,6 @@ class Machine:
     add_disk = delegate("disks", Disks.add_disk)
     add_drive = delegate("disks", Disks.add_drive)
     add_node = delegate("disks", Disks.add_node)
-    open_node = delegate("disks", Disks.open_node)
     open_file = delegate("disks", Disks.open_file)
     anonymous_drive = delegate("disks", Disks.anonymous_drive)
     drive = delegate("disks", Disks.drive)
@@ -246,7 +245,7 @@ class Machine:
 
     def _run(self, command: Command, arguments: object) -> Any:
         for refusal in self.faults.refusals:
-            refusal.strike(command.name)
+            refusal.check(command.name)
         self.scheduler.run_bottom_halves()
         transaction = Transaction(reverse=self.profile.transaction_commit_reversed)
         try:

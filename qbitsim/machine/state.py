@@ -59,7 +59,7 @@ class Snapshot:
         if machine.profile is not self._state["profile"]:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
         for fault in machine.faults.monitor_faults:
-            fault.let_go()
+            fault.release_held()
         observer = machine.scheduler.observer
         for name, value in _copied(self._origin, self._state, machine).items():
             setattr(machine, name, value)

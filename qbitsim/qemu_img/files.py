@@ -87,7 +87,7 @@ class Call:
         """The file that *word* of the command line, which has been opened, stands for."""
         return self._files.get(word, word)
 
-    def stands_for(self, word: str, name: str) -> None:
+    def remember_file(self, word: str, name: str) -> None:
         """Remember the file that image options name."""
         self._files[word] = name
 
@@ -118,7 +118,7 @@ def open_image(
     try:
         if specified or word.startswith("json:"):
             name, format_name, read_only = _parse_image_options(word)
-            call.stands_for(word, name)
+            call.remember_file(word, name)
             if read_only and write:
                 raise ToolError("Block node is read-only")
         image = _open_file(call, name, format_name, write=write)

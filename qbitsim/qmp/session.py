@@ -24,7 +24,7 @@ from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qmp.encoder import encode, member_order
-from qbitsim.qmp.monitor_faults import Hold, MonitorFault, striking
+from qbitsim.qmp.monitor_faults import Hold, MonitorFault, fault_for
 from qbitsim.qmp.parser import JsonStream
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Session:
         if self._backend.closing or self.ended:
             return b""
         faults = self._backend.monitor_faults
-        fault = striking(faults, _command_name(request)) if faults else None
+        fault = fault_for(faults, _command_name(request)) if faults else None
         if fault is not None and fault.before_command:
             return self._drop(self.pump())
         line = _line(self.ask(request))
@@ -218,10 +218,10 @@ class Session:
 
     def _apply_fault(self, fault: MonitorFault, line: bytes) -> bytes:
         """What comes instead of the events and the reply."""
-        spoiled = fault.spoil(self.pump(), line)
-        if spoiled.hold is not None:
-            self._held = line, spoiled.hold
-        return self._drop(spoiled.sent) if spoiled.ends else spoiled.sent
+        altered = fault.alter(self.pump(), line)
+        if altered.hold is not None:
+            self._held = line, altered.hold
+        return self._drop(altered.sent) if altered.ends else altered.sent
 
     def _drop(self, last: bytes) -> bytes:
         self._dropped = True
