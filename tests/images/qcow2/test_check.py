@@ -112,7 +112,8 @@ def spoil_refcount(data: bytearray, metadata: Metadata, change: Callable[[int], 
 
 @pytest.mark.parametrize("how", ["leaks", "all"])
 @pytest.mark.parametrize("change", [2, -1])
-def test_a_repair_says_and_does_what_the_real_one_does(root: str | None, how: str, change: int) -> None:
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_a_repair_says_and_does_what_the_real_one_does(root: str | None, how: str, change: int, form: str) -> None:
     number = WITHOUT_BITMAPS  # with bitmaps the real tools lose all snapshots here
     data, metadata = bytearray(story(number)), metadata_of(number)
     count = spoil_refcount(data, metadata, lambda count: count + change)
@@ -122,8 +123,9 @@ def test_a_repair_says_and_does_what_the_real_one_does(root: str | None, how: st
         real.write("d", bytes(data))
         shell = Shell(ImageStore(), real.profile)
         load_image(shell.images.create("d", "raw", 0).file, MemoryFile(bytes(data)))
-        status, output, said = real.run("qemu-img", "check", "-r", how, "d")
-        ours, text = shell.run(["qemu-img", "check", "-r", how, "d"])
+        argv = ["qemu-img", "check", "-r", how, f"--output={form}", "d"]
+        status, output, said = real.run(*argv)
+        ours, text = shell.run(argv)
         assert ours == status
         assert lines_of(text) == lines_of(said)
         assert [line for line in text.splitlines() if line not in lines_of(text)] == output.splitlines()
