@@ -9,8 +9,8 @@ from typing import Any
 
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.qcow2.rendered import parts
 from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.rendered import parts
 from qbitsim.images.qcow2.tables import Tables
 
 Places = dict[str, Any]

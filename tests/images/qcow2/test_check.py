@@ -24,7 +24,6 @@ from qbitsim.images.store import ImageStore
 from qbitsim.profiles import DEFAULT_PROFILE
 from qbitsim.programs.shell import Shell
 
-
 WITHOUT_BITMAPS = len(STORIES) - 1
 
 
