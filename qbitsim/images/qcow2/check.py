@@ -108,7 +108,7 @@ class _Check:
 
     def _incomplete(self, snapshots: list[SnapshotEntry]) -> int:
         """How many entries of the snapshot table have less extra data than version 3 wants."""
-        if self._metadata.header.version < 3:
+        if self._metadata.header.format_version < 3:
             return 0
         short = [number for number, entry in enumerate(snapshots) if entry.extra_length < 16]
         self._result.lines += [f"ERROR snapshot table entry {number} is incomplete" for number in short]

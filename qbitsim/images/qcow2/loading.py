@@ -88,7 +88,7 @@ def load_image(
         cluster_size=metadata.cluster_size,
         backing=metadata.backing,
         backing_format=metadata.backing_format,
-        compat="0.10" if header.version == 2 else "1.1",
+        compat="0.10" if header.format_version == 2 else "1.1",
         lazy_refcounts=bool(header.compatible & structures.LAZY_REFCOUNTS),
         refcount_bits=metadata.refcount_bits,
     )
@@ -130,7 +130,7 @@ def _repair_dirty(file: ByteSource, layout: HostLayout) -> None:
 def _kept_header(metadata: Metadata, *, writable: bool) -> KeptHeader:
     header = metadata.header
     return KeptHeader(
-        short=header.version == 3 and header.header_length == structures.SHORT_HEADER_LENGTH,
+        short=header.format_version == 3 and header.header_length == structures.SHORT_HEADER_LENGTH,
         rest=header.rest,
         extensions=metadata.unknown,
         compatible=header.compatible & ~structures.LAZY_REFCOUNTS,

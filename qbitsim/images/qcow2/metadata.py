@@ -142,11 +142,11 @@ def read_entries(file: ByteSource, offset: int, count: int) -> bytes:
 def _checked_header(header: Header) -> Header:
     if header.magic != structures.MAGIC:
         raise QmpError("Image is not in qcow2 format")
-    if header.version not in structures.HEADER_LENGTH:
-        raise QmpError(f"Unsupported qcow2 version {header.version}")
+    if header.format_version not in structures.HEADER_LENGTH:
+        raise QmpError(f"Unsupported qcow2 version {header.format_version}")
     if not 9 <= header.cluster_bits <= 21:
         raise QmpError(f"Unsupported cluster size: 2^{header.cluster_bits}")
-    if header.version == 3 and header.header_length < structures.SHORT_HEADER_LENGTH:
+    if header.format_version == 3 and header.header_length < structures.SHORT_HEADER_LENGTH:
         raise QmpError("qcow2 header too short")
     if header.header_length > 1 << header.cluster_bits:
         raise QmpError("qcow2 header exceeds cluster size")

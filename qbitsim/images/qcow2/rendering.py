@@ -43,7 +43,7 @@ def header_cluster(image: Qcow2Image) -> bytes:
     length += len(kept.rest)
     snapshots, snapshots_length = layout.snapshots.list_place
     header = Header(
-        version=version,
+        format_version=version,
         backing_offset=length + len(extensions) if backing else 0,
         backing_length=len(backing),
         cluster_bits=unit.bit_length() - 1,

@@ -53,7 +53,7 @@ class TableReader:
         self._file = file
         self._unit = metadata.cluster_size
         self._bits = metadata.header.cluster_bits
-        self._version = metadata.header.version
+        self._version = metadata.header.format_version
         self._data_file = bool(metadata.header.incompatible & structures.DATA_FILE)
         self._left = MAXIMUM_MAPPED
 
