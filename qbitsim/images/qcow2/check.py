@@ -186,7 +186,8 @@ class _Check:
             self._check_l2(place, active=active)
 
     def _check_l2(self, offset: int, *, active: bool) -> None:
-        expected = 0
+        expected, unit, last = 0, self._unit, self._file.length - self._unit
+        references, most = self._references, self._most
         for entry in self._l2_entries(offset):
             if entry & structures.COMPRESSED:
                 self._check_compressed(entry, active=active)
@@ -196,13 +197,17 @@ class _Check:
             place = entry & OFFSET_MASK
             if not place:
                 continue
-            if place % self._unit:
-                self._note_unaligned(entry, place)
             if active:
                 self._result.allocated += 1
                 self._result.fragmented += bool(expected) and place != expected
-                expected = place + self._unit
-            self._refer(place, self._unit)
+                expected = place + unit
+            cluster, skip = divmod(place, unit)
+            if skip:
+                self._note_unaligned(entry, place)
+            elif place <= last and (count := references.get(cluster, 0)) < most:
+                references[cluster] = count + 1  # the usual case, for all that there are
+                continue
+            self._refer(place, unit)
 
     def _l2_entries(self, offset: int) -> Iterable[int]:
         """The entries of an L2 table that are not 0."""
@@ -285,14 +290,16 @@ class _Check:
             stop = min(first + per_block, self._clusters)
             if first >= stop:
                 break
-            counts = self._block(number)
-            for cluster, count in zip(range(first, stop), counts, strict=False):
-                references = self._references.get(cluster, 0)
-                if count or references:
-                    last = cluster
-                if count != references:
-                    self._rebuild |= not count
-                    yield cluster, count, references
+            counts = list(self._block(number)[: stop - first])
+            references = [self._references.get(cluster, 0) for cluster in range(first, stop)]
+            used = [place for place, pair in enumerate(zip(counts, references, strict=True)) if any(pair)]
+            last = first + used[-1] if used else last
+            if counts == references:
+                continue
+            for place in used:
+                if counts[place] != references[place]:
+                    self._rebuild |= not counts[place]
+                    yield first + place, counts[place], references[place]
         self._result.end = (last + 1) * self._unit
 
     def _report(self, wrong: list[tuple[int, int, int]], *, fix: bool) -> None:
@@ -329,7 +336,7 @@ class _Check:
 
     def _compare_copied(self, what: str, entry: int, *, repairs: bool) -> None:
         count = self._refcount((entry & OFFSET_MASK) // self._unit)
-        if (count == 1) == bool(entry & COPIED):
+        if (count == 1) is bool(entry & COPIED):
             return
         word = "Repairing" if repairs else "ERROR"
         self._result.lines.append(f"{word} OFLAG_COPIED {what}={entry:x} refcount={count}")
