@@ -35,11 +35,11 @@ def load(data: bytes, *, writable: bool = False) -> Qcow2Image:
 
 def is_read_or_refused(data: bytes) -> None:
     """The file is read, and its image can be rendered; or it is refused with a text; in time."""
-    started = time.monotonic()
+    started = time.process_time()
     with suppress(QmpError):
         rendered = RenderedFile(load(data))
         assert len(rendered.read_at(0, 1 << 20)) == min(rendered.length, 1 << 20)
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
 
 
 @st.composite
