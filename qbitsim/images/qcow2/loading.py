@@ -160,6 +160,7 @@ def _snapshot(metadata: Metadata, number: int, data: _DataReader, disk: Disk) ->
         date=entry.seconds * 10**9 + entry.nanoseconds,
         clock=entry.clock,
         content=data.content(disk, metadata.size if entry.disk_size is None else entry.disk_size),
+        state_size=entry.vm_state_size,
         icount=entry.icount,
         extra=entry.extra,
     )

@@ -158,6 +158,7 @@ def snapshot_table(image: Qcow2Image) -> bytes:
             seconds=snapshot.date // 10**9,
             nanoseconds=snapshot.date % 10**9,
             clock=snapshot.clock,
+            vm_state_size=snapshot.state_size,
             disk_size=snapshot.content.size,
             icount=snapshot.icount,
             extra=snapshot.extra,
