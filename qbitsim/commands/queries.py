@@ -179,7 +179,7 @@ def snapshot_info(snapshot: StoredSnapshot) -> Json:
     """SnapshotInfo of an internal snapshot."""
     seconds, rest = divmod(snapshot.date, NANOSECONDS)
     clock, clock_rest = divmod(snapshot.clock, NANOSECONDS)
-    return {
+    info: Json = {
         "id": snapshot.id,
         "name": snapshot.name,
         "vm-state-size": snapshot.state_size,
@@ -188,3 +188,6 @@ def snapshot_info(snapshot: StoredSnapshot) -> Json:
         "vm-clock-sec": clock,
         "vm-clock-nsec": clock_rest,
     }
+    if snapshot.icount >= 0:
+        info["icount"] = snapshot.icount
+    return info

@@ -145,7 +145,16 @@ class Content:
         last = -(-end // unit) if end == self.size else end // unit
         return first, max(first, last)
 
+    def whole_cluster(self, number: int) -> bytes:
+        """The bytes of a cluster, with what may be stored behind the end of the disk."""
+        return self._stored.get(number) or zero_block(self.cluster_size)
+
     # -- writing
+
+    def store_cluster(self, number: int, block: bytes) -> None:
+        """Store a cluster, which may reach behind the end of the disk."""
+        assert len(block) == self.cluster_size
+        self._put(number, block)
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """Store *data*. The range must lie inside the content.
@@ -229,7 +238,7 @@ class Content:
             self._zero.add_all(self._drop(first, last))
 
     def resize(self, size: int, *, zero_new: bool = False) -> None:
-        """Change the size to *size* bytes. What is cut off is gone for good.
+        """Change the size to *size* bytes. Whole clusters that are cut off are gone for good.
 
         :param zero_new: make the new whole clusters ZERO, for a disk whose longer backing file would otherwise show up
             (block/io.c, bdrv_co_truncate, 10.0).
@@ -239,9 +248,6 @@ class Content:
         if size < old:
             self._drop(last, -(-old // unit))
             self._zero.remove(last, -(-old // unit))
-            keep, tail = size % unit, self._stored.get(last - 1)
-            if keep and tail is not None:
-                self._stored[last - 1] = tail[:keep] + bytes(unit - keep)
         elif zero_new and self.zero_clusters:
             self._zero.add(-(-old // unit), last)
         self.size = size

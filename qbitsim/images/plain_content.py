@@ -98,6 +98,7 @@ class PlainContent(Content):
         old, keep, last = self.size, size % self.cluster_size, size // self.cluster_size
         super().resize(size)
         if size < old and keep and last in self._stored:
+            self._stored[last] = self._stored[last][:keep].ljust(self.cluster_size, b"\0")
             self._set_mask(last, self._mask(last) & self._pages.touched(0, keep))
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:

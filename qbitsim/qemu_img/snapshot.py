@@ -51,7 +51,7 @@ def snapshot(call: Call) -> int:
 
 def _create(call: Call, image: Image, name: str) -> None:
     if isinstance(image, Qcow2Image) and image.can_take_snapshot:
-        image.create_snapshot(name, call.now // 1000 * 1000, 0)
+        image.create_snapshot(name, call.now // 1000 * 1000, 0, icount=0)
         return
     number = errno.EINVAL if isinstance(image, Qcow2Image) else errno.EOPNOTSUPP
     reason = os.strerror(number)
@@ -91,8 +91,9 @@ def listing(image: Image, profile: Profile) -> str:
 
 def snapshot_info(found: StoredSnapshot) -> Json:
     """The members of SnapshotInfo in the order of QEMU's hash table."""
+    icount = {} if found.icount < 0 else {"icount": found.icount}
     return {
-        "icount": 0,
+        **icount,
         "vm-clock-nsec": found.clock % NANOSECONDS,
         "name": found.name,
         "date-sec": found.date // NANOSECONDS,

@@ -47,23 +47,25 @@ class Model:
             elif cell in whole or self.kinds[cell] is not Kind.DATA:
                 self.kinds[cell] = Kind.ZERO if self.zero_clusters else Kind.HOLE
         self.data[offset:end] = bytes(length)
+        for cell in whole:
+            self.data[cell * self.unit : (cell + 1) * self.unit] = bytes(self.unit)
 
     def discard(self, offset: int, length: int) -> None:
         if self.raw:
             self.write_zeroes(offset, length)
             return
         for cell in self.whole(offset, offset + length):
-            start, stop = cell * self.unit, min((cell + 1) * self.unit, self.size)
             if not self.zero_clusters:
                 self.kinds[cell] = Kind.HOLE
             elif self.kinds[cell] is Kind.DATA:
                 self.kinds[cell] = Kind.ZERO
-            self.data[start:stop] = bytes(stop - start)
+            self.data[cell * self.unit : (cell + 1) * self.unit] = bytes(self.unit)
 
     def resize(self, size: int) -> None:
-        del self.data[size:]
-        self.data.extend(bytes(size - len(self.data)))
+        """Change the size. What is behind the end in the last cluster stays, but in a plain file."""
         cells = -(-size // self.unit)
+        del self.data[size if self.raw else cells * self.unit :]
+        self.data.extend(bytes(cells * self.unit - len(self.data)))
         del self.kinds[cells:]
         self.kinds.extend([Kind.HOLE] * (cells - len(self.kinds)))
         self.size = size
@@ -120,7 +122,7 @@ def test_a_content_reads_and_is_allocated_like_the_model(form: tuple[int, bool],
             for target in (content, model):
                 target.resize(one)
         assert runs(content) == model.runs()
-        assert content.read(0, content.size) == bytes(model.data)
+        assert content.read(0, content.size) == model.data[: model.size]
         for kind, start, length in model.runs():
             assert content.status(start + length // 2, content.size) == (kind, length - length // 2)
 

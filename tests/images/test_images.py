@@ -21,8 +21,9 @@ from qbitsim.images.content import Content, Kind
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.allocator import Allocator
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
-from qbitsim.images.qcow2.check import fragments, free_leaks, leaks
+from qbitsim.images.qcow2.check import check_file, repair
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.rendered import RenderedFile
 from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.images.raw import RawImage
 from qbitsim.images.spans import Spans
@@ -140,9 +141,9 @@ def test_a_cluster_that_was_zeroed_keeps_its_place_unless_it_is_unmapped() -> No
     image = Qcow2Image(ImageFile("a"), MIB)
     image.write(0, b"x" * (2 * CLUSTER))
     image.write_zeroes(0, CLUSTER)
-    assert (image.host_offset(0), image.host_offset(CLUSTER), fragments(image.layout)) == (327680, 393216, (2, 0, 0))
+    assert (image.host_offset(0), image.host_offset(CLUSTER), fragments(image)) == (327680, 393216, (2, 0, 0))
     image.write_zeroes(0, CLUSTER, unmap=True)
-    assert (image.host_offset(0), fragments(image.layout)) == (None, (1, 0, 0))
+    assert (image.host_offset(0), fragments(image)) == (None, (1, 0, 0))
     image.write(5 * CLUSTER, b"x" * CLUSTER)
     assert image.host_offset(5 * CLUSTER) == 327680
 
@@ -172,6 +173,13 @@ def test_every_used_cluster_of_the_file_has_an_owner() -> None:
             case _:
                 image.write(offset, b"x" * length)
         assert counted(image) == owned(image)
+
+
+def fragments(image: Qcow2Image) -> tuple[int, int, int]:
+    """How many guest clusters are allocated, do not follow the one before, are compressed."""
+    found = check_file(RenderedFile(image))
+    assert not found.lines
+    return found.allocated, found.fragmented, found.compressed
 
 
 def counted(image: Qcow2Image) -> dict[int, int]:
@@ -221,9 +229,9 @@ def test_the_state_of_a_machine_is_behind_the_disk_and_stays_with_its_snapshot()
     assert (active.l1, saved.l1[1]) == ((6, 2), 2)
     assert sorted(active.places) == [0]
     assert sorted(saved.places) == [0, 8192]
-    assert fragments(image.layout) == (1, 0, 0)
+    assert fragments(image) == (1, 0, 0)
     image.apply_snapshot(taken)
-    assert fragments(image.layout) == (2, 0, 0)
+    assert fragments(image) == (2, 0, 0)
     assert counted(image) == owned(image)
 
 
@@ -233,9 +241,13 @@ def test_a_disk_that_shrinks_leaks_the_state_that_was_loaded() -> None:
     image.apply_snapshot(image.create_snapshot("s", 0, 0, 1107))
     place = image.layout.active.places[8192]
     image.resize(MIB // 2)
-    assert leaks(image.layout) == [(place, 2, 1)]
-    free_leaks(image.layout)
-    assert leaks(image.layout) == []
+    found = check_file(RenderedFile(image), leaks=True)
+    assert found.lines == [
+        f"Leaked cluster {place} refcount=2 reference=1",
+        f"Repairing cluster {place} refcount=2 reference=1",
+    ]
+    repair(image.layout, found)
+    assert check_file(RenderedFile(image)).lines == []
     assert counted(image) == owned(image)
 
 

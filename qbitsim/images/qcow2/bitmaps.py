@@ -33,18 +33,18 @@ class StoredBitmap:
         """Set the bits of a range of the disk; it must not be empty."""
         self.bits.set(offset // self.granularity, -(-(offset + length) // self.granularity))
 
-    def shape(self, cluster_size: int) -> tuple[int, int]:
-        """How many clusters its data takes, in which some bit is set, and how many entries its table has."""
+    def shape(self, cluster_size: int) -> tuple[list[int], int]:
+        """The entries of its table that lead to data, those in which some bit is set, and how many entries it has."""
         bits_per_cluster = cluster_size * 8
         data: set[int] = set()
         for start, stop in self.bits.ranges():
             data.update(range(start // bits_per_cluster, (stop - 1) // bits_per_cluster + 1))
-        return len(data), -(-self.bits.length // bits_per_cluster)
+        return sorted(data), -(-self.bits.length // bits_per_cluster)
 
     def stored_length(self, cluster_size: int) -> int:
         """Bytes of the file that it takes, with its table."""
         data, entries = self.shape(cluster_size)
-        return (data - (-entries * TABLE_ENTRY // cluster_size)) * cluster_size
+        return (len(data) - (-entries * TABLE_ENTRY // cluster_size)) * cluster_size
 
     def copy(self) -> StoredBitmap:
         """An independent bitmap of the same value."""

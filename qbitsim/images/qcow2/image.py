@@ -14,6 +14,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
+from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ class Qcow2Image(Image):
     :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
     :ivar snapshots: oldest first; change them with :meth:`create_snapshot` and the like.
     :ivar corrupt: the incompatible feature bit of that name.
+    :ivar kept_header: what the header has that other programs put there.
     :ivar has_stale_bitmaps: its header still has the directory of bitmaps that were lost when it became version 2.
     """
 
     __slots__ = (
         *("_holes", "_layout", "_preallocated_end", "backing", "backing_format", "bitmaps", "cluster_size", "compat"),
-        *("corrupt", "has_stale_bitmaps", "lazy_refcounts", "refcount_bits", "snapshots"),
+        *("corrupt", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
     )
 
     format = "qcow2"
@@ -75,6 +77,7 @@ class Qcow2Image(Image):
         self.snapshots = []
         self.corrupt = False
         self.has_stale_bitmaps = False
+        self.kept_header = KeptHeader()
         self._preallocated_end = 0
         self._holes = FileHoles()
         self._layout = HostLayout(size, cluster_size, refcount_bits)
@@ -264,6 +267,11 @@ class Qcow2Image(Image):
         self._layout.sync(self.content)
         return self._layout
 
+    def take_layout(self, layout: HostLayout) -> None:
+        """What the content has stored by now is where *layout* says."""
+        self._layout = layout
+        layout.settle(self.content)
+
     def host_offset(self, offset: int) -> int | None:
         """As every image."""
         return self.layout.host_offset(offset)
@@ -390,12 +398,21 @@ class Qcow2Image(Image):
         """Write *length* bytes of the machine's state, for the snapshot that is created next."""
         self.layout.save_state(length)
 
-    def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
+    def create_snapshot(
+        self, name: str, date: int, clock: int, state_size: int = 0, *, icount: int = -1
+    ) -> StoredSnapshot:
         """Keep the disk as it is, and the machine's state, under the lowest number above all others."""
-        number, content = max((int(snapshot.id) for snapshot in self.snapshots), default=0) + 1, self.content.clone()
-        made = StoredSnapshot(id=str(number), name=name, date=date, clock=clock, content=content, state_size=state_size)
+        made = StoredSnapshot(
+            id=str(max((snapshot.number for snapshot in self.snapshots), default=0) + 1),
+            name=name,
+            date=date,
+            clock=clock,
+            content=self.content.clone(),
+            state_size=state_size,
+            icount=icount,
+        )
         self.snapshots.append(made)
-        self.layout.create_snapshot(self._snapshot_names(), state_size)
+        self.layout.create_snapshot((each.entry_length for each in self.snapshots), state_size)
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
@@ -409,10 +426,7 @@ class Qcow2Image(Image):
         """Forget a snapshot."""
         index = self.snapshots.index(snapshot)
         del self.snapshots[index]
-        self.layout.delete_snapshot(index, self._snapshot_names())
-
-    def _snapshot_names(self) -> list[tuple[str, str]]:
-        return [(snapshot.id, snapshot.name) for snapshot in self.snapshots]
+        self.layout.delete_snapshot(index, (each.entry_length for each in self.snapshots))
 
     def copy_into(self, file: ImageFile) -> Qcow2Image:
         """As every image."""
@@ -430,6 +444,7 @@ class Qcow2Image(Image):
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
         twin.snapshots = list(self.snapshots)
         twin.corrupt, twin.has_stale_bitmaps = self.corrupt, self.has_stale_bitmaps
+        twin.kept_header = self.kept_header
         twin._layout, twin._preallocated_end = self._layout.copy(), self._preallocated_end
         twin._holes = self._holes.copy()
         return twin

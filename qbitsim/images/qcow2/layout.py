@@ -37,12 +37,12 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
-    :ivar leaked: cluster -> how many of its references nothing holds.
+    :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     """
 
     __slots__ = (
         *("_reserved", "_seen", "_slice", "_state_table"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -51,7 +51,7 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits)
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots = SnapshotTables(external=external)
-        self.leaked: dict[int, int] = {}
+        self.packed_bytes: dict[int, bytes] = {}
         self._reserved: list[int] = []
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
@@ -118,11 +118,7 @@ class HostLayout:
         """An L2 table has gone: what the machine's state had there is counted for ever (qcow2_shrink_l1_table)."""
         per_table = self.cluster_size // TABLE_ENTRY
         for guest in [guest for guest in self.active.places if guest // per_table == table]:
-            self.leak(self.active.places.pop(guest))
-
-    def leak(self, cluster: int) -> None:
-        """Nothing holds one of the references of a cluster any more, but it is counted."""
-        self.leaked[cluster] = self.leaked.get(cluster, 0) + 1
+            del self.active.places[guest]
 
     @property
     def can_be_reset(self) -> bool:
@@ -243,7 +239,9 @@ class HostLayout:
     def write_packed(self, guest: int, length: int) -> None:
         """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
         self._prepare_table(guest)
-        self.active.packed[guest] = self.clusters.take_bytes(length), length
+        offset = self.clusters.take_bytes(length)
+        self.packed_bytes.pop(offset, None)
+        self.active.packed[guest] = offset, length
 
     def zero(self, first: int, stop: int, *, unmap: bool) -> None:
         """The guest clusters from *first* to before *stop* become zero (zero_in_l2_slice).
@@ -403,9 +401,9 @@ class HostLayout:
         self._grow_l1(-(-stop // (self.cluster_size // TABLE_ENTRY)), generous=True)
         self.write(first, stop)
 
-    def create_snapshot(self, names: Iterable[tuple[str, str]], state_size: int) -> None:
+    def create_snapshot(self, lengths: Iterable[int], state_size: int) -> None:
         """:meth:`.SnapshotTables.create`; the disk gives up the machine's state, which the snapshot has now."""
-        self.snapshots.create(self.clusters, self.active, names)
+        self.snapshots.create(self.clusters, self.active, lengths)
         self.discard(*self._state_range(state_size))
 
     def _state_range(self, length: int) -> tuple[int, int]:
@@ -420,9 +418,9 @@ class HostLayout:
         self.snapshots.unrefer(self.clusters, self.active)
         self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
 
-    def delete_snapshot(self, index: int, names: Iterable[tuple[str, str]]) -> None:
+    def delete_snapshot(self, index: int, lengths: Iterable[int]) -> None:
         """:meth:`.SnapshotTables.delete`."""
-        self.snapshots.delete(self.clusters, index, names)
+        self.snapshots.delete(self.clusters, index, lengths)
 
     @property
     def most_references(self) -> int:
@@ -437,7 +435,7 @@ class HostLayout:
         twin.clusters = self.clusters.copy()
         twin.active = self.active.copy()
         twin.snapshots = self.snapshots.copy()
-        twin.leaked = self.leaked.copy()
+        twin.packed_bytes = self.packed_bytes.copy()
         twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()
         return twin

@@ -1,4 +1,4 @@
-"""How small a cluster of a qcow2 file becomes if it is compressed."""
+"""Clusters of a qcow2 file, compressed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,29 @@ def packed_length(data: bytes) -> int | None:
 
     That is qcow2_zlib_compress, block/qcow2-threads.c, QEMU 10.0.
     """
+    length = len(pack(data))
+    return length if length < len(data) else None
+
+
+def pack(data: bytes) -> bytes:
+    """A cluster of *data* compressed."""
     import zlib  # noqa: PLC0415 - few need it
 
     packer = zlib.compressobj(wbits=-WINDOW_BITS, memLevel=MEMORY_LEVEL)
-    length = len(packer.compress(data) + packer.flush())
-    return length if length < len(data) else None
+    return packer.compress(data) + packer.flush()
+
+
+def unpack(data: bytes, length: int) -> tuple[bytes, int] | None:
+    """The *length* bytes of a cluster that was compressed, and how many bytes of *data* they take.
+
+    None if *data* are damaged (qcow2_zlib_decompress).
+    """
+    import zlib  # noqa: PLC0415 - few need it
+
+    unpacker = zlib.decompressobj(wbits=-WINDOW_BITS)
+    try:
+        found = unpacker.decompress(data, length)
+    except zlib.error:
+        return None
+    rest = len(unpacker.unused_data) + len(unpacker.unconsumed_tail)
+    return (found, len(data) - rest) if len(found) == length else None

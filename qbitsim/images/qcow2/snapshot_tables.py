@@ -15,47 +15,46 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.allocator import Allocator
     from qbitsim.images.qcow2.tables import Tables
 
-_FIXED = 64  # bytes of an entry of the list without id and name
-
 
 class SnapshotTables:
     """The tables of the snapshots of one file.
 
     :param external: guest clusters are in a data file.
     :ivar saved: oldest first.
+    :ivar list_place: first cluster and bytes of the list of snapshots.
     """
 
-    __slots__ = ("_external", "_list", "saved")
+    __slots__ = ("_external", "list_place", "saved")
 
     def __init__(self, *, external: bool) -> None:
         self.saved: list[Tables] = []
         self._external = external
-        self._list = 0, 0  # first cluster and bytes
+        self.list_place = 0, 0
 
-    def create(self, clusters: Allocator, active: Tables, names: Iterable[tuple[str, str]]) -> None:
+    def create(self, clusters: Allocator, active: Tables, lengths: Iterable[int]) -> None:
         """Keep the active tables as they are in a new snapshot.
 
-        :param names: id and name of all snapshots, the new one included.
+        :param lengths: bytes of the list entries of all snapshots, the new one included.
         """
         saved = active.copy()
         saved.l1 = clusters.take_table(saved.l1[1] * TABLE_ENTRY)[0], saved.l1[1]
         self.refer(clusters, saved)
         self.saved.append(saved)
-        self._write_list(clusters, names)
+        self._write_list(clusters, lengths)
 
-    def delete(self, clusters: Allocator, index: int, names: Iterable[tuple[str, str]]) -> None:
+    def delete(self, clusters: Allocator, index: int, lengths: Iterable[int]) -> None:
         """Forget the tables of a snapshot.
 
-        :param names: id and name of the snapshots that remain.
+        :param lengths: bytes of the list entries of the snapshots that remain.
         """
         gone = self.saved.pop(index)
-        self._write_list(clusters, names)
+        self._write_list(clusters, lengths)
         self.unrefer(clusters, gone)
         clusters.free(gone.l1[0], -(-gone.l1[1] * TABLE_ENTRY // clusters.cluster_size))
 
     def list_clusters(self, cluster_size: int) -> range:
         """The clusters of the list."""
-        first, length = self._list
+        first, length = self.list_place
         return range(first, first - (-length // cluster_size))
 
     def refer(self, clusters: Allocator, tables: Tables) -> None:
@@ -76,16 +75,16 @@ class SnapshotTables:
                 counts[cluster] = counts.get(cluster, 0) + 1
         return max((clusters.refcount(cluster) + more - 1 for cluster, more in counts.items()), default=0)
 
-    def _write_list(self, clusters: Allocator, names: Iterable[tuple[str, str]]) -> None:
+    def _write_list(self, clusters: Allocator, lengths: Iterable[int]) -> None:
         length = 0
-        for texts in names:
-            length = -(-length // 8) * 8 + _FIXED + sum(len(text.encode()) for text in texts)
-        (first, old), self._list = self._list, (clusters.take_table(length)[0] if length else 0, length)
+        for entry in lengths:
+            length = -(-length // 8) * 8 + entry
+        (first, old), self.list_place = self.list_place, (clusters.take_table(length)[0] if length else 0, length)
         if old:
             clusters.free(first, -(-old // clusters.cluster_size))
 
     def copy(self) -> SnapshotTables:
         """Independent tables of the same value."""
         twin = SnapshotTables(external=self._external)
-        twin.saved, twin._list = [saved.copy() for saved in self.saved], self._list
+        twin.saved, twin.list_place = [saved.copy() for saved in self.saved], self.list_place
         return twin
