@@ -191,6 +191,8 @@ class HostQcow2Image(Qcow2Image):
                 self._writer.bytes.allocate(place, length)
             elif preallocation == "full":
                 self._writer.bytes.write_zeroes(place, length)
+            elif (tail := self.size - (stop - 1) * length) < length and place == self.host_offset(self.size - tail):
+                self._writer.bytes.write_zeroes(place + tail, length - tail)  # QEMU fills the last cluster up
 
     def make_empty(self) -> None:
         """As every qcow2 image."""
