@@ -59,11 +59,10 @@ class RealTools:
             self._wrap(argv),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             check=False,
             cwd=self.directory,
         )
-        return done.returncode, done.stdout
+        return done.returncode, done.stdout.decode("utf-8", "replace")
 
     def _wrap(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         if self._root is None:
