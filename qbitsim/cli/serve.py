@@ -172,6 +172,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, machine, server)
+    server.nbd.attach()
     for line in await _open(server, site, addresses):
         machine.print(f"qbitsim: {line}\n")
     if site is not None and not site.private:

@@ -110,7 +110,7 @@ class Machine:
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
-        self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
+        self.exports = Exports(self.graph, self.emit, self.profile)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
         self._stdout: list[str] = []
@@ -136,7 +136,9 @@ class Machine:
         old, new = self.scheduler, Scheduler(self.scheduler.policy)
         new.move_clock(old.now)
         new.observer = old.observer
+        exports = self.exports
         self._begin(new, running=True)
+        self.exports.take_over(exports)
         self.faults.forget_process()
         self.disks.boot(boot)
         if self.control is not None:
@@ -164,6 +166,11 @@ class Machine:
     open_file = delegate("disks", Disks.open_file)
     anonymous_drive = delegate("disks", Disks.anonymous_drive)
     drive = delegate("disks", Disks.drive)
+
+    # -- NBD
+
+    export_nbd = delegate("exports", Exports.offer)
+    connect_nbd = delegate("exports", Exports.connect)
 
     # -- failures, and what others do
 
@@ -430,6 +437,7 @@ class Machine:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
         for node in self.graph.nodes.values():
             node.abandon()
+        self.exports.disconnect_all()
         self.closing = True
 
     # -- what QEMU prints on its standard output

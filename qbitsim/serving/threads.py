@@ -226,12 +226,14 @@ class Service(Generic[_M]):
         self._journal, machine.journal = machine.journal, None
         server = Server(machine, pacing=self.pacing, journal=self._journal)
         try:
+            server.nbd.attach()
             if self._port is not None:
                 self._port = await server.listen_tcp(self._host, self._port)
             else:
                 self._path = self._path or sockets.new_path()
                 await server.listen_unix(self._path)
         except BaseException:
+            server.nbd.detach()
             machine.journal = self._journal
             raise
         self._server = server

@@ -1,0 +1,164 @@
+"""Metadata contexts: what BLOCK_STATUS can tell of an export, range by range (nbd/server.c, QEMU 10.0).
+
+* ``base:allocation``: whether there is data, a hole, and whether it reads as zeroes;
+* ``qemu:allocation-depth``: which layer of the chain determines the content, 1 for the topmost, 0 for none;
+* ``qemu:dirty-bitmap:NAME``: what is dirty in a bitmap, one context for each bitmap of the export.
+
+Each has an id, which is the same for every client of the export. An extent is (length in bytes, flags).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.status import Status, status_above
+from qbitsim.nbd.protocol import STATE_DIRTY, STATE_HOLE, STATE_ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.node import Node
+    from qbitsim.nbd.exports import Export
+
+Extent = tuple[int, int]
+"""Length in bytes, and flags."""
+
+ALLOCATION = "base:allocation"
+DEPTH = "qemu:allocation-depth"
+DIRTY_BITMAP = "qemu:dirty-bitmap:"
+
+MAXIMUM_EXTENTS = (1 << 20) // 8
+"""Extents of one context in one reply (NBD_MAX_BLOCK_STATUS_EXTENTS)."""
+
+
+class Extents:
+    """A list of extents that grows at its end, up to a limit.
+
+    :param most: so many extents at most.
+    :ivar found: the extents.
+    """
+
+    __slots__ = ("_most", "found")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.found: list[Extent] = []
+
+    def add(self, length: int, flags: int) -> bool:
+        """Add a range behind the others; False, with nothing added, if there is no room for it."""
+        if not length:
+            return True
+        if self.found and self.found[-1][1] == flags:
+            self.found[-1] = self.found[-1][0] + length, flags
+        elif len(self.found) < self._most:
+            self.found.append((length, flags))
+        else:
+            return False
+        return True
+
+
+class Context:
+    """One thing that can be told.
+
+    :ivar id: as in replies; :ivar name: as in queries.
+    """
+
+    __slots__ = ("id", "name")
+
+    def __init__(self, identifier: int, name: str) -> None:
+        self.id = identifier
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.name!r}>"
+
+    def describe(self, node: Node, offset: int, length: int, extents: Extents) -> None:
+        """Add what is so in ``length`` > 0 bytes at ``offset``, as far as there is room."""
+        raise NotImplementedError
+
+
+class Allocation(Context):
+    """``base:allocation``."""
+
+    __slots__ = ()
+
+    def describe(self, node: Node, offset: int, length: int, extents: Extents) -> None:
+        """Holes and zeroes of the whole chain (blockstatus_to_extents)."""
+        while length:
+            status = status_above(node, None, offset, length)
+            flags = (0 if status.data else STATE_HOLE) | (STATE_ZERO if status.zero else 0)
+            if not extents.add(status.length, flags):
+                return
+            offset, length = offset + status.length, length - status.length
+
+
+class Depth(Context):
+    """``qemu:allocation-depth``."""
+
+    __slots__ = ()
+
+    def describe(self, node: Node, offset: int, length: int, extents: Extents) -> None:
+        """The number of the layer that has it (blockalloc_to_extents)."""
+        while length:
+            depth, run = depth_above(node, offset, length)
+            if not extents.add(run, depth):
+                return
+            offset, length = offset + run, length - run
+
+
+class Dirty(Context):
+    """``qemu:dirty-bitmap:NAME``."""
+
+    __slots__ = ("bitmap",)
+
+    def __init__(self, identifier: int, bitmap: DirtyBitmap) -> None:
+        super().__init__(identifier, f"{DIRTY_BITMAP}{bitmap.name}")
+        self.bitmap = bitmap
+
+    def describe(self, node: Node, offset: int, length: int, extents: Extents) -> None:
+        """The dirty areas and what lies between them (bitmap_to_extents)."""
+        del node
+        shift, end, place = self.bitmap.shift, offset + length, offset
+        for first, stop in self.bitmap.bits.ranges(offset >> shift, -(-end >> shift)):
+            start, area_end = max(first << shift, offset), min(stop << shift, end)
+            if not (extents.add(start - place, 0) and extents.add(area_end - start, STATE_DIRTY)):
+                return
+            place = area_end
+        extents.add(end - place, 0)
+
+
+def depth_above(node: Node, offset: int, length: int) -> tuple[int, int]:
+    """Which layer has the bytes at ``offset``, counted from 1, and for how many bytes; 0 for none.
+
+    A filter counts as a layer if what it filters does not have them (bdrv_is_allocated_above, block/io.c, QEMU 10.0).
+    """
+    layer: Node | None = node
+    depth, status = 0, Status(length)
+    while layer is not None:
+        depth += 1
+        if offset >= layer.length:  # a short backing file: what is behind its end counts as its own
+            return depth, status.length
+        status = layer.layer_status(offset, min(status.length, layer.length - offset))
+        if status.allocated:
+            return depth, status.length
+        layer = layer.filtered or layer.backing
+    return 0, status.length
+
+
+def contexts_of(export: Export) -> list[Context]:
+    """All contexts of an export, by their ids."""
+    found: list[Context] = [Allocation(0, ALLOCATION)]
+    if export.allocation_depth:
+        found.append(Depth(1, DEPTH))
+    return [*found, *(Dirty(number, bitmap) for number, bitmap in enumerate(export.bitmaps, 2))]
+
+
+def matching(contexts: Iterable[Context], query: str, *, listing: bool) -> set[int]:
+    """The ids of the contexts that a query names.
+
+    :param listing: ``base:``, ``qemu:`` and ``qemu:dirty-bitmap:`` stand for all that begin so.
+    """
+    if query in ("base:", "qemu:", DIRTY_BITMAP):
+        return {each.id for each in contexts if each.name.startswith(query)} if listing else set()
+    return {each.id for each in contexts if each.name == query}

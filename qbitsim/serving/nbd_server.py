@@ -1,0 +1,341 @@
+"""The NBD server of a served machine on sockets, with asyncio.
+
+Theory of operation: nbd-server-start binds and listens before it is answered, so that a client may connect as soon as
+it has the reply. A client's bytes go to its :class:`~qbitsim.nbd.session.Session`; its requests are tasks of the machine
+and are carried out in the server's turns; the answers are written at the end of a turn, to those clients alone that
+have some, so that idle clients cost nothing.
+
+* While as many clients are connected as may be, no other is accepted: it waits without a greeting.
+* A client that does not finish its handshake in time is hung up on. That takes seconds of the wall, as in QEMU.
+* What cannot be written because a client does not read stays within the limits of a session, and nothing is read from
+  that client meanwhile.
+* The file of a socket goes when the server stops. One that was there before is only replaced if it is a socket on which
+  nobody answers, see :mod:`qbitsim.serving.sockets`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qbitsim.errors import QmpError
+from qbitsim.qapi.block import InetSocketAddress, InetSocketAddressLegacy, UnixSocketAddress, UnixSocketAddressLegacy
+from qbitsim.serving.sockets import bind_unix, remove_if_ours
+
+if TYPE_CHECKING:
+    from qbitsim.nbd.exports import Exports, Listening
+    from qbitsim.nbd.session import Session
+
+_BACKLOG = 128
+_WRITE_BUFFER = 1 << 20
+_LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
+_ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
+
+
+class NbdMachine(Protocol):
+    """What is needed of a machine."""
+
+    @property
+    def exports(self) -> Exports:
+        """Its NBD server."""
+
+
+class Turns(Protocol):
+    """What is needed of the server of its monitors."""
+
+    def turn(self) -> None:
+        """Let the machine go on for a while."""
+
+
+class NbdConnection(asyncio.Protocol):
+    """One client: moves bytes between a transport and a session."""
+
+    def __init__(self, listener: NbdListener, session: Session, patience: int) -> None:
+        self._listener = listener
+        self.session = session
+        self._patience = patience
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        self._transport = transport
+        if self._patience:
+            self._deadline = self._listener.loop.call_later(self._patience, self._too_late)
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent; its requests are carried out in turns of the server."""
+        self.session.receive(data)
+        self._follow_appetite()
+        self._listener.turn()
+
+    def eof_received(self) -> bool:
+        """The client has gone."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        del exc
+        self._transport = None
+        self._forget_deadline()
+        self.session.hang_up()
+        self._listener.turn()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self.session.clog(clogged=True)
+        self._follow_appetite()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self.session.clog(clogged=False)
+        self._follow_appetite()
+        self._listener.turn()
+
+    def flush(self) -> None:
+        """Write what the session has to say, and hang up if it has ended."""
+        if self._transport is None:
+            return
+        parts = self.session.take()
+        if parts:
+            self._transport.writelines(parts)
+        if self._deadline is not None and self.session.negotiated:
+            self._forget_deadline()
+        if self.session.ended:
+            self._hang_up(self._transport)
+        else:
+            self._follow_appetite()
+
+    def _hang_up(self, transport: asyncio.Transport) -> None:
+        transport.close()
+        if transport.get_write_buffer_size():
+            self._listener.loop.call_later(_LAST_WORDS, transport.abort)
+
+    def _follow_appetite(self) -> None:
+        """Read from the client only as long as the session wants more."""
+        if self._transport is None or self._transport.is_closing() or self._paused != self.session.wants_data:
+            return
+        self._paused = not self._paused
+        if self._paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        self.session.hang_up()
+        self._listener.flush()
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class NbdListener:
+    """What listens for the NBD clients of a machine while it is served.
+
+    :param turns: the server of its monitors.
+    :ivar loop: the event loop.
+    """
+
+    def __init__(self, machine: NbdMachine, turns: Turns, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.turn = turns.turn
+        self._machine = machine
+        self._sockets: list[socket.socket] = []
+        self._watched = False
+        self._cleanups: list[Callable[[], None]] = []
+        self._outgoing: dict[NbdConnection, None] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NbdListener:
+        """The listener itself: sockets are no part of a machine that is copied."""
+        return self
+
+    def attach(self) -> None:
+        """Be the host of the machine's NBD server, and listen if that runs already.
+
+        :raises OSError: its address cannot be had.
+        """
+        exports = self._machine.exports
+        if exports.listening is not None:
+            try:
+                self.listen(exports.listening)
+            except QmpError as error:
+                raise OSError(error.desc) from error
+        exports.host = self
+
+    def detach(self) -> None:
+        """Be that no more: the clients are hung up on; the server itself may go on for clients of the process."""
+        exports = self._machine.exports
+        exports.host = None
+        self.stop()
+        exports.disconnect_all()
+        self.flush()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as the command line writes it: ``unix:PATH`` or ``tcp:HOST:PORT``."""
+        return [_address_of(each) for each in self._sockets]
+
+    # -- what the machine's server asks for
+
+    def listen(self, listening: Listening) -> None:
+        """Listen there, from now on.
+
+        :raises QmpError: the address cannot be had.
+        """
+        address = listening.address
+        if isinstance(address, UnixSocketAddressLegacy):
+            self._sockets = [self._bind_unix(address.data)]
+        elif isinstance(address, InetSocketAddressLegacy):
+            self._sockets = _bind_inet(address.data)
+        for each in self._sockets:
+            each.listen(_BACKLOG)
+            each.setblocking(False)
+        self._watch(accepting=True)
+
+    def stop(self) -> None:
+        """Listen no more, and remove the file of the socket."""
+        self._watch(accepting=False)
+        for each in self._sockets:
+            each.close()
+        self._sockets = []
+        for cleanup in self._cleanups:
+            cleanup()
+        self._cleanups.clear()
+
+    def room_again(self) -> None:
+        """A client has gone, so that another one may come."""
+        self._watch(accepting=self._machine.exports.accepting)
+
+    def _watch(self, *, accepting: bool) -> None:
+        if accepting == self._watched:
+            return
+        self._watched = accepting
+        for each in self._sockets:
+            if accepting:
+                self.loop.add_reader(each, self._accept, each)
+            else:
+                self.loop.remove_reader(each)
+
+    def _bind_unix(self, address: UnixSocketAddress) -> socket.socket:
+        """A socket at a path; in an abstract name there is none.
+
+        :raises QmpError: it cannot be had.
+        """
+        if address.abstract:
+            name = b"\0" + os.fsencode(address.path)
+            found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                found.bind(name if address.tight is not False else name.ljust(_ABSTRACT_NAME + 1, b"\0"))
+            except OSError as error:
+                found.close()
+                raise QmpError(f"Failed to bind socket to {address.path}: {error.strerror}") from error
+            return found
+        try:
+            found = bind_unix(address.path)
+        except OSError as error:
+            raise QmpError(f"Failed to bind socket to {address.path}: {os.strerror(error.errno or 0)}") from error
+        self._cleanups.append(remove_if_ours(address.path))
+        return found
+
+    # -- clients
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Let a client in."""
+        from qbitsim.nbd.session import Session  # noqa: PLC0415 - for those who have clients
+
+        exports = self._machine.exports
+        if exports.listening is None or not exports.accepting:
+            self._watch(accepting=False)
+            return
+        try:
+            accepted, _ = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        with suppress(OSError):  # TCP has it, and UNIX sockets need it not
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepted.setblocking(False)
+        session = Session(exports, lambda: self._outgoing.setdefault(connection))
+        connection = NbdConnection(self, session, exports.listening.handshake_seconds)
+        self._watch(accepting=exports.accepting)
+        task = self.loop.create_task(self._connect(accepted, connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, accepted: socket.socket, connection: NbdConnection) -> None:
+        try:
+            await self.loop.connect_accepted_socket(lambda: connection, accepted)
+        except OSError:  # it has gone already
+            accepted.close()
+            connection.session.hang_up()
+
+    def flush(self) -> None:
+        """Write to each client what there is for it."""
+        while self._outgoing:
+            self._outgoing.popitem()[0].flush()
+
+
+def _bind_inet(address: InetSocketAddress) -> list[socket.socket]:
+    """Sockets at the first port, of those that the address names, that is free (inet_listen_saddr, QEMU 10.0).
+
+    :raises QmpError: there is none, or the host is unknown.
+    """
+    family = {(True, False): socket.AF_INET, (False, True): socket.AF_INET6}.get(
+        (bool(address.ipv4), bool(address.ipv6)), socket.AF_UNSPEC
+    )
+    try:
+        places = socket.getaddrinfo(
+            address.host or None, address.port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as error:
+        raise QmpError(f"address resolution failed for {address.host}:{address.port}: {error.strerror}") from error
+    first = int(places[0][4][1])
+    last = address.to if address.to is not None else first
+    problem: OSError | None = None
+    for port in range(first, last + 1):
+        try:
+            return _bind_all(places, port)
+        except OSError as error:
+            problem = error
+    reason = problem.strerror if problem is not None else "Invalid argument"
+    raise QmpError(f"Failed to find an available port: {reason}") from problem
+
+
+def _bind_all(places: list[Any], port: int) -> list[socket.socket]:
+    """A socket at that port for each place.
+
+    :raises OSError: one cannot be had; there is none then.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _name, (host, _port, *rest) in places:
+            sock = socket.socket(family, kind, protocol)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port or (bound[0].getsockname()[1] if len(bound) > 1 else 0), *rest))
+    except OSError:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _address_of(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name)}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"tcp:{host}:{name[1]}"
