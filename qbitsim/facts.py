@@ -160,6 +160,12 @@ class Profile:
 
     # -- the block graph
 
+    drives_unmap_zeroes: bool = gone_with("10.0")
+    """Whether zeroing through a drive may free clusters though its node has ``discard=ignore``.
+
+    bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
+    """
+
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 
@@ -218,6 +224,12 @@ class Profile:
 
     nbd_status_length_first: bool = gone_with("8.2")
     """Whether a BLOCK_STATUS of no length is refused as such even if no context was chosen (nbd_handle_request())."""
+
+    nbd_texts_polished: bool = came_with("8.2")
+    """Whether the refusals of a request that is too long, or begins with a wrong number, are worded well.
+
+    Otherwise there is a blank behind the length, and the number that was expected is not told (measured in 7.2).
+    """
 
     # -- settings of a migration
 

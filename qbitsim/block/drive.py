@@ -215,22 +215,24 @@ class Drive:
             raise
         self.stats.wrote(len(data), self.graph.scheduler.now)
 
-    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False, fast: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.
 
+        :param fast: fail with ENOTSUP where zeroes would have to be written.
         :raises OSError: as :meth:`write`.
         """
         if self.graph.scheduler.observer is not None:
-            self._observed("write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap))
+            self._observed("write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap, fast=fast))
         else:
-            self._write_zeroes(offset, length, unmap=unmap)
+            self._write_zeroes(offset, length, unmap=unmap, fast=fast)
 
-    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool, fast: bool) -> None:
         self._check_write("write-zeroes", offset, length)
         if not length:
             return
         try:
-            self.node.write_zeroes(offset, length, unmap=unmap)
+            write_zeroes = self.node.zero_fast if fast else self.node.write_zeroes
+            write_zeroes(offset, length, unmap=unmap)
         except OSError:
             self.stats.note_failure("write", self.graph.scheduler.now)
             raise

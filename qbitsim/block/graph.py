@@ -41,6 +41,7 @@ class Graph:
     :ivar images: the files.
     :ivar nodes: by name, in order of creation.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
+    :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
@@ -51,7 +52,7 @@ class Graph:
     """
 
     __slots__ = (
-        *("_generated", "drains_on_change", "drives", "emit", "hide_filters", "images", "nodes"),
+        *("_generated", "drains_on_change", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "nodes"),
         *("_start", "quiet_during_change", "scheduler", "throttle_groups", "watchers"),
     )
 
@@ -61,6 +62,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.drives: dict[str, Drive] = {}
         self.hide_filters = False
+        self.drives_unmap_zeroes = False
         self.drains_on_change = False
         self.quiet_during_change = False
         self.watchers = 0

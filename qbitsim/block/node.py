@@ -219,7 +219,8 @@ class Node(BitmapOwner, WriteEnd):
         self._filtered.write(offset, data, compressed=compressed)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self._filtered.write_zeroes(offset, length, unmap=unmap)
+        below = self._filtered
+        below.write_zeroes(offset, length, unmap=unmap and below.unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         self._filtered.discard(offset, length)
@@ -321,20 +322,21 @@ class Node(BitmapOwner, WriteEnd):
             self.copy_up(offset, length)
         return self._read(offset, length)
 
-    def copy_up(self, offset: int, length: int) -> None:
+    def copy_up(self, offset: int, length: int, *, zeroes: bool = False) -> None:
         """Write here what this layer does not have of the range, as it reads now (bdrv_co_do_copy_on_readv).
 
         Whole clusters are copied. The disk stays the same, so that no bitmap is marked.
 
+        :param zeroes: without a backing file, too: what was a hole is a cluster of zeroes then.
         :raises OSError: as reading below, or writing, fails.
         """
-        if self.supports_backing and self.backing is None:
+        if self.supports_backing and self.backing is None and not zeroes:
             return
         cluster = self.cluster_size or 1
         position, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, self.length)
         while position < end:
             status = self.layer_status(position, min(end - position, MAXIMUM_BOUNCE))
-            run = min(end - position, MAXIMUM_BOUNCE, status.length)
+            run = min(MAXIMUM_BOUNCE, self.looked_up_at_once(position, status.length))
             if not status.allocated:
                 data = self._read(position, run)
                 self.debug_event("cor_write")
@@ -378,6 +380,33 @@ class Node(BitmapOwner, WriteEnd):
             if self.bitmaps:
                 self.mark_dirty(offset, length)
 
+    def zero_fast(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """Make ``length`` > 0 bytes zero, but fail where that would mean to write them (BDRV_REQ_NO_FALLBACK).
+
+        A cluster that is touched in part is a request of its own (bdrv_co_do_pwrite_zeroes, block/io.c, QEMU 10.0).
+
+        :raises OSError: ENOTSUP, with a part of it done; or as :meth:`write`.
+        """
+        unit, end, place = self.limits.zeroes or 1, offset + length, offset
+        try:
+            while place < end:
+                if place % unit or end - place < unit:
+                    stop = min(place - place % unit + unit, end)
+                else:
+                    stop = end - end % unit
+                if not self.zeroes_fast(place, stop - place):
+                    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+                self._write_zeroes(place, stop - place, unmap=unmap)
+                place = stop
+        finally:
+            if self.bitmaps:
+                self.mark_dirty(offset, length)
+
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """Whether the range, which is whole clusters or a part of one, can become zero without being written."""
+        filtered = self.filtered
+        return filtered is not None and filtered.zeroes_fast(offset, length)
+
     def discard(self, offset: int, length: int) -> None:
         """Forget ``length`` > 0 bytes, if the node was opened to pass discards on.
 
@@ -418,6 +447,11 @@ class Node(BitmapOwner, WriteEnd):
     def layer_status(self, offset: int, length: int) -> Status:
         """What this layer itself has there, whatever its backing file adds (bdrv_co_is_allocated)."""
         return self._status(offset, length)
+
+    def looked_up_at_once(self, offset: int, length: int) -> int:
+        """For how many of ``length`` bytes, all of one status, a single look at the layer's tables tells it."""
+        filtered = self.filtered
+        return filtered.looked_up_at_once(offset, length) if filtered is not None else length
 
     def write_unchanged(self, offset: int, data: bytes) -> None:
         """Store what the range reads as already; no bitmap is marked.

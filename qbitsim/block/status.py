@@ -33,13 +33,15 @@ MAXIMUM_CHECKED = 128 << 10
 """Bytes at the beginning of a disk that are read to see whether they are zeroes (MAX_ZERO_CHECK_BUFFER)."""
 
 
-def status_above(node: Node, base: Node | None, offset: int, length: int) -> Status:
+def status_above(node: Node, base: Node | None, offset: int, length: int, *, at_once: bool = False) -> Status:
     """The status of the range in the layers from ``node`` down to, but without, ``base`` (or the whole chain).
 
     What no layer has reads as zeroes (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
+
+    :param at_once: as far as a single look at the tables of each layer tells; what follows may be of the same status.
     """
     layer = node.skip_filters()
-    status = layer.status(offset, length)
+    status = _status(layer, offset, length, at_once=at_once)
     while not status.allocated:
         below = layer.backing_chain_next
         if below is None or below is base:
@@ -47,8 +49,15 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
         if offset >= below.length:
             status.zero = status.allocated = True
             break
-        deeper = below.status(offset, min(status.length, below.length - offset))
+        deeper = _status(below, offset, min(status.length, below.length - offset), at_once=at_once)
         layer, status = below, deeper
+    return status
+
+
+def _status(layer: Node, offset: int, length: int, *, at_once: bool) -> Status:
+    status = layer.status(offset, length)
+    if at_once:
+        status.length = layer.looked_up_at_once(offset, status.length)
     return status
 
 

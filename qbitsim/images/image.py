@@ -392,6 +392,14 @@ class Image:
         packed = self._layout.active.packed if self._layout is not None else {}
         return packed.get(offset // self.content.cluster_size)
 
+    def looked_up_at_once(self, offset: int, length: int) -> int:
+        """For how many of *length* bytes, all of one kind, a single look at the tables of the file tells that."""
+        if self._layout is None:
+            return length
+        unit = self._layout.cluster_size
+        stop = self._synced(self._layout).looked_up_at_once(offset // unit, -(-(offset + length) // unit))
+        return min(stop * unit - offset, length)
+
     def is_compressed(self, offset: int) -> bool:
         """Whether the byte at *offset* of the disk is kept compressed."""
         return self._layout is not None and offset // self._layout.cluster_size in self._layout.active.packed

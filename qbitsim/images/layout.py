@@ -366,6 +366,23 @@ class HostLayout:
         found = self.active.places.get(guest_cluster)
         return None if found is None else found * self.cluster_size
 
+    def looked_up_at_once(self, first: int, stop: int) -> int:
+        """How far, of guest clusters of one kind, a look at a slice of an L2 table goes. Call :meth:`sync` before.
+
+        It ends with the slice, and where clusters in the file do not follow each other; a compressed cluster stands
+        alone (qcow2_get_host_offset, block/qcow2-cluster.c, 10.0).
+        """
+        stop = min(stop, first - first % self._slice + self._slice)
+        if first in self.active.packed:
+            return first + 1
+        place, guest = self.active.places.get(first), first + 1
+        while guest < stop and guest not in self.active.packed:
+            expected = None if place is None else place + guest - first
+            if self.active.places.get(guest) != expected:
+                break
+            guest += 1
+        return guest
+
     @property
     def end(self) -> int:
         """Bytes of the file."""

@@ -265,7 +265,7 @@ class ClientSession:
         :raises NbdError: the server refuses it.
         """
         self._send(OPTION.pack(OPTION_MAGIC, option, len(payload)) + payload)
-        answers = []
+        answers: list[tuple[int, bytes]] = []
         while True:
             magic, answered, kind, length = OPTION_REPLY.unpack((yield OPTION_REPLY.size))
             if magic != OPTION_REPLY_MAGIC or answered != option or length > MAXIMUM_PAYLOAD:

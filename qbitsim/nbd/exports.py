@@ -273,16 +273,14 @@ class Exports:
     def accepting(self) -> bool:
         """Whether one more client may come (nbd_update_server_watch, blockdev-nbd.c, QEMU 10.0)."""
         listening = self.listening
-        return listening is not None and (
-            not listening.connections or len(self.connections) < listening.connections
-        )
+        return listening is not None and (not listening.connections or len(self.connections) < listening.connections)
 
     @property
     def offered(self) -> list[Export]:
         """The exports that are not on their way out, oldest first."""
         return [export for export in reversed(self.exports) if not export.shutting_down]
 
-    def connect(self, name: str, contexts: Iterable[str] = (), **options: Any) -> LocalClient:
+    def connect(self, /, name: str, contexts: Iterable[str] = (), **options: Any) -> LocalClient:
         """A client in this process; see :class:`.LocalClient` for what it can do and for the options.
 
         :param name: of the export.
@@ -318,7 +316,7 @@ class Exports:
 
     # -- exports
 
-    def offer(self, node: str, name: str | None = None, **options: Any) -> Export:
+    def offer(self, /, node: str, name: str | None = None, **options: Any) -> Export:
         """Export a drive or node, without a monitor; start the server for clients of this process if it does not run.
 
         :param node: the id of a drive, or a node-name; it is the export's id, too.

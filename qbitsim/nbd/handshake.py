@@ -1,8 +1,8 @@
 """The first part of a conversation: the client asks what there is and chooses an export (nbd/server.c, QEMU 10.0).
 
 Theory of operation: :meth:`Handshake.run` follows the conversation and yields how many bytes it needs next. An option
-that is refused raises :class:`_RefusedError` wherever that is found out; the rest of its payload is thrown away then, the
-client is told, and may go on. Where the protocol has no way to say no, the connection ends.
+that is refused raises :class:`_RefusedError` wherever that is found out; the rest of its payload is thrown away then,
+the client is told, and may go on. Where the protocol has no way to say no, the connection ends.
 
 No payload is kept as a whole: at most a name, or a query, of 4 KiB is in memory.
 """
@@ -10,7 +10,7 @@ No payload is kept as a whole: at most a name, or a query, of 4 KiB is in memory
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from qbitsim.nbd.contexts import Context, contexts_of, matching
 from qbitsim.nbd.protocol import (
@@ -147,7 +147,7 @@ class Handshake:
             Option.SET_META_CONTEXT: profile.nbd_contexts,
             Option.EXTENDED_HEADERS: profile.nbd_extended_headers,
         }
-        return {option: handler for option, handler in _HANDLERS.items() if missing.get(option, True)}
+        return {option: handler for option, handler in self._HANDLERS.items() if missing.get(option, True)}
 
     @property
     def _words(self) -> str:
@@ -324,21 +324,20 @@ class Handshake:
     def _reply(self, kind: OptionReply, data: bytes = b"") -> None:
         self._send(OPTION_REPLY.pack(OPTION_REPLY_MAGIC, self._option, kind, len(data)) + data)
 
+    _HANDLERS: ClassVar[dict[Option, Callable[[Handshake], Reading[None]]]] = {
+        Option.LIST: _list,
+        Option.STARTTLS: _start_tls,
+        Option.INFO: _info,
+        Option.GO: _info,
+        Option.STRUCTURED_REPLY: _structured_reply,
+        Option.LIST_META_CONTEXT: _meta_context,
+        Option.SET_META_CONTEXT: _meta_context,
+        Option.EXTENDED_HEADERS: _extended_headers,
+    }
+
 
 def _not_present(name: bytes) -> _RefusedError:
     shown = name.decode("utf-8", "surrogateescape")
     if len(name) >= SHOWN_OF_NAME:
         shown = name[:SHOWN_OF_NAME].decode("utf-8", "surrogateescape") + "..."
     return _RefusedError(OptionReply.ERR_UNKNOWN, f"export '{shown}' not present")
-
-
-_HANDLERS: dict[Option, Callable[[Handshake], Reading[None]]] = {
-    Option.LIST: Handshake._list,
-    Option.STARTTLS: Handshake._start_tls,
-    Option.INFO: Handshake._info,
-    Option.GO: Handshake._info,
-    Option.STRUCTURED_REPLY: Handshake._structured_reply,
-    Option.LIST_META_CONTEXT: Handshake._meta_context,
-    Option.SET_META_CONTEXT: Handshake._meta_context,
-    Option.EXTENDED_HEADERS: Handshake._extended_headers,
-}

@@ -121,7 +121,7 @@ class Request:
 
     def _carry_out(self) -> list[bytes]:
         """The answer."""
-        reply = Reply(self._asker.mode, self.cookie, self.offset)
+        reply = Reply(self.mode, self.cookie, self.offset)
         if self.refusal is not None:
             reply.failed(errno.EINVAL, self.refusal)
             return reply.parts
@@ -132,83 +132,100 @@ class Request:
             reply.failed(error.errno, failure)
         return reply.parts
 
-    def has(self, flag: CommandFlag) -> bool:
-        """Whether the request has that flag."""
-        return bool(self.flags & flag)
+    @property
+    def mode(self) -> Mode:
+        """How replies are written."""
+        return self._asker.mode
 
-    # -- commands
 
-    def _read(self, reply: Reply) -> None:
-        user = self.export.user
-        if self.has(CommandFlag.FUA):
-            try:
-                user.flush()
-            except OSError as error:
-                reply.failed(error.errno, "flush failed")
-                return
-        if self._asker.mode is Mode.SIMPLE or self.has(CommandFlag.DF) or not self.length:
-            reply.all_data(user.read(self.offset, self.length))
+def _read(request: Request, reply: Reply) -> None:
+    user = request.export.user
+    if request.flags & CommandFlag.FUA:
+        try:
+            user.flush()
+        except OSError as error:
+            reply.failed(error.errno, "flush failed")
             return
-        place, end = self.offset, self.offset + self.length
-        while place < end:
-            status = status_above(user.node, None, place, end - place)
-            stop = place + status.length
-            if status.zero:
-                reply.hole(place, status.length, last=stop == end)
-            else:
-                try:
-                    reply.data(place, user.read(place, status.length), last=stop == end)
-                except OSError as error:
-                    # There is no chunk for that, so that QEMU hangs up (nbd_co_send_sparse_read, nbd/server.c, 10.0).
-                    raise _ConnectionLostError from error
-            place = stop
+    if request.mode is Mode.SIMPLE or request.flags & CommandFlag.DF or not request.length:
+        reply.all_data(user.read(request.offset, request.length))
+    else:
+        _read_sparsely(request, reply)
 
-    def _write(self, reply: Reply) -> None:
-        self.export.user.write(self.offset, self.payload)
-        self._flush_if_wanted()
-        reply.done()
 
-    def _write_zeroes(self, reply: Reply) -> None:
-        user, unmap = self.export.user, not self.has(CommandFlag.NO_HOLE)
-        user.write_zeroes(self.offset, self.length, unmap=unmap)
-        self._flush_if_wanted()
-        reply.done()
+def _read_sparsely(request: Request, reply: Reply) -> None:
+    """Tell holes from data (nbd_co_send_sparse_read).
 
-    def _trim(self, reply: Reply) -> None:
-        self.export.user.discard(self.offset, self.length)
-        if self.has(CommandFlag.FUA):
-            self.export.user.flush()
-        reply.done()
+    :raises _ConnectionLostError: data cannot be read. There is no chunk for that, so that QEMU hangs up.
+    """
+    user, place, end = request.export.user, request.offset, request.offset + request.length
+    while place < end:
+        status = status_above(user.node, None, place, end - place, at_once=True)
+        stop = place + status.length
+        if status.zero:
+            reply.hole(place, status.length, last=stop == end)
+        else:
+            try:
+                data = user.read(place, status.length)
+            except OSError as error:
+                raise _ConnectionLostError from error
+            reply.data(place, data, last=stop == end)
+        place = stop
 
-    def _cache(self, reply: Reply) -> None:
-        """Read ahead, which makes the topmost layer have what it has not (BDRV_REQ_COPY_ON_READ)."""
-        self.export.user.node.copy_up(self.offset, self.length)
-        reply.done()
 
-    def _flush(self, reply: Reply) -> None:
-        self.export.user.flush()
-        reply.done()
+def _write(request: Request, reply: Reply) -> None:
+    request.export.user.write(request.offset, request.payload)
+    _flush_if_wanted(request)
+    reply.done()
 
-    def _block_status(self, reply: Reply) -> None:
-        node, most = self.export.user.node, 1 if self.has(CommandFlag.REQ_ONE) else MAXIMUM_EXTENTS
-        for context in self.contexts:
-            extents = Extents(most)
-            context.describe(node, self.offset, self.length, extents)
-            reply.extents(context.id, extents.found, last=context is self.contexts[-1])
 
-    def _flush_if_wanted(self) -> None:
-        if self.has(CommandFlag.FUA) or not self.export.user.write_cache:
-            self.export.user.flush()
+def _write_zeroes(request: Request, reply: Reply) -> None:
+    unmap, fast = not request.flags & CommandFlag.NO_HOLE, bool(request.flags & CommandFlag.FAST_ZERO)
+    request.export.user.write_zeroes(request.offset, request.length, unmap=unmap, fast=fast)
+    _flush_if_wanted(request)
+    reply.done()
+
+
+def _flush_if_wanted(request: Request) -> None:
+    if request.flags & CommandFlag.FUA or not request.export.user.write_cache:
+        request.export.user.flush()
+
+
+def _trim(request: Request, reply: Reply) -> None:
+    request.export.user.discard(request.offset, request.length)
+    if request.flags & CommandFlag.FUA:
+        request.export.user.flush()
+    reply.done()
+
+
+def _cache(request: Request, reply: Reply) -> None:
+    """Read ahead, which makes the topmost layer have what it has not (BDRV_REQ_COPY_ON_READ)."""
+    node = request.export.user.node
+    if not node.read_only:
+        node.copy_up(request.offset, request.length, zeroes=True)
+    reply.done()
+
+
+def _flush(request: Request, reply: Reply) -> None:
+    request.export.user.flush()
+    reply.done()
+
+
+def _block_status(request: Request, reply: Reply) -> None:
+    most = 1 if request.flags & CommandFlag.REQ_ONE else MAXIMUM_EXTENTS
+    for context in request.contexts:
+        extents = Extents(most)
+        context.describe(request.export.user.node, request.offset, request.length, extents)
+        reply.extents(context.id, extents.found, last=context is request.contexts[-1])
 
 
 _COMMANDS: dict[int, tuple[Callable[[Request, Reply], Any], str]] = {
-    Command.READ: (Request._read, "reading from file failed"),
-    Command.WRITE: (Request._write, "writing to file failed"),
-    Command.FLUSH: (Request._flush, "flush failed"),
-    Command.TRIM: (Request._trim, "discard failed"),
-    Command.CACHE: (Request._cache, "caching data failed"),
-    Command.WRITE_ZEROES: (Request._write_zeroes, "writing to file failed"),
-    Command.BLOCK_STATUS: (Request._block_status, "can't get block status"),
+    Command.READ: (_read, "reading from file failed"),
+    Command.WRITE: (_write, "writing to file failed"),
+    Command.FLUSH: (_flush, "flush failed"),
+    Command.TRIM: (_trim, "discard failed"),
+    Command.CACHE: (_cache, "caching data failed"),
+    Command.WRITE_ZEROES: (_write_zeroes, "writing to file failed"),
+    Command.BLOCK_STATUS: (_block_status, "can't get block status"),
 }
 """What carries a command out, and how its failure is worded."""
 

@@ -203,7 +203,7 @@ class Session:
         request = Request(self, export, command, flags, cookie)
         request.offset, request.length = offset, length
         if magic != expected:
-            request.refusal = f"invalid magic (got 0x{magic:x}, expected 0x{expected:x})"
+            request.refusal = self._wrong_magic(magic, expected)
             going_on = False
         elif command == Command.DISC:
             self.hang_up()
@@ -217,13 +217,13 @@ class Session:
 
     def _take_payload(self, request: Request) -> Reading[bool]:
         """Take what belongs to the request; False if it cannot be taken, so that nothing can come behind it."""
-        with_payload = self.mode is Mode.EXTENDED and request.has(CommandFlag.PAYLOAD_LEN)
+        with_payload = self.mode is Mode.EXTENDED and bool(request.flags & CommandFlag.PAYLOAD_LEN)
         if request.command == Command.BLOCK_STATUS:
             request.contexts = self._contexts
             if with_payload:
                 return (yield from self._take_contexts(request))
         elif (request.command in _LIMITED or with_payload) and request.length > MAXIMUM_PAYLOAD:
-            request.refusal = _too_long(request.length)
+            request.refusal = self._too_long(request.length)
             return request.command != Command.WRITE and not with_payload
         if request.command == Command.WRITE:
             request.payload = (yield request.length) if request.length else b""
@@ -236,7 +236,7 @@ class Session:
         """Take the contexts that the client wants to hear of (nbd_co_block_status_payload_read)."""
         length = request.length
         if length > MAXIMUM_PAYLOAD:
-            request.refusal = _too_long(length)
+            request.refusal = self._too_long(length)
             return False
         request.length, request.contexts = 0, ()
         if length % U32.size or not U64.size <= length <= U64.size + U32.size * len(self._contexts):
@@ -261,6 +261,14 @@ class Session:
         if command not in Command._value2member_map_:
             return f"invalid request type ({command}) received"
         return self._status_refusal(request) if command == Command.BLOCK_STATUS else None
+
+    def _too_long(self, length: int) -> str:
+        blank = "" if self._exports.profile.nbd_texts_polished else " "
+        return f"len ({length}{blank}) is larger than max len ({MAXIMUM_PAYLOAD})"
+
+    def _wrong_magic(self, magic: int, expected: int) -> str:
+        told = f", expected 0x{expected:x}" if self._exports.profile.nbd_texts_polished else ""
+        return f"invalid magic (got 0x{magic:x}{told})"
 
     def _allowed_flags(self, request: Request) -> int:
         extended, flags = self.mode is Mode.EXTENDED, CommandFlag.FUA
@@ -328,7 +336,3 @@ class Session:
 def _weight(request: Request) -> int:
     """Bytes that the request, or its answer, takes."""
     return request.length if request.command in (Command.READ, Command.WRITE) and request.refusal is None else 0
-
-
-def _too_long(length: int) -> str:
-    return f"len ({length}) is larger than max len ({MAXIMUM_PAYLOAD})"

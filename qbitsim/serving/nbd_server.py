@@ -1,9 +1,9 @@
 """The NBD server of a served machine on sockets, with asyncio.
 
 Theory of operation: nbd-server-start binds and listens before it is answered, so that a client may connect as soon as
-it has the reply. A client's bytes go to its :class:`~qbitsim.nbd.session.Session`; its requests are tasks of the machine
-and are carried out in the server's turns; the answers are written at the end of a turn, to those clients alone that
-have some, so that idle clients cost nothing.
+it has the reply. A client's bytes go to its :class:`~qbitsim.nbd.session.Session`; its requests are tasks of the
+machine and are carried out in the server's turns; the answers are written at the end of a turn, to those clients alone
+that have some, so that idle clients cost nothing.
 
 * While as many clients are connected as may be, no other is accepted: it waits without a greeting.
 * A client that does not finish its handshake in time is hung up on. That takes seconds of the wall, as in QEMU.
@@ -201,7 +201,7 @@ class NbdListener:
             self._sockets = _bind_inet(address.data)
         for each in self._sockets:
             each.listen(_BACKLOG)
-            each.setblocking(False)
+            each.settimeout(0)
         self._watch(accepting=True)
 
     def stop(self) -> None:
@@ -265,7 +265,7 @@ class NbdListener:
             return
         with suppress(OSError):  # TCP has it, and UNIX sockets need it not
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        accepted.setblocking(False)
+        accepted.settimeout(0)
         session = Session(exports, lambda: self._outgoing.setdefault(connection))
         connection = NbdConnection(self, session, exports.listening.handshake_seconds)
         self._watch(accepting=exports.accepting)
