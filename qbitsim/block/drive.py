@@ -222,7 +222,9 @@ class Drive:
         :raises OSError: as :meth:`write`.
         """
         if self.graph.scheduler.observer is not None:
-            self._observed("write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap, fast=fast))
+            self._observed(
+                "write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap, fast=fast)
+            )
         else:
             self._write_zeroes(offset, length, unmap=unmap, fast=fast)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target", "stream"})
 """Operations on a backing file that the node above does not block (bdrv_backing_attach, block.c, QEMU 10.0)."""
 
-MAXIMUM_BOUNCE = 1 << 20
+MAXIMUM_BOUNCE = 16 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
 
@@ -390,10 +390,8 @@ class Node(BitmapOwner, WriteEnd):
         unit, end, place = self.limits.zeroes or 1, offset + length, offset
         try:
             while place < end:
-                if place % unit or end - place < unit:
-                    stop = min(place - place % unit + unit, end)
-                else:
-                    stop = end - end % unit
+                in_part = place % unit or end - place < unit
+                stop = min(place - place % unit + unit, end) if in_part else end - end % unit
                 if not self.zeroes_fast(place, stop - place):
                     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
                 self._write_zeroes(place, stop - place, unmap=unmap)

@@ -183,6 +183,12 @@ class Machine:
     hold_reply = delegate("faults", FaultInjection.hold_reply)
     half_reply = delegate("faults", FaultInjection.half_reply)
     drop_monitor = delegate("faults", FaultInjection.drop_monitor)
+    drop_nbd_client = delegate("faults", FaultInjection.drop_nbd_client)
+    half_nbd_answer = delegate("faults", FaultInjection.half_nbd_answer)
+    wrong_nbd_magic = delegate("faults", FaultInjection.wrong_nbd_magic)
+    hold_nbd_answer = delegate("faults", FaultInjection.hold_nbd_answer)
+    slow_nbd_reads = delegate("faults", FaultInjection.slow_nbd_reads)
+    refuse_nbd_option = delegate("faults", FaultInjection.refuse_nbd_option)
     foreign_job = delegate("faults", FaultInjection.foreign_job)
     guest_writes = delegate("faults", FaultInjection.guest_writes)
 
@@ -312,6 +318,7 @@ class Machine:
         port: int | None = None,
         host: str = _LOCALHOST,
         pacing: str | None = None,
+        nbd: str | bool = False,
         thread: LoopThread | None = None,
     ) -> ThreadServer[Self]:
         """A server in a thread, for synchronous code: ``with machine.serve() as server: connect(server.path)``.
@@ -320,14 +327,16 @@ class Machine:
         :param port: of TCP, 0 for any that is free; ``host``: the address to listen on.
         :param pacing: ``"realtime"``, ``"realtime:10"`` (ten times as fast), ``"immediate"`` or ``"manual"``; if not
             given, the machine's own if that is ``"immediate"``, else ``"realtime"``.
+        :param nbd: where to offer the drives over NBD, such as ``"unix:nbd.sock"`` or ``"tcp:127.0.0.1:0"``; True for
+            a socket in the private directory. Otherwise the NBD server listens where nbd-server-start says.
         :param thread: one to use instead of the thread that all servers share.
-        :raises ValueError: for an unknown pacing, or both a path and a port.
+        :raises ValueError: for an unknown pacing, both a path and a port, or an address that is none.
 
         See :mod:`qbitsim.serving.threads` for whose the machine is meanwhile.
         """
         from qbitsim.serving.threads import ThreadServer  # noqa: PLC0415 - asyncio is for those who want it
 
-        return ThreadServer(self, path, port=port, host=host, pacing=pacing, thread=thread)
+        return ThreadServer(self, path, port=port, host=host, pacing=pacing, nbd=nbd, thread=thread)
 
     def serve_async(
         self,
@@ -336,6 +345,7 @@ class Machine:
         port: int | None = None,
         host: str = _LOCALHOST,
         pacing: str | None = None,
+        nbd: str | bool = False,
     ) -> AsyncServer[Self]:
         """A server in the running event loop: ``async with machine.serve_async() as server:``.
 
@@ -343,7 +353,7 @@ class Machine:
         """
         from qbitsim.serving.threads import AsyncServer  # noqa: PLC0415 - asyncio is for those who want it
 
-        return AsyncServer(self, path, port=port, host=host, pacing=pacing)
+        return AsyncServer(self, path, port=port, host=host, pacing=pacing, nbd=nbd)
 
     def watch(self, title: str = "") -> History:
         """Keep everything from now on: each request, event, write and step, and what was different after it.

@@ -21,14 +21,24 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from qbitsim.errors import QmpError
-from qbitsim.qapi.block import InetSocketAddress, InetSocketAddressLegacy, UnixSocketAddress, UnixSocketAddressLegacy
+from qbitsim.nbd.exports import Listening
+from qbitsim.qapi.block import (
+    InetSocketAddress,
+    InetSocketAddressLegacy,
+    SocketAddressType,
+    UnixSocketAddress,
+    UnixSocketAddressLegacy,
+)
 from qbitsim.serving.sockets import bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
-    from qbitsim.nbd.exports import Exports, Listening
+    from qbitsim.block.graph import Graph
+    from qbitsim.nbd.exports import Exports
     from qbitsim.nbd.session import Session
+    from qbitsim.qapi.block import SocketAddressLegacy
 
 _BACKLOG = 128
 _WRITE_BUFFER = 1 << 20
@@ -42,6 +52,14 @@ class NbdMachine(Protocol):
     @property
     def exports(self) -> Exports:
         """Its NBD server."""
+
+
+class OfferingMachine(NbdMachine, Protocol):
+    """A machine with drives that can be offered."""
+
+    @property
+    def graph(self) -> Graph:
+        """Its block graph."""
 
 
 class Turns(Protocol):
@@ -284,6 +302,44 @@ class NbdListener:
         """Write to each client what there is for it."""
         while self._outgoing:
             self._outgoing.popitem()[0].flush()
+
+
+def parse_nbd_address(text: str) -> SocketAddressLegacy:
+    """``unix:PATH`` or ``tcp:HOST:PORT``, as nbd-server-start takes it; an IPv6 host may be in brackets.
+
+    :raises ValueError: it is neither.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest:
+        return UnixSocketAddressLegacy(type=SocketAddressType.UNIX, data=UnixSocketAddress(path=rest))
+    host, colon, port = rest.rpartition(":")
+    if kind == "tcp" and colon and port.isascii() and port.isdecimal() and int(port) < 65536:  # noqa: PLR2004 - ports
+        data = InetSocketAddress(host=host.removeprefix("[").removesuffix("]") or "127.0.0.1", port=port)
+        return InetSocketAddressLegacy(type=SocketAddressType.INET, data=data)
+    raise ValueError(f"{text!r} is no address of an NBD server: write unix:PATH or tcp:HOST:PORT")
+
+
+def offer_disks(machine: OfferingMachine, address: str) -> None:
+    """Start the machine's NBD server there, and export each drive with a medium under its id.
+
+    What is not read-only may be written.
+
+    :raises ValueError: the address is none.
+    :raises QmpError: the server runs already, or a drive cannot be exported.
+    """
+    exports = machine.exports
+    exports.start(Listening(parse_nbd_address(address)))
+    for identifier, drive in machine.graph.drives.items():
+        if drive.id and drive.root is not None:
+            exports.offer(identifier, writable=not drive.node.read_only)
+
+
+def nbd_uri(address: str, export: str) -> str:
+    """What NBD clients call an export at such an address: ``nbd+unix:///drive0?socket=/tmp/nbd``."""
+    kind, _, rest = address.partition(":")
+    if kind == "unix":
+        return f"nbd+unix:///{quote(export, safe='')}?socket={quote(rest)}"
+    return f"nbd://{rest}/{quote(export, safe='')}"
 
 
 def _bind_inet(address: InetSocketAddress) -> list[socket.socket]:

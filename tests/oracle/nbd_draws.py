@@ -35,7 +35,9 @@ def world(rng: random.Random) -> tuple[list[Step], list[Export]]:
     """Steps that make disks, write to them and export them."""
     cluster = rng.choice(("65536", "65536", "4k", "512"))
     size = SIZE - rng.choice((0, 0, 512, 70 * KB))
-    create: Step = {"shell": ["qemu-img", "create", "-f", "qcow2", "-o", f"cluster_size={cluster}", "d.qcow2", f"{size}"]}
+    create: Step = {
+        "shell": ["qemu-img", "create", "-f", "qcow2", "-o", f"cluster_size={cluster}", "d.qcow2", f"{size}"]
+    }
     steps = [create]
     options = {"if": "none", "id": "d0", "format": "qcow2", "file": "d.qcow2", "node-name": "n0"}
     options["discard"] = rng.choice(("unmap", "ignore"))
@@ -91,7 +93,9 @@ def _write(rng: random.Random, size: int) -> str:
     """A request of a guest, as qemu-io takes it."""
     offset = rng.randrange(size // 512) * 512
     length = min(rng.choice((512, 4096, 65536, 200 * KB)), size - offset)
-    kind = rng.choice((f"write -q -P {rng.randint(1, 255)}", "write -q -P 5", "write -q -z", "write -q -zu", "discard -q"))
+    kind = rng.choice(
+        (f"write -q -P {rng.randint(1, 255)}", "write -q -P 5", "write -q -z", "write -q -zu", "discard -q")
+    )
     return f"{kind} {offset} {length}"
 
 
@@ -130,7 +134,7 @@ class Talk:
         self._extended = extended
         self.mode = Mode.SIMPLE
         self.chosen = rng.choice(exports)
-        self._contexts = 0
+        self._contexts: int | None = None  # how many were chosen
         self._cookie = rng.getrandbits(63)
 
     def handshake(self) -> list[bytes]:
@@ -150,7 +154,10 @@ class Talk:
             messages.append(self._choose_contexts())
         if self.mode is not Mode.EXTENDED and rng.random() < 0.15:
             return [*messages, option(Option.EXPORT_NAME, name)]
-        return [*messages, go(name, rng.choice(([], [Info.BLOCK_SIZE], [Info.NAME, Info.BLOCK_SIZE], [0, 1, 2, 3, 77])))]
+        return [
+            *messages,
+            go(name, rng.choice(([], [Info.BLOCK_SIZE], [Info.NAME, Info.BLOCK_SIZE], [0, 1, 2, 3, 77]))),
+        ]
 
     def _choose_contexts(self) -> bytes:
         there = list(self.chosen.contexts.values())
@@ -162,7 +169,9 @@ class Talk:
     def _aside(self) -> bytes:
         """An option that changes nothing, or that is wrong."""
         rng, name = self._rng, self._rng.choice(self._exports).name.encode()
-        queries = rng.choice(([], [b"base:"], [b"qemu:"], [b"qemu:dirty-bitmap:", b""], [b"qemu:x"], [b"base:allocation"]))
+        queries = rng.choice(
+            ([], [b"base:"], [b"qemu:"], [b"qemu:dirty-bitmap:", b""], [b"qemu:x"], [b"base:allocation"])
+        )
         return rng.choice(
             (
                 option(Option.LIST),
@@ -199,7 +208,7 @@ class Talk:
                 flags |= CommandFlag.PAYLOAD_LEN
         elif command == Command.FLUSH and rng.random() < 0.9:
             offset = length = 0
-        elif self.mode is Mode.EXTENDED and rng.random() < 0.1:
+        elif self.mode is Mode.EXTENDED and rng.random() < 0.1 and self._takes_payload(command):
             flags |= CommandFlag.PAYLOAD_LEN
             payload = self._payload(command, length)
             length = len(payload)
@@ -210,6 +219,10 @@ class Talk:
         if self.mode is Mode.EXTENDED:
             return struct.pack(">IHHQQQ", 0x21E41C71, flags, command, self._cookie, offset, length)
         return struct.pack(">IHHQQI", 0x25609513, flags, command, self._cookie, offset, min(length, (1 << 32) - 1))
+
+    def _takes_payload(self, command: int) -> bool:
+        """QEMU dies of contexts in a request if none were chosen (an assertion in nbd_co_block_status_payload_read)."""
+        return command != Command.BLOCK_STATUS or self._contexts is not None
 
     def _payload(self, command: int, length: int) -> bytes:
         if command != Command.BLOCK_STATUS:

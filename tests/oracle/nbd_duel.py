@@ -6,6 +6,7 @@ import json
 import random
 import socket
 from collections import Counter
+from contextlib import suppress
 
 from duel import DifferenceError, Duel, profile_for
 from nbd_draws import Talk, world
@@ -43,10 +44,8 @@ class NbdDuel:
         COMPARED[repr(self._duel.installation)] += 1
         self._session.receive(message)
         self._machine.run_until_idle()
-        try:
+        with suppress(OSError):  # what it has said before it hung up is read now
             self._socket.sendall(message)
-        except OSError:
-            pass  # what it has said before it hung up is read now
         self._compare()
 
     @property
