@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
     machine.journal = None  # the sessions of its clients write it
     with _opened(arguments.history) as file:
-        asyncio.run(_serve(machine, addresses, arguments.pacing, history, file, arguments.nbd))
+        asyncio.run(_serve(machine, addresses, arguments.pacing, history, file, nbd=arguments.nbd))
     return 0
 
 
@@ -173,6 +173,7 @@ async def _serve(
     pacing: str,
     history: History | None,
     file: TextIO | None,
+    *,
     nbd: str | None,
 ) -> None:
     """Serve until the end, and write all of the history to the file."""

@@ -18,8 +18,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     from qbitsim.qapi.block import SocketAddressLegacy
 
 _BACKLOG = 128
-_WRITE_BUFFER = 1 << 20
+_READ_AT_ONCE = 1 << 18
+_MOST_UNSENT = 1 << 20  # bytes behind which nothing more is read from a client
+_PARTS_AT_ONCE = 64
 _LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
 _ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
 
@@ -69,88 +73,121 @@ class Turns(Protocol):
         """Let the machine go on for a while."""
 
 
-class NbdConnection(asyncio.Protocol):
-    """One client: moves bytes between a transport and a session."""
+class NbdConnection:
+    """One client: moves bytes between a socket and a session.
 
-    def __init__(self, listener: NbdListener, session: Session, patience: int) -> None:
-        self._listener = listener
+    It talks to the socket itself, not by way of an asyncio transport, which would copy each answer three times.
+    """
+
+    def __init__(self, listener: NbdListener, session: Session, client: socket.socket, patience: int) -> None:
         self.session = session
-        self._patience = patience
-        self._transport: asyncio.Transport | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._paused = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the client."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=_WRITE_BUFFER)
-        self._transport = transport
-        if self._patience:
-            self._deadline = self._listener.loop.call_later(self._patience, self._too_late)
-        self.flush()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what the client sent; its requests are carried out in turns of the server."""
-        self.session.receive(data)
-        self._follow_appetite()
-        self._listener.turn()
-
-    def eof_received(self) -> bool:
-        """The client has gone."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
-        del exc
-        self._transport = None
-        self._forget_deadline()
-        self.session.hang_up()
-        self._listener.turn()
-
-    def pause_writing(self) -> None:
-        """The client does not read."""
-        self.session.clog(clogged=True)
-        self._follow_appetite()
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self.session.clog(clogged=False)
-        self._follow_appetite()
-        self._listener.turn()
+        self._listener = listener
+        self._loop = listener.loop
+        self._socket: socket.socket | None = client
+        self._out: deque[memoryview] = deque()
+        self._unsent = 0
+        self._reading = False
+        self._writing = False
+        self._clogged = False
+        self._deadline = self._loop.call_later(patience, self._too_late) if patience else None
 
     def flush(self) -> None:
         """Write what the session has to say, and hang up if it has ended."""
-        if self._transport is None:
+        if self._socket is None:
             return
-        parts = self.session.take()
-        if parts:
-            self._transport.writelines(parts)
+        for part in self.session.take():
+            self._out.append(memoryview(part))
+            self._unsent += len(part)
         if self._deadline is not None and self.session.negotiated:
             self._forget_deadline()
-        if self.session.ended:
-            self._hang_up(self._transport)
-        else:
-            self._follow_appetite()
+        self._write(self._socket)
 
-    def _hang_up(self, transport: asyncio.Transport) -> None:
-        transport.close()
-        if transport.get_write_buffer_size():
-            self._listener.loop.call_later(_LAST_WORDS, transport.abort)
+    def _readable(self) -> None:
+        """Take what the client has sent; its requests are carried out in turns of the server."""
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(_READ_AT_ONCE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._gone()
+            return
+        self.session.receive(data)
+        self._listener.turn()
+        self._follow_appetite()
+
+    def _write(self, client: socket.socket) -> None:
+        """Send as much as the socket takes."""
+        try:
+            while self._out:
+                self._drop(client.sendmsg(islice(self._out, _PARTS_AT_ONCE)))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._gone()
+            return
+        if self.session.ended and not self._out:
+            self._close()
+            return
+        if bool(self._out) != self._writing:
+            self._writing = not self._writing
+            if self._writing:
+                self._loop.add_writer(client, self._write, client)
+            else:
+                self._loop.remove_writer(client)
+        if self.session.ended and self._deadline is None:
+            self._deadline = self._loop.call_later(_LAST_WORDS, self._close)
+        self._follow_unsent()
+        self._follow_appetite()
+
+    def _follow_unsent(self) -> None:
+        """Let the session rest while there is much to send; what it has put off is done in a turn of its own."""
+        clogged = self._unsent > _MOST_UNSENT
+        if clogged != self._clogged:
+            self._clogged = clogged
+            self.session.clog(clogged=clogged)
+            if not clogged:
+                self._loop.call_soon(self._listener.turn)
+
+    def _drop(self, sent: int) -> None:
+        """Forget what was sent."""
+        self._unsent -= sent
+        while self._out and sent >= len(self._out[0]):
+            sent -= len(self._out.popleft())
+        if sent:
+            self._out[0] = self._out[0][sent:]
 
     def _follow_appetite(self) -> None:
         """Read from the client only as long as the session wants more."""
-        if self._transport is None or self._transport.is_closing() or self._paused != self.session.wants_data:
+        if self._socket is None or self._reading == self.session.wants_data:
             return
-        self._paused = not self._paused
-        if self._paused:
-            self._transport.pause_reading()
+        self._reading = not self._reading
+        if self._reading:
+            self._loop.add_reader(self._socket, self._readable)
         else:
-            self._transport.resume_reading()
+            self._loop.remove_reader(self._socket)
+
+    def _gone(self) -> None:
+        """The client has gone."""
+        self._close()
+        self.session.hang_up()
+        self._listener.turn()
+
+    def _close(self) -> None:
+        self._forget_deadline()
+        client, self._socket = self._socket, None
+        if client is not None:
+            self._loop.remove_reader(client)
+            self._loop.remove_writer(client)
+            client.close()
+        self._out.clear()
 
     def _too_late(self) -> None:
         self._deadline = None
         self.session.hang_up()
-        self._listener.flush()
+        self.flush()
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:
@@ -173,7 +210,6 @@ class NbdListener:
         self._watched = False
         self._cleanups: list[Callable[[], None]] = []
         self._outgoing: dict[NbdConnection, None] = {}
-        self._connecting: set[asyncio.Task[None]] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NbdListener:
         """The listener itself: sockets are no part of a machine that is copied."""
@@ -285,18 +321,9 @@ class NbdListener:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         accepted.settimeout(0)
         session = Session(exports, lambda: self._outgoing.setdefault(connection))
-        connection = NbdConnection(self, session, exports.listening.handshake_seconds)
+        connection = NbdConnection(self, session, accepted, exports.listening.handshake_seconds)
         self._watch(accepting=exports.accepting)
-        task = self.loop.create_task(self._connect(accepted, connection))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-
-    async def _connect(self, accepted: socket.socket, connection: NbdConnection) -> None:
-        try:
-            await self.loop.connect_accepted_socket(lambda: connection, accepted)
-        except OSError:  # it has gone already
-            accepted.close()
-            connection.session.hang_up()
+        connection.flush()
 
     def flush(self) -> None:
         """Write to each client what there is for it."""
@@ -313,7 +340,7 @@ def parse_nbd_address(text: str) -> SocketAddressLegacy:
     if kind == "unix" and rest:
         return UnixSocketAddressLegacy(type=SocketAddressType.UNIX, data=UnixSocketAddress(path=rest))
     host, colon, port = rest.rpartition(":")
-    if kind == "tcp" and colon and port.isascii() and port.isdecimal() and int(port) < 65536:  # noqa: PLR2004 - ports
+    if kind == "tcp" and colon and port.isascii() and port.isdecimal() and int(port) < 65536:
         data = InetSocketAddress(host=host.removeprefix("[").removesuffix("]") or "127.0.0.1", port=port)
         return InetSocketAddressLegacy(type=SocketAddressType.INET, data=data)
     raise ValueError(f"{text!r} is no address of an NBD server: write unix:PATH or tcp:HOST:PORT")
