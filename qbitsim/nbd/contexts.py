@@ -9,6 +9,8 @@ Each has an id, which is the same for every client of the export. An extent is (
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+from operator import sub
 from typing import TYPE_CHECKING
 
 from qbitsim.block.status import Status, status_above
@@ -35,14 +37,14 @@ MAXIMUM_EXTENTS = (1 << 20) // 8
 class Extents:
     """A list of extents that grows at its end, up to a limit.
 
-    :param most: so many extents at most.
+    :ivar most: so many extents at most.
     :ivar found: the extents.
     """
 
-    __slots__ = ("_most", "found")
+    __slots__ = ("found", "most")
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self.found: list[Extent] = []
 
     def add(self, length: int, flags: int) -> bool:
@@ -51,7 +53,7 @@ class Extents:
             return True
         if self.found and self.found[-1][1] == flags:
             self.found[-1] = self.found[-1][0] + length, flags
-        elif len(self.found) < self._most:
+        elif len(self.found) < self.most:
             self.found.append((length, flags))
         else:
             return False
@@ -119,13 +121,16 @@ class Dirty(Context):
     def describe(self, node: Node, offset: int, length: int, extents: Extents) -> None:
         """The dirty areas and what lies between them (bitmap_to_extents)."""
         del node
-        shift, end, place = self.bitmap.shift, offset + length, offset
-        for first, stop in self.bitmap.bits.ranges(offset >> shift, -(-end >> shift)):
-            start, area_end = max(first << shift, offset), min(stop << shift, end)
-            if not (extents.add(start - place, 0) and extents.add(area_end - start, STATE_DIRTY)):
-                return
-            place = area_end
-        extents.add(end - place, 0)
+        shift, end = self.bitmap.shift, offset + length
+        areas = self.bitmap.bits.ranges(offset >> shift, -(-end >> shift))
+        borders = [border << shift for area in islice(areas, extents.most) for border in area]
+        if borders:
+            borders[0], borders[-1] = max(borders[0], offset), min(borders[-1], end)
+        borders = [offset, *borders, end]
+        lengths = map(sub, borders[1:], borders)
+        # Nothing is empty but, perhaps, what comes before the first area and behind the last.
+        extents.found = [each for each in zip(lengths, cycle((0, STATE_DIRTY)), strict=False) if each[0]]
+        del extents.found[extents.most :]
 
 
 def depth_above(node: Node, offset: int, length: int) -> tuple[int, int]:
