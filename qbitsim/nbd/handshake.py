@@ -99,7 +99,7 @@ class Handshake:
     def run(self) -> Reading[bool]:
         """Follow the conversation; True if the client has chosen an export, False if the connection ends."""
         (flags,) = U32.unpack((yield U32.size))
-        if flags & ~_FLAGS:
+        if flags & ~int(_FLAGS):
             return False
         self._zeroes = not flags & HandshakeFlag.NO_ZEROES
         while True:
