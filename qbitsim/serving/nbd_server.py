@@ -129,7 +129,7 @@ class NbdConnection:
             self._gone()
             return
         if self.session.ended and not self._out:
-            self._close()
+            self.close()
             return
         if bool(self._out) != self._writing:
             self._writing = not self._writing
@@ -138,7 +138,7 @@ class NbdConnection:
             else:
                 self._loop.remove_writer(client)
         if self.session.ended and self._deadline is None:
-            self._deadline = self._loop.call_later(_LAST_WORDS, self._close)
+            self._deadline = self._loop.call_later(_LAST_WORDS, self.close)
         self._follow_unsent()
         self._follow_appetite()
 
@@ -171,12 +171,14 @@ class NbdConnection:
 
     def _gone(self) -> None:
         """The client has gone."""
-        self._close()
+        self.close()
         self.session.hang_up()
         self._listener.turn()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Hang up at once."""
         self._forget_deadline()
+        self._listener.forget(self)
         client, self._socket = self._socket, None
         if client is not None:
             self._loop.remove_reader(client)
@@ -210,6 +212,7 @@ class NbdListener:
         self._watched = False
         self._cleanups: list[Callable[[], None]] = []
         self._outgoing: dict[NbdConnection, None] = {}
+        self._connections: set[NbdConnection] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NbdListener:
         """The listener itself: sockets are no part of a machine that is copied."""
@@ -235,6 +238,8 @@ class NbdListener:
         self.stop()
         exports.disconnect_all()
         self.flush()
+        for connection in tuple(self._connections):
+            connection.close()
 
     @property
     def addresses(self) -> list[str]:
@@ -322,8 +327,13 @@ class NbdListener:
         accepted.settimeout(0)
         session = Session(exports, lambda: self._outgoing.setdefault(connection))
         connection = NbdConnection(self, session, accepted, exports.listening.handshake_seconds)
+        self._connections.add(connection)
         self._watch(accepting=exports.accepting)
         connection.flush()
+
+    def forget(self, connection: NbdConnection) -> None:
+        """A connection is closed."""
+        self._connections.discard(connection)
 
     def flush(self) -> None:
         """Write to each client what there is for it."""

@@ -19,7 +19,9 @@ READ, WRITE = Command.READ, Command.WRITE
 
 
 def events(machine):
-    return [(event["event"], event["data"]) for event in machine.events.read(0) if event["event"].startswith("BLOCK_EX")]
+    return [
+        (event["event"], event["data"]) for event in machine.events.read(0) if event["event"].startswith("BLOCK_EX")
+    ]
 
 
 # -- a client in the process
@@ -303,7 +305,10 @@ def test_an_option_is_refused_in_the_words_of_the_test():
 def test_a_fault_that_never_strikes_is_refused():
     machine = served()
     for begin, text in (
-        (lambda: machine.drop_nbd_client("disk", "frob"), f"unknown request 'frob': choose one of {', '.join(COMMANDS)}"),
+        (
+            lambda: machine.drop_nbd_client("disk", "frob"),
+            f"unknown request 'frob': choose one of {', '.join(COMMANDS)}",
+        ),
         (lambda: machine.refuse_nbd_option("frob"), f"unknown option 'frob': choose one of {', '.join(OPTIONS)}"),
         (lambda: machine.slow_nbd_reads(0), "a delay of 0 seconds is none"),
         (lambda: machine.half_nbd_answer(times=0), "a fault 0 times never strikes"),
