@@ -305,6 +305,26 @@ class Bits(Chunks):
                 bits._put_own(number, chunk)
         return bits
 
+    def part_to_bytes(self, start: int, stop: int) -> bytes:
+        """The bits of [start, stop) as bytes; bit `start` is the lowest of the first byte."""
+        part = load(b"")
+        for first, end, chunk in self._pieces(start, stop):
+            if chunk is ZEROS or chunk is ONES:
+                part.extend(chunk[:1] * (end - first))
+            else:
+                part.extend(chunk[first & MASK : (first & MASK) + end - first])
+        return part.tobytes()
+
+    def part_from_bytes(self, start: int, stop: int, data: bytes) -> None:
+        """Make the bits of [start, stop) what ``part_to_bytes()`` gave; further bits of `data` are ignored."""
+        assert 0 <= start <= stop <= self.length
+        bits = load(data)
+        for number in range(start >> SHIFT, -(-stop >> SHIFT)):
+            base = number << SHIFT
+            low, high = max(start, base), min(stop, base + CHUNK)
+            self._own(number)[low - base : high - base] = bits[low - start : high - start]
+        self._counted = False
+
     def _blocks(self) -> Iterator[bytes]:
         """``to_bytes()`` in pieces of at most a chunk."""
         for start, stop, chunk in self._pieces(0, self.length):

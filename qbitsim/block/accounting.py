@@ -35,84 +35,77 @@ class Histogram:
         self.bins[sum(1 for boundary in self.boundaries if latency >= boundary)] += 1
 
 
+class Counter:
+    """The requests of one kind.
+
+    :ivar operations: how many succeeded; :ivar bytes: how many bytes these had.
+    :ivar failed: how many failed; :ivar invalid: how many were outside of the disk.
+    :ivar histogram: how long those took that succeeded or failed, None if nobody asked for it.
+    """
+
+    __slots__ = ("bytes", "failed", "histogram", "invalid", "operations")
+
+    def __init__(self) -> None:
+        self.operations = self.bytes = self.failed = self.invalid = 0
+        self.histogram: Histogram | None = None
+
+
 class Accounting:
     """The counters of one drive.
 
-    :ivar bytes: kind of request -> bytes of those that succeeded; :ivar operations: how many these were.
-    :ivar writes: how many plain writes are to be added to these; :ivar written: how many bytes.
-    :ivar failed: how many failed; :ivar invalid: how many were outside of the disk.
+    :ivar counters: by the kind of request.
     :ivar account_invalid: invalid requests end a time of idleness; :ivar account_failed: failed ones do.
     :ivar last_access: nanoseconds of virtual time of the last request, None if there was none.
     :ivar intervals: seconds over which latencies are averaged.
-    :ivar histograms: kind of request -> its histogram.
     """
 
-    __slots__ = (
-        *("account_failed", "account_invalid", "bytes", "failed", "histograms", "intervals", "invalid"),
-        *("last_access", "operations", "writes", "written"),
-    )
+    __slots__ = ("account_failed", "account_invalid", "counters", "intervals", "last_access")
 
     def __init__(self) -> None:
-        self.bytes = dict.fromkeys(KINDS, 0)
-        self.operations = dict.fromkeys(KINDS, 0)
-        self.writes = self.written = 0
-        self.failed = dict.fromkeys(KINDS, 0)
-        self.invalid = dict.fromkeys(KINDS, 0)
+        self.counters = {kind: Counter() for kind in KINDS}
         self.account_invalid = True
         self.account_failed = True
         self.last_access: int | None = None
         self.intervals: list[int] = []
-        self.histograms: dict[str, Histogram] = {}
-
-    def wrote(self, length: int, now: int) -> None:
-        """As :meth:`done`, for a plain write: the request that guests make most often."""
-        self.writes += 1
-        self.written += length
-        self.last_access = now
-        if self.histograms:
-            self._measure("write")
 
     def done(self, kind: str, length: int, now: int) -> None:
         """A request of ``length`` bytes has succeeded."""
-        self.bytes[kind] += length
-        self.operations[kind] += 1
+        counter = self.counters[kind]
+        counter.operations += 1
+        counter.bytes += length
         self.last_access = now
-        self._measure(kind)
-
-    def _measure(self, kind: str) -> None:
-        if kind in self.histograms:
-            self.histograms[kind].count(0)
+        if counter.histogram is not None:
+            counter.histogram.count(0)
 
     def note_failure(self, kind: str, now: int) -> None:
         """A request has failed."""
-        self.failed[kind] += 1
+        counter = self.counters[kind]
+        counter.failed += 1
         if self.account_failed:
             self.last_access = now
-        self._measure(kind)
+        if counter.histogram is not None:
+            counter.histogram.count(0)
 
     def note_invalid(self, kind: str, now: int) -> None:
         """A request could not even be tried."""
-        self.invalid[kind] += 1
+        self.counters[kind].invalid += 1
         if self.account_invalid:
             self.last_access = now
 
     def stats(self, now: int) -> Json:
         """The counters under QAPI's names (bdrv_query_blk_stats, block/qapi.c), but for those of the node."""
-        self.operations["write"] += self.writes
-        self.bytes["write"] += self.written
-        self.writes = self.written = 0
         info: Json = {}
         for kind, name in KINDS.items():
+            counter = self.counters[kind]
             info |= {
-                f"{name}_bytes": self.bytes[kind],
-                f"{name}_operations": self.operations[kind],
+                f"{name}_bytes": counter.bytes,
+                f"{name}_operations": counter.operations,
                 f"{name}_total_time_ns": 0,
                 f"{name}_merged": 0,
-                f"failed_{name}_operations": self.failed[kind],
-                f"invalid_{name}_operations": self.invalid[kind],
+                f"failed_{name}_operations": counter.failed,
+                f"invalid_{name}_operations": counter.invalid,
             }
-            if kind in self.histograms:
-                histogram = self.histograms[kind]
+            if (histogram := counter.histogram) is not None:
                 info[f"{name}_latency_histogram"] = {"boundaries": histogram.boundaries, "bins": histogram.bins}
         del info["flush_bytes"], info["flush_merged"]
         info |= {"account_invalid": self.account_invalid, "account_failed": self.account_failed}

@@ -16,13 +16,10 @@ Theory of operation (block/dirty-bitmap.c, QEMU 10.0)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
-
-if TYPE_CHECKING:
-    from qbitsim.block.node import Node
 
 MINIMUM_GRANULARITY = 512
 MAXIMUM_NAME_BYTES = 1023
@@ -35,6 +32,28 @@ def check_granularity(granularity: int) -> None:
     """
     if granularity < MINIMUM_GRANULARITY or granularity & (granularity - 1):
         raise QmpError("Granularity must be power of 2 and at least 512")
+
+
+class BitmapNode(Protocol):
+    """What a bitmap, and whoever has one in hand, asks of the node that it belongs to."""
+
+    name: str
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused."""
+
+    def find_bitmap(self, name: str) -> DirtyBitmap | None:
+        """The bitmap of that name on this very node."""
+
+    def create_bitmap(self, name: str | None, granularity: int) -> DirtyBitmap:
+        """Put a new, empty, recording bitmap in front of the list."""
+
+    def release_bitmap(self, bitmap: DirtyBitmap) -> None:
+        """Drop a bitmap that nobody uses."""
+
+    def remove_stored_bitmap(self, name: str) -> None:
+        """Take a persistent bitmap off the image at once."""
 
 
 class DirtyBitmap:
@@ -67,7 +86,7 @@ class DirtyBitmap:
         "successor",
     )
 
-    def __init__(self, node: Node, name: str | None, granularity: int, size: int) -> None:
+    def __init__(self, node: BitmapNode, name: str | None, granularity: int, size: int) -> None:
         self.node = node
         self.name = name
         self.granularity = granularity

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES, DirtyBitmap
 from qbitsim.errors import QmpError
-
-if TYPE_CHECKING:
-    from qbitsim.block.node import Node
 
 DEFAULT_CLUSTER = 65536
 MINIMUM_DEFAULT_GRANULARITY = 4096
@@ -21,6 +18,10 @@ class BitmapOwner:
 
     if TYPE_CHECKING:
         bitmaps: list[DirtyBitmap]
+        name: str
+
+        @property
+        def read_only(self) -> bool: ...
 
         @property
         def cluster_size(self) -> int: ...
@@ -60,7 +61,7 @@ class BitmapOwner:
                 raise QmpError(f"Bitmap already exists: {name}")
             if len(name.encode("utf-8", "surrogatepass")) > MAXIMUM_NAME_BYTES:
                 raise QmpError(f"Bitmap name too long: {name}")
-        bitmap = DirtyBitmap(cast("Node", self), name, granularity, self.length)
+        bitmap = DirtyBitmap(self, name, granularity, self.length)
         self.bitmaps.insert(0, bitmap)
         return bitmap
 

@@ -10,16 +10,16 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.accounting import Accounting
-from qbitsim.block.permissions import Child
+from qbitsim.block.waiting import DrainedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node
+    from qbitsim.block.edges import Edges
+    from qbitsim.block.node import Child, Node
     from qbitsim.block.status import Status
     from qbitsim.block.throttle_group import ThrottleGroup
 
@@ -47,12 +47,15 @@ class Drive:
     :ivar medium_options: how the medium was opened that it had last, and the next one is.
     """
 
+    queues_requests: ClassVar[bool] = True
+    """Whether requests wait while the node is drained; otherwise the user does (blk_set_disable_request_queuing)."""
+
     __slots__ = (
         *("device_path", "graph", "id", "locked", "medium_options", "perm", "qdev", "root", "shared", "stats", "unit"),
         *("throttle_group", "write_cache"),
     )
 
-    def __init__(self, graph: Graph, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
+    def __init__(self, graph: Edges, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
         self.graph = graph
         self.id = identifier
         self.device_path = ""
@@ -84,7 +87,7 @@ class Drive:
         return self.id
 
     def drained_begin(self) -> None:
-        """Nothing: guest requests are never in flight between two calls."""
+        """Nothing: guest requests are never in flight between two calls, and new ones ask the node."""
 
     def drained_end(self) -> None:
         """Nothing, see :meth:`drained_begin`."""
@@ -179,12 +182,13 @@ class Drive:
         """The guest reads ``length`` bytes at ``offset``.
 
         :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
+        :raises DrainedError: it would have to wait.
         """
-        self._check("read", offset, length)
+        node = self._checked("read", offset, length)
         if not length:
             return b""
         try:
-            data = self.node.read(offset, length)
+            data = node.read(offset, length)
         except OSError:
             self.stats.note_failure("read", self.graph.scheduler.now)
             raise
@@ -196,6 +200,7 @@ class Drive:
 
         :raises OSError: EIO out of range, EPERM on a read-only node, ENOTSUP for a compressed write on a
             format without compression, or what a fault says.
+        :raises DrainedError: it would have to wait.
         """
         if self.graph.scheduler.observer is not None:
             self._observed("write", offset, len(data), lambda: self._write(offset, data, compressed=compressed))
@@ -203,17 +208,17 @@ class Drive:
             self._write(offset, data, compressed=compressed)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
-        self._check_write("write", offset, len(data))
+        node = self._checked_write("write", offset, len(data))
         if not data:
-            if compressed and not self.node.supports_compression:
+            if compressed and not node.supports_compression:
                 raise io_error(errno.ENOTSUP)
             return
         try:
-            self.node.write(offset, data, compressed=compressed)
+            node.write(offset, data, compressed=compressed)
         except OSError:
             self.stats.note_failure("write", self.graph.scheduler.now)
             raise
-        self.stats.wrote(len(data), self.graph.scheduler.now)
+        self.stats.done("write", len(data), self.graph.scheduler.now)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False, fast: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.
@@ -229,11 +234,11 @@ class Drive:
             self._write_zeroes(offset, length, unmap=unmap, fast=fast)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool, fast: bool) -> None:
-        self._check_write("write-zeroes", offset, length)
+        node = self._checked_write("write-zeroes", offset, length)
         if not length:
             return
         try:
-            write_zeroes = self.node.zero_fast if fast else self.node.write_zeroes
+            write_zeroes = node.zero_fast if fast else node.write_zeroes
             write_zeroes(offset, length, unmap=unmap)
         except OSError:
             self.stats.note_failure("write", self.graph.scheduler.now)
@@ -251,11 +256,11 @@ class Drive:
             self._discard(offset, length)
 
     def _discard(self, offset: int, length: int) -> None:
-        self._check_write("discard", offset, length)
+        node = self._checked_write("discard", offset, length)
         if not length:
             return
         try:
-            self.node.discard(offset, length)
+            node.discard(offset, length)
         except OSError:
             self.stats.note_failure("unmap", self.graph.scheduler.now)
             raise
@@ -276,7 +281,9 @@ class Drive:
         """The guest flushes.
 
         :raises OSError: ENOMEDIUM, or what a fault says.
+        :raises DrainedError: it would have to wait.
         """
+        self.check_not_drained()
         try:
             self.node.flush()
         except OSError as error:
@@ -305,13 +312,38 @@ class Drive:
         """What the topmost node knows of the range."""
         return self.node.status(offset, length)
 
-    def _check(self, operation: str, offset: int, length: int) -> None:
-        """Refuse what is out of range (blk_check_byte_request, block/block-backend.c, QEMU 10.0), or would hang.
+    @property
+    def drained(self) -> bool:
+        """Whether requests have to wait, because the node is in a drained section."""
+        return self.root is not None and self.root.node.quiesce > 0
+
+    def check_not_drained(self) -> None:
+        """Refuse what would have to wait for the end of a drained section.
+
+        :raises DrainedError: the node is in one.
+        """
+        if self.drained and self.queues_requests:
+            raise self._drained_error(self.node)
+
+    def _drained_error(self, node: Node) -> DrainedError:
+        jobs = [edge for level in self.levels() for edge in level.parents if edge.stays]
+        until = f" until {jobs[0].parent.parent_description} is finalized or cancelled" if jobs else ""
+        return DrainedError(self.graph.waiting, node, node.device_or_node_name, until)
+
+    def when_not_drained(self, go_on: Callable[[], None]) -> None:
+        """Call ``go_on`` once the drained section has ended in which the node is now, as a bottom half."""
+        self.graph.waiting.add(self.node, go_on)
+
+    def _checked(self, operation: str, offset: int, length: int) -> Node:
+        """The node for a request; refuse what is out of range (blk_check_byte_request, QEMU 10.0), or would hang.
 
         :raises OSError: EIO, ENOMEDIUM.
+        :raises DrainedError: the node is in a drained section.
         :raises StalledError: a test stalls such requests.
         """
         node = self.node
+        if node.quiesce and self.queues_requests:
+            raise self._drained_error(node)
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EIO)
@@ -320,9 +352,11 @@ class Drive:
             stall = owner.faults.stall(operation, offset, length)
             if stall is not None:
                 raise StalledError(stall)
+        return node
 
-    def _check_write(self, operation: str, offset: int, length: int) -> None:
-        self._check(operation, offset, length)
-        if self.node.read_only:
+    def _checked_write(self, operation: str, offset: int, length: int) -> Node:
+        node = self._checked(operation, offset, length)
+        if node.read_only:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EPERM)
+        return node

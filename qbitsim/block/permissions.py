@@ -8,83 +8,15 @@ it lets others *share*. An operation that would make two parents of a node disag
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
 
+from qbitsim.block.node import Child, Node
 from qbitsim.errors import QmpError
-from qbitsim.files.permissions import ALL, names
-
-if TYPE_CHECKING:
-    from qbitsim.block.node import Node
-
-
-class Parent(Protocol):
-    """Whoever holds an edge to a node: another node, a drive, a job, an export."""
-
-    @property
-    def parent_description(self) -> str:
-        """How messages call it: ``node 'n0'``, ``block device 'drive0'``, ``backup job 'j'``."""
-
-    @property
-    def device_name(self) -> str:
-        """The id of the drive that it is, or an empty string."""
-
-    def drained_begin(self) -> None:
-        """Stop sending requests until :meth:`drained_end`; calls nest."""
-
-    def drained_end(self) -> None:
-        """The counterpart of :meth:`drained_begin`."""
-
-    def drained_poll(self) -> None:
-        """Finish what is in flight, so that the node is quiet."""
-
-
-class Child:
-    """An edge of the graph.
-
-    :ivar name: what the parent calls the child: ``file``, ``backing``, ``target``, ``root``, …
-    :ivar perm: bits that the parent needs.
-    :ivar shared: bits that the parent lets other parents have.
-    :ivar quiesced: the parent was told to be quiet through this edge.
-    :ivar parent_name: what a parent with a backing file was called when the edge was led to its node.
-    :ivar stays: the edge keeps its node when another one takes the node's place (jobs, stay_at_node in block.c).
-    """
-
-    __slots__ = ("name", "node", "parent", "parent_name", "perm", "quiesced", "shared", "stays")
-
-    def __init__(self, parent: Parent, name: str, node: Node, perm: int, shared: int, *, stays: bool = False) -> None:
-        self.parent = parent
-        self.name = name
-        self.node = node
-        self.perm = perm
-        self.shared = shared
-        self.quiesced = False
-        self.parent_name = ""
-        self.stays = stays
-
-    def __repr__(self) -> str:
-        return f"<Child {self.name!r} of {self.parent.parent_description}: {self.node.name}>"
-
-    @property
-    def description(self) -> str:
-        """The edge as messages describe it."""
-        return f"{self.parent.parent_description} (uses node '{self.node.name}' as '{self.name}' child)"
-
-    def drained_begin(self) -> None:
-        """Tell the parent to be quiet, once."""
-        if not self.quiesced:
-            self.quiesced = True
-            self.parent.drained_begin()
-
-    def drained_end(self) -> None:
-        """Tell the parent to go on, if it was told to be quiet."""
-        if self.quiesced:
-            self.quiesced = False
-            self.parent.drained_end()
+from qbitsim.files import permissions as perms
 
 
 def cumulative(edges: Iterable[Child]) -> tuple[int, int]:
     """What all parents together need and share, as (perm, shared)."""
-    perm, shared = 0, ALL
+    perm, shared = 0, perms.ALL
     for edge in edges:
         perm |= edge.perm
         shared &= edge.shared
@@ -101,6 +33,56 @@ def check_conflict(node: Node) -> None:
             missing = needing.perm & ~allowing.shared
             if needing is not allowing and missing:
                 raise QmpError(
-                    f"Permission conflict on node '{node.name}': permissions '{names(missing)}' are both required by "
-                    f"{needing.description} and unshared by {allowing.description}."
+                    f"Permission conflict on node '{node.name}': permissions '{perms.names(missing)}' are both "
+                    f"required by {needing.description} and unshared by {allowing.description}."
                 )
+
+
+def refresh_permissions(*roots: Node) -> None:
+    """Work out what every node at or below ``roots`` needs and shares on its children.
+
+    :raises QmpError: if two users disagree or a read-only node would be written; nothing has changed then.
+    """
+    order = downwards(roots)
+    undo: list[tuple[Child, int, int]] = []
+    try:
+        for node in order:
+            _refresh_node(node, undo)
+    except QmpError:
+        for edge, perm, shared in reversed(undo):
+            edge.perm, edge.shared = perm, shared
+        for node in order:
+            node.on_permissions(*cumulative(node.parents))
+        raise
+
+
+def _refresh_node(node: Node, undo: list[tuple[Child, int, int]]) -> None:
+    if len(node.parents) > 1:
+        check_conflict(node)
+    perm, shared = cumulative(node.parents)
+    if node.read_only and perm & (perms.WRITE | perms.WRITE_UNCHANGED):
+        raise QmpError("Block node is read-only")
+    for edge in node.children:
+        wanted = node.child_permissions(edge, perm, shared)
+        if wanted != (edge.perm, edge.shared):
+            undo.append((edge, edge.perm, edge.shared))
+            edge.perm, edge.shared = wanted
+    node.on_permissions(perm, shared)
+
+
+def downwards(roots: Iterable[Node]) -> list[Node]:
+    """``roots`` and all nodes below them, parents before children."""
+    order: list[Node] = []
+    seen: set[str] = set()
+
+    def visit(node: Node) -> None:
+        if node.name not in seen:
+            seen.add(node.name)
+            for edge in node.children:
+                visit(edge.node)
+            order.append(node)
+
+    for root in roots:
+        visit(root)
+    order.reverse()
+    return order

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
+    from qbitsim.block.roles import Surroundings
 
 
 class WriteEnd:
@@ -23,7 +23,7 @@ class WriteEnd:
     __slots__ = ("highest_write", "noticed_end", "write_threshold")
 
     if TYPE_CHECKING:
-        graph: Graph
+        graph: Surroundings
         name: str
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
 
 MAXIMUM_BACKING_NAME = 1023
@@ -46,18 +47,18 @@ def change_backing_file(context: Context, args: ChangeBackingFile) -> None:
     if len(args.backing_file.encode()) > MAXIMUM_BACKING_NAME:
         raise QmpError(f"Could not change backing file to '{args.backing_file}': {os.strerror(errno.EINVAL)}")
     name = args.backing_file or None
-    with _writable(image_node):
+    with _writable(graph, image_node):
         image_node.change_backing_file(name, image_node.driver if name is not None else None)
 
 
 @contextmanager
-def _writable(node: Node) -> Iterator[None]:
+def _writable(graph: Graph, node: Node) -> Iterator[None]:
     """Let a node be written for a moment (bdrv_reopen_set_read_only)."""
     if not node.read_only:
         yield
         return
-    set_writable(node, writable=True)
+    set_writable(graph, node, writable=True)
     try:
         yield
     finally:
-        set_writable(node, writable=False)
+        set_writable(graph, node, writable=False)

@@ -153,7 +153,7 @@ def _options(context: Context, args: BackupCommon, source: Node, sync: str) -> B
 
     :raises QmpError: in the order of do_backup_common (blockdev.c, QEMU 10.0).
     """
-    sync, mode = _desugar(args, sync)
+    sync, mode = _plain_sync(args, sync)
     bitmap = _bitmap(args, source, sync, mode) if args.bitmap is not None else None
     if bitmap is None and mode is not None:
         raise QmpError("Cannot specify bitmap sync mode without a bitmap")
@@ -187,7 +187,7 @@ def _perf_options(context: Context, perf: BackupPerf | None) -> dict[str, int]:
     return options | {name: value for name, value in given.items() if value is not None}
 
 
-def _desugar(args: BackupCommon, sync: str) -> tuple[str, str | None]:
+def _plain_sync(args: BackupCommon, sync: str) -> tuple[str, str | None]:
     """``incremental`` is ``bitmap`` with ``on-success``; return (sync, bitmap mode)."""
     mode = str(args.bitmap_mode) if args.bitmap_mode is not None else None
     if sync in ("bitmap", "incremental") and args.bitmap is None:

@@ -15,7 +15,7 @@ from qbitsim.qapi.registry import command
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qbitsim.block.permissions import Child
+    from qbitsim.block.node import Child
 
 _PERMISSIONS = (
     (perms.RESIZE, "resize"),

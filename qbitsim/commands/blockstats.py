@@ -101,11 +101,12 @@ def block_latency_histogram_set(context: Context, args: BlockLatencyHistogramSet
     Histograms that were set before another one is refused stay.
     """
     drive = find_drive(context, None, args.id)
-    histograms = drive.stats.histograms
+    counters = drive.stats.counters
     if all(given is None for given in (args.boundaries, args.boundaries_read, args.boundaries_write)) and (
         args.boundaries_flush is None
     ):
-        histograms.clear()
+        for counter in counters.values():
+            counter.histogram = None
         return
     for kind, own, called in (
         ("read", args.boundaries_read, "read"),
@@ -118,7 +119,7 @@ def block_latency_histogram_set(context: Context, args: BlockLatencyHistogramSet
             continue
         if not _rise(boundaries):
             raise QmpError(f"Device '{args.id}' set {called} boundaries fail")
-        histograms[kind] = Histogram(boundaries)
+        counters[kind].histogram = Histogram(boundaries)
 
 
 def _rise(boundaries: list[int]) -> bool:

@@ -13,6 +13,7 @@ from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
 
@@ -67,10 +68,10 @@ def _look_at_backing(context: Context, filename: str, backing_name: str, backing
     if ":" not in backing_name and full_name not in graph.images:
         text = f"Could not open '{full_name}': No such file or directory"
         raise QmpError(text, hint="Could not open backing image.\n")
-    graph.changing(_looking_changes(backing))
+    graph.changing(_looking_changes(graph, backing))
 
 
-def _looking_changes(backing: Node) -> int:
+def _looking_changes(graph: Graph, backing: Node) -> int:
     """How often the graph changes when a chain is opened to look at its size, and closed (measured on 10.0 and 11.1).
 
     Each layer has a file, and all but the last one a backing file, too. They are closed one by one, or in 11.1 at once.
@@ -81,4 +82,4 @@ def _looking_changes(backing: Node) -> int:
         if below.backing is None:
             break
         below = below.backing.skip_filters()
-    return 3 * layers + (layers - 1) + (1 if backing.graph.quiet_during_change else 2 * layers)
+    return 3 * layers + (layers - 1) + (1 if graph.quiet_during_change else 2 * layers)

@@ -18,7 +18,7 @@ from qbitsim.qapi.structs import struct
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.images.image import StoredSnapshot
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.profiles import Profile
 
 
@@ -179,12 +179,15 @@ def snapshot_info(snapshot: StoredSnapshot) -> Json:
     """SnapshotInfo of an internal snapshot."""
     seconds, rest = divmod(snapshot.date, NANOSECONDS)
     clock, clock_rest = divmod(snapshot.clock, NANOSECONDS)
-    return {
+    info: Json = {
         "id": snapshot.id,
         "name": snapshot.name,
-        "vm-state-size": 0,
+        "vm-state-size": snapshot.state_size,
         "date-sec": seconds,
         "date-nsec": rest,
         "vm-clock-sec": clock,
         "vm-clock-nsec": clock_rest,
     }
+    if snapshot.icount >= 0:
+        info["icount"] = snapshot.icount
+    return info

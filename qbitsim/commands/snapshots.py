@@ -21,8 +21,7 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node
-    from qbitsim.block.permissions import Child
+    from qbitsim.block.node import Child, Node
 
 
 @struct
@@ -77,7 +76,7 @@ class _Overlay:
         self.graph.refresh_permissions(self.old)
         self.graph.release(self.overlay)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """An overlay that was created for the snapshot, of a node that nobody used, is used by nobody now."""
         self.graph.release(self.overlay)
 
@@ -177,12 +176,8 @@ def _insert(context: Context, overlay: Node, old: Node) -> None:
         raise QmpError("The overlay already has a backing image")
     if not overlay.supports_backing:
         raise QmpError("The overlay does not support backing images")
-    if _leads_to(old, overlay):
+    if old.leads_to(overlay):
         raise QmpError(f"Making '{old.name}' a backing child of '{overlay.name}' would create a cycle")
     change = _Overlay(context.graph, overlay, old)
     change.insert()
-    context.transaction.add(commit=change.finish, abort=change.undo, clean=change.let_go)
-
-
-def _leads_to(node: Node, wanted: Node) -> bool:
-    return node is wanted or any(_leads_to(edge.node, wanted) for edge in node.children)
+    context.transaction.add(commit=change.finish, abort=change.undo, clean=change.release)

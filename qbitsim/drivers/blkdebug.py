@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from qbitsim.block.node import Node
-from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
@@ -124,7 +124,6 @@ _LIMITS = ("align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-dis
 @driver(
     "blkdebug",
     options=BlockdevOptionsBlkdebug,
-    filter=True,
     protocols=["blkdebug"],
     filename_prefix="blkdebug::",
     strong=["config", "inject-error", "set-state"],
@@ -132,7 +131,7 @@ _LIMITS = ("align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-dis
     sizes=_LIMITS,
     reopens=[],
 )
-class BlkdebugNode(DriverNode):
+class BlkdebugNode(FilterDriverNode):
     """``blkdebug``, whose child is ``image``: makes requests fail."""
 
     __slots__ = ("active", "rules", "state")

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import io_error
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
-from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.options import Options, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
@@ -76,10 +75,9 @@ class BlockdevOptionsCbw(BlockdevOptionsGenericFormat):
     "copy-before-write",
     options=BlockdevOptionsCbw,
     since="6.2",
-    filter=True,
     sizes=["min-cluster-size"],
 )
-class CopyBeforeWriteNode(DriverNode):
+class CopyBeforeWriteNode(FilterDriverNode):
     """``copy-before-write``, whose children are ``file`` and ``target``.
 
     :ivar break_snapshot: a failed copy spoils the snapshot (``on-cbw-error=break-snapshot``) instead of failing

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
-from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.options import Options, passes_discards
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
@@ -25,14 +24,15 @@ class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
     bottom: str | None = None
 
 
-@driver("copy-on-read", options=BlockdevOptionsCor, since="3.0", filter=True, accepts={"bottom": ()})
-class CopyOnReadNode(DriverNode):
+@driver("copy-on-read", options=BlockdevOptionsCor, since="3.0", accepts={"bottom": ()})
+class CopyOnReadNode(FilterDriverNode):
     """``copy-on-read``, whose child is ``file``.
 
     :ivar detached: it was taken out of the graph so that it has nothing below it, though a job may keep it still.
     """
 
     supports_compression = True
+    keeps_length = False  # it has a variable length up to QEMU 8.0
 
     __slots__ = ("detached",)
 

@@ -8,19 +8,24 @@ from errno import EINVAL
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
-from qbitsim.drivers.file import image_below
+from qbitsim.drivers.file import file_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.locks import CREATOR
-from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE
-from qbitsim.images.image import Image
+from qbitsim.images.image import PREALLOCATIONS
+from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
+    from qbitsim.images.image_file import ImageFile
 
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
+SMALLEST_EXTENDED = 1 << 14
+"""The smallest cluster that can have subclusters, of which there are 32 with a sector each."""
 MAXIMUM_EXTENT = (1 << 32) - 1
 OWN_CHANGES = 3
 """How many of the changes of the graph by which an image is made are those of the file and its user (measured)."""
@@ -51,7 +56,7 @@ class FileCreation:
         if not name:
             raise QmpError("Could not create '': No such file or directory")
         if name in images:
-            conflict = images.lookup(name).locks.conflict(*CREATOR)
+            conflict = images.lookup(name).file.locks.conflict(*CREATOR)
             if conflict is not None:
                 raise QmpError(conflict)
             return
@@ -62,19 +67,15 @@ class FileCreation:
 
     def write(self) -> None:
         """Cut the file off, and let it have its new size."""
-        image = self._opener.graph.images.lookup(self._options["filename"])
-        image.replace_content(Image(image.name, "raw", 0))
+        image = RawImage(self._opener.graph.images.lookup(self._options["filename"]).file, 0)
         preallocation = self._options.get("preallocation", "off")
         if preallocation == "metadata":
             raise QmpError("Unsupported preallocation mode: metadata")
         size = as_signed(self._options["size"])
         if size < 0:
             raise QmpError("Could not resize file: Invalid argument")
-        image.resize(-(-size // SECTOR) * SECTOR)
-        allocated = image.size if preallocation in ("falloc", "full") else min(FILE_PAGE, image.size)
-        zeroes = bytes(FILE_CLUSTER)
-        for offset in range(0, allocated, FILE_CLUSTER):
-            image.content.write(offset, zeroes[: allocated - offset])
+        image.resize(-(-size // SECTOR) * SECTOR, preallocation=PREALLOCATIONS[preallocation])
+        image.write(0, bytes(min(FILE_PAGE, image.size)))
 
 
 class Qcow2Creation:
@@ -89,7 +90,7 @@ class Qcow2Creation:
 
     def __init__(self, opener: Opener, options: Mapping[str, Any], *, graph_changes: int) -> None:
         for name, harmless in _HARMLESS.items():
-            if options.get(name, harmless) != harmless:
+            if options.get(name, harmless) != harmless and not _is_refused(options):
                 raise UnsupportedError(f"'{name}' of a new qcow2 image")
         self._opener = opener
         self._options = options
@@ -102,7 +103,7 @@ class Qcow2Creation:
         node = graph.lookup(given, given) if isinstance(given, str) else self._opener.open(given)
         try:
             _check_qcow2(self._options)
-            if image_below(node) is None:
+            if file_below(node) is None:
                 raise UnsupportedError(f"a qcow2 image in a node of driver '{node.driver}'")
             self._user.insert(node)
         except QmpError:
@@ -113,47 +114,45 @@ class Qcow2Creation:
         """Write the header, then the size and the backing file: what fails last leaves what came before."""
         assert self._user.root is not None
         graph, (edge, self._user.root) = self._opener.graph, (self._user.root, None)
-        image = image_below(edge.node)
-        assert image is not None
+        file = file_below(edge.node)
+        assert file is not None
         graph.changing(self._graph_changes)
         try:
-            self._write(image)
+            self._write(file)
         finally:
             graph.detach(edge)
 
-    def _write(self, image: Image) -> None:
+    def _write(self, file: ImageFile) -> None:
         options, size = self._options, as_signed(self._options["size"])
         cluster = options.get("cluster-size", FILE_CLUSTER)
-        self._put(image, 0)
+        self._put(file, 0)
         if size < 0:
             raise QmpError("Could not resize image: Image size cannot be negative")
         if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
             raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
-        self._put(image, size)
+        preallocation = PREALLOCATIONS[options.get("preallocation", "off")]
+        image = self._put(file, size if preallocation == "off" else 0)
+        image.resize(size, preallocation=preallocation)
         backing, driver = options.get("backing-file"), options.get("backing-fmt")
         if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
             with_format = f" with format '{driver}'" if driver is not None else ""
             raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
         image.backing, image.backing_format = backing, driver
 
-    def _put(self, image: Image, size: int) -> None:
+    def _put(self, file: ImageFile, size: int) -> Qcow2Image:
         """Let the file hold an empty disk of ``size`` bytes."""
         options = self._options
-        image.replace_content(
-            Image(
-                image.name,
-                "qcow2",
-                size,
-                cluster_size=options.get("cluster-size", FILE_CLUSTER),
-                compat="0.10" if options.get("version") == "v2" else "1.1",
-                lazy_refcounts=options.get("lazy-refcounts", False),
-                refcount_bits=options.get("refcount-bits", 16),
-            )
+        return Qcow2Image(
+            file,
+            size,
+            cluster_size=options.get("cluster-size", FILE_CLUSTER),
+            compat="0.10" if options.get("version") == "v2" else "1.1",
+            lazy_refcounts=options.get("lazy-refcounts", False),
+            refcount_bits=options.get("refcount-bits", 16),
         )
 
 
 _HARMLESS: dict[str, object] = {
-    "preallocation": "off",
     "extended-l2": False,
     "compression-type": "zlib",
     "data-file": None,
@@ -163,19 +162,54 @@ _HARMLESS: dict[str, object] = {
 """Options of a new image -> the value that changes nothing."""
 
 
+def _is_refused(options: Mapping[str, Any]) -> bool:
+    """Whether QEMU would not make such an image either."""
+    try:
+        _check_qcow2(options)
+    except QmpError:
+        return True
+    return False
+
+
 def _check_qcow2(options: Mapping[str, Any]) -> None:
+    """Refuse what no qcow2 image can be (qcow2_co_create, block/qcow2.c, QEMU 10.0, in its order)."""
     if options["size"] % SECTOR:
         raise QmpError(f"Image size must be a multiple of {SECTOR} bytes")
+    _check_clusters(options)
+    _check_backing(options)
+    _check_refcounts(options)
+    _check_data_file(options)
+    if options.get("version") == "v2" and options.get("compression-type", "zlib") != "zlib":
+        raise QmpError(f"Non-zlib compression type is only supported {_NEWER}")
+
+
+_NEWER = "with compatibility level 1.1 and above (use version=v3 or greater)"
+
+
+def _check_clusters(options: Mapping[str, Any]) -> None:
+    extended = options.get("extended-l2")
+    if extended and options.get("version") == "v2":
+        raise QmpError(f"Extended L2 entries are only supported {_NEWER}")
     cluster = options.get("cluster-size", FILE_CLUSTER)
     if cluster & (cluster - 1) or not SECTOR <= cluster <= 2 << 20:
         raise QmpError("Cluster size must be a power of two between 512 and 2048k")
+    if extended and cluster < SMALLEST_EXTENDED:
+        raise QmpError(
+            f"Extended L2 entries are only supported with cluster sizes of at least {SMALLEST_EXTENDED} bytes"
+        )
+
+
+def _check_backing(options: Mapping[str, Any]) -> None:
+    if "backing-file" in options and options.get("preallocation", "off") != "off" and not options.get("extended-l2"):
+        raise QmpError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if "backing-fmt" in options and "backing-file" not in options:
         raise QmpError("Backing format cannot be used without backing file")
+
+
+def _check_refcounts(options: Mapping[str, Any]) -> None:
     old, bits = options.get("version") == "v2", options.get("refcount-bits", 16)
     if old and options.get("lazy-refcounts"):
-        raise QmpError(
-            "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
-        )
+        raise QmpError(f"Lazy refcounts only supported {_NEWER}")
     if bits > 64 or bits < 1 or bits & (bits - 1):
         raise QmpError("Refcount width must be a power of two and may not exceed 64 bits")
     if old and bits != 16:
@@ -183,3 +217,12 @@ def _check_qcow2(options: Mapping[str, Any]) -> None:
             "Different refcount widths than 16 bits require compatibility level 1.1 or above "
             "(use version=v3 or greater)"
         )
+
+
+def _check_data_file(options: Mapping[str, Any]) -> None:
+    if options.get("data-file-raw") and "data-file" not in options:
+        raise QmpError("data-file-raw requires data-file")
+    if options.get("data-file-raw") and "backing-file" in options:
+        raise QmpError("Backing file and data-file-raw cannot be used at the same time")
+    if "data-file" in options and options.get("version") == "v2":
+        raise QmpError(f"External data files are only supported {_NEWER}")

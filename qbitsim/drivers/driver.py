@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
@@ -23,6 +24,7 @@ from qbitsim.qapi.schema import branch, struct_info
 from qbitsim.records import record
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener
 
 
@@ -31,17 +33,17 @@ class DriverNode(Node):
 
     __slots__ = ()
 
+    graph: Graph
+
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
-        """Open the node that ``options`` describe, with its children: here a filter over the child ``file``.
+        """Open the node that ``options`` describe, with its children.
 
         The options have been checked against the schema and by :meth:`Driver.check`.
 
         :raises QmpError: with QEMU's text; whoever called closes what is open by then.
         """
-        graph = opener.graph
-        node = cls(graph, read_only=flag(options, "read-only"), unmap=passes_discards(options))
-        return opener.open_filter(node, options, "file")
+        raise NotImplementedError
 
     @classmethod
     def check_options(cls, options: Mapping[str, object]) -> None:
@@ -60,6 +62,19 @@ class DriverNode(Node):
         raise UnsupportedError(f"the protocol '{cls.driver}' in a file name")
 
 
+class FilterDriverNode(DriverNode, FilterNode):
+    """A filter that clients can open by the name of its driver."""
+
+    __slots__ = ()
+
+    @classmethod
+    def open(cls, opener: Opener, options: Options) -> Node:
+        """Open the child ``file`` and the filter above it."""
+        graph = opener.graph
+        node = cls(graph, read_only=flag(options, "read-only"), unmap=passes_discards(options))
+        return opener.open_filter(node, options, "file")
+
+
 @record(kw_only=True)
 class Driver:
     """A declared driver.
@@ -71,6 +86,7 @@ class Driver:
     :ivar accepts: option -> the only values that are emulated; none for an option that is always refused.
     :ivar sizes: options that are bytes, so that ``-drive`` takes them with a suffix.
     :ivar reopens: options that blockdev-reopen can change; None if the driver cannot be reopened.
+    :ivar resets: those among them that it can leave out, for then they go back to their defaults (mutable_opts).
     """
 
     name: str
@@ -82,6 +98,7 @@ class Driver:
     accepts: Mapping[str, tuple[object, ...]]
     sizes: frozenset[str]
     reopens: frozenset[str] | None
+    resets: frozenset[str]
 
     def check(self, options: Mapping[str, object]) -> None:
         """Refuse options of a node that are not emulated and would change something.
@@ -107,7 +124,6 @@ def driver(
     *,
     options: type[BlockdevOptions],
     since: str | None = None,
-    filter: bool = False,  # noqa: A002 - QEMU's word
     format: bool = False,  # noqa: A002 - QEMU's word
     creates: bool = False,
     protocols: Iterable[str] = (),
@@ -116,18 +132,19 @@ def driver(
     accepts: Mapping[str, tuple[object, ...]] | None = None,
     sizes: Iterable[str] = (),
     reopens: Iterable[str] | None = None,
+    resets: Iterable[str] | None = None,
 ) -> Callable[[type[_N]], type[_N]]:
     """Declares the node class below as the block driver ``name``.
 
-    :param filter: it shows the disk of its child.
     :param format: it shows a disk that is in an image file.
     :param filename_prefix: what the name of its file gets in front to become its own: ``blkdebug::``.
+    :param resets: by default, all of ``reopens``.
     :param strong: options that change what the node is, so that a file name has to tell them (strong_runtime_opts).
     """
 
     def declare(cls: type[_N]) -> type[_N]:
         assert name not in DRIVERS, name
-        cls.driver, cls.is_filter, cls.is_format = name, filter, format
+        cls.driver, cls.is_format = name, format
         cls.filename_prefix, cls.strong_options = filename_prefix, tuple(strong)
         DRIVERS[name] = Driver(
             name=name,
@@ -139,6 +156,7 @@ def driver(
             accepts=accepts or {},
             sizes=frozenset(sizes),
             reopens=None if reopens is None else frozenset(reopens),
+            resets=frozenset((reopens or ()) if resets is None else resets),
         )
         BLOCKDEV_DRIVER.values[name] = since, None
         branch(BlockdevOptions, name)(options)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener
     from qbitsim.images.image import Image
+    from qbitsim.images.image_file import ImageFile
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
@@ -69,15 +70,14 @@ class FileNode(DriverNode):
     asks here for the places where in the file they would be.
     """
 
-    __slots__ = ("discarded_bytes", "discards", "force_share", "image", "opened_as")
+    __slots__ = ("discarded_bytes", "discards", "file", "force_share", "opened_as")
 
-    image: Image
     opened_as: str
 
     def __init__(
         self,
         graph: Graph,
-        image: Image,
+        file: ImageFile,
         filename: str,
         *,
         read_only: bool = False,
@@ -85,12 +85,12 @@ class FileNode(DriverNode):
         force_share: bool = False,
     ) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
-        self.image = image
+        self.file = file
         self.opened_as = filename
         self.force_share = force_share
         self.discards = 0
         self.discarded_bytes = 0
-        image.reopen()
+        file.image.reopen()
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -103,7 +103,7 @@ class FileNode(DriverNode):
         read_only = flag(options, "read-only")
         node = cls(
             opener.graph,
-            opener.image(filename, auto_read_only=flag(options, "auto-read-only") or read_only),
+            opener.image(filename, auto_read_only=flag(options, "auto-read-only") or read_only).file,
             filename,
             read_only=read_only,
             unmap=passes_discards(options),
@@ -122,6 +122,11 @@ class FileNode(DriverNode):
     def parse_filename(cls, name: str) -> Options:
         """A name that may look like one with a protocol."""
         return {"driver": cls.driver, "filename": name}
+
+    @property
+    def image(self) -> Image:
+        """What the file holds now."""
+        return self.file.image
 
     @property
     def length(self) -> int:
@@ -143,13 +148,13 @@ class FileNode(DriverNode):
         """Take the locks on the file that these permissions stand for (raw_check_perm, block/file-posix.c)."""
         if self.force_share:
             return
-        conflict = self.image.locks.acquire(self, perm, shared)
+        conflict = self.file.locks.acquire(self, perm, shared)
         if conflict is not None:
             raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
     def close(self) -> None:
         """Give up the locks."""
-        self.image.locks.release(self)
+        self.file.locks.release(self)
 
     def abandon(self) -> None:
         """Give up the locks."""
@@ -163,7 +168,7 @@ class FileNode(DriverNode):
     @property
     def notices_requests(self) -> bool:
         """Only its bitmaps and its threshold do."""
-        return bool(self.bitmaps) or bool(self.write_threshold)
+        return bool(self.bitmaps or self.write_threshold)
 
     def allocated_file_size(self) -> int:
         """:attr:`.Image.actual_size`."""
@@ -176,7 +181,7 @@ class FileNode(DriverNode):
     @property
     def plain_image(self) -> Image | None:
         """The file, if it is a raw image without faults."""
-        return self.image if self.image.faults is None and self.image.format == "raw" else None
+        return self.image if self.file.faults is None and self.image.format == "raw" else None
 
     def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
         """Let the image take them, if nobody watches."""
@@ -191,8 +196,8 @@ class FileNode(DriverNode):
     def _check(self, operation: str, offset: int, length: int) -> None:
         if self.image.format != "raw":
             raise UnsupportedError(f"I/O on the bytes of the {self.image.format} file '{self.opened_as}'")
-        if self.image.faults is not None:
-            self.image.faults.check(operation, offset, length)
+        if self.file.faults is not None:
+            self.file.faults.check(operation, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:
         self._check("read", offset, length)
@@ -207,6 +212,9 @@ class FileNode(DriverNode):
         self.image.write(offset, data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if self.image.format != "raw" and offset + length > self.image.written_length:
+            self.image.end_file(max(self.image.file_length, offset + length))
+            return
         self._check("write-zeroes", offset, length)
         if offset + length > self.image.size:
             self.image.resize(offset + length)
@@ -234,8 +242,8 @@ class FileNode(DriverNode):
         return self.discards, 0, self.discarded_bytes
 
     def _flush(self) -> None:
-        if self.image.faults is not None:
-            self.image.faults.check("flush", 0, 0)
+        if self.file.faults is not None:
+            self.file.faults.check("flush", 0, 0)
 
     def _status(self, offset: int, length: int) -> Status:
         if offset >= self.image.size:
@@ -250,7 +258,9 @@ class FileNode(DriverNode):
         return True
 
     def _truncate(self, size: int) -> None:
-        self.image.resize(size)
+        if self.image.format != "raw" and size < self.image.written_length:
+            raise UnsupportedError(f"to cut off bytes of the {self.image.format} file '{self.opened_as}'")
+        self.image.end_file(size)
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         """Never fail: the file itself is fine, the disk in it has faults of its own."""
@@ -258,7 +268,13 @@ class FileNode(DriverNode):
             self.image.extend_file(offset + length)
 
 
-def image_below(node: Node) -> Image | None:
-    """The image file that a file node, below any filters, leads to."""
+def file_below(node: Node) -> ImageFile | None:
+    """The file that a file node, below any filters, leads to."""
     node = node.skip_filters()
-    return node.image if isinstance(node, FileNode) else None
+    return node.file if isinstance(node, FileNode) else None
+
+
+def image_below(node: Node) -> Image | None:
+    """What the file holds that a file node, below any filters, leads to."""
+    file = file_below(node)
+    return None if file is None else file.image

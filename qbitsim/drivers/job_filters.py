@@ -9,9 +9,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from qbitsim.block.filter import FilterNode
 from qbitsim.block.limits import Limits
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -31,7 +31,7 @@ class WriteWatcher(Protocol):
         """The source has the write; ``kind`` is ``write`` or ``zero``."""
 
 
-class MirrorTopNode(Node):
+class MirrorTopNode(FilterNode):
     """``mirror_top``: passes requests on and tells the mirror of writes.
 
     :ivar watcher: the mirror, as long as it works.
@@ -40,7 +40,6 @@ class MirrorTopNode(Node):
     """
 
     driver = "mirror_top"
-    is_filter = True
     shows_filename_of_child = True
 
     __slots__ = ("is_commit", "stopped", "watcher")
@@ -70,22 +69,21 @@ class MirrorTopNode(Node):
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         super()._write(offset, data, compressed=compressed)
-        self._tell("write", offset, len(data), data)
+        self._report_write("write", offset, len(data), data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         super()._write_zeroes(offset, length, unmap=unmap)
-        self._tell("zero", offset, length)
+        self._report_write("zero", offset, length)
 
-    def _tell(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
+    def _report_write(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
         if self.watcher is not None:
             self.watcher.guest_wrote(kind, offset, length, data)
 
 
-class CommitTopNode(Node):
+class CommitTopNode(FilterNode):
     """``commit_top``: lets the base be written below readers that would not share that."""
 
     driver = "commit_top"
-    is_filter = True
     shows_filename_of_child = True
 
     __slots__ = ()
@@ -128,7 +126,7 @@ def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> CopyOnRea
 def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
     """Put ``top`` above ``node``, which it gets as ``backing``, with the drains of bdrv_append."""
     top.implicit = name is None
-    graph.register(top, name)
+    _register(graph, top, name)
     try:
         with graph.drained(node):
             graph.attach(top, "backing", node, 0, perms.ALL, is_part=True)
@@ -143,7 +141,7 @@ def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
 def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
     """Open ``top`` on ``node``, its ``file``, and put it above, with the drains of bdrv_insert_node."""
     top.implicit = name is None
-    graph.register(top, name)
+    _register(graph, top, name)
     try:
         graph.attach(top, "file", node, 0, perms.ALL)
         with graph.drained(node):
@@ -155,6 +153,15 @@ def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
     return top
 
 
+def _register(graph: Graph, top: Node, name: str | None) -> None:
+    """Let it have its name; to close one that gets none is a change of the graph."""
+    try:
+        graph.register(top, name)
+    except QmpError:
+        graph.changing()
+        raise
+
+
 def drop_filter(graph: Graph, top: Node, node: Node) -> None:
     """Let the parents of ``top`` use ``node`` instead (bdrv_drop_filter); ``top`` is closed, if no job keeps it."""
     with graph.drained(node):
@@ -164,9 +171,9 @@ def drop_filter(graph: Graph, top: Node, node: Node) -> None:
 
 
 @contextmanager
-def commit_top_below(node: Node, backing: Node) -> Iterator[None]:
+def commit_top_below(graph: Graph, node: Node, backing: Node) -> Iterator[None]:
     """Put the filter of a commit between a node and its backing file for a while (bdrv_commit, block/commit.c)."""
-    graph, edge = node.graph, node.child("backing")
+    edge = node.child("backing")
     assert edge is not None
     top = CommitTopNode(graph)
     top.implicit = top.held = True

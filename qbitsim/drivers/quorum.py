@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.limits import Limits
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import image_below
@@ -185,10 +184,6 @@ class RawNode(DriverNode):
 
     def _status(self, offset: int, length: int) -> Status:
         return self._file.status(self.offset + offset, length)
-
-    def looked_up_at_once(self, offset: int, length: int) -> int:
-        """As the file."""
-        return self._file.looked_up_at_once(self.offset + offset, length)
 
     def zeroes_fast(self, offset: int, length: int) -> bool:
         """As the file."""

@@ -6,8 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import io_error
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.driver import DriverNode, driver

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.node import Node
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child, Node
 from qbitsim.block.throttle_group import ThrottleGroup
-from qbitsim.drivers.driver import DriverNode, driver
+from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
@@ -36,11 +35,10 @@ class BlockdevOptionsThrottle(BlockdevOptions):
     "throttle",
     options=BlockdevOptionsThrottle,
     since="2.11",
-    filter=True,
     strong=["throttle-group"],
     reopens=["throttle-group"],
 )
-class ThrottleNode(DriverNode):
+class ThrottleNode(FilterDriverNode):
     """``throttle``, whose child is ``file``.
 
     :ivar group: the group whose limits it shares; None once it is closed.

@@ -97,7 +97,7 @@ class Rule(Countdown):
             return False
         return self.offset is None or (offset < self.offset + self.length and self.offset < offset + length)
 
-    def strikes(self, operation: str, offset: int, length: int) -> bool:
+    def applies_to(self, operation: str, offset: int, length: int) -> bool:
         """Whether the rule strikes this request; it is counted."""
         return self.concerns(operation, offset, length) and self._count()
 
@@ -223,14 +223,14 @@ class Faults:
         :raises OSError: with the errno of the first rule that strikes.
         """
         for rule in self.rules:
-            if rule.strikes(operation, offset, length):
+            if rule.applies_to(operation, offset, length):
                 if rule.times == 0:
                     self.rules.remove(rule)
                 raise OSError(rule.errno, os.strerror(rule.errno))
 
     def delay(self, operation: str, offset: int, length: int) -> int:
         """Nanoseconds that a request of a job takes."""
-        return sum(rule.nanoseconds for rule in self.delays if rule.strikes(operation, offset, length))
+        return sum(rule.nanoseconds for rule in self.delays if rule.applies_to(operation, offset, length))
 
     def stall(self, operation: str, offset: int, length: int) -> Stall | None:
         """What lets a request wait, or None."""

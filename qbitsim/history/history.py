@@ -147,7 +147,8 @@ class History(Journal):
 
     def requested(self, operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> None:
         """Add what the guest has done."""
-        name = self._lanes.touched(drive, operation, offset, length if error is None else 0)
+        assert self._machine is not None
+        name = self._lanes.touched(self._machine, drive, operation, offset, length if error is None else 0)
         data = {"operation": operation, "drive": name, "offset": offset, "length": length}
         self._add_moment(
             "write", guest_words(operation, drive, offset, length, error), data=data, failed=error is not None

@@ -70,12 +70,12 @@ class Lanes:
             changes[str(number)] = None
         return changes
 
-    def touched(self, drive: Drive, operation: str, offset: int, length: int) -> str | None:
+    def touched(self, machine: MachineLike, drive: Drive, operation: str, offset: int, length: int) -> str | None:
         """Keep in mind that the guest has written to a disk, and return its name.
 
         :param drive: one without a name stands for the drive that shows the same node.
         """
-        named = drive.id or _id_of(drive)
+        named = drive.id or _id_of(machine, drive)
         bits = self._disks.get(named)
         if bits is None or length < 1:
             return named or None
@@ -196,10 +196,10 @@ def _numbered(things: Iterable[_T], name: Callable[[_T], str | None]) -> Iterato
         counts[called] += 1
 
 
-def _id_of(drive: Drive) -> str:
+def _id_of(machine: MachineLike, drive: Drive) -> str:
     """The id of a drive that shows the same node as this one, or an empty text."""
     shown = {id(node) for node in drive.levels()}
-    for name, other in drive.graph.drives.items():
+    for name, other in machine.graph.drives.items():
         if any(id(node) in shown for node in other.levels()):
             return name
     return ""

@@ -4,42 +4,32 @@ A content is a table from cluster numbers to immutable ``bytes`` of exactly one 
 so a disk of 1 PiB is an empty table. A write of one aligned cluster stores the object it was given and a read of one
 returns the stored object: copying a cluster from one content to another is copying a reference, and a clone shares all.
 
-Every cluster is of one :class:`Kind`. Three formats differ in what they can say:
+Every cluster is of one :class:`Kind`. Formats differ in what they can say:
 
 * *qcow2 version 3* knows all three kinds. Zero clusters are spans beside the table; a stored cluster hides the span
   under it, so that the write of a cluster never touches the spans.
 * *qcow2 version 2* (``zero_clusters=False``) has no zero clusters: writing zeroes makes holes, or stores bytes if there
   is a backing file (block/qcow2-cluster.c, qcow2_subcluster_zeroize, 10.0).
-* *a plain file* (``allocation`` smaller than ``cluster_size``) is allocated page by page, which is what ``SEEK_HOLE``
-  answers on ext4 and tmpfs. Writing zeroes punches holes (block/file-posix.c, handle_aiocb_write_zeroes, 10.0;
-  measured with ``qemu-img map`` on ext4).
+* *a plain file* is a :class:`.PlainContent`.
 
-The run length of a kind is found with a sorted index of the stored clusters. It is brought up to date only when
-somebody asks: writes append to a list of newcomers, which is then merged by one nearly linear sort.
+The run length of a kind is found with an index of the stored clusters, see :class:`.ClusterIndex`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from qbitsim.images.pages import PageMasks
+from qbitsim.images.cluster_index import PROBES, ClusterIndex
 from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
     from _collections_abc import dict_keys
 
-FILE_CLUSTER = 65536
-"""Bytes kept together for a plain file."""
-FILE_PAGE = 4096
-"""Unit in which a plain file is allocated."""
 Reader = Callable[[int, int], bytes]
 """``reader(offset, length)``: the bytes that a backing chain reads as."""
-
-_PROBES = 16  # this many clusters are handled one by one rather than through the sorted index
 
 
 class Kind(Enum):
@@ -65,27 +55,18 @@ class Content:
 
     :param size: bytes, any number.
     :param cluster_size: bytes per stored object, a power of two (qcow2: its cluster size).
-    :param allocation: bytes per unit of allocation, a divisor of *cluster_size* (default: the same).
-    :param zero_clusters: whether a cluster can be of kind ZERO; of no meaning to plain files, which punch holes.
+    :param zero_clusters: whether a cluster can be of kind ZERO.
     """
 
-    __slots__ = (
-        *("_fresh", "_index", "_pages", "_stored", "_zero"),
-        *("allocation", "cluster_size", "size", "zero_clusters"),
-    )
+    __slots__ = ("_index", "_stored", "_zero", "cluster_size", "size", "zero_clusters")
 
-    def __init__(
-        self, size: int, cluster_size: int, *, allocation: int | None = None, zero_clusters: bool = True
-    ) -> None:
+    def __init__(self, size: int, cluster_size: int, *, zero_clusters: bool = True) -> None:
         self.size = size
         self.cluster_size = cluster_size
-        self.allocation = allocation or cluster_size
         self.zero_clusters = zero_clusters
         self._stored: dict[int, bytes] = {}
-        self._pages = PageMasks(cluster_size, self.allocation)
         self._zero = Spans()
-        self._index: list[int] = []  # the keys of _stored in ascending order, without those in _fresh
-        self._fresh: list[int] = []
+        self._index = ClusterIndex()
 
     # -- reading
 
@@ -103,7 +84,7 @@ class Content:
             index, skip = divmod(offset, unit)
             block = self._stored.get(index)
             if block is None:
-                stop = min(self._next_stored(index, -(-end // unit)) * unit, end)
+                stop = min(self._index.next(self._stored, index, -(-end // unit)) * unit, end)
                 parts.append(zero_block(stop - offset) if stop - offset <= unit else bytes(stop - offset))
             else:
                 stop = min((index + 1) * unit, end)
@@ -119,15 +100,13 @@ class Content:
         assert 0 <= offset < self.size
         assert length > 0
         end = min(offset + length, self.size)
-        if self._pages.partial:
-            return self._page_status(offset, end)
         unit = self.cluster_size
         first, last = offset // unit, -(-end // unit)
         if first in self._stored:
-            kind, stop = Kind.DATA, self._stored_run(first, last)
+            kind, stop = Kind.DATA, self._index.run_end(self._stored, first, last)
         else:
             kind = Kind.ZERO if first in self._zero else Kind.HOLE
-            stop = self._next_stored(first, self._zero.next_border(first, last))
+            stop = self._index.next(self._stored, first, self._zero.next_border(first, last))
         return kind, min(stop * unit, end) - offset
 
     def ranges(self, kind: Kind) -> Iterator[tuple[int, int]]:
@@ -141,7 +120,7 @@ class Content:
 
     def stored_clusters(self) -> list[int]:
         """The numbers of the clusters that have stored bytes, ascending; not to be changed by the caller."""
-        return self._sorted()
+        return self._index.ascending()
 
     def allocation_order(self) -> dict_keys[int, bytes]:
         """The numbers of the clusters that have stored bytes, in the order in which they were first written."""
@@ -150,15 +129,13 @@ class Content:
     @property
     def allocated(self) -> int:
         """Bytes in units of allocation that are of kind DATA."""
-        return self._pages.allocated(len(self._stored))
+        return len(self._stored) * self.cluster_size
 
     def growth(self, offset: int, length: int) -> int:
         """By how many bytes :attr:`allocated` would grow if the range were written."""
-        unit, end, grown = self.cluster_size, offset + length, 0
-        for index in range(offset // unit, -(-end // unit)):
-            start, stop = max(offset, index * unit), min(end, (index + 1) * unit)
-            grown += self._pages.missing(start - index * unit, stop - index * unit, self._mask(index))
-        return grown
+        unit = self.cluster_size
+        touched = range(offset // unit, -(-(offset + length) // unit) if length else 0)
+        return sum(unit for index in touched if index not in self._stored)
 
     def whole_clusters(self, offset: int, length: int) -> tuple[int, int]:
         """The clusters ``[first, last)`` that lie in the range as a whole; the last one of the disk counts as whole."""
@@ -168,7 +145,16 @@ class Content:
         last = -(-end // unit) if end == self.size else end // unit
         return first, max(first, last)
 
+    def whole_cluster(self, number: int) -> bytes:
+        """The bytes of a cluster, with what may be stored behind the end of the disk."""
+        return self._stored.get(number) or zero_block(self.cluster_size)
+
     # -- writing
+
+    def store_cluster(self, number: int, block: bytes) -> None:
+        """Store a cluster, which may reach behind the end of the disk."""
+        assert len(block) == self.cluster_size
+        self._put(number, block)
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """Store *data*. The range must lie inside the content.
@@ -201,18 +187,14 @@ class Content:
     ) -> None:
         """Make the range read as zeroes.
 
-        Whole clusters become ZERO (plain file: whole pages become holes; qcow2 version 2: holes, or bytes if there is
-        something *below*). The part of a cluster is written as data, unless the cluster has none and its rest is known
-        to read as zeroes too: then all of it becomes ZERO (block/qcow2.c, qcow2_co_pwrite_zeroes, 10.0). The disk's
-        last cluster counts as whole.
+        Whole clusters become ZERO (qcow2 version 2: holes, or bytes if there is something *below*). The part of a
+        cluster is written as data, unless the cluster has none and its rest is known to read as zeroes too: then all of
+        it becomes ZERO (block/qcow2.c, qcow2_co_pwrite_zeroes, 10.0). The disk's last cluster counts as whole.
 
         :param below: as for :meth:`write`.
         :param below_is_zero: whether the backing chain is *known* to read as zeroes in a range, without a look at its
             bytes; by default it is, exactly when there is no *below*.
         """
-        if self.allocation < self.cluster_size:
-            self._punch(offset, length)
-            return
         for start, stop, as_zero in self.zero_pieces(offset, length, below, below_is_zero):
             if as_zero:
                 self.zero_clusters_in(start // self.cluster_size, -(-stop // self.cluster_size))
@@ -240,14 +222,11 @@ class Content:
     def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """Give up what is stored in the range.
 
-        Only whole clusters are given up (a plain file: any range). In qcow2 version 3 a cluster that has data, or any
+        Only whole clusters are given up. In qcow2 version 3 a cluster that has data, or any
         if there is a backing file (*backed*), becomes ZERO so that nothing shines through (block/qcow2-cluster.c,
         discard_in_l2_slice, 10.0); in version 2 it becomes a HOLE, or with a backing file is left alone
         (block/qcow2.c, qcow2_co_pdiscard, 10.0).
         """
-        if self.allocation < self.cluster_size:
-            self._punch(offset, length)
-            return
         first, last = self.whole_clusters(offset, length)
         if not self.zero_clusters:
             if not backed:
@@ -259,7 +238,7 @@ class Content:
             self._zero.add_all(self._drop(first, last))
 
     def resize(self, size: int, *, zero_new: bool = False) -> None:
-        """Change the size to *size* bytes. What is cut off is gone for good.
+        """Change the size to *size* bytes. Whole clusters that are cut off are gone for good.
 
         :param zero_new: make the new whole clusters ZERO, for a disk whose longer backing file would otherwise show up
             (block/io.c, bdrv_co_truncate, 10.0).
@@ -269,10 +248,6 @@ class Content:
         if size < old:
             self._drop(last, -(-old // unit))
             self._zero.remove(last, -(-old // unit))
-            keep, tail = size % unit, self._stored.get(last - 1)
-            if keep and tail is not None:
-                self._stored[last - 1] = tail[:keep] + bytes(unit - keep)
-                self._set_mask(last - 1, self._mask(last - 1) & self._pages.touched(0, keep))
         elif zero_new and self.zero_clusters:
             self._zero.add(-(-old // unit), last)
         self.size = size
@@ -282,7 +257,7 @@ class Content:
 
         Both must have the same size and cluster size, and *source* no backing file. The result is that of reading each
         cluster and writing it, or writing zeroes where the source has nothing stored: absent clusters become ZERO
-        (holes in a plain file and in qcow2 version 2).
+        (holes in qcow2 version 2).
         """
         assert (self.size, self.cluster_size) == (source.size, source.cluster_size)
         chosen = clusters if isinstance(clusters, list | tuple | range) else list(clusters)
@@ -293,14 +268,8 @@ class Content:
             self._zero_clusters_at([index for index in chosen if index not in theirs])
             chosen = [index for index in chosen if index in theirs]
             blocks = [theirs[index] for index in chosen]
-        self._fresh.extend([index for index in chosen if index not in stored] if stored else chosen)
+        self._index.fresh.extend([index for index in chosen if index not in stored] if stored else chosen)
         stored.update(zip(chosen, blocks, strict=True))
-        masks, their_masks = self._pages.partial, source._pages.partial
-        if masks:
-            for index in chosen:
-                masks.pop(index, None)
-        if self.allocation < self.cluster_size and their_masks:
-            masks.update((index, their_masks[index]) for index in chosen if index in their_masks)
 
     def expand_zeroes(self, stored: Iterable[int]) -> None:
         """From now on there are no ZERO clusters: those among *stored* hold zero bytes, the others are holes."""
@@ -311,31 +280,26 @@ class Content:
 
     def clone(self) -> Content:
         """An independent content that is the same in everything; the stored bytes are shared."""
-        twin = Content(self.size, self.cluster_size, allocation=self.allocation, zero_clusters=self.zero_clusters)
-        twin._stored = self._stored.copy()
-        twin._pages = self._pages.copy()
-        twin._zero = self._zero.copy()
-        twin._index = self._index.copy()
-        twin._fresh = self._fresh.copy()
+        twin = Content(self.size, self.cluster_size, zero_clusters=self.zero_clusters)
+        self._share_with(twin)
         return twin
 
-    # -- the table and its index
+    def _share_with(self, twin: Content) -> None:
+        twin._stored, twin._zero, twin._index = self._stored.copy(), self._zero.copy(), self._index.copy()
+
+    # -- the table
 
     def _put(self, index: int, block: bytes) -> None:
         if index not in self._stored:
-            self._fresh.append(index)
-        elif self._pages.partial:
-            self._pages.partial.pop(index, None)
+            self._index.fresh.append(index)
         self._stored[index] = block
 
     def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
-        unit, stop = self.cluster_size, skip + len(piece)
         old = self._stored.get(index)
-        mask = self._mask(index)
         if old is None:
+            unit = self.cluster_size
             old = zero_block(unit) if below is None or index in self._zero else self._fill(index, below)
-        self._put(index, old[:skip] + piece + old[stop:])
-        self._pages.put(index, mask | self._pages.touched(skip, stop))
+        self._put(index, old[:skip] + piece + old[skip + len(piece) :])
 
     def _fill(self, index: int, below: Reader) -> bytes:
         start = index * self.cluster_size
@@ -344,45 +308,10 @@ class Content:
 
     def _drop(self, first: int, last: int) -> list[int]:
         """Forget the stored bytes of clusters [first, last); their numbers."""
-        index = self._sorted()
-        low, high = bisect_left(index, first), bisect_left(index, last)
-        gone = index[low:high]
-        del index[low:high]
+        gone = self._index.pop(first, last)
         for number in gone:
             del self._stored[number]
-            self._pages.partial.pop(number, None)
         return gone
-
-    def _sorted(self) -> list[int]:
-        if self._fresh:
-            self._index.extend(self._fresh)
-            self._index.sort()
-            self._fresh.clear()
-        return self._index
-
-    def _next_stored(self, first: int, last: int) -> int:
-        """The first stored cluster in [first, last), else *last*."""
-        for number in range(first, min(first + _PROBES, last)):
-            if number in self._stored:
-                return number
-        if first + _PROBES >= last:
-            return last
-        index = self._sorted()
-        place = bisect_left(index, first)
-        return min(index[place], last) if place < len(index) else last
-
-    def _stored_run(self, first: int, last: int) -> int:
-        """The end of the run of stored clusters that starts at *first*, at most *last*."""
-        for number in range(first, min(first + _PROBES, last)):
-            if number not in self._stored:
-                return number
-        if first + _PROBES >= last:
-            return last
-        index = self._sorted()
-        place = bisect_left(index, first)
-        # In a sorted list of different numbers, number minus place never falls; the run is where it stays the same.
-        high = min(len(index), place + last - first)
-        return first + bisect_left(range(place, high), 1, key=lambda at: index[at] - at - first + place)
 
     # -- zeroes
 
@@ -417,52 +346,12 @@ class Content:
 
     def _zero_clusters_at(self, numbers: list[int]) -> None:
         doomed = [number for number in numbers if number in self._stored]
-        if len(doomed) <= _PROBES:
+        if len(doomed) <= PROBES:
             for number in doomed:
                 self._drop(number, number + 1)
         else:
             for number in set(doomed):
                 del self._stored[number]
-                self._pages.partial.pop(number, None)
-            self._index, self._fresh = sorted(self._stored), []
-        if self.allocation == self.cluster_size and self.zero_clusters:
+            self._index = ClusterIndex(self._stored)
+        if self.zero_clusters:
             self._zero.add_all(numbers)
-
-    # -- pages of plain files
-
-    def _mask(self, index: int) -> int:
-        return self._pages.of(index) if index in self._stored else 0
-
-    def _set_mask(self, index: int, mask: int) -> None:
-        if mask:
-            self._pages.put(index, mask)
-        else:
-            self._drop(index, index + 1)
-
-    def _punch(self, offset: int, length: int) -> None:
-        """Turn the whole pages of the range into holes and zero the bytes of the others in place."""
-        unit, end = self.cluster_size, offset + length
-        self._drop(*self.whole_clusters(offset, length))
-        for index in {offset // unit, end // unit} & self._stored.keys():
-            start, stop = max(offset - index * unit, 0), min(end - index * unit, unit)
-            if start < stop:
-                old = self._stored[index]
-                self._stored[index] = old[:start] + bytes(stop - start) + old[stop:]
-                reach = unit if end == self.size else stop
-                self._set_mask(index, self._mask(index) & ~self._pages.covered(start, reach))
-
-    def _page_status(self, offset: int, end: int) -> tuple[Kind, int]:
-        """:meth:`status` for a plain file of which some clusters are allocated in part."""
-        unit, stop = self.cluster_size, offset
-        data = self._mask(offset // unit) >> offset % unit // self.allocation & 1
-        while stop < end:
-            index, skip = divmod(stop, unit)
-            mask = self._mask(index)
-            if mask >> skip // self.allocation & 1 != data:
-                break
-            if mask:
-                change = self._pages.change(skip, mask)
-                stop += unit - skip if change is None else change
-            else:
-                stop = self._next_stored(index, -(-end // unit)) * unit
-        return (Kind.DATA if data else Kind.HOLE), min(stop, end) - offset

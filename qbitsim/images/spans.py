@@ -76,14 +76,19 @@ class Spans:
             number, index = borders[index + 1], index + 2
         return number
 
-    def count(self, start: int, stop: int) -> int:
-        """How many numbers from *start* up to but not including *stop* are in the set."""
-        borders, total = self._borders, 0
+    def within(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The parts of the spans that lie between *start* and before *stop*, ascending."""
+        borders = self._borders
         for index in range(max(bisect_right(borders, start) // 2 * 2 - 2, 0), len(borders), 2):
             if borders[index] >= stop:
                 break
-            total += max(0, min(borders[index + 1], stop) - max(borders[index], start))
-        return total
+            low, high = max(borders[index], start), min(borders[index + 1], stop)
+            if low < high:
+                yield low, high
+
+    def count(self, start: int, stop: int) -> int:
+        """How many numbers from *start* up to but not including *stop* are in the set."""
+        return sum(high - low for low, high in self.within(start, stop))
 
     def copy(self) -> Spans:
         """An independent set of the same numbers."""

@@ -1,6 +1,6 @@
 """The directory tree that image files live in, in memory.
 
-An :class:`ImageStore` maps names to images as a file system does; an overwritten or removed image lives on for whoever
+An :class:`ImageStore` maps names to files as a file system does; an overwritten or removed file lives on for whoever
 has it open.
 """
 
@@ -12,8 +12,11 @@ import posixpath
 
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.chain import first_difference, read_chain
-from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.image import Image
+from qbitsim.images.image_file import ImageFile
+from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 
 MAXIMUM_PATH = 4096
@@ -38,10 +41,10 @@ class ImageStore:
     :ivar starts: how many machines were started on it; what is random in QEMU at each start comes from it.
     """
 
-    __slots__ = ("_directories", "_images", "_limits", "starts")
+    __slots__ = ("_directories", "_files", "_limits", "starts")
 
     def __init__(self) -> None:
-        self._images: dict[str, Image] = {}
+        self._files: dict[str, ImageFile] = {}
         self._directories: set[str] = {"", "/"}
         self._limits: dict[str, int] = {}
         self.starts = 0
@@ -74,26 +77,27 @@ class ImageStore:
         if size is None:
             assert backing is not None
             size = self.lookup(self.backing_name(name, backing)).size
-        image = Image(
-            name,
-            format,
-            -(-size // SECTOR) * SECTOR,
-            cluster_size=cluster_size,
-            backing=backing,
-            backing_format=backing_format,
-            compat=compat,
-            lazy_refcounts=lazy_refcounts,
-            refcount_bits=refcount_bits,
-        )
-        if key in self._images:
-            conflict = self._images[key].locks.conflict(*CREATOR)
+        if key in self._files:
+            conflict = self._files[key].locks.conflict(*CREATOR)
             if conflict is not None:
                 raise LockConflictError(conflict, name)
-        if format == "raw":
-            # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
-            image.content.write(0, bytes(min(FILE_PAGE, image.size)))
-        image.capacity = self._limits.get(key)
-        self._images[key] = image
+        file, size = ImageFile(name, self._limits.get(key)), -(-size // SECTOR) * SECTOR
+        self._files[key] = file
+        if format == "qcow2":
+            return Qcow2Image(
+                file,
+                size,
+                cluster_size=cluster_size,
+                backing=backing,
+                backing_format=backing_format,
+                compat=compat,
+                lazy_refcounts=lazy_refcounts,
+                refcount_bits=refcount_bits,
+            )
+        assert format == "raw"
+        image = RawImage(file, size)
+        # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
+        image.content.write(0, bytes(min(FILE_PAGE, image.size)))
         return image
 
     def limit(self, name: str, capacity: int | None) -> None:
@@ -106,8 +110,8 @@ class ImageStore:
             self._limits.pop(key, None)
         else:
             self._limits[key] = capacity
-        if key in self._images:
-            self._images[key].capacity = capacity
+        if key in self._files:
+            self._files[key].capacity = capacity
 
     @property
     def limits(self) -> list[tuple[str, int]]:
@@ -117,21 +121,21 @@ class ImageStore:
     def lookup(self, name: str) -> Image:
         """The image of that name; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
         key = self._short_key(name)
-        if key in self._images:
-            return self._images[key]
+        if key in self._files:
+            return self._files[key].image
         raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
 
     def __contains__(self, name: str) -> bool:
-        return self._key(name) in self._images
+        return self._key(name) in self._files
 
     def items(self) -> list[tuple[str, Image]]:
         """All files with their images, sorted by name."""
-        return sorted(self._images.items(), key=lambda item: item[0])
+        return sorted(((key, file.image) for key, file in self._files.items()), key=lambda item: item[0])
 
     def remove(self, name: str) -> None:
         """Delete the file; OSError as for :meth:`lookup`."""
         self.lookup(name)
-        del self._images[self._key(name)]
+        del self._files[self._key(name)]
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, in place of one that has it; OSError as for :meth:`lookup` and :meth:`create`."""
@@ -140,22 +144,22 @@ class ImageStore:
             raise _error(errno.ENOENT, new)
         if key in self._directories:
             raise _error(errno.EISDIR, new)
-        del self._images[self._key(old)]
-        self._images[key] = image
-        image.name = new
+        del self._files[self._key(old)]
+        self._files[key] = image.file
+        image.file.name = new
 
     def copy(self, old: str, new: str) -> None:
         """Copy a file; OSError as for :meth:`rename`."""
-        image, key = self.lookup(old).clone(), self._key(new)
+        file, key = self.lookup(old).file.copy(), self._key(new)
         if posixpath.dirname(key) not in self._directories:
             raise _error(errno.ENOENT, new)
-        image.name = new
-        self._images[key] = image
+        file.name = new
+        self._files[key] = file
 
     def mkdir(self, name: str) -> None:
         """Create a directory; OSError with ENOENT if its parent does not exist, EEXIST if the name is taken."""
         key = self._key(name)
-        if key in self._directories or key in self._images:
+        if key in self._directories or key in self._files:
             raise _error(errno.EEXIST, name)
         if posixpath.dirname(key) not in self._directories:
             raise _error(errno.ENOENT, name)
@@ -170,7 +174,7 @@ class ImageStore:
         key = self._key(directory)
         if key not in self._directories:
             raise _error(errno.ENOENT, directory)
-        names = [*self._images, *(self._directories - {"", "/"})]
+        names = [*self._files, *(self._directories - {"", "/"})]
         return sorted(posixpath.basename(name) for name in names if posixpath.dirname(name) == key)
 
     def backing_name(self, name: str, backing: str) -> str:
@@ -187,7 +191,7 @@ class ImageStore:
         while (backing := images[-1].backing) is not None:
             position = self.backing_name(position, backing)
             images.append(self.lookup(position))
-            if len(images) > len(self._images):
+            if len(images) > len(self._files):
                 raise _error(errno.ELOOP, name)
         return images
 
@@ -203,7 +207,7 @@ class ImageStore:
     def clone(self) -> ImageStore:
         """An independent store of the same value in which nothing is open; the stored bytes are shared."""
         twin = ImageStore()
-        twin._images = {key: image.clone() for key, image in self._images.items()}
+        twin._files = {key: file.copy() for key, file in self._files.items()}
         twin._directories = self._directories.copy()
         twin._limits = self._limits.copy()
         twin.starts = self.starts

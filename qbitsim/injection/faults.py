@@ -163,7 +163,7 @@ class FaultInjection:
             probability=probability,
             seed=seed,
         )
-        return self._strike_at(where, rules, rule)
+        return self._add_rule(where, rules, rule)
 
     @fault("delay", "disk")
     def delay_io(self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1) -> Delay:
@@ -177,7 +177,7 @@ class FaultInjection:
         faults = faults_of(self._machine.graph, where)
         check_range(self._machine.graph, where, offset, length)
         delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
-        return self._strike_at(where, faults.delays, delay)
+        return self._add_rule(where, faults.delays, delay)
 
     @fault("stall", "disk", waits=True)
     def stall_io(self, where: str, operation: str, offset: int | None = None, length: int = 1) -> Stall:
@@ -189,7 +189,7 @@ class FaultInjection:
         faults = faults_of(self._machine.graph, where)
         check_range(self._machine.graph, where, offset, length)
         stall = Stall(operations, offset, length)
-        return self._strike_at(where, faults.stalls, stall)
+        return self._add_rule(where, faults.stalls, stall)
 
     @fault("", "file")
     def limit_capacity(self, file: str, capacity: int | None) -> None:
@@ -203,9 +203,9 @@ class FaultInjection:
         if capacity is not None and capacity < 0:
             raise ValueError(f"invalid capacity {capacity}: it must not be negative")
         self._machine.images.limit(file, capacity)
-        self._tell("no limit" if capacity is None else f"room for {capacity} bytes", file)
+        self._notify_observer("no limit" if capacity is None else f"room for {capacity} bytes", file)
 
-    def _strike_at(self, where: str, rules: list[_R], rule: _R) -> _R:
+    def _add_rule(self, where: str, rules: list[_R], rule: _R) -> _R:
         rule.where = where
         return self._add(rules, rule, where)
 
@@ -436,10 +436,10 @@ class FaultInjection:
         """Add a fault and forget those that strike no more, so that a long-lived machine does not collect them."""
         faults[:] = [each for each in faults if each.times != 0]
         faults.append(begun)
-        self._tell(begun, where)
+        self._notify_observer(begun, where)
         return begun
 
-    def _tell(self, begun: object, where: str = "") -> None:
+    def _notify_observer(self, begun: object, where: str = "") -> None:
         """Let the observer know."""
         observer = self._machine.scheduler.observer
         if observer is not None:

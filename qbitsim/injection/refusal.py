@@ -24,7 +24,7 @@ class Refusal(Countdown):
         """In plain words: ``stop is refused, once: no``."""
         return f"{self.command} is refused{self.often}: {self.error.desc}"
 
-    def strike(self, command: str) -> None:
+    def check(self, command: str) -> None:
         """Refuse the command, if it is its turn.
 
         :raises QmpError: what the test wants.

@@ -15,8 +15,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import status_above
 from qbitsim.block.drive import Drive
-from qbitsim.block.status import status_above
 from qbitsim.drivers.job_filters import drop_filter, insert_commit_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -78,7 +78,7 @@ class CommitJob(LoopJob):
         graph, base, top = self.jobs.graph, self.base, self.top
         self.base_was_read_only = base.read_only
         if base.read_only:
-            set_writable(base, writable=True)
+            set_writable(graph, base, writable=True)
         self.filter = insert_commit_top(graph, top, self.options.filter_node_name)
         graph.changing()
         use_intermediate_nodes(self, top, base)
@@ -146,10 +146,15 @@ class CommitJob(LoopJob):
         return 0
 
     def give_up(self) -> None:
-        """Undo :meth:`take`, or what it came to."""
-        self._abort()
-        self._clean()
-        self.early_fail()
+        """Undo :meth:`take`, or what it came to, in the order of commit_start."""
+        graph = self.jobs.graph
+        with graph.kept(self.top):
+            self.writer.eject()
+            self._clean()
+            self.early_fail()
+            if self.filter is not None:
+                drop_filter(graph, self.filter, self.top)
+                self.filter = None
 
     def _abort(self) -> None:
         """Take the filter out, once no blocker is left that it needs (commit_abort)."""
@@ -164,7 +169,7 @@ class CommitJob(LoopJob):
     def _clean(self) -> None:
         """The layers stay in use until the job is dismissed (commit_clean, block_job_free)."""
         if self.base_was_read_only:
-            restore_read_only(self.base)
+            restore_read_only(self.jobs.graph, self.base)
         self.reader.eject()
 
 

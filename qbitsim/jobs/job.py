@@ -17,7 +17,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qbitsim.block.permissions import Child
+from qbitsim.block.node import Child
 from qbitsim.copying.block_copy import Progress
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms

@@ -18,6 +18,7 @@ from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.job import Job
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Task
 
@@ -142,16 +143,16 @@ def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
         layer = layer.filtered or layer.backing
 
 
-def set_writable(node: Node, *, writable: bool) -> None:
+def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
     """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only).
 
     :raises QmpError: somebody above, or another user of the file, does not allow it; nothing has changed then.
     """
-    nodes, graph = _opened_together(node), node.graph
-    graph.changing()
+    nodes = _opened_together(node)
     with ExitStack() as drained:
         for each in nodes:
             drained.enter_context(graph.drained(each))
+        graph.changing()
         before = [each.read_only for each in nodes]
         for each in nodes:
             each.mark_read_only(read_only=not writable)
@@ -164,13 +165,13 @@ def set_writable(node: Node, *, writable: bool) -> None:
             each.set_read_only(not writable)
 
 
-def restore_read_only(node: Node) -> None:
+def restore_read_only(graph: Graph, node: Node) -> None:
     """Reopen a node read-only again, unless somebody above has to write to it, of which QEMU takes no notice.
 
     (stream_clean, block/stream.c, and commit_clean, block/commit.c, QEMU 10.0)
     """
     with suppress(QmpError):
-        set_writable(node, writable=False)
+        set_writable(graph, node, writable=False)
 
 
 def _opened_together(node: Node) -> list[Node]:

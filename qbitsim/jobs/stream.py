@@ -13,8 +13,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import status_above
 from qbitsim.block.drive import Drive
-from qbitsim.block.status import status_above
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -163,7 +163,7 @@ class StreamJob(LoopJob):
         self._drop_filter()
         self.user.eject()
         if self.was_read_only:
-            restore_read_only(self.node)
+            restore_read_only(self.jobs.graph, self.node)
 
 
 def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJob:
@@ -174,7 +174,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
     graph = jobs.graph
     was_read_only = node.read_only
     if was_read_only:
-        set_writable(node, writable=True)
+        set_writable(graph, node, writable=True)
     try:
         try:
             top = insert_copy_on_read(graph, node, options.filter_node_name)
@@ -187,7 +187,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
             raise
     except QmpError:
         if was_read_only:
-            restore_read_only(node)
+            restore_read_only(graph, node)
         raise
     job.was_read_only = was_read_only
     return job

@@ -115,17 +115,6 @@ class Disks:
         node.monitor_owned = True
         return node
 
-    def open_node(self, options: Options) -> Node:
-        """Make a node as ``-drive`` does: without a driver it is what the file is.
-
-        :raises QmpError: as QEMU refuses it.
-        """
-        opener = self._opener()
-        options, probed = opener.probe(options)
-        node = opener.open(options)
-        node.probed = probed
-        return node
-
     def open_file(self, filename: str, options: Options) -> Node:
         """Make a node on an image file, of the format that the file has unless ``options`` say so.
 

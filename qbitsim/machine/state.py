@@ -59,7 +59,7 @@ class Snapshot:
         if machine.profile is not self._state["profile"]:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
         for fault in machine.faults.monitor_faults:
-            fault.let_go()
+            fault.release_held()
         observer, exports = machine.scheduler.observer, machine.exports
         for name, value in _copied(self._origin, self._state, machine).items():
             setattr(machine, name, value)
@@ -140,9 +140,10 @@ def _image(image: Image) -> Json:
         "format": image.format,
         "size": image.size,
         "backing": image.backing,
-        "capacity": image.capacity,
+        "capacity": image.file.capacity,
         "content": digest([image.content]),
         "bitmaps": [(stored.name, stored.in_use, stored.auto, stored.bits.count) for stored in image.bitmaps],
+        "snapshots": [(kept.id, kept.name, kept.state_size, digest([kept.content])) for kept in image.snapshots],
     }
 
 

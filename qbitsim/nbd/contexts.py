@@ -13,7 +13,8 @@ from itertools import cycle, islice
 from operator import sub
 from typing import TYPE_CHECKING
 
-from qbitsim.block.status import Status, status_above
+from qbitsim.block.chain import status_above
+from qbitsim.block.status import Status
 from qbitsim.nbd.protocol import STATE_DIRTY, STATE_HOLE, STATE_ZERO
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ Nothing of the protocol is loaded before the first client comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
@@ -79,6 +79,8 @@ class ExportUser(Drive):
     :ivar in_flight: requests of clients, oldest first.
     """
 
+    queues_requests: ClassVar[bool] = False
+
     __slots__ = ("in_flight",)
 
     def __init__(self, graph: Graph, *, writable: bool) -> None:
@@ -91,8 +93,8 @@ class ExportUser(Drive):
 
         :raises StalledError: a request is stalled.
         """
-        while self.in_flight:
-            self.in_flight[0].finish()
+        while (request := next((each for each in self.in_flight if not each.resting), None)) is not None:
+            request.finish()
 
 
 @record(frozen=False, eq=False)

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qbitsim.block.status import status_above
+from qbitsim.block.chain import status_above
 from qbitsim.files.faults import StalledError
 from qbitsim.nbd.contexts import MAXIMUM_EXTENTS, Context, Extents
 from qbitsim.nbd.protocol import Command, CommandFlag, Mode, command_words
@@ -47,11 +47,12 @@ class Request:
     :ivar contexts: what BLOCK_STATUS is to tell of.
     :ivar refusal: why it is refused, whatever else is so; None if it is not.
     :ivar stalled: it waits until a test lets it go on.
+    :ivar resting: it waits for the end of a drained section, as if it had not come yet (nbd_drained_begin).
     """
 
     __slots__ = (
         *("command", "contexts", "cookie", "export", "flags", "length", "offset", "payload", "refusal"),
-        *("_asker", "_task", "stalled"),
+        *("_asker", "_dropped", "_task", "resting", "stalled"),
     )
 
     def __init__(self, asker: Asker, export: Export, command: int, flags: int, cookie: int) -> None:
@@ -66,6 +67,8 @@ class Request:
         self.contexts: Sequence[Context] = ()
         self.refusal: str | None = None
         self.stalled: StalledError | None = None
+        self.resting = False
+        self._dropped = False
         self._task: Task | None = None
 
     def __repr__(self) -> str:
@@ -78,12 +81,15 @@ class Request:
 
     def plan(self) -> None:
         """Let the request be carried out as a task of the machine, at once or when a delay is over."""
+        self.resting = False
+        if self._dropped:
+            return
         scheduler = self.export.scheduler
         delay = 0 if self.refusal is not None else self._delay()
         if delay:
-            self._task = scheduler.after(delay, self._run, self.label)
+            self._task = scheduler.after(delay, self._take_turn, self.label)
         else:
-            self._task = scheduler.soon(self._run, self.label)
+            self._task = scheduler.soon(self._take_turn, self.label)
 
     def _delay(self) -> int:
         """Nanoseconds that it takes by a limit of the nodes or a fault."""
@@ -100,9 +106,23 @@ class Request:
         if self.stalled is not None:
             raise self.stalled
         assert self._task is not None
-        self.export.scheduler.run(self._task)
+        self._task.cancel()
+        self._run()
         if self.stalled is not None:
             raise self.stalled
+
+    def drop(self) -> None:
+        """Forget a request that is resting: its client has gone."""
+        self._dropped = True
+        self.export.in_flight.remove(self)
+
+    def _take_turn(self) -> None:
+        user = self.export.user
+        if user.drained:
+            self.resting = True
+            user.when_not_drained(self.plan)
+        else:
+            self._run()
 
     def _run(self) -> None:
         self.stalled = None
@@ -159,7 +179,7 @@ def _read_sparsely(request: Request, reply: Reply) -> None:
     """
     user, place, end = request.export.user, request.offset, request.offset + request.length
     while place < end:
-        status = status_above(user.node, None, place, end - place, at_once=True)
+        status = status_above(user.node, None, place, end - place)
         stop = place + status.length
         if status.zero:
             reply.hole(place, status.length, last=stop == end)

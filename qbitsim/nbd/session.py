@@ -149,6 +149,9 @@ class Session:
         if not self.ended:
             self.ended = True
             self._buffer.clear()
+            for request in [each for each in self._in_flight if each.resting]:
+                request.drop()
+                self._forget(request)
             self._notify()
 
     def _leave(self) -> None:

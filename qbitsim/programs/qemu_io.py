@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.hmp.guest_io import DriveDisk
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
-from qbitsim.images.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.machine.machine import Machine
 from qbitsim.qemu_img.files import STALE_BITMAPS
 from qbitsim.qemu_img.options import key_values
@@ -128,7 +129,7 @@ class QemuIo:
             self._fail(f"can't open{what}: {error.desc}{self._lock_hint(word, options, error.desc)}")
             return False
         self.name, image = name, self.images.lookup(name)
-        if node.driver == "qcow2" and image.has_stale_bitmaps:
+        if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
             self.stderr += STALE_BITMAPS.format("qemu-io")
             image.has_stale_bitmaps = node.read_only
         if "driver" not in options and node.driver == "raw" and "read-only" not in options:
@@ -159,13 +160,13 @@ class QemuIo:
         if "lock" not in text or word not in self.images:
             return ""
         wanted = READER if "read-only" in options else WRITER
-        if "backing file" not in text and self.images.lookup(word).locks.conflict(*wanted):
+        if "backing file" not in text and self.images.lookup(word).file.locks.conflict(*wanted):
             return f"\nIs another process using the image [{word}]?"
         name, image = word, self.images.lookup(word)
         while image.backing is not None:
             name = self.images.backing_name(name, image.backing)
             image = self.images.lookup(name)
-            if image.locks.conflict(*READER):
+            if image.file.locks.conflict(*READER):
                 return f"\nIs another process using the image [{name}]?"
         return ""
 
@@ -309,9 +310,9 @@ class QemuIo:
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
         self.stdout += f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n"
         self.stdout += f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n"
-        self.stdout += (
-            "\n".join(["Format specific information:", *format_specific(self.images.lookup(self.name))]) + "\n"
-        )
+        image = self.images.lookup(self.name)
+        assert isinstance(image, Qcow2Image)
+        self.stdout += "\n".join(["Format specific information:", *format_specific(image)]) + "\n"
         return False
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.version import change_refcount_bits, downgrade, upgrade
 from qbitsim.qemu_img.creation import VERSIONS, signed
 from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
 from qbitsim.qemu_img.options import ToolError, key_values, size_parameter
 from qbitsim.sizes import SECTOR
-
-if TYPE_CHECKING:
-    from qbitsim.images.image import Image
 
 _CREATION_ONLY = {
     *("encryption", "encrypt.format", "encrypt.key-secret", "encrypt.cipher-alg", "encrypt.cipher-mode"),
@@ -38,7 +35,7 @@ def amend(call: Call) -> int:
         raise UnsupportedError("qemu-img amend -o help")
     check_cache(call)
     image = open_image(call, options.words[0], options.last("f"), write=True)
-    if image.format == "raw":
+    if not isinstance(image, Qcow2Image):
         raise ToolError("Format driver 'raw' does not support option amendment")
     call.progress(0)
     _amend(call, image, _values(call, pairs))
@@ -74,10 +71,10 @@ def _value(call: Call, name: str, text: str) -> str | int | bool:
     return text
 
 
-def _amend(call: Call, image: Image, values: dict[str, str | int | bool]) -> None:
+def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -> None:
     version = _check(image, values)
     if version == "1.1":
-        image.upgrade()
+        upgrade(image)
     bits = values.get("refcount_bits", image.refcount_bits)
     assert isinstance(bits, int)
     if bits != image.refcount_bits:
@@ -86,7 +83,7 @@ def _amend(call: Call, image: Image, values: dict[str, str | int | bool]) -> Non
                 "Refcount widths other than 16 bits require compatibility level 1.1 or above "
                 "(use compat=1.1 or greater)"
             )
-        image.change_refcount_bits(bits)
+        change_refcount_bits(image, bits)
     lazy = values.get("lazy_refcounts", image.lazy_refcounts and version != "0.10")
     if lazy and version == "0.10":
         raise ToolError(
@@ -99,7 +96,7 @@ def _amend(call: Call, image: Image, values: dict[str, str | int | bool]) -> Non
         _downgrade(call, image)
 
 
-def _check(image: Image, values: dict[str, str | int | bool]) -> str:
+def _check(image: Qcow2Image, values: dict[str, str | int | bool]) -> str:
     """The checks that come first; the version that is wanted."""
     wanted = str(values.get("compat", image.compat))
     if wanted not in VERSIONS:
@@ -119,7 +116,7 @@ def _check(image: Image, values: dict[str, str | int | bool]) -> str:
     return VERSIONS[wanted]
 
 
-def _resize(call: Call, image: Image, size: str | int | bool) -> None:
+def _resize(call: Call, image: Qcow2Image, size: str | int | bool) -> None:
     assert isinstance(size, int)
     if size == image.size or not size:
         return
@@ -130,11 +127,11 @@ def _resize(call: Call, image: Image, size: str | int | bool) -> None:
     image.resize(size, zero_new=bool(below) and below[0].size > image.size, below=reader(below))
 
 
-def _downgrade(call: Call, image: Image) -> None:
+def _downgrade(call: Call, image: Qcow2Image) -> None:
     if image.compat == "0.10":
         return
     if image.refcount_bits != 16:
         raise ToolError("compat=0.10 requires refcount_bits=16")
     if any(found.content.size != image.size for found in image.snapshots):
         raise ToolError("Internal snapshots prevent downgrade of image")
-    image.downgrade(backed=len(contents(call, call.options.words[0])) > 1)
+    downgrade(image, backed=len(contents(call, call.options.words[0])) > 1)

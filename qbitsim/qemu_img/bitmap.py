@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
-from qbitsim.images.image import Image, StoredBitmap
+from qbitsim.images.image import Image
+from qbitsim.images.qcow2.bitmaps import StoredBitmap
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, inconsistent, open_image
 from qbitsim.qemu_img.options import Options, ToolError, size_argument
 
@@ -33,8 +35,8 @@ def bitmap(call: Call) -> int:
     source = image if source_file is None else open_image(call, source_file, options.last("F"), backing=False)
     do: dict[str, Callable[[str], None]] = {
         "add": lambda _: _add(image, name, granularity),
-        "remove": lambda _: image.remove_bitmap(_find(image, name).name),
-        "remove-all": lambda _: image.bitmaps.clear(),
+        "remove": lambda _: _remove(image, _find(image, name)),
+        "remove-all": lambda _: _remove_all(image),
         "clear": lambda _: _usable(image, name).bits.clear_all(),
         "enable": lambda _: setattr(_usable(image, name), "auto", True),
         "disable": lambda _: setattr(_usable(image, name), "auto", False),
@@ -78,6 +80,16 @@ def _find(image: Image, name: str) -> StoredBitmap:
     return found
 
 
+def _remove(image: Image, bitmap: StoredBitmap) -> None:
+    assert isinstance(image, Qcow2Image)
+    image.remove_bitmap(bitmap.name)
+
+
+def _remove_all(image: Image) -> None:
+    if isinstance(image, Qcow2Image):
+        image.bitmaps.clear()
+
+
 def _usable(image: Image, name: str) -> StoredBitmap:
     found = _find(image, name)
     if found.in_use:
@@ -91,7 +103,7 @@ def _add(image: Image, name: str, granularity: int | None) -> None:
         raise QmpError("Bitmap name cannot be empty")
     if granularity is not None and (granularity < 512 or granularity & (granularity - 1) or granularity > 1 << 31):
         raise QmpError("Granularity must be power of 2 and at least 512")
-    if image.format == "raw":
+    if not isinstance(image, Qcow2Image):
         raise QmpError(f"Can't store persistent bitmaps to {_NODE}: Operation not supported")
     if image.find_bitmap(name) is not None:
         raise QmpError(f"Bitmap already exists: {name}")

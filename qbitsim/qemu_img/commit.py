@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.spans import Spans
 from qbitsim.qemu_img.files import Call, check_cache, open_image
 from qbitsim.qemu_img.options import ToolError, size_argument
@@ -42,6 +43,7 @@ def commit(call: Call) -> int:
         depth = _base_depth(call, word, chain)
         _copy_down(chain, depth)
         if options.last("b") is None and "d" not in options:
+            assert isinstance(image, Qcow2Image)
             image.make_empty()
         chain[depth].close_written()
         call.progress(100)

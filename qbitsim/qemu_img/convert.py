@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
-from qbitsim.qemu_img.snapshot import find_snapshot
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def load_snapshot(image: Image, text: str) -> Chain:
         ]
         found = fitting[0] if fitting else None
     else:
-        found = find_snapshot(image, text)
+        found = find_by_id_or_name(image.snapshots, text)
     if image.format == "raw":
         raise ToolError("Failed to load snapshot: Device 'raw' does not support internal snapshots")
     if found is None:
@@ -358,6 +359,7 @@ def _write_data(plan: _Copy, offset: int, data: bytes) -> None:
 
 def _write_compressed(target: Image, offset: int, data: bytes) -> None:
     """:raises OSError: EIO if the cluster has a place already."""
+    assert isinstance(target, Qcow2Image)
     if not target.shrinks(data):
         target.write(offset, data)
     elif not target.takes_compressed(offset):
@@ -431,4 +433,5 @@ def _copy_bitmaps(source: Image, target: Image) -> None:
     for bitmap in reversed(good):
         if bitmap.name in taken:
             raise ToolError(f"Failed to create bitmap {bitmap.name}: Bitmap already exists: {bitmap.name}")
+    assert isinstance(target, Qcow2Image)
     target.bitmaps = [*target.bitmaps, *(bitmap.copy() for bitmap in good)]

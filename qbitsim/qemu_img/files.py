@@ -11,6 +11,7 @@ from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL
 from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import Profile
 from qbitsim.qemu_img.options import Options, ToolError, key_values
@@ -86,7 +87,7 @@ class Call:
         """The file that *word* of the command line, which has been opened, stands for."""
         return self._files.get(word, word)
 
-    def stands_for(self, word: str, name: str) -> None:
+    def remember_file(self, word: str, name: str) -> None:
         """Remember the file that image options name."""
         self._files[word] = name
 
@@ -117,7 +118,7 @@ def open_image(
     try:
         if specified or word.startswith("json:"):
             name, format_name, read_only = _parse_image_options(word)
-            call.stands_for(word, name)
+            call.remember_file(word, name)
             if read_only and write:
                 raise ToolError("Block node is read-only")
         image = _open_file(call, name, format_name, write=write)
@@ -175,10 +176,10 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).
         shared = ALL
-    conflict = None if "U" in call.options else image.locks.conflict(perm, shared)
+    conflict = None if "U" in call.options else image.file.locks.conflict(perm, shared)
     if conflict is not None:
         raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
-    if image.has_stale_bitmaps:
+    if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
         call.print(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
@@ -269,7 +270,7 @@ def output_format(call: Call) -> str:
 
 def check_resizable(image: Image) -> None:
     """Refuse to resize an image whose format does not let it (qcow2_co_truncate, block/qcow2.c, 10.0)."""
-    if image.snapshots and image.compat == "0.10":
+    if isinstance(image, Qcow2Image) and image.snapshots and image.compat == "0.10":
         raise ToolError("Can't resize a v2 image which has snapshots")
     for bitmap in image.bitmaps:
         if bitmap.in_use:

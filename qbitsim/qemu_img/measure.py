@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.allocator import TABLE_ENTRY, refcount_clusters
-from qbitsim.images.bitmap_places import directory_length
 from qbitsim.images.chain import Chain, chain_status
 from qbitsim.images.content import Kind
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY, refcount_clusters
+from qbitsim.images.qcow2.bitmap_places import directory_length
 from qbitsim.qemu_img.convert import load_snapshot
 from qbitsim.qemu_img.creation import VERSIONS, Wanted, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, contents, open_image, output_format

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, check_cache, open_backing_file, open_image
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.sizes import SECTOR
@@ -39,7 +40,7 @@ def rebase(call: Call) -> int:
     check_cache(call, "T", "source cache")
     call.progress(0)
     image = open_image(call, options.words[0], options.last("f"), write=True, backing=not unsafe)
-    if "c" in options and image.format == "raw":
+    if "c" in options and not isinstance(image, Qcow2Image):
         raise ToolError("Compression not supported for this file format")
     if backing_format is not None and not known_format(backing_format):
         raise ToolError(f"Invalid format name: '{backing_format}'")
@@ -51,13 +52,11 @@ def rebase(call: Call) -> int:
 
 
 def _change_header(image: Image, backing: str | None, backing_format: str | None) -> None:
-    reason = None
-    if image.format == "raw":
-        reason = os.strerror(errno.EOPNOTSUPP)
-    elif backing is not None and backing_format is None:
-        reason = "backing format must be specified"
-    if reason is not None:
-        raise ToolError(f"Could not change the backing file to '{backing or ''}': {reason}")
+    refusal = f"Could not change the backing file to '{backing or ''}': "
+    if not isinstance(image, Qcow2Image):
+        raise ToolError(refusal + os.strerror(errno.EOPNOTSUPP))
+    if backing is not None and backing_format is None:
+        raise ToolError(refusal + "backing format must be specified")
     image.backing, image.backing_format = backing, backing_format if backing else None
 
 
@@ -71,11 +70,18 @@ def _keep_what_it_reads_as(call: Call, image: Image) -> None:
         data = read_chain(contents, offset, length)
         if offset >= (old[0].size if old else 0):
             image.write_zeroes(offset, length, below, zero)
-        elif "c" in call.options and image.takes_compressed(offset) and image.shrinks(data):
-            image.write_compressed(offset, data)
-        else:
+        elif "c" not in call.options or not _write_compressed(image, offset, data):
             image.write(offset, data, below)
         image.mark_bitmaps(offset, length)
+
+
+def _write_compressed(image: Image, offset: int, data: bytes) -> bool:
+    """Store a cluster compressed, if it can be; whether it was."""
+    assert isinstance(image, Qcow2Image)
+    if not (image.takes_compressed(offset) and image.shrinks(data)):
+        return False
+    image.write_compressed(offset, data)
+    return True
 
 
 def _new_chain(call: Call, old: list[Image]) -> tuple[list[Image], int | None]:

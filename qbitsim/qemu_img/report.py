@@ -12,13 +12,16 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
+from qbitsim.images.qcow2.check import CheckResult, check_file
+from qbitsim.images.qcow2.check import repair as repair_refcounts
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.rendered import RenderedFile
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR, human_size
 
-_PAGE = 4096
 _WITHOUT_HOST_CACHE = ("none", "off", "directsync")
 _CACHE_MODES = (None, *_WITHOUT_HOST_CACHE, "writeback", "writethrough", "unsafe")
 _Json = dict[str, object]
@@ -64,8 +67,9 @@ def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: boo
 
 def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
     """The members of ImageInfo in the order of QEMU's hash table."""
-    qcow2 = image.format == "qcow2" and chosen != "raw"
+    qcow2 = isinstance(image, Qcow2Image) and chosen != "raw"
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
+    specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) and qcow2 else None
     file, limits = _file_info(call, image, name), _limits(call, image, chosen)
     members: list[tuple[str, object, bool]] = [
         ("limits", limits, "limits" in call.options),
@@ -76,8 +80,8 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
         ("filename", name, True),
         ("cluster-size", image.cluster_size, qcow2),
         ("format", "qcow2" if qcow2 else "raw", True),
-        ("actual-size", _actual_size(image), True),
-        ("format-specific", {"type": "qcow2", "data": _qcow2_info(image)}, qcow2),
+        ("actual-size", image.actual_size, True),
+        ("format-specific", specific, specific is not None),
         ("full-backing-filename", full, full is not None),
         ("backing-filename", image.backing, full is not None),
         ("dirty-flag", False, True),
@@ -108,13 +112,13 @@ def _file_info(call: Call, image: Image, name: str) -> _Json:
         "virtual-size": image.file_length,
         "filename": name,
         "format": "file",
-        "actual-size": _actual_size(image),
+        "actual-size": image.actual_size,
         "format-specific": {"type": "file", "data": {}},
         "dirty-flag": False,
     }
 
 
-def _qcow2_info(image: Image) -> _Json:
+def _qcow2_info(image: Qcow2Image) -> _Json:
     if image.compat == "0.10":
         return {"compat": "0.10", "compression-type": "zlib", "refcount-bits": image.refcount_bits}
     bitmaps = [
@@ -136,16 +140,9 @@ def _qcow2_info(image: Image) -> _Json:
     }
 
 
-def format_specific(image: Image) -> Iterator[str]:
+def format_specific(image: Qcow2Image) -> Iterator[str]:
     """What is special about a qcow2 image, as indented lines."""
     return tree(_qcow2_info(image), 1)
-
-
-def _actual_size(image: Image) -> int:
-    """Bytes on the disk of the host, in whole pages: a fact of the host's file system, so only about right."""
-    if image.format == "raw":
-        return -(-image.content.allocated // _PAGE) * _PAGE
-    return image.content.allocated + 3 * image.content.cluster_size + _PAGE
 
 
 def _human_info(found: _Json, snapshots: str) -> str:
@@ -226,7 +223,7 @@ def _pretty(value: object, indent: str = "") -> str:
 
 
 def check(call: Call) -> int:
-    """``qemu-img check``; images of qbitsim are never damaged, at worst clusters are leaked."""
+    """``qemu-img check``."""
     options = call.options
     options.only("q", "f", "output", "r", "U", "T", "image-opts")
     output = output_format(call)
@@ -236,61 +233,78 @@ def check(call: Call) -> int:
     if repair not in {None, "leaks", "all"}:
         raise UnsupportedError(f"qemu-img check -r {repair}")
     image = open_image(call, name, options.last("f"), write=repair is not None)
-    if image.format == "raw":
+    if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
-    leaks, left = image.leaks, image.leaks
-    call.print("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
-    if repair is not None and leaks:
-        call.print("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
-        image.free_leaks()
-        left = []
+    found = check_file(RenderedFile(image), leaks=repair is not None, errors=repair == "all")
+    call.print("".join(f"{line}\n" for line in found.lines))
+    fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
+    if fixed or fixed_leaks:
+        if output != "json":
+            call.say(
+                "The following inconsistencies were found and repaired:\n\n"
+                f"    {fixed_leaks} leaked clusters\n    {fixed} corruptions\n\n"
+                "Double checking the fixed image now..."
+            )
+        repair_refcounts(image.layout, found)
+        found = check_file(RenderedFile(image))
+        call.print("".join(f"{line}\n" for line in found.lines))
+        found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
+    total = -(-image.size // image.cluster_size)
     if output == "json":
-        call.print(_pretty(_check_info(image, name, len(left), len(leaks) - len(left))) + "\n")
+        call.print(_pretty(_check_info(found, name, total)) + "\n")
     else:
-        _say_check(call, image, leaks, left)
-    return 3 if left else 0
+        _say_check(call, found, total)
+    if found.errors:
+        raise ToolError("Check failed")
+    return 2 if found.corruptions else 3 if found.leaks else 0
 
 
-def _check_info(image: Image, name: str, leaks: int, fixed: int) -> _Json:
+def _check_info(found: CheckResult, name: str, total: int) -> _Json:
     """The members of ImageCheck in the order of QEMU's hash table."""
-    allocated, fragmented, compressed = image.fragments
     members: list[tuple[str, object, bool]] = [
-        ("image-end-offset", image.image_end, True),
-        ("compressed-clusters", compressed, bool(compressed)),
-        ("total-clusters", -(-image.size // image.content.cluster_size), True),
-        ("check-errors", 0, True),
-        ("leaks", leaks, bool(leaks)),
-        ("leaks-fixed", fixed, bool(fixed)),
-        ("allocated-clusters", allocated, bool(allocated)),
+        ("image-end-offset", found.end, bool(found.end)),
+        ("compressed-clusters", found.compressed, bool(found.compressed)),
+        ("total-clusters", total, bool(total)),
+        ("corruptions", found.corruptions, bool(found.corruptions)),
+        ("corruptions-fixed", found.corruptions_fixed, bool(found.corruptions_fixed)),
+        ("check-errors", found.errors, True),
+        ("leaks", found.leaks, bool(found.leaks)),
+        ("leaks-fixed", found.leaks_fixed, bool(found.leaks_fixed)),
+        ("allocated-clusters", found.allocated, bool(found.allocated)),
         ("filename", name, True),
         ("format", "qcow2", True),
-        ("fragmented-clusters", fragmented, bool(fragmented)),
+        ("fragmented-clusters", found.fragmented, bool(found.fragmented)),
     ]
     return {key: value for key, value, present in members if present}
 
 
-def _say_check(call: Call, image: Image, leaks: list[int], left: list[int]) -> None:
-    if len(leaks) > len(left):
+def _say_check(call: Call, found: CheckResult, total: int) -> None:
+    if not (found.corruptions or found.leaks or found.errors):
+        call.say("No errors were found on the image.")
+    if found.corruptions:
         call.say(
-            f"The following inconsistencies were found and repaired:\n\n    {len(leaks)} leaked clusters\n"
-            "    0 corruptions\n\nDouble checking the fixed image now..."
+            f"\n{found.corruptions} errors were found on the image.\n"
+            "Data may be corrupted, or further writes to the image may corrupt it."
         )
-    if left:
+    if found.leaks:
         call.say(
-            f"\n{len(left)} leaked clusters were found on the image.\n"
+            f"\n{found.leaks} leaked clusters were found on the image.\n"
             "This means waste of disk space, but no harm to data."
         )
-    else:
-        call.say("No errors were found on the image.")
-    allocated, fragmented, compressed = image.fragments
-    if allocated:
-        total = -(-image.size // image.content.cluster_size)
-        shares = allocated * 100 / total, fragmented * 100 / allocated, compressed * 100 / allocated
+    if found.errors:
+        call.say(f"\n{found.errors} internal errors have occurred during the check.")
+    if total and found.allocated:
+        shares = (
+            found.allocated * 100 / total,
+            found.fragmented * 100 / found.allocated,
+            found.compressed * 100 / found.allocated,
+        )
         call.say(
-            f"{allocated}/{total} = {shares[0]:.2f}% allocated, {shares[1]:.2f}% fragmented, "
+            f"{found.allocated}/{total} = {shares[0]:.2f}% allocated, {shares[1]:.2f}% fragmented, "
             f"{shares[2]:.2f}% compressed clusters"
         )
-    call.say(f"Image end offset: {image.image_end}")
+    if found.end:
+        call.say(f"Image end offset: {found.end}")
 
 
 # -- compare
@@ -396,6 +410,8 @@ def map_image(call: Call) -> int:
         else:
             extents.append(extent)
     if output == "json":
+        if not image.size:
+            extents = [_Extent(0, 0, 0, present=False, zero=False, data=False, offset=None, file=name)]
         call.print("[" + ",\n".join(_json_extent(extent, call) for extent in extents) + "]\n")
         return 0
     call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")
@@ -431,7 +447,7 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
             extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if image.format == "raw" or kind is Kind.DATA:
                 extent = _stored_extent(image, extent, kind)
-            elif kind is Kind.ZERO and image.keeps_places_of_zeroes:
+            elif isinstance(image, Qcow2Image) and kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
                 extent = _cut_to_cluster(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
@@ -441,9 +457,12 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
 
 def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
-    if image.format == "qcow2":
-        extent.compressed = image.is_compressed(extent.start)
-        return _cut_to_cluster(image, extent)
+    if isinstance(image, Qcow2Image):
+        extent.compressed = image.layout.is_packed(extent.start)
+        extent = _cut_to_cluster(image, extent)
+        if image.shows_holes:
+            extent.zero, extent.length = image.data_run(extent.start, extent.length)
+        return extent
     extent.offset = extent.start
     return extent
 

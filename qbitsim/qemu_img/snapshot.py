@@ -6,12 +6,15 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.qemu_img.files import Call, open_image
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.qemu_img.snapshot_table import snapshot_table
 
 if TYPE_CHECKING:
-    from qbitsim.images.image import Image, StoredSnapshot
+    from qbitsim.images.image import Image
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
@@ -38,7 +41,7 @@ def snapshot(call: Call) -> int:
         case "c":
             _create(call, image, name)
         case "a":
-            if image.format == "raw":
+            if not isinstance(image, Qcow2Image):
                 open_image(call, options.words[0], options.last("f"), write=True)  # it looks once more, and says so
             _apply(image, name)
         case _:
@@ -46,35 +49,24 @@ def snapshot(call: Call) -> int:
     return 0
 
 
-def find_snapshot(image: Image, text: str) -> StoredSnapshot | None:
-    """The snapshot whose id, or else whose name, is *text* (find_snapshot_by_id_or_name, block/qcow2-snapshot.c)."""
-    by_id = next((found for found in image.snapshots if found.id == text), None)
-    return by_id or next((found for found in image.snapshots if found.name == text), None)
-
-
 def _create(call: Call, image: Image, name: str) -> None:
-    number = None
-    if image.format == "raw":
-        number = errno.EOPNOTSUPP
-    elif not image.can_take_snapshot:
-        number = errno.EINVAL
-    if number is not None:
-        reason = os.strerror(number)
-        text = reason if call.profile.qemu_img_commands_complain else f"-{number} ({reason})"
-        raise ToolError(f"Could not create snapshot '{name}': {text}")
-    image.create_snapshot(name, call.now // 1000 * 1000, 0)
+    if isinstance(image, Qcow2Image) and image.can_take_snapshot:
+        image.create_snapshot(name, call.now // 1000 * 1000, 0, icount=0)
+        return
+    number = errno.EINVAL if isinstance(image, Qcow2Image) else errno.EOPNOTSUPP
+    reason = os.strerror(number)
+    text = reason if call.profile.qemu_img_commands_complain else f"-{number} ({reason})"
+    raise ToolError(f"Could not create snapshot '{name}': {text}")
 
 
 def _apply(image: Image, name: str) -> None:
-    reason = None
-    if image.format == "raw":
-        reason = "Block driver does not support snapshots"
-    elif image.bitmaps:
-        reason = "Device has active dirty bitmaps"
-    found = None if reason else find_snapshot(image, name)
+    if not isinstance(image, Qcow2Image):
+        raise ToolError(f"Could not apply snapshot '{name}': Block driver does not support snapshots")
+    if image.bitmaps:
+        raise ToolError(f"Could not apply snapshot '{name}': Device has active dirty bitmaps")
+    found = find_by_id_or_name(image.snapshots, name)
     if found is None:
-        reason = reason or "Failed to load snapshot: No such file or directory"
-        raise ToolError(f"Could not apply snapshot '{name}': {reason}")
+        raise ToolError(f"Could not apply snapshot '{name}': Failed to load snapshot: No such file or directory")
     if found.content.size != image.size:
         if image.compat == "0.10":
             raise ToolError(f"Could not apply snapshot '{name}': Can't resize a v2 image which has snapshots")
@@ -86,6 +78,7 @@ def _delete(image: Image, name: str) -> None:
     found = next((found for found in image.snapshots if found.name == name), None)
     if found is None:
         raise ToolError(f"Could not delete snapshot '{name}': snapshot not found")
+    assert isinstance(image, Qcow2Image)
     image.delete_snapshot(found)
 
 
@@ -98,13 +91,14 @@ def listing(image: Image, profile: Profile) -> str:
 
 def snapshot_info(found: StoredSnapshot) -> Json:
     """The members of SnapshotInfo in the order of QEMU's hash table."""
+    icount = {} if found.icount < 0 else {"icount": found.icount}
     return {
-        "icount": 0,
+        **icount,
         "vm-clock-nsec": found.clock % NANOSECONDS,
         "name": found.name,
         "date-sec": found.date // NANOSECONDS,
         "date-nsec": found.date % NANOSECONDS,
         "vm-clock-sec": found.clock // NANOSECONDS,
         "id": found.id,
-        "vm-state-size": 0,
+        "vm-state-size": found.state_size,
     }

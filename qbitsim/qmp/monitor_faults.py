@@ -1,8 +1,8 @@
 """A monitor that is slow, or that goes away: what can be done to the replies to commands of one name.
 
 Theory of operation: the faults belong to the machine and strike on every monitor; a :class:`.Session` asks
-:func:`striking` at each command. The command itself always runs, unless the monitor is to go before it: what suffers is
-the news of it.
+:func:`fault_for` at each command. The command itself always runs, unless the monitor is to go before it: what
+suffers is the news of it.
 
 * A :class:`HeldReply` goes out later, and so do the replies to all that the same client asks after it, because a
   monitor answers in order. Its events go on coming meanwhile, as they do while a command of QEMU takes its time, or
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler
 
 
-class Spoiled(NamedTuple):
+class AlteredReply(NamedTuple):
     """What becomes of a reply.
 
     :ivar sent: the bytes that go out at once.
@@ -72,14 +72,14 @@ class MonitorFault(Countdown):
         """What becomes of replies."""
         raise NotImplementedError
 
-    def let_go(self) -> None:
+    def release_held(self) -> None:
         """Let what is on hold go out; what it waited for will not come."""
 
-    def strikes(self, command: str) -> bool:
+    def applies_to(self, command: str) -> bool:
         """Whether this command's reply suffers; it is counted."""
         return command == self.command and self._count()
 
-    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+    def alter(self, events: bytes, reply: bytes) -> AlteredReply:
         """What comes instead of the events before a reply, and the reply."""
         raise NotImplementedError
 
@@ -139,9 +139,9 @@ class HeldReply(MonitorFault):
             return f"{reply} is held back"
         return f"{reply} comes {self.nanoseconds / NANOSECONDS:g} s later"
 
-    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+    def alter(self, events: bytes, reply: bytes) -> AlteredReply:
         """Only the events go out now."""
-        return Spoiled(events, self._hold())
+        return AlteredReply(events, self._hold())
 
     @property
     def waiting(self) -> int:
@@ -157,7 +157,7 @@ class HeldReply(MonitorFault):
             self._scheduler.after(self.nanoseconds, hold.release, f"the reply to {self.command} goes out")
         return hold
 
-    def let_go(self) -> None:
+    def release_held(self) -> None:
         """Let what is on hold go out."""
         for hold in self._holds:
             hold.release()
@@ -166,7 +166,7 @@ class HeldReply(MonitorFault):
     def release(self) -> None:
         """Let what is on hold go out, and hold nothing more."""
         self.lift()
-        self.let_go()
+        self.release_held()
 
 
 class HalfReply(MonitorFault):
@@ -178,9 +178,9 @@ class HalfReply(MonitorFault):
     def _effect(self) -> str:
         return f"the monitor hangs up in the middle of the reply to {self.command}"
 
-    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+    def alter(self, events: bytes, reply: bytes) -> AlteredReply:
         """Half of the reply goes out."""
-        return Spoiled(events + reply[: len(reply) // 2], ends=True)
+        return AlteredReply(events + reply[: len(reply) // 2], ends=True)
 
 
 class DroppedMonitor(MonitorFault):
@@ -208,11 +208,11 @@ class DroppedMonitor(MonitorFault):
         """Whether the monitor ends before the command runs."""
         return self._before_command
 
-    def spoil(self, events: bytes, reply: bytes) -> Spoiled:
+    def alter(self, events: bytes, reply: bytes) -> AlteredReply:
         """The events go out, and perhaps the reply."""
-        return Spoiled(events if self.before_reply else events + reply, ends=True)
+        return AlteredReply(events if self.before_reply else events + reply, ends=True)
 
 
-def striking(faults: Iterable[MonitorFault], command: str) -> MonitorFault | None:
+def fault_for(faults: Iterable[MonitorFault], command: str) -> MonitorFault | None:
     """The fault that strikes this command, or None; the first that does is the only one that is counted."""
-    return next((fault for fault in faults if fault.strikes(command)), None)
+    return next((fault for fault in faults if fault.applies_to(command)), None)

@@ -138,7 +138,7 @@ class Conversation:
 
     def _reply(self, message: Json, line: bytes) -> None:
         self._last_event = None
-        waiting = self._whose(message)
+        waiting = self._step_of_reply(message)
         if waiting is None:
             self._record(type="unexpected", reply=message)
             return
@@ -153,7 +153,7 @@ class Conversation:
                 count = sum(record.get("step") == index for record in self._recorder.records)
                 self._record(step=index, type="raw-end", replies=count)
 
-    def _whose(self, message: Json) -> list[int] | None:
+    def _step_of_reply(self, message: Json) -> list[int] | None:
         """The step that a reply answers: by its id, which may have overtaken others, or else the oldest."""
         for waiting in self._pending if "id" in message else ():
             asked = self._recorder.steps[waiting[0]].get("qmp", {})

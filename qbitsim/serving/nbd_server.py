@@ -34,7 +34,7 @@ from qbitsim.qapi.block import (
     UnixSocketAddress,
     UnixSocketAddressLegacy,
 )
-from qbitsim.serving.sockets import bind_unix, remove_if_ours
+from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -384,46 +384,22 @@ def _bind_inet(address: InetSocketAddress) -> list[socket.socket]:
 
     :raises QmpError: there is none, or the host is unknown.
     """
-    family = {(True, False): socket.AF_INET, (False, True): socket.AF_INET6}.get(
-        (bool(address.ipv4), bool(address.ipv6)), socket.AF_UNSPEC
-    )
+    if not address.port.isdecimal():
+        text = f"address resolution failed for {address.host}:{address.port}: Servname not supported for ai_socktype"
+        raise QmpError(text)
     try:
-        places = socket.getaddrinfo(
-            address.host or None, address.port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        socket.getaddrinfo(address.host, address.port)
     except socket.gaierror as error:
-        raise QmpError(f"address resolution failed for {address.host}:{address.port}: {error.strerror}") from error
-    first = int(places[0][4][1])
-    last = address.to if address.to is not None else first
-    problem: OSError | None = None
-    for port in range(first, last + 1):
+        text = f"address resolution failed for {address.host}:{address.port}: {error.strerror}"
+        raise QmpError(text) from error
+    first = int(address.port)
+    reason = "Invalid argument"
+    for port in range(first, (address.to if address.to is not None else first) + 1):
         try:
-            return _bind_all(places, port)
+            return bind_tcp(address.host, port)
         except OSError as error:
-            problem = error
-    reason = problem.strerror if problem is not None else "Invalid argument"
-    raise QmpError(f"Failed to find an available port: {reason}") from problem
-
-
-def _bind_all(places: list[Any], port: int) -> list[socket.socket]:
-    """A socket at that port for each place.
-
-    :raises OSError: one cannot be had; there is none then.
-    """
-    bound: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _name, (host, _port, *rest) in places:
-            sock = socket.socket(family, kind, protocol)
-            bound.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((host, port or (bound[0].getsockname()[1] if len(bound) > 1 else 0), *rest))
-    except OSError:
-        for sock in bound:
-            sock.close()
-        raise
-    return bound
+            reason = os.strerror(error.errno or 0)
+    raise QmpError(f"Failed to find an available port: {reason}")
 
 
 def _address_of(sock: socket.socket) -> str:

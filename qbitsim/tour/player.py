@@ -158,11 +158,11 @@ class Player:
         if self.scene.machine.closing:
             narrator.line("**", "QEMU is gone, and with it its jobs and all that it kept in memory", "red")
         else:
-            self._look_on(step)
+            self._show_outcome(step)
         put_back()
         narrator.say("The machine is put back to where it was before your command. The tour goes on with its own one.")
 
-    def _look_on(self, step: Step) -> None:
+    def _show_outcome(self, step: Step) -> None:
         """Let the reader see what has become of the machine, and what its jobs make of it."""
         self._picture(step)
         while self._reader.lets_jobs_run():

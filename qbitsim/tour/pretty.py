@@ -9,10 +9,10 @@ from qbitsim.jsontypes import Json
 
 def pretty(value: object, width: int) -> str:
     """A JSON value in lines of at most ``width`` columns, where that can be; the outer braces stand alone."""
-    return _broken(value, width, "", "") if isinstance(value, dict) and value else _laid(value, width, "", "")
+    return _broken(value, width, "", "") if isinstance(value, dict) and value else _laid_out(value, width, "", "")
 
 
-def _laid(value: object, width: int, indent: str, first: str) -> str:
+def _laid_out(value: object, width: int, indent: str, first: str) -> str:
     """A value behind ``first``, on one line if it fits (with a comma)."""
     line = first + _flat(value)
     if len(line) < width or not value or not isinstance(value, dict | list):
@@ -32,14 +32,14 @@ def _broken(value: Json | list[object], width: int, indent: str, first: str) -> 
 
 
 def _item(value: object, width: int, indent: str) -> str:
-    laid = _laid(value, width, indent, indent)
+    laid = _laid_out(value, width, indent, indent)
     return laid if isinstance(value, dict | list) else _moved(laid, width)
 
 
 def _member(key: str, value: object, width: int, indent: str) -> str:
     """A member of an object; a plain value that does not fit behind its name goes on a line of its own."""
     name = f"{indent}{json.dumps(key)}:"
-    laid = _laid(value, width, indent, f"{name} ")
+    laid = _laid_out(value, width, indent, f"{name} ")
     if len(laid.partition("\n")[0]) < width or isinstance(value, dict | list):
         return laid
     return f"{_moved(name, width)}\n{_moved(f'{indent}  {_flat(value)}', width)}"

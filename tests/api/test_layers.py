@@ -54,6 +54,9 @@ LEVELS = {folder: level for level, floor in enumerate(FLOORS) for folder in floo
 ROOF = ("qbitsim", "qbitsim.__main__")
 """The face of the package: what it hands on, it imports when it is asked for it."""
 
+KNOTTED = {"copying", "drivers", "images", "injection", "jobs", "machine", "shell", "testing", "tour"}
+"""The folders in which two modules know each other, one of them in its annotations alone."""
+
 SURROUNDINGS = {"serving", "shell", "testing", "web", "cli"}
 SEEDED = {"qbitsim.engine.policies", "qbitsim.files.faults", "qbitsim.injection.guest"}
 """Modules that draw, always from a ``random.Random`` with a seed of the caller's."""
@@ -143,6 +146,13 @@ def test_a_module_imports_only_from_its_own_folder_and_the_floors_below(module: 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     """When it runs, inside functions too; what is imported for annotations alone closes no circle."""
     assert circles({name: imports(path) & set(MODULES) for name, path in MODULES.items()}) == []
+
+
+@pytest.mark.parametrize("name", sorted(set(LEVELS) - KNOTTED))
+def test_the_modules_of_a_folder_do_not_know_each_other_in_a_circle(name: str) -> None:
+    """Annotations count: where one of two has to come first, it knows the other one by a protocol."""
+    mine = {module for module in MODULES if folder(module) == name}
+    assert circles({module: imports(MODULES[module], annotations=True) & mine for module in mine}) == []
 
 
 def test_a_circle_is_found_and_a_module_beside_it_is_not_in_it() -> None:

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from qbitsim.block.permissions import Child, check_conflict, cumulative
+from qbitsim.block.node import Child
+from qbitsim.block.permissions import check_conflict, cumulative
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.permissions import names

@@ -61,7 +61,7 @@ def test_a_machine_does_not_collect_faults_that_strike_no_more() -> None:
         machine.inject_error("drive0", "write", once=True).lift()
         machine.delay_io("drive0", "write", 1.0).lift()
         machine.stall_io("drive0", "write").release()
-    image = machine.images.lookup("drive0.qcow2")
-    assert image.faults is not None
-    kept = (machine.refusals, machine.monitor_faults, image.faults.rules, image.faults.delays, image.faults.stalls)
+    faults = machine.images.lookup("drive0.qcow2").file.faults
+    assert faults is not None
+    kept = (machine.refusals, machine.monitor_faults, faults.rules, faults.delays, faults.stalls)
     assert [len(each) for each in kept] == [1] * 5

@@ -113,7 +113,7 @@ def test_a_discard_of_no_whole_cluster_asks_for_nothing() -> None:
 def test_a_limit_on_the_image_is_looked_at_before_the_file_is_asked() -> None:
     machine, drive = watched(bitmap=True)
     image = machine.images.lookup("q")
-    image.capacity = 0
+    image.file.capacity = 0
     with pytest.raises(OSError, match="No space left"):
         drive.write(0, DATA)
     assert (dirty(machine), image.image_end) == ([], TABLE)

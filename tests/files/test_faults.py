@@ -51,11 +51,11 @@ def test_a_rule_that_strikes_once_is_gone_afterwards() -> None:
 
 def test_a_rule_lets_some_requests_go_on_first() -> None:
     rule = fault(after=2, times=1)
-    assert [rule.strikes("read", 0, 1) for _ in range(5)] == [False, False, True, False, False]
+    assert [rule.applies_to("read", 0, 1) for _ in range(5)] == [False, False, True, False, False]
 
 
 def test_a_rule_that_strikes_by_chance_strikes_the_same_requests_on_every_run() -> None:
-    drawn = [[fault(probability=0.5, seed=7).strikes("read", 0, 1) for _ in range(1)] for _ in range(10)]
+    drawn = [[fault(probability=0.5, seed=7).applies_to("read", 0, 1) for _ in range(1)] for _ in range(10)]
     assert all(each == drawn[0] for each in drawn)
 
 

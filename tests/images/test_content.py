@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.images.chain import chain_status, digest, first_difference, read_chain, reader
-from qbitsim.images.content import FILE_CLUSTER, FILE_PAGE, Content, Kind
+from qbitsim.images.content import Content, Kind
+from qbitsim.images.plain_content import PlainContent
 
 UNIT = 512
 SIZE = 40 * UNIT + 100  # more clusters than are looked at one by one, and a partial one
@@ -46,23 +47,25 @@ class Model:
             elif cell in whole or self.kinds[cell] is not Kind.DATA:
                 self.kinds[cell] = Kind.ZERO if self.zero_clusters else Kind.HOLE
         self.data[offset:end] = bytes(length)
+        for cell in whole:
+            self.data[cell * self.unit : (cell + 1) * self.unit] = bytes(self.unit)
 
     def discard(self, offset: int, length: int) -> None:
         if self.raw:
             self.write_zeroes(offset, length)
             return
         for cell in self.whole(offset, offset + length):
-            start, stop = cell * self.unit, min((cell + 1) * self.unit, self.size)
             if not self.zero_clusters:
                 self.kinds[cell] = Kind.HOLE
             elif self.kinds[cell] is Kind.DATA:
                 self.kinds[cell] = Kind.ZERO
-            self.data[start:stop] = bytes(stop - start)
+            self.data[cell * self.unit : (cell + 1) * self.unit] = bytes(self.unit)
 
     def resize(self, size: int) -> None:
-        del self.data[size:]
-        self.data.extend(bytes(size - len(self.data)))
+        """Change the size. What is behind the end in the last cluster stays, but in a plain file."""
         cells = -(-size // self.unit)
+        del self.data[size if self.raw else cells * self.unit :]
+        self.data.extend(bytes(cells * self.unit - len(self.data)))
         del self.kinds[cells:]
         self.kinds.extend([Kind.HOLE] * (cells - len(self.kinds)))
         self.size = size
@@ -91,10 +94,16 @@ actions = st.lists(
 formats = st.sampled_from([(UNIT, True), (UNIT, False), (PAGE, True)])
 
 
+def content_of(form: tuple[int, bool], size: int) -> Content:
+    """An empty content in that format: its unit of allocation, and whether there are ZERO clusters."""
+    page, zero_clusters = form
+    return Content(size, UNIT, zero_clusters=zero_clusters) if page == UNIT else PlainContent(size, UNIT, page)
+
+
 @given(formats, actions)
 def test_a_content_reads_and_is_allocated_like_the_model(form: tuple[int, bool], steps: list) -> None:
     page, zero_clusters = form
-    content = Content(SIZE, UNIT, allocation=page, zero_clusters=zero_clusters)
+    content = content_of(form, SIZE)
     model = Model(page, UNIT, SIZE, zero_clusters=zero_clusters)
     for what, one, other, byte in steps:
         start, stop = sorted((min(one, content.size), min(other, content.size)))
@@ -113,7 +122,7 @@ def test_a_content_reads_and_is_allocated_like_the_model(form: tuple[int, bool],
             for target in (content, model):
                 target.resize(one)
         assert runs(content) == model.runs()
-        assert content.read(0, content.size) == bytes(model.data)
+        assert content.read(0, content.size) == model.data[: model.size]
         for kind, start, length in model.runs():
             assert content.status(start + length // 2, content.size) == (kind, length - length // 2)
 
@@ -122,8 +131,7 @@ def test_a_content_reads_and_is_allocated_like_the_model(form: tuple[int, bool],
 def test_copying_clusters_is_reading_and_writing_them_one_by_one(
     before: list, source_steps: list, clusters: list[int], form: tuple[int, bool]
 ) -> None:
-    page, zero_clusters = form
-    contents = [Content(SIZE, UNIT, allocation=page, zero_clusters=zero_clusters) for _ in range(2)]
+    contents = [content_of(form, SIZE) for _ in range(2)]
     for content, steps in zip(contents, (before, source_steps), strict=True):
         for what, one, other, byte in steps:
             start, stop = sorted((min(one, SIZE), min(other, SIZE)))
@@ -153,7 +161,7 @@ def test_a_chain_reads_like_layers_laid_over_each_other(layers: list, more: list
     expected = b""
     for number, steps in enumerate(layers):
         size = SIZE - 700 * number
-        top = Content(size, UNIT, allocation=form[0], zero_clusters=form[1])
+        top = content_of(form, size)
         model = bytearray(expected[:size].ljust(size, b"\0"))
         for what, one, other, byte in steps:
             start, stop = sorted((min(one, size), min(other, size)))
@@ -222,7 +230,7 @@ def test_bytes_of_zero_are_data() -> None:
 
 
 def test_a_file_is_allocated_by_pages() -> None:
-    content = Content(1 << 20, FILE_CLUSTER, allocation=FILE_PAGE)
+    content = PlainContent(1 << 20)
     content.write(5000, b"x")
     assert runs(content) == [(Kind.HOLE, 0, 4096), (Kind.DATA, 4096, 4096), (Kind.HOLE, 8192, (1 << 20) - 8192)]
     assert content.allocated == 4096

@@ -18,7 +18,14 @@ from qbitsim.bits.bits import Bits
 from qbitsim.files.locks import CREATOR, READER, WRITER, Locks
 from qbitsim.files.permissions import ALL, CONSISTENT_READ, WRITE
 from qbitsim.images.content import Content, Kind
-from qbitsim.images.image import Image, StoredBitmap
+from qbitsim.images.image_file import ImageFile
+from qbitsim.images.qcow2.allocator import Allocator
+from qbitsim.images.qcow2.bitmaps import StoredBitmap
+from qbitsim.images.qcow2.check import check_file, repair
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.rendered import RenderedFile
+from qbitsim.images.qcow2.snapshots import find_by_id_or_name
+from qbitsim.images.raw import RawImage
 from qbitsim.images.spans import Spans
 from qbitsim.images.store import ImageStore, LockConflictError
 
@@ -97,8 +104,8 @@ def test_a_holder_does_not_conflict_with_itself_and_keeps_what_it_has_after_a_re
 
 
 def test_a_full_disk_refuses_a_write_and_changes_nothing() -> None:
-    image = Image("a", "qcow2", MIB)
-    image.capacity = 2 * CLUSTER
+    image = Qcow2Image(ImageFile("a"), MIB)
+    image.file.capacity = 2 * CLUSTER
     image.write(0, b"x" * (2 * CLUSTER))
     with failure(errno.ENOSPC):
         image.write(CLUSTER, b"y" * (2 * CLUSTER))
@@ -116,13 +123,13 @@ def test_a_full_disk_refuses_a_write_and_changes_nothing() -> None:
 
 
 def test_a_discard_does_not_uncover_the_backing_file() -> None:
-    image = Image("a", "qcow2", MIB, backing="b", backing_format="raw")
+    image = Qcow2Image(ImageFile("a"), MIB, backing="b", backing_format="raw")
     image.discard(0, MIB)
     assert list(image.content.ranges(Kind.ZERO)) == [(0, MIB)]
 
 
 def test_version_2_stores_zeroes_as_bytes_only_over_a_backing_file() -> None:
-    image = Image("a", "qcow2", MIB, compat="0.10")
+    image = Qcow2Image(ImageFile("a"), MIB, compat="0.10")
     image.write(0, b"x" * CLUSTER)
     image.write_zeroes(0, CLUSTER)
     assert list(image.content.ranges(Kind.DATA)) == []
@@ -131,18 +138,18 @@ def test_version_2_stores_zeroes_as_bytes_only_over_a_backing_file() -> None:
 
 
 def test_a_cluster_that_was_zeroed_keeps_its_place_unless_it_is_unmapped() -> None:
-    image = Image("a", "qcow2", MIB)
+    image = Qcow2Image(ImageFile("a"), MIB)
     image.write(0, b"x" * (2 * CLUSTER))
     image.write_zeroes(0, CLUSTER)
-    assert (image.host_offset(0), image.host_offset(CLUSTER), image.fragments) == (327680, 393216, (2, 0, 0))
+    assert (image.host_offset(0), image.host_offset(CLUSTER), fragments(image)) == (327680, 393216, (2, 0, 0))
     image.write_zeroes(0, CLUSTER, unmap=True)
-    assert (image.host_offset(0), image.fragments) == (None, (1, 0, 0))
+    assert (image.host_offset(0), fragments(image)) == (None, (1, 0, 0))
     image.write(5 * CLUSTER, b"x" * CLUSTER)
     assert image.host_offset(5 * CLUSTER) == 327680
 
 
 def test_every_used_cluster_of_the_file_has_an_owner() -> None:
-    image = Image("a", "qcow2", MIB, cluster_size=512, refcount_bits=64)
+    image = Qcow2Image(ImageFile("a"), MIB, cluster_size=512, refcount_bits=64)
     below = random.Random(5)
     for _ in range(400):
         offset = below.randrange(0, MIB // 512) * 512
@@ -155,7 +162,10 @@ def test_every_used_cluster_of_the_file_has_an_owner() -> None:
             case 2 if image.takes_compressed(offset):
                 image.write_compressed(offset, bytes([below.randrange(256)]) * 512)
             case 3 if below.random() < 0.1:
-                image.create_snapshot(f"s{len(image.snapshots)}", 0, 0)
+                size = below.choice((0, 300, 40000))
+                if size:
+                    image.save_state(size)
+                image.create_snapshot(f"s{len(image.snapshots)}", 0, 0, size)
             case 3 if image.snapshots and below.random() < 0.2:
                 image.delete_snapshot(below.choice(image.snapshots))
             case 4 if image.snapshots and below.random() < 0.2:
@@ -165,19 +175,26 @@ def test_every_used_cluster_of_the_file_has_an_owner() -> None:
         assert counted(image) == owned(image)
 
 
-def counted(image: Image) -> dict[int, int]:
+def fragments(image: Qcow2Image) -> tuple[int, int, int]:
+    """How many guest clusters are allocated, do not follow the one before, are compressed."""
+    found = check_file(RenderedFile(image))
+    assert not found.lines
+    return found.allocated, found.fragmented, found.compressed
+
+
+def counted(image: Qcow2Image) -> dict[int, int]:
     """The refcounts of all clusters in use."""
-    clusters = image.synced_layout.clusters
+    clusters = image.layout.clusters
     return {number: clusters.refcount(number) for start, stop in clusters.used() for number in range(start, stop)}
 
 
-def owned(image: Image) -> dict[int, int]:
+def owned(image: Qcow2Image) -> dict[int, int]:
     """How often the header and the tables lead to each cluster."""
-    layout, found = image.synced_layout, Counter([0])
+    layout, found = image.layout, Counter([0])
     first, count = layout.clusters.table
     found.update([*range(first, first + count), *layout.clusters.blocks.values()])
-    found.update(layout.snapshot_table())
-    for tables in (layout.active, *layout.snapshots):
+    found.update(layout.snapshots.list_clusters(layout.cluster_size))
+    for tables in (layout.active, *layout.snapshots.saved):
         first, entries = tables.l1
         found.update(range(first, first - (-entries * 8 // layout.cluster_size)))
         found.update([*tables.l2.values(), *tables.places.values()])
@@ -187,7 +204,7 @@ def owned(image: Image) -> dict[int, int]:
 
 
 def test_a_snapshot_keeps_what_the_disk_was_and_its_places() -> None:
-    image = Image("a", "qcow2", MIB)
+    image = Qcow2Image(ImageFile("a"), MIB)
     image.write(0, b"a" * (2 * CLUSTER))
     taken = image.create_snapshot("s", 5, 7)
     image.write(0, b"b" * CLUSTER)
@@ -201,8 +218,47 @@ def test_a_snapshot_keeps_what_the_disk_was_and_its_places() -> None:
     assert counted(image) == owned(image)
 
 
+def test_the_state_of_a_machine_is_behind_the_disk_and_stays_with_its_snapshot() -> None:
+    image = Qcow2Image(ImageFile("a"), MIB)
+    image.write(0, b"a" * CLUSTER)
+    image.save_state(1107)
+    taken = image.create_snapshot("s", 0, 0, 1107)
+    assert (taken.state_size, taken.content.size) == (1107, MIB)
+    # The L1 table has moved and has two entries; the disk's table and the snapshot's lead to another table each.
+    active, [saved] = image.layout.active, image.layout.snapshots.saved
+    assert (active.l1, saved.l1[1]) == ((6, 2), 2)
+    assert sorted(active.places) == [0]
+    assert sorted(saved.places) == [0, 8192]
+    assert fragments(image) == (1, 0, 0)
+    image.apply_snapshot(taken)
+    assert fragments(image) == (2, 0, 0)
+    assert counted(image) == owned(image)
+
+
+def test_a_disk_that_shrinks_leaks_the_state_that_was_loaded() -> None:
+    image = Qcow2Image(ImageFile("a"), MIB)
+    image.save_state(1107)
+    image.apply_snapshot(image.create_snapshot("s", 0, 0, 1107))
+    place = image.layout.active.places[8192]
+    image.resize(MIB // 2)
+    found = check_file(RenderedFile(image), leaks=True)
+    assert found.lines == [
+        f"Leaked cluster {place} refcount=2 reference=1",
+        f"Repairing cluster {place} refcount=2 reference=1",
+    ]
+    repair(image.layout, found)
+    assert check_file(RenderedFile(image)).lines == []
+    assert counted(image) == owned(image)
+
+
+def test_an_id_counts_more_than_a_name() -> None:
+    image = Qcow2Image(ImageFile("a"), MIB)
+    first, second = image.create_snapshot("2", 0, 0), image.create_snapshot("x", 0, 0)
+    assert [find_by_id_or_name(image.snapshots, text) for text in ("1", "2", "x", "y")] == [first, second, second, None]
+
+
 def test_file_clusters_are_given_out_in_the_order_of_the_first_writes() -> None:
-    image = Image("a", "qcow2", 1 << 40)
+    image = Qcow2Image(ImageFile("a"), 1 << 40)
     assert (image.file_length, image.image_end) == (3 * CLUSTER + 16384, 4 * CLUSTER)
     for offset in (600 * MIB, 0, 2 * MIB, 2 * MIB + CLUSTER, 0):
         image.write(offset, b"x" * CLUSTER)
@@ -216,13 +272,32 @@ def test_file_clusters_are_given_out_in_the_order_of_the_first_writes() -> None:
     assert (image.file_length, image.image_end) == (655360, 655360)
 
 
+def test_one_look_at_a_qcow2_image_tells_of_what_is_in_one_piece_in_the_file() -> None:
+    image = Qcow2Image(ImageFile("a"), 8 * CLUSTER)
+    for cluster in (2, 1, 3, 4):
+        image.write(cluster * CLUSTER, b"x" * CLUSTER)
+    image.write_zeroes(4 * CLUSTER, 2 * CLUSTER)
+    found, offset = [], 0
+    while offset < 8 * CLUSTER:
+        kind, length = image.status(offset, 8 * CLUSTER - offset)
+        found.append((kind, length // CLUSTER))
+        offset += length
+    data, zero, hole = Kind.DATA, Kind.ZERO, Kind.HOLE
+    assert found == [(hole, 1), (data, 1), (data, 1), (data, 1), (zero, 1), (zero, 1), (hole, 2)]
+
+
+def test_one_look_at_a_qcow2_image_tells_of_no_more_than_a_slice_of_an_l2_table() -> None:
+    image = Qcow2Image(ImageFile("a"), 4 << 20, cluster_size=4096)
+    assert image.status(4096, (4 << 20) - 4096) == (Kind.HOLE, (2 << 20) - 4096)
+
+
 def test_a_plain_file_keeps_bytes_where_they_are() -> None:
-    image = Image("a", "raw", MIB)
+    image = RawImage(ImageFile("a"), MIB)
     assert (image.host_offset(12345), image.file_length, image.cluster_size) == (12345, MIB, None)
 
 
 def test_storing_bitmaps_takes_room_in_the_file_as_qemu_does() -> None:
-    image = Image("a", "qcow2", MIB)
+    image = Qcow2Image(ImageFile("a"), MIB)
     image.write(0, b"x" * CLUSTER)
     sizes = []
     for name in ("b0", "b1", "b2"):
@@ -242,7 +317,7 @@ def test_storing_bitmaps_takes_room_in_the_file_as_qemu_does() -> None:
 
 
 def test_a_resize_takes_the_stored_bitmaps_along() -> None:
-    image = Image("a", "qcow2", MIB)
+    image = Qcow2Image(ImageFile("a"), MIB)
     bitmap = stored("b")
     bitmap.bits.set(8, 16)
     image.store_bitmaps([bitmap])
@@ -250,6 +325,40 @@ def test_a_resize_takes_the_stored_bitmaps_along() -> None:
     assert list(bitmap.bits.ranges()) == [(8, 9)]
     image.resize(MIB)
     assert (bitmap.bits.length, list(bitmap.bits.ranges())) == (16, [(8, 9)])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 9), st.booleans()), max_size=12),
+    st.integers(0, 200),
+    st.booleans(),
+)
+def test_clusters_that_are_taken_together_are_those_that_are_taken_one_by_one(
+    steps: list[tuple[int, int, bool]], count: int, shared: bool
+) -> None:
+    """With holes among the used clusters, across the ends of refcount blocks and of their table."""
+    allocator = Allocator(512, 64)
+    taken: list[int] = [allocator.take(1) for _ in range(60)]
+    for place, more, free in steps:
+        if free and taken:
+            allocator.free(taken.pop(place % len(taken)))
+        else:
+            taken.append(allocator.take(more))
+    if shared and taken:
+        allocator.refer(taken[0])
+    twin = allocator.copy()
+    assert allocator.take_each(count) == [twin.take(1) for _ in range(count)]
+    assert (allocator.used(), allocator.blocks, allocator.table) == (twin.used(), twin.blocks, twin.table)
+    assert (allocator.next_free, allocator.end) == (twin.next_free, twin.end)
+
+
+def test_an_image_that_is_made_in_a_file_replaces_the_one_that_was_there() -> None:
+    store = ImageStore()
+    store.limit("a", MIB)
+    file = store.create("a", "raw", MIB).file
+    file.locks.acquire("vm", *WRITER)
+    made = Qcow2Image(file, 2 * MIB)
+    assert store.lookup("a") is file.image is made
+    assert (made.name, made.file.capacity, bool(made.file.locks)) == ("a", MIB, True)
 
 
 # -- the store
@@ -298,7 +407,7 @@ def test_what_is_not_there_is_refused_as_by_a_file_system() -> None:
 def test_a_file_in_use_is_not_overwritten() -> None:
     store = ImageStore()
     image = store.create("a", "qcow2", MIB)
-    image.locks.acquire("vm", *WRITER)
+    image.file.locks.acquire("vm", *WRITER)
     with pytest.raises(LockConflictError, match='Failed to get "write" lock'):
         store.create("a", "qcow2", MIB)
     assert store.lookup("a") is image
@@ -333,7 +442,7 @@ def test_a_clone_of_the_store_is_independent_and_unlocked() -> None:
     block = b"x" * CLUSTER
     image.write(0, block)
     image.store_bitmaps([stored("b")])
-    image.locks.acquire("vm", *WRITER)
+    image.file.locks.acquire("vm", *WRITER)
     twin = store.clone()
     image.write(0, b"y" * CLUSTER)
     image.bitmaps[0].bits.set(0, 1)
@@ -341,7 +450,7 @@ def test_a_clone_of_the_store_is_independent_and_unlocked() -> None:
     other = twin.lookup("a")
     assert other.content.read(0, CLUSTER) is block
     assert not other.bitmaps[0].bits
-    assert (twin.names(), bool(other.locks)) == (["a"], False)
+    assert (twin.names(), bool(other.file.locks)) == (["a"], False)
     assert (other.file_length, other.image_end, other.host_offset(0)) == (459264, 524288, 327680)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbitsim.block.status import MAXIMUM_CHECKED, is_all_zeroes
+from qbitsim.block.chain import MAXIMUM_CHECKED, is_all_zeroes
 from qbitsim.jobs.known_zeroes import KnownZeroes
 from qbitsim.machine.machine import Machine
 

@@ -36,10 +36,10 @@ def test_a_new_file_of_the_same_name_has_the_same_limit():
     machine = Machine()
     for _ in range(2):
         machine.limit_capacity("t", 0)
-        assert machine.images.create("t", "qcow2", K).capacity == 0
+        assert machine.images.create("t", "qcow2", K).file.capacity == 0
         machine.images.remove("t")
-    assert machine.images.clone().create("t", "qcow2", K).capacity == 0
-    assert machine.images.create("u", "qcow2", K).capacity is None
+    assert machine.images.clone().create("t", "qcow2", K).file.capacity == 0
+    assert machine.images.create("u", "qcow2", K).file.capacity is None
 
 
 def test_a_limit_is_not_negative():

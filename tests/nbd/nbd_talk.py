@@ -42,7 +42,7 @@ def contexts(*queries, name=b"disk", number=Option.SET_META_CONTEXT):
     return option(number, string(name) + struct.pack(">I", len(queries)) + b"".join(map(string, queries)))
 
 
-def request(command, offset=0, length=0, flags=0, data=b"", cookie=7):
+def request(command, offset=0, length=0, flags=0, data=b"", *, cookie=7):
     """A request with a short header."""
     return struct.pack(">IHHQQI", 0x25609513, flags, command, cookie, offset, length) + data
 

@@ -24,7 +24,7 @@ requests = st.builds(
     st.one_of(st.integers(0, 70000), numbers),
     st.integers(0, 65535),
     st.binary(max_size=60),
-    st.integers(0, (1 << 64) - 1),
+    cookie=st.integers(0, (1 << 64) - 1),
 )
 valid = st.sampled_from([option(8), option(11), contexts(b"base:allocation", b"qemu:"), go()])
 MACHINE = served(bitmaps=["b0"], allocation_depth=True)

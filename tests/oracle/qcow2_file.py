@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qbitsim.images.content import Kind
-from qbitsim.images.image import Image
-from qbitsim.images.layout import HostLayout, Tables
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.rendered import parts
+from qbitsim.images.qcow2.tables import Tables
 
 Places = dict[str, Any]
 
@@ -137,9 +139,26 @@ class Qcow2File:
         return {"directory": offset // self.cluster if count else None, "stored": bitmaps}
 
 
-def places_of(image: Image) -> Places:
+def different_parts(path: Path, image: Qcow2Image) -> list[str]:
+    """Where the file has other bytes than the emulated image would have in its place.
+
+    The list of snapshots, with dates in it, and the flags of entries in their tables are left out.
+    """
+    data, layout = path.read_bytes(), image.layout
+    inactive = {place for tables in layout.snapshots.saved for place in (tables.l1[0], *tables.l2.values())}
+    inactive = (inactive | {layout.snapshots.list_place[0]}) - {0, *layout.active.l2.values()}
+    found = []
+    for offset, length, make in parts(image):
+        made = make()[:length]
+        is_inactive = not offset % image.cluster_size and offset // image.cluster_size in inactive
+        if not is_inactive and data[offset : offset + len(made)].ljust(len(made), b"\0") != made:
+            found.append(f"{offset:#x}")
+    return found
+
+
+def places_of(image: Qcow2Image) -> Places:
     """The same of an emulated image."""
-    layout = image.synced_layout
+    layout = image.layout
     return {
         "length": image.file_length,
         "size": image.size,
@@ -147,7 +166,7 @@ def places_of(image: Image) -> Places:
         "active": _tables_of(layout, layout.active, image),
         "snapshots": [
             {"names": (found.id, found.name), **_tables_of(layout, tables, found)}
-            for found, tables in zip(image.snapshots, layout.snapshots, strict=True)
+            for found, tables in zip(image.snapshots, layout.snapshots.saved, strict=True)
         ],
         "refcount table": layout.clusters.table,
         "refcount blocks": dict(sorted(layout.clusters.blocks.items())),
@@ -156,7 +175,7 @@ def places_of(image: Image) -> Places:
             for start, stop in layout.clusters.used()
             for cluster in range(start, stop)
         },
-        "bitmaps": layout.bitmaps.places(),
+        "bitmaps": layout.bitmaps.places(layout.cluster_size),
     }
 
 

@@ -18,7 +18,7 @@ from qbitsim.bits.bits import Bits
 from qbitsim.files.locks import WRITER
 from qbitsim.images.chain import chain_status, reader
 from qbitsim.images.content import Kind
-from qbitsim.images.image import StoredBitmap
+from qbitsim.images.qcow2.bitmaps import StoredBitmap
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import Profile, profile
 from qbitsim.qemu_img.run import run
@@ -83,7 +83,7 @@ def test_qemu_img_answers_like_the_real_one(path: Path) -> None:
 def test_an_image_in_use_is_refused_unless_shared_by_force() -> None:
     store = ImageStore()
     image = store.create("s.qcow2", "qcow2", 1 << 20)
-    assert image.locks.acquire("machine", *WRITER) is None
+    assert image.file.locks.acquire("machine", *WRITER) is None
     reading = "qemu-img: Could not open 's.qcow2': Failed to get shared \"write\" lock\n"
     writing = "qemu-img: Could not open 's.qcow2': Failed to get \"write\" lock\n"
     who = "Is another process using the image [s.qcow2]?\n"
@@ -100,7 +100,7 @@ def test_an_image_in_use_is_refused_unless_shared_by_force() -> None:
     assert run(store, ["info", "-U", "s.qcow2"])[0] == 0
     assert image.bitmaps == []
     assert image.size == 1 << 20
-    image.locks.release("machine")
+    image.file.locks.release("machine")
     assert run(store, ["bitmap", "--add", "s.qcow2", "b"]) == (0, "")
 
 

@@ -167,9 +167,9 @@ def test_a_client_that_never_reads_is_not_read_from_and_others_are_served(machin
         path = server.nbd_address.removeprefix("unix:")
         greedy, other = chosen(connected(path)), chosen(connected(path))
         greedy.settimeout(0.5)
+        requests = struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, 0, MB) * 500_000
         with pytest.raises(TimeoutError):
-            for _ in range(100_000):
-                greedy.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, 0, MB) * 100)
+            greedy.sendall(requests)
         other.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, MB, 4))
         assert read(other, 20)[16:] == b"AAAA"
         unsent = server.run(lambda machine: len(machine.exports.connections))
@@ -212,13 +212,13 @@ def test_tcp_listens_on_the_first_port_that_is_free(machine):
         with other.serve() as second:
             second.run(lambda machine: machine.qmp("nbd-server-start", addr=address))
             assert port < int(second.nbd_address.rpartition(":")[2]) <= port + 20
-            with pytest.raises(QmpError, match="^NBD server already running$"):
+            with pytest.raises(QmpError, match=r"^NBD server already running$"):
                 second.run(lambda machine: machine.qmp("nbd-server-start", addr=address))
         third = Machine()
         del address["data"]["to"]
         with (
             third.serve() as server_3,
-            pytest.raises(QmpError, match="^Failed to find an available port: Address already"),
+            pytest.raises(QmpError, match=r"^Failed to find an available port: Address already"),
         ):
             server_3.run(lambda machine: machine.qmp("nbd-server-start", addr=address))
 

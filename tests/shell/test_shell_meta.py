@@ -148,7 +148,7 @@ def test_a_file_can_be_full(shell, say):
     assert say(shell, BACKUP, ":fault t=0", ":run").count("No space left on device") == 1
     assert say(shell, ":fault") == "t: room for 0 bytes of data; ':fault t=none' ends it\n"
     assert say(shell, ":fault t=none", ":fault") == "there are no faults\n"
-    assert shell.machine.images.lookup("t").capacity is None
+    assert shell.machine.images.lookup("t").file.capacity is None
 
 
 @pytest.mark.parametrize(

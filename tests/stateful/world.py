@@ -482,7 +482,7 @@ class World:
         """Take all faults away."""
         for name in self.machine.images.names():
             self.machine.limit_capacity(name, None)
-            faults = self.machine.images.lookup(name).faults
+            faults = self.machine.images.lookup(name).file.faults
             if faults is not None:
                 faults.rules.clear()
         self.always_failing = False

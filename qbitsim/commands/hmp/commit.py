@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qbitsim.block.drive import Drive
+    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
 
@@ -84,38 +85,37 @@ def _commit(context: Context, node: Node) -> None:
         raise io_error(errno.ENOTSUP)
     if node.blockers or backing.blockers:
         raise io_error(errno.EBUSY)
-    with _written_to(backing), _held(context, node, backing) as target:
+    with _written_to(context.graph, backing), _held(context, node, backing) as target:
         if node.length > backing.length:
             backing.truncate(node.length)
         _copy(node, target)
         node.make_empty()
         node.flush()
-        target.flush()
+        backing.flush()
 
 
 @contextmanager
-def _written_to(backing: Node) -> Iterator[None]:
+def _written_to(graph: Graph, backing: Node) -> Iterator[None]:
     """Let a backing file be writable for a while."""
     was_read_only = backing.read_only
     if was_read_only:
-        _pause_users(backing)
+        _pause_users(graph, backing)
         try:
-            set_writable(backing, writable=True)
+            set_writable(graph, backing, writable=True)
         except QmpError:
             raise io_error(errno.EACCES) from None
     try:
         yield
     finally:
         if was_read_only:
-            _pause_users(backing)
-            set_writable(backing, writable=False)
+            _pause_users(graph, backing)
+            set_writable(graph, backing, writable=False)
 
 
-def _pause_users(node: Node) -> None:
-    """Where changes of the graph drain nothing, users above a backing file pause once more for it (measured on 7.2)."""
-    if not node.graph.drains_on_change:
-        node.graph.drain(node)
-        node.drained_end()
+def _pause_users(graph: Graph, node: Node) -> None:
+    """Users above a backing file pause once more for it, whether changes of the graph drain or not (measured)."""
+    graph.drain(node)
+    node.drained_end()
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def _held(context: Context, node: Node, backing: Node) -> Iterator[Drive]:
     target = context.machine.anonymous_drive(perm=perms.WRITE | perms.RESIZE)
     source.insert(node)
     try:
-        with commit_top_below(node, backing):
+        with commit_top_below(context.graph, node, backing):
             target.insert(backing)
             try:
                 yield target

@@ -15,7 +15,7 @@ def _break(machine: Machine) -> None:
     machine.inject_error("drive1", "read", errno.EIO, 12 * CELL, CELL)
 
 
-def _mend(machine: Machine) -> None:
+def _remove_faults(machine: Machine) -> None:
     faults_of(machine.graph, "drive1").rules.clear()
 
 
@@ -121,7 +121,7 @@ CHAPTER = Chapter(
         Step(
             tell="The disk is repaired. The same once more, on new files.",
             before=(
-                arrange("cell 12 of drive1 can be read again", _mend),
+                arrange("cell 12 of drive1 can be read again", _remove_faults),
                 shell("rm data.2 log.2"),
                 shell(create("data.2", "data.1")),
                 shell(create("log.2", "log.full")),

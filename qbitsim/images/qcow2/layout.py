@@ -13,38 +13,18 @@ order because whatever takes or frees clusters at once syncs before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
 
-from qbitsim.images.allocator import TABLE_ENTRY, Allocator
-from qbitsim.images.bitmap_places import BitmapPlaces
-from qbitsim.images.content import Content, Kind
-from qbitsim.records import record
+from qbitsim.images.content import Content
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
+from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
+from qbitsim.images.qcow2.snapshot_tables import SnapshotTables
+from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
 
 MAXIMUM_NEW_TABLES = 4096
 """Zeroing more than these tables reach, 2 TiB with usual clusters, makes none: QEMU would write for minutes."""
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
-_SNAPSHOT_FIXED = 64  # bytes of an entry of the snapshot table without id and name
-
-
-@record(frozen=False)
-class Tables:
-    """One L1 table and what it leads to.
-
-    :ivar l1: first cluster and number of entries.
-    :ivar l2: number of an L2 table -> its cluster.
-    :ivar places: guest cluster -> cluster of the file; zeroed ones may be among them.
-    :ivar packed: guest cluster -> offset in the file and bytes of its compressed data.
-    """
-
-    l1: tuple[int, int]
-    l2: dict[int, int]
-    places: dict[int, int]
-    packed: dict[int, tuple[int, int]]
-
-    def copy(self) -> Tables:
-        """Independent tables of the same value."""
-        return Tables(self.l1, self.l2.copy(), self.places.copy(), self.packed.copy())
 
 
 class HostLayout:
@@ -56,13 +36,13 @@ class HostLayout:
     :param external: guest clusters are in a data file, each at its own offset.
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
-    :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots, oldest first.
-    :ivar leaked: clusters in use to which nothing refers.
+    :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
+    :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     """
 
     __slots__ = (
-        *("_reserved", "_seen", "_slice", "_snapshot_table"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "snapshots"),
+        *("_reserved", "_seen", "_slice", "_state_table"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -70,10 +50,9 @@ class HostLayout:
         self.external = external
         self.clusters = Allocator(cluster_size, refcount_bits)
         self.active = Tables((0, 0), {}, {}, {})
-        self.snapshots: list[Tables] = []
-        self.leaked: set[int] = set()
+        self.snapshots = SnapshotTables(external=external)
+        self.packed_bytes: dict[int, bytes] = {}
         self._reserved: list[int] = []
-        self._snapshot_table = 0, 0  # first cluster and bytes
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
         self.bitmaps = BitmapPlaces()
@@ -88,14 +67,20 @@ class HostLayout:
 
     def grow(self, size: int) -> None:
         """The disk grew to *size* bytes: an L1 table that has become too short is replaced."""
-        self._grow_l1(-(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY))))
+        self._state_table = -(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY)))
+        self._grow_l1(self._state_table)
         reach = -(-size // self.cluster_size) * TABLE_ENTRY
         self._slice = (self.cluster_size if reach <= _TABLE_CACHE else min(self.cluster_size, _SLICE)) // TABLE_ENTRY
 
-    def _grow_l1(self, entries: int) -> None:
+    def _grow_l1(self, entries: int, *, generous: bool = False) -> None:
+        """Replace an L1 table that has less than *entries*; a generous one has half as many more, until they do."""
         first, old = self.active.l1
+        if generous:
+            wanted, entries = entries, max(old, 1)
+            while entries < wanted:
+                entries = (entries * 3 + 1) // 2
         if entries > old:
-            self.active.l1 = self._take(entries * TABLE_ENTRY), entries
+            self.active.l1 = self.clusters.take_table(entries * TABLE_ENTRY)[0], entries
             if old:
                 self.clusters.free(first, self._count(old * TABLE_ENTRY))
 
@@ -125,8 +110,15 @@ class HostLayout:
         for table in sorted(self.active.l2, reverse=True):
             if table * (unit // TABLE_ENTRY) >= -(-size // unit):
                 self.clusters.free(self.active.l2.pop(table))
+                self._leak_places_of(table)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
+
+    def _leak_places_of(self, table: int) -> None:
+        """An L2 table has gone: what the machine's state had there is counted for ever (qcow2_shrink_l1_table)."""
+        per_table = self.cluster_size // TABLE_ENTRY
+        for guest in [guest for guest in self.active.places if guest // per_table == table]:
+            del self.active.places[guest]
 
     @property
     def can_be_reset(self) -> bool:
@@ -146,7 +138,7 @@ class HostLayout:
     @property
     def is_lazy(self) -> bool:
         """Whether requests of one cluster may be placed later, with :meth:`sync`."""
-        return not (self.snapshots or self.active.packed)
+        return not (self.snapshots.saved or self.active.packed)
 
     def sync(self, content: Content) -> None:
         """Place the clusters that *content* has stored since the last call."""
@@ -154,13 +146,13 @@ class HostLayout:
         if len(stored) == self._seen:
             return
         places, l2, per_table = self.active.places, self.active.l2, self.cluster_size // TABLE_ENTRY
-        for guest in reversed(list(islice(reversed(stored), len(stored) - self._seen))):
-            if guest in places:
-                continue  # it was zeroed in place
-            table = guest // per_table
+        recent = reversed(list(islice(reversed(stored), len(stored) - self._seen)))
+        new = [guest for guest in recent if guest not in places]  # others were zeroed in place
+        for table, guests in groupby(new, lambda guest: guest // per_table):
             if table not in l2:
                 l2[table] = self.clusters.take(1)
-            places[guest] = guest if self.external else self.clusters.take(1)
+            taken = list(guests)
+            places.update(zip(taken, taken if self.external else self.clusters.take_each(len(taken)), strict=True))
         self._seen = len(stored)
 
     def settle(self, content: Content) -> None:
@@ -173,10 +165,10 @@ class HostLayout:
         Clusters that are replaced are freed when their part of the request is done: at the end, or while a later part
         waits for a new L2 table to be written.
         """
-        replaced: list[int | tuple[int, int]] = []
+        replaced: list[int | Packed] = []
         guest = first
         while guest < stop:
-            old: list[int | tuple[int, int]] = []
+            old: list[int | Packed] = []
             guest, waits = self._place_part(guest, stop, old)
             if waits:
                 for place in replaced:
@@ -186,7 +178,7 @@ class HostLayout:
         for place in replaced:
             self._release(place)
 
-    def _place_part(self, guest: int, stop: int, replaced: list[int | tuple[int, int]]) -> tuple[int, bool]:
+    def _place_part(self, guest: int, stop: int, replaced: list[int | Packed]) -> tuple[int, bool]:
         """Place clusters as long as they follow each other in the file (one qcow2_alloc_host_offset).
 
         :param replaced: gets the places that are no longer used.
@@ -223,24 +215,18 @@ class HostLayout:
         place = self.active.places.get(guest)
         return place is not None and (self.external or self.clusters.refcount(place) == 1)
 
-    def _old_places(self, guest: int) -> Iterator[int | tuple[int, int]]:
+    def _old_places(self, guest: int) -> Iterator[int | Packed]:
         if guest in self.active.packed:
             yield self.active.packed.pop(guest)
         elif guest in self.active.places:
             yield self.active.places[guest]
 
-    def _release(self, place: int | tuple[int, int]) -> None:
+    def _release(self, place: int | Packed) -> None:
         """Count one reference less to a cluster or to the clusters of compressed data."""
         if isinstance(place, tuple):
-            self.clusters.free(*self._span(place))
+            self.clusters.free(*packed_span(place, self.cluster_size))
         elif not self.external:
             self.clusters.free(place)
-
-    def _span(self, packed: tuple[int, int]) -> tuple[int, int]:
-        """The first cluster and the number of clusters in which compressed data are."""
-        offset, length = packed
-        first = offset // self.cluster_size
-        return first, (offset + length - 1) // self.cluster_size - first + 1
 
     def takes_packed(self, guest: int) -> bool:
         """Whether a compressed cluster can be put there (qcow2_alloc_compressed_cluster_offset).
@@ -253,7 +239,9 @@ class HostLayout:
     def write_packed(self, guest: int, length: int) -> None:
         """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
         self._prepare_table(guest)
-        self.active.packed[guest] = self.clusters.take_bytes(length), length
+        offset = self.clusters.take_bytes(length)
+        self.packed_bytes.pop(offset, None)
+        self.active.packed[guest] = offset, length
 
     def zero(self, first: int, stop: int, *, unmap: bool) -> None:
         """The guest clusters from *first* to before *stop* become zero (zero_in_l2_slice).
@@ -280,27 +268,6 @@ class HostLayout:
         for guest in reserved:
             if guest not in stored:
                 self._drop(guest)
-
-    def expand_zeroes(self, tables: Tables, content: Content, *, backed: bool) -> None:
-        """Give places to the ZERO clusters of *content* that hide a backing file (expand_zero_clusters_in_l1).
-
-        :param tables: those of the content.
-        """
-        if not backed:
-            return
-        for offset, length in content.ranges(Kind.ZERO):
-            for guest in range(offset // self.cluster_size, -(-(offset + length) // self.cluster_size)):
-                if guest not in tables.places:
-                    self._give_place(tables, guest)
-
-    def _give_place(self, tables: Tables, guest: int) -> None:
-        """Give a place to a guest cluster in all tables that share its L2 table."""
-        table = tables.l2[guest // (self.cluster_size // TABLE_ENTRY)]
-        place = self.clusters.take(1)
-        for each in (self.active, *self.snapshots):
-            if each.l2.get(guest // (self.cluster_size // TABLE_ENTRY)) == table:
-                each.places[guest] = place
-        self.clusters.refer_to(place, self.clusters.refcount(table) - 1)
 
     def _drop(self, guest: int) -> None:
         for place in self._old_places(guest):
@@ -329,10 +296,6 @@ class HostLayout:
         per_table = self.cluster_size // TABLE_ENTRY
         return {guest // per_table for guest in guests} <= self.active.l2.keys()
 
-    def has_table(self, guest: int) -> bool:
-        """Whether the L2 table that says where the guest cluster is exists. Call :meth:`sync` before."""
-        return guest // (self.cluster_size // TABLE_ENTRY) in self.active.l2
-
     def _prepare_table(self, guest: int) -> bool:
         """Make the L2 table of a guest cluster, or a copy of one that a snapshot shares (get_cluster_table).
 
@@ -343,45 +306,75 @@ class HostLayout:
         if old is None:
             l2[table] = self.clusters.take(1)
             return True
-        if self.snapshots and self.clusters.refcount(old) > 1:
+        if self.snapshots.saved and self.clusters.refcount(old) > 1:
             l2[table] = self.clusters.take(1)
             self.clusters.free(old)
             return True
         return False
 
-    # -- looking
+    # -- looking; call :meth:`sync` before
 
-    @property
-    def next_place(self) -> int:
-        """The offset in the file of the next cluster that will be taken."""
-        return self.clusters.next_free * self.cluster_size
+    def host_offset(self, offset: int) -> int | None:
+        """Where in the file the byte at *offset* of the disk is kept, None if it has no place of its own."""
+        cluster, skip = divmod(offset, self.cluster_size)
+        found = self.active.places.get(cluster)
+        return None if found is None else found * self.cluster_size + skip
 
-    @property
-    def l1_place(self) -> int:
-        """The offset in the file of the L1 table."""
-        return self.active.l1[0] * self.cluster_size
+    def host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Where in the file a range is kept, as (offset, length), each as long as it goes on there.
 
-    def place(self, guest_cluster: int) -> int | None:
-        """The offset in the file of a guest cluster, None if it has none of its own. Call :meth:`sync` before."""
-        found = self.active.places.get(guest_cluster)
-        return None if found is None else found * self.cluster_size
-
-    def looked_up_at_once(self, first: int, stop: int) -> int:
-        """How far, of guest clusters of one kind, a look at a slice of an L2 table goes. Call :meth:`sync` before.
-
-        It ends with the slice, and where clusters in the file do not follow each other; a compressed cluster stands
-        alone (qcow2_get_host_offset, block/qcow2-cluster.c, 10.0).
+        Compressed clusters are there as a whole; what has no place is left out.
         """
-        stop = min(stop, first - first % self._slice + self._slice)
+        end, unit, place, reach = offset + length, self.cluster_size, 0, 0
+        while offset < end:
+            stop = min(offset - offset % unit + unit, end)
+            own = self.host_offset(offset)
+            start, size = self.active.packed.get(offset // unit, (0, 0)) if own is None else (own, stop - offset)
+            if reach and start != place + reach:
+                yield place, reach
+                reach = 0
+            place, reach = (place, reach + size) if reach else (start, size)
+            offset = stop
+        if reach:
+            yield place, reach
+
+    def is_packed(self, offset: int) -> bool:
+        """Whether the byte at *offset* of the disk is kept compressed."""
+        return offset // self.cluster_size in self.active.packed
+
+    def new_table_places(self, offset: int) -> list[tuple[int, int]]:
+        """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.
+
+        That is the refcounts, one entry of the L1 table and the new L2 table itself, which is put right in front of the
+        data; later changes of the tables stay in memory until they are flushed (l2_allocate and qcow2_write_l1_entry,
+        block/qcow2-cluster.c, 10.0). Nothing if the table exists.
+
+        :returns: pairs of offset and length, in bytes.
+        """
+        unit = self.cluster_size
+        table = offset // (unit * (unit // TABLE_ENTRY))
+        if table in self.active.l2:
+            return []
+        entry = self.active.l1[0] * unit + table * TABLE_ENTRY
+        return [(2 * unit, unit), (entry, TABLE_ENTRY), (self.clusters.next_free * unit, unit)]
+
+    def slice_end(self, guest_cluster: int) -> int:
+        """The guest cluster with which the next slice of an L2 table begins, behind the one of ``guest_cluster``."""
+        return guest_cluster - guest_cluster % self._slice + self._slice
+
+    def run_end(self, first: int, stop: int) -> int:
+        """The guest cluster, at most ``stop``, up to which those from ``first`` are alike in the file.
+
+        They follow each other, or none has a place; a compressed one is alone (count_contiguous_subclusters,
+        block/qcow2-cluster.c, 10.0). Call :meth:`sync` before.
+        """
+        places = self.active.places
         if first in self.active.packed:
             return first + 1
-        place, guest = self.active.places.get(first), first + 1
-        while guest < stop and guest not in self.active.packed:
-            expected = None if place is None else place + guest - first
-            if self.active.places.get(guest) != expected:
-                break
-            guest += 1
-        return guest
+        place, end = places.get(first), first + 1
+        while end < stop and places.get(end) == (None if place is None else place + end - first):
+            end += 1
+        return end
 
     @property
     def end(self) -> int:
@@ -394,100 +387,45 @@ class HostLayout:
         return (self.clusters.last_used + 1) * self.cluster_size
 
     def keeps_zeroes(self, content: Content) -> bool:
-        """Whether clusters that hold no data in *content* have places. Call :meth:`sync` before."""
+        """Whether clusters that hold no data in *content* have places."""
         return len(self.active.places) + len(self.active.packed) > len(content.allocation_order())
 
-    def fragments(self) -> tuple[int, int, int]:
-        """How many guest clusters are allocated, do not follow the one before, are compressed (check_refcounts_l2)."""
-        places, packed, per_table = self.active.places, self.active.packed, self.cluster_size // TABLE_ENTRY
-        broken, table, expected = len(packed), -1, -1
-        for guest in sorted(places):
-            if guest // per_table != table:
-                table, expected = guest // per_table, places[guest]
-            broken += places[guest] != expected
-            expected = places[guest] + 1
-        return len(places) + len(packed), broken, len(packed)
+    # -- internal snapshots; call :meth:`sync` before
 
-    # -- leaks
+    def save_state(self, length: int) -> None:
+        """Place *length* bytes of the machine's state behind the disk (qcow2_save_vmstate).
 
-    def lose_bitmaps(self) -> None:
-        """Forget where the bitmaps are; their clusters are leaked."""
-        for first, count in self.bitmaps.lose():
-            self.leaked.update(range(first, first + count))
-
-    def free_leaks(self) -> None:
-        """Free the clusters that nothing refers to (``qemu-img check -r leaks``)."""
-        for cluster in sorted(self.leaked):
-            self.clusters.free(cluster)
-        self.leaked.clear()
-
-    # -- internal snapshots (block/qcow2-snapshot.c, 10.0)
-
-    def create_snapshot(self, names: Iterable[tuple[str, str]]) -> None:
-        """Keep the tables as they are in a new snapshot. Call :meth:`sync` before.
-
-        :param names: id and name of all snapshots, the new one included.
+        The L1 table grows as it does whenever a table is missing, by half (qcow2_grow_l1_table).
         """
-        saved = self.active.copy()
-        saved.l1 = self._take(saved.l1[1] * TABLE_ENTRY), saved.l1[1]
-        self._refer(saved)
-        self.snapshots.append(saved)
-        self._write_snapshots(names)
+        first, stop = self._state_range(length)
+        self._grow_l1(-(-stop // (self.cluster_size // TABLE_ENTRY)), generous=True)
+        self.write(first, stop)
 
-    def snapshot_table(self) -> range:
-        """The clusters of the table of snapshots."""
-        first, length = self._snapshot_table
-        return range(first, first + self._count(length))
+    def create_snapshot(self, lengths: Iterable[int], state_size: int) -> None:
+        """:meth:`.SnapshotTables.create`; the disk gives up the machine's state, which the snapshot has now."""
+        self.snapshots.create(self.clusters, self.active, lengths)
+        self.discard(*self._state_range(state_size))
+
+    def _state_range(self, length: int) -> tuple[int, int]:
+        first = self._state_table * (self.cluster_size // TABLE_ENTRY)
+        return first, first + self._count(length)
+
+    def apply_snapshot(self, index: int) -> None:
+        """Put the tables of a snapshot in place of the active ones."""
+        saved = self.snapshots.saved[index]
+        self._grow_l1(saved.l1[1])
+        self.snapshots.refer(self.clusters, saved)
+        self.snapshots.unrefer(self.clusters, self.active)
+        self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
+
+    def delete_snapshot(self, index: int, lengths: Iterable[int]) -> None:
+        """:meth:`.SnapshotTables.delete`."""
+        self.snapshots.delete(self.clusters, index, lengths)
 
     @property
     def most_references(self) -> int:
         """How often the active tables' most wanted cluster, or the one it would be, is counted."""
-        counts: dict[int, int] = {}
-        for first, count in self._clusters_of(self.active):
-            for cluster in range(first, first + count):
-                counts[cluster] = counts.get(cluster, 0) + 1
-        return max((self.clusters.refcount(cluster) + more - 1 for cluster, more in counts.items()), default=0)
-
-    def apply_snapshot(self, index: int) -> None:
-        """Put the tables of a snapshot in place of the active ones. Call :meth:`sync` before."""
-        saved = self.snapshots[index]
-        self._grow_l1(saved.l1[1])
-        self._refer(saved)
-        self._unrefer(self.active)
-        self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
-
-    def delete_snapshot(self, index: int, names: Iterable[tuple[str, str]]) -> None:
-        """Forget the tables of a snapshot. Call :meth:`sync` before.
-
-        :param names: id and name of the snapshots that remain.
-        """
-        saved = self.snapshots.pop(index)
-        self._write_snapshots(names)
-        self._unrefer(saved)
-        self.clusters.free(saved.l1[0], self._count(saved.l1[1] * TABLE_ENTRY))
-
-    def _write_snapshots(self, names: Iterable[tuple[str, str]]) -> None:
-        length = 0
-        for texts in names:
-            length = -(-length // 8) * 8 + _SNAPSHOT_FIXED + sum(len(text.encode()) for text in texts)
-        (first, old), self._snapshot_table = self._snapshot_table, (self._take(length) if length else 0, length)
-        if old:
-            self.clusters.free(first, self._count(old))
-
-    def _refer(self, tables: Tables) -> None:
-        for first, count in self._clusters_of(tables):
-            self.clusters.refer(first, count)
-
-    def _unrefer(self, tables: Tables) -> None:
-        for first, count in self._clusters_of(tables):
-            self.clusters.free(first, count)
-
-    def _clusters_of(self, tables: Tables) -> Iterator[tuple[int, int]]:
-        """The clusters that tables lead to, as (first, count); those of several compressed ones come several times."""
-        yield from (self._span(packed) for packed in tables.packed.values())
-        if not self.external:
-            yield from ((place, 1) for place in tables.places.values())
-        yield from ((place, 1) for place in tables.l2.values())
+        return self.snapshots.most_references(self.clusters, self.active)
 
     # -- all of it
 
@@ -496,16 +434,11 @@ class HostLayout:
         twin = HostLayout(0, self.cluster_size, self.clusters.refcount_bits, external=self.external)
         twin.clusters = self.clusters.copy()
         twin.active = self.active.copy()
-        twin.snapshots = [saved.copy() for saved in self.snapshots]
-        twin.leaked = set(self.leaked)
-        twin._snapshot_table = self._snapshot_table
-        twin._seen, twin._slice = self._seen, self._slice
+        twin.snapshots = self.snapshots.copy()
+        twin.packed_bytes = self.packed_bytes.copy()
+        twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()
         return twin
-
-    def _take(self, length: int) -> int:
-        """Take the clusters of a table of *length* bytes; the first one."""
-        return self.clusters.take_table(length)[0]
 
     def _count(self, length: int) -> int:
         return -(-length // self.cluster_size)

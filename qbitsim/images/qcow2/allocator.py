@@ -9,7 +9,12 @@ is put at the end, with the blocks that count it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qbitsim.images.spans import Spans
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
@@ -41,6 +46,27 @@ class Allocator:
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
 
+    def load(self, table: tuple[int, int], blocks: dict[int, int], end: int) -> None:
+        """Take over the places of a file that exists, in which no cluster counts as used yet.
+
+        :param table: first cluster and number of clusters of the refcount table; :param blocks: of each its cluster.
+        :param end: bytes of the file.
+        """
+        self.table, self.blocks, self.end = table, blocks, end
+        self._used, self._extra = Spans(), {}
+        self.reopen()
+
+    def load_counts(self, first: int, counts: Sequence[int]) -> None:
+        """Take over the refcounts of clusters in a row from *first* on, in which none counts as used yet."""
+        marks = bytes(min(count, 2) for count in counts) if max(counts) > 1 else bytes(list(counts))
+        at = 0
+        while at < len(marks):
+            start = len(marks) - len(marks[at:].lstrip(b"\0"))
+            at = len(marks) - len(marks[start:].lstrip(b"\1\2"))
+            self._used.add(first + start, first + at)
+        if b"\2" in marks:
+            self._extra.update((first + place, count - 1) for place, count in enumerate(counts) if count > 1)
+
     @property
     def per_block(self) -> int:
         """How many clusters a refcount block counts."""
@@ -58,6 +84,28 @@ class Allocator:
     def refcount(self, cluster: int) -> int:
         """How many references there are to a cluster."""
         return self._extra.get(cluster, 0) + 1 if cluster in self._used else 0
+
+    def refcounts(self, first: int, count: int) -> list[int]:
+        """How many references there are to each of *count* clusters in a row."""
+        counts, stop = [0] * count, first + count
+        for low, high in self._used.within(first, stop):
+            counts[low - first : high - first] = [1] * (high - low)
+        if len(self._extra) < count:
+            for cluster, more in self._extra.items():
+                if first <= cluster < stop:
+                    counts[cluster - first] += more
+        else:
+            counts = [one + self._extra.get(cluster, 0) for cluster, one in enumerate(counts, first)]
+        return counts
+
+    def set_refcount(self, cluster: int, count: int) -> None:
+        """Let there be *count* references to a cluster."""
+        self._extra.pop(cluster, None)
+        if not count:
+            self.free(cluster)
+            return
+        self._used.add(cluster, cluster + 1)
+        self.refer_to(cluster, count - 1)
 
     @property
     def last_used(self) -> int:
@@ -77,6 +125,22 @@ class Allocator:
             if self._count(first, count):
                 self.written(first, count * self.cluster_size if length is None else length)
                 return first
+
+    def take_each(self, count: int) -> list[int]:
+        """Take *count* clusters, one after another, wherever they are free; all that fit together at once."""
+        taken: list[int] = []
+        while len(taken) < count:
+            first = self._used.first_gap(self._cursor, 1)
+            block = first // self.per_block
+            if block not in self.blocks:
+                taken.append(self.take(1))
+                continue
+            stop = self._used.next_border(first, min(first + count - len(taken), (block + 1) * self.per_block))
+            self._used.add(first, stop)
+            self._cursor = stop
+            self.written(first, (stop - first) * self.cluster_size)
+            taken += range(first, stop)
+        return taken
 
     def take_table(self, length: int) -> tuple[int, int]:
         """Take the clusters of a table of *length* bytes; the first one, and how many."""

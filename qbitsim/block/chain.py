@@ -1,0 +1,49 @@
+"""What is known of a disk that is spread over the layers of a backing chain."""
+
+from __future__ import annotations
+
+from qbitsim.block.node import Node
+from qbitsim.block.status import Status
+
+MAXIMUM_CHECKED = 128 << 10
+"""Bytes at the beginning of a disk that are read to see whether they are zeroes (MAX_ZERO_CHECK_BUFFER)."""
+
+
+def status_above(node: Node, base: Node | None, offset: int, length: int) -> Status:
+    """The status of the range in the layers from ``node`` down to, but without, ``base`` (or the whole chain).
+
+    What no layer has reads as zeroes (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
+    """
+    layer = node.skip_filters()
+    status = layer.status(offset, length)
+    while not status.allocated:
+        below = layer.backing_chain_next
+        if below is None or below is base:
+            break
+        if offset >= below.length:
+            status.zero = status.allocated = True
+            break
+        deeper = below.status(offset, min(status.length, below.length - offset))
+        layer, status = below, deeper
+    return status
+
+
+def is_all_zeroes(node: Node) -> bool:
+    """Whether the whole disk is known to read as zeroes, or found to after a look at its beginning.
+
+    (bdrv_co_is_all_zeroes, block/io.c, since QEMU 10.1)
+
+    :raises OSError: the beginning cannot be read.
+    """
+    bottom = node.skip_filters()
+    while (below := bottom.backing_chain_next) is not None:
+        bottom = below
+    offset, data = 0, 0
+    while offset < node.length:
+        status = status_above(node, None, offset, node.length - offset)
+        if not (status.zero or (bottom.supports_backing and not status.allocated)):
+            if offset or status.length > MAXIMUM_CHECKED:
+                return False
+            data = status.length
+        offset += status.length
+    return not any(node.read(0, data)) if data else True

@@ -1,0 +1,196 @@
+"""The edges of a graph: made, led elsewhere, and removed.
+
+Theory of operation
+===================
+
+1. A node lives as long as somebody needs it: a parent, the monitor (blockdev-add) or a command
+   that is running. When the last edge goes, the node is closed and its children may follow.
+2. Every change of an edge refreshes the permissions below it; if two users disagree, the change
+   is taken back and refused (block.c, bdrv_refresh_perms, QEMU 10.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qbitsim.block.drained import DrainedSections
+from qbitsim.block.node import Child, Node
+from qbitsim.block.permissions import downwards, refresh_permissions
+from qbitsim.block.waiting import WaitingRequests
+from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
+
+if TYPE_CHECKING:
+    from qbitsim.block.roles import Parent
+    from qbitsim.engine.scheduler import Scheduler
+
+
+class Edges(DrainedSections):
+    """The nodes of a graph with the edges between them, and those of drives and jobs.
+
+    :ivar scheduler: the clock of the machine, for nodes and drives whose requests are timed.
+    :ivar waiting: requests of guests that wait for the end of a drained section.
+    """
+
+    __slots__ = ("scheduler", "waiting")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        self.scheduler = scheduler
+        self.waiting = WaitingRequests(scheduler)
+
+    def attach(
+        self,
+        parent: Parent,
+        name: str,
+        node: Node,
+        perm: int,
+        shared: int,
+        *,
+        stays: bool = False,
+        is_part: bool = False,
+    ) -> Child:
+        """Make an edge from ``parent`` to ``node``.
+
+        :param stays: it keeps its node when another one takes the node's place.
+        :param is_part: it is part of a change that the caller makes.
+        :raises QmpError: if permissions disagree; nothing has changed then.
+        """
+        edge = Child(parent, name, node, perm, shared, stays=stays)
+        if not (stays or is_part):
+            self.changing()
+        if isinstance(parent, Node):
+            parent.children.append(edge)
+        self._link(edge, node)
+        self.watchers += stays
+        try:
+            self.refresh_permissions(parent if isinstance(parent, Node) else node)
+        except QmpError:
+            self._unlink(edge)
+            self.watchers -= stays
+            if isinstance(parent, Node):
+                parent.children.remove(edge)
+            raise
+        return edge
+
+    def detach(self, edge: Child, meanwhile: Callable[[], None] | None = None) -> None:
+        """Remove an edge; a node that nobody uses any more is closed.
+
+        :param meanwhile: what is waiting to happen once all nodes are quiet.
+        """
+        if edge.stays:
+            self._detach(edge)
+            return
+        with self.forced_change():
+            if meanwhile is not None:
+                meanwhile()
+            self._detach(edge)
+
+    def _detach(self, edge: Child) -> None:
+        node = edge.node
+        self.watchers -= edge.stays
+        if isinstance(edge.parent, Node):
+            edge.parent.children.remove(edge)
+        self._unlink(edge)
+        self.refresh_permissions(node)
+        self.release(node)
+
+    def replace_child(self, edge: Child, node: Node) -> None:
+        """Let an edge lead to another node; permissions are the caller's to refresh.
+
+        A parent that is quiet stays so if the new node is in a drained section too (bdrv_replace_child_noperm).
+        """
+        if isinstance(edge.parent, Node):
+            edge.parent.child_is_replaced(edge, node)
+        edge.node.parents.remove(edge)
+        self._link(edge, node)
+        if not node.quiesce:
+            edge.drained_end()
+
+    def replace_node(self, old: Node, new: Node) -> list[Child]:
+        """Let the parents of ``old`` use ``new`` instead, but for those at or below ``new`` and those that stay.
+
+        Return the moved edges, oldest first, so that the change can be taken back. Permissions are the caller's to
+        refresh. (bdrv_replace_node and should_update_child, block.c, QEMU 10.0)
+        """
+        below = {node.name for node in downwards((new,))}
+        moved = [
+            edge
+            for edge in reversed(old.parents)
+            if not edge.stays and not (isinstance(edge.parent, Node) and edge.parent.name in below)
+        ]
+        for edge in moved:
+            self.replace_child(edge, new)
+        return moved
+
+    def insert_above(self, node: Node, top: Node) -> None:
+        """Put ``top``, which has ``node`` as a child and no parents yet, between ``node`` and its parents.
+
+        :raises QmpError: if permissions disagree; nothing has changed then.
+        """
+        self.changing()
+        moved = self.replace_node(node, top)
+        try:
+            self.refresh_permissions(top)
+        except QmpError:
+            for edge in moved:
+                self.replace_child(edge, node)
+            self.refresh_permissions(top)
+            raise
+
+    def remove_above(self, top: Node, node: Node) -> None:
+        """The counterpart of :meth:`insert_above`: the parents of ``top`` use ``node`` again.
+
+        ``top`` keeps its children; closing it is the caller's.
+        """
+        below = next((edge for edge in top.children if edge.node is node), None)
+        self.changing()
+        # A job that came to its end just now may have taken its own filter out from below. What replaces the
+        # filter of a mirror or commit is no child of it.
+        node = below.node if below is not None else node
+        for edge in top.children:
+            edge.perm, edge.shared = 0, perms.ALL
+        self.replace_node(top, node)
+        self.refresh_permissions(node)
+
+    def release(self, node: Node) -> None:
+        """Close ``node`` and what it alone used, if nobody uses it."""
+        if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
+            return
+        with self.forced_change():
+            node.close()
+            for edge in list(node.children):
+                self._detach(edge)
+            self.nodes.pop(node.name, None)
+
+    def refresh_permissions(self, *roots: Node) -> None:
+        """As :func:`.permissions.refresh_permissions`."""
+        refresh_permissions(*roots)
+
+    @contextmanager
+    def kept(self, *nodes: Node) -> Iterator[None]:
+        """Nodes that nobody else uses live on to the end of the section (bdrv_ref and bdrv_unref)."""
+        before = [node.held for node in nodes]
+        for node in nodes:
+            node.held = True
+        try:
+            yield
+        finally:
+            for node, held in zip(nodes, before, strict=True):
+                node.held = held
+            for node in nodes:
+                self.release(node)
+
+    def _link(self, edge: Child, node: Node) -> None:
+        edge.node = node
+        if edge.name == "backing" and isinstance(edge.parent, Node):
+            edge.parent_name = edge.parent.device_or_node_name
+        node.parents.insert(0, edge)
+        if node.quiesce:
+            edge.drained_begin()
+
+    def _unlink(self, edge: Child) -> None:
+        edge.node.parents.remove(edge)
+        edge.drained_end()

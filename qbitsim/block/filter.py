@@ -1,0 +1,155 @@
+"""A node that filters: it shows the disk of its child, and passes on what its driver does not change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from qbitsim.block.node import Child, Node
+
+if TYPE_CHECKING:
+    from qbitsim.block.roles import Surroundings
+    from qbitsim.block.status import Status
+    from qbitsim.files.faults import FaultOwner
+    from qbitsim.images.image import Image
+
+
+class FilterNode(Node):
+    """The common part of filters. One that was taken out of the graph has no child any more.
+
+    :cvar keeps_length: it stays as long as it was when its child is replaced by a longer one; it is asked for another
+        length only when it is resized itself (bdrv_refresh_total_sectors, block.c, QEMU 10.0).
+    """
+
+    is_filter = True
+    keeps_length: ClassVar[bool] = True
+
+    __slots__ = ("_kept_length",)
+
+    def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self._kept_length: int | None = None
+
+    @property
+    def filtered(self) -> Node | None:
+        """The child that it filters (bdrv_filter_bs)."""
+        child = self.child("file") or self.child("backing") or self.child("image")
+        return child.node if child is not None else None
+
+    @property
+    def _filtered(self) -> Node:
+        filtered = self.filtered
+        assert filtered is not None
+        return filtered
+
+    @property
+    def backing(self) -> None:
+        """None: what a filter has as ``backing`` is what it filters."""
+
+    def can_replace(self, node: Node) -> bool:
+        """As what it filters can, too."""
+        filtered = self.filtered
+        return super().can_replace(node) or (filtered is not None and filtered.can_replace(node))
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """What the parents need and share (bdrv_filter_default_perms, block.c, QEMU 10.0)."""
+        del child
+        return perm, shared
+
+    # -- the disk
+
+    @property
+    def length(self) -> int:
+        """Bytes of what it filters, or did when it was made."""
+        return self._filtered.length if self._kept_length is None else self._kept_length
+
+    def child_is_replaced(self, child: Child, node: Node) -> None:
+        """Keep the length, unless the new child is shorter: QEMU would die of a write behind its end."""
+        if self.keeps_length and child.node is self.filtered:
+            length = self.length
+            self._kept_length = length if node.length > length else None
+
+    @property
+    def cluster_size(self) -> int:
+        """Bytes, as below."""
+        filtered = self.filtered
+        return filtered.cluster_size if filtered is not None else 0
+
+    @property
+    def knows_cluster_size(self) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered.knows_cluster_size if filtered is not None else True
+
+    @property
+    def disk_image(self) -> Image | None:
+        """The image below."""
+        filtered = self.filtered
+        return filtered.disk_image if filtered is not None else None
+
+    @property
+    def fault_owner(self) -> FaultOwner | None:
+        """What keeps the rules of the disk below."""
+        filtered = self.filtered
+        return filtered.fault_owner if filtered is not None else None
+
+    def allocated_file_size(self) -> int | None:
+        """Bytes of the files below, None if that cannot be told."""
+        filtered = self.filtered
+        return filtered.allocated_file_size() if filtered is not None else 0
+
+    # -- requests
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._filtered.read(offset, length)
+
+    def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._filtered.write(offset, data, compressed=compressed)
+
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        below = self._filtered
+        below.write_zeroes(offset, length, unmap=unmap and below.unmap)
+
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered is not None and filtered.zeroes_fast(offset, length)
+
+    def _discard(self, offset: int, length: int) -> None:
+        self._filtered.discard(offset, length)
+
+    def _status(self, offset: int, length: int) -> Status:
+        return self._filtered.status(offset, length)
+
+    def _truncate(self, size: int) -> None:
+        self._filtered.truncate(size)
+        self._kept_length = None
+
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        if operation == "read":
+            self._filtered.pread(offset, length)
+        else:
+            self._filtered.pwrite(offset, length)
+
+    def note_discarded(self, offset: int, length: int) -> None:
+        """Pass it on, if the filter passes discards on."""
+        if self.unmap:
+            self._filtered.note_discarded(offset, length)
+
+    # -- what a job may know before it asks
+
+    @property
+    def takes_compressed_writes(self) -> bool:
+        """Whether the filter passes them on, and what is below takes them."""
+        filtered = self.filtered
+        return self.supports_compression and (filtered is None or filtered.takes_compressed_writes)
+
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered is not None and filtered.can_unmap_zeroes
+
+    def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered is not None and filtered.fails_without_io(operation, offset, length)

@@ -1,0 +1,65 @@
+"""What the parts of the block layer ask of each other, where one of two has to be known before the other.
+
+A node holds edges, and edges lead to nodes; a node is in a graph, and a graph is made of nodes. In each such pair the
+lower one knows the upper one by a protocol of what it asks of it, so that no module imports itself by way of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from qbitsim.block.waiting import WaitingRequests
+    from qbitsim.images.store import ImageStore
+    from qbitsim.jsontypes import Json
+
+
+class Named(Protocol):
+    """What an edge asks of the node that it leads to."""
+
+    name: str
+
+
+class Layer(Protocol):
+    """What a request asks of the backing file of its node."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the disk."""
+
+
+class Parent(Protocol):
+    """What an edge asks of whoever holds it: another node, a drive, a job, an export."""
+
+    @property
+    def parent_description(self) -> str:
+        """How messages call it: ``node 'n0'``, ``block device 'drive0'``, ``backup job 'j'``."""
+
+    @property
+    def device_name(self) -> str:
+        """The id of the drive that it is, or an empty string."""
+
+    def drained_begin(self) -> None:
+        """Stop sending requests until :meth:`drained_end`; calls nest."""
+
+    def drained_end(self) -> None:
+        """The counterpart of :meth:`drained_begin`."""
+
+    def drained_poll(self) -> None:
+        """Finish what is in flight, so that the node is quiet."""
+
+
+class Surroundings(Protocol):
+    """What a node asks of the graph that it is in.
+
+    :ivar emit: called with the name and the data of each event.
+    :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
+    :ivar images: where the names of files are looked up.
+    :ivar waiting: requests of guests that wait for the end of a drained section.
+    """
+
+    emit: Callable[[str, Json], None]
+    hide_filters: bool
+    images: ImageStore
+    waiting: WaitingRequests

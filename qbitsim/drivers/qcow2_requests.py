@@ -1,0 +1,123 @@
+"""What a qcow2 node asks of its file, and what it only lets it know.
+
+A file that notices requests, because it has a bitmap, a threshold or a filter that watches, is asked for each place
+before the image changes. Others are told how far they were written, and only when somebody wants to know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.drivers.qcow2_written import WrittenClusters
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.images.content import Reader
+    from qbitsim.images.qcow2.image import Qcow2Image
+
+MAXIMUM_WRITTEN = 65536
+"""So many clusters are written before the file is told of them."""
+
+
+class FileRequests:
+    """The requests on the file below one node.
+
+    :param node: a qcow2 node; its first child is the file.
+    :param image: what it has open.
+    :ivar written: what the file has not been told of.
+    """
+
+    __slots__ = ("_image", "_node", "written")
+
+    def __init__(self, node: Node, image: Qcow2Image) -> None:
+        self._node = node
+        self._image = image
+        self.written = WrittenClusters(image)
+
+    @property
+    def _file(self) -> Node:
+        return self._node.children[0].node
+
+    # -- what the file is told
+
+    def note_written(self, offset: int, end: int) -> None:
+        """Keep how far each cluster is written, or tell it if there are too many."""
+        if len(self.written.reach) > MAXIMUM_WRITTEN:
+            self.tell_writes()
+        self.written.note(offset, end)
+
+    def tell_writes(self) -> None:
+        """Let the file know how far its clusters were written."""
+        end, file = self.written.told(), self._file
+        if end > file.highest_write:
+            file.note_write_end(end)
+
+    def note_tables(self, offset: int) -> None:
+        """Let the file know of the tables that a request needs that stores no data."""
+        file = self._file
+        for place, length in self._image.layout.new_table_places(offset):
+            if place + length > file.noticed_end:
+                file.note_write_end(place + length)
+
+    def discard_places(self, offset: int, length: int) -> None:
+        """Let the file discard the places of the whole clusters in a range (qcow2_process_discards)."""
+        self.tell_writes()
+        unit, layout = self._image.cluster_size, self._image.layout
+        runs: list[tuple[int, int]] = []
+        for cluster in range(*self._image.content.whole_clusters(offset, length)):
+            place = layout.host_offset(cluster * unit)
+            if place is None:
+                continue
+            if runs and runs[-1][0] + runs[-1][1] == place:
+                runs[-1] = runs[-1][0], runs[-1][1] + unit
+            else:
+                runs.append((place, unit))
+        for place, run in runs:
+            self._file.note_discarded(place, run)
+
+    def _note_runs(self, offset: int, length: int) -> None:
+        """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""
+        file, unit, new, run_end = self._file, self._image.cluster_size, self.written.new_clusters(), 0
+        stored, layout = self._image.content.allocation_order(), self._image.layout
+        for cluster in range(offset // unit, -(-(offset + length) // unit)):
+            place = layout.host_offset(cluster * unit)
+            if place is None:
+                continue
+            if place != run_end and run_end > file.noticed_end:
+                file.note_write_end(run_end)
+            # All of a new cluster is written, for what is around the data is copied.
+            is_new = cluster in new or cluster not in stored
+            run_end = place + (unit if is_new else self.written.reach.get(cluster, unit))
+        if run_end > file.noticed_end:
+            file.note_write_end(run_end)
+
+    # -- what the file is asked for
+
+    def write(self, offset: int, data: bytes, below: Reader) -> None:
+        """Write once the file has let the tables and the data be written to the places that they get there."""
+        self._image.check_room(offset, len(data))
+        self.ask_for_tables(offset)
+        self._image.reserve(offset, len(data))
+        try:
+            self.ask_for_runs("write", offset, len(data))
+            self._image.write(offset, data, below)
+        finally:
+            self._image.settle()
+
+    def ask_for_tables(self, offset: int) -> None:
+        """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""
+        for place, length in self._image.layout.new_table_places(offset):
+            self._file.pwrite(place, length)
+
+    def ask_for_runs(self, operation: str, offset: int, length: int) -> None:
+        """Ask for those parts of the range that have a place in the file, each as long as it goes on there.
+
+        :param operation: ``read`` or ``write``.
+        """
+        file = self._file
+        request = file.pread if operation == "read" else file.pwrite
+        if operation == "write":
+            self._note_runs(offset, length)
+        for run in list(self._image.layout.host_runs(offset, length)):
+            file.debug_event(f"{operation}_aio")
+            request(*run)

@@ -1,0 +1,1 @@
+"""The qcow2 format: what a file holds, and where in it."""

@@ -1,0 +1,450 @@
+"""``qcow2``: the disk in a file with clusters, its bitmaps and its internal snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qbitsim.images.content import Content, Kind, zero_block
+from qbitsim.images.file_holes import FileHoles
+from qbitsim.images.image import Image
+from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.packing import packed_length
+from qbitsim.images.qcow2.snapshots import StoredSnapshot
+from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.sizes import SECTOR
+
+if TYPE_CHECKING:
+    from qbitsim.images.content import Reader
+    from qbitsim.images.image import Preallocation
+    from qbitsim.images.image_file import ImageFile
+    from qbitsim.images.qcow2.bitmaps import StoredBitmap
+
+_FIRST_CLUSTERS = 3  # the header, the refcount table and the first refcount block, in front of the first L1 table
+
+
+class Qcow2Image(Image):
+    """A qcow2 image.
+
+    :param size: bytes of the virtual disk.
+    :ivar cluster_size: bytes.
+    :ivar backing: the backing file's name as written in the header, None if there is none.
+    :ivar backing_format: its format, None if not written down.
+    :ivar compat: ``"1.1"`` (version 3) or ``"0.10"`` (version 2); change it with :mod:`.version`.
+    :ivar refcount_bits: bits of one reference count.
+    :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
+    :ivar snapshots: oldest first; change them with :meth:`create_snapshot` and the like.
+    :ivar corrupt: the incompatible feature bit of that name.
+    :ivar kept_header: what the header has that other programs put there.
+    :ivar has_stale_bitmaps: its header still has the directory of bitmaps that were lost when it became version 2.
+    """
+
+    __slots__ = (
+        *("_holes", "_layout", "_preallocated_end", "backing", "backing_format", "bitmaps", "cluster_size", "compat"),
+        *("corrupt", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
+    )
+
+    format = "qcow2"
+    backing: str | None
+    backing_format: str | None
+    bitmaps: list[StoredBitmap]
+    cluster_size: int
+    snapshots: list[StoredSnapshot]
+
+    def __init__(
+        self,
+        file: ImageFile,
+        size: int,
+        *,
+        cluster_size: int = FILE_CLUSTER,
+        backing: str | None = None,
+        backing_format: str | None = None,
+        compat: str = "1.1",
+        lazy_refcounts: bool = False,
+        refcount_bits: int = 16,
+    ) -> None:
+        super().__init__(file, Content(size, cluster_size, zero_clusters=compat != "0.10"))
+        self.cluster_size = cluster_size
+        self.backing = backing
+        self.backing_format = backing_format
+        self.compat = compat
+        self.lazy_refcounts = lazy_refcounts
+        self.refcount_bits = refcount_bits
+        self.bitmaps = []
+        self.snapshots = []
+        self.corrupt = False
+        self.has_stale_bitmaps = False
+        self.kept_header = KeptHeader()
+        self._preallocated_end = 0
+        self._holes = FileHoles()
+        self._layout = HostLayout(size, cluster_size, refcount_bits)
+
+    # -- the disk
+
+    def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
+        """As every image."""
+        if self.file.capacity is not None:
+            self.check_room(offset, len(data))
+        layout = self._layout
+        if layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size and not self._holes:
+            self.content.write(offset, data, below)
+            return
+        with self._placing():
+            layout.write(*self._touched(offset, len(data)))
+            self.content.write(offset, data, below)
+            self._fill_holes(offset, len(data))
+
+    def _fill_holes(self, offset: int, length: int) -> None:
+        """The range was written to its places in the file."""
+        unit, end = self.cluster_size, offset + length
+        while self._holes and offset < end:
+            stop = min(end, offset - offset % unit + unit)
+            place = self._layout.host_offset(offset)
+            if place is not None:
+                self._holes.fill(place, place + stop - offset)
+            offset = stop
+
+    def shrinks(self, data: bytes) -> bool:
+        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
+        return packed_length(data.ljust(self.cluster_size, b"\0")) is not None
+
+    def takes_compressed(self, offset: int) -> bool:
+        """Whether the cluster at *offset* has no place in the file, so that a compressed one can be put there.
+
+        Asking is the first half of writing: the L2 table is made ready.
+        """
+        return self.layout.takes_packed(offset // self.cluster_size)
+
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
+
+        :raises OSError: as :meth:`write`.
+        """
+        unit = self.cluster_size
+        length = packed_length(data.ljust(unit, b"\0"))
+        assert length is not None
+        self.check_room(offset, len(data))
+        with self._placing() as layout:
+            layout.write_packed(offset // unit, length)
+            self.content.write(offset, data)
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        unmap: bool = False,
+    ) -> None:
+        """As every image."""
+        self.check_room_for_zeroes(offset, length, below)
+        unit = self.cluster_size
+        for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
+            with self._placing() as layout:
+                first, last = start // unit, -(-stop // unit)
+                if as_zero:
+                    layout.zero(first, last, unmap=unmap or self.compat == "0.10")
+                    self.content.zero_clusters_in(first, last)
+                else:
+                    layout.write(first, last)
+                    self.content.write(start, zero_block(stop - start), below)
+                    self._fill_holes(start, stop - start)
+
+    def discard(self, offset: int, length: int) -> None:
+        """As every image."""
+        if self.backing is None or self.compat != "0.10":
+            with self._placing() as layout:
+                layout.discard(*self.content.whole_clusters(offset, length))
+                self.content.discard(offset, length, backed=self.backing is not None)
+
+    def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
+        """As every image."""
+        chosen, stored = list(clusters), source.allocation_order()
+        self._check_room_for_clusters(source, chosen)
+        if self._is_placed_later([number for number in chosen if number not in stored]):
+            self.content.copy_clusters(source, chosen)
+            return
+        with self._placing() as layout:
+            for number in chosen:
+                if number in stored:
+                    layout.write(number, number + 1)
+                else:
+                    layout.zero(number, number + 1, unmap=self.compat == "0.10")
+            self.content.copy_clusters(source, chosen)
+            for number in chosen if self._holes else ():
+                if number in stored:
+                    self._fill_holes(number * self.cluster_size, self.cluster_size)
+
+    def _is_placed_later(self, emptied: list[int]) -> bool:
+        """Whether clusters may be copied without a look at their places, of which *emptied* become zero."""
+        if not self._layout.is_lazy or self._holes:
+            return False
+        if not emptied:
+            return True
+        return self.content.allocation_order().isdisjoint(emptied) and self._layout.has_tables(emptied)
+
+    @contextmanager
+    def _placing(self) -> Iterator[HostLayout]:
+        """Change layout and content together: what was to be placed later is placed before."""
+        yield self.layout
+        self._layout.settle(self.content)
+
+    def _touched(self, offset: int, length: int) -> tuple[int, int]:
+        """The first of the clusters that a range touches, and the one behind the last."""
+        return offset // self.cluster_size, -(-(offset + length) // self.cluster_size)
+
+    def check_room_for_zeroes(self, offset: int, length: int, below: Reader | None = None) -> None:
+        """OSError(ENOSPC) if the capacity does not allow the range to be zeroed."""
+        if self.file.capacity is not None:
+            self._check_capacity(self._zero_growth(offset, length, below))
+
+    def _zero_growth(self, offset: int, length: int, below: Reader | None) -> int:
+        """What writing zeroes would allocate: in version 3 only parts of clusters over a backing file."""
+        if self.compat == "0.10" and below is not None:
+            return self.content.growth(offset, length)
+        unit, end = self.cluster_size, offset + length
+        edges = {at // unit for at in (offset, end) if at % unit and at != self.size} if below else set()
+        return sum(self.content.growth(number * unit, 1) for number in edges)
+
+    # -- its size
+
+    def resize(
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
+    ) -> None:
+        """As every image."""
+        old, unit = self.size, self.cluster_size
+        with self._placing() as layout:
+            self.content.resize(size, zero_new=zero_new)
+            if size < old:
+                layout.shrink(size, old)
+            layout.grow(size)
+            if preallocation != "off" and size >= old:
+                self._preallocate(old, preallocation)
+            elif zero_new and size > old and self.compat != "0.10":
+                layout.zero(-(-old // unit), -(-size // unit), unmap=False)
+        if zero_new and preallocation == "off" and old < size and old % unit:
+            self.write(old, bytes(min(size, -(-old // unit) * unit) - old), below)
+        for bitmap in self.bitmaps:
+            bitmap.bits.resize(-(-size // bitmap.granularity))
+
+    def _preallocate(self, old: int, preallocation: Preallocation) -> None:
+        unit = self.cluster_size
+        first, stop = old // unit, -(-self.size // unit)
+        if preallocation == "metadata":
+            self._layout.write(first, stop)
+            # What the first and last cluster have outside the range is filled up with zeroes.
+            for place, length in self._layout.host_runs(old, self.size - old):
+                self._holes.add(place, place + length)
+        else:
+            self._layout.preallocate(first, stop)
+        known = self.content.allocation_order()
+        for number in range(first, stop):
+            if number not in known:
+                start = number * unit
+                self.content.write(start, zero_block(min(unit, self.size - start)))
+
+    def make_empty(self) -> None:
+        """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0).
+
+        If nothing but the disk is in the file, it becomes as short as a new one; otherwise clusters are freed.
+        """
+        with self._placing() as layout:
+            if self.compat != "0.10" and not self.snapshots and not self.bitmaps and layout.can_be_reset:
+                layout.reset()
+            else:
+                layout.discard(0, -(-self.size // self.cluster_size))
+            self.content = Content(self.size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+
+    # -- the file
+
+    @property
+    def layout(self) -> HostLayout:
+        """Where the file keeps what, brought up to date."""
+        self._layout.sync(self.content)
+        return self._layout
+
+    def take_layout(self, layout: HostLayout) -> None:
+        """What the content has stored by now is where *layout* says."""
+        self._layout = layout
+        layout.settle(self.content)
+
+    def host_offset(self, offset: int) -> int | None:
+        """As every image."""
+        return self.layout.host_offset(offset)
+
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """The kind at ``offset`` and for how many bytes one look at the tables tells it (qcow2_get_host_offset).
+
+        That is at most ``length``, inside one slice of an L2 table, and of data what is in one piece in the file.
+        """
+        unit = self.cluster_size
+        first = offset // unit
+        kind, run = self.content.status(offset, min(length, self._layout.slice_end(first) * unit - offset))
+        if kind is not Kind.HOLE:
+            end = self.layout.run_end(first, -(-(offset + run) // unit))
+            run = min(run, end * unit - offset)
+        return kind, run
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
+        self.layout.reserve(*self._touched(offset, length))
+
+    def settle(self) -> None:
+        """Take back the reserved places of the clusters that were not stored; new L2 tables stay in any case."""
+        self.layout.give_back(self.content)
+
+    def extend_file(self, end: int) -> None:
+        """As every image."""
+        self._layout.clusters.written(0, end)
+
+    @property
+    def file_length(self) -> int:
+        """As every image."""
+        return max(self.written_length, -(-self._preallocated_end // SECTOR) * SECTOR)
+
+    @property
+    def written_length(self) -> int:
+        """As every image."""
+        return -(-self.layout.end // SECTOR) * SECTOR
+
+    def end_file(self, end: int) -> None:
+        """As every image."""
+        assert end >= self.written_length
+        self._preallocated_end = end
+
+    @property
+    def actual_size(self) -> int:
+        """As every image; nothing is written behind the end of an L1 table that is shorter than its clusters."""
+        unit, pages = self.cluster_size, -(-self.file_length // FILE_PAGE)
+        table = max(1, -(-self.size // (unit * (unit // TABLE_ENTRY)))) * TABLE_ENTRY
+        clusters = -(-table // unit)
+        if self.file_length >= (_FIRST_CLUSTERS + clusters) * unit:
+            pages -= clusters * unit // FILE_PAGE - -(-table // FILE_PAGE)
+        return pages * FILE_PAGE - self._holes.size
+
+    @property
+    def shows_holes(self) -> bool:
+        """Whether so much of the file is a hole that QEMU tells holes in data.
+
+        (qcow2_detect_metadata_preallocation, block/qcow2-refcount.c, 10.0)
+        """
+        if not self._holes:
+            return False
+        full = self.actual_size // self.cluster_size
+        used = sum(stop - start for start, stop in self.layout.clusters.used())
+        return used >= max(full * 10 // 9, full + 2)
+
+    def data_run(self, offset: int, length: int) -> tuple[bool, int]:
+        """Whether the data at *offset* are a hole of the file, and for how many of *length* bytes that goes on."""
+        unit, layout, end = self.cluster_size, self.layout, offset + length
+        hole, stop = False, offset
+        while stop < end:
+            place, limit = layout.host_offset(stop), min(end, stop - stop % unit + unit)
+            found, run = (False, limit - stop) if place is None else self._holes.run(place, place + limit - stop)
+            if stop > offset and found != hole:
+                break
+            hole, stop = found, stop + run
+        return hole, stop - offset
+
+    @property
+    def image_end(self) -> int:
+        """As every image."""
+        return self.layout.image_end
+
+    def reopen(self) -> None:
+        """The next allocations look for free clusters from the file's beginning."""
+        self.layout.reopen()
+
+    def close_written(self) -> None:
+        """The bitmaps are stored anew."""
+        if self.bitmaps:
+            self.store_bitmaps(self.bitmaps)
+
+    # -- bitmaps
+
+    @property
+    def keeps_bitmaps(self) -> bool:
+        """From version 3 on."""
+        return self.compat != "0.10"
+
+    def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
+        """Replace the stored bitmaps by *bitmaps*, in this order in the file."""
+        self.bitmaps = list(bitmaps)
+        places, clusters = self.layout.bitmaps, self._layout.clusters
+        kept = {bitmap.name for bitmap in self.bitmaps if bitmap.in_use and bitmap.name in places}
+        stored = (bitmap for bitmap in self.bitmaps if bitmap.name not in kept)
+        places.store(clusters, [(bitmap.name, *bitmap.shape(self.cluster_size)) for bitmap in stored], kept)
+
+    def remove_bitmap(self, name: str) -> None:
+        """Take the bitmap called *name* out of the file; KeyError if it is not there."""
+        found = self.find_bitmap(name)
+        if found is None:
+            raise KeyError(name)
+        self.bitmaps.remove(found)
+        self.layout.bitmaps.remove(self._layout.clusters, name)
+
+    # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps
+
+    @property
+    def can_take_snapshot(self) -> bool:
+        """Whether all clusters can have one reference more. Where they cannot, QEMU leaves leaked clusters behind."""
+        return self.layout.most_references < (1 << self.refcount_bits) - 1
+
+    def save_state(self, length: int) -> None:
+        """Write *length* bytes of the machine's state, for the snapshot that is created next."""
+        self.layout.save_state(length)
+
+    def create_snapshot(
+        self, name: str, date: int, clock: int, state_size: int = 0, *, icount: int = -1
+    ) -> StoredSnapshot:
+        """Keep the disk as it is, and the machine's state, under the lowest number above all others."""
+        made = StoredSnapshot(
+            id=str(max((snapshot.number for snapshot in self.snapshots), default=0) + 1),
+            name=name,
+            date=date,
+            clock=clock,
+            content=self.content.clone(),
+            state_size=state_size,
+            icount=icount,
+        )
+        self.snapshots.append(made)
+        self.layout.create_snapshot((each.entry_length for each in self.snapshots), state_size)
+        return made
+
+    def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Put the disk back to what it was; the bitmaps stay as they are. Both must have the same size."""
+        assert snapshot.content.size == self.size
+        with self._placing() as layout:
+            layout.apply_snapshot(self.snapshots.index(snapshot))
+            self.content = snapshot.content.clone()
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Forget a snapshot."""
+        index = self.snapshots.index(snapshot)
+        del self.snapshots[index]
+        self.layout.delete_snapshot(index, (each.entry_length for each in self.snapshots))
+
+    def copy_into(self, file: ImageFile) -> Qcow2Image:
+        """As every image."""
+        twin = Qcow2Image(
+            file,
+            0,
+            cluster_size=self.cluster_size,
+            backing=self.backing,
+            backing_format=self.backing_format,
+            compat=self.compat,
+            lazy_refcounts=self.lazy_refcounts,
+            refcount_bits=self.refcount_bits,
+        )
+        twin.content = self.content.clone()
+        twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
+        twin.snapshots = list(self.snapshots)
+        twin.corrupt, twin.has_stale_bitmaps = self.corrupt, self.has_stale_bitmaps
+        twin.kept_header = self.kept_header
+        twin._layout, twin._preallocated_end = self._layout.copy(), self._preallocated_end
+        twin._holes = self._holes.copy()
+        return twin

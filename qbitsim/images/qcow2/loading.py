@@ -1,0 +1,240 @@
+"""A qcow2 file made into the working state of an image: all but its data first, and then an image in memory."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.images.content import Content, zero_block
+from qbitsim.images.qcow2 import structures
+from qbitsim.images.qcow2.bitmaps import StoredBitmap
+from qbitsim.images.qcow2.check import check_file, repair
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
+from qbitsim.images.qcow2.packing import pack, unpack
+from qbitsim.images.qcow2.snapshots import StoredSnapshot
+from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.files.tree import ByteSource
+    from qbitsim.images.image_file import ImageFile
+
+MAXIMUM_STORED = 1 << 30
+"""So many bytes of data are taken into memory, no more."""
+
+
+@record
+class ParsedFile:
+    """What a file holds but for the guest's data.
+
+    :ivar active: the disk; :ivar saved: those of the snapshots, oldest first.
+    :ivar layout: where everything is, its tables being those of the disks.
+    :ivar bitmaps: those that are stored, in file order.
+    :ivar kept_header: what is to be written back.
+    """
+
+    metadata: Metadata
+    active: Disk
+    saved: list[Disk]
+    layout: HostLayout
+    bitmaps: list[StoredBitmap]
+    kept_header: KeptHeader
+
+
+def parse_file(file: ByteSource, *, writable: bool = False) -> ParsedFile:
+    """Read all of a file but the guest's data.
+
+    :param writable: it is opened for writing: a file that is marked as corrupt refuses that, wrong refcounts of one
+        that is marked as dirty are repaired, and autoclear features that are not known are dropped. All this is done
+        to what is returned, nothing to the file.
+    :raises QmpError: QEMU refuses the file, or requests that meet a corrupt part of it; in its words.
+    :raises UnsupportedError: the file holds what nothing here can be.
+    """
+    metadata = read_metadata(file, writable=writable)
+    _check_snapshot_tables(metadata)
+    header, reader = metadata.header, TableReader(file, metadata)
+    active = reader.read(header.l1_offset, header.l1_entries, metadata.l1)
+    saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
+    layout = _layout(file, metadata, active, saved)
+    bitmaps = _take_bitmaps(layout, file, metadata)
+    if writable and header.incompatible & structures.DIRTY:
+        _repair_dirty(file, layout)
+    return ParsedFile(metadata, active, saved, layout, bitmaps, _kept_header(metadata, writable=writable))
+
+
+def load_image(
+    target: ImageFile, file: ByteSource, *, writable: bool = False, most: int = MAXIMUM_STORED
+) -> Qcow2Image:
+    """The image that a qcow2 file holds, all its data read.
+
+    :param target: holds the image from now on.
+    :param writable: it is opened for writing, as :func:`parse_file` has it.
+    :param most: bytes of data that are taken into memory.
+    :raises QmpError: as :func:`parse_file`; :raises UnsupportedError: also of what an image in memory cannot hold.
+    """
+    parsed = parse_file(file, writable=writable)
+    metadata, header, layout = parsed.metadata, parsed.metadata.header, parsed.layout
+    _check_supported(metadata)
+    data = _DataReader(file, layout, most)
+    content = data.content(parsed.active, metadata.size)
+    snapshots = [_snapshot(metadata, number, data, disk) for number, disk in enumerate(parsed.saved)]
+    image = Qcow2Image(
+        target,
+        metadata.size,
+        cluster_size=metadata.cluster_size,
+        backing=metadata.backing,
+        backing_format=metadata.backing_format,
+        compat="0.10" if header.format_version == 2 else "1.1",
+        lazy_refcounts=bool(header.compatible & structures.LAZY_REFCOUNTS),
+        refcount_bits=metadata.refcount_bits,
+    )
+    image.corrupt = bool(header.incompatible & structures.CORRUPT)
+    image.kept_header = parsed.kept_header
+    image.content, image.snapshots, image.bitmaps = content, snapshots, parsed.bitmaps
+    image.has_stale_bitmaps = metadata.stale_bitmaps is not None
+    image.take_layout(layout)
+    return image
+
+
+def _check_snapshot_tables(metadata: Metadata) -> None:
+    offsets = [metadata.header.l1_offset, *(each.l1_offset for each in metadata.snapshots)]
+    if len(set(offsets)) < len(offsets) or 0 in offsets[1:]:
+        raise UnsupportedError("internal snapshots without an L1 table of their own")
+    for each in metadata.snapshots:
+        if each.l1_offset % metadata.cluster_size:
+            raise QmpError("Snapshot L1 table offset invalid")
+        if each.l1_entries > MAXIMUM_L1 // 8:
+            raise QmpError("Snapshot L1 table too large")
+
+
+def _check_supported(metadata: Metadata) -> None:
+    if metadata.header.incompatible & structures.DATA_FILE:
+        raise UnsupportedError("qcow2 images with an external data file")
+    if metadata.header.compression_type:
+        raise UnsupportedError("qcow2 images with compression type zstd")
+    if any(each.vm_state_size for each in metadata.snapshots):
+        raise UnsupportedError("internal snapshots with the state of a machine")
+
+
+def _repair_dirty(file: ByteSource, layout: HostLayout) -> None:
+    found = check_file(file, leaks=True, errors=True)
+    if found.errors:
+        raise QmpError("Could not repair dirty image: Input/output error")
+    repair(layout, found)
+
+
+def _kept_header(metadata: Metadata, *, writable: bool) -> KeptHeader:
+    header = metadata.header
+    return KeptHeader(
+        short=header.format_version == 3 and header.header_length == structures.SHORT_HEADER_LENGTH,
+        rest=header.rest,
+        extensions=metadata.unknown,
+        compatible=header.compatible & ~structures.LAZY_REFCOUNTS,
+        autoclear=0 if writable else header.autoclear & ~structures.BITMAPS,
+        dirty=bool(header.incompatible & structures.DIRTY) and not writable,
+    )
+
+
+def _layout(file: ByteSource, metadata: Metadata, active: Disk, saved: list[Disk]) -> HostLayout:
+    external = bool(metadata.header.incompatible & structures.DATA_FILE)
+    layout = HostLayout(metadata.size, metadata.cluster_size, metadata.refcount_bits, external=external)
+    layout.clusters = read_refcounts(file, metadata)
+    layout.active = active.tables
+    layout.snapshots.saved = [disk.tables for disk in saved]
+    layout.snapshots.list_place = (
+        metadata.header.snapshots_offset // metadata.cluster_size,
+        metadata.snapshot_table_length,
+    )
+    return layout
+
+
+def _snapshot(metadata: Metadata, number: int, data: _DataReader, disk: Disk) -> StoredSnapshot:
+    entry = metadata.snapshots[number]
+    return StoredSnapshot(
+        id=os.fsdecode(entry.id),
+        name=os.fsdecode(entry.name),
+        date=entry.seconds * 10**9 + entry.nanoseconds,
+        clock=entry.clock,
+        content=data.content(disk, metadata.size if entry.disk_size is None else entry.disk_size),
+        state_size=entry.vm_state_size,
+        icount=entry.icount,
+        extra=entry.extra,
+    )
+
+
+def _take_bitmaps(layout: HostLayout, file: ByteSource, metadata: Metadata) -> list[StoredBitmap]:
+    bitmaps: list[StoredBitmap] = []
+    for found in read_bitmaps(file, metadata):
+        flags, granularity = found.entry.flags, 1 << found.entry.granularity_bits
+        in_use, auto = bool(flags & structures.IN_USE), bool(flags & structures.AUTO)
+        bitmaps.append(StoredBitmap(found.name, granularity, in_use, auto, found.bits))
+        layout.bitmaps.by_name[found.name] = found.place
+    extension, stale = metadata.bitmaps_extension, metadata.stale_bitmaps
+    if extension is not None:
+        layout.bitmaps.directory = extension.directory_offset, extension.directory_length
+    if stale is not None:
+        layout.bitmaps.stale = stale.count, stale.directory_offset, stale.directory_length
+    return bitmaps
+
+
+class _DataReader:
+    """Reads clusters of data; those that are in the file once are in memory once."""
+
+    def __init__(self, file: ByteSource, layout: HostLayout, most: int) -> None:
+        self._file = file
+        self._layout = layout
+        self._left = most
+        self._known: dict[int | tuple[int, int], bytes] = {}
+
+    def content(self, disk: Disk, size: int) -> Content:
+        """The content of a disk of *size* bytes."""
+        unit, tables = self._layout.cluster_size, disk.tables
+        content, clusters = Content(size, unit), -(-size // unit)
+        last = max([*tables.places, *tables.packed, *(stop - 1 for _, stop in disk.zeroes[-1:])], default=-1)
+        if last >= clusters:
+            raise UnsupportedError("qcow2 images with clusters behind the end of the disk")
+        for first, stop in disk.zeroes:
+            content.zero_clusters_in(first, stop)
+        zeroes = {guest for first, stop in disk.zeroes for guest in range(first, stop)} & tables.places.keys()
+        for guest, place in tables.places.items():
+            if guest not in zeroes:
+                content.store_cluster(guest, self._cluster(place))
+        for guest, packed in tables.packed.items():
+            content.store_cluster(guest, self._packed_cluster(packed))
+        return content
+
+    def _cluster(self, place: int) -> bytes:
+        known = self._known.get(place)
+        if known is None:
+            unit = self._layout.cluster_size
+            known = self._file.read_at(place * unit, unit)
+            if not any(known):
+                known = zero_block(unit)
+            else:
+                self._count(unit)
+            self._known[place] = known = known.ljust(unit, b"\0")
+        return known
+
+    def _packed_cluster(self, place: tuple[int, int]) -> bytes:
+        known = self._known.get(place)
+        if known is None:
+            unit, (offset, length) = self._layout.cluster_size, place
+            data = self._file.read_at(offset, length)
+            found = unpack(data, unit)
+            if found is None:
+                raise QmpError(f"Compressed cluster at {offset:#x} is damaged")
+            known, used = found
+            self._count(unit)
+            self._known[place] = known
+            if pack(known) != data[:used]:
+                self._layout.packed_bytes[offset] = data[:used]
+        return known
+
+    def _count(self, length: int) -> None:
+        self._left -= length
+        if self._left < 0:
+            raise UnsupportedError("qcow2 images with that much data in memory")

@@ -1,0 +1,148 @@
+"""The file that a qcow2 image would be, cluster by cluster, for an image that is kept in memory.
+
+A :class:`RenderedFile` serves any range of it. Which cluster holds what is worked out when the first range is asked
+for, and kept until the image is said to have changed; the bytes of a cluster are made each time. A cluster that nothing
+leads to reads as zeroes, whatever was there before.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qbitsim.images.content import zero_block
+from qbitsim.images.qcow2 import rendering
+from qbitsim.images.qcow2.packing import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from qbitsim.files.tree import ByteFile
+    from qbitsim.images.content import Content
+    from qbitsim.images.qcow2.image import Qcow2Image
+    from qbitsim.images.qcow2.tables import Tables
+
+    Maker = Callable[[], bytes]
+
+
+class RenderedFile:
+    """A :class:`.ByteSource`: the bytes of the file of an image in memory.
+
+    :param image: whose file it is.
+    """
+
+    __slots__ = ("_image", "_makers")
+
+    def __init__(self, image: Qcow2Image) -> None:
+        self._image = image
+        self._makers: dict[int, list[tuple[int, Maker]]] | None = None
+
+    def changed(self) -> None:
+        """The image has changed: what is where is worked out anew when the next range is read."""
+        self._makers = None
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return self._image.layout.end
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """*length* bytes from *offset* on, fewer where the file ends."""
+        end = min(offset + length, self.length)
+        if offset >= end:
+            return b""
+        unit = self._image.content.cluster_size
+        first, last = offset // unit, (end - 1) // unit
+        found = b"".join(self._cluster(number) for number in range(first, last + 1))
+        return found[offset - first * unit : end - first * unit]
+
+    def copy_to(self, file: ByteFile) -> None:
+        """Write the whole file; clusters that hold nothing become holes."""
+        file.truncate(0)
+        unit, end = self._image.content.cluster_size, self.length
+        for number in sorted(self._clusters()):
+            if number * unit < end:
+                file.write_at(number * unit, self._cluster(number)[: end - number * unit])
+        file.truncate(end)
+        file.flush()
+
+    def _clusters(self) -> dict[int, list[tuple[int, Maker]]]:
+        """What is in each cluster: pairs of where it begins in the cluster, below 0 if before, and what makes it."""
+        if self._makers is None:
+            unit = self._image.content.cluster_size
+            found: dict[int, list[tuple[int, Maker]]] = {}
+            for offset, length, maker in parts(self._image):
+                for number in range(offset // unit, -(-(offset + length) // unit)):
+                    found.setdefault(number, []).append((offset - number * unit, maker))
+            self._makers = found
+        return self._makers
+
+    def _cluster(self, number: int) -> bytes:
+        unit = self._image.content.cluster_size
+        parts = self._clusters().get(number)
+        if parts is None:
+            return zero_block(unit)
+        if len(parts) == 1 and parts[0][0] == 0:
+            whole = parts[0][1]()
+            return whole if len(whole) == unit else whole[:unit].ljust(unit, b"\0")
+        cluster = bytearray(unit)
+        for start, maker in parts:
+            data = maker()[max(-start, 0) : unit - start]
+            cluster[max(start, 0) : max(start, 0) + len(data)] = data
+        return bytes(cluster)
+
+
+def parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
+    """Everything that is in the file: offset, length, and what makes its bytes; last what wins."""
+    layout = image.layout
+    unit, clusters = layout.cluster_size, layout.clusters
+    for tables, content in reversed(_disks(image)):
+        yield from _disk_parts(image, tables, content)
+    first, length = layout.snapshots.list_place
+    yield first * unit, length, partial(rendering.snapshot_table, image)
+    yield from _bitmap_parts(image)
+    yield clusters.table[0] * unit, clusters.table[1] * unit, partial(rendering.refcount_table, clusters)
+    for number, place in clusters.blocks.items():
+        yield place * unit, unit, partial(rendering.refcount_block, clusters, number)
+    yield 0, unit, partial(rendering.header_cluster, image)
+
+
+def _disks(image: Qcow2Image) -> list[tuple[Tables, Content]]:
+    """The disk and those of the snapshots: their tables and contents."""
+    layout = image.layout
+    saved = [each.content for each in image.snapshots]
+    return list(zip([layout.active, *layout.snapshots.saved], [image.content, *saved], strict=True))
+
+
+def _disk_parts(image: Qcow2Image, tables: Tables, content: Content) -> Iterator[tuple[int, int, Maker]]:
+    layout = image.layout
+    unit, stored = layout.cluster_size, content.allocation_order()
+    if not layout.external:
+        for guest, place in tables.places.items():
+            if guest in stored:
+                yield place * unit, unit, partial(content.whole_cluster, guest)
+    for guest, (offset, length) in tables.packed.items():
+        yield offset, length, partial(_packed_cluster, layout.packed_bytes.get(offset), content, guest)
+    for number, place in tables.l2.items():
+        yield place * unit, unit, partial(rendering.l2_table, layout, tables, content, number)
+    first, entries = tables.l1
+    yield first * unit, entries * 8, partial(rendering.l1_table, layout, tables)
+
+
+def _packed_cluster(kept: bytes | None, content: Content, guest: int) -> bytes:
+    return pack(content.whole_cluster(guest)) if kept is None else kept
+
+
+def _bitmap_parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
+    layout = image.layout
+    unit, places = layout.cluster_size, layout.bitmaps
+    for bitmap in image.bitmaps:
+        place = places.by_name.get(bitmap.name)
+        if place is None:
+            continue
+        for number, entry in place.data.items():
+            if entry >= unit:
+                yield entry, unit, partial(rendering.bitmap_data, bitmap, number, unit)
+        yield place.table * unit, place.entries * 8, partial(rendering.bitmap_table, places, bitmap.name)
+    if places.directory is not None:
+        yield *places.directory, partial(rendering.bitmap_directory, image)

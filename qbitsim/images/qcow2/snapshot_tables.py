@@ -1,0 +1,90 @@
+"""Where a qcow2 file keeps its internal snapshots: their tables and the list of them (block/qcow2-snapshot.c, 10.0).
+
+All tables of one file refer to the same clusters, which its allocator counts; the methods take it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qbitsim.images.qcow2.allocator import Allocator
+    from qbitsim.images.qcow2.tables import Tables
+
+
+class SnapshotTables:
+    """The tables of the snapshots of one file.
+
+    :param external: guest clusters are in a data file.
+    :ivar saved: oldest first.
+    :ivar list_place: first cluster and bytes of the list of snapshots.
+    """
+
+    __slots__ = ("_external", "list_place", "saved")
+
+    def __init__(self, *, external: bool) -> None:
+        self.saved: list[Tables] = []
+        self._external = external
+        self.list_place = 0, 0
+
+    def create(self, clusters: Allocator, active: Tables, lengths: Iterable[int]) -> None:
+        """Keep the active tables as they are in a new snapshot.
+
+        :param lengths: bytes of the list entries of all snapshots, the new one included.
+        """
+        saved = active.copy()
+        saved.l1 = clusters.take_table(saved.l1[1] * TABLE_ENTRY)[0], saved.l1[1]
+        self.refer(clusters, saved)
+        self.saved.append(saved)
+        self._write_list(clusters, lengths)
+
+    def delete(self, clusters: Allocator, index: int, lengths: Iterable[int]) -> None:
+        """Forget the tables of a snapshot.
+
+        :param lengths: bytes of the list entries of the snapshots that remain.
+        """
+        gone = self.saved.pop(index)
+        self._write_list(clusters, lengths)
+        self.unrefer(clusters, gone)
+        clusters.free(gone.l1[0], -(-gone.l1[1] * TABLE_ENTRY // clusters.cluster_size))
+
+    def list_clusters(self, cluster_size: int) -> range:
+        """The clusters of the list."""
+        first, length = self.list_place
+        return range(first, first - (-length // cluster_size))
+
+    def refer(self, clusters: Allocator, tables: Tables) -> None:
+        """Count one more reference to all that tables lead to."""
+        for first, count in tables.clusters(clusters.cluster_size, external=self._external):
+            clusters.refer(first, count)
+
+    def unrefer(self, clusters: Allocator, tables: Tables) -> None:
+        """Count one reference less to all that tables lead to."""
+        for first, count in tables.clusters(clusters.cluster_size, external=self._external):
+            clusters.free(first, count)
+
+    def most_references(self, clusters: Allocator, tables: Tables) -> int:
+        """How often that which tables lead to is counted, at most; a cluster of much compressed data often."""
+        counts: dict[int, int] = {}
+        for first, count in tables.clusters(clusters.cluster_size, external=self._external):
+            for cluster in range(first, first + count):
+                counts[cluster] = counts.get(cluster, 0) + 1
+        return max((clusters.refcount(cluster) + more - 1 for cluster, more in counts.items()), default=0)
+
+    def _write_list(self, clusters: Allocator, lengths: Iterable[int]) -> None:
+        length = 0
+        for entry in lengths:
+            length = -(-length // 8) * 8 + entry
+        (first, old), self.list_place = self.list_place, (clusters.take_table(length)[0] if length else 0, length)
+        if old:
+            clusters.free(first, -(-old // clusters.cluster_size))
+
+    def copy(self) -> SnapshotTables:
+        """Independent tables of the same value."""
+        twin = SnapshotTables(external=self._external)
+        twin.saved, twin.list_place = [saved.copy() for saved in self.saved], self.list_place
+        return twin
