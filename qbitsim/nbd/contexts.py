@@ -9,7 +9,6 @@ Each has an id, which is the same for every client of the export. An extent is (
 
 from __future__ import annotations
 
-from itertools import cycle, islice
 from operator import sub
 from typing import TYPE_CHECKING
 
@@ -39,26 +38,36 @@ class Extents:
     """A list of extents that grows at its end, up to a limit.
 
     :ivar most: so many extents at most.
-    :ivar found: the extents.
+    :ivar lengths: bytes of each; :ivar flags: what is so there.
     """
 
-    __slots__ = ("found", "most")
+    __slots__ = ("flags", "lengths", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.found: list[Extent] = []
+        self.lengths: list[int] = []
+        self.flags: list[int] = []
 
     def add(self, length: int, flags: int) -> bool:
         """Add a range behind the others; False, with nothing added, if there is no room for it."""
         if not length:
             return True
-        if self.found and self.found[-1][1] == flags:
-            self.found[-1] = self.found[-1][0] + length, flags
-        elif len(self.found) < self.most:
-            self.found.append((length, flags))
+        if self.flags and self.flags[-1] == flags:
+            self.lengths[-1] += length
+        elif len(self.flags) < self.most:
+            self.lengths.append(length)
+            self.flags.append(flags)
         else:
             return False
         return True
+
+    def alternate(self, lengths: list[int], first: int) -> None:
+        """Take ranges that are clean and dirty in turn, as far as there is room; nothing was added before.
+
+        :param first: the flags of the first one.
+        """
+        self.lengths = lengths[: self.most]
+        self.flags = ([first, STATE_DIRTY - first] * (len(self.lengths) // 2 + 1))[: len(self.lengths)]
 
 
 class Context:
@@ -123,15 +132,17 @@ class Dirty(Context):
         """The dirty areas and what lies between them (bitmap_to_extents)."""
         del node
         shift, end = self.bitmap.shift, offset + length
-        areas = self.bitmap.bits.ranges(offset >> shift, -(-end >> shift))
-        borders = [border << shift for area in islice(areas, extents.most) for border in area]
+        # So many borders make more extents than there is room for, whatever lies at the end.
+        found = self.bitmap.bits.borders(offset >> shift, -(-end >> shift), extents.most + 2)
+        borders = [border << shift for border in found]
         if borders:
             borders[0], borders[-1] = max(borders[0], offset), min(borders[-1], end)
-        borders = [offset, *borders, end]
-        lengths = map(sub, borders[1:], borders)
-        # Nothing is empty but, perhaps, what comes before the first area and behind the last.
-        extents.found = [each for each in zip(lengths, cycle((0, STATE_DIRTY)), strict=False) if each[0]]
-        del extents.found[extents.most :]
+        first = STATE_DIRTY if borders and borders[0] == offset else 0
+        if not first:
+            borders.insert(0, offset)
+        if borders[-1] != end:
+            borders.append(end)
+        extents.alternate(list(map(sub, borders[1:], borders)), first)
 
 
 def depth_above(node: Node, offset: int, length: int) -> tuple[int, int]:

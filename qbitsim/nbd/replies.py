@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from array import array
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from qbitsim.nbd.protocol import (
@@ -26,9 +25,7 @@ from qbitsim.nbd.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from qbitsim.nbd.contexts import Extent
+    from qbitsim.nbd.contexts import Extents
 
 
 class Reply:
@@ -80,10 +77,10 @@ class Reply:
         """A part that reads as zeroes."""
         self._chunk(ChunkKind.OFFSET_HOLE, HOLE.pack(offset, length), last=last)
 
-    def extents(self, context: int, extents: Sequence[Extent], *, last: bool) -> None:
+    def extents(self, context: int, extents: Extents, *, last: bool) -> None:
         """What a context tells of a range."""
         if self._mode is Mode.EXTENDED:
-            head = EXTENDED_STATUS.pack(context, len(extents))
+            head = EXTENDED_STATUS.pack(context, len(extents.lengths))
             self._chunk(ChunkKind.BLOCK_STATUS_EXT, head, _packed("Q", extents), last=last)
         else:
             self._chunk(ChunkKind.BLOCK_STATUS, U32.pack(context), _packed("I", extents), last=last)
@@ -97,9 +94,10 @@ class Reply:
         self.parts += (head, *payload)
 
 
-def _packed(code: str, extents: Sequence[Extent]) -> bytes:
+def _packed(code: str, extents: Extents) -> bytes:
     """The numbers of all extents, big-endian, in 4 bytes (``I``) or 8 (``Q``) each."""
-    numbers = array(code, chain.from_iterable(extents))
+    numbers = array(code, [0]) * (2 * len(extents.lengths))
+    numbers[::2], numbers[1::2] = array(code, extents.lengths), array(code, extents.flags)
     if sys.byteorder == "little":
         numbers.byteswap()
     return numbers.tobytes()

@@ -235,7 +235,7 @@ def _block_status(request: Request, reply: Reply) -> None:
     for context in request.contexts:
         extents = Extents(most)
         context.describe(request.export.user.node, request.offset, request.length, extents)
-        reply.extents(context.id, extents.found, last=context is request.contexts[-1])
+        reply.extents(context.id, extents, last=context is request.contexts[-1])
 
 
 _COMMANDS: dict[int, tuple[Callable[[Request, Reply], Any], str]] = {
