@@ -21,7 +21,6 @@ from qbitsim import Machine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LENGTH = 1 << 30
 _SYSTEM_PYTHON = "/usr/bin/python3"
 _CONTEXT = "qemu:dirty-bitmap:b"
 _ASK = """
@@ -41,26 +40,27 @@ print(time.perf_counter() - start)
 
 
 def reading(run: Run) -> Iterator[Row]:
-    """Read 1 GiB of data."""
+    """Read a 1,024th of the disk that is measured: 1 GiB."""
     if shutil.which("nbdcopy") is None:
         return
+    length = run.disk >> 10
     blocks = [Random(seed).randbytes(GRANULE) for seed in range(16)]
     machine = Machine()
-    disk = machine.add_disk("drive0", _LENGTH)
-    for number in range(_LENGTH // GRANULE):
+    disk = machine.add_disk("drive0", length)
+    for number in range(length // GRANULE):
         disk.write(number * GRANULE, blocks[number % len(blocks)])
     with machine.serve(nbd=True) as server:
         ours = median_time(_copy, lambda: server.nbd_uri("drive0"), run.few_repeats)
-    theirs = _reading_from_qemu(blocks, run) if run.qemu and shutil.which("qemu-nbd") else None
+    theirs = _reading_from_qemu(blocks, length, run) if run.qemu and shutil.which("qemu-nbd") else None
     aim = 4 * theirs if theirs is not None else 4.0
-    yield Row(name="nbdcopy reads 1 GiB", unit="s", measured=ours, aim=aim, qemu=theirs)
+    yield Row(name=f"nbdcopy reads {length >> 20:,} MiB", unit="s", measured=ours, aim=aim, qemu=theirs)
 
 
-def _reading_from_qemu(blocks: list[bytes], run: Run) -> float:
+def _reading_from_qemu(blocks: list[bytes], length: int, run: Run) -> float:
     with tempfile.TemporaryDirectory() as directory:
         path, sock = os.path.join(directory, "disk.raw"), os.path.join(directory, "nbd.sock")
         with open(path, "wb") as file:
-            for number in range(_LENGTH // GRANULE):
+            for number in range(length // GRANULE):
                 file.write(blocks[number % len(blocks)])
         command = ["qemu-nbd", "-r", "-t", "-f", "raw", "-e", "8", "-x", "", "-k", sock, path]
         server = subprocess.Popen(command)
@@ -79,7 +79,7 @@ def _copy(uri: str) -> None:
 
 def asking(run: Run) -> Iterator[Row]:
     """Ask for all extents of a bitmap with 1 % dirty granules, scattered."""
-    if not _has_libnbd():
+    if not has_libnbd():
         return
     bits = run.scattered(1)
     machine = Machine()
@@ -112,7 +112,8 @@ def _ask(uri: str) -> float:
     return float(asked.stdout)
 
 
-def _has_libnbd() -> bool:
+def has_libnbd() -> bool:
+    """Whether the system's Python has libnbd."""
     with contextlib.suppress(OSError):
         return subprocess.run([_SYSTEM_PYTHON, "-c", "import nbd"], check=False, capture_output=True).returncode == 0
     return False

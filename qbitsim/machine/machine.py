@@ -37,10 +37,13 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
+    from qbitsim.nbd.local import LocalClient
+    from qbitsim.nbd.protocol import Mode
     from qbitsim.qmp.journal import Journal
     from qbitsim.qmp.monitor_faults import MonitorFault
     from qbitsim.report.report import Report
@@ -170,7 +173,19 @@ class Machine:
     # -- NBD
 
     export_nbd = delegate("exports", Exports.offer)
-    connect_nbd = delegate("exports", Exports.connect)
+
+    def connect_nbd(self, export: str, contexts: Iterable[str] = (), *, mode: Mode | None = None) -> LocalClient:
+        """An NBD client in this process; see :class:`.LocalClient` for what it can do.
+
+        :param export: the name of the export; :meth:`export_nbd` makes one.
+        :param contexts: what :meth:`.LocalClient.extents` is to tell of, such as ``"base:allocation"`` or
+            ``"qemu:dirty-bitmap:b0"``.
+        :param mode: how replies may be written at best: with extended headers if not given.
+        :raises NbdError: the server refuses the export, or does not know a context.
+        """
+        from qbitsim.nbd.local import LocalClient  # noqa: PLC0415 - for those who have clients
+
+        return LocalClient(self.exports, export, contexts, mode=mode)
 
     # -- failures, and what others do
 

@@ -1,14 +1,14 @@
 """The NBD server of a machine and what it exports (block/export/export.c, blockdev-nbd.c and nbd/server.c, QEMU 10.0).
 
 An export uses a node, keeps its bitmaps busy, and goes away with an event. Clients connect to it: over sockets if the
-machine is served (see :mod:`qbitsim.serving.nbd_server`), or in the process with :meth:`Exports.connect`.
+machine is served (see :mod:`qbitsim.serving.nbd_server`), or in the process with :meth:`.Machine.connect_nbd`.
 
 Nothing of the protocol is loaded before the first client comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from qbitsim.block.drive import Drive
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.facts import Profile
-    from qbitsim.files.faults import Faults
+    from qbitsim.files.faults import Faults, StalledError
     from qbitsim.nbd.faults import NbdFault, RefusedOption, SlowReads
-    from qbitsim.nbd.local import LocalClient
     from qbitsim.nbd.protocol import ExportFlag
-    from qbitsim.nbd.requests import Request
-    from qbitsim.nbd.session import Session
     from qbitsim.qapi.block import SocketAddressLegacy
 
 MAXIMUM_STRING = 4096
@@ -73,6 +70,46 @@ class Host(Protocol):
         """A client has gone, so that another one may come."""
 
 
+class Client(Protocol):
+    """Who is connected; see :class:`qbitsim.nbd.session.Session`."""
+
+    @property
+    def export(self) -> Export | None:
+        """What it has chosen."""
+
+    def hang_up(self) -> None:
+        """End the connection."""
+
+    def cut_off(self) -> None:
+        """End the connection because the export is going; the client leaves a moment later."""
+
+
+class InFlight(Protocol):
+    """What a client has asked for; see :class:`qbitsim.nbd.requests.Request`."""
+
+    @property
+    def export(self) -> Export:
+        """Of what."""
+
+    @property
+    def command(self) -> int:
+        """The command, as on the wire."""
+
+    @property
+    def resting(self) -> bool:
+        """Whether it waits for the end of a drained section, as if it had not come yet."""
+
+    @property
+    def stalled(self) -> StalledError | None:
+        """Why it waits for a test, if it does."""
+
+    def finish(self) -> None:
+        """Carry it out before its turn.
+
+        :raises StalledError: it waits for a test.
+        """
+
+
 class ExportUser(Drive):
     """The anonymous drive through which an export uses its node; it is quiet when no request is in flight.
 
@@ -86,7 +123,7 @@ class ExportUser(Drive):
     def __init__(self, graph: Graph, *, writable: bool) -> None:
         perm = perms.CONSISTENT_READ | (perms.WRITE if writable else 0)
         super().__init__(graph, "", perm=perm, shared=perms.ALL & ~perms.RESIZE)
-        self.in_flight: list[Request] = []
+        self.in_flight: list[InFlight] = []
 
     def drained_poll(self) -> None:
         """Let what is in flight come to its end (nbd_drained_poll, nbd/server.c, QEMU 10.0).
@@ -124,12 +161,12 @@ class Export:
     bitmaps: list[DirtyBitmap]
     allocation_depth: bool
     slow_reads: list[SlowReads]
-    clients: list[Session]
+    clients: list[Client]
     shutting_down: bool = False
     medium_of: Drive | None = None
 
     @property
-    def in_flight(self) -> list[Request]:
+    def in_flight(self) -> list[InFlight]:
         """Requests of clients that are not answered."""
         return self.user.in_flight
 
@@ -192,7 +229,7 @@ class Exports:
         self._emit = emit
         self.listening: Listening | None = None
         self.exports: list[Export] = []
-        self.connections: list[Session] = []
+        self.connections: list[Client] = []
         self.host: Host | None = None
         self.faults: list[NbdFault] = []
         self.slow_reads: list[SlowReads] = []
@@ -282,23 +319,11 @@ class Exports:
         """The exports that are not on their way out, oldest first."""
         return [export for export in reversed(self.exports) if not export.shutting_down]
 
-    def connect(self, /, name: str, contexts: Iterable[str] = (), **options: Any) -> LocalClient:
-        """A client in this process; see :class:`.LocalClient` for what it can do and for the options.
-
-        :param name: of the export.
-        :param contexts: what :meth:`.LocalClient.extents` is to tell of, such as ``"base:allocation"`` or
-            ``"qemu:dirty-bitmap:b0"``.
-        :raises NbdError: the server refuses the export, or does not know a context.
-        """
-        from qbitsim.nbd.local import LocalClient  # noqa: PLC0415 - for those who have clients
-
-        return LocalClient(self, name, contexts, **options)
-
-    def connected(self, session: Session) -> None:
+    def connected(self, session: Client) -> None:
         """A client has come."""
         self.connections.append(session)
 
-    def left(self, session: Session) -> None:
+    def left(self, session: Client) -> None:
         """A client has gone, and nothing of it is in flight."""
         if session in self.connections:
             self.connections.remove(session)
@@ -309,7 +334,7 @@ class Exports:
             if self.host is not None:
                 self.host.room_again()
 
-    def striking(self, request: Request) -> NbdFault | None:
+    def striking(self, request: InFlight) -> NbdFault | None:
         """The fault that strikes the answer to a request, or None; the first that does is the only one counted."""
         from qbitsim.nbd.protocol import command_words  # noqa: PLC0415 - for those who have clients
 

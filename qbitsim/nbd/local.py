@@ -40,14 +40,12 @@ class LocalClient:
     :ivar session: the client's side of the conversation.
     """
 
-    def __init__(
-        self, exports: Exports, name: str, contexts: Iterable[str] = (), *, mode: Mode = Mode.EXTENDED
-    ) -> None:
+    def __init__(self, exports: Exports, name: str, contexts: Iterable[str] = (), *, mode: Mode | None = None) -> None:
         wanted = list(contexts)
         self._exports = exports
         self._said: list[bytes] = []
         self._carrying = False
-        self.session = ClientSession(self._say, name, wanted, mode=mode)
+        self.session = ClientSession(self._say, name, wanted, mode=Mode.EXTENDED if mode is None else mode)
         self._server = Session(exports, self._carry)
         self._carry()
         missing = [each for each in wanted if each not in self.session.contexts.values()]
