@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.nbd.exports import DEFAULT_CONNECTIONS, DEFAULT_HANDSHAKE, Export, Listening
+from qbitsim.nbd.exports import DEFAULT_CONNECTIONS, DEFAULT_HANDSHAKE, Listening
 from qbitsim.qapi.block import (
     BlockDirtyBitmap,
     BlockExportOptions,
@@ -30,6 +30,7 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.jsontypes import Json
+    from qbitsim.nbd.export import Export
 
 
 MAXIMUM_SOCKET_PATH = 108

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.node import Node
-    from qbitsim.nbd.exports import Export
+    from qbitsim.nbd.export import Export
 
 Extent = tuple[int, int]
 """Length in bytes, and flags."""

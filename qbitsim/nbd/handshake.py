@@ -39,7 +39,7 @@ from qbitsim.nbd.protocol import (
 
 if TYPE_CHECKING:
     from qbitsim.facts import Profile
-    from qbitsim.nbd.exports import Export
+    from qbitsim.nbd.export import Export
     from qbitsim.nbd.faults import RefusedOption
 
 PREFERRED_SIZE = 4096

@@ -18,7 +18,7 @@ from qbitsim.nbd.replies import Reply
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
-    from qbitsim.nbd.exports import Export
+    from qbitsim.nbd.export import Export
 
 
 class Asker(Protocol):

@@ -44,7 +44,8 @@ from qbitsim.nbd.requests import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qbitsim.nbd.exports import Export, Exports
+    from qbitsim.nbd.export import Export
+    from qbitsim.nbd.exports import Exports
 
 MAXIMUM_IN_FLIGHT = 16
 """Requests of one client (MAX_NBD_REQUESTS)."""

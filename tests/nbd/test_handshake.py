@@ -160,7 +160,7 @@ def test_after_extended_headers_nobody_goes_the_old_way():
 
 
 def test_a_node_with_an_alignment_asks_clients_to_mind_it(monkeypatch):
-    monkeypatch.setattr("qbitsim.nbd.exports.Export.alignment", 8192)
+    monkeypatch.setattr("qbitsim.nbd.export.Export.alignment", 8192)
     talk = Talk(served())
     assert talk.say(go(infos=(), number=Option.INFO)).endswith(b"request NBD_INFO_BLOCK_SIZE to use this export")
     assert struct.pack(">HIII", 3, 8192, 8192, 32 << 20) in talk.say(go(number=Option.INFO))
