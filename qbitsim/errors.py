@@ -66,3 +66,7 @@ class NeverError(TimeoutError):
 
 class SnapshotError(ValueError):
     """A snapshot that does not fit the machine: it is of another QEMU release."""
+
+
+class NbdError(OSError):
+    """What an NBD server has refused, or said against the rules of the protocol: an errno and a text."""

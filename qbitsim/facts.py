@@ -163,6 +163,12 @@ class Profile:
 
     # -- the block graph
 
+    drives_unmap_zeroes: bool = gone_with("10.0")
+    """Whether zeroing through a drive may free clusters though its node has ``discard=ignore``.
+
+    bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
+    """
+
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 
@@ -201,6 +207,32 @@ class Profile:
 
     creation_waits_first: bool = came_with("10.0")
     """Whether a job that makes a qcow2 image waits before it looks at the options (measured: not in 7.2)."""
+
+    # -- the NBD server
+
+    nbd_go: bool = came_with("2.10")
+    """Whether clients may say INFO and GO (docs/interop/nbd.rst)."""
+
+    nbd_structured_replies: bool = came_with("2.11")
+    """Whether clients may ask for structured replies."""
+
+    nbd_contexts: bool = came_with("2.12")
+    """Whether clients may ask for metadata contexts."""
+
+    nbd_extended_headers: bool = came_with("8.2")
+    """Whether clients may ask for extended headers, with lengths of 64 bits."""
+
+    nbd_shares_writable: bool = came_with("7.1")
+    """Whether several clients may use an export that they can write to (NBD_FLAG_CAN_MULTI_CONN)."""
+
+    nbd_status_length_first: bool = gone_with("8.2")
+    """Whether a BLOCK_STATUS of no length is refused as such even if no context was chosen (nbd_handle_request())."""
+
+    nbd_texts_polished: bool = came_with("8.2")
+    """Whether the refusals of a request that is too long, or begins with a wrong number, are worded well.
+
+    Otherwise there is a blank behind the length, and the number that was expected is not told (measured in 7.2).
+    """
 
     # -- snapshots of the machine
 

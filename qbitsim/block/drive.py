@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.accounting import Accounting
 from qbitsim.block.waiting import DrainedError
@@ -46,6 +46,9 @@ class Drive:
     :ivar unit: its number among the drives of ``-drive``; None for others.
     :ivar medium_options: how the medium was opened that it had last, and the next one is.
     """
+
+    queues_requests: ClassVar[bool] = True
+    """Whether requests wait while the node is drained; otherwise the user does (blk_set_disable_request_queuing)."""
 
     __slots__ = (
         *("device_path", "graph", "id", "locked", "medium_options", "perm", "qdev", "root", "shared", "stats", "unit"),
@@ -217,22 +220,26 @@ class Drive:
             raise
         self.stats.done("write", len(data), self.graph.scheduler.now)
 
-    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False, fast: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.
 
+        :param fast: fail with ENOTSUP where zeroes would have to be written.
         :raises OSError: as :meth:`write`.
         """
         if self.graph.scheduler.observer is not None:
-            self._observed("write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap))
+            self._observed(
+                "write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap, fast=fast)
+            )
         else:
-            self._write_zeroes(offset, length, unmap=unmap)
+            self._write_zeroes(offset, length, unmap=unmap, fast=fast)
 
-    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool, fast: bool) -> None:
         node = self._checked_write("write-zeroes", offset, length)
         if not length:
             return
         try:
-            node.write_zeroes(offset, length, unmap=unmap)
+            write_zeroes = node.zero_fast if fast else node.write_zeroes
+            write_zeroes(offset, length, unmap=unmap)
         except OSError:
             self.stats.note_failure("write", self.graph.scheduler.now)
             raise
@@ -315,7 +322,7 @@ class Drive:
 
         :raises DrainedError: the node is in one.
         """
-        if self.drained:
+        if self.drained and self.queues_requests:
             raise self._drained_error(self.node)
 
     def _drained_error(self, node: Node) -> DrainedError:
@@ -335,7 +342,7 @@ class Drive:
         :raises StalledError: a test stalls such requests.
         """
         node = self.node
-        if node.quiesce:
+        if node.quiesce and self.queues_requests:
             raise self._drained_error(node)
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)

@@ -143,6 +143,11 @@ class DriverHooks:
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         """Let a request of :meth:`.Requests.pread` or :meth:`.Requests.pwrite` happen, or fail."""
 
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """Whether the range, which is whole clusters or a part of one, can become zero without being written."""
+        del offset, length
+        return False
+
     def make_empty(self) -> None:
         """Forget what the layer holds, so that its backing file shows; other drivers than qcow2 leave it as it is."""
 

@@ -106,7 +106,13 @@ class FilterNode(Node):
         self._filtered.write(offset, data, compressed=compressed)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self._filtered.write_zeroes(offset, length, unmap=unmap)
+        below = self._filtered
+        below.write_zeroes(offset, length, unmap=unmap and below.unmap)
+
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered is not None and filtered.zeroes_fast(offset, length)
 
     def _discard(self, offset: int, length: int) -> None:
         self._filtered.discard(offset, length)

@@ -37,17 +37,21 @@ class Graph(Edges):
 
     :ivar images: the files.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
+    :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
     """
 
-    __slots__ = ("_generated", "_start", "drives", "emit", "hide_filters", "images", "throttle_groups")
+    __slots__ = (
+        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "throttle_groups"),
+    )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
         self.images = images
         self.drives: dict[str, Drive] = {}
+        self.drives_unmap_zeroes = False
         self.hide_filters = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None

@@ -41,6 +41,10 @@ examples:
   qbitsim serve --qmp stdio --disk drive0=64M --image full.img=64M --image incr.img=64M,backing=full.img \\
                 --capacity incr.img=128k
 
+Any NBD client reads and writes the drives:
+  qbitsim serve --nbd unix:/tmp/nbd --disk drive0=64M
+  nbdcopy 'nbd+unix:///drive0?socket=/tmp/nbd' drive0.raw
+
 See it happen in a browser; with --history nothing is forgotten, however long it runs:
   qbitsim serve --web 127.0.0.1:8080 --control --pacing manual --disk drive0=64M
   qbitsim serve --qmp unix:/tmp/qmp --web 127.0.0.1:0 --disk drive0=64M --history run.jsonl
@@ -193,6 +197,12 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         "--web",
         metavar="HOST:PORT",
         help="a page that shows what happens as it happens (port 0: any that is free); with --control it has controls",
+    )
+    parser.add_argument(
+        "--nbd",
+        metavar="ADDRESS",
+        help="unix:PATH or tcp:HOST:PORT: offer each drive over NBD under its id, from the start; otherwise the NBD "
+        "server listens where nbd-server-start says",
     )
     parser.add_argument(
         "--pacing",

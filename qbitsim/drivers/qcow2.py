@@ -288,7 +288,8 @@ class Qcow2Node(DriverNode):
             self.image.check_room_for_zeroes(offset, length, self._below)
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
-        self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap and self.unmap)
+        unmap = unmap and (self.unmap or self.graph.drives_unmap_zeroes)
+        self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.file.faults is not None:
@@ -316,6 +317,18 @@ class Qcow2Node(DriverNode):
         if data and self._shows_holes:
             zero, run = self.image.data_run(offset, run)
         return Status(run, data=data, zero=zero)
+
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """Whole clusters; and a part of one, if all of it reads as zeroes then (qcow2_co_pwrite_zeroes, QEMU 10.0)."""
+        if self.image.compat == "0.10":
+            return False
+        unit, end = self.cluster_size, offset + length
+        head, tail = offset % unit, 0 if end == self.length else -end % unit
+        if not head and not tail:
+            return True
+        around = ((offset - head, head), (end, min(tail, self.length - end)))
+        is_data = STATUS_OF[self.image.content.status(offset, 1)[0]][0]
+        return not is_data and all(status_above(self, None, *part).zero for part in around if part[1])
 
     def _truncate(self, size: int) -> None:
         """With the refusals of qcow2_co_truncate (block/qcow2.c, QEMU 10.0), in its order."""

@@ -177,13 +177,17 @@ class RawNode(DriverNode):
         self._file.write(self.offset + offset, data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self._file.write_zeroes(self.offset + offset, length, unmap=unmap)
+        self._file.write_zeroes(self.offset + offset, length, unmap=unmap and self._file.unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         self._file.discard(self.offset + offset, length)
 
     def _status(self, offset: int, length: int) -> Status:
         return self._file.status(self.offset + offset, length)
+
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """As the file."""
+        return self._file.zeroes_fast(self.offset + offset, length)
 
     def _truncate(self, size: int) -> None:
         if self.size is not None:

@@ -37,10 +37,13 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
+    from qbitsim.nbd.local import LocalClient
+    from qbitsim.nbd.protocol import Mode
     from qbitsim.qmp.journal import Journal
     from qbitsim.qmp.monitor_faults import MonitorFault
     from qbitsim.report.report import Report
@@ -109,8 +112,9 @@ class Machine:
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
+        self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
-        self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
+        self.exports = Exports(self.graph, self.emit, self.profile)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
         self._stdout: list[str] = []
@@ -136,7 +140,9 @@ class Machine:
         old, new = self.scheduler, Scheduler(self.scheduler.policy)
         new.move_clock(old.now)
         new.observer = old.observer
+        exports = self.exports
         self._begin(new, running=True)
+        self.exports.take_over(exports)
         self.faults.forget_process()
         self.disks.boot(boot)
         if self.control is not None:
@@ -164,6 +170,23 @@ class Machine:
     anonymous_drive = delegate("disks", Disks.anonymous_drive)
     drive = delegate("disks", Disks.drive)
 
+    # -- NBD
+
+    export_nbd = delegate("exports", Exports.offer)
+
+    def connect_nbd(self, export: str, contexts: Iterable[str] = (), *, mode: Mode | None = None) -> LocalClient:
+        """An NBD client in this process; see :class:`.LocalClient` for what it can do.
+
+        :param export: the name of the export; :meth:`export_nbd` makes one.
+        :param contexts: what :meth:`.LocalClient.extents` is to tell of, such as ``"base:allocation"`` or
+            ``"qemu:dirty-bitmap:b0"``.
+        :param mode: how replies may be written at best: with extended headers if not given.
+        :raises NbdError: the server refuses the export, or does not know a context.
+        """
+        from qbitsim.nbd.local import LocalClient  # noqa: PLC0415 - for those who have clients
+
+        return LocalClient(self.exports, export, contexts, mode=mode)
+
     # -- failures, and what others do
 
     inject_error = delegate("faults", FaultInjection.inject_error)
@@ -174,6 +197,12 @@ class Machine:
     hold_reply = delegate("faults", FaultInjection.hold_reply)
     half_reply = delegate("faults", FaultInjection.half_reply)
     drop_monitor = delegate("faults", FaultInjection.drop_monitor)
+    drop_nbd_client = delegate("faults", FaultInjection.drop_nbd_client)
+    half_nbd_answer = delegate("faults", FaultInjection.half_nbd_answer)
+    wrong_nbd_magic = delegate("faults", FaultInjection.wrong_nbd_magic)
+    hold_nbd_answer = delegate("faults", FaultInjection.hold_nbd_answer)
+    slow_nbd_reads = delegate("faults", FaultInjection.slow_nbd_reads)
+    refuse_nbd_option = delegate("faults", FaultInjection.refuse_nbd_option)
     foreign_job = delegate("faults", FaultInjection.foreign_job)
     guest_writes = delegate("faults", FaultInjection.guest_writes)
 
@@ -305,6 +334,7 @@ class Machine:
         port: int | None = None,
         host: str = _LOCALHOST,
         pacing: str | None = None,
+        nbd: str | bool = False,
         thread: LoopThread | None = None,
     ) -> ThreadServer[Self]:
         """A server in a thread, for synchronous code: ``with machine.serve() as server: connect(server.path)``.
@@ -313,14 +343,16 @@ class Machine:
         :param port: of TCP, 0 for any that is free; ``host``: the address to listen on.
         :param pacing: ``"realtime"``, ``"realtime:10"`` (ten times as fast), ``"immediate"`` or ``"manual"``; if not
             given, the machine's own if that is ``"immediate"``, else ``"realtime"``.
+        :param nbd: where to offer the drives over NBD, such as ``"unix:nbd.sock"`` or ``"tcp:127.0.0.1:0"``; True for
+            a socket in the private directory. Otherwise the NBD server listens where nbd-server-start says.
         :param thread: one to use instead of the thread that all servers share.
-        :raises ValueError: for an unknown pacing, or both a path and a port.
+        :raises ValueError: for an unknown pacing, both a path and a port, or an address that is none.
 
         See :mod:`qbitsim.serving.threads` for whose the machine is meanwhile.
         """
         from qbitsim.serving.threads import ThreadServer  # noqa: PLC0415 - asyncio is for those who want it
 
-        return ThreadServer(self, path, port=port, host=host, pacing=pacing, thread=thread)
+        return ThreadServer(self, path, port=port, host=host, pacing=pacing, nbd=nbd, thread=thread)
 
     def serve_async(
         self,
@@ -329,6 +361,7 @@ class Machine:
         port: int | None = None,
         host: str = _LOCALHOST,
         pacing: str | None = None,
+        nbd: str | bool = False,
     ) -> AsyncServer[Self]:
         """A server in the running event loop: ``async with machine.serve_async() as server:``.
 
@@ -336,7 +369,7 @@ class Machine:
         """
         from qbitsim.serving.threads import AsyncServer  # noqa: PLC0415 - asyncio is for those who want it
 
-        return AsyncServer(self, path, port=port, host=host, pacing=pacing)
+        return AsyncServer(self, path, port=port, host=host, pacing=pacing, nbd=nbd)
 
     def watch(self, title: str = "") -> History:
         """Keep everything from now on: each request, event, write and step, and what was different after it.
@@ -442,6 +475,7 @@ class Machine:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
         for node in self.graph.nodes.values():
             node.abandon()
+        self.exports.disconnect_all()
         self.closing = True
 
     # -- what QEMU prints on its standard output

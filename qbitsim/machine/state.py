@@ -60,13 +60,14 @@ class Snapshot:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
         for fault in machine.faults.monitor_faults:
             fault.release_held()
-        observer = machine.scheduler.observer
+        observer, exports = machine.scheduler.observer, machine.exports
         for name, value in _copied(self._origin, self._state, machine).items():
             setattr(machine, name, value)
         machine.events.resumed_at = machine.events.end
         machine.scheduler.observer = observer
         if observer is not None:
             observer.noted("look", "the machine is what it was before")
+        machine.exports.take_over(exports)
 
 
 def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:
