@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from real_tools import RealTools
 
-from qbitsim.images.store import ImageStore
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.machine import machine as of_machine
 
 QCOW2 = b"QFI\xfb"
@@ -33,7 +33,7 @@ def folder_of_files() -> Iterator[Path]:
 def machines_on_files() -> Iterator[None]:
     """Let each machine that is given no files have an empty folder of the host."""
     with folder_of_files() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(of_machine, "ImageStore", lambda: ImageStore.on(tempfile.mkdtemp(dir=folder)))
+        patch.setattr(of_machine, "ImageStore", lambda: HostImageStore(tempfile.mkdtemp(dir=folder)))
         yield
 
 

@@ -19,8 +19,10 @@ def image_store(arguments: Namespace) -> ImageStore:
     """
     if arguments.images is None:
         return ImageStore()
+    from qbitsim.images.host.store import HostImageStore  # noqa: PLC0415 - who stays in memory does not load it
+
     try:
-        return ImageStore.on(arguments.images)
+        return HostImageStore(arguments.images)
     except OSError as error:
         raise CliError(f"--images {arguments.images}: {error.strerror}") from None
 

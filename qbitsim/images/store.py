@@ -42,16 +42,6 @@ class ImageStore:
 
     __slots__ = ("_directories", "_files", "_limits", "starts")
 
-    @staticmethod
-    def on(folder: str) -> ImageStore:
-        """The files of the host below *folder*, to which names are relative; absolute names are the host's.
-
-        :raises OSError: there is no such folder.
-        """
-        from qbitsim.images.host.store import HostImageStore  # noqa: PLC0415 - who stays in memory does not load it
-
-        return HostImageStore(folder)
-
     def __init__(self) -> None:
         self._files: dict[str, ImageFile] = {}
         self._directories: set[str] = {"", "/"}

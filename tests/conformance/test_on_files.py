@@ -15,6 +15,7 @@ from real_tools import ROOTS, RealTools
 from recordings import CASES, COMPARED, MORE, VERSIONS, as_recorded, played, scenario
 from trees import complaints, folder_of_files
 
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import PROFILES
 from qbitsim.programs.shell import Result, Shell
@@ -79,7 +80,7 @@ def test_the_same_in_files(version: str, name: str, folder: Path, request: pytes
         if mode in {"checked", "real-tools"}:
             tools = stack.enter_context(RealTools(tools_of(version)))
             folder = tools.directory
-        player = Player(version, images=ImageStore.on(str(folder)))
+        player = Player(version, images=HostImageStore(str(folder)))
         if mode == "real-tools":
             assert tools is not None
             if tools.profile is not PROFILES[version]:

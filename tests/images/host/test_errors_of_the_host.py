@@ -16,7 +16,7 @@ from trees import complaints_in
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.host import HostFile
-from qbitsim.images.store import ImageStore
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE
 from qbitsim.programs.shell import Shell
@@ -72,7 +72,7 @@ def refuses(monkeypatch: pytest.MonkeyPatch) -> Refusals:
 
 def machine_on(folder: Path, size: int = 4 * MIB, **options: Any) -> Machine:
     """A machine with a full disk that is not in the folder's file system, and one that is."""
-    images = ImageStore.on(str(folder))
+    images = HostImageStore(str(folder))
     machine = Machine(images=images)
     source = machine.add_disk("d0", size, file=str(folder.parent / "source.qcow2"))
     source.write(0, b"A" * size)
@@ -130,14 +130,14 @@ def test_a_guest_that_fills_the_file_system_keeps_what_it_has(small: Path) -> No
     disk.write(0, b"C" * UNIT)  # real QEMU has room for it, too: the request that failed has left its clusters
     machine.shut_down()
     assert complaints_in(small) == {}
-    again = Machine(images=ImageStore.on(str(small))).add_disk("t", file="t.qcow2")
+    again = Machine(images=HostImageStore(str(small))).add_disk("t", file="t.qcow2")
     assert again.read(0, UNIT) == b"C" * UNIT
     assert again.read(2 * MIB, 4096) == b"kept" * 1024
 
 
 def test_an_image_that_cannot_be_made_leaves_no_file(small: Path) -> None:
     (small / "filler").write_bytes(bytes(MIB - UNIT))
-    images = ImageStore.on(str(small))
+    images = HostImageStore(str(small))
     with pytest.raises(OSError, match=FULL):
         images.create("y.qcow2", "qcow2", MIB)
     assert sorted(os.listdir(small)) == ["filler"]
@@ -173,7 +173,7 @@ def test_a_refused_request_changes_nothing(spared: int, number: int, tmp_path: P
         before = disk.read(0, MIB)
     machine.shut_down()
     assert complaints_in(tmp_path / "vm") == {}
-    again = Machine(images=ImageStore.on(str(tmp_path / "vm"))).add_disk("t", file="t.qcow2")
+    again = Machine(images=HostImageStore(str(tmp_path / "vm"))).add_disk("t", file="t.qcow2")
     assert again.read(0, MIB) == before
 
 
@@ -186,7 +186,7 @@ def test_bitmaps_that_cannot_be_stored_are_in_use_in_the_file(tmp_path: Path, re
     machine.shut_down()
     refuses.number = 0
     machine.images.save()
-    again = Machine(images=ImageStore.on(str(tmp_path / "vm")))
+    again = Machine(images=HostImageStore(str(tmp_path / "vm")))
     again.add_disk("t", file="t.qcow2")
     (bitmap,) = again.qmp("query-block")[0]["inserted"]["dirty-bitmaps"]
     assert bitmap["inconsistent"]
@@ -195,7 +195,7 @@ def test_bitmaps_that_cannot_be_stored_are_in_use_in_the_file(tmp_path: Path, re
 
 
 def test_a_part_of_a_cluster_is_written_among_zeroes(tmp_path: Path) -> None:
-    disk = Machine(images=ImageStore.on(str(tmp_path))).add_disk("t", MIB)
+    disk = Machine(images=HostImageStore(str(tmp_path))).add_disk("t", MIB)
     disk.write(0, b"a" * UNIT)
     disk.write_zeroes(0, UNIT)  # it keeps its place, and the bytes there
     disk.write(512, b"b" * 512)
@@ -203,7 +203,7 @@ def test_a_part_of_a_cluster_is_written_among_zeroes(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_cluster_is_filled_up_though_somebody_watches_the_file(tmp_path: Path) -> None:
-    images = ImageStore.on(str(tmp_path))
+    images = HostImageStore(str(tmp_path))
     machine = Machine(images=images)
     images.create("base", "qcow2", MIB).write(0, b"b" * UNIT)
     images.create("top", "qcow2", MIB, backing="base", backing_format="qcow2")
@@ -232,7 +232,7 @@ def test_a_file_that_cannot_be_opened_is_refused_in_words(name: str, text: str, 
     (tmp_path / "plain").write_bytes(bytes(512))
     (tmp_path / "folder").mkdir()
     os.symlink("loop", tmp_path / "loop")
-    machine = Machine(images=ImageStore.on(str(tmp_path)))
+    machine = Machine(images=HostImageStore(str(tmp_path)))
     options = {"driver": "file", "node-name": "n", "filename": name}
     with pytest.raises(QmpError) as caught:
         machine.qmp("blockdev-add", **options)
@@ -242,7 +242,7 @@ def test_a_file_that_cannot_be_opened_is_refused_in_words(name: str, text: str, 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EMFILE, errno.EPERM])
 def test_what_open_says_reaches_the_client(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(bytes(512))
-    machine = Machine(images=ImageStore.on(str(tmp_path)))
+    machine = Machine(images=HostImageStore(str(tmp_path)))
 
     def refuse(*_: Any, **__: Any) -> int:
         raise OSError(number, os.strerror(number))
@@ -257,7 +257,7 @@ def test_a_file_system_that_is_read_only_can_be_read(tmp_path: Path) -> None:
     folder = tmp_path / "ro"
     folder.mkdir()
     for place in mounted(folder, "size=2048k"):
-        machine = Machine(images=ImageStore.on(str(place)))
+        machine = Machine(images=HostImageStore(str(place)))
         machine.add_disk("t", MIB).write(0, b"a" * UNIT)
         machine.add_disk("r", MIB, format="raw").write(0, b"a" * UNIT)
         machine.qmp("block-dirty-bitmap-add", node="t", name="b0", persistent=True)
@@ -265,7 +265,7 @@ def test_a_file_system_that_is_read_only_can_be_read(tmp_path: Path) -> None:
         del machine
         gc.collect()  # the files that the store had open
         subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-        machine = Machine(images=ImageStore.on(str(place)))
+        machine = Machine(images=HostImageStore(str(place)))
         for name in ("t.qcow2", "r.raw"):
             with pytest.raises(QmpError, match=f"Could not open '{name}': Read-only file system"):
                 machine.qmp("blockdev-add", driver="file", node_name="n", filename=name)
@@ -299,7 +299,7 @@ def test_a_file_that_shrinks_reads_as_zeroes_and_nothing_hangs(tmp_path: Path) -
 
 
 def test_a_second_state_is_refused(tmp_path: Path) -> None:
-    machine = Machine(images=ImageStore.on(str(tmp_path)))
+    machine = Machine(images=HostImageStore(str(tmp_path)))
     machine.add_disk("t", MIB)
     with pytest.raises(UnsupportedError, match=r"a snapshot of a machine whose images are files of the host$"):
         machine.snapshot()
