@@ -279,7 +279,7 @@ class Qcow2Node(DriverNode):
             self.image.file.faults.check("discard", offset, length)
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
-        if self.unmap:
+        if self.unmap and self.image.can_discard:
             self._requests.discard_places(offset, length)
         if self._file.notices_requests:
             first, last = self.image.content.whole_clusters(offset, length)

@@ -76,9 +76,14 @@ class TableWriter:
     def _is_tracked(self, layout: HostLayout) -> bool:
         return (
             isinstance(layout.clusters, TrackedAllocator)
-            and isinstance(layout.active.places, TrackedDict)
+            and bool(self._tracked_tables(layout))
             and self._image.content.is_tracked
         )
+
+    def _tracked_tables(self, layout: HostLayout) -> list[TrackedDict]:
+        """The tables of the disk, if changes of them are noted."""
+        active = layout.active
+        return [table for table in (active.l2, active.places, active.packed) if isinstance(table, TrackedDict)]
 
     def _track(self, layout: HostLayout) -> None:
         """Note changes from now on."""
@@ -87,10 +92,11 @@ class TableWriter:
             layout.clusters.forget_changes()
         else:
             layout.clusters = TrackedAllocator(layout.clusters)
-        if isinstance(active.places, TrackedDict) and isinstance(active.packed, TrackedDict):
-            active.places.changed.clear()
-            active.packed.changed.clear()
+        if self._tracked_tables(layout):
+            for table in self._tracked_tables(layout):
+                table.changed.clear()
         else:
+            active.l2 = TrackedDict(active.l2, 1)
             active.places = TrackedDict(active.places, per_table)
             active.packed = TrackedDict(active.packed, per_table)
         self._image.content.track()
@@ -137,10 +143,7 @@ class TableWriter:
                     self._write_l2_table(layout, place, rendering.l2_table(layout, tables, snapshot.content, number))
 
     def _changed_tables(self, layout: HostLayout) -> set[int]:
-        places, packed = layout.active.places, layout.active.packed
-        assert isinstance(places, TrackedDict)
-        assert isinstance(packed, TrackedDict)
-        return self._image.content.changed_tables | places.changed | packed.changed
+        return self._image.content.changed_tables.union(*(table.changed for table in self._tracked_tables(layout)))
 
     def _write_l2_table(self, layout: HostLayout, place: int, table: bytes) -> None:
         self.bytes.write_at(place * layout.cluster_size, table)

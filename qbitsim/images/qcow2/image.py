@@ -138,9 +138,14 @@ class Qcow2Image(Image):
                     layout.write(first, last)
                     self.content.write(start, zero_block(stop - start), below)
 
+    @property
+    def can_discard(self) -> bool:
+        """Whether a cluster can be given up: version 2 cannot hide what a backing file has in its place."""
+        return self.backing is None or self.compat != "0.10"
+
     def discard(self, offset: int, length: int) -> None:
         """As every image."""
-        if self.backing is None or self.compat != "0.10":
+        if self.can_discard:
             with self._placing() as layout:
                 layout.discard(*self.content.whole_clusters(offset, length))
                 self.content.discard(offset, length, backed=self.backing is not None)
