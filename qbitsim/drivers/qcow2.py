@@ -310,7 +310,11 @@ class Qcow2Node(DriverNode):
                 bitmap.check()
         if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
             raise QmpError("Failed to grow the L1 table: File too large")
-        self.image.resize(size)
+        backing = self.backing
+        zero_new = backing is not None and backing.length > self.length
+        if zero_new and not self.can_unmap_zeroes and size > -(-self.length // self.cluster_size) * self.cluster_size:
+            raise QmpError("Failed to zero out new clusters: Operation not supported")
+        self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
 
     def make_empty(self) -> None:
         """Forget what the layer holds (qcow2_make_empty, block/qcow2.c, QEMU 10.0); no bitmap is marked."""

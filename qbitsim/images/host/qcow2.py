@@ -15,6 +15,7 @@ from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.table_writer import TableWriter
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.spans import Spans
+from qbitsim.records import changed
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Content, Reader
@@ -85,7 +86,7 @@ class HostQcow2Image(Qcow2Image):
         """As every image."""
         if self.file.capacity is not None:
             self.check_room(offset, len(data))
-        with self._changing() as layout:
+        with self.placing() as layout:
             offset, data = self._filled_up(offset, data, below)
             layout.reserve(*self._touched(offset, len(data)))
             try:
@@ -111,10 +112,10 @@ class HostQcow2Image(Qcow2Image):
             return below(offset, length)
         return self.content.read(offset, length)
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def takes_compressed(self, offset: int) -> bool:
         """As every qcow2 image."""
-        with self._changing():
-            super().write_compressed(offset, data)
+        with self.placing():
+            return super().takes_compressed(offset)
 
     def write_zeroes(
         self,
@@ -132,15 +133,10 @@ class HostQcow2Image(Qcow2Image):
             if not as_zero:
                 self.write(start, bytes(stop - start), below)
                 continue
-            with self._changing() as layout:
+            with self.placing() as layout:
                 first, last = start // unit, -(-stop // unit)
                 layout.zero(first, last, unmap=unmap or self.compat == "0.10")
                 self.content.zero_clusters_in(first, last)
-
-    def discard(self, offset: int, length: int) -> None:
-        """As every image."""
-        with self._changing():
-            super().discard(offset, length)
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """As every image, by copying the bytes."""
@@ -161,8 +157,8 @@ class HostQcow2Image(Qcow2Image):
         return False
 
     @contextmanager
-    def _changing(self) -> Iterator[HostLayout]:
-        """Change layout and content together.
+    def placing(self) -> Iterator[HostLayout]:
+        """As every qcow2 image.
 
         What was freed before is free in the file, too, before it can be used again. Where an L2 table is made, the
         tables are written down, as QEMU does (l2_allocate, block/qcow2-cluster.c, 10.0).
@@ -184,22 +180,39 @@ class HostQcow2Image(Qcow2Image):
         self._writer.write(everything=True, cut_off=True)
 
     def make_empty(self) -> None:
-        """As every qcow2 image."""
+        """As every qcow2 image.
+
+        A file that becomes as short as a new one is marked as dirty meanwhile, as QEMU does it, if its tables move: they
+        may come to lie on old ones.
+        """
         self._writer.write()
+        dirty = self.kept_header.dirty
+        if self.can_be_reset:
+            self._mark_dirty(dirty or not self._layout.is_where_it_begins)
+            self._writer.forget_disk()
         super().make_empty()
-        self.content = self._empty_content(self._layout.active, self.size)
-        self._layout.settle(self.content)
         self._writer.write(everything=True, cut_off=True)
+        self._mark_dirty(dirty)
+
+    def _mark_dirty(self, dirty: bool) -> None:
+        if self.kept_header.dirty != dirty:
+            self.kept_header = changed(self.kept_header, dirty=dirty)
+            self._writer.write_header()
+
+    def _new_content(self) -> PlacedContent:
+        return self._empty_content(self._layout.active, self.size)
 
     # -- bitmaps
 
     def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
         """As every qcow2 image; the file has them at once."""
+        self._writer.write()
         super().store_bitmaps(bitmaps)
         self._writer.write()
 
     def remove_bitmap(self, name: str) -> None:
         """As every qcow2 image; the file has lost it at once."""
+        self._writer.write()
         super().remove_bitmap(name)
         self._writer.write()
 

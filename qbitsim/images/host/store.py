@@ -103,12 +103,12 @@ class HostImageStore(ImageStore):
         self._known[file.bytes.identity] = file
         unused = [identity for identity, each in self._known.items() if not each.users]
         for identity in unused[:-_KEPT_OPEN]:
-            self._known.pop(identity).image.save()
+            self._known.pop(identity).save()
 
     def save(self) -> None:
         """Write down all that is only in memory."""
         for file in self._known.values():
-            file.image.save()
+            file.save()
 
     def __contains__(self, name: str) -> bool:
         return self._folder.exists(name) and not self._folder.is_directory(name)

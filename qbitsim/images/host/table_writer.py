@@ -13,7 +13,7 @@ from qbitsim.images.qcow2 import rendering, structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from qbitsim.files.host import HostFile
     from qbitsim.images.host.qcow2 import HostQcow2Image
@@ -28,13 +28,14 @@ class TableWriter:
     :ivar bytes: the file.
     """
 
-    __slots__ = ("_bitmaps", "_blocks", "_image", "_structures", "bytes")
+    __slots__ = ("_bitmaps", "_blocks", "_image", "_refcount_bits", "_structures", "bytes")
 
     def __init__(self, image: HostQcow2Image, file: HostFile) -> None:
         self.bytes = file
         self._image = image
         self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared
         self._blocks: dict[int, int] = {}  # the refcount blocks in the file
+        self._refcount_bits = image.refcount_bits
         self._bitmaps: dict[str, BitmapPlace] = {}
 
     def take_up(self) -> None:
@@ -59,23 +60,40 @@ class TableWriter:
         """
         layout = self._image.layout
         everything = everything or not self._is_tracked(layout)
+        if self.bytes.length < layout.end:
+            self.bytes.truncate(layout.end)
         falling = list(self._write_refcounts(layout, everything=everything))
         self._write_bitmaps(layout)
         self._write_l2_tables(layout, everything=everything)
         for name, offset, data in self._compared(layout):
-            if self._structures.get(name) != (offset, data):
-                self.bytes.write_at(offset, data)
-                self._structures[name] = offset, data
+            self._write_structure(name, offset, data)
+        self._write_structure("refcount table", *self._refcount_table(layout))
         for place, block in falling:
             self.bytes.write_at(place, block)
         self._blocks = dict(layout.clusters.blocks)
         self._track(layout)
-        if self.bytes.length < layout.end or cut_off:
+        if cut_off:
             self.bytes.truncate(layout.end)
+
+    def write_header(self) -> None:
+        """Write nothing but the header."""
+        self._write_structure("header", 0, rendering.header_cluster(self._image))
+
+    def forget_disk(self) -> None:
+        """Let the L1 table in the file lead nowhere."""
+        first, entries = self._image.layout.active.l1
+        unit = self._image.layout.cluster_size
+        self._write_structure("L1 table", first * unit, bytes(entries * TABLE_ENTRY))
+
+    def _write_structure(self, name: str, offset: int, data: bytes) -> None:
+        if self._structures.get(name) != (offset, data):
+            self.bytes.write_at(offset, data)
+            self._structures[name] = offset, data
 
     def _is_tracked(self, layout: HostLayout) -> bool:
         return (
             isinstance(layout.clusters, TrackedAllocator)
+            and layout.clusters.refcount_bits == self._refcount_bits
             and bool(self._tracked_tables(layout))
             and self._image.content.is_tracked
         )
@@ -88,10 +106,11 @@ class TableWriter:
     def _track(self, layout: HostLayout) -> None:
         """Note changes from now on."""
         per_table, active = layout.cluster_size // TABLE_ENTRY, layout.active
-        if isinstance(layout.clusters, TrackedAllocator):
+        bits = layout.clusters.refcount_bits
+        if isinstance(layout.clusters, TrackedAllocator) and bits == self._refcount_bits:
             layout.clusters.forget_changes()
         else:
-            layout.clusters = TrackedAllocator(layout.clusters)
+            layout.clusters, self._refcount_bits = TrackedAllocator(layout.clusters), bits
         if self._tracked_tables(layout):
             for table in self._tracked_tables(layout):
                 table.changed.clear()
@@ -117,7 +136,7 @@ class TableWriter:
                 continue
             offset = clusters.blocks[number] * layout.cluster_size
             block = rendering.refcount_block(clusters, number)
-            if self._blocks.get(number) != clusters.blocks[number]:
+            if self._blocks.get(number) != clusters.blocks[number] or clusters.refcount_bits != self._refcount_bits:
                 self.bytes.write_at(offset, block)
                 continue
             old = self.bytes.read_at(offset, layout.cluster_size).ljust(layout.cluster_size, b"\0")
@@ -165,8 +184,8 @@ class TableWriter:
 
     def _compared(self, layout: HostLayout) -> Iterator[tuple[str, int, bytes]]:
         """Name, offset and bytes of what is written when it differs from what the file has, in the order of writing."""
-        unit, clusters = layout.cluster_size, layout.clusters
-        yield "refcount table", clusters.table[0] * unit, rendering.refcount_table(clusters)
+        unit = layout.cluster_size
+        yield "refcount table", *self._refcount_table(layout, self._blocks)
         for tables, snapshot in zip(layout.snapshots.saved, self._image.snapshots, strict=True):
             yield f"L1 table of snapshot {snapshot.id}", tables.l1[0] * unit, rendering.l1_table(layout, tables)
         first, length = layout.snapshots.list_place
@@ -176,6 +195,18 @@ class TableWriter:
             yield "bitmap directory", layout.bitmaps.directory[0], rendering.bitmap_directory(self._image)
         yield "L1 table", layout.active.l1[0] * unit, rendering.l1_table(layout, layout.active)
         yield "header", 0, rendering.header_cluster(self._image)
+
+
+    def _refcount_table(self, layout: HostLayout, old: Mapping[int, int] | None = None) -> tuple[int, bytes]:
+        """Offset and bytes of the refcount table.
+
+        :param old: the blocks that are in the file; it goes on to lead to those that are no more.
+        """
+        clusters = layout.clusters
+        blocks = clusters.blocks
+        if old is not None and clusters.refcount_bits == self._refcount_bits:
+            blocks = {**old, **blocks}
+        return clusters.table[0] * layout.cluster_size, rendering.refcount_table(clusters, blocks)
 
 
 def _highest(one: bytes, other: bytes, bits: int) -> bytes:
