@@ -95,16 +95,20 @@ class HostQcow2Image(Qcow2Image):
                 layout.give_back(self.content)
 
     def _filled_up(self, offset: int, data: bytes, below: Reader | None) -> tuple[int, bytes]:
-        """The data with what is around them in clusters that get a new place (perform_cow, block/qcow2-cluster.c)."""
+        """The data with what is around them in clusters of which not only a part is written (perform_cow, block/qcow2-cluster.c)."""
         unit, end = self.cluster_size, offset + len(data)
-        if offset % unit and not self._layout.is_own(offset // unit):
+        if offset % unit and not self._is_kept(offset // unit):
             start = offset // unit * unit
             data = self._cluster_bytes(start, offset - start, below) + data
             offset = start
-        if end % unit and end != self.size and not self._layout.is_own(end // unit):
+        if end % unit and end != self.size and not self._is_kept(end // unit):
             stop = min(-(-end // unit) * unit, self.size)
             data += self._cluster_bytes(end, stop - end, below)
         return offset, data
+
+    def _is_kept(self, cluster: int) -> bool:
+        """Whether a part of a cluster can be written while the rest stays: it has data, and in a place of its own."""
+        return cluster in self.content.placed and self._layout.is_own(cluster)
 
     def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
         """What a part of one cluster reads as."""

@@ -1,7 +1,7 @@
 """Writing the tables of a qcow2 image into its file, as far as they have changed, in a safe order.
 
-Refcounts that grow come first, then tables, then the header, then refcounts that fall: where it stops half-way, the
-file has leaked clusters at worst.
+Refcounts that grow come first, with what leads to them, then tables, then the header, then refcounts that fall: where
+it stops half-way, the file has leaked clusters at worst.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qbitsim.images.host.tracking import TrackedAllocator, TrackedDict
 from qbitsim.images.qcow2 import rendering, structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.structures import with_refcounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,6 +46,7 @@ class TableWriter:
         self._blocks = dict(layout.clusters.blocks)
         self._bitmaps = dict(layout.bitmaps.by_name)
         self._structures = {name: (offset, data) for name, offset, data in self._compared(layout)}
+        self._structures["refcount table"] = self._refcount_table(layout)
 
     @property
     def has_freed(self) -> bool:
@@ -63,6 +65,8 @@ class TableWriter:
         if self.bytes.length < layout.end:
             self.bytes.truncate(layout.end)
         falling = list(self._write_refcounts(layout, everything=everything))
+        self._write_structure("refcount table", *self._refcount_table(layout, self._blocks))
+        self._write_refcount_header()
         self._write_bitmaps(layout)
         self._write_l2_tables(layout, everything=everything)
         for name, offset, data in self._compared(layout):
@@ -74,6 +78,12 @@ class TableWriter:
         self._track(layout)
         if cut_off:
             self.bytes.truncate(layout.end)
+
+    def _write_refcount_header(self) -> None:
+        """Let the header lead to a refcount table that has moved, and to nothing else that is new."""
+        if "header" in self._structures:
+            _, header = self._structures["header"]
+            self._write_structure("header", 0, with_refcounts(header, rendering.header_cluster(self._image)))
 
     def write_header(self) -> None:
         """Write nothing but the header."""
@@ -140,11 +150,24 @@ class TableWriter:
                 self.bytes.write_at(offset, block)
                 continue
             old = self.bytes.read_at(offset, layout.cluster_size).ljust(layout.cluster_size, b"\0")
-            grown = _highest(old, block, clusters.refcount_bits) if fallen else block
+            grown = self._highest(number, old, block) if fallen else block
             if grown != old:
                 self.bytes.write_at(offset, grown)
             if grown != block:
                 yield offset, block
+
+    def _highest(self, number: int, old: bytes, new: bytes) -> bytes:
+        """Refcount block *number* with counts that are right while some tables are *old*, and some *new*."""
+        clusters = self._image.layout.clusters
+        bits, per_block = clusters.refcount_bits, clusters.per_block
+        before = structures.unpack_refcounts(old, bits)
+        counts = [max(pair) for pair in zip(before, structures.unpack_refcounts(new, bits), strict=True)]
+        raised = clusters.raised if isinstance(clusters, TrackedAllocator) else {}
+        for cluster, more in raised.items():
+            block, place = divmod(cluster, per_block)
+            if block == number:
+                counts[place] = min(max(counts[place], before[place] + more), (1 << bits) - 1)
+        return structures.pack_refcounts(counts, bits)
 
     # -- tables
 
@@ -185,7 +208,6 @@ class TableWriter:
     def _compared(self, layout: HostLayout) -> Iterator[tuple[str, int, bytes]]:
         """Name, offset and bytes of what is written when it differs from what the file has, in the order of writing."""
         unit = layout.cluster_size
-        yield "refcount table", *self._refcount_table(layout, self._blocks)
         for tables, snapshot in zip(layout.snapshots.saved, self._image.snapshots, strict=True):
             yield f"L1 table of snapshot {snapshot.id}", tables.l1[0] * unit, rendering.l1_table(layout, tables)
         first, length = layout.snapshots.list_place
@@ -207,11 +229,3 @@ class TableWriter:
         if old is not None and clusters.refcount_bits == self._refcount_bits:
             blocks = {**old, **blocks}
         return clusters.table[0] * layout.cluster_size, rendering.refcount_table(clusters, blocks)
-
-
-def _highest(one: bytes, other: bytes, bits: int) -> bytes:
-    """A refcount block with the higher one of the counts of two."""
-    if one == other:
-        return one
-    pairs = zip(structures.unpack_refcounts(one, bits), structures.unpack_refcounts(other, bits), strict=True)
-    return structures.pack_refcounts([max(pair) for pair in pairs], bits)

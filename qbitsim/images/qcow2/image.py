@@ -208,6 +208,8 @@ class Qcow2Image(Image):
             if size < old:
                 layout.shrink(size, old)
             layout.grow(size)
+            if size > old:
+                self.save()  # before what the old L1 table took is used again
             if preallocated and size > old:
                 self._preallocate(old)
             elif zero_new and size > old and self.compat != "0.10":

@@ -142,8 +142,8 @@ class Story:
             self.journal.note("changing", size, None)
         if self._execute("block_resize", node_name="n", size=size):
             self.size = size
-            self.disk[:] = old[:size].ljust(size, b"\0")
-            assert self.images.read_chain(NAME, 0, size) == self.disk
+            self.disk[:] = self.images.read_chain(NAME, 0, size)  # with what was behind the end of the last cluster
+            assert self.disk[: len(old)] == old[:size]
             self._note_flushed()
 
     def _snapshot(self, number: int) -> None:
@@ -195,11 +195,13 @@ class Story:
         self._close()
         if self.below:
             self.journal.note("changing", 0, None)
+            self.journal.note("snapshots", {})  # they show what is below
             self.sh(f"qemu-img commit {NAME}")
             self.below = (self.folder / "base").read_bytes()
             self.images.save()
             self.journal.note("below", self.below)
             self._note_flushed()
+            self._note_snapshots()
         self._open()
 
     # -- what a killed process leaves
