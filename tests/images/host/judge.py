@@ -34,6 +34,11 @@ class Judgement(Qcow2File):
             length = path.stat().st_size
             self.errors += [f"cluster {each} is behind the end" for each in used if (each - 1) * self.cluster >= length]
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the header says that the refcounts are to be found out anew."""
+        return self.version >= 3 and bool(int(self.header[144:160], 16) & 1)
+
     def _references(self) -> Counter[int]:
         used: Counter[int] = Counter([0])
         first, count = self.places["refcount table"]

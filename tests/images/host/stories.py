@@ -165,6 +165,7 @@ class Story:
         self._close()
         self.journal.note("changing", 0, None)
         if self.sh(f"qemu-img snapshot -a s{number} {NAME}"):
+            self.size = self.images.lookup(NAME).size
             self.disk[:] = self.images.read_chain(NAME, 0, self.size)
         self._note_flushed()
         self._open()
@@ -181,6 +182,8 @@ class Story:
 
     def _amend(self, option: str) -> None:
         self._close()
+        if option == "compat=0.10":
+            self.journal.note("snapshots", {})  # QEMU zeroes clusters that they need, and so do we
         self.sh(f"qemu-img amend -o {option} {NAME}")
         self.images.save()
         self._note_flushed()
@@ -269,7 +272,7 @@ class _Judge:
         self.replica.write(self.path)
         found = Judgement(self.path)
         where = f"after change {number}: {entry[1]} at {entry[2][0]:#x}"
-        assert not found.errors, (where, found.errors)
+        assert not found.errors or found.is_dirty, (where, found.errors)
         self._compare_disk(found, where)
         indices = {each["names"][0]: index for index, each in enumerate(found.places["snapshots"])}
         for snapshot, disk in self.snapshots.items():
@@ -302,6 +305,7 @@ def steps() -> st.SearchStrategy[tuple[Any, ...]]:
         st.tuples(st.just("write"), first, count, pattern),
         st.tuples(st.just("pack"), first, count, pattern),
         st.tuples(st.just("zero"), first, count, st.booleans()),
+        st.tuples(st.just("write"), first, st.integers(24, 200), pattern),
         st.tuples(st.just("discard"), first, count),
         st.tuples(st.just("flush")),
     ]
@@ -328,4 +332,4 @@ def stories(draw: st.DrawFn) -> tuple[str, int, bool, list[tuple[Any, ...]]]:
         options += ",compat=0.10"
     else:
         options += f",refcount_bits={draw(st.sampled_from((4, 8, 16, 16, 16, 64)))}"
-    return options, draw(st.integers(1, 300)) * SECTOR, draw(st.booleans()), draw(st.lists(steps(), max_size=14))
+    return options, draw(st.integers(1, 300)) * SECTOR, draw(st.booleans()), draw(st.lists(steps(), min_size=1, max_size=25))
