@@ -8,7 +8,6 @@ table and cluster is and how often it is counted, what the disk, its snapshots a
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shlex
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qcow2_file import Qcow2File
+from tools_draws import ToolsDrawer
 from tools_duel import MAGIC, OtherOrderError, blanked, differences, kinds
 
 from qbitsim.images.store import ImageStore
@@ -132,3 +132,12 @@ class Relay:
         """A text for people, with what was played."""
         return text + "\nafter\n" + "\n".join(self.played)
 
+
+class RelayDrawer(ToolsDrawer):
+    """Draws command lines for the files of a folder."""
+
+    def name(self, format_name: str | None = "qcow2") -> str:
+        """The name of an image of that format, if there is one."""
+        names = self.store.names()
+        fitting = [name for name in names if format_name in {None, self.store.lookup(name).format}]
+        return self.rng.choice(fitting or names)

@@ -80,7 +80,9 @@ class Disk:
             if kind == "f":
                 self._io(turn, "flush")
                 continue
-            self._io(turn, f"write -q -P {pattern} {offset} {length}" if kind == "w" else self._zero(kind, offset, length))
+            self._io(
+                turn, f"write -q -P {pattern} {offset} {length}" if kind == "w" else self._zero(kind, offset, length)
+            )
             self.data[offset : offset + length] = bytes([pattern if kind == "w" else 0]) * length
 
     @staticmethod
@@ -160,7 +162,5 @@ def _check(qemu: RealQemu, number: int, backup: bytes, disk: bytes) -> None:
 
 
 def _real(qemu: RealQemu, *argv: str) -> None:
-    done = subprocess.run(
-        qemu.installation.wrap(qemu.inner, list(argv)), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(qemu.installation.wrap(qemu.inner, list(argv)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, (argv, done.stdout, done.stderr)

@@ -218,7 +218,6 @@ class TableWriter:
         yield "L1 table", layout.active.l1[0] * unit, rendering.l1_table(layout, layout.active)
         yield "header", 0, rendering.header_cluster(self._image)
 
-
     def _refcount_table(self, layout: HostLayout, old: Mapping[int, int] | None = None) -> tuple[int, bytes]:
         """Offset and bytes of the refcount table.
 

@@ -332,4 +332,9 @@ def stories(draw: st.DrawFn) -> tuple[str, int, bool, list[tuple[Any, ...]]]:
         options += ",compat=0.10"
     else:
         options += f",refcount_bits={draw(st.sampled_from((4, 8, 16, 16, 16, 64)))}"
-    return options, draw(st.integers(1, 300)) * SECTOR, draw(st.booleans()), draw(st.lists(steps(), min_size=1, max_size=25))
+    return (
+        options,
+        draw(st.integers(1, 300)) * SECTOR,
+        draw(st.booleans()),
+        draw(st.lists(steps(), min_size=1, max_size=25)),
+    )
