@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from qcow2_file import Qcow2File
 from tools_draws import ToolsDrawer

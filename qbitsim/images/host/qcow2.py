@@ -95,7 +95,7 @@ class HostQcow2Image(Qcow2Image):
                 layout.give_back(self.content)
 
     def _filled_up(self, offset: int, data: bytes, below: Reader | None) -> tuple[int, bytes]:
-        """The data with what is around them in clusters that are written as a whole (perform_cow, block/qcow2-cluster.c)."""
+        """The data with what is around them in clusters that are written as a whole (perform_cow, qcow2-cluster.c)."""
         unit, end = self.cluster_size, offset + len(data)
         if offset % unit and not self._is_kept(offset // unit):
             start = offset // unit * unit

@@ -1,4 +1,4 @@
-"""What is written to files of the host, in order, so that each state can be had in which a killed process leaves them."""
+"""What is written to files of the host, in order, so that each state can be had that a killed process may leave."""
 
 from __future__ import annotations
 
