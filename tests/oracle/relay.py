@@ -66,6 +66,8 @@ class Relay:
             self.images.save()
         else:
             found = self.run(self.ours, argv)
+        if "Marking image as corrupt" in expected[1]:
+            raise OtherOrderError(line)  # QEMU itself put compressed data where a table is now
         assert found == expected, self.report(f"QEMU:  {expected}\nrelay: {found}")
         try:
             self.compare()
@@ -89,7 +91,7 @@ class Relay:
             if self._stamps.get(name) == stamps:
                 continue
             self._stamps[name] = stamps
-            heads = [path.open("rb").read(4) for path in paths]
+            heads = [path.read_bytes()[:4] for path in paths]
             assert (heads[0] == MAGIC) == (heads[1] == MAGIC), self.report(f"format of {name}")
             if heads[0] == MAGIC:
                 self._compare_qcow2(name, paths, where=where)

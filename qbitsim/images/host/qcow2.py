@@ -132,9 +132,11 @@ class HostQcow2Image(Qcow2Image):
             start = offset // unit * unit
             data = self._cluster_bytes(start, offset - start, below) + data
             offset = start
-        if end % unit and end != self.size and not self._is_in_place(end // unit):
-            stop = min(-(-end // unit) * unit, self.size)
-            data += self._cluster_bytes(end, stop - end, below)
+        if end % unit and not self._is_in_place(end // unit):
+            stop = -(-end // unit) * unit
+            if end < self.size:
+                data += self._cluster_bytes(end, min(stop, self.size) - end, below)
+            data = data.ljust(stop - offset, b"\0")  # behind the disk, too: it may grow
         return offset, data
 
     def _is_in_place(self, guest: int) -> bool:
