@@ -21,7 +21,7 @@ def test_files_are_the_same_whoever_wrote_them(installation: Installation, share
     profile = ".".join(map(str, installation.version[:2]))
     if profile not in PROFILES or not has_tools(installation.root):
         pytest.skip(f"no qemu-img and qemu-io of a release that has a profile ({profile})")
-    for seed in range(ROUNDS):
+    for seed in range(-(-ROUNDS // 2)):
         relay = Relay(installation.root, profile, random.Random(seed), share)
         drawer = RelayDrawer(random.Random(seed), relay.images)
         try:
