@@ -296,7 +296,7 @@ class Qcow2Node(DriverNode):
             self.image.file.faults.check("discard", offset, length)
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
-        if self.unmap:
+        if self.unmap and self.image.can_discard:
             self._requests.discard_places(offset, length)
         if self._file.notices_requests:
             first, last = self.image.content.whole_clusters(offset, length)
@@ -342,11 +342,15 @@ class Qcow2Node(DriverNode):
                 bitmap.check()
         if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
             raise QmpError("Failed to grow the L1 table: File too large")
+        backing = self.backing
+        zero_new = backing is not None and backing.length > self.length
+        if zero_new and not self.can_unmap_zeroes and size > -(-self.length // self.cluster_size) * self.cluster_size:
+            raise QmpError("Failed to zero out new clusters: Operation not supported")
         try:
             self._file.pwrite(SIZE_IN_HEADER, 8)
         except OSError as error:
             raise QmpError(f"Failed to update the image size: {error.strerror}") from None
-        self.image.resize(size)
+        self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
 
     def make_empty(self) -> None:
         """Forget what the layer holds (qcow2_make_empty, block/qcow2.c, QEMU 10.0); no bitmap is marked."""

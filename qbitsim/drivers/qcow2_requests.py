@@ -60,13 +60,16 @@ class FileRequests:
                 file.note_write_end(place + length)
 
     def discard_places(self, offset: int, length: int) -> None:
-        """Let the file discard the places of the whole clusters in a range (qcow2_process_discards)."""
+        """Let the file discard the places of the whole clusters in a range that nothing else refers to.
+
+        That is what QEMU does when the last reference is gone (update_refcount and qcow2_process_discards).
+        """
         self.tell_writes()
         unit, layout = self._image.cluster_size, self._image.layout
         runs: list[tuple[int, int]] = []
         for cluster in range(*self._image.content.whole_clusters(offset, length)):
             place = layout.host_offset(cluster * unit)
-            if place is None:
+            if place is None or not layout.is_own(cluster):
                 continue
             if runs and runs[-1][0] + runs[-1][1] == place:
                 runs[-1] = runs[-1][0], runs[-1][1] + unit

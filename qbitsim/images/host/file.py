@@ -149,6 +149,11 @@ class HostImageFile(ImageFile):
         """Whether the image is what the file holds: nobody but this program has written to it."""
         return self.bytes.touched or self.bytes.stamp == self._stamp
 
+    def save(self) -> None:
+        """Write down what is only in memory; nothing of an image that nobody uses and another program has changed."""
+        if self.users or self.is_current:
+            self.image.save()
+
     def note_saved(self) -> None:
         """All is written down."""
         self.bytes.touched = False

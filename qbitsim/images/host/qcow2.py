@@ -17,6 +17,7 @@ from qbitsim.images.host.table_writer import TableWriter
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.spans import Spans
+from qbitsim.records import changed
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Content, Reader
@@ -88,7 +89,7 @@ class HostQcow2Image(Qcow2Image):
         """As every image."""
         if self.file.capacity is not None:
             self.check_room(offset, len(data))
-        with self._changing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
+        with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
             start, filled = self._filled_up(offset, data, below)
             layout.write(*self._touched(start, len(filled)), self._storing(start, filled))
 
@@ -125,15 +126,17 @@ class HostQcow2Image(Qcow2Image):
         self._layout.settle_reserved(stored=lambda guest: written or stored.place(guest) == places[guest] * unit)
 
     def _filled_up(self, offset: int, data: bytes, below: Reader | None) -> tuple[int, bytes]:
-        """The data with what is around them in clusters that get a new place (perform_cow, block/qcow2-cluster.c)."""
+        """The data with what is around them in clusters that are written as a whole (perform_cow, qcow2-cluster.c)."""
         unit, end = self.cluster_size, offset + len(data)
         if offset % unit and not self._is_in_place(offset // unit):
             start = offset // unit * unit
             data = self._cluster_bytes(start, offset - start, below) + data
             offset = start
-        if end % unit and end != self.size and not self._is_in_place(end // unit):
-            stop = min(-(-end // unit) * unit, self.size)
-            data += self._cluster_bytes(end, stop - end, below)
+        if end % unit and not self._is_in_place(end // unit):
+            stop = -(-end // unit) * unit
+            if end < self.size:
+                data += self._cluster_bytes(end, min(stop, self.size) - end, below)
+            data = data.ljust(stop - offset, b"\0")  # behind the disk, too: it may grow
         return offset, data
 
     def _is_in_place(self, guest: int) -> bool:
@@ -146,6 +149,11 @@ class HostQcow2Image(Qcow2Image):
             return below(offset, length)
         return self.content.read(offset, length)
 
+    def takes_compressed(self, offset: int) -> bool:
+        """As every qcow2 image."""
+        with self.placing():
+            return super().takes_compressed(offset)
+
     def write_compressed(self, offset: int, data: bytes) -> None:
         """As every qcow2 image."""
         unit = self.cluster_size
@@ -153,7 +161,7 @@ class HostQcow2Image(Qcow2Image):
         length = packed_length(block)
         assert length is not None
         self.check_room(offset, len(data))
-        with self._changing() as layout:
+        with self.placing() as layout:
             layout.write_packed(guest, length)
             try:
                 self.content.write_packed(guest, block)
@@ -177,15 +185,10 @@ class HostQcow2Image(Qcow2Image):
             if not as_zero:
                 self.write(start, bytes(stop - start), below)
                 continue
-            with self._changing() as layout:
+            with self.placing() as layout:
                 first, last = start // unit, -(-stop // unit)
                 layout.zero(first, last, unmap=unmap or self.compat == "0.10")
                 self.content.zero_clusters_in(first, last)
-
-    def discard(self, offset: int, length: int) -> None:
-        """As every image."""
-        with self._changing():
-            super().discard(offset, length)
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """As every image, by copying the bytes."""
@@ -206,8 +209,8 @@ class HostQcow2Image(Qcow2Image):
         return False
 
     @contextmanager
-    def _changing(self, *, freely: bool = True) -> Iterator[HostLayout]:
-        """Change layout and content together.
+    def placing(self, *, freely: bool = True) -> Iterator[HostLayout]:
+        """As every qcow2 image.
 
         What was freed before is free in the file, too, before it can be used again. Where an L2 table is made, the
         tables are written down, as QEMU does (l2_allocate, block/qcow2-cluster.c, 10.0).
@@ -255,12 +258,27 @@ class HostQcow2Image(Qcow2Image):
                 self._writer.bytes.write_zeroes(place + tail, length - tail)  # QEMU fills the last cluster up
 
     def make_empty(self) -> None:
-        """As every qcow2 image."""
+        """As every qcow2 image.
+
+        A file that becomes as short as a new one is marked as dirty meanwhile, as QEMU does it, if its tables move:
+        they may come to lie on old ones.
+        """
         with self._all_or_nothing():
+            dirty = self.kept_header.dirty
+            if self.can_be_reset:
+                self._mark_dirty(dirty or not self._layout.is_where_it_begins)
+                self._writer.forget_disk()
             super().make_empty()
-            self.content = self._empty_content(self._layout.active, self.size)
-            self._layout.settle(self.content)
             self._writer.write(everything=True, cut_off=True)
+            self._mark_dirty(dirty)
+
+    def _mark_dirty(self, dirty: bool) -> None:
+        if self.kept_header.dirty != dirty:
+            self.kept_header = changed(self.kept_header, dirty=dirty)
+            self._writer.write_header()
+
+    def _new_content(self) -> PlacedContent:
+        return self._empty_content(self._layout.active, self.size)
 
     # -- bitmaps
 

@@ -109,14 +109,14 @@ class HostImageStore(ImageStore):
         self._known[file.bytes.identity] = file
         unused = [identity for identity, each in self._known.items() if not each.users]
         for identity in unused[:-_KEPT_OPEN]:
-            self._known[identity].image.save()
+            self._known[identity].save()
             del self._known[identity]
 
     def save(self) -> None:
         """As every store: all that was not written when its last user closed it, or before that."""
         for file in self._known.values():
             try:
-                file.image.save()
+                file.save()
             except OSError as error:
                 raise OSError(error.errno, error.strerror, file.name) from None
 

@@ -78,24 +78,35 @@ class TrackedSpans(Spans):
 
 
 class TrackedCounts(TrackedDict):
-    """A table of counts that also knows whether one has fallen.
+    """A table of counts that also knows which have risen, and whether one has fallen.
 
-    :ivar fallen: so it is.
+    :ivar raised: by how much they have risen, without regard to falls.
+    :ivar fallen: whether one has.
     """
 
-    __slots__ = ("fallen",)
+    __slots__ = ("fallen", "raised")
 
     def __init__(self, values: dict[int, Any], per_part: int) -> None:
         super().__init__(values, per_part)
+        self.raised: dict[int, int] = {}
         self.fallen = False
 
     def __setitem__(self, number: int, value: Any) -> None:
-        self.fallen = self.fallen or value < self.get(number, 0)
+        more = value - self.get(number, 0)
+        if more > 0:
+            self.raised[number] = self.raised.get(number, 0) + more
+        self.fallen = self.fallen or more < 0
         super().__setitem__(number, value)
 
     def __delitem__(self, number: int) -> None:
         self.fallen = True
         super().__delitem__(number)
+
+    def forget_changes(self) -> None:
+        """What has changed was written."""
+        self.changed.clear()
+        self.raised.clear()
+        self.fallen = False
 
 
 class TrackedAllocator(Allocator):
@@ -130,8 +141,12 @@ class TrackedAllocator(Allocator):
         """Whether there are fewer references to some clusters than there were."""
         return self.has_freed or self._extra.fallen
 
+    @property
+    def raised(self) -> dict[int, int]:
+        """The clusters that have got more references than one, and how many were added."""
+        return self._extra.raised
+
     def forget_changes(self) -> None:
         """What has changed was written."""
         self._used.forget_changes()
-        self._extra.changed.clear()
-        self._extra.fallen = False
+        self._extra.forget_changes()

@@ -123,7 +123,7 @@ class Allocator:
         while True:
             first = self._search(count)
             if self._count(first, count):
-                self.written(first, count * self.cluster_size if length is None else length)
+                self._taken(first, count, length)
                 return first
 
     def take_each(self, count: int) -> list[int]:
@@ -138,9 +138,18 @@ class Allocator:
             stop = self._used.next_border(first, min(first + count - len(taken), (block + 1) * self.per_block))
             self._used.add(first, stop)
             self._cursor = stop
-            self.written(first, (stop - first) * self.cluster_size)
+            self._taken(first, stop - first)
             taken += range(first, stop)
         return taken
+
+    def _taken(self, first: int, count: int, length: int | None = None) -> None:
+        """*length* bytes, by default all, of clusters that were taken are written.
+
+        Compressed data do not go on in one of them. In QEMU they do if the earlier ones there were freed, and spoil it.
+        """
+        if first <= self._byte_cursor // self.cluster_size < first + count:
+            self._byte_cursor = 0
+        self.written(first, count * self.cluster_size if length is None else length)
 
     def take_table(self, length: int) -> tuple[int, int]:
         """Take the clusters of a table of *length* bytes; the first one, and how many."""
@@ -153,7 +162,7 @@ class Allocator:
             count = next((n for n in range(most) if first + n in self._used), most)
             if self._count(first, count):
                 if count:
-                    self.written(first, count * self.cluster_size)
+                    self._taken(first, count)
                 return count
 
     def take_bytes(self, length: int) -> int:
@@ -253,7 +262,7 @@ class Allocator:
             self._used.add(place, place + 1)
         elif not self._count(place, 1):
             return
-        self.written(place, self.cluster_size)
+        self._taken(place, 1)
         if number < self.table[1] * (self.cluster_size // TABLE_ENTRY):
             self.blocks[number] = place
             return
@@ -279,7 +288,7 @@ class Allocator:
                 place += 1
         end = place + size
         self._used.add(start, end)
-        self.written(start, (end - start) * self.cluster_size)
+        self._taken(start, end - start)
         old, self.table = self.table, (place, size)
         self.free(*old)
         return end

@@ -107,7 +107,7 @@ class Qcow2Image(Image):
         if layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size and not self._holes:
             self.content.write(offset, data, below)
             return
-        with self._placing():
+        with self.placing():
             layout.write(*self._touched(offset, len(data)))
             self.content.write(offset, data, below)
             self._fill_holes(offset, len(data))
@@ -142,7 +142,7 @@ class Qcow2Image(Image):
         length = packed_length(data.ljust(unit, b"\0"))
         assert length is not None
         self.check_room(offset, len(data))
-        with self._placing() as layout:
+        with self.placing() as layout:
             layout.write_packed(offset // unit, length)
             self.content.write(offset, data)
 
@@ -159,7 +159,7 @@ class Qcow2Image(Image):
         self.check_room_for_zeroes(offset, length, below)
         unit = self.cluster_size
         for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
-            with self._placing() as layout:
+            with self.placing() as layout:
                 first, last = start // unit, -(-stop // unit)
                 if as_zero:
                     layout.zero(first, last, unmap=unmap or self.compat == "0.10")
@@ -169,10 +169,15 @@ class Qcow2Image(Image):
                     self.content.write(start, zero_block(stop - start), below)
                     self._fill_holes(start, stop - start)
 
+    @property
+    def can_discard(self) -> bool:
+        """Whether a cluster can be given up: version 2 cannot hide what a backing file has in its place."""
+        return self.backing is None or self.compat != "0.10"
+
     def discard(self, offset: int, length: int) -> None:
         """As every image."""
-        if self.backing is None or self.compat != "0.10":
-            with self._placing() as layout:
+        if self.can_discard:
+            with self.placing() as layout:
                 layout.discard(*self.content.whole_clusters(offset, length))
                 self.content.discard(offset, length, backed=self.backing is not None)
 
@@ -183,7 +188,7 @@ class Qcow2Image(Image):
         if self._is_placed_later([number for number in chosen if number not in stored]):
             self.content.copy_clusters(source, chosen)
             return
-        with self._placing() as layout:
+        with self.placing() as layout:
             for number in chosen:
                 if number in stored:
                     layout.write(number, number + 1)
@@ -203,7 +208,7 @@ class Qcow2Image(Image):
         return self.content.allocation_order().isdisjoint(emptied) and self._layout.has_tables(emptied)
 
     @contextmanager
-    def _placing(self) -> Iterator[HostLayout]:
+    def placing(self) -> Iterator[HostLayout]:
         """Change layout and content together: what was to be placed later is placed before."""
         yield self.layout
         self._layout.settle(self.content)
@@ -232,11 +237,13 @@ class Qcow2Image(Image):
     ) -> None:
         """As every image."""
         old, unit = self.size, self.cluster_size
-        with self._placing() as layout:
+        with self.placing() as layout:
             self.content.resize(size, zero_new=zero_new)
             if size < old:
                 layout.shrink(size, old)
             layout.grow(size)
+            if size > old:
+                self.save()  # before what the old L1 table took is used again
             if preallocation != "off" and size >= old:
                 self._preallocate(old, preallocation)
             elif zero_new and size > old and self.compat != "0.10":
@@ -267,17 +274,22 @@ class Qcow2Image(Image):
                 start = number * unit
                 self.content.write(start, zero_block(min(unit, self.size - start)))
 
-    def make_empty(self) -> None:
-        """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0).
+    @property
+    def can_be_reset(self) -> bool:
+        """Whether nothing but the disk is in the file, so that it becomes as short as a new one when it is emptied."""
+        return self.compat != "0.10" and not self.snapshots and not self.bitmaps and self._layout.can_be_reset
 
-        If nothing but the disk is in the file, it becomes as short as a new one; otherwise clusters are freed.
-        """
-        with self._placing() as layout:
-            if self.compat != "0.10" and not self.snapshots and not self.bitmaps and layout.can_be_reset:
+    def make_empty(self) -> None:
+        """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0)."""
+        with self.placing() as layout:
+            if self.can_be_reset:
                 layout.reset()
             else:
                 layout.discard(0, -(-self.size // self.cluster_size))
-            self.content = Content(self.size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+            self.content = self._new_content()
+
+    def _new_content(self) -> Content:
+        return Content(self.size, self.cluster_size, zero_clusters=self.content.zero_clusters)
 
     # -- the file
 
@@ -441,7 +453,7 @@ class Qcow2Image(Image):
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Put the disk back to what it was; the bitmaps stay as they are. Both must have the same size."""
         assert snapshot.content.size == self.size
-        with self._placing() as layout:
+        with self.placing() as layout:
             layout.apply_snapshot(self.snapshots.index(snapshot))
             self.content = snapshot.content.clone()
 

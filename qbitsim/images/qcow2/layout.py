@@ -125,6 +125,12 @@ class HostLayout:
         """Whether the L1 table of an empty file fits where one refcount block counts it."""
         return 3 + self._count(self.active.l1[1] * TABLE_ENTRY) <= self.clusters.per_block and not self.external
 
+    @property
+    def is_where_it_begins(self) -> bool:
+        """Whether the tables that an empty file has are where a new file has them."""
+        clusters = self.clusters
+        return clusters.table == (1, 1) and clusters.blocks[0] == 2 and self.active.l1[0] == 3
+
     def reset(self) -> None:
         """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
         entries = self.active.l1[1]

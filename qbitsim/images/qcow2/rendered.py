@@ -101,7 +101,11 @@ def parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
     first, length = layout.snapshots.list_place
     yield first * unit, length, partial(rendering.snapshot_table, image)
     yield from _bitmap_parts(image)
-    yield clusters.table[0] * unit, clusters.table[1] * unit, partial(rendering.refcount_table, clusters)
+    yield (
+        clusters.table[0] * unit,
+        clusters.table[1] * unit,
+        partial(rendering.refcount_table, clusters, clusters.blocks),
+    )
     for number, place in clusters.blocks.items():
         yield place * unit, unit, partial(rendering.refcount_block, clusters, number)
     yield 0, unit, partial(rendering.header_cluster, image)

@@ -18,7 +18,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.structures import COPIED, ZERO, BitmapEntry, Extension, Header, SnapshotEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from qbitsim.images.content import Content
     from qbitsim.images.qcow2.allocator import Allocator
@@ -85,12 +85,13 @@ def _extensions(image: Qcow2Image) -> Iterator[Extension]:
 # -- refcounts
 
 
-def refcount_table(clusters: Allocator) -> bytes:
-    """The refcount table, all its clusters."""
+def refcount_table(clusters: Allocator, blocks: Mapping[int, int]) -> bytes:
+    """The refcount table, all its clusters; it leads to these *blocks* as far as it has room."""
     unit = clusters.cluster_size
     entries = [0] * (clusters.table_clusters * unit // TABLE_ENTRY)
-    for number, place in clusters.blocks.items():
-        entries[number] = place * unit
+    for number, place in blocks.items():
+        if number < len(entries):
+            entries[number] = place * unit
     return structures.pack_table(entries)
 
 
