@@ -55,7 +55,7 @@ class FileCreation:
         if not name:
             raise QmpError("Could not create '': No such file or directory")
         if name in images:
-            conflict = images.lookup(name).file.locks.conflict(*CREATOR)
+            conflict = images.file(name).locks.conflict(*CREATOR)
             if conflict is not None:
                 raise QmpError(conflict)
             return
@@ -66,7 +66,7 @@ class FileCreation:
 
     def write(self) -> None:
         """Cut the file off, and let it have its new size."""
-        image = self._opener.graph.images.lookup(self._options["filename"]).file.make_raw(0)
+        image = self._opener.graph.images.file(self._options["filename"]).make_raw(0)
         preallocation = self._options.get("preallocation", "off")
         if preallocation == "metadata":
             raise QmpError("Unsupported preallocation mode: metadata")

@@ -17,7 +17,7 @@ from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.backing import open_backing
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.file import STATUS_OF, image_below
+from qbitsim.drivers.file import STATUS_OF, file_below, image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.drivers.qcow2_bitmaps import PersistentBitmaps
 from qbitsim.drivers.qcow2_caches import check_cache_sizes
@@ -83,13 +83,16 @@ class Qcow2Node(DriverNode):
     def open(cls, opener: Opener, options: Options) -> Node:
         """The image in the file, and its backing file."""
         file = opener.open_file_child(options)
-        image = image_below(file)
-        if not isinstance(image, Qcow2Image):
-            raise QmpError("Image is not in qcow2 format")
+        found = file_below(file)
         try:
             file.pread(0, SECTOR)
         except OSError as error:
             raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
+        if found is not None:
+            found.refresh()
+        image = image_below(file)
+        if not isinstance(image, Qcow2Image):
+            raise QmpError("Image is not in qcow2 format")
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         open_backing(opener, node, image, options)
@@ -356,6 +359,8 @@ class Qcow2Node(DriverNode):
 
     def on_opened(self) -> None:
         """Take up what the file has stored."""
+        if not self.read_only:
+            self.image.file.let_format_write()
         self._stored_bitmaps.load()
 
     def store_bitmaps(self) -> bool:
@@ -377,6 +382,7 @@ class Qcow2Node(DriverNode):
         if read_only:
             self._stored_bitmaps.make_readonly()
         else:
+            self.image.file.let_format_write()
             self._stored_bitmaps.make_writable()
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ PREALLOCATIONS: dict[str, Preallocation] = {"off": "off", "metadata": "metadata"
 class Image(ABC):
     """The disk in a file. A format that cannot keep something has none of it.
 
-    :param file: where it is from now on, in place of the image that was there.
+    :param file: where it is.
     :ivar format: ``"raw"`` or ``"qcow2"``.
     :ivar content: the disk.
     """
@@ -41,7 +41,6 @@ class Image(ABC):
     def __init__(self, file: ImageFile, content: Content) -> None:
         self.content = content
         self.file = file
-        file.image = self
 
     def __repr__(self) -> str:
         return f"<Image {self.name!r} {self.format} {self.size} bytes>"
@@ -209,4 +208,4 @@ class Image(ABC):
 
     @abstractmethod
     def copy_into(self, file: ImageFile) -> Image:
-        """An independent image of the same value in *file*; the stored bytes are shared."""
+        """Let *file* hold an independent image of the same value; the stored bytes are shared."""

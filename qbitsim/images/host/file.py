@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qbitsim.errors import QmpError
 from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
@@ -13,9 +11,10 @@ from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.loading import image_options, parse_file, take_parsed
-from qbitsim.images.qcow2.structures import MAGIC
 
-_MAGIC = MAGIC.to_bytes(4, "big")
+if TYPE_CHECKING:
+    from qbitsim.images.image import Image
+    from qbitsim.images.raw import RawImage
 
 
 class HostLocks(Locks):
@@ -71,7 +70,7 @@ class HostImageFile(ImageFile):
 
     __slots__ = ("_stamp", "bytes", "users")
 
-    image: HostRawImage | HostQcow2Image
+    image: Image
 
     def __init__(self, name: str, file: HostFile, capacity: int | None = None) -> None:
         super().__init__(name, capacity)
@@ -79,37 +78,49 @@ class HostImageFile(ImageFile):
         self.users = 0
         self._stamp = file.stamp
         self.locks = HostLocks(file)
-
-    def load(self) -> None:
-        """Find out what the file holds.
-
-        :raises OSError: it cannot be read; EIO, with QEMU's text as ``strerror``, if it is no image that can be opened.
-        """
-        if self.bytes.read_at(0, len(_MAGIC)) != _MAGIC:
-            HostRawImage(self)
-            return
-        try:
-            parsed = parse_file(self.bytes)
-            image = HostQcow2Image(self, parsed.metadata.size, **image_options(parsed.metadata))
-            take_parsed(image, parsed, image.placed_content)
-            image.take_up()
-        except QmpError as error:
-            raise OSError(errno.EIO, error.desc, self.name) from None
+        self.image = HostRawImage(self)
 
     def make_raw(self, size: int) -> HostRawImage:
         """Let the file be a hole of *size* bytes."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
         self.bytes.truncate(size)
-        return HostRawImage(self)
+        self.image = image = HostRawImage(self)
+        return image
 
     def make_qcow2(self, size: int, **options: Any) -> HostQcow2Image:
         """Write an empty qcow2 image."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        image = HostQcow2Image(self, size, **options)
+        self.image = image = HostQcow2Image(self, size, **options)
         image.save()
         return image
+
+    @property
+    def raw(self) -> HostRawImage:
+        """As of every file: what is only in memory is written down before."""
+        if isinstance(self.image, HostRawImage):
+            return self.image
+        if self.bytes.touched:
+            self.image.save()
+        return HostRawImage(self)
+
+    @property
+    def bytes_read(self) -> HostFile:
+        """The file."""
+        if self.bytes.touched:
+            self.image.save()
+        return self.bytes
+
+    def _own_bytes(self) -> HostRawImage:
+        return self.raw
+
+    def _load(self, plain: RawImage) -> None:
+        parsed = parse_file(self.bytes)
+        image = HostQcow2Image(self, parsed.metadata.size, **image_options(parsed.metadata))
+        take_parsed(image, parsed, image.placed_content)
+        image.take_up()
+        self.image = image
 
     def make_writable(self) -> None:
         """Open it for writing, too; OSError if the host does not allow it."""

@@ -343,6 +343,11 @@ class Qcow2Image(Image):
         used = sum(stop - start for start, stop in self.layout.clusters.used())
         return used >= max(full * 10 // 9, full + 2)
 
+    @property
+    def holes(self) -> FileHoles:
+        """Pages of the file that are in use although nobody has written them."""
+        return self._holes
+
     def data_run(self, offset: int, length: int) -> tuple[bool, int]:
         """Whether the data at *offset* are a hole of the file, and for how many of *length* bytes that goes on."""
         unit, layout, end = self.cluster_size, self.layout, offset + length
@@ -452,4 +457,5 @@ class Qcow2Image(Image):
         twin.kept_header = self.kept_header
         twin._layout, twin._preallocated_end = self._layout.copy(), self._preallocated_end
         twin._holes = self._holes.copy()
+        file.image = twin
         return twin

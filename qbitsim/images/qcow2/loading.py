@@ -83,6 +83,7 @@ def load_image(
     data = _DataReader(file, parsed.layout, most)
     image = Qcow2Image(target, parsed.metadata.size, **image_options(parsed.metadata))
     take_parsed(image, parsed, data.content)
+    target.image = image
     return image
 
 
