@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from qbitsim.images.content import Content, Kind, Reader
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE, PlainContent
+from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from qbitsim.images.image import Image
     from qbitsim.images.qcow2.rendered import RenderedFile
 
 
@@ -18,14 +19,15 @@ class RenderedContent(Content):
     """The bytes of the file of a qcow2 image in memory. They are only read.
 
     :param file: makes them.
-    :param size: bytes, not less than the file has.
+    :param image: it.
     """
 
-    __slots__ = ("_file",)
+    __slots__ = ("_file", "_image")
 
-    def __init__(self, file: RenderedFile, size: int) -> None:
-        super().__init__(size, FILE_CLUSTER, zero_clusters=False)
+    def __init__(self, file: RenderedFile, image: Image) -> None:
+        super().__init__(image.file_length, FILE_CLUSTER, zero_clusters=False)
         self._file = file
+        self._image = image
 
     def read(self, offset: int, length: int) -> bytes:
         """As every content."""
@@ -47,8 +49,8 @@ class RenderedContent(Content):
 
     @property
     def allocated(self) -> int:
-        """Bytes of the pages that were written."""
-        return sum(-(-length // FILE_PAGE) * FILE_PAGE for _, length in self.ranges(Kind.DATA))
+        """Bytes that a host's file system would need."""
+        return self._image.actual_size
 
     def clone(self) -> PlainContent:
         """The same bytes, which can be written."""

@@ -69,7 +69,7 @@ class ImageFile:
         if self._plain is not None:
             return self._plain
         found = RawImage(self, 0)
-        found.content = RenderedContent(self._render(), self.image.file_length)
+        found.content = RenderedContent(self._render(), self.image)
         return found
 
     @property

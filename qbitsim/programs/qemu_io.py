@@ -12,10 +12,10 @@ import os
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.hmp.guest_io import DriveDisk
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
-from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.machine.machine import Machine
 from qbitsim.qemu_img.files import STALE_BITMAPS
 from qbitsim.qemu_img.options import key_values
@@ -64,7 +64,6 @@ class QemuIo:
         self.profile = profile
         self.machine: Machine | None = None
         self.drive: Drive | None = None
-        self.name = ""
         self.stdout = ""
         self.stderr = ""
 
@@ -128,10 +127,9 @@ class QemuIo:
         except QmpError as error:
             self._fail(f"can't open{what}: {error.desc}{self._lock_hint(word, options, error.desc)}")
             return False
-        self.name, image = name, self.images.lookup(name)
-        if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
+        if isinstance(node, Qcow2Node) and node.image.has_stale_bitmaps:
             self.stderr += STALE_BITMAPS.format("qemu-io")
-            image.has_stale_bitmaps = node.read_only
+            node.image.has_stale_bitmaps = node.read_only
         if "driver" not in options and node.driver == "raw" and "read-only" not in options:
             self.stderr += _RAW_WARNING.format(word)
         return True
@@ -160,7 +158,7 @@ class QemuIo:
         if "lock" not in text or word not in self.images:
             return ""
         wanted = READER if "read-only" in options else WRITER
-        if "backing file" not in text and self.images.lookup(word).file.locks.conflict(*wanted):
+        if "backing file" not in text and self.images.file(word).locks.conflict(*wanted):
             return f"\nIs another process using the image [{word}]?"
         name, image = word, self.images.lookup(word)
         while image.backing is not None:
@@ -305,14 +303,12 @@ class QemuIo:
             self.stderr += "no file open, try 'help open'\n"
             return True
         node = self.drive.node
-        if node.driver != "qcow2":
+        if not isinstance(node, Qcow2Node):
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
         self.stdout += f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n"
         self.stdout += f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n"
-        image = self.images.lookup(self.name)
-        assert isinstance(image, Qcow2Image)
-        self.stdout += "\n".join(["Format specific information:", *format_specific(image)]) + "\n"
+        self.stdout += "\n".join(["Format specific information:", *format_specific(node.image)]) + "\n"
         return False
 
 

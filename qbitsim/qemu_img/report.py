@@ -15,8 +15,7 @@ from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
 from qbitsim.images.qcow2.check import repair as repair_refcounts
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.qcow2.rendered import RenderedFile
-from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
+from qbitsim.qemu_img.files import Call, contents, find_image, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
 from qbitsim.records import changed
@@ -59,7 +58,7 @@ def info(call: Call) -> int:
 def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: bool) -> Image:
     if not as_options and chosen == "raw" and known_format(chosen):
         try:
-            return find_file(call.store, name)
+            return find_image(call.store, name, chosen)
         except ToolError as error:
             raise ToolError(f"Could not open '{name}': {error.text}") from None
     return open_image(call, name, chosen, backing=False, as_options=as_options)
@@ -67,9 +66,9 @@ def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: boo
 
 def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
     """The members of ImageInfo in the order of QEMU's hash table."""
-    qcow2 = isinstance(image, Qcow2Image) and chosen != "raw"
+    qcow2 = isinstance(image, Qcow2Image)
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
-    specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) and qcow2 else None
+    specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) else None
     file, limits = _file_info(call, image, name), _limits(call, image, chosen)
     members: list[tuple[str, object, bool]] = [
         ("limits", limits, "limits" in call.options),
@@ -92,7 +91,7 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
 def _limits(call: Call, image: Image, chosen: str | None) -> _Json:
     """What the format asks of requests; a format that was only guessed to be raw asks for whole sectors."""
     file = _file_limits(call)
-    if image.format == "qcow2" and chosen != "raw":
+    if image.format == "qcow2":
         own = changed(merged([file]), discard=image.content.cluster_size, zeroes=image.content.cluster_size)
     else:
         own = changed(merged([file]), request=512 if chosen is None else 1)
@@ -235,7 +234,7 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
-    found = check_file(RenderedFile(image), leaks=repair is not None, errors=repair == "all")
+    found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
     call.print("".join(f"{line}\n" for line in found.lines))
     fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
     if fixed or fixed_leaks:
@@ -246,7 +245,7 @@ def check(call: Call) -> int:
                 "Double checking the fixed image now..."
             )
         repair_refcounts(image.layout, found)
-        found = check_file(RenderedFile(image))
+        found = check_file(image.file.bytes_read)
         call.print("".join(f"{line}\n" for line in found.lines))
         found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
     total = -(-image.size // image.cluster_size)
@@ -432,8 +431,7 @@ def _json_extent(extent: _Extent, call: Call) -> str:
 
 
 def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
-    name = call.file_name(name)
-    chain, names = call.store.chain(name), [name]
+    chain, names = call.chain(name), [call.file_name(name)]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))
     while start < end:
