@@ -15,6 +15,8 @@ def specific_info(image: Qcow2Image, profile: Profile) -> Json:
     data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
     if profile.qcow2_shows_compression_type:
         data["compression-type"] = "zlib"
+    if image.data_file is not None:
+        data |= {"data-file": image.data_file.name, "data-file-raw": image.data_file.is_raw}
     if image.compat != "0.10":
         data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
         if profile.qcow2_shows_extended_l2:

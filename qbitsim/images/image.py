@@ -18,6 +18,7 @@ from qbitsim.images.content import Content, Reader
 if TYPE_CHECKING:
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
 
 Preallocation: TypeAlias = Literal["off", "metadata", "falloc", "full"]
@@ -68,6 +69,11 @@ class Image(ABC):
     @property
     def backing_format(self) -> str | None:
         """The backing file's format, None if not written down."""
+        return None
+
+    @property
+    def data_file(self) -> DataFile | None:
+        """The external data file, None if there is none."""
         return None
 
     @property

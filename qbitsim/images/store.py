@@ -140,7 +140,16 @@ class ImageStore:
             raise
         except QmpError as error:
             raise OSError(errno.EIO, error.desc, name) from None
+        self.open_data_file(file.image)
         return file.image
+
+    def open_data_file(self, image: Image) -> bool:
+        """Let the image have the data file that its header names; False if there is none of that name."""
+        data = image.data_file
+        if data is None or data.is_held or data.name is None:
+            return True
+        data.file = self.file(data.name) if data.name in self else None
+        return data.file is not None
 
     def __contains__(self, name: str) -> bool:
         return self._key(name) in self._files

@@ -360,6 +360,8 @@ def _write_data(plan: _Copy, offset: int, data: bytes) -> None:
 def _write_compressed(target: Image, offset: int, data: bytes) -> None:
     """:raises OSError: EIO if the cluster has a place already."""
     assert isinstance(target, Qcow2Image)
+    if target.data_file is not None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), target.name)
     if not target.shrinks(data):
         target.write(offset, data)
     elif not target.takes_compressed(offset):

@@ -104,6 +104,7 @@ def open_image(
     *,
     write: bool = False,
     backing: bool = True,
+    data: bool = True,
     status: int = 1,
     as_options: bool | None = None,
 ) -> Image:
@@ -111,7 +112,7 @@ def open_image(
 
     :param format_name: what the command line says the format is, None to probe.
     :param write: it is opened for writing.
-    :param backing: its backing files are opened, too.
+    :param backing: its backing files are opened, too; :param data: and its external data file.
     :param status: the exit status of a failure.
     :param as_options: *word* is options of a block device; by default if the command line has ``--image-opts``.
     :raises ToolError: ``Could not open 'x': ...``.
@@ -126,7 +127,7 @@ def open_image(
             if read_only and write:
                 raise ToolError("Block node is read-only")
         call.remember_file(word, name, format_name)
-        image = _open_file(call, name, format_name, write=write)
+        image = _open_file(call, name, format_name, write=write, data=data)
         if image.format == "raw" and format_name is None and write:
             call.print(_RAW_WARNING.format(name))
         if backing:
@@ -169,7 +170,7 @@ def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
     return options["file.filename"], driver, options.get("read-only") == "on"
 
 
-def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -> Image:
+def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, data: bool = True) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
     image = find_image(call.store, name, format_name, write=write)
@@ -177,13 +178,21 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).
         shared = ALL
-    conflict = None if "U" in call.options else image.file.locks.conflict(perm, shared)
-    if conflict is not None:
-        raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
+    _check_locks(call, name, image.file, perm, shared)
+    if data and image.data_file is not None and not image.data_file.is_held:
+        assert image.data_file.name is not None
+        image.data_file.file = _find_file(call.store, image.data_file.name)
+        _check_locks(call, image.data_file.name, image.data_file.file, perm, shared)
     if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
         call.print(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
+
+
+def _check_locks(call: Call, name: str, file: ImageFile, perm: int, shared: int) -> None:
+    conflict = None if "U" in call.options else file.locks.conflict(perm, shared)
+    if conflict is not None:
+        raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
 
 
 def find_image(store: ImageStore, name: str, format_name: str | None, *, write: bool = False) -> Image:

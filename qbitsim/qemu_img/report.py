@@ -61,7 +61,7 @@ def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: boo
             return find_image(call.store, name, chosen)
         except ToolError as error:
             raise ToolError(f"Could not open '{name}': {error.text}") from None
-    return open_image(call, name, chosen, backing=False, as_options=as_options)
+    return open_image(call, name, chosen, backing=False, data=False, as_options=as_options)
 
 
 def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
@@ -120,6 +120,8 @@ def _file_info(call: Call, image: Image, name: str) -> _Json:
 def _qcow2_info(image: Qcow2Image) -> _Json:
     if image.compat == "0.10":
         return {"compat": "0.10", "compression-type": "zlib", "refcount-bits": image.refcount_bits}
+    data = image.data_file
+    names = {} if data is None else {"data-file": data.name, "data-file-raw": data.is_raw}
     bitmaps = [
         {
             "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
@@ -134,6 +136,7 @@ def _qcow2_info(image: Qcow2Image) -> _Json:
         "lazy-refcounts": image.lazy_refcounts,
         **({"bitmaps": bitmaps} if bitmaps else {}),
         "refcount-bits": image.refcount_bits,
+        **names,
         "corrupt": image.corrupt,
         "extended-l2": False,
     }
@@ -315,22 +318,22 @@ def compare(call: Call) -> int:
     options.only("q", "p", "f", "F", "s", "T", "U", "image-opts")
     if len(options.words) != 2:
         raise ToolError("Expecting two image file names", usage=True)
-    one, other = options.words
-    images = [
-        open_image(call, one, options.last("f"), status=2),
-        open_image(call, other, options.last("F"), status=2),
-    ]
+    chains: list[Chain] = []
+    for word, option in zip(options.words, "fF", strict=True):
+        open_image(call, word, options.last(option), status=2)
+        chains.append(contents(call, word))  # both words may be the same
+    one, other = chains
     if "s" in options:
-        if images[0].size != images[1].size:
+        if one[0].size != other[0].size:
             call.say("Strict mode: Image size mismatch!")
             return 1
-        mismatch = _strict_mismatch(contents(call, one), contents(call, other))
+        mismatch = _strict_mismatch(one, other)
         if mismatch is not None:
             call.say(mismatch)
             return 1
-    found = first_difference(contents(call, one), contents(call, other))
-    common = min(image.size for image in images)
-    if images[0].size != images[1].size and (found is None or found >= common):
+    found = first_difference(one, other)
+    common = min(one[0].size, other[0].size)
+    if one[0].size != other[0].size and (found is None or found >= common):
         call.say("Warning: Image size mismatch!")
     if found is None:
         call.say("Images are identical.")
@@ -455,6 +458,8 @@ def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
     if isinstance(image, Qcow2Image):
         extent.compressed = image.layout.is_packed(extent.start)
+        if image.data_file is not None and image.data_file.name is not None:
+            extent.file = image.data_file.name
         return _cut_to_cluster(image, extent)
     extent.offset = extent.start
     return extent

@@ -1,4 +1,7 @@
-"""The disk in a qcow2 file of the host: clusters whose bytes are read from the file when somebody wants them."""
+"""The disk of a qcow2 image in a file: clusters whose bytes are read from the file when somebody wants them.
+
+The file is the image's own, on the host, or an external data file.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,16 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.packing import pack, unpack
 
 if TYPE_CHECKING:
-    from qbitsim.files.host import HostFile
+    from typing import Protocol
+
     from qbitsim.images.qcow2.tables import Packed, Tables
+
+    class ByteFile(Protocol):
+        """What is needed of the file that has the clusters."""
+
+        def read_at(self, offset: int, length: int) -> bytes: ...
+        def write_at(self, offset: int, data: bytes) -> None: ...
+
 
 
 class PlacedClusters(dict[int, Any]):
@@ -29,7 +40,7 @@ class PlacedClusters(dict[int, Any]):
 
     __slots__ = ("_file", "_unit", "changed", "tables")
 
-    def __init__(self, file: HostFile, tables: Tables, unit: int) -> None:
+    def __init__(self, file: ByteFile, tables: Tables, unit: int) -> None:
         super().__init__()
         self._file = file
         self._unit = unit
@@ -45,6 +56,10 @@ class PlacedClusters(dict[int, Any]):
         if super().get(cluster) != place:
             super().__setitem__(cluster, place)
             self.changed.add(cluster * TABLE_ENTRY // self._unit)
+
+    def move_to(self, file: ByteFile, tables: Tables) -> None:
+        """As :meth:`PlacedContent.move_to`."""
+        self._file, self.tables = file, tables
 
     def load(self, places: Mapping[int, int | Packed]) -> None:
         """Take up what the file has."""
@@ -101,7 +116,7 @@ def _unreadable() -> OSError:
 
 
 class PlacedContent(Content):
-    """The disk in a qcow2 file of the host, or that of one of its internal snapshots.
+    """The disk of a qcow2 image, or that of one of its internal snapshots.
 
     Before bytes are written the tables must have places for them.
 
@@ -112,7 +127,7 @@ class PlacedContent(Content):
 
     _stored: PlacedClusters
 
-    def __init__(self, file: HostFile, tables: Tables, size: int, cluster_size: int, *, zero_clusters: bool) -> None:
+    def __init__(self, file: ByteFile, tables: Tables, size: int, cluster_size: int, *, zero_clusters: bool) -> None:
         super().__init__(size, cluster_size, zero_clusters=zero_clusters)
         self._file = file
         self._stored = PlacedClusters(file, tables, cluster_size)
@@ -222,6 +237,11 @@ class PlacedContent(Content):
                 self._index.fresh.append(cluster)
                 self._stored.put_place(cluster, places[cluster] * unit)
                 yield places[cluster] * unit, unit
+
+    def move_to(self, file: ByteFile, tables: Tables) -> None:
+        """The bytes are in another file from now on, which has the same, as other tables of the same value say."""
+        self._file = file
+        self._stored.move_to(file, tables)
 
     def clone(self) -> PlacedContent:
         """The same disk, of which the bytes are where they are."""

@@ -15,7 +15,6 @@ from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.holes import HostHoles
 from qbitsim.images.host.table_writer import TableWriter
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Content, Reader
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
     from qbitsim.images.qcow2.layout import HostLayout
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
-    from qbitsim.images.qcow2.table_reader import Disk
-    from qbitsim.images.qcow2.tables import Packed, Tables
+    from qbitsim.images.qcow2.tables import Tables
 
 
 class HostQcow2Image(Qcow2Image):
@@ -47,18 +45,8 @@ class HostQcow2Image(Qcow2Image):
         self.content = self._empty_content(self._layout.active, size)
 
     def _empty_content(self, tables: Tables, size: int) -> PlacedContent:
-        return PlacedContent(self._writer.bytes, tables, size, self.cluster_size, zero_clusters=self.compat != "0.10")
-
-    def placed_content(self, disk: Disk, size: int) -> PlacedContent:
-        """The content of a disk that was found in the file."""
-        content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
-        zeroes, clusters = Spans(disk.zeroes), -(-size // unit)  # behind the disk there is the state of a machine
-        places: dict[int, int | Packed] = {
-            guest: place * unit for guest, place in tables.places.items() if guest < clusters and guest not in zeroes
-        }
-        places.update(tables.packed)
-        content.load(places, disk.zeroes)
-        return content
+        file = self.data_file or self._writer.bytes
+        return PlacedContent(file, tables, size, self.cluster_size, zero_clusters=self.compat != "0.10")
 
     def take_up(self) -> None:
         """The image was loaded from its file."""
@@ -75,6 +63,11 @@ class HostQcow2Image(Qcow2Image):
         """Store the bitmaps, and write all down."""
         super().close_written()
         self.save()
+
+    def end_file(self, end: int) -> None:
+        """As every image."""
+        super().end_file(end)
+        self._writer.bytes.truncate(end)
 
     @property
     def actual_size(self) -> int:
@@ -129,6 +122,7 @@ class HostQcow2Image(Qcow2Image):
     ) -> None:
         """As every image."""
         self.check_room_for_zeroes(offset, length, below)
+        self._zero_data_file(offset, length, unmap=unmap)
         unit = self.cluster_size
         for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
             if not as_zero:
@@ -196,7 +190,6 @@ class HostQcow2Image(Qcow2Image):
         """As every qcow2 image."""
         self._writer.write()
         super().make_empty()
-        self.content = self._empty_content(self._layout.active, self.size)
         self._layout.settle(self.content)
         self._writer.write(everything=True, cut_off=True)
 

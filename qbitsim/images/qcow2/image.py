@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
+from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
@@ -15,6 +16,7 @@ from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.images.spans import Spans
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Preallocation
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.data_file import DataFile
+    from qbitsim.images.qcow2.table_reader import Disk
+    from qbitsim.images.qcow2.tables import Packed, Tables
 
 _FIRST_CLUSTERS = 3  # the header, the refcount table and the first refcount block, in front of the first L1 table
 
@@ -35,6 +40,7 @@ class Qcow2Image(Image):
     :ivar backing_format: its format, None if not written down.
     :ivar compat: ``"1.1"`` (version 3) or ``"0.10"`` (version 2); change it with :mod:`.version`.
     :ivar refcount_bits: bits of one reference count.
+    :ivar data_file: where the disk's clusters are, None if they are in the image's own file.
     :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
     :ivar snapshots: oldest first; change them with :meth:`create_snapshot` and the like.
     :ivar corrupt: the incompatible feature bit of that name.
@@ -44,7 +50,7 @@ class Qcow2Image(Image):
 
     __slots__ = (
         *("_holes", "_layout", "_preallocated_end", "backing", "backing_format", "bitmaps", "cluster_size", "compat"),
-        *("corrupt", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
+        *("corrupt", "data_file", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
     )
 
     format = "qcow2"
@@ -52,6 +58,7 @@ class Qcow2Image(Image):
     backing_format: str | None
     bitmaps: list[StoredBitmap]
     cluster_size: int
+    data_file: DataFile | None
     snapshots: list[StoredSnapshot]
 
     def __init__(
@@ -65,6 +72,7 @@ class Qcow2Image(Image):
         compat: str = "1.1",
         lazy_refcounts: bool = False,
         refcount_bits: int = 16,
+        data_file: DataFile | None = None,
     ) -> None:
         super().__init__(file, Content(size, cluster_size, zero_clusters=compat != "0.10"))
         self.cluster_size = cluster_size
@@ -80,7 +88,27 @@ class Qcow2Image(Image):
         self.kept_header = KeptHeader()
         self._preallocated_end = 0
         self._holes = FileHoles()
-        self._layout = HostLayout(size, cluster_size, refcount_bits)
+        self.data_file = data_file
+        self._layout = HostLayout(size, cluster_size, refcount_bits, external=data_file is not None)
+        if data_file is not None:
+            self.content = self._empty_content(self._layout.active, size)
+
+    def _empty_content(self, tables: Tables, size: int) -> Content:
+        if self.data_file is None:
+            return Content(size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+        return PlacedContent(self.data_file, tables, size, self.cluster_size, zero_clusters=self.compat != "0.10")
+
+    def placed_content(self, disk: Disk, size: int) -> PlacedContent:
+        """The content of a disk that was found in the file, of which the data are left where they are."""
+        content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
+        assert isinstance(content, PlacedContent)
+        zeroes, clusters = Spans(disk.zeroes), -(-size // unit)  # behind the disk there is the state of a machine
+        places: dict[int, int | Packed] = {
+            guest: place * unit for guest, place in tables.places.items() if guest < clusters and guest not in zeroes
+        }
+        places.update(tables.packed)
+        content.load(places, disk.zeroes)
+        return content
 
     # -- the disk
 
@@ -142,6 +170,7 @@ class Qcow2Image(Image):
     ) -> None:
         """As every image."""
         self.check_room_for_zeroes(offset, length, below)
+        self._zero_data_file(offset, length, unmap=unmap)
         unit = self.cluster_size
         for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
             with self._placing() as layout:
@@ -154,9 +183,25 @@ class Qcow2Image(Image):
                     self.content.write(start, zero_block(stop - start), below)
                     self._fill_holes(start, stop - start)
 
+    def _zero_data_file(self, offset: int, length: int, *, unmap: bool) -> None:
+        """Zero a range of a raw data file first, which must always read as the disk (zero_in_l2_slice, 10.0)."""
+        if self.data_file is None:
+            return
+        if self.data_file.is_raw:
+            self.data_file.write_zeroes(offset, length, unmap=unmap)
+        elif unmap:
+            self._discard_data(offset, length)
+
+    def _discard_data(self, offset: int, length: int) -> None:
+        """Let an external data file have the whole clusters of a range back."""
+        if self.data_file is not None:
+            first, last = self.content.whole_clusters(offset, length)
+            self.data_file.discard(first * self.cluster_size, (last - first) * self.cluster_size)
+
     def discard(self, offset: int, length: int) -> None:
         """As every image."""
         if self.backing is None or self.compat != "0.10":
+            self._discard_data(offset, length)
             with self._placing() as layout:
                 layout.discard(*self.content.whole_clusters(offset, length))
                 self.content.discard(offset, length, backed=self.backing is not None)
@@ -178,6 +223,10 @@ class Qcow2Image(Image):
             for number in chosen if self._holes else ():
                 if number in stored:
                     self._fill_holes(number * self.cluster_size, self.cluster_size)
+
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """As every image; not with a data file, which has its own bytes."""
+        return self.data_file is None and super().can_share_clusters(source, cluster_size)
 
     def _is_placed_later(self, emptied: list[int]) -> bool:
         """Whether clusters may be copied without a look at their places, of which *emptied* become zero."""
@@ -217,6 +266,10 @@ class Qcow2Image(Image):
     ) -> None:
         """As every image."""
         old, unit = self.size, self.cluster_size
+        if self.data_file is not None:
+            if self.data_file.is_raw and preallocation == "off" and size > old:
+                preallocation = "metadata"
+            self.data_file.resize(size, preallocation)
         with self._placing() as layout:
             self.content.resize(size, zero_new=zero_new)
             if size < old:
@@ -234,6 +287,12 @@ class Qcow2Image(Image):
     def _preallocate(self, old: int, preallocation: Preallocation) -> None:
         unit = self.cluster_size
         first, stop = old // unit, -(-self.size // unit)
+        if self.data_file is not None:
+            self._layout.write(first, stop)
+            assert isinstance(self.content, PlacedContent)
+            for _ in self.content.take_places(first, stop):
+                pass  # the data file was given room already
+            return
         if preallocation == "metadata":
             self._layout.write(first, stop)
             # What the first and last cluster have outside the range is filled up with zeroes.
@@ -262,7 +321,8 @@ class Qcow2Image(Image):
                 layout.reset()
             else:
                 layout.discard(0, -(-self.size // self.cluster_size))
-            self.content = Content(self.size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+                self._discard_data(0, self.size)
+            self.content = self._empty_content(layout.active, self.size)
 
     # -- the file
 
@@ -337,7 +397,7 @@ class Qcow2Image(Image):
 
         (qcow2_detect_metadata_preallocation, block/qcow2-refcount.c, 10.0)
         """
-        if not self._holes:
+        if not self._holes or self.data_file is not None:
             return False
         full = self.actual_size // self.cluster_size
         used = sum(stop - start for start, stop in self.layout.clusters.used())
@@ -397,7 +457,7 @@ class Qcow2Image(Image):
         self.bitmaps.remove(found)
         self.layout.bitmaps.remove(self._layout.clusters, name)
 
-    # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps
+    # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps, and the data file has no room for them
 
     @property
     def can_take_snapshot(self) -> bool:
@@ -449,6 +509,7 @@ class Qcow2Image(Image):
             compat=self.compat,
             lazy_refcounts=self.lazy_refcounts,
             refcount_bits=self.refcount_bits,
+            data_file=None if self.data_file is None else self.data_file.copy(),
         )
         twin.content = self.content.clone()
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
@@ -457,5 +518,8 @@ class Qcow2Image(Image):
         twin.kept_header = self.kept_header
         twin._layout, twin._preallocated_end = self._layout.copy(), self._preallocated_end
         twin._holes = self._holes.copy()
+        if twin.data_file is not None:
+            assert isinstance(twin.content, PlacedContent)
+            twin.content.move_to(twin.data_file, twin._layout.active)
         file.image = twin
         return twin

@@ -138,7 +138,7 @@ class HostLayout:
     @property
     def is_lazy(self) -> bool:
         """Whether requests of one cluster may be placed later, with :meth:`sync`."""
-        return not (self.snapshots.saved or self.active.packed)
+        return not (self.external or self.snapshots.saved or self.active.packed)
 
     def sync(self, content: Content) -> None:
         """Place the clusters that *content* has stored since the last call."""

@@ -10,6 +10,7 @@ from qbitsim.images.content import Content, zero_block
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
 from qbitsim.images.qcow2.check import check_file, repair
+from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
@@ -82,7 +83,7 @@ def load_image(
     _check_supported(parsed.metadata)
     data = _DataReader(file, parsed.layout, most)
     image = Qcow2Image(target, parsed.metadata.size, **image_options(parsed.metadata))
-    take_parsed(image, parsed, data.content)
+    take_parsed(image, parsed, data.content if image.data_file is None else image.placed_content)
     target.image = image
     return image
 
@@ -96,7 +97,14 @@ def image_options(metadata: Metadata) -> dict[str, Any]:
         "compat": "0.10" if metadata.header.format_version == 2 else "1.1",
         "lazy_refcounts": bool(metadata.header.compatible & structures.LAZY_REFCOUNTS),
         "refcount_bits": metadata.refcount_bits,
+        "data_file": _data_file(metadata),
     }
+
+
+def _data_file(metadata: Metadata) -> DataFile | None:
+    if not metadata.header.incompatible & structures.DATA_FILE:
+        return None
+    return DataFile(metadata.data_file, is_raw=bool(metadata.header.autoclear & structures.RAW_DATA_FILE))
 
 
 def take_parsed(image: Qcow2Image, parsed: ParsedFile, make_content: Callable[[Disk, int], Content]) -> None:
@@ -129,8 +137,6 @@ def _check_snapshot_tables(metadata: Metadata) -> None:
 
 
 def _check_supported(metadata: Metadata) -> None:
-    if metadata.header.incompatible & structures.DATA_FILE:
-        raise UnsupportedError("qcow2 images with an external data file")
     if metadata.header.compression_type:
         raise UnsupportedError("qcow2 images with compression type zstd")
     if any(each.vm_state_size for each in metadata.snapshots):
@@ -151,7 +157,7 @@ def _kept_header(metadata: Metadata, *, writable: bool) -> KeptHeader:
         rest=header.rest,
         extensions=metadata.unknown,
         compatible=header.compatible & ~structures.LAZY_REFCOUNTS,
-        autoclear=0 if writable else header.autoclear & ~structures.BITMAPS,
+        autoclear=0 if writable else header.autoclear & ~(structures.BITMAPS | structures.RAW_DATA_FILE),
         dirty=bool(header.incompatible & structures.DIRTY) and not writable,
     )
 
