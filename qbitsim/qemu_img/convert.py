@@ -100,7 +100,8 @@ def convert(call: Call) -> int:
     if "bitmaps" in options:
         _copy_bitmaps(images[0], target)
     call.progress(100)
-    return 0
+    # The end of what is compressed is told to the target; a data file refuses that, and nothing is said of it.
+    return 1 if "c" in options and target.data_file is not None else 0
 
 
 # -- the command line

@@ -187,6 +187,9 @@ def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:
         if call.store.same_file(name, wanted.data_file):
             raise ToolError(f'Failed to get shared "resize" lock\nIs another process using the image [{name}]?')
         made = _create_file(call, wanted.data_file, "raw", wanted.size)
+        if wanted.preallocation in {"falloc", "full"}:
+            made.resize(0)
+            made.resize(wanted.size or 0, preallocation=PREALLOCATIONS[wanted.preallocation])
     except ToolError:
         call.store.remove(name)
         raise

@@ -73,6 +73,7 @@ class _Check:
     def __init__(self, file: ByteSource, metadata: Metadata, *, leaks: bool, errors: bool) -> None:
         self._file = file
         self._metadata = metadata
+        self._external = bool(metadata.header.incompatible & structures.DATA_FILE)
         self._unit = metadata.cluster_size
         self._clusters = -(-file.length // self._unit)
         self._fix_leaks, self._fix_errors = leaks or errors, errors
@@ -195,7 +196,7 @@ class _Check:
             if entry & structures.L2_RESERVED_MASK:
                 self._result.corrupt(f"ERROR found l2 entry with reserved bits set: {entry:x}")
             place = entry & OFFSET_MASK
-            if not place:
+            if not place and not (self._external and entry & COPIED):
                 continue
             if active:
                 self._result.allocated += 1
@@ -204,7 +205,9 @@ class _Check:
             cluster, skip = divmod(place, unit)
             if skip:
                 self._note_unaligned(entry, place)
-            elif place <= last and (count := references.get(cluster, 0)) < most:
+            if self._external:
+                continue
+            if not skip and place <= last and (count := references.get(cluster, 0)) < most:
                 references[cluster] = count + 1  # the usual case, for all that there are
                 continue
             self._refer(place, unit)
@@ -329,13 +332,14 @@ class _Check:
             if not place:
                 continue
             what = f"L2 cluster: l1_index={number} l1_entry"
-            self._compare_copied(what, entry, repairs=repairs)
+            self._compare_copied(what, entry, self._refcount(place // self._unit), repairs=repairs)
             for found in self._l2_entries(place):
                 if found & OFFSET_MASK and not found & structures.COMPRESSED:
-                    self._compare_copied("data cluster: l2_entry", found, repairs=repairs)
+                    # Nobody counts the clusters of an external data file.
+                    count = 1 if self._external else self._refcount((found & OFFSET_MASK) // self._unit)
+                    self._compare_copied("data cluster: l2_entry", found, count, repairs=repairs)
 
-    def _compare_copied(self, what: str, entry: int, *, repairs: bool) -> None:
-        count = self._refcount((entry & OFFSET_MASK) // self._unit)
+    def _compare_copied(self, what: str, entry: int, count: int, *, repairs: bool) -> None:
         if (count == 1) is bool(entry & COPIED):
             return
         word = "Repairing" if repairs else "ERROR"
