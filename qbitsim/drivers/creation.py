@@ -15,6 +15,7 @@ from qbitsim.files.locks import CREATOR
 from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
+from qbitsim.images.qcow2.packing import check_compression
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Qcow2Creation:
         for name, harmless in _HARMLESS.items():
             if options.get(name, harmless) != harmless and not _is_refused(options):
                 raise UnsupportedError(f"'{name}' of a new qcow2 image")
+        if not _is_refused(options):
+            check_compression(options.get("compression-type", "zlib"))
         self._opener = opener
         self._options = options
         self._graph_changes = graph_changes - OWN_CHANGES
@@ -172,12 +175,12 @@ class Qcow2Creation:
             lazy_refcounts=options.get("lazy-refcounts", False),
             refcount_bits=options.get("refcount-bits", 16),
             data_file=self._data_file,
+            compression=options.get("compression-type", "zlib"),
         )
 
 
 _HARMLESS: dict[str, object] = {
     "extended-l2": False,
-    "compression-type": "zlib",
     "encrypt": None,
 }
 """Options of a new image -> the value that changes nothing."""

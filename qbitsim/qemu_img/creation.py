@@ -13,13 +13,14 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.image import PREALLOCATIONS, Image
 from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, check_compression
 from qbitsim.images.store import LockConflictError
 from qbitsim.qemu_img.files import Call
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
 from qbitsim.sizes import SECTOR
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
-_DEFAULTS = {"extended_l2": "off", "compression_type": "zlib", "encryption": "off"}
+_DEFAULTS = {"extended_l2": "off", "encryption": "off"}
 _NOT_DONE = {*_DEFAULTS, "help", "?"}
 _MAX_L1_BYTES = 32 << 20
 
@@ -37,6 +38,7 @@ class Wanted:
     lazy_refcounts: bool = False
     refcount_bits: int = 16
     preallocation: str | None = None
+    compression: str = "zlib"
     data_file: str | None = None
     data_file_raw: bool | None = None
 
@@ -47,7 +49,7 @@ class Wanted:
         lazy = "on" if self.lazy_refcounts else "off"
         return (
             f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
-            f" compression_type=zlib size={self.size}"
+            f" compression_type={self.compression} size={self.size}"
             f"{self._optional('compat')}{self._optional('backing_file')}{self._optional('backing_fmt')}"
             f"{self._optional('data_file')}{self._optional('data_file_raw')}"
             f" lazy_refcounts={lazy} refcount_bits={self.refcount_bits}"
@@ -101,6 +103,8 @@ def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
             return replace(wanted, backing_format=value)
         case "data_file":
             return replace(wanted, data_file=value)
+        case "compression_type":
+            return replace(wanted, compression=value)
         case _:
             return _set_number(call, wanted, name, value)
 
@@ -140,6 +144,8 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
     else:
         refusal = refusal_of(wanted)
+    if refusal is None and wanted.compression == "zstd":
+        check_compression("zstd")
     if preallocation == "off" and wanted.data_file_raw:
         preallocation = "metadata"  # the tables must say that all of the data file is in use
     image = _create_file(
@@ -154,6 +160,7 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         lazy_refcounts=wanted.lazy_refcounts,
         refcount_bits=16 if refusal else wanted.refcount_bits,
         data_file=_make_data_file(call, name, wanted),
+        **({} if refusal or wanted.compression == "zlib" else {"compression": wanted.compression}),
     )
     if refusal is not None:
         call.store.remove(name)
@@ -205,6 +212,8 @@ def refusal_of(wanted: Wanted) -> str | None:
         return f"Parameter 'version' does not accept value '{wanted.compat}'"
     if wanted.backing_format is not None and not known_format(wanted.backing_format):
         return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
+    if wanted.compression not in COMPRESSION_TYPES:
+        return f"Parameter 'compression-type' does not accept value '{wanted.compression}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
@@ -229,6 +238,11 @@ def refusal_of(wanted: Wanted) -> str | None:
     if wanted.data_file is not None and old:
         return (
             "External data files are only supported with compatibility level 1.1 and above "
+            "(use version=v3 or greater)"
+        )
+    if old and wanted.compression != "zlib":
+        return (
+            "Non-zlib compression type is only supported with compatibility level 1.1 and above "
             "(use version=v3 or greater)"
         )
     size = -(-wanted.size // SECTOR) * SECTOR

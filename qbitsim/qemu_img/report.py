@@ -119,7 +119,7 @@ def _file_info(call: Call, image: Image, name: str) -> _Json:
 
 def _qcow2_info(image: Qcow2Image) -> _Json:
     if image.compat == "0.10":
-        return {"compat": "0.10", "compression-type": "zlib", "refcount-bits": image.refcount_bits}
+        return {"compat": "0.10", "compression-type": image.compression, "refcount-bits": image.refcount_bits}
     data = image.data_file
     names = {} if data is None else {"data-file": data.name, "data-file-raw": data.is_raw}
     bitmaps = [
@@ -132,7 +132,7 @@ def _qcow2_info(image: Qcow2Image) -> _Json:
     ]
     return {
         "compat": "1.1",
-        "compression-type": "zlib",
+        "compression-type": image.compression,
         "lazy-refcounts": image.lazy_refcounts,
         **({"bitmaps": bitmaps} if bitmaps else {}),
         "refcount-bits": image.refcount_bits,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.host.tracking import TrackedSpans
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
-from qbitsim.images.qcow2.packing import pack, unpack
+from qbitsim.images.qcow2.packing import Compression, pack, unpack
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -35,15 +35,17 @@ class PlacedClusters(dict[int, Any]):
     :param file: open.
     :param tables: of the disk.
     :param unit: bytes of a cluster.
+    :param compression: how clusters are compressed.
     :ivar changed: the L2 tables in the reach of which clusters came, went or moved.
     """
 
-    __slots__ = ("_file", "_unit", "changed", "tables")
+    __slots__ = ("_compression", "_file", "_unit", "changed", "tables")
 
-    def __init__(self, file: ByteFile, tables: Tables, unit: int) -> None:
+    def __init__(self, file: ByteFile, tables: Tables, unit: int, compression: Compression) -> None:
         super().__init__()
         self._file = file
         self._unit = unit
+        self._compression = compression
         self.tables = tables
         self.changed: set[int] = set()
 
@@ -76,7 +78,7 @@ class PlacedClusters(dict[int, Any]):
     def __setitem__(self, cluster: int, block: bytes) -> None:
         place = self.tables.packed.get(cluster)
         if place is not None:
-            self._file.write_at(place[0], pack(block))
+            self._file.write_at(place[0], pack(block, self._compression))
             self.put_place(cluster, place)
         else:
             offset = self.tables.places[cluster] * self._unit
@@ -94,14 +96,14 @@ class PlacedClusters(dict[int, Any]):
 
     def copy(self) -> PlacedClusters:
         """The same clusters at the same places."""
-        twin = PlacedClusters(self._file, self.tables, self._unit)
+        twin = PlacedClusters(self._file, self.tables, self._unit, self._compression)
         dict.update(twin, super().items())
         return twin
 
     def _read(self, place: int | Packed) -> bytes:
         if isinstance(place, tuple):
             offset, length = place
-            found = unpack(self._file.read_at(offset, length), self._unit)
+            found = unpack(self._file.read_at(offset, length), self._unit, self._compression)
             if found is None:
                 raise _unreadable()
             return found[0]
@@ -121,16 +123,26 @@ class PlacedContent(Content):
     Before bytes are written the tables must have places for them.
 
     :param tables: where the clusters are to be.
+    :param compression: how clusters are compressed.
     """
 
     __slots__ = ("_file",)
 
     _stored: PlacedClusters
 
-    def __init__(self, file: ByteFile, tables: Tables, size: int, cluster_size: int, *, zero_clusters: bool) -> None:
+    def __init__(
+        self,
+        file: ByteFile,
+        tables: Tables,
+        size: int,
+        cluster_size: int,
+        *,
+        zero_clusters: bool = True,
+        compression: Compression = "zlib",
+    ) -> None:
         super().__init__(size, cluster_size, zero_clusters=zero_clusters)
         self._file = file
-        self._stored = PlacedClusters(file, tables, cluster_size)
+        self._stored = PlacedClusters(file, tables, cluster_size, compression)
 
     @property
     def placed(self) -> PlacedClusters:

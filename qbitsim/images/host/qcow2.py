@@ -46,7 +46,10 @@ class HostQcow2Image(Qcow2Image):
 
     def _empty_content(self, tables: Tables, size: int) -> PlacedContent:
         file = self.data_file or self._writer.bytes
-        return PlacedContent(file, tables, size, self.cluster_size, zero_clusters=self.compat != "0.10")
+        zeroes = self.compat != "0.10"
+        return PlacedContent(
+            file, tables, size, self.cluster_size, zero_clusters=zeroes, compression=self.compression
+        )
 
     def take_up(self) -> None:
         """The image was loaded from its file."""

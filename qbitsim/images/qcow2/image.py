@@ -13,7 +13,7 @@ from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.layout import HostLayout
-from qbitsim.images.qcow2.packing import packed_length
+from qbitsim.images.qcow2.packing import Compression, check_compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.images.spans import Spans
@@ -35,11 +35,13 @@ class Qcow2Image(Image):
     """A qcow2 image.
 
     :param size: bytes of the virtual disk.
+    :raises UnsupportedError: its clusters would be compressed in a way that this Python does not have.
     :ivar cluster_size: bytes.
     :ivar backing: the backing file's name as written in the header, None if there is none.
     :ivar backing_format: its format, None if not written down.
     :ivar compat: ``"1.1"`` (version 3) or ``"0.10"`` (version 2); change it with :mod:`.version`.
     :ivar refcount_bits: bits of one reference count.
+    :ivar compression: how clusters are compressed.
     :ivar data_file: where the disk's clusters are, None if they are in the image's own file.
     :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
     :ivar snapshots: oldest first; change them with :meth:`create_snapshot` and the like.
@@ -50,7 +52,7 @@ class Qcow2Image(Image):
 
     __slots__ = (
         *("_holes", "_layout", "_preallocated_end", "backing", "backing_format", "bitmaps", "cluster_size", "compat"),
-        *("corrupt", "data_file", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
+        *("compression", "corrupt", "data_file", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
     )
 
     format = "qcow2"
@@ -73,7 +75,10 @@ class Qcow2Image(Image):
         lazy_refcounts: bool = False,
         refcount_bits: int = 16,
         data_file: DataFile | None = None,
+        compression: Compression = "zlib",
     ) -> None:
+        check_compression(compression)
+        self.compression = compression
         super().__init__(file, Content(size, cluster_size, zero_clusters=compat != "0.10"))
         self.cluster_size = cluster_size
         self.backing = backing
@@ -96,7 +101,7 @@ class Qcow2Image(Image):
     def _empty_content(self, tables: Tables, size: int) -> Content:
         if self.data_file is None:
             return Content(size, self.cluster_size, zero_clusters=self.content.zero_clusters)
-        return PlacedContent(self.data_file, tables, size, self.cluster_size, zero_clusters=self.compat != "0.10")
+        return PlacedContent(self.data_file, tables, size, self.cluster_size, compression=self.compression)
 
     def placed_content(self, disk: Disk, size: int) -> PlacedContent:
         """The content of a disk that was found in the file, of which the data are left where they are."""
@@ -137,7 +142,7 @@ class Qcow2Image(Image):
 
     def shrinks(self, data: bytes) -> bool:
         """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
-        return packed_length(data.ljust(self.cluster_size, b"\0")) is not None
+        return packed_length(data.ljust(self.cluster_size, b"\0"), self.compression) is not None
 
     def takes_compressed(self, offset: int) -> bool:
         """Whether the cluster at *offset* has no place in the file, so that a compressed one can be put there.
@@ -152,7 +157,7 @@ class Qcow2Image(Image):
         :raises OSError: as :meth:`write`.
         """
         unit = self.cluster_size
-        length = packed_length(data.ljust(unit, b"\0"))
+        length = packed_length(data.ljust(unit, b"\0"), self.compression)
         assert length is not None
         self.check_room(offset, len(data))
         with self._placing() as layout:
@@ -510,6 +515,7 @@ class Qcow2Image(Image):
             lazy_refcounts=self.lazy_refcounts,
             refcount_bits=self.refcount_bits,
             data_file=None if self.data_file is None else self.data_file.copy(),
+            compression=self.compression,
         )
         twin.content = self.content.clone()
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]

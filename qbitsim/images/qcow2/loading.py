@@ -14,7 +14,7 @@ from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
-from qbitsim.images.qcow2.packing import pack, unpack
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, Compression, pack, unpack
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
@@ -81,8 +81,8 @@ def load_image(
     """
     parsed = parse_file(file, writable=writable)
     _check_supported(parsed.metadata)
-    data = _DataReader(file, parsed.layout, most)
     image = Qcow2Image(target, parsed.metadata.size, **image_options(parsed.metadata))
+    data = _DataReader(file, parsed.layout, image.compression, most)
     take_parsed(image, parsed, data.content if image.data_file is None else image.placed_content)
     target.image = image
     return image
@@ -98,6 +98,7 @@ def image_options(metadata: Metadata) -> dict[str, Any]:
         "lazy_refcounts": bool(metadata.header.compatible & structures.LAZY_REFCOUNTS),
         "refcount_bits": metadata.refcount_bits,
         "data_file": _data_file(metadata),
+        "compression": COMPRESSION_TYPES[metadata.header.compression_type],
     }
 
 
@@ -137,8 +138,6 @@ def _check_snapshot_tables(metadata: Metadata) -> None:
 
 
 def _check_supported(metadata: Metadata) -> None:
-    if metadata.header.compression_type:
-        raise UnsupportedError("qcow2 images with compression type zstd")
     if any(each.vm_state_size for each in metadata.snapshots):
         raise UnsupportedError("internal snapshots with the state of a machine")
 
@@ -206,8 +205,9 @@ def _take_bitmaps(layout: HostLayout, file: ByteSource, metadata: Metadata) -> l
 class _DataReader:
     """Reads clusters of data; those that are in the file once are in memory once."""
 
-    def __init__(self, file: ByteSource, layout: HostLayout, most: int) -> None:
+    def __init__(self, file: ByteSource, layout: HostLayout, compression: Compression, most: int) -> None:
         self._file = file
+        self._compression = compression
         self._layout = layout
         self._left = most
         self._known: dict[int | tuple[int, int], bytes] = {}
@@ -246,13 +246,13 @@ class _DataReader:
         if known is None:
             unit, (offset, length) = self._layout.cluster_size, place
             data = self._file.read_at(offset, length)
-            found = unpack(data, unit)
+            found = unpack(data, unit, self._compression)
             if found is None:
                 raise QmpError(f"Compressed cluster at {offset:#x} is damaged")
             known, used = found
             self._count(unit)
             self._known[place] = known
-            if pack(known) != data[:used]:
+            if pack(known, self._compression) != data[:used]:
                 self._layout.packed_bytes[offset] = data[:used]
         return known
 

@@ -140,7 +140,7 @@ def _disk_parts(image: Qcow2Image, tables: Tables, content: Content) -> Iterator
         for guest, place in tables.places.items():
             yield place * unit, unit, partial(_stored_cluster, content, guest)
     for guest, (offset, length) in tables.packed.items():
-        yield offset, length, partial(_packed_cluster, layout.packed_bytes.get(offset), content, guest)
+        yield offset, length, partial(_packed_cluster, image, offset, content, guest)
     for number, place in tables.l2.items():
         yield place * unit, unit, partial(rendering.l2_table, layout, tables, content, number)
     first, entries = tables.l1
@@ -152,8 +152,9 @@ def _stored_cluster(content: Content, guest: int) -> bytes:
     return content.whole_cluster(guest) if guest in content.allocation_order() else b""
 
 
-def _packed_cluster(kept: bytes | None, content: Content, guest: int) -> bytes:
-    return pack(content.whole_cluster(guest)) if kept is None else kept
+def _packed_cluster(image: Qcow2Image, offset: int, content: Content, guest: int) -> bytes:
+    kept = image.layout.packed_bytes.get(offset)
+    return pack(content.whole_cluster(guest), image.compression) if kept is None else kept
 
 
 def _bitmap_parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.qcow2.structures import COPIED, ZERO, BitmapEntry, Extension, Header, SnapshotEntry
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def header_cluster(image: Qcow2Image) -> bytes:
         autoclear=kept.autoclear | _autoclear(image),
         refcount_order=layout.clusters.refcount_bits.bit_length() - 1,
         header_length=length,
+        compression_type=COMPRESSION_TYPES.index(image.compression),
         rest=kept.rest,
     )
     return (structures.pack_header(header) + extensions + backing).ljust(unit, b"\0")
@@ -69,6 +71,7 @@ def _incompatible(image: Qcow2Image) -> int:
         (structures.DIRTY, image.kept_header.dirty),
         (structures.CORRUPT, image.corrupt),
         (structures.DATA_FILE, image.data_file is not None),
+        (structures.COMPRESSION, image.compression != "zlib"),
     )
     return sum(bit for bit, is_set in features if is_set)
 
