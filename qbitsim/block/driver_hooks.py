@@ -159,6 +159,9 @@ class DriverHooks:
     def tell_writes(self) -> None:
         """Let the file know how far the format has written it, where it was not asked each time."""
 
+    def before_table_change(self) -> None:
+        """The format above is about to change its tables, of which it writes some only when it is flushed."""
+
     def note_discarded(self, offset: int, length: int) -> None:
         """The format above gives up a part of its file (bdrv_pdiscard)."""
 

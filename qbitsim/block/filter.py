@@ -124,6 +124,10 @@ class FilterNode(Node):
         else:
             self._filtered.pwrite(offset, length)
 
+    def before_table_change(self) -> None:
+        """Pass it on."""
+        self._filtered.before_table_change()
+
     def note_discarded(self, offset: int, length: int) -> None:
         """Pass it on, if the filter passes discards on."""
         if self.unmap:

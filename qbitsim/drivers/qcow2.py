@@ -231,6 +231,7 @@ class Qcow2Node(DriverNode):
         notices = self._file.notices_requests
         if notices:
             self.image.check_room(offset, len(data))
+            self._file.before_table_change()
             self._requests.ask_for_tables(offset)
         self.image.write_compressed(offset, data)
         if notices:
@@ -293,6 +294,8 @@ class Qcow2Node(DriverNode):
         return not self._written.has_slices(offset, length)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if self._notices:
+            self._file.before_table_change()
         self._written.load_slices(offset, length)
         if self.image.file.faults is not None:
             self.image.file.faults.check("write-zeroes", offset, length)
@@ -310,6 +313,8 @@ class Qcow2Node(DriverNode):
     def _discard(self, offset: int, length: int) -> None:
         if self.image.file.faults is not None:
             self.image.file.faults.check("discard", offset, length)
+        if self._notices:
+            self._file.before_table_change()
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
         if self.unmap:

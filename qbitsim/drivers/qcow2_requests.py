@@ -101,6 +101,7 @@ class FileRequests:
     def write(self, offset: int, data: bytes, below: Reader) -> None:
         """Write once the file has let the tables and the data be written to the places that they get there."""
         self._image.check_room(offset, len(data))
+        self._file.before_table_change()
         self.ask_for_tables(offset)
         self._image.reserve(offset, len(data))
         try:

@@ -10,10 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.files.locks import Locks
-from qbitsim.images.file_bytes import ContentBytes, RenderedContent
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.qcow2.loading import load_image
-from qbitsim.images.qcow2.rendered import RenderedFile
 from qbitsim.images.qcow2.structures import MAGIC
 from qbitsim.images.raw import RawImage
 
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
     from qbitsim.files.faults import Faults
     from qbitsim.files.tree import ByteSource
     from qbitsim.images.image import Image
+    from qbitsim.images.qcow2.rendered import RenderedFile
 
 _MAGIC = MAGIC.to_bytes(4, "big")
 
@@ -68,6 +66,8 @@ class ImageFile:
             return self.image
         if self._plain is not None:
             return self._plain
+        from qbitsim.images.file_bytes import RenderedContent  # noqa: PLC0415 - few look at the bytes
+
         found = RawImage(self, 0)
         found.content = RenderedContent(self._render(), self.image)
         return found
@@ -75,10 +75,14 @@ class ImageFile:
     @property
     def bytes_read(self) -> ByteSource:
         """The bytes of :attr:`raw`."""
-        image = self.image
-        return ContentBytes(self.raw.content) if isinstance(image, RawImage) or self._plain else self._render()
+        from qbitsim.images.file_bytes import ContentBytes  # noqa: PLC0415 - few look at the bytes
+
+        is_plain = isinstance(self.image, RawImage) or self._plain is not None
+        return ContentBytes(self.raw.content) if is_plain else self._render()
 
     def _render(self) -> RenderedFile:
+        from qbitsim.images.qcow2.rendered import RenderedFile  # noqa: PLC0415 - few look at the bytes
+
         image = self.image
         assert isinstance(image, Qcow2Image)
         if self._rendered is None or self._rendered[0] is not image:
@@ -94,8 +98,9 @@ class ImageFile:
 
     def _own_bytes(self) -> RawImage:
         """A plain image of the file's own, with the bytes that it has."""
-        plain, self._plain, self._rendered = self._plain or self.raw, None, None
-        if isinstance(plain.content, RenderedContent):
+        plain, self._plain, self._rendered = self._plain, None, None
+        if plain is None:
+            plain = self.raw
             plain.content = plain.content.clone()
         return plain
 
@@ -111,6 +116,9 @@ class ImageFile:
 
     def _load(self, plain: RawImage) -> None:
         """Make an image of the bytes that the file has, with :data:`.MAGIC` at the beginning."""
+        from qbitsim.images.file_bytes import ContentBytes  # noqa: PLC0415 - few files are written as bytes
+        from qbitsim.images.qcow2.loading import load_image  # noqa: PLC0415
+
         load_image(self, ContentBytes(plain.content))
         self._plain = plain
 

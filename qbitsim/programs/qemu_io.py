@@ -12,10 +12,10 @@ import os
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.hmp.guest_io import DriveDisk
-from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.machine.machine import Machine
 from qbitsim.qemu_img.files import STALE_BITMAPS
 from qbitsim.qemu_img.options import key_values
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
     from qbitsim.drivers.options import Options
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
@@ -127,9 +128,10 @@ class QemuIo:
         except QmpError as error:
             self._fail(f"can't open{what}: {error.desc}{self._lock_hint(word, options, error.desc)}")
             return False
-        if isinstance(node, Qcow2Node) and node.image.has_stale_bitmaps:
+        image = _qcow2_image(node)
+        if image is not None and image.has_stale_bitmaps:
             self.stderr += STALE_BITMAPS.format("qemu-io")
-            node.image.has_stale_bitmaps = node.read_only
+            image.has_stale_bitmaps = node.read_only
         if "driver" not in options and node.driver == "raw" and "read-only" not in options:
             self.stderr += _RAW_WARNING.format(word)
         return True
@@ -303,13 +305,20 @@ class QemuIo:
             self.stderr += "no file open, try 'help open'\n"
             return True
         node = self.drive.node
-        if not isinstance(node, Qcow2Node):
+        image = _qcow2_image(node)
+        if image is None:
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
         self.stdout += f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n"
         self.stdout += f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n"
-        self.stdout += "\n".join(["Format specific information:", *format_specific(node.image)]) + "\n"
+        self.stdout += "\n".join(["Format specific information:", *format_specific(image)]) + "\n"
         return False
+
+
+def _qcow2_image(node: Node) -> Qcow2Image | None:
+    """What the node has open, if it is a qcow2 image."""
+    image = node.disk_image if node.driver == "qcow2" else None
+    return image if isinstance(image, Qcow2Image) else None
 
 
 def _parse(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
-from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
@@ -21,6 +20,7 @@ from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Reader
+    from qbitsim.images.host.clusters import PlacedContent
     from qbitsim.images.image import Preallocation
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
@@ -101,12 +101,14 @@ class Qcow2Image(Image):
     def _empty_content(self, tables: Tables, size: int) -> Content:
         if self.data_file is None:
             return Content(size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+        from qbitsim.images.host.clusters import PlacedContent  # noqa: PLC0415 - few have a data file
+
         return PlacedContent(self.data_file, tables, size, self.cluster_size, compression=self.compression)
 
     def placed_content(self, disk: Disk, size: int) -> PlacedContent:
         """The content of a disk that was found in the file, of which the data are left where they are."""
         content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
-        assert isinstance(content, PlacedContent)
+        assert is_placed(content)
         zeroes, clusters = Spans(disk.zeroes), -(-size // unit)  # behind the disk there is the state of a machine
         places: dict[int, int | Packed] = {
             guest: place * unit for guest, place in tables.places.items() if guest < clusters and guest not in zeroes
@@ -294,7 +296,7 @@ class Qcow2Image(Image):
         first, stop = old // unit, -(-self.size // unit)
         if self.data_file is not None:
             self._layout.write(first, stop)
-            assert isinstance(self.content, PlacedContent)
+            assert is_placed(self.content)
             for _ in self.content.take_places(first, stop):
                 pass  # the data file was given room already
             return
@@ -525,7 +527,12 @@ class Qcow2Image(Image):
         twin._layout, twin._preallocated_end = self._layout.copy(), self._preallocated_end
         twin._holes = self._holes.copy()
         if twin.data_file is not None:
-            assert isinstance(twin.content, PlacedContent)
+            assert is_placed(twin.content)
             twin.content.move_to(twin.data_file, twin._layout.active)
         file.image = twin
         return twin
+
+
+def is_placed(content: Content) -> TypeGuard[PlacedContent]:
+    """Whether the bytes of a disk are in a file."""
+    return hasattr(content, "placed")
