@@ -95,6 +95,11 @@ class Qcow2Node(DriverNode):
         image = image_below(file)
         if not isinstance(image, Qcow2Image):
             raise QmpError("Image is not in qcow2 format")
+        refusal = image.refusal(write=not flag(options, "read-only"))
+        if refusal is not None:
+            raise QmpError(refusal)
+        if not flag(options, "read-only"):
+            image.drop_unknown_autoclear()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         open_data_file(opener, node, image, options)

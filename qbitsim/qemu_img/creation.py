@@ -208,12 +208,13 @@ def refusal_of(wanted: Wanted) -> str | None:
     assert wanted.size is not None
     if wanted.format == "raw":
         return None
-    if wanted.compat is not None and wanted.compat not in VERSIONS:
-        return f"Parameter 'version' does not accept value '{wanted.compat}'"
-    if wanted.backing_format is not None and not known_format(wanted.backing_format):
-        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
-    if wanted.compression not in COMPRESSION_TYPES:
-        return f"Parameter 'compression-type' does not accept value '{wanted.compression}'"
+    for name, value, is_known in (
+        ("version", wanted.compat, wanted.compat is None or wanted.compat in VERSIONS),
+        ("backing-fmt", wanted.backing_format, wanted.backing_format is None or known_format(wanted.backing_format)),
+        ("compression-type", wanted.compression, wanted.compression in COMPRESSION_TYPES),
+    ):
+        if not is_known:
+            return f"Parameter '{name}' does not accept value '{value}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
@@ -221,6 +222,22 @@ def refusal_of(wanted: Wanted) -> str | None:
         return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
     if wanted.backing is None and wanted.backing_format is not None:
         return "Backing format cannot be used without backing file"
+    refusal = _refusal_of_features(wanted, old=old)
+    if refusal is not None:
+        return refusal
+    size = -(-wanted.size // SECTOR) * SECTOR
+    if not 0 <= size <= INT64_MAX:
+        return "Could not resize image: Image size cannot be negative"
+    if -(-size // (cluster * cluster // 8)) * 8 > _MAX_L1_BYTES:
+        return "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
+    return None
+
+
+def _refusal_of_features(wanted: Wanted, *, old: bool) -> str | None:
+    """Why there is no such image with its refcounts, its data file or its compression type.
+
+    :param old: it is to be of version 2.
+    """
     if old and wanted.lazy_refcounts:
         return "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
     bits = wanted.refcount_bits
@@ -237,17 +254,11 @@ def refusal_of(wanted: Wanted) -> str | None:
         return "Backing file and data-file-raw cannot be used at the same time"
     if wanted.data_file is not None and old:
         return (
-            "External data files are only supported with compatibility level 1.1 and above "
-            "(use version=v3 or greater)"
+            "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
         )
     if old and wanted.compression != "zlib":
         return (
             "Non-zlib compression type is only supported with compatibility level 1.1 and above "
             "(use version=v3 or greater)"
         )
-    size = -(-wanted.size // SECTOR) * SECTOR
-    if not 0 <= size <= INT64_MAX:
-        return "Could not resize image: Image size cannot be negative"
-    if -(-size // (cluster * cluster // 8)) * 8 > _MAX_L1_BYTES:
-        return "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
     return None

@@ -174,6 +174,9 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, d
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
     image = find_image(call.store, name, format_name, write=write)
+    refusal = image.refusal(write=write)
+    if refusal is not None:
+        raise ToolError(refusal)
     perm, shared = WRITER if write else READER
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.errors import UnsupportedError
 from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
@@ -81,19 +83,27 @@ class HostImageFile(ImageFile):
         self.image = HostRawImage(self)
 
     def make_raw(self, size: int) -> HostRawImage:
-        """Let the file be a hole of *size* bytes."""
+        """Let the file be a hole of *size* bytes; OSError as the host has it, with the file as long as it is then."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        self.bytes.truncate(size)
-        self.image = image = HostRawImage(self)
+        try:
+            self.bytes.truncate(size)
+        finally:
+            self.image = image = HostRawImage(self)
         return image
 
     def make_qcow2(self, size: int, **options: Any) -> HostQcow2Image:
-        """Write an empty qcow2 image."""
+        """Write an empty qcow2 image; OSError as the host has it, with bytes in the file that are no image."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        self.image = image = HostQcow2Image(self, size, **options)
-        image.save()
+        self.image = HostRawImage(self)
+        try:
+            image = HostQcow2Image(self, size, **options)
+            image.save()
+        except OSError:
+            self.image.save()
+            raise
+        self.image = image
         return image
 
     @property
@@ -141,10 +151,14 @@ class HostImageFile(ImageFile):
         self.users += 1
 
     def close(self) -> None:
-        """Somebody uses it no more; with the last one all is written down."""
+        """Somebody uses it no more; with the last one all is written down.
+
+        QEMU ends whether or not that works. Here it is tried again by whoever asks for the file, or saves the store.
+        """
         self.users -= 1
         if not self.users:
-            self.image.save()
+            with suppress(OSError):
+                self.image.save()
 
     @property
     def is_current(self) -> bool:
@@ -157,8 +171,8 @@ class HostImageFile(ImageFile):
         self._stamp = self.bytes.stamp
 
     def copy(self) -> ImageFile:
-        """Refuse: files of the host are not copied by the way.
+        """Refuse: what is in a file of the host cannot be had twice.
 
-        :raises TypeError: always.
+        :raises UnsupportedError: always.
         """
-        raise TypeError(f"{self.bytes!r} cannot be copied")
+        raise UnsupportedError("a second state of files of the host")
