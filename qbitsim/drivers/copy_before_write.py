@@ -11,7 +11,7 @@ was copied by guest writes, and what is still to be copied. Up to 7.2 the last o
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -204,15 +204,17 @@ class CopyBeforeWriteNode(FilterDriverNode):
             self._copy_first(offset, length)
         super()._format_request(operation, offset, length)
 
-    def before_table_change(self) -> None:
-        """Copy the tables of the format above, once: some of them change here without a request."""
+    def before_table_change(self, lost: Iterable[tuple[int, int]] = ()) -> None:
+        """Copy the tables of the format above, once, and what is lost: that changes here without a request."""
         image = image_below(self)
         if not self._has_tables and isinstance(image, Qcow2Image):
             self._has_tables = True
             for place, length in list(image.layout.table_places()):
                 if length:
                     self._copy_first(place, length)
-        super().before_table_change()
+        for place, length in lost:
+            self._copy_first(place, length)
+        super().before_table_change(lost)
 
     # -- the snapshot
 

@@ -300,7 +300,7 @@ class Qcow2Node(DriverNode):
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         if self._notices:
-            self._file.before_table_change()
+            self._file.before_table_change(list(self.image.layout.host_runs(offset, length)))
         self._written.load_slices(offset, length)
         if self.image.file.faults is not None:
             self.image.file.faults.check("write-zeroes", offset, length)
@@ -319,7 +319,7 @@ class Qcow2Node(DriverNode):
         if self.image.file.faults is not None:
             self.image.file.faults.check("discard", offset, length)
         if self._notices:
-            self._file.before_table_change()
+            self._file.before_table_change(list(self.image.layout.host_runs(offset, length)))
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
         if self.unmap:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -239,6 +241,8 @@ def check(call: Call) -> int:
         raise ToolError("This image format does not support checks", 63)
     found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
     call.print("".join(f"{line}\n" for line in found.lines))
+    if found.gave_up:
+        raise ToolError(f"Check failed: {os.strerror(errno.EIO)}")
     fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
     if fixed or fixed_leaks:
         if output != "json":

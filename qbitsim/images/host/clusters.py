@@ -38,13 +38,13 @@ class PlacedClusters(dict[int, Any]):
     :ivar changed: the L2 tables in the reach of which clusters came, went or moved.
     """
 
-    __slots__ = ("_compression", "_file", "_unit", "changed", "tables")
+    __slots__ = ("_file", "_unit", "changed", "compression", "tables")
 
     def __init__(self, file: ByteFile, tables: Tables, unit: int, compression: Compression) -> None:
         super().__init__()
         self._file = file
         self._unit = unit
-        self._compression = compression
+        self.compression = compression
         self.tables = tables
         self.changed: set[int] = set()
 
@@ -77,7 +77,7 @@ class PlacedClusters(dict[int, Any]):
     def __setitem__(self, cluster: int, block: bytes) -> None:
         place = self.tables.packed.get(cluster)
         if place is not None:
-            self._file.write_at(place[0], pack(block, self._compression))
+            self._file.write_at(place[0], pack(block, self.compression))
             self.put_place(cluster, place)
         else:
             offset = self.tables.places[cluster] * self._unit
@@ -95,14 +95,14 @@ class PlacedClusters(dict[int, Any]):
 
     def copy(self) -> PlacedClusters:
         """The same clusters at the same places."""
-        twin = PlacedClusters(self._file, self.tables, self._unit, self._compression)
+        twin = PlacedClusters(self._file, self.tables, self._unit, self.compression)
         dict.update(twin, super().items())
         return twin
 
     def _read(self, place: int | Packed) -> bytes:
         if isinstance(place, tuple):
             offset, length = place
-            found = unpack(self._file.read_at(offset, length), self._unit, self._compression)
+            found = unpack(self._file.read_at(offset, length), self._unit, self.compression)
             if found is None:
                 raise _unreadable()
             return found[0]
@@ -248,7 +248,7 @@ class PlacedContent(Content):
     def write_packed(self, cluster: int, block: bytes) -> None:
         """Write a cluster compressed to the place that the tables have for it; OSError, with nothing changed."""
         place = self._stored.tables.packed[cluster]
-        self._file.write_at(place[0], pack(block))
+        self._file.write_at(place[0], pack(block, self._stored.compression))
         if cluster not in self._stored:
             self._index.fresh.append(cluster)
         self._stored.put_place(cluster, place)

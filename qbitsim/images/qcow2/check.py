@@ -32,6 +32,7 @@ class CheckResult:
     :ivar corruptions: how many faults endanger data; :ivar leaks: how many clusters nothing refers to so often.
     :ivar errors: how many faults kept the check from looking further.
     :ivar corruptions_fixed: faults that the repair does away with; :ivar leaks_fixed: likewise.
+    :ivar gave_up: what is wrong is more than this repair can do.
     :ivar repaired: cluster -> the refcount that it is to have.
     :ivar allocated: guest clusters; :ivar fragmented: those that do not follow the one before;
         :ivar compressed: those that are compressed.
@@ -42,6 +43,7 @@ class CheckResult:
         self.lines: list[str] = []
         self.corruptions = self.leaks = self.errors = 0
         self.corruptions_fixed = self.leaks_fixed = 0
+        self.gave_up = False
         self.repaired: dict[int, int] = {}
         self.allocated = self.fragmented = self.compressed = 0
         self.end = 0
@@ -122,6 +124,7 @@ class _Check:
             raise UnsupportedError("the repair of refcounts by rebuilding their tables")
         self._result.lines.append("ERROR need to rebuild refcount structures")
         self._result.errors += 1
+        self._result.gave_up = True
 
     # -- references
 
