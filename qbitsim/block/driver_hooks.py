@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.errors import QmpError
@@ -163,6 +163,12 @@ class DriverHooks:
 
     def tell_writes(self) -> None:
         """Let the file know how far the format has written it, where it was not asked each time."""
+
+    def before_table_change(self, lost: Iterable[tuple[int, int]] = ()) -> None:
+        """The format above is about to change its tables, of which it writes some only when it is flushed.
+
+        :param lost: ranges of the file, as (offset, length), that nothing will lead to.
+        """
 
     def note_discarded(self, offset: int, length: int) -> None:
         """The format above gives up a part of its file (bdrv_pdiscard)."""

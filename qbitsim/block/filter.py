@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.node import Child, Node
@@ -129,6 +130,10 @@ class FilterNode(Node):
             self._filtered.pread(offset, length)
         else:
             self._filtered.pwrite(offset, length)
+
+    def before_table_change(self, lost: Iterable[tuple[int, int]] = ()) -> None:
+        """Pass it on."""
+        self._filtered.before_table_change(lost)
 
     def note_discarded(self, offset: int, length: int) -> None:
         """Pass it on, if the filter passes discards on."""

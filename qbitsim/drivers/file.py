@@ -12,7 +12,7 @@ from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 from qbitsim.qapi.block import OnOffAuto
@@ -67,8 +67,8 @@ class BlockdevOptionsFile(BlockdevOptions):
 class FileNode(DriverNode):
     """``file``: one file.
 
-    The bytes of a qcow2 file itself are not modelled: the format node above works on the disk in it and
-    asks here for the places where in the file they would be.
+    A format node above works on the disk in the file and asks here for the places where in the file it is; whoever
+    else asks gets, or writes, the bytes of the file.
     """
 
     __slots__ = ("_is_open", "discarded_bytes", "discards", "file", "force_share", "opened_as")
@@ -104,7 +104,7 @@ class FileNode(DriverNode):
         if options.get("node-name") is not None:
             opener.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
         read_only, auto = flag(options, "read-only"), flag(options, "auto-read-only")
-        file = opener.image(filename, auto_read_only=auto or read_only).file
+        file = opener.image_file(filename, auto_read_only=auto or read_only)
         if not read_only:
             read_only = not _is_writable(file, filename, or_read_only=auto)
         node = cls(
@@ -206,35 +206,37 @@ class FileNode(DriverNode):
         return True
 
     def _check(self, operation: str, offset: int, length: int) -> None:
-        if self.image.format != "raw":
-            raise UnsupportedError(f"I/O on the bytes of the {self.image.format} file '{self.opened_as}'")
-        if self.file.faults is not None:
+        """Fail as a fault of a raw disk says; those of another format are in the disk in the file."""
+        if self.file.faults is not None and self.image.format == "raw":
             self.file.faults.check(operation, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:
         self._check("read", offset, length)
-        end = min(offset + length, self.image.size)
-        return self.image.content.read(offset, max(0, end - offset)).ljust(length, b"\0")
+        image = self.file.raw
+        end = min(offset + length, image.size)
+        return image.content.read(offset, max(0, end - offset)).ljust(length, b"\0")
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         assert not compressed
         self._check("write", offset, len(data))
-        if offset + len(data) > self.image.size:
-            self.image.resize(offset + len(data))
-        self.image.write(offset, data)
+        image = self.file.take_bytes()
+        if offset + len(data) > image.size:
+            image.resize(offset + len(data))
+        image.write(offset, data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         if self.image.format != "raw" and offset + length > self.image.written_length:
             self.image.end_file(max(self.image.file_length, offset + length))
             return
         self._check("write-zeroes", offset, length)
-        if offset + length > self.image.size:
-            self.image.resize(offset + length)
-        self.image.write_zeroes(offset, length, unmap=unmap)
+        image = self.file.take_bytes()
+        if offset + length > image.size:
+            image.resize(offset + length)
+        image.write_zeroes(offset, length, unmap=unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         self._check("discard", offset, length)
-        self.image.discard(offset, length)
+        self.file.take_bytes().discard(offset, length)
         self._count_discard(length)
 
     @property
@@ -263,9 +265,10 @@ class FileNode(DriverNode):
         self.file.flush()
 
     def _status(self, offset: int, length: int) -> Status:
-        if offset >= self.image.size:
+        image = self.file.raw
+        if offset >= image.size:
             return Status(length, zero=True)
-        kind, run = self.image.content.status(offset, length)
+        kind, run = image.content.status(offset, length)
         data = kind is Kind.DATA
         return Status(run, data=data, zero=not data)
 
@@ -276,7 +279,7 @@ class FileNode(DriverNode):
 
     def _truncate(self, size: int) -> None:
         if self.image.format != "raw" and size < self.image.written_length:
-            raise UnsupportedError(f"to cut off bytes of the {self.image.format} file '{self.opened_as}'")
+            self.file.take_bytes()
         self.image.end_file(size)
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:

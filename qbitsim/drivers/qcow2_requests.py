@@ -38,6 +38,11 @@ class FileRequests:
     def _file(self) -> Node:
         return self._node.children[0].node
 
+    @property
+    def _data(self) -> Node:
+        """Where the disk's clusters are."""
+        return self._file if self._image.data_file is None else self._node.children[1].node
+
     # -- what the file is told
 
     def note_written(self, offset: int, end: int) -> None:
@@ -48,7 +53,7 @@ class FileRequests:
 
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""
-        end, file = self.written.told(), self._file
+        end, file = self.written.told(), self._data
         if end > file.highest_write:
             file.note_write_end(end)
 
@@ -76,11 +81,11 @@ class FileRequests:
             else:
                 runs.append((place, unit))
         for place, run in runs:
-            self._file.note_discarded(place, run)
+            self._data.note_discarded(place, run)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""
-        file, unit, new, run_end = self._file, self._image.cluster_size, self.written.new_clusters(), 0
+        file, unit, new, run_end = self._data, self._image.cluster_size, self.written.new_clusters(), 0
         stored, layout = self._image.content.allocation_order(), self._image.layout
         for cluster in range(offset // unit, -(-(offset + length) // unit)):
             place = layout.host_offset(cluster * unit)
@@ -99,6 +104,7 @@ class FileRequests:
     def write(self, offset: int, data: bytes, below: Reader) -> None:
         """Write once the file has let the tables and the data be written to the places that they get there."""
         self._image.check_room(offset, len(data))
+        self._file.before_table_change()
         self.ask_for_tables(offset)
         self._image.reserve(offset, len(data))
         written = False
@@ -119,7 +125,7 @@ class FileRequests:
 
         :param operation: ``read`` or ``write``.
         """
-        file = self._file
+        file = self._data
         request = file.pread if operation == "read" else file.pwrite
         if operation == "write":
             self._note_runs(offset, length)

@@ -9,9 +9,8 @@ from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.schema import Int64
@@ -68,11 +67,8 @@ class RawNode(DriverNode):
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
-        """Any file is a raw image, but bytes of other formats are not kept here."""
+        """Any file is a raw image."""
         file = opener.open_file_child(options)
-        image = image_below(file)
-        if image is not None and image.format != cls.driver:
-            raise UnsupportedError(f"the bytes of the {image.format} file '{image.name}' as a raw image")
         check_window(file.length, options)
         node = cls(
             opener.graph,

@@ -18,6 +18,7 @@ from qbitsim.images.content import Content, Reader
 if TYPE_CHECKING:
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
 
 Preallocation: TypeAlias = Literal["off", "metadata", "falloc", "full"]
@@ -29,7 +30,7 @@ PREALLOCATIONS: dict[str, Preallocation] = {"off": "off", "metadata": "metadata"
 class Image(ABC):
     """The disk in a file. A format that cannot keep something has none of it.
 
-    :param file: where it is from now on, in place of the image that was there.
+    :param file: where it is.
     :ivar format: ``"raw"`` or ``"qcow2"``.
     :ivar content: the disk.
     """
@@ -41,7 +42,6 @@ class Image(ABC):
     def __init__(self, file: ImageFile, content: Content) -> None:
         self.content = content
         self.file = file
-        file.image = self
 
     def __repr__(self) -> str:
         return f"<Image {self.name!r} {self.format} {self.size} bytes>"
@@ -69,6 +69,11 @@ class Image(ABC):
     @property
     def backing_format(self) -> str | None:
         """The backing file's format, None if not written down."""
+        return None
+
+    @property
+    def data_file(self) -> DataFile | None:
+        """The external data file, None if there is none."""
         return None
 
     @property
@@ -217,4 +222,4 @@ class Image(ABC):
 
     @abstractmethod
     def copy_into(self, file: ImageFile) -> Image:
-        """An independent image of the same value in *file*; the stored bytes are shared."""
+        """Let *file* hold an independent image of the same value; the stored bytes are shared."""

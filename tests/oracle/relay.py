@@ -20,7 +20,7 @@ from qcow2_file import Qcow2File
 from tools_draws import ToolsDrawer
 from tools_duel import MAGIC, OtherOrderError, blanked, differences, kinds
 
-from qbitsim.images.store import ImageStore
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.profiles import PROFILES
 from qbitsim.programs.shell import Shell
 
@@ -41,7 +41,7 @@ class Relay:
         temporary = Path(root or "/") / "tmp"
         self.real = Path(tempfile.mkdtemp(prefix="relay-real-", dir=temporary))
         self.ours = Path(tempfile.mkdtemp(prefix="relay-ours-", dir=temporary))
-        self.images = ImageStore.on(str(self.ours))
+        self.images = HostImageStore(str(self.ours))
         self.shell = Shell(self.images, PROFILES[profile])
         self.played: list[str] = []
         self._stamps: dict[str, list[tuple[int, int]]] = {}

@@ -17,7 +17,8 @@ import pytest
 from real_qemu import Installation, RealQemu
 from test_tools import ROUNDS
 
-from qbitsim import ImageStore, Machine
+from qbitsim import Machine
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.profiles import PROFILES
 
 SIZE = 8 << 20
@@ -29,7 +30,7 @@ class OurTurn:
     """The emulated QEMU."""
 
     def __init__(self, folder: Path, profile: str) -> None:
-        self.machine = Machine(profile, images=ImageStore.on(str(folder)))
+        self.machine = Machine(profile, images=HostImageStore(str(folder)))
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """What a command returns, when all has come to rest."""

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from real_qemu import Installation, RealQemu
 
-from qbitsim import ImageStore, Machine
+from qbitsim import Machine
 from qbitsim.errors import QmpError
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.profiles import PROFILES
 from qbitsim.programs.shell import Shell
 
@@ -77,12 +78,12 @@ class Files:
 
     def ours(self, line: str) -> tuple[int, str]:
         """The same of ours."""
-        shell = Shell(ImageStore.on(str(self.qemu.outer)), PROFILES[self.profile])
+        shell = Shell(HostImageStore(str(self.qemu.outer)), PROFILES[self.profile])
         return shell.run(shlex.split(line))
 
     def machine(self) -> Machine:
         """One of ours that knows nothing of others."""
-        return Machine(self.profile, images=ImageStore.on(str(self.qemu.outer)))
+        return Machine(self.profile, images=HostImageStore(str(self.qemu.outer)))
 
 
 @pytest.fixture

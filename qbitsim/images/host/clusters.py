@@ -1,4 +1,7 @@
-"""The disk in a qcow2 file of the host: clusters whose bytes are read from the file when somebody wants them."""
+"""The disk of a qcow2 image in a file: clusters whose bytes are read from the file when somebody wants them.
+
+The file is the image's own, on the host, or an external data file.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.host.tracking import TrackedSpans
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
-from qbitsim.images.qcow2.packing import pack, unpack
+from qbitsim.images.qcow2.packing import Compression, pack, unpack
 
 if TYPE_CHECKING:
-    from qbitsim.files.host import HostFile
+    from typing import Protocol
+
     from qbitsim.images.qcow2.tables import Packed, Tables
+
+    class ByteFile(Protocol):
+        """What is needed of the file that has the clusters."""
+
+        def read_at(self, offset: int, length: int) -> bytes: ...
+        def write_at(self, offset: int, data: bytes) -> None: ...
 
 
 class PlacedClusters(dict[int, Any]):
@@ -24,15 +34,17 @@ class PlacedClusters(dict[int, Any]):
     :param file: open.
     :param tables: of the disk.
     :param unit: bytes of a cluster.
+    :param compression: how clusters are compressed.
     :ivar changed: the L2 tables in the reach of which clusters came, went or moved.
     """
 
-    __slots__ = ("_file", "_unit", "changed", "tables")
+    __slots__ = ("_file", "_unit", "changed", "compression", "tables")
 
-    def __init__(self, file: HostFile, tables: Tables, unit: int) -> None:
+    def __init__(self, file: ByteFile, tables: Tables, unit: int, compression: Compression) -> None:
         super().__init__()
         self._file = file
         self._unit = unit
+        self.compression = compression
         self.tables = tables
         self.changed: set[int] = set()
 
@@ -45,6 +57,10 @@ class PlacedClusters(dict[int, Any]):
         if super().get(cluster) != place:
             super().__setitem__(cluster, place)
             self.changed.add(cluster * TABLE_ENTRY // self._unit)
+
+    def move_to(self, file: ByteFile, tables: Tables) -> None:
+        """As :meth:`PlacedContent.move_to`."""
+        self._file, self.tables = file, tables
 
     def load(self, places: Mapping[int, int | Packed]) -> None:
         """Take up what the file has."""
@@ -61,7 +77,7 @@ class PlacedClusters(dict[int, Any]):
     def __setitem__(self, cluster: int, block: bytes) -> None:
         place = self.tables.packed.get(cluster)
         if place is not None:
-            self._file.write_at(place[0], pack(block))
+            self._file.write_at(place[0], pack(block, self.compression))
             self.put_place(cluster, place)
         else:
             offset = self.tables.places[cluster] * self._unit
@@ -79,14 +95,14 @@ class PlacedClusters(dict[int, Any]):
 
     def copy(self) -> PlacedClusters:
         """The same clusters at the same places."""
-        twin = PlacedClusters(self._file, self.tables, self._unit)
+        twin = PlacedClusters(self._file, self.tables, self._unit, self.compression)
         dict.update(twin, super().items())
         return twin
 
     def _read(self, place: int | Packed) -> bytes:
         if isinstance(place, tuple):
             offset, length = place
-            found = unpack(self._file.read_at(offset, length), self._unit)
+            found = unpack(self._file.read_at(offset, length), self._unit, self.compression)
             if found is None:
                 raise _unreadable()
             return found[0]
@@ -101,21 +117,31 @@ def _unreadable() -> OSError:
 
 
 class PlacedContent(Content):
-    """The disk in a qcow2 file of the host, or that of one of its internal snapshots.
+    """The disk of a qcow2 image, or that of one of its internal snapshots.
 
     Before bytes are written the tables must have places for them.
 
     :param tables: where the clusters are to be.
+    :param compression: how clusters are compressed.
     """
 
     __slots__ = ("_file",)
 
     _stored: PlacedClusters
 
-    def __init__(self, file: HostFile, tables: Tables, size: int, cluster_size: int, *, zero_clusters: bool) -> None:
+    def __init__(
+        self,
+        file: ByteFile,
+        tables: Tables,
+        size: int,
+        cluster_size: int,
+        *,
+        zero_clusters: bool = True,
+        compression: Compression = "zlib",
+    ) -> None:
         super().__init__(size, cluster_size, zero_clusters=zero_clusters)
         self._file = file
-        self._stored = PlacedClusters(file, tables, cluster_size)
+        self._stored = PlacedClusters(file, tables, cluster_size, compression)
 
     @property
     def placed(self) -> PlacedClusters:
@@ -222,7 +248,7 @@ class PlacedContent(Content):
     def write_packed(self, cluster: int, block: bytes) -> None:
         """Write a cluster compressed to the place that the tables have for it; OSError, with nothing changed."""
         place = self._stored.tables.packed[cluster]
-        self._file.write_at(place[0], pack(block))
+        self._file.write_at(place[0], pack(block, self._stored.compression))
         if cluster not in self._stored:
             self._index.fresh.append(cluster)
         self._stored.put_place(cluster, place)
@@ -238,6 +264,11 @@ class PlacedContent(Content):
                 self._index.fresh.append(cluster)
                 self._stored.put_place(cluster, places[cluster] * unit)
                 yield places[cluster] * unit, unit
+
+    def move_to(self, file: ByteFile, tables: Tables) -> None:
+        """The bytes are in another file from now on, which has the same, as other tables of the same value say."""
+        self._file = file
+        self._stored.move_to(file, tables)
 
     def clone(self) -> PlacedContent:
         """The same disk, of which the bytes are where they are."""

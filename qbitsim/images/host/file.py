@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import UnsupportedError
 from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
-from qbitsim.images.host.damaged import HostDamagedImage
 from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.loading import image_options, parse_file, take_parsed
-from qbitsim.images.qcow2.structures import MAGIC
 
-_MAGIC = MAGIC.to_bytes(4, "big")
+if TYPE_CHECKING:
+    from qbitsim.images.image import Image
+    from qbitsim.images.raw import RawImage
 
 
 class HostLocks(Locks):
@@ -72,7 +72,7 @@ class HostImageFile(ImageFile):
 
     __slots__ = ("_stamp", "bytes", "users")
 
-    image: HostRawImage | HostQcow2Image
+    image: Image
 
     def __init__(self, name: str, file: HostFile, capacity: int | None = None) -> None:
         super().__init__(name, capacity)
@@ -80,19 +80,7 @@ class HostImageFile(ImageFile):
         self.users = 0
         self._stamp = file.stamp
         self.locks = HostLocks(file)
-
-    def load(self) -> None:
-        """Find out what the file holds; OSError if it cannot be read."""
-        if self.bytes.read_at(0, len(_MAGIC)) != _MAGIC:
-            HostRawImage(self)
-            return
-        try:
-            parsed = parse_file(self.bytes)
-            image = HostQcow2Image(self, parsed.metadata.size, **image_options(parsed.metadata))
-            take_parsed(image, parsed, image.placed_content)
-            image.take_up()
-        except QmpError as error:
-            HostDamagedImage(self, error.desc)
+        self.image = HostRawImage(self)
 
     def make_raw(self, size: int) -> HostRawImage:
         """Let the file be a hole of *size* bytes; OSError as the host has it, with the file as long as it is then."""
@@ -101,20 +89,48 @@ class HostImageFile(ImageFile):
         try:
             self.bytes.truncate(size)
         finally:
-            image = HostRawImage(self)
+            self.image = image = HostRawImage(self)
         return image
 
     def make_qcow2(self, size: int, **options: Any) -> HostQcow2Image:
         """Write an empty qcow2 image; OSError as the host has it, with bytes in the file that are no image."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
+        self.image = HostRawImage(self)
         try:
             image = HostQcow2Image(self, size, **options)
             image.save()
         except OSError:
-            HostRawImage(self).save()
+            self.image.save()
             raise
+        self.image = image
         return image
+
+    @property
+    def raw(self) -> HostRawImage:
+        """As of every file: what is only in memory is written down before."""
+        if isinstance(self.image, HostRawImage):
+            return self.image
+        if self.bytes.touched:
+            self.image.save()
+        return HostRawImage(self)
+
+    @property
+    def bytes_read(self) -> HostFile:
+        """The file."""
+        if self.bytes.touched:
+            self.image.save()
+        return self.bytes
+
+    def _own_bytes(self) -> HostRawImage:
+        return self.raw
+
+    def _load(self, plain: RawImage) -> None:
+        parsed = parse_file(self.bytes)
+        image = HostQcow2Image(self, parsed.metadata.size, **image_options(parsed.metadata))
+        take_parsed(image, parsed, image.placed_content)
+        image.take_up()
+        self.image = image
 
     def make_writable(self) -> None:
         """Open it for writing, too; OSError if the host does not allow it."""

@@ -16,7 +16,6 @@ from qbitsim.images.host.holes import HostHoles
 from qbitsim.images.host.table_writer import TableWriter
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.packing import packed_length
-from qbitsim.images.spans import Spans
 from qbitsim.records import changed
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
     from qbitsim.images.qcow2.layout import HostLayout
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
-    from qbitsim.images.qcow2.table_reader import Disk
-    from qbitsim.images.qcow2.tables import Packed, Part, Tables
+    from qbitsim.images.qcow2.tables import Part, Tables
 
 
 class HostQcow2Image(Qcow2Image):
@@ -49,18 +47,9 @@ class HostQcow2Image(Qcow2Image):
         self.content = self._empty_content(self._layout.active, size)
 
     def _empty_content(self, tables: Tables, size: int) -> PlacedContent:
-        return PlacedContent(self._writer.bytes, tables, size, self.cluster_size, zero_clusters=self.compat != "0.10")
-
-    def placed_content(self, disk: Disk, size: int) -> PlacedContent:
-        """The content of a disk that was found in the file."""
-        content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
-        zeroes, clusters = Spans(disk.zeroes), -(-size // unit)  # behind the disk there is the state of a machine
-        places: dict[int, int | Packed] = {
-            guest: place * unit for guest, place in tables.places.items() if guest < clusters and guest not in zeroes
-        }
-        places.update(tables.packed)
-        content.load(places, disk.zeroes)
-        return content
+        file = self.data_file or self._writer.bytes
+        zeroes = self.compat != "0.10"
+        return PlacedContent(file, tables, size, self.cluster_size, zero_clusters=zeroes, compression=self.compression)
 
     def take_up(self) -> None:
         """The image was loaded from its file."""
@@ -77,6 +66,11 @@ class HostQcow2Image(Qcow2Image):
         """Store the bitmaps, and write all down."""
         super().close_written()
         self.save()
+
+    def end_file(self, end: int) -> None:
+        """As every image."""
+        super().end_file(end)
+        self._writer.bytes.truncate(end)
 
     @property
     def actual_size(self) -> int:
@@ -158,7 +152,7 @@ class HostQcow2Image(Qcow2Image):
         """As every qcow2 image."""
         unit = self.cluster_size
         guest, block = offset // unit, data.ljust(unit, b"\0")
-        length = packed_length(block)
+        length = packed_length(block, self.compression)
         assert length is not None
         self.check_room(offset, len(data))
         with self.placing() as layout:
@@ -180,6 +174,7 @@ class HostQcow2Image(Qcow2Image):
     ) -> None:
         """As every image."""
         self.check_room_for_zeroes(offset, length, below)
+        self._zero_data_file(offset, length, unmap=unmap)
         unit = self.cluster_size
         for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
             if not as_zero:
@@ -269,6 +264,7 @@ class HostQcow2Image(Qcow2Image):
                 self._mark_dirty(dirty or not self._layout.is_where_it_begins)
                 self._writer.forget_disk()
             super().make_empty()
+            self._layout.settle(self.content)
             self._writer.write(everything=True, cut_off=True)
             self._mark_dirty(dirty)
 
@@ -276,9 +272,6 @@ class HostQcow2Image(Qcow2Image):
         if self.kept_header.dirty != dirty:
             self.kept_header = changed(self.kept_header, dirty=dirty)
             self._writer.write_header()
-
-    def _new_content(self) -> PlacedContent:
-        return self._empty_content(self._layout.active, self.size)
 
     # -- bitmaps
 

@@ -92,16 +92,15 @@ class HostImageStore(ImageStore):
         else:
             self._limits[key] = capacity
         if name in self:
-            self.lookup(name).file.capacity = capacity
+            self.file(name).capacity = capacity
 
-    def lookup(self, name: str) -> Image:
-        """As every store; OSError as the host has it. What is no image that can be opened has a refusal."""
+    def file(self, name: str) -> HostImageFile:
+        """As every store; OSError as the host has it."""
         file = self._known.get(self._folder.identity(name))
         if file is None or not (file.users or file.is_current):
             file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
-            file.load()
         self._remember(file)
-        return file.image
+        return file
 
     def _remember(self, file: HostImageFile) -> None:
         """Keep the file at hand; those that nobody has used for long are closed."""
@@ -142,7 +141,7 @@ class HostImageStore(ImageStore):
 
     def copy(self, old: str, new: str) -> None:
         """As every store."""
-        self.lookup(old).save()
+        self.file(old).image.save()
         self._folder.copy(old, new)
 
     def mkdir(self, name: str) -> None:

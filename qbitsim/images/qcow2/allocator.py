@@ -28,11 +28,12 @@ class Allocator:
     :ivar end: bytes of the file.
     :ivar table: first cluster and number of clusters of the refcount table.
     :ivar blocks: refcount blocks, number of the block -> its cluster.
+    :ivar changes: grows whenever clusters are taken or freed.
     """
 
     __slots__ = (
         *("_byte_cursor", "_cursor", "_extra", "_used"),
-        *("blocks", "cluster_size", "end", "refcount_bits", "table"),
+        *("blocks", "changes", "cluster_size", "end", "refcount_bits", "table"),
     )
 
     def __init__(self, cluster_size: int, refcount_bits: int) -> None:
@@ -45,6 +46,7 @@ class Allocator:
         self._cursor = 0
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
+        self.changes = 0
 
     def load(self, table: tuple[int, int], blocks: dict[int, int], end: int) -> None:
         """Take over the places of a file that exists, in which no cluster counts as used yet.
@@ -100,6 +102,7 @@ class Allocator:
 
     def set_refcount(self, cluster: int, count: int) -> None:
         """Let there be *count* references to a cluster."""
+        self.changes += 1
         self._extra.pop(cluster, None)
         if not count:
             self.free(cluster)
@@ -136,6 +139,7 @@ class Allocator:
                 taken.append(self.take(1))
                 continue
             stop = self._used.next_border(first, min(first + count - len(taken), (block + 1) * self.per_block))
+            self.changes += 1
             self._used.add(first, stop)
             self._cursor = stop
             self._taken(first, stop - first)
@@ -198,6 +202,7 @@ class Allocator:
 
     def free(self, first: int, count: int = 1) -> None:
         """Count one reference less to *count* clusters in a row."""
+        self.changes += 1
         if not self._extra:
             self._used.remove(first, first + count)
             self._cursor = min(self._cursor, first)
@@ -241,6 +246,7 @@ class Allocator:
         return True
 
     def _add(self, first: int, stop: int) -> None:
+        self.changes += 1
         if not self._extra and self._all_free(first, stop):
             self._used.add(first, stop)
             return
@@ -257,6 +263,7 @@ class Allocator:
 
     def _make_block(self, number: int, cluster: int) -> None:
         """Make refcount block *number*, in which *cluster* is to be counted (alloc_refcount_block)."""
+        self.changes += 1
         place = self._search(1)
         if place // self.per_block == number:
             self._used.add(place, place + 1)

@@ -144,7 +144,7 @@ class HostLayout:
     @property
     def is_lazy(self) -> bool:
         """Whether requests of one cluster may be placed later, with :meth:`sync`."""
-        return not (self.snapshots.saved or self.active.packed)
+        return not (self.external or self.snapshots.saved or self.active.packed)
 
     def sync(self, content: Content) -> None:
         """Place the clusters that *content* has stored since the last call."""
@@ -405,6 +405,24 @@ class HostLayout:
             return []
         entry = self.active.l1[0] * unit + table * TABLE_ENTRY
         return [(2 * unit, unit), (entry, TABLE_ENTRY), (self.clusters.next_free * unit, unit)]
+
+    def table_places(self) -> Iterator[tuple[int, int]]:
+        """Where in the file everything is but the data of guests, as (offset, length)."""
+        unit, bitmaps = self.cluster_size, self.bitmaps
+        yield 0, unit
+        yield self.clusters.table[0] * unit, self.clusters.table[1] * unit
+        for place in self.clusters.blocks.values():
+            yield place * unit, unit
+        for tables in (self.active, *self.snapshots.saved):
+            yield tables.l1[0] * unit, tables.l1[1] * TABLE_ENTRY
+            for place in tables.l2.values():
+                yield place * unit, unit
+        yield self.snapshots.list_place[0] * unit, self.snapshots.list_place[1]
+        for bitmap in bitmaps.by_name.values():
+            yield bitmap.table * unit, bitmap.entries * TABLE_ENTRY
+            yield from ((entry, unit) for entry in bitmap.data.values() if entry >= unit)
+        if bitmaps.directory is not None:
+            yield bitmaps.directory
 
     def slice_end(self, guest_cluster: int) -> int:
         """The guest cluster with which the next slice of an L2 table begins, behind the one of ``guest_cluster``."""

@@ -10,10 +10,11 @@ from qbitsim.images.content import Content, zero_block
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
 from qbitsim.images.qcow2.check import check_file, repair
+from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
-from qbitsim.images.qcow2.packing import pack, unpack
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, Compression, pack, unpack
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
@@ -80,9 +81,10 @@ def load_image(
     """
     parsed = parse_file(file, writable=writable)
     _check_supported(parsed.metadata)
-    data = _DataReader(file, parsed.layout, most)
     image = Qcow2Image(target, parsed.metadata.size, **image_options(parsed.metadata))
-    take_parsed(image, parsed, data.content)
+    data = _DataReader(file, parsed.layout, image.compression, most)
+    take_parsed(image, parsed, data.content if image.data_file is None else image.placed_content)
+    target.image = image
     return image
 
 
@@ -95,7 +97,15 @@ def image_options(metadata: Metadata) -> dict[str, Any]:
         "compat": "0.10" if metadata.header.format_version == 2 else "1.1",
         "lazy_refcounts": bool(metadata.header.compatible & structures.LAZY_REFCOUNTS),
         "refcount_bits": metadata.refcount_bits,
+        "data_file": _data_file(metadata),
+        "compression": COMPRESSION_TYPES[metadata.header.compression_type],
     }
+
+
+def _data_file(metadata: Metadata) -> DataFile | None:
+    if not metadata.header.incompatible & structures.DATA_FILE:
+        return None
+    return DataFile(metadata.data_file, is_raw=bool(metadata.header.autoclear & structures.RAW_DATA_FILE))
 
 
 def take_parsed(image: Qcow2Image, parsed: ParsedFile, make_content: Callable[[Disk, int], Content]) -> None:
@@ -128,10 +138,6 @@ def _check_snapshot_tables(metadata: Metadata) -> None:
 
 
 def _check_supported(metadata: Metadata) -> None:
-    if metadata.header.incompatible & structures.DATA_FILE:
-        raise UnsupportedError("qcow2 images with an external data file")
-    if metadata.header.compression_type:
-        raise UnsupportedError("qcow2 images with compression type zstd")
     if any(each.vm_state_size for each in metadata.snapshots):
         raise UnsupportedError("internal snapshots with the state of a machine")
 
@@ -150,7 +156,7 @@ def _kept_header(metadata: Metadata, *, writable: bool) -> KeptHeader:
         rest=header.rest,
         extensions=metadata.unknown,
         compatible=header.compatible & ~structures.LAZY_REFCOUNTS,
-        autoclear=0 if writable else header.autoclear & ~structures.BITMAPS,
+        autoclear=0 if writable else header.autoclear & ~(structures.BITMAPS | structures.RAW_DATA_FILE),
         dirty=bool(header.incompatible & structures.DIRTY) and not writable,
     )
 
@@ -199,8 +205,9 @@ def _take_bitmaps(layout: HostLayout, file: ByteSource, metadata: Metadata) -> l
 class _DataReader:
     """Reads clusters of data; those that are in the file once are in memory once."""
 
-    def __init__(self, file: ByteSource, layout: HostLayout, most: int) -> None:
+    def __init__(self, file: ByteSource, layout: HostLayout, compression: Compression, most: int) -> None:
         self._file = file
+        self._compression = compression
         self._layout = layout
         self._left = most
         self._known: dict[int | tuple[int, int], bytes] = {}
@@ -239,13 +246,13 @@ class _DataReader:
         if known is None:
             unit, (offset, length) = self._layout.cluster_size, place
             data = self._file.read_at(offset, length)
-            found = unpack(data, unit)
+            found = unpack(data, unit, self._compression)
             if found is None:
                 raise QmpError(f"Compressed cluster at {offset:#x} is damaged")
             known, used = found
             self._count(unit)
             self._known[place] = known
-            if pack(known) != data[:used]:
+            if pack(known, self._compression) != data[:used]:
                 self._layout.packed_bytes[offset] = data[:used]
         return known
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from journal import Journal, Replica, identity
 from judge import Judgement
 
-from qbitsim import ImageStore, Machine
+from qbitsim import Machine
 from qbitsim.errors import QmpError
 from qbitsim.images.content import Kind
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.profiles import DEFAULT_PROFILE
 from qbitsim.programs.shell import Shell
 
@@ -32,7 +33,7 @@ class Story:
         self.folder = folder
         self.path = folder / NAME
         self.journal = Journal()
-        self.images = ImageStore.on(str(folder))
+        self.images = HostImageStore(str(folder))
         self.shell = Shell(self.images, DEFAULT_PROFILE)
         self.below = self.first_below = b"\7" * size if backed else b""
         where = ""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qbitsim import ImageStore
 from qbitsim.files.host import HostFile
+from qbitsim.images.host.store import HostImageStore
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -22,7 +22,7 @@ def kib(name):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(name))
 
-images = ImageStore.on(sys.argv[1])
+images = HostImageStore(sys.argv[1])
 machine = Machine(images=images)
 for name in ("source", "target"):
     images.create(name, "qcow2", 256 << 20)
@@ -48,7 +48,7 @@ def test_a_backup_from_file_to_file_takes_little_memory(tmp_path: Path) -> None:
 
 
 def test_opening_a_large_disk_reads_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = ImageStore.on(str(tmp_path)).create("disk", "qcow2", 1024 * GIB)
+    made = HostImageStore(str(tmp_path)).create("disk", "qcow2", 1024 * GIB)
     for number in range(8):
         made.write(number * 100 * GIB, b"\3" * 4 * MIB)
     made.save()
@@ -61,7 +61,7 @@ def test_opening_a_large_disk_reads_no_data(tmp_path: Path, monkeypatch: pytest.
         return found
 
     monkeypatch.setattr(HostFile, "read_at", counted)
-    opened = ImageStore.on(str(tmp_path)).lookup("disk")
+    opened = HostImageStore(str(tmp_path)).lookup("disk")
     assert opened.content.allocated == 32 * MIB
     assert len(read) < 30
     assert sum(read) < MIB

@@ -21,7 +21,8 @@ import pytest
 from judge import Judgement
 from qcow2_file import MAGIC
 
-from qbitsim import ImageStore, Machine
+from qbitsim import Machine
+from qbitsim.images.host.store import HostImageStore
 
 KILLS = int(os.environ.get("QBITSIM_KILLS", "8"))
 SIZE = 4 << 20
@@ -58,7 +59,7 @@ COMMANDS = {
 
 def run(folder: Path, seed: int, pipe: int) -> None:
     """Be the process that will be killed; it tells the number of each step, at its beginning and at its end."""
-    machine = Machine(images=ImageStore.on(str(folder)))
+    machine = Machine(images=HostImageStore(str(folder)))
     machine.add_drive("d", machine.open_file("d.qcow2", {"driver": "qcow2", "discard": "unmap"}))
     os.write(pipe, b"ready\n")
     jobs = 0
@@ -123,7 +124,7 @@ class Expected:
 
 def create(folder: Path, cluster: int) -> None:
     """The disk, with two bitmaps."""
-    images = ImageStore.on(str(folder))
+    images = HostImageStore(str(folder))
     images.create("d.qcow2", "qcow2", SIZE, cluster_size=cluster)
     machine = Machine(images=images)
     file = {"driver": "file", "filename": "d.qcow2"}
