@@ -16,6 +16,7 @@ from qbitsim.images.qcow2.packing import Compression, pack, unpack
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.tables import Packed, Tables
 
     class ByteFile(Protocol):
@@ -252,6 +253,13 @@ class PlacedContent(Content):
         if cluster not in self._stored:
             self._index.fresh.append(cluster)
         self._stored.put_place(cluster, place)
+
+    def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
+        place = self._stored.place(index)
+        if isinstance(place, int):
+            self._file.write_at(place + skip, piece)
+        else:
+            super()._put_part(index, skip, piece, below)
 
     def take_places(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Let the clusters from *first* to before *stop* hold what is at the places that the tables have for them.
