@@ -6,6 +6,7 @@ The file is the image's own, on the host, or an external data file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.images.content import Content, zero_block
@@ -93,6 +94,12 @@ class PlacedClusters(dict[int, Any]):
         """Write clusters, one after the other."""
         for cluster, block in dict(*others, **more).items():
             self[cluster] = block
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PlacedClusters:
+        twin = PlacedClusters(deepcopy(self._file, memo), deepcopy(self.tables, memo), self._unit, self.compression)
+        dict.update(twin, super().items())
+        twin.changed = self.changed.copy()
+        return twin
 
     def copy(self) -> PlacedClusters:
         """The same clusters at the same places."""

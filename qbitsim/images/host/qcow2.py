@@ -128,6 +128,8 @@ class HostQcow2Image(Qcow2Image):
         if end % unit and end != self.size and not self._is_in_place(end // unit):
             stop = min(-(-end // unit) * unit, self.size)
             data += self._cluster_bytes(end, stop - end, below)
+        if self.data_file is not None and offset + len(data) == self.size and not self._is_in_place(end // unit):
+            data = data.ljust(-(-self.size // unit) * unit - offset, b"\0")  # it reaches as far as the cluster
         return offset, data
 
     def _is_in_place(self, guest: int) -> bool:
