@@ -67,6 +67,11 @@ class DriverHooks:
         return None
 
     @property
+    def lists_snapshots(self) -> bool:
+        """Whether the image, which keeps internal snapshots as a rule, can say which it has."""
+        return True
+
+    @property
     def disk_image(self) -> Image | None:
         """The image whose disk the node shows, itself or through what it filters; None if there is no such one."""
         return self.image

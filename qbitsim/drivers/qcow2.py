@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.chain import status_above
 from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
-from qbitsim.block.node import Node
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.backing import open_backing
 from qbitsim.drivers.data_file import open_data_file
@@ -26,6 +26,7 @@ from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
@@ -135,6 +136,11 @@ class Qcow2Node(DriverNode):
     def header_backing(self) -> str | None:
         """As the header says."""
         return self.image.backing
+
+    @property
+    def lists_snapshots(self) -> bool:
+        """Not with an external data file (qcow2_snapshot_list)."""
+        return self.image.data_file is None
 
     @property
     def snapshots(self) -> list[StoredSnapshot]:
@@ -380,6 +386,7 @@ class Qcow2Node(DriverNode):
         self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
         if self._data_place:
             self._data.follow_length()
+            self._requests.ask_for_preallocated()
 
     def make_empty(self) -> None:
         """Forget what the layer holds (qcow2_make_empty, block/qcow2.c, QEMU 10.0); no bitmap is marked."""
@@ -399,6 +406,14 @@ class Qcow2Node(DriverNode):
                 return False
             offset += status.length
         return True
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """As of every format; a data file has no metadata, so that others may write to it, too."""
+        if child.name != "data-file":
+            return super().child_permissions(child, perm, shared)
+        if perm & (perms.WRITE | perms.WRITE_UNCHANGED):
+            perm |= perms.WRITE | perms.RESIZE
+        return perm, shared & ~perms.RESIZE
 
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""

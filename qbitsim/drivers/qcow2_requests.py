@@ -81,7 +81,10 @@ class FileRequests:
             else:
                 runs.append((place, unit))
         for place, run in runs:
-            self._data.note_discarded(place, run)
+            if self._image.data_file is None:
+                self._file.note_discarded(place, run)
+            else:
+                self._data.discard(place, run)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""
@@ -119,6 +122,13 @@ class FileRequests:
         """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""
         for place, length in self._image.layout.new_table_places(offset):
             self._file.pwrite(place, length)
+
+    def ask_for_preallocated(self) -> None:
+        """Ask for the L2 tables that say that all of a raw data file is in use, which were just written."""
+        data, layout = self._image.data_file, self._image.layout
+        if data is not None and data.is_raw:
+            for place in layout.active.l2.values():
+                self._file.pwrite(place * layout.cluster_size, layout.cluster_size)
 
     def ask_for_runs(self, operation: str, offset: int, length: int) -> None:
         """Ask for those parts of the range that have a place in the file, each as long as it goes on there.

@@ -197,6 +197,7 @@ def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:
         if wanted.preallocation in {"falloc", "full"}:
             made.resize(0)
             made.resize(wanted.size or 0, preallocation=PREALLOCATIONS[wanted.preallocation])
+            made.write(0, bytes(min(FILE_PAGE, made.size)))
     except ToolError:
         call.store.remove(name)
         raise

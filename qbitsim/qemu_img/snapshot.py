@@ -63,6 +63,9 @@ def _create(call: Call, image: Image, name: str) -> None:
 def _apply(image: Image, name: str) -> None:
     if not isinstance(image, Qcow2Image):
         raise ToolError(f"Could not apply snapshot '{name}': Block driver does not support snapshots")
+    if image.data_file is not None:
+        reason = os.strerror(errno.EOPNOTSUPP)
+        raise ToolError(f"Could not apply snapshot '{name}': Failed to load snapshot: {reason}")
     if image.bitmaps:
         raise ToolError(f"Could not apply snapshot '{name}': Device has active dirty bitmaps")
     found = find_by_id_or_name(image.snapshots, name)

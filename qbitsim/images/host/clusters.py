@@ -6,6 +6,7 @@ The file is the image's own, on the host, or an external data file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.images.content import Content, zero_block
@@ -16,6 +17,7 @@ from qbitsim.images.qcow2.packing import Compression, pack, unpack
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.tables import Packed, Tables
 
     class ByteFile(Protocol):
@@ -92,6 +94,12 @@ class PlacedClusters(dict[int, Any]):
         """Write clusters, one after the other."""
         for cluster, block in dict(*others, **more).items():
             self[cluster] = block
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PlacedClusters:
+        twin = PlacedClusters(deepcopy(self._file, memo), deepcopy(self.tables, memo), self._unit, self.compression)
+        dict.update(twin, super().items())
+        twin.changed = self.changed.copy()
+        return twin
 
     def copy(self) -> PlacedClusters:
         """The same clusters at the same places."""
@@ -252,6 +260,13 @@ class PlacedContent(Content):
         if cluster not in self._stored:
             self._index.fresh.append(cluster)
         self._stored.put_place(cluster, place)
+
+    def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
+        place = self._stored.place(index)
+        if isinstance(place, int):
+            self._file.write_at(place + skip, piece)
+        else:
+            super()._put_part(index, skip, piece, below)
 
     def take_places(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Let the clusters from *first* to before *stop* hold what is at the places that the tables have for them.

@@ -111,15 +111,13 @@ class HostImageFile(ImageFile):
         """As of every file: what is only in memory is written down before."""
         if isinstance(self.image, HostRawImage):
             return self.image
-        if self.bytes.touched:
-            self.image.save()
+        self.image.save()
         return HostRawImage(self)
 
     @property
     def bytes_read(self) -> HostFile:
         """The file."""
-        if self.bytes.touched:
-            self.image.save()
+        self.image.save()
         return self.bytes
 
     def _own_bytes(self) -> HostRawImage:

@@ -49,14 +49,11 @@ class DataFile:
         return image.content.read(offset, inside) if inside > 0 else b""
 
     def write_at(self, offset: int, data: bytes) -> None:
-        """Store bytes. Zeroes behind the end of the file, of which the last cluster may have some, are left out."""
+        """Store bytes; the file becomes longer if they reach behind its end, as a new last cluster of the disk may."""
         image = self._opened().take_bytes()
-        inside = max(image.size - offset, 0)
-        if len(data) > inside and data[inside:].strip(b"\0"):
+        if offset + len(data) > image.size:
             image.resize(offset + len(data))
-            inside = len(data)
-        if inside:
-            image.write(offset, data[:inside])
+        image.write(offset, data)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         """Zero a range, as far as the file reaches."""
