@@ -32,7 +32,7 @@ from qbitsim.errors import QmpError
 from qbitsim.history.normal import normal
 from qbitsim.images.store import ImageStore
 from qbitsim.jsontypes import Json
-from qbitsim.machine.boot import add_device, add_drive, check_node_options
+from qbitsim.machine.boot import add_device, add_drive, check_node_options, plug_board_drives, plug_virtio_drives
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.programs.shell import Shell
@@ -185,7 +185,8 @@ class Player:
 
     def _start(self, step: Json) -> None:
         config = step["start"] if isinstance(step["start"], dict) else {}
-        self.machine = Machine(self.profile, images=self.images, running=False)
+        machine_type = config.get("machine", "none")
+        self.machine = Machine(self.profile, images=self.images, running=False, machine_type=machine_type)
         try:
             self._configure(self.machine, config)
         except _StartError as error:
@@ -217,10 +218,12 @@ class Player:
         for given in config.get("drives", []):
             with _option("-drive", ",".join(f"{name}={value}" for name, value in given.items())):
                 add_drive(machine, given)
+        plug_board_drives(machine)
         for flag, value in pairwise(arguments):
             if flag == "-device":
                 with _option(flag, value):
                     add_device(machine, value)
+        plug_virtio_drives(machine)
 
     def _connect(self, *, negotiate: bool) -> None:
         self.session = Session(self._machine(), journal=self._history, name="client")

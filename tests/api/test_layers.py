@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("block",),
     ("copying",),
     ("drivers",),
-    ("jobs", "migration", "nbd"),
+    ("devices", "jobs", "migration", "nbd"),
     ("qemu_img", "qemu_io"),
     ("injection",),
     ("commands",),
