@@ -256,6 +256,9 @@ class Profile:
     device_ids_checked_first: bool = gone_with("10.0")
     """Whether device_add checks the form of an id before anything else (measured: not in 10.0)."""
 
+    device_add_takes_texts: bool = gone_with("10.0")
+    """Whether device_add takes values as a command line does, a text for a number (measured: not in 10.0)."""
+
     device_ids_checked: bool = came_with("11.1")
     """Whether device_add checks the form of an id once it knows the bus (measured: not in 10.0)."""
 

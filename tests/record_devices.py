@@ -44,7 +44,9 @@ def main(release: str, *qemu: str) -> None:
     answers = [message["return"] for message in map(json.loads, said.splitlines()) if "return" in message]
     listed, rest = answers[1], answers[2:]
     types = {each["name"]: each.get("parent", "") for each in listed}
+    abstract = sorted(each["name"] for each in listed if each.get("abstract"))
     parts = (
+        ("abstract", json.dumps(abstract, separators=(",", ":"))),
         ("types", json.dumps(types, separators=(",", ":"), sort_keys=True)),
         ("device-properties", lines(dict(zip(devices, rest, strict=False)))),
         ("object-properties", lines(dict(zip(every, rest[len(devices) :], strict=False)))),

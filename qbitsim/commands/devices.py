@@ -22,7 +22,7 @@ def device_tree(machine: MachineLike) -> DeviceTree:
     if machine.devices is None:
         from qbitsim.devices.tree import DeviceTree  # noqa: PLC0415
 
-        machine.devices = DeviceTree(machine.graph, machine.profile, machine.machine_type)
+        machine.devices = DeviceTree(machine.graph, machine.profile, machine.machine_type, machine.objects)
     return machine.devices
 
 
@@ -62,7 +62,16 @@ def device_add(context: Context, args: DeviceAdd) -> None:
     """Make a device while the machine runs."""
     given = {"driver": args.driver, "bus": args.bus, "id": args.id}
     options = {name: value for name, value in given.items() if value is not None} | args.properties
-    device_tree(context.machine).add(options, from_json=True, hotplug=True)
+    if context.profile.device_add_takes_texts:
+        options = {name: _as_text(value) for name, value in options.items()}
+    device_tree(context.machine).add(options, from_json=not context.profile.device_add_takes_texts, hotplug=True)
+
+
+def _as_text(value: object) -> str:
+    """As a command line has it (qemu_opts_from_qdict, util/qemu-option.c)."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
 
 
 @command("device_del", DeviceDel, since="0.14")
@@ -81,8 +90,8 @@ def device_list_properties(context: Context, args: DeviceListProperties) -> list
         return known.device_properties[args.typename]
     if args.typename not in known.types:
         raise QmpError(f"Device '{args.typename}' not found", "DeviceNotFound")
-    if "device" not in known.ancestors(args.typename):
-        raise QmpError("Parameter 'typename' expects a device")
+    if "device" not in known.ancestors(args.typename) or args.typename in known.abstract:
+        raise QmpError("Parameter 'typename' expects a non-abstract device type")
     raise UnsupportedError(f"the properties of '{args.typename}'")
 
 

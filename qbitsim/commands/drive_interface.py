@@ -33,6 +33,7 @@ class DriveInterface:
     """The interface of a drive, and its place there.
 
     :ivar units: how many units a bus has, 0 for any number; :ivar asked: the place was asked for.
+    :ivar index: as it was given, -1 if it was not.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DriveInterface:
     unit: int
     units: int
     asked: bool
+    index: int
 
     def placed(self, taken: Collection[Place | None]) -> DriveInterface:
         """The interface with the next place that is free, if none was asked for.
@@ -49,11 +51,11 @@ class DriveInterface:
         bus, unit = self.bus, self.unit
         while (self.name, bus, unit) in taken:
             if self.asked:
-                raise QmpError(f"drive with bus={bus}, unit={unit} (index={bus * self.units + unit}) exists")
+                raise QmpError(f"drive with bus={bus}, unit={unit} (index={self.index}) exists")
             unit += 1
             if self.units and unit >= self.units:
                 bus, unit = bus + 1, 0
-        return DriveInterface(self.name, bus, unit, self.units, asked=True)
+        return DriveInterface(self.name, bus, unit, self.units, asked=True, index=self.index)
 
     def identifier(self, *, cdrom: bool) -> str:
         """The id of a drive that was given none: ``ide0-hd1``, ``virtio0``, ``none0``."""
@@ -102,7 +104,8 @@ def take_interface(given: Mapping[str, str], machine_type: str) -> tuple[DriveIn
         raise QmpError(f"unit {unit} too big (max is {most - 1})")
     asked = index is not None or "unit" in numbers
     rest = {key: value for key, value in given.items() if key not in _PLACES}
-    return DriveInterface(name, bus, unit, most, asked=asked), rest
+    interface = DriveInterface(name, bus, unit, most, asked=asked, index=-1 if index is None else index)
+    return interface, rest
 
 
 def _number(name: str, text: str) -> int:

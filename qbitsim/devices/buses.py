@@ -76,6 +76,11 @@ class Bus:
         self.places[device.place] = f"{device.type.name},id={device.id or '(null)'}"
         self.devices.append(device)
 
+    def fill(self, owner: str) -> None:
+        """Give the only place to the disk of the device that brings the bus."""
+        self.units = 1
+        self.places[0, 0] = owner
+
     def leave(self, device: Device) -> None:
         """Free the place of a device."""
         self.devices.remove(device)
@@ -100,6 +105,8 @@ class Bus:
     def _target(self, device: Device) -> tuple[int, int]:
         """As scsi_bus_check_address and scsi_qdev_realize do (hw/scsi/scsi-bus.c)."""
         channel, target, lun = (int(device.values.get(name) or 0) for name in ("channel", "scsi-id", "lun"))
+        if self.units and (0, 0) in self.places:
+            raise QmpError("no free target")
         asked = {name for name in ("scsi-id", "lun") if name in device.values}
         if channel:
             raise QmpError(f"bad scsi channel id: {channel}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qbitsim.devices.device import Device
+    from qbitsim.devices.properties import Descriptions
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
@@ -59,14 +60,13 @@ class Objects:
         if found in _CONTAINERS:
             return own + [_child(name, kind) for name, kind in self._children(found).items()]
         device = self._device(found)
-        if device is None:
+        if device is None or (device.type.bus == "PCI" and found == device.path):
             raise UnsupportedError(f"the properties of '{path}'")
         kind = self._type_at(device, found)
         known = descriptions(self._profile).object_properties.get(kind)
         if known is None:
             raise UnsupportedError(f"the properties of '{path}'")
-        listed = [{"name": each["name"], "type": each["type"]} for each in known]
-        return listed if found == device.disk_path or not device.type.backend else _without_backend(listed, device)
+        return [{"name": each["name"], "type": each["type"]} for each in known]
 
     def get(self, path: str, name: str) -> Any:
         """The value of a property.
@@ -184,12 +184,6 @@ def _child(name: str, kind: str) -> Json:
     return {"name": name, "type": f"child<{kind}>"}
 
 
-def _without_backend(listed: list[Json], device: Device) -> list[Json]:
-    """The child of a virtio device is listed last."""
-    child = _child("virtio-backend", device.type.backend)
-    return [each for each in listed if each["name"] != "virtio-backend"] + [child]
-
-
 def _value_of(profile: Profile, device: Device, path: str, name: str) -> Any:
     drive = device.drive
     if name == "drive":
@@ -227,36 +221,33 @@ def _board_bus(name: str) -> str:
 
 
 def types(profile: Profile, implements: str | None, *, abstract: bool) -> list[Json]:
-    """The types of what is emulated, as qom-list-types tells them; ancestors are abstract ones, but for ``object``.
+    """The types of what is emulated, and their ancestors, as qom-list-types tells them.
 
     :param implements: only those that are of this type.
-    :raises UnsupportedError: it is an interface, or a type of what is not emulated.
+    :param abstract: those too of which there are no objects.
+    :raises UnsupportedError: it is a type of what is not emulated.
     """
     known = descriptions(profile)
     machines = (kind.format(profile.name) for kind in _MACHINE_TYPES.values())
-    emulated = [each for each in dict.fromkeys((*TYPES, *_OBJECT_TYPES, *machines)) if each in known.types]
     parts = [kind.backend for kind in TYPES.values() if kind.backend]
-    concrete = dict.fromkeys((*emulated, *parts))
-    found = dict(concrete)
-    for each in concrete:
-        found |= dict.fromkeys(known.ancestors(each)) if abstract else {}
-    if implements is not None and implements in known.types and implements not in _with_ancestors(profile, concrete):
+    emulated = [each for each in (*TYPES, *parts, *_OBJECT_TYPES, *machines) if each in known.types]
+    found = dict.fromkeys(ancestor for name in emulated for ancestor in known.ancestors(name))
+    if implements is not None and implements in known.types and implements not in found:
         raise UnsupportedError(f"qom-list-types of '{implements}'")
-    listed = []
-    for name in found:
-        if implements is None or implements in known.ancestors(name):
-            info: Json = {"name": name}
-            if name not in concrete and known.types[name]:
-                info["abstract"] = True
-            if known.types[name]:
-                info["parent"] = known.types[name]
-            listed.append(info)
-    return listed
+    return [
+        _type_info(known, name)
+        for name in found
+        if (abstract or name not in known.abstract) and implements in (None, *known.ancestors(name))
+    ]
 
 
-def _with_ancestors(profile: Profile, names: Mapping[str, None]) -> set[str]:
-    known = descriptions(profile)
-    return {ancestor for name in names for ancestor in known.ancestors(name)}
+def _type_info(known: Descriptions, name: str) -> Json:
+    info: Json = {"name": name}
+    if name in known.abstract:
+        info["abstract"] = True
+    if known.types[name]:
+        info["parent"] = known.types[name]
+    return info
 
 
 def class_properties(profile: Profile, name: str) -> list[Json]:

@@ -38,14 +38,16 @@ class Descriptions:
     """What a release says of its types and their properties.
 
     :ivar types: the name of every type -> that of its parent, empty for a root.
+    :ivar abstract: the types of which there are no objects.
     :ivar device_properties: type -> what device-list-properties says of it.
     :ivar object_properties: type -> what qom-list-properties says of it.
     """
 
-    __slots__ = ("device_properties", "object_properties", "types")
+    __slots__ = ("abstract", "device_properties", "object_properties", "types")
 
     def __init__(self, recorded: Json) -> None:
         self.types: dict[str, str] = recorded["types"]
+        self.abstract = frozenset(recorded["abstract"])
         self.device_properties: dict[str, list[Json]] = recorded["device-properties"]
         self.object_properties: dict[str, list[Json]] = recorded["object-properties"]
 

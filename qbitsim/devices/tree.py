@@ -23,7 +23,7 @@ from qbitsim.devices.types import ALIASES, PARTS, TYPES
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from qbitsim.block.graph import Graph
     from qbitsim.devices.types import DeviceType
@@ -47,13 +47,14 @@ class DeviceTree:
     """
 
     __slots__ = (
-        *("_anonymous", "_graph", "_profile", "_scsi_buses", "_usb_buses"),
+        *("_anonymous", "_graph", "_objects", "_profile", "_scsi_buses", "_usb_buses"),
         *("buses", "devices", "machine"),
     )
 
-    def __init__(self, graph: Graph, profile: Profile, machine: str) -> None:
+    def __init__(self, graph: Graph, profile: Profile, machine: str, objects: Mapping[str, Json]) -> None:
         self.machine = machine
         self._graph = graph
+        self._objects = objects
         self._profile = profile
         self.buses = built_in(machine)
         self.devices: dict[str, Device] = {}
@@ -138,6 +139,8 @@ class DeviceTree:
         known = properties.descriptions(self._profile)
         if driver not in known.types or "device" not in known.ancestors(driver):
             raise QmpError(f"'{driver}' is not a valid device model name")
+        if driver in known.abstract:
+            raise QmpError("Parameter 'driver' expects a non-abstract device type")
         raise UnsupportedError(f"the device '{driver}'")
 
     def _bus_for(self, kind: DeviceType, name: str | None) -> Bus:
@@ -146,10 +149,16 @@ class DeviceTree:
             if bus.kind != kind.bus:
                 raise QmpError(f"Device '{kind.name}' can't go on {bus.kind} bus")
             return bus
-        matching = [bus for bus in self.buses if bus.kind == kind.bus]
-        if not matching:
+        found = next(self._of_kind(kind.bus), None)
+        if found is None:
             raise QmpError(f"No '{kind.bus}' bus found for device '{kind.name}'")
-        return matching[0 if kind.bus == "PCI" else -1]
+        return found
+
+    def _of_kind(self, kind: str) -> Iterator[Bus]:
+        """Buses in the order in which QEMU looks: those of the newest devices first, then the board's own."""
+        board = [bus for bus in self.buses if bus.owner is None]
+        for bus in (*board[:1], *reversed(board[1:])):
+            yield from (each for each in _downwards(bus) if each.kind == kind)
 
     def _new_path(self, identifier: str) -> str:
         if not identifier:
@@ -202,6 +211,8 @@ class DeviceTree:
                 values[name] = properties.slot_of(kind.name, given)
             else:
                 values[name] = properties.parse(name, described, given, from_json=from_json)
+            if described == "link<iothread>" and self._objects.get(str(given), {}).get("qom-type") != "iothread":
+                raise QmpError(f"Device '{given}' not found", "DeviceNotFound")
         return values
 
     def _realize(self, device: Device, bus: Bus, drive: Drive | None) -> None:
@@ -244,8 +255,9 @@ class DeviceTree:
             name = f"{device.id}.0" if device.id else f"usb-bus.{self._usb_buses}"
             self._usb_buses += not device.id
         device.brought = Bus(kind, name, device, hotplug=True)
-        if device.type.name != "usb-storage":
-            self.buses.append(device.brought)
+        if device.type.name == "usb-storage":
+            device.brought.fill("usb-storage")
+        self.buses.append(device.brought)
 
     # -- going
 
@@ -301,6 +313,13 @@ class DeviceTree:
             scheduler.after(_LINGERING, going.free, f"{device.path} is freed")
         else:
             scheduler.soon(going.free, f"{device.path} is freed")
+
+
+def _downwards(bus: Bus) -> Iterator[Bus]:
+    yield bus
+    for device in reversed(bus.devices):
+        if device.brought is not None:
+            yield from _downwards(device.brought)
 
 
 class _Going:

@@ -1,7 +1,8 @@
 """What a machine is started with: ``-drive`` and ``-device``, and ``-blockdev``'s check of its options.
 
-Drives come first, then :func:`plug_board_drives`, then the devices of ``-device``, and :func:`plug_virtio_drives` last:
-in this order QEMU makes devices, which shows in their paths (qmp_x_exit_preconfig, system/vl.c, QEMU 10.0).
+Drives come first, then :func:`plug_board_drives`, then the devices of ``-device`` that are no JSON objects, then
+:func:`plug_virtio_drive` for each drive, and other devices last: in this order QEMU makes devices, which shows in their
+paths (qmp_x_exit_preconfig and qemu_create_cli_devices, system/vl.c, QEMU 10.0).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.names import is_well_formed
+from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.commands import drives
 from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
@@ -84,7 +85,7 @@ def add_device(machine: Machine, given: str) -> None:
 def _check_option_id(machine: Machine, identifier: str) -> None:
     """As QemuOpts does before it knows what is to be made (qemu_opts_create, util/qemu-option.c)."""
     if not is_well_formed(identifier):
-        raise QmpError("Parameter 'id' expects an identifier")
+        raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
     if any(device.id == identifier for device in device_tree(machine).devices.values()):
         raise QmpError(f"Duplicate ID '{identifier}' for device")
 
@@ -103,12 +104,11 @@ def _parse_device(given: str) -> dict[str, Any]:
     return options
 
 
-def plug_virtio_drives(machine: Machine) -> None:
-    """Make the devices of drives with the interface ``virtio``.
+def plug_virtio_drive(machine: Machine, drive: Drive) -> None:
+    """Make the device of a drive if its interface is ``virtio``.
 
     :raises QmpError: a drive without a medium, or one that a device has been given.
     """
-    for drive in list(machine.graph.drives.values()):
-        if drive.info is not None and drive.info.interface == "virtio":
-            options = {"driver": "virtio-blk-pci", "drive": drive.id}
-            device_tree(machine).add(options, from_json=False, hotplug=False)
+    if drive.info is not None and drive.info.interface == "virtio":
+        options = {"driver": "virtio-blk-pci", "drive": drive.id}
+        device_tree(machine).add(options, from_json=False, hotplug=False)

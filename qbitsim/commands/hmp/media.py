@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.names import is_well_formed
+from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.commands import drives, nodes, trays
 from qbitsim.commands.devices import find_drive
 from qbitsim.commands.drive_interface import INTERFACES
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from qbitsim.drivers.options import Options
 
 _READ_ONLY_MODES = ("retain", "read-only", "read-write")
-_ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"
 
 
 @hmp("block_resize", "device:B,size:o", params="device size", help="resize a block image")
@@ -95,7 +94,7 @@ def _add_drive(context: Context, given: dict[str, str]) -> str:
     if identifier is not None and identifier in context.graph.drives:
         return f"Duplicate ID '{identifier}' for drive\n"
     if identifier is not None and not is_well_formed(identifier):
-        return f"Parameter 'id' expects an identifier\n{_ID_HINT}"
+        return f"Parameter 'id' expects an identifier\n{ID_HINT}"
     drive = drives.add_drive(context.machine, given)
     interface = drive.info.interface if drive.info is not None else "none"
     if interface != "none":
