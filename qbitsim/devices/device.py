@@ -184,7 +184,7 @@ class Device:
         held, self._held = self._held, []
         for request in held:
             try:
-                request.make(self.drive)
+                _make(request, self.drive)
             except StalledError as error:
                 self._held.append(request)
                 error.stall.hold(self._make_again)
@@ -201,3 +201,22 @@ class Device:
         waiting, self._waiting = self._waiting, []
         for go_on in waiting:
             self._graph.scheduler.bottom_half(go_on)
+
+
+def _make(request: GuestRequest, drive: Drive) -> None:
+    """Make a request once more.
+
+    :raises OSError: it fails again, and the guest is told.
+    :raises QmpError: it has to wait.
+    """
+    match request.operation:
+        case "read":
+            drive.read(request.offset, request.length)
+        case "write":
+            drive.write(request.offset, request.data, compressed=request.compressed)
+        case "write-zeroes":
+            drive.write_zeroes(request.offset, request.length, unmap=request.unmap)
+        case "discard":
+            drive.discard(request.offset, request.length)
+        case _:
+            drive.flush()

@@ -75,7 +75,6 @@ class ThrottleLimits:
     iops_size: Int64 | None = None
 
 
-@branch(ObjectOptions, ObjectType.THROTTLE_GROUP)
 @struct
 class ThrottleGroupProperties(ObjectOptions):
     """A throttle group; the members with ``x-`` are those of ``limits``."""
@@ -102,7 +101,6 @@ class ThrottleGroupProperties(ObjectOptions):
     x_iops_size: Int64 | None = arg(features=["unstable"])
 
 
-@branch(ObjectOptions, ObjectType.IOTHREAD)
 @struct
 class IothreadProperties(ObjectOptions):
     """An I/O thread; times in nanoseconds."""
@@ -123,12 +121,11 @@ class QCryptoSecretFormat(StrEnum):
     BASE64 = "base64"
 
 
-@branch(ObjectOptions, ObjectType.SECRET)
 @struct
 class SecretProperties(ObjectOptions):
     """A secret."""
 
-    loaded: bool | None = arg(until="10.0", features=["deprecated"])
+    loaded: bool | None = arg(until="9.2", features=["deprecated"])
     format: QCryptoSecretFormat | None = None
     keyid: str | None = None
     iv: str | None = None
@@ -145,7 +142,6 @@ class HostMemPolicy(StrEnum):
     INTERLEAVE = "interleave"
 
 
-@branch(ObjectOptions, ObjectType.MEMORY_BACKEND_RAM)
 @struct
 class MemoryBackendProperties(ObjectOptions):
     """Memory of the guest; ``size`` in bytes."""
@@ -163,7 +159,6 @@ class MemoryBackendProperties(ObjectOptions):
     x_use_canonical_path_for_ramblock_id: bool | None = None
 
 
-@branch(ObjectOptions, ObjectType.MEMORY_BACKEND_FILE)
 @struct
 class MemoryBackendFileProperties(MemoryBackendProperties):
     """Memory of the guest that is a file of the host."""
@@ -177,7 +172,6 @@ class MemoryBackendFileProperties(MemoryBackendProperties):
     rom: OnOffAuto | None = arg(since="8.2")
 
 
-@branch(ObjectOptions, ObjectType.MEMORY_BACKEND_MEMFD)
 @struct
 class MemoryBackendMemfdProperties(MemoryBackendProperties):
     """Memory of the guest without a name."""
@@ -185,6 +179,17 @@ class MemoryBackendMemfdProperties(MemoryBackendProperties):
     hugetlb: bool | None = None
     hugetlbsize: Size | None = None
     seal: bool | None = None
+
+
+for _kind, _properties in (
+    (ObjectType.IOTHREAD, IothreadProperties),
+    (ObjectType.MEMORY_BACKEND_FILE, MemoryBackendFileProperties),
+    (ObjectType.MEMORY_BACKEND_MEMFD, MemoryBackendMemfdProperties),
+    (ObjectType.MEMORY_BACKEND_RAM, MemoryBackendProperties),
+    (ObjectType.SECRET, SecretProperties),
+    (ObjectType.THROTTLE_GROUP, ThrottleGroupProperties),
+):
+    branch(ObjectOptions, _kind)(_properties)
 
 
 @struct
