@@ -40,6 +40,7 @@ class Device:
     :ivar id: empty for an anonymous one.
     :ivar path: its QOM path.
     :ivar bus: where it sits, None before it is plugged in; ``place`` its place there.
+    :ivar given: the options that it was made of, and whether they have types; None for a device of the board.
     :ivar values: its properties as they were given.
     :ivar brought: the bus that it brings, None if it brings none.
     :ivar drive: what it uses, None for a device without a disk.
@@ -56,6 +57,7 @@ class Device:
             "brought",
             "bus",
             "drive",
+            "given",
             "gone",
             "has_open_tray",
             "id",
@@ -69,6 +71,7 @@ class Device:
         self.id = identifier
         self.path = path
         self.bus: Bus | None = None
+        self.given: tuple[dict[str, Any], bool] | None = None
         self.values: dict[str, Any] = {}
         self.place: object = None
         self.brought: Bus | None = None

@@ -187,6 +187,7 @@ class DeviceTree:
         self, kind: DeviceType, bus: Bus, path: str, identifier: str, options: Mapping[str, Any], *, from_json: bool
     ) -> Device:
         device = Device(kind, identifier, path, self._graph, names_path=self._profile.io_errors_name_path)
+        device.given = dict(options), from_json
         device.values = self._values(kind, options, from_json=from_json)
         name = device.values.get("drive")
         drive = find_drive(self._graph, device, name) if name else None

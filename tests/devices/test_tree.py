@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.machine.boot import add_device
+from qbitsim.machine.boot import add_device, add_drive, plug_board_drives
 from qbitsim.machine.machine import Machine
 
 
@@ -82,7 +82,8 @@ def test_devices_are_kept_and_put_back(machine: Machine) -> None:
 
 def test_a_machine_without_devices_does_not_load_them() -> None:
     program = (
-        "import sys, qbitsim; machine = qbitsim.Machine(); machine.add_disk('drive0', '1M'); machine.qmp('query-block')\n"
+        "import sys, qbitsim; machine = qbitsim.Machine(); machine.add_disk('drive0', '1M')\n"
+        "machine.qmp('query-block')\n"
         "machine.qmp('eject', device='drive0')\n"
         "print([name for name in sys.modules if name.startswith('qbitsim.devices')])"
     )
@@ -93,3 +94,22 @@ def test_a_machine_without_devices_does_not_load_them() -> None:
         check=True,
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_new_process_has_the_same_devices() -> None:
+    machine = Machine(machine_type="pc")
+    for name in ("a.qcow2", "b.qcow2", "c.qcow2"):
+        machine.images.create(name, "qcow2", 1 << 20)
+    add_drive(machine, {"file": "a.qcow2"})
+    add_drive(machine, {"file": "b.qcow2", "if": "none", "id": "d0"})
+    file = {"driver": "file", "filename": "c.qcow2"}
+    machine.add_node({"driver": "qcow2", "node-name": "n0", "file": file})
+    machine.add_node({"driver": "null-co", "node-name": "nul"})
+    plug_board_drives(machine)
+    for options in ("virtio-scsi-pci", "scsi-hd,drive=d0,id=hd", "virtio-blk-pci,drive=n0,id=vd"):
+        add_device(machine, options)
+    before = [(each["device"], each["qdev"]) for each in machine.qmp("query-block")]
+    machine.execute("device_add", {"driver": "scsi-hd", "drive": "nul"})
+    machine.restart()
+    assert [(each["device"], each["qdev"]) for each in machine.qmp("query-block")] == before
+    assert machine.graph.nodes["n0"].monitor_owned
