@@ -8,12 +8,13 @@ paths (qmp_x_exit_preconfig and qemu_create_cli_devices, system/vl.c, QEMU 10.0)
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.commands import drives
 from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
+from qbitsim.drivers.drive_options import parse_device
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def add_device(machine: Machine, given: str) -> None:
     if given.startswith("{"):
         device_tree(machine).add(json.loads(given), from_json=True, hotplug=False)
         return
-    options = _parse_device(given)
+    options = parse_device(given)
     identifier = options.get("id")
     if identifier is not None:
         _check_option_id(machine, identifier)
@@ -88,20 +89,6 @@ def _check_option_id(machine: Machine, identifier: str) -> None:
         raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
     if any(device.id == identifier for device in device_tree(machine).devices.values()):
         raise QmpError(f"Duplicate ID '{identifier}' for device")
-
-
-def _parse_device(given: str) -> dict[str, Any]:
-    """``driver,name=value``; a comma in a value is written twice, and the last of several counts."""
-    parts = [part.replace("\0", ",") for part in given.replace(",,", "\0").split(",")]
-    options: dict[str, Any] = {}
-    for number, part in enumerate(parts):
-        name, equals, value = part.partition("=")
-        if not equals and number == 0:
-            name, value = "driver", part
-        elif not equals:
-            name, value = (part.removeprefix("no"), "off") if part.startswith("no") else (part, "on")
-        options[name] = value
-    return options
 
 
 def plug_virtio_drive(machine: Machine, drive: Drive) -> None:
