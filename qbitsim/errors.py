@@ -53,7 +53,11 @@ class WouldWaitError(QmpError):
 
     In QEMU it would wait. Whoever can wait, because others go on meanwhile, says with :meth:`when_over` what is to be
     done then; for all others it is a refusal. Its text starts with ``qbitsim does not wait``.
+
+    :cvar is_kept: somebody else will do what had to wait, and it need not be asked for again.
     """
+
+    is_kept = False
 
     def when_over(self, go_on: Callable[[], None]) -> None:
         """Call ``go_on`` once there is nothing to wait for any more, as a bottom half, in the order of the calls."""

@@ -283,6 +283,35 @@ class Profile:
     multifd_excludes_xbzrle: bool = came_with("10.0")
     """Whether the capabilities multifd and xbzrle exclude each other (measured: not in 7.2)."""
 
+    # -- devices of the guest
+
+    device_ids_checked_first: bool = gone_with("10.0")
+    """Whether device_add checks the form of an id before anything else (measured: not in 10.0)."""
+
+    device_add_takes_texts: bool = gone_with("10.0")
+    """Whether device_add takes values as a command line does, a text for a number (measured: not in 10.0)."""
+
+    device_ids_checked: bool = came_with("11.1")
+    """Whether device_add checks the form of an id once it knows the bus (measured: not in 10.0)."""
+
+    full_buses_named: bool = came_with("11.1")
+    """Whether device_add says that all buses of a kind are full (measured: 10.0 says that there is none)."""
+
+    removed_devices_linger: bool = gone_with("11.1")
+    """Whether a device that is removed is freed only some 50 ms later (measured: at once in 11.1)."""
+
+    undeletable_is_not_hotpluggable: bool = gone_with("10.0")
+    """Whether device_del of what is no device says that it is no hotpluggable one (measured: not in 10.0)."""
+
+    board_numbers_floppies_first: bool = gone_with("10.0")
+    """Whether a board makes its floppies before its IDE disks, which shows in their paths (measured: not in 10.0)."""
+
+    block_size_refused_in_one: bool = came_with("10.0")
+    """Whether one text refuses a size of blocks that is no power of two or out of range (measured: not in 7.2)."""
+
+    io_errors_name_path: bool = came_with("9.2")
+    """Whether BLOCK_IO_ERROR has the ``qom-path`` of the device (qapi/block-core.json)."""
+
     # -- what a machine is started with
 
     xen_drives_are_devices: bool = came_with("8.2")
@@ -292,6 +321,9 @@ class Profile:
     """The release whose machines and processors are told, None if they are not known."""
 
     # -- what queries show
+
+    iothreads_tell_factors: bool = came_with("11.1")
+    """Whether query-iothreads tells the factors that hold, not 0 for those not given (measured: not in 10.0)."""
 
     cpu_hotplug_blames_machine: bool = came_with("10.0")
     """Whether query-hotpluggable-cpus of a machine without says that it is the machine (measured: not in 7.2)."""

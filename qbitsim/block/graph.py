@@ -41,10 +41,12 @@ class Graph(Edges):
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
+    :ivar stop_guest: called with the run state in which the guest is to be.
     """
 
     __slots__ = (
-        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "throttle_groups"),
+        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "stop_guest"),
+        "throttle_groups",
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -55,6 +57,7 @@ class Graph(Edges):
         self.hide_filters = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
+        self.stop_guest: Callable[[str], None] = lambda _state: None
         self._generated = 0
         self._start = images.starts
         images.starts += 1
@@ -130,9 +133,11 @@ class Graph(Edges):
 
     def forget_drive_id(self, drive: Drive) -> None:
         """A drive that a guest device uses has only the device's path from now on (monitor_remove_blk)."""
+        assert drive.device is not None
+        path = drive.device.path
         places = list(self.drives.items())
         self.drives.clear()
-        self.drives.update((drive.qdev if each is drive else name, each) for name, each in places)
+        self.drives.update((path if each is drive else name, each) for name, each in places)
         drive.id = ""
 
     # -- limits of drives

@@ -25,6 +25,13 @@ from qbitsim.qapi.machine import (
     TpmType,
 )
 from qbitsim.qapi.registry import command
+from qbitsim.qapi.shapes import ObjectShape
+
+_UNSET_POLLING = {"poll-max-ns": 32768, "poll-grow": 0, "poll-shrink": 0, "aio-max-batch": 0}
+_POLLING = {**_UNSET_POLLING, "poll-grow": 2, "poll-shrink": 2, "poll-weight": 3}
+"""What holds for an I/O thread that was not told otherwise (util/aio-posix.c)."""
+
+_FIRST_THREAD = 1000
 
 MONITOR_ADDRESS = "unix:qmp.sock,server=on"
 """How QEMU describes the character device of ``-qmp unix:qmp.sock,server=on``."""
@@ -69,9 +76,14 @@ def query_memory_size_summary(context: Context, args: None) -> Json:
 
 @command("query-iothreads", returns=list[IOThreadInfo], since="2.0")
 def query_iothreads(context: Context, args: None) -> list[Json]:
-    """The I/O threads: there are none, ``object-add`` makes no such objects here."""
-    del context, args
-    return []
+    """The I/O threads that ``object-add`` made; nothing runs in them, so that their numbers are made up."""
+    del args
+    known = context.machine.registry.shapes.of(IOThreadInfo)
+    assert isinstance(known, ObjectShape)
+    threads = [given for given in context.machine.objects.values() if given["qom-type"] == "iothread"]
+    defaults = _POLLING if context.profile.iothreads_tell_factors else _UNSET_POLLING
+    told = [defaults | given | {"thread-id": _FIRST_THREAD + number} for number, given in enumerate(threads)]
+    return [{each.wire: given[each.wire] for each in known.members} for given in told]
 
 
 @command("query-chardev", returns=list[ChardevInfo], since="0.14")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from qbitsim.devices.tree import DeviceTree
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.nbd.local import LocalClient
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 PACINGS = ("manual", "immediate")
 """How a machine goes on by itself: not at all, or to the end after each command."""
+
+MACHINE_TYPES = ("none", "pc", "q35")
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
@@ -71,10 +74,13 @@ class Machine:
     :param running: whether the guest runs at the start (QEMU's ``-S`` means False).
     :param pacing: ``"manual"``: things go on when told to; ``"immediate"``: :meth:`settle` after each command.
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
-    :raises ValueError: for an unknown profile or pacing.
+    :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
+    :ivar devices: those of the guest, None as long as there were none.
+    :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
+    :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
-    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal")
+    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type")
 
     def __init__(
         self,
@@ -86,9 +92,13 @@ class Machine:
         running: bool = True,
         pacing: str = "manual",
         control: bool = False,
+        machine_type: str = "none",
     ) -> None:
         if pacing not in PACINGS:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
+        if machine_type not in MACHINE_TYPES:
+            raise ValueError(f"unknown type of machine {machine_type!r}: choose one of {', '.join(MACHINE_TYPES)}")
+        self.machine_type = machine_type
         self.profile: Profile = profile_called(profile)
         self.registry: Registry = (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
@@ -108,6 +118,9 @@ class Machine:
         self.scheduler = scheduler
         self.graph = Graph(self.images, scheduler)
         self.graph.emit = self.emit
+        self.graph.stop_guest = self.stop
+        self.devices: DeviceTree | None = None
+        self.objects: dict[str, Json] = {}
         self.migration = MigrationSettings()
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
@@ -427,10 +440,20 @@ class Machine:
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:
-        """Let the guest run."""
+        """Let the guest run; requests that stopped it are made again.
+
+        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0).
+        """
+        drives = list(self.graph.drives.values())
+        for drive in drives:
+            if drive.id:
+                drive.io_status = "ok"
         if not self.running:
             self.run_state = "running"
             self.emit("RESUME")
+            for drive in drives:
+                if drive.device is not None:
+                    drive.device.guest_continues()
 
     def resume(self, state: str) -> None:
         """Put the guest back into a run state that it was in (vm_resume, system/cpus.c)."""
@@ -445,6 +468,11 @@ class Machine:
         self.emit("RESET", {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None)
         if not self.running:
             self.run_state = "prelaunch"
+        for drive in self.graph.drives.values():
+            if drive.device is not None:
+                drive.device.guest_resets()
+        if self.devices is not None:
+            self.devices.reset()
 
     def power_down(self) -> None:
         """Press the guest's power button: nobody there listens, but clients are told."""

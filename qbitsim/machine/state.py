@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PARTS = (
     *("profile", "registry", "pacing"),
     *("images", "graph", "scheduler", "jobs", "exports", "migration"),
-    *("events", "clock", "faults"),
+    *("events", "clock", "faults", "devices", "objects"),
     *("run_state", "closing", "_stdout"),
 )
 """The attributes of a machine that a snapshot keeps and puts back."""
@@ -96,7 +96,7 @@ def describe(machine: MachineLike) -> Json:
 
 
 def _drive(drive: Drive) -> Json:
-    return {"node": drive.root.node.name if drive.root is not None else None, "device": drive.device_path}
+    return {"node": drive.root.node.name if drive.root is not None else None, "device": drive.qdev}
 
 
 def _node(node: Node) -> Json:
