@@ -58,8 +58,8 @@ class Channel:
         """The next line without its end; None if there was none for that many seconds."""
         deadline = time.monotonic() + timeout
         while not self._lines and not self.closed:
-            left = deadline - time.monotonic()
-            if left < 0 or not select.select([self._socket], [], [], left)[0]:
+            left = max(deadline - time.monotonic(), 0)
+            if not select.select([self._socket], [], [], left)[0]:
                 return None
             self._read()
         return self._lines.pop(0) if self._lines else None

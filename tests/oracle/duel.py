@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from typing import Any
 
@@ -131,8 +132,8 @@ class Duel:
         )
 
     def _compare(self, real: list[Step], emulated: list[Step], *seen: int) -> str | None:
-        real = without_times(real[seen[0] :])
-        emulated = without_times(json.loads(json.dumps(emulated[seen[1] :])))
+        real = without_host(real[seen[0] :])
+        emulated = without_host(json.loads(json.dumps(emulated[seen[1] :])))
         self.strict = self.strict and real == emulated
         for expected, got in zip(by_step(real), by_step(emulated), strict=False):
             if expected != got:
@@ -261,10 +262,17 @@ def is_query(step: Step) -> bool:
     return name.startswith(("query-", "x-debug-query"))
 
 
-def without_times(value: Any) -> Any:
-    """The same without what depends on how fast the host is."""
+_TIMES = ("_time_ns", "date-sec", "date-nsec")
+"""Ends of the names of members whose values depend on the host's clock."""
+
+_TEXTS = re.compile(r"disk size: .*|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+"""What reports for people have of the host: the clock, and what a file takes of its disk."""
+
+
+def without_host(value: Any) -> Any:
+    """The same without what depends on the host's clock and file system."""
     if isinstance(value, list):
-        return [without_times(item) for item in value]
+        return [without_host(item) for item in value]
     if isinstance(value, dict):
-        return {key: "-" if key.endswith("_time_ns") else without_times(item) for key, item in value.items()}
-    return value
+        return {key: "-" if key.endswith(_TIMES) else without_host(item) for key, item in value.items()}
+    return _TEXTS.sub("-", value) if isinstance(value, str) else value

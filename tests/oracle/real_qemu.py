@@ -365,6 +365,7 @@ class RealQemu:
             if stable >= self.patience * _looks(jobs):
                 while self._second is not None and self._read_second(0) is not None:
                     pass
+                self.second_records.append({"type": "settled"})
                 self._record(step=index, type="settled")
                 return
         raise QemuDiedError(f"does not settle: {last}")

@@ -43,6 +43,8 @@ class TwoMonitors(Player):
             else:
                 super().play([step])
             self._read_second()
+            if "settle" in step:
+                self.second_records.append({"type": "settled"})
         return self.records
 
     def _ask_second(self, message: Step) -> None:
