@@ -75,7 +75,8 @@ def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
 class _Change:
     """One node that is being reopened.
 
-    :ivar given: the node's own options; :ivar says_backing: whether they say something of the backing file; :ivar flat: the same with dotted names, without those of children.
+    :ivar given: the node's own options; :ivar flat: the same with dotted names, without those of children.
+    :ivar says_backing: whether the options say something of the backing file.
     :ivar children: child name -> the node it shall lead to, None for none.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.node import Child, Node
+from qbitsim.block.node import Child
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.files import permissions as perms

@@ -6,7 +6,6 @@ from typing import Any
 
 from qbitsim.jsontypes import Json
 
-
 _RESUMED = {"paused": "running", "standby": "ready"}
 """Status of a job that is held -> the one in which it goes on."""
 

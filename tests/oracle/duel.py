@@ -101,7 +101,7 @@ class Duel:
         self.failed = True
         for _ in range(TRIES):
             again = Duel(self.installation, self._drawer, patience=PATIENCE)
-            confirmed = again._play(self.steps)  # noqa: SLF001 - of the same class
+            confirmed = again._play(self.steps)
             if confirmed is None:
                 self._go_on_as(again)
                 return

@@ -169,8 +169,7 @@ class GraphDrawer(ChainDrawer):
             options["discard"] = self.rng.choice(("unmap", "ignore"))
         if self.often(0.25):
             options["read-only"] = self.often(0.5)
-        steps = [qmp("blockdev-reopen", options=[options]), SETTLE]
-        return steps
+        return [qmp("blockdev-reopen", options=[options]), SETTLE]
 
     def throttle(self) -> list[Step]:
         """Throttle groups and limits of drives, all far away."""
