@@ -26,11 +26,13 @@ class Opener:
     """Opens nodes into a graph; what was opened on the way is closed again if something fails.
 
     :param on_filter: show the copy bitmap of a copy-before-write node at the filter (8.0 and later).
+    :ivar opening: the images whose backing files are being opened.
     """
 
     def __init__(self, graph: Graph, *, on_filter: bool = True) -> None:
         self.graph = graph
         self.on_filter = on_filter
+        self.opening: list[Image] = []
 
     def open(self, options: Options) -> Node:
         """Open the node that ``options`` describe.

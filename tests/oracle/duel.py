@@ -165,7 +165,6 @@ class Duel:
             reason = danger_before(step, self.machine)
             if reason is not None:
                 return reason
-        before = self.player.keep() if asks and not is_query(step) else None
         self.killed = self.killed or "kill" in step
         seen = len(self.player.records)
         try:
@@ -174,12 +173,13 @@ class Duel:
             self.over = "the machine does not start again"
             self._start_fails(step, str(refusal))
             return None
-        if before is None:
+        if not asks:
             return None
         answer = self.player.records[seen:]
         reason = "not emulated" if "qbitsim does not" in json.dumps(answer) else danger(step, answer, self.machine)
         if reason is not None:
-            self.player.put_back(before)
+            self.player = TwoMonitors(self.player.profile)
+            self.player.play(self.steps)
         return reason
 
     def _start_fails(self, step: Step, refusal: str) -> None:
@@ -254,12 +254,6 @@ def random_example(installation: Installation, seed: int, world: Any, drawer: ty
     finally:
         duel.close()
     return duel
-
-
-def is_query(step: Step) -> bool:
-    """Whether the step only asks."""
-    name = str(step.get("qmp", step.get("second", {})).get("execute", ""))
-    return name.startswith(("query-", "x-debug-query"))
 
 
 _TIMES = ("_time_ns", "date-sec", "date-nsec")

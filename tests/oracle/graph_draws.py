@@ -195,7 +195,9 @@ class GraphDrawer(ChainDrawer):
             threshold = self.rng.choice((0, 65536, 327680, MIB))
             return [qmp("block-set-write-threshold", **{"node-name": self.any_node(), "write-threshold": threshold})]
         if kind == "backing":
-            arguments = {"device": "drive0", "image-node-name": self.layer(), "backing-file": "mid.qcow2"}
+            layer = self.layer()
+            below = {"node0": "mid.qcow2", "mid0": "base.qcow2"}.get(layer, "other.qcow2")
+            arguments = {"device": "drive0", "image-node-name": layer, "backing-file": below}
             return [{"qmp": {"execute": "change-backing-file", "arguments": arguments}}, SETTLE]
         if kind == "latency":
             return [qmp("block-latency-histogram-set", id="drive0", boundaries=[10, 20])]

@@ -1,27 +1,17 @@
-"""A player whose machine has a second monitor with a client of its own, and whose last steps can be taken back."""
+"""A player whose machine has a second monitor with a client of its own."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from qbitsim.history.normal import normal
-from qbitsim.machine.state import Snapshot
 from qbitsim.profiles import Profile
-from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
 from qbitsim.scenario.messages import without_time
 from qbitsim.scenario.player import Player
 
 Step = dict[str, Any]
-
-
-class Kept(NamedTuple):
-    """A moment of a play: the machine, and how much was recorded by each client."""
-
-    machine: Snapshot
-    records: int
-    second_records: int
 
 
 class TwoMonitors(Player):
@@ -69,16 +59,3 @@ class TwoMonitors(Player):
                 self.second_records.append(normal({"type": "event", **without_time(message)}))
             else:
                 self.second_records.append(normal({"step": 0, "type": "reply", "reply": message}))
-
-    def keep(self) -> Kept:
-        """This moment."""
-        return Kept(self._machine().snapshot(), len(self.records), len(self.second_records))
-
-    def put_back(self, kept: Kept) -> None:
-        """Return to that moment."""
-        machine = self._machine()
-        machine.restore(kept.machine)
-        self.images = machine.images
-        self.shell = Shell(self.images, self.profile)
-        self._unread.clear()
-        del self.records[kept.records :], self.second_records[kept.second_records :]
