@@ -149,8 +149,16 @@ class Opener:
     def open_format(self, node: Node, file: Node, options: Options) -> None:
         """Give a format its name and its file, which is open already."""
         self.register(node, options)
-        self.graph.changing(2)  # a format is probed for, whatever the options say
+        self._probe(file)
         self.graph.attach(node, "file", file, 0, perms.ALL)
+
+    def _probe(self, file: Node) -> None:
+        """Look what format a file has, as QEMU does whatever the options say: a user of it comes and goes."""
+        self.graph.changing()
+        for _ in range(2):
+            self.graph.drain(file)
+            file.drained_end()
+        self.graph.changing()
 
     def open_filter(self, node: Node, options: Options, child: str) -> Node:
         """Give a filter its name and its child; one called ``file`` is opened first, as QEMU does."""
@@ -159,6 +167,6 @@ class Opener:
         if file is None:
             self.open_child(node, child, options)
         else:
-            self.graph.changing(2)  # a format is probed for, whatever the options say
+            self._probe(file)
             self.graph.attach(node, child, file, 0, perms.ALL)
         return node

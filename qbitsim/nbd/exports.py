@@ -100,11 +100,11 @@ class Exports:
             self.graph,
             "",
             perm=perms.CONSISTENT_READ | (perms.WRITE if writable else 0),
-            shared=perms.ALL & ~perms.RESIZE,
         )
         user.insert(node)
         try:
             self._check_names(name, description)
+            user.share(perms.ALL & ~perms.RESIZE)
             found = [self._bitmap(node, bitmap, writable=writable) for bitmap in bitmaps]
         except QmpError:
             user.eject()
