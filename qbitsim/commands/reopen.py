@@ -82,7 +82,7 @@ class _Change:
 
     def __init__(self, node: Node, given: Options, *, read_only: bool) -> None:
         self.node = node
-        self.given = given
+        self.given = dict(given)
         self.says_backing = "backing" in given
         self.flat: Options = dict(_flatten(given))
         self.read_only = bool(given.get("read-only", read_only))
@@ -181,7 +181,7 @@ class _Queue:
             if isinstance(wanted, str | None) and wanted != edge.node.name:
                 continue
             change.take_inline_child(edge.name)
-            below = wanted if isinstance(wanted, dict) and wanted else edge.node.options
+            below = wanted if isinstance(wanted, dict) and wanted and given is not node.options else edge.node.options
             change.given[edge.name] = below
             # A child follows what its parent's options say; what they leave to the default stays, if it is named.
             stays = isinstance(wanted, str) and edge.node.read_only
