@@ -52,6 +52,11 @@ class DriverHooks:
         return 0
 
     @property
+    def shows_children(self) -> bool:
+        """Whether queries of the graph tell what is below."""
+        return True
+
+    @property
     def knows_cluster_size(self) -> bool:
         """Whether bdrv_get_info works at all; it does not on null-co."""
         return True

@@ -36,7 +36,7 @@ class Coverage:
 
     :ivar scenarios: subject -> how many scenarios use it; None if it is not known where they are.
     :ivar total: how many scenarios there are.
-    :ivar draws: command -> how often it was drawn and compared with real QEMU; None if it is not known.
+    :ivar draws: subject -> how many drawn steps use it and were compared with real QEMU; None if it is not known.
     """
 
     def __init__(self, scenarios: dict[str, int] | None = None, total: int = 0, draws: dict[str, int] | None = None):
@@ -48,29 +48,30 @@ class Coverage:
         """How many scenarios use it; None if it is not known."""
         return None if self.scenarios is None else self.scenarios.get(subject, 0)
 
-    def draws_of(self, command: str) -> int | None:
-        """How often it was drawn; None if it is not known."""
-        return None if self.draws is None else self.draws.get(command, 0)
+    def draws_of(self, subject: str) -> int | None:
+        """How many drawn steps use it; None if it is not known."""
+        return None if self.draws is None else self.draws.get(subject, 0)
 
 
 def read(conformance: Path | None, draws: Path | None) -> Coverage:
     """Count.
 
-    :param conformance: a directory with ``scenarios/*.json`` and transcripts in ``golden-*/*.json``; scenarios without
-        a transcript to be compared with, those of group x, do not count.
-    :param draws: a file with one JSON object, command -> number; it may be missing.
+    :param conformance: a directory with ``scenarios/*.json`` and transcripts in ``golden-*/*.json``, perhaps more of
+        them in ``more/``; scenarios without a transcript to be compared with, those of group x, do not count.
+    :param draws: a file with one JSON object, subject -> number; it may be missing.
     :raises CliError: a file is not what it should be.
     """
     drawn = _draws(draws) if draws is not None and draws.exists() else None
     if conformance is None:
         return Coverage(draws=drawn)
-    scenarios = [path for path in sorted(conformance.glob("scenarios/*.json")) if not path.name.startswith("x")]
+    found = [*conformance.glob("scenarios/*.json"), *conformance.glob("more/scenarios/*.json")]
+    scenarios = [path for path in sorted(found) if not path.name.startswith("x")]
     if not scenarios:
         raise CliError(f"{conformance}: no scenarios/*.json")
     counts: Counter[str] = Counter()
     for path in scenarios:
-        used = set(_subjects(_load(path)))
-        for transcript in conformance.glob(f"golden-*/{path.name}"):
+        used = set(subjects(_list(_get(_load(path), "steps"))))
+        for transcript in path.parent.parent.glob(f"golden-*/{path.name}"):
             used.update(_events(_load(transcript)))
         counts.update(used)
     return Coverage(dict(counts), len(scenarios), drawn)
@@ -98,8 +99,9 @@ def _events(transcript: JsonValue) -> Iterator[str]:
             yield str(_get(record, "event"))
 
 
-def _subjects(scenario: JsonValue) -> Iterator[str]:
-    for step in _list(_get(scenario, "steps")):
+def subjects(steps: list[JsonValue]) -> Iterator[str]:
+    """Everything that the steps of a scenario use, each as often as it is used."""
+    for step in steps:
         assert isinstance(step, dict)
         yield from (command for kind, command in _STEPS.items() if kind in step)
         if "start" in step:

@@ -190,14 +190,14 @@ def _own(
 ) -> Iterator[str]:
     """The members of ``cls`` but those that are ``skipped``: ``[persistent]` (2.10) 9``.
 
-    In brackets if it may be left out, then the first release that has it, then how many scenarios use it.
+    In brackets if it may be left out, then the first release that has it, then how many scenarios and draws use it.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     for name, (optional, info) in struct_fields(cls).items():
         if name in skipped:
             continue
         wire = info.name or name.replace("_", "-")
-        text = _named(wire, info, optional=optional) + _times(counted.of(f"{subject} {wire}"))
+        text = _named(wire, info, optional=optional) + _times(counted, f"{subject} {wire}")
         limits = refused.get(wire) or _PARTLY.get((cls, name))
         if limits is not None:
             yield f"{text} {limits}"
@@ -213,8 +213,10 @@ def _named(wire: str, info: ArgInfo, *, optional: bool) -> str:
     return f"{text} ({info.since})" if info.since is not None else text
 
 
-def _times(count: int | None) -> str:
-    return f" {count}" if count else ""
+def _times(counted: Coverage, subject: str) -> str:
+    """How many scenarios use it, and behind a plus how many drawn steps."""
+    scenarios, draws = counted.of(subject), counted.draws_of(subject)
+    return (f" {scenarios or 0}" if scenarios or draws else "") + (f"+{draws}" if draws else "")
 
 
 def _structs(annotation: object) -> list[type]:
@@ -311,7 +313,7 @@ def plain(counted: Coverage) -> str:
         blocks.append(title)
         for row in rows:
             action = f"; action: {row.action}" if row.action else ""
-            head = f"{row.name}  (since {row.since}; in {row.profiles}{action}){_times(counted.of(row.subject))}"
+            head = f"{row.name}  (since {row.since}; in {row.profiles}{action}){_times(counted, row.subject)}"
             text = ", ".join(row.members).replace("`", "")
             below = textwrap.wrap(text, 76, initial_indent="    ", subsequent_indent="    ")
             blocks.append("\n".join([head, *below]))

@@ -75,7 +75,7 @@ def x_debug_query_block_graph(context: Context, args: None) -> Json:
                 view.add_edge(edge)
     for node in context.graph.nodes.values():
         view.add_node(node, "block-driver", node.name)
-        for edge in reversed(node.children):
+        for edge in reversed(node.children if node.shows_children else []):
             view.add_edge(edge)
     return {"nodes": view.nodes, "edges": view.edges}
 

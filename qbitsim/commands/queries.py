@@ -63,7 +63,7 @@ def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
         info["io-status"] = drive.io_status
     if drive.root is not None:
         node = drive.root.node.skip_implicit_filters()
-        info["inserted"] = node_info(node, profile, flat=flat)
+        info["inserted"] = node_info(node, profile, flat=flat, of_drive=True)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
         info["inserted"] |= throttle_info(drive.throttle_group)
         if profile.drives_show_bitmaps and node.bitmaps:
@@ -71,12 +71,12 @@ def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
     return info
 
 
-def node_info(node: Node, profile: Profile, *, flat: bool) -> Json:
+def node_info(node: Node, profile: Profile, *, flat: bool, of_drive: bool = False) -> Json:
     """BlockDeviceInfo of one node.
 
-    :param flat: leave out the images of backing files.
+    :param flat: leave out the images of backing files; :param of_drive: and filters that no client has named.
     """
-    image = image_info(node, profile, flat=flat)
+    image = image_info(node, profile, flat=flat, skip_implicit=of_drive)
     info: Json = {
         "file": shown_filename(node),
         "node-name": node.name,
@@ -148,8 +148,8 @@ def _depth(image: Json) -> int:
     return depth
 
 
-def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
-    """ImageInfo of one node, with those of its backing files inside unless ``flat``."""
+def image_info(node: Node, profile: Profile, *, flat: bool, skip_implicit: bool = False) -> Json:
+    """ImageInfo of one node, with those of its backing files inside unless ``flat`` (bdrv_query_image_info)."""
     info: Json = {"filename": shown_filename(node), "format": node.driver, "virtual-size": node.length}
     if node.knows_cluster_size:
         info["dirty-flag"] = False
@@ -173,7 +173,9 @@ def image_info(node: Node, profile: Profile, *, flat: bool) -> Json:
         info["snapshots"] = [snapshot_info(snapshot) for snapshot in node.snapshots]
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
-        info["backing-image"] = image_info(next_node, profile, flat=False)
+        if skip_implicit:
+            next_node = next_node.skip_implicit_filters()
+        info["backing-image"] = image_info(next_node, profile, flat=False, skip_implicit=skip_implicit)
     return info
 
 

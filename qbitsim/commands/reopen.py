@@ -76,12 +76,14 @@ class _Change:
     """One node that is being reopened.
 
     :ivar given: the node's own options; :ivar flat: the same with dotted names, without those of children.
+    :ivar says_backing: whether the options say something of the backing file.
     :ivar children: child name -> the node it shall lead to, None for none.
     """
 
     def __init__(self, node: Node, given: Options, *, read_only: bool) -> None:
         self.node = node
-        self.given = given
+        self.given = dict(given)
+        self.says_backing = "backing" in given
         self.flat: Options = dict(_flatten(given))
         self.read_only = bool(given.get("read-only", read_only))
         self.children: dict[str, Node | None] = {}
@@ -109,7 +111,7 @@ class _Change:
         driver.check(self.given)
 
     def _check_reset(self, resets: frozenset[str]) -> None:
-        inline = {child.name for child in self.node.children}
+        inline = {"backing", *(child.name for child in self.node.children)}  # of a child that is gone, too
         for key in qdict_order(list(old := dict(_flatten(self.node.options)))):
             known = key in _COMMON or key in resets or key.split(".")[0] in inline or key == "node-name"
             if not known and key not in self.flat and old[key] is not None:
@@ -117,7 +119,7 @@ class _Change:
 
     def _find_children(self, graph: Graph) -> None:
         node = self.node
-        if "backing" not in self.given and (node.backing or node.header_backing):
+        if not self.says_backing and (node.backing or node.header_backing):
             raise QmpError(f"backing is missing for '{node.name}'")
         for name in ("backing", "file"):
             child = node.child(name)
@@ -169,7 +171,7 @@ class _Queue:
         self.graph = graph
         self.changes: dict[str, _Change] = {}
 
-    def add(self, node: Node, given: Options, *, read_only: bool) -> None:
+    def add(self, node: Node, given: Options, *, read_only: bool, is_child: bool = False) -> None:
         """Add a node, and its children that were opened with it (bdrv_reopen_queue_child)."""
         change = self.changes[node.name] = _Change(node, given, read_only=read_only)
         for edge in node.children:
@@ -179,9 +181,12 @@ class _Queue:
             if isinstance(wanted, str | None) and wanted != edge.node.name:
                 continue
             change.take_inline_child(edge.name)
-            below = wanted if isinstance(wanted, dict) and wanted else edge.node.options
+            below = wanted if isinstance(wanted, dict) and wanted and given is not node.options else edge.node.options
             change.given[edge.name] = below
-            self.add(edge.node, below, read_only=change.read_only or edge.name == "backing")
+            # A child follows what its parent's options say; what they leave to the default stays, if it is named.
+            stays = isinstance(wanted, str) and edge.node.read_only
+            inherited = change.read_only if is_child or "read-only" in given else stays
+            self.add(edge.node, below, read_only=inherited or edge.name == "backing", is_child=True)
 
     def run(self) -> None:
         """Flush all, prepare all, then change all.

@@ -87,6 +87,7 @@ class _Overlay:
         """
         if not self.old.copy_on_read:
             self.old.set_read_only(True)
+            self.old.options = {**self.old.options, "read-only": True}
             self.old.detect_zeroes = str(self.old.options.get("detect-zeroes", "off"))
             file = self.old.child("file")
             if file is not None and isinstance(self.old.options.get("file"), dict):

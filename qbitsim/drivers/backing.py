@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
 from qbitsim.drivers.options import Options, file_options
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
@@ -18,6 +18,7 @@ def open_backing(opener: Opener, node: Node, image: Image, options: Options) -> 
     """Open the backing file as the options of *node* say, or else as its image's header does; always read-only.
 
     :raises QmpError: ``Could not open backing file: ...`` for the one in the header.
+    :raises UnsupportedError: they lead in a circle; QEMU goes round until it has no memory.
     """
     inherited = {**file_options(options), "read-only": True, "auto-read-only": False}
     given = options.get("backing", {})
@@ -29,13 +30,20 @@ def open_backing(opener: Opener, node: Node, image: Image, options: Options) -> 
     name = image.backing
     if name is None:
         return
+    if image in opener.opening:
+        raise UnsupportedError(f"backing files in a circle, such as that of '{node.filename}'")
+    opener.opening.append(image)
     try:
         named = {**_named(opener, node, image, name), **given}
         opener.open_child(node, "backing", options, named, inherited=inherited)
         assert node.backing is not None
         node.backing.probed = not name.startswith("json:") and image.backing_format is None
     except QmpError as error:
+        if isinstance(error, UnsupportedError):
+            raise
         raise QmpError(f"Could not open backing file: {error.desc}") from None
+    finally:
+        opener.opening.pop()
 
 
 def _named(opener: Opener, node: Node, image: Image, name: str) -> Options:

@@ -22,7 +22,7 @@ from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.file import image_below
-from qbitsim.drivers.options import Options, passes_discards
+from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.images.qcow2.image import Qcow2Image
@@ -95,9 +95,15 @@ class CopyBeforeWriteNode(FilterDriverNode):
     )
 
     def __init__(
-        self, graph: Graph, *, break_snapshot: bool = False, discard_source: bool = False, unmap: bool = False
+        self,
+        graph: Graph,
+        *,
+        break_snapshot: bool = False,
+        discard_source: bool = False,
+        read_only: bool = False,
+        unmap: bool = False,
     ) -> None:
-        super().__init__(graph, unmap=unmap)
+        super().__init__(graph, read_only=read_only, unmap=unmap)
         self.break_snapshot = break_snapshot
         self.discard_source = discard_source
         self.snapshot_error = 0
@@ -111,7 +117,8 @@ class CopyBeforeWriteNode(FilterDriverNode):
         """Begin at once; without a bitmap all is of interest."""
         graph = opener.graph
         break_snapshot = options.get("on-cbw-error") == "break-snapshot"
-        node = cls(graph, break_snapshot=break_snapshot, unmap=passes_discards(options))
+        read_only, unmap = flag(options, "read-only"), passes_discards(options)
+        node = cls(graph, break_snapshot=break_snapshot, read_only=read_only, unmap=unmap)
         opener.open_filter(node, options, "file")
         opener.open_child(node, "target", options)
         bitmap = None

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.node import Child, Node
+from qbitsim.block.node import Child
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import FilterDriverNode, driver
-from qbitsim.drivers.options import Options, passes_discards
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
-    from qbitsim.drivers.opener import Opener
 
 
 @struct
@@ -36,14 +34,14 @@ class CopyOnReadNode(FilterDriverNode):
 
     __slots__ = ("detached",)
 
-    def __init__(self, graph: Graph, *, unmap: bool = False) -> None:
-        super().__init__(graph, unmap=unmap)
+    def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
         self.detached = False
 
-    @classmethod
-    def open(cls, opener: Opener, options: Options) -> Node:
-        """It is writable, whatever the options say."""
-        return opener.open_filter(cls(opener.graph, unmap=passes_discards(options)), options, "file")
+    @property
+    def shows_children(self) -> bool:
+        """Not when it was taken out."""
+        return not self.detached
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """Pass through, and write what does not change the content (cor_child_perm)."""

@@ -27,11 +27,13 @@ class Opener:
     """Opens nodes into a graph; what was opened on the way is closed again if something fails.
 
     :param on_filter: show the copy bitmap of a copy-before-write node at the filter (8.0 and later).
+    :ivar opening: the images whose backing files are being opened.
     """
 
     def __init__(self, graph: Graph, *, on_filter: bool = True) -> None:
         self.graph = graph
         self.on_filter = on_filter
+        self.opening: list[Image] = []
 
     def open(self, options: Options) -> Node:
         """Open the node that ``options`` describe.
@@ -163,8 +165,16 @@ class Opener:
     def open_format(self, node: Node, file: Node, options: Options) -> None:
         """Give a format its name and its file, which is open already."""
         self.register(node, options)
-        self.graph.changing(2)  # a format is probed for, whatever the options say
+        self._probe(file)
         self.graph.attach(node, "file", file, 0, perms.ALL)
+
+    def _probe(self, file: Node) -> None:
+        """Look what format a file has, as QEMU does whatever the options say: a user of it comes and goes."""
+        self.graph.changing()
+        for _ in range(2):
+            self.graph.drain(file)
+            file.drained_end()
+        self.graph.changing()
 
     def open_filter(self, node: Node, options: Options, child: str) -> Node:
         """Give a filter its name and its child; one called ``file`` is opened first, as QEMU does."""
@@ -173,6 +183,6 @@ class Opener:
         if file is None:
             self.open_child(node, child, options)
         else:
-            self.graph.changing(2)  # a format is probed for, whatever the options say
+            self._probe(file)
             self.graph.attach(node, child, file, 0, perms.ALL)
         return node

@@ -169,9 +169,10 @@ class Qcow2Node(DriverNode):
         self.image.delete_snapshot(snapshot)
 
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
-        """Write it into the header."""
+        """Write it into the header, which is in the first cluster."""
         self.image.backing, self.image.backing_format = name, driver
         self.image.save()
+        self._file.note_write_end(self.cluster_size)
 
     def specific_info(self, profile: Profile) -> Json:
         """ImageInfoSpecificQCow2."""
@@ -320,6 +321,7 @@ class Qcow2Node(DriverNode):
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
         unmap = unmap and (self.unmap or self.graph.drives_unmap_zeroes)
+        self._requests.note_changed_tables(offset, length)
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
 
     def _discard(self, offset: int, length: int) -> None:
@@ -329,6 +331,7 @@ class Qcow2Node(DriverNode):
             self._file.before_table_change(list(self.image.layout.host_runs(offset, length)))
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
+            self._requests.note_changed_tables(offset, length)
         if self.unmap and self.image.can_discard:
             self._requests.discard_places(offset, length)
         if self._file.notices_requests:
@@ -340,6 +343,7 @@ class Qcow2Node(DriverNode):
     def _flush(self) -> None:
         if self.image.file.faults is not None:
             self.image.file.faults.check("flush", 0, 0)
+        self._requests.flush_tables()
         super()._flush()
 
     def _status(self, offset: int, length: int) -> Status:

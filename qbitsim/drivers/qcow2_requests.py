@@ -27,12 +27,13 @@ class FileRequests:
     :ivar written: what the file has not been told of.
     """
 
-    __slots__ = ("_image", "_node", "written")
+    __slots__ = ("_image", "_node", "_tables_end", "written")
 
     def __init__(self, node: Node, image: Qcow2Image) -> None:
         self._node = node
         self._image = image
         self.written = WrittenClusters(image)
+        self._tables_end = 0
 
     @property
     def _file(self) -> Node:
@@ -63,6 +64,16 @@ class FileRequests:
         for place, length in self._image.layout.new_table_places(offset):
             if place + length > file.noticed_end:
                 file.note_write_end(place + length)
+
+    def note_changed_tables(self, offset: int, length: int) -> None:
+        """Keep how far the tables go that a request changed in memory, though it stored no data."""
+        self._tables_end = max(self._tables_end, self._image.layout.table_end(offset + length - 1))
+
+    def flush_tables(self) -> None:
+        """Write the changed tables (qcow2_write_caches)."""
+        end, self._tables_end = self._tables_end, 0
+        if end > self._file.noticed_end:
+            self._file.note_write_end(end)
 
     def discard_places(self, offset: int, length: int) -> None:
         """Let the file discard the places of the whole clusters in a range that nothing else refers to.

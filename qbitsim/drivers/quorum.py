@@ -138,7 +138,7 @@ class QuorumNode(DriverNode):
         """Nobody else may resize a child, or write to it (quorum_child_perm)."""
         del child
         shared &= perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
-        return perm & (perms.CONSISTENT_READ | perms.WRITE | perms.WRITE_UNCHANGED), shared
+        return perm, shared
 
     def _read(self, offset: int, length: int) -> bytes:
         if self.fifo:

@@ -10,13 +10,14 @@ from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.options import Options, passes_discards
+from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
 
 
 @struct
@@ -34,8 +35,9 @@ class SnapshotAccessNode(DriverNode):
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
-        """Nothing of it can be chosen."""
-        return opener.open_filter(cls(opener.graph, unmap=passes_discards(options)), options, "file")
+        """Open the child ``file`` and the node above it."""
+        node = cls(opener.graph, read_only=flag(options, "read-only"), unmap=passes_discards(options))
+        return opener.open_filter(node, options, "file")
 
     @property
     def _filter(self) -> CopyBeforeWriteNode:
@@ -43,6 +45,16 @@ class SnapshotAccessNode(DriverNode):
         if not isinstance(node, CopyBeforeWriteNode):
             raise io_error(errno.ENOTSUP)
         return node
+
+    @property
+    def knows_cluster_size(self) -> bool:
+        """The driver tells nothing of it, and it is no filter (bdrv_co_get_info)."""
+        return False
+
+    @property
+    def snapshots(self) -> list[StoredSnapshot] | None:
+        """Those of what is below (bdrv_snapshot_fallback)."""
+        return self.children[0].node.snapshots
 
     @property
     def length(self) -> int:

@@ -163,6 +163,7 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
                 each.mark_read_only(read_only=read_only)
         for each in reversed(nodes) if writable else nodes:
             each.set_read_only(not writable)
+    node.options = {**node.options, "read-only": not writable}  # for who reopens it together with its parent
 
 
 def restore_read_only(graph: Graph, node: Node) -> None:

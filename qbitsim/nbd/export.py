@@ -72,7 +72,7 @@ class ExportUser(Drive):
 
     def __init__(self, graph: Graph, *, writable: bool) -> None:
         perm = perms.CONSISTENT_READ | (perms.WRITE if writable else 0)
-        super().__init__(graph, "", perm=perm, shared=perms.ALL & ~perms.RESIZE)
+        super().__init__(graph, "", perm=perm)
         self.in_flight: list[InFlight] = []
 
     def drained_poll(self) -> None:

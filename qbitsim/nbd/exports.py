@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.nbd.export import Client, Export, ExportUser, InFlight
 from qbitsim.records import record
 
@@ -263,6 +264,7 @@ class Exports:
         user.insert(node)
         try:
             self._check_names(name, description or "")
+            user.share(perms.ALL & ~perms.RESIZE)
             found = [self._bitmap(node, bitmap, writable=writable) for bitmap in bitmaps]
         except QmpError:
             user.eject()

@@ -131,7 +131,7 @@ def open_image(
         if image.format == "raw" and format_name is None and write:
             call.print(_RAW_WARNING.format(name))
         if backing:
-            open_backing(call, image, name)
+            open_backing(call, image, name, write=write)
     except ToolError as error:
         raise ToolError(f"Could not open '{word}': {error.text}", status) from None
     image.reopen()
@@ -233,15 +233,25 @@ def _find_file(store: ImageStore, name: str) -> ImageFile:
         raise ToolError(f"Could not open '{name}': {error.strerror}") from None
 
 
-def open_backing(call: Call, image: Image, name: str) -> list[Image]:
-    """The backing files of *image*, which was opened as *name*; ToolError ``Could not open backing file: ...``."""
+def open_backing(call: Call, image: Image, name: str, *, write: bool = False) -> list[Image]:
+    """The backing files of *image*, which was opened as *name*.
+
+    :param write: it was opened for writing, and is locked.
+    :raises ToolError: ``Could not open backing file: ...``
+    :raises UnsupportedError: they lead in a circle; QEMU goes round until it has no memory.
+    """
+    top = image
     found: list[Image] = []
     while image.backing is not None:
         name = call.store.backing_name(name, image.backing)
         try:
             below = _open_file(call, name, image.backing_format, write=False)
+            if write and below is top and "U" not in call.options:
+                raise ToolError(f'Failed to get shared "write" lock\nIs another process using the image [{name}]?')
         except ToolError as error:
             raise ToolError("Could not open backing file: " * (len(found) + 1) + error.text) from None
+        if below is top or below in found:
+            raise UnsupportedError(f"backing files in a circle, such as that of '{name}'")
         found.append(below)
         image = below
     return found

@@ -166,10 +166,10 @@ def _human_info(found: _Json, snapshots: str) -> str:
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
         if "backing-filename-format" in found:
             lines.append(f"backing file format: {found['backing-filename-format']}")
-    if "snapshots" in found:
-        lines += snapshots.splitlines()
     if "limits" in found:
         lines += ["Block limits:", *tree(found["limits"], 1)]
+    if "snapshots" in found:
+        lines += snapshots.splitlines()
     specific = found.get("format-specific")
     if isinstance(specific, dict):
         lines += ["Format specific information:", *tree(specific["data"], 1)]

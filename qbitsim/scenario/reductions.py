@@ -6,6 +6,9 @@ from typing import Any
 
 from qbitsim.jsontypes import Json
 
+_RESUMED = {"paused": "running", "standby": "ready"}
+"""Status of a job that is held -> the one in which it goes on."""
+
 
 def _bitmaps_of(entry: Json) -> Json:
     out: Json = {key: entry[key] for key in ("device", "qdev") if key in entry}
@@ -65,7 +68,7 @@ def _is_about(record: Json, job: str) -> bool:
     return job in (data.get("device"), data.get("id"))
 
 
-def _end_of_blip(records: list[Json], start: int, job: str) -> int | None:
+def _end_of_blip(records: list[Json], start: int, job: str, resumed: str) -> int | None:
     """Where the pause that begins at ``start`` ends, if nothing happens to the job in between."""
     for index in range(start + 1, len(records)):
         record = records[index]
@@ -73,14 +76,14 @@ def _end_of_blip(records: list[Json], start: int, job: str) -> int | None:
             return None
         status = _status(record)
         if status is not None and status[0] == job:
-            return index if status[1] == "running" else None
+            return index if status[1] == resumed else None
         if status is None and _is_about(record, job):
             return None
     return None
 
 
 def fold_blips(records: list[Json]) -> list[Json]:
-    """The records without the pairs of paused and running that QEMU's own drained sections cause.
+    """The records without the pairs of paused and running, standby and ready, that QEMU's own drained sections cause.
 
     How many such pairs there are differs between QEMU versions and is no part of any promise.
     """
@@ -88,7 +91,8 @@ def fold_blips(records: list[Json]) -> list[Json]:
     index = 0
     while index < len(out):
         status = _status(out[index])
-        end = _end_of_blip(out, index, status[0]) if status is not None and status[1] == "paused" else None
+        resumed = _RESUMED.get(status[1]) if status is not None else None
+        end = _end_of_blip(out, index, status[0], resumed) if status is not None and resumed is not None else None
         if end is not None:
             del out[end], out[index]
         else:

@@ -43,7 +43,7 @@ def chain_world(rng: random.Random) -> list[Step]:
         {"driver": "raw", "node-name": "target1", "file": {"driver": "file", "filename": "tgt1.raw"}},
     ]
     server = qmp("nbd-server-start", addr={"type": "unix", "data": {"path": "nbd.sock"}})
-    return [*steps, {"start": {"drives": drives, "blockdevs": blockdevs}}, server]
+    return [*steps, {"start": {"drives": drives, "blockdevs": blockdevs, "args": []}}, server]
 
 
 def _layers(files: tuple[str, ...], more: Step) -> Step:
@@ -56,6 +56,7 @@ def _layers(files: tuple[str, ...], more: Step) -> Step:
             options[f"{prefix}driver"] = "qcow2"
         options[f"{prefix}node-name"] = names[file]
         options[f"{prefix}file.driver"] = "file"
+        options[f"{prefix}file.node-name"] = f"{file}-file"
         options[f"{prefix}file.filename"] = f"{file}.qcow2"
         prefix += "backing."
     return options

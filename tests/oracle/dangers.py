@@ -24,7 +24,7 @@ def danger_before(step: Step, machine: Machine) -> str | None:
     """
     if "write" in step or "io" in step:
         return _hangs(str(step.get("write", step.get("io"))[0]), machine)
-    message = step["qmp"]
+    message = step.get("qmp", step.get("second"))
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     if over and machine.profile.stream_filter_detached and message["execute"] == "query-named-block-nodes":
         return "a query of the nodes while a stream is over and not dismissed"
@@ -48,7 +48,7 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     :param answer: what the emulator recorded for the step.
     :param machine: the emulated machine, after the step.
     """
-    message = step.get("qmp", {})
+    message = step.get("qmp", step.get("second", {}))
     arguments = message.get("arguments", {})
     if "the job that it belonged to has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"

@@ -165,7 +165,9 @@ class Drawer:
         return f"block-dirty-bitmap-{kind}", {"node": node, "name": name}
 
     def _add(self) -> Arguments:
-        arguments: Arguments = {"node": self.node(), "name": self.rng.choice(NAMES)}
+        node = self.node()
+        # A file's own bitmap would show when QEMU writes the qcow2 tables that it has in memory.
+        arguments: Arguments = {"node": node.replace("-file", ""), "name": self.rng.choice(NAMES)}
         if self.often(0.5):
             arguments["granularity"] = self.rng.choice(GRANULARITIES)
         if self.often(0.3):

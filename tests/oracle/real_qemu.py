@@ -13,15 +13,15 @@ import functools
 import json
 import os
 import re
-import select
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from channel import DEADLINE, Channel, QemuDiedError
 
 from qbitsim.scenario.reductions import reduce_reply
 
@@ -31,12 +31,8 @@ PROGRAM = "qemu-system-x86_64"
 ROOT_VARIABLE = "QBITSIM_QEMU_ROOT"
 """Names root directories of systems of their own that have a QEMU, with a colon between; chroot enters them."""
 
-DEADLINE = 30.0
-"""Seconds after which a QEMU that does not answer has failed."""
-
-
-class QemuDiedError(Exception):
-    """The process went away."""
+SOCKETS = ("qmp.sock", "second.sock")
+"""The monitors; the second one has a client of its own."""
 
 
 class SilentError(QemuDiedError):
@@ -113,7 +109,7 @@ class RealQemu:
 
     :param installation: which QEMU.
     :param patience: how many times longer than usual to wait until nothing changes.
-    :ivar records: what was seen, oldest first.
+    :ivar records: what was seen, oldest first; :ivar second_records: by the client of the second monitor.
     """
 
     def __init__(self, installation: Installation, *, patience: int = 1) -> None:
@@ -121,11 +117,10 @@ class RealQemu:
         self.patience = patience
         self.outer, self.inner = installation.scratch()
         self.records: list[Record] = []
+        self.second_records: list[Record] = []
         self.process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self._unfinished = b""
-        self._lines: list[bytes] = []
-        self._closed = False
+        self._channel: Channel | None = None
+        self._second: Channel | None = None
         self._printed = 0
 
     # -- the process
@@ -136,9 +131,10 @@ class RealQemu:
         shutil.rmtree(self.outer, ignore_errors=True)
 
     def _stop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        for channel in (self._channel, self._second):
+            if channel is not None:
+                channel.close()
+        self._channel = self._second = None
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -150,59 +146,31 @@ class RealQemu:
             argv += ["-drive", ",".join(f"{key}={value}" for key, value in drive.items())]
         for node in config.get("blockdevs", []):
             argv += ["-blockdev", json.dumps(node)]
-        argv += [*config.get("args", []), "-qmp", "unix:qmp.sock,server=on,wait=off"]
-        (self.outer / "qmp.sock").unlink(missing_ok=True)
+        argv += config.get("args", [])
+        for name in SOCKETS:
+            argv += ["-qmp", f"unix:{name},server=on,wait=off"]
+            (self.outer / name).unlink(missing_ok=True)
         self._printed = 0
         with open(self.outer / ".stdout", "wb") as stdout, open(self.outer / ".stderr", "wb") as stderr:
             self.process = subprocess.Popen(
                 self.installation.wrap(self.inner, argv), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
             )
 
-    def _connect(self) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            channel = socket.socket(socket.AF_UNIX)
-            try:
-                channel.connect(str(self.outer / "qmp.sock"))
-                break
-            except OSError:
-                channel.close()
-                assert self.process is not None
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise QemuDiedError((self.outer / ".stderr").read_text(errors="replace")) from None
-                time.sleep(0.002)
-        self._socket, self._unfinished, self._lines, self._closed = channel, b"", [], False
+    def _connect(self, name: str) -> Channel:
+        assert self.process is not None
+        return Channel(self.outer / name, self.process, self.outer / ".stderr")
 
     # -- the conversation
 
     def send(self, data: bytes) -> None:
-        """Put bytes on the socket."""
-        assert self._socket is not None
-        try:
-            self._socket.sendall(data)
-        except OSError:
-            self._closed = True
+        """Put bytes on the first monitor's socket."""
+        assert self._channel is not None
+        self._channel.send(data)
 
     def line(self, timeout: float) -> bytes | None:
-        """The next line without its end; None if there was none for that many seconds."""
-        assert self._socket is not None
-        deadline = time.monotonic() + timeout
-        while not self._lines and not self._closed:
-            left = deadline - time.monotonic()
-            if left < 0 or not select.select([self._socket], [], [], left)[0]:
-                return None
-            self._read()
-        return self._lines.pop(0) if self._lines else None
-
-    def _read(self) -> None:
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(1 << 20)
-        except ConnectionError:
-            data = b""
-        self._closed = not data
-        *lines, self._unfinished = (self._unfinished + data).split(b"\r\n")
-        self._lines += [line for line in lines if line]
+        """The next line of the first monitor; None if there was none for that many seconds."""
+        assert self._channel is not None
+        return self._channel.line(timeout)
 
     def ask(self, message: Record, timeout: float = DEADLINE) -> Record:
         """Send a message and return the reply; events that came before it are recorded.
@@ -220,7 +188,7 @@ class RealQemu:
 
     def post_mortem(self) -> str:
         """Why there is no answer."""
-        if not self._closed or self.process is None:
+        if self._channel is None or not self._channel.closed or self.process is None:
             return "no answer"
         status = self.process.wait(timeout=DEADLINE)
         errors = (self.outer / ".stderr").read_text(errors="replace")
@@ -307,7 +275,7 @@ class RealQemu:
                 self._stop()
 
     def _greet(self, index: int, *, negotiate: bool) -> None:
-        self._connect()
+        self._channel = self._connect("qmp.sock")
         line = self.line(DEADLINE)
         if line is None:
             raise QemuDiedError(self.post_mortem())
@@ -321,9 +289,35 @@ class RealQemu:
                 raise SilentError(f"no negotiation: {reply}")
 
     def _reconnect(self, index: int, step: Record) -> None:
-        assert self._socket is not None
-        self._socket.close()
+        assert self._channel is not None
+        self._channel.close()
         self._greet(index, negotiate=step.get("negotiate", True))
+
+    def _ask_second(self, index: int, step: Record) -> None:
+        """The client of the second monitor asks something; it comes when it has the first question."""
+        if self._second is None:
+            self._second = self._connect("second.sock")
+            assert self._second.line(DEADLINE) is not None
+            self._second.send(b'{"execute": "qmp_capabilities"}')
+            assert self._second.line(DEADLINE) == b'{"return": {}}'
+        self._second.send(json.dumps(step["second"]).encode() + b"\n")
+        while (answer := self._read_second(DEADLINE)) is not None:
+            if "event" not in answer:
+                self.second_records.append(self._normal({"step": index, "type": "reply", "reply": answer}))
+                return
+        raise QemuDiedError(self.post_mortem())
+
+    def _read_second(self, timeout: float) -> Record | None:
+        """The next message of the second monitor; an event is recorded."""
+        assert self._second is not None
+        line = self._second.line(timeout)
+        if line is None:
+            return None
+        message: Record = json.loads(line)
+        if "event" in message:
+            del message["timestamp"]
+            self.second_records.append(self._normal({"type": "event", **message}))
+        return message
 
     def _qmp(self, index: int, step: Record) -> None:
         reply = self.ask(step["qmp"])
@@ -365,9 +359,13 @@ class RealQemu:
             before = len(self.records)
             self._drain_events(0.004 if last is not None else 0.0)
             jobs = self.ask({"execute": "query-block-jobs"})["return"]
-            stable = stable + 1 if jobs == last and len(self.records) == before else 0
-            last = jobs
+            seen = jobs, self.ask({"execute": "query-jobs"})["return"]
+            stable = stable + 1 if seen == last and len(self.records) == before else 0
+            last = seen
             if stable >= self.patience * _looks(jobs):
+                while self._second is not None and self._read_second(0) is not None:
+                    pass
+                self.second_records.append({"type": "settled"})
                 self._record(step=index, type="settled")
                 return
         raise QemuDiedError(f"does not settle: {last}")
@@ -430,6 +428,7 @@ _STEPS: dict[str, Callable[[RealQemu, int, Record], None]] = {
     "shell": RealQemu._shell,
     "start": RealQemu._start,
     "qmp": RealQemu._qmp,
+    "second": RealQemu._ask_second,
     "write": RealQemu._write,
     "io": RealQemu._io,
     "raw": RealQemu._raw,

@@ -138,13 +138,12 @@ def image_text(image: Json, profile: Profile) -> str:
     if "backing-filename" in image:
         lines += _backing_lines(image)
     text = "".join(f"{line}\n" for line in lines)
+    if "limits" in image:
+        text += _part("Block limits", image["limits"])
     if "snapshots" in image:
         text += "Snapshot list:\n" + snapshot_table(image["snapshots"], profile)
-    parts = (
-        ("Block limits", image.get("limits")),
-        ("Format specific information", image.get("format-specific", {}).get("data")),
-    )
-    return text + "".join(_part(name, part) for name, part in parts if part)
+    specific = image.get("format-specific", {}).get("data")
+    return text + _part("Format specific information", specific) if specific else text
 
 
 def _backing_lines(image: Json) -> Iterable[str]:

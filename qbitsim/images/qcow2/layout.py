@@ -424,6 +424,15 @@ class HostLayout:
         if bitmaps.directory is not None:
             yield bitmaps.directory
 
+    def table_end(self, offset: int) -> int:
+        """Where in the file the slice of the L2 table ends that is in charge of the byte at *offset*; 0 without one."""
+        cluster = offset // self.cluster_size
+        table, entry = divmod(cluster, self.cluster_size // TABLE_ENTRY)
+        place = self.active.l2.get(table)
+        if place is None:
+            return 0
+        return place * self.cluster_size + (entry // self._slice + 1) * self._slice * TABLE_ENTRY
+
     def slice_end(self, guest_cluster: int) -> int:
         """The guest cluster with which the next slice of an L2 table begins, behind the one of ``guest_cluster``."""
         return guest_cluster - guest_cluster % self._slice + self._slice

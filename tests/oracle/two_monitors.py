@@ -1,0 +1,61 @@
+"""A player whose machine has a second monitor with a client of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qbitsim.history.normal import normal
+from qbitsim.profiles import Profile
+from qbitsim.qmp.session import Session
+from qbitsim.scenario.messages import without_time
+from qbitsim.scenario.player import Player
+
+Step = dict[str, Any]
+
+
+class TwoMonitors(Player):
+    """Plays the steps of scenarios, and ``{"second": {...}}``: a message of the client of the second monitor.
+
+    :ivar second_records: what that client saw since its first question.
+    """
+
+    def __init__(self, release: str | Profile) -> None:
+        super().__init__(release)
+        self.second_records: list[Step] = []
+        self._second: Session | None = None
+
+    def play(self, steps: list[Step]) -> list[Step]:
+        """Play all steps and return the records of the first client."""
+        for step in steps:
+            if "second" in step:
+                self._ask_second(step["second"])
+            else:
+                super().play([step])
+            self._read_second()
+            if "settle" in step:
+                self.second_records.append({"type": "settled"})
+        return self.records
+
+    def _ask_second(self, message: Step) -> None:
+        machine = self._machine()
+        if self._second is None:
+            self._second = Session(machine, name="second")
+            self._second.connect()
+            self._second.feed(b'{"execute": "qmp_capabilities"}\n')
+        self._note_second(self._second.feed(json.dumps(message).encode() + b"\n"))
+        self._work()
+
+    def _read_second(self) -> None:
+        if self.machine is None:
+            self._second = None
+        if self._second is not None:
+            self._note_second(self._second.pump())
+
+    def _note_second(self, data: bytes) -> None:
+        for line in data.splitlines():
+            message = json.loads(line)
+            if "event" in message:
+                self.second_records.append(normal({"type": "event", **without_time(message)}))
+            else:
+                self.second_records.append(normal({"step": 0, "type": "reply", "reply": message}))
