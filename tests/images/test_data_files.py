@@ -223,6 +223,13 @@ def test_an_image_with_a_data_file_takes_no_internal_snapshot(machine: Machine) 
         machine.qmp("blockdev-snapshot-internal-sync", device="q", name="s")
 
 
+def test_the_state_of_a_machine_is_not_saved_into_such_an_image(machine: Machine) -> None:
+    machine.qmp("snapshot-save", job_id="s", tag="t", vmstate="q", devices=["q"])
+    machine.settle()
+    assert machine.qmp("query-jobs")[0]["error"] == "Error while creating snapshot on 'q'"
+    assert machine.graph.nodes["q"].read(0, 512) == bytes(512)
+
+
 def test_a_snapshot_of_the_machine_has_the_data_of_its_time() -> None:
     images = ImageStore()
     Tools(images).run("qemu-img create -q -f qcow2 -o data_file=d.raw a 1M")
