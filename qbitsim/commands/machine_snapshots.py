@@ -222,7 +222,7 @@ def save_snapshot(
 
 
 def _check_all_take_snapshot(disks: list[Node]) -> None:
-    """Refuse images with an external data file (bdrv_all_create_snapshot, block/snapshot.c, QEMU 10.0)."""
+    """Refuse images with an external data file, of which QEMU dies, in the words of bdrv_all_create_snapshot."""
     for node in disks:
         if not snapshot_path(node)[-1].lists_snapshots:
             raise QmpError(f"Error while creating snapshot on '{node.device_or_node_name}'")
