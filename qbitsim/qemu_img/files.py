@@ -183,7 +183,8 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, d
         shared = ALL
     _check_locks(call, name, image.file, perm, shared)
     if data and image.data_file is not None and not image.data_file.is_held:
-        assert image.data_file.name is not None
+        if image.data_file.name is None:
+            raise ToolError("'data-file' is required for this image")
         image.data_file.file = _find_file(call.store, image.data_file.name)
         _check_locks(call, image.data_file.name, image.data_file.file, perm, shared)
     if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:

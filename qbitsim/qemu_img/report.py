@@ -123,7 +123,8 @@ def _qcow2_info(image: Qcow2Image) -> _Json:
     if image.compat == "0.10":
         return {"compat": "0.10", "compression-type": image.compression, "refcount-bits": image.refcount_bits}
     data = image.data_file
-    names = {} if data is None else {"data-file": data.name, "data-file-raw": data.is_raw}
+    name: _Json = {"data-file": data.name} if data is not None and data.name is not None else {}
+    raw: _Json = {} if data is None else {"data-file-raw": data.is_raw}
     bitmaps = [
         {
             "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
@@ -138,7 +139,8 @@ def _qcow2_info(image: Qcow2Image) -> _Json:
         "lazy-refcounts": image.lazy_refcounts,
         **({"bitmaps": bitmaps} if bitmaps else {}),
         "refcount-bits": image.refcount_bits,
-        **names,
+        **name,
+        **raw,
         "corrupt": image.corrupt,
         "extended-l2": False,
     }

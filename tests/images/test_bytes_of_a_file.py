@@ -254,6 +254,22 @@ def test_a_guest_that_writes_a_qcow2_header_goes_on_with_its_raw_disk(run: Run, 
     assert "file format: qcow2" in run("qemu-img info -U b")
 
 
+def test_a_raw_disk_that_was_only_guessed_to_be_raw_never_gets_the_header_of_another_format(
+    run: Run, store: ImageStore, machine: Machine
+) -> None:
+    make(run)
+    header = bytes_of(store, "a")[:CLUSTER]
+    run("qemu-img create -q -f raw b 1M")
+    guessed, given = machine.open_file("b", {}), machine.open_file("b", {"driver": "raw"})
+    with pytest.raises(OSError, match="Operation not permitted"):
+        guessed.write(0, header)
+    assert guessed.read(0, 512) == bytes(512)
+    guessed.write(512, header)
+    guessed.write(0, b"A" * 512)
+    given.write(0, header)
+    assert store.lookup("b").format == "qcow2"
+
+
 def test_a_wrong_refcount_is_found_and_repaired(run: Run, fails: Run) -> None:
     """As iotests poke it into files: the last cluster of data is counted twice."""
     make(run)

@@ -145,6 +145,20 @@ def test_amend_makes_a_raw_data_file_an_ordinary_one(tools: Tools) -> None:
     assert tools.fails("qemu-img amend -o data_file_raw=on a").startswith("qemu-img: data-file-raw cannot be set")
 
 
+def test_an_image_that_names_no_data_file_is_opened_with_one_alone(store: ImageStore, tools: Tools) -> None:
+    tools.run("qemu-img create -q -f qcow2 -o data_file=d.raw a 1M")
+    tools.run("qemu-io -c 'write -q -P 3 64k 64k' a")
+    tools.run("qemu-img amend -o data_file= a")
+    assert "data file:" not in tools.run("qemu-img info a")
+    assert tools.fails("qemu-img check a") == ("qemu-img: Could not open 'a': 'data-file' is required for this image\n")
+    machine = Machine("10.0", images=store)
+    options = {"driver": "qcow2", "node-name": "q", "file": {"driver": "file", "filename": "a"}}
+    with pytest.raises(QmpError, match=r"^'data-file' is required for this image$"):
+        machine.add_node(options)
+    machine.add_node({**options, "data-file": {"driver": "file", "filename": "d.raw"}})
+    assert machine.graph.nodes["q"].read(64 * KIB, 64 * KIB) == b"\3" * CLUSTER
+
+
 def test_a_copy_of_the_image_has_the_same_data_file(tools: Tools) -> None:
     tools.run("qemu-img create -q -f qcow2 -o data_file=d.raw a 1M")
     tools.run("qemu-io -c 'write -q -P 3 64k 64k' a")
@@ -207,6 +221,13 @@ def test_a_persistent_bitmap_of_a_raw_disk_lives_in_the_image(store: ImageStore,
 def test_an_image_with_a_data_file_takes_no_internal_snapshot(machine: Machine) -> None:
     with pytest.raises(QmpError, match=r"^Failed to get a snapshot list: Operation not supported$"):
         machine.qmp("blockdev-snapshot-internal-sync", device="q", name="s")
+
+
+def test_the_state_of_a_machine_is_not_saved_into_such_an_image(machine: Machine) -> None:
+    machine.qmp("snapshot-save", job_id="s", tag="t", vmstate="q", devices=["q"])
+    machine.settle()
+    assert machine.qmp("query-jobs")[0]["error"] == "Error while creating snapshot on 'q'"
+    assert machine.graph.nodes["q"].read(0, 512) == bytes(512)
 
 
 def test_a_snapshot_of_the_machine_has_the_data_of_its_time() -> None:
