@@ -113,3 +113,16 @@ def test_a_new_process_has_the_same_devices() -> None:
     machine.restart()
     assert [(each["device"], each["qdev"]) for each in machine.qmp("query-block")] == before
     assert machine.graph.nodes["n0"].monitor_owned
+
+
+def test_a_device_may_have_the_id_of_one_that_is_not_freed_yet(machine: Machine) -> None:
+    add_device(machine, "virtio-scsi-pci,id=s0")
+    add_device(machine, "scsi-hd,drive=n0,id=hd")
+    machine.qmp("device_del", id="hd")
+    machine.execute("device_add", {"driver": "scsi-hd", "drive": "n1", "id": "hd"})
+    assert [each["inserted"]["node-name"] for each in machine.qmp("query-block")] == ["n0", "n1"]
+    with pytest.raises(QmpError, match="Node n0 is in use"):
+        machine.qmp("blockdev-del", node_name="n0")
+    machine.settle()
+    assert [each["inserted"]["node-name"] for each in machine.qmp("query-block")] == ["n1"]
+    machine.qmp("blockdev-del", node_name="n0")
