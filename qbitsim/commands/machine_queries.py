@@ -98,7 +98,7 @@ def query_iothreads(context: Context, args: None) -> list[Json]:
     assert isinstance(known, ObjectShape)
     threads = [given for given in context.machine.objects.values() if given["qom-type"] == "iothread"]
     defaults = _POLLING if context.profile.iothreads_tell_factors else _UNSET_POLLING
-    told = [defaults | given | {"thread-id": _FIRST_THREAD + number} for number, given in enumerate(threads)]
+    told = [defaults | given | {"thread-id": _FIRST_THREAD + 1 + number} for number, given in enumerate(threads)]
     return [{each.wire: given[each.wire] for each in known.members} for given in told]
 
 
