@@ -322,6 +322,9 @@ class Profile:
 
     # -- what queries show
 
+    processors_tell_type: bool = came_with("11.1")
+    """Whether query-cpus-fast tells the ``qom-type`` of a processor (measured: not in 10.0)."""
+
     iothreads_tell_factors: bool = came_with("11.1")
     """Whether query-iothreads tells the factors that hold, not 0 for those not given (measured: not in 10.0)."""
 

@@ -134,11 +134,14 @@ class Graph(Edges):
     def forget_drive_id(self, drive: Drive) -> None:
         """A drive that a guest device uses has only the device's path from now on (monitor_remove_blk)."""
         assert drive.device is not None
-        path = drive.device.path
+        self.rename_drive(drive, drive.device.path)
+        drive.id = ""
+
+    def rename_drive(self, drive: Drive, name: str) -> None:
+        """Keep a drive under another name, in the place that it has."""
         places = list(self.drives.items())
         self.drives.clear()
-        self.drives.update((path if each is drive else name, each) for name, each in places)
-        drive.id = ""
+        self.drives.update((name if each is drive else old, each) for old, each in places)
 
     # -- limits of drives
 

@@ -47,7 +47,7 @@ class DeviceTree:
     """
 
     __slots__ = (
-        *("_anonymous", "_graph", "_objects", "_profile", "_scsi_buses", "_usb_buses"),
+        *("_anonymous", "_graph", "_objects", "_profile", "_removed", "_scsi_buses", "_usb_buses"),
         *("buses", "devices", "machine"),
     )
 
@@ -59,6 +59,7 @@ class DeviceTree:
         self.buses = built_in(machine)
         self.devices: dict[str, Device] = {}
         self._anonymous = 0
+        self._removed = 0
         self._scsi_buses = 0
         self._usb_buses = 0
 
@@ -310,6 +311,9 @@ class DeviceTree:
         scheduler = self._graph.scheduler
         going = _Going(self._graph, device)
         device.gone = True
+        if device.drive is not None and not device.drive.id:
+            self._removed += 1  # another device may have the path before this one is freed
+            self._graph.rename_drive(device.drive, f"{device.path} removed {self._removed}")
         if self._profile.removed_devices_linger:
             scheduler.after(_LINGERING, going.free, f"{device.path} is freed")
         else:

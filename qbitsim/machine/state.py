@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
     from qbitsim.commands.parts import MachineLike
+    from qbitsim.devices.device import Device
     from qbitsim.images.image import Image
     from qbitsim.jobs.job import Job
 
@@ -81,12 +82,15 @@ def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:
 def describe(machine: MachineLike) -> Json:
     """Everything that matters, as plain values. Offsets, lengths and sizes are in bytes, times in nanoseconds."""
     graph = machine.graph
+    devices = machine.devices.devices if machine.devices is not None else {}
     return {
         "profile": machine.profile.name,
         "now": machine.scheduler.now,
         "run-state": machine.run_state,
         "closing": machine.closing,
         "drives": {name: _drive(drive) for name, drive in graph.drives.items()},
+        "devices": {path: _device(each) for path, each in devices.items()},
+        "objects": dict(machine.objects),
         "nodes": {name: _node(node) for name, node in graph.nodes.items()},
         "jobs": [_job(job) for job in machine.jobs.jobs],
         "images": {name: _image(image) for name, image in machine.images.items()},
@@ -97,6 +101,11 @@ def describe(machine: MachineLike) -> Json:
 
 def _drive(drive: Drive) -> Json:
     return {"node": drive.root.node.name if drive.root is not None else None, "device": drive.qdev}
+
+
+def _device(device: Device) -> Json:
+    bus = device.bus.name if device.bus is not None else None
+    return {"type": device.type.name, "bus": bus, "leaving": device.leaving, "tray-open": device.tray_open}
 
 
 def _node(node: Node) -> Json:

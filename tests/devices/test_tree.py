@@ -113,3 +113,33 @@ def test_a_new_process_has_the_same_devices() -> None:
     machine.restart()
     assert [(each["device"], each["qdev"]) for each in machine.qmp("query-block")] == before
     assert machine.graph.nodes["n0"].monitor_owned
+
+
+def test_a_device_may_have_the_id_of_one_that_is_not_freed_yet(machine: Machine) -> None:
+    add_device(machine, "virtio-scsi-pci,id=s0")
+    add_device(machine, "scsi-hd,drive=n0,id=hd")
+    machine.qmp("device_del", id="hd")
+    machine.execute("device_add", {"driver": "scsi-hd", "drive": "n1", "id": "hd"})
+    assert [each["inserted"]["node-name"] for each in machine.qmp("query-block")] == ["n0", "n1"]
+    with pytest.raises(QmpError, match="Node n0 is in use"):
+        machine.qmp("blockdev-del", node_name="n0")
+    machine.settle()
+    assert [each["inserted"]["node-name"] for each in machine.qmp("query-block")] == ["n1"]
+    machine.qmp("blockdev-del", node_name="n0")
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_a_pc_has_a_processor(profile: str) -> None:
+    (processor,) = Machine(profile, machine_type="q35").qmp("query-cpus-fast")
+    assert processor["qom-path"] == "/machine/unattached/device[0]"
+    assert processor["target"] == "x86_64"
+    assert ("qom-type" in processor) == (profile == "11.1")
+    assert Machine(profile).qmp("query-cpus-fast") == []
+
+
+def test_io_threads_are_told_by_what_they_were_given() -> None:
+    machine = Machine("11.1")
+    machine.execute("object-add", {"qom-type": "iothread", "id": "io0", "poll-max-ns": 5})
+    (thread,) = machine.qmp("query-iothreads")
+    assert thread["id"] == "io0"
+    assert (thread["poll-max-ns"], thread["poll-grow"], thread["poll-weight"]) == (5, 2, 3)
