@@ -34,12 +34,13 @@ class Edges(DrainedSections):
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
-    __slots__ = ("scheduler", "waiting")
+    __slots__ = ("_links", "scheduler", "waiting")
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__()
         self.scheduler = scheduler
         self.waiting = WaitingRequests(scheduler)
+        self._links = 0
 
     def attach(
         self,
@@ -185,6 +186,8 @@ class Edges(DrainedSections):
 
     def _link(self, edge: Child, node: Node) -> None:
         edge.node = node
+        self._links += 1
+        edge.linked = self._links
         if edge.name == "backing" and isinstance(edge.parent, Node):
             edge.parent_name = edge.parent.device_or_node_name
         node.parents.insert(0, edge)

@@ -238,6 +238,8 @@ class Node(Requests):
         :raises QmpError: as the driver says; or an export holds a bitmap, where QEMU dies (bdrv_dirty_bitmap_truncate).
         :raises OSError: as the driver, or a fault, says.
         """
+        if self.read_only:
+            raise QmpError("Image is read-only")
         for node in self.shown_by():
             for bitmap in node.bitmaps:
                 if bitmap.busy:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from qbitsim.block.node import Node
 from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
@@ -25,6 +26,8 @@ def danger_before(step: Step, machine: Machine) -> str | None:
     if "write" in step or "io" in step:
         return _hangs(str(step.get("write", step.get("io"))[0]), machine)
     message = step.get("qmp", step.get("second"))
+    if message["execute"] == "block_resize" and _is_below_filters(message["arguments"], machine):
+        return "a new length below a filter, which keeps its own; a known difference"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     if over and machine.profile.stream_filter_detached and message["execute"] == "query-named-block-nodes":
         return "a query of the nodes while a stream is over and not dismissed"
@@ -40,6 +43,15 @@ def _hangs(device: str, machine: Machine) -> str | None:
             return "a request on a disk that a finished mirror keeps drained"
         node = node.filtered
     return None
+
+
+def _is_below_filters(arguments: dict[str, Any], machine: Machine) -> bool:
+    """Whether a node is resized of which something above has the length."""
+    name = arguments.get("node-name") or arguments.get("device")
+    drive = machine.graph.drives.get(name)
+    node = drive.root.node if drive is not None and drive.root is not None else machine.graph.nodes.get(name)
+    parents = [edge.parent for edge in node.parents] if node is not None else []
+    return any(isinstance(parent, Node) and (parent.is_filter or parent.driver == "raw") for parent in parents)
 
 
 def danger(step: Step, answer: Records, machine: Machine) -> str | None:
