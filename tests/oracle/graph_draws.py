@@ -108,7 +108,7 @@ class GraphDrawer(ChainDrawer):
         return {"driver": "blkdebug", "image": self._child(), "inject-error": [rule]}
 
     def _copy_before_write(self) -> Arguments:
-        target = self.rng.choice(("extra0", "extra0", "small1"))
+        target = self.rng.choice(("extra0", "extra0", "target0"))
         # In 7.2 the filter's bitmap belongs to the node below, and QEMU dies when a job takes that away.
         file = self.rng.choice(("extra0", "target1", "small0")) if self.machine.profile.name == "7.2" else self._child()
         options: Arguments = {"driver": "copy-before-write", "file": file, "target": target}
