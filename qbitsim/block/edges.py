@@ -31,15 +31,17 @@ class Edges(DrainedSections):
     """The nodes of a graph with the edges between them, and those of drives and jobs.
 
     :ivar scheduler: the clock of the machine, for nodes and drives whose requests are timed.
+    :ivar links: how often an edge was led to a node.
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
-    __slots__ = ("scheduler", "waiting")
+    __slots__ = ("links", "scheduler", "waiting")
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__()
         self.scheduler = scheduler
         self.waiting = WaitingRequests(scheduler)
+        self.links = 0
 
     def attach(
         self,
@@ -185,6 +187,8 @@ class Edges(DrainedSections):
 
     def _link(self, edge: Child, node: Node) -> None:
         edge.node = node
+        self.links += 1
+        edge.linked = self.links
         if edge.name == "backing" and isinstance(edge.parent, Node):
             edge.parent_name = edge.parent.device_or_node_name
         node.parents.insert(0, edge)

@@ -50,7 +50,7 @@ class Node(Requests):
     """
 
     __slots__ = (
-        *("_read_only", "auto_named", "bitmaps", "blockers", "children", "graph", "held", "implicit"),
+        *("_blocked_at", "_read_only", "auto_named", "bitmaps", "blockers", "children", "graph", "held", "implicit"),
         *("monitor_owned", "name", "options", "parents", "probed", "quiesce"),
     )
 
@@ -69,6 +69,7 @@ class Node(Requests):
         self.parents: list[Child] = []
         self.bitmaps: list[DirtyBitmap] = []
         self.blockers: list[str] = []
+        self._blocked_at = 0
         self.quiesce = 0
 
     def __repr__(self) -> str:
@@ -238,6 +239,8 @@ class Node(Requests):
         :raises QmpError: as the driver says; or an export holds a bitmap, where QEMU dies (bdrv_dirty_bitmap_truncate).
         :raises OSError: as the driver, or a fault, says.
         """
+        if self.read_only:
+            raise QmpError("Image is read-only")
         for node in self.shown_by():
             for bitmap in node.bitmaps:
                 if bitmap.busy:
@@ -286,6 +289,11 @@ class Node(Requests):
             perm |= perms.WRITE | perms.RESIZE
         return perm | perms.CONSISTENT_READ, shared & ~(perms.WRITE | perms.RESIZE)
 
+    def block(self, reason: str) -> None:
+        """Refuse operations on the node from now on; those that use it as a backing file later come before that."""
+        self.blockers.insert(0, reason)
+        self._blocked_at = self.graph.links
+
     def check_not_blocked(self, operation: str) -> None:
         """Refuse an operation if a job uses the node, or if the node is the backing file of another one.
 
@@ -294,17 +302,23 @@ class Node(Requests):
         :raises QmpError: with the text of bdrv_op_is_blocked; the other node is called as it was when it took this
             one: a new overlay has no device yet then (bdrv_backing_attach, block.c, QEMU 10.0).
         """
-        if self.blockers:
+        backing = operation not in ALLOWED_ON_BACKING
+        if self.blockers and not (backing and any(map(self._is_newer_backing, self.parents))):
             raise QmpError(f"Node '{self.device_or_node_name}' is busy: {self.blockers[0]}")
         for edge in self.parents:
             if not isinstance(edge.parent, Node):
                 continue
             if self.graph.hide_filters and edge.parent.implicit:
                 edge.parent.check_not_blocked(operation)
-            if edge.name == "backing" and not edge.parent.is_filter and operation not in ALLOWED_ON_BACKING:
+            if edge.name == "backing" and not edge.parent.is_filter and backing:
                 raise QmpError(
                     f"Node '{self.device_or_node_name}' is busy: node is used as backing hd of '{edge.parent_name}'"
                 )
+
+    def _is_newer_backing(self, edge: Child) -> bool:
+        """Whether the edge made this node a backing file after it was blocked."""
+        is_backing = edge.name == "backing" and isinstance(edge.parent, Node) and not edge.parent.is_filter
+        return is_backing and edge.linked > self._blocked_at
 
     # -- drained sections
 

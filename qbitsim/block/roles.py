@@ -97,10 +97,12 @@ class Surroundings(Protocol):
     :ivar emit: called with the name and the data of each event.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar images: where the names of files are looked up.
+    :ivar links: how often an edge was led to a node.
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
     emit: Callable[[str, Json], None]
     hide_filters: bool
     images: ImageStore
+    links: int
     waiting: WaitingRequests

@@ -91,7 +91,8 @@ def node_info(node: Node, profile: Profile, *, flat: bool, of_drive: bool = Fals
         **throttle_info(None),
     }
     if profile.nodes_show_children:
-        info["children"] = [{"child": edge.name, "node-name": edge.node.name} for edge in reversed(node.children)]
+        edges = sorted(node.children, key=lambda edge: edge.linked, reverse=True)
+        info["children"] = [{"child": edge.name, "node-name": edge.node.name} for edge in edges]
     if profile.nodes_show_active:
         info["active"] = True
     backing = node.backing
@@ -169,14 +170,24 @@ def image_info(node: Node, profile: Profile, *, flat: bool, skip_implicit: bool 
         info["full-backing-filename"] = node.graph.images.backing_name(node.filename, name)
         if node.image is not None and node.image.backing_format is not None:
             info["backing-filename-format"] = node.image.backing_format
-    if node.snapshots:
-        info["snapshots"] = [snapshot_info(snapshot) for snapshot in node.snapshots]
+    snapshots = _shown_snapshots(node)
+    if snapshots:
+        info["snapshots"] = [snapshot_info(snapshot) for snapshot in snapshots]
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
         if skip_implicit:
             next_node = next_node.skip_implicit_filters()
         info["backing-image"] = image_info(next_node, profile, flat=False, skip_implicit=skip_implicit)
     return info
+
+
+def _shown_snapshots(node: Node | None) -> list[StoredSnapshot] | None:
+    """Internal snapshots; of a node that has none by its nature, those of its only child (bdrv_snapshot_fallback)."""
+    while node is not None and node.snapshots is None:
+        file = node.child("file")
+        below = node.filtered or (file.node if file is not None else None)
+        node = below if len(node.children) == 1 else None
+    return node.snapshots if node is not None else None
 
 
 def snapshot_info(snapshot: StoredSnapshot) -> Json:

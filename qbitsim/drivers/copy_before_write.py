@@ -11,9 +11,9 @@ was copied by guest writes, and what is still to be copied. Up to 7.2 the last o
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.drive import io_error
@@ -125,13 +125,9 @@ class CopyBeforeWriteNode(FilterDriverNode):
         if "bitmap" in options:
             bitmap = graph.find_bitmap(options["bitmap"]["node"], options["bitmap"]["name"])
         minimum = options.get("min-cluster-size", 0)
+        check_minimum_cluster(minimum)
         node.begin(bitmap=bitmap, minimum_cluster=minimum, compress=False, on_filter=opener.on_filter)
         return node
-
-    @classmethod
-    def check_options(cls, options: Mapping[str, Any]) -> None:
-        """Refuse a cluster size with which nothing can be copied."""
-        check_minimum_cluster(options.get("min-cluster-size", 0))
 
     def begin(self, *, bitmap: DirtyBitmap | None, minimum_cluster: int, compress: bool, on_filter: bool) -> None:
         """Start to watch, once the children are there.

@@ -123,9 +123,6 @@ class Opener:
             raise UnsupportedError(f"block driver '{name}'")
         given, options = options, {**inherited, **options}
         driver.check(options)
-        if flag(options, "force-share") and not flag(options, "read-only"):
-            raise QmpError("force-share=on can only be used with read-only images")
-        check_detect_zeroes(options)
         node = driver.node.open(self, options)
         node.options = given
         node.detect_zeroes = options.get("detect-zeroes", "off")
@@ -139,6 +136,9 @@ class Opener:
 
         :raises QmpError: the name is taken, or none.
         """
+        if flag(options, "force-share") and not flag(options, "read-only"):
+            raise QmpError("force-share=on can only be used with read-only images")
+        check_detect_zeroes(options)
         self.graph.register(node, options.get("node-name"))
 
     def open_file_child(self, options: Options) -> Node:

@@ -17,7 +17,6 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
-    from qbitsim.images.qcow2.snapshots import StoredSnapshot
 
 
 @struct
@@ -50,11 +49,6 @@ class SnapshotAccessNode(DriverNode):
     def knows_cluster_size(self) -> bool:
         """The driver tells nothing of it, and it is no filter (bdrv_co_get_info)."""
         return False
-
-    @property
-    def snapshots(self) -> list[StoredSnapshot] | None:
-        """Those of what is below (bdrv_snapshot_fallback)."""
-        return self.children[0].node.snapshots
 
     @property
     def length(self) -> int:

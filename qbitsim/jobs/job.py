@@ -193,7 +193,7 @@ class Job(JobVerbs):
         :raises QmpError: somebody else does not allow it, or has more; nothing has changed then.
         """
         self.edges.append(self.jobs.graph.attach(self, name, node, perm, shared, stays=True))
-        node.blockers.insert(0, self.blocker)
+        node.block(self.blocker)
 
     def detach_all(self) -> None:
         """Let all nodes go (block_job_remove_all_bdrv)."""

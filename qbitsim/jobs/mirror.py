@@ -136,7 +136,7 @@ class MirrorJob(LoopJob):
             node = self.jobs.graph.nodes.get(name)
             if node is None:
                 raise QmpError(f"Node name '{name}' not found")
-            node.blockers.insert(0, REPLACE_BLOCKER)
+            node.block(REPLACE_BLOCKER)
             self._replaced = node
         self._completing = True
         if not self.paused:

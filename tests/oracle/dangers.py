@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from qbitsim.block.node import Node
 from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
@@ -23,8 +24,11 @@ def danger_before(step: Step, machine: Machine) -> str | None:
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
     if "write" in step or "io" in step:
-        return _hangs(str(step.get("write", step.get("io"))[0]), machine)
+        device = str(step.get("write", step.get("io"))[0])
+        return _hangs(device, machine) or _copies_too_far(device, machine)
     message = step.get("qmp", step.get("second"))
+    if message["execute"] == "block_resize" and _is_below_filters(message["arguments"], machine):
+        return "a new length below a filter, which keeps its own; a known difference"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     if over and machine.profile.stream_filter_detached and message["execute"] == "query-named-block-nodes":
         return "a query of the nodes while a stream is over and not dismissed"
@@ -33,13 +37,36 @@ def danger_before(step: Step, machine: Machine) -> str | None:
 
 def _hangs(device: str, machine: Machine) -> str | None:
     """A mirror that waits to be finalized keeps its source drained, and the monitor waits with the request."""
-    drive = machine.graph.drives.get(device)
-    node = drive.root.node if drive is not None and drive.root is not None else machine.graph.nodes.get(device)
+    node = _node(device, machine)
     while node is not None:
         if node.quiesce:
             return "a request on a disk that a finished mirror keeps drained"
         node = node.filtered
     return None
+
+
+def _copies_too_far(device: str, machine: Machine) -> str | None:
+    """QEMU copies old data behind the end of a target that is shorter than the disk, and dies of it."""
+    node = _node(device, machine)
+    while node is not None:
+        target = node.child("target")
+        if target is not None and target.node.length < node.length:
+            return "a request through copy-before-write to a shorter target"
+        node = node.filtered or node.backing
+    return None
+
+
+def _node(name: str, machine: Machine) -> Node | None:
+    """The node of that name, or that of the drive."""
+    drive = machine.graph.drives.get(name)
+    return drive.root.node if drive is not None and drive.root is not None else machine.graph.nodes.get(name)
+
+
+def _is_below_filters(arguments: dict[str, Any], machine: Machine) -> bool:
+    """Whether a node is resized of which something above has the length."""
+    node = _node(str(arguments.get("node-name") or arguments.get("device")), machine)
+    parents = [edge.parent for edge in node.parents] if node is not None else []
+    return any(isinstance(parent, Node) and (parent.is_filter or parent.driver == "raw") for parent in parents)
 
 
 def danger(step: Step, answer: Records, machine: Machine) -> str | None:

@@ -110,12 +110,13 @@ class Drawer:
         return f"{prefix}{self.counter[0]}"
 
     def node(self) -> str:
-        """The name of a drive or a node, rarely of none."""
+        """The name of a drive or a node, rarely of none; not of a qcow2 image's file, whose bytes are not emulated."""
         if self.often(0.04):
             return self.rng.choice(STRANGE)
         if self.often(0.6):
             return self.rng.choice(("drive0", "drive1", "drive0", "node0", "node1"))
-        named = [node.name for node in self.machine.graph.nodes.values() if not node.auto_named]
+        nodes = self.machine.graph.nodes.values()
+        named = [node.name for node in nodes if not node.auto_named and not node.name.endswith("-file")]
         return self.rng.choice(sorted(named) + sorted(self.machine.graph.drives))
 
     def _find(self, name: str) -> Any:
@@ -165,9 +166,7 @@ class Drawer:
         return f"block-dirty-bitmap-{kind}", {"node": node, "name": name}
 
     def _add(self) -> Arguments:
-        node = self.node()
-        # A file's own bitmap would show when QEMU writes the qcow2 tables that it has in memory.
-        arguments: Arguments = {"node": node.replace("-file", ""), "name": self.rng.choice(NAMES)}
+        arguments: Arguments = {"node": self.node(), "name": self.rng.choice(NAMES)}
         if self.often(0.5):
             arguments["granularity"] = self.rng.choice(GRANULARITIES)
         if self.often(0.3):

@@ -62,7 +62,7 @@ def info_snapshots(context: Context) -> str:
     for node in disks:
         partial = [snapshot_info(each) for each in snapshots_of(node) if each.name not in names]
         if partial:
-            name = node.device_or_node_name
+            name = node.device_name
             text += f"\nList of partial (non-loadable) snapshots on '{name}':\n"
             text += snapshot_table(partial, context.profile)
     return text
