@@ -97,7 +97,7 @@ def _run(call: Call, image: Image, offsets: list[int], length: int, pattern: int
     data = bytes((pattern,)) * length
     for offset in offsets:
         if offset + length > image.size:
-            raise ToolError(f"Failed request: {os.strerror(errno.EIO)}", before_output=True)
+            raise ToolError(f"Failed request: {os.strerror(errno.EIO)}")
         if "w" in call.options:
             image.write(offset, data, below)
             image.mark_bitmaps(offset, length)

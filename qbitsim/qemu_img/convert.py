@@ -424,7 +424,7 @@ def _check_bitmaps(call: Call, source: Image) -> None:
                     f"Cannot copy inconsistent bitmap '{bitmap.name}'\n"
                     "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it"
                 )
-            call.print(f"qemu-img: warning: Skipping inconsistent bitmap '{bitmap.name}'\n")
+            call.complain(f"qemu-img: warning: Skipping inconsistent bitmap '{bitmap.name}'\n")
 
 
 def _copy_bitmaps(source: Image, target: Image) -> None:

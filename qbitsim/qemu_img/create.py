@@ -32,6 +32,7 @@ def create(call: Call) -> int:
         wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call))
         wanted = _with_backing(call, name, wanted)
         call.say(f"Formatting '{name}', {wanted.describe()}")
+        call.streams.flush()
         make_image(call, name, wanted)
     except ToolError as error:
         raise ToolError(f"{name}: {error.text}") from None

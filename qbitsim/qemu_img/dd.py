@@ -35,7 +35,7 @@ def dd(call: Call) -> int:
     begin = int(skip or 0) * unit
     target = _make(call, target_name, Wanted(format=format_name, size=max(end - begin, 0)), source)
     if begin > end:
-        call.print(f"qemu-img: {source}: cannot skip to specified offset\n")
+        call.complain(f"qemu-img: {source}: cannot skip to specified offset\n")
         return 0
     for offset in range(begin, end, unit):
         target.write(offset - begin, read_chain(chain, offset, min(unit, end - offset)))

@@ -15,6 +15,7 @@ from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import Profile
 from qbitsim.qemu_img.options import Options, ToolError, key_values
+from qbitsim.standard_streams import StandardStreams
 
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
@@ -37,41 +38,48 @@ class Call:
     :ivar options: the command line.
     :ivar profile: whose qemu-img it is.
     :ivar now: nanoseconds since 1970.
-    :ivar output: what was printed so far, standard output and standard error in the order of printing.
+    :ivar streams: where it prints.
     """
 
-    __slots__ = ("_files", "_shows_progress", "_written", "now", "options", "output", "profile", "store")
+    __slots__ = ("_files", "_shows_progress", "_written", "now", "options", "profile", "store", "streams")
 
-    def __init__(self, store: ImageStore, options: Options, profile: Profile, now: int = 0) -> None:
+    def __init__(
+        self, store: ImageStore, options: Options, profile: Profile, streams: StandardStreams, now: int = 0
+    ) -> None:
         self.store = store
         self.options = options
         self.profile = profile
         self.now = now
-        self.output: list[str] = []
+        self.streams = streams
         self._shows_progress = False
         self._files: dict[str, str] = {}
         self._written: list[Image] = []
 
     def print(self, text: str) -> None:
-        """Print *text*, which brings its own line ends."""
-        self.output.append(text)
+        """Print *text*, which brings its own line ends, on standard output."""
+        self.streams.print(text)
+
+    def complain(self, text: str) -> None:
+        """Print *text*, which brings its own line ends, on standard error."""
+        self.streams.complain(text)
 
     def say(self, text: str) -> None:
         """Print a line unless ``-q`` was given."""
         if "q" not in self.options:
-            self.output.append(text + "\n")
+            self.streams.print(text + "\n")
 
     def progress(self, percent: float) -> None:
         """Show how far it is, if ``-p`` was given; 100 may be shown several times (util/qemu-progress.c)."""
         if "p" in self.options and "q" not in self.options:
             self._shows_progress = True
-            self.output.append(f"    ({percent:3.2f}/100%)\r")
+            self.streams.print(f"    ({percent:3.2f}/100%)\r")
+            self.streams.flush()
 
     def end_progress(self) -> None:
         """The line that shows the progress ends, if there is one; by default when all is over."""
         if self._shows_progress:
             self._shows_progress = False
-            self.output.append("\n")
+            self.streams.print("\n")
 
     def note_written(self, image: Image) -> None:
         """Remember an image that was opened for writing."""
@@ -123,7 +131,7 @@ def open_image(
                 raise ToolError("Block node is read-only")
         image = _open_file(call, name, format_name, write=write)
         if image.format == "raw" and format_name is None and write:
-            call.print(_RAW_WARNING.format(name))
+            call.complain(_RAW_WARNING.format(name))
         if backing:
             open_backing(call, image, name)
     except ToolError as error:
@@ -180,7 +188,7 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     if conflict is not None:
         raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
     if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
-        call.print(STALE_BITMAPS.format("qemu-img"))
+        call.complain(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
 

@@ -21,12 +21,10 @@ class ToolError(Exception):
     :param text: the message without the leading ``qemu-img: ``; None prints nothing.
     :param status: exit status.
     :param usage: the message is followed by the hint to ask for help.
-    :param before_output: the message comes before what was printed, which was still in a buffer.
     """
 
-    def __init__(self, text: str, status: int = 1, *, usage: bool = False, before_output: bool = False) -> None:
+    def __init__(self, text: str, status: int = 1, *, usage: bool = False) -> None:
         super().__init__(text)
-        self.before_output = before_output
         self.text = text
         self.status = status
         self.usage = usage

@@ -234,9 +234,9 @@ def check(call: Call) -> int:
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
     leaks = left = sorted(image.layout.leaked)
-    call.print("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+    call.complain("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
     if repair is not None and leaks:
-        call.print("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
+        call.complain("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
         free_leaks(image.layout)
         left = []
     if output == "json":
@@ -396,7 +396,7 @@ def map_image(call: Call) -> int:
     call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")
     for extent in extents:
         if extent.data and extent.offset is None:
-            raise ToolError("File contains external, encrypted or compressed clusters.", before_output=True)
+            raise ToolError("File contains external, encrypted or compressed clusters.")
         if extent.data and not extent.zero:
             numbers = (extent.start, extent.length, extent.offset or 0)
             call.print("".join(f"{hex(number) if number else '0':<16}" for number in numbers) + extent.file + "\n")
