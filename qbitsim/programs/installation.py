@@ -1,8 +1,8 @@
 """Puts the programs into a folder, each as a script that starts this installation of qbitsim.
 
 A script goes around :mod:`site` and the environment (``python -IS``): the first takes longer than all that
-``qemu-img create`` does, and variables such as ``PYTHONPATH`` are those of whoever starts the program. So it says itself
-where the packages are.
+``qemu-img create`` does, and variables such as ``PYTHONPATH`` are those of whoever starts the program. So it says
+itself where the packages are.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def start(name: str, release: str) -> int:
     """
     module = PROGRAMS[name]
     if module is None:
-        print(f"{name}: qbitsim does not emulate this program yet", file=sys.stderr)
+        sys.stderr.write(f"{name}: qbitsim does not emulate this program yet\n")
         return 1
     status: int = import_module(f"qbitsim.programs.{module}").main(sys.argv[1:], profile(release))
     return status

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
 from qbitsim.qemu_img.snapshot import find_snapshot
+from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MAXIMUM_SPARSE = 16 << 20
 _MAXIMUM_COROUTINES = 16
 
 
-@dataclass(slots=True)
+@record(frozen=False, eq=False)
 class _Copy:
     """What is copied where.
 

@@ -7,13 +7,12 @@ file is already gone.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, find_file, open_backing
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.records import changed
 
 
 def create(call: Call) -> int:
@@ -72,4 +71,4 @@ def _open_backing_of_new(call: Call, name: str, wanted: Wanted) -> Wanted:
     if chosen is None:
         end = "" if call.profile.qemu_img_hint_ends_line else "\0"
         raise ToolError(f"Backing file specified without backing format\nDetected format of {backing.format}.{end}")
-    return wanted if wanted.size is not None else replace(wanted, size=backing.size)
+    return wanted if wanted.size is not None else changed(wanted, size=backing.size)

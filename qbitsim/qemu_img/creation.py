@@ -5,14 +5,13 @@ What a format refuses, it refuses when an existing file is already gone (block.c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.image import Image
 from qbitsim.images.store import LockConflictError
 from qbitsim.qemu_img.files import Call
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
+from qbitsim.records import changed, record
 from qbitsim.sizes import SECTOR
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
@@ -21,7 +20,7 @@ _NOT_DONE = {*_DEFAULTS, "data_file", "data_file_raw", "help", "?"}
 _MAX_L1_BYTES = 32 << 20
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record(kw_only=True)
 class Wanted:
     """The creation options of an image, as far as they are known."""
 
@@ -84,13 +83,13 @@ def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
     """One option of ``-o``."""
     match name:
         case "compat":
-            return replace(wanted, compat=value)
+            return changed(wanted, compat=value)
         case "preallocation":
-            return replace(wanted, preallocation=value)
+            return changed(wanted, preallocation=value)
         case "backing_file":
-            return replace(wanted, backing=value)
+            return changed(wanted, backing=value)
         case "backing_fmt":
-            return replace(wanted, backing_format=value)
+            return changed(wanted, backing_format=value)
         case _:
             return _set_number(call, wanted, name, value)
 
@@ -99,17 +98,17 @@ def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
     if name == "size":
         if wanted.size is not None and call.options.words[1:]:
             raise ToolError("The image size must be specified only once")
-        return replace(wanted, size=signed(size_parameter(name, value, call.profile)))
+        return changed(wanted, size=signed(size_parameter(name, value, call.profile)))
     if name == "cluster_size":
-        return replace(wanted, cluster_size=size_parameter(name, value, call.profile))
+        return changed(wanted, cluster_size=size_parameter(name, value, call.profile))
     if name == "lazy_refcounts":
         if value not in {"on", "off"}:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
-        return replace(wanted, lazy_refcounts=value == "on")
+        return changed(wanted, lazy_refcounts=value == "on")
     if name == "refcount_bits":
         if not value.isdecimal():
             raise ToolError(f"Parameter '{name}' expects a number")
-        return replace(wanted, refcount_bits=int(value))
+        return changed(wanted, refcount_bits=int(value))
     if _DEFAULTS.get(name) == value:
         return wanted
     if name in _NOT_DONE or name.startswith("encrypt."):

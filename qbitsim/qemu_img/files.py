@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL
@@ -14,6 +13,7 @@ from qbitsim.images.image import Image
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import Profile
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import Options, ToolError, key_values
 from qbitsim.standard_streams import StandardStreams
 

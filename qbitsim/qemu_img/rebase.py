@@ -10,11 +10,11 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, check_cache, open_backing_file, open_image
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.sizes import SECTOR
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from qbitsim.block.limits import Limits, merged
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
@@ -15,9 +13,10 @@ from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import fragments, free_leaks
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
-from qbitsim.records import changed
+from qbitsim.records import changed, record
 from qbitsim.sizes import SECTOR, human_size
 
 _WITHOUT_HOST_CACHE = ("none", "off", "directsync")
@@ -347,7 +346,7 @@ def _strict_mismatch(one: Chain, other: Chain) -> str | None:
 # -- map
 
 
-@dataclass(slots=True)
+@record(frozen=False, eq=False)
 class _Extent:
     """A range of the disk whose bytes come from one place."""
 

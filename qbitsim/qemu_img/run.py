@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MODULES = {
     **{name: name for name in ("amend", "bench", "bitmap", "commit", "convert", "create", "dd", "measure", "rebase")},
     **{name: name for name in ("resize", "snapshot")},
-    **{name: "report" for name in ("check", "compare", "info")},
+    **dict.fromkeys(("check", "compare", "info"), "report"),
     "map": "report",
 }
 _FUNCTIONS = {"map": "map_image"}
