@@ -48,7 +48,7 @@ def install(folder: Path, release: str) -> list[Path]:
 
 def script(name: str, release: str) -> str:
     """The text of one program."""
-    homes = dict.fromkeys(str(Path(package.__file__).resolve().parent.parent) for package in (qbitsim, bitarray))
+    homes = dict.fromkeys(str(Path(package.__path__[0]).resolve().parent) for package in (qbitsim, bitarray))
     return (
         f"{_first_lines(sys.executable)}{_MARK}\n"
         "import sys\n"

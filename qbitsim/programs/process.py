@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from qbitsim.standard_streams import STDOUT, StandardStreams
 
@@ -25,3 +26,8 @@ def _write(descriptor: int, text: str) -> None:
 def end_on_interrupt() -> None:
     """Let Ctrl-C end the process at once, by the signal itself."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def now() -> int:
+    """Nanoseconds since 1970."""
+    return time.time_ns()

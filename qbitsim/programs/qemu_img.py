@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from qbitsim.images.host.store import HostImageStore
-from qbitsim.programs.process import end_on_interrupt, standard_streams
+from qbitsim.programs.process import end_on_interrupt, now, standard_streams
 from qbitsim.qemu_img.run import run_on
 
 if TYPE_CHECKING:
@@ -19,6 +18,6 @@ def main(argv: Sequence[str], profile: Profile) -> int:
     """Run it in the current directory; the exit status."""
     end_on_interrupt()
     store = HostImageStore(".")
-    status = run_on(standard_streams(), store, argv, profile, time.time_ns())
+    status = run_on(standard_streams(), store, argv, profile, now())
     store.save()
     return status

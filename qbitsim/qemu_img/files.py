@@ -10,6 +10,7 @@ from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL
 from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
+from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import Profile
@@ -41,7 +42,7 @@ class Call:
     :ivar streams: where it prints.
     """
 
-    __slots__ = ("_files", "_shows_progress", "_written", "now", "options", "profile", "store", "streams")
+    __slots__ = ("_files", "_opened", "_shows_progress", "_written", "now", "options", "profile", "store", "streams")
 
     def __init__(
         self, store: ImageStore, options: Options, profile: Profile, streams: StandardStreams, now: int = 0
@@ -54,6 +55,7 @@ class Call:
         self._shows_progress = False
         self._files: dict[str, str] = {}
         self._written: list[Image] = []
+        self._opened: dict[ImageFile, tuple[int, int]] = {}
 
     def print(self, text: str) -> None:
         """Print *text*, which brings its own line ends, on standard output."""
@@ -86,10 +88,28 @@ class Call:
         self._written.append(image)
 
     def close(self) -> None:
-        """Close what was opened for writing: bitmaps are stored anew, whether or not something changed."""
+        """Close what was opened. Bitmaps of what was opened for writing are stored anew, changed or not."""
         self.end_progress()
         for image in self._written:
             image.close_written()
+        for file in self._opened:
+            file.close()
+            file.locks.release(self)
+
+    def hold(self, image: Image, perm: int, shared: int) -> str | None:
+        """Take the locks on the file of an image, until the end; the conflict with other users, if there is one.
+
+        :raises OSError: the file cannot be opened for writing.
+        """
+        file = image.file
+        held_perm, held_shared = self._opened.get(file, (0, ALL))
+        wanted = perm | held_perm, shared & held_shared
+        conflict = file.locks.conflict(*wanted, holder=self) or file.locks.acquire(self, *wanted)
+        if conflict is None:
+            if file not in self._opened:
+                file.open()
+            self._opened[file] = wanted
+        return conflict
 
     def file_name(self, word: str) -> str:
         """The file that *word* of the command line, which has been opened, stands for."""
@@ -184,7 +204,12 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).
         shared = ALL
-    conflict = None if "U" in call.options else image.file.locks.conflict(perm, shared)
+    if "U" in call.options:
+        shared = ALL
+    try:
+        conflict = call.hold(image, perm, shared)
+    except OSError as error:
+        raise ToolError(f"Could not open '{name}': {error.strerror}") from None
     if conflict is not None:
         raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
     if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
