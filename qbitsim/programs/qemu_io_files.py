@@ -1,0 +1,135 @@
+"""How ``qemu-io`` opens a file: the options that its command line and its command ``open`` have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.commands.drives import check_given_options
+from qbitsim.drivers.drive_options import nested
+from qbitsim.drivers.filename_options import json_options
+from qbitsim.drivers.opener import Opener
+from qbitsim.drivers.temporary_overlay import add_temporary_overlay
+from qbitsim.errors import QmpError
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.drivers.options import Options
+    from qbitsim.machine.machine import Machine
+
+_WITHOUT_HOST_CACHE = {"none", "off", "directsync"}
+CACHE_MODES = {*_WITHOUT_HOST_CACHE, "writeback", "unsafe", "writethrough"}
+DISCARD_MODES = {"ignore": "ignore", "off": "ignore", "unmap": "unmap", "on": "unmap"}
+AIO_MODES = {"threads", "native", "io_uring"}
+NULL_NAMES = ("null-co://", "null-aio://")
+
+
+class InvalidModeError(Exception):
+    """A mode that does not exist; the text says so."""
+
+
+@record(frozen=False, eq=False)
+class OpenFlags:
+    """How a file is to be opened.
+
+    :ivar direct: without the host's cache.
+    """
+
+    read_only: bool = False
+    snapshot: bool = False
+    copy_on_read: bool = False
+    force_share: bool = False
+    direct: bool = False
+    native_aio: bool = False
+    discard: str = "unmap"
+
+    def take(self, letter: str, value: str) -> bool:
+        """Take an option; whether it is one of these.
+
+        :raises InvalidModeError: its value is wrong.
+        """
+        simple = {"r": "read_only", "s": "snapshot", "C": "copy_on_read", "U": "force_share", "k": "native_aio"}
+        if letter in simple:
+            setattr(self, simple[letter], True)
+            return True
+        match letter:
+            case "n":
+                self.direct = True
+            case "t":
+                _check("cache", value, CACHE_MODES)
+                self.direct = value in _WITHOUT_HOST_CACHE
+            case "d":
+                _check("discard", value, set(DISCARD_MODES))
+                self.discard = DISCARD_MODES[value]
+            case "i":
+                _check("aio", value, AIO_MODES)
+                self.native_aio = value == "native"
+            case _:
+                return False
+        return True
+
+    def options(self) -> Options:
+        """As options of a node."""
+        options: Options = {"discard": self.discard}
+        if self.read_only:
+            options["read-only"] = True
+        if self.force_share:
+            options["force-share"] = True
+        if self.direct:
+            options["cache"] = {"direct": True}
+        return options
+
+
+def _check(what: str, value: str, modes: set[str]) -> None:
+    if value not in modes:
+        raise InvalidModeError(f"Invalid {what} option: {value}")
+
+
+def open_node(machine: Machine, name: str | None, given: list[tuple[str, str]], flags: OpenFlags) -> Node:
+    """Open a file by its name, by options, or by both.
+
+    :param given: options of the node, as texts with dotted names.
+    :raises QmpError: as QEMU refuses it.
+    """
+    if flags.copy_on_read and flags.read_only:
+        raise QmpError("Can't use copy-on-read on read-only device")
+    if flags.native_aio and not flags.direct:
+        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+    options: Options = {**flags.options(), **nested(dict(given))}
+    if flags.snapshot:
+        options["read-only"] = True
+    node = _open(machine, name, options)
+    if flags.snapshot:
+        node = add_temporary_overlay(_opener(machine), node, read_only=flags.read_only)
+    node.copy_on_read = flags.copy_on_read
+    return node
+
+
+def _opener(machine: Machine) -> Opener:
+    return Opener(machine.graph, on_filter=machine.profile.backup_bitmap_on_filter)
+
+
+def _open(machine: Machine, name: str | None, options: Options) -> Node:
+    if name is not None and name.startswith("json:"):
+        options, name = {**options, **json_options(name)}, None
+    elif name is not None and name.startswith(NULL_NAMES):
+        protocol = {"driver": name.partition(":")[0]}
+        options, name = {"driver": "raw", **options, "file": protocol}, None
+    if name is None:
+        return _open_options(machine, options)
+    if "file" in options:
+        return _open_options(machine, {**options, "file": {"driver": "file", **options["file"], "filename": name}})
+    return machine.open_file(name, options)
+
+
+def _open_options(machine: Machine, options: dict[str, Any]) -> Node:
+    if "driver" not in options and "file" not in options:
+        raise QmpError("Must specify either driver or file")
+    opener = _opener(machine)
+    if isinstance(options.get("file"), dict) and "driver" not in options["file"] and "filename" in options["file"]:
+        options = {**options, "file": {"driver": "file", **options["file"]}}
+    options, probed = opener.probe(options)
+    check_given_options(machine.registry, options)
+    node = opener.open(options)
+    node.probed = probed
+    return node
