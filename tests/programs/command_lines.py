@@ -1,0 +1,131 @@
+"""Draws command lines of qemu-img and qemu-io, right ones and wrong ones, for the files of a folder."""
+
+from __future__ import annotations
+
+import random
+
+from qbitsim.profiles import Profile
+
+_VALUES = {
+    "f": ("qcow2", "qcow2", "raw", "bogus", "vmdk"),
+    "F": ("qcow2", "qcow2", "raw", "bogus"),
+    "O": ("qcow2", "raw", "bogus"),
+    "T": ("none", "writeback", "unsafe", "bogus"),
+    "t": ("none", "writeback", "unsafe", "bogus"),
+    "output": ("json", "human", "xml"),
+    "r": ("leaks", "all", "1M", "x"),
+    "s": ("0", "64k", "x", "-1"),
+    "l": ("64k", "s1", "snapshot.name=s1", "nope"),
+    "S": ("0", "4k", "64k", "1", "x"),
+    "o": ("compat=0.10", "compat=1.1", "cluster_size=4k", "lazy_refcounts=on", "size=2M", "bogus=1", "refcount_bits=8"),
+    "b": ("b.qcow2", "a.qcow2", "none.qcow2", "r.raw"),
+    "B": ("b.qcow2", "none.qcow2"),
+    "g": ("64k", "512", "100", "x"),
+    "merge": ("b0", "b1", "nope"),
+    "preallocation": ("off", "bogus", "full"),
+    "m": ("1", "8", "0", "99", "x"),
+    "c": ("s1", "s2", "3"),
+    "a": ("s1", "nope"),
+    "d": ("s1", "nope", "4"),
+    "n": ("1",),
+    "size": ("1M", "x", "-1"),
+    "i": ("threads", "native", "bogus"),
+    "pattern": ("5", "300"),
+    "flush-interval": ("2", "x"),
+}
+_WORDS = {"bitmap": (2, 1, 3), "compare": (2, 1, 3), "convert": (2, 1, 3), "resize": (2, 1, 3), "create": (2, 1, 3)}
+_NOT_DRAWN = {"h", "object", "image-opts", "target-image-opts"}
+_REQUESTS = (
+    *("write -P 7 0 64k", "write -z 64k 64k", "write -z -u 0 128k", "discard 0 1M", "read 0 512", "read -P 7 0 4k"),
+    *("read -v 0 32", "length", "map", "alloc 0 1M", "truncate 2M", "flush", "info", "reopen -r", "close", "write 0"),
+    *("bogus", "read x 1", "write -P 300 0 1", "aio_write -P 3 0 64k", "aio_flush", "readv 0 512 512", "quit", "-q"),
+    *("writev 0 512 4k", "open a.qcow2", "open -r b.qcow2", "open -Z b", "help read_", "sleep 1", "write -c 0 64k"),
+)
+
+
+class CommandLines:
+    """Draws command lines.
+
+    :param profile: whose options they have.
+    """
+
+    def __init__(self, rng: random.Random, profile: Profile) -> None:
+        self.rng = rng
+        self.profile = profile
+
+    def draw(self) -> tuple[list[str], str | None]:
+        """A command line, and what is on its standard input."""
+        return self._qemu_io() if self.rng.random() < 0.3 else (self._qemu_img(), None)
+
+    def _file(self) -> str:
+        return self.rng.choice(("a.qcow2", "a.qcow2", "b.qcow2", "c.qcow2", "r.raw", "none.qcow2"))
+
+    def _qemu_img(self) -> list[str]:
+        rng = self.rng
+        if rng.random() < 0.06:
+            return [
+                "qemu-img",
+                *rng.choice(([], ["--version"], ["-V"], ["bogus"], ["--bogus"], ["-Z"], ["info", "-Z"])),
+            ]
+        command = rng.choice(sorted(self.profile.qemu_img_options))
+        argv = ["qemu-img", command]
+        specs = [word.split(",") for word in self.profile.qemu_img_options[command].split()]
+        specs = [names for names in specs if names[0].rstrip(":") not in _NOT_DRAWN]
+        for names in rng.sample(specs, min(len(specs), rng.choice((0, 1, 1, 2, 3)))):
+            argv += self._option(names)
+        if command == "amend" and rng.random() < 0.7:
+            argv += ["-o", rng.choice(_VALUES["o"])]
+        argv += self._words(command)
+        if rng.random() < 0.05:
+            argv.append(rng.choice(("--bogus", "-Z", "--force-share=1", "-f")))
+        return argv
+
+    def _option(self, names: list[str]) -> list[str]:
+        name = self.rng.choice(names)
+        plain, takes_value = name.rstrip(":"), names[-1].endswith(":")
+        key = names[0].rstrip(":")
+        value = self.rng.choice(_VALUES.get(key, ("1", "x")))
+        if len(plain) == 1:
+            return [f"-{plain}", value] if takes_value else [f"-{plain}"]
+        if not takes_value:
+            return [f"--{plain}"]
+        return [f"--{plain}={value}"] if self.rng.random() < 0.5 else [f"--{plain}", value]
+
+    def _words(self, command: str) -> list[str]:
+        rng = self.rng
+        usual, *others = _WORDS.get(command, (1, 0, 2))
+        count = usual if rng.random() < 0.85 else rng.choice(others)
+        if command == "dd":
+            words = [f"if={self._file()}", "of=d.qcow2", f"bs={rng.choice(('512', '64k', 'x', '0'))}", "count=3"]
+            return words[: count + 1]
+        words = [self._file() for _ in range(count)]
+        if command == "bitmap":
+            words[1:2] = [rng.choice(("b0", "b1", "b2"))] if count > 1 else []
+        elif command in {"create", "resize"}:
+            words[1:2] = [rng.choice(("1M", "+64k", "3M", "-512", "x", "1000"))] if count > 1 else []
+        elif command == "convert":
+            words[-1:] = [rng.choice(("d.qcow2", "c.qcow2"))] if count else []
+        return words
+
+    def _qemu_io(self) -> tuple[list[str], str | None]:
+        rng = self.rng
+        argv = ["qemu-io"]
+        for option in rng.sample(("-r", "-n", "-U", "-k", "-m", "-C"), rng.choice((0, 0, 0, 1, 2))):
+            argv.append(option)
+        if rng.random() < 0.6:
+            argv += ["-f", rng.choice(("qcow2", "qcow2", "qcow2", "raw", "bogus"))]
+        if rng.random() < 0.3:
+            argv += rng.choice(
+                (["-t", "none"], ["-t", "x"], ["-d", "on"], ["-d", "x"], ["--cache=unsafe"], ["-i", "x"])
+            )
+        requests = [rng.choice(_REQUESTS) for _ in range(rng.randrange(0, 4))]
+        given = None
+        if rng.random() < 0.3:
+            given = "".join(f"{request}\n" for request in requests)
+        else:
+            argv += [word for request in requests for word in ("-c", request)]
+        if rng.random() < 0.9:
+            argv.append(self._file())
+        if rng.random() < 0.04:
+            argv.append(rng.choice(("two", "-Z", "--bogus", "--read-only=1", "-c")))
+        return argv, given
