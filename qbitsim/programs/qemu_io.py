@@ -11,20 +11,20 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from qbitsim.commands.hmp.guest_io import DriveDisk
+from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
+from qbitsim.files.permissions import ALL
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.machine.machine import Machine
 from qbitsim.programs import process
 from qbitsim.programs.getopt import GetoptError, scan
-from qbitsim.programs.qemu_io_files import CACHE_MODES, NULL_NAMES, InvalidModeError, OpenFlags, open_node
+from qbitsim.programs.qemu_io_files import CACHE_MODES, NULL_NAMES, InvalidModeError, OpenFlags, World, open_node
 from qbitsim.qemu_img.files import STALE_BITMAPS
 from qbitsim.qemu_img.options import key_values
-from qbitsim.qemu_img.report import format_specific
 from qbitsim.qemu_io import run as qemu_io
+from qbitsim.qemu_io.drive_disk import DriveDisk
 from qbitsim.qemu_io.numbers import format_size
 from qbitsim.qemu_io.table import commands as known_commands
 from qbitsim.qemu_io.table import help_line, own_commands
@@ -33,7 +33,6 @@ from qbitsim.standard_streams import StandardStreams
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from qbitsim.block.drive import Drive
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
 
@@ -115,10 +114,11 @@ class QemuIo:
         self.images = images
         self.profile = profile
         self.streams = streams
-        self.machine: Machine | None = None
+        self.world: World | None = None
         self.drive: Drive | None = None
         self.name = ""
         self.as_options = False
+        self._quits = False
         self._lines = lines
         self._clock = clock
         self._sleep = sleep
@@ -149,6 +149,8 @@ class QemuIo:
         failed = False
         for command in given.commands if given.commands is not None else self._prompted():
             failed |= self._command(command)
+            if self._quits:
+                break
         return int(failed)
 
     def _parse(self, arguments: Sequence[str]) -> _Arguments:
@@ -232,19 +234,19 @@ class QemuIo:
         if flags.force_share and keys.get("force-share", "on") != "on":
             self._fail("-U conflicts with image options")
             return False
-        machine = Machine(self.profile, images=self.images)
+        world = World(self.images, self.profile)
         what = "" if word is None else f" device {word}"
         name = keys.get("file.filename", "") if word is None else word
         try:
-            node = open_node(machine, word, given, flags)
-            drive = machine.add_drive("", node)
+            node = open_node(world, word, given, flags)
+            drive = world.graph.add_drive("", node)
         except UnsupportedError:
             raise
         except QmpError as error:
             hint = self._lock_hint(name, read_only=flags.read_only, text=error.desc)
             self._fail(f"can't open{what}: {error.desc}{hint}")
             return False
-        self.machine, self.drive, self.name = machine, drive, name
+        self.world, self.drive, self.name = world, drive, name
         image = self.images.lookup(name) if name in self.images else None
         if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
             self.streams.complain(STALE_BITMAPS.format("qemu-io"))
@@ -270,9 +272,9 @@ class QemuIo:
         return ""
 
     def _close(self) -> None:
-        if self.machine is not None:
-            self.machine.graph.close()
-        self.machine = self.drive = None
+        if self.world is not None:
+            self.world.graph.close()
+        self.world = self.drive = None
 
     def _fail(self, text: str) -> int:
         self.streams.complain(f"qemu-io: {text}\n")
@@ -314,7 +316,7 @@ class QemuIo:
         return True
 
     def _on_disk(self, command: str) -> bool:
-        drive = self.drive or Machine(self.profile, images=self.images).anonymous_drive()
+        drive = self.drive or Drive(World(self.images, self.profile).graph, "", perm=0, shared=ALL)
         output = qemu_io.run(
             DriveDisk(drive),
             command,
@@ -367,7 +369,8 @@ class QemuIo:
         return False
 
     def _do_quit(self, _words: list[str]) -> bool:
-        raise _EndError(0)
+        self._quits = True
+        return False
 
     def _do_abort(self, _words: list[str]) -> bool:
         return self._end_by_signal(_SIGABRT)
@@ -422,6 +425,9 @@ class QemuIo:
             return self._no_file()
         if any(word.startswith("-o") for word in words[1:]):
             raise UnsupportedError(f"qemu-io command '{' '.join(words)}'")
+        if words[1:] == ["-r"] and self.drive.node.copy_on_read:
+            name = self.drive.node.name
+            return bool(self._fail(f"Can't set node '{name}' to r/o with copy-on-read enabled"))
         if any(word in {"-r", "-w"} for word in words[1:]) and len(words) == 2:
             self.drive.node.set_read_only(words[1] == "-r")
             return False
@@ -436,6 +442,8 @@ class QemuIo:
         if node.driver != "qcow2":
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
+        from qbitsim.qemu_img.report import format_specific  # noqa: PLC0415 - wanted by this command alone
+
         self.streams.print(f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n")
         self.streams.print(f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n")
         image = self.images.lookup(self.name)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.commands.drives import check_given_options
+from qbitsim.block.graph import Graph
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.filename_options import json_options
+from qbitsim.drivers.not_emulated import known_driver, other_format
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.temporary_overlay import add_temporary_overlay
+from qbitsim.engine.scheduler import Scheduler, first_in_first_out
 from qbitsim.errors import QmpError
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.drivers.options import Options
-    from qbitsim.machine.machine import Machine
+    from qbitsim.images.store import ImageStore
+    from qbitsim.profiles import Profile
 
 _WITHOUT_HOST_CACHE = {"none", "off", "directsync"}
 CACHE_MODES = {*_WITHOUT_HOST_CACHE, "writeback", "unsafe", "writethrough"}
@@ -85,7 +88,22 @@ def _check(what: str, value: str, modes: set[str]) -> None:
         raise InvalidModeError(f"Invalid {what} option: {value}")
 
 
-def open_node(machine: Machine, name: str | None, given: list[tuple[str, str]], flags: OpenFlags) -> Node:
+class World:
+    """The nodes of one opened file: a machine needs more, and more time to start.
+
+    :ivar graph: of the nodes.
+    """
+
+    def __init__(self, images: ImageStore, profile: Profile) -> None:
+        self.profile = profile
+        self.graph = Graph(images, Scheduler(first_in_first_out))
+        self.graph.drains_on_change = profile.graph_changes_drain
+        self.graph.quiet_during_change = profile.graph_changes_stay_quiet
+        self.graph.hide_filters = profile.backup_filter_hidden
+        self.opener = Opener(self.graph, on_filter=profile.backup_bitmap_on_filter)
+
+
+def open_node(world: World, name: str | None, given: list[tuple[str, str]], flags: OpenFlags) -> Node:
     """Open a file by its name, by options, or by both.
 
     :param given: options of the node, as texts with dotted names.
@@ -93,43 +111,44 @@ def open_node(machine: Machine, name: str | None, given: list[tuple[str, str]], 
     """
     if flags.copy_on_read and flags.read_only:
         raise QmpError("Can't use copy-on-read on read-only device")
-    if flags.native_aio and not flags.direct:
+    driver = dict(given).get("driver")
+    if driver is not None and other_format(driver) is None and not known_driver(driver, world.profile):
+        raise QmpError(f"Unknown driver '{driver}'")
+    if flags.native_aio and not flags.direct and not (flags.force_share and not flags.read_only):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     options: Options = {**flags.options(), **nested(dict(given))}
     if flags.snapshot:
         options["read-only"] = True
-    node = _open(machine, name, options)
+    node = _open(world, name, options)
     if flags.snapshot:
-        node = add_temporary_overlay(_opener(machine), node, read_only=flags.read_only)
+        node = add_temporary_overlay(world.opener, node, read_only=flags.read_only)
     node.copy_on_read = flags.copy_on_read
     return node
 
 
-def _opener(machine: Machine) -> Opener:
-    return Opener(machine.graph, on_filter=machine.profile.backup_bitmap_on_filter)
-
-
-def _open(machine: Machine, name: str | None, options: Options) -> Node:
+def _open(world: World, name: str | None, options: Options) -> Node:
     if name is not None and name.startswith("json:"):
         options, name = {**options, **json_options(name)}, None
     elif name is not None and name.startswith(NULL_NAMES):
         protocol = {"driver": name.partition(":")[0]}
         options, name = {"driver": "raw", **options, "file": protocol}, None
     if name is None:
-        return _open_options(machine, options)
+        return _open_options(world, options)
     if "file" in options:
-        return _open_options(machine, {**options, "file": {"driver": "file", **options["file"], "filename": name}})
-    return machine.open_file(name, options)
+        return _open_options(world, {**options, "file": {"driver": "file", **options["file"], "filename": name}})
+    return world.opener.open_file(name, options)
 
 
-def _open_options(machine: Machine, options: dict[str, Any]) -> Node:
+def _open_options(world: World, options: dict[str, Any]) -> Node:
     if "driver" not in options and "file" not in options:
         raise QmpError("Must specify either driver or file")
-    opener = _opener(machine)
     if isinstance(options.get("file"), dict) and "driver" not in options["file"] and "filename" in options["file"]:
         options = {**options, "file": {"driver": "file", **options["file"]}}
-    options, probed = opener.probe(options)
-    check_given_options(machine.registry, options)
-    node = opener.open(options)
+    options, probed = world.opener.probe(options)
+    from qbitsim.commands.drives import check_given_options  # noqa: PLC0415 - who opens by name does not load them
+    from qbitsim.commands.offered import registry_for  # noqa: PLC0415
+
+    check_given_options(registry_for(world.profile), options)
+    node = world.opener.open(options)
     node.probed = probed
     return node

@@ -37,8 +37,10 @@ def amend(call: Call) -> int:
     image = open_image(call, options.words[0], options.last("f"), write=True)
     if not isinstance(image, Qcow2Image):
         raise ToolError("Format driver 'raw' does not support option amendment")
+    call.start_progress()
+    values = _values(call, pairs)
     call.progress(0)
-    _amend(call, image, _values(call, pairs))
+    _amend(call, image, values)
     call.progress(100)
     call.progress(100)
     return 0

@@ -179,6 +179,9 @@ def load_snapshot(image: Image, text: str) -> Chain:
             if wanted.get("snapshot.id") in {None, found.id} and wanted.get("snapshot.name") in {None, found.name}
         ]
         found = fitting[0] if fitting else None
+        if image.format == "raw":
+            cannot = "does not support temporarily loading internal snapshots"
+            raise ToolError(f"Failed to load snapshot: Block format 'raw' used by device '' {cannot}")
     else:
         found = find_snapshot(image, text)
     if image.format == "raw":

@@ -70,10 +70,14 @@ class Call:
         if "q" not in self.options:
             self.streams.print(text + "\n")
 
+    def start_progress(self) -> None:
+        """From now on progress is shown, if ``-p`` was given; with nothing shown, a line ends all the same."""
+        self._shows_progress = "p" in self.options and "q" not in self.options
+
     def progress(self, percent: float) -> None:
         """Show how far it is, if ``-p`` was given; 100 may be shown several times (util/qemu-progress.c)."""
-        if "p" in self.options and "q" not in self.options:
-            self._shows_progress = True
+        self.start_progress()
+        if self._shows_progress:
             self.streams.print(f"    ({percent:3.2f}/100%)\r")
             self.streams.flush()
 
@@ -279,11 +283,11 @@ def check_not_open(call: Call, name: str, words: list[str]) -> None:
             raise ToolError(f'Failed to get "write" lock\nIs another process using the image [{name}]?')
 
 
-def check_cache(call: Call, option: str = "t", what: str = "cache") -> None:
+def check_cache(call: Call, option: str = "t", what: str = "cache", status: int = 1) -> None:
     """Refuse a cache mode that does not exist; which one it is does not matter here."""
     mode = call.options.last(option)
     if mode is not None and mode not in CACHE_MODES:
-        raise ToolError(f"Invalid {what} option: {mode}")
+        raise ToolError(f"Invalid {what} option: {mode}", status)
 
 
 def output_format(call: Call) -> str:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator
 
 from qbitsim.block.limits import Limits, merged
-from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import fragments, free_leaks
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
+from qbitsim.qemu_img.files import Call, check_cache, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
@@ -228,7 +227,8 @@ def check(call: Call) -> int:
         raise ToolError("Expecting one image file name", usage=True)
     repair, name = options.last("r"), options.words[0]
     if repair not in {None, "leaks", "all"}:
-        raise UnsupportedError(f"qemu-img check -r {repair}")
+        raise ToolError(_unknown_repair(call, repair), usage=True)
+    check_cache(call, "T", "source cache")
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
@@ -243,6 +243,13 @@ def check(call: Call) -> int:
     else:
         _say_check(call, image, leaks, left)
     return 3 if left else 0
+
+
+def _unknown_repair(call: Call, repair: str) -> str:
+    if not call.profile.qemu_img_commands_complain:
+        return f"Unknown option value for -r (expecting 'leaks' or 'all'): {repair}"
+    comma = "," if call.profile.qemu_img_texts_polished else ""
+    return f"--repair (-r) expects 'leaks' or 'all'{comma} not '{repair}'"
 
 
 def _check_info(image: Qcow2Image, name: str, leaks: int, fixed: int) -> _Json:
@@ -296,11 +303,14 @@ def compare(call: Call) -> int:
     options.only("q", "p", "f", "F", "s", "T", "U", "image-opts")
     if len(options.words) != 2:
         raise ToolError("Expecting two image file names", usage=True)
+    check_cache(call, "T", "source cache", status=2)
+    call.start_progress()
     one, other = options.words
     images = [
         open_image(call, one, options.last("f"), status=2),
         open_image(call, other, options.last("F"), status=2),
     ]
+    call.progress(0)
     if "s" in options:
         if images[0].size != images[1].size:
             call.say("Strict mode: Image size mismatch!")
@@ -314,6 +324,7 @@ def compare(call: Call) -> int:
     if images[0].size != images[1].size and (found is None or found >= common):
         call.say("Warning: Image size mismatch!")
     if found is None:
+        call.progress(100)
         call.say("Images are identical.")
         return 0
     call.say(f"Content mismatch at offset {found // 512 * 512}!")

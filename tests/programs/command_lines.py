@@ -110,8 +110,7 @@ class CommandLines:
     def _qemu_io(self) -> tuple[list[str], str | None]:
         rng = self.rng
         argv = ["qemu-io"]
-        for option in rng.sample(("-r", "-n", "-U", "-k", "-m", "-C"), rng.choice((0, 0, 0, 1, 2))):
-            argv.append(option)
+        argv += rng.sample(("-r", "-n", "-U", "-k", "-m", "-C"), rng.choice((0, 0, 0, 1, 2)))
         if rng.random() < 0.6:
             argv += ["-f", rng.choice(("qcow2", "qcow2", "qcow2", "raw", "bogus"))]
         if rng.random() < 0.3:
