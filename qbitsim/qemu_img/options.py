@@ -79,11 +79,12 @@ def parse_options(command: str, arguments: Sequence[str], profile: Profile) -> O
 
 
 def _table(spec: str) -> dict[str, tuple[str, bool]]:
-    """``f:,format:`` becomes ``{"f": ("f", True), "format": ("f", True)}``."""
+    """``f:,format:`` becomes ``{"f": ("f", True), "format": ("f", True)}``; a colon says that it takes a value."""
     table = {}
     for word in spec.split():
-        names = [name.rstrip(":") for name in word.split(",")]
-        table.update({name: (names[0], word.endswith(":")) for name in names})
+        names = word.split(",")
+        first = names[0].rstrip(":")
+        table.update({name.rstrip(":"): (first, name.endswith(":")) for name in names})
     return table
 
 

@@ -82,7 +82,7 @@ class CommandLines:
 
     def _option(self, names: list[str]) -> list[str]:
         name = self.rng.choice(names)
-        plain, takes_value = name.rstrip(":"), names[-1].endswith(":")
+        plain, takes_value = name.rstrip(":"), name.endswith(":")
         key = names[0].rstrip(":")
         value = self.rng.choice(_VALUES.get(key, ("1", "x")))
         if len(plain) == 1:
