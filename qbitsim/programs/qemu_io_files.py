@@ -114,7 +114,9 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
     driver = dict(given).get("driver")
     if driver is not None and other_format(driver) is None and not known_driver(driver, world.profile):
         raise QmpError(f"Unknown driver '{driver}'")
-    if flags.native_aio and not flags.direct and not (flags.force_share and not flags.read_only):
+    if flags.force_share and not flags.read_only:
+        raise QmpError("force-share=on can only be used with read-only images")
+    if flags.native_aio and not flags.direct:
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     options: Options = {**flags.options(), **nested(dict(given))}
     if flags.snapshot:

@@ -179,13 +179,11 @@ def load_snapshot(image: Image, text: str) -> Chain:
             if wanted.get("snapshot.id") in {None, found.id} and wanted.get("snapshot.name") in {None, found.name}
         ]
         found = fitting[0] if fitting else None
-        if image.format == "raw":
-            cannot = "does not support temporarily loading internal snapshots"
-            raise ToolError(f"Failed to load snapshot: Block format 'raw' used by device '' {cannot}")
     else:
         found = find_snapshot(image, text)
     if image.format == "raw":
-        raise ToolError("Failed to load snapshot: Device 'raw' does not support internal snapshots")
+        cannot = "does not support temporarily loading internal snapshots"
+        raise ToolError(f"Failed to load snapshot: Block format 'raw' used by device '' {cannot}")
     if found is None:
         raise ToolError("Failed to load snapshot: Can't find snapshot")
     return [found.content]

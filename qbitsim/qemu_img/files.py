@@ -148,6 +148,8 @@ def open_image(
     if specified and format_name is not None:
         raise ToolError("--image-opts and --format are mutually exclusive", status)
     try:
+        if write and "U" in call.options and call.options.command in {"check", "snapshot"}:
+            raise ToolError("force-share=on can only be used with read-only images")
         if specified or word.startswith("json:"):
             name, format_name, read_only = _parse_image_options(word)
             call.remember_file(word, name)

@@ -222,12 +222,12 @@ def check(call: Call) -> int:
     """``qemu-img check``; images of qbitsim are never damaged, at worst clusters are leaked."""
     options = call.options
     options.only("q", "f", "output", "r", "U", "T", "image-opts")
-    output = output_format(call)
-    if len(options.words) != 1:
-        raise ToolError("Expecting one image file name", usage=True)
-    repair, name = options.last("r"), options.words[0]
+    output, repair = output_format(call), options.last("r")
     if repair not in {None, "leaks", "all"}:
         raise ToolError(_unknown_repair(call, repair), usage=True)
+    if len(options.words) != 1:
+        raise ToolError("Expecting one image file name", usage=True)
+    name = options.words[0]
     check_cache(call, "T", "source cache")
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):

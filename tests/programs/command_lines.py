@@ -38,7 +38,7 @@ _NOT_DRAWN = {"h", "object", "image-opts", "target-image-opts"}
 _REQUESTS = (
     *("write -P 7 0 64k", "write -z 64k 64k", "write -z -u 0 128k", "discard 0 1M", "read 0 512", "read -P 7 0 4k"),
     *("read -v 0 32", "length", "map", "alloc 0 1M", "truncate 2M", "flush", "info", "reopen -r", "close", "write 0"),
-    *("bogus", "read x 1", "write -P 300 0 1", "aio_write -P 3 0 64k", "aio_flush", "readv 0 512 512", "quit", "-q"),
+    *("bogus", "read x 1", "write -P 300 0 1", "aio_flush", "readv 0 512 512", "quit", "-q"),
     *("writev 0 512 4k", "open a.qcow2", "open -r b.qcow2", "open -Z b", "help read_", "sleep 1", "write -c 0 64k"),
 )
 
@@ -102,7 +102,8 @@ class CommandLines:
         if command == "bitmap":
             words[1:2] = [rng.choice(("b0", "b1", "b2"))] if count > 1 else []
         elif command in {"create", "resize"}:
-            words[1:2] = [rng.choice(("1M", "+64k", "3M", "-512", "x", "1000"))] if count > 1 else []
+            shrink = "-512" if command == "resize" else "0"  # what looks like options comes first to other commands
+            words[1:2] = [rng.choice(("1M", "+64k", "3M", shrink, "x", "1000"))] if count > 1 else []
         elif command == "convert":
             words[-1:] = [rng.choice(("d.qcow2", "c.qcow2"))] if count else []
         return words
