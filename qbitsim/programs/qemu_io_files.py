@@ -116,7 +116,7 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
         raise QmpError(f"Unknown driver '{driver}'")
     if flags.force_share and not flags.read_only:
         raise QmpError("force-share=on can only be used with read-only images")
-    if flags.native_aio and not flags.direct:
+    if flags.native_aio and not flags.direct and (name is None or name in world.graph.images):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     options: Options = {**flags.options(), **nested(dict(given))}
     if flags.snapshot:

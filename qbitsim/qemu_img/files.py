@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import TYPE_CHECKING
 
-from qbitsim.errors import UnsupportedError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL
 from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.store import ImageStore
+from qbitsim.images.store import ImageStore, has_protocol
 from qbitsim.profiles import Profile
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import Options, ToolError, key_values
 from qbitsim.standard_streams import StandardStreams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
@@ -155,6 +159,9 @@ def open_image(
             call.remember_file(word, name)
             if read_only and write:
                 raise ToolError("Block node is read-only")
+        elif has_protocol(word):
+            name = _plain_name(word)
+            call.remember_file(word, name)
         image = _open_file(call, name, format_name, write=write)
         if image.format == "raw" and format_name is None and write:
             call.complain(_RAW_WARNING.format(name))
@@ -177,10 +184,8 @@ _OTHER_OPTIONS = re.compile(
 
 def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
     """The file, the format and whether it is read-only, of options such as ``driver=qcow2,file.filename=a``."""
-    if word.startswith("json:"):
-        raise UnsupportedError(f"the file name '{word}'")
-    options = dict(key_values(word))
-    if "=" not in word:
+    options = _json_options(word) if word.startswith("json:") else dict(key_values(word))
+    if "=" not in word and not word.startswith("json:"):
         raise ToolError(f"Cannot find device='{word}' nor node-name='{word}'")
     driver = options.get("driver")
     if driver is not None and not known_format(driver):
@@ -196,6 +201,28 @@ def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
         text = "Must specify either driver or file" if driver is None else 'A block device must be specified for "file"'
         raise ToolError(text)
     return options["file.filename"], driver, options.get("read-only") == "on"
+
+
+def _json_options(word: str) -> dict[str, str]:
+    """The options of a ``json:`` name, with dotted names; ToolError if it is no object of JSON."""
+    import json  # noqa: PLC0415 - hardly ever wanted
+
+    try:
+        given = json.loads(word.removeprefix("json:"))
+    except ValueError:
+        raise UnsupportedError(f"the file name '{word}'") from None
+    if not isinstance(given, dict):
+        raise UnsupportedError(f"the file name '{word}'")
+    return dict(_flattened(given, ""))
+
+
+def _flattened(given: dict[str, object], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in given.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+            yield f"{prefix}{name}", text
 
 
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -> Image:
@@ -226,14 +253,33 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
 
 def find_file(store: ImageStore, name: str) -> Image:
     """The image in file *name*; ToolError as the file driver puts it."""
-    if "://" in name:
-        raise UnsupportedError(f"the file name '{name}'")
+    name = _plain_name(name)
     try:
         return store.lookup(name)
     except OSError as error:
         if error.errno == errno.EISDIR:
             raise ToolError(f"'file' driver requires '{name}' to be a regular file") from None
         raise ToolError(f"Could not open '{name}': {error.strerror}") from None
+
+
+def _plain_name(name: str) -> str:
+    """The file that a name with a protocol stands for."""
+    if not has_protocol(name):
+        return name
+    if name.startswith("json:"):
+        raise UnsupportedError(f"the file name '{name}'")
+    from qbitsim.drivers.filename_options import protocol_options  # noqa: PLC0415 - loads all drivers
+
+    try:
+        options = protocol_options(name)
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        raise ToolError(error.desc) from None
+    if options.keys() != {"driver", "filename"}:
+        raise UnsupportedError(f"the file name '{name}'")
+    plain: str = options["filename"]
+    return plain
 
 
 def open_backing(call: Call, image: Image, name: str) -> list[Image]:

@@ -7,32 +7,32 @@ import random
 from qbitsim.profiles import Profile
 
 _VALUES = {
-    "f": ("qcow2", "qcow2", "raw", "bogus", "vmdk"),
-    "F": ("qcow2", "qcow2", "raw", "bogus"),
-    "O": ("qcow2", "raw", "bogus"),
-    "T": ("none", "writeback", "unsafe", "bogus"),
-    "t": ("none", "writeback", "unsafe", "bogus"),
-    "output": ("json", "human", "xml"),
-    "r": ("leaks", "all", "1M", "x"),
-    "s": ("0", "64k", "x", "-1"),
-    "l": ("64k", "s1", "snapshot.name=s1", "nope"),
-    "S": ("0", "4k", "64k", "1", "x"),
-    "o": ("compat=0.10", "compat=1.1", "cluster_size=4k", "lazy_refcounts=on", "size=2M", "bogus=1", "refcount_bits=8"),
-    "b": ("b.qcow2", "a.qcow2", "none.qcow2", "r.raw"),
-    "B": ("b.qcow2", "none.qcow2"),
-    "g": ("64k", "512", "100", "x"),
-    "merge": ("b0", "b1", "nope"),
-    "preallocation": ("off", "bogus", "full"),
-    "m": ("1", "8", "0", "99", "x"),
-    "c": ("s1", "s2", "3"),
-    "a": ("s1", "nope"),
-    "d": ("s1", "nope", "4"),
-    "n": ("1",),
-    "size": ("1M", "x", "-1"),
-    "i": ("threads", "native", "bogus"),
-    "pattern": ("5", "300"),
-    "flush-interval": ("2", "x"),
+    "f": ("qcow2", "qcow2", "raw"),
+    "F": ("qcow2", "qcow2", "raw"),
+    "O": ("qcow2", "raw"),
+    "T": ("none", "writeback", "unsafe"),
+    "t": ("none", "writeback", "unsafe"),
+    "output": ("json", "human"),
+    "r": ("leaks", "all"),
+    "s": ("0", "64k"),
+    "l": ("64k", "s1", "snapshot.name=s1"),
+    "S": ("0", "4k", "64k"),
+    "o": ("compat=0.10", "compat=1.1", "cluster_size=4k", "lazy_refcounts=on", "size=2M", "refcount_bits=8"),
+    "b": ("b.qcow2", "a.qcow2", "r.raw"),
+    "B": ("b.qcow2",),
+    "g": ("64k", "512"),
+    "merge": ("b0", "b1"),
+    "preallocation": ("off", "full"),
+    "m": ("1", "8"),
+    "c": ("s1", "s2"),
+    "a": ("s1",),
+    "d": ("s1", "4"),
+    "size": ("1M",),
+    "i": ("threads",),
+    "pattern": ("5",),
+    "flush-interval": ("200",),
 }
+_WRONG_VALUES = ("bogus", "-1", "x", "1", "none.qcow2", "99999", "")
 _WORDS = {"bitmap": (2, 1, 3), "compare": (2, 1, 3), "convert": (2, 1, 3), "resize": (2, 1, 3), "create": (2, 1, 3)}
 _NOT_DRAWN = {"h", "object", "image-opts", "target-image-opts"}
 _REQUESTS = (
@@ -52,9 +52,11 @@ class CommandLines:
     def __init__(self, rng: random.Random, profile: Profile) -> None:
         self.rng = rng
         self.profile = profile
+        self.spoilt = False
 
     def draw(self) -> tuple[list[str], str | None]:
-        """A command line, and what is on its standard input."""
+        """A command line, and what is on its standard input; at most one thing of it is wrong on purpose."""
+        self.spoilt = False
         return self._qemu_io() if self.rng.random() < 0.3 else (self._qemu_img(), None)
 
     def _file(self) -> str:
@@ -76,7 +78,7 @@ class CommandLines:
         if command == "amend" and rng.random() < 0.7:
             argv += ["-o", rng.choice(_VALUES["o"])]
         argv += self._words(command)
-        if rng.random() < 0.05:
+        if not self.spoilt and rng.random() < 0.05:
             argv.append(rng.choice(("--bogus", "-Z", "--force-share=1", "-f")))
         return argv
 
@@ -84,7 +86,9 @@ class CommandLines:
         name = self.rng.choice(names)
         plain, takes_value = name.rstrip(":"), name.endswith(":")
         key = names[0].rstrip(":")
-        value = self.rng.choice(_VALUES.get(key, ("1", "x")))
+        value = self.rng.choice(_VALUES.get(key, ("1",)))
+        if not self.spoilt and self.rng.random() < 0.15:
+            self.spoilt, value = True, self.rng.choice(_WRONG_VALUES)
         if len(plain) == 1:
             return [f"-{plain}", value] if takes_value else [f"-{plain}"]
         if not takes_value:
@@ -94,16 +98,19 @@ class CommandLines:
     def _words(self, command: str) -> list[str]:
         rng = self.rng
         usual, *others = _WORDS.get(command, (1, 0, 2))
-        count = usual if rng.random() < 0.85 else rng.choice(others)
+        if self.spoilt or rng.random() < 0.85:
+            count = usual
+        else:
+            self.spoilt, count = True, rng.choice(others)
         if command == "dd":
-            words = [f"if={self._file()}", "of=d.qcow2", f"bs={rng.choice(('512', '64k', 'x', '0'))}", "count=3"]
+            words = [f"if={self._file()}", "of=d.qcow2", f"bs={rng.choice(('512', '64k'))}", "count=3"]
             return words[: count + 1]
         words = [self._file() for _ in range(count)]
         if command == "bitmap":
             words[1:2] = [rng.choice(("b0", "b1", "b2"))] if count > 1 else []
         elif command in {"create", "resize"}:
             shrink = "-512" if command == "resize" else "0"  # what looks like options comes first to other commands
-            words[1:2] = [rng.choice(("1M", "+64k", "3M", shrink, "x", "1000"))] if count > 1 else []
+            words[1:2] = [rng.choice(("1M", "+64k", "3M", shrink, "1000"))] if count > 1 else []
         elif command == "convert":
             words[-1:] = [rng.choice(("d.qcow2", "c.qcow2"))] if count else []
         return words
