@@ -14,7 +14,7 @@ def specific_info(image: Qcow2Image, profile: Profile) -> Json:
     """ImageInfoSpecificQCow2 (qcow2_get_specific_info, block/qcow2.c, QEMU 10.0)."""
     data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
     if profile.qcow2_shows_compression_type:
-        data["compression-type"] = "zlib"
+        data["compression-type"] = image.compression_type
     if image.compat != "0.10":
         data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
         if profile.qcow2_shows_extended_l2:

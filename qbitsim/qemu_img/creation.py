@@ -8,14 +8,14 @@ from __future__ import annotations
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.image import Image
 from qbitsim.images.store import LockConflictError
-from qbitsim.qemu_img.files import Call
+from qbitsim.qemu_img.files import Call, check_protocol
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
 from qbitsim.records import changed, record
 from qbitsim.sizes import SECTOR
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
-_DEFAULTS = {"extended_l2": "off", "compression_type": "zlib", "encryption": "off"}
+_DEFAULTS = {"extended_l2": "off", "encryption": "off"}
 _NOT_DONE = {*_DEFAULTS, "data_file", "data_file_raw", "help", "?"}
 _MAX_L1_BYTES = 32 << 20
 
@@ -33,6 +33,7 @@ class Wanted:
     lazy_refcounts: bool = False
     refcount_bits: int = 16
     preallocation: str | None = None
+    compression_type: str = "zlib"
 
     def describe(self) -> str:
         """The options as the line ``Formatting ...`` shows them, in the order of the format's own table."""
@@ -41,7 +42,7 @@ class Wanted:
         lazy = "on" if self.lazy_refcounts else "off"
         return (
             f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
-            f" compression_type=zlib size={self.size}"
+            f" compression_type={self.compression_type} size={self.size}"
             f"{self._optional('compat')}{self._optional('backing_file')}{self._optional('backing_fmt')}"
             f" lazy_refcounts={lazy} refcount_bits={self.refcount_bits}"
         )
@@ -86,6 +87,8 @@ def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
             return changed(wanted, compat=value)
         case "preallocation":
             return changed(wanted, preallocation=value)
+        case "compression_type":
+            return changed(wanted, compression_type=value)
         case "backing_file":
             return changed(wanted, backing=value)
         case "backing_fmt":
@@ -123,6 +126,7 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
+    check_protocol(name)
     preallocated = wanted.preallocation in {"falloc", "full"}
     if wanted.preallocation not in {None, "off", "metadata", "falloc", "full"}:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
@@ -141,6 +145,7 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
             compat=VERSIONS.get(wanted.compat or "1.1", "1.1"),
             lazy_refcounts=wanted.lazy_refcounts,
             refcount_bits=16 if refusal else wanted.refcount_bits,
+            compression_type="zlib" if refusal else wanted.compression_type,
         )
     except LockConflictError as error:
         raise ToolError(f"{error.strerror}\nIs another process using the image [{name}]?") from None
@@ -163,6 +168,8 @@ def refusal_of(wanted: Wanted) -> str | None:
         return None
     if wanted.compat is not None and wanted.compat not in VERSIONS:
         return f"Parameter 'version' does not accept value '{wanted.compat}'"
+    if wanted.compression_type not in {"zlib", "zstd"}:
+        return f"Parameter 'compression-type' does not accept value '{wanted.compression_type}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
@@ -174,6 +181,11 @@ def refusal_of(wanted: Wanted) -> str | None:
     if old and bits != 16:
         return (
             "Different refcount widths than 16 bits require compatibility level 1.1 or above "
+            "(use version=v3 or greater)"
+        )
+    if old and wanted.compression_type != "zlib":
+        return (
+            "Non-zlib compression type is only supported with compatibility level 1.1 and above "
             "(use version=v3 or greater)"
         )
     if wanted.backing_format is not None and not known_format(wanted.backing_format):

@@ -282,6 +282,16 @@ def _plain_name(name: str) -> str:
     return plain
 
 
+def check_protocol(name: str) -> None:
+    """Refuse the name of a new file that is not one of the host.
+
+    :raises ToolError: ``Unknown protocol 'x'``.
+    :raises UnsupportedError: for any other protocol.
+    """
+    if _plain_name(name) != name:
+        raise UnsupportedError(f"the file name '{name}' of a new image")
+
+
 def open_backing(call: Call, image: Image, name: str) -> list[Image]:
     """The backing files of *image*, which was opened as *name*; ToolError ``Could not open backing file: ...``."""
     found: list[Image] = []

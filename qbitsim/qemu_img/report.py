@@ -116,7 +116,7 @@ def _file_info(call: Call, image: Image, name: str) -> _Json:
 
 def _qcow2_info(image: Qcow2Image) -> _Json:
     if image.compat == "0.10":
-        return {"compat": "0.10", "compression-type": "zlib", "refcount-bits": image.refcount_bits}
+        return {"compat": "0.10", "compression-type": image.compression_type, "refcount-bits": image.refcount_bits}
     bitmaps = [
         {
             "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
@@ -127,7 +127,7 @@ def _qcow2_info(image: Qcow2Image) -> _Json:
     ]
     return {
         "compat": "1.1",
-        "compression-type": "zlib",
+        "compression-type": image.compression_type,
         "lazy-refcounts": image.lazy_refcounts,
         **({"bitmaps": bitmaps} if bitmaps else {}),
         "refcount-bits": image.refcount_bits,

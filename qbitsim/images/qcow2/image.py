@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.errors import UnsupportedError
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
@@ -37,12 +38,21 @@ class Qcow2Image(Image):
     :ivar snapshots: oldest first; change them with :meth:`create_snapshot` and the like.
     :ivar corrupt: the incompatible feature bit of that name.
     :ivar kept_header: what the header has that other programs put there.
+    :ivar compression_type: of compressed clusters, ``zlib`` or ``zstd``; of the latter there are none here.
     :ivar has_stale_bitmaps: its header still has the directory of bitmaps that were lost when it became version 2.
     """
 
     __slots__ = (
-        *("_layout", "backing", "backing_format", "bitmaps", "cluster_size", "compat", "corrupt"),
-        *("has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
+        *("_layout", "backing", "backing_format", "bitmaps", "cluster_size", "compat"),
+        *(
+            "compression_type",
+            "corrupt",
+            "has_stale_bitmaps",
+            "kept_header",
+            "lazy_refcounts",
+            "refcount_bits",
+            "snapshots",
+        ),
     )
 
     format = "qcow2"
@@ -63,6 +73,7 @@ class Qcow2Image(Image):
         compat: str = "1.1",
         lazy_refcounts: bool = False,
         refcount_bits: int = 16,
+        compression_type: str = "zlib",
     ) -> None:
         super().__init__(file, Content(size, cluster_size, zero_clusters=compat != "0.10"))
         self.cluster_size = cluster_size
@@ -71,6 +82,7 @@ class Qcow2Image(Image):
         self.compat = compat
         self.lazy_refcounts = lazy_refcounts
         self.refcount_bits = refcount_bits
+        self.compression_type = compression_type
         self.bitmaps = []
         self.snapshots = []
         self.corrupt = False
@@ -93,7 +105,12 @@ class Qcow2Image(Image):
             self.content.write(offset, data, below)
 
     def shrinks(self, data: bytes) -> bool:
-        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
+        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed.
+
+        :raises UnsupportedError: it would be compressed by zstd.
+        """
+        if self.compression_type != "zlib":
+            raise UnsupportedError(f"clusters compressed by {self.compression_type}")
         return packed_length(data.ljust(self.cluster_size, b"\0")) is not None
 
     def takes_compressed(self, offset: int) -> bool:
@@ -359,6 +376,7 @@ class Qcow2Image(Image):
             compat=self.compat,
             lazy_refcounts=self.lazy_refcounts,
             refcount_bits=self.refcount_bits,
+            compression_type=self.compression_type,
         )
         twin.content = self.content.clone()
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]

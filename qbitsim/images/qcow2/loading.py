@@ -54,6 +54,7 @@ def image_options(metadata: Metadata) -> dict[str, Any]:
         "compat": "0.10" if header.version == 2 else "1.1",
         "lazy_refcounts": bool(header.compatible & structures.LAZY_REFCOUNTS),
         "refcount_bits": metadata.refcount_bits,
+        "compression_type": "zstd" if header.compression_type else "zlib",
     }
 
 
@@ -72,6 +73,8 @@ def load_into(
     saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
     for disk, size in [(active, metadata.size), *zip(saved, _snapshot_sizes(metadata), strict=True)]:
         _check_reach(disk, -(-size // metadata.cluster_size))
+    if header.compression_type and any(disk.tables.packed for disk in [active, *saved]):
+        raise UnsupportedError("clusters compressed by zstd")
     image.corrupt = bool(header.incompatible & structures.CORRUPT)
     image.kept_header = _kept_header(metadata)
     layout = _layout(file, metadata, active, saved)
@@ -98,8 +101,6 @@ def _check_reach(disk: Disk, clusters: int) -> None:
 def _check_supported(metadata: Metadata) -> None:
     if metadata.header.incompatible & structures.DATA_FILE:
         raise UnsupportedError("qcow2 images with an external data file")
-    if metadata.header.compression_type:
-        raise UnsupportedError("qcow2 images with compression type zstd")
     offsets = [metadata.header.l1_offset, *(each.l1_offset for each in metadata.snapshots)]
     if len(set(offsets)) < len(offsets) or 0 in offsets[1:]:
         raise UnsupportedError("internal snapshots without an L1 table of their own")

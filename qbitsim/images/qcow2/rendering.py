@@ -54,14 +54,23 @@ def header_cluster(image: Qcow2Image) -> bytes:
         refcount_table_clusters=layout.clusters.table[1],
         snapshot_count=len(image.snapshots),
         snapshots_offset=snapshots * unit if snapshots_length else 0,
-        incompatible=(structures.DIRTY if kept.dirty else 0) | (structures.CORRUPT if image.corrupt else 0),
+        incompatible=_incompatible(image),
         compatible=kept.compatible | (structures.LAZY_REFCOUNTS if image.lazy_refcounts else 0),
         autoclear=kept.autoclear | (structures.BITMAPS if layout.bitmaps.directory is not None else 0),
         refcount_order=layout.clusters.refcount_bits.bit_length() - 1,
         header_length=length,
+        compression_type=int(image.compression_type == "zstd"),
         rest=kept.rest,
     )
     return (structures.pack_header(header) + extensions + backing).ljust(unit, b"\0")
+
+
+def _incompatible(image: Qcow2Image) -> int:
+    return (
+        (structures.DIRTY if image.kept_header.dirty else 0)
+        | (structures.CORRUPT if image.corrupt else 0)
+        | (structures.COMPRESSION if image.compression_type == "zstd" else 0)
+    )
 
 
 def _extensions(image: Qcow2Image) -> Iterator[Extension]:
