@@ -10,6 +10,7 @@ How a node of one driver is opened is said where the driver is declared, with th
 from __future__ import annotations
 
 import errno
+import os
 
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
@@ -85,6 +86,8 @@ class Opener:
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
+            if error.errno == errno.EIO and error.strerror != os.strerror(errno.EIO):
+                raise QmpError(str(error.strerror)) from None  # why the file is no image that can be opened
             raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
 
     def _close_new(self, before: list[str]) -> None:

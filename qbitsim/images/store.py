@@ -11,6 +11,7 @@ import os
 import posixpath
 from typing import Any
 
+from qbitsim.errors import UnsupportedError
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
@@ -122,6 +123,16 @@ class ImageStore:
         if key in self._files:
             return self._files[key].image
         raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
+
+    def as_raw(self, name: str) -> Image:
+        """The file of that name as a raw image, whatever is in it; OSError as :meth:`lookup`.
+
+        :raises UnsupportedError: here, for a qcow2 file.
+        """
+        image = self.lookup(name)
+        if image.format != "raw":
+            raise UnsupportedError(f"the qcow2 file '{name}' as a raw image")
+        return image
 
     def __contains__(self, name: str) -> bool:
         return self._key(name) in self._files

@@ -118,6 +118,8 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
         raise QmpError("force-share=on can only be used with read-only images")
     if flags.native_aio and not flags.direct and (name is None or name in world.graph.images):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+    if driver == "raw" and name is not None and name in world.graph.images:
+        world.graph.images.as_raw(name)
     options: Options = {**flags.options(), **nested(dict(given))}
     if flags.snapshot:
         options["read-only"] = True

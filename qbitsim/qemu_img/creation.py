@@ -163,13 +163,14 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
 
 def refusal_of(wanted: Wanted) -> str | None:
     """Why the format does not want such an image (block/qcow2.c, qcow2_co_create, 10.0)."""
-    assert wanted.size is not None
     if wanted.format == "raw":
         return None
-    if wanted.compat is not None and wanted.compat not in VERSIONS:
-        return f"Parameter 'version' does not accept value '{wanted.compat}'"
-    if wanted.compression_type not in {"zlib", "zstd"}:
-        return f"Parameter 'compression-type' does not accept value '{wanted.compression_type}'"
+    for name, value, values in (
+        ("version", wanted.compat, (None, *VERSIONS)),
+        ("compression-type", wanted.compression_type, ("zlib", "zstd")),
+    ):
+        if value not in values:
+            return f"Parameter '{name}' does not accept value '{value}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
@@ -188,12 +189,22 @@ def refusal_of(wanted: Wanted) -> str | None:
             "Non-zlib compression type is only supported with compatibility level 1.1 and above "
             "(use version=v3 or greater)"
         )
+    return _refusal_of_chain(wanted) or _refusal_of_size(wanted)
+
+
+def _refusal_of_chain(wanted: Wanted) -> str | None:
     if wanted.backing_format is not None and not known_format(wanted.backing_format):
         return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
     if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
         return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
     if wanted.backing is None and wanted.backing_format is not None:
         return "Backing format cannot be used without backing file"
+    return None
+
+
+def _refusal_of_size(wanted: Wanted) -> str | None:
+    assert wanted.size is not None
+    cluster = wanted.cluster_size
     size = -(-wanted.size // SECTOR) * SECTOR
     if not 0 <= size <= INT64_MAX:
         return "Could not resize image: Image size cannot be negative"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -175,7 +176,10 @@ def open_image(
     return image
 
 
-_IMAGE_OPTIONS = {"driver", "file.driver", "file.filename", "filename", "read-only"}
+_IMAGE_OPTIONS = {
+    *("driver", "file.driver", "file.filename", "filename", "read-only"),
+    *("file.read-only", "file.aio", "file.discard", "discard", "cache.direct", "cache.no-flush"),  # without effect here
+}
 _OTHER_OPTIONS = re.compile(
     r"(file|backing|data-file|encrypt|cache|server|image)(\..*)?|node-name|discard|detect-zeroes|auto-read-only|"
     r"force-share|offset|size|lazy-refcounts|.*cache.*|overlap-check.*|pass-discard-.*|snapshot|locking|aio|export|path"
@@ -228,11 +232,9 @@ def _flattened(given: dict[str, object], prefix: str) -> Iterator[tuple[str, str
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
-    image = find_file(call.store, name)
+    image = find_file(call.store, name, as_raw=format_name == "raw")
     if format_name not in {None, image.format}:
-        if format_name == "qcow2":
-            raise ToolError("Image is not in qcow2 format")
-        raise UnsupportedError(f"the qcow2 file '{name}' as a raw image")
+        raise ToolError("Image is not in qcow2 format")
     perm, shared = WRITER if write else READER
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).
@@ -251,14 +253,16 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     return image
 
 
-def find_file(store: ImageStore, name: str) -> Image:
+def find_file(store: ImageStore, name: str, *, as_raw: bool = False) -> Image:
     """The image in file *name*; ToolError as the file driver puts it."""
     name = _plain_name(name)
     try:
-        return store.lookup(name)
+        return store.as_raw(name) if as_raw else store.lookup(name)
     except OSError as error:
         if error.errno == errno.EISDIR:
             raise ToolError(f"'file' driver requires '{name}' to be a regular file") from None
+        if error.errno == errno.EIO and error.strerror != os.strerror(errno.EIO):
+            raise ToolError(error.strerror or "") from None  # why the file is no image that can be opened
         raise ToolError(f"Could not open '{name}': {error.strerror}") from None
 
 

@@ -204,9 +204,14 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
 
 
 def key_values(text: str) -> list[tuple[str, str]]:
-    """``a=1,b=x,,y,c`` as pairs; a lone name is ``on``, a doubled comma is a comma (util/keyval.c)."""
+    """``a=1,b=x,,y,c,nod`` as pairs; a lone name is ``on``, behind ``no`` it is ``off``, a doubled comma is a comma.
+
+    (util/qemu-option.c, 10.0)
+    """
     pairs = []
     for part in re.findall(r"(?:[^,]|,,)+", text):
         name, equals, value = part.replace(",,", ",").partition("=")
-        pairs.append((name, value if equals else "on"))
+        if not equals:
+            name, value = (name[2:], "off") if name.startswith("no") else (name, "on")
+        pairs.append((name, value))
     return pairs

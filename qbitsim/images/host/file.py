@@ -97,6 +97,10 @@ class HostImageFile(ImageFile):
         except QmpError as error:
             raise OSError(errno.EIO, error.desc, self.name) from None
 
+    def load_raw(self) -> None:
+        """Take the file as it is."""
+        HostRawImage(self)
+
     def make_raw(self, size: int) -> HostRawImage:
         """Let the file be a hole of *size* bytes."""
         self.bytes.make_writable()
