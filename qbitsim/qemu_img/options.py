@@ -155,6 +155,9 @@ _SIZE = re.compile(
     r"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<whole>\d+)(?P<fraction>\.\d*)?(?P<unit>[bBkKmMgGtTpPeE]?))"
 )
 
+_NEGATIVE = re.compile(r"\s*-\d+", re.ASCII)
+"""A number that is out of range; with a unit or a fraction, or in hexadecimal, it is none at all."""
+
 
 def parse_size(text: str) -> int | None:
     """Bytes for ``64k``, ``1.5G``, ``0x200``; None if *text* is no size (util/cutils.c, qemu_strtosz, 10.0)."""
@@ -175,10 +178,9 @@ def parse_size(text: str) -> int | None:
 def size_argument(what: str, text: str, profile: Profile) -> int:
     """The value of an argument that is a size, *what* being how messages call it; ToolError if it is none."""
     size = parse_size(text)
-    negative = size is None and parse_size(text.lstrip().removeprefix("-")) is not None
     if size is not None and size <= INT64_MAX:
         return size
-    if size is not None or (negative and profile.qemu_img_quotes_sizes):
+    if size is not None or (_NEGATIVE.fullmatch(text) and profile.qemu_img_quotes_sizes):
         raise ToolError(f"Invalid {what} specified. Must be between 0 and {INT64_MAX}.")
     if profile.qemu_img_quotes_sizes:
         end = "" if profile.qemu_img_texts_polished else "."
@@ -194,7 +196,7 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
     size = parse_size(text)
     if size is not None and size < 2**64:
         return size
-    if size is not None or (profile.qemu_img_quotes_sizes and parse_size(text.removeprefix("-")) is not None):
+    if size is not None or (profile.qemu_img_quotes_sizes and _NEGATIVE.fullmatch(text)):
         raise ToolError(f"Value '{text}' is out of range for parameter '{name}'")
     raise ToolError(
         f"Parameter '{name}' expects a non-negative number below 2^64\n"

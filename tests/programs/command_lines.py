@@ -39,7 +39,7 @@ _REQUESTS = (
     *("write -P 7 0 64k", "write -z 64k 64k", "write -z -u 0 128k", "discard 0 1M", "read 0 512", "read -P 7 0 4k"),
     *("read -v 0 32", "length", "map", "alloc 0 1M", "truncate 2M", "flush", "info", "reopen -r", "close", "write 0"),
     *("bogus", "read x 1", "write -P 300 0 1", "aio_flush", "readv 0 512 512", "quit", "-q"),
-    *("writev 0 512 4k", "open a.qcow2", "open -r b.qcow2", "open -Z b", "help read_", "sleep 1", "write -c 0 64k"),
+    *("writev 0 512 4k", "open a.qcow2", "open -r b.qcow2", "open -Z b", "help read_", "sleep 1", "write -c 0 4k"),
 )
 
 
