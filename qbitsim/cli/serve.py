@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from qbitsim.cli.arguments import apply_settings
+from qbitsim.cli.images import ending, image_store
 from qbitsim.history.file import dumps
 from qbitsim.machine.machine import Machine
 from qbitsim.serving.pacing import check_pacing
@@ -27,6 +28,7 @@ from qbitsim.terminal.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History
+    from qbitsim.images.store import ImageStore
     from qbitsim.web.site import Site
 
 
@@ -87,15 +89,20 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise CliError(f"--pacing: {error}") from None
     machine = TalkingMachine(
-        arguments.profile, epoch=int(time.time()), running=not arguments.stopped, control=arguments.control
+        arguments.profile,
+        images=image_store(arguments),
+        epoch=int(time.time()),
+        running=not arguments.stopped,
+        control=arguments.control,
     )
-    if any(address.kind == "stdio" for address in addresses):
-        machine.out = sys.stderr
-    apply_settings(machine, arguments)
-    history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
-    machine.journal = None  # the sessions of its clients write it
-    with _opened(arguments.history) as file:
-        asyncio.run(_serve(machine, addresses, arguments.pacing, history, file))
+    with ending(machine, arguments):
+        if any(address.kind == "stdio" for address in addresses):
+            machine.out = sys.stderr
+        apply_settings(machine, arguments)
+        history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
+        machine.journal = None  # the sessions of its clients write it
+        with _opened(arguments.history) as file:
+            asyncio.run(_serve(machine, addresses, arguments.pacing, history, file))
     return 0
 
 
@@ -149,8 +156,10 @@ class TalkingMachine(Machine):
 
     __slots__ = ("out",)
 
-    def __init__(self, profile: str, *, epoch: int, running: bool, control: bool = False) -> None:
-        super().__init__(profile, epoch=epoch, running=running, control=control)
+    def __init__(
+        self, profile: str, *, epoch: int, running: bool, control: bool = False, images: ImageStore | None = None
+    ) -> None:
+        super().__init__(profile, images=images, epoch=epoch, running=running, control=control)
         self.out: TextIO | None = sys.stdout
 
     def print(self, text: str) -> None:

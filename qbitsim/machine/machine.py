@@ -251,6 +251,8 @@ class Machine:
         try:
             with transaction:
                 value = command.handler(Context(self, transaction), arguments)
+        except OSError as error:  # of a file of the host, where the command has no text of its own
+            raise QmpError(error.strerror or str(error)) from None
         finally:
             # The reply is sent by the main loop: one poll later (do_qmp_dispatch_bh, qapi/qmp-dispatch.c, QEMU 10.0).
             self.scheduler.poll()
@@ -380,10 +382,13 @@ class Machine:
         """Whether the guest runs."""
         return self.run_state == "running"
 
-    def stop(self) -> None:
-        """Stop the guest, and drain and flush all nodes, even if it does not run (do_vm_stop, system/cpus.c)."""
+    def stop(self, state: str = "paused") -> None:
+        """Stop the guest, and drain and flush all nodes, even if it does not run (do_vm_stop, system/cpus.c).
+
+        :param state: the run state that it is in from now on, if it ran.
+        """
         if self.running:
-            self.run_state = "paused"
+            self.run_state = state
             self.emit("STOP")
         self.graph.drain_all()
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
@@ -393,6 +398,13 @@ class Machine:
         if not self.running:
             self.run_state = "running"
             self.emit("RESUME")
+
+    def resume(self, state: str) -> None:
+        """Put the guest back into a run state that it was in (vm_resume, system/cpus.c)."""
+        if state == "running":
+            self.cont()
+        else:
+            self.run_state = state
 
     def reset(self) -> None:
         """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
@@ -424,6 +436,7 @@ class Machine:
         self.jobs.cancel_all()
         self.graph.close()
         self.closing = True
+        self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone
 
     def crash(self) -> None:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""

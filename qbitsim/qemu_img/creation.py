@@ -6,7 +6,8 @@ What a format refuses, it refuses when an existing file is already gone (block.c
 from __future__ import annotations
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.image import Image
+from qbitsim.images.image import PREALLOCATIONS, Image
+from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.store import LockConflictError
 from qbitsim.qemu_img.files import Call, check_protocol
 from qbitsim.qemu_img.formats import known_format
@@ -127,18 +128,16 @@ def signed(size: int) -> int:
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
     check_protocol(name)
-    preallocated = wanted.preallocation in {"falloc", "full"}
-    if wanted.preallocation not in {None, "off", "metadata", "falloc", "full"}:
+    preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
+    if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
     else:
         refusal = refusal_of(wanted)
-        if refusal is None and ((preallocated and wanted.format == "raw") or wanted.preallocation == "metadata"):
-            raise UnsupportedError(f"preallocation={wanted.preallocation}")
     try:
         image = call.store.create(
             name,
             wanted.format,
-            0 if refusal or preallocated else wanted.size,
+            0 if refusal or preallocation != "off" else wanted.size,
             backing=wanted.backing,
             backing_format=wanted.backing_format,
             cluster_size=65536 if refusal else wanted.cluster_size,
@@ -154,9 +153,13 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     if refusal is not None:
         call.store.remove(name)
         raise ToolError(refusal)
-    if preallocated:
+    if preallocation is not None and preallocation != "off":
+        if wanted.format == "raw" and preallocation == "metadata":
+            raise ToolError("Unsupported preallocation mode: metadata")
         assert wanted.size is not None
-        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocated=True)
+        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocation=preallocation)
+        if wanted.format == "raw":
+            image.write(0, bytes(min(FILE_PAGE, image.size)))  # as any new file (allocate_first_block)
         image.reopen()
     return image
 
@@ -171,9 +174,13 @@ def refusal_of(wanted: Wanted) -> str | None:
     ):
         if value not in values:
             return f"Parameter '{name}' does not accept value '{value}'"
+    if wanted.backing_format is not None and not known_format(wanted.backing_format):
+        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
+    if refusal := _refusal_of_backing(wanted):
+        return refusal
     if old and wanted.lazy_refcounts:
         return "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
     bits = wanted.refcount_bits
@@ -189,12 +196,10 @@ def refusal_of(wanted: Wanted) -> str | None:
             "Non-zlib compression type is only supported with compatibility level 1.1 and above "
             "(use version=v3 or greater)"
         )
-    return _refusal_of_chain(wanted) or _refusal_of_size(wanted)
+    return _refusal_of_size(wanted)
 
 
-def _refusal_of_chain(wanted: Wanted) -> str | None:
-    if wanted.backing_format is not None and not known_format(wanted.backing_format):
-        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
+def _refusal_of_backing(wanted: Wanted) -> str | None:
     if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
         return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
     if wanted.backing is None and wanted.backing_format is not None:

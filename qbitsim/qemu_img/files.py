@@ -235,6 +235,9 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
     image = find_file(call.store, name, as_raw=format_name == "raw")
     if format_name not in {None, image.format}:
         raise ToolError("Image is not in qcow2 format")
+    refusal = image.refusal(write=write)
+    if refusal is not None:
+        raise ToolError(refusal)
     perm, shared = WRITER if write else READER
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).

@@ -58,7 +58,14 @@ def run_on(
     except ToolError as error:
         status = error.status
         call.complain(_complaint(error, arguments[0] if arguments else "", call.profile))
-    call.close()
+    except OSError as error:  # of a file of the host
+        status = 1
+        call.complain(f"qemu-img: {error.strerror}\n")
+    try:
+        call.close()
+    except OSError as error:
+        status = 1
+        call.complain(f"qemu-img: {error.strerror}\n")
     streams.flush()
     return status
 
