@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.not_emulated import NOT_EMULATED
@@ -14,7 +12,9 @@ from qbitsim.images.store import has_protocol
 
 def json_options(name: str) -> Options:
     """The options of a ``json:`` name, which may have dotted members and texts for values."""
-    return nested(json.loads(name.removeprefix("json:")))
+    from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
+
+    return nested(json_name(name))
 
 
 def protocol_options(name: str) -> Options:

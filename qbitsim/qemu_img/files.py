@@ -21,7 +21,7 @@ from qbitsim.qemu_img.options import Options, ToolError, key_values
 from qbitsim.standard_streams import StandardStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
@@ -208,19 +208,13 @@ def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
 
 
 def _json_options(word: str) -> dict[str, str]:
-    """The options of a ``json:`` name, with dotted names; ToolError if it is no object of JSON."""
-    import json  # noqa: PLC0415 - hardly ever wanted
+    """The options of a ``json:`` name, with dotted names."""
+    from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
 
-    try:
-        given = json.loads(word.removeprefix("json:"))
-    except ValueError:
-        raise UnsupportedError(f"the file name '{word}'") from None
-    if not isinstance(given, dict):
-        raise UnsupportedError(f"the file name '{word}'")
-    return dict(_flattened(given, ""))
+    return dict(_flattened(json_name(word), ""))
 
 
-def _flattened(given: dict[str, object], prefix: str) -> Iterator[tuple[str, str]]:
+def _flattened(given: Mapping[str, object], prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in given.items():
         if isinstance(value, dict):
             yield from _flattened(value, f"{prefix}{name}.")
