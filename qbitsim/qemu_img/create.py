@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
-from qbitsim.qemu_img.files import Call, check_protocol, find_file, open_backing
+from qbitsim.qemu_img.files import Call, find_file, open_backing, plain_name
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.records import changed
@@ -28,9 +28,9 @@ def create(call: Call) -> int:
     try:
         if not known_format(format_name):
             raise ToolError(f"Unknown file format '{format_name}'")
-        check_protocol(name)
+        plain = plain_name(name)
         wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call))
-        wanted = _with_backing(call, name, wanted)
+        wanted = _with_backing(call, plain, wanted)
         call.say(f"Formatting '{name}', {wanted.describe()}")
         call.streams.flush()
         make_image(call, name, wanted)

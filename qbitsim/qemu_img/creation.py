@@ -9,7 +9,7 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.image import PREALLOCATIONS, Image
 from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.store import LockConflictError
-from qbitsim.qemu_img.files import Call, check_protocol
+from qbitsim.qemu_img.files import Call, plain_name
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
 from qbitsim.records import changed, record
@@ -127,7 +127,7 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
-    check_protocol(name)
+    name = plain_name(name)
     preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
     if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"

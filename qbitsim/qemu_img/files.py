@@ -161,7 +161,7 @@ def open_image(
             if read_only and write:
                 raise ToolError("Block node is read-only")
         elif has_protocol(word):
-            name = _plain_name(word)
+            name = plain_name(word)
             call.remember_file(word, name)
         image = _open_file(call, name, format_name, write=write)
         if image.format == "raw" and format_name is None and write:
@@ -252,7 +252,7 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
 
 def find_file(store: ImageStore, name: str, *, as_raw: bool = False) -> Image:
     """The image in file *name*; ToolError as the file driver puts it."""
-    name = _plain_name(name)
+    name = plain_name(name)
     try:
         return store.as_raw(name) if as_raw else store.lookup(name)
     except OSError as error:
@@ -263,8 +263,12 @@ def find_file(store: ImageStore, name: str, *, as_raw: bool = False) -> Image:
         raise ToolError(f"Could not open '{name}': {error.strerror}") from None
 
 
-def _plain_name(name: str) -> str:
-    """The file that a name with a protocol stands for."""
+def plain_name(name: str) -> str:
+    """The file that a name with a protocol stands for.
+
+    :raises ToolError: ``Unknown protocol 'x'``.
+    :raises UnsupportedError: for any other protocol than ``file``.
+    """
     if not has_protocol(name):
         return name
     if name.startswith("json:"):
@@ -281,16 +285,6 @@ def _plain_name(name: str) -> str:
         raise UnsupportedError(f"the file name '{name}'")
     plain: str = options["filename"]
     return plain
-
-
-def check_protocol(name: str) -> None:
-    """Refuse the name of a new file that is not one of the host.
-
-    :raises ToolError: ``Unknown protocol 'x'``.
-    :raises UnsupportedError: for any other protocol.
-    """
-    if _plain_name(name) != name:
-        raise UnsupportedError(f"the file name '{name}' of a new image")
 
 
 def open_backing(call: Call, image: Image, name: str) -> list[Image]:

@@ -52,7 +52,7 @@ def measure(call: Call) -> int:
 
 
 def _size(call: Call) -> int | None:
-    text = call.options.last("size") or call.options.last("s")
+    text = call.options.last("size" if "size" in call.options else "s")
     return None if text is None else size_argument("image size", text, call.profile)
 
 

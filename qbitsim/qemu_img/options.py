@@ -155,7 +155,7 @@ _SIZE = re.compile(
     r"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<whole>\d+)(?P<fraction>\.\d*)?(?P<unit>[bBkKmMgGtTpPeE]?))"
 )
 
-_NEGATIVE = re.compile(r"\s*-\d+", re.ASCII)
+NEGATIVE = re.compile(r"\s*-\d+", re.ASCII)
 """A number that is out of range; with a unit or a fraction, or in hexadecimal, it is none at all."""
 
 
@@ -180,7 +180,7 @@ def size_argument(what: str, text: str, profile: Profile) -> int:
     size = parse_size(text)
     if size is not None and size <= INT64_MAX:
         return size
-    if size is not None or (_NEGATIVE.fullmatch(text) and profile.qemu_img_quotes_sizes):
+    if size is not None or (NEGATIVE.fullmatch(text) and profile.qemu_img_quotes_sizes):
         raise ToolError(f"Invalid {what} specified. Must be between 0 and {INT64_MAX}.")
     if profile.qemu_img_quotes_sizes:
         end = "" if profile.qemu_img_texts_polished else "."
@@ -196,7 +196,7 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
     size = parse_size(text)
     if size is not None and size < 2**64:
         return size
-    if size is not None or (profile.qemu_img_quotes_sizes and _NEGATIVE.fullmatch(text)):
+    if size is not None or (profile.qemu_img_quotes_sizes and NEGATIVE.fullmatch(text)):
         raise ToolError(f"Value '{text}' is out of range for parameter '{name}'")
     raise ToolError(
         f"Parameter '{name}' expects a non-negative number below 2^64\n"
