@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.not_emulated import NOT_EMULATED
@@ -14,7 +16,12 @@ def json_options(name: str) -> Options:
     """The options of a ``json:`` name, which may have dotted members and texts for values."""
     from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
 
-    return nested(json_name(name))
+    return _undotted(json_name(name))
+
+
+def _undotted(given: Mapping[str, object]) -> Options:
+    """Options in which members at every depth may have dotted names."""
+    return nested({name: _undotted(value) if isinstance(value, dict) else value for name, value in given.items()})
 
 
 def protocol_options(name: str) -> Options:

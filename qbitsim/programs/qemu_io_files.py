@@ -146,9 +146,7 @@ def _open(world: World, name: str | None, options: Options) -> Node:
 def _open_options(world: World, options: dict[str, Any]) -> Node:
     if "driver" not in options and "file" not in options:
         raise QmpError("Must specify either driver or file")
-    if isinstance(options.get("file"), dict) and "driver" not in options["file"] and "filename" in options["file"]:
-        options = {**options, "file": {"driver": "file", **options["file"]}}
-    options, probed = world.opener.probe(options)
+    options, probed = world.opener.probe(_with_file_drivers(options))
     from qbitsim.commands.drives import check_given_options  # noqa: PLC0415 - who opens by name does not load them
     from qbitsim.commands.offered import registry_for  # noqa: PLC0415
 
@@ -156,3 +154,12 @@ def _open_options(world: World, options: dict[str, Any]) -> Node:
     node = world.opener.open(options)
     node.probed = probed
     return node
+
+
+def _with_file_drivers(options: dict[str, Any]) -> dict[str, Any]:
+    """The options in which a child that has nothing but a file name is a file."""
+    full = {name: _with_file_drivers(value) if isinstance(value, dict) else value for name, value in options.items()}
+    for name, child in full.items():
+        if isinstance(child, dict) and "filename" in child and "driver" not in child:
+            full[name] = {"driver": "file", **child}
+    return full
