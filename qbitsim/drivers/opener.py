@@ -16,7 +16,7 @@ from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.filename_options import innermost, protocol_options
-from qbitsim.drivers.not_emulated import known_format, other_format
+from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
@@ -107,6 +107,8 @@ class Opener:
         if name is None:
             raise QmpError("A block device must be specified for 'file'")
         driver = DRIVERS.get(name)
+        if driver is None and name not in NOT_EMULATED:
+            raise QmpError(f"Unknown driver '{name}'")
         if driver is None:
             raise UnsupportedError(f"block driver '{name}'")
         given, options = options, {**inherited, **options}

@@ -109,13 +109,13 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
     :param given: options of the node, as texts with dotted names.
     :raises QmpError: as QEMU refuses it.
     """
-    if flags.copy_on_read and flags.read_only:
-        raise QmpError("Can't use copy-on-read on read-only device")
     driver = dict(given).get("driver")
     if driver is not None and other_format(driver) is None and not known_driver(driver, world.profile):
         raise QmpError(f"Unknown driver '{driver}'")
     if flags.force_share and not flags.read_only:
         raise QmpError("force-share=on can only be used with read-only images")
+    if flags.copy_on_read and flags.read_only and (name is None or name in world.graph.images):
+        raise QmpError("Can't use copy-on-read on read-only device")
     if flags.native_aio and not flags.direct and (name is None or name in world.graph.images):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     if driver == "raw" and name is not None and name in world.graph.images:

@@ -75,8 +75,12 @@ def _size(call: Call, key: str, what: str, default: int) -> int:
 def _pattern(call: Call) -> int:
     text = call.options.last("pattern")
     number = 0 if text is None else parse_size(text)
+    modern = call.profile.qemu_img_commands_complain
+    if number is None and text is not None and modern and not NEGATIVE.fullmatch(text):
+        end = "" if call.profile.qemu_img_texts_polished else "."
+        raise ToolError(f"Invalid pattern byte specified: '{text}'{end}")
     if number is None or number > 255:
-        limits = ". Must be between 0 and 255." if call.profile.qemu_img_commands_complain else ""
+        limits = ". Must be between 0 and 255." if modern else ""
         raise ToolError(f"Invalid pattern byte specified{limits}")
     return number
 

@@ -22,7 +22,7 @@ def resize(call: Call) -> int:
     """``qemu-img resize``."""
     options = call.options
     options.only("q", "f", "shrink", "image-opts", "preallocation")
-    given_mode = options.last("preallocation") or "off"
+    given_mode = "off" if (found := options.last("preallocation")) is None else found
     mode = PREALLOCATIONS.get(given_mode)
     if mode is None:
         raise ToolError(f"Invalid preallocation mode '{given_mode}'")

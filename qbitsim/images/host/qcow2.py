@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.holes import HostHoles
 from qbitsim.images.host.table_writer import TableWriter
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.spans import Spans
@@ -145,6 +146,15 @@ class HostQcow2Image(Qcow2Image):
         if below is not None and self.content.is_hole(offset // self.cluster_size):
             return below(offset, length)
         return self.content.read(offset, length)
+
+    def takes_compressed(self, offset: int) -> bool:
+        """As every qcow2 image; a table that was made ready is in the file, with what it has."""
+        table = offset // self.cluster_size * TABLE_ENTRY // self.cluster_size
+        before = self.layout.active.l2.get(table)
+        found = super().takes_compressed(offset)
+        if self.layout.active.l2[table] != before:
+            self._writer.write(everything=True)
+        return found
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """As every qcow2 image."""
