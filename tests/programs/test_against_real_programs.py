@@ -16,7 +16,7 @@ from program_duel import ProgramDuel, Real, installations
 
 from qbitsim.profiles import PROFILES
 
-LINES = int(os.environ.get("QBITSIM_PROGRAM_LINES", "25"))
+LINES = int(os.environ.get("QBITSIM_PROGRAM_LINES", "12"))
 ROUND = 12
 """Command lines that are played on the same files."""
 
