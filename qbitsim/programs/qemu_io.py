@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
-from qbitsim.files.permissions import ALL
+from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
@@ -429,11 +429,22 @@ class QemuIo:
             name = self.drive.node.name
             return bool(self._fail(f"Can't set node '{name}' to r/o with copy-on-read enabled"))
         if any(word in {"-r", "-w"} for word in words[1:]) and len(words) == 2:
-            self.drive.node.set_read_only(words[1] == "-r")
-            return False
+            return self._reopen(self.drive, read_only=words[1] == "-r")
         if len(words) == 3 and words[1] == "-c" and words[2] in CACHE_MODES:
             return False
         return self._on_disk(" ".join(words))
+
+    def _reopen(self, drive: Drive, *, read_only: bool) -> bool:
+        """Reopen the node; whoever only reads needs no right to write any more (reopen_f, qemu-io-cmds.c, 10.0)."""
+        if read_only:
+            drive.perm &= ~(WRITE | WRITE_UNCHANGED)
+            if drive.root is not None:
+                drive.root.perm = drive.perm
+        try:
+            drive.node.set_read_only(read_only)
+        except QmpError as error:
+            return bool(self._fail(error.desc))
+        return False
 
     def _do_info(self, _words: list[str]) -> bool:
         if self.drive is None:
