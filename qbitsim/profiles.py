@@ -109,10 +109,9 @@ _QEMU_IMG_10_0 = {
     "rebase": "h,help q,quiet p,progress object: image-opts U,force-share f:,format: t:,cache: c,compress b:,backing: "
     "F:,backing-format: T:,backing-cache: u,backing-unsafe",
     "resize": "h,help q,quiet object: f:,format: image-opts preallocation: shrink",
-    "snapshot": "h,help q,quiet f:,format: image-opts U,force-share l,list c:,create: a:,apply: d:,delete: object:",
+    "snapshot": "h,help q,quiet f:,format: image-opts U,force-share l,list c:,create a:,apply d:,delete object:",
     "commit": "h,help q,quiet p,progress f:,format: image-opts t:,cache: d,drop b:,base: r:,rate: object:",
-    "measure": "h,help f:,format: image-opts l:,snapshot: o:,target-options: O:,target-format: output: s:,size: "
-    "U,force-share object:",
+    "measure": "h,help f:,format: image-opts l:,snapshot: o: O:,target-format: output: size: U,force-share object:",
     "dd": "h,help f:,format: image-opts O:,output-format: U,force-share object:",
     "amend": "h,help q,quiet p,progress f:,format: image-opts t:,cache: o:,options: force object:",
     "bench": "h,help q,quiet f:,format: image-opts t:,cache: c:,count: d:,depth: o:,offset: s:,buffer-size: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.driver import DRIVERS
@@ -14,7 +14,14 @@ from qbitsim.images.store import has_protocol
 
 def json_options(name: str) -> Options:
     """The options of a ``json:`` name, which may have dotted members and texts for values."""
-    return nested(json.loads(name.removeprefix("json:")))
+    from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
+
+    return _undotted(json_name(name))
+
+
+def _undotted(given: Mapping[str, object]) -> Options:
+    """Options in which members at every depth may have dotted names."""
+    return nested({name: _undotted(value) if isinstance(value, dict) else value for name, value in given.items()})
 
 
 def protocol_options(name: str) -> Options:

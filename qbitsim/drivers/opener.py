@@ -10,12 +10,13 @@ How a node of one driver is opened is said where the driver is declared, with th
 from __future__ import annotations
 
 import errno
+import os
 
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.filename_options import innermost, protocol_options
-from qbitsim.drivers.not_emulated import known_format, other_format
+from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
@@ -92,6 +93,8 @@ class Opener:
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
+            if error.errno == errno.EIO and error.strerror != os.strerror(errno.EIO):
+                raise QmpError(str(error.strerror)) from None  # why the file is no image that can be opened
             raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
 
     def image(self, filename: str) -> Image:
@@ -117,6 +120,8 @@ class Opener:
         if name is None:
             raise QmpError("A block device must be specified for 'file'")
         driver = DRIVERS.get(name)
+        if driver is None and name not in NOT_EMULATED:
+            raise QmpError(f"Unknown driver '{name}'")
         if driver is None:
             raise UnsupportedError(f"block driver '{name}'")
         given, options = options, {**inherited, **options}

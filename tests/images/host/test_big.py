@@ -16,7 +16,7 @@ GIB = 1 << 30
 
 BACKUP = """
 import sys
-from qbitsim import ImageStore, Machine
+from qbitsim import HostImageStore, Machine
 
 def kib(name):
     with open("/proc/self/status") as status:
