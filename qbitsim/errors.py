@@ -11,6 +11,8 @@ What only Python can ask for, such as waiting for something or putting a machine
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class QmpError(Exception):
     """A refusal that the client sees as ``{"error": {"class": ..., "desc": ...}}``.
@@ -42,6 +44,18 @@ class UnsupportedError(QmpError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"qbitsim does not emulate {what}")
+
+
+class WouldWaitError(QmpError):
+    """A command that would have to wait for what another one does; nothing has changed.
+
+    In QEMU it would wait. Whoever can wait, because others go on meanwhile, says with :meth:`when_over` what is to be
+    done then; for all others it is a refusal. Its text starts with ``qbitsim does not wait``.
+    """
+
+    def when_over(self, go_on: Callable[[], None]) -> None:
+        """Call ``go_on`` once there is nothing to wait for any more, as a bottom half, in the order of the calls."""
+        raise NotImplementedError
 
 
 class NeverError(TimeoutError):

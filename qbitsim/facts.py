@@ -131,6 +131,9 @@ class Profile:
     If it is, nothing is copied but what the source has, and no zeroes are written where they are known to be.
     """
 
+    failed_active_commit_closes_base: bool = came_with("9.1")
+    """Whether the base is read-only again when the commit of an active layer fails or is cancelled (mirror.c)."""
+
     backup_bitmap_on_filter: bool
     """Whether the internal bitmap of a backup, mirror or commit is listed at the filter node, not at the source."""
 
@@ -199,6 +202,38 @@ class Profile:
     creation_waits_first: bool = came_with("10.0")
     """Whether a job that makes a qcow2 image waits before it looks at the options (measured: not in 7.2)."""
 
+    # -- snapshots of the machine
+
+    machine_state_size: int
+    """Bytes of the state of a machine of type ``none``, which has no memory and no devices (qemu_savevm_state())."""
+
+    snapshots_skip_unused_nodes: bool
+    """Whether nodes that nobody uses are left out of snapshots of the whole machine once some node is in use.
+
+    bdrv_next() in block/block-backend.c looks for them behind the last node in use.
+    """
+
+    snapshot_deletion_drains_all: bool = came_with("11.1")
+    """Whether everything is quiet while snapshots of several disks are deleted (measured: not in 10.0).
+
+    Otherwise each disk is while its own goes (bdrv_snapshot_delete(), block/snapshot.c).
+    """
+
+    snapshots_load_through_filters: bool = came_with("10.0")
+    """Whether a disk can be used after a snapshot was loaded through a node above it (measured: 7.2 hangs)."""
+
+    snapshot_passes_memory_twice: bool = gone_with("11.1")
+    """Whether the memory is looked through twice while a snapshot is saved, and MIGRATION_PASS tells it.
+
+    Otherwise it is once, untold (measured: twice in 10.0).
+    """
+
+    migration_counts_state: bool = came_with("10.0")
+    """Whether all of the machine's state counts as transferred, not its memory alone (measured: not in 7.2)."""
+
+    machine_state_errors_named: bool = came_with("11.1")
+    """Whether a load says what is wrong with the machine's state, not an error number (measured: not in 10.0)."""
+
     # -- settings of a migration
 
     migration_levels_checked: bool = came_with("10.0")
@@ -215,6 +250,14 @@ class Profile:
 
     multifd_excludes_xbzrle: bool = came_with("10.0")
     """Whether the capabilities multifd and xbzrle exclude each other (measured: not in 7.2)."""
+
+    # -- what a machine is started with
+
+    xen_drives_are_devices: bool = came_with("8.2")
+    """Whether ``-drive if=xen`` adds the device ``xen-disk`` (drive_new(), blockdev.c)."""
+
+    recorded_answers: str | None
+    """The release whose machines and processors are told, None if they are not known."""
 
     # -- what queries show
 

@@ -131,6 +131,19 @@ class DrainedSections:
             raise
         return nodes
 
+    @contextmanager
+    def all_drained(self) -> Iterator[None]:
+        """A drained section of all nodes.
+
+        :raises StalledError: one never would be quiet; nothing has changed then.
+        """
+        nodes = self.drain_all_begin()
+        try:
+            yield
+        finally:
+            for node in nodes:
+                node.drained_end()
+
     def drain_all(self) -> None:
         """Let every node become quiet once (bdrv_drain_all, block/io.c, QEMU 10.0)."""
         for node in self.drain_all_begin():

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.block.accounting import Accounting
+from qbitsim.block.waiting import DrainedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
@@ -83,7 +84,7 @@ class Drive:
         return self.id
 
     def drained_begin(self) -> None:
-        """Nothing: guest requests are never in flight between two calls."""
+        """Nothing: guest requests are never in flight between two calls, and new ones ask the node."""
 
     def drained_end(self) -> None:
         """Nothing, see :meth:`drained_begin`."""
@@ -178,6 +179,7 @@ class Drive:
         """The guest reads ``length`` bytes at ``offset``.
 
         :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
+        :raises DrainedError: it would have to wait.
         """
         node = self._checked("read", offset, length)
         if not length:
@@ -195,6 +197,7 @@ class Drive:
 
         :raises OSError: EIO out of range, EPERM on a read-only node, ENOTSUP for a compressed write on a
             format without compression, or what a fault says.
+        :raises DrainedError: it would have to wait.
         """
         if self.graph.scheduler.observer is not None:
             self._observed("write", offset, len(data), lambda: self._write(offset, data, compressed=compressed))
@@ -271,7 +274,9 @@ class Drive:
         """The guest flushes.
 
         :raises OSError: ENOMEDIUM, or what a fault says.
+        :raises DrainedError: it would have to wait.
         """
+        self.check_not_drained()
         try:
             self.node.flush()
         except OSError as error:
@@ -300,13 +305,38 @@ class Drive:
         """What the topmost node knows of the range."""
         return self.node.status(offset, length)
 
+    @property
+    def drained(self) -> bool:
+        """Whether requests have to wait, because the node is in a drained section."""
+        return self.root is not None and self.root.node.quiesce > 0
+
+    def check_not_drained(self) -> None:
+        """Refuse what would have to wait for the end of a drained section.
+
+        :raises DrainedError: the node is in one.
+        """
+        if self.drained:
+            raise self._drained_error(self.node)
+
+    def _drained_error(self, node: Node) -> DrainedError:
+        jobs = [edge for level in self.levels() for edge in level.parents if edge.stays]
+        until = f" until {jobs[0].parent.parent_description} is finalized or cancelled" if jobs else ""
+        return DrainedError(self.graph.waiting, node, node.device_or_node_name, until)
+
+    def when_not_drained(self, go_on: Callable[[], None]) -> None:
+        """Call ``go_on`` once the drained section has ended in which the node is now, as a bottom half."""
+        self.graph.waiting.add(self.node, go_on)
+
     def _checked(self, operation: str, offset: int, length: int) -> Node:
         """The node for a request; refuse what is out of range (blk_check_byte_request, QEMU 10.0), or would hang.
 
         :raises OSError: EIO, ENOMEDIUM.
+        :raises DrainedError: the node is in a drained section.
         :raises StalledError: a test stalls such requests.
         """
         node = self.node
+        if node.quiesce:
+            raise self._drained_error(node)
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EIO)

@@ -90,12 +90,21 @@ class DriverHooks:
         """The internal snapshots in the image, oldest first; None if the driver takes none."""
         return None
 
-    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+    def save_state(self, length: int) -> None:
+        """Write *length* bytes of the machine's state, for the snapshot that is created next."""
+        raise AssertionError(f"{self.driver} takes no snapshots")
+
+    def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
         """Take an internal snapshot of a node whose :attr:`snapshots` are not None.
 
         :param date: nanoseconds since 1970.
         :param clock: nanoseconds for which the guest has run.
+        :param state_size: bytes of the machine's state that were saved for it.
         """
+        raise AssertionError(f"{self.driver} takes no snapshots")
+
+    def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Put the disk back to what it was in one of :attr:`snapshots`, which has its size; no bitmap is marked."""
         raise AssertionError(f"{self.driver} takes no snapshots")
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.drained import DrainedSections
 from qbitsim.block.node import Child, Node
 from qbitsim.block.permissions import downwards, refresh_permissions
+from qbitsim.block.waiting import WaitingRequests
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -30,13 +31,15 @@ class Edges(DrainedSections):
     """The nodes of a graph with the edges between them, and those of drives and jobs.
 
     :ivar scheduler: the clock of the machine, for nodes and drives whose requests are timed.
+    :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
-    __slots__ = ("scheduler",)
+    __slots__ = ("scheduler", "waiting")
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__()
         self.scheduler = scheduler
+        self.waiting = WaitingRequests(scheduler)
 
     def attach(
         self,
@@ -99,6 +102,8 @@ class Edges(DrainedSections):
 
         A parent that is quiet stays so if the new node is in a drained section too (bdrv_replace_child_noperm).
         """
+        if isinstance(edge.parent, Node):
+            edge.parent.child_is_replaced(edge, node)
         edge.node.parents.remove(edge)
         self._link(edge, node)
         if not node.quiesce:

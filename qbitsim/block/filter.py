@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.node import Child, Node
 
 if TYPE_CHECKING:
+    from qbitsim.block.roles import Surroundings
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
 
 
 class FilterNode(Node):
-    """The common part of filters. One that was taken out of the graph has no child any more."""
+    """The common part of filters. One that was taken out of the graph has no child any more.
+
+    :cvar keeps_length: it stays as long as it was when its child is replaced by a longer one; it is asked for another
+        length only when it is resized itself (bdrv_refresh_total_sectors, block.c, QEMU 10.0).
+    """
 
     is_filter = True
+    keeps_length: ClassVar[bool] = True
 
-    __slots__ = ()
+    __slots__ = ("_kept_length",)
+
+    def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
+        super().__init__(graph, read_only=read_only, unmap=unmap)
+        self._kept_length: int | None = None
 
     @property
     def filtered(self) -> Node | None:
@@ -49,8 +59,14 @@ class FilterNode(Node):
 
     @property
     def length(self) -> int:
-        """Bytes of what it filters."""
-        return self._filtered.length
+        """Bytes of what it filters, or did when it was made."""
+        return self._filtered.length if self._kept_length is None else self._kept_length
+
+    def child_is_replaced(self, child: Child, node: Node) -> None:
+        """Keep the length, unless the new child is shorter: QEMU would die of a write behind its end."""
+        if self.keeps_length and child.node is self.filtered:
+            length = self.length
+            self._kept_length = length if node.length > length else None
 
     @property
     def cluster_size(self) -> int:
@@ -100,6 +116,7 @@ class FilterNode(Node):
 
     def _truncate(self, size: int) -> None:
         self._filtered.truncate(size)
+        self._kept_length = None
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         if operation == "read":

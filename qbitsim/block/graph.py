@@ -164,3 +164,4 @@ class Graph(Edges):
             if node.monitor_owned:
                 node.monitor_owned = False
                 self.release(node)
+        self.waiting.resume_all()

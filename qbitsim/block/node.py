@@ -158,11 +158,14 @@ class Node(Requests):
             node = below
         return node
 
+    def child_is_replaced(self, child: Child, node: Node) -> None:
+        """A child is about to be replaced by ``node``."""
+
     def shown_by(self) -> Iterator[Node]:
         """This node and the filters above it, which show what it shows."""
         yield self
         for parent in self.parent_nodes:
-            if parent.is_filter:
+            if parent.filtered is self:
                 yield from parent.shown_by()
 
     def leads_to(self, node: Node) -> bool:
@@ -246,7 +249,7 @@ class Node(Requests):
         """Resize the bitmaps of this node and of the filters above it to the node's length."""
         for node in self.shown_by():
             for bitmap in node.bitmaps:
-                bitmap.resize(self.length)
+                bitmap.resize(node.length)
 
     # -- who may do what
 
@@ -322,6 +325,7 @@ class Node(Requests):
         if not self.quiesce:
             for edge in list(self.parents):
                 edge.drained_end()
+            self.graph.waiting.resume(self)
 
     def drained_poll(self) -> None:
         """Finish what is in flight above."""

@@ -97,7 +97,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
                 self._write(offset, data, compressed=compressed)
         finally:
             if self.bitmaps:
-                self.mark_dirty(offset, len(data))
+                self._mark_written(offset, len(data))
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
         """Make ``length`` > 0 bytes zero.
@@ -115,7 +115,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
             self._write(offset, bytes(length), compressed=False)
         finally:
             if self.bitmaps:
-                self.mark_dirty(offset, length)
+                self._mark_written(offset, length)
 
     def discard(self, offset: int, length: int) -> None:
         """Forget ``length`` > 0 bytes, if the node was opened to pass discards on.
@@ -182,8 +182,12 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
             self._format_request("write", offset, length)
         finally:
             if self.bitmaps:
-                if self.bitmaps[0].size != self.length:
-                    self.follow_length()
-                inside = min(length, self.length - offset)
-                if inside > 0:
-                    self.mark_dirty(offset, inside)
+                self._mark_written(offset, length)
+
+    def _mark_written(self, offset: int, length: int) -> None:
+        """Mark a range in the bitmaps, which become longer first if the write made the node longer."""
+        if offset + length > self.bitmaps[0].size:
+            self.follow_length()
+            length = min(length, self.length - offset)
+        if length > 0:
+            self.mark_dirty(offset, length)

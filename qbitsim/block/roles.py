@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from qbitsim.block.waiting import WaitingRequests
     from qbitsim.images.store import ImageStore
     from qbitsim.jsontypes import Json
 
@@ -55,8 +56,10 @@ class Surroundings(Protocol):
     :ivar emit: called with the name and the data of each event.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar images: where the names of files are looked up.
+    :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
     emit: Callable[[str, Json], None]
     hide_filters: bool
     images: ImageStore
+    waiting: WaitingRequests

@@ -185,7 +185,8 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         action="append",
         default=[],
-        help="unix:PATH, tcp:HOST:PORT (port 0: any that is free) or stdio; may be given several times",
+        help="unix:PATH, tcp:HOST:PORT (port 0: any that is free) or stdio; may be given several times: each is a "
+        "monitor, with one client at a time",
     )
     parser.add_argument(
         "--web",

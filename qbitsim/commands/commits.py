@@ -11,8 +11,8 @@ from qbitsim.commands.streams import chain, find_backing
 from qbitsim.errors import QmpError
 from qbitsim.jobs.commit import CommitOptions, create_commit
 from qbitsim.jobs.loop import LoopJob, set_writable
-from qbitsim.jobs.mirror import create_mirror
 from qbitsim.jobs.mirror_options import MirrorOptions
+from qbitsim.jobs.mirror_start import create_mirror
 from qbitsim.qapi.block import BlockdevOnError
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg
@@ -122,7 +122,7 @@ def _commit_active(context: Context, args: BlockCommit, root: Node, top: Node, b
     options = MirrorOptions(
         job_id=args.job_id if args.job_id is not None else root.device_name,
         is_commit=True,
-        restore_read_only=base.read_only,
+        restore_read_only=base.read_only and context.profile.failed_active_commit_closes_base,
         base=base,
         speed=args.speed or 0,
         on_source_error=policy,

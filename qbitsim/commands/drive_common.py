@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qbitsim.block.throttle_group import KINDS, check_limits, is_limited
+from qbitsim.commands.drive_interface import take_interface
 from qbitsim.commands.io_throttle import SHORT
 from qbitsim.drivers.drive_options import switch
 from qbitsim.errors import QmpError
@@ -28,7 +29,6 @@ _ALIASES = {
 }
 """Names of old -> those that they stand for."""
 
-_PLACES = ("bus", "unit", "index")
 _AIO = ("threads", "native", "io_uring")
 _READ_ACTIONS = ("ignore", "report", "stop")
 _WRITE_ACTIONS = (*_READ_ACTIONS, "enospc")
@@ -72,7 +72,7 @@ def take_common(given: Mapping[str, str]) -> tuple[DriveCommon, dict[str, str]]:
     :raises QmpError: with the texts and in the order of drive_new and blockdev_init (blockdev.c, QEMU 10.0).
     """
     rest = _renamed(given)
-    _check_place(rest)
+    _, rest = take_interface(rest)
     limits = {name: _number(rest, f"throttling.{name}") for name in _LIMITS if f"throttling.{name}" in rest}
     snapshot = _switch(rest, "snapshot")
     account_invalid = _switch(rest, "stats-account-invalid", default=True)
@@ -108,13 +108,6 @@ def _renamed(given: Mapping[str, str]) -> dict[str, str]:
                 raise QmpError(f"'{new}' and its alias '{old}' can't be used at the same time")
             rest[new] = rest.pop(old)
     return rest
-
-
-def _check_place(rest: dict[str, str]) -> None:
-    """Where the guest would find the drive; no interface has places here."""
-    found = {name: _number(rest, name) for name in _PLACES if name in rest}
-    if "index" in found and len(found) > 1:
-        raise QmpError("index cannot be used with bus and unit")
 
 
 def _number(rest: dict[str, str], name: str) -> int:

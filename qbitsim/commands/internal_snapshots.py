@@ -1,7 +1,4 @@
-"""Snapshots inside a qcow2 image (internal_snapshot_action, blockdev.c, QEMU 10.0).
-
-They exist, have ids and names, and can be deleted. What the disk held is not kept: no command here goes back to it.
-"""
+"""Snapshots inside the image of one disk (internal_snapshot_action, blockdev.c, QEMU 10.0)."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.queries import snapshot_info
 from qbitsim.errors import QmpError
-from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.qapi.info import SnapshotInfo
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
+    from qbitsim.commands.parts import MachineLike
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.jsontypes import Json
 
 
@@ -48,7 +46,7 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     node.check_not_blocked("internal-snapshot")
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
-    holder = _holder(node)
+    holder = snapshot_holder(node)
     if holder is None:
         raise QmpError(
             f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
@@ -57,9 +55,7 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
         raise QmpError("Name is empty")
     if _find(holder, None, args.name) is not None:
         raise QmpError(f"Snapshot with name '{args.name}' already exists on device '{args.device}'")
-    machine = context.machine
-    clock = machine.clock() if machine.running else 0
-    taken = holder.create_snapshot(args.name, machine.clock.time_of_day() // 1000 * 1000, clock)
+    taken = holder.create_snapshot(args.name, *snapshot_times(context.machine))
     context.transaction.add(abort=lambda: holder.delete_snapshot(taken))
 
 
@@ -75,7 +71,7 @@ def blockdev_snapshot_delete_internal_sync(context: Context, args: BlockdevSnaps
     if args.id is None and args.name is None:
         raise QmpError("Name or id must be provided")
     node.check_not_blocked("internal-snapshot-delete")
-    holder = _holder(node)
+    holder = snapshot_holder(node)
     if holder is None:
         raise QmpError("Failed to get a snapshot list: Operation not supported")
     found = _find(holder, args.id, args.name)
@@ -92,19 +88,26 @@ def _or_null(text: str | None) -> str:
     return "null" if text is None else text
 
 
-def snapshots_of(node: Node) -> list[StoredSnapshot] | None:
-    """Those of the node itself, or of one below filters and raw nodes; None when there is none that can take any."""
-    holder = _holder(node)
-    return None if holder is None else holder.snapshots
+def snapshot_times(machine: MachineLike) -> tuple[int, int]:
+    """When a snapshot is taken: nanoseconds since 1970, in whole microseconds, and those for which the guest ran."""
+    return machine.clock.time_of_day() // 1000 * 1000, machine.clock() if machine.running else 0
 
 
-def _holder(node: Node) -> Node | None:
-    """The node itself, or one below filters and raw nodes, that can take snapshots (bdrv_snapshot_fallback)."""
+def snapshot_holder(node: Node) -> Node | None:
+    """The node itself, or one below filters and raw nodes, that can take snapshots; None if there is none."""
+    path = snapshot_path(node)
+    return path[-1] if path else None
+
+
+def snapshot_path(node: Node) -> list[Node]:
+    """The nodes from this one down to the one that takes its snapshots (bdrv_snapshot_fallback); none if none does."""
+    path = [node]
     while node.snapshots is None:
         if not (node.is_filter or node.is_format) or len(node.children) != 1:
-            return None
+            return []
         node = node.children[0].node
-    return node
+        path.append(node)
+    return path
 
 
 def _find(holder: Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:

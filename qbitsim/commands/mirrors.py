@@ -10,8 +10,8 @@ from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
-from qbitsim.jobs.mirror import create_mirror
 from qbitsim.jobs.mirror_options import DEFAULT_BUFFER, MirrorOptions
+from qbitsim.jobs.mirror_start import create_mirror
 from qbitsim.qapi.block import BlockdevOnError, MirrorCopyMode, MirrorSyncMode, NewImageMode
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, UInt32, arg

@@ -147,8 +147,11 @@ class MachineLike(Protocol):
     def guest_uuid(self) -> str:
         """The guest's UUID; zeroes for none."""
 
-    def stop(self) -> None:
+    def stop(self, state: str = "paused") -> None:
         """Stop the guest."""
+
+    def resume(self, state: str) -> None:
+        """Put the guest back into a run state that it was in."""
 
     def cont(self) -> None:
         """Let the guest run."""

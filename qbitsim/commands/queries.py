@@ -182,7 +182,7 @@ def snapshot_info(snapshot: StoredSnapshot) -> Json:
     info: Json = {
         "id": snapshot.id,
         "name": snapshot.name,
-        "vm-state-size": 0,
+        "vm-state-size": snapshot.state_size,
         "date-sec": seconds,
         "date-nsec": rest,
         "vm-clock-sec": clock,

@@ -102,16 +102,16 @@ class _Change:
         check_detect_zeroes({**self.given, "discard": "unmap" if self.unmap else "ignore"})
         if driver is None or driver.reopens is None:
             raise QmpError(f"Block format '{node.driver}' used by node '{node.name}' does not support reopening files")
-        self._check_reset(driver.reopens)
+        self._check_reset(driver.resets)
         node.reopen_prepare(self.given, read_only=self.read_only)
         self._find_children(graph)
         self._check_same(driver.reopens)
         driver.check(self.given)
 
-    def _check_reset(self, own: frozenset[str]) -> None:
+    def _check_reset(self, resets: frozenset[str]) -> None:
         inline = {child.name for child in self.node.children}
         for key in qdict_order(list(old := dict(_flatten(self.node.options)))):
-            known = key in _COMMON or key in own or key.split(".")[0] in inline or key == "node-name"
+            known = key in _COMMON or key in resets or key.split(".")[0] in inline or key == "node-name"
             if not known and key not in self.flat and old[key] is not None:
                 raise QmpError(f"Option '{key}' cannot be reset to its default value")
 
@@ -184,11 +184,16 @@ class _Queue:
             self.add(edge.node, below, read_only=change.read_only or edge.name == "backing")
 
     def run(self) -> None:
-        """Prepare all, then change all.
+        """Flush all, prepare all, then change all.
 
         :raises QmpError: nothing has changed then.
         """
         changes = list(self.changes.values())
+        for change in changes:
+            try:
+                change.node.flush()
+            except OSError as error:
+                raise QmpError(f"Error flushing drive: {error.strerror}") from None
         self.graph.changing()
         for change in changes:
             change.prepare(self.graph)

@@ -16,6 +16,7 @@ Theory of operation (block/block-copy.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -331,14 +332,33 @@ class BlockCopyState:
         start = offset - offset % self.cluster_size
         stop = min(-(-end // self.cluster_size) * self.cluster_size, self.length)
         while True:
-            while (task := self.start_task(None, start, stop, 0)) is not None:
-                failure, _reading = self.copy_chunk(task)
-                if failure:
-                    raise OSError(failure, "copy-before-write")
+            if failure := self._copy_together(start, stop):
+                raise OSError(failure, "copy-before-write")
             conflicts = [task for task in self.in_flight if task.offset < stop and start < task.end]
             if not conflicts:
                 return
             conflicts[0].run_now()
+
+    def _copy_together(self, start: int, stop: int) -> int:
+        """Copy what of [start, stop) nobody copies yet; return the first failure, or 0.
+
+        Chunks that need I/O are in flight together, so that those made before a failure is known are copied too.
+        """
+        failure, waiting = 0, deque[CopyTask]()
+        while not failure and (task := self.start_task(None, start, stop, 0)) is not None:
+            if self.completes_at_once(task):
+                failure, _reading = self.copy_chunk(task)
+                continue
+            if len(waiting) == MAXIMUM_WORKERS:
+                failure, _reading = self.copy_chunk(waiting.popleft())
+            if failure:
+                self.end_task(task, failed=True)
+            else:
+                waiting.append(task)
+        for task in waiting:
+            late, _reading = self.copy_chunk(task)
+            failure = failure or late
+        return failure
 
     @property
     def status_needs_io(self) -> bool:

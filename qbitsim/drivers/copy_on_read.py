@@ -32,6 +32,7 @@ class CopyOnReadNode(FilterDriverNode):
     """
 
     supports_compression = True
+    keeps_length = False  # it has a variable length up to QEMU 8.0
 
     __slots__ = ("detached",)
 

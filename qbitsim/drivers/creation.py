@@ -12,6 +12,7 @@ from qbitsim.drivers.file import file_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.locks import CREATOR
+from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.sizes import SECTOR
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
+SMALLEST_EXTENDED = 1 << 14
+"""The smallest cluster that can have subclusters, of which there are 32 with a sector each."""
 MAXIMUM_EXTENT = (1 << 32) - 1
 OWN_CHANGES = 3
 """How many of the changes of the graph by which an image is made are those of the file and its user (measured)."""
@@ -70,11 +73,8 @@ class FileCreation:
         size = as_signed(self._options["size"])
         if size < 0:
             raise QmpError("Could not resize file: Invalid argument")
-        image.resize(-(-size // SECTOR) * SECTOR)
-        allocated = image.size if preallocation in ("falloc", "full") else min(FILE_PAGE, image.size)
-        zeroes = bytes(FILE_CLUSTER)
-        for offset in range(0, allocated, FILE_CLUSTER):
-            image.content.write(offset, zeroes[: allocated - offset])
+        image.resize(-(-size // SECTOR) * SECTOR, preallocation=PREALLOCATIONS[preallocation])
+        image.write(0, bytes(min(FILE_PAGE, image.size)))
 
 
 class Qcow2Creation:
@@ -89,7 +89,7 @@ class Qcow2Creation:
 
     def __init__(self, opener: Opener, options: Mapping[str, Any], *, graph_changes: int) -> None:
         for name, harmless in _HARMLESS.items():
-            if options.get(name, harmless) != harmless:
+            if options.get(name, harmless) != harmless and not _is_refused(options):
                 raise UnsupportedError(f"'{name}' of a new qcow2 image")
         self._opener = opener
         self._options = options
@@ -129,7 +129,9 @@ class Qcow2Creation:
             raise QmpError("Could not resize image: Image size cannot be negative")
         if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
             raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
-        image = self._put(file, size)
+        preallocation = PREALLOCATIONS[options.get("preallocation", "off")]
+        image = self._put(file, size if preallocation == "off" else 0)
+        image.resize(size, preallocation=preallocation)
         backing, driver = options.get("backing-file"), options.get("backing-fmt")
         if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
             with_format = f" with format '{driver}'" if driver is not None else ""
@@ -150,7 +152,6 @@ class Qcow2Creation:
 
 
 _HARMLESS: dict[str, object] = {
-    "preallocation": "off",
     "extended-l2": False,
     "compression-type": "zlib",
     "data-file": None,
@@ -160,19 +161,54 @@ _HARMLESS: dict[str, object] = {
 """Options of a new image -> the value that changes nothing."""
 
 
+def _is_refused(options: Mapping[str, Any]) -> bool:
+    """Whether QEMU would not make such an image either."""
+    try:
+        _check_qcow2(options)
+    except QmpError:
+        return True
+    return False
+
+
 def _check_qcow2(options: Mapping[str, Any]) -> None:
+    """Refuse what no qcow2 image can be (qcow2_co_create, block/qcow2.c, QEMU 10.0, in its order)."""
     if options["size"] % SECTOR:
         raise QmpError(f"Image size must be a multiple of {SECTOR} bytes")
+    _check_clusters(options)
+    _check_backing(options)
+    _check_refcounts(options)
+    _check_data_file(options)
+    if options.get("version") == "v2" and options.get("compression-type", "zlib") != "zlib":
+        raise QmpError(f"Non-zlib compression type is only supported {_NEWER}")
+
+
+_NEWER = "with compatibility level 1.1 and above (use version=v3 or greater)"
+
+
+def _check_clusters(options: Mapping[str, Any]) -> None:
+    extended = options.get("extended-l2")
+    if extended and options.get("version") == "v2":
+        raise QmpError(f"Extended L2 entries are only supported {_NEWER}")
     cluster = options.get("cluster-size", FILE_CLUSTER)
     if cluster & (cluster - 1) or not SECTOR <= cluster <= 2 << 20:
         raise QmpError("Cluster size must be a power of two between 512 and 2048k")
+    if extended and cluster < SMALLEST_EXTENDED:
+        raise QmpError(
+            f"Extended L2 entries are only supported with cluster sizes of at least {SMALLEST_EXTENDED} bytes"
+        )
+
+
+def _check_backing(options: Mapping[str, Any]) -> None:
+    if "backing-file" in options and options.get("preallocation", "off") != "off" and not options.get("extended-l2"):
+        raise QmpError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if "backing-fmt" in options and "backing-file" not in options:
         raise QmpError("Backing format cannot be used without backing file")
+
+
+def _check_refcounts(options: Mapping[str, Any]) -> None:
     old, bits = options.get("version") == "v2", options.get("refcount-bits", 16)
     if old and options.get("lazy-refcounts"):
-        raise QmpError(
-            "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
-        )
+        raise QmpError(f"Lazy refcounts only supported {_NEWER}")
     if bits > 64 or bits < 1 or bits & (bits - 1):
         raise QmpError("Refcount width must be a power of two and may not exceed 64 bits")
     if old and bits != 16:
@@ -180,3 +216,12 @@ def _check_qcow2(options: Mapping[str, Any]) -> None:
             "Different refcount widths than 16 bits require compatibility level 1.1 or above "
             "(use version=v3 or greater)"
         )
+
+
+def _check_data_file(options: Mapping[str, Any]) -> None:
+    if options.get("data-file-raw") and "data-file" not in options:
+        raise QmpError("data-file-raw requires data-file")
+    if options.get("data-file-raw") and "backing-file" in options:
+        raise QmpError("Backing file and data-file-raw cannot be used at the same time")
+    if "data-file" in options and options.get("version") == "v2":
+        raise QmpError(f"External data files are only supported {_NEWER}")

@@ -86,6 +86,7 @@ class Driver:
     :ivar accepts: option -> the only values that are emulated; none for an option that is always refused.
     :ivar sizes: options that are bytes, so that ``-drive`` takes them with a suffix.
     :ivar reopens: options that blockdev-reopen can change; None if the driver cannot be reopened.
+    :ivar resets: those among them that it can leave out, for then they go back to their defaults (mutable_opts).
     """
 
     name: str
@@ -97,6 +98,7 @@ class Driver:
     accepts: Mapping[str, tuple[object, ...]]
     sizes: frozenset[str]
     reopens: frozenset[str] | None
+    resets: frozenset[str]
 
     def check(self, options: Mapping[str, object]) -> None:
         """Refuse options of a node that are not emulated and would change something.
@@ -130,11 +132,13 @@ def driver(
     accepts: Mapping[str, tuple[object, ...]] | None = None,
     sizes: Iterable[str] = (),
     reopens: Iterable[str] | None = None,
+    resets: Iterable[str] | None = None,
 ) -> Callable[[type[_N]], type[_N]]:
     """Declares the node class below as the block driver ``name``.
 
     :param format: it shows a disk that is in an image file.
     :param filename_prefix: what the name of its file gets in front to become its own: ``blkdebug::``.
+    :param resets: by default, all of ``reopens``.
     :param strong: options that change what the node is, so that a file name has to tell them (strong_runtime_opts).
     """
 
@@ -152,6 +156,7 @@ def driver(
             accepts=accepts or {},
             sizes=frozenset(sizes),
             reopens=None if reopens is None else frozenset(reopens),
+            resets=frozenset((reopens or ()) if resets is None else resets),
         )
         BLOCKDEV_DRIVER.values[name] = since, None
         branch(BlockdevOptions, name)(options)

@@ -224,6 +224,9 @@ class FileNode(DriverNode):
         self.image.write(offset, data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if self.image.format != "raw" and offset + length > self.image.written_length:
+            self.image.end_file(max(self.image.file_length, offset + length))
+            return
         self._check("write-zeroes", offset, length)
         if offset + length > self.image.size:
             self.image.resize(offset + length)
@@ -267,7 +270,9 @@ class FileNode(DriverNode):
         return Status(run, data=data, zero=not data)
 
     def _truncate(self, size: int) -> None:
-        self.image.resize(size)
+        if self.image.format != "raw" and size < self.image.written_length:
+            raise UnsupportedError(f"to cut off bytes of the {self.image.format} file '{self.opened_as}'")
+        self.image.end_file(size)
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         """Never fail: the file itself is fine, the disk in it has faults of its own."""

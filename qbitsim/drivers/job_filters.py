@@ -126,7 +126,7 @@ def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> CopyOnRea
 def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
     """Put ``top`` above ``node``, which it gets as ``backing``, with the drains of bdrv_append."""
     top.implicit = name is None
-    graph.register(top, name)
+    _register(graph, top, name)
     try:
         with graph.drained(node):
             graph.attach(top, "backing", node, 0, perms.ALL, is_part=True)
@@ -141,7 +141,7 @@ def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
 def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:
     """Open ``top`` on ``node``, its ``file``, and put it above, with the drains of bdrv_insert_node."""
     top.implicit = name is None
-    graph.register(top, name)
+    _register(graph, top, name)
     try:
         graph.attach(top, "file", node, 0, perms.ALL)
         with graph.drained(node):
@@ -151,6 +151,15 @@ def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
         raise
     top.held = True
     return top
+
+
+def _register(graph: Graph, top: Node, name: str | None) -> None:
+    """Let it have its name; to close one that gets none is a change of the graph."""
+    try:
+        graph.register(top, name)
+    except QmpError:
+        graph.changing()
+        raise
 
 
 def drop_filter(graph: Graph, top: Node, node: Node) -> None:

@@ -59,7 +59,6 @@ class OtherDriver:
 
 
 _OTHERS = (
-    OtherDriver("blklogwrites"),
     OtherDriver("blkreplay", protocols=("blkreplay",)),
     OtherDriver("blkverify", protocols=("blkverify",)),
     OtherDriver("bochs", format=True, refusal="Image not in Bochs format"),
@@ -80,7 +79,6 @@ _OTHERS = (
     OtherDriver("nvme", creates=True, protocols=("nvme",)),
     OtherDriver("nvme-io_uring", since="8.0"),
     OtherDriver("parallels", format=True, creates=True, refusal="Image not in Parallels format"),
-    OtherDriver("preallocate"),
     OtherDriver("qcow", format=True, creates=True, refusal_of_raw="Image not in qcow format"),
     OtherDriver("qed", format=True, creates=True, refusal="Image not in QED format"),
     OtherDriver("rbd", creates=True, protocols=("rbd",)),

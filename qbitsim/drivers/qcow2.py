@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from qbitsim.profiles import Profile
 
 MAXIMUM_L1_ENTRIES = 1 << 22
+SIZE_IN_HEADER = 24
 
 _SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size")
 
@@ -65,7 +66,7 @@ class Qcow2Node(DriverNode):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_requests", "_stored_bitmaps", "_written", "image")
+    __slots__ = ("_counted", "_requests", "_shows_holes", "_stored_bitmaps", "_written", "image")
 
     image: Qcow2Image
 
@@ -76,6 +77,7 @@ class Qcow2Node(DriverNode):
         self._written = self._requests.written
         self._stored_bitmaps = PersistentBitmaps(self, image)
         self._counted = False
+        self._shows_holes = False
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -130,9 +132,17 @@ class Qcow2Node(DriverNode):
         """Those of the image."""
         return self.image.snapshots
 
-    def create_snapshot(self, name: str, date: int, clock: int) -> StoredSnapshot:
+    def save_state(self, length: int) -> None:
+        """Write it into the image."""
+        self.image.save_state(length)
+
+    def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
         """Take it in the image."""
-        return self.image.create_snapshot(name, date, clock)
+        return self.image.create_snapshot(name, date, clock, state_size)
+
+    def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """Put back what the image held."""
+        self.image.apply_snapshot(snapshot)
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Delete it from the image."""
@@ -293,9 +303,12 @@ class Qcow2Node(DriverNode):
         super()._flush()
 
     def _status(self, offset: int, length: int) -> Status:
-        self._counted = True
-        kind, run = self.image.content.status(offset, length)
+        if not self._counted:
+            self._counted, self._shows_holes = True, self.image.shows_holes
+        kind, run = self.image.status(offset, length)
         data, zero = STATUS_OF[kind]
+        if data and self._shows_holes:
+            zero, run = self.image.data_run(offset, run)
         return Status(run, data=data, zero=zero)
 
     def _truncate(self, size: int) -> None:
@@ -310,6 +323,10 @@ class Qcow2Node(DriverNode):
                 bitmap.check()
         if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
             raise QmpError("Failed to grow the L1 table: File too large")
+        try:
+            self._file.pwrite(SIZE_IN_HEADER, 8)
+        except OSError as error:
+            raise QmpError(f"Failed to update the image size: {error.strerror}") from None
         self.image.resize(size)
 
     def make_empty(self) -> None:

@@ -110,18 +110,14 @@ class FileRequests:
             self._file.pwrite(place, length)
 
     def ask_for_runs(self, operation: str, offset: int, length: int) -> None:
-        """Ask for those clusters of the range that have a place in the file, one by one.
+        """Ask for those parts of the range that have a place in the file, each as long as it goes on there.
 
         :param operation: ``read`` or ``write``.
         """
-        file, end, cluster = self._file, offset + length, self._image.cluster_size
+        file = self._file
         request = file.pread if operation == "read" else file.pwrite
         if operation == "write":
             self._note_runs(offset, length)
-        while offset < end:
-            stop = min(offset - offset % cluster + cluster, end)
-            run = self._image.layout.host_run(offset, stop - offset)
-            if run is not None:
-                file.debug_event(f"{operation}_aio")
-                request(*run)
-            offset = stop
+        for run in list(self._image.layout.host_runs(offset, length)):
+            file.debug_event(f"{operation}_aio")
+            request(*run)

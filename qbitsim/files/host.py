@@ -143,12 +143,12 @@ class HostFile:
         """Turn a range into a hole, as far as the file reaches; what is no whole page is zeroed."""
         length = min(offset + length, self.length) - offset
         if length > 0 and not self._fallocate(_PUNCH_HOLE | _KEEP_SIZE, offset, length):
-            self._write_zeroes(offset, length)
+            self.write_zeroes(offset, length)
 
     def zero(self, offset: int, length: int) -> None:
         """Zero a range, which stays allocated, or becomes so, where the file system can say it."""
         if length > 0 and not self._fallocate(_ZERO_RANGE, offset, length):
-            self._write_zeroes(offset, length)
+            self.write_zeroes(offset, length)
 
     def allocate(self, offset: int, length: int) -> None:
         """Allocate a range, which keeps what it reads as."""
@@ -156,7 +156,8 @@ class HostFile:
             self._begin_write()
             os.posix_fallocate(self._descriptor, offset, length)
 
-    def _write_zeroes(self, offset: int, length: int) -> None:
+    def write_zeroes(self, offset: int, length: int) -> None:
+        """Write zeroes, byte by byte."""
         unit = 1 << 20
         for start in range(offset, offset + length, unit):
             self.write_at(start, bytes(min(unit, offset + length - start)))

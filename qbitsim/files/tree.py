@@ -8,11 +8,19 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class ByteFile(Protocol):
-    """The bytes of one open file. Offsets and lengths are in bytes; all methods may raise OSError."""
+class ByteSource(Protocol):
+    """The bytes of one file that can be read. Offsets and lengths are in bytes; all may raise OSError."""
 
     def read_at(self, offset: int, length: int) -> bytes:
         """*length* bytes from *offset* on, fewer where the file ends."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+
+
+class ByteFile(ByteSource, Protocol):
+    """The bytes of one open file. All methods may raise OSError."""
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Store *data*; a file that was shorter than *offset* reads as zeroes in between."""
@@ -25,10 +33,6 @@ class ByteFile(Protocol):
 
     def flush(self) -> None:
         """Return when everything that was written is stable."""
-
-    @property
-    def length(self) -> int:
-        """Bytes of the file."""
 
 
 class MemoryFile:

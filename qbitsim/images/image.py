@@ -11,7 +11,7 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from qbitsim.images.content import Content, Reader
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
+
+Preallocation: TypeAlias = Literal["off", "metadata", "falloc", "full"]
+"""Nothing; places in the file; room for them; zeroes that are written there (PreallocMode)."""
+
+PREALLOCATIONS: dict[str, Preallocation] = {"off": "off", "metadata": "metadata", "falloc": "falloc", "full": "full"}
 
 
 class Image(ABC):
@@ -112,12 +117,13 @@ class Image(ABC):
 
     @abstractmethod
     def resize(
-        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocated: bool = False
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """:meth:`.Content.resize`; the stored bitmaps keep their bits as far as the disk reaches.
 
         :param below: what the backing chain reads as, for a cluster of which only the new part is to be zero.
-        :param preallocated: the new clusters of a qcow2 image have places and hold zeroes.
+        :param preallocation: what is new gets room in the file, too.
+        :raises ValueError: the format does not know this kind of preallocation.
         """
 
     @abstractmethod
@@ -160,6 +166,15 @@ class Image(ABC):
     @abstractmethod
     def file_length(self) -> int:
         """Bytes of the file, rounded up to sectors as QEMU shows it."""
+
+    @property
+    @abstractmethod
+    def written_length(self) -> int:
+        """Bytes of the file without what was only preallocated for a format, rounded up to sectors."""
+
+    @abstractmethod
+    def end_file(self, end: int) -> None:
+        """Let the file end there, with zeroes behind what was written of it; only a raw file can lose something."""
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from qbitsim.errors import WouldWaitError
 from qbitsim.files.faults import StalledError
 from qbitsim.qemu_io.run import filled
 
@@ -40,7 +41,7 @@ class GuestActivity:
     :ivar failures: the errnos of those that failed, in order.
     """
 
-    __slots__ = ("_every", "_machine", "_pattern", "_task", "done", "drive", "failures")
+    __slots__ = ("_every", "_machine", "_pattern", "_stopped", "_task", "done", "drive", "failures")
 
     def __init__(self, machine: GuestMachine, drive: str, pattern: Iterable[Write], every: int) -> None:
         self._machine = machine
@@ -49,6 +50,7 @@ class GuestActivity:
         self._every = every
         self.done = 0
         self.failures: list[int] = []
+        self._stopped = False
         self._task: Task | None = None
         self._plan()
 
@@ -71,7 +73,8 @@ class GuestActivity:
         return self._task is not None
 
     def stop(self) -> None:
-        """Make no more requests."""
+        """Make no more requests; one that waits is never made."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -79,7 +82,7 @@ class GuestActivity:
     lift = stop
 
     def _plan(self) -> None:
-        if self.done >= len(self._pattern):
+        if self._stopped or self.done >= len(self._pattern):
             self._task = None
             return
         offset, length = self._pattern[self.done]
@@ -101,6 +104,10 @@ class GuestActivity:
         except StalledError as error:
             # The guest waits; it does not go on before the stall is released.
             error.stall.hold(self._plan)
+            self._task = None
+            return
+        except WouldWaitError as error:
+            error.when_over(self._plan)
             self._task = None
             return
         except OSError as error:

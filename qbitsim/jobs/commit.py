@@ -146,10 +146,15 @@ class CommitJob(LoopJob):
         return 0
 
     def give_up(self) -> None:
-        """Undo :meth:`take`, or what it came to."""
-        self._abort()
-        self._clean()
-        self.early_fail()
+        """Undo :meth:`take`, or what it came to, in the order of commit_start."""
+        graph = self.jobs.graph
+        with graph.kept(self.top):
+            self.writer.eject()
+            self._clean()
+            self.early_fail()
+            if self.filter is not None:
+                drop_filter(graph, self.filter, self.top)
+                self.filter = None
 
     def _abort(self) -> None:
         """Take the filter out, once no blocker is left that it needs (commit_abort)."""

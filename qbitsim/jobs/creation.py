@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.errors import QmpError
-from qbitsim.jobs.job import Job
+from qbitsim.jobs.background import BackgroundJob
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
@@ -30,32 +29,24 @@ class Work(Protocol):
         """
 
 
-class ImageJob(Job):
-    """The common part; it ends by itself, and is kept until a client dismisses it.
+class ImageJob(BackgroundJob):
+    """The common part.
 
     :param work: what to do.
     :param checks_at_once: it comes to know what is refused before it first waits.
     :param writes_nothing: there is nothing to write once the work is checked.
     """
 
-    is_block_job: ClassVar[bool] = False
-
-    __slots__ = ("_checks_at_once", "_message", "_timer", "_work", "_writes_nothing")
+    __slots__ = ("_checks_at_once", "_timer", "_work", "_writes_nothing")
 
     def __init__(
         self, jobs: JobList, identifier: str, work: Work, *, checks_at_once: bool, writes_nothing: bool = False
     ) -> None:
-        super().__init__(jobs, identifier, auto_dismiss=False)
+        super().__init__(jobs, identifier)
         self._work = work
         self._checks_at_once = checks_at_once
         self._writes_nothing = writes_nothing
-        self._message: str | None = None
         self._timer: Task | None = None
-
-    @property
-    def error(self) -> str | None:
-        """The text with which the work failed, or None."""
-        return self._message if self._message is not None else super().error
 
     def _run(self) -> None:
         self.progress.set_remaining(1)
@@ -92,21 +83,6 @@ class ImageJob(Job):
             self._fail(error)
             return
         self._done()
-
-    def _fail(self, error: QmpError) -> None:
-        self._message = error.desc
-        self.progress.done(1)
-        self._finish(errno.EINVAL)
-
-    def _done(self) -> None:
-        self.progress.done(1)
-        self._finish(0)
-
-    def detach_all(self) -> None:
-        """Nothing: it uses no node beyond a step."""
-
-    def _emit_end(self) -> None:
-        """Nothing: only block jobs have events of their own."""
 
 
 class CreateJob(ImageJob):

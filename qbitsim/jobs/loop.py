@@ -149,10 +149,10 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
     :raises QmpError: somebody above, or another user of the file, does not allow it; nothing has changed then.
     """
     nodes = _opened_together(node)
-    graph.changing()
     with ExitStack() as drained:
         for each in nodes:
             drained.enter_context(graph.drained(each))
+        graph.changing()
         before = [each.read_only for each in nodes]
         for each in nodes:
             each.mark_read_only(read_only=not writable)

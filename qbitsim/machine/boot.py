@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from qbitsim.block.drive import Drive
 from qbitsim.commands import drives
+from qbitsim.commands.drive_interface import take_interface
 from qbitsim.drivers.options import Options
+from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.machine.machine import Machine
 
 
 def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
-    """A drive from ``-drive`` options.
+    """A drive from ``-drive`` options; the machine has no bus that it could be plugged into.
 
-    :raises QmpError: as QEMU refuses it.
+    :raises QmpError: as QEMU refuses it; nothing has changed then.
     """
-    return drives.add_drive(machine, given)
+    drive = drives.add_drive(machine, given)
+    interface, _ = take_interface(given)
+    try:
+        interface.check(machine.profile)
+    except QmpError:
+        drive.eject()
+        del machine.graph.drives[drive.id]
+        raise
+    return drive
 
 
 def check_node_options(machine: Machine, options: Options) -> None:

@@ -380,10 +380,13 @@ class Machine:
         """Whether the guest runs."""
         return self.run_state == "running"
 
-    def stop(self) -> None:
-        """Stop the guest, and drain and flush all nodes, even if it does not run (do_vm_stop, system/cpus.c)."""
+    def stop(self, state: str = "paused") -> None:
+        """Stop the guest, and drain and flush all nodes, even if it does not run (do_vm_stop, system/cpus.c).
+
+        :param state: the run state that it is in from now on, if it ran.
+        """
         if self.running:
-            self.run_state = "paused"
+            self.run_state = state
             self.emit("STOP")
         self.graph.drain_all()
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
@@ -393,6 +396,13 @@ class Machine:
         if not self.running:
             self.run_state = "running"
             self.emit("RESUME")
+
+    def resume(self, state: str) -> None:
+        """Put the guest back into a run state that it was in (vm_resume, system/cpus.c)."""
+        if state == "running":
+            self.cont()
+        else:
+            self.run_state = state
 
     def reset(self) -> None:
         """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
@@ -424,6 +434,7 @@ class Machine:
         self.jobs.cancel_all()
         self.graph.close()
         self.closing = True
+        self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone
 
     def crash(self) -> None:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""

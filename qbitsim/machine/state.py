@@ -142,6 +142,7 @@ def _image(image: Image) -> Json:
         "capacity": image.file.capacity,
         "content": digest([image.content]),
         "bitmaps": [(stored.name, stored.in_use, stored.auto, stored.bits.count) for stored in image.bitmaps],
+        "snapshots": [(kept.id, kept.name, kept.state_size, digest([kept.content])) for kept in image.snapshots],
     }
 
 

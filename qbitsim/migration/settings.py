@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAXIMUM_ALIAS = 255
 PAGE = 4096
+END_OF_MEMORY = 8
+"""Bytes that say that the memory, of which there is none, ends."""
 
 DEFAULTS: dict[str, Any] = {
     "announce-initial": 50,
@@ -129,13 +131,29 @@ class MigrationSettings:
 
     :ivar capabilities: those that are on.
     :ivar parameters: name -> value, of all releases; :func:`DEFAULTS` where nothing was set.
+    :ivar counted: members of MigrationStats that are not 0, of the last one; None if there was none. Only snapshots of
+        the machine are saved as by a migration.
     """
 
-    __slots__ = ("capabilities", "parameters")
+    __slots__ = ("capabilities", "counted", "parameters")
 
     def __init__(self) -> None:
         self.capabilities: frozenset[str] = frozenset()
         self.parameters: dict[str, Any] = dict(DEFAULTS)
+        self.counted: dict[str, int] | None = None
+
+    def note_saved(self, transferred: int, passes: int) -> None:
+        """A machine without memory was saved in a snapshot (qemu_savevm_state, migration/savevm.c, QEMU 10.0).
+
+        :param transferred: bytes.
+        :param passes: how often the memory was looked through.
+        """
+        self.counted = {
+            "transferred": transferred,
+            "downtime-bytes": END_OF_MEMORY,
+            "dirty-sync-count": passes,
+            "page-size": PAGE,
+        }
 
     def set_capabilities(self, wanted: Mapping[str, bool], profile: Profile) -> None:
         """Turn capabilities on and off.

@@ -221,3 +221,64 @@ class TPMInfo(TypedDict):
     id: str
     model: TpmModel
     options: TpmTypeOptions
+
+
+CompatProperty = TypedDict("CompatProperty", {"qom-type": str, "property": str, "value": str})
+"""What devices of a machine of old have otherwise."""
+
+MachineInfo = TypedDict(
+    "MachineInfo",
+    {
+        "name": str,
+        "alias": NotRequired[str],
+        "is-default": NotRequired[bool],
+        "cpu-max": int,
+        "hotpluggable-cpus": bool,
+        "numa-mem-supported": bool,
+        "deprecated": bool,
+        "default-cpu-type": NotRequired[str],
+        "default-ram-id": NotRequired[str],
+        "acpi": Annotated[bool, note(since="8.0")],
+        "compat-props": Annotated[NotRequired[list[CompatProperty]], note(since="9.1", features=["unstable"])],
+    },
+)
+"""A kind of machine."""
+
+CpuDefinitionInfo = TypedDict(
+    "CpuDefinitionInfo",
+    {
+        "name": str,
+        "migration-safe": NotRequired[bool],
+        "static": bool,
+        "unavailable-features": NotRequired[list[str]],
+        "typename": str,
+        "alias-of": NotRequired[str],
+        "deprecated": bool,
+    },
+)
+"""A model of processors; its features that are not available are those that the host or TCG has not."""
+
+
+class CommandLineParameterType(StrEnum):
+    """What a parameter of an option is."""
+
+    STRING = "string"
+    BOOLEAN = "boolean"
+    NUMBER = "number"
+    SIZE = "size"
+
+
+class CommandLineParameterInfo(TypedDict):
+    """A parameter of an option."""
+
+    name: str
+    type: CommandLineParameterType
+    help: NotRequired[str]
+    default: NotRequired[str]
+
+
+class CommandLineOptionInfo(TypedDict):
+    """An option of the command line."""
+
+    option: str
+    parameters: list[CommandLineParameterInfo]

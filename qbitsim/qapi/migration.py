@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Annotated, NotRequired, TypeAlias, TypedDict
 
 from qbitsim.qapi.block import SocketAddressType
+from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import (
     Alternate,
     Feature,
@@ -374,3 +375,16 @@ MigrationInfo = TypedDict(
     },
 )
 """A migration: an empty object as long as there was none."""
+
+
+class MigrationChange(TypedDict):
+    """Data of MIGRATION."""
+
+    status: MigrationStatus
+
+
+MigrationPass = TypedDict("MigrationPass", {"pass": int})
+"""Data of MIGRATION_PASS; passes are counted from 1."""
+
+declare_event("MIGRATION", MigrationChange, since="2.4")
+declare_event("MIGRATION_PASS", MigrationPass, since="2.6")

@@ -14,13 +14,9 @@ _SINCE = {
         "screendump set_link set_password"
     ),
     "1.1": "change-vnc-password qom-list-types system_wakeup xen-save-devices-state",
-    "1.2": (
-        "add-fd device-list-properties dump-guest-memory qom-get qom-list qom-set query-cpu-definitions "
-        "query-machines remove-fd"
-    ),
+    "1.2": "add-fd device-list-properties dump-guest-memory qom-get qom-list qom-set remove-fd",
     "1.3": "send-key xen-set-global-dirty-log",
     "1.4": "chardev-add chardev-remove ringbuf-read ringbuf-write",
-    "1.5": "query-command-line-options",
     "1.6": "query-rx-filter",
     "2.0": "query-chardev-backends query-dump-guest-memory-capability",
     "2.1": "query-acpi-ospm-status query-memdev query-memory-devices rtc-reset-reinjection",
@@ -42,7 +38,7 @@ _SINCE = {
     "3.1": "query-colo-status query-display-options",
     "4.0": "announce-self",
     "5.2": "calc-dirty-rate query-dirty-rate query-replay replay-break replay-delete-break replay-seek",
-    "6.0": "display-reload set-action sev-inject-launch-secret snapshot-delete snapshot-load snapshot-save",
+    "6.0": "display-reload set-action sev-inject-launch-secret",
     "6.1": "query-sev-attestation-report",
     "6.2": (
         "query-sgx query-sgx-capabilities x-query-irq x-query-jit x-query-numa x-query-opcount x-query-profile "

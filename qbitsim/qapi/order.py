@@ -41,7 +41,8 @@ _EXPORT = """
 _REST = """
     query-chardev query-tpm-models query-tpm-types query-tpm
     query-migrate migrate-set-capabilities query-migrate-capabilities migrate-set-parameters query-migrate-parameters
-    migrate-recover migrate-pause transaction qmp_capabilities query-version query-commands quit
+    MIGRATION MIGRATION_PASS migrate-recover migrate-pause snapshot-save snapshot-load snapshot-delete
+    transaction qmp_capabilities query-version query-commands quit
     query-qmp-schema object-add object-del query-cpus-fast query-machines query-current-machine query-target
     query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus query-memory-size-summary
     query-cpu-definitions yank query-yank query-name query-iothreads

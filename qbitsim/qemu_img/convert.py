@@ -16,10 +16,10 @@ from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
-from qbitsim.qemu_img.snapshot import find_snapshot
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def load_snapshot(image: Image, text: str) -> Chain:
         ]
         found = fitting[0] if fitting else None
     else:
-        found = find_snapshot(image, text)
+        found = find_by_id_or_name(image.snapshots, text)
     if image.format == "raw":
         raise ToolError("Failed to load snapshot: Device 'raw' does not support internal snapshots")
     if found is None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.image import Image
+from qbitsim.images.image import PREALLOCATIONS, Image
+from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.store import LockConflictError
 from qbitsim.qemu_img.files import Call
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
@@ -124,18 +125,16 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
-    preallocated = wanted.preallocation in {"falloc", "full"}
-    if wanted.preallocation not in {None, "off", "metadata", "falloc", "full"}:
+    preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
+    if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
     else:
         refusal = refusal_of(wanted)
-        if refusal is None and ((preallocated and wanted.format == "raw") or wanted.preallocation == "metadata"):
-            raise UnsupportedError(f"preallocation={wanted.preallocation}")
     try:
         image = call.store.create(
             name,
             wanted.format,
-            0 if refusal or preallocated else wanted.size,
+            0 if refusal or preallocation != "off" else wanted.size,
             backing=wanted.backing,
             backing_format=wanted.backing_format,
             cluster_size=65536 if refusal else wanted.cluster_size,
@@ -150,9 +149,13 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     if refusal is not None:
         call.store.remove(name)
         raise ToolError(refusal)
-    if preallocated:
+    if preallocation is not None and preallocation != "off":
+        if wanted.format == "raw" and preallocation == "metadata":
+            raise ToolError("Unsupported preallocation mode: metadata")
         assert wanted.size is not None
-        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocated=True)
+        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocation=preallocation)
+        if wanted.format == "raw":
+            image.write(0, bytes(min(FILE_PAGE, image.size)))  # as any new file (allocate_first_block)
         image.reopen()
     return image
 
@@ -164,9 +167,15 @@ def refusal_of(wanted: Wanted) -> str | None:
         return None
     if wanted.compat is not None and wanted.compat not in VERSIONS:
         return f"Parameter 'version' does not accept value '{wanted.compat}'"
+    if wanted.backing_format is not None and not known_format(wanted.backing_format):
+        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
+    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
+        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
+    if wanted.backing is None and wanted.backing_format is not None:
+        return "Backing format cannot be used without backing file"
     if old and wanted.lazy_refcounts:
         return "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
     bits = wanted.refcount_bits
@@ -177,12 +186,6 @@ def refusal_of(wanted: Wanted) -> str | None:
             "Different refcount widths than 16 bits require compatibility level 1.1 or above "
             "(use version=v3 or greater)"
         )
-    if wanted.backing_format is not None and not known_format(wanted.backing_format):
-        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
-    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
-        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
-    if wanted.backing is None and wanted.backing_format is not None:
-        return "Backing format cannot be used without backing file"
     size = -(-wanted.size // SECTOR) * SECTOR
     if not 0 <= size <= INT64_MAX:
         return "Could not resize image: Image size cannot be negative"

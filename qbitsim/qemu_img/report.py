@@ -12,8 +12,10 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
-from qbitsim.images.qcow2.check import fragments, free_leaks
+from qbitsim.images.qcow2.check import CheckResult, check_file
+from qbitsim.images.qcow2.check import repair as repair_refcounts
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.rendered import RenderedFile
 from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
@@ -221,7 +223,7 @@ def _pretty(value: object, indent: str = "") -> str:
 
 
 def check(call: Call) -> int:
-    """``qemu-img check``; images of qbitsim are never damaged, at worst clusters are leaked."""
+    """``qemu-img check``."""
     options = call.options
     options.only("q", "f", "output", "r", "U", "T", "image-opts")
     output = output_format(call)
@@ -233,59 +235,76 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
-    leaks = left = sorted(image.layout.leaked)
-    call.print("".join(f"Leaked cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
-    if repair is not None and leaks:
-        call.print("".join(f"Repairing cluster {cluster} refcount=1 reference=0\n" for cluster in leaks))
-        free_leaks(image.layout)
-        left = []
+    found = check_file(RenderedFile(image), leaks=repair is not None, errors=repair == "all")
+    call.print("".join(f"{line}\n" for line in found.lines))
+    fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
+    if fixed or fixed_leaks:
+        if output != "json":
+            call.say(
+                "The following inconsistencies were found and repaired:\n\n"
+                f"    {fixed_leaks} leaked clusters\n    {fixed} corruptions\n\n"
+                "Double checking the fixed image now..."
+            )
+        repair_refcounts(image.layout, found)
+        found = check_file(RenderedFile(image))
+        call.print("".join(f"{line}\n" for line in found.lines))
+        found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
+    total = -(-image.size // image.cluster_size)
     if output == "json":
-        call.print(_pretty(_check_info(image, name, len(left), len(leaks) - len(left))) + "\n")
+        call.print(_pretty(_check_info(found, name, total)) + "\n")
     else:
-        _say_check(call, image, leaks, left)
-    return 3 if left else 0
+        _say_check(call, found, total)
+    if found.errors:
+        raise ToolError("Check failed")
+    return 2 if found.corruptions else 3 if found.leaks else 0
 
 
-def _check_info(image: Qcow2Image, name: str, leaks: int, fixed: int) -> _Json:
+def _check_info(found: CheckResult, name: str, total: int) -> _Json:
     """The members of ImageCheck in the order of QEMU's hash table."""
-    allocated, fragmented, compressed = fragments(image.layout)
     members: list[tuple[str, object, bool]] = [
-        ("image-end-offset", image.image_end, True),
-        ("compressed-clusters", compressed, bool(compressed)),
-        ("total-clusters", -(-image.size // image.content.cluster_size), True),
-        ("check-errors", 0, True),
-        ("leaks", leaks, bool(leaks)),
-        ("leaks-fixed", fixed, bool(fixed)),
-        ("allocated-clusters", allocated, bool(allocated)),
+        ("image-end-offset", found.end, bool(found.end)),
+        ("compressed-clusters", found.compressed, bool(found.compressed)),
+        ("total-clusters", total, bool(total)),
+        ("corruptions", found.corruptions, bool(found.corruptions)),
+        ("corruptions-fixed", found.corruptions_fixed, bool(found.corruptions_fixed)),
+        ("check-errors", found.errors, True),
+        ("leaks", found.leaks, bool(found.leaks)),
+        ("leaks-fixed", found.leaks_fixed, bool(found.leaks_fixed)),
+        ("allocated-clusters", found.allocated, bool(found.allocated)),
         ("filename", name, True),
         ("format", "qcow2", True),
-        ("fragmented-clusters", fragmented, bool(fragmented)),
+        ("fragmented-clusters", found.fragmented, bool(found.fragmented)),
     ]
     return {key: value for key, value, present in members if present}
 
 
-def _say_check(call: Call, image: Qcow2Image, leaks: list[int], left: list[int]) -> None:
-    if len(leaks) > len(left):
+def _say_check(call: Call, found: CheckResult, total: int) -> None:
+    if not (found.corruptions or found.leaks or found.errors):
+        call.say("No errors were found on the image.")
+    if found.corruptions:
         call.say(
-            f"The following inconsistencies were found and repaired:\n\n    {len(leaks)} leaked clusters\n"
-            "    0 corruptions\n\nDouble checking the fixed image now..."
+            f"\n{found.corruptions} errors were found on the image.\n"
+            "Data may be corrupted, or further writes to the image may corrupt it."
         )
-    if left:
+    if found.leaks:
         call.say(
-            f"\n{len(left)} leaked clusters were found on the image.\n"
+            f"\n{found.leaks} leaked clusters were found on the image.\n"
             "This means waste of disk space, but no harm to data."
         )
-    else:
-        call.say("No errors were found on the image.")
-    allocated, fragmented, compressed = fragments(image.layout)
-    if allocated:
-        total = -(-image.size // image.content.cluster_size)
-        shares = allocated * 100 / total, fragmented * 100 / allocated, compressed * 100 / allocated
+    if found.errors:
+        call.say(f"\n{found.errors} internal errors have occurred during the check.")
+    if total and found.allocated:
+        shares = (
+            found.allocated * 100 / total,
+            found.fragmented * 100 / found.allocated,
+            found.compressed * 100 / found.allocated,
+        )
         call.say(
-            f"{allocated}/{total} = {shares[0]:.2f}% allocated, {shares[1]:.2f}% fragmented, "
+            f"{found.allocated}/{total} = {shares[0]:.2f}% allocated, {shares[1]:.2f}% fragmented, "
             f"{shares[2]:.2f}% compressed clusters"
         )
-    call.say(f"Image end offset: {image.image_end}")
+    if found.end:
+        call.say(f"Image end offset: {found.end}")
 
 
 # -- compare

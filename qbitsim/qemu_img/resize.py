@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
+from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.creation import signed
 from qbitsim.qemu_img.files import Call, check_resizable, open_image
 from qbitsim.qemu_img.options import ToolError, size_parameter
 from qbitsim.sizes import SECTOR
 
-_MODES = {"off", "metadata", "falloc", "full"}
 _SHRINK_WARNING = (
     "Use the --shrink option to perform a shrink operation.\n"
     "qemu-img: warning: Shrinking an image will delete all data beyond the shrunken image's end. "
@@ -26,9 +26,10 @@ def resize(call: Call) -> int:
         many = len(options.words) > 2 and call.profile.qemu_img_commands_complain
         text = "Extra argument(s) in command line" if many else "Expecting image file name and size"
         raise ToolError(text, usage=True)
-    mode = options.last("preallocation") or "off"
-    if mode not in _MODES:
-        raise ToolError(f"Invalid preallocation mode '{mode}'")
+    given_mode = options.last("preallocation") or "off"
+    mode = PREALLOCATIONS.get(given_mode)
+    if mode is None:
+        raise ToolError(f"Invalid preallocation mode '{given_mode}'")
     name, text = options.words
     relative = {"+": 1, "-": -1}.get(text[:1], 0)
     given = signed(size_parameter("size", text[1:] if relative else text, call.profile))
@@ -43,7 +44,7 @@ def resize(call: Call) -> int:
     if size % SECTOR and image.format == "qcow2":
         raise ToolError(f"The new size must be a multiple of {SECTOR}")
     check_resizable(image)
-    if mode == "metadata" or (mode != "off" and image.format == "raw"):
+    if mode == "metadata" and image.format == "raw":
         raise UnsupportedError(f"preallocation={mode}")
     below = call.store.chain(call.file_name(name))[1:]
     contents = [each.content for each in below]
@@ -51,6 +52,6 @@ def resize(call: Call) -> int:
     last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
     if isinstance(image, Qcow2Image) and image.compat == "0.10" and zero_new and size > last:
         raise ToolError("Failed to zero out new clusters: Operation not supported")
-    image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents), preallocated=mode != "off")
+    image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents), preallocation=mode)
     call.say("Image resized.")
     return 0

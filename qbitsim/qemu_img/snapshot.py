@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.qemu_img.files import Call, open_image
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.qemu_img.snapshot_table import snapshot_table
@@ -48,12 +49,6 @@ def snapshot(call: Call) -> int:
     return 0
 
 
-def find_snapshot(image: Image, text: str) -> StoredSnapshot | None:
-    """The snapshot whose id, or else whose name, is *text* (find_snapshot_by_id_or_name, block/qcow2-snapshot.c)."""
-    by_id = next((found for found in image.snapshots if found.id == text), None)
-    return by_id or next((found for found in image.snapshots if found.name == text), None)
-
-
 def _create(call: Call, image: Image, name: str) -> None:
     if isinstance(image, Qcow2Image) and image.can_take_snapshot:
         image.create_snapshot(name, call.now // 1000 * 1000, 0, icount=0)
@@ -69,7 +64,7 @@ def _apply(image: Image, name: str) -> None:
         raise ToolError(f"Could not apply snapshot '{name}': Block driver does not support snapshots")
     if image.bitmaps:
         raise ToolError(f"Could not apply snapshot '{name}': Device has active dirty bitmaps")
-    found = find_snapshot(image, name)
+    found = find_by_id_or_name(image.snapshots, name)
     if found is None:
         raise ToolError(f"Could not apply snapshot '{name}': Failed to load snapshot: No such file or directory")
     if found.content.size != image.size:
@@ -105,5 +100,5 @@ def snapshot_info(found: StoredSnapshot) -> Json:
         "date-nsec": found.date % NANOSECONDS,
         "vm-clock-sec": found.clock // NANOSECONDS,
         "id": found.id,
-        "vm-state-size": 0,
+        "vm-state-size": found.state_size,
     }

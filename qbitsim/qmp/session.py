@@ -11,6 +11,9 @@ Three things have an order that clients can see:
 * an event that a command causes is written before the reply of the command;
 * events that happen before the negotiation is complete are not delivered to this monitor, ever.
 
+A command that would have to wait for another one is refused, or, if the session was told to wait, gets its reply when
+it need not wait any more: :mod:`qbitsim.qmp.waiting`. The monitor answers nothing else meanwhile, but sends events.
+
 After `quit` the monitor answers nothing more; what it sends from then on is events. A test can make it slow or let it
 go away: :mod:`qbitsim.qmp.monitor_faults`.
 """
@@ -18,14 +21,16 @@ go away: :mod:`qbitsim.qmp.monitor_faults`.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.engine.events import EventLog
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, WouldWaitError
 from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qmp.encoder import encode, member_order
 from qbitsim.qmp.monitor_faults import Hold, MonitorFault, fault_for
 from qbitsim.qmp.parser import JsonStream
+from qbitsim.qmp.waiting import WaitingRequest
 
 if TYPE_CHECKING:
     from qbitsim.facts import Profile
@@ -105,6 +110,8 @@ class Session:
         "_oob",
         "_requests",
         "_stream",
+        "_waiting",
+        "_waits",
     )
 
     def __init__(
@@ -115,12 +122,14 @@ class Session:
         journal: Journal | None = None,
         name: str = "monitor",
         negotiated: bool = False,
+        waits: bool = False,
     ) -> None:
         """Make a session that has not greeted yet.
 
         :param oob: whether to offer out-of-band execution; QEMU's sockets can, a multiplexed one cannot.
         :param journal: keeps the end of the conversation, in which this client is called ``name``.
         :param negotiated: for callers of :meth:`ask`, who read no greeting and no events.
+        :param waits: whether commands wait for others, which other monitors give; if not, they are refused.
         """
         self._backend = backend
         self._journal = journal
@@ -134,6 +143,8 @@ class Session:
         self._cursor = 0  # in the event log; has a meaning only when negotiated
         self._life = backend.control.lives if backend.control is not None else 0
         self._held: tuple[bytes, Hold] | None = None
+        self._waits = waits
+        self._waiting: tuple[JsonValue | QmpError, WaitingRequest, MonitorFault | None] | None = None
         self._dropped = False
 
     @property
@@ -144,13 +155,15 @@ class Session:
 
     @property
     def pending(self) -> int:
-        """How many received messages wait to be answered, the one included whose reply is on hold."""
-        return len(self._requests) + (self._held is not None)
+        """How many received messages wait to be answered, the one included that waits or whose reply is on hold."""
+        return len(self._requests) + (self._held is not None) + (self._waiting is not None)
 
     @property
     def ready(self) -> bool:
         """Whether :meth:`answer` has something to do now."""
-        return self._held[1].over if self._held is not None else bool(self._requests)
+        if self._held is not None:
+            return self._held[1].over
+        return self._waiting[1].over if self._waiting is not None else bool(self._requests)
 
     @property
     def ended(self) -> bool:
@@ -185,6 +198,8 @@ class Session:
         """
         if self._held is not None:
             return self._release_held_reply(*self._held)
+        if self._waiting is not None:
+            return self._end_waiting(*self._waiting)
         request = self._requests.popleft()
         if self._backend.closing or self.ended:
             return b""
@@ -192,12 +207,44 @@ class Session:
         fault = fault_for(faults, _command_name(request)) if faults else None
         if fault is not None and fault.before_command:
             return self._drop(self.pump())
-        line = _line(self.ask(request))
-        return self.pump() + line if fault is None else self._apply_fault(fault, line)
+        return self._run_or_wait(request, fault)
 
     def ask(self, request: JsonValue | QmpError) -> JsonObject:
         """The reply to one request, which runs at once; no fault of monitors strikes."""
-        return self._reply(request) if self._journal is None else self._noted_reply(request, self._journal)
+        self._note("->", request)
+        try:
+            reply = self._reply(request)
+        except WouldWaitError as refusal:
+            reply = _with_id({"error": {**refusal.to_json()}}, request)
+        self._note("<-", reply)
+        return reply
+
+    def _run_or_wait(self, request: JsonValue | QmpError, fault: MonitorFault | None) -> bytes:
+        """Run a request; the events so far and then its reply, if there is one yet."""
+        if not self._waits:
+            return self._deliver(self.ask(request), fault)
+        self._note("->", request)
+        try:
+            reply = self._reply(request)
+        except WouldWaitError as error:
+            waiting = WaitingRequest(self._backend, partial(self._reply, request), error)
+            self._waiting = request, waiting, fault
+            return self.pump()
+        self._note("<-", reply)
+        return self._deliver(reply, fault)
+
+    def _end_waiting(self, request: JsonValue | QmpError, waiting: WaitingRequest, fault: MonitorFault | None) -> bytes:
+        """Answer a request that waits no more; in a machine that was put back, ask anew."""
+        assert waiting.over
+        self._waiting = None
+        if waiting.reply is not None:
+            self._note("<-", waiting.reply)
+            return self._deliver(waiting.reply, fault)
+        return self._run_or_wait(request, fault) if waiting.undone and not self._backend.closing else b""
+
+    def _deliver(self, reply: JsonObject, fault: MonitorFault | None) -> bytes:
+        line = _line(reply)
+        return self.pump() + line if fault is None else self._apply_fault(fault, line)
 
     def pump(self) -> bytes:
         """The events since the last call that this client may see now."""
@@ -235,12 +282,10 @@ class Session:
         self._held = None
         return line + self.pump()
 
-    def _noted_reply(self, request: JsonValue | QmpError, journal: Journal) -> JsonObject:
-        asked = "something that is no JSON" if isinstance(request, QmpError) else request
-        journal.note(self._backend.events, self._name, "->", asked)
-        reply = self._reply(request)
-        journal.note(self._backend.events, self._name, "<-", reply)
-        return reply
+    def _note(self, direction: str, message: JsonValue | QmpError) -> None:
+        if self._journal is not None:
+            noted = "something that is no JSON" if isinstance(message, QmpError) else message
+            self._journal.note(self._backend.events, self._name, direction, noted)
 
     def _reply(self, request: JsonValue | QmpError) -> JsonObject:
         if isinstance(request, QmpError):
@@ -251,11 +296,11 @@ class Session:
         reply: JsonObject
         try:
             reply = {"return": self._run(request)}
+        except WouldWaitError:
+            raise
         except QmpError as error:
             reply = {"error": {**error.to_json()}}
-        if isinstance(request, dict) and "id" in request:
-            reply["id"] = request["id"]
-        return reply
+        return _with_id(reply, request)
 
     def _run(self, request: JsonValue) -> JsonValue:
         """Check and run one request (monitor_qmp_dispatch and qmp_dispatch)."""
@@ -288,6 +333,13 @@ class Session:
         self._log = self._backend.events
         self._cursor = self._log.end
         return {}
+
+
+def _with_id(reply: JsonObject, request: JsonValue | QmpError) -> JsonObject:
+    """The reply with the ``id`` of its request, if that has one."""
+    if isinstance(request, dict) and "id" in request:
+        reply["id"] = request["id"]
+    return reply
 
 
 def _command_name(request: JsonValue | QmpError) -> str:

@@ -22,6 +22,8 @@ import re
 import shlex
 import signal
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -54,6 +56,27 @@ SETTLE_LIMIT = 600
 
 class ScenarioError(Exception):
     """The scenario itself is at fault: an unknown step, an event that never comes, a machine that does not run."""
+
+
+class _StartError(Exception):
+    """An option of the command line is refused.
+
+    :ivar option: with its value, as it was given; :ivar desc: why.
+    """
+
+    def __init__(self, option: str, desc: str) -> None:
+        super().__init__(desc)
+        self.option = option
+        self.desc = desc
+
+
+@contextmanager
+def _option(flag: str, value: str) -> Iterator[None]:
+    """What is refused inside is refused because of this option."""
+    try:
+        yield
+    except QmpError as error:
+        raise _StartError(f"{flag} {value}", error.desc) from None
 
 
 class Player:
@@ -165,12 +188,12 @@ class Player:
         self.machine = Machine(self.profile, images=self.images, running=False)
         try:
             self._configure(self.machine, config)
-        except QmpError as error:
+        except _StartError as error:
             if not config.get("expect_exit"):
                 raise ScenarioError(f"the machine does not start: {error.desc}") from None
             self.machine.crash()
             self.machine = None
-            self._record_step("start-failed", exit=1, stderr=f"{error.desc}\n")
+            self._record_step("start-failed", exit=1, stderr=f"qemu-system-x86_64: {error.option}: {error.desc}\n")
             return
         if self._history is not None:
             self._history.watch(self.machine)
@@ -181,19 +204,23 @@ class Player:
         arguments = config.get("args", [])
         for flag, value in pairwise(arguments):
             if flag == "-object":
-                machine.execute("object-add", parse_object(value))
+                with _option(flag, value):
+                    machine.execute("object-add", parse_object(value))
             elif flag == "-name":
                 machine.guest_name = value.partition(",")[0].removeprefix("guest=")
             elif flag == "-uuid":
                 machine.guest_uuid = value
         for options in config.get("blockdevs", []):
-            check_node_options(machine, options)
-            machine.add_node(options)
+            with _option("-blockdev", json.dumps(options)):
+                check_node_options(machine, options)
+                machine.add_node(options)
         for given in config.get("drives", []):
-            add_drive(machine, given)
+            with _option("-drive", ",".join(f"{name}={value}" for name, value in given.items())):
+                add_drive(machine, given)
         for flag, value in pairwise(arguments):
             if flag == "-device":
-                add_device(machine, value)
+                with _option(flag, value):
+                    add_device(machine, value)
 
     def _connect(self, *, negotiate: bool) -> None:
         self.session = Session(self._machine(), journal=self._history, name="client")

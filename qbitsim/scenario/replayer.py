@@ -1,8 +1,9 @@
 """Plays the client's side of a recorded scenario on a QMP server that runs, and says where it answers otherwise.
 
 Theory of operation: each step is sent as it was recorded; the next one follows when its replies are there, unless it
-was sent ahead of them, and when the event has come that the client may have waited for. What comes back is recorded as
-:mod:`qbitsim.scenario.recorder` did it, and :func:`first_difference` compares.
+was sent ahead of them, and when the event has come that the client may have waited for. A greeting is waited for when
+something is to be said on its connection, as it comes only when the client before has left the monitor. What comes back
+is recorded as :mod:`qbitsim.scenario.recorder` did it, and :func:`first_difference` compares.
 
 Compared by step, it does not matter where between two replies an event comes, nor how often QEMU pauses and resumes a
 job by itself, nor what the server calls itself in its greeting; compared record by record, all of it does. What depends
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -73,6 +75,7 @@ class Line:
         self.channel = channel
         self.expected: list[tuple[int, int, Json]] = []  # (step, replies that are to come, the step itself)
         self.record = record
+        self.greeted_at: int | None = None  # the step, of a greeting that is still to be read
         self._clock = clock
         self._patience = patience
         self._rest = b""
@@ -119,6 +122,15 @@ class Line:
         except TimeoutError:
             self.record(step=index, type="silence")
             raise EndedError from None
+
+    def read_greeting(self) -> None:
+        """Read the greeting, if one was recorded and has not been read.
+
+        :raises EndedError: it does not come.
+        """
+        index, self.greeted_at = self.greeted_at, None
+        if index is not None:
+            self.record(step=index, type="greeting", greeting=self.reply(index)[0])
 
     def _note(self, message: Json) -> None:
         event = without_time(message)
@@ -173,6 +185,7 @@ class Replayer:
                         self._play(index, number, step, scenario)
                     except EndedError:
                         ended.add(number)
+            self._read_last_greetings()
         finally:
             for line in self._lines.values():
                 line.channel.close()
@@ -184,6 +197,7 @@ class Replayer:
             self._open(index, number, scenario)
             return
         line = self._lines[number]
+        line.read_greeting()
         if kind == "sleep":
             self._clock.sleep(step["sleep"])
         elif kind == "wait_event":
@@ -201,7 +215,13 @@ class Replayer:
         record = partial(self._record, {"monitor": number} if number else {})
         line = self._lines[number] = Line(self._connect(), record, self._clock, self._patience)
         if any(each.get("step") == index for each in scenario["records"]):
-            line.record(step=index, type="greeting", greeting=line.reply(index)[0])
+            line.greeted_at = index
+
+    def _read_last_greetings(self) -> None:
+        """Read those of connections on which nothing was said."""
+        for line in self._lines.values():
+            with suppress(EndedError):  # a record says so
+                line.read_greeting()
 
     def _record(self, mark: Json, **members: object) -> None:
         self.records.append(normal({**members, **mark}))

@@ -8,6 +8,8 @@ than a slice.
 
 How time passes, and when the machine goes on, is the server's pacing: :mod:`qbitsim.serving.pacing`.
 
+Each address is a monitor of its own, with one client at a time: :mod:`qbitsim.serving.monitor_socket`.
+
 A client that does not read is not read from either, and its events wait in the machine's log. A client that ends
 its sending side gets what is due and is closed. After `quit` every client is sent what is due and closed.
 """
@@ -15,13 +17,15 @@ its sending side gets what is due and is closed. After `quit` every client is se
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.qmp.session import Backend, Lives, Session
+from qbitsim.serving.monitor_socket import MonitorClient, MonitorSocket
 from qbitsim.serving.pacing import PacedMachine, make_pacing
-from qbitsim.serving.sockets import bind_unix, remove_if_ours
+from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
     from qbitsim.qmp.journal import Journal
@@ -71,16 +75,18 @@ class Transport(Protocol):
         """Hang up at once."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(MonitorClient):
     """One client: moves bytes between a transport and a session.
 
     :ivar served: the number of the last message, of all that the server got, that was this client's.
     """
 
     def __init__(self, server: Server) -> None:
+        super().__init__()
         self.server = server
         self.served = 0
-        self._session = Session(server.machine, journal=server.journal, name=f"monitor {server.number()}")
+        name = f"monitor {server.number()}"
+        self._session = Session(server.machine, journal=server.journal, name=name, waits=True)
         self._transport: Transport | None = None
         self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
         self._clogged = False  # the client does not read what we write
@@ -114,6 +120,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
+        super().connection_lost(exc)
         self.server.forget(self)
 
     def pause_writing(self) -> None:
@@ -203,7 +210,7 @@ class Server:
         self._trim = trim_events
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._all_gone = asyncio.Event()
-        self._listeners: list[asyncio.Server] = []
+        self._monitors: list[MonitorSocket] = []
         self._cleanups: list[Callable[[], None]] = []
         self._wakeup: asyncio.Handle | None = None
         self._busy = False
@@ -221,25 +228,25 @@ class Server:
         return self._numbers
 
     async def listen_unix(self, path: str | Path) -> None:
-        """Accept clients on a UNIX socket; its file is removed at the end.
+        """Have a monitor on a UNIX socket; its file is removed at the end.
 
         :raises OSError: the path cannot be made, is a file of another kind, or a live server answers there.
         """
         sock = bind_unix(str(path))
         self._cleanups.append(remove_if_ours(str(path)))
-        self._listeners.append(await self._loop.create_unix_server(lambda: Connection(self), sock=sock))
+        self._add_monitor([sock])
 
     async def listen_tcp(self, host: str, port: int) -> int:
-        """Accept clients on a TCP port, 0 for any; return the port.
+        """Have a monitor on a TCP port, 0 for any; return the port.
 
         :raises OSError: the address is unknown or in use.
         """
-        try:
-            listener = await self._loop.create_server(lambda: Connection(self), host, port)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-        self._listeners.append(listener)
-        return int(listener.sockets[0].getsockname()[1])
+        sockets = bind_tcp(host, port)
+        self._add_monitor(sockets)
+        return int(sockets[0].getsockname()[1])
+
+    def _add_monitor(self, sockets: list[socket.socket]) -> None:
+        self._monitors.append(MonitorSocket(sockets, lambda: Connection(self), self.stop))
 
     def stop(self, bug: Exception | None = None) -> None:
         """End as if the last client had gone: hang up on everybody and let :meth:`run` return, or raise the bug."""
@@ -260,8 +267,8 @@ class Server:
     async def _hang_up(self) -> None:
         if self._wakeup is not None:
             self._wakeup.cancel()
-        for listener in self._listeners:
-            listener.close()
+        for monitor in self._monitors:
+            await monitor.close()
         for cleanup in self._cleanups:
             cleanup()
         for connection in tuple(self.connections):

@@ -1,4 +1,4 @@
-"""UNIX sockets with a name, made and removed without touching anybody else's files.
+"""Sockets to listen on. UNIX ones are made and removed without touching anybody else's files.
 
 QEMU removes whatever socket is in its way (util/qemu-sockets.c unix_listen_saddr). Here a socket is only
 removed if nobody answers on it, and never a file of another kind.
@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from typing import Any
 
 
 def bind_unix(path: str) -> socket.socket:
@@ -26,6 +27,33 @@ def bind_unix(path: str) -> socket.socket:
         sock.close()
         raise OSError(error.errno, f"cannot listen on {path}: {error.strerror or error}") from None
     return sock
+
+
+def bind_tcp(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to a port, 0 for any that is free: one for each of the addresses that `host` has.
+
+    :raises OSError: the address is unknown or in use.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in _addresses(host, port):
+            sock = socket.socket(family, kind, protocol)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            port = port or int(bound[0].getsockname()[1])
+            sock.bind((address[0], port, *address[2:]))
+    except OSError as error:
+        for sock in bound:
+            sock.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return bound
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys(found))
 
 
 def remove_if_ours(path: str) -> Callable[[], None]:

@@ -9,6 +9,7 @@ Rules:
   ``server.run(lambda machine: machine.advance(1))``: the function runs between two turns of the server, what it
   raises comes back, and the clients get the events that it caused. With the pacing ``"immediate"`` it sees a machine
   that has finished what was asked of it.
+* A monitor has one client at a time; ``server.add_monitor()`` makes another monitor of the same machine.
 * At the end everything is gone: the thread, the socket, the clients. A bug of the machine is raised then; an error
   in the test that it has caused is its context.
 * All servers of a process share one thread, which begins with the first and ends with the last of them. A function
@@ -237,6 +238,13 @@ class Service(Generic[_M]):
         self._server = server
         self._task = asyncio.create_task(server.run())
 
+    async def _add_monitor(self, path: str | Path | None, sockets: SocketDirectory) -> str:
+        if self._server is None:
+            raise RuntimeError(_NOT_RUNNING)
+        where = sockets.new_path() if path is None else str(path)
+        await self._server.listen_unix(where)
+        return where
+
     async def _finish(self) -> None:
         """Hang up on everybody and give the machine back.
 
@@ -319,6 +327,16 @@ class ThreadServer(Service[_M]):
             raise RuntimeError(_NOT_RUNNING)
         return self._thread.run(self._run(function))
 
+    def add_monitor(self, path: str | Path | None = None) -> str:
+        """Have one more monitor, on a UNIX socket, and return its path; one in a private directory if none is given.
+
+        :raises RuntimeError: this is the server's thread, or the server does not run.
+        :raises OSError: the address cannot be had.
+        """
+        if self._thread is None:
+            raise RuntimeError(_NOT_RUNNING)
+        return self._thread.run(self._add_monitor(path, self._thread.sockets))
+
     def look(self, function: Callable[[_M], _T]) -> _T:
         """Call ``function`` with the machine as it is, for reading it only; the server may have ended.
 
@@ -373,6 +391,14 @@ class AsyncServer(Service[_M]):
         :raises Exception: the bug of the machine with which the server has ended.
         """
         return await self._run(function)
+
+    async def add_monitor(self, path: str | Path | None = None) -> str:
+        """Have one more monitor, on a UNIX socket, and return its path; one in a private directory if none is given.
+
+        :raises RuntimeError: the server does not run.
+        :raises OSError: the address cannot be had.
+        """
+        return await self._add_monitor(path, self._sockets)
 
 
 def _tells_of(error: BaseException | None, bug: Exception) -> bool:

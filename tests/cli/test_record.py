@@ -149,20 +149,19 @@ def test_the_first_difference_is_shown(stack, tmp_path):
     assert "Bitmap already exists: b" in now
 
 
-def test_clients_at_the_same_time_are_recorded_each_for_itself(stack, tmp_path):
+def test_clients_after_each_other_are_recorded_each_for_itself(stack, tmp_path):
     path, front = tmp_path / "qmp", tmp_path / "front"
     serve_qbitsim(stack, path)
     running = stack.enter_context(process(qbitsim("record", "--listen", f"unix:{front}", "--connect", f"unix:{path}")))
     running.stderr.readline()
-    clients = [Client(front), Client(front)]
-    for client in clients:
+    for _ in range(2):
+        client = Client(front)
         client.ask({"execute": "query-name"})
+        client.close()
     running.send_signal(signal.SIGINT)
     scenario = json.loads(running.communicate()[0])
     assert running.returncode == 0
     assert [record.get("monitor") for record in scenario["records"] if record["type"] == "closed"] == [None, 1]
-    for client in clients:
-        client.close()
     file = tmp_path / "two.json"
     file.write_text(json.dumps(scenario))
     assert play("--against", f"unix:{path}", str(file)).returncode == 0

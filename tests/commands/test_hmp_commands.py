@@ -74,12 +74,19 @@ def test_snapshots_that_some_disks_have_are_listed_apart() -> None:
     assert say(machine, "info snapshots").splitlines()[1] == "None"
 
 
-def test_a_snapshot_with_content_is_not_taken() -> None:
-    machine = Machine("10.0")
+@pytest.mark.parametrize(("version", "size"), [("7.2", "765 B"), ("10.0", "1.08 KiB"), ("11.1", "1.08 KiB")])
+def test_a_snapshot_of_the_machine_shows_the_size_of_its_state(version: str, size: str) -> None:
+    machine = Machine(version, epoch=1795861257, running=False)
     machine.add_disk("drive0", "1M")
-    with pytest.raises(UnsupportedError, match="HMP command 'savevm'"):
-        say(machine, "savevm s")
-    assert say(machine, "info snapshots") == "There is no snapshot available.\n"
+    assert say(machine, "savevm s") == ""
+    assert say(machine, "info snapshots").splitlines()[2].split(None, 2)[2].startswith(f"{size} 2026-11-28 10:20:57")
+
+
+def test_a_snapshot_without_a_name_is_called_after_the_time() -> None:
+    machine = Machine("10.0", epoch=1795861257)
+    machine.add_disk("drive0", "1M")
+    assert say(machine, "savevm") == ""
+    assert say(machine, "loadvm vm-20261128102057") == ""
 
 
 @pytest.mark.parametrize(

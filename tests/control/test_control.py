@@ -461,7 +461,7 @@ class Client:
 @pytest.fixture
 def clients(machine):
     with machine.serve(pacing="manual") as server:
-        pair = Client(server.path), Client(server.path)
+        pair = Client(server.path), Client(server.add_monitor())
         yield pair
         for each in pair:
             each.close()
@@ -499,7 +499,7 @@ def test_in_real_time_a_machine_goes_on_from_where_a_command_has_moved_it(machin
 
 def test_a_crash_ends_every_monitor_and_new_ones_find_the_new_machine(machine):
     with machine.serve() as server:
-        control, client = Client(server.path), Client(server.path)
+        control, client = Client(server.path), Client(server.add_monitor())
         assert control.ask(X + "crash", restart=True) == {"return": {}}
         assert (control.read(), client.read()) == (None, None)
         new = Client(server.path)
@@ -510,7 +510,7 @@ def test_a_crash_ends_every_monitor_and_new_ones_find_the_new_machine(machine):
 
 def test_a_clean_restart_says_goodbye_to_everybody(machine):
     with machine.serve() as server:
-        control, client = Client(server.path), Client(server.path)
+        control, client = Client(server.path), Client(server.add_monitor())
         assert control.ask(X + "shut-down", restart=True) == {"return": {}}
         assert client.read()["event"] == "SHUTDOWN"
         assert (control.read(), client.read()) == (None, None)

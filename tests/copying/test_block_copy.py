@@ -66,6 +66,29 @@ def test_a_guest_write_waits_for_a_chunk_that_waits_for_a_slot() -> None:
     assert machine.images.read_chain("t", 0, 4 * MIB) == b"o" * (4 * MIB)
 
 
+def test_chunks_before_a_guest_write_are_in_flight_together_so_that_one_failure_does_not_stop_the_others() -> None:
+    machine = Machine()
+    drive = machine.add_disk("drive0", MIB)
+    for cluster in reversed(range(16)):
+        drive.write(cluster * CLUSTER, b"o" * CLUSTER)
+    machine.qmp("drive-backup", device="drive0", target="t", sync="none", job_id="j")
+    machine.inject_error("t", "write", 5, offset=CLUSTER, once=True)
+    with pytest.raises(OSError, match="copy-before-write"):
+        drive.write(0, b"n" * (5 * CLUSTER))
+    assert machine.qmp("query-jobs")[0]["current-progress"] == 4 * CLUSTER
+    assert drive.read(0, MIB) == b"o" * MIB
+
+
+def test_what_is_not_in_one_piece_in_the_file_is_not_copied_as_one() -> None:
+    machine = Machine()
+    drive = machine.add_disk("drive0", MIB)
+    for cluster in (2, 0, 1, 3):
+        drive.write(cluster * CLUSTER, b"o" * CLUSTER)
+    machine.qmp("drive-backup", device="drive0", target="t", sync="full", job_id="j", speed=1)
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs")[0]["current-progress"] == 2 * CLUSTER
+
+
 def test_zero_areas_are_not_written_but_count() -> None:
     machine = Machine()
     machine.add_disk("drive0", "4M").write(MIB, b"x")

@@ -21,8 +21,10 @@ from qbitsim.images.content import Content, Kind
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.allocator import Allocator
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
-from qbitsim.images.qcow2.check import fragments
+from qbitsim.images.qcow2.check import check_file, repair
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.rendered import RenderedFile
+from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.images.raw import RawImage
 from qbitsim.images.spans import Spans
 from qbitsim.images.store import ImageStore, LockConflictError
@@ -139,9 +141,9 @@ def test_a_cluster_that_was_zeroed_keeps_its_place_unless_it_is_unmapped() -> No
     image = Qcow2Image(ImageFile("a"), MIB)
     image.write(0, b"x" * (2 * CLUSTER))
     image.write_zeroes(0, CLUSTER)
-    assert (image.host_offset(0), image.host_offset(CLUSTER), fragments(image.layout)) == (327680, 393216, (2, 0, 0))
+    assert (image.host_offset(0), image.host_offset(CLUSTER), fragments(image)) == (327680, 393216, (2, 0, 0))
     image.write_zeroes(0, CLUSTER, unmap=True)
-    assert (image.host_offset(0), fragments(image.layout)) == (None, (1, 0, 0))
+    assert (image.host_offset(0), fragments(image)) == (None, (1, 0, 0))
     image.write(5 * CLUSTER, b"x" * CLUSTER)
     assert image.host_offset(5 * CLUSTER) == 327680
 
@@ -160,7 +162,10 @@ def test_every_used_cluster_of_the_file_has_an_owner() -> None:
             case 2 if image.takes_compressed(offset):
                 image.write_compressed(offset, bytes([below.randrange(256)]) * 512)
             case 3 if below.random() < 0.1:
-                image.create_snapshot(f"s{len(image.snapshots)}", 0, 0)
+                size = below.choice((0, 300, 40000))
+                if size:
+                    image.save_state(size)
+                image.create_snapshot(f"s{len(image.snapshots)}", 0, 0, size)
             case 3 if image.snapshots and below.random() < 0.2:
                 image.delete_snapshot(below.choice(image.snapshots))
             case 4 if image.snapshots and below.random() < 0.2:
@@ -168,6 +173,13 @@ def test_every_used_cluster_of_the_file_has_an_owner() -> None:
             case _:
                 image.write(offset, b"x" * length)
         assert counted(image) == owned(image)
+
+
+def fragments(image: Qcow2Image) -> tuple[int, int, int]:
+    """How many guest clusters are allocated, do not follow the one before, are compressed."""
+    found = check_file(RenderedFile(image))
+    assert not found.lines
+    return found.allocated, found.fragmented, found.compressed
 
 
 def counted(image: Qcow2Image) -> dict[int, int]:
@@ -206,6 +218,45 @@ def test_a_snapshot_keeps_what_the_disk_was_and_its_places() -> None:
     assert counted(image) == owned(image)
 
 
+def test_the_state_of_a_machine_is_behind_the_disk_and_stays_with_its_snapshot() -> None:
+    image = Qcow2Image(ImageFile("a"), MIB)
+    image.write(0, b"a" * CLUSTER)
+    image.save_state(1107)
+    taken = image.create_snapshot("s", 0, 0, 1107)
+    assert (taken.state_size, taken.content.size) == (1107, MIB)
+    # The L1 table has moved and has two entries; the disk's table and the snapshot's lead to another table each.
+    active, [saved] = image.layout.active, image.layout.snapshots.saved
+    assert (active.l1, saved.l1[1]) == ((6, 2), 2)
+    assert sorted(active.places) == [0]
+    assert sorted(saved.places) == [0, 8192]
+    assert fragments(image) == (1, 0, 0)
+    image.apply_snapshot(taken)
+    assert fragments(image) == (2, 0, 0)
+    assert counted(image) == owned(image)
+
+
+def test_a_disk_that_shrinks_leaks_the_state_that_was_loaded() -> None:
+    image = Qcow2Image(ImageFile("a"), MIB)
+    image.save_state(1107)
+    image.apply_snapshot(image.create_snapshot("s", 0, 0, 1107))
+    place = image.layout.active.places[8192]
+    image.resize(MIB // 2)
+    found = check_file(RenderedFile(image), leaks=True)
+    assert found.lines == [
+        f"Leaked cluster {place} refcount=2 reference=1",
+        f"Repairing cluster {place} refcount=2 reference=1",
+    ]
+    repair(image.layout, found)
+    assert check_file(RenderedFile(image)).lines == []
+    assert counted(image) == owned(image)
+
+
+def test_an_id_counts_more_than_a_name() -> None:
+    image = Qcow2Image(ImageFile("a"), MIB)
+    first, second = image.create_snapshot("2", 0, 0), image.create_snapshot("x", 0, 0)
+    assert [find_by_id_or_name(image.snapshots, text) for text in ("1", "2", "x", "y")] == [first, second, second, None]
+
+
 def test_file_clusters_are_given_out_in_the_order_of_the_first_writes() -> None:
     image = Qcow2Image(ImageFile("a"), 1 << 40)
     assert (image.file_length, image.image_end) == (3 * CLUSTER + 16384, 4 * CLUSTER)
@@ -219,6 +270,25 @@ def test_file_clusters_are_given_out_in_the_order_of_the_first_writes() -> None:
         None,
     ]
     assert (image.file_length, image.image_end) == (655360, 655360)
+
+
+def test_one_look_at_a_qcow2_image_tells_of_what_is_in_one_piece_in_the_file() -> None:
+    image = Qcow2Image(ImageFile("a"), 8 * CLUSTER)
+    for cluster in (2, 1, 3, 4):
+        image.write(cluster * CLUSTER, b"x" * CLUSTER)
+    image.write_zeroes(4 * CLUSTER, 2 * CLUSTER)
+    found, offset = [], 0
+    while offset < 8 * CLUSTER:
+        kind, length = image.status(offset, 8 * CLUSTER - offset)
+        found.append((kind, length // CLUSTER))
+        offset += length
+    data, zero, hole = Kind.DATA, Kind.ZERO, Kind.HOLE
+    assert found == [(hole, 1), (data, 1), (data, 1), (data, 1), (zero, 1), (zero, 1), (hole, 2)]
+
+
+def test_one_look_at_a_qcow2_image_tells_of_no_more_than_a_slice_of_an_l2_table() -> None:
+    image = Qcow2Image(ImageFile("a"), 4 << 20, cluster_size=4096)
+    assert image.status(4096, (4 << 20) - 4096) == (Kind.HOLE, (2 << 20) - 4096)
 
 
 def test_a_plain_file_keeps_bytes_where_they_are() -> None:

@@ -282,3 +282,19 @@ def test_what_is_copied_together_is_the_larger_cluster(machine: Machine) -> None
     assert machine.images.read_chain("t", 4 * CLUSTER, 4 * CLUSTER) == machine.drive("drive0").read(
         4 * CLUSTER, 4 * CLUSTER
     )
+
+
+def test_a_disk_stays_as_long_as_it_was_while_a_longer_overlay_is_below_the_filter_of_a_backup(
+    machine: Machine,
+) -> None:
+    backup(machine, "full", job_id="j", speed=1, x_perf={"max-chunk": CLUSTER})
+    machine.images.create("overlay", "qcow2", SIZE + CLUSTER)
+    machine.add_node({"driver": "qcow2", "node-name": "o", "file": {"driver": "file", "filename": "overlay"}})
+    machine.qmp("blockdev-snapshot", node="node0", overlay="o")
+    drive = machine.drive("drive0")
+    with pytest.raises(OSError, match="Input/output error"):
+        drive.write(SIZE, b"n")
+    machine.qmp("block-job-cancel", device="j")
+    machine.run_until_idle()
+    drive.write(SIZE, b"n")
+    assert drive.read(SIZE, 1) == b"n"

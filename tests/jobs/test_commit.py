@@ -13,9 +13,9 @@ CLUSTER = 65536
 SIZE = 16 * CLUSTER
 
 
-def chain(*, base=(), middle=(), top=()):
+def chain(profile="10.0", *, base=(), middle=(), top=()):
     """base <- mid <- top, with clusters written in each."""
-    machine = Machine()
+    machine = Machine(profile)
     machine.images.create("base.qcow2", "qcow2", SIZE)
     below = None
     for name, clusters in (("base", base), ("mid", middle), ("top", top)):
@@ -100,6 +100,17 @@ def test_refusals():
     assert refusal(backing_file="x") == (generic, "'backing-file' specified, but 'top' is the active layer")
     assert refusal(speed=-1) == (generic, "Parameter 'speed' expects a non-negative value")
     assert refusal(top_node="mid", filter_node_name="mid") == (generic, "Duplicate nodes with node-name='mid'")
+
+
+@pytest.mark.parametrize(("profile", "read_only"), [("7.2", False), ("10.0", True)])
+def test_a_cancelled_commit_of_the_active_layer_leaves_the_base_as_it_was_since_9_1(profile, read_only):
+    machine = chain(profile, top=(1,))
+    machine.qmp("block-commit", device="drive0", job_id="c")
+    machine.run_until_idle()
+    machine.qmp("block-job-cancel", device="c", force=True)
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs") == []
+    assert [node["ro"] for node in machine.qmp("query-named-block-nodes") if node["node-name"] == "base"] == [read_only]
 
 
 @given(st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.booleans())

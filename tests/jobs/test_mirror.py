@@ -145,6 +145,28 @@ def test_a_target_error_stops_the_mirror_until_it_is_resumed():
     assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
 
 
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_a_mirror_between_nodes_that_need_no_io_is_ready_before_the_reply(profile):
+    machine = Machine(profile)
+    for name in ("source", "target"):
+        machine.add_node({"driver": "null-co", "node-name": name, "size": SIZE, "read-zeroes": True})
+    machine.qmp("blockdev-mirror", device="source", target="target", sync="full", job_id="m")
+    assert job(machine)["status"] == "ready"
+
+
+def test_the_next_run_begins_where_something_was_dirty_when_the_mirror_came_by():
+    machine = made("7.2", written=(8,))
+    machine.qmp("drive-mirror", device="drive0", target="new.qcow2", sync="top", job_id="m", speed=1)
+    machine.run_until_idle()
+    assert job(machine)["offset"] == CLUSTER
+    machine.drive("drive0").write(10 * CLUSTER, b"g" * CLUSTER)
+    machine.drive("drive0").write(0, b"g" * (3 * CLUSTER))
+    machine.qmp("job-pause", id="m")
+    machine.qmp("job-resume", id="m")
+    machine.run_until_idle()
+    assert (job(machine)["offset"], job(machine)["len"]) == (4 * CLUSTER, 5 * CLUSTER)
+
+
 def test_a_machine_with_a_ready_mirror_can_be_copied():
     machine = made(written=(1,))
     start(machine)

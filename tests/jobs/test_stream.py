@@ -104,6 +104,22 @@ def test_a_pause_lets_one_more_piece_through_before_8_0(profile, offset):
     assert (jobs[0]["offset"] if jobs else 16 * CLUSTER) == offset * CLUSTER
 
 
+def test_a_job_above_a_layer_that_becomes_writable_pauses_as_often_as_one_elsewhere():
+    machine = chain()
+    machine.add_disk("drive1", SIZE, node_name="node1")
+    for name in ("t0", "t1"):
+        machine.images.create(name, "qcow2", SIZE)
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": {"driver": "file", "filename": name}})
+    machine.qmp("blockdev-mirror", device="drive0", target="t0", sync="none", job_id="above")
+    machine.qmp("blockdev-mirror", device="drive1", target="t1", sync="none", job_id="elsewhere")
+    machine.run_until_idle()
+    seen = len(machine.events.read(0))
+    with pytest.raises(QmpError, match=r"^Could not create node: Duplicate nodes with node-name='node1'$"):
+        machine.qmp("block-stream", device="mid", filter_node_name="node1")
+    pauses = [each["data"]["id"] for each in machine.events.read(0)[seen:] if each["data"]["status"] == "standby"]
+    assert (pauses.count("above"), pauses.count("elsewhere")) == (3, 3)
+
+
 @given(st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.sets(st.integers(0, 15)), st.booleans())
 def test_streaming_never_changes_what_the_disk_reads_as(base, middle, writes, to_base):
     machine = chain(base=base, middle=middle)

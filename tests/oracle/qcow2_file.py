@@ -10,6 +10,7 @@ from typing import Any
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.rendered import parts
 from qbitsim.images.qcow2.tables import Tables
 
 Places = dict[str, Any]
@@ -136,6 +137,23 @@ class Qcow2File:
             bitmaps.append((name, table // self.cluster, places))
             at += -(-(24 + extra + name_length) // 8) * 8
         return {"directory": offset // self.cluster if count else None, "stored": bitmaps}
+
+
+def different_parts(path: Path, image: Qcow2Image) -> list[str]:
+    """Where the file has other bytes than the emulated image would have in its place.
+
+    The list of snapshots, with dates in it, and the flags of entries in their tables are left out.
+    """
+    data, layout = path.read_bytes(), image.layout
+    inactive = {place for tables in layout.snapshots.saved for place in (tables.l1[0], *tables.l2.values())}
+    inactive = (inactive | {layout.snapshots.list_place[0]}) - {0, *layout.active.l2.values()}
+    found = []
+    for offset, length, make in parts(image):
+        made = make()[:length]
+        is_inactive = not offset % image.cluster_size and offset // image.cluster_size in inactive
+        if not is_inactive and data[offset : offset + len(made)].ljust(len(made), b"\0") != made:
+            found.append(f"{offset:#x}")
+    return found
 
 
 def places_of(image: Qcow2Image) -> Places:

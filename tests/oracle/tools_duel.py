@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from qcow2_file import Qcow2File, places_of
+from qcow2_file import Qcow2File, different_parts, places_of
 
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import PROFILES
@@ -84,6 +84,8 @@ class ToolsDuel:
                 places = Qcow2File(path).places, places_of(image)
                 difference = differences(*(places if where else map(kinds, places)))
                 assert not difference, self._report(f"{name}: " + "\n    ".join(difference))
+                different = different_parts(path, image) if where else []
+                assert not different, self._report(f"{name}: the bytes at {different} differ")
             else:
                 assert -(-path.stat().st_size // 512) * 512 == image.file_length, self._report(f"length of {name}")
 

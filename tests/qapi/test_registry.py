@@ -101,7 +101,7 @@ def test_what_is_not_offered_is_not_found(declared):
 
 
 def test_what_qemu_has_and_qbitsim_has_not_is_refused_as_qbitsims_own_limit(declared):
-    for name in ("query-machines", "xen-event-list", "x-query-jit"):
+    for name in ("query-mice", "xen-event-list", "x-query-jit"):
         with pytest.raises(UnsupportedError, match=f"^qbitsim does not emulate the command '{name}'$"):
             Registry(QEMU_10_0).find(name)
 

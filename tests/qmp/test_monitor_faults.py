@@ -284,10 +284,10 @@ def test_a_shutdown_ends_foreign_jobs_too(machine):
 
 
 @contextlib.contextmanager
-def connected(server):
+def connected(server, path=None):
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
-        connection.connect(server.path)
+        connection.connect(path or server.path)
         with connection.makefile("rwb") as file:
             file.readline()
             file.write(b'{"execute": "qmp_capabilities"}')
@@ -332,7 +332,7 @@ def test_over_a_socket_a_client_that_ends_its_side_still_gets_the_held_reply(mac
 
 def test_over_a_socket_a_dropped_monitor_leaves_the_others(machine):
     machine.drop_monitor("query-jobs", before_reply=True)
-    with machine.serve() as server, connected(server) as one, connected(server) as other:
+    with machine.serve() as server, connected(server) as one, connected(server, server.add_monitor()) as other:
         send(one, "query-jobs")
         assert one.read() == b""
         send(other, "query-jobs")

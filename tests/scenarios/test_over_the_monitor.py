@@ -105,7 +105,7 @@ def test_19_a_monitor_that_is_slow_holds_up_its_client_and_nobody_else(machine):
     """Source: incus #3558, PR #3559, #3576, #3577, #3937."""
     machine.hold_reply("query-block", 30)
     stalled = machine.hold_reply("query-jobs")
-    with machine.serve(pacing="manual") as server, Client(server.path) as slow, Client(server.path) as other:
+    with machine.serve(pacing="manual") as server, Client(server.path) as slow, Client(server.add_monitor()) as other:
         slow.send("query-block")
         slow.send("query-version")
         other.ask("drive-backup", **incremental())
@@ -133,7 +133,7 @@ def test_29_the_vm_is_shut_down_while_a_client_pulls_over_nbd(machine):
     machine.qmp("nbd-server-start", addr={"type": "unix", "data": {"path": "nbd.sock"}})
     machine.qmp("block-export-add", id="export", type="nbd", node_name="node0", bitmaps=["b1"])
 
-    with machine.serve(pacing="manual") as server, Client(server.path) as puller, Client(server.path) as other:
+    with machine.serve(pacing="manual") as server, Client(server.path) as puller, Client(server.add_monitor()) as other:
         other.send("quit")
         news = iter(puller.next, "end of file")
         assert [name for name in news if name != "JOB_STATUS_CHANGE"] == [

@@ -22,10 +22,10 @@ from qbitsim.serving.threads import LoopThread
 class Client:
     """A client that blocks."""
 
-    def __init__(self, server):
-        if server.address.startswith("unix:"):
+    def __init__(self, server, path=None):
+        if path is not None or server.address.startswith("unix:"):
             self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.connect(server.path)
+            self.socket.connect(path or server.path)
         else:
             self.socket = socket.create_connection(("127.0.0.1", server.port))
         self.socket.settimeout(5)
@@ -56,6 +56,11 @@ class Client:
 
     def event(self):
         return self.read()["event"]
+
+
+def another(server):
+    """A client on a monitor of its own."""
+    return Client(server, server.add_monitor())
 
 
 def machine_with_data(**options):
@@ -180,7 +185,7 @@ def test_with_manual_pacing_nothing_happens_by_itself():
 
 
 def test_with_immediate_pacing_a_slow_job_is_over_before_the_next_command_whoever_sends_it():
-    with machine_with_data().serve(pacing="immediate") as server, Client(server) as one, Client(server) as two:
+    with machine_with_data().serve(pacing="immediate") as server, Client(server) as one, another(server) as two:
         start = time.monotonic()
         assert one.ask("drive-backup", **SLOW) == {}
         assert [job["status"] for job in two.ask("query-jobs")] == ["concluded"]
@@ -198,7 +203,7 @@ def test_with_immediate_pacing_the_reply_comes_before_the_end_of_the_job():
 
 
 def test_with_immediate_pacing_every_client_gets_its_turn():
-    with Machine().serve(pacing="immediate") as server, Client(server) as one, Client(server) as two:
+    with Machine().serve(pacing="immediate") as server, Client(server) as one, another(server) as two:
         one.file.write(b'{"execute": "query-jobs"}' * 500)
         one.file.flush()
         assert two.ask("query-jobs") == []
@@ -268,7 +273,7 @@ def test_when_the_body_raises_everything_is_cleaned_up():
 
 def test_a_client_that_hangs_on_hears_the_end():
     with machine_with_data().serve() as server:
-        hanging, half = Client(server), Client(server)
+        hanging, half = Client(server), another(server)
         half.file.write(b'{"execute":')
         half.file.flush()
     assert [hanging.read(), half.read()] == [None, None]
@@ -438,3 +443,71 @@ def test_a_machine_is_the_same_in_process_in_a_thread_and_over_a_socket(commands
         server.run(repr)  # waits until all is finished
     assert here == there
     assert here == far
+
+
+# -- several monitors
+
+
+def test_a_second_client_waits_and_a_second_monitor_does_not():
+    with Machine().serve() as server, another(server) as elsewhere:
+        first = Client(server)
+        waiting = socket.socket(socket.AF_UNIX)
+        waiting.connect(server.path)
+        waiting.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        assert elsewhere.ask("query-jobs") == []
+        first.__exit__()
+        waiting.settimeout(5)
+        assert b'"QMP"' in waiting.recv(4096)
+        waiting.close()
+
+
+def test_more_monitors_can_be_had_while_it_runs_and_end_with_it(tmp_path):
+    with Machine().serve() as server:
+        path = server.add_monitor(tmp_path / "more")
+        assert path == str(tmp_path / "more")
+        with Client(server, path) as client:
+            assert client.ask("query-jobs") == []
+        with pytest.raises(OSError, match="a server is listening there"):
+            server.add_monitor(path)
+    assert not os.path.exists(path)
+    with pytest.raises(RuntimeError, match="the server does not run"):
+        server.add_monitor()
+
+
+def test_more_monitors_in_an_asyncio_program():
+    async def main():
+        machine = Machine()
+        server = machine.serve_async()
+        with pytest.raises(RuntimeError, match="the server does not run"):
+            await server.add_monitor()
+        async with server:
+            for path in (server.path, await server.add_monitor()):
+                reader, writer = await asyncio.open_unix_connection(path)
+                assert b"QMP" in await reader.readline()
+                writer.close()
+
+    asyncio.run(main())
+
+
+def test_a_guest_write_to_a_drained_disk_is_answered_when_another_monitor_has_finalized_the_job():
+    machine = machine_with_data()
+    with machine.serve() as server, Client(server) as asking, another(server) as other:
+        other.ask("drive-mirror", **{**BACKUP, "job-id": "j", "auto-finalize": False})
+        while other.ask("query-jobs")[0]["status"] != "ready":
+            pass
+        other.ask("job-complete", id="j")
+        while other.ask("query-jobs")[0]["status"] != "pending":
+            pass
+        line = {"command-line": 'qemu-io drive0 "write -q -P 7 0 64k"'}
+        asking.file.write(json.dumps({"execute": "human-monitor-command", "arguments": line}).encode())
+        asking.file.flush()
+        while not server.run(lambda machine: machine.graph.waiting.count):
+            pass
+        assert other.ask("query-jobs")[0]["status"] == "pending"
+        assert other.ask("job-finalize", id="j") == {}
+        while "event" in (message := asking.read()):
+            pass
+        assert message == {"return": ""}
+    assert machine.drive("drive0").read(0, 1) == b"\x07"

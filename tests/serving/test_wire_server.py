@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -62,21 +63,22 @@ def run_closing(main):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Run a test against a server; `quit` is sent at the end if the test has not."""
+    """Run a test against a server with monitors at three paths; `quit` is sent at the end if the test has not."""
 
     def run(test, machine=None):
         machine = machine or FakeMachine()
-        path = str(tmp_path / "qmp.sock")
+        paths = [str(tmp_path / f"qmp{number}.sock") for number in range(4)]
 
         async def main():
             server = Server(machine, trim_events=True)
-            await server.listen_unix(path)
+            for path in paths:
+                await server.listen_unix(path)
             running = asyncio.create_task(server.run())
-            await test(machine, path)
+            await test(machine, *paths[:3])
             if not running.done():
-                await (await Client.connect(path)).ask("quit")
+                await (await Client.connect(paths[3])).ask("quit")
             await asyncio.wait_for(running, 3)
-            assert not os.path.exists(path)
+            assert not any(map(os.path.exists, paths))
 
         run_closing(main())
 
@@ -84,9 +86,9 @@ def serve(tmp_path):
 
 
 def test_every_monitor_gets_every_event(serve):
-    async def test(machine, path):
-        one, two = await Client.connect(path), await Client.connect(path)
-        silent = await Client.connect(path, negotiate=False)
+    async def test(machine, path, second, third):
+        one, two = await Client.connect(path), await Client.connect(second)
+        silent = await Client.connect(third, negotiate=False)
         one.send("emit", name="HELLO")
         assert [await one.event(), await one.read(), await two.event()] == ["HELLO", {"return": {}}, "HELLO"]
         assert await silent.ask("qmp_capabilities") == {"return": {}}
@@ -96,8 +98,8 @@ def test_every_monitor_gets_every_event(serve):
 
 
 def test_garbage_half_messages_and_vanished_clients_disturb_nobody(serve):
-    async def test(machine, path):
-        good, bad = await Client.connect(path), await Client.connect(path)
+    async def test(machine, path, second, _):
+        good, bad = await Client.connect(path), await Client.connect(second)
         bad.writer.write(b'{"execute": "ec\xff\x00}}}]')
         await bad.read()
         bad.writer.write(b'{"execute":')
@@ -108,8 +110,8 @@ def test_garbage_half_messages_and_vanished_clients_disturb_nobody(serve):
 
 
 def test_work_goes_on_between_commands_and_does_not_block_other_clients(serve):
-    async def test(machine, path):
-        one, two = await Client.connect(path), await Client.connect(path)
+    async def test(machine, path, second, _):
+        one, two = await Client.connect(path), await Client.connect(second)
         one.send("work", steps=1_000_000)
         assert await one.read() == {"return": {}}
         assert await two.ask("echo") == {"return": {}}
@@ -120,7 +122,7 @@ def test_work_goes_on_between_commands_and_does_not_block_other_clients(serve):
 
 
 def test_virtual_time_follows_the_wall_clock_and_deadlines_are_met_to_the_nanosecond(serve):
-    async def test(machine, path):
+    async def test(machine, path, *_):
         client = await Client.connect(path)
         before = asyncio.get_running_loop().time()
         assert await client.ask("sleep", ns=50_000_000) == {"return": {}}
@@ -141,9 +143,9 @@ def test_virtual_time_follows_the_wall_clock_and_deadlines_are_met_to_the_nanose
 
 
 def test_a_client_that_does_not_read_is_not_read_from(serve):
-    async def test(machine, path):
+    async def test(machine, path, second, _):
         good = await Client.connect(path)
-        slow = await Client.connect(path)
+        slow = await Client.connect(second)
         slow.writer.transport.pause_reading()
         for _ in range(400):
             slow.send("echo", x="x" * 65536)
@@ -158,7 +160,7 @@ def test_a_client_that_does_not_read_is_not_read_from(serve):
 
 
 def test_a_client_that_ends_its_side_gets_all_answers_then_the_end(serve):
-    async def test(machine, path):
+    async def test(machine, path, *_):
         client = await Client.connect(path)
         client.send("echo", n=1)
         client.send("echo", n=2)
@@ -169,8 +171,8 @@ def test_a_client_that_ends_its_side_gets_all_answers_then_the_end(serve):
 
 
 def test_after_quit_everybody_gets_what_is_due_and_then_the_end(serve):
-    async def test(machine, path):
-        one, two = await Client.connect(path), await Client.connect(path)
+    async def test(machine, path, second, _):
+        one, two = await Client.connect(path), await Client.connect(second)
         one.send("quit")
         one.send("echo")
         assert [await one.event(), await one.read(), await one.read()] == ["SHUTDOWN", {"return": {}}, None]
@@ -267,5 +269,150 @@ def test_stdio_is_served_until_its_end(tmp_path, kind):
         assert lines[1:] == [b'{"return": {}}'] * 2
         for each in opened:
             each.close()
+
+    run_closing(main())
+
+
+# -- one client at a time; as measured on QEMU 7.2, 10.0 and 11.1
+
+
+async def silent(client):
+    """Nothing comes from there."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.reader.readline(), 0.1)
+
+
+async def wait_at(path, text=b'{"execute":"qmp_capabilities"}{"execute":"echo"}'):
+    """A client that has connected and sent, and was not greeted."""
+    client = Client()
+    client.reader, client.writer = await asyncio.open_unix_connection(path)
+    Client.opened.append(client.writer)
+    client.writer.write(text)
+    return client
+
+
+def test_the_second_client_of_a_monitor_is_greeted_when_the_first_has_left(serve):
+    async def test(machine, path, other, _):
+        first, elsewhere = await Client.connect(path), await Client.connect(other)
+        second = await wait_at(path)
+        await silent(second)
+        await elsewhere.ask("emit", name="HELLO")
+        assert await first.event() == "HELLO"
+        assert machine.executed == ["emit"]
+        first.writer.close()
+        assert "QMP" in await second.read()
+        assert [await second.read(), await second.read()] == [{"return": {}}] * 2
+        elsewhere.send("emit", name="AGAIN")
+        assert await second.event() == "AGAIN"
+
+    serve(test)
+
+
+def test_they_come_in_the_order_in_which_they_connected(serve):
+    async def test(machine, path, *_):
+        first = await Client.connect(path)
+        waiting = [await wait_at(path), await wait_at(path)]
+        first.writer.close()
+        assert "QMP" in await waiting[0].read()
+        await silent(waiting[1])
+        waiting[0].writer.close()
+        assert "QMP" in await waiting[1].read()
+
+    serve(test)
+
+
+def test_what_a_client_sent_that_left_before_its_turn_is_not_read(serve):
+    async def test(machine, path, *_):
+        first = await Client.connect(path)
+        impatient = await wait_at(path)
+        impatient.writer.close()
+        await impatient.writer.wait_closed()
+        first.writer.close()
+        assert await (await Client.connect(path)).ask("echo", n=1) == {"return": {"n": 1}}
+        assert machine.executed == ["echo"]
+
+    serve(test)
+
+
+def test_a_client_that_ended_its_side_before_its_turn_is_answered(serve):
+    async def test(machine, path, *_):
+        first = await Client.connect(path)
+        half = await wait_at(path)
+        half.writer.write_eof()
+        first.writer.close()
+        assert "QMP" in await half.read()
+        assert [await half.read() for _ in range(3)] == [{"return": {}}, {"return": {}}, None]
+
+    serve(test)
+
+
+def test_who_waits_at_quit_is_hung_up_on(serve):
+    async def test(machine, path, *_):
+        first, waiting = await Client.connect(path), await wait_at(path)
+        first.send("quit")
+        assert [await first.event(), await first.read(), await first.read()] == ["SHUTDOWN", {"return": {}}, None]
+        with contextlib.suppress(ConnectionResetError):
+            assert await waiting.reader.read() == b""
+        assert machine.executed == ["quit"]
+
+    serve(test)
+
+
+def test_all_addresses_of_a_host_are_one_monitor():
+    async def main():
+        server = Server(FakeMachine())
+        port = await server.listen_tcp("localhost", 0)
+        running = asyncio.create_task(server.run())
+        hosts = {address[4][0] for address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}
+        streams = [await asyncio.open_connection(host, port) for host in sorted(hosts)]
+        (reader, writer), *others = streams
+        assert b"QMP" in await reader.readline()
+        for other, _ in others:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(other.readline(), 0.1)
+        writer.close()
+        for other, other_writer in others:
+            assert b"QMP" in await other.readline()
+            other_writer.close()
+        server.stop()
+        await running
+
+    run_closing(main())
+
+
+def test_a_socket_that_breaks_ends_the_server(tmp_path, monkeypatch):
+    async def main():
+        server = Server(FakeMachine())
+
+        async def broken(sock):
+            raise OSError(errno.EINVAL, "broken")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", broken)
+        await server.listen_unix(str(tmp_path / "s"))
+        with pytest.raises(OSError, match="broken"):
+            await asyncio.wait_for(server.run(), 3)
+
+    run_closing(main())
+
+
+def test_clients_are_accepted_again_when_files_can_be_opened_again(tmp_path, monkeypatch):
+    async def main():
+        monkeypatch.setattr("qbitsim.serving.monitor_socket._PATIENCE", 0.01)
+        server = Server(FakeMachine())
+        loop = asyncio.get_running_loop()
+        accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "too many"), ConnectionAbortedError("left")]
+
+        async def failing(sock):
+            if failures:
+                raise failures.pop(0)
+            return await accept(sock)
+
+        monkeypatch.setattr(loop, "sock_accept", failing)
+        await server.listen_unix(str(tmp_path / "s"))
+        running = asyncio.create_task(server.run())
+        assert await (await Client.connect(str(tmp_path / "s"))).ask("echo") == {"return": {}}
+        assert failures == []
+        server.stop()
+        await running
 
     run_closing(main())

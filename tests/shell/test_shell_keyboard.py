@@ -116,6 +116,7 @@ def test_events_are_shown_while_a_line_is_edited(terminal, typed, tmp_path):
         screen = Screen(terminal, {"TERM": "xterm", "NO_COLOR": "1"})
         shell = Shell(lambda: SocketChannel(Address("unix", str(server.path))), screen, patience=10)
         shell.connect()
+        elsewhere = server.add_monitor()
         came = threading.Event()
         shell.screen.event = lambda event: (terminal.write(event["event"]), came.set())
         with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
@@ -123,7 +124,7 @@ def test_events_are_shown_while_a_line_is_edited(terminal, typed, tmp_path):
 
             def stop_the_guest():
                 with socket.socket(socket.AF_UNIX) as other, other.makefile("rwb") as lines:
-                    other.connect(str(server.path))
+                    other.connect(elsewhere)
                     lines.readline()
                     for name in ("qmp_capabilities", "stop"):
                         other.sendall(f'{{"execute": "{name}"}}\n'.encode())

@@ -41,6 +41,7 @@ async def serve(profile: str, path: str) -> None:
         machine.add_disk(name, "64M")
     server = Server(machine)
     await server.listen_unix(path)
+    await server.listen_unix(f"{path}.2")
     loop = asyncio.get_running_loop()
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)

@@ -135,7 +135,7 @@ def test_two_clients_see_the_same_events_and_one_that_goes_leaves_the_other_alon
         second = QMPClient("second")
         listener = EventListener()
         second.register_listener(listener)
-        stage._run(second.connect(str(tmp_path / "qmp.sock")))
+        stage._run(second.connect(str(tmp_path / "qmp.sock.2")))
         for command in ("stop", "cont"):
             assert stage.say({"execute": command}) == {"return": {}}
         assert [event["event"] for event in stage.settle()] == ["STOP", "RESUME"]

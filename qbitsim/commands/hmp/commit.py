@@ -91,7 +91,7 @@ def _commit(context: Context, node: Node) -> None:
         _copy(node, target)
         node.make_empty()
         node.flush()
-        target.flush()
+        backing.flush()
 
 
 @contextmanager
@@ -113,10 +113,9 @@ def _written_to(graph: Graph, backing: Node) -> Iterator[None]:
 
 
 def _pause_users(graph: Graph, node: Node) -> None:
-    """Where changes of the graph drain nothing, users above a backing file pause once more for it (measured on 7.2)."""
-    if not graph.drains_on_change:
-        graph.drain(node)
-        node.drained_end()
+    """Users above a backing file pause once more for it, whether changes of the graph drain or not (measured)."""
+    graph.drain(node)
+    node.drained_end()
 
 
 @contextmanager

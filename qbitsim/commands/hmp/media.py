@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.names import is_well_formed
 from qbitsim.commands import drives, nodes
+from qbitsim.commands.drive_interface import INTERFACES
 from qbitsim.commands.hmp.declaration import error_text, execute, hmp
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.filename_options import json_options
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from qbitsim.drivers.options import Options
 
 _READ_ONLY_MODES = ("retain", "read-only", "read-write")
-_INTERFACES = ("none", "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio", "xen")
-"""In the order of BlockInterfaceType, whose numbers people get to see."""
 _ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"
 
 
@@ -113,14 +112,12 @@ def _add_drive(context: Context, given: dict[str, str]) -> str:
         return f"Duplicate ID '{identifier}' for drive\n"
     if identifier is not None and not is_well_formed(identifier):
         return f"Parameter 'id' expects an identifier\n{_ID_HINT}"
-    interface = given.get("if", "none")
-    if interface not in _INTERFACES:
-        raise QmpError(f"unsupported bus type '{interface}'")
     drive = drives.add_drive(context.machine, given)
+    interface = given.get("if", "none")
     if interface != "none":
         drive.eject()
         del context.graph.drives[drive.id]
-        raise QmpError(f"Can't hot-add drive to type {_INTERFACES.index(interface)}")
+        raise QmpError(f"Can't hot-add drive to type {INTERFACES.index(interface)}")
     return "OK\n"
 
 

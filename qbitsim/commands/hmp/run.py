@@ -18,7 +18,7 @@ from qbitsim.commands.hmp import (
 )
 from qbitsim.commands.hmp.declaration import ALIASES, COMMANDS, error_text
 from qbitsim.commands.hmp.line import ArgumentsError, is_blank, read_arguments, read_name
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError, UnsupportedError, WouldWaitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,7 @@ def human_monitor_command(context: Context, line: str, commands: Mapping[str, Hm
     What QEMU prints on its own standard output goes to :attr:`.Machine.stdout`.
 
     :raises UnsupportedError: QEMU has the command, qbitsim has not; or the command asks for what qbitsim has not.
+    :raises WouldWaitError: it would have to wait for another command.
     """
     if is_blank(line):
         return ""
@@ -64,7 +65,7 @@ def human_monitor_command(context: Context, line: str, commands: Mapping[str, Hm
 def _call(context: Context, command: HmpCommand, arguments: Arguments) -> str:
     try:
         return command.handler(context, **arguments) or ""
-    except UnsupportedError:
+    except (UnsupportedError, WouldWaitError):
         raise
     except QmpError as error:
         return error_text(context, error, reports=command.reports)

@@ -211,6 +211,18 @@ class PlacedContent(Content):
                     self._index.fresh.append(each)
                 stored.put_place(each, (first + number) * unit)
 
+    def take_places(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Let the clusters from *first* to before *stop* hold what is at the places that the tables have for them.
+
+        :returns: offset in the file and bytes of those that held no data before.
+        """
+        unit, places = self.cluster_size, self._stored.tables.places
+        for cluster in range(first, stop):
+            if cluster not in self._stored:
+                self._index.fresh.append(cluster)
+                self._stored.put_place(cluster, places[cluster] * unit)
+                yield places[cluster] * unit, unit
+
     def clone(self) -> PlacedContent:
         """The same disk, of which the bytes are where they are."""
         twin = PlacedContent(

@@ -12,8 +12,7 @@ from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
-from qbitsim.images.qcow2.loading import image_options, load_into
-from qbitsim.images.qcow2.metadata import read_metadata
+from qbitsim.images.qcow2.loading import image_options, parse_file, take_parsed
 from qbitsim.images.qcow2.structures import MAGIC
 
 _MAGIC = MAGIC.to_bytes(4, "big")
@@ -90,9 +89,9 @@ class HostImageFile(ImageFile):
             HostRawImage(self)
             return
         try:
-            metadata = read_metadata(self.bytes, writable=False)
-            image = HostQcow2Image(self, metadata.size, **image_options(metadata))
-            load_into(image, self.bytes, metadata, image.placed_content)
+            parsed = parse_file(self.bytes)
+            image = HostQcow2Image(self, parsed.metadata.size, **image_options(parsed.metadata))
+            take_parsed(image, parsed, image.placed_content)
             image.take_up()
         except QmpError as error:
             raise OSError(errno.EIO, error.desc, self.name) from None

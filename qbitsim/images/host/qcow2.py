@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.images.host.clusters import PlacedContent
+from qbitsim.images.host.holes import HostHoles
 from qbitsim.images.host.table_writer import TableWriter
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.spans import Spans
@@ -19,7 +20,7 @@ from qbitsim.images.spans import Spans
 if TYPE_CHECKING:
     from qbitsim.images.content import Content, Reader
     from qbitsim.images.host.file import HostImageFile
-    from qbitsim.images.image import Image
+    from qbitsim.images.image import Image, Preallocation
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
     from qbitsim.images.qcow2.layout import HostLayout
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 class HostQcow2Image(Qcow2Image):
     """A qcow2 image in a file that is open.
 
-    It begins as an empty image of *size* bytes, of which nothing is in the file yet; :func:`.load_into` lets it be what
-    the file holds.
+    It begins as an empty image of *size* bytes, of which nothing is in the file yet; :func:`.take_parsed` lets it be
+    what the file holds.
     """
 
     __slots__ = ("_writer",)
@@ -42,6 +43,7 @@ class HostQcow2Image(Qcow2Image):
     def __init__(self, file: HostImageFile, size: int, **options: Any) -> None:
         super().__init__(file, size, **options)
         self._writer = TableWriter(self, file.bytes)
+        self._holes = HostHoles(file.bytes)
         self.content = self._empty_content(self._layout.active, size)
 
     def _empty_content(self, tables: Tables, size: int) -> PlacedContent:
@@ -50,9 +52,9 @@ class HostQcow2Image(Qcow2Image):
     def placed_content(self, disk: Disk, size: int) -> PlacedContent:
         """The content of a disk that was found in the file."""
         content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
-        zeroes = Spans(disk.zeroes)
+        zeroes, clusters = Spans(disk.zeroes), -(-size // unit)  # behind the disk there is the state of a machine
         places: dict[int, int | Packed] = {
-            guest: place * unit for guest, place in tables.places.items() if guest not in zeroes
+            guest: place * unit for guest, place in tables.places.items() if guest < clusters and guest not in zeroes
         }
         places.update(tables.packed)
         content.load(places, disk.zeroes)
@@ -176,12 +178,19 @@ class HostQcow2Image(Qcow2Image):
             self._writer.write()
 
     def resize(
-        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocated: bool = False
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
         self._writer.write()
-        super().resize(size, zero_new=zero_new, below=below, preallocated=preallocated)
+        super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
         self._writer.write(everything=True, cut_off=True)
+
+    def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
+        for place, length in self.content.take_places(first, stop):
+            if preallocation == "falloc":
+                self._writer.bytes.allocate(place, length)
+            elif preallocation == "full":
+                self._writer.bytes.write_zeroes(place, length)
 
     def make_empty(self) -> None:
         """As every qcow2 image."""
@@ -205,10 +214,12 @@ class HostQcow2Image(Qcow2Image):
 
     # -- internal snapshots
 
-    def create_snapshot(self, name: str, date: int, clock: int, **more: Any) -> StoredSnapshot:
+    def create_snapshot(
+        self, name: str, date: int, clock: int, state_size: int = 0, *, icount: int = -1
+    ) -> StoredSnapshot:
         """As every qcow2 image; the file has it at once."""
         self._writer.write()
-        made = super().create_snapshot(name, date, clock, **more)
+        made = super().create_snapshot(name, date, clock, state_size, icount=icount)
         assert isinstance(made.content, PlacedContent)
         made.content.placed.tables = self._layout.snapshots.saved[-1]
         self._writer.write(everything=True)

@@ -98,6 +98,15 @@ class Allocator:
             counts = [one + self._extra.get(cluster, 0) for cluster, one in enumerate(counts, first)]
         return counts
 
+    def set_refcount(self, cluster: int, count: int) -> None:
+        """Let there be *count* references to a cluster."""
+        self._extra.pop(cluster, None)
+        if not count:
+            self.free(cluster)
+            return
+        self._used.add(cluster, cluster + 1)
+        self.refer_to(cluster, count - 1)
+
     @property
     def last_used(self) -> int:
         """The last cluster in use."""

@@ -86,15 +86,11 @@ class BitmapPlaces:
         _free_directory(clusters, directory)
         _free(clusters, place)
 
-    def lose(self, clusters: Allocator) -> list[tuple[int, int]]:
-        """Forget where they are; the clusters, which nobody frees, as (first, count)."""
-        lost = [run for place in self.by_name.values() for run in runs(clusters, place)]
+    def lose(self) -> None:
+        """Forget where they are; their clusters are leaked, for nobody frees them."""
         if self.directory is not None:
-            offset, length = self.directory
-            self.stale = len(self.by_name), offset, length
-            lost.append((offset // clusters.cluster_size, -(-length // clusters.cluster_size)))
+            self.stale = len(self.by_name), *self.directory
         self.by_name, self.directory = {}, None
-        return lost
 
     def places(self, cluster_size: int) -> dict[str, object]:
         """The cluster of the directory, and of each bitmap in file order its name, table and data."""

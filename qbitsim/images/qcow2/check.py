@@ -1,29 +1,355 @@
-"""What ``qemu-img check`` finds in a qcow2 file."""
+"""What ``qemu-img check`` finds in a qcow2 file (qcow2_check_refcounts, block/qcow2-refcount.c, QEMU 10.0).
+
+All references that the tables make are counted, cluster by cluster, and compared with the refcounts in the file; then
+the COPIED flags of the active tables are compared with these. Nothing is written: a repair is what the caller makes of
+:attr:`CheckResult.repaired`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.images.qcow2 import structures
+from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_entries, read_metadata, read_padded, read_snapshots
+from qbitsim.images.qcow2.structures import COPIED, OFFSET_MASK, SnapshotEntry
+from qbitsim.images.qcow2.table_reader import read_bitmaps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from qbitsim.files.tree import ByteSource
     from qbitsim.images.qcow2.layout import HostLayout
 
-
-def fragments(layout: HostLayout) -> tuple[int, int, int]:
-    """How many guest clusters are allocated, do not follow the one before, are compressed (check_refcounts_l2)."""
-    places, packed, per_table = layout.active.places, layout.active.packed, layout.cluster_size // TABLE_ENTRY
-    broken, table, expected = len(packed), -1, -1
-    for guest in sorted(places):
-        if guest // per_table != table:
-            table, expected = guest // per_table, places[guest]
-        broken += places[guest] != expected
-        expected = places[guest] + 1
-    return len(places) + len(packed), broken, len(packed)
+MAXIMUM_TABLES_READ = 1 << 18
+"""So many L2 tables are looked at, one that is used twice counted twice."""
 
 
-def free_leaks(layout: HostLayout) -> None:
-    """Free the clusters that nothing refers to (``qemu-img check -r leaks``)."""
-    for cluster in sorted(layout.leaked):
-        layout.clusters.free(cluster)
-    layout.leaked.clear()
+class CheckResult:
+    """What was found.
+
+    :ivar lines: what is said of each fault.
+    :ivar corruptions: how many faults endanger data; :ivar leaks: how many clusters nothing refers to so often.
+    :ivar errors: how many faults kept the check from looking further.
+    :ivar corruptions_fixed: faults that the repair does away with; :ivar leaks_fixed: likewise.
+    :ivar repaired: cluster -> the refcount that it is to have.
+    :ivar allocated: guest clusters; :ivar fragmented: those that do not follow the one before;
+        :ivar compressed: those that are compressed.
+    :ivar end: offset behind the last cluster in use.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.corruptions = self.leaks = self.errors = 0
+        self.corruptions_fixed = self.leaks_fixed = 0
+        self.repaired: dict[int, int] = {}
+        self.allocated = self.fragmented = self.compressed = 0
+        self.end = 0
+
+    def corrupt(self, line: str) -> None:
+        """Note a corruption."""
+        self.lines.append(line)
+        self.corruptions += 1
+
+
+def check_file(file: ByteSource, *, leaks: bool = False, errors: bool = False) -> CheckResult:
+    """Check a file.
+
+    :param leaks: leaked clusters are to be freed; :param errors: and other faults repaired.
+    :raises QmpError: QEMU refuses to open it; :raises UnsupportedError: the repair is one that is not emulated.
+    """
+    metadata = read_metadata(file, checking=True)
+    read_bitmaps(file, metadata)  # whoever opens the file refuses bad ones
+    return _Check(file, metadata, leaks=leaks, errors=errors).run()
+
+
+def repair(layout: HostLayout, result: CheckResult) -> None:
+    """Give the clusters of a file the refcounts that *result* has for them."""
+    for cluster, count in result.repaired.items():
+        layout.clusters.set_refcount(cluster, count)
+
+
+class _Check:
+    def __init__(self, file: ByteSource, metadata: Metadata, *, leaks: bool, errors: bool) -> None:
+        self._file = file
+        self._metadata = metadata
+        self._unit = metadata.cluster_size
+        self._clusters = -(-file.length // self._unit)
+        self._fix_leaks, self._fix_errors = leaks or errors, errors
+        self._most = (1 << metadata.refcount_bits) - 1
+        self._references: dict[int, int] = {}
+        self._blocks_read: dict[int, Sequence[int]] = {}
+        self._left = MAXIMUM_TABLES_READ
+        self._rebuild = False
+        self._result = CheckResult()
+
+    def run(self) -> CheckResult:
+        result, header = self._result, self._metadata.header
+        try:
+            snapshots, length = read_snapshots(self._file, header)
+        except QmpError as error:
+            result.lines.append(f"ERROR failed to read the snapshot table: {error.desc}")
+            result.errors += 1
+            return result
+        incomplete = self._incomplete(snapshots)
+        self._count_references(snapshots, length)
+        found = result.corruptions
+        wrong = list(self._mismatches())
+        self._report(wrong, fix=False)
+        if self._fix_leaks and wrong:
+            if self._rebuild:
+                self._refuse_rebuild()
+                return result
+            result.corruptions, result.leaks = found, 0
+            self._report(wrong, fix=True)
+        self._check_copied()
+        result.corruptions += incomplete
+        return result
+
+    def _incomplete(self, snapshots: list[SnapshotEntry]) -> int:
+        """How many entries of the snapshot table have less extra data than version 3 wants."""
+        if self._metadata.header.format_version < 3:
+            return 0
+        short = [number for number, entry in enumerate(snapshots) if entry.extra_length < 16]
+        self._result.lines += [f"ERROR snapshot table entry {number} is incomplete" for number in short]
+        if short and self._fix_errors:
+            raise UnsupportedError("the repair of a snapshot table")
+        return len(short)
+
+    def _refuse_rebuild(self) -> None:
+        if self._fix_errors:
+            raise UnsupportedError("the repair of refcounts by rebuilding their tables")
+        self._result.lines.append("ERROR need to rebuild refcount structures")
+        self._result.errors += 1
+
+    # -- references
+
+    def _count_references(self, snapshots: list[SnapshotEntry], length: int) -> None:
+        header, metadata = self._metadata.header, self._metadata
+        self._refer(0, self._unit)
+        self._check_l1(header.l1_offset, header.l1_entries, metadata.l1, active=True)
+        for entry in snapshots:
+            self._check_snapshot(entry)
+        self._refer(header.snapshots_offset, length)
+        self._refer(header.refcount_table_offset, header.refcount_table_clusters * self._unit)
+        self._refer_to_bitmaps()
+        self._check_blocks()
+
+    def _refer(self, offset: int, length: int) -> None:
+        """Count a reference to each cluster of a range (qcow2_inc_refcounts_imrt)."""
+        if not length:
+            return
+        if offset + length - self._file.length >= self._unit:
+            self._result.corrupt(
+                "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
+                f"offset {offset:#x} size {length:#x}"
+            )
+            return
+        for cluster in range(offset // self._unit, (offset + length - 1) // self._unit + 1):
+            count = self._references.get(cluster, 0)
+            if count == self._most:
+                self._result.corrupt(f"ERROR: overflow cluster offset={cluster * self._unit:#x}")
+                self._result.lines.append(
+                    "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean "
+                    "copy if the image cannot be opened for writing"
+                )
+            else:
+                self._references[cluster] = count + 1
+                self._clusters = max(self._clusters, cluster + 1)
+
+    def _check_snapshot(self, entry: SnapshotEntry) -> None:
+        about = f"ERROR snapshot {entry.id.decode(errors='replace')} ({entry.name.decode(errors='replace')}) "
+        if entry.l1_offset % self._unit:
+            self._result.corrupt(
+                f"{about}l1_offset={entry.l1_offset:#x}: L1 table is not cluster aligned; "
+                "snapshot table entry corrupted"
+            )
+        elif entry.l1_entries > MAXIMUM_L1 // 8:
+            self._result.corrupt(
+                f"{about}l1_size={entry.l1_entries:#x}: L1 table is too large; snapshot table entry corrupted"
+            )
+        else:
+            entries = structures.unpack_table(read_entries(self._file, entry.l1_offset, entry.l1_entries))
+            self._check_l1(entry.l1_offset, entry.l1_entries, entries, active=False)
+
+    def _check_l1(self, offset: int, count: int, entries: Sequence[int], *, active: bool) -> None:
+        self._refer(offset, count * 8)
+        for entry in entries:
+            if not entry:
+                continue
+            if entry & structures.L1_RESERVED_MASK:
+                self._result.corrupt(f"ERROR found L1 entry with reserved bits set: {entry:x}")
+            place = entry & OFFSET_MASK
+            self._refer(place, self._unit)
+            if place % self._unit:
+                self._result.corrupt(f"ERROR l2_offset={place:x}: Table is not cluster aligned; L1 entry corrupted")
+            self._check_l2(place, active=active)
+
+    def _check_l2(self, offset: int, *, active: bool) -> None:
+        expected, unit, last = 0, self._unit, self._file.length - self._unit
+        references, most = self._references, self._most
+        for entry in self._l2_entries(offset):
+            if entry & structures.COMPRESSED:
+                self._check_compressed(entry, active=active)
+                continue
+            if entry & structures.L2_RESERVED_MASK:
+                self._result.corrupt(f"ERROR found l2 entry with reserved bits set: {entry:x}")
+            place = entry & OFFSET_MASK
+            if not place:
+                continue
+            if active:
+                self._result.allocated += 1
+                self._result.fragmented += bool(expected) and place != expected
+                expected = place + unit
+            cluster, skip = divmod(place, unit)
+            if skip:
+                self._note_unaligned(entry, place)
+            elif place <= last and (count := references.get(cluster, 0)) < most:
+                references[cluster] = count + 1  # the usual case, for all that there are
+                continue
+            self._refer(place, unit)
+
+    def _l2_entries(self, offset: int) -> Iterable[int]:
+        """The entries of an L2 table that are not 0."""
+        self._left -= 1
+        if self._left < 0:
+            raise UnsupportedError(f"the check of more than {MAXIMUM_TABLES_READ} L2 tables")
+        data = read_padded(self._file, offset, self._unit)
+        return filter(None, structures.unpack_table(data)) if any(data) else ()
+
+    def _check_compressed(self, entry: int, *, active: bool) -> None:
+        offset, length = structures.compressed_place(entry, self._metadata.header.cluster_bits)
+        if entry & COPIED:
+            self._result.corrupt(f"ERROR: coffset={offset:#x}: copied flag must never be set for compressed clusters")
+        self._refer(offset, length)
+        if active:
+            self._result.allocated += 1
+            self._result.compressed += 1
+            self._result.fragmented += 1
+
+    def _note_unaligned(self, entry: int, place: int) -> None:
+        if entry & structures.ZERO:
+            if self._fix_errors:
+                raise UnsupportedError("the repair of an L2 entry that is not aligned")
+            what = "Preallocated cluster"
+        else:
+            what = "Data cluster"
+        self._result.corrupt(f"ERROR offset={place:x}: {what} is not properly aligned; L2 entry corrupted.")
+
+    def _refer_to_bitmaps(self) -> None:
+        extension = self._metadata.bitmaps_extension
+        if extension is None:
+            return
+        self._refer(extension.directory_offset, extension.directory_length)
+        for bitmap in self._metadata.bitmaps:
+            self._refer(bitmap.table_offset, bitmap.table_entries * 8)
+            table = read_entries(self._file, bitmap.table_offset, bitmap.table_entries)
+            for entry in structures.unpack_table(table):
+                offset = entry & OFFSET_MASK
+                if offset:
+                    self._refer(offset, self._unit)
+
+    def _check_blocks(self) -> None:
+        """The refcount blocks (check_refblocks)."""
+        for number, entry in enumerate(self._metadata.refcount_table):
+            place = entry & structures.BLOCK_OFFSET_MASK
+            cluster = place // self._unit
+            if entry & structures.BLOCK_RESERVED_MASK:
+                self._rebuild_after(f"ERROR refcount table entry {number} has reserved bits set")
+            elif place % self._unit:
+                raise UnsupportedError("the check of a file with refcount blocks that are not aligned")
+            elif cluster >= self._clusters:
+                if self._fix_errors:
+                    raise UnsupportedError("the repair of refcount blocks behind the end of the file")
+                self._result.corrupt(f"ERROR refcount block {number} is outside image")
+            elif place:
+                self._refer(place, self._unit)
+                count = self._references[cluster]
+                if count != 1:
+                    self._rebuild_after(f"ERROR refcount block {number} refcount={count}")
+
+    def _rebuild_after(self, line: str) -> None:
+        self._result.corrupt(line)
+        self._rebuild = True
+
+    # -- refcounts
+
+    def _block(self, number: int) -> Sequence[int]:
+        """The refcounts in a block, zeroes if there is none."""
+        table, bits = self._metadata.refcount_table, self._metadata.refcount_bits
+        place = table[number] & structures.BLOCK_OFFSET_MASK if number < len(table) else 0
+        data = read_padded(self._file, place, self._unit) if place else bytes(self._unit)
+        return structures.unpack_refcounts(data, bits)
+
+    def _mismatches(self) -> Iterator[tuple[int, int, int]]:
+        """The clusters of which refcount and references differ, with both; sets the end of the image."""
+        per_block, last = self._unit * 8 // self._metadata.refcount_bits, 0
+        blocks = {number for number, entry in enumerate(self._metadata.refcount_table) if entry}
+        for number in sorted(blocks | {cluster // per_block for cluster in self._references}):
+            first = number * per_block
+            stop = min(first + per_block, self._clusters)
+            if first >= stop:
+                break
+            counts = list(self._block(number)[: stop - first])
+            references = [self._references.get(cluster, 0) for cluster in range(first, stop)]
+            used = [place for place, pair in enumerate(zip(counts, references, strict=True)) if any(pair)]
+            last = first + used[-1] if used else last
+            if counts == references:
+                continue
+            for place in used:
+                if counts[place] != references[place]:
+                    self._rebuild |= not counts[place]
+                    yield first + place, counts[place], references[place]
+        self._result.end = (last + 1) * self._unit
+
+    def _report(self, wrong: list[tuple[int, int, int]], *, fix: bool) -> None:
+        """Say what is wrong with refcounts, and in case of *fix* what is done about it (compare_refcounts)."""
+        result = self._result
+        for cluster, count, references in wrong:
+            too_low = count < references
+            repaired = fix and (self._fix_errors if too_low else self._fix_leaks)
+            word = "Repairing" if repaired else "ERROR" if too_low else "Leaked"
+            result.lines.append(f"{word} cluster {cluster} refcount={count} reference={references}")
+            if repaired:
+                result.repaired[cluster] = references
+                result.corruptions_fixed += too_low
+                result.leaks_fixed += not too_low
+            else:
+                result.corruptions += too_low
+                result.leaks += not too_low
+
+    # -- COPIED
+
+    def _check_copied(self) -> None:
+        """Compare the COPIED flags of the active tables with the refcounts (check_oflag_copied)."""
+        result = self._result
+        repairs = self._fix_errors or (self._fix_leaks and not (result.errors or result.corruptions or result.leaks))
+        for number, entry in enumerate(self._metadata.l1):
+            place = entry & OFFSET_MASK
+            if not place:
+                continue
+            what = f"L2 cluster: l1_index={number} l1_entry"
+            self._compare_copied(what, entry, repairs=repairs)
+            for found in self._l2_entries(place):
+                if found & OFFSET_MASK and not found & structures.COMPRESSED:
+                    self._compare_copied("data cluster: l2_entry", found, repairs=repairs)
+
+    def _compare_copied(self, what: str, entry: int, *, repairs: bool) -> None:
+        count = self._refcount((entry & OFFSET_MASK) // self._unit)
+        if (count == 1) is bool(entry & COPIED):
+            return
+        word = "Repairing" if repairs else "ERROR"
+        self._result.lines.append(f"{word} OFLAG_COPIED {what}={entry:x} refcount={count}")
+        if repairs:
+            self._result.corruptions_fixed += 1
+        else:
+            self._result.corruptions += 1
+
+    def _refcount(self, cluster: int) -> int:
+        if cluster in self._result.repaired:
+            return self._result.repaired[cluster]
+        per_block = self._unit * 8 // self._metadata.refcount_bits
+        number = cluster // per_block
+        if number not in self._blocks_read:
+            self._blocks_read[number] = self._block(number)
+        return self._blocks_read[number][cluster % per_block]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qbitsim.images.content import Content, zero_block
+from qbitsim.images.content import Content, Kind, zero_block
+from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
@@ -18,6 +19,7 @@ from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Reader
+    from qbitsim.images.image import Preallocation
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
 
@@ -41,8 +43,8 @@ class Qcow2Image(Image):
     """
 
     __slots__ = (
-        *("_layout", "backing", "backing_format", "bitmaps", "cluster_size", "compat", "corrupt"),
-        *("has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
+        *("_holes", "_layout", "_preallocated_end", "backing", "backing_format", "bitmaps", "cluster_size", "compat"),
+        *("corrupt", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
     )
 
     format = "qcow2"
@@ -76,6 +78,8 @@ class Qcow2Image(Image):
         self.corrupt = False
         self.has_stale_bitmaps = False
         self.kept_header = KeptHeader()
+        self._preallocated_end = 0
+        self._holes = FileHoles()
         self._layout = HostLayout(size, cluster_size, refcount_bits)
 
     # -- the disk
@@ -85,12 +89,23 @@ class Qcow2Image(Image):
         if self.file.capacity is not None:
             self.check_room(offset, len(data))
         layout = self._layout
-        if layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size:
+        if layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size and not self._holes:
             self.content.write(offset, data, below)
             return
         with self._placing():
             layout.write(*self._touched(offset, len(data)))
             self.content.write(offset, data, below)
+            self._fill_holes(offset, len(data))
+
+    def _fill_holes(self, offset: int, length: int) -> None:
+        """The range was written to its places in the file."""
+        unit, end = self.cluster_size, offset + length
+        while self._holes and offset < end:
+            stop = min(end, offset - offset % unit + unit)
+            place = self._layout.host_offset(offset)
+            if place is not None:
+                self._holes.fill(place, place + stop - offset)
+            offset = stop
 
     def shrinks(self, data: bytes) -> bool:
         """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
@@ -137,6 +152,7 @@ class Qcow2Image(Image):
                 else:
                     layout.write(first, last)
                     self.content.write(start, zero_block(stop - start), below)
+                    self._fill_holes(start, stop - start)
 
     def discard(self, offset: int, length: int) -> None:
         """As every image."""
@@ -159,10 +175,13 @@ class Qcow2Image(Image):
                 else:
                     layout.zero(number, number + 1, unmap=self.compat == "0.10")
             self.content.copy_clusters(source, chosen)
+            for number in chosen if self._holes else ():
+                if number in stored:
+                    self._fill_holes(number * self.cluster_size, self.cluster_size)
 
     def _is_placed_later(self, emptied: list[int]) -> bool:
         """Whether clusters may be copied without a look at their places, of which *emptied* become zero."""
-        if not self._layout.is_lazy:
+        if not self._layout.is_lazy or self._holes:
             return False
         if not emptied:
             return True
@@ -194,7 +213,7 @@ class Qcow2Image(Image):
     # -- its size
 
     def resize(
-        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocated: bool = False
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """As every image."""
         old, unit = self.size, self.cluster_size
@@ -203,20 +222,32 @@ class Qcow2Image(Image):
             if size < old:
                 layout.shrink(size, old)
             layout.grow(size)
-            if preallocated and size > old:
-                self._preallocate(old)
+            if preallocation != "off" and size >= old:
+                self._preallocate(old, preallocation)
             elif zero_new and size > old and self.compat != "0.10":
                 layout.zero(-(-old // unit), -(-size // unit), unmap=False)
-        if zero_new and not preallocated and old < size and old % unit:
+        if zero_new and preallocation == "off" and old < size and old % unit:
             self.write(old, bytes(min(size, -(-old // unit) * unit) - old), below)
         for bitmap in self.bitmaps:
             bitmap.bits.resize(-(-size // bitmap.granularity))
 
-    def _preallocate(self, old: int) -> None:
+    def _preallocate(self, old: int, preallocation: Preallocation) -> None:
         unit = self.cluster_size
-        self._layout.preallocate(old // unit, -(-self.size // unit))
-        known = self.content.allocation_order()
-        for number in range(old // unit, -(-self.size // unit)):
+        first, stop = old // unit, -(-self.size // unit)
+        if preallocation == "metadata":
+            self._layout.write(first, stop)
+            # What the first and last cluster have outside the range is filled up with zeroes.
+            for place, length in self._layout.host_runs(old, self.size - old):
+                self._holes.add(place, place + length)
+        else:
+            self._layout.preallocate(first, stop)
+        self._store_preallocated(first, stop, preallocation)
+
+    def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
+        """Let clusters that have places now hold zeroes, but for those that hold data already."""
+        del preallocation
+        unit, known = self.cluster_size, self.content.allocation_order()
+        for number in range(first, stop):
             if number not in known:
                 start = number * unit
                 self.content.write(start, zero_block(min(unit, self.size - start)))
@@ -250,6 +281,19 @@ class Qcow2Image(Image):
         """As every image."""
         return self.layout.host_offset(offset)
 
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """The kind at ``offset`` and for how many bytes one look at the tables tells it (qcow2_get_host_offset).
+
+        That is at most ``length``, inside one slice of an L2 table, and of data what is in one piece in the file.
+        """
+        unit = self.cluster_size
+        first = offset // unit
+        kind, run = self.content.status(offset, min(length, self._layout.slice_end(first) * unit - offset))
+        if kind is not Kind.HOLE:
+            end = self.layout.run_end(first, -(-(offset + run) // unit))
+            run = min(run, end * unit - offset)
+        return kind, run
+
     def reserve(self, offset: int, length: int) -> None:
         """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
         self.layout.reserve(*self._touched(offset, length))
@@ -265,7 +309,17 @@ class Qcow2Image(Image):
     @property
     def file_length(self) -> int:
         """As every image."""
+        return max(self.written_length, -(-self._preallocated_end // SECTOR) * SECTOR)
+
+    @property
+    def written_length(self) -> int:
+        """As every image."""
         return -(-self.layout.end // SECTOR) * SECTOR
+
+    def end_file(self, end: int) -> None:
+        """As every image."""
+        assert end >= self.written_length
+        self._preallocated_end = end
 
     @property
     def actual_size(self) -> int:
@@ -275,7 +329,31 @@ class Qcow2Image(Image):
         clusters = -(-table // unit)
         if self.file_length >= (_FIRST_CLUSTERS + clusters) * unit:
             pages -= clusters * unit // FILE_PAGE - -(-table // FILE_PAGE)
-        return pages * FILE_PAGE
+        return pages * FILE_PAGE - self._holes.size
+
+    @property
+    def shows_holes(self) -> bool:
+        """Whether so much of the file is a hole that QEMU tells holes in data.
+
+        (qcow2_detect_metadata_preallocation, block/qcow2-refcount.c, 10.0)
+        """
+        if not self._holes:
+            return False
+        full = self.actual_size // self.cluster_size
+        used = sum(stop - start for start, stop in self.layout.clusters.used())
+        return used >= max(full * 10 // 9, full + 2)
+
+    def data_run(self, offset: int, length: int) -> tuple[bool, int]:
+        """Whether the data at *offset* are a hole of the file, and for how many of *length* bytes that goes on."""
+        unit, layout, end = self.cluster_size, self.layout, offset + length
+        hole, stop = False, offset
+        while stop < end:
+            place, limit = layout.host_offset(stop), min(end, stop - stop % unit + unit)
+            found, run = (False, limit - stop) if place is None else self._holes.run(place, place + limit - stop)
+            if stop > offset and found != hole:
+                break
+            hole, stop = found, stop + run
+        return hole, stop - offset
 
     @property
     def image_end(self) -> int:
@@ -321,18 +399,25 @@ class Qcow2Image(Image):
         """Whether all clusters can have one reference more. Where they cannot, QEMU leaves leaked clusters behind."""
         return self.layout.most_references < (1 << self.refcount_bits) - 1
 
-    def create_snapshot(self, name: str, date: int, clock: int, *, icount: int = -1) -> StoredSnapshot:
-        """Keep the disk as it is, under the lowest number above all others."""
+    def save_state(self, length: int) -> None:
+        """Write *length* bytes of the machine's state, for the snapshot that is created next."""
+        self.layout.save_state(length)
+
+    def create_snapshot(
+        self, name: str, date: int, clock: int, state_size: int = 0, *, icount: int = -1
+    ) -> StoredSnapshot:
+        """Keep the disk as it is, and the machine's state, under the lowest number above all others."""
         made = StoredSnapshot(
             id=str(max((snapshot.number for snapshot in self.snapshots), default=0) + 1),
             name=name,
             date=date,
             clock=clock,
             content=self.content.clone(),
+            state_size=state_size,
             icount=icount,
         )
         self.snapshots.append(made)
-        self.layout.create_snapshot(each.entry_length for each in self.snapshots)
+        self.layout.create_snapshot((each.entry_length for each in self.snapshots), state_size)
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
@@ -365,5 +450,6 @@ class Qcow2Image(Image):
         twin.snapshots = list(self.snapshots)
         twin.corrupt, twin.has_stale_bitmaps = self.corrupt, self.has_stale_bitmaps
         twin.kept_header = self.kept_header
-        twin._layout = self._layout.copy()
+        twin._layout, twin._preallocated_end = self._layout.copy(), self._preallocated_end
+        twin._holes = self._holes.copy()
         return twin

@@ -37,13 +37,12 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
-    :ivar leaked: clusters in use to which nothing refers.
     :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     """
 
     __slots__ = (
-        *("_reserved", "_seen", "_slice"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "leaked", "packed_bytes", "snapshots"),
+        *("_reserved", "_seen", "_slice", "_state_table"),
+        *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
     )
 
     def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
@@ -52,7 +51,6 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits)
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots = SnapshotTables(external=external)
-        self.leaked: set[int] = set()
         self.packed_bytes: dict[int, bytes] = {}
         self._reserved: list[int] = []
         self._seen = 0  # how many stored clusters have been placed
@@ -69,12 +67,18 @@ class HostLayout:
 
     def grow(self, size: int) -> None:
         """The disk grew to *size* bytes: an L1 table that has become too short is replaced."""
-        self._grow_l1(-(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY))))
+        self._state_table = -(-size // (self.cluster_size * (self.cluster_size // TABLE_ENTRY)))
+        self._grow_l1(self._state_table)
         reach = -(-size // self.cluster_size) * TABLE_ENTRY
         self._slice = (self.cluster_size if reach <= _TABLE_CACHE else min(self.cluster_size, _SLICE)) // TABLE_ENTRY
 
-    def _grow_l1(self, entries: int) -> None:
+    def _grow_l1(self, entries: int, *, generous: bool = False) -> None:
+        """Replace an L1 table that has less than *entries*; a generous one has half as many more, until they do."""
         first, old = self.active.l1
+        if generous:
+            wanted, entries = entries, max(old, 1)
+            while entries < wanted:
+                entries = (entries * 3 + 1) // 2
         if entries > old:
             self.active.l1 = self.clusters.take_table(entries * TABLE_ENTRY)[0], entries
             if old:
@@ -106,8 +110,15 @@ class HostLayout:
         for table in sorted(self.active.l2, reverse=True):
             if table * (unit // TABLE_ENTRY) >= -(-size // unit):
                 self.clusters.free(self.active.l2.pop(table))
+                self._leak_places_of(table)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
+
+    def _leak_places_of(self, table: int) -> None:
+        """An L2 table has gone: what the machine's state had there is counted for ever (qcow2_shrink_l1_table)."""
+        per_table = self.cluster_size // TABLE_ENTRY
+        for guest in [guest for guest in self.active.places if guest // per_table == table]:
+            del self.active.places[guest]
 
     @property
     def can_be_reset(self) -> bool:
@@ -309,10 +320,23 @@ class HostLayout:
         found = self.active.places.get(cluster)
         return None if found is None else found * self.cluster_size + skip
 
-    def host_run(self, offset: int, length: int) -> tuple[int, int] | None:
-        """Where in the file a range inside one cluster is kept, as (offset, length): compressed data as a whole."""
-        place = self.host_offset(offset)
-        return (place, length) if place is not None else self.active.packed.get(offset // self.cluster_size)
+    def host_runs(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Where in the file a range is kept, as (offset, length), each as long as it goes on there.
+
+        Compressed clusters are there as a whole; what has no place is left out.
+        """
+        end, unit, place, reach = offset + length, self.cluster_size, 0, 0
+        while offset < end:
+            stop = min(offset - offset % unit + unit, end)
+            own = self.host_offset(offset)
+            start, size = self.active.packed.get(offset // unit, (0, 0)) if own is None else (own, stop - offset)
+            if reach and start != place + reach:
+                yield place, reach
+                reach = 0
+            place, reach = (place, reach + size) if reach else (start, size)
+            offset = stop
+        if reach:
+            yield place, reach
 
     def is_packed(self, offset: int) -> bool:
         """Whether the byte at *offset* of the disk is kept compressed."""
@@ -334,6 +358,24 @@ class HostLayout:
         entry = self.active.l1[0] * unit + table * TABLE_ENTRY
         return [(2 * unit, unit), (entry, TABLE_ENTRY), (self.clusters.next_free * unit, unit)]
 
+    def slice_end(self, guest_cluster: int) -> int:
+        """The guest cluster with which the next slice of an L2 table begins, behind the one of ``guest_cluster``."""
+        return guest_cluster - guest_cluster % self._slice + self._slice
+
+    def run_end(self, first: int, stop: int) -> int:
+        """The guest cluster, at most ``stop``, up to which those from ``first`` are alike in the file.
+
+        They follow each other, or none has a place; a compressed one is alone (count_contiguous_subclusters,
+        block/qcow2-cluster.c, 10.0). Call :meth:`sync` before.
+        """
+        places = self.active.places
+        if first in self.active.packed:
+            return first + 1
+        place, end = places.get(first), first + 1
+        while end < stop and places.get(end) == (None if place is None else place + end - first):
+            end += 1
+        return end
+
     @property
     def end(self) -> int:
         """Bytes of the file."""
@@ -350,9 +392,23 @@ class HostLayout:
 
     # -- internal snapshots; call :meth:`sync` before
 
-    def create_snapshot(self, lengths: Iterable[int]) -> None:
-        """:meth:`.SnapshotTables.create`."""
+    def save_state(self, length: int) -> None:
+        """Place *length* bytes of the machine's state behind the disk (qcow2_save_vmstate).
+
+        The L1 table grows as it does whenever a table is missing, by half (qcow2_grow_l1_table).
+        """
+        first, stop = self._state_range(length)
+        self._grow_l1(-(-stop // (self.cluster_size // TABLE_ENTRY)), generous=True)
+        self.write(first, stop)
+
+    def create_snapshot(self, lengths: Iterable[int], state_size: int) -> None:
+        """:meth:`.SnapshotTables.create`; the disk gives up the machine's state, which the snapshot has now."""
         self.snapshots.create(self.clusters, self.active, lengths)
+        self.discard(*self._state_range(state_size))
+
+    def _state_range(self, length: int) -> tuple[int, int]:
+        first = self._state_table * (self.cluster_size // TABLE_ENTRY)
+        return first, first + self._count(length)
 
     def apply_snapshot(self, index: int) -> None:
         """Put the tables of a snapshot in place of the active ones."""
@@ -379,9 +435,8 @@ class HostLayout:
         twin.clusters = self.clusters.copy()
         twin.active = self.active.copy()
         twin.snapshots = self.snapshots.copy()
-        twin.leaked = set(self.leaked)
         twin.packed_bytes = self.packed_bytes.copy()
-        twin._seen, twin._slice = self._seen, self._slice
+        twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()
         return twin
 

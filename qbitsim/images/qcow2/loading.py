@@ -1,4 +1,4 @@
-"""An image in memory made of the bytes of a qcow2 file."""
+"""A qcow2 file made into the working state of an image: all but its data first, and then an image in memory."""
 
 from __future__ import annotations
 
@@ -9,90 +9,122 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
+from qbitsim.images.qcow2.check import check_file, repair
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
-from qbitsim.images.qcow2.metadata import Metadata, read_metadata
+from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
 from qbitsim.images.qcow2.packing import pack, unpack
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qbitsim.files.tree import ByteFile
+    from qbitsim.files.tree import ByteSource
     from qbitsim.images.image_file import ImageFile
 
 MAXIMUM_STORED = 1 << 30
 """So many bytes of data are taken into memory, no more."""
 
 
-def load_image(target: ImageFile, file: ByteFile, *, writable: bool = False, most: int = MAXIMUM_STORED) -> Qcow2Image:
+@record
+class ParsedFile:
+    """What a file holds but for the guest's data.
+
+    :ivar active: the disk; :ivar saved: those of the snapshots, oldest first.
+    :ivar layout: where everything is, its tables being those of the disks.
+    :ivar bitmaps: those that are stored, in file order.
+    :ivar kept_header: what is to be written back.
+    """
+
+    metadata: Metadata
+    active: Disk
+    saved: list[Disk]
+    layout: HostLayout
+    bitmaps: list[StoredBitmap]
+    kept_header: KeptHeader
+
+
+def parse_file(file: ByteSource, *, writable: bool = False) -> ParsedFile:
+    """Read all of a file but the guest's data.
+
+    :param writable: it is opened for writing: a file that is marked as corrupt refuses that, wrong refcounts of one
+        that is marked as dirty are repaired, and autoclear features that are not known are dropped. All this is done
+        to what is returned, nothing to the file.
+    :raises QmpError: QEMU refuses the file, or requests that meet a corrupt part of it; in its words.
+    :raises UnsupportedError: the file holds what nothing here can be.
+    """
+    metadata = read_metadata(file, writable=writable)
+    _check_snapshot_tables(metadata)
+    header, reader = metadata.header, TableReader(file, metadata)
+    active = reader.read(header.l1_offset, header.l1_entries, metadata.l1)
+    saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
+    layout = _layout(file, metadata, active, saved)
+    bitmaps = _take_bitmaps(layout, file, metadata)
+    if writable and header.incompatible & structures.DIRTY:
+        _repair_dirty(file, layout)
+    return ParsedFile(metadata, active, saved, layout, bitmaps, _kept_header(metadata, writable=writable))
+
+
+def load_image(
+    target: ImageFile, file: ByteSource, *, writable: bool = False, most: int = MAXIMUM_STORED
+) -> Qcow2Image:
     """The image that a qcow2 file holds, all its data read.
 
     :param target: holds the image from now on.
-    :param writable: it is opened for writing, which a file that is marked as corrupt refuses.
+    :param writable: it is opened for writing, as :func:`parse_file` has it.
     :param most: bytes of data that are taken into memory.
-    :raises QmpError: QEMU refuses the file, or requests that meet a corrupt part of it; in its words.
-    :raises UnsupportedError: the file holds what an image in memory cannot.
+    :raises QmpError: as :func:`parse_file`; :raises UnsupportedError: also of what an image in memory cannot hold.
     """
-    metadata = read_metadata(file, writable=writable)
-    image = Qcow2Image(target, metadata.size, **image_options(metadata))
-    data = _DataReader(file, metadata.cluster_size, most)
-    load_into(image, file, metadata, data.content)
-    image.layout.packed_bytes.update(data.packed_bytes)
+    parsed = parse_file(file, writable=writable)
+    _check_supported(parsed.metadata)
+    data = _DataReader(file, parsed.layout, most)
+    image = Qcow2Image(target, parsed.metadata.size, **image_options(parsed.metadata))
+    take_parsed(image, parsed, data.content)
     return image
 
 
 def image_options(metadata: Metadata) -> dict[str, Any]:
     """What a new :class:`.Qcow2Image` is told so that it is of the same kind."""
-    header = metadata.header
     return {
         "cluster_size": metadata.cluster_size,
         "backing": metadata.backing,
         "backing_format": metadata.backing_format,
-        "compat": "0.10" if header.version == 2 else "1.1",
-        "lazy_refcounts": bool(header.compatible & structures.LAZY_REFCOUNTS),
+        "compat": "0.10" if metadata.header.format_version == 2 else "1.1",
+        "lazy_refcounts": bool(metadata.header.compatible & structures.LAZY_REFCOUNTS),
         "refcount_bits": metadata.refcount_bits,
     }
 
 
-def load_into(
-    image: Qcow2Image, file: ByteFile, metadata: Metadata, make_content: Callable[[Disk, int], Content]
-) -> None:
+def take_parsed(image: Qcow2Image, parsed: ParsedFile, make_content: Callable[[Disk, int], Content]) -> None:
     """Let an image that was made with :func:`image_options` be what a file holds.
 
     :param make_content: gives the content of a disk of so many bytes.
-    :raises QmpError: QEMU refuses the file, or requests that meet a corrupt part of it; in its words.
-    :raises UnsupportedError: the file holds what an image cannot.
     """
-    _check_supported(metadata)
-    header, reader = metadata.header, TableReader(file, metadata)
-    active = reader.read(header.l1_offset, header.l1_entries, metadata.l1)
-    saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
-    for disk, size in [(active, metadata.size), *zip(saved, _snapshot_sizes(metadata), strict=True)]:
-        _check_reach(disk, -(-size // metadata.cluster_size))
-    image.corrupt = bool(header.incompatible & structures.CORRUPT)
-    image.kept_header = _kept_header(metadata)
-    layout = _layout(file, metadata, active, saved)
-    image.content = make_content(active, metadata.size)
+    metadata = parsed.metadata
+    image.corrupt = bool(metadata.header.incompatible & structures.CORRUPT)
+    image.kept_header = parsed.kept_header
+    image.content = make_content(parsed.active, metadata.size)
     image.snapshots = [
-        _snapshot(entry, make_content(disk, size))
-        for entry, disk, size in zip(metadata.snapshots, saved, _snapshot_sizes(metadata), strict=True)
+        _snapshot(entry, make_content(disk, metadata.size if entry.disk_size is None else entry.disk_size))
+        for entry, disk in zip(metadata.snapshots, parsed.saved, strict=True)
     ]
-    _take_bitmaps(image, layout, file, metadata)
-    image.take_layout(layout)
+    image.bitmaps = parsed.bitmaps
+    image.has_stale_bitmaps = metadata.stale_bitmaps is not None
+    image.take_layout(parsed.layout)
 
 
-def _snapshot_sizes(metadata: Metadata) -> list[int]:
-    return [metadata.size if each.disk_size is None else each.disk_size for each in metadata.snapshots]
-
-
-def _check_reach(disk: Disk, clusters: int) -> None:
-    tables = disk.tables
-    last = max([*tables.places, *tables.packed, *(stop - 1 for _, stop in disk.zeroes[-1:])], default=-1)
-    if last >= clusters:
-        raise UnsupportedError("qcow2 images with clusters behind the end of the disk")
+def _check_snapshot_tables(metadata: Metadata) -> None:
+    offsets = [metadata.header.l1_offset, *(each.l1_offset for each in metadata.snapshots)]
+    if len(set(offsets)) < len(offsets) or 0 in offsets[1:]:
+        raise UnsupportedError("internal snapshots without an L1 table of their own")
+    for each in metadata.snapshots:
+        if each.l1_offset % metadata.cluster_size:
+            raise QmpError("Snapshot L1 table offset invalid")
+        if each.l1_entries > MAXIMUM_L1 // 8:
+            raise QmpError("Snapshot L1 table too large")
 
 
 def _check_supported(metadata: Metadata) -> None:
@@ -100,32 +132,32 @@ def _check_supported(metadata: Metadata) -> None:
         raise UnsupportedError("qcow2 images with an external data file")
     if metadata.header.compression_type:
         raise UnsupportedError("qcow2 images with compression type zstd")
-    offsets = [metadata.header.l1_offset, *(each.l1_offset for each in metadata.snapshots)]
-    if len(set(offsets)) < len(offsets) or 0 in offsets[1:]:
-        raise UnsupportedError("internal snapshots without an L1 table of their own")
-    for each in metadata.snapshots:
-        if each.l1_offset % metadata.cluster_size:
-            raise QmpError("Snapshot L1 table offset invalid")
-        if each.l1_entries > (32 << 20) // 8:
-            raise QmpError("Snapshot L1 table too large")
-        if each.vm_state_size:
-            raise UnsupportedError("internal snapshots with the state of a machine")
+    if any(each.vm_state_size for each in metadata.snapshots):
+        raise UnsupportedError("internal snapshots with the state of a machine")
 
 
-def _kept_header(metadata: Metadata) -> KeptHeader:
+def _repair_dirty(file: ByteSource, layout: HostLayout) -> None:
+    found = check_file(file, leaks=True, errors=True)
+    if found.errors:
+        raise QmpError("Could not repair dirty image: Input/output error")
+    repair(layout, found)
+
+
+def _kept_header(metadata: Metadata, *, writable: bool) -> KeptHeader:
     header = metadata.header
     return KeptHeader(
-        short=header.version == 3 and header.header_length == structures.SHORT_HEADER_LENGTH,
+        short=header.format_version == 3 and header.header_length == structures.SHORT_HEADER_LENGTH,
         rest=header.rest,
         extensions=metadata.unknown,
         compatible=header.compatible & ~structures.LAZY_REFCOUNTS,
-        autoclear=header.autoclear & ~structures.BITMAPS,
-        dirty=bool(header.incompatible & structures.DIRTY),
+        autoclear=0 if writable else header.autoclear & ~structures.BITMAPS,
+        dirty=bool(header.incompatible & structures.DIRTY) and not writable,
     )
 
 
-def _layout(file: ByteFile, metadata: Metadata, active: Disk, saved: list[Disk]) -> HostLayout:
-    layout = HostLayout(metadata.size, metadata.cluster_size, metadata.refcount_bits)
+def _layout(file: ByteSource, metadata: Metadata, active: Disk, saved: list[Disk]) -> HostLayout:
+    external = bool(metadata.header.incompatible & structures.DATA_FILE)
+    layout = HostLayout(metadata.size, metadata.cluster_size, metadata.refcount_bits, external=external)
     layout.clusters = read_refcounts(file, metadata)
     layout.active = active.tables
     layout.snapshots.saved = [disk.tables for disk in saved]
@@ -143,43 +175,43 @@ def _snapshot(entry: SnapshotEntry, content: Content) -> StoredSnapshot:
         date=entry.seconds * 10**9 + entry.nanoseconds,
         clock=entry.clock,
         content=content,
+        state_size=entry.vm_state_size,
         icount=entry.icount,
         extra=entry.extra,
     )
 
 
-def _take_bitmaps(image: Qcow2Image, layout: HostLayout, file: ByteFile, metadata: Metadata) -> None:
+def _take_bitmaps(layout: HostLayout, file: ByteSource, metadata: Metadata) -> list[StoredBitmap]:
+    bitmaps: list[StoredBitmap] = []
     for found in read_bitmaps(file, metadata):
-        flags = found.entry.flags
+        flags, granularity = found.entry.flags, 1 << found.entry.granularity_bits
         in_use, auto = bool(flags & structures.IN_USE), bool(flags & structures.AUTO)
-        image.bitmaps.append(StoredBitmap(found.name, 1 << found.entry.granularity_bits, in_use, auto, found.bits))
+        bitmaps.append(StoredBitmap(found.name, granularity, in_use, auto, found.bits))
         layout.bitmaps.by_name[found.name] = found.place
-    extension = metadata.bitmaps_extension
+    extension, stale = metadata.bitmaps_extension, metadata.stale_bitmaps
     if extension is not None:
         layout.bitmaps.directory = extension.directory_offset, extension.directory_length
-    stale = metadata.stale_bitmaps
     if stale is not None:
         layout.bitmaps.stale = stale.count, stale.directory_offset, stale.directory_length
-        image.has_stale_bitmaps = True
+    return bitmaps
 
 
 class _DataReader:
-    """Reads clusters of data; those that are in the file once are in memory once.
+    """Reads clusters of data; those that are in the file once are in memory once."""
 
-    :ivar packed_bytes: compressed data that the compressor here would have made otherwise: offset -> bytes.
-    """
-
-    def __init__(self, file: ByteFile, cluster_size: int, most: int) -> None:
+    def __init__(self, file: ByteSource, layout: HostLayout, most: int) -> None:
         self._file = file
-        self._unit = cluster_size
+        self._layout = layout
         self._left = most
         self._known: dict[int | tuple[int, int], bytes] = {}
-        self.packed_bytes: dict[int, bytes] = {}
 
     def content(self, disk: Disk, size: int) -> Content:
         """The content of a disk of *size* bytes."""
-        unit, tables = self._unit, disk.tables
-        content = Content(size, unit)
+        unit, tables = self._layout.cluster_size, disk.tables
+        content, clusters = Content(size, unit), -(-size // unit)
+        last = max([*tables.places, *tables.packed, *(stop - 1 for _, stop in disk.zeroes[-1:])], default=-1)
+        if last >= clusters:
+            raise UnsupportedError("qcow2 images with clusters behind the end of the disk")
         for first, stop in disk.zeroes:
             content.zero_clusters_in(first, stop)
         zeroes = {guest for first, stop in disk.zeroes for guest in range(first, stop)} & tables.places.keys()
@@ -193,7 +225,7 @@ class _DataReader:
     def _cluster(self, place: int) -> bytes:
         known = self._known.get(place)
         if known is None:
-            unit = self._unit
+            unit = self._layout.cluster_size
             known = self._file.read_at(place * unit, unit)
             if not any(known):
                 known = zero_block(unit)
@@ -205,7 +237,7 @@ class _DataReader:
     def _packed_cluster(self, place: tuple[int, int]) -> bytes:
         known = self._known.get(place)
         if known is None:
-            unit, (offset, length) = self._unit, place
+            unit, (offset, length) = self._layout.cluster_size, place
             data = self._file.read_at(offset, length)
             found = unpack(data, unit)
             if found is None:
@@ -214,7 +246,7 @@ class _DataReader:
             self._count(unit)
             self._known[place] = known
             if pack(known) != data[:used]:
-                self.packed_bytes[offset] = data[:used]
+                self._layout.packed_bytes[offset] = data[:used]
         return known
 
     def _count(self, length: int) -> None:

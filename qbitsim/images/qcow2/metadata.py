@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from qbitsim.files.tree import ByteFile
+    from qbitsim.files.tree import ByteSource
 
 MAXIMUM_REFCOUNT_TABLE = 8 << 20
 MAXIMUM_L1 = 32 << 20
@@ -76,7 +76,7 @@ class Metadata:
         return 1 << self.header.refcount_order
 
 
-def read_metadata(file: ByteFile, *, writable: bool = False, checking: bool = False) -> Metadata:
+def read_metadata(file: ByteSource, *, writable: bool = False, checking: bool = False) -> Metadata:
     """Read what the file says of itself.
 
     :param writable: it is opened for writing.
@@ -103,7 +103,7 @@ def read_metadata(file: ByteFile, *, writable: bool = False, checking: bool = Fa
     _check_data_file(header, known.data_file)
     _check_encryption(header)
     backing = _backing_name(file, header)
-    snapshots, length = ([], 0) if checking else _read_snapshots(file, header)
+    snapshots, length = ([], 0) if checking else read_snapshots(file, header)
     bitmaps = _read_bitmaps(file, header, known.bitmaps)
     if header.incompatible & structures.EXTENDED_L2:
         raise UnsupportedError("qcow2 images with extended L2 entries")
@@ -125,12 +125,12 @@ def read_metadata(file: ByteFile, *, writable: bool = False, checking: bool = Fa
     )
 
 
-def read_padded(file: ByteFile, offset: int, length: int) -> bytes:
+def read_padded(file: ByteSource, offset: int, length: int) -> bytes:
     """*length* bytes, zeroes behind the end of the file; for lengths that need not be doubted."""
     return file.read_at(offset, length).ljust(length, b"\0")
 
 
-def read_entries(file: ByteFile, offset: int, count: int) -> bytes:
+def read_entries(file: ByteSource, offset: int, count: int) -> bytes:
     """The entries of a table of 64-bit entries that the file holds at least in part, as bytes."""
     length = max(0, min(count * 8, file.length - offset))
     return read_padded(file, offset, structures.padded(length)) if length else b""
@@ -142,18 +142,18 @@ def read_entries(file: ByteFile, offset: int, count: int) -> bytes:
 def _checked_header(header: Header) -> Header:
     if header.magic != structures.MAGIC:
         raise QmpError("Image is not in qcow2 format")
-    if header.version not in structures.HEADER_LENGTH:
-        raise QmpError(f"Unsupported qcow2 version {header.version}")
+    if header.format_version not in structures.HEADER_LENGTH:
+        raise QmpError(f"Unsupported qcow2 version {header.format_version}")
     if not 9 <= header.cluster_bits <= 21:
         raise QmpError(f"Unsupported cluster size: 2^{header.cluster_bits}")
-    if header.version == 3 and header.header_length < structures.SHORT_HEADER_LENGTH:
+    if header.format_version == 3 and header.header_length < structures.SHORT_HEADER_LENGTH:
         raise QmpError("qcow2 header too short")
     if header.header_length > 1 << header.cluster_bits:
         raise QmpError("qcow2 header exceeds cluster size")
     return header
 
 
-def _check_features(file: ByteFile, header: Header, *, writable: bool, checking: bool) -> None:
+def _check_features(file: ByteSource, header: Header, *, writable: bool, checking: bool) -> None:
     unit = 1 << header.cluster_bits
     if header.backing_offset > unit:
         raise QmpError("Invalid backing file offset")
@@ -173,7 +173,7 @@ def _check_features(file: ByteFile, header: Header, *, writable: bool, checking:
         raise QmpError("Reference count entry width too large; may not exceed 64 bits")
 
 
-def _unknown_features(file: ByteFile, header: Header, mask: int) -> Iterator[str]:
+def _unknown_features(file: ByteSource, header: Header, mask: int) -> Iterator[str]:
     """The names of the unknown incompatible features in *mask*, as far as the file knows them."""
     table = b""
     try:
@@ -236,7 +236,7 @@ def _check_encryption(header: Header) -> None:
         raise QmpError(f"Missing CRYPTO header for crypt method {header.crypt_method}")
 
 
-def _backing_name(file: ByteFile, header: Header) -> str | None:
+def _backing_name(file: ByteSource, header: Header) -> str | None:
     if not header.backing_offset:
         return None
     room = (1 << header.cluster_bits) - header.backing_offset
@@ -249,7 +249,7 @@ def _backing_name(file: ByteFile, header: Header) -> str | None:
 # -- extensions
 
 
-def _extensions(file: ByteFile, header: Header) -> Iterator[Extension]:
+def _extensions(file: ByteSource, header: Header) -> Iterator[Extension]:
     """All extensions in the header (qcow2_read_extensions)."""
     end = header.backing_offset or 1 << header.cluster_bits
     offset, data = header.header_length, read_padded(file, 0, 1 << header.cluster_bits)
@@ -340,7 +340,7 @@ def _check_bitmaps_extension(header: Header, found: BitmapsExtension) -> None:
 # -- snapshots
 
 
-def _read_snapshots(file: ByteFile, header: Header) -> tuple[list[SnapshotEntry], int]:
+def read_snapshots(file: ByteSource, header: Header) -> tuple[list[SnapshotEntry], int]:
     """The table of snapshots, and its bytes (qcow2_do_read_snapshots)."""
     found: list[SnapshotEntry] = []
     start = offset = header.snapshots_offset
@@ -369,7 +369,7 @@ def _read_snapshots(file: ByteFile, header: Header) -> tuple[list[SnapshotEntry]
 # -- bitmaps
 
 
-def _read_bitmaps(file: ByteFile, header: Header, extension: BitmapsExtension | None) -> list[BitmapEntry]:
+def _read_bitmaps(file: ByteSource, header: Header, extension: BitmapsExtension | None) -> list[BitmapEntry]:
     """The bitmap directory (bitmap_list_load, block/qcow2-bitmap.c, 10.0)."""
     if extension is None:
         return []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class RenderedFile:
-    """A :class:`.ByteFile` to read: the bytes of the file of an image in memory.
+    """A :class:`.ByteSource`: the bytes of the file of an image in memory.
 
     :param image: whose file it is.
     """

@@ -43,7 +43,7 @@ def header_cluster(image: Qcow2Image) -> bytes:
     length += len(kept.rest)
     snapshots, snapshots_length = layout.snapshots.list_place
     header = Header(
-        version=version,
+        format_version=version,
         backing_offset=length + len(extensions) if backing else 0,
         backing_length=len(backing),
         cluster_bits=unit.bit_length() - 1,
@@ -158,6 +158,7 @@ def snapshot_table(image: Qcow2Image) -> bytes:
             seconds=snapshot.date // 10**9,
             nanoseconds=snapshot.date % 10**9,
             clock=snapshot.clock,
+            vm_state_size=snapshot.state_size,
             disk_size=snapshot.content.size,
             icount=snapshot.icount,
             extra=snapshot.extra,

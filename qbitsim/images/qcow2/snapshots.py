@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.structures import SNAPSHOT_EXTRA, SNAPSHOT_FIXED
@@ -19,6 +20,7 @@ class StoredSnapshot:
     :ivar content: the disk at that time; it does not change.
     :ivar icount: instructions that the guest had executed, -1 if unknown.
     :ivar extra: what another program keeps in the file about it.
+    :ivar state_size: bytes of the machine's state that it has; 0 for a snapshot of the disk alone.
     """
 
     id: str
@@ -26,6 +28,7 @@ class StoredSnapshot:
     date: int
     clock: int
     content: Content
+    state_size: int = 0
     icount: int = -1
     extra: bytes = b""
 
@@ -40,3 +43,9 @@ class StoredSnapshot:
         """Bytes of its entry in the list of snapshots."""
         texts = os.fsencode(self.id) + os.fsencode(self.name)
         return SNAPSHOT_FIXED + SNAPSHOT_EXTRA + len(self.extra) + len(texts)
+
+
+def find_by_id_or_name(snapshots: Sequence[StoredSnapshot], text: str) -> StoredSnapshot | None:
+    """The snapshot whose id, or else whose name, is *text* (find_snapshot_by_id_or_name, block/qcow2-snapshot.c)."""
+    by_id = next((found for found in snapshots if found.id == text), None)
+    return by_id or next((found for found in snapshots if found.name == text), None)

@@ -99,7 +99,7 @@ class Header:
     """
 
     magic: int = MAGIC
-    version: int
+    format_version: int
     backing_offset: int = 0
     backing_length: int = 0
     cluster_bits: int
@@ -133,7 +133,7 @@ def unpack_header(data: bytes) -> Header:
         incompatible, compatible, autoclear, order, length = 0, 0, 0, 4, HEADER_LENGTH[2]
     return Header(
         magic=magic,
-        version=version,
+        format_version=version,
         backing_offset=backing_offset,
         backing_length=backing_length,
         cluster_bits=cluster_bits,
@@ -158,7 +158,7 @@ def pack_header(header: Header) -> bytes:
     """The ``header_length`` bytes of a header."""
     fixed = _HEADER.pack(
         header.magic,
-        header.version,
+        header.format_version,
         header.backing_offset,
         header.backing_length,
         header.cluster_bits,
@@ -171,7 +171,7 @@ def pack_header(header: Header) -> bytes:
         header.snapshot_count,
         header.snapshots_offset,
     )
-    if header.version == 2:
+    if header.format_version == 2:
         return fixed + header.rest
     more = (header.incompatible, header.compatible, header.autoclear, header.refcount_order, header.header_length)
     known = fixed + _VERSION_3.pack(*more)

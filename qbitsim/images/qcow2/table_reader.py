@@ -23,7 +23,7 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qbitsim.files.tree import ByteFile
+    from qbitsim.files.tree import ByteSource
     from qbitsim.images.qcow2.metadata import Metadata
 
 MAXIMUM_MAPPED = 1 << 24
@@ -49,11 +49,11 @@ class TableReader:
 
     __slots__ = ("_bits", "_data_file", "_file", "_left", "_unit", "_version")
 
-    def __init__(self, file: ByteFile, metadata: Metadata) -> None:
+    def __init__(self, file: ByteSource, metadata: Metadata) -> None:
         self._file = file
         self._unit = metadata.cluster_size
         self._bits = metadata.header.cluster_bits
-        self._version = metadata.header.version
+        self._version = metadata.header.format_version
         self._data_file = bool(metadata.header.incompatible & structures.DATA_FILE)
         self._left = MAXIMUM_MAPPED
 
@@ -125,7 +125,7 @@ class TableReader:
 # -- refcounts
 
 
-def read_refcounts(file: ByteFile, metadata: Metadata) -> Allocator:
+def read_refcounts(file: ByteSource, metadata: Metadata) -> Allocator:
     """All refcounts of the file, as they are.
 
     :raises QmpError: a refcount block is where none can be; :raises UnsupportedError: one is used twice.
@@ -164,7 +164,7 @@ class LoadedBitmap:
     bits: Bits
 
 
-def read_bitmaps(file: ByteFile, metadata: Metadata) -> list[LoadedBitmap]:
+def read_bitmaps(file: ByteSource, metadata: Metadata) -> list[LoadedBitmap]:
     """The stored bitmaps, in file order (qcow2_load_dirty_bitmaps, block/qcow2-bitmap.c, 10.0).
 
     Bits that are not to be trusted, since the bitmap is in use, are read as far as they make sense.
@@ -188,7 +188,7 @@ def read_bitmaps(file: ByteFile, metadata: Metadata) -> list[LoadedBitmap]:
     return found
 
 
-def _bitmap_place(file: ByteFile, entry: BitmapEntry, unit: int) -> BitmapPlace:
+def _bitmap_place(file: ByteSource, entry: BitmapEntry, unit: int) -> BitmapPlace:
     entries = structures.unpack_table(read_entries(file, entry.table_offset, entry.table_entries))
     data = {number: value for number, value in enumerate(entries) if value}
     return BitmapPlace(entry.table_offset // unit, entry.table_entries, data)
@@ -216,7 +216,7 @@ def _check_data(place: BitmapPlace) -> None:
         raise UnsupportedError("a bitmap that has one cluster of data twice")
 
 
-def _read_bits(file: ByteFile, unit: int, place: BitmapPlace, length: int) -> Bits:
+def _read_bits(file: ByteSource, unit: int, place: BitmapPlace, length: int) -> Bits:
     bits, per_cluster = Bits(length), unit * 8
     for number, value in place.data.items():
         start, stop = number * per_cluster, min((number + 1) * per_cluster, length)

@@ -40,8 +40,7 @@ def downgrade(image: Qcow2Image, *, backed: bool) -> None:
         image.store_bitmaps(image.bitmaps)
         image.bitmaps = []
         image.has_stale_bitmaps = True
-        for first, count in layout.bitmaps.lose(layout.clusters):
-            layout.leaked.update(range(first, first + count))
+        layout.bitmaps.lose()
 
 
 def change_refcount_bits(image: Qcow2Image, bits: int) -> None:

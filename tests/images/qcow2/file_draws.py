@@ -39,7 +39,8 @@ STORIES = [
     EVERYTHING,
     everything(1024, "compat=0.10"),
     everything(4096, "refcount_bits=4"),
-    everything(65536, "refcount_bits=64"),
+    everything(65536, "refcount_bits=16"),
+    everything(65536, "refcount_bits=64")[:6],
 ]
 """Files with some of everything that can be in one."""
 CLUSTERS = (512, 1024, 4096, 65536, 2 << 20)

@@ -54,7 +54,7 @@ def same_answers(real: RealTools, shell: Shell) -> None:
 def without_host_facts(info: dict[str, Any]) -> dict[str, Any]:
     """What qemu-img info says, without how much room a file takes on its disk."""
     for child in info.get("children", []):
-        without_host_facts(child["info"])
+        child["info"] = without_host_facts(child["info"])
     return {key: value for key, value in info.items() if key != "actual-size"}
 
 

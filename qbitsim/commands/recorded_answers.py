@@ -1,0 +1,79 @@
+"""What clients ask about the kinds of machines, processors and options that a release has.
+
+These are long lists that no machine here depends on, so that they are kept as QEMU 7.2, 10.0 and 11.1 (x86_64,
+Debian's packages) told them: one file for each release, which is read when it is asked for. Real QEMU says the
+same whatever machine it is. Of its options, those are told that a machine here takes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from qbitsim.commands.context import Context
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.jsontypes import Json
+from qbitsim.qapi.machine import CommandLineOptionInfo, CpuDefinitionInfo, MachineInfo
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import arg
+from qbitsim.qapi.structs import struct
+
+if TYPE_CHECKING:
+    from qbitsim.profiles import Profile
+
+_FOLDER = Path(__file__).with_name("recorded")
+
+
+@struct
+class QueryMachines:
+    """Arguments of query-machines."""
+
+    compat_props: bool | None = arg(since="9.1", features=["unstable"])
+
+
+@struct
+class QueryCommandLineOptions:
+    """Arguments of query-command-line-options: one option, without its hyphen."""
+
+    option: str | None = None
+
+
+@command("query-machines", QueryMachines, returns=list[MachineInfo], since="1.2")
+def query_machines(context: Context, args: QueryMachines) -> list[Json]:
+    """The kinds of machines, of which qbitsim is ``none``."""
+    if args.compat_props:
+        raise UnsupportedError("'compat-props' of query-machines")
+    return _recorded(context.profile, "machines")
+
+
+@command("query-cpu-definitions", returns=list[CpuDefinitionInfo], since="1.2")
+def query_cpu_definitions(context: Context, args: None) -> list[Json]:
+    """The models of processors, as they are when the host's own are not used."""
+    del args
+    return _recorded(context.profile, "processors")
+
+
+@command("query-command-line-options", QueryCommandLineOptions, returns=list[CommandLineOptionInfo], since="1.5")
+def query_command_line_options(context: Context, args: QueryCommandLineOptions) -> list[Json]:
+    """The options of QEMU's command line that a machine here takes."""
+    known: list[Json] = _recorded(context.profile, "options")
+    if args.option is None:
+        return known
+    found = [entry for entry in known if entry["option"] == args.option]
+    if not found:
+        if args.option in _recorded(context.profile, "other-options"):
+            raise UnsupportedError(f"the option '-{args.option}'")
+        raise QmpError(f"invalid option name: {args.option}")
+    return found
+
+
+def _recorded(profile: Profile, name: str) -> list[Any]:
+    """One of the lists of the release.
+
+    :raises UnsupportedError: nobody has asked such a QEMU.
+    """
+    if profile.recorded_answers is None:
+        raise UnsupportedError(f"the {name} of QEMU {profile.name}")
+    text = (_FOLDER / f"{profile.recorded_answers}.json").read_text(encoding="ascii")
+    return cast("list[Any]", json.loads(text)[name])

@@ -1,0 +1,92 @@
+"""What a mirror still has to copy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.bits.iterator import BitIterator
+from qbitsim.block.chain import status_above
+from qbitsim.jobs.mirror_operations import MAXIMUM_IN_FLIGHT
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.jobs.mirror_target import MirrorTarget
+
+MAXIMUM_IO = 1 << 20
+
+
+class MirrorDirty:
+    """The dirty chunks of a source.
+
+    :param owner: the node that has the bitmap: the filter, or up to 7.2 the source.
+    :param granularity: bytes of a chunk.
+    :param buffer: bytes of the longest run.
+    :ivar bitmap: the anonymous bitmap.
+    """
+
+    __slots__ = ("_buffer", "_iterator", "_source", "bitmap")
+
+    def __init__(self, source: Node, owner: Node, granularity: int, buffer: int) -> None:
+        self._source = source
+        self._buffer = buffer
+        self.bitmap = owner.create_bitmap(None, granularity)
+        self._iterator = BitIterator(self.bitmap.bits)
+
+    @property
+    def count(self) -> int:
+        """Bytes that are dirty."""
+        return self.bitmap.count
+
+    def mark(self, offset: int, length: int) -> None:
+        """A guest wrote these bytes, or copying them failed."""
+        self.bitmap.mark(offset, length)
+
+    def mark_allocated(self, base: Node | None) -> None:
+        """Mark what the layers of the source above ``base`` hold (mirror_dirty_init)."""
+        source, offset = self._source, 0
+        while offset < source.length:
+            status = status_above(source, base, offset, source.length - offset)
+            if status.allocated:
+                self.bitmap.mark(offset, status.length)
+            offset += status.length
+
+    def forget(self, offset: int, length: int) -> None:
+        """These bytes are about to be written to the target: the chunks that lie within are clean."""
+        unit = self.bitmap.granularity
+        start, stop = -(-offset // unit) * unit, offset + length
+        if stop != self.bitmap.size:
+            stop -= stop % unit
+        if start < stop:
+            self.bitmap.reset(start, stop - start)
+
+    def restart(self) -> None:
+        """Take runs from the beginning on."""
+        self._iterator.restart(0)
+
+    def take_run(self) -> tuple[int, int]:
+        """Take out the next run of dirty chunks, of which there must be one: offset and length in bytes."""
+        unit, length = self.bitmap.granularity, self._source.length
+        first, end = self._iterator.next_run(-(-length // unit), -(-self._buffer // unit))
+        offset = first * unit
+        run = offset, min(end * unit, length) - offset
+        self.bitmap.reset(*run)
+        return run
+
+    def first_piece(self, offset: int, length: int, target: MirrorTarget) -> tuple[int, str]:
+        """How many bytes of a run are treated alike, and how: ``copy``, ``zero`` or ``discard`` (mirror_iteration)."""
+        unit, source = self.bitmap.granularity, self._source
+        status = status_above(source, None, offset, min(-(-length // unit) * unit, source.length - offset))
+        piece = status.length
+        if status.data:
+            piece = min(piece, max(MAXIMUM_IO, self._buffer // MAXIMUM_IN_FLIGHT))
+        piece -= piece % unit
+        method = "copy"
+        if piece < unit:
+            piece = unit
+        elif not status.data and target.fits_clusters(offset, piece):
+            method = "zero" if status.zero else "discard"
+        return min(piece, length), method
+
+    def release(self) -> None:
+        """Give up the bitmap."""
+        self.bitmap.node.release_bitmap(self.bitmap)

@@ -1,0 +1,108 @@
+"""What a mirror has in flight (MirrorOp, block/mirror.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.engine.scheduler import Scheduler, Task
+    from qbitsim.jobs.mirror_target import MirrorTarget
+
+MAXIMUM_IN_FLIGHT = 16
+
+
+class MirrorOperation:
+    """A piece that is being copied.
+
+    :ivar offset: bytes, :ivar length: bytes.
+    :ivar method: ``copy``, or ``zero`` or ``discard``: that happens to the target, and nothing is read.
+    :ivar error: what the target answered to ``zero`` or ``discard``, and it is not yet known to the job.
+    """
+
+    __slots__ = ("_done", "error", "length", "method", "offset", "task")
+
+    def __init__(self, offset: int, length: int, method: str, done: Callable[[MirrorOperation], None]) -> None:
+        self.offset = offset
+        self.length = length
+        self.method = method
+        self._done = done
+        self.task: Task | None = None
+        self.error: OSError | None = None
+
+    def begin(self, source: Node, target: MirrorTarget) -> bool:
+        """Ask the target for zeroes or a discard: it takes that before data, which has to be read first.
+
+        :return: whether source and target have to wait for I/O; if not, it is complete as soon as it has begun.
+        """
+        offset, length = self.offset, self.length
+        try:
+            if self.method == "zero":
+                return target.write_zeroes(offset, length)
+            if self.method == "discard":
+                return target.discard(offset, length)
+        except OSError as error:
+            self.error = error
+            return True
+        return source.waits_for_io("read", offset, length) or target.node.waits_for_io("write", offset, length)
+
+    def complete(self) -> None:
+        """Tell the job, which copies it."""
+        self._done(self)
+
+    def overlaps(self, offset: int, length: int) -> bool:
+        """Whether it has bytes of the range."""
+        return self.offset < offset + length and offset < self.offset + self.length
+
+
+class MirrorOperations:
+    """All of them.
+
+    :param buffer: bytes that may be in memory at once.
+    """
+
+    __slots__ = ("_buffer", "_operations", "_scheduler")
+
+    def __init__(self, scheduler: Scheduler, buffer: int) -> None:
+        self._scheduler = scheduler
+        self._buffer = buffer
+        self._operations: list[MirrorOperation] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._operations)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are in flight."""
+        return sum(each.length for each in self._operations)
+
+    def is_full(self, length: int) -> bool:
+        """Whether nothing more can be in flight that needs ``length`` bytes of the buffer."""
+        used = sum(each.length for each in self._operations if each.method == "copy")
+        return len(self._operations) >= MAXIMUM_IN_FLIGHT or (bool(used) and used + length > self._buffer)
+
+    def add(self, operation: MirrorOperation, delay: int, label: str) -> None:
+        """Complete it after ``delay`` nanoseconds, or in a turn of its own."""
+        self._operations.append(operation)
+        if delay:
+            operation.task = self._scheduler.after(delay, operation.complete, label)
+        else:
+            operation.task = self._scheduler.soon(operation.complete, label)
+
+    def remove(self, operation: MirrorOperation) -> None:
+        """It is complete."""
+        self._operations.remove(operation)
+
+    def complete_overlapping(self, offset: int, length: int) -> None:
+        """Complete what has bytes of the range (mirror_wait_on_conflicts)."""
+        self._complete([each for each in self._operations if each.overlaps(offset, length)])
+
+    def complete_all(self) -> None:
+        """Complete what is in flight now."""
+        self._complete(list(self._operations))
+
+    def _complete(self, operations: list[MirrorOperation]) -> None:
+        for each in operations:
+            if each.task is not None and each.task.pending:
+                self._scheduler.run(each.task)

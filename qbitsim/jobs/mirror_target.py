@@ -1,0 +1,108 @@
+"""The target of a mirror."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.block.chain import is_all_zeroes
+from qbitsim.jobs.known_zeroes import KnownZeroes
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.jobs.mirror_options import MirrorOptions
+
+
+class MirrorTarget:
+    """A node, and what is known of zeroes in it.
+
+    :ivar node: the node.
+    :ivar unflushed: something was written since it was flushed, so that the next flush has to wait.
+    """
+
+    __slots__ = ("_unmap", "_zeroes", "node", "unflushed")
+
+    def __init__(self, node: Node, *, unmap: bool) -> None:
+        self.node = node
+        self.unflushed = False
+        self._unmap = unmap
+        self._zeroes: KnownZeroes | None = None
+
+    def track_zeroes(self, length: int, granularity: int) -> None:
+        """Note from now on which of its chunks are zeroes, and do not write them again (10.1 and later).
+
+        :param length: bytes of the source; :param granularity: bytes of a chunk.
+        """
+        self._zeroes = KnownZeroes(length, granularity)
+
+    def read_as_zeroes(self, length: int, options: MirrorOptions) -> bool:
+        """Let a target that must become equal read as zeroes where nothing will be copied (mirror_dirty_init).
+
+        :return: whether it does, or need not; everything is to be copied otherwise.
+        :raises OSError: as the node fails.
+        """
+        node, zeroes = self.node, self._zeroes
+        empties = node.detect_zeroes == "unmap" and node.zeroes_by_unmapping  # and so all zeroes are to be written
+        if zeroes is not None and (options.target_is_zero or is_all_zeroes(node)) and not empties:
+            zeroes.learn_all()
+            return True
+        if not options.zero_target:
+            return True
+        if not node.zeroes_by_unmapping or (empties and zeroes is not None):
+            return False
+        node.write_zeroes(0, length, unmap=True)
+        if zeroes is not None:
+            zeroes.learn_all()
+        return True
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write data.
+
+        :raises OSError: as the node fails.
+        """
+        if self._zeroes is not None:
+            self._zeroes.forget(offset, len(data))
+        self.node.write(offset, data)
+        self._note_write()
+
+    def discard(self, offset: int, length: int) -> bool:
+        """Let it forget these bytes, if it was opened so (mirror_co_discard).
+
+        :return: whether that has to wait for I/O.
+        :raises OSError: as the node fails.
+        """
+        if self._zeroes is not None:
+            self._zeroes.forget(offset, length)
+        self.node.discard(offset, length)
+        return self.node.unmap and self.node.waits_for_io("discard", offset, length)
+
+    def write_zeroes(self, offset: int, length: int) -> bool:
+        """Write zeroes, unless they are there (mirror_co_zero).
+
+        :return: whether that has to wait for I/O.
+        :raises OSError: as the node fails.
+        """
+        zeroes = self._zeroes
+        if zeroes is not None and zeroes.holds(offset, length):
+            return False
+        waits = self.node.waits_for_io("write-zeroes", offset, length)
+        self.node.write_zeroes(offset, length, unmap=self._unmap)
+        self._note_write()
+        if zeroes is not None:
+            zeroes.learn(offset, length)
+        return waits
+
+    def flush(self) -> None:
+        """Flush it.
+
+        :raises OSError: as the node fails.
+        """
+        self.unflushed = False
+        self.node.flush()
+
+    def _note_write(self) -> None:
+        self.unflushed = self.unflushed or self.node.waits_for_io("write", 0, 1)
+
+    def fits_clusters(self, offset: int, length: int) -> bool:
+        """Whether the range is whole clusters of the node (bdrv_round_to_clusters)."""
+        cluster = self.node.cluster_size or 1
+        return not offset % cluster and not length % cluster
