@@ -202,6 +202,15 @@ class Profile:
     creation_waits_first: bool = came_with("10.0")
     """Whether a job that makes a qcow2 image waits before it looks at the options (measured: not in 7.2)."""
 
+    fdset_refusals_explained: bool = came_with("9.2")
+    """Whether a file that cannot be opened from a set of descriptors is refused with the reason (monitor/fds.c).
+
+    Otherwise with the number of the error.
+    """
+
+    unused_fdsets_end_with_monitors: bool = gone_with("9.2")
+    """Whether sets of descriptors that nobody has open are closed when the last QMP client leaves (monitor/fds.c)."""
+
     # -- snapshots of the machine
 
     machine_state_size: int
@@ -301,6 +310,9 @@ class Profile:
 
     hmp_commands: frozenset[str]
     """The commands of the human monitor on x86_64, such as ``commit`` and ``info block``, without aliases."""
+
+    hmp_line_can_be_killed: bool = came_with("8.2")
+    """Whether Ctrl-U empties the line of a human monitor (util/readline.c; measured: not in 7.2)."""
 
     hmp_reports_have_prefix: bool = came_with("11.1")
     """Whether the human monitor puts ``Error: `` before what error_report() prints, too (measured: not in 10.0)."""

@@ -19,6 +19,7 @@ from qbitsim.drivers.not_emulated import known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.fdsets import failure_text
 from qbitsim.images.image import Image
 
 
@@ -85,7 +86,7 @@ class Opener:
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
-            raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
+            raise QmpError(failure_text(filename, error)) from None
 
     def _close_new(self, before: list[str]) -> None:
         """Close what is there now and was not before, parents before children."""

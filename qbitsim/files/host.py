@@ -15,8 +15,13 @@ import stat
 import struct
 from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
+from qbitsim.files.fdsets import PREFIX
 from qbitsim.files.permissions import NAMES
+
+if TYPE_CHECKING:
+    from qbitsim.files.fdsets import FdSets
 
 LOCK_USED = 100
 LOCK_NOT_SHARED = 200
@@ -40,7 +45,7 @@ class HostFile:
     :raises OSError: as open(2) fails; EISDIR for a directory, EINVAL for what is no regular file.
     """
 
-    __slots__ = ("_descriptor", "_locked", "identity", "path", "touched", "writable")
+    __slots__ = ("_descriptor", "_fdsets", "_locked", "identity", "path", "touched", "writable")
 
     def __init__(
         self, path: str, folder: HostFolder | None = None, *, writable: bool = False, create: bool = False
@@ -50,7 +55,11 @@ class HostFile:
         self.path = path
         self.writable = writable
         self.touched = False
-        self._descriptor = _open(path, folder.descriptor if folder else None, writable=writable, create=create)
+        self._fdsets = folder.fdsets if folder is not None and path.startswith(PREFIX) else None
+        if self._fdsets is not None:
+            self._descriptor = self._fdsets.open(path, writable=writable)
+        else:
+            self._descriptor = _open(path, folder.descriptor if folder else None, writable=writable, create=create)
         self.identity = _identity(os.fstat(self._descriptor))
 
     def __repr__(self) -> str:
@@ -73,19 +82,27 @@ class HostFile:
         if self.writable:
             return
         old, locks = self._descriptor, self._locked
-        # By its descriptor: the name may lead to another file now.
-        opened = _open(f"/proc/self/fd/{old}", None, writable=True, create=False)
+        if self._fdsets is not None:
+            opened = self._fdsets.open(self.path, writable=True)
+        else:
+            # By its descriptor: the name may lead to another file now.
+            opened = _open(f"/proc/self/fd/{old}", None, writable=True, create=False)
         self._descriptor, self._locked = opened, frozenset()
         for byte in sorted(locks):
             self._lock(byte, fcntl.F_RDLCK)
         self._locked, self.writable = locks, True
-        os.close(old)
+        self._close(old)
 
     def close(self) -> None:
         """Close it, which gives up its locks. Closing twice does nothing."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        os.close(descriptor)
+        if self._fdsets is not None:
+            self._fdsets.close(self.path)
 
     # -- bytes
 
@@ -249,13 +266,15 @@ class HostFolder:
     """A folder of the host, at which relative names begin: the working directory of a program.
 
     :param path: of the folder; OSError if there is none.
+    :param fdsets: what names such as ``/dev/fdset/1`` are opened from.
     :ivar descriptor: it is open.
     """
 
-    __slots__ = ("descriptor", "path")
+    __slots__ = ("descriptor", "fdsets", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, fdsets: FdSets | None = None) -> None:
         self.descriptor = -1
+        self.fdsets = fdsets
         self.path = os.path.abspath(path)
         self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -268,7 +287,12 @@ class HostFolder:
 
     def identity(self, name: str) -> tuple[int, int]:
         """Device and inode of what a name leads to, through symbolic links; OSError as stat(2)."""
-        return _identity(os.stat(name, dir_fd=self.descriptor))
+        return _identity(self._stat(name))
+
+    def _stat(self, name: str) -> os.stat_result:
+        if self.fdsets is not None and name.startswith(PREFIX):
+            return self.fdsets.stat(name)
+        return os.stat(name, dir_fd=self.descriptor)
 
     def exists(self, name: str) -> bool:
         """Whether the name leads to something."""
@@ -281,7 +305,7 @@ class HostFolder:
     def _mode(self, name: str) -> int:
         """What the name leads to, as stat(2) has it; 0 for nothing."""
         try:
-            return os.stat(name or ".", dir_fd=self.descriptor).st_mode
+            return self._stat(name or ".").st_mode
         except OSError:
             return 0
 

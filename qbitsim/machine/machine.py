@@ -39,6 +39,7 @@ from qbitsim.qapi.registry import Command, Registry
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.qmp.journal import Journal
@@ -71,7 +72,7 @@ class Machine:
     :raises ValueError: for an unknown profile or pacing.
     """
 
-    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal")
+    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "monitor_descriptors")
 
     def __init__(
         self,
@@ -96,6 +97,8 @@ class Machine:
         self.pacing = pacing
         self.journal: Journal | None = None
         self.control = Control() if control else None
+        self.images.fdsets.explained = self.profile.fdset_refusals_explained
+        self.monitor_descriptors: MonitorDescriptors | None = None
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)
@@ -441,6 +444,11 @@ class Machine:
         for node in self.graph.nodes.values():
             node.abandon()
         self.closing = True
+
+    def note_no_clients(self) -> None:
+        """The last client of a monitor has left: descriptors of a set that nobody has open may go, too."""
+        if self.profile.unused_fdsets_end_with_monitors and self.running:
+            self.images.fdsets.remove_unused()
 
     # -- what QEMU prints on its standard output
 

@@ -1,8 +1,8 @@
 """QAPI types as people write them on a command line: ``driver=qcow2,file.driver=file,file.filename=a.img``.
 
 Theory of operation: :func:`parse_keyval` makes a tree whose leaves are texts, dotted keys being members of members and
-numbers the places in lists (util/keyval.c, QEMU 10.0). :func:`as_json` gives the leaves the types that a shape asks for,
-so that the tree can be decoded as if it had come as JSON (the ``keyval`` functions of qapi/qobject-input-visitor.c).
+numbers the places in lists (util/keyval.c, QEMU 10.0). :func:`as_json` gives the leaves the types that a shape asks
+for, so that the tree can be decoded as if it had come as JSON (the ``keyval`` functions of qapi/qobject-input-visitor.c).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class HostImageStore(ImageStore):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        self._folder = HostFolder(folder)
+        self._folder = HostFolder(folder, self.fdsets)
         self._known: dict[tuple[int, int], HostImageFile] = {}  # in the order in which they were asked for
 
     def __repr__(self) -> str:

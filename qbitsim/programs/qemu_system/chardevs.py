@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NOT_EMULATED = frozenset(
-    "ringbuf memory mux hub pipe pty msmouse parallel udp wctablet serial testdev qemu-vdagent spicevmc spiceport "
-    "braille vc".split()
+    {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "pty", "qemu-vdagent", "ringbuf", "serial"}
+    | {"spiceport", "spicevmc", "testdev", "udp", "vc", "wctablet"}
 )
 _SHORT_NAMES = frozenset({"null", "pty", "msmouse", "wctablet", "braille", "testdev", "stdio"})
 _HOST_AND_PORT = re.compile(r"(?P<host>[^:]{1,64})?:(?P<port>[^,]{1,32})")

@@ -14,7 +14,7 @@ from qbitsim.programs.qemu_system.options import Effect, Option, find_option
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from qbitsim.profiles import Profile
 
