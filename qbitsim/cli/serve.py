@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from qbitsim.cli.arguments import apply_settings
 from qbitsim.history.file import dumps
-from qbitsim.machine.machine import Machine
+from qbitsim.machine.talking import TalkingMachine
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.serving.server import Server
 from qbitsim.serving.stdio import attach_stdio
@@ -27,6 +27,7 @@ from qbitsim.terminal.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History
+    from qbitsim.machine.machine import Machine
     from qbitsim.web.site import Site
 
 
@@ -139,28 +140,6 @@ def _write(file: TextIO, text: str) -> None:
         file.flush()
     except OSError as error:
         raise CliError(f"{file.name}: {error.strerror}", FAILED) from None
-
-
-class TalkingMachine(Machine):
-    """A machine that prints at once, as QEMU does.
-
-    :ivar out: where to; None once nobody reads it any more.
-    """
-
-    __slots__ = ("out",)
-
-    def __init__(self, profile: str, *, epoch: int, running: bool, control: bool = False) -> None:
-        super().__init__(profile, epoch=epoch, running=running, control=control)
-        self.out: TextIO | None = sys.stdout
-
-    def print(self, text: str) -> None:
-        """Print, unless the reader has gone."""
-        if self.out is not None and text:
-            try:
-                self.out.write(text)
-                self.out.flush()
-            except BrokenPipeError:
-                self.out = None
 
 
 async def _serve(

@@ -27,6 +27,14 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
     return drive
 
 
+def add_plugged_drive(machine: Machine, given: dict[str, str]) -> Drive:
+    """A drive from ``-drive`` options, for which there is a place in the machine.
+
+    :raises QmpError: as QEMU refuses it; nothing has changed then.
+    """
+    return drives.add_drive(machine, given)
+
+
 def check_node_options(machine: Machine, options: Options) -> None:
     """Check options of a node as :func:`.drives.check_node_options` does.
 

@@ -2,7 +2,7 @@
 
 Theory of operation: :func:`parse_keyval` makes a tree whose leaves are texts, dotted keys being members of members and
 numbers the places in lists (util/keyval.c, QEMU 10.0). :func:`as_json` gives the leaves the types that a shape asks
-for, so that the tree can be decoded as if it had come as JSON (the ``keyval`` functions of qapi/qobject-input-visitor.c).
+for, so that the tree can be decoded as if it had come as JSON (qapi/qobject-input-visitor.c, the ``keyval`` functions).
 """
 
 from __future__ import annotations

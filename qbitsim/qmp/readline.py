@@ -72,7 +72,7 @@ class ReadLine:
             self._delete(self._cursor - 1)
         elif byte < 32:
             self._obey_control(byte)
-        elif and len(self._line) < _LONGEST:
+        elif len(self._line) < _LONGEST:
             self._line.insert(self._cursor, chr(byte))
             self._cursor += 1
 

@@ -81,7 +81,6 @@ def line(text: str, words: str = "", label: str = "") -> str:
     return f"{PROGRAM}:{place}{label and f' {label}:'} {text}\n"
 
 
-
 def read_words(argv: list[str], profile: Profile) -> list[Given]:
     """The options of a command line.
 
