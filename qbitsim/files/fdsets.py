@@ -87,8 +87,7 @@ class FdSets:
         modes = {fcntl.fcntl(each, fcntl.F_GETFL) & os.O_ACCMODE: each for each, _ in self._sets[number]}
         fitting = modes.get(wanted, modes.get(os.O_RDWR))
         if fitting is None:
-            text = f"Failed to find file descriptor with matching flags=0x{wanted:x}"
-            raise self._refusal(errno.EACCES, name, wanted, text)
+            raise self._no_fitting(name, wanted)
         self._users[number] = self._users.get(number, 0) + 1
         return fcntl.fcntl(fitting, fcntl.F_DUPFD_CLOEXEC, 0)
 
@@ -104,9 +103,15 @@ class FdSets:
         :raises FdsetError: there is none.
         """
         number = self._number(name)
-        for descriptor, _ in self._sets.get(number, ()):
+        if number not in self._sets:
+            raise self._refusal(errno.ENOENT, name, os.O_RDWR, f"Failed to find fdset {name}")
+        for descriptor, _ in self._sets[number]:
             return os.fstat(descriptor)
-        raise self._refusal(errno.ENOENT, name, os.O_RDWR, f"Failed to find fdset {name}")
+        raise self._no_fitting(name, os.O_RDWR)
+
+    def _no_fitting(self, name: str, wanted: int) -> FdsetError:
+        text = f"Failed to find file descriptor with matching flags=0x{wanted:x}"
+        return self._refusal(errno.EACCES, name, wanted, text)
 
     def _refusal(self, number: int, name: str, wanted: int, text: str) -> FdsetError:
         plain = f"Could not dup FD for {name} flags {wanted:x}: {os.strerror(number)}"

@@ -40,12 +40,13 @@ class HostFile:
     :param path: of the file; one that is relative begins at *folder*.
     :param writable: it is opened for writing, too; otherwise it is when something is to be written.
     :param create: it is made if it does not exist.
+    :ivar path: by which it is opened for writing, too, if it comes from a set of descriptors.
     :ivar touched: something was written; who has taken note of it says False.
     :ivar identity: device and inode, the same for all names of the file.
     :raises OSError: as open(2) fails; EISDIR for a directory, EINVAL for what is no regular file.
     """
 
-    __slots__ = ("_descriptor", "_fdsets", "_locked", "identity", "path", "touched", "writable")
+    __slots__ = ("_descriptor", "_fdsets", "_locked", "_opened_as", "identity", "path", "touched", "writable")
 
     def __init__(
         self, path: str, folder: HostFolder | None = None, *, writable: bool = False, create: bool = False
@@ -55,9 +56,11 @@ class HostFile:
         self.path = path
         self.writable = writable
         self.touched = False
-        self._fdsets = folder.fdsets if folder is not None and path.startswith(PREFIX) else None
-        if self._fdsets is not None:
+        self._fdsets = folder.fdsets if folder is not None else None
+        self._opened_as = ""  # of the descriptor, if it came from a set
+        if self._fdsets is not None and path.startswith(PREFIX):
             self._descriptor = self._fdsets.open(path, writable=writable)
+            self._opened_as = path
         else:
             self._descriptor = _open(path, folder.descriptor if folder else None, writable=writable, create=create)
         self.identity = _identity(os.fstat(self._descriptor))
@@ -82,27 +85,28 @@ class HostFile:
         if self.writable:
             return
         old, locks = self._descriptor, self._locked
-        if self._fdsets is not None:
-            opened = self._fdsets.open(self.path, writable=True)
+        old_name, new_name = self._opened_as, ""
+        if self._fdsets is not None and self.path.startswith(PREFIX):
+            opened, new_name = self._fdsets.open(self.path, writable=True), self.path
         else:
             # By its descriptor: the name may lead to another file now.
             opened = _open(f"/proc/self/fd/{old}", None, writable=True, create=False)
         self._descriptor, self._locked = opened, frozenset()
         for byte in sorted(locks):
             self._lock(byte, fcntl.F_RDLCK)
-        self._locked, self.writable = locks, True
-        self._close(old)
+        self._locked, self.writable, self._opened_as = locks, True, new_name
+        self._close(old, old_name)
 
     def close(self) -> None:
         """Close it, which gives up its locks. Closing twice does nothing."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            self._close(descriptor)
+            self._close(descriptor, self._opened_as)
 
-    def _close(self, descriptor: int) -> None:
+    def _close(self, descriptor: int, name: str) -> None:
         os.close(descriptor)
-        if self._fdsets is not None:
-            self._fdsets.close(self.path)
+        if self._fdsets is not None and name:
+            self._fdsets.close(name)
 
     # -- bytes
 

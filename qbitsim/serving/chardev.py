@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from qbitsim.errors import QmpError
@@ -13,6 +12,9 @@ from qbitsim.serving.sockets import DescriptorSocket, remove_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_STDIN, _STDOUT = 0, 1
 
 
 @record(kw_only=True)
@@ -222,6 +224,5 @@ def _listen(sock: socket.socket, chardev: Chardev) -> None:
 
 
 def standard_input_and_output() -> tuple[BinaryIO, BinaryIO]:
-    """What a monitor on ``stdio`` talks through."""
-    source = sys.stdin.buffer if sys.stdin is not None else open(os.devnull, "rb")  # noqa: SIM115 (the process's own)
-    return source, sys.stdout.buffer
+    """What a monitor on ``stdio`` talks through; closing it closes nothing that others write to."""
+    return os.fdopen(os.dup(_STDIN), "rb"), os.fdopen(os.dup(_STDOUT), "wb")

@@ -94,6 +94,7 @@ class HostImageStore(ImageStore):
         if file is None or not (file.users or file.is_current):
             file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
             file.load()
+        file.bytes.path = name
         self._remember(file)
         return file.image
 
