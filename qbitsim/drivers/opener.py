@@ -51,9 +51,10 @@ class Opener:
         :raises QmpError: there is no such file.
         """
         file = options.get("file")
-        if "driver" in options or not isinstance(file, dict) or "filename" not in file:
+        if "driver" in options or not isinstance(file, dict):
             return options, False
-        return {**options, "driver": self.image(file["filename"]).format}, True
+        name = innermost(file)
+        return {**options, "driver": self.image(name).format if name else "raw"}, True
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.

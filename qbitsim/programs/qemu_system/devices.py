@@ -14,6 +14,8 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qbitsim.block.graph import Graph
+    from qbitsim.block.node import Node
     from qbitsim.machine.machine import Machine
     from qbitsim.profiles import Profile
     from qbitsim.programs.qemu_system.machine_types import MachineType
@@ -23,6 +25,9 @@ _VIRTIO_DISKS = frozenset(
     {"virtio-blk-pci", "virtio-blk-pci-transitional", "virtio-blk-pci-non-transitional", "virtio-blk-device"}
 )
 _MEDIA_DRIVES = frozenset({"floppy", "ide-cd", "scsi-cd"})
+_WRITABLE_ONLY = frozenset({"ide-cf", "ide-hd", "nvme", "nvme-ns"})
+"""The disks that refuse a node that cannot be written."""
+
 _DISKS = _VIRTIO_DISKS | _MEDIA_DRIVES | {"ide-hd", "ide-cf", "scsi-hd", "usb-storage", "nvme", "nvme-ns", "sd-card"}
 _COMMON = {
     "virtio-blk": ("virtio-blk-pci", "PCI"),
@@ -121,7 +126,17 @@ class Devices:
             raise QmpError(f"Property '{owner}.drive' can't find value '{name}'")
         if driver not in _MEDIA_DRIVES and str(name) in graph.drives and graph.drives[str(name)].root is None:
             raise QmpError("Device needs media, but drive is empty")
-        attach_disk(self._machine, str(name), path, read_only=driver in _MEDIA_DRIVES)
+        node = _node(graph, str(name))
+        read_only = driver in _MEDIA_DRIVES or (driver not in _WRITABLE_ONLY and node is not None and node.read_only)
+        attach_disk(self._machine, str(name), path, read_only=read_only)
+
+
+def _node(graph: Graph, name: str) -> Node | None:
+    """The node that a device of a drive or node works on."""
+    drive = graph.drives.get(name)
+    if drive is None:
+        return graph.nodes[name]
+    return drive.root.node if drive.root is not None else None
 
 
 def find_device(profile: Profile, name: str) -> tuple[str, str]:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from qbitsim.programs.qemu_system.plan import Plan
     from qbitsim.serving.chardev import OpenChardev
 
+_RAW_WARNING = """\
+WARNING: Image format was not specified for '{}' and probing guessed raw.
+         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+         Specify the 'raw' format explicitly to remove the restrictions.
+"""
 _UNITS = {"ide": 2, "scsi": 7}
 _MEDIA_IN_NAMES = frozenset({"ide", "scsi"})
 
@@ -181,6 +186,9 @@ class Startup:
         bus, unit = self._place(values, interface.name, interface.bus, interface.unit)
         values.setdefault("id", _identifier(values, interface.name, bus, unit))
         drive = add_plugged_drive(self.machine, values)
+        node = drive.root.node if drive.root is not None else None
+        if node is not None and node.probed and node.driver == "raw" and not node.read_only:
+            self._complain(_RAW_WARNING.format(node.children[0].node.filename))
         self._places.add((interface.name, bus, unit))
         if interface.name not in machine_type.interfaces:
             try:
