@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qbitsim.programs.option_text import OptionList
     from qbitsim.qapi.registry import Registry
 
+_NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LEGACY_DRIVES = {
     **{f"hd{letter}": ("", index, "media=disk") for index, letter in enumerate("abcd")},
@@ -36,6 +37,13 @@ _LEGACY_DRIVES = {
 }
 """Option -> interface (empty for the machine's own), index and what else it says of the drive."""
 
+_KEYVAL = {"audiodev": "driver", "boot": "order", "compat": None, "netdev": "type", "smp": "cpus"}
+"""The options that are taken and read as trees, with the key that may be left out."""
+
+_WITH_ID = frozenset({"audiodev", "netdev"})
+_TOPOLOGY = frozenset(
+    {"books", "clusters", "cores", "cpus", "dies", "drawers", "maxcpus", "modules", "sockets", "threads"}
+)
 _ALIASES = {"M": "machine", "S": "paused", "h": "help"}
 _DISPLAY_OPTIONS = frozenset({"type", "full-screen", "window-close", "gl"})
 _DISPLAYS = frozenset({"none", "gtk", "sdl", "egl-headless", "curses", "spice-app", "dbus", "default"})
@@ -85,10 +93,16 @@ class Plan:
         self.serials: list[Given] = []
         self.qtest: Given | None = None
         self.vga: str | None = None
+        self.topology: Tree = {}
         self._accelerator_words = ""
         self._ids: set[tuple[str, str]] = set()
         self._monitor_count = 0
         self._text: dict[str, str] = {}
+
+    @property
+    def kernel(self) -> bool:
+        """Whether the guest is given a kernel."""
+        return "kernel" in self._text
 
     def read(self, everything: list[Given]) -> None:
         """Take all options.
@@ -136,8 +150,12 @@ class Plan:
         self._text[given.name] = given.argument
         if is_help(given.argument):
             raise UnsupportedError(f"the help of '-{given.name}'")
-        if given.name in ("boot", "smp", "compat"):
-            self._keyval(given, {"boot": "order", "smp": "cpus"}.get(given.name))
+        if given.name in _KEYVAL:
+            tree = self._keyval(given, _KEYVAL[given.name])
+            if given.name in _WITH_ID and "id" not in tree and tree.get("driver", tree.get("type")) != "none":
+                raise QmpError("Parameter 'id' is missing")
+            if given.name == "smp":
+                self.topology.update(tree)
 
     def _parse(self, given: Given, declared: OptionList) -> OptionText:
         try:
@@ -254,6 +272,17 @@ class Plan:
             raise EndError
         self.accelerator = name
         self._accelerator_words = given.words
+
+    def check_topology(self) -> None:
+        """Refuse what ``-smp`` says, if it is about nothing that there is.
+
+        :raises StartError: it is.
+        """
+        for name, value in self.topology.items():
+            if name not in _TOPOLOGY:
+                raise StartError(f"Parameter 'smp.{name}' is unexpected")
+            if not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+                raise StartError(f"Parameter 'smp.{name}' expects integer")
 
     def check_accelerator(self) -> None:
         """Refuse accelerators that there are not.

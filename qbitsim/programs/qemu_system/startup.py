@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.commands.drive_interface import take_interface
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_plugged_drive
-from qbitsim.programs.option_text import OptionText, read_number
+from qbitsim.programs.option_text import OptionText, read_number, read_size
 from qbitsim.programs.qemu_system.chardevs import describe, parse_short
 from qbitsim.programs.qemu_system.command_line import EndError, StartError, line
 from qbitsim.programs.qemu_system.devices import Devices
@@ -92,11 +92,14 @@ class Startup:
         devices = Devices(self.machine, machine_type)
         plugged = [self._add_drive(asked, machine_type, devices) for asked in plan.drives]
         self._check_properties(machine_type)
+        plan.check_topology()
         plan.check_accelerator()
         self._open_qtest()
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
         self._open_serials()
+        if machine_type.name == "none" and plan.kernel:
+            raise StartError("The -kernel parameter is not supported (use the generic 'loader' device instead).")
         for asked, refusal in self._orphans:
             raise StartError(refusal.desc, asked.given.words)
         for asked in [*plan.devices, *(asked for asked in plugged if asked is not None)]:
@@ -156,6 +159,7 @@ class Startup:
             self.machine.execute("object-add", _typed(tree) if not asked.given.argument.startswith("{") else tree)
         except UnsupportedError:
             # Of a type that nothing here depends on.
+            _check_taken(str(kind), tree)
             if identifier is None:
                 raise QmpError("Parameter 'id' is missing") from None
             if identifier in self._objects:
@@ -283,6 +287,39 @@ def _opened_short(text: str) -> OpenChardev | None:
     return open_chardev(describe(OptionText("qtest", described.values)), lambda _: None, lambda _: None)
 
 
+_PROPERTIES = {"iothread": {"aio-max-batch", "poll-grow", "poll-max-ns", "poll-shrink", "thread-pool-max"}}
+_PROPERTIES["iothread"] |= {"qom-type", "id", "thread-pool-min", "poll-weight"}
+
+
+_THROTTLE = frozenset(
+    {"id", "qom-type", "x-iops-size"}
+    | {
+        f"x-{unit}-{direction}{burst}"
+        for unit in ("iops", "bps")
+        for direction in ("total", "read", "write")
+        for burst in ("", "-max", "-max-length")
+    }
+)
+"""What a throttle group takes as texts; the rest comes as JSON only."""
+
+
+def _check_taken(kind: str, tree: dict[str, Any]) -> None:
+    """Refuse an object that has no effect here, if QEMU could not make it."""
+    unknown = next((name for name in tree if kind in _PROPERTIES and name not in _PROPERTIES[kind]), None)
+    if unknown is not None:
+        raise QmpError(f"Invalid parameter '{unknown}'")
+    if kind.startswith("memory-backend-"):
+        if "size" not in tree:
+            raise QmpError("Parameter 'size' is missing")
+        if isinstance(tree["size"], str):
+            try:
+                read_size("size", tree["size"])
+            except QmpError:
+                raise QmpError("Parameter 'size' expects a size value") from None
+    if kind == "secret" and not {"data", "file"} & tree.keys():
+        raise StartError("Either 'file' or 'data' must be provided")
+
+
 def _identifier(values: dict[str, str], name: str, bus: int, unit: int) -> str:
     """What a drive without an id is called (drive_new, blockdev.c)."""
     media = ("-cd" if values.get("media") == "cdrom" else "-hd") if name in _MEDIA_IN_NAMES else ""
@@ -298,7 +335,7 @@ def _typed(tree: dict[str, Any]) -> dict[str, Any]:
         return tree
     typed: dict[str, Any] = {}
     for name, value in tree.items():
-        if "." in name:
+        if name not in _THROTTLE:
             raise QmpError(f"Invalid parameter '{name}'")
         try:
             typed[name] = int(value, 0) if name.startswith("x-") else value
