@@ -34,16 +34,18 @@ class QmpError(Exception):
         return {"class": self.error_class, "desc": self.desc}
 
 
+NOT_EMULATED = "qbitsim does not emulate"
+"""What the text of an :class:`UnsupportedError` starts with, so that nobody takes it for QEMU's."""
+
+
 class UnsupportedError(QmpError):
     """A request that real QEMU would accept and qbitsim does not emulate.
-
-    Its text starts with ``qbitsim does not emulate`` so that nobody takes it for QEMU's.
 
     :param what: what was asked for, as a noun phrase.
     """
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"qbitsim does not emulate {what}")
+        super().__init__(f"{NOT_EMULATED} {what}")
 
 
 class WouldWaitError(QmpError):

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from qbitsim.cli.arguments import apply_settings
+from qbitsim.cli.images import ending, image_store
 from qbitsim.history.file import dumps
 from qbitsim.machine.talking import TalkingMachine
 from qbitsim.serving.pacing import check_pacing
@@ -88,15 +89,20 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise CliError(f"--pacing: {error}") from None
     machine = TalkingMachine(
-        arguments.profile, epoch=int(time.time()), running=not arguments.stopped, control=arguments.control
+        arguments.profile,
+        images=image_store(arguments),
+        epoch=int(time.time()),
+        running=not arguments.stopped,
+        control=arguments.control,
     )
-    if any(address.kind == "stdio" for address in addresses):
-        machine.out = sys.stderr
-    apply_settings(machine, arguments)
-    history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
-    machine.journal = None  # the sessions of its clients write it
-    with _opened(arguments.history) as file:
-        asyncio.run(_serve(machine, addresses, arguments.pacing, history, file))
+    with ending(machine, arguments):
+        if any(address.kind == "stdio" for address in addresses):
+            machine.out = sys.stderr
+        apply_settings(machine, arguments)
+        history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
+        machine.journal = None  # the sessions of its clients write it
+        with _opened(arguments.history) as file:
+            asyncio.run(_serve(machine, addresses, arguments.pacing, history, file))
     return 0
 
 

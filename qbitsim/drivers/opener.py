@@ -44,6 +44,9 @@ class Opener:
         except QmpError:
             self._close_new(before)
             raise
+        except OSError as error:  # of the host, where QEMU has no text
+            self._close_new(before)
+            raise QmpError(error.strerror or str(error)) from None
 
     def probe(self, options: Options) -> tuple[Options, bool]:
         """The options of ``-drive`` with a driver: without one it is what the file is; and whether that was looked up.

@@ -84,12 +84,18 @@ class Qcow2Node(DriverNode):
         """The image in the file, and its backing file."""
         file = opener.open_file_child(options)
         image = image_below(file)
-        if not isinstance(image, Qcow2Image):
+        if image is None or image.format != "qcow2":
             raise QmpError("Image is not in qcow2 format")
         try:
             file.pread(0, SECTOR)
         except OSError as error:
             raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
+        refusal = image.refusal(write=not flag(options, "read-only"))
+        if refusal is not None:
+            raise QmpError(refusal)
+        assert isinstance(image, Qcow2Image)
+        if not flag(options, "read-only"):
+            image.drop_unknown_autoclear()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         open_backing(opener, node, image, options)

@@ -98,11 +98,13 @@ class FileRequests:
         self._image.check_room(offset, len(data))
         self.ask_for_tables(offset)
         self._image.reserve(offset, len(data))
+        written = False
         try:
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
+            written = True
         finally:
-            self._image.settle()
+            self._image.settle(written=written)
 
     def ask_for_tables(self, offset: int) -> None:
         """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""

@@ -86,6 +86,14 @@ class Image(ABC):
         """Whether bitmaps can be stored in it."""
         return False
 
+    def refusal(self, *, write: bool) -> str | None:
+        """Why the format cannot be opened, in QEMU's words; None if it can.
+
+        :param write: for writing.
+        """
+        del write
+        return None
+
     def find_bitmap(self, name: str) -> StoredBitmap | None:
         """The stored bitmap of that name, None if there is none."""
         return next((bitmap for bitmap in self.bitmaps if bitmap.name == name), None)

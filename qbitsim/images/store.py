@@ -101,6 +101,12 @@ class ImageStore:
         image.content.write(0, bytes(min(FILE_PAGE, image.size)))
         return image
 
+    def save(self) -> None:
+        """Write down what of the images is only in memory: nothing here.
+
+        :raises OSError: that cannot be done; ``filename`` says of which file.
+        """
+
     def limit(self, name: str, capacity: int | None) -> None:
         """Give the file of that name, and those created there from now on, room for *capacity* bytes of data.
 

@@ -254,6 +254,8 @@ class Machine:
         try:
             with transaction:
                 value = command.handler(Context(self, transaction), arguments)
+        except OSError as error:  # of a file of the host, where the command has no text of its own
+            raise QmpError(error.strerror or str(error)) from None
         finally:
             # The reply is sent by the main loop: one poll later (do_qmp_dispatch_bh, qapi/qmp-dispatch.c, QEMU 10.0).
             self.scheduler.poll()

@@ -172,6 +172,9 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -
         if format_name == "qcow2":
             raise ToolError("Image is not in qcow2 format")
         raise UnsupportedError(f"the qcow2 file '{name}' as a raw image")
+    refusal = image.refusal(write=write)
+    if refusal is not None:
+        raise ToolError(refusal)
     perm, shared = WRITER if write else READER
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).

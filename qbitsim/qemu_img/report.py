@@ -410,6 +410,8 @@ def map_image(call: Call) -> int:
         else:
             extents.append(extent)
     if output == "json":
+        if not image.size:
+            extents = [_Extent(0, 0, 0, present=False, zero=False, data=False, offset=None, file=name)]
         call.print("[" + ",\n".join(_json_extent(extent, call) for extent in extents) + "]\n")
         return 0
     call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")
@@ -457,7 +459,10 @@ def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
     if isinstance(image, Qcow2Image):
         extent.compressed = image.layout.is_packed(extent.start)
-        return _cut_to_cluster(image, extent)
+        extent = _cut_to_cluster(image, extent)
+        if image.shows_holes:
+            extent.zero, extent.length = image.data_run(extent.start, extent.length)
+        return extent
     extent.offset = extent.start
     return extent
 

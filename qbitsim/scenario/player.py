@@ -84,12 +84,19 @@ class Player:
 
     :param release: the QEMU release to be, a profile or the name of one.
     :param history: watches the machines, if it is given.
+    :param images: the files that the machines and the commands see; an empty store if not given.
     :ivar records: what was seen, oldest first.
     """
 
-    def __init__(self, release: str | Profile = DEFAULT_PROFILE, history: History | None = None) -> None:
+    def __init__(
+        self,
+        release: str | Profile = DEFAULT_PROFILE,
+        history: History | None = None,
+        *,
+        images: ImageStore | None = None,
+    ) -> None:
         self.profile = profile(release)
-        self.images = ImageStore()
+        self.images = images if images is not None else ImageStore()
         self.shell = Shell(self.images, self.profile)
         self.machine: Machine | None = None
         self.session: Session | None = None

@@ -77,7 +77,7 @@ def test_what_cannot_be_zeroed_is_written():
 @pytest.mark.parametrize(
     "options",
     [
-        {"driver": "blkdebug", "image": "f", "align": 4096},
+        {"driver": "blkdebug", "image": "f", "max-transfer": 4096},
         {"driver": "blkdebug", "image": "f", "inject-error": [{"event": "l2_load"}]},
         {"driver": "copy-on-read", "file": "f", "bottom": "f"},
         {"driver": "quorum", "children": ["f", "f"], "vote-threshold": 2, "blkverify": True},

@@ -211,6 +211,22 @@ class PlacedContent(Content):
                     self._index.fresh.append(each)
                 stored.put_place(each, (first + number) * unit)
 
+    def put_back(self, places: Mapping[int, int | Packed | None]) -> None:
+        """Clusters are where they were before the last write."""
+        for cluster, place in places.items():
+            if place is not None:
+                self._stored.put_place(cluster, place)
+            elif cluster in self._stored:
+                self._drop(cluster, cluster + 1)
+
+    def write_packed(self, cluster: int, block: bytes) -> None:
+        """Write a cluster compressed to the place that the tables have for it; OSError, with nothing changed."""
+        place = self._stored.tables.packed[cluster]
+        self._file.write_at(place[0], pack(block))
+        if cluster not in self._stored:
+            self._index.fresh.append(cluster)
+        self._stored.put_place(cluster, place)
+
     def take_places(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Let the clusters from *first* to before *stop* hold what is at the places that the tables have for them.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
+from contextlib import suppress
 from typing import Any
 
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
+from qbitsim.images.host.damaged import HostDamagedImage
 from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
@@ -81,10 +82,7 @@ class HostImageFile(ImageFile):
         self.locks = HostLocks(file)
 
     def load(self) -> None:
-        """Find out what the file holds.
-
-        :raises OSError: it cannot be read; EIO, with QEMU's text as ``strerror``, if it is no image that can be opened.
-        """
+        """Find out what the file holds; OSError if it cannot be read."""
         if self.bytes.read_at(0, len(_MAGIC)) != _MAGIC:
             HostRawImage(self)
             return
@@ -94,21 +92,28 @@ class HostImageFile(ImageFile):
             take_parsed(image, parsed, image.placed_content)
             image.take_up()
         except QmpError as error:
-            raise OSError(errno.EIO, error.desc, self.name) from None
+            HostDamagedImage(self, error.desc)
 
     def make_raw(self, size: int) -> HostRawImage:
-        """Let the file be a hole of *size* bytes."""
+        """Let the file be a hole of *size* bytes; OSError as the host has it, with the file as long as it is then."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        self.bytes.truncate(size)
-        return HostRawImage(self)
+        try:
+            self.bytes.truncate(size)
+        finally:
+            image = HostRawImage(self)
+        return image
 
     def make_qcow2(self, size: int, **options: Any) -> HostQcow2Image:
-        """Write an empty qcow2 image."""
+        """Write an empty qcow2 image; OSError as the host has it, with bytes in the file that are no image."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        image = HostQcow2Image(self, size, **options)
-        image.save()
+        try:
+            image = HostQcow2Image(self, size, **options)
+            image.save()
+        except OSError:
+            HostRawImage(self).save()
+            raise
         return image
 
     def make_writable(self) -> None:
@@ -130,10 +135,14 @@ class HostImageFile(ImageFile):
         self.users += 1
 
     def close(self) -> None:
-        """Somebody uses it no more; with the last one all is written down."""
+        """Somebody uses it no more; with the last one all is written down.
+
+        QEMU ends whether or not that works. Here it is tried again by whoever asks for the file, or saves the store.
+        """
         self.users -= 1
         if not self.users:
-            self.image.save()
+            with suppress(OSError):
+                self.image.save()
 
     @property
     def is_current(self) -> bool:
@@ -146,8 +155,8 @@ class HostImageFile(ImageFile):
         self._stamp = self.bytes.stamp
 
     def copy(self) -> ImageFile:
-        """Refuse: files of the host are not copied by the way.
+        """Refuse: what is in a file of the host cannot be had twice.
 
-        :raises TypeError: always.
+        :raises UnsupportedError: always.
         """
-        raise TypeError(f"{self.bytes!r} cannot be copied")
+        raise UnsupportedError("a second state of files of the host")

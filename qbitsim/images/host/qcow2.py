@@ -15,6 +15,7 @@ from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.holes import HostHoles
 from qbitsim.images.host.table_writer import TableWriter
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.layout import HostLayout
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.images.qcow2.table_reader import Disk
-    from qbitsim.images.qcow2.tables import Packed, Tables
+    from qbitsim.images.qcow2.tables import Packed, Part, Tables
 
 
 class HostQcow2Image(Qcow2Image):
@@ -87,25 +88,57 @@ class HostQcow2Image(Qcow2Image):
         """As every image."""
         if self.file.capacity is not None:
             self.check_room(offset, len(data))
-        with self._changing() as layout:
-            offset, data = self._filled_up(offset, data, below)
-            layout.reserve(*self._touched(offset, len(data)))
-            try:
-                self.content.write_placed(offset, data)
-            finally:
-                layout.give_back(self.content)
+        with self._changing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
+            start, filled = self._filled_up(offset, data, below)
+            layout.write(*self._touched(start, len(filled)), self._storing(start, filled))
+
+    def _has_places(self, offset: int, length: int) -> bool:
+        """Whether all clusters of a range can be written where they are."""
+        return all(self._layout.is_own(guest) for guest in range(*self._touched(offset, length)))
+
+    def _storing(self, offset: int, data: bytes) -> Callable[[int, int, Part], None]:
+        """What writes the parts of a request; a new L2 table is written with the part that needs it."""
+        unit, content = self.cluster_size, self.content
+
+        def store(first: int, stop: int, part: Part) -> None:
+            start, end = max(offset, first * unit), min(offset + len(data), stop * unit)
+            self._writer.make_room(part.tables)
+            before = {guest: content.placed.place(guest) for guest in part.places} if part.tables else {}
+            if start < end:
+                try:
+                    content.write_placed(start, data[start - offset : end - offset])
+                except OSError:
+                    part.tables.clear()  # they stay, as in QEMU
+                    raise
+            if part.tables:
+                try:
+                    self._writer.write()
+                except OSError:
+                    content.put_back(before)
+                    raise
+
+        return store
+
+    def settle(self, *, written: bool) -> None:
+        """As every qcow2 image; what was written before the failing part is there."""
+        unit, stored, places = self.cluster_size, self.content.placed, self._layout.active.places
+        self._layout.settle_reserved(stored=lambda guest: written or stored.place(guest) == places[guest] * unit)
 
     def _filled_up(self, offset: int, data: bytes, below: Reader | None) -> tuple[int, bytes]:
         """The data with what is around them in clusters that get a new place (perform_cow, block/qcow2-cluster.c)."""
         unit, end = self.cluster_size, offset + len(data)
-        if offset % unit and not self._layout.is_own(offset // unit):
+        if offset % unit and not self._is_in_place(offset // unit):
             start = offset // unit * unit
             data = self._cluster_bytes(start, offset - start, below) + data
             offset = start
-        if end % unit and end != self.size and not self._layout.is_own(end // unit):
+        if end % unit and end != self.size and not self._is_in_place(end // unit):
             stop = min(-(-end // unit) * unit, self.size)
             data += self._cluster_bytes(end, stop - end, below)
         return offset, data
+
+    def _is_in_place(self, guest: int) -> bool:
+        """Whether what a cluster reads as is where it is to be written: it has a place of its own, and is not ZERO."""
+        return self._layout.is_own(guest) and self.content.placed.place(guest) is not None
 
     def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
         """What a part of one cluster reads as."""
@@ -115,8 +148,18 @@ class HostQcow2Image(Qcow2Image):
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """As every qcow2 image."""
-        with self._changing():
-            super().write_compressed(offset, data)
+        unit = self.cluster_size
+        guest, block = offset // unit, data.ljust(unit, b"\0")
+        length = packed_length(block)
+        assert length is not None
+        self.check_room(offset, len(data))
+        with self._changing() as layout:
+            layout.write_packed(guest, length)
+            try:
+                self.content.write_packed(guest, block)
+            except OSError:
+                layout.give_up_packed(guest)
+                raise
 
     def write_zeroes(
         self,
@@ -163,27 +206,44 @@ class HostQcow2Image(Qcow2Image):
         return False
 
     @contextmanager
-    def _changing(self) -> Iterator[HostLayout]:
+    def _changing(self, *, freely: bool = True) -> Iterator[HostLayout]:
         """Change layout and content together.
 
         What was freed before is free in the file, too, before it can be used again. Where an L2 table is made, the
         tables are written down, as QEMU does (l2_allocate, block/qcow2-cluster.c, 10.0).
+
+        :param freely: clusters may be taken.
         """
-        if self._writer.has_freed:
+        if freely and self._writer.has_freed:
             self._writer.write()
-        tables = len(self._layout.active.l2)
-        yield self._layout
-        self._layout.settle(self.content)
-        if len(self._layout.active.l2) != tables:
+        try:
+            yield self._layout
+        finally:
+            self._layout.settle(self.content)
+        if self._writer.lacks_tables:
             self._writer.write()
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Change tables as a whole and write them; if the host refuses that, the image is what it was before."""
+        self._writer.write()
+        layout, content, snapshots = self.layout.copy(), self.content.clone(), list(self.snapshots)
+        bitmaps, preallocated = [bitmap.copy() for bitmap in self.bitmaps], self._preallocated_end
+        try:
+            yield
+        except OSError:
+            self._preallocated_end = preallocated
+            self._layout, self.content, self.snapshots, self.bitmaps = layout, content, snapshots, bitmaps
+            content.placed.tables = layout.active
+            raise
 
     def resize(
         self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
-        self._writer.write()
-        super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
-        self._writer.write(everything=True, cut_off=True)
+        with self._all_or_nothing():
+            super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
+            self._writer.write(everything=True, cut_off=True)
 
     def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
         for place, length in self.content.take_places(first, stop):
@@ -191,26 +251,30 @@ class HostQcow2Image(Qcow2Image):
                 self._writer.bytes.allocate(place, length)
             elif preallocation == "full":
                 self._writer.bytes.write_zeroes(place, length)
+            elif (tail := self.size - (stop - 1) * length) < length and place == self.host_offset(self.size - tail):
+                self._writer.bytes.write_zeroes(place + tail, length - tail)  # QEMU fills the last cluster up
 
     def make_empty(self) -> None:
         """As every qcow2 image."""
-        self._writer.write()
-        super().make_empty()
-        self.content = self._empty_content(self._layout.active, self.size)
-        self._layout.settle(self.content)
-        self._writer.write(everything=True, cut_off=True)
+        with self._all_or_nothing():
+            super().make_empty()
+            self.content = self._empty_content(self._layout.active, self.size)
+            self._layout.settle(self.content)
+            self._writer.write(everything=True, cut_off=True)
 
     # -- bitmaps
 
     def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
         """As every qcow2 image; the file has them at once."""
-        super().store_bitmaps(bitmaps)
-        self._writer.write()
+        with self._all_or_nothing():
+            super().store_bitmaps(bitmaps)
+            self._writer.write()
 
     def remove_bitmap(self, name: str) -> None:
         """As every qcow2 image; the file has lost it at once."""
-        super().remove_bitmap(name)
-        self._writer.write()
+        with self._all_or_nothing():
+            super().remove_bitmap(name)
+            self._writer.write()
 
     # -- internal snapshots
 
@@ -218,22 +282,22 @@ class HostQcow2Image(Qcow2Image):
         self, name: str, date: int, clock: int, state_size: int = 0, *, icount: int = -1
     ) -> StoredSnapshot:
         """As every qcow2 image; the file has it at once."""
-        self._writer.write()
-        made = super().create_snapshot(name, date, clock, state_size, icount=icount)
-        assert isinstance(made.content, PlacedContent)
-        made.content.placed.tables = self._layout.snapshots.saved[-1]
-        self._writer.write(everything=True)
+        with self._all_or_nothing():
+            made = super().create_snapshot(name, date, clock, state_size, icount=icount)
+            assert isinstance(made.content, PlacedContent)
+            made.content.placed.tables = self._layout.snapshots.saved[-1]
+            self._writer.write(everything=True)
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
         """As every qcow2 image; the file has it at once."""
-        self._writer.write()
-        super().apply_snapshot(snapshot)
-        self.content.placed.tables = self._layout.active
-        self._writer.write(everything=True)
+        with self._all_or_nothing():
+            super().apply_snapshot(snapshot)
+            self.content.placed.tables = self._layout.active
+            self._writer.write(everything=True)
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
         """As every qcow2 image; the file has lost it at once."""
-        self._writer.write()
-        super().delete_snapshot(snapshot)
-        self._writer.write(everything=True)
+        with self._all_or_nothing():
+            super().delete_snapshot(snapshot)
+            self._writer.write(everything=True)

@@ -10,6 +10,7 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.files.host import HostFile, HostFolder
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.host.file import HostImageFile
+from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.store import ImageStore, LockConflictError
 from qbitsim.sizes import SECTOR
@@ -66,13 +67,18 @@ class HostImageStore(ImageStore):
         file = self._known.get(opened.identity)
         if file is None:
             file = HostImageFile(name, opened, self._limits.get(self._key(name)))
+            HostRawImage(file)
         self._remember(file)
         conflict = file.locks.conflict(*CREATOR)
         if conflict is not None:
             raise LockConflictError(conflict, name)
         size = -(-size // SECTOR) * SECTOR
         if format == "qcow2":
-            return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
+            try:
+                return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
+            except OSError:
+                self.remove(name)  # as QEMU does (qcow2_co_create_opts)
+                raise
         image = file.make_raw(size)
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
         image.content.write(0, bytes(min(FILE_PAGE, image.size)))
@@ -89,7 +95,7 @@ class HostImageStore(ImageStore):
             self.lookup(name).file.capacity = capacity
 
     def lookup(self, name: str) -> Image:
-        """As every store; OSError as the host has it, EIO with QEMU's text for what is no image that can be opened."""
+        """As every store; OSError as the host has it. What is no image that can be opened has a refusal."""
         file = self._known.get(self._folder.identity(name))
         if file is None or not (file.users or file.is_current):
             file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
@@ -104,12 +110,16 @@ class HostImageStore(ImageStore):
         self._known[file.bytes.identity] = file
         unused = [identity for identity, each in self._known.items() if not each.users]
         for identity in unused[:-_KEPT_OPEN]:
-            self._known.pop(identity).image.save()
+            self._known[identity].image.save()
+            del self._known[identity]
 
     def save(self) -> None:
-        """Write down all that is only in memory."""
+        """As every store: all that was not written when its last user closed it, or before that."""
         for file in self._known.values():
-            file.image.save()
+            try:
+                file.image.save()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, file.name) from None
 
     def __contains__(self, name: str) -> bool:
         return self._folder.exists(name) and not self._folder.is_directory(name)

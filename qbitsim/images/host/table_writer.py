@@ -13,7 +13,7 @@ from qbitsim.images.qcow2 import rendering, structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from qbitsim.files.host import HostFile
     from qbitsim.images.host.qcow2 import HostQcow2Image
@@ -28,7 +28,7 @@ class TableWriter:
     :ivar bytes: the file.
     """
 
-    __slots__ = ("_bitmaps", "_blocks", "_image", "_structures", "bytes")
+    __slots__ = ("_bitmaps", "_blocks", "_image", "_roomy", "_structures", "_tables", "bytes")
 
     def __init__(self, image: HostQcow2Image, file: HostFile) -> None:
         self.bytes = file
@@ -36,12 +36,15 @@ class TableWriter:
         self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared
         self._blocks: dict[int, int] = {}  # the refcount blocks in the file
         self._bitmaps: dict[str, BitmapPlace] = {}
+        self._roomy: set[int] = set()  # refcount blocks for which there is room, which are not written yet
+        self._tables = 0  # how many L2 tables the file has
 
     def take_up(self) -> None:
         """The file holds what the image says; note changes from now on."""
         layout = self._image.layout
         self._track(layout)
         self._blocks = dict(layout.clusters.blocks)
+        self._tables = len(layout.active.l2)
         self._bitmaps = dict(layout.bitmaps.by_name)
         self._structures = {name: (offset, data) for name, offset, data in self._compared(layout)}
 
@@ -50,6 +53,27 @@ class TableWriter:
         """Whether clusters are free that the tables in the file may still refer to."""
         clusters = self._image.layout.clusters
         return isinstance(clusters, TrackedAllocator) and clusters.has_freed
+
+    @property
+    def lacks_tables(self) -> bool:
+        """Whether there are L2 tables that the file does not have."""
+        return len(self._image.layout.active.l2) > self._tables
+
+    def make_room(self, tables: Iterable[int]) -> None:
+        """Let the file have room for new L2 tables and refcount blocks before data take it.
+
+        So does QEMU, which writes them when it makes them (l2_allocate and alloc_refcount_block, 10.0).
+
+        :param tables: numbers of L2 tables to which nothing in the file refers yet.
+        """
+        layout = self._image.layout
+        unit, blocks = layout.cluster_size, layout.clusters.blocks
+        for table in tables:
+            self.bytes.write_at(layout.active.l2[table] * unit, bytes(unit))
+        if len(blocks) > len(self._blocks) + len(self._roomy):
+            for number in blocks.keys() - self._blocks.keys() - self._roomy:
+                self.bytes.write_at(blocks[number] * unit, bytes(unit))
+                self._roomy.add(number)
 
     def write(self, *, everything: bool = False, cut_off: bool = False) -> None:
         """Write what has changed since the last time.
@@ -69,6 +93,8 @@ class TableWriter:
         for place, block in falling:
             self.bytes.write_at(place, block)
         self._blocks = dict(layout.clusters.blocks)
+        self._roomy.clear()
+        self._tables = len(layout.active.l2)
         self._track(layout)
         if self.bytes.length < layout.end or cut_off:
             self.bytes.truncate(layout.end)

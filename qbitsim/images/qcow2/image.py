@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.errors import NOT_EMULATED
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
@@ -15,6 +16,7 @@ from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -81,6 +83,19 @@ class Qcow2Image(Image):
         self._preallocated_end = 0
         self._holes = FileHoles()
         self._layout = HostLayout(size, cluster_size, refcount_bits)
+
+    def refusal(self, *, write: bool) -> str | None:
+        """As every image; one that is marked as corrupt can only be read (qcow2_do_open)."""
+        if write and self.corrupt:
+            return "qcow2: Image is corrupt; cannot be opened read/write"
+        if write and self.kept_header.dirty:
+            return f"{NOT_EMULATED} the repair of a qcow2 image with lazy refcounts that was not closed"
+        return None
+
+    def drop_unknown_autoclear(self) -> None:
+        """It is opened for writing by who does not know what these features are about (qcow2_do_open)."""
+        if self.kept_header.autoclear:
+            self.kept_header = changed(self.kept_header, autoclear=0)
 
     # -- the disk
 
@@ -295,12 +310,15 @@ class Qcow2Image(Image):
         return kind, run
 
     def reserve(self, offset: int, length: int) -> None:
-        """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
+        """Give places in the file to all clusters of the range, which are about to be written; then :meth:`settle`."""
         self.layout.reserve(*self._touched(offset, length))
 
-    def settle(self) -> None:
-        """Take back the reserved places of the clusters that were not stored; new L2 tables stay in any case."""
-        self.layout.give_back(self.content)
+    def settle(self, *, written: bool) -> None:
+        """End what :meth:`reserve` began; if nothing was *written*, clusters get back the places that they had.
+
+        New L2 tables stay in any case.
+        """
+        self.layout.settle_reserved(stored=lambda _: written)
 
     def extend_file(self, end: int) -> None:
         """As every image."""
