@@ -26,9 +26,9 @@ def command(release: str, *argv: str) -> list[str]:
 def run(release: str, *argv: str, stdin: str = "") -> tuple[int, str, str]:
     """Run it to its end: exit status, standard output, standard error."""
     done = subprocess.run(
-        command(release, *argv), input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command(release, *argv), input=stdin.encode(), capture_output=True, timeout=PATIENCE, check=False
     )
-    return done.returncode, done.stdout, done.stderr
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def connected(path: Path) -> socket.socket:

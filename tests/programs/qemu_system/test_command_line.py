@@ -16,6 +16,7 @@ from qbitsim.qapi.keyval import parse_keyval
 RELEASES = ("7.2", "10.0", "11.1")
 NONE = "-M none -display none -nodefaults "
 
+SIZES = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
 REFUSED = [
     ("-foo", "-foo: invalid option"),
     ("--foo", "--foo: invalid option"),
@@ -64,8 +65,7 @@ REFUSED = [
     ),
     (
         NONE + "-m foo",
-        "-m foo: Parameter 'size' expects a non-negative number below 2^64\n"
-        "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.",
+        f"-m foo: Parameter 'size' expects a non-negative number below 2^64\n{SIZES}",
     ),
 ]
 

@@ -33,7 +33,7 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-def test_a_monitor_on_standard_input_that_stays_at_its_end(tmp_path: Path) -> None:
+def test_a_monitor_on_standard_input() -> None:
     status, out, err = run(RELEASE, *BASE, "-qmp", "stdio", stdin=QUIT)
     assert (status, err, out.count("\r\n")) == (0, "", 4)
 
@@ -45,8 +45,8 @@ def test_pretty_messages() -> None:
 
 def test_several_monitors_and_a_client_that_comes_again(tmp_path: Path) -> None:
     one, two = tmp_path / "1.sock", tmp_path / "2.sock"
-    where = [f"-qmp=unix:{path},server=on,wait=off".replace("=", " ", 1).split(" ") for path in (one, two)]
-    process = started(*where[0], *where[1], "-name", "guest")
+    where = [f"unix:{path},server=on,wait=off" for path in (one, two)]
+    process = started("-qmp", where[0], "-qmp", where[1], "-name", "guest")
     first, second = Qmp(connected(one)), Qmp(connected(two))
     assert first("query-name") == {"return": {"name": "guest"}}
     first.close()
