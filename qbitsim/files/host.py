@@ -97,6 +97,16 @@ class HostFile:
         self._locked, self.writable, self._opened_as = locks, True, new_name
         self._close(old, old_name)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+        return self._descriptor >= 0
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it comes from a set of descriptors, which may go when it is closed."""
+        return bool(self._opened_as)
+
     def close(self) -> None:
         """Close it, which gives up its locks. Closing twice does nothing."""
         if self._descriptor >= 0:

@@ -97,7 +97,7 @@ class HostImageStore(ImageStore):
     def lookup(self, name: str) -> Image:
         """As every store; OSError as the host has it. What is no image that can be opened has a refusal."""
         file = self._known.get(self._folder.identity(name))
-        if file is None or not (file.users or file.is_current):
+        if file is None or not file.bytes.is_open or not (file.users or file.is_current):
             file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
             file.load()
         file.bytes.path = name
@@ -106,6 +106,7 @@ class HostImageStore(ImageStore):
 
     def _remember(self, file: HostImageFile) -> None:
         """Keep the file at hand; those that nobody has used for long are closed."""
+        self._forget_closed()
         self._known.pop(file.bytes.identity, None)
         self._known[file.bytes.identity] = file
         unused = [identity for identity, each in self._known.items() if not each.users]
@@ -113,8 +114,13 @@ class HostImageStore(ImageStore):
             self._known[identity].image.save()
             del self._known[identity]
 
+    def _forget_closed(self) -> None:
+        for identity in [each for each, file in self._known.items() if not file.bytes.is_open]:
+            del self._known[identity]
+
     def save(self) -> None:
         """As every store: all that was not written when its last user closed it, or before that."""
+        self._forget_closed()
         for file in self._known.values():
             try:
                 file.image.save()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.drives import check_node_options
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.programs.option_text import OptionHelpError, OptionText, parse_options, read_switch
+from qbitsim.programs.option_text import OptionHelpError, OptionText, parse_options, read_switch, split_options
 from qbitsim.programs.qemu_system import options
 from qbitsim.programs.qemu_system.chardevs import parse_short
 from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, EndError, Given, StartError, line
@@ -158,6 +158,10 @@ class Plan:
                 self.topology.update(tree)
 
     def _parse(self, given: Given, declared: OptionList) -> OptionText:
+        pairs = split_options(given.argument, declared.implied)
+        identifier = next((value for name, value, _ in pairs if name == "id"), "")
+        if (declared.name, identifier) in self._ids:
+            raise QmpError(f"Duplicate ID '{identifier}' for {declared.name}")
         try:
             text = parse_options(given.argument, declared, self.warn(given))
         except OptionHelpError:
@@ -166,8 +170,6 @@ class Plan:
             self._print("".join(f"  {name}=<{kinds[kind]}>\n" for name, kind in sorted(declared.kinds.items())))
             raise StartError("") from None
         if text.id:
-            if (declared.name, text.id) in self._ids:
-                raise QmpError(f"Duplicate ID '{text.id}' for {declared.name}")
             self._ids.add((declared.name, text.id))
         return text
 
