@@ -24,6 +24,15 @@ def _undotted(given: Mapping[str, object]) -> Options:
     return nested({name: _undotted(value) if isinstance(value, dict) else value for name, value in given.items()})
 
 
+def name_options(name: str) -> Options:
+    """The options that any name of a file stands for.
+
+    :raises QmpError: ``Unknown protocol 'x'``.
+    :raises UnsupportedError: for a protocol that is not emulated, or a configuration file of blkdebug.
+    """
+    return json_options(name) if name.startswith("json:") else protocol_options(name)
+
+
 def protocol_options(name: str) -> Options:
     """The options of the file that a plain name, or one with a protocol, stands for.
 
@@ -42,8 +51,11 @@ def protocol_options(name: str) -> Options:
 
 
 def innermost(options: Options) -> str:
-    """The name of the file at the bottom of what :func:`protocol_options` gave."""
+    """The name of the file at the bottom of what :func:`name_options` gave; empty if there is no file."""
     while "filename" not in options:
-        options = next(child for child in options.values() if isinstance(child, dict))
+        below = next((child for child in options.values() if isinstance(child, dict)), None)
+        if below is None:
+            return ""
+        options = below
     name: str = options["filename"]
     return name

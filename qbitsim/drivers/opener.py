@@ -10,7 +10,6 @@ How a node of one driver is opened is said where the driver is declared, with th
 from __future__ import annotations
 
 import errno
-import os
 
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
@@ -20,6 +19,7 @@ from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_forma
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.fdsets import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 
@@ -55,9 +55,10 @@ class Opener:
         :raises QmpError: there is no such file.
         """
         file = options.get("file")
-        if "driver" in options or not isinstance(file, dict) or "filename" not in file:
+        if "driver" in options or not isinstance(file, dict):
             return options, False
-        return {**options, "driver": self.image(file["filename"]).format}, True
+        name = innermost(file)
+        return {**options, "driver": self.image(name).format if name else "raw"}, True
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
@@ -93,9 +94,7 @@ class Opener:
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
-            if error.errno == errno.EIO and error.strerror != os.strerror(errno.EIO):
-                raise QmpError(str(error.strerror)) from None  # why the file is no image that can be opened
-            raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
+            raise QmpError(failure_text(filename, error)) from None
 
     def image(self, filename: str) -> Image:
         """The image that the file of that name holds.

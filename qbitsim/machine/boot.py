@@ -27,6 +27,14 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
     return drive
 
 
+def add_plugged_drive(machine: Machine, given: dict[str, str]) -> Drive:
+    """A drive from ``-drive`` options, for which there is a place in the machine.
+
+    :raises QmpError: as QEMU refuses it; nothing has changed then.
+    """
+    return drives.add_drive(machine, given)
+
+
 def check_node_options(machine: Machine, options: Options) -> None:
     """Check options of a node as :func:`.drives.check_node_options` does.
 
@@ -41,13 +49,28 @@ def add_device(machine: Machine, given: str) -> None:
     :raises QmpError: if the node is in use.
     """
     options = dict(part.split("=", 1) for part in given.split(",")[1:])
+    attach_disk(machine, options["drive"], f"/machine/peripheral/{options['id']}/virtio-backend")
+
+
+def attach_disk(machine: Machine, name: str, path: str, *, read_only: bool = False) -> None:
+    """Let a guest's disk use a drive or a node.
+
+    :param name: the drive's id or the node's name; *path*: the disk's place in the tree of devices.
+    :param read_only: the guest cannot write to it.
+    :raises QmpError: there is neither, or it is in use.
+    """
+    needed = perms.CONSISTENT_READ | (0 if read_only else perms.WRITE)
     shared = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED | perms.RESIZE
-    drive = machine.graph.drives.get(options["drive"])
+    drive = machine.graph.drives.get(name)
     if drive is None:
-        drive = Drive(machine.graph, "", perm=perms.CONSISTENT_READ | perms.WRITE, shared=shared)
-        drive.insert(machine.graph.lookup(None, options["drive"]))
-        machine.graph.drives[f"/machine/peripheral/{options['id']}/virtio-backend"] = drive
+        drive = Drive(machine.graph, "", perm=needed, shared=shared)
+        drive.device_path = path
+        drive.insert(machine.graph.lookup(None, name))
+        machine.graph.drives[path] = drive
+    elif drive.qdev:
+        raise QmpError(f"Drive '{name}' is already in use by another device")
     else:
-        drive.require(perms.CONSISTENT_READ | perms.WRITE)
+        drive.device_path = path
+        drive.require(needed)
         drive.share(shared)
-    drive.device_path = drive.qdev = f"/machine/peripheral/{options['id']}/virtio-backend"
+    drive.device_path = drive.qdev = path

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.nbd.local import LocalClient
@@ -74,7 +75,7 @@ class Machine:
     :raises ValueError: for an unknown profile or pacing.
     """
 
-    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal")
+    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "monitor_descriptors")
 
     def __init__(
         self,
@@ -99,6 +100,8 @@ class Machine:
         self.pacing = pacing
         self.journal: Journal | None = None
         self.control = Control() if control else None
+        self.images.fdsets.explained = self.profile.fdset_refusals_explained
+        self.monitor_descriptors: MonitorDescriptors | None = None
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)
@@ -477,6 +480,11 @@ class Machine:
             node.abandon()
         self.exports.disconnect_all()
         self.closing = True
+
+    def note_no_clients(self) -> None:
+        """The last client of a monitor has left: descriptors of a set that nobody has open may go, too."""
+        if self.profile.unused_fdsets_end_with_monitors and self.running:
+            self.images.fdsets.remove_unused()
 
     # -- what QEMU prints on its standard output
 

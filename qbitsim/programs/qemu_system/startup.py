@@ -1,0 +1,344 @@
+"""A machine out of a plan, in the order in which QEMU makes its parts (qemu_init, system/vl.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.commands.drive_interface import take_interface
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.machine.boot import add_plugged_drive
+from qbitsim.programs.option_text import OptionText, read_number, read_size
+from qbitsim.programs.qemu_system.chardevs import describe, parse_short
+from qbitsim.programs.qemu_system.command_line import EndError, StartError, line
+from qbitsim.programs.qemu_system.devices import Devices
+from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
+from qbitsim.programs.qemu_system.plan import Asked
+from qbitsim.qapi.keyval import is_help
+from qbitsim.records import record
+from qbitsim.serving.chardev import open_chardev
+from qbitsim.serving.server import Monitor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qbitsim.machine.machine import Machine
+    from qbitsim.programs.qemu_system.machine_types import MachineType
+    from qbitsim.programs.qemu_system.plan import Plan
+    from qbitsim.serving.chardev import OpenChardev
+
+_RAW_WARNING = """\
+WARNING: Image format was not specified for '{}' and probing guessed raw.
+         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+         Specify the 'raw' format explicitly to remove the restrictions.
+"""
+_UNITS = {"ide": 2, "scsi": 7}
+_MEDIA_IN_NAMES = frozenset({"ide", "scsi"})
+
+
+@record
+class OpenMonitor:
+    """A monitor and what it talks through."""
+
+    device: OpenChardev
+    kind: Monitor
+
+
+class Startup:
+    """The making of a machine.
+
+    :ivar machine: what is made.
+    :ivar monitors: what clients come to.
+    """
+
+    def __init__(
+        self, plan: Plan, machine: Machine, print_: Callable[[str], None], complain: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self.machine = machine
+        self._print = print_
+        self._complain = complain
+        self._chardevs: dict[str, OpenChardev] = {}
+        self._used: set[str] = set()
+        self._objects: set[str] = set()
+        self._places: set[tuple[str, int, int]] = set()
+        self._own_disks = 0
+        self._orphans: list[tuple[Asked, QmpError]] = []
+        self.monitors: list[OpenMonitor] = []
+        self.qtest: OpenChardev | None = None
+
+    @property
+    def starts_paused(self) -> bool:
+        """Whether the guest waits for a command before it runs."""
+        return self._plan.paused or self._plan.incoming is not None
+
+    def run(self) -> None:
+        """Make everything.
+
+        :raises StartError: something is refused.
+        :raises EndError: help was asked for.
+        """
+        plan = self._plan
+        machine_type = self._make_machine_type()
+        plan.check_vga()
+        for asked in plan.descriptors:
+            self._blamed(asked, self._add_descriptor)
+        for asked in plan.objects:
+            self._blamed(asked, self._add_object)
+        for asked in plan.chardevs:
+            self._blamed(asked, self._open_chardev)
+        for asked in plan.blockdevs:
+            self._blamed(asked, self._add_node)
+        devices = Devices(self.machine, machine_type)
+        plugged = [self._add_drive(asked, machine_type, devices) for asked in plan.drives]
+        self._check_properties(machine_type)
+        plan.check_topology()
+        plan.check_accelerator()
+        self._open_qtest()
+        for asked in plan.monitors:
+            self._blamed(asked, self._add_monitor)
+        self._open_serials()
+        if machine_type.name == "none" and plan.kernel:
+            raise StartError("The -kernel parameter is not supported (use the generic 'loader' device instead).")
+        for asked, refusal in self._orphans:
+            raise StartError(refusal.desc, asked.given.words)
+        for asked in [*plan.devices, *(asked for asked in plugged if asked is not None)]:
+            self._blamed(asked, lambda asked: devices.add(asked.value.id, asked.value.values))
+        self._set_run_state()
+
+    def _blamed(self, asked: Asked, act: Callable[[Asked], None]) -> None:
+        with asked.given.blamed():
+            act(asked)
+
+    def _make_machine_type(self) -> MachineType:
+        try:
+            return find_machine_type(self.machine.profile, self._plan.machine.get("type"))
+        except QmpError as error:
+            raise StartError(f"{error.desc}\n{error.hint}".rstrip()) from None
+
+    def _check_properties(self, machine_type: MachineType) -> None:
+        for name in self._plan.machine:
+            if name != "type":
+                try:
+                    machine_type.check_property(name)
+                except QmpError as error:
+                    raise StartError(error.desc) from None
+
+    def _set_run_state(self) -> None:
+        incoming = self._plan.incoming
+        if incoming is None:
+            return
+        if incoming.value != "defer":
+            raise StartError(UnsupportedError(f"the incoming migration '{incoming.value}'").desc, incoming.given.words)
+        self.machine.run_state = "inmigrate"
+
+    # -- descriptors and objects
+
+    def _add_descriptor(self, asked: Asked) -> None:
+        values = asked.value.values
+        descriptor = read_number("fd", values.get("fd", "-1"))
+        if descriptor < 0:
+            raise QmpError("fd option is required and must be non-negative")
+        if descriptor <= 2:
+            raise QmpError("fd cannot be a standard I/O stream")
+        number = read_number("set", values.get("set", "-1"))
+        if number < 0:
+            raise QmpError("set option is required and must be non-negative")
+        try:
+            duplicate = os.dup(descriptor)
+        except OSError:
+            raise QmpError("fd is not valid or already in use") from None
+        self.machine.images.fdsets.add(duplicate, number, values.get("opaque"))
+
+    def _add_object(self, asked: Asked) -> None:
+        tree: dict[str, Any] = asked.value
+        kind, identifier = tree.get("qom-type"), tree.get("id")
+        if kind is None:
+            raise QmpError("Parameter 'qom-type' is missing")
+        try:
+            self.machine.execute("object-add", _typed(tree) if not asked.given.argument.startswith("{") else tree)
+        except UnsupportedError:
+            # Of a type that nothing here depends on.
+            _check_taken(str(kind), tree)
+            if identifier is None:
+                raise QmpError("Parameter 'id' is missing") from None
+            if identifier in self._objects:
+                text = f"attempt to add duplicate property '{identifier}' to object (type 'container')"
+                raise QmpError(text) from None
+        self._objects.add(str(identifier))
+
+    # -- disks
+
+    def _add_node(self, asked: Asked) -> None:
+        if "node-name" not in asked.value:
+            raise QmpError("'node-name' must be specified for the root node")
+        self.machine.add_node(asked.value)
+
+    def _add_drive(self, asked: Asked, machine_type: MachineType, devices: Devices) -> Asked | None:
+        """Make a drive; the device that it is plugged in with, if it is another's."""
+        with asked.given.blamed():
+            return self._make_drive(asked, machine_type, devices)
+
+    def _make_drive(self, asked: Asked, machine_type: MachineType, devices: Devices) -> Asked | None:
+        values: dict[str, str] = {"if": machine_type.interface, **asked.value}
+        if is_help(values.get("format", "")):
+            self._print(recorded(self.machine.profile, "formats"))
+            raise EndError
+        if self._plan.snapshot:
+            values.setdefault("snapshot", "on")
+        interface, _ = take_interface(values)
+        bus, unit = self._place(values, interface.name, interface.bus, interface.unit)
+        values.setdefault("id", _identifier(values, interface.name, bus, unit))
+        drive = add_plugged_drive(self.machine, values)
+        node = drive.root.node if drive.root is not None else None
+        if node is not None and node.probed and node.driver == "raw" and not node.read_only:
+            self._complain(_RAW_WARNING.format(node.children[0].node.filename))
+        self._places.add((interface.name, bus, unit))
+        if interface.name not in machine_type.interfaces:
+            try:
+                interface.check(self.machine.profile)
+            except QmpError as error:
+                self._orphans.append((asked, error))
+        elif interface.name == "virtio":
+            return Asked(asked.given, OptionText("", {"driver": "virtio-blk", "drive": drive.id}))
+        elif interface.name != "none":
+            self._own_disks += 1
+            devices.attach_own(drive.id, self._own_disks)
+        return None
+
+    def _place(self, values: dict[str, str], name: str, bus: int, unit: int) -> tuple[int, int]:
+        """Where a drive is plugged in: at the first free place from there on, if it does not say where."""
+        if "unit" in values or "index" in values:
+            if (name, bus, unit) in self._places:
+                index = read_number("index", values.get("index", "-1"))
+                raise QmpError(f"drive with bus={bus}, unit={unit} (index={index}) exists")
+            return bus, unit
+        while (name, bus, unit) in self._places:
+            unit += 1
+            if unit >= _UNITS.get(name, unit + 1):
+                bus, unit = bus + 1, 0
+        return bus, unit
+
+    # -- character devices and monitors
+
+    def _open_chardev(self, asked: Asked) -> None:
+        if not asked.value.id:
+            raise QmpError("chardev: no id specified")
+        chardev = describe(asked.value)
+        if chardev.backend == "stdio" and any(each.chardev.backend == "stdio" for each in self._chardevs.values()):
+            raise QmpError("cannot use stdio by multiple character devices")
+        self._chardevs[chardev.id] = open_chardev(
+            chardev,
+            lambda text: self._complain(line(text, asked.given.words, "info")),
+            lambda text: self._complain(line(text)),
+        )
+
+    def _add_monitor(self, asked: Asked) -> None:
+        if asked.given.name == "mon" and self.machine.profile.mon_option_is_deprecated:
+            text = "'-mon' is deprecated, use '-object' with 'monitor-hmp' or 'monitor-qmp' types instead"
+            self._complain(line(text, asked.given.words, "warning"))
+        values: dict[str, str] = asked.value
+        if "chardev" not in values:
+            raise QmpError("Parameter 'chardev' is missing")
+        mode = values.get("mode", "readline")
+        if mode not in ("readline", "control"):
+            raise QmpError(f"Parameter 'mode' does not accept value '{mode}'")
+        device = self._chardevs.get(values["chardev"])
+        if device is None:
+            raise QmpError(f'chardev "{values["chardev"]}" not found')
+        pretty = values.get("pretty") in ("on", "yes", "true", "y")
+        if mode == "readline" and pretty:
+            raise QmpError("'pretty' is not compatible with HMP monitors")
+        if values["chardev"] in self._used:
+            raise QmpError(self.machine.profile.chardev_in_use_text.format(values["chardev"]))
+        self._used.add(values["chardev"])
+        kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
+        self.monitors.append(OpenMonitor(device, kind))
+
+    def _open_qtest(self) -> None:
+        """What drives the guest's time in QEMU's own tests."""
+        if self._plan.qtest is not None:
+            given = self._plan.qtest
+            with given.blamed():
+                name = given.argument.removeprefix("chardev:")
+                self.qtest = self._chardevs.get(name) if name != given.argument else _opened_short(given.argument)
+                if self.qtest is None:
+                    raise QmpError(f'Failed to initialize device for qtest: "{given.argument}"')
+
+    def _open_serials(self) -> None:
+        """Serial ports have nobody at the guest's end: what they are connected to is opened, and that is all."""
+        for given in self._plan.serials:
+            if given.argument in ("none", "null", "mon:stdio") or given.argument.startswith("chardev:"):
+                continue
+            try:
+                parse_short(given.argument)
+            except UnsupportedError:
+                continue
+            except QmpError as error:
+                self._complain(line(error.desc, given.words))
+                text = f"could not connect {given.name} device to character backend '{given.argument}'"
+                raise StartError(text, given.words) from None
+
+
+def _opened_short(text: str) -> OpenChardev | None:
+    described = parse_short(text)
+    if described is None:
+        return None
+    return open_chardev(describe(OptionText("qtest", described.values)), lambda _: None, lambda _: None)
+
+
+_PROPERTIES = {"iothread": {"aio-max-batch", "poll-grow", "poll-max-ns", "poll-shrink", "thread-pool-max"}}
+_PROPERTIES["iothread"] |= {"qom-type", "id", "thread-pool-min", "poll-weight"}
+
+
+_THROTTLE = frozenset(
+    {"id", "qom-type", "x-iops-size"}
+    | {
+        f"x-{unit}-{direction}{burst}"
+        for unit in ("iops", "bps")
+        for direction in ("total", "read", "write")
+        for burst in ("", "-max", "-max-length")
+    }
+)
+"""What a throttle group takes as texts; the rest comes as JSON only."""
+
+
+def _check_taken(kind: str, tree: dict[str, Any]) -> None:
+    """Refuse an object that has no effect here, if QEMU could not make it."""
+    unknown = next((name for name in tree if kind in _PROPERTIES and name not in _PROPERTIES[kind]), None)
+    if unknown is not None:
+        raise QmpError(f"Invalid parameter '{unknown}'")
+    if kind.startswith("memory-backend-"):
+        if "size" not in tree:
+            raise QmpError("Parameter 'size' is missing")
+        if isinstance(tree["size"], str):
+            try:
+                read_size("size", tree["size"])
+            except QmpError:
+                raise QmpError("Parameter 'size' expects a size value") from None
+    if kind == "secret" and not {"data", "file"} & tree.keys():
+        raise StartError("Either 'file' or 'data' must be provided")
+
+
+def _identifier(values: dict[str, str], name: str, bus: int, unit: int) -> str:
+    """What a drive without an id is called (drive_new, blockdev.c)."""
+    media = ("-cd" if values.get("media") == "cdrom" else "-hd") if name in _MEDIA_IN_NAMES else ""
+    return f"{name}{bus}{media}{unit}" if name in _UNITS else f"{name}{media}{unit}"
+
+
+def _typed(tree: dict[str, Any]) -> dict[str, Any]:
+    """Numbers for the texts of a throttle group's limits.
+
+    :raises QmpError: one is none, or a name has parts.
+    """
+    if tree["qom-type"] != "throttle-group":
+        return tree
+    typed: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name not in _THROTTLE:
+            raise QmpError(f"Invalid parameter '{name}'")
+        try:
+            typed[name] = int(value, 0) if name.startswith("x-") else value
+        except ValueError:
+            raise QmpError(f"Parameter '{name}' expects an int64 value") from None
+    return typed
