@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import signal
@@ -17,10 +18,15 @@ from typing import TYPE_CHECKING
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
+
+
+def run(program: Coroutine[None, None, None]) -> None:
+    """Run what serves to its end."""
+    asyncio.run(program)
 
 
 def seconds() -> int:

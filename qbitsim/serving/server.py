@@ -318,6 +318,10 @@ class Server:
                 )
             )
 
+    def call_soon(self, action: Callable[[], object]) -> None:
+        """Have something done between two turns; for other threads."""
+        self._loop.call_soon_threadsafe(action)
+
     def new_session(self, monitor: Monitor) -> MonitorSession:
         """What talks with the next client."""
         name = f"monitor {self.number()}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
@@ -70,7 +70,7 @@ class _Program:
             startup = Startup(plan, machine, self.print, self.complain)
             startup.run()
             with process.raw_terminal():
-                asyncio.run(self._serve(machine, startup, background))
+                process.run(self._serve(machine, startup, background))
         finally:
             if pid_file is not None:
                 pid_file.remove()
@@ -87,7 +87,6 @@ class _Program:
     async def _serve(self, machine: TalkingMachine, startup: Startup, background: process.Background | None) -> None:
         """Serve until the end."""
         server = Server(machine, trim_events=True)
-        loop = asyncio.get_running_loop()
         process.hold_signals()
         if not startup.starts_paused:
             machine.cont()
@@ -97,7 +96,7 @@ class _Program:
             machine.shut_down("host-signal")
             server.stop()
 
-        process.on_ending_signal(lambda words: loop.call_soon_threadsafe(end, words))
+        process.on_ending_signal(lambda words: server.call_soon(partial(end, words)))
         for monitor in startup.monitors:
             await server.add_chardev(monitor.device, monitor.kind)
         if startup.qtest is not None:

@@ -13,6 +13,7 @@ from qbitsim.programs.qemu_system.chardevs import parse_short
 from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, EndError, Given, StartError, line
 from qbitsim.programs.qemu_system.help import usage, version
 from qbitsim.programs.qemu_system.machine_types import recorded
+from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.keyval import HelpWantedError, Tree, as_json, is_help, parse_keyval
@@ -319,7 +320,8 @@ class Plan:
             if is_help(text.values.get("qom-type", "")):
                 raise UnsupportedError("the help of '-object'")
             tree = {**text.values, **({"id": text.id} if text.id else {})}
-        self.objects.append(Asked(given, tree))
+        texts = not given.argument.startswith("{")
+        self.objects.append(Asked(given, read_object(self.registry, tree, texts=texts)))
 
     def _read_add_fd(self, given: Given) -> None:
         self.descriptors.append(Asked(given, self._parse(given, options.ADD_FD)))
@@ -354,6 +356,8 @@ class Plan:
         self.chardevs.append(Asked(given, self._parse(given, options.CHARDEV)))
 
     def _read_mon(self, given: Given) -> None:
+        if self.profile.mon_option_is_deprecated:
+            self.warn(given)("'-mon' is deprecated, use '-object' with 'monitor-hmp' or 'monitor-qmp' types instead")
         self.monitors.append(Asked(given, self._parse(given, options.MON).values))
 
     def _read_monitor(self, given: Given) -> None:

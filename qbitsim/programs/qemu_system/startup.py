@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.commands.drive_interface import take_interface
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_plugged_drive
-from qbitsim.programs.option_text import OptionText, read_number, read_size
+from qbitsim.programs.option_text import OptionText, read_number
 from qbitsim.programs.qemu_system.chardevs import describe, parse_short
 from qbitsim.programs.qemu_system.command_line import EndError, StartError, line
 from qbitsim.programs.qemu_system.devices import Devices
@@ -152,16 +152,11 @@ class Startup:
 
     def _add_object(self, asked: Asked) -> None:
         tree: dict[str, Any] = asked.value
-        kind, identifier = tree.get("qom-type"), tree.get("id")
-        if kind is None:
-            raise QmpError("Parameter 'qom-type' is missing")
+        identifier = tree.get("id")
         try:
-            self.machine.execute("object-add", _typed(tree) if not asked.given.argument.startswith("{") else tree)
+            self.machine.execute("object-add", tree)
         except UnsupportedError:
             # Of a type that nothing here depends on.
-            _check_taken(str(kind), tree)
-            if identifier is None:
-                raise QmpError("Parameter 'id' is missing") from None
             if identifier in self._objects:
                 text = f"attempt to add duplicate property '{identifier}' to object (type 'container')"
                 raise QmpError(text) from None
@@ -234,9 +229,6 @@ class Startup:
         )
 
     def _add_monitor(self, asked: Asked) -> None:
-        if asked.given.name == "mon" and self.machine.profile.mon_option_is_deprecated:
-            text = "'-mon' is deprecated, use '-object' with 'monitor-hmp' or 'monitor-qmp' types instead"
-            self._complain(line(text, asked.given.words, "warning"))
         values: dict[str, str] = asked.value
         if "chardev" not in values:
             raise QmpError("Parameter 'chardev' is missing")
@@ -287,58 +279,7 @@ def _opened_short(text: str) -> OpenChardev | None:
     return open_chardev(describe(OptionText("qtest", described.values)), lambda _: None, lambda _: None)
 
 
-_PROPERTIES = {"iothread": {"aio-max-batch", "poll-grow", "poll-max-ns", "poll-shrink", "thread-pool-max"}}
-_PROPERTIES["iothread"] |= {"qom-type", "id", "thread-pool-min", "poll-weight"}
-
-
-_THROTTLE = frozenset(
-    {"id", "qom-type", "x-iops-size"}
-    | {
-        f"x-{unit}-{direction}{burst}"
-        for unit in ("iops", "bps")
-        for direction in ("total", "read", "write")
-        for burst in ("", "-max", "-max-length")
-    }
-)
-"""What a throttle group takes as texts; the rest comes as JSON only."""
-
-
-def _check_taken(kind: str, tree: dict[str, Any]) -> None:
-    """Refuse an object that has no effect here, if QEMU could not make it."""
-    unknown = next((name for name in tree if kind in _PROPERTIES and name not in _PROPERTIES[kind]), None)
-    if unknown is not None:
-        raise QmpError(f"Invalid parameter '{unknown}'")
-    if kind.startswith("memory-backend-"):
-        if "size" not in tree:
-            raise QmpError("Parameter 'size' is missing")
-        if isinstance(tree["size"], str):
-            try:
-                read_size("size", tree["size"])
-            except QmpError:
-                raise QmpError("Parameter 'size' expects a size value") from None
-    if kind == "secret" and not {"data", "file"} & tree.keys():
-        raise StartError("Either 'file' or 'data' must be provided")
-
-
 def _identifier(values: dict[str, str], name: str, bus: int, unit: int) -> str:
     """What a drive without an id is called (drive_new, blockdev.c)."""
     media = ("-cd" if values.get("media") == "cdrom" else "-hd") if name in _MEDIA_IN_NAMES else ""
     return f"{name}{bus}{media}{unit}" if name in _UNITS else f"{name}{media}{unit}"
-
-
-def _typed(tree: dict[str, Any]) -> dict[str, Any]:
-    """Numbers for the texts of a throttle group's limits.
-
-    :raises QmpError: one is none, or a name has parts.
-    """
-    if tree["qom-type"] != "throttle-group":
-        return tree
-    typed: dict[str, Any] = {}
-    for name, value in tree.items():
-        if name not in _THROTTLE:
-            raise QmpError(f"Invalid parameter '{name}'")
-        try:
-            typed[name] = int(value, 0) if name.startswith("x-") else value
-        except ValueError:
-            raise QmpError(f"Parameter '{name}' expects an int64 value") from None
-    return typed
