@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.programs.qemu_system.command_line import PROGRAM
-from qbitsim.programs.qemu_system.options import OPTIONS, Effect
+from qbitsim.programs.qemu_system.options import OPTIONS, Effect, find_option
 
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
@@ -29,7 +29,7 @@ def usage(profile: Profile) -> str:
         names = [
             f"-{option.name}" + (" arg" if option.argument else "")
             for option in OPTIONS.values()
-            if option.effect is effect and profile.offers(option.since, option.until)
+            if option.effect is effect and find_option(profile, option.name)
         ]
         text += f"\n{title}\n" + "".join(f"{name}\n" for name in sorted(names))
     return text
