@@ -234,6 +234,15 @@ class Profile:
     Otherwise there is a blank behind the length, and the number that was expected is not told (measured in 7.2).
     """
 
+    fdset_refusals_explained: bool = came_with("9.2")
+    """Whether a file that cannot be opened from a set of descriptors is refused with the reason (monitor/fds.c).
+
+    Otherwise with the number of the error.
+    """
+
+    unused_fdsets_end_with_monitors: bool = gone_with("9.2")
+    """Whether sets of descriptors that nobody has open are closed when the last QMP client leaves (monitor/fds.c)."""
+
     # -- snapshots of the machine
 
     machine_state_size: int
@@ -368,6 +377,21 @@ class Profile:
 
     hmp_commands: frozenset[str]
     """The commands of the human monitor on x86_64, such as ``commit`` and ``info block``, without aliases."""
+
+    json_errors_have_places: bool = came_with("11.1")
+    """Whether an object that ends too early on the command line is refused with line and column (measured)."""
+
+    mon_option_is_deprecated: bool = came_with("11.1")
+    """Whether ``-mon`` is warned of (measured: not in 10.0)."""
+
+    chardev_in_use_text: str
+    """The refusal of a second user of a character device, with ``{}`` for its id."""
+
+    unknown_machine_type_is_named: bool = came_with("9.1")
+    """Whether an unknown type of machine is named when it is refused (select_machine(); measured: not in 7.2)."""
+
+    hmp_line_can_be_killed: bool = came_with("8.2")
+    """Whether Ctrl-U empties the line of a human monitor (util/readline.c; measured: not in 7.2)."""
 
     hmp_reports_have_prefix: bool = came_with("11.1")
     """Whether the human monitor puts ``Error: `` before what error_report() prints, too (measured: not in 10.0)."""

@@ -109,10 +109,9 @@ _QEMU_IMG_10_0 = {
     "rebase": "h,help q,quiet p,progress object: image-opts U,force-share f:,format: t:,cache: c,compress b:,backing: "
     "F:,backing-format: T:,backing-cache: u,backing-unsafe",
     "resize": "h,help q,quiet object: f:,format: image-opts preallocation: shrink",
-    "snapshot": "h,help q,quiet f:,format: image-opts U,force-share l,list c:,create: a:,apply: d:,delete: object:",
+    "snapshot": "h,help q,quiet f:,format: image-opts U,force-share l,list c:,create a:,apply d:,delete object:",
     "commit": "h,help q,quiet p,progress f:,format: image-opts t:,cache: d,drop b:,base: r:,rate: object:",
-    "measure": "h,help f:,format: image-opts l:,snapshot: o:,target-options: O:,target-format: output: s:,size: "
-    "U,force-share object:",
+    "measure": "h,help f:,format: image-opts l:,snapshot: o: O:,target-format: output: size: U,force-share object:",
     "dd": "h,help f:,format: image-opts O:,output-format: U,force-share object:",
     "amend": "h,help q,quiet p,progress f:,format: image-opts t:,cache: o:,options: force object:",
     "bench": "h,help q,quiet f:,format: image-opts t:,cache: c:,count: d:,depth: o:,offset: s:,buffer-size: "
@@ -178,6 +177,7 @@ QEMU_10_0 = Profile(
     resize_blocked_names_job=True,
     exports_go_oldest_first=False,
     throttle_group_in_use_text="object '{}' is in use, can not be deleted",
+    chardev_in_use_text="chardev '{}' is already in use",
     persistent_bitmaps_need_writable_node=False,
     recorded_answers="10.0",
     machine_state_size=1107,
@@ -235,6 +235,7 @@ QEMU_7_2 = Profile(
     resize_blocked_names_job=False,
     exports_go_oldest_first=True,
     throttle_group_in_use_text="object '{}' is in use, can not be deleted",
+    chardev_in_use_text="Device '{}' is in use",
     persistent_bitmaps_need_writable_node=False,
     recorded_answers="7.2",
     machine_state_size=765,

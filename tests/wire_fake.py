@@ -35,12 +35,16 @@ class FakeMachine:
         self.closing = False
         self.monitor_faults = []
         self.control = None
+        self.monitor_descriptors = None
         self.executed = []
         self.work = 0
         self.now = 0
         self.deadlines = []
         self._capabilities = list(capabilities)
         self.exports = Exports(None, None, self.profile)
+
+    def note_no_clients(self):
+        pass
 
     def greeting(self):
         version = {"qemu": {"major": 10, "minor": 0, "micro": 13}, "package": "fake"}

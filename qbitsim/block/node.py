@@ -213,8 +213,10 @@ class Node(Requests):
             if child.name in ("file", "image"):
                 # bdrv_co_flush (block/io.c, QEMU 10.0)
                 child.node.debug_event("flush_to_os")
-                child.node.debug_event("flush_to_disk")
+                if self.unflushed:
+                    child.node.debug_event("flush_to_disk")
             child.node.flush()
+        self.unflushed = False
 
     def delay(self, length: int, *, writing: bool) -> int:
         """Nanoseconds that a job's request of ``length`` bytes has to wait for limits here and below."""

@@ -35,9 +35,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
     :ivar unmap: discards are passed on (``discard=unmap``).
     :ivar detect_zeroes: ``on``: writes of nothing but zeroes become zero-writes; ``unmap``: which may discard; ``off``.
     :ivar copy_on_read: what is read from the backing file is kept (``-drive copy-on-read=on``).
+    :ivar unflushed: something was written since the last flush.
     """
 
-    __slots__ = ("copy_on_read", "detect_zeroes", "unmap")
+    __slots__ = ("copy_on_read", "detect_zeroes", "unflushed", "unmap")
 
     if TYPE_CHECKING:
 
@@ -54,6 +55,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         self.unmap = unmap
         self.detect_zeroes = "off"
         self.copy_on_read = False
+        self.unflushed = False
 
     def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``.
@@ -92,6 +94,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         """
         if offset + len(data) > self.noticed_end:
             self.note_write_end(offset + len(data))
+        self.unflushed = True
         try:
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
@@ -111,6 +114,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         """
         if offset + length > self.noticed_end:
             self.note_write_end(offset + length)
+        self.unflushed = True
         try:
             self._write_zeroes(offset, length, unmap=unmap)
         except OSError as error:
@@ -149,6 +153,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         """
         if not self.unmap:
             return
+        self.unflushed = True
         try:
             self._discard(offset, length)
         finally:

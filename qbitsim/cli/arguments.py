@@ -127,6 +127,16 @@ In a checkout, 'qbitsim reference --conformance tests/conformance --draws tests/
 brings the README up to date.
 """
 
+_PROGRAMS_EXAMPLES = """\
+qemu-img, qemu-io, qemu-nbd, qemu-storage-daemon and qemu-system-x86_64, as scripts that start this installation of
+qbitsim on real files. They are found by those who ask for them: put the folder first in a PATH, or name a program in it
+as the emulator. Programs there that qbitsim has not made stay as they are, and are an error.
+
+examples:
+  qbitsim programs /tmp/qemu --profile 7.2
+  PATH=/tmp/qemu:$PATH qemu-img create -f qcow2 disk.qcow2 1G
+"""
+
 _IMAGE_OPTIONS = "format=qcow2 or raw, cluster-size=, backing=FILE"
 _DISK_OPTIONS = f"{_IMAGE_OPTIONS}, node-name=, file=, discard=on, read-only=on"
 
@@ -162,6 +172,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("shell", "Type QMP commands, on a machine of its own or on any QMP server.", _SHELL_EXAMPLES, _shell),
         ("record", "Record a client's conversation with a QMP server.", _RECORD_EXAMPLES, _record),
         ("report", "Show what happened as a picture of time.", _REPORT_EXAMPLES, _report),
+        ("programs", "Put QEMU's programs into a folder, for clients that start them.", _PROGRAMS_EXAMPLES, _programs),
         ("reference", "List what is emulated, and since which QEMU.", _REFERENCE_EXAMPLES, _reference),
     ):
         fill(commands.add_parser(name, help=summary, description=summary, epilog=examples))
@@ -281,6 +292,11 @@ def _tour(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--auto", action="store_true", help="play without a keyboard")
     parser.add_argument("--state", metavar="FILE", type=Path, help="keep how far you are in this file")
     _drawing(parser)
+    _profile(parser)
+
+
+def _programs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", type=Path, help="is made if there is none")
     _profile(parser)
 
 

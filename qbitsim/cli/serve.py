@@ -21,7 +21,7 @@ from qbitsim.cli.arguments import apply_settings
 from qbitsim.cli.images import ending, image_store
 from qbitsim.errors import QmpError
 from qbitsim.history.file import dumps
-from qbitsim.machine.machine import Machine
+from qbitsim.machine.talking import TalkingMachine
 from qbitsim.serving.nbd_server import offer_disks
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.serving.server import Server
@@ -30,7 +30,7 @@ from qbitsim.terminal.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History
-    from qbitsim.images.store import ImageStore
+    from qbitsim.machine.machine import Machine
     from qbitsim.web.site import Site
 
 
@@ -150,30 +150,6 @@ def _write(file: TextIO, text: str) -> None:
         file.flush()
     except OSError as error:
         raise CliError(f"{file.name}: {error.strerror}", FAILED) from None
-
-
-class TalkingMachine(Machine):
-    """A machine that prints at once, as QEMU does.
-
-    :ivar out: where to; None once nobody reads it any more.
-    """
-
-    __slots__ = ("out",)
-
-    def __init__(
-        self, profile: str, *, epoch: int, running: bool, control: bool = False, images: ImageStore | None = None
-    ) -> None:
-        super().__init__(profile, images=images, epoch=epoch, running=running, control=control)
-        self.out: TextIO | None = sys.stdout
-
-    def print(self, text: str) -> None:
-        """Print, unless the reader has gone."""
-        if self.out is not None and text:
-            try:
-                self.out.write(text)
-                self.out.flush()
-            except BrokenPipeError:
-                self.out = None
 
 
 async def _serve(

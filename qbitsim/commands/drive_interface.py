@@ -78,10 +78,14 @@ def check_place(info: DriveInfo, profile: Profile, machine_type: str) -> None:
         raise QmpError("No 'xen-bus' bus found for device 'xen-disk'")
     if info.interface == "pflash" and machine_type != "none":
         raise UnsupportedError("-drive if=pflash")
-    buses = _BUSES.get(machine_type, {}).get(info.interface, 0)
-    has_place = info.bus < buses and (info.interface != "floppy" or info.unit < _FLOPPIES)
-    if info.interface not in ("none", "virtio") and not has_place:
+    if info.interface not in ("none", "virtio") and not board_has_place(info, machine_type):
         raise QmpError(f"machine type does not support if={info.interface},bus={info.bus},unit={info.unit}")
+
+
+def board_has_place(info: DriveInfo, machine_type: str) -> bool:
+    """Whether the board itself has a disk for a drive with that interface, bus and unit."""
+    buses = _BUSES.get(machine_type, {}).get(info.interface, 0)
+    return info.bus < buses and (info.interface != "floppy" or info.unit < _FLOPPIES)
 
 
 def take_interface(given: Mapping[str, str], machine_type: str) -> tuple[DriveInterface, dict[str, str]]:

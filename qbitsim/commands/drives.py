@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.names import is_well_formed
 from qbitsim.commands.drive_common import take_common
 from qbitsim.drivers.drive_options import completed, parse_drive, switch
+from qbitsim.drivers.filename_options import name_options
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.drivers.temporary_overlay import add_temporary_overlay
@@ -51,7 +52,9 @@ def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
     for name in ("cache.direct", "cache.no-flush"):
         if name in given:
             switch(name, given[name])
-    identifier, options = parse_drive({name: value for name, value in given.items() if (name, value) != ("file", "")})
+    identifier, options = parse_drive(
+        {name: value for name, value in given.items() if (name, value) != ("file", "")}, name_options
+    )
     if given.get("media") not in (None, *_MEDIA):
         raise QmpError(f"'{given['media']}' invalid media")
     cdrom = given.get("media") == "cdrom"

@@ -14,7 +14,6 @@ from qbitsim.qapi.machine import (
     ChardevInfo,
     CpuInfoFast,
     CurrentMachineParams,
-    FdsetInfo,
     HotpluggableCPU,
     IOThreadInfo,
     MemoryInfo,
@@ -107,13 +106,6 @@ def query_chardev(context: Context, args: None) -> list[Json]:
     """The character devices: the monitor's socket, at which the client sits."""
     del context, args
     return [{"label": MONITOR, "filename": MONITOR_ADDRESS, "frontend-open": True}]
-
-
-@command("query-fdsets", returns=list[FdsetInfo], since="1.2")
-def query_fdsets(context: Context, args: None) -> list[Json]:
-    """The file descriptors that clients handed over: none can be."""
-    del context, args
-    return []
 
 
 @command("query-pr-managers", returns=list[PRManagerInfo], since="3.0")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.engine.events import EventLog
     from qbitsim.engine.scheduler import Scheduler
+    from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.images.store import ImageStore
     from qbitsim.injection.faults import FaultInjection
     from qbitsim.jobs.job_list import JobList
@@ -105,6 +106,10 @@ class MachineLike(Protocol):
     @property
     def images(self) -> ImageStore:
         """The files that it sees."""
+
+    @property
+    def monitor_descriptors(self) -> MonitorDescriptors | None:
+        """What the client handed over whose request is answered now; None if it cannot hand over anything."""
 
     @property
     def graph(self) -> Graph:

@@ -44,31 +44,31 @@ def query_machines(context: Context, args: QueryMachines) -> list[Json]:
     """The kinds of machines, of which qbitsim is ``none``."""
     if args.compat_props:
         raise UnsupportedError("'compat-props' of query-machines")
-    return _recorded(context.profile, "machines")
+    return recorded(context.profile, "machines")
 
 
 @command("query-cpu-definitions", returns=list[CpuDefinitionInfo], since="1.2")
 def query_cpu_definitions(context: Context, args: None) -> list[Json]:
     """The models of processors, as they are when the host's own are not used."""
     del args
-    return _recorded(context.profile, "processors")
+    return recorded(context.profile, "processors")
 
 
 @command("query-command-line-options", QueryCommandLineOptions, returns=list[CommandLineOptionInfo], since="1.5")
 def query_command_line_options(context: Context, args: QueryCommandLineOptions) -> list[Json]:
     """The options of QEMU's command line that a machine here takes."""
-    known: list[Json] = _recorded(context.profile, "options")
+    known: list[Json] = recorded(context.profile, "options")
     if args.option is None:
         return known
     found = [entry for entry in known if entry["option"] == args.option]
     if not found:
-        if args.option in _recorded(context.profile, "other-options"):
+        if args.option in recorded(context.profile, "other-options"):
             raise UnsupportedError(f"the option '-{args.option}'")
         raise QmpError(f"invalid option name: {args.option}")
     return found
 
 
-def _recorded(profile: Profile, name: str) -> list[Any]:
+def recorded(profile: Profile, name: str) -> list[Any]:
     """One of the lists of the release.
 
     :raises UnsupportedError: nobody has asked such a QEMU.

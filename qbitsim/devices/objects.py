@@ -115,10 +115,14 @@ class Objects:
             whole = path.rstrip("/") or "/"
             if whole in ("/", "/machine", *_CONTAINERS) or self._device(whole) or self._is_object(whole):
                 return whole
+            if whole in self._tree.names:
+                raise UnsupportedError(f"the object '{path}'")
             if self._tree.machine != "none" and whole.startswith(_OTHERS) and "peripheral" not in whole:
                 raise UnsupportedError(f"the object '{path}'")
         else:
             ends = [whole for whole in self._paths() if path and whole.endswith(f"/{path}")]
+            if any(whole.endswith(f"/{path}") for whole in self._tree.names):
+                raise UnsupportedError(f"the object '{path}'")
             if len(ends) > 1 or not path:
                 raise QmpError(f"Path '{path}' is ambiguous")
             if ends:
@@ -141,11 +145,8 @@ class Objects:
         if container == "/objects":
             made = {name: str(given["qom-type"]) for name, given in self._objects.items()}
             return made | dict.fromkeys(self._groups, "throttle-group")
-        return {
-            path.rpartition("/")[2]: device.type.name
-            for path, device in self._tree.devices.items()
-            if path.rpartition("/")[0] == container
-        }
+        devices = {path: device.type.name for path, device in self._tree.devices.items()} | self._tree.names
+        return {path.rpartition("/")[2]: kind for path, kind in devices.items() if path.rpartition("/")[0] == container}
 
     def _type_of(self, path: str) -> str:
         if path == "/machine":

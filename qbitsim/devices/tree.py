@@ -44,11 +44,12 @@ class DeviceTree:
     :ivar machine: its kind, one of :data:`.MACHINES`.
     :ivar buses: all buses, oldest first.
     :ivar devices: by QOM path, oldest first.
+    :ivar names: the types of devices that are not emulated, and were taken all the same, by QOM path.
     """
 
     __slots__ = (
         *("_anonymous", "_graph", "_objects", "_profile", "_removed", "_scsi_buses", "_usb_buses"),
-        *("buses", "devices", "machine"),
+        *("buses", "devices", "machine", "names"),
     )
 
     def __init__(self, graph: Graph, profile: Profile, machine: str, objects: Mapping[str, Json]) -> None:
@@ -58,6 +59,7 @@ class DeviceTree:
         self._profile = profile
         self.buses = built_in(machine)
         self.devices: dict[str, Device] = {}
+        self.names: dict[str, str] = {}
         self._anonymous = 0
         self._removed = 0
         self._scsi_buses = 0
@@ -105,6 +107,13 @@ class DeviceTree:
         if self._profile.device_ids_checked and identifier and not is_well_formed(identifier):
             raise QmpError(f"Invalid qdev ID '{identifier}'")
         return self._plug(kind, bus, self._new_path(identifier), identifier, options, from_json=from_json)
+
+    def add_name(self, driver: str, identifier: str) -> None:
+        """Let a device that is not emulated have its name, and nothing else.
+
+        :raises QmpError: another one has it.
+        """
+        self.names[self._new_path(identifier)] = driver
 
     @property
     def floppies_first(self) -> bool:
@@ -166,7 +175,7 @@ class DeviceTree:
             self._anonymous += 1
             return f"/machine/peripheral-anon/device[{self._anonymous - 1}]"
         path = f"/machine/peripheral/{identifier}"
-        if path in self.devices:
+        if path in self.devices or path in self.names:
             raise QmpError(f"Duplicate device ID '{identifier}'")
         return path
 
@@ -283,6 +292,8 @@ class DeviceTree:
             self._unplug(device)
 
     def _refuse_removal(self, name: str) -> None:
+        if name in self.names or f"/machine/peripheral/{name}" in self.names:
+            raise UnsupportedError(f"the removal of '{name}'")
         part = self.find(name)
         if part is not None:
             bus = "virtio-bus" if part.type.backend else part.brought.name if part.brought is not None else ""

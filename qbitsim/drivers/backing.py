@@ -24,7 +24,7 @@ def open_backing(opener: Opener, node: Node, image: Image, options: Options) -> 
     given = options.get("backing", {})
     if given is None:
         return
-    if not isinstance(given, dict) or "driver" in given:
+    if not isinstance(given, dict) or ("driver" in given and given.keys() - {"driver", "node-name"}):
         opener.open_child(node, "backing", options, inherited=inherited)
         return
     name = image.backing

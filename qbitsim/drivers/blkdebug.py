@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
-from qbitsim.errors import UnsupportedError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.faults import OPERATIONS, Fault, Faults
 from qbitsim.qapi.block_graph import BlockPermission
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
 from qbitsim.qapi.schema import REQUIRED, Enumeration, Int32, Int64, UInt64, arg
 from qbitsim.qapi.structs import struct
-from qbitsim.records import record
+from qbitsim.records import changed, record
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ class DebugRule:
     new_state: int | None = None
 
 
-_LIMITS = ("align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard")
+_MAXIMUM_ALIGNMENT = (1 << 31) - 1
+_LIMITS = ("max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard")
 
 
 @driver(
@@ -128,19 +130,20 @@ _LIMITS = ("align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-dis
     filename_prefix="blkdebug::",
     strong=["config", "inject-error", "set-state"],
     accepts=dict.fromkeys(["config", *_LIMITS], ()),
-    sizes=_LIMITS,
+    sizes=["align", *_LIMITS],
     reopens=[],
 )
 class BlkdebugNode(FilterDriverNode):
     """``blkdebug``, whose child is ``image``: makes requests fail."""
 
-    __slots__ = ("active", "rules", "state")
+    __slots__ = ("active", "alignment", "rules", "state")
 
     def __init__(self, graph: Graph, rules: list[DebugRule], *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.rules = rules
         self.state = 1
         self.active = Faults()
+        self.alignment = 0
         self.debug_event("none")
 
     @classmethod
@@ -152,7 +155,17 @@ class BlkdebugNode(FilterDriverNode):
             for rule in options.get("set-state", [])
         ]
         read_only, unmap = flag(options, "read-only"), passes_discards(options)
-        return opener.open_filter(cls(opener.graph, rules, read_only=read_only, unmap=unmap), options, "image")
+        node = cls(opener.graph, rules, read_only=read_only, unmap=unmap)
+        node.alignment = options.get("align", 0)
+        if node.alignment & (node.alignment - 1) or node.alignment >= _MAXIMUM_ALIGNMENT:
+            raise QmpError(f"Cannot meet constraints with align {node.alignment}")
+        return opener.open_filter(node, options, "image")
+
+    @property
+    def limits(self) -> Limits:
+        """Those of its child, with the alignment that it was given (blkdebug_refresh_limits)."""
+        below = super().limits
+        return changed(below, request=self.alignment) if self.alignment else below
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qapi.block import BlockDirtyBitmap
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat, BlockdevRef
@@ -326,7 +328,11 @@ def insert_filter(
 
 
 def drop_filter(graph: Graph, node: CopyBeforeWriteNode) -> None:
-    """Take the filter out again (bdrv_cbw_drop)."""
-    graph.remove_above(node, node.child_node("file"))
+    """Take the filter out again (bdrv_cbw_drop); its end flushes what it filtered, if there is anything to flush."""
+    source = node.child_node("file")
+    if source.unflushed:
+        with suppress(OSError, StalledError):
+            source.flush()
+    graph.remove_above(node, source)
     node.held = False
     graph.release(node)

@@ -15,7 +15,6 @@ from qbitsim.files.locks import CREATOR
 from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
-from qbitsim.images.qcow2.packing import check_compression
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -93,8 +92,6 @@ class Qcow2Creation:
         for name, harmless in _HARMLESS.items():
             if options.get(name, harmless) != harmless and not _is_refused(options):
                 raise UnsupportedError(f"'{name}' of a new qcow2 image")
-        if not _is_refused(options):
-            check_compression(options.get("compression-type", "zlib"))
         self._opener = opener
         self._options = options
         self._graph_changes = graph_changes - OWN_CHANGES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -29,11 +29,16 @@ _CACHE_MODES: dict[str, Options] = {
 _BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
 
-def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
+def _plain_file(name: str) -> Options:
+    return {"driver": "file", "filename": name}
+
+
+def parse_drive(given: Mapping[str, Any], read_name: Callable[[str], Options] = _plain_file) -> tuple[str, Options]:
     """The id of the drive and the options of its node, or no options for a drive without a medium.
 
     Dotted names are members of members: ``file.driver=blkdebug``.
 
+    :param read_name: the options that the name of a file stands for.
     :raises QmpError: for a switch that is neither on nor off, or an unknown cache mode.
     """
     tree = nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
@@ -46,7 +51,11 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, Options]:
     if "readonly" in tree:
         tree["read-only"] = _scalar("read-only", tree.pop("readonly"))
     if isinstance(tree.get("file"), str):
-        tree["file"] = {"driver": "file", "filename": tree["file"]}
+        name = tree.pop("file")
+        file = read_name(name)
+        # A name such as blkdebug::FILE, or any for the driver of plain files, may be that of the node itself.
+        of_node = name.startswith("json:") or tree.get("driver") == file["driver"]
+        tree = {**file, **tree} if of_node else {**tree, "file": file}
     return given.get("id", ""), tree
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.driver import DRIVERS
@@ -14,7 +14,23 @@ from qbitsim.images.store import has_protocol
 
 def json_options(name: str) -> Options:
     """The options of a ``json:`` name, which may have dotted members and texts for values."""
-    return nested(json.loads(name.removeprefix("json:")))
+    from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
+
+    return _undotted(json_name(name))
+
+
+def _undotted(given: Mapping[str, object]) -> Options:
+    """Options in which members at every depth may have dotted names."""
+    return nested({name: _undotted(value) if isinstance(value, dict) else value for name, value in given.items()})
+
+
+def name_options(name: str) -> Options:
+    """The options that any name of a file stands for.
+
+    :raises QmpError: ``Unknown protocol 'x'``.
+    :raises UnsupportedError: for a protocol that is not emulated, or a configuration file of blkdebug.
+    """
+    return json_options(name) if name.startswith("json:") else protocol_options(name)
 
 
 def protocol_options(name: str) -> Options:
@@ -35,8 +51,11 @@ def protocol_options(name: str) -> Options:
 
 
 def innermost(options: Options) -> str:
-    """The name of the file at the bottom of what :func:`protocol_options` gave."""
+    """The name of the file at the bottom of what :func:`name_options` gave; empty if there is no file."""
     while "filename" not in options:
-        options = next(child for child in options.values() if isinstance(child, dict))
+        below = next((child for child in options.values() if isinstance(child, dict)), None)
+        if below is None:
+            return ""
+        options = below
     name: str = options["filename"]
     return name

@@ -69,6 +69,16 @@ class NullNode(DriverNode):
         self.faults: Faults | None = None
 
     @classmethod
+    def parse_filename(cls, name: str) -> Options:
+        """``//`` and nothing else (null_co_parse_filename).
+
+        :raises QmpError: it is something else.
+        """
+        if name != "//":
+            raise QmpError(f"The only allowed filename for this driver is '{cls.driver}://'")
+        return {"driver": cls.driver}
+
+    @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """There is nothing below it."""
         read_zeroes, read_only = flag(options, "read-zeroes"), flag(options, "read-only")

@@ -15,10 +15,11 @@ from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.filename_options import innermost, protocol_options
-from qbitsim.drivers.not_emulated import known_format, other_format
+from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.fdsets import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 
@@ -56,9 +57,10 @@ class Opener:
         :raises QmpError: there is no such file.
         """
         file = options.get("file")
-        if "driver" in options or not isinstance(file, dict) or "filename" not in file:
+        if "driver" in options or not isinstance(file, dict):
             return options, False
-        return {**options, "driver": self.image(file["filename"]).format}, True
+        name = innermost(file)
+        return {**options, "driver": self.image(name).format if name else "raw"}, True
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
@@ -94,7 +96,7 @@ class Opener:
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
-            raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
+            raise QmpError(failure_text(filename, error)) from None
 
     def image(self, filename: str) -> Image:
         """The image that the file of that name holds.
@@ -119,6 +121,8 @@ class Opener:
         if name is None:
             raise QmpError("A block device must be specified for 'file'")
         driver = DRIVERS.get(name)
+        if driver is None and name not in NOT_EMULATED:
+            raise QmpError(f"Unknown driver '{name}'")
         if driver is None:
             raise UnsupportedError(f"block driver '{name}'")
         given, options = options, {**inherited, **options}

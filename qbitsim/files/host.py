@@ -15,8 +15,13 @@ import stat
 import struct
 from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
+from qbitsim.files.fdsets import PREFIX
 from qbitsim.files.permissions import NAMES
+
+if TYPE_CHECKING:
+    from qbitsim.files.fdsets import FdSets
 
 LOCK_USED = 100
 LOCK_NOT_SHARED = 200
@@ -35,12 +40,13 @@ class HostFile:
     :param path: of the file; one that is relative begins at *folder*.
     :param writable: it is opened for writing, too; otherwise it is when something is to be written.
     :param create: it is made if it does not exist.
+    :ivar path: by which it is opened for writing, too, if it comes from a set of descriptors.
     :ivar touched: something was written; who has taken note of it says False.
     :ivar identity: device and inode, the same for all names of the file.
     :raises OSError: as open(2) fails; EISDIR for a directory, EINVAL for what is no regular file.
     """
 
-    __slots__ = ("_descriptor", "_locked", "identity", "path", "touched", "writable")
+    __slots__ = ("_descriptor", "_fdsets", "_locked", "_opened_as", "identity", "path", "touched", "writable")
 
     def __init__(
         self, path: str, folder: HostFolder | None = None, *, writable: bool = False, create: bool = False
@@ -50,7 +56,13 @@ class HostFile:
         self.path = path
         self.writable = writable
         self.touched = False
-        self._descriptor = _open(path, folder.descriptor if folder else None, writable=writable, create=create)
+        self._fdsets = folder.fdsets if folder is not None else None
+        self._opened_as = ""  # of the descriptor, if it came from a set
+        if self._fdsets is not None and path.startswith(PREFIX):
+            self._descriptor = self._fdsets.open(path, writable=writable)
+            self._opened_as = path
+        else:
+            self._descriptor = _open(path, folder.descriptor if folder else None, writable=writable, create=create)
         self.identity = _identity(os.fstat(self._descriptor))
 
     def __repr__(self) -> str:
@@ -73,19 +85,38 @@ class HostFile:
         if self.writable:
             return
         old, locks = self._descriptor, self._locked
-        # By its descriptor: the name may lead to another file now.
-        opened = _open(f"/proc/self/fd/{old}", None, writable=True, create=False)
+        old_name, new_name = self._opened_as, ""
+        if self._fdsets is not None and self.path.startswith(PREFIX):
+            opened, new_name = self._fdsets.open(self.path, writable=True), self.path
+        else:
+            # By its descriptor: the name may lead to another file now.
+            opened = _open(f"/proc/self/fd/{old}", None, writable=True, create=False)
         self._descriptor, self._locked = opened, frozenset()
         for byte in sorted(locks):
             self._lock(byte, fcntl.F_RDLCK)
-        self._locked, self.writable = locks, True
-        os.close(old)
+        self._locked, self.writable, self._opened_as = locks, True, new_name
+        self._close(old, old_name)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+        return self._descriptor >= 0
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it comes from a set of descriptors, which may go when it is closed."""
+        return bool(self._opened_as)
 
     def close(self) -> None:
         """Close it, which gives up its locks. Closing twice does nothing."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            self._close(descriptor, self._opened_as)
+
+    def _close(self, descriptor: int, name: str) -> None:
+        os.close(descriptor)
+        if self._fdsets is not None and name:
+            self._fdsets.close(name)
 
     # -- bytes
 
@@ -249,13 +280,15 @@ class HostFolder:
     """A folder of the host, at which relative names begin: the working directory of a program.
 
     :param path: of the folder; OSError if there is none.
+    :param fdsets: what names such as ``/dev/fdset/1`` are opened from.
     :ivar descriptor: it is open.
     """
 
-    __slots__ = ("descriptor", "path")
+    __slots__ = ("descriptor", "fdsets", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, fdsets: FdSets | None = None) -> None:
         self.descriptor = -1
+        self.fdsets = fdsets
         self.path = os.path.abspath(path)
         self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -268,7 +301,12 @@ class HostFolder:
 
     def identity(self, name: str) -> tuple[int, int]:
         """Device and inode of what a name leads to, through symbolic links; OSError as stat(2)."""
-        return _identity(os.stat(name, dir_fd=self.descriptor))
+        return _identity(self._stat(name))
+
+    def _stat(self, name: str) -> os.stat_result:
+        if self.fdsets is not None and name.startswith(PREFIX):
+            return self.fdsets.stat(name)
+        return os.stat(name, dir_fd=self.descriptor)
 
     def exists(self, name: str) -> bool:
         """Whether the name leads to something."""
@@ -281,7 +319,7 @@ class HostFolder:
     def _mode(self, name: str) -> int:
         """What the name leads to, as stat(2) has it; 0 for nothing."""
         try:
-            return os.stat(name or ".", dir_fd=self.descriptor).st_mode
+            return self._stat(name or ".").st_mode
         except OSError:
             return 0
 

@@ -12,6 +12,7 @@ import posixpath
 from typing import Any
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.fdsets import FdSets
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
@@ -38,15 +39,17 @@ class LockConflictError(OSError):
 class ImageStore:
     """A file system of images. Names are relative to one working directory; ``./a`` and ``a`` are the same file.
 
+    :ivar fdsets: descriptors that were handed over; only on the host files are opened from them.
     :ivar starts: how many machines were started on it; what is random in QEMU at each start comes from it.
     """
 
-    __slots__ = ("_directories", "_files", "_limits", "starts")
+    __slots__ = ("_directories", "_files", "_limits", "fdsets", "starts")
 
     def __init__(self) -> None:
         self._files: dict[str, ImageFile] = {}
         self._directories: set[str] = {"", "/"}
         self._limits: dict[str, int] = {}
+        self.fdsets = FdSets()
         self.starts = 0
 
     def create(

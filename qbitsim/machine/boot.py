@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.commands import drives
 from qbitsim.commands.devices import device_tree
-from qbitsim.commands.drive_interface import check_place
+from qbitsim.commands.drive_interface import board_has_place, check_place
 from qbitsim.drivers.drive_options import parse_device
 from qbitsim.errors import QmpError
 
@@ -39,6 +39,14 @@ def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
     return drive
 
 
+def add_plugged_drive(machine: Machine, given: dict[str, str]) -> Drive:
+    """A drive from ``-drive`` options; whether there is a place for it in the machine is looked at later.
+
+    :raises QmpError: as QEMU refuses it; nothing has changed then.
+    """
+    return drives.add_drive(machine, given)
+
+
 def check_node_options(machine: Machine, options: Options) -> None:
     """Check options of a node as :func:`.drives.check_node_options` does.
 
@@ -52,8 +60,12 @@ def plug_board_drives(machine: Machine) -> None:
 
     :raises QmpError: a disk without a medium, for instance.
     """
-    drives_by_place = {drive.info.place: drive for drive in machine.graph.drives.values() if drive.info is not None}
-    wanted = [place for place in sorted(drives_by_place) if place[0] in ("floppy", "ide")]
+    drives_by_place = {
+        drive.info.place: drive
+        for drive in machine.graph.drives.values()
+        if drive.info is not None and board_has_place(drive.info, machine.machine_type)
+    }
+    wanted = sorted(drives_by_place)
     if not wanted:
         return
     tree = device_tree(machine)

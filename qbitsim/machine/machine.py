@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qbitsim.devices.tree import DeviceTree
+    from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.nbd.local import LocalClient
@@ -80,7 +81,10 @@ class Machine:
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
-    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type")
+    __slots__ = (
+        *(*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
+        "monitor_descriptors",
+    )
 
     def __init__(
         self,
@@ -109,6 +113,8 @@ class Machine:
         self.pacing = pacing
         self.journal: Journal | None = None
         self.control = Control() if control else None
+        self.images.fdsets.explained = self.profile.fdset_refusals_explained
+        self.monitor_descriptors: MonitorDescriptors | None = None
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)
@@ -505,6 +511,11 @@ class Machine:
             node.abandon()
         self.exports.disconnect_all()
         self.closing = True
+
+    def note_no_clients(self) -> None:
+        """The last client of a monitor has left: descriptors of a set that nobody has open may go, too."""
+        if self.profile.unused_fdsets_end_with_monitors and self.running:
+            self.images.fdsets.remove_unused()
 
     # -- what QEMU prints on its standard output
 

@@ -11,32 +11,54 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from qbitsim.commands.hmp.guest_io import DriveDisk
+from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
+from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.machine.machine import Machine
+from qbitsim.programs import process
+from qbitsim.programs.getopt import GetoptError, scan
+from qbitsim.programs.qemu_io_files import CACHE_MODES, NULL_NAMES, InvalidModeError, OpenFlags, World, open_node
 from qbitsim.qemu_img.files import STALE_BITMAPS
 from qbitsim.qemu_img.options import key_values
-from qbitsim.qemu_img.report import format_specific
 from qbitsim.qemu_io import run as qemu_io
+from qbitsim.qemu_io.drive_disk import DriveDisk
 from qbitsim.qemu_io.numbers import format_size
+from qbitsim.qemu_io.table import commands as known_commands
+from qbitsim.qemu_io.table import help_line, own_commands
+from qbitsim.standard_streams import StandardStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
-    from qbitsim.drivers.options import Options
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
 
-_FLAGS = {"r": "read-only", "s": "snapshot", "n": "nocache", "C": "copy-on-read", "m": "misalign", "U": "force-share"}
-_VALUES = {"c": "cmd", "f": "format", "t": "cache", "d": "discard"}
-_OTHER = {"k": "native-aio", "i": "aio", "T": "trace", "h": "help", "object": "object"}
-_CACHE_MODES = {"none", "off", "writeback", "unsafe", "directsync", "writethrough"}
-_DISCARD_MODES = {"ignore": "ignore", "off": "ignore", "unmap": "unmap", "on": "unmap"}
+_LETTERS = "hVc:d:f:rsnCmki:t:T:U"
+_LONG = {
+    "help": "h",
+    "version": "V",
+    "cmd:": "c",
+    "format:": "f",
+    "read-only": "r",
+    "snapshot": "s",
+    "nocache": "n",
+    "copy-on-read": "C",
+    "misalign": "m",
+    "native-aio": "k",
+    "aio:": "i",
+    "discard:": "d",
+    "cache:": "t",
+    "trace:": "T",
+    "object:": "object",
+    "image-opts": "image-opts",
+    "force-share": "U",
+}
+_USAGE = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n\n"
+PROMPT = "qemu-io> "
 _SIGABRT = 6
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
@@ -53,113 +75,193 @@ class _EndError(Exception):
         self.status = status
 
 
+class _Arguments:
+    """The command line.
+
+    :ivar commands: those of ``-c``; None for those of standard input.
+    """
+
+    def __init__(self) -> None:
+        self.flags = OpenFlags()
+        self.format: str | None = None
+        self.commands: list[str] | None = None
+        self.as_options = False
+        self.words: list[str] = []
+
+
 class QemuIo:
     """One run of the program.
 
     :param images: the files.
     :param profile: the release.
+    :param streams: where it prints.
+    :param lines: what is on standard input, without the ends of lines.
+    :param clock: nanoseconds, for rates.
+    :param sleep: waits for so many nanoseconds.
+    :param raise_signal: ends the program by a signal of that number.
     """
 
-    def __init__(self, images: ImageStore, profile: Profile) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        profile: Profile,
+        streams: StandardStreams,
+        *,
+        lines: Iterable[str] = (),
+        clock: Callable[[], int] = lambda: 0,
+        sleep: Callable[[int], object] = lambda _: None,
+        raise_signal: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self.images = images
         self.profile = profile
-        self.machine: Machine | None = None
+        self.streams = streams
+        self.world: World | None = None
         self.drive: Drive | None = None
-        self.stdout = ""
-        self.stderr = ""
+        self.as_options = False
+        self._quits = False
+        self._lines = lines
+        self._clock = clock
+        self._sleep = sleep
+        self._raise_signal = raise_signal
 
-    def run(self, arguments: list[str]) -> tuple[int, str]:
-        """Run it: the exit status, negative for a signal, and what it printed."""
+    def run(self, arguments: Sequence[str]) -> int:
+        """Run it: the exit status, negative for a signal."""
         try:
             status = self._run(arguments)
         except _EndError as end:
             status = end.status
+        except UnsupportedError as error:
+            status = 1
+            self.streams.complain(f"{error.desc}\n")
         self._close()
-        return status, self.stderr + self.stdout
+        self.streams.flush()
+        return status
 
-    def _run(self, arguments: list[str]) -> int:
-        given, words = _parse(arguments)
-        if "version" in given:
-            self.stdout += f"qemu-io version {self.profile.full_version}{self.profile.copyright}"
-            return 0
-        options = self._node_options(given)
-        if len(words) > 1:
-            raise UnsupportedError("the usage text of qemu-io")
-        if "image-opts" in given and "format" in given:
+    def _run(self, arguments: Sequence[str]) -> int:
+        given = self._parse(arguments)
+        if len(given.words) > 1:
+            return self._usage(1)
+        if given.as_options and given.format is not None:
             return self._fail("--image-opts and -f are mutually exclusive")
-        if "snapshot" in given:
-            self.images = self.images.clone()
-        if words and not self._open(words[0], options, as_options="image-opts" in given):
+        self.as_options = given.as_options
+        if given.words and not self._open_given(given):
             return 1
-        if not given.get("cmd"):
-            raise UnsupportedError("qemu-io without commands")
-        failed = [self._command(command, options) for command in given["cmd"]]
-        return int(any(failed))
+        failed = False
+        for command in given.commands if given.commands is not None else self._prompted():
+            failed |= self._command(command)
+            if self._quits:
+                break
+        return int(failed)
 
-    def _node_options(self, given: dict[str, list[str]]) -> Options:
-        cache, discard = given.get("cache", ["writeback"])[-1], given.get("discard", ["unmap"])[-1]
-        if discard not in _DISCARD_MODES:
-            raise _EndError(self._fail(f"Invalid discard option: {discard}"))
-        if cache not in _CACHE_MODES:
-            raise _EndError(self._fail(f"Invalid cache option: {cache}"))
-        if "copy-on-read" in given:
-            raise UnsupportedError("option '-C' of qemu-io")
-        options: Options = {"discard": _DISCARD_MODES[discard]}
-        options.update({key: True for key in ("read-only", "force-share") if key in given})
-        if "format" in given:
-            options["driver"] = given["format"][-1]
-        return options
+    def _parse(self, arguments: Sequence[str]) -> _Arguments:
+        """Read the command line.
+
+        :raises _EndError: it is wrong, or was about nothing else.
+        """
+        given = _Arguments()
+        try:
+            for letter, value in scan(arguments, _LETTERS, given.words, _LONG):
+                if not given.flags.take(letter, value):
+                    self._take(given, letter, value)
+        except GetoptError as error:
+            self.streams.complain(f"qemu-io: {error}\n")
+            raise _EndError(self._usage(1)) from None
+        except InvalidModeError as error:
+            raise _EndError(self._fail(str(error))) from None
+        return given
+
+    def _take(self, given: _Arguments, letter: str, value: str) -> None:
+        match letter:
+            case "f":
+                given.format = value
+            case "c":
+                given.commands = [*(given.commands or []), value]
+            case "image-opts":
+                given.as_options = True
+            case "V":
+                self.streams.print(f"qemu-io version {self.profile.full_version}{self.profile.copyright}")
+                raise _EndError(0)
+            case "h":
+                raise _EndError(self._usage(0))
+            case "m":
+                pass  # how buffers lie in memory is nothing that is seen
+            case _:
+                raise UnsupportedError(f"option '{'--' if len(letter) > 1 else '-'}{letter}' of qemu-io")
+
+    def _usage(self, status: int) -> int:
+        """Say how it is used, in qbitsim's own words; the status."""
+        options = [
+            (f"  -{key}, " if len(key) == 1 else "      ") + f"--{name.rstrip(':')}" + (" VALUE" if ":" in name else "")
+            for name, key in _LONG.items()
+        ]
+        self.streams.print(_USAGE + "\n".join(options) + "\n")
+        return status
+
+    def _prompted(self) -> Iterable[str]:
+        """The lines of standard input, each behind a prompt."""
+        lines = iter(self._lines)
+        while True:
+            self.streams.print(PROMPT)
+            self.streams.flush()
+            line = next(lines, None)
+            if line is None:
+                return
+            yield line
 
     # -- files
 
-    def _open(self, word: str, options: Options, *, as_options: bool = False) -> bool:
+    def _open_given(self, given: _Arguments) -> bool:
+        """Open the file of the command line; whether that worked."""
+        [word] = given.words
+        if given.as_options:
+            return self._open(None, self._image_options(word), given.flags)
+        return self._open(word, [] if given.format is None else [("driver", given.format)], given.flags)
+
+    def _image_options(self, word: str) -> list[tuple[str, str]]:
+        if "=" not in word:
+            self.streams.complain(
+                f"qemu-io: warning: short-form boolean option '{word}' deprecated\nPlease use {word}=on instead\n"
+            )
+            return []
+        return key_values(word)
+
+    def _open(self, word: str | None, given: list[tuple[str, str]], flags: OpenFlags) -> bool:
         """Open a file; whether that worked."""
         if self.drive is not None:
             self._fail("file open already, try 'help close'")
             return False
-        machine = Machine(self.profile, images=self.images)
-        what = "" if as_options else f" device {word}"
+        keys = dict(given)
+        if flags.force_share and keys.get("force-share", "on") != "on":
+            self._fail("-U conflicts with image options")
+            return False
+        world = World(self.images, self.profile)
+        what = "" if word is None else f" device {word}"
+        name = keys.get("file.filename", "") if word is None else word
         try:
-            name, options = self._named(word, options, as_options=as_options)
-            node = machine.open_file(name, options)
-            self.machine, self.drive = machine, machine.add_drive("", node)
+            node = open_node(world, word, given, flags)
+            drive = world.graph.add_drive("", node)
         except UnsupportedError:
             raise
         except QmpError as error:
-            self._fail(f"can't open{what}: {error.desc}{self._lock_hint(word, options, error.desc)}")
+            hint = self._lock_hint(name, read_only=flags.read_only, text=error.desc)
+            self._fail(f"can't open{what}: {error.desc}{hint}")
             return False
-        image = _qcow2_image(node)
-        if image is not None and image.has_stale_bitmaps:
-            self.stderr += STALE_BITMAPS.format("qemu-io")
-            image.has_stale_bitmaps = node.read_only
-        if "driver" not in options and node.driver == "raw" and "read-only" not in options:
-            self.stderr += _RAW_WARNING.format(word)
+        self.world, self.drive = world, drive
+        for each in world.graph.nodes.values():
+            image = _qcow2_image(each)
+            if image is not None and image.has_stale_bitmaps:
+                self.streams.complain(STALE_BITMAPS.format("qemu-io"))
+                image.has_stale_bitmaps = each.read_only
+        probed = word is not None and "driver" not in keys and not word.startswith(("json:", *NULL_NAMES))
+        if probed and node.driver == "raw" and not flags.read_only:
+            self.streams.complain(_RAW_WARNING.format(word))
         return True
 
-    def _named(self, word: str, options: Options, *, as_options: bool) -> tuple[str, Options]:
-        if not as_options:
-            return word, options
-        given = dict(key_values(word))
-        if "=" not in word:
-            self.stderr += f"qemu-io: warning: short-form boolean option '{word}' deprecated\n"
-            self.stderr += f"Please use {word}=on instead\n"
-            raise QmpError("Must specify either driver or file")
-        if not given.keys() <= {"driver", "file.driver", "file.filename", "read-only"} or "file.filename" not in given:
-            raise UnsupportedError(f"the image options '{word}'")
-        if given.get("file.driver", "file") != "file":
-            raise UnsupportedError(f"the image options '{word}'")
-        merged = dict(options)
-        if "driver" in given:
-            merged["driver"] = given["driver"]
-        if "read-only" in given:
-            merged["read-only"] = given["read-only"] == "on"
-        return given["file.filename"], merged
-
-    def _lock_hint(self, word: str, options: Options, text: str) -> str:
+    def _lock_hint(self, word: str, *, read_only: bool, text: str) -> str:
         """The second line of what is said about a lock: which file it is."""
         if "lock" not in text or word not in self.images:
             return ""
-        wanted = READER if "read-only" in options else WRITER
+        wanted = READER if read_only else WRITER
         if "backing file" not in text and self.images.file(word).locks.conflict(*wanted):
             return f"\nIs another process using the image [{word}]?"
         name, image = word, self.images.lookup(word)
@@ -171,20 +273,20 @@ class QemuIo:
         return ""
 
     def _close(self) -> None:
-        if self.machine is not None:
-            self.machine.graph.close()
-        self.machine = self.drive = None
+        if self.world is not None:
+            self.world.graph.close()
+        self.world = self.drive = None
 
     def _fail(self, text: str) -> int:
-        self.stderr += f"qemu-io: {text}\n"
+        self.streams.complain(f"qemu-io: {text}\n")
         return 1
 
     # -- commands
 
-    def _command(self, command: str, options: Options) -> bool:
+    def _command(self, command: str) -> bool:
         """Run one command; whether it failed."""
         words = [word for word in command.split(" ") if word]
-        own: dict[str, Callable[[list[str], Options], bool]] = {
+        own: dict[str, Callable[[list[str]], bool]] = {
             "open": self._do_open,
             "o": self._do_open,
             "close": self._do_close,
@@ -199,81 +301,113 @@ class QemuIo:
             "reopen": self._do_reopen,
             "info": self._do_info,
             "i": self._do_info,
+            "help": self._do_help,
+            "?": self._do_help,
         }
         if not words:
             return False
         if words[0] in own:
-            return own[words[0]](words, options)
-        if self.drive is None and words[0] not in {"help", "?", "sleep"}:
-            self.stderr += "no file open, try 'help open'\n"
-            return True
+            return own[words[0]](words)
+        if self.drive is None and words[0] in known_commands(self.profile) and words[0] != "sleep":
+            return self._no_file()
         return self._on_disk(command)
 
+    def _no_file(self) -> bool:
+        self.streams.complain("no file open, try 'help open'\n")
+        return True
+
     def _on_disk(self, command: str) -> bool:
-        drive = self.drive or Machine(self.profile, images=self.images).anonymous_drive()
-        output = qemu_io.run(DriveDisk(drive), command, profile=self.profile, permit=self._permit)
-        self.stdout += output.stdout
-        self.stderr += "".join(f"qemu-io: {line}\n" for line in output.hmp.splitlines()) + output.stderr
+        drive = self.drive or Drive(World(self.images, self.profile).graph, "", perm=0, shared=ALL)
+        output = qemu_io.run(
+            DriveDisk(drive),
+            command,
+            profile=self.profile,
+            permit=self._permit,
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+        self.streams.print(output.stdout)
+        self.streams.complain("".join(f"qemu-io: {line}\n" for line in output.hmp.splitlines()) + output.stderr)
         return output.failed
 
     def _permit(self, wanted: tuple[str, ...]) -> None:
         if wanted and self.drive is not None and self.drive.node.read_only:
             raise QmpError("Block node is read-only")
 
-    def _do_open(self, words: list[str], options: Options) -> bool:
-        rest, flags = [], dict[str, object]()
+    def _do_open(self, words: list[str]) -> bool:
         if len(words) == 1:
-            self.stderr += "bad argument count 0 to open, expected at least 1 arguments\n"
+            self.streams.complain(f"bad argument count 0 to {words[0]}, expected at least 1 arguments\n")
             return True
-        iterator = iter(words[1:])
-        for word in iterator:
-            if word == "-r":
-                flags["read-only"] = True
-            elif word == "-U":
-                flags["force-share"] = True
-            elif word == "-n":
-                pass  # without the host's cache, of which there is none
-            elif word == "-o":
-                pairs = dict(key_values(next(iterator, "")))
-                if not pairs.keys() <= {"driver", "read-only"}:
-                    raise UnsupportedError(f"qemu-io command '{' '.join(words)}'")
-                flags.update({key: value == "on" if key == "read-only" else value for key, value in pairs.items()})
-            elif word.startswith("-"):
-                raise UnsupportedError(f"qemu-io command '{' '.join(words)}'")
-            else:
-                rest.append(word)
-        if len(rest) != 1:
-            raise UnsupportedError(f"qemu-io command '{' '.join(words)}'")
-        kept = {"discard": options.get("discard", "unmap")}
-        return not self._open(rest[0], {**kept, **flags})
+        flags, given, rest = OpenFlags(), list[tuple[str, str]](), list[str]()
+        try:
+            for letter, value in scan(words[1:], "snCro:ki:t:d:U", rest):
+                if flags.take(letter, value):
+                    continue
+                if self.as_options:
+                    self.streams.print("--image-opts and 'open -o' are mutually exclusive\n")
+                    return True
+                given += key_values(value)
+        except GetoptError as error:
+            self.streams.complain(f"{words[0]}: {error}\n")
+            self.streams.print(help_line(words[0], own_commands()[words[0]]))
+            return True
+        except InvalidModeError as error:
+            return bool(self._fail(str(error)))
+        if self.as_options and len(rest) == 1:
+            given, rest = self._image_options(rest[0]), []
+        if len(rest) > 1:
+            self.streams.print(help_line("open", own_commands()["open"]))
+            return True
+        return not self._open(rest[0] if rest else None, given, flags)
 
-    def _do_close(self, _words: list[str], _options: Options) -> bool:
-        if self.drive is None:
-            self.stderr += "no file open, try 'help open'\n"
+    def _do_close(self, words: list[str]) -> bool:
+        if len(words) > 1:
+            self.streams.complain(f"bad argument count {len(words) - 1} to {words[0]}, expected 0 arguments\n")
             return True
+        if self.drive is None:
+            return self._no_file()
         self._close()
         return False
 
-    def _do_quit(self, _words: list[str], _options: Options) -> bool:
-        raise _EndError(0)
+    def _do_quit(self, _words: list[str]) -> bool:
+        self._quits = True
+        return False
 
-    def _do_abort(self, _words: list[str], _options: Options) -> bool:
-        self.stdout = ""
-        raise _EndError(-_SIGABRT)
+    def _do_abort(self, _words: list[str]) -> bool:
+        return self._end_by_signal(_SIGABRT)
 
-    def _do_sigraise(self, words: list[str], _options: Options) -> bool:
+    def _do_sigraise(self, words: list[str]) -> bool:
         if len(words) != 2 or not words[1].isdecimal():
             raise UnsupportedError(f"qemu-io command '{' '.join(words)}'")
-        self.stdout = ""
-        raise _EndError(-int(words[1]))
+        return self._end_by_signal(int(words[1]))
 
-    def _do_break(self, words: list[str], _options: Options) -> bool:
+    def _end_by_signal(self, number: int) -> bool:
+        self.streams.drop()
+        self._raise_signal(number)
+        raise _EndError(-number)
+
+    def _do_help(self, words: list[str]) -> bool:
+        """The program's own commands are among those that ``help`` lists."""
+        own = own_commands()
+        if len(words) == 2 and words[1] in own:
+            if own[words[1]].has_help:
+                raise UnsupportedError(f"the extended help of qemu-io's '{words[1]}'")
+            self.streams.print(help_line(words[1], own[words[1]]))
+            return False
+        if len(words) != 1:
+            return self._on_disk(" ".join(words))
+        table = {**known_commands(self.profile), **own}
+        lines = [help_line(name, entry) for name, entry in sorted(table.items()) if name == entry.name]
+        self.streams.print("".join(lines) + "\nUse 'help commandname' for extended help.\n")
+        return False
+
+    def _do_break(self, words: list[str]) -> bool:
         if self.drive is None:
-            self.stderr += "no file open, try 'help open'\n"
-            return True
+            return self._no_file()
         wanted = 2 if words[0] == "break" else 1
         if len(words) - 1 != wanted:
-            self.stderr += f"bad argument count {len(words) - 1} to {words[0]}, expected {wanted} arguments\n"
+            text = f"bad argument count {len(words) - 1} to {words[0]}, expected {wanted} arguments\n"
+            self.streams.complain(text)
             return True
         if any(node.driver == "blkdebug" for node in self.drive.graph.nodes.values()):
             raise UnsupportedError(f"qemu-io command '{words[0]}' on blkdebug")
@@ -283,35 +417,49 @@ class QemuIo:
             "resume": "Could not resume request: ",
             "remove_break": f"Could not remove breakpoint {words[1]}: ",
         }
-        self.stdout += f"{texts[words[0]]}{reason}\n"
+        self.streams.print(f"{texts[words[0]]}{reason}\n")
         return True
 
-    def _do_reopen(self, words: list[str], _options: Options) -> bool:
+    def _do_reopen(self, words: list[str]) -> bool:
         """Changes between reading and writing; what else it could change has no effect here."""
         if self.drive is None:
-            self.stderr += "no file open, try 'help open'\n"
-            return True
+            return self._no_file()
         if any(word.startswith("-o") for word in words[1:]):
             raise UnsupportedError(f"qemu-io command '{' '.join(words)}'")
+        if words[1:] == ["-r"] and self.drive.node.copy_on_read:
+            name = self.drive.node.name
+            return bool(self._fail(f"Can't set node '{name}' to r/o with copy-on-read enabled"))
         if any(word in {"-r", "-w"} for word in words[1:]) and len(words) == 2:
-            self.drive.node.set_read_only(words[1] == "-r")
-            return False
-        if len(words) == 3 and words[1] == "-c" and words[2] in _CACHE_MODES:
+            return self._reopen(self.drive, read_only=words[1] == "-r")
+        if len(words) == 3 and words[1] == "-c" and words[2] in CACHE_MODES:
             return False
         return self._on_disk(" ".join(words))
 
-    def _do_info(self, _words: list[str], _options: Options) -> bool:
+    def _reopen(self, drive: Drive, *, read_only: bool) -> bool:
+        """Reopen the node; whoever only reads needs no right to write any more (reopen_f, qemu-io-cmds.c, 10.0)."""
+        if read_only:
+            drive.perm &= ~(WRITE | WRITE_UNCHANGED)
+            if drive.root is not None:
+                drive.root.perm = drive.perm
+        try:
+            drive.node.set_read_only(read_only)
+        except QmpError as error:
+            return bool(self._fail(error.desc))
+        return False
+
+    def _do_info(self, _words: list[str]) -> bool:
         if self.drive is None:
-            self.stderr += "no file open, try 'help open'\n"
-            return True
+            return self._no_file()
         node = self.drive.node
         image = _qcow2_image(node)
         if image is None:
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
-        self.stdout += f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n"
-        self.stdout += f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n"
-        self.stdout += "\n".join(["Format specific information:", *format_specific(image)]) + "\n"
+        from qbitsim.qemu_img.report import format_specific  # noqa: PLC0415 - wanted by this command alone
+
+        self.streams.print(f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n")
+        self.streams.print(f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n")
+        self.streams.print("\n".join(["Format specific information:", *format_specific(image)]) + "\n")
         return False
 
 
@@ -321,43 +469,19 @@ def _qcow2_image(node: Node) -> Qcow2Image | None:
     return image if isinstance(image, Qcow2Image) else None
 
 
-def _parse(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Options by their long names with their values, and what is left."""
-    given: dict[str, list[str]] = {}
-    words: list[str] = []
-    rest = list(arguments)
-    long_values = {name: name for name in _VALUES.values()}
-    while rest:
-        word = rest.pop(0)
-        if word in {"-V", "--version"}:
-            given["version"] = []
-        elif word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            if name in long_values:
-                given.setdefault(name, []).append(value if equals else _next(rest))
-            elif name in {*_FLAGS.values(), "image-opts"}:
-                given[name] = []
-            else:
-                raise UnsupportedError(f"option '{word}' of qemu-io")
-        elif word.startswith("-") and word != "-":
-            _parse_letters(word[1:], rest, given)
-        else:
-            words.append(word)
-    return given, words
-
-
-def _parse_letters(letters: str, rest: list[str], given: dict[str, list[str]]) -> None:
-    while letters:
-        letter, letters = letters[0], letters[1:]
-        if letter in _VALUES:
-            given.setdefault(_VALUES[letter], []).append(letters or _next(rest))
-            return
-        if letter not in _FLAGS:
-            raise UnsupportedError(f"option '-{letter}' of qemu-io")
-        given[_FLAGS[letter]] = []
-
-
-def _next(rest: list[str]) -> str:
-    if not rest:
-        raise UnsupportedError("the usage text of qemu-io")
-    return rest.pop(0)
+def main(argv: Sequence[str], profile: Profile) -> int:
+    """Run it in the current directory, with the commands of ``-c`` or of standard input; the exit status."""
+    process.end_on_interrupt()
+    store = HostImageStore(".")
+    program = QemuIo(
+        store,
+        profile,
+        process.standard_streams(),
+        lines=process.lines(),
+        clock=process.ticks,
+        sleep=process.sleep,
+        raise_signal=process.raise_signal,
+    )
+    status = program.run(argv)
+    store.save()
+    return status

@@ -11,6 +11,7 @@ from qbitsim.machine.machine import EPOCH
 from qbitsim.profiles import Profile
 from qbitsim.programs.qemu_io import QemuIo
 from qbitsim.qemu_img import run as qemu_img
+from qbitsim.standard_streams import StandardStreams
 
 Result = tuple[int, str]
 
@@ -51,7 +52,9 @@ class Shell:
         return qemu_img.run(self.images, arguments, self.profile, EPOCH * NANOSECONDS)
 
     def _qemu_io(self, arguments: list[str]) -> Result:
-        return QemuIo(self.images, self.profile).run(arguments)
+        printed: list[str] = []
+        streams = StandardStreams(lambda _, text: printed.append(text))
+        return QemuIo(self.images, self.profile, streams).run(arguments), "".join(printed)
 
     def _ls(self, arguments: list[str]) -> Result:
         lines, status = "", 0

@@ -9,12 +9,12 @@ from __future__ import annotations
 _SINCE = {
     "0.13": "device_add",
     "0.14": (
-        "add_client balloon client_migrate_info closefd device_del expire_password getfd inject-nmi memsave migrate "
+        "add_client balloon client_migrate_info device_del expire_password inject-nmi memsave migrate "
         "migrate_cancel netdev_add netdev_del pmemsave query-balloon query-mice query-pci query-spice query-vnc "
         "screendump set_link set_password"
     ),
     "1.1": "change-vnc-password qom-list-types system_wakeup xen-save-devices-state",
-    "1.2": "add-fd device-list-properties dump-guest-memory qom-get qom-list qom-set remove-fd",
+    "1.2": "device-list-properties dump-guest-memory qom-get qom-list qom-set",
     "1.3": "send-key xen-set-global-dirty-log",
     "1.4": "chardev-add chardev-remove ringbuf-read ringbuf-write",
     "1.6": "query-rx-filter",

@@ -28,6 +28,7 @@ def amend(call: Call) -> int:
     given = [value for key, value in options.given if key == "o"]
     if not given:
         raise ToolError("Must specify options (-o)", usage=True)
+    call.start_progress()
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name")
     pairs = [pair for value in given for pair in key_values(value)]
@@ -37,8 +38,9 @@ def amend(call: Call) -> int:
     image = open_image(call, options.words[0], options.last("f"), write=True)
     if not isinstance(image, Qcow2Image):
         raise ToolError("Format driver 'raw' does not support option amendment")
+    values = _values(call, pairs)
     call.progress(0)
-    _amend(call, image, _values(call, pairs))
+    _amend(call, image, values)
     call.progress(100)
     call.progress(100)
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.images.chain import reader
 from qbitsim.qemu_img.files import CACHE_MODES, Call, contents, open_image
-from qbitsim.qemu_img.options import ToolError, parse_size, size_argument
+from qbitsim.qemu_img.options import NEGATIVE, ToolError, parse_size, size_argument
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
@@ -58,10 +58,10 @@ def _number(call: Call, key: str, what: str, default: int) -> int:
     if text is None:
         return default
     number, modern = parse_size(text), call.profile.qemu_img_commands_complain
-    if number is None:
+    if number is None and not (modern and NEGATIVE.fullmatch(text)):
         raise ToolError(f"Invalid {what} specified: '{text}'." if modern else f"Invalid {what} specified")
     least = 1 if key in {"c", "d"} and modern else 0
-    if not least <= number <= _MAXIMUM:
+    if number is None or not least <= number <= _MAXIMUM:
         limits = f". Must be between {least} and {_MAXIMUM}." if modern else ""
         raise ToolError(f"Invalid {what} specified{limits}")
     return number
@@ -75,8 +75,12 @@ def _size(call: Call, key: str, what: str, default: int) -> int:
 def _pattern(call: Call) -> int:
     text = call.options.last("pattern")
     number = 0 if text is None else parse_size(text)
+    modern = call.profile.qemu_img_commands_complain
+    if number is None and text is not None and modern and not NEGATIVE.fullmatch(text):
+        end = "" if call.profile.qemu_img_texts_polished else "."
+        raise ToolError(f"Invalid pattern byte specified: '{text}'{end}")
     if number is None or number > 255:
-        limits = ". Must be between 0 and 255." if call.profile.qemu_img_commands_complain else ""
+        limits = ". Must be between 0 and 255." if modern else ""
         raise ToolError(f"Invalid pattern byte specified{limits}")
     return number
 
@@ -97,7 +101,7 @@ def _run(call: Call, image: Image, offsets: list[int], length: int, pattern: int
     data = bytes((pattern,)) * length
     for offset in offsets:
         if offset + length > image.size:
-            raise ToolError(f"Failed request: {os.strerror(errno.EIO)}", before_output=True)
+            raise ToolError(f"Failed request: {os.strerror(errno.EIO)}")
         if "w" in call.options:
             image.write(offset, data, below)
             image.mark_bitmaps(offset, length)

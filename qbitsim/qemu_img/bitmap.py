@@ -87,7 +87,8 @@ def _remove(image: Image, bitmap: StoredBitmap) -> None:
 
 def _remove_all(image: Image) -> None:
     if isinstance(image, Qcow2Image):
-        image.bitmaps.clear()
+        for bitmap in list(image.bitmaps):
+            image.remove_bitmap(bitmap.name)
 
 
 def _usable(image: Image, name: str) -> StoredBitmap:

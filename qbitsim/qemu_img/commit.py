@@ -62,8 +62,9 @@ def _base_depth(call: Call, word: str, chain: list[Image]) -> int:
     name = call.file_name(word)
     for depth, image in enumerate(chain[:-1], 1):
         assert image.backing is not None
+        wanted = call.store.backing_name(name, base)  # relative to the image above it (bdrv_find_backing_image)
         name = call.store.backing_name(name, image.backing)
-        if base in {image.backing, name} or call.store.same_file(base, name):
+        if base == image.backing or call.store.same_file(wanted, name):
             return depth
     raise ToolError(f"Did not find '{base}' in the backing chain of '{word}'")
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
+from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MAXIMUM_SPARSE = 16 << 20
 _MAXIMUM_COROUTINES = 16
 
 
-@dataclass(slots=True)
+@record(frozen=False, eq=False)
 class _Copy:
     """What is copied where.
 
@@ -183,7 +183,8 @@ def load_snapshot(image: Image, text: str) -> Chain:
     else:
         found = find_by_id_or_name(image.snapshots, text)
     if image.format == "raw":
-        raise ToolError("Failed to load snapshot: Device 'raw' does not support internal snapshots")
+        cannot = "does not support temporarily loading internal snapshots"
+        raise ToolError(f"Failed to load snapshot: Block format 'raw' used by device '' {cannot}")
     if found is None:
         raise ToolError("Failed to load snapshot: Can't find snapshot")
     return [found.content]
@@ -427,7 +428,7 @@ def _check_bitmaps(call: Call, source: Image) -> None:
                     f"Cannot copy inconsistent bitmap '{bitmap.name}'\n"
                     "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it"
                 )
-            call.print(f"qemu-img: warning: Skipping inconsistent bitmap '{bitmap.name}'\n")
+            call.complain(f"qemu-img: warning: Skipping inconsistent bitmap '{bitmap.name}'\n")
 
 
 def _copy_bitmaps(source: Image, target: Image) -> None:

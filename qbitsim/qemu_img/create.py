@@ -7,12 +7,11 @@ file is already gone.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
-from qbitsim.qemu_img.files import Call, find_image, open_backing
+from qbitsim.qemu_img.files import Call, find_image, open_backing, plain_name
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.records import changed
 
 
 def create(call: Call) -> int:
@@ -28,9 +27,11 @@ def create(call: Call) -> int:
     try:
         if not known_format(format_name):
             raise ToolError(f"Unknown file format '{format_name}'")
+        plain = plain_name(name)
         wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call))
-        wanted = _with_backing(call, name, wanted)
+        wanted = _with_backing(call, plain, wanted)
         call.say(f"Formatting '{name}', {wanted.describe()}")
+        call.streams.flush()
         make_image(call, name, wanted)
     except ToolError as error:
         raise ToolError(f"{name}: {error.text}") from None
@@ -66,4 +67,4 @@ def _open_backing_of_new(call: Call, name: str, wanted: Wanted) -> Wanted:
     if chosen is None:
         end = "" if call.profile.qemu_img_hint_ends_line else "\0"
         raise ToolError(f"Backing file specified without backing format\nDetected format of {backing.format}.{end}")
-    return wanted if wanted.size is not None else replace(wanted, size=backing.size)
+    return wanted if wanted.size is not None else changed(wanted, size=backing.size)

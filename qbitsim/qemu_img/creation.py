@@ -5,18 +5,18 @@ What a format refuses, it refuses when an existing file is already gone (block.c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.image import PREALLOCATIONS, Image
 from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
-from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, check_compression
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.store import LockConflictError
-from qbitsim.qemu_img.files import Call
+from qbitsim.qemu_img.files import Call, plain_name
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
+from qbitsim.records import changed, record
 from qbitsim.sizes import SECTOR
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
@@ -25,7 +25,7 @@ _NOT_DONE = {*_DEFAULTS, "help", "?"}
 _MAX_L1_BYTES = 32 << 20
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record(kw_only=True)
 class Wanted:
     """The creation options of an image, as far as they are known."""
 
@@ -94,17 +94,17 @@ def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
     """One option of ``-o``."""
     match name:
         case "compat":
-            return replace(wanted, compat=value)
+            return changed(wanted, compat=value)
         case "preallocation":
-            return replace(wanted, preallocation=value)
-        case "backing_file":
-            return replace(wanted, backing=value)
-        case "backing_fmt":
-            return replace(wanted, backing_format=value)
-        case "data_file":
-            return replace(wanted, data_file=value)
+            return changed(wanted, preallocation=value)
         case "compression_type":
-            return replace(wanted, compression=value)
+            return changed(wanted, compression=value)
+        case "backing_file":
+            return changed(wanted, backing=value)
+        case "backing_fmt":
+            return changed(wanted, backing_format=value)
+        case "data_file":
+            return changed(wanted, data_file=value)
         case _:
             return _set_number(call, wanted, name, value)
 
@@ -113,18 +113,18 @@ def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
     if name == "size":
         if wanted.size is not None and call.options.words[1:]:
             raise ToolError("The image size must be specified only once")
-        return replace(wanted, size=signed(size_parameter(name, value, call.profile)))
+        return changed(wanted, size=signed(size_parameter(name, value, call.profile)))
     if name == "cluster_size":
-        return replace(wanted, cluster_size=size_parameter(name, value, call.profile))
+        return changed(wanted, cluster_size=size_parameter(name, value, call.profile))
     if name in {"lazy_refcounts", "data_file_raw"}:
         if value not in {"on", "off"}:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
         is_on = value == "on"
-        return replace(wanted, lazy_refcounts=is_on) if name[0] == "l" else replace(wanted, data_file_raw=is_on)
+        return changed(wanted, lazy_refcounts=is_on) if name[0] == "l" else changed(wanted, data_file_raw=is_on)
     if name == "refcount_bits":
         if not value.isdecimal():
             raise ToolError(f"Parameter '{name}' expects a number")
-        return replace(wanted, refcount_bits=int(value))
+        return changed(wanted, refcount_bits=int(value))
     if _DEFAULTS.get(name) == value:
         return wanted
     if name in _NOT_DONE or name.startswith("encrypt."):
@@ -139,13 +139,12 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
+    name = plain_name(name)
     preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
     if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
     else:
         refusal = refusal_of(wanted)
-    if refusal is None and wanted.compression == "zstd":
-        check_compression("zstd")
     if preallocation == "off" and wanted.data_file_raw:
         preallocation = "metadata"  # the tables must say that all of the data file is in use
     image = _create_file(
@@ -160,7 +159,7 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         lazy_refcounts=wanted.lazy_refcounts,
         refcount_bits=16 if refusal else wanted.refcount_bits,
         data_file=_make_data_file(call, name, wanted),
-        **({} if refusal or wanted.compression == "zlib" else {"compression": wanted.compression}),
+        compression="zlib" if refusal else wanted.compression,
     )
     if refusal is not None:
         call.store.remove(name)
@@ -206,32 +205,20 @@ def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:
 
 def refusal_of(wanted: Wanted) -> str | None:
     """Why the format does not want such an image (block/qcow2.c, qcow2_co_create, 10.0)."""
-    assert wanted.size is not None
     if wanted.format == "raw":
         return None
-    for name, value, is_known in (
-        ("version", wanted.compat, wanted.compat is None or wanted.compat in VERSIONS),
-        ("backing-fmt", wanted.backing_format, wanted.backing_format is None or known_format(wanted.backing_format)),
-        ("compression-type", wanted.compression, wanted.compression in COMPRESSION_TYPES),
+    for name, value, values in (
+        ("version", wanted.compat, (None, *VERSIONS)),
+        ("compression-type", wanted.compression, COMPRESSION_TYPES),
     ):
-        if not is_known:
+        if value not in values:
             return f"Parameter '{name}' does not accept value '{value}'"
+    if wanted.backing_format is not None and not known_format(wanted.backing_format):
+        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
-    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
-        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
-    if wanted.backing is None and wanted.backing_format is not None:
-        return "Backing format cannot be used without backing file"
-    refusal = _refusal_of_features(wanted, old=old)
-    if refusal is not None:
-        return refusal
-    size = -(-wanted.size // SECTOR) * SECTOR
-    if not 0 <= size <= INT64_MAX:
-        return "Could not resize image: Image size cannot be negative"
-    if -(-size // (cluster * cluster // 8)) * 8 > _MAX_L1_BYTES:
-        return "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
-    return None
+    return _refusal_of_backing(wanted) or _refusal_of_features(wanted, old=old) or _refusal_of_size(wanted)
 
 
 def _refusal_of_features(wanted: Wanted, *, old: bool) -> str | None:
@@ -262,4 +249,23 @@ def _refusal_of_features(wanted: Wanted, *, old: bool) -> str | None:
             "Non-zlib compression type is only supported with compatibility level 1.1 and above "
             "(use version=v3 or greater)"
         )
+    return None
+
+
+def _refusal_of_backing(wanted: Wanted) -> str | None:
+    if wanted.backing is not None and wanted.preallocation not in {None, "off"}:
+        return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
+    if wanted.backing is None and wanted.backing_format is not None:
+        return "Backing format cannot be used without backing file"
+    return None
+
+
+def _refusal_of_size(wanted: Wanted) -> str | None:
+    assert wanted.size is not None
+    cluster = wanted.cluster_size
+    size = -(-wanted.size // SECTOR) * SECTOR
+    if not 0 <= size <= INT64_MAX:
+        return "Could not resize image: Image size cannot be negative"
+    if -(-size // (cluster * cluster // 8)) * 8 > _MAX_L1_BYTES:
+        return "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
     return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import read_chain
 from qbitsim.qemu_img.creation import Wanted, make_image
 from qbitsim.qemu_img.files import Call, check_not_open, contents, open_image
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, parse_size, size_argument
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def dd(call: Call) -> int:
     begin = int(skip or 0) * unit
     target = _make(call, target_name, Wanted(format=format_name, size=max(end - begin, 0)), source)
     if begin > end:
-        call.print(f"qemu-img: {source}: cannot skip to specified offset\n")
+        call.complain(f"qemu-img: {source}: cannot skip to specified offset\n")
         return 0
     for offset in range(begin, end, unit):
         target.write(offset - begin, read_chain(chain, offset, min(unit, end - offset)))

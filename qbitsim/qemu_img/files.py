@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import TYPE_CHECKING
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL
@@ -13,9 +13,14 @@ from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.store import ImageStore
+from qbitsim.images.store import ImageStore, has_protocol
 from qbitsim.profiles import Profile
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import Options, ToolError, key_values
+from qbitsim.standard_streams import StandardStreams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _RAW_WARNING = """\
 WARNING: Image format was not specified for '{}' and probing guessed raw.
@@ -38,51 +43,80 @@ class Call:
     :ivar options: the command line.
     :ivar profile: whose qemu-img it is.
     :ivar now: nanoseconds since 1970.
-    :ivar output: what was printed so far, standard output and standard error in the order of printing.
+    :ivar streams: where it prints.
     """
 
-    __slots__ = ("_files", "_shows_progress", "_written", "now", "options", "output", "profile", "store")
+    __slots__ = ("_files", "_opened", "_shows_progress", "_written", "now", "options", "profile", "store", "streams")
 
-    def __init__(self, store: ImageStore, options: Options, profile: Profile, now: int = 0) -> None:
+    def __init__(
+        self, store: ImageStore, options: Options, profile: Profile, streams: StandardStreams, now: int = 0
+    ) -> None:
         self.store = store
         self.options = options
         self.profile = profile
         self.now = now
-        self.output: list[str] = []
+        self.streams = streams
         self._shows_progress = False
         self._files: dict[str, tuple[str, str | None]] = {}
         self._written: list[Image] = []
+        self._opened: dict[ImageFile, tuple[int, int]] = {}
 
     def print(self, text: str) -> None:
-        """Print *text*, which brings its own line ends."""
-        self.output.append(text)
+        """Print *text*, which brings its own line ends, on standard output."""
+        self.streams.print(text)
+
+    def complain(self, text: str) -> None:
+        """Print *text*, which brings its own line ends, on standard error."""
+        self.streams.complain(text)
 
     def say(self, text: str) -> None:
         """Print a line unless ``-q`` was given."""
         if "q" not in self.options:
-            self.output.append(text + "\n")
+            self.streams.print(text + "\n")
+
+    def start_progress(self) -> None:
+        """From now on progress is shown, if ``-p`` was given; with nothing shown, a line ends all the same."""
+        self._shows_progress = "p" in self.options and "q" not in self.options
 
     def progress(self, percent: float) -> None:
         """Show how far it is, if ``-p`` was given; 100 may be shown several times (util/qemu-progress.c)."""
-        if "p" in self.options and "q" not in self.options:
-            self._shows_progress = True
-            self.output.append(f"    ({percent:3.2f}/100%)\r")
+        self.start_progress()
+        if self._shows_progress:
+            self.streams.print(f"    ({percent:3.2f}/100%)\r")
+            self.streams.flush()
 
     def end_progress(self) -> None:
         """The line that shows the progress ends, if there is one; by default when all is over."""
         if self._shows_progress:
             self._shows_progress = False
-            self.output.append("\n")
+            self.streams.print("\n")
 
     def note_written(self, image: Image) -> None:
         """Remember an image that was opened for writing."""
         self._written.append(image)
 
     def close(self) -> None:
-        """Close what was opened for writing: bitmaps are stored anew, whether or not something changed."""
+        """Close what was opened. Bitmaps of what was opened for writing are stored anew, changed or not."""
         self.end_progress()
         for image in self._written:
             image.close_written()
+        for file in self._opened:
+            file.close()
+            file.locks.release(self)
+
+    def hold(self, file: ImageFile, perm: int, shared: int) -> str | None:
+        """Take the locks on a file, until the end; the conflict with other users, if there is one.
+
+        :raises OSError: the file cannot be opened for writing.
+        """
+        held_perm, held_shared = self._opened.get(file, (0, ALL))
+        wanted = perm | held_perm, shared & held_shared
+        conflict = file.locks.conflict(*wanted, holder=self) or file.locks.acquire(self, *wanted)
+        if conflict is None:
+            if file not in self._opened:
+                file.open()
+            self._opened[file] = wanted
+        return conflict
 
     def file_name(self, word: str) -> str:
         """The file that *word* of the command line, which has been opened, stands for."""
@@ -122,14 +156,18 @@ def open_image(
     if specified and format_name is not None:
         raise ToolError("--image-opts and --format are mutually exclusive", status)
     try:
+        if write and "U" in call.options and call.options.command in {"check", "snapshot"}:
+            raise ToolError("force-share=on can only be used with read-only images")
         if specified or word.startswith("json:"):
             name, format_name, read_only = _parse_image_options(word)
             if read_only and write:
                 raise ToolError("Block node is read-only")
+        elif has_protocol(word):
+            name = plain_name(word)
         call.remember_file(word, name, format_name)
         image = _open_file(call, name, format_name, write=write, data=data)
         if image.format == "raw" and format_name is None and write:
-            call.print(_RAW_WARNING.format(name))
+            call.complain(_RAW_WARNING.format(name))
         if backing:
             open_backing(call, image, name, write=write)
     except ToolError as error:
@@ -140,7 +178,10 @@ def open_image(
     return image
 
 
-_IMAGE_OPTIONS = {"driver", "file.driver", "file.filename", "filename", "read-only"}
+_IMAGE_OPTIONS = {
+    *("driver", "file.driver", "file.filename", "filename", "read-only"),
+    *("file.read-only", "file.aio", "file.discard", "discard", "cache.direct", "cache.no-flush"),  # without effect here
+}
 _OTHER_OPTIONS = re.compile(
     r"(file|backing|data-file|encrypt|cache|server|image)(\..*)?|node-name|discard|detect-zeroes|auto-read-only|"
     r"force-share|offset|size|lazy-refcounts|.*cache.*|overlap-check.*|pass-discard-.*|snapshot|locking|aio|export|path"
@@ -149,10 +190,8 @@ _OTHER_OPTIONS = re.compile(
 
 def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
     """The file, the format and whether it is read-only, of options such as ``driver=qcow2,file.filename=a``."""
-    if word.startswith("json:"):
-        raise UnsupportedError(f"the file name '{word}'")
-    options = dict(key_values(word))
-    if "=" not in word:
+    options = _json_options(word) if word.startswith("json:") else dict(key_values(word))
+    if "=" not in word and not word.startswith("json:"):
         raise ToolError(f"Cannot find device='{word}' nor node-name='{word}'")
     driver = options.get("driver")
     if driver is not None and not known_format(driver):
@@ -170,45 +209,74 @@ def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
     return options["file.filename"], driver, options.get("read-only") == "on"
 
 
+def _json_options(word: str) -> dict[str, str]:
+    """The options of a ``json:`` name, with dotted names."""
+    from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
+
+    return dict(_flattened(json_name(word), ""))
+
+
+def _flattened(given: Mapping[str, object], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in given.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+            yield f"{prefix}{name}", text
+
+
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, data: bool = True) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
-    image = find_image(call.store, name, format_name, write=write)
+    image = find_image(call.store, name, format_name)
     refusal = image.refusal(write=write)
     if refusal is not None:
         raise ToolError(refusal)
     perm, shared = WRITER if write else READER
-    if image.format == "raw":
+    if image.format == "raw" or "U" in call.options:
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).
         shared = ALL
-    _check_locks(call, name, image.file, perm, shared)
+    _hold(call, name, image.file, perm, shared)
+    if write:
+        image = _let_write(image)
     if data and image.data_file is not None and not image.data_file.is_held:
         if image.data_file.name is None:
             raise ToolError("'data-file' is required for this image")
         image.data_file.file = _find_file(call.store, image.data_file.name)
-        _check_locks(call, image.data_file.name, image.data_file.file, perm, shared)
+        _hold(call, image.data_file.name, image.data_file.file, perm, shared)
     if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
-        call.print(STALE_BITMAPS.format("qemu-img"))
+        call.complain(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
 
 
-def _check_locks(call: Call, name: str, file: ImageFile, perm: int, shared: int) -> None:
-    conflict = None if "U" in call.options else file.locks.conflict(perm, shared)
+def _hold(call: Call, name: str, file: ImageFile, perm: int, shared: int) -> None:
+    """Take the locks on a file; ToolError as the file driver puts it."""
+    try:
+        conflict = call.hold(file, perm, shared)
+    except OSError as error:
+        raise ToolError(f"Could not open '{name}': {error.strerror}") from None
     if conflict is not None:
         raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
 
 
-def find_image(store: ImageStore, name: str, format_name: str | None, *, write: bool = False) -> Image:
-    """The image in file *name*.
+def _let_write(image: Image) -> Image:
+    """The image, to be written from now on: as bytes, or by its format."""
+    if image.format == "raw":
+        return image.file.take_bytes()
+    image.file.let_format_write()
+    return image
+
+
+def find_image(store: ImageStore, name: str, format_name: str | None) -> Image:
+    """The image in file *name*, to be read.
 
     :param format_name: what it is taken for, None to probe.
-    :param write: it is to be written.
     :raises ToolError: there is no such file, or no such image in it.
     """
     file = _find_file(store, name)
     if format_name == "raw":
-        return file.take_bytes() if write else file.raw
+        return file.raw
     try:
         file.refresh()
     except UnsupportedError:
@@ -217,21 +285,42 @@ def find_image(store: ImageStore, name: str, format_name: str | None, *, write: 
         raise ToolError(f"{error.desc}\n{error.hint}".rstrip("\n")) from None
     if format_name == "qcow2" and file.image.format != "qcow2":
         raise ToolError("Image is not in qcow2 format")
-    if write:
-        file.let_format_write()
     return file.image
 
 
 def _find_file(store: ImageStore, name: str) -> ImageFile:
     """The file; ToolError as the file driver puts it."""
-    if "://" in name:
-        raise UnsupportedError(f"the file name '{name}'")
+    name = plain_name(name)
     try:
         return store.file(name)
     except OSError as error:
         if error.errno == errno.EISDIR:
             raise ToolError(f"'file' driver requires '{name}' to be a regular file") from None
         raise ToolError(f"Could not open '{name}': {error.strerror}") from None
+
+
+def plain_name(name: str) -> str:
+    """The file that a name with a protocol stands for.
+
+    :raises ToolError: ``Unknown protocol 'x'``.
+    :raises UnsupportedError: for any other protocol than ``file``.
+    """
+    if not has_protocol(name):
+        return name
+    if name.startswith("json:"):
+        raise UnsupportedError(f"the file name '{name}'")
+    from qbitsim.drivers.filename_options import protocol_options  # noqa: PLC0415 - loads all drivers
+
+    try:
+        options = protocol_options(name)
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        raise ToolError(error.desc) from None
+    if options.keys() != {"driver", "filename"}:
+        raise UnsupportedError(f"the file name '{name}'")
+    plain: str = options["filename"]
+    return plain
 
 
 def open_backing(call: Call, image: Image, name: str, *, write: bool = False) -> list[Image]:
@@ -293,11 +382,11 @@ def check_not_open(call: Call, name: str, words: list[str]) -> None:
             raise ToolError(f'Failed to get "write" lock\nIs another process using the image [{name}]?')
 
 
-def check_cache(call: Call, option: str = "t", what: str = "cache") -> None:
+def check_cache(call: Call, option: str = "t", what: str = "cache", status: int = 1) -> None:
     """Refuse a cache mode that does not exist; which one it is does not matter here."""
     mode = call.options.last(option)
     if mode is not None and mode not in CACHE_MODES:
-        raise ToolError(f"Invalid {what} option: {mode}")
+        raise ToolError(f"Invalid {what} option: {mode}", status)
 
 
 def output_format(call: Call) -> str:

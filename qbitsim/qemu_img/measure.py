@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status
 from qbitsim.images.content import Kind
@@ -14,7 +12,9 @@ from qbitsim.images.qcow2.bitmap_places import directory_length
 from qbitsim.qemu_img.convert import load_snapshot
 from qbitsim.qemu_img.creation import VERSIONS, Wanted, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, contents, open_image, output_format
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def measure(call: Call) -> int:
 
 
 def _size(call: Call) -> int | None:
-    text = call.options.last("size") or call.options.last("s")
+    text = call.options.last("size" if "size" in call.options else "s")
     return None if text is None else size_argument("image size", text, call.profile)
 
 
@@ -86,7 +86,7 @@ def _wanted(call: Call, format_name: str) -> Wanted:
     except ToolError as error:
         raise ToolError(f"{error.text}\nqemu-img: Invalid options for file format '{format_name}'") from None
     _check(wanted)
-    return replace(wanted, size=None)
+    return changed(wanted, size=None)
 
 
 def _check(wanted: Wanted) -> None:

@@ -21,12 +21,10 @@ class ToolError(Exception):
     :param text: the message without the leading ``qemu-img: ``; None prints nothing.
     :param status: exit status.
     :param usage: the message is followed by the hint to ask for help.
-    :param before_output: the message comes before what was printed, which was still in a buffer.
     """
 
-    def __init__(self, text: str, status: int = 1, *, usage: bool = False, before_output: bool = False) -> None:
+    def __init__(self, text: str, status: int = 1, *, usage: bool = False) -> None:
         super().__init__(text)
-        self.before_output = before_output
         self.text = text
         self.status = status
         self.usage = usage
@@ -81,11 +79,12 @@ def parse_options(command: str, arguments: Sequence[str], profile: Profile) -> O
 
 
 def _table(spec: str) -> dict[str, tuple[str, bool]]:
-    """``f:,format:`` becomes ``{"f": ("f", True), "format": ("f", True)}``."""
+    """``f:,format:`` becomes ``{"f": ("f", True), "format": ("f", True)}``; a colon says that it takes a value."""
     table = {}
     for word in spec.split():
-        names = [name.rstrip(":") for name in word.split(",")]
-        table.update({name: (names[0], word.endswith(":")) for name in names})
+        names = word.split(",")
+        first = names[0].rstrip(":")
+        table.update({name.rstrip(":"): (first, name.endswith(":")) for name in names})
     return table
 
 
@@ -156,6 +155,9 @@ _SIZE = re.compile(
     r"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<whole>\d+)(?P<fraction>\.\d*)?(?P<unit>[bBkKmMgGtTpPeE]?))"
 )
 
+NEGATIVE = re.compile(r"\s*-\d+", re.ASCII)
+"""A number that is out of range; with a unit or a fraction, or in hexadecimal, it is none at all."""
+
 
 def parse_size(text: str) -> int | None:
     """Bytes for ``64k``, ``1.5G``, ``0x200``; None if *text* is no size (util/cutils.c, qemu_strtosz, 10.0)."""
@@ -176,10 +178,9 @@ def parse_size(text: str) -> int | None:
 def size_argument(what: str, text: str, profile: Profile) -> int:
     """The value of an argument that is a size, *what* being how messages call it; ToolError if it is none."""
     size = parse_size(text)
-    negative = size is None and parse_size(text.lstrip().removeprefix("-")) is not None
     if size is not None and size <= INT64_MAX:
         return size
-    if size is not None or (negative and profile.qemu_img_quotes_sizes):
+    if size is not None or (NEGATIVE.fullmatch(text) and profile.qemu_img_quotes_sizes):
         raise ToolError(f"Invalid {what} specified. Must be between 0 and {INT64_MAX}.")
     if profile.qemu_img_quotes_sizes:
         end = "" if profile.qemu_img_texts_polished else "."
@@ -195,7 +196,7 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
     size = parse_size(text)
     if size is not None and size < 2**64:
         return size
-    if size is not None or (profile.qemu_img_quotes_sizes and parse_size(text.removeprefix("-")) is not None):
+    if size is not None or (profile.qemu_img_quotes_sizes and NEGATIVE.fullmatch(text)):
         raise ToolError(f"Value '{text}' is out of range for parameter '{name}'")
     raise ToolError(
         f"Parameter '{name}' expects a non-negative number below 2^64\n"
@@ -205,9 +206,14 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
 
 
 def key_values(text: str) -> list[tuple[str, str]]:
-    """``a=1,b=x,,y,c`` as pairs; a lone name is ``on``, a doubled comma is a comma (util/keyval.c)."""
+    """``a=1,b=x,,y,c,nod`` as pairs; a lone name is ``on``, behind ``no`` it is ``off``, a doubled comma is a comma.
+
+    (util/qemu-option.c, 10.0)
+    """
     pairs = []
     for part in re.findall(r"(?:[^,]|,,)+", text):
         name, equals, value = part.replace(",,", ",").partition("=")
-        pairs.append((name, value if equals else "on"))
+        if not equals:
+            name, value = (name[2:], "off") if name.startswith("no") else (name, "on")
+        pairs.append((name, value))
     return pairs

@@ -10,11 +10,11 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.not_emulated import known_format
 from qbitsim.images.chain import chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, check_cache, open_backing_file, open_image
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.sizes import SECTOR
 
@@ -46,18 +46,18 @@ def rebase(call: Call) -> int:
         raise ToolError(f"Invalid format name: '{backing_format}'")
     if not unsafe:
         _keep_what_it_reads_as(call, image)
-    _change_header(image, backing or None, backing_format)
     call.progress(100)
+    _change_header(image, backing, backing_format)
     return 0
 
 
 def _change_header(image: Image, backing: str | None, backing_format: str | None) -> None:
-    refusal = f"Could not change the backing file to '{backing or ''}': "
+    refusal = f"Could not change the backing file to '{'(null)' if backing is None else backing}': "
     if not isinstance(image, Qcow2Image):
         raise ToolError(refusal + os.strerror(errno.EOPNOTSUPP))
-    if backing is not None and backing_format is None:
+    if backing and backing_format is None:
         raise ToolError(refusal + "backing format must be specified")
-    image.backing, image.backing_format = backing, backing_format if backing else None
+    image.backing, image.backing_format = backing or None, backing_format if backing else None
 
 
 def _keep_what_it_reads_as(call: Call, image: Image) -> None:

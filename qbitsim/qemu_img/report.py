@@ -6,21 +6,19 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from qbitsim.block.limits import Limits, merged
-from qbitsim.drivers.not_emulated import known_format
-from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
 from qbitsim.images.qcow2.check import repair as repair_refcounts
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.qemu_img.files import Call, contents, find_image, open_image, output_format
+from qbitsim.qemu_img.files import Call, check_cache, contents, find_image, open_image, output_format
+from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
-from qbitsim.records import changed
+from qbitsim.records import changed, record
 from qbitsim.sizes import SECTOR, human_size
 
 _WITHOUT_HOST_CACHE = ("none", "off", "directsync")
@@ -232,17 +230,18 @@ def check(call: Call) -> int:
     """``qemu-img check``."""
     options = call.options
     options.only("q", "f", "output", "r", "U", "T", "image-opts")
-    output = output_format(call)
+    output, repair = output_format(call), options.last("r")
+    if repair not in {None, "leaks", "all"}:
+        raise ToolError(_unknown_repair(call, repair), usage=True)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
-    repair, name = options.last("r"), options.words[0]
-    if repair not in {None, "leaks", "all"}:
-        raise UnsupportedError(f"qemu-img check -r {repair}")
+    name = options.words[0]
+    check_cache(call, "T", "source cache")
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
     found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
-    call.print("".join(f"{line}\n" for line in found.lines))
+    call.complain("".join(f"{line}\n" for line in found.lines))
     if found.gave_up:
         raise ToolError(f"Check failed: {os.strerror(errno.EIO)}")
     fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
@@ -255,7 +254,7 @@ def check(call: Call) -> int:
             )
         repair_refcounts(image.layout, found)
         found = check_file(image.file.bytes_read)
-        call.print("".join(f"{line}\n" for line in found.lines))
+        call.complain("".join(f"{line}\n" for line in found.lines))
         found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
     total = -(-image.size // image.cluster_size)
     if output == "json":
@@ -265,6 +264,13 @@ def check(call: Call) -> int:
     if found.errors:
         raise ToolError("Check failed")
     return 2 if found.corruptions else 3 if found.leaks else 0
+
+
+def _unknown_repair(call: Call, repair: str) -> str:
+    if not call.profile.qemu_img_commands_complain:
+        return f"Unknown option value for -r (expecting 'leaks' or 'all'): {repair}"
+    comma = "," if call.profile.qemu_img_texts_polished else ""
+    return f"--repair (-r) expects 'leaks' or 'all'{comma} not '{repair}'"
 
 
 def _check_info(found: CheckResult, name: str, total: int) -> _Json:
@@ -324,11 +330,14 @@ def compare(call: Call) -> int:
     options.only("q", "p", "f", "F", "s", "T", "U", "image-opts")
     if len(options.words) != 2:
         raise ToolError("Expecting two image file names", usage=True)
+    check_cache(call, "T", "source cache", status=2)
+    call.start_progress()
     chains: list[Chain] = []
     for word, option in zip(options.words, "fF", strict=True):
         open_image(call, word, options.last(option), status=2)
         chains.append(contents(call, word))  # both words may be the same
     one, other = chains
+    call.progress(0)
     if "s" in options:
         if one[0].size != other[0].size:
             call.say("Strict mode: Image size mismatch!")
@@ -342,6 +351,7 @@ def compare(call: Call) -> int:
     if one[0].size != other[0].size and (found is None or found >= common):
         call.say("Warning: Image size mismatch!")
     if found is None:
+        call.progress(100)
         call.say("Images are identical.")
         return 0
     call.say(f"Content mismatch at offset {found // 512 * 512}!")
@@ -374,7 +384,7 @@ def _strict_mismatch(one: Chain, other: Chain) -> str | None:
 # -- map
 
 
-@dataclass(slots=True)
+@record(frozen=False, eq=False)
 class _Extent:
     """A range of the disk whose bytes come from one place."""
 
@@ -425,7 +435,7 @@ def map_image(call: Call) -> int:
     call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")
     for extent in extents:
         if extent.data and extent.offset is None:
-            raise ToolError("File contains external, encrypted or compressed clusters.", before_output=True)
+            raise ToolError("File contains external, encrypted or compressed clusters.")
         if extent.data and not extent.zero:
             numbers = (extent.start, extent.length, extent.offset or 0)
             call.print("".join(f"{hex(number) if number else '0':<16}" for number in numbers) + extent.file + "\n")

@@ -22,14 +22,14 @@ def resize(call: Call) -> int:
     """``qemu-img resize``."""
     options = call.options
     options.only("q", "f", "shrink", "image-opts", "preallocation")
+    given_mode = "off" if (found := options.last("preallocation")) is None else found
+    mode = PREALLOCATIONS.get(given_mode)
+    if mode is None:
+        raise ToolError(f"Invalid preallocation mode '{given_mode}'")
     if len(options.words) != 2:
         many = len(options.words) > 2 and call.profile.qemu_img_commands_complain
         text = "Extra argument(s) in command line" if many else "Expecting image file name and size"
         raise ToolError(text, usage=True)
-    given_mode = options.last("preallocation") or "off"
-    mode = PREALLOCATIONS.get(given_mode)
-    if mode is None:
-        raise ToolError(f"Invalid preallocation mode '{given_mode}'")
     name, text = options.words
     relative = {"+": 1, "-": -1}.get(text[:1], 0)
     given = signed(size_parameter("size", text[1:] if relative else text, call.profile))

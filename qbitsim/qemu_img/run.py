@@ -6,43 +6,29 @@ facts of the host (how many bytes a file takes on its disk).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.store import ImageStore
-from qbitsim.profiles import DEFAULT_PROFILE, Profile
-from qbitsim.qemu_img.amend import amend
-from qbitsim.qemu_img.bench import bench
-from qbitsim.qemu_img.bitmap import bitmap
-from qbitsim.qemu_img.commit import commit
-from qbitsim.qemu_img.convert import convert
-from qbitsim.qemu_img.create import create
-from qbitsim.qemu_img.dd import dd
+from qbitsim.profiles import DEFAULT_PROFILE
 from qbitsim.qemu_img.files import Call
-from qbitsim.qemu_img.measure import measure
+from qbitsim.qemu_img.help import command_help, program_help
 from qbitsim.qemu_img.options import Options, ToolError, parse_options
-from qbitsim.qemu_img.rebase import rebase
-from qbitsim.qemu_img.report import check, compare, info, map_image
-from qbitsim.qemu_img.resize import resize
-from qbitsim.qemu_img.snapshot import snapshot
+from qbitsim.standard_streams import StandardStreams
 
-_COMMANDS: Mapping[str, Callable[[Call], int]] = {
-    "amend": amend,
-    "bench": bench,
-    "bitmap": bitmap,
-    "check": check,
-    "commit": commit,
-    "compare": compare,
-    "convert": convert,
-    "create": create,
-    "dd": dd,
-    "info": info,
-    "map": map_image,
-    "measure": measure,
-    "rebase": rebase,
-    "resize": resize,
-    "snapshot": snapshot,
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qbitsim.images.store import ImageStore
+    from qbitsim.profiles import Profile
+
+_MODULES = {
+    **{name: name for name in ("amend", "bench", "bitmap", "commit", "convert", "create", "dd", "measure", "rebase")},
+    **{name: name for name in ("resize", "snapshot")},
+    **dict.fromkeys(("check", "compare", "info"), "report"),
+    "map": "report",
 }
+_FUNCTIONS = {"map": "map_image"}
 
 
 def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE, now: int = 0) -> tuple[int, str]:
@@ -54,25 +40,34 @@ def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFI
     :returns: the exit status and what was printed, standard output and standard error together.
     """
     arguments = list(argv[1:] if argv and argv[0] == "qemu-img" else argv)
-    call = Call(store, Options("", [], []), profile, now)
+    printed: list[str] = []
+    status = run_on(StandardStreams(lambda _, text: printed.append(text)), store, arguments, profile, now)
+    return status, "".join(printed)
+
+
+def run_on(
+    streams: StandardStreams, store: ImageStore, arguments: Sequence[str], profile: Profile, now: int = 0
+) -> int:
+    """Run one command line, without the name of the program, that prints on these streams; the exit status."""
+    call = Call(store, Options("", [], []), profile, streams, now)
     try:
-        status = _run(call, arguments)
+        status = _run(call, list(arguments))
     except UnsupportedError as error:
         status = 1
-        call.print(f"{error.desc}\n")
+        call.complain(f"{error.desc}\n")
     except ToolError as error:
         status = error.status
-        complaint = _complaint(error, arguments[0] if arguments else "", call.profile)
-        call.output.insert(0 if error.before_output else len(call.output), complaint)
+        call.complain(_complaint(error, arguments[0] if arguments else "", call.profile))
     except OSError as error:  # of a file of the host
         status = 1
-        call.print(f"qemu-img: {error.strerror}\n")
+        call.complain(f"qemu-img: {error.strerror}\n")
     try:
         call.close()
     except OSError as error:
         status = 1
-        call.print(f"qemu-img: {error.strerror}\n")
-    return status, "".join(call.output)
+        call.complain(f"qemu-img: {error.strerror}\n")
+    streams.flush()
+    return status
 
 
 def _run(call: Call, arguments: list[str]) -> int:
@@ -82,21 +77,36 @@ def _run(call: Call, arguments: list[str]) -> int:
     if command in {"-V", "--version"}:
         call.print(f"qemu-img version {call.profile.full_version}{call.profile.copyright}")
         return 0
-    if command in {"-h", "--help", "-T", "--trace"}:
+    if command in {"-h", "--help"}:
+        call.print(program_help(call.profile))
+        return 0
+    if command in {"-T", "--trace"} or command.startswith("--trace="):
         raise UnsupportedError(f"qemu-img {command}")
     if command.startswith("-"):
-        raise ToolError(f"unrecognized option '{command}'", usage=True)
+        raise _unknown_option(command, call.profile)
     if command not in call.profile.qemu_img_options:
         raise ToolError(f"Command not found: {command}", usage=True)
-    if command not in _COMMANDS:
-        raise UnsupportedError(f"qemu-img {command}")
     rest = arguments[1:]
     if command == "resize":
         rest = _resize_arguments(rest, call.profile)
     call.options = parse_options(command, rest, call.profile)
     if "h" in call.options:
-        raise UnsupportedError(f"qemu-img {command} --help")
-    return _COMMANDS[command](call)
+        call.print(command_help(command, call.profile))
+        return 0
+    return _function(command)(call)
+
+
+def _function(command: str) -> Callable[[Call], int]:
+    """What does a command; only its module is imported."""
+    module = import_module(f"qbitsim.qemu_img.{_MODULES[command]}")
+    function: Callable[[Call], int] = getattr(module, _FUNCTIONS.get(command, command))
+    return function
+
+
+def _unknown_option(option: str, profile: Profile) -> ToolError:
+    if profile.qemu_img_commands_complain and not option.startswith("--"):
+        return ToolError(f"\0qemu-img: invalid option -- '{option[1:2]}'", usage=True)
+    return ToolError(f"unrecognized option '{option}'", usage=True)
 
 
 def _resize_arguments(rest: list[str], profile: Profile) -> list[str]:

@@ -32,8 +32,9 @@ def snapshot(call: Call) -> int:
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     operation, name = operations[0] if operations else ("l", "")
-    image = open_image(call, options.words[0], options.last("f"), write=operation != "l")
-    if not operations and not call.profile.qemu_img_snapshot_lists:
+    does_nothing = not operations and not call.profile.qemu_img_snapshot_lists
+    image = open_image(call, options.words[0], options.last("f"), write=operation != "l" or does_nothing)
+    if does_nothing:
         return 0
     match operation:
         case "l":

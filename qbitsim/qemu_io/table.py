@@ -157,6 +157,26 @@ COMMANDS = (
 """The commands that both the monitor and qemu-io have, in the order of ``help``."""
 
 
+_OF_THE_PROGRAM = (
+    Command("close", "c", None, "close the current open file"),
+    Command(
+        "open",
+        "o",
+        "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
+        "open the file specified by path",
+        1,
+        None,
+        has_help=True,
+    ),
+    Command("quit", "q", None, "exit the program", 0, None),
+)
+
+
+def own_commands() -> dict[str, Command]:
+    """The commands that only the program has, by name and alias."""
+    return {name: entry for entry in _OF_THE_PROGRAM for name in (entry.name, entry.alias) if name is not None}
+
+
 @lru_cache(maxsize=8)
 def commands(profile: Profile) -> dict[str, Command]:
     """The commands of a release by name and alias."""

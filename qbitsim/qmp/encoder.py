@@ -51,6 +51,29 @@ def encode(value: JsonValue) -> bytes:
     return "".join(out).encode("ascii")
 
 
+def encode_pretty(value: JsonValue) -> bytes:
+    """The same with each part on a line of its own, indented by four spaces for each container that it is in."""
+    depth, begins, out = 0, False, []
+    for text, mark in _PARTS.findall(encode(value)):
+        closes = mark in (b"}", b"]")
+        if begins and not (closes and not text):
+            out.append(_new_line(depth))
+        out.append(text)
+        depth -= closes
+        out.append(_new_line(depth) + mark if closes else mark.rstrip())
+        depth += mark in (b"{", b"[")
+        begins = bool(mark) and not closes
+    return b"".join(out)
+
+
+_PARTS = re.compile(rb'((?:"(?:[^"\\]|\\.)*"|[^"{}\[\],])*)([{}\[\]]|, |)')
+"""What stands between the marks of containers, and the mark behind it."""
+
+
+def _new_line(depth: int) -> bytes:
+    return b"\n" + b"    " * depth
+
+
 def _open(item: JsonValue) -> tuple[str, str, Iterator[tuple[str, JsonValue]]]:
     """How to write a container: what opens it, what closes it, and its parts with what precedes each."""
     if isinstance(item, dict):

@@ -16,6 +16,7 @@ brackets that no limit can be exceeded.
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import NoReturn
 
@@ -59,6 +60,26 @@ class JsonStream:
                 if result is not None:
                     items.append(result[0])
         return items
+
+
+def parse_command_line_object(text: str, *, named: bool) -> JsonObject:
+    """The object that a text is, as QEMU reads JSON from its command line.
+
+    :param named: whether line and column of an early end are told.
+    :raises QmpError: it is none.
+    """
+    stream = JsonStream(errors_at_once=True)
+    items = stream.feed(os.fsencode(text))
+    if not items:
+        early = f"1:{len(text) + 1}: JSON parse error, premature end of input" if named else ""
+        raise QmpError(early or "JSON parse error, premature EOI")
+    first = items[0]
+    if isinstance(first, QmpError):
+        raise first
+    if len(items) > 1:
+        raise QmpError("JSON parse error, expecting value")
+    assert isinstance(first, dict)
+    return first
 
 
 def _feed_fast(data: bytes, items: list[JsonValue | QmpError]) -> int:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError, WouldWaitError
 from qbitsim.jsontypes import JsonObject, JsonValue
-from qbitsim.qmp.encoder import encode, member_order
+from qbitsim.qmp.encoder import encode, encode_pretty, member_order
 from qbitsim.qmp.monitor_faults import Hold, MonitorFault, fault_for
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.qmp.waiting import WaitingRequest
@@ -103,6 +103,7 @@ class Session:
         "_held",
         "_journal",
         "_life",
+        "_line",
         "_log",
         "_name",
         "_negotiated",
@@ -123,12 +124,14 @@ class Session:
         name: str = "monitor",
         negotiated: bool = False,
         waits: bool = False,
+        pretty: bool = False,
     ) -> None:
         """Make a session that has not greeted yet.
 
         :param oob: whether to offer out-of-band execution; QEMU's sockets can, a multiplexed one cannot.
         :param journal: keeps the end of the conversation, in which this client is called ``name``.
         :param negotiated: for callers of :meth:`ask`, who read no greeting and no events.
+        :param pretty: whether to write each member on a line of its own.
         :param waits: whether commands wait for others, which other monitors give; if not, they are refused.
         """
         self._backend = backend
@@ -144,6 +147,7 @@ class Session:
         self._life = backend.control.lives if backend.control is not None else 0
         self._held: tuple[bytes, Hold] | None = None
         self._waits = waits
+        self._line = _pretty_line if pretty else _line
         self._waiting: tuple[JsonValue | QmpError, WaitingRequest, MonitorFault | None] | None = None
         self._dropped = False
 
@@ -176,7 +180,7 @@ class Session:
         value = self._backend.greeting()
         hello = value["QMP"]
         assert isinstance(hello, dict)
-        return _line({**value, "QMP": {**hello, "capabilities": [*self._offered]}})
+        return self._line({**value, "QMP": {**hello, "capabilities": [*self._offered]}})
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the client, none if there are none, and answer every message that can be answered now."""
@@ -243,7 +247,7 @@ class Session:
         return self._run_or_wait(request, fault) if waiting.undone and not self._backend.closing else b""
 
     def _deliver(self, reply: JsonObject, fault: MonitorFault | None) -> bytes:
-        line = _line(reply)
+        line = self._line(reply)
         return self.pump() + line if fault is None else self._apply_fault(fault, line)
 
     def pump(self) -> bytes:
@@ -255,7 +259,7 @@ class Session:
             return b""
         fresh = self._log.read(self._cursor)
         self._cursor = self._log.end
-        return b"".join(map(_line, fresh))
+        return b"".join(map(self._line, fresh))
 
     def _follow_log(self) -> None:
         """Go on with the events of a machine that was put back; those that were undone are not delivered."""
@@ -400,3 +404,7 @@ def _enable_list(arguments: JsonObject) -> list[str]:
 
 def _line(value: JsonObject) -> bytes:
     return encode(value) + _LINE_END
+
+
+def _pretty_line(value: JsonObject) -> bytes:
+    return encode_pretty(value).replace(b"\n", _LINE_END) + _LINE_END

@@ -13,6 +13,10 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 
+from qbitsim.errors import QmpError
+from qbitsim.files.fdsets import MonitorDescriptors
+from qbitsim.serving.sockets import DescriptorSocket
+
 _BACKLOG = 1
 _NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PATIENCE = 1.0  # seconds until the next look whether the process may open another file
@@ -22,10 +26,12 @@ class MonitorClient(asyncio.Protocol):
     """One client of a monitor.
 
     :ivar gone: is set when it has left.
+    :ivar descriptors: what it handed over; None if it cannot hand over anything.
     """
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
+        self.descriptors: MonitorDescriptors | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the next one have its turn."""
@@ -39,6 +45,7 @@ class MonitorSocket:
     :param sockets: bound, one for each of the addresses that a host's name has; they are closed at the end.
     :param new_client: makes the protocol that talks with the next client.
     :param failed: is told of what nobody expected.
+    :param first: a client that has come already.
     :raises OSError: somebody else listens there.
     """
 
@@ -47,8 +54,10 @@ class MonitorSocket:
         sockets: Sequence[socket.socket],
         new_client: Callable[[], MonitorClient],
         failed: Callable[[Exception], None],
+        first: DescriptorSocket | None = None,
     ) -> None:
         self._sockets = sockets
+        self.descriptors = MonitorDescriptors()
         self._new_client = new_client
         self._failed = failed
         self._turn = asyncio.Lock()
@@ -56,31 +65,44 @@ class MonitorSocket:
         for sock in sockets:
             sock.settimeout(0)
             sock.listen(_BACKLOG)
-        self._tasks = [self._loop.create_task(self._serve(sock)) for sock in sockets]
+        served = [self._serve(sock) for sock in sockets]
+        if first is not None:
+            served.insert(0, self._serve_one(first))
+        self._tasks = [self._loop.create_task(each) for each in served]
 
     async def close(self) -> None:
         """Accept nobody any more; who is served already stays."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for sock in self._sockets:
             sock.close()
 
     async def _serve(self, sock: socket.socket) -> None:
         try:
             while True:
-                client = await self._accept(sock)
-                try:
-                    await self._turn.acquire()
-                except BaseException:
-                    client.close()
-                    raise
-                try:
-                    await self._talk(client)
-                finally:
-                    self._turn.release()
+                await self._take_turn(DescriptorSocket(fileno=(await self._accept(sock)).detach()))
         except Exception as bug:
             self._failed(bug)
+
+    async def _serve_one(self, client: DescriptorSocket) -> None:
+        try:
+            await self._take_turn(client)
+        except Exception as bug:
+            self._failed(bug)
+
+    async def _take_turn(self, client: DescriptorSocket) -> None:
+        """Serve a client as soon as the one before it has left."""
+        try:
+            await self._turn.acquire()
+        except BaseException:
+            client.close()
+            raise
+        try:
+            await self._talk(client)
+        finally:
+            self._turn.release()
 
     async def _accept(self, sock: socket.socket) -> socket.socket:
         while True:
@@ -93,8 +115,67 @@ class MonitorSocket:
                     raise
                 await asyncio.sleep(_PATIENCE)
 
-    async def _talk(self, client: socket.socket) -> None:
+    async def _talk(self, client: DescriptorSocket) -> None:
         """Serve a client until it has left."""
         protocol = self._new_client()
+        client.descriptors = protocol.descriptors = self.descriptors
         await self._loop.connect_accepted_socket(lambda: protocol, client)
         await protocol.gone.wait()
+        self.descriptors.forget_received()
+
+
+class MonitorCaller:
+    """Serves the one client that a monitor has connected to, and connects again when it has left.
+
+    :param new_client: makes the protocol that talks with it.
+    :param failed: is told of what nobody expected.
+    :param first: the connection that there is already.
+    :param connect: makes another one; OSError or QmpError if that fails.
+    :param pause: seconds between two attempts; 0 for no other attempt.
+    """
+
+    def __init__(
+        self,
+        new_client: Callable[[], MonitorClient],
+        failed: Callable[[Exception], None],
+        first: DescriptorSocket | None,
+        connect: Callable[[], DescriptorSocket],
+        pause: float,
+    ) -> None:
+        self._new_client = new_client
+        self._failed = failed
+        self._connect = connect
+        self._pause = pause
+        self._descriptors = MonitorDescriptors()
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._serve(first))
+
+    async def close(self) -> None:
+        """Connect no more; who is served already stays."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _serve(self, client: DescriptorSocket | None) -> None:
+        try:
+            while True:
+                if client is not None:
+                    await self._talk(client)
+                if not self._pause:
+                    return
+                await asyncio.sleep(self._pause)
+                client = await self._loop.run_in_executor(None, self._try)
+        except Exception as bug:
+            self._failed(bug)
+
+    def _try(self) -> DescriptorSocket | None:
+        try:
+            return self._connect()
+        except QmpError:
+            return None  # nobody listens yet
+
+    async def _talk(self, client: DescriptorSocket) -> None:
+        protocol = self._new_client()
+        client.descriptors = protocol.descriptors = self._descriptors
+        await self._loop.connect_accepted_socket(lambda: protocol, client)
+        await protocol.gone.wait()
+        self._descriptors.forget_received()

@@ -19,17 +19,24 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from qbitsim.qmp.human_session import HumanSession
 from qbitsim.qmp.session import Backend, Lives, Session
-from qbitsim.serving.monitor_socket import MonitorClient, MonitorSocket
+from qbitsim.serving.chardev import connect, standard_input_and_output
+from qbitsim.serving.monitor_socket import MonitorCaller, MonitorClient, MonitorSocket
 from qbitsim.serving.nbd_server import NbdListener, NbdMachine
 from qbitsim.serving.pacing import PacedMachine, make_pacing
 from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
+from qbitsim.serving.streams import Transport, attach_streams
 
 if TYPE_CHECKING:
+    from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.qmp.journal import Journal
+    from qbitsim.serving.chardev import OpenChardev
 
 _T = TypeVar("_T")
 
@@ -50,44 +57,73 @@ class Wishes(Lives, Protocol):
 
 
 class ServedMachine(Backend, PacedMachine, NbdMachine, Protocol):
-    """What the server needs of a machine: what its sessions and its pacing need."""
+    """What the server needs of a machine: what its sessions and its pacing need.
+
+    :ivar monitor_descriptors: what the client handed over whose request is answered now.
+    """
+
+    monitor_descriptors: MonitorDescriptors | None
+
+    def note_no_clients(self) -> None:
+        """The last client has left."""
 
     @property
     def control(self) -> Wishes | None:
         """What control commands keep, if they are allowed."""
 
 
-class Transport(Protocol):
-    """What the server uses of an asyncio transport."""
+class MonitorSession(Protocol):
+    """What talks with a client, without I/O; see :class:`.Session` and :class:`.HumanSession`."""
 
-    def write(self, data: bytes) -> None:
-        """Send, or keep until it can be sent."""
+    @property
+    def cursor(self) -> int:
+        """The first event that the client may still ask for."""
 
-    def pause_reading(self) -> None:
-        """Deliver no more data."""
+    @property
+    def pending(self) -> int:
+        """How much of what was received waits."""
 
-    def resume_reading(self) -> None:
-        """Deliver data again."""
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`answer` has something to do now."""
 
-    def close(self) -> None:
-        """Send what is kept, then hang up."""
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is to end."""
 
-    def abort(self) -> None:
-        """Hang up at once."""
+    def connect(self) -> bytes:
+        """What the client reads first."""
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client."""
+
+    def answer(self) -> bytes:
+        """Do what was received first, and return what the client is to read."""
+
+    def pump(self) -> bytes:
+        """What else the client may read now."""
+
+
+class Monitor(Enum):
+    """How a monitor talks."""
+
+    QMP = "control"
+    PRETTY_QMP = "pretty"
+    HUMAN = "readline"
 
 
 class Connection(MonitorClient):
     """One client: moves bytes between a transport and a session.
 
+    :param monitor: how to talk with it.
     :ivar served: the number of the last message, of all that the server got, that was this client's.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, monitor: Monitor = Monitor.QMP) -> None:
         super().__init__()
         self.server = server
         self.served = 0
-        name = f"monitor {server.number()}"
-        self._session = Session(server.machine, journal=server.journal, name=name, waits=True)
+        self._session: MonitorSession = server.new_session(monitor)
         self._transport: Transport | None = None
         self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
         self._clogged = False  # the client does not read what we write
@@ -149,7 +185,9 @@ class Connection(MonitorClient):
         """Answer one message, if one can be answered now."""
         if self.waiting:
             self.served = self.server.number()
+            self.server.machine.monitor_descriptors = self.descriptors
             self._kept.append(self._session.answer())
+            self.server.machine.monitor_descriptors = None
             if not self._session.pending:
                 self._write()
 
@@ -185,6 +223,14 @@ class Connection(MonitorClient):
         return self._transport
 
 
+class QuietConnection(Connection):
+    """A client that stays when it has nothing more to say, as one does at the end of standard input."""
+
+    def eof_received(self) -> bool:
+        """Go on sending events."""
+        return True
+
+
 class Server:
     """The monitors of one machine."""
 
@@ -212,7 +258,7 @@ class Server:
         self.nbd = NbdListener(machine, self, self._loop)
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._all_gone = asyncio.Event()
-        self._monitors: list[MonitorSocket] = []
+        self._monitors: list[MonitorSocket | MonitorCaller] = []
         self._cleanups: list[Callable[[], None]] = []
         self._wakeup: asyncio.Handle | None = None
         self._busy = False
@@ -249,6 +295,40 @@ class Server:
 
     def _add_monitor(self, sockets: list[socket.socket]) -> None:
         self._monitors.append(MonitorSocket(sockets, lambda: Connection(self), self.stop))
+
+    async def add_chardev(self, device: OpenChardev, monitor: Monitor) -> None:
+        """Have a monitor on a character device, which is closed at the end."""
+        self._cleanups.append(device.close)
+        if device.chardev.backend == "stdio":
+            await attach_streams(QuietConnection(self, monitor), *standard_input_and_output())
+        elif device.sink is not None:
+            await attach_streams(QuietConnection(self, monitor), None, device.sink)
+        elif device.chardev.server:
+            self._monitors.append(
+                MonitorSocket(device.listening, lambda: Connection(self, monitor), self.stop, device.connected)
+            )
+        elif device.chardev.backend == "socket":
+            self._monitors.append(
+                MonitorCaller(
+                    lambda: Connection(self, monitor),
+                    self.stop,
+                    device.connected,
+                    partial(connect, device.chardev),
+                    device.chardev.reconnect,
+                )
+            )
+
+    def call_soon(self, action: Callable[[], object]) -> None:
+        """Have something done between two turns; for other threads."""
+        self._loop.call_soon_threadsafe(action)
+
+    def new_session(self, monitor: Monitor) -> MonitorSession:
+        """What talks with the next client."""
+        name = f"monitor {self.number()}"
+        if monitor is Monitor.HUMAN:
+            return HumanSession(self.machine, journal=self.journal, name=name)
+        pretty = monitor is Monitor.PRETTY_QMP
+        return Session(self.machine, journal=self.journal, name=name, waits=True, pretty=pretty)
 
     def stop(self, bug: Exception | None = None) -> None:
         """End as if the last client had gone: hang up on everybody and let :meth:`run` return, or raise the bug."""
@@ -287,6 +367,8 @@ class Server:
     def forget(self, connection: Connection) -> None:
         """Take note that a client has gone."""
         self.connections.discard(connection)
+        if not self.connections:
+            self.machine.note_no_clients()
         if not self.connections and self._finished.done():
             self._all_gone.set()
 

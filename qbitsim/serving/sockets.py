@@ -10,8 +10,39 @@ import errno
 import os
 import socket
 import stat
+from array import array
 from collections.abc import Callable
 from typing import Any
+
+from qbitsim.files.fdsets import MonitorDescriptors
+
+_ROOM = socket.CMSG_SPACE(16 * array("i").itemsize)
+"""For as many descriptors as QEMU takes at once (TCP_MAX_FDS, chardev/char-socket.c)."""
+
+
+class DescriptorSocket(socket.socket):
+    """A socket that keeps the file descriptors that come with data (SCM_RIGHTS), those of the last data only.
+
+    :ivar descriptors: what the client handed over.
+    """
+
+    __slots__ = ("descriptors",)
+
+    def __init__(self, fileno: int) -> None:
+        super().__init__(fileno=fileno)
+        self.descriptors = MonitorDescriptors()
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Receive data, and descriptors with it."""
+        if self.family != socket.AF_UNIX:
+            return super().recv(size, flags)
+        data, ancillary, *_ = self.recvmsg(size, _ROOM, flags | socket.MSG_CMSG_CLOEXEC)
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                received = array("i")
+                received.frombytes(content[: len(content) // received.itemsize * received.itemsize])
+                self.descriptors.receive(list(received))
+        return data
 
 
 def bind_unix(path: str) -> socket.socket:

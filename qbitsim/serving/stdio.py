@@ -1,87 +1,11 @@
-"""A monitor on standard input and output, like ``-qmp stdio``.
-
-Pipes, sockets and terminals go through the event loop. A regular file, or the null device, can be neither
-waited for nor be slow: it is read as a whole and written directly.
-"""
+"""A monitor on standard input and output, like ``-qmp stdio``."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import stat
 from typing import BinaryIO
 
 from qbitsim.serving.server import Connection, Server
-
-
-class _Wire:
-    """The two halves as one transport."""
-
-    def __init__(self, output: BinaryIO) -> None:
-        self.reader: asyncio.ReadTransport | None = None
-        self.writer: asyncio.WriteTransport | None = None
-        self._output = output
-        self.connection: Connection | None = None
-
-    def write(self, data: bytes) -> None:
-        if self.writer is not None:
-            self.writer.write(data)
-        else:
-            self._output.write(data)
-            self._output.flush()
-
-    def pause_reading(self) -> None:
-        if self.reader is not None:
-            self.reader.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self.reader is not None and not self.reader.is_closing():
-            self.reader.resume_reading()
-
-    def close(self) -> None:
-        if self.reader is not None:
-            self.reader.close()
-        if self.writer is not None:
-            self.writer.close()
-        else:
-            self.gone()
-
-    def abort(self) -> None:
-        if self.writer is not None:
-            self.writer.abort()
-        self.close()
-
-    def gone(self) -> None:
-        """Tell the connection once that its output has ended."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.connection_lost(None)
-
-
-class _Input(asyncio.Protocol):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def data_received(self, data: bytes) -> None:
-        self._connection.data_received(data)
-
-    def eof_received(self) -> bool:
-        return self._connection.eof_received()
-
-
-class _Output(asyncio.Protocol):
-    def __init__(self, wire: _Wire, connection: Connection) -> None:
-        self._wire = wire
-        self._connection = connection
-
-    def pause_writing(self) -> None:
-        self._connection.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._connection.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._wire.gone()
+from qbitsim.serving.streams import attach_streams
 
 
 class StdioConnection(Connection):
@@ -96,23 +20,4 @@ class StdioConnection(Connection):
 
 async def attach_stdio(server: Server, source: BinaryIO, sink: BinaryIO) -> None:
     """Let a client talk on `source` and `sink`, for instance ``sys.stdin.buffer`` and ``sys.stdout.buffer``."""
-    loop = asyncio.get_running_loop()
-    connection = StdioConnection(server)
-    wire = _Wire(sink)
-    wire.connection = connection
-    if not _is_immediate(sink):
-        writer, _ = await loop.connect_write_pipe(lambda: _Output(wire, connection), sink)
-        wire.writer = writer
-    connection.attach(wire)
-    if _is_immediate(source):
-        connection.data_received(source.read())
-        connection.eof_received()
-    else:
-        reader, _ = await loop.connect_read_pipe(lambda: _Input(connection), source)
-        wire.reader = reader
-
-
-def _is_immediate(file: BinaryIO) -> bool:
-    """Whether it is a regular file, or a device such as the null device: the event loop cannot wait for these."""
-    mode = os.fstat(file.fileno()).st_mode
-    return not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or file.isatty())
+    await attach_streams(StdioConnection(server), source, sink)

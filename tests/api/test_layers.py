@@ -95,7 +95,10 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
-PURE = [name for name in MODULES if folder(name) not in SURROUNDINGS]
+PROCESSES = {"qbitsim.programs.process"}
+"""Modules beside pure ones that belong to a process of its own."""
+
+PURE = [name for name in MODULES if folder(name) not in SURROUNDINGS and name not in PROCESSES]
 BANNED_IN_THE_CORE = {"asyncio", "random", "select", "selectors", "socket", "subprocess", "threading", "time"}
 
 

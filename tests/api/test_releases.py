@@ -23,16 +23,18 @@ EVALUATORS = {
     "qbitsim.qapi.shapes",
     "qbitsim.cli.reference",
     "qbitsim.commands.hmp.listing",
+    "qbitsim.programs.qemu_system.options",
     "qbitsim.tour.guide",
     "qbitsim.tour.player",
 }
 """Modules that evaluate the ``since`` and ``until`` of what is declared.
 
-That is: commands and events, types, drivers, topics of the human monitor's ``info``, chapters.
+That is: commands and events, types, drivers, topics of the human monitor's ``info``, options of command lines,
+chapters.
 """
 
-DECLARED_BY_RELEASE = {"qbitsim.qapi.not_emulated"}
-"""A list of commands by the release that they came with; each becomes a ``since`` when it is imported."""
+DECLARED_BY_RELEASE = {"qbitsim.qapi.not_emulated", "qbitsim.programs.qemu_system.options"}
+"""Lists of commands and options by the release that they came or went with; each becomes a ``since`` or ``until``."""
 
 RELEASE = re.compile(r"\d+\.\d+")
 QCOW2_LEVELS = {"0.10", "1.1"}

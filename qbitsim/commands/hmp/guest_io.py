@@ -15,6 +15,7 @@ from qbitsim.commands.hmp.declaration import hmp
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.qemu_io import run as qemu_io_run
+from qbitsim.qemu_io.drive_disk import DriveDisk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,32 +162,3 @@ class _Permit:
         """Raise QmpError if another user of the node does not allow it."""
         for name in wanted:
             self.drive.require(_PERMISSIONS[name])
-
-
-class DriveDisk:
-    """A drive as qemu-io sees it: the protocol :class:`~qbitsim.qemu_io.run.Disk`."""
-
-    def __init__(self, drive: Drive) -> None:
-        self._drive = drive
-        self.read = drive.read
-        self.discard = drive.discard
-        self.flush = drive.flush
-        self.truncate = drive.truncate
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self._drive.node.length
-
-    def write(self, offset: int, data: bytes, compressed: bool = False) -> None:
-        """:meth:`.Drive.write`."""
-        self._drive.write(offset, data, compressed=compressed)
-
-    def write_zeroes(self, offset: int, length: int, unmap: bool = False) -> None:
-        """:meth:`.Drive.write_zeroes`."""
-        self._drive.write_zeroes(offset, length, unmap=unmap)
-
-    def status(self, offset: int, length: int) -> tuple[bool, int]:
-        """Whether the topmost layer has the bytes at ``offset``, and for how many that holds."""
-        status = self._drive.status(offset, length)
-        return status.allocated, status.length

@@ -157,6 +157,8 @@ class HostImageFile(ImageFile):
         if not self.users:
             with suppress(OSError):
                 self.image.save()
+            if self.bytes.is_handed_over:
+                self.bytes.close()
 
     @property
     def is_current(self) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.holes import HostHoles
 from qbitsim.images.host.table_writer import TableWriter
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.records import changed
@@ -144,9 +145,14 @@ class HostQcow2Image(Qcow2Image):
         return self.content.read(offset, length)
 
     def takes_compressed(self, offset: int) -> bool:
-        """As every qcow2 image."""
+        """As every qcow2 image; a copy of a table that a snapshot shares is in the file at once, as one that is new."""
+        table = offset // self.cluster_size * TABLE_ENTRY // self.cluster_size
+        before = self.layout.active.l2.get(table)
         with self.placing():
-            return super().takes_compressed(offset)
+            found = super().takes_compressed(offset)
+        if before not in {None, self.layout.active.l2[table]}:
+            self._writer.write()
+        return found
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """As every qcow2 image."""

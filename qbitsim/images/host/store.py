@@ -34,7 +34,7 @@ class HostImageStore(ImageStore):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        self._folder = HostFolder(folder)
+        self._folder = HostFolder(folder, self.fdsets)
         self._known: dict[tuple[int, int], HostImageFile] = {}  # in the order in which they were asked for
 
     def __repr__(self) -> str:
@@ -97,13 +97,15 @@ class HostImageStore(ImageStore):
     def file(self, name: str) -> HostImageFile:
         """As every store; OSError as the host has it."""
         file = self._known.get(self._folder.identity(name))
-        if file is None or not (file.users or file.is_current):
+        if file is None or not file.bytes.is_open or not (file.users or file.is_current):
             file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
+        file.bytes.path = name
         self._remember(file)
         return file
 
     def _remember(self, file: HostImageFile) -> None:
         """Keep the file at hand; those that nobody has used for long are closed."""
+        self._forget_closed()
         self._known.pop(file.bytes.identity, None)
         self._known[file.bytes.identity] = file
         unused = [identity for identity, each in self._known.items() if not each.users]
@@ -111,8 +113,13 @@ class HostImageStore(ImageStore):
             self._known[identity].save()
             del self._known[identity]
 
+    def _forget_closed(self) -> None:
+        for identity in [each for each, file in self._known.items() if not file.bytes.is_open]:
+            del self._known[identity]
+
     def save(self) -> None:
         """As every store: all that was not written when its last user closed it, or before that."""
+        self._forget_closed()
         for file in self._known.values():
             try:
                 file.save()

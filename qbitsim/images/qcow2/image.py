@@ -13,7 +13,7 @@ from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.layout import HostLayout
-from qbitsim.images.qcow2.packing import Compression, check_compression, packed_length
+from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.images.spans import Spans
@@ -37,7 +37,6 @@ class Qcow2Image(Image):
     """A qcow2 image.
 
     :param size: bytes of the virtual disk.
-    :raises UnsupportedError: its clusters would be compressed in a way that this Python does not have.
     :ivar cluster_size: bytes.
     :ivar backing: the backing file's name as written in the header, None if there is none.
     :ivar backing_format: its format, None if not written down.
@@ -80,7 +79,6 @@ class Qcow2Image(Image):
         data_file: DataFile | None = None,
         compression: Compression = "zlib",
     ) -> None:
-        check_compression(compression)
         self.compression = compression
         super().__init__(file, Content(size, cluster_size, zero_clusters=compat != "0.10"))
         self.cluster_size = cluster_size
@@ -159,7 +157,10 @@ class Qcow2Image(Image):
             offset = stop
 
     def shrinks(self, data: bytes) -> bool:
-        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
+        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed.
+
+        :raises UnsupportedError: this Python does not have the image's compression.
+        """
         return packed_length(data.ljust(self.cluster_size, b"\0"), self.compression) is not None
 
     def takes_compressed(self, offset: int) -> bool:

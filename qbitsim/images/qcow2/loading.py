@@ -14,7 +14,7 @@ from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
-from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, Compression, pack, unpack
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, Compression, check_compression, pack, unpack
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
@@ -62,6 +62,8 @@ def parse_file(file: ByteSource, *, writable: bool = False) -> ParsedFile:
     header, reader = metadata.header, TableReader(file, metadata)
     active = reader.read(header.l1_offset, header.l1_entries, metadata.l1)
     saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
+    if any(disk.tables.packed for disk in [active, *saved]):
+        check_compression(COMPRESSION_TYPES[header.compression_type])
     layout = _layout(file, metadata, active, saved)
     bitmaps = _take_bitmaps(layout, file, metadata)
     if writable and header.incompatible & structures.DIRTY:

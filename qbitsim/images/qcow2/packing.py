@@ -1,6 +1,7 @@
 """Clusters of a qcow2 file, compressed.
 
-``zstd`` is there only where Python has :mod:`compression.zstd`, from 3.14 on.
+``zstd`` is there only where Python has :mod:`compression.zstd`, from 3.14 on. Elsewhere an image may be of that type
+as long as nothing in it is compressed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MEMORY_LEVEL = 9
 
 
 def check_compression(kind: Compression) -> None:
-    """Refuse a kind that this Python does not have.
+    """Refuse clusters that are compressed in a way that this Python does not have.
 
     :raises UnsupportedError: naming it.
     """
@@ -33,7 +34,7 @@ def _zstd() -> Any:
     try:
         return import_module("compression.zstd")
     except ModuleNotFoundError:
-        raise UnsupportedError("qcow2 images with compression type zstd") from None
+        raise UnsupportedError("qcow2 clusters of compression type zstd") from None
 
 
 @lru_cache(maxsize=64)

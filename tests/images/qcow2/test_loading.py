@@ -101,12 +101,28 @@ def test_a_corrupt_file_is_opened_for_reading_only() -> None:
         load(data, writable=True)
 
 
-def test_a_compression_type_that_python_does_not_have_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "compression.zstd", None)
-    data = bytearray(spoiled(INCOMPATIBLE, ">Q", 8))
+def of_type_zstd(image: Qcow2Image) -> bytes:
+    """The file of an image, with a header that says so."""
+    data = bytearray(rendered(image))
+    struct.pack_into(">Q", data, INCOMPATIBLE, 8)
     data[104] = 1
+    return bytes(data)
+
+
+def test_clusters_of_a_compression_type_that_python_does_not_have_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    image = Qcow2Image(ImageFile("a"), 1 << 20)
+    image.write(0, b"written" * 9)
+    kept = of_type_zstd(image)
+    opened = load(kept)
+    assert (opened.compression, rendered(opened)) == ("zstd", kept)
     with pytest.raises(UnsupportedError, match="compression type zstd"):
-        load(bytes(data))
+        opened.shrinks(bytes(65536))
+    image.write_compressed(65536, bytes(65536))
+    with pytest.raises(UnsupportedError, match="compression type zstd"):
+        load(of_type_zstd(image))
 
 
 def test_a_data_file_is_known_by_its_name_and_not_open() -> None:

@@ -1,0 +1,64 @@
+"""What the programs share with every program that is written in C: where their output goes, and what ends them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from qbitsim.standard_streams import STDOUT, StandardStreams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LONGEST_LINE = 1023
+"""Bytes of a line that a program takes at once from standard input (fetchline_fgets, qemu-io.c, 10.0)."""
+
+
+def standard_streams() -> StandardStreams:
+    """The streams of this process. What nobody can read is lost without a word, as it is there."""
+    return StandardStreams(_write, by_line=os.isatty(STDOUT))
+
+
+def _write(descriptor: int, text: str) -> None:
+    data = os.fsencode(text)
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except OSError:
+            return
+
+
+def end_on_interrupt() -> None:
+    """Let Ctrl-C end the process at once, by the signal itself."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def now() -> int:
+    """Nanoseconds since 1970."""
+    return time.time_ns()
+
+
+def ticks() -> int:
+    """Nanoseconds since some moment, for what takes how long."""
+    return time.perf_counter_ns()
+
+
+def sleep(nanoseconds: int) -> None:
+    """Wait."""
+    time.sleep(nanoseconds / 1e9)
+
+
+def lines() -> Iterator[str]:
+    """The lines of standard input, each when it is asked for, without their ends."""
+    while sys.stdin is not None and (line := sys.stdin.buffer.readline(_LONGEST_LINE)):
+        yield os.fsdecode(line.removesuffix(b"\n"))
+
+
+def raise_signal(number: int) -> None:
+    """End by a signal, if it is one that ends a program."""
+    if number in {signal.SIGINT, signal.SIGPIPE}:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -1,0 +1,23 @@
+"""``qemu-img`` as a program, on the files of the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.images.host.store import HostImageStore
+from qbitsim.programs.process import end_on_interrupt, now, standard_streams
+from qbitsim.qemu_img.run import run_on
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qbitsim.profiles import Profile
+
+
+def main(argv: Sequence[str], profile: Profile) -> int:
+    """Run it in the current directory; the exit status."""
+    end_on_interrupt()
+    store = HostImageStore(".")
+    status = run_on(standard_streams(), store, argv, profile, now())
+    store.save()
+    return status

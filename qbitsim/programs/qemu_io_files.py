@@ -1,0 +1,163 @@
+"""How ``qemu-io`` opens a file: the options that its command line and its command ``open`` have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.block.graph import Graph
+from qbitsim.drivers.drive_options import nested
+from qbitsim.drivers.filename_options import json_options
+from qbitsim.drivers.not_emulated import known_driver, other_format
+from qbitsim.drivers.opener import Opener
+from qbitsim.drivers.temporary_overlay import add_temporary_overlay
+from qbitsim.engine.scheduler import Scheduler, first_in_first_out
+from qbitsim.errors import QmpError
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.block.node import Node
+    from qbitsim.drivers.options import Options
+    from qbitsim.images.store import ImageStore
+    from qbitsim.profiles import Profile
+
+_WITHOUT_HOST_CACHE = {"none", "off", "directsync"}
+CACHE_MODES = {*_WITHOUT_HOST_CACHE, "writeback", "unsafe", "writethrough"}
+DISCARD_MODES = {"ignore": "ignore", "off": "ignore", "unmap": "unmap", "on": "unmap"}
+AIO_MODES = {"threads", "native", "io_uring"}
+NULL_NAMES = ("null-co://", "null-aio://")
+
+
+class InvalidModeError(Exception):
+    """A mode that does not exist; the text says so."""
+
+
+@record(frozen=False, eq=False)
+class OpenFlags:
+    """How a file is to be opened.
+
+    :ivar direct: without the host's cache.
+    """
+
+    read_only: bool = False
+    snapshot: bool = False
+    copy_on_read: bool = False
+    force_share: bool = False
+    direct: bool = False
+    native_aio: bool = False
+    discard: str = "unmap"
+
+    def take(self, letter: str, value: str) -> bool:
+        """Take an option; whether it is one of these.
+
+        :raises InvalidModeError: its value is wrong.
+        """
+        simple = {"r": "read_only", "s": "snapshot", "C": "copy_on_read", "U": "force_share", "k": "native_aio"}
+        if letter in simple:
+            setattr(self, simple[letter], True)
+            return True
+        match letter:
+            case "n":
+                self.direct = True
+            case "t":
+                _check("cache", value, CACHE_MODES)
+                self.direct = value in _WITHOUT_HOST_CACHE
+            case "d":
+                _check("discard", value, set(DISCARD_MODES))
+                self.discard = DISCARD_MODES[value]
+            case "i":
+                _check("aio", value, AIO_MODES)
+                self.native_aio = value == "native"
+            case _:
+                return False
+        return True
+
+    def options(self) -> Options:
+        """As options of a node."""
+        options: Options = {"discard": self.discard}
+        if self.read_only:
+            options["read-only"] = True
+        if self.force_share:
+            options["force-share"] = True
+        if self.direct:
+            options["cache"] = {"direct": True}
+        return options
+
+
+def _check(what: str, value: str, modes: set[str]) -> None:
+    if value not in modes:
+        raise InvalidModeError(f"Invalid {what} option: {value}")
+
+
+class World:
+    """The nodes of one opened file: a machine needs more, and more time to start.
+
+    :ivar graph: of the nodes.
+    """
+
+    def __init__(self, images: ImageStore, profile: Profile) -> None:
+        self.profile = profile
+        self.graph = Graph(images, Scheduler(first_in_first_out))
+        self.graph.drains_on_change = profile.graph_changes_drain
+        self.graph.quiet_during_change = profile.graph_changes_stay_quiet
+        self.graph.hide_filters = profile.backup_filter_hidden
+        self.opener = Opener(self.graph, on_filter=profile.backup_bitmap_on_filter)
+
+
+def open_node(world: World, name: str | None, given: list[tuple[str, str]], flags: OpenFlags) -> Node:
+    """Open a file by its name, by options, or by both.
+
+    :param given: options of the node, as texts with dotted names.
+    :raises QmpError: as QEMU refuses it.
+    """
+    driver = dict(given).get("driver")
+    if driver is not None and other_format(driver) is None and not known_driver(driver, world.profile):
+        raise QmpError(f"Unknown driver '{driver}'")
+    if flags.force_share and not flags.read_only:
+        raise QmpError("force-share=on can only be used with read-only images")
+    if flags.copy_on_read and flags.read_only and (name is None or name in world.graph.images):
+        raise QmpError("Can't use copy-on-read on read-only device")
+    if flags.native_aio and not flags.direct and (name is None or name in world.graph.images):
+        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+    options: Options = {**flags.options(), **nested(dict(given))}
+    if flags.snapshot:
+        options["read-only"] = True
+    node = _open(world, name, options)
+    if flags.snapshot:
+        node = add_temporary_overlay(world.opener, node, read_only=flags.read_only)
+    node.copy_on_read = flags.copy_on_read
+    return node
+
+
+def _open(world: World, name: str | None, options: Options) -> Node:
+    if name is not None and name.startswith("json:"):
+        options, name = {**options, **json_options(name)}, None
+    elif name is not None and name.startswith(NULL_NAMES):
+        protocol = {"driver": name.partition(":")[0]}
+        options, name = {"driver": "raw", **options, "file": protocol}, None
+    if name is None:
+        return _open_options(world, options)
+    if "file" in options:
+        return _open_options(world, {**options, "file": {"driver": "file", **options["file"], "filename": name}})
+    return world.opener.open_file(name, options)
+
+
+def _open_options(world: World, options: dict[str, Any]) -> Node:
+    if "driver" not in options and "file" not in options:
+        raise QmpError("Must specify either driver or file")
+    options, probed = world.opener.probe(_with_file_drivers(options))
+    from qbitsim.commands.drives import check_given_options  # noqa: PLC0415 - who opens by name does not load them
+    from qbitsim.commands.offered import registry_for  # noqa: PLC0415
+
+    check_given_options(registry_for(world.profile), options)
+    node = world.opener.open(options)
+    node.probed = probed
+    return node
+
+
+def _with_file_drivers(options: dict[str, Any]) -> dict[str, Any]:
+    """The options in which a child that has nothing but a file name is a file."""
+    full = {name: _with_file_drivers(value) if isinstance(value, dict) else value for name, value in options.items()}
+    for name, child in full.items():
+        if isinstance(child, dict) and "filename" in child and "driver" not in child:
+            full[name] = {"driver": "file", **child}
+    return full

@@ -1,0 +1,91 @@
+"""The types of machines: names that decide which buses there are for drives and devices, and nothing else.
+
+Which types there are is told by what each release printed of them (``-machine help``), read when it is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.profiles import Profile
+
+_RECORDED = Path(__file__).with_name("recorded")
+_LINE = re.compile(r"(?P<name>\S+) +(?P<about>.*)")
+_ALIAS = re.compile(r"\(alias of (?P<name>\S+)\)")
+_KINDS = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
+_PROPERTIES = frozenset(
+    {"accel", "append", "boot", "confidential-guest-support", "dt-compatible", "dtb", "dump-guest-core", "dumpdtb"}
+    | {"firmware", "graphics", "initrd", "kernel", "mem-merge", "memory", "memory-backend", "memory-encryption"}
+    | {"phandle-start", "shim", "smp", "suppress-vmdesc", "usb", "x-igd-opregion"}
+)
+_PROPERTIES_OF_PC = frozenset(
+    {"acpi", "acpi-dsdt", "default-bus-bypass-iommu", "fd-bootchk", "hmat", "hpet", "i8042", "igd-passthru"}
+    | {"kernel-irqchip", "kvm-shadow-mem", "max-fw-size", "max-ram-below-4g", "nvdimm", "nvdimm-persistence"}
+    | {"pcspk-audiodev", "pflash0", "pflash1", "pic", "pit", "rtc", "sata", "sgx-epc", "smbios-entry-point-type"}
+    | {"smbus", "smm", "vmport", "x-oem-id", "x-oem-table-id", "x-south-bridge", "bus-lock-ratelimit", "cxl"}
+)
+
+
+@record(kw_only=True)
+class MachineType:
+    """A type of machine.
+
+    :ivar name: without alias.
+    :ivar kind: one of :data:`qbitsim.machine.machine.MACHINE_TYPES`.
+    :ivar buses: what devices can be plugged into that are not emulated; the rest is in the tree of devices.
+    """
+
+    name: str
+    kind: str
+    buses: frozenset[str]
+
+    def check_property(self, name: str) -> None:
+        """Refuse a property that it does not have.
+
+        :raises QmpError: it does not.
+        """
+        if name not in _PROPERTIES and (self.name == "none" or name not in _PROPERTIES_OF_PC):
+            raise QmpError(f"Property '{self.name}-machine.{name}' not found")
+
+
+def recorded(profile: Profile, what: str) -> str:
+    """What the release printed when it was asked for ``devices``, ``formats`` or ``machines``.
+
+    :raises UnsupportedError: nobody has asked such a QEMU.
+    """
+    if profile.recorded_answers is None:
+        raise UnsupportedError(f"the list of {what} of QEMU {profile.name}")
+    return (_RECORDED / f"{profile.recorded_answers}-{what}.txt").read_text(encoding="ascii")
+
+
+def find_machine_type(profile: Profile, name: str | None) -> MachineType:
+    """The type of that name, or the one that is the default.
+
+    :raises QmpError: there is none.
+    :raises UnsupportedError: it is not emulated.
+    """
+    if name == "none":
+        return _type("none")
+    for line in recorded(profile, "machines").splitlines()[1:]:
+        found = _LINE.fullmatch(line)
+        assert found is not None, line
+        alias = _ALIAS.search(found["about"])
+        if found["name"] == (name or "pc"):
+            return _type(alias["name"] if alias is not None else found["name"])
+    quoted = f': "{name}"' if profile.unknown_machine_type_is_named else ""
+    raise QmpError(f"unsupported machine type{quoted}", hint="Use -machine help to list supported machines\n")
+
+
+def _type(name: str) -> MachineType:
+    if name == "none":
+        return MachineType(name=name, kind=name, buses=frozenset({"System"}))
+    for kind, beginning in _KINDS.items():
+        if name.startswith(beginning):
+            return MachineType(name=name, kind=kind, buses=frozenset({"System", "ISA", "i2c-bus"}))
+    raise UnsupportedError(f"the machine type '{name}'")

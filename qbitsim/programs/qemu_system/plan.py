@@ -1,0 +1,413 @@
+"""What a command line asks for, read option by option; nothing is made yet (qemu_init, system/vl.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.commands.drives import check_node_options
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.programs.option_text import OptionHelpError, OptionText, parse_options, read_switch, split_options
+from qbitsim.programs.qemu_system import options
+from qbitsim.programs.qemu_system.chardevs import parse_short
+from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, EndError, Given, StartError, line, message
+from qbitsim.programs.qemu_system.help import usage, version
+from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
+from qbitsim.programs.qemu_system.objects import read_object
+from qbitsim.programs.qemu_system.options import Effect
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.keyval import HelpWantedError, Tree, as_json, is_help, parse_keyval
+from qbitsim.qmp.parser import parse_command_line_object
+from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qbitsim.programs.option_text import OptionList
+    from qbitsim.programs.qemu_system.machine_types import MachineType
+    from qbitsim.qapi.registry import Registry
+
+_NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LEGACY_DRIVES = {
+    **{f"hd{letter}": ("", index, "media=disk") for index, letter in enumerate("abcd")},
+    **{f"fd{letter}": ("floppy", index, "") for index, letter in enumerate("ab")},
+    "cdrom": ("", 2, "media=cdrom"),
+    "mtdblock": ("mtd", None, ""),
+    "sd": ("sd", None, ""),
+    "pflash": ("pflash", None, "format=raw"),
+}
+"""Option -> interface (empty for the machine's own), index and what else it says of the drive."""
+
+_KEYVAL = {"audiodev": "driver", "boot": "order", "compat": None, "netdev": "type", "smp": "cpus"}
+"""The options that are taken and read as trees, with the key that may be left out."""
+
+_WITH_ID = frozenset({"audiodev", "netdev"})
+_TOPOLOGY = frozenset(
+    {"books", "clusters", "cores", "cpus", "dies", "drawers", "maxcpus", "modules", "sockets", "threads"}
+)
+_ALIASES = {"M": "machine", "S": "paused", "h": "help"}
+_DISPLAY_OPTIONS = frozenset({"type", "full-screen", "window-close", "gl"})
+_DISPLAYS = frozenset({"none", "gtk", "sdl", "egl-headless", "curses", "spice-app", "dbus", "default"})
+_VGA = frozenset({"none", "std", "cirrus", "vmware", "xenfb", "qxl", "tcx", "cg3", "virtio"})
+_ACCELERATORS = frozenset({"tcg", "kvm", "xen", "qtest", "hax", "hvf", "nvmm", "whpx"})
+
+
+@record
+class Asked:
+    """An option with what its argument says.
+
+    :ivar value: an :class:`.OptionText`, a tree, or a text.
+    """
+
+    given: Given
+    value: Any
+
+
+class Plan:
+    """What is to be made.
+
+    :param print_: prints on standard output; *complain* on standard error.
+    :ivar drives: each with texts by name, as *devices*; *json_devices* each with values that have types.
+    """
+
+    def __init__(self, registry: Registry, print_: Callable[[str], None], complain: Callable[[str], None]) -> None:
+        self.registry = registry
+        self.profile = registry.profile
+        self._print = print_
+        self._complain = complain
+        self.machine: Tree = {}
+        self.accelerator = ""
+        self.guest_name: str | None = None
+        self.guest_uuid: str | None = None
+        self.paused = self.daemonize = self.snapshot = self.nographic = False
+        self.defaults = True
+        self.timestamps = False
+        self.pid_file: str | None = None
+        self.incoming: Asked | None = None
+        self.chardevs: list[Asked] = []
+        self.monitors: list[Asked] = []
+        self.objects: list[Asked] = []
+        self.blockdevs: list[Asked] = []
+        self.drives: list[Asked] = []
+        self.devices: list[Asked] = []
+        self.json_devices: list[Asked] = []
+        self.descriptors: list[Asked] = []
+        self.serials: list[Given] = []
+        self.qtest: Given | None = None
+        self.vga: str | None = None
+        self.topology: Tree = {}
+        self._accelerator_words = ""
+        self._ids: set[tuple[str, str]] = set()
+        self._monitor_count = 0
+        self._text: dict[str, str] = {}
+
+    @property
+    def kernel(self) -> bool:
+        """Whether the guest is given a kernel."""
+        return "kernel" in self._text
+
+    def read(self, everything: list[Given]) -> None:
+        """Take all options.
+
+        :raises StartError: one is refused.
+        :raises EndError: one asks for help, which was printed.
+        """
+        for given in everything:
+            with given.blamed():
+                self._read(given)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse what does not go together (qemu_validate_options)."""
+        if "kernel" not in self._text:
+            for name in ("append", "shim", "initrd"):
+                if name in self._text:
+                    raise StartError(f"-{name} only allowed with -kernel option")
+
+    def warn(self, given: Given) -> Callable[[str], None]:
+        """What says a warning about an option."""
+        return lambda text: self._complain(line(text, given.words, "warning"))
+
+    def _read(self, given: Given) -> None:
+        name, effect = given.name, given.option.effect
+        if effect is Effect.FOREIGN:
+            raise QmpError("Option not supported for this target")
+        if effect is Effect.REFUSED:
+            raise UnsupportedError(f"the option '-{name}'")
+        if given.option is DISK_IMAGE:
+            self._add_legacy_drive(given, "", 0, "media=disk")
+        elif name in _LEGACY_DRIVES:
+            self._add_legacy_drive(given, *_LEGACY_DRIVES[name])
+        elif effect is Effect.TAKEN:
+            self._take(given)
+        else:
+            getattr(self, f"_read_{_ALIASES.get(name, name).replace('-', '_')}")(given)
+
+    def _take(self, given: Given) -> None:
+        """Check what the table says can be checked."""
+        if given.option.takes is not None:
+            values = self._parse(given, given.option.takes).values
+            if given.name == "msg" and "timestamp" in values:
+                self.timestamps = read_switch("timestamp", values["timestamp"])
+        self._text[given.name] = given.argument
+        if is_help(given.argument):
+            raise UnsupportedError(f"the help of '-{given.name}'")
+        if given.name in _KEYVAL:
+            tree = self._keyval(given, _KEYVAL[given.name])
+            if given.name in _WITH_ID and "id" not in tree and tree.get("driver", tree.get("type")) != "none":
+                raise QmpError("Parameter 'id' is missing")
+            if given.name == "smp":
+                self.topology.update(tree)
+
+    def _parse(self, given: Given, declared: OptionList) -> OptionText:
+        pairs = split_options(given.argument, declared.implied)
+        identifier = next((value for name, value, _ in pairs if name == "id"), "")
+        if (declared.name, identifier) in self._ids:
+            raise QmpError(f"Duplicate ID '{identifier}' for {declared.name}")
+        try:
+            text = parse_options(given.argument, declared, self.warn(given))
+        except OptionHelpError:
+            kinds = {"bool": "bool (on/off)", "number": "num", "size": "size", "string": "str"}
+            self._print(f"{declared.name} options:\n")
+            self._print("".join(f"  {name}=<{kinds[kind]}>\n" for name, kind in sorted(declared.kinds.items())))
+            raise StartError("") from None
+        if text.id:
+            self._ids.add((declared.name, text.id))
+        return text
+
+    def _keyval(self, given: Given, implied: str | None) -> Tree:
+        try:
+            return parse_keyval(given.argument, implied)
+        except HelpWantedError:
+            raise QmpError("Help is not available for this option") from None
+
+    def _json(self, given: Given) -> Tree:
+        return parse_command_line_object(given.argument, named=self.profile.json_errors_have_places)
+
+    # -- about the program
+
+    def _read_help(self, given: Given) -> None:
+        del given
+        self._print(usage(self.profile))
+        raise EndError
+
+    def _read_version(self, given: Given) -> None:
+        del given
+        self._print(version(self.profile))
+        raise EndError
+
+    def _read_paused(self, given: Given) -> None:
+        del given
+        self.paused = True
+
+    def _read_nodefaults(self, given: Given) -> None:
+        del given
+        self.defaults = False
+
+    def _read_no_user_config(self, given: Given) -> None:
+        """There is none."""
+
+    def _read_nographic(self, given: Given) -> None:
+        del given
+        self.nographic = True
+
+    def _read_daemonize(self, given: Given) -> None:
+        del given
+        self.daemonize = True
+
+    def _read_snapshot(self, given: Given) -> None:
+        del given
+        self.snapshot = True
+
+    def _read_pidfile(self, given: Given) -> None:
+        self.pid_file = given.argument
+
+    def _read_incoming(self, given: Given) -> None:
+        self.incoming = Asked(given, given.argument)
+
+    def _read_name(self, given: Given) -> None:
+        self.guest_name = self._parse(given, options.NAME).values.get("guest", self.guest_name)
+
+    def _read_uuid(self, given: Given) -> None:
+        if not _UUID.fullmatch(given.argument):
+            raise QmpError("failed to parse UUID string: wrong format")
+        self.guest_uuid = given.argument.lower()
+
+    def _read_display(self, given: Given) -> None:
+        kind = given.argument.partition(",")[0]
+        if is_help(given.argument):
+            raise UnsupportedError("the help of '-display'")
+        if kind == "vnc":
+            raise QmpError("VNC requires a display argument vnc=<display>")
+        if kind.startswith("vnc="):
+            return
+        tree = self._keyval(given, "type")
+        if tree.get("type") not in _DISPLAYS:
+            raise QmpError(f"Parameter 'type' does not accept value '{tree.get('type')}'")
+        unexpected = next((name for name in tree if tree["type"] == "none" and name not in _DISPLAY_OPTIONS), None)
+        if unexpected is not None:
+            raise QmpError(f"Parameter '{unexpected}' is unexpected")
+
+    def _read_vga(self, given: Given) -> None:
+        self.vga = given.argument
+
+    def check_vga(self) -> None:
+        """Refuse an unknown graphics card.
+
+        :raises StartError: there is no such card.
+        """
+        if self.vga is not None and self.vga not in _VGA:
+            raise StartError(f"unknown vga type: {self.vga}")
+
+    # -- the machine
+
+    def _read_machine(self, given: Given) -> None:
+        try:
+            tree = parse_keyval(given.argument, "type")
+        except HelpWantedError:
+            self._print(recorded(self.profile, "machines"))
+            raise EndError from None
+        self.machine.update(tree)
+
+    def machine_type(self) -> MachineType:
+        """The type of machine, by default the release's own.
+
+        :raises StartError: there is no such type, or it is not emulated.
+        """
+        try:
+            return find_machine_type(self.profile, self.machine.get("type"))
+        except QmpError as error:
+            raise StartError(message(error)) from None
+
+    def _read_accel(self, given: Given) -> None:
+        name = self._parse(given, options.ACCEL).values.get("accel", "help")
+        if is_help(name):
+            self._print("Accelerators supported in QEMU binary:\ntcg\n")
+            raise EndError
+        self.accelerator = name
+        self._accelerator_words = given.words
+
+    def check_topology(self) -> None:
+        """Refuse what ``-smp`` says, if it is about nothing that there is.
+
+        :raises StartError: it is.
+        """
+        for name, value in self.topology.items():
+            if name not in _TOPOLOGY:
+                raise StartError(f"Parameter 'smp.{name}' is unexpected")
+            if not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+                raise StartError(f"Parameter 'smp.{name}' expects integer")
+
+    def check_accelerator(self) -> None:
+        """Refuse accelerators that there are not.
+
+        :raises StartError: none of those that are wanted exists.
+        """
+        if self.accelerator and self.accelerator not in _ACCELERATORS:
+            raise StartError(f"invalid accelerator {self.accelerator}", self._accelerator_words)
+        wanted = str(self.machine.get("accel", "tcg")).split(":")
+        if not any(name in _ACCELERATORS for name in wanted):
+            raise StartError(f"invalid accelerator {wanted[0]}")
+
+    def _read_device(self, given: Given) -> None:
+        if given.argument.startswith("{"):
+            tree = self._json(given)
+            self.json_devices.append(Asked(given, tree))
+            return
+        text = self._parse(given, options.DEVICE)
+        driver = text.values.get("driver", "")
+        if is_help(driver):
+            self._print(recorded(self.profile, "devices"))
+            raise EndError
+        if "help" in text.values or "?" in text.values:
+            raise UnsupportedError(f"the help of the device '{driver}'")
+        self.devices.append(Asked(given, {**text.values, **({"id": text.id} if text.id else {})}))
+
+    def _read_object(self, given: Given) -> None:
+        if given.argument.startswith("{"):
+            tree = self._json(given)
+        else:
+            text = self._parse(given, options.OBJECT)
+            if is_help(text.values.get("qom-type", "")):
+                raise UnsupportedError("the help of '-object'")
+            tree = {**text.values, **({"id": text.id} if text.id else {})}
+        texts = not given.argument.startswith("{")
+        self.objects.append(Asked(given, read_object(self.registry, tree, texts=texts)))
+
+    def _read_add_fd(self, given: Given) -> None:
+        self.descriptors.append(Asked(given, self._parse(given, options.ADD_FD)))
+
+    # -- disks
+
+    def _read_blockdev(self, given: Given) -> None:
+        if given.argument.startswith("{"):
+            tree = self._json(given)
+        else:
+            tree = as_json(self.registry.shapes.of(BlockdevOptions), self._keyval(given, "driver"))
+        check_node_options(self.registry, tree)
+        self.blockdevs.append(Asked(given, tree))
+
+    def _read_drive(self, given: Given) -> None:
+        text = self._parse(given, options.DRIVE)
+        self.drives.append(Asked(given, {**text.values, **({"id": text.id} if text.id else {})}))
+
+    def _add_legacy_drive(self, given: Given, interface: str, index: int | None, more: str) -> None:
+        values = dict(part.split("=") for part in more.split(",") if part)
+        if interface:
+            values["if"] = interface
+        if index is not None:
+            values["index"] = str(index)
+        self.drives.append(Asked(given, {**values, "file": given.argument}))
+
+    # -- character devices and monitors
+
+    def _read_chardev(self, given: Given) -> None:
+        if is_help(given.argument):
+            raise UnsupportedError("the help of '-chardev'")
+        self.chardevs.append(Asked(given, self._parse(given, options.CHARDEV)))
+
+    def _read_mon(self, given: Given) -> None:
+        is_first = all(asked.given.name != "mon" for asked in self.monitors)
+        if self.profile.mon_option_is_deprecated and is_first:
+            self.warn(given)("'-mon' is deprecated, use '-object' with 'monitor-hmp' or 'monitor-qmp' types instead")
+        self.monitors.append(Asked(given, self._parse(given, options.MON).values))
+
+    def _read_monitor(self, given: Given) -> None:
+        if not given.argument.startswith("none"):
+            self._add_monitor(given, {"mode": "readline"})
+
+    def _read_qmp(self, given: Given) -> None:
+        self._add_monitor(given, {"mode": "control"})
+
+    def _read_qmp_pretty(self, given: Given) -> None:
+        self._add_monitor(given, {"mode": "control", "pretty": "on"})
+
+    def _add_monitor(self, given: Given, values: dict[str, str]) -> None:
+        """The short forms (monitor_parse)."""
+        label = given.argument.removeprefix("chardev:")
+        if label == given.argument:
+            label = f"compat_monitor{self._monitor_count}"
+            self.chardevs.append(Asked(given, OptionText(label, self._short_chardev(given).values)))
+        self._monitor_count += 1
+        self.monitors.append(Asked(given, {**values, "chardev": label}))
+
+    def _short_chardev(self, given: Given) -> OptionText:
+        try:
+            text = parse_short(given.argument)
+        except UnsupportedError:
+            raise
+        except QmpError as error:
+            self._complain(line(error.desc, given.words))
+            text = None
+        if text is None:
+            raise QmpError(f"parse error: {given.argument}")
+        return text
+
+    def _read_serial(self, given: Given) -> None:
+        self.serials.append(given)
+
+    _read_parallel = _read_serial
+
+    def _read_qtest(self, given: Given) -> None:
+        self.qtest = given

@@ -1,0 +1,275 @@
+"""A machine out of a plan, in the order in which QEMU makes its parts (qemu_init, system/vl.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.commands.drive_interface import check_place
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.machine.boot import add_plugged_drive, plug_board_drives, plug_virtio_drive
+from qbitsim.programs.option_text import OptionText, read_number
+from qbitsim.programs.qemu_system.chardevs import describe, parse_short
+from qbitsim.programs.qemu_system.command_line import EndError, StartError, line, message
+from qbitsim.programs.qemu_system.devices import Devices
+from qbitsim.programs.qemu_system.machine_types import recorded
+from qbitsim.qapi.keyval import is_help
+from qbitsim.records import record
+from qbitsim.serving.chardev import open_chardev
+from qbitsim.serving.server import Monitor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qbitsim.block.drive import Drive
+    from qbitsim.files.fdsets import FdSets
+    from qbitsim.machine.machine import Machine
+    from qbitsim.programs.qemu_system.machine_types import MachineType
+    from qbitsim.programs.qemu_system.plan import Asked, Plan
+    from qbitsim.serving.chardev import OpenChardev
+
+_RAW_WARNING = """\
+WARNING: Image format was not specified for '{}' and probing guessed raw.
+         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+         Specify the 'raw' format explicitly to remove the restrictions.
+"""
+
+
+@record
+class OpenMonitor:
+    """A monitor and what it talks through."""
+
+    device: OpenChardev
+    kind: Monitor
+
+
+class Startup:
+    """The making of a machine.
+
+    :ivar machine: what is made.
+    :ivar monitors: what clients come to.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        machine: Machine,
+        machine_type: MachineType,
+        print_: Callable[[str], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self.machine = machine
+        self._type = machine_type
+        self._print = print_
+        self._complain = complain
+        self._chardevs: dict[str, OpenChardev] = {}
+        self._used: set[str] = set()
+        self._objects: set[str] = set()
+        self._drives: list[tuple[Asked, Drive]] = []
+        self.monitors: list[OpenMonitor] = []
+        self.qtest: OpenChardev | None = None
+
+    @property
+    def starts_paused(self) -> bool:
+        """Whether the guest waits for a command before it runs."""
+        return self._plan.paused or self._plan.incoming is not None
+
+    def run(self) -> None:
+        """Make everything.
+
+        :raises StartError: something is refused.
+        :raises EndError: help was asked for.
+        """
+        plan = self._plan
+        plan.check_vga()
+        for asked in plan.objects:
+            self._blamed(asked, self._add_object)
+        for asked in plan.chardevs:
+            self._blamed(asked, self._open_chardev)
+        for asked in plan.blockdevs:
+            self._blamed(asked, self._add_node)
+        for asked in plan.drives:
+            self._blamed(asked, self._add_drive)
+        plan.check_topology()
+        self._check_properties()
+        plan.check_accelerator()
+        self._open_qtest()
+        for asked in plan.monitors:
+            self._blamed(asked, self._add_monitor)
+        self._open_serials()
+        if self._type.name == "none" and plan.kernel:
+            raise StartError("The -kernel parameter is not supported (use the generic 'loader' device instead).")
+        self._plug_board_drives()
+        self._add_devices()
+        self._set_run_state()
+
+    def _blamed(self, asked: Asked, act: Callable[[Asked], None]) -> None:
+        with asked.given.blamed():
+            act(asked)
+
+    def _check_properties(self) -> None:
+        for name in self._plan.machine:
+            if name != "type":
+                try:
+                    self._type.check_property(name)
+                except QmpError as error:
+                    raise StartError(error.desc) from None
+
+    def _set_run_state(self) -> None:
+        incoming = self._plan.incoming
+        if incoming is None:
+            return
+        if incoming.value != "defer":
+            raise StartError(UnsupportedError(f"the incoming migration '{incoming.value}'").desc, incoming.given.words)
+        self.machine.run_state = "inmigrate"
+
+    # -- objects
+
+    def _add_object(self, asked: Asked) -> None:
+        """Make an object, or take one of a type that nothing here depends on; no refusal names the option."""
+        tree: dict[str, Any] = asked.value
+        identifier = str(tree["id"])
+        if identifier in self._objects:
+            raise StartError(f"attempt to add duplicate property '{identifier}' to object (type 'container')")
+        self._objects.add(identifier)
+        try:
+            self.machine.execute("object-add", tree)
+        except UnsupportedError:
+            return
+        except QmpError as error:
+            raise StartError(message(error)) from None
+
+    # -- disks
+
+    def _add_node(self, asked: Asked) -> None:
+        if "node-name" not in asked.value:
+            raise QmpError("'node-name' must be specified for the root node")
+        self.machine.add_node(asked.value)
+
+    def _add_drive(self, asked: Asked) -> None:
+        """Make a drive; it is plugged in later."""
+        values: dict[str, str] = asked.value
+        if is_help(values.get("format", "")):
+            self._print(recorded(self.machine.profile, "formats"))
+            raise EndError
+        if self._plan.snapshot:
+            values = {"snapshot": "on", **values}
+        drive = add_plugged_drive(self.machine, values)
+        node = drive.root.node if drive.root is not None else None
+        if node is not None and node.probed and node.driver == "raw" and not node.read_only:
+            self._complain(_RAW_WARNING.format(node.children[0].node.filename))
+        self._drives.append((asked, drive))
+
+    def _plug_board_drives(self) -> None:
+        """Plug in what the board has places for, and refuse the rest (qemu_init_board)."""
+        try:
+            plug_board_drives(self.machine)
+        except QmpError as error:
+            raise StartError(message(error)) from None
+        orphans = False
+        for asked, drive in self._drives:
+            assert drive.info is not None
+            if drive.info.interface != "virtio":
+                try:
+                    check_place(drive.info, self.machine.profile, self.machine.machine_type)
+                except QmpError as error:
+                    self._complain(line(error.desc, asked.given.words))
+                    orphans = True
+        if orphans:
+            raise StartError("")
+
+    def _add_devices(self) -> None:
+        """Devices given as texts first, then those of drives, then others (qemu_create_cli_devices)."""
+        devices = Devices(self.machine, self._type)
+        for asked in self._plan.devices:
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False))
+        for asked, drive in self._drives:
+            with asked.given.blamed():
+                plug_virtio_drive(self.machine, drive)
+        for asked in self._plan.json_devices:
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=True))
+
+    # -- character devices and monitors
+
+    def _open_chardev(self, asked: Asked) -> None:
+        if not asked.value.id:
+            raise QmpError("chardev: no id specified")
+        chardev = describe(asked.value)
+        if chardev.backend == "stdio" and any(each.chardev.backend == "stdio" for each in self._chardevs.values()):
+            raise QmpError("cannot use stdio by multiple character devices")
+        self._chardevs[chardev.id] = open_chardev(
+            chardev,
+            lambda text: self._complain(line(text, asked.given.words, "info")),
+            lambda text: self._complain(line(text)),
+        )
+
+    def _add_monitor(self, asked: Asked) -> None:
+        values: dict[str, str] = asked.value
+        if "chardev" not in values:
+            raise QmpError("Parameter 'chardev' is missing")
+        mode = values.get("mode", "readline")
+        if mode not in ("readline", "control"):
+            raise QmpError(f"Parameter 'mode' does not accept value '{mode}'")
+        device = self._chardevs.get(values["chardev"])
+        if device is None:
+            raise QmpError(f'chardev "{values["chardev"]}" not found')
+        pretty = values.get("pretty") in ("on", "yes", "true", "y")
+        if mode == "readline" and pretty:
+            raise QmpError("'pretty' is not compatible with HMP monitors")
+        if values["chardev"] in self._used:
+            raise QmpError(self.machine.profile.chardev_in_use_text.format(values["chardev"]))
+        self._used.add(values["chardev"])
+        kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
+        self.monitors.append(OpenMonitor(device, kind))
+
+    def _open_qtest(self) -> None:
+        """What drives the guest's time in QEMU's own tests."""
+        if self._plan.qtest is not None:
+            given = self._plan.qtest
+            with given.blamed():
+                name = given.argument.removeprefix("chardev:")
+                self.qtest = self._chardevs.get(name) if name != given.argument else _opened_short(given.argument)
+                if self.qtest is None:
+                    raise QmpError(f'Failed to initialize device for qtest: "{given.argument}"')
+
+    def _open_serials(self) -> None:
+        """Serial ports have nobody at the guest's end: what they are connected to is opened, and that is all."""
+        for given in self._plan.serials:
+            if given.argument in ("none", "null", "mon:stdio") or given.argument.startswith("chardev:"):
+                continue
+            try:
+                parse_short(given.argument)
+            except UnsupportedError:
+                continue
+            except QmpError as error:
+                self._complain(line(error.desc, given.words))
+                text = f"could not connect {given.name} device to character backend '{given.argument}'"
+                raise StartError(text, given.words) from None
+
+
+def add_descriptor(fdsets: FdSets, values: Mapping[str, str]) -> None:
+    """Let a set have a descriptor that the process was started with: ``-add-fd``.
+
+    :raises QmpError: there is no such descriptor, or no set is named.
+    """
+    descriptor = read_number("fd", values.get("fd", "-1"))
+    if descriptor < 0:
+        raise QmpError("fd option is required and must be non-negative")
+    if descriptor <= 2:
+        raise QmpError("fd cannot be a standard I/O stream")
+    number = read_number("set", values.get("set", "-1"))
+    if number < 0:
+        raise QmpError("set option is required and must be non-negative")
+    try:
+        duplicate = os.dup(descriptor)
+    except OSError:
+        raise QmpError("fd is not valid or already in use") from None
+    fdsets.add(duplicate, number, values.get("opaque"))
+
+
+def _opened_short(text: str) -> OpenChardev | None:
+    described = parse_short(text)
+    if described is None:
+        return None
+    return open_chardev(describe(OptionText("qtest", described.values)), lambda _: None, lambda _: None)

@@ -1,0 +1,80 @@
+"""One human monitor without I/O: bytes in, bytes out, as :class:`.Session` for those who type (monitor/hmp.c).
+
+It speaks to the machine as a client of ``human-monitor-command`` does. There is no negotiation and there are no events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qbitsim.qmp.readline import PROMPT, ReadLine
+from qbitsim.qmp.session import Session
+
+if TYPE_CHECKING:
+    from qbitsim.qmp.journal import Journal
+    from qbitsim.qmp.session import Backend
+
+
+class HumanSession:
+    """One person's conversation with a machine."""
+
+    def __init__(self, backend: Backend, *, journal: Journal | None = None, name: str = "monitor") -> None:
+        self._backend = backend
+        self._session = Session(backend, journal=journal, name=name, negotiated=True)
+        self._readline = ReadLine(kills=backend.profile.hmp_line_can_be_killed)
+        self._received = bytearray()
+
+    @property
+    def cursor(self) -> int:
+        """The first event that this session may still read: it reads none."""
+        return self._backend.events.end
+
+    @property
+    def pending(self) -> int:
+        """How many received bytes wait."""
+        return len(self._received)
+
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`answer` has something to do now."""
+        return bool(self._received)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is to end: the machine was started anew."""
+        return self._session.ended
+
+    def connect(self) -> bytes:
+        """The banner and the prompt."""
+        version = ".".join(map(str, self._backend.profile.version))
+        return f"QEMU {version} monitor - type 'help' for more information\r\n{PROMPT}".encode()
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from whoever types."""
+        self._received += data
+
+    def answer(self) -> bytes:
+        """Take bytes up to the end of a line and run it: what is to be shown."""
+        shown: list[str] = []
+        while self._received:
+            out, line = self._readline.feed(self._received.pop(0))
+            shown.append(out.replace("\n", "\r\n"))
+            if line is not None:
+                shown.append(self._run(line))
+                break
+        return "".join(shown).encode("latin-1", "replace")
+
+    def pump(self) -> bytes:
+        """Nothing: people are told of no events."""
+        return b""
+
+    def _run(self, line: str) -> str:
+        """What a line prints, and the prompt unless it was the last one."""
+        text = line.encode("latin-1").decode(errors="replace")
+        reply = self._session.ask({"execute": "human-monitor-command", "arguments": {"command-line": text}})
+        error = reply.get("error")
+        printed = f"Error: {error['desc']}\r\n" if isinstance(error, dict) else str(reply["return"])
+        if self._backend.closing:
+            self._received.clear()
+            return printed
+        return (printed + PROMPT).encode(errors="replace").decode("latin-1")

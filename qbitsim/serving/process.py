@@ -1,0 +1,138 @@
+"""What a server is as a process: its signals, its pid file, its life in the background (os-posix.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import struct
+import sys
+import termios
+import threading
+import time
+import tty
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from qbitsim.errors import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
+
+
+def run(program: Coroutine[None, None, None]) -> None:
+    """Run what serves to its end."""
+    asyncio.run(program)
+
+
+def seconds() -> int:
+    """Since 1970."""
+    return int(time.time())
+
+
+def timestamp() -> str:
+    """Now, as lines on standard error begin with it on demand."""
+    nanoseconds = time.time_ns()
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
+    return f"{now}.{nanoseconds // 1000 % 10**6:06}Z"
+
+
+def hold_signals() -> None:
+    """Let signals that end the process wait until :func:`on_ending_signal` is called; one that waits stays."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
+def on_ending_signal(act: Callable[[str], object]) -> None:
+    """Call *act*, in a thread of its own, with QEMU's words for the first signal that ends the process."""
+    threading.Thread(target=_wait_for_signal, args=(act,), daemon=True).start()
+
+
+def _wait_for_signal(act: Callable[[str], object]) -> None:
+    found = signal.sigwaitinfo(_ENDING)
+    sender = f" from pid {found.si_pid} ({_program_of(found.si_pid)})" if found.si_pid else ""
+    act(f"terminating on signal {found.si_signo}{sender}")
+
+
+def _program_of(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            name = os.fsdecode(file.read().split(b"\0")[0])
+    except OSError:
+        name = ""
+    return name or "<unknown process>"
+
+
+class PidFile:
+    """A file with the number of the process, which is locked as long as the process lives.
+
+    :raises QmpError: it cannot be made, or another process has it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        try:
+            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise QmpError(f"cannot create PID file: Could not create '{path}': {error.strerror}") from None
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        except OSError as error:
+            os.close(self._descriptor)
+            raise QmpError(f"cannot create PID file: Cannot lock pid file: {error.strerror}") from None
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, b"%d\n" % os.getpid())
+
+    def remove(self) -> None:
+        """The process ends."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        os.close(self._descriptor)
+
+
+class Background:
+    """A process that goes on in the background once it is ready: the one that was started waits for that, and ends.
+
+    The call returns in the new process only. :meth:`ready` lets the old one end with success; the end of the new one
+    before that, with failure.
+    """
+
+    def __init__(self) -> None:
+        read, self._write = os.pipe()
+        if os.fork():
+            os.close(self._write)
+            status = os.read(read, 1)
+            os._exit(0 if status == b"\0" else 1)
+        os.close(read)
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.umask(0o027)
+
+    def ready(self) -> None:
+        """Let go of the terminal and of the process that was started."""
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.close(null)
+        os.write(self._write, b"\0")
+        os.close(self._write)
+
+
+@contextmanager
+def raw_terminal() -> Iterator[None]:
+    """Let what is typed at the terminal, if standard input is one, come at once and unseen."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

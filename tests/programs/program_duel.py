@@ -1,0 +1,161 @@
+"""Starts the same command lines as processes of real QEMU and of qbitsim, each on files of its own, and compares all.
+
+What is compared is the exit status, what is on standard output and on standard error, and the files, of which the real
+``qemu-img`` is the judge.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "oracle"))
+
+from qcow2_file import Qcow2File
+from real_qemu import ROOT_VARIABLE
+from tools_duel import MAGIC, blanked, differences
+
+from qbitsim.profiles import PROFILES
+
+TIMEOUT = 30
+
+
+class Outcome(NamedTuple):
+    """How a program ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Real(NamedTuple):
+    """The qemu-img and qemu-io of an installation.
+
+    :ivar root: the root directory of its system; None for this one.
+    :ivar release: the profile that stands for it.
+    """
+
+    root: str | None
+    release: str
+
+    def wrap(self, directory: Path, argv: list[str]) -> list[str]:
+        """The command that runs ``argv`` in ``directory``."""
+        if self.root is None:
+            return ["env", "-C", str(directory), *argv]
+        return ["chroot", self.root, "env", "-C", "/" + str(directory.relative_to(self.root)), *argv]
+
+
+@functools.cache
+def installations() -> tuple[Real, ...]:
+    """Those that have a profile: on the path, and in the root directories that the environment names."""
+    found = []
+    for root in [None, *filter(None, os.environ.get(ROOT_VARIABLE, "").split(":"))]:
+        programs = ["qemu-img", "qemu-io"]
+        if not all(shutil.which(name) if root is None else Path(root, "usr/bin", name).exists() for name in programs):
+            continue
+        argv = ["qemu-img", "--version"]
+        text = subprocess.run(Real(root, "").wrap(Path(root or "/"), argv), capture_output=True, check=True).stdout
+        release = re.search(rb"version (\d+\.\d+)", text)
+        if release is not None and release[1].decode() in PROFILES:
+            found.append(Real(root, release[1].decode()))
+    return tuple(found)
+
+
+class ProgramDuel:
+    """Two folders with the same files, one for each world.
+
+    :param programs: the folder with qbitsim's programs of that release.
+    """
+
+    def __init__(self, real: Real, programs: Path) -> None:
+        self.real = real
+        self.programs = programs
+        self.base = Path(tempfile.mkdtemp(prefix="programs-", dir=Path(real.root or "/") / "tmp"))
+        self.theirs, self.ours = self.base / "real", self.base / "ours"
+        self.theirs.mkdir()
+        self.ours.mkdir()
+        self.played: list[str] = []
+        self.unsupported: list[str] = []
+
+    def close(self) -> None:
+        """Remove the folders."""
+        shutil.rmtree(self.base)
+
+    def play(self, argv: list[str], given: str | None = None) -> Outcome:
+        """Run a command line in both worlds; how it ended on real QEMU.
+
+        What qbitsim refuses as not emulated is noted, and its files become those of QEMU.
+
+        :param given: standard input.
+        :raises AssertionError: something differs.
+        """
+        self.played.append(" ".join(argv))
+        real = self._run(self.real.wrap(self.theirs, argv), given)
+        ours = self._run(["env", "-C", str(self.ours), str(self.programs / argv[0]), *argv[1:]], given)
+        if "qbitsim does not emulate" in ours.stderr:
+            self.unsupported.append(f"{self.played[-1]}: {ours.stderr}")
+            self.take_over()
+            return real
+        assert ours == real, self._report(f"QEMU:    {real}\nqbitsim: {ours}")
+        self.compare_files()
+        return real
+
+    def take_over(self) -> None:
+        """Let the files of qbitsim be those of QEMU."""
+        shutil.rmtree(self.ours)
+        subprocess.run(["cp", "-a", str(self.theirs), str(self.ours)], check=True)  # with holes as they are
+
+    def compare_files(self) -> None:
+        """Compare what is in both folders.
+
+        :raises AssertionError: it differs.
+        """
+        names = [sorted(path.name for path in folder.iterdir()) for folder in (self.theirs, self.ours)]
+        assert names[0] == names[1], self._report(f"QEMU: {names[0]}\nqbitsim: {names[1]}")
+        for name in names[0]:
+            theirs, ours = self.theirs / name, self.ours / name
+            if theirs.read_bytes() == ours.read_bytes():
+                continue
+            with open(theirs, "rb") as file:
+                is_qcow2 = file.read(4) == MAGIC
+            assert is_qcow2, self._report(f"{name} differs")
+            found = differences(Qcow2File(theirs).places, Qcow2File(ours).places)
+            assert not found, self._report(f"{name}:\n    " + "\n    ".join(found))
+            self._judge(name)
+
+    def _judge(self, name: str) -> None:
+        for argv in (["info", "--output=json"], ["map", "--output=json"], ["check", "--output=json"]):
+            found = [
+                self._run(self.real.wrap(folder, ["qemu-img", *argv, name]), None)
+                for folder in (self.theirs, self.ours)
+            ]
+            assert found[0] == found[1], self._report(f"{argv[0]} of {name}\nQEMU:    {found[0]}\nqbitsim: {found[1]}")
+
+    def _run(self, argv: list[str], given: str | None) -> Outcome:
+        done = subprocess.run(
+            argv,
+            input=(given or "").encode(),
+            capture_output=True,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            check=False,
+            timeout=TIMEOUT,
+        )
+        return Outcome(done.returncode, _plain(done.stdout), _plain(done.stderr))
+
+    def _report(self, text: str) -> str:
+        return text + "\nafter\n" + "\n".join(self.played)
+
+
+def _plain(data: bytes) -> str:
+    """The text without the facts of the host and of the moment, and without help, which has words of its own."""
+    text = blanked(data.decode(errors="surrogateescape"))
+    text = re.sub(r'"(vm-clock|date)-(n?sec)": \d+', r'"\1-\2": -', text)
+    text = re.sub(r"    \(\d+\.\d+/100%\)\r(?=    \()", "", text)  # how often progress is told is a matter of time
+    return re.sub(r"Usage: qemu-io .*", "Usage: qemu-io", text, flags=re.DOTALL)

@@ -1,0 +1,80 @@
+"""Starts qemu-system-x86_64 of a release, and talks with it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+START = (
+    "import sys; from qbitsim.profiles import profile; from qbitsim.programs.qemu_system.main import main; "
+    "sys.exit(main(sys.argv[2:], profile(sys.argv[1])))"
+)
+BASE = ["-M", "none", "-nodefaults", "-display", "none"]
+PATIENCE = 30.0
+
+
+def command(release: str, *argv: str) -> list[str]:
+    """The command line of the program."""
+    return [sys.executable, "-c", START, release, *argv]
+
+
+def run(release: str, *argv: str, stdin: str = "") -> tuple[int, str, str]:
+    """Run it to its end: exit status, standard output, standard error."""
+    done = subprocess.run(
+        command(release, *argv), input=stdin.encode(), capture_output=True, timeout=PATIENCE, check=False
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def connected(path: Path) -> socket.socket:
+    """A client of a UNIX socket that is soon there."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(PATIENCE)
+        try:
+            client.connect(str(path))
+        except OSError:
+            client.close()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return client
+
+
+class Qmp:
+    """A QMP client that has negotiated."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self.client = client
+        self.file = client.makefile("rb")
+        self.events: list[str] = []
+        self.greeting = self.read()
+        assert self("qmp_capabilities") == {"return": {}}
+
+    def read(self) -> dict[str, Any]:
+        """The next message that is no event."""
+        while True:
+            message: dict[str, Any] = json.loads(self.file.readline())
+            if "event" not in message:
+                return message
+            self.events.append(message["event"])
+
+    def __call__(self, name: str, **arguments: object) -> dict[str, Any]:
+        given = {key.replace("_", "-"): value for key, value in arguments.items()}
+        self.client.sendall(json.dumps({"execute": name, "arguments": given}).encode() + b"\n")
+        return self.read()
+
+    def rest(self) -> list[dict[str, Any]]:
+        """What comes until the end."""
+        return [json.loads(line) for line in self.file]
+
+    def close(self) -> None:
+        """Leave."""
+        self.file.close()
+        self.client.close()

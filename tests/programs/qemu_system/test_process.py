@@ -1,0 +1,163 @@
+"""qemu-system-x86_64 as a process: monitors, descriptors, signals, pid files."""
+
+from __future__ import annotations
+
+import array
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from qemu_process import BASE, PATIENCE, Qmp, command, connected, run
+
+RELEASE = "10.0"
+QUIT = '{"execute": "qmp_capabilities"}{"execute": "quit"}'
+
+
+def started(*argv: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command(RELEASE, *BASE, *argv),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=fds,
+    )
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_a_monitor_on_standard_input() -> None:
+    status, out, err = run(RELEASE, *BASE, "-qmp", "stdio", stdin=QUIT)
+    assert (status, err, out.count("\r\n")) == (0, "", 4)
+
+
+def test_pretty_messages() -> None:
+    _, out, _ = run(RELEASE, *BASE, "-qmp-pretty", "stdio", stdin=QUIT)
+    assert '{\r\n    "return": {\r\n    }\r\n}\r\n' in out
+
+
+def test_several_monitors_and_a_client_that_comes_again(tmp_path: Path) -> None:
+    one, two = tmp_path / "1.sock", tmp_path / "2.sock"
+    where = [f"unix:{path},server=on,wait=off" for path in (one, two)]
+    process = started("-qmp", where[0], "-qmp", where[1], "-name", "guest")
+    first, second = Qmp(connected(one)), Qmp(connected(two))
+    assert first("query-name") == {"return": {"name": "guest"}}
+    first.close()
+    again = Qmp(connected(one))
+    assert again("quit") == {"return": {}}
+    assert [message["event"] for message in second.rest()] == ["SHUTDOWN"]
+    assert ended(process) == (0, "", "")
+    assert not one.exists()
+    again.close()
+    second.close()
+
+
+def test_inherited_descriptors(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "l.sock"))
+        argv = ["-chardev", f"socket,id=a,fd={theirs.fileno()}", "-mon", "a,mode=control"]
+        argv += ["-chardev", f"socket,id=b,fd={listener.fileno()},server=on,wait=off", "-mon", "b,mode=control"]
+        process = started(*argv, fds=(theirs.fileno(), listener.fileno()))
+        theirs.close()
+        ours.settimeout(PATIENCE)
+        qmp, other = Qmp(ours), Qmp(connected(tmp_path / "l.sock"))
+        assert other("query-status")["return"]["running"] is True
+        qmp("quit")
+    assert ended(process)[0] == 0
+    qmp.close()
+    other.close()
+
+
+def test_a_human_monitor(tmp_path: Path) -> None:
+    path = tmp_path / "hmp.sock"
+    process = started("-monitor", f"unix:{path},server=on,wait=off")
+    client = connected(path)
+    client.sendall(b"\nquit\n")
+    said = b""
+    while data := client.recv(4096):
+        said += data
+    client.close()
+    echo = b"q\x1b[K\x1b[Dqu\x1b[K\x1b[D\x1b[Dqui\x1b[K\x1b[D\x1b[D\x1b[Dquit\x1b[K\r\n"
+    banner = b"QEMU 10.0.13 monitor - type 'help' for more information\r\n(qemu) "
+    assert said == banner + b"\r\n(qemu) " + echo
+    assert ended(process) == (0, "", "")
+
+
+def test_waiting_for_the_first_client(tmp_path: Path) -> None:
+    path = tmp_path / "q.sock"
+    process = started("-chardev", f"socket,id=m,path={path},server=on", "-mon", "m,mode=control")
+    qmp = Qmp(connected(path))
+    qmp("quit")
+    qmp.close()
+    status, _, err = ended(process)
+    words = f"-chardev socket,id=m,path={path},server=on"
+    where = f"disconnected:unix:{path},server=on"
+    assert (status, err) == (0, f"qemu-system-x86_64: {words}: info: QEMU waiting for connection on: {where}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_cleanly(number: int, tmp_path: Path) -> None:
+    path = tmp_path / "q.sock"
+    process = started("-qmp", f"unix:{path},server=on,wait=off")
+    qmp = Qmp(connected(path))
+    process.send_signal(number)
+    assert [(each["event"], each["data"]["reason"]) for each in qmp.rest()] == [("SHUTDOWN", "host-signal")]
+    qmp.close()
+    status, out, err = ended(process)
+    assert (status, out) == (0, "")
+    assert re.fullmatch(rf"qemu-system-x86_64: terminating on signal {number} from pid {os.getpid()} \(.*\)\n", err)
+
+
+def test_in_the_background_with_a_pid_file(tmp_path: Path) -> None:
+    path, pid_file = tmp_path / "q.sock", tmp_path / "pid"
+    argv = ["-daemonize", "-pidfile", str(pid_file), "-qmp", f"unix:{path},server=on,wait=off"]
+    assert run(RELEASE, *BASE, *argv) == (0, "", "")
+    assert int(pid_file.read_text()) > 0
+    status, _, err = run(RELEASE, *BASE, "-pidfile", str(pid_file))
+    refusal = "cannot create PID file: Cannot lock pid file: Resource temporarily unavailable"
+    assert (status, err) == (1, f"qemu-system-x86_64: {refusal}\n")
+    qmp = Qmp(connected(path))
+    qmp("quit")
+    qmp.rest()
+    qmp.close()
+    deadline = time.monotonic() + PATIENCE
+    while pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not pid_file.exists()
+
+
+def test_descriptors_over_the_socket(tmp_path: Path) -> None:
+    image, path = tmp_path / "disk.img", tmp_path / "q.sock"
+    image.write_bytes(bytes(65536))
+    process = started("-qmp", f"unix:{path},server=on,wait=off")
+    qmp = Qmp(connected(path))
+    assert qmp("getfd", fdname="x")["error"]["desc"] == "No file descriptor supplied via SCM_RIGHTS"
+    descriptor = os.open(image, os.O_RDWR)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+    qmp.client.sendmsg([b'{"execute": "add-fd", "arguments": {"fdset-id": 5, "opaque": "disk"}}'], rights)
+    number = qmp.read()["return"]["fd"]
+    os.close(descriptor)
+    image.rename(tmp_path / "elsewhere")
+    assert qmp("query-fdsets") == {"return": [{"fds": [{"fd": number, "opaque": "disk"}], "fdset-id": 5}]}
+    assert qmp("blockdev-add", driver="file", node_name="n", filename="/dev/fdset/5") == {"return": {}}
+    refused = qmp("blockdev-add", driver="file", node_name="m", filename="/dev/fdset/6")
+    assert refused["error"]["desc"] == "Failed to find fdset /dev/fdset/6"
+    qmp("human-monitor-command", command_line='qemu-io n "write -P 7 0 512"')
+    assert qmp("remove-fd", fdset_id=5) == {"return": {}}
+    assert qmp("query-fdsets") == {"return": [{"fds": [], "fdset-id": 5}]}
+    assert qmp("blockdev-del", node_name="n") == {"return": {}}
+    assert qmp("query-fdsets") == {"return": []}
+    qmp("quit")
+    qmp.close()
+    status, out, err = ended(process)
+    assert (status, err) == (0, "")
+    assert out.startswith("wrote 512/512 bytes at offset 0\n")
+    assert (tmp_path / "elsewhere").read_bytes()[:512] == b"\7" * 512
