@@ -17,6 +17,7 @@ from qbitsim.qapi.block import (
     BlockExportOptions,
     BlockExportOptionsNbd,
     BlockExportRemoveMode,
+    InetSocketAddressLegacy,
     NbdServerOptions,
     SocketAddressLegacy,
     SocketAddressType,
@@ -81,6 +82,8 @@ def _bind(context: Context, address: SocketAddressLegacy) -> None:
 
     Nothing listens here, so that all ports are free. Hosts other than this one are not looked up.
     """
+    if isinstance(address, InetSocketAddressLegacy) and address.data.ipv4 is False and address.data.ipv6 is False:
+        raise QmpError("Cannot disable IPv4 and IPv6 at same time")
     if not isinstance(address, UnixSocketAddressLegacy) or not address.data.path:
         return
     path, images = address.data.path, context.graph.images

@@ -20,7 +20,7 @@ from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.drivers.qcow2_bitmaps import PersistentBitmaps
-from qbitsim.drivers.qcow2_caches import check_cache_sizes
+from qbitsim.drivers.qcow2_caches import check_cache_sizes, check_entry_size
 from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
@@ -92,6 +92,7 @@ class Qcow2Node(DriverNode):
             raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
+        check_entry_size(options, image.cluster_size)
         open_backing(opener, node, image, options)
         return node
 

@@ -73,7 +73,6 @@ class RawNode(DriverNode):
         image = image_below(file)
         if image is not None and image.format != cls.driver:
             raise UnsupportedError(f"the bytes of the {image.format} file '{image.name}' as a raw image")
-        check_window(file.length, options)
         node = cls(
             opener.graph,
             offset=options.get("offset", 0),
@@ -81,7 +80,9 @@ class RawNode(DriverNode):
             read_only=flag(options, "read-only"),
             unmap=passes_discards(options),
         )
+        length = file.length
         opener.open_format(node, file, options)
+        check_window(length, options)
         return node
 
     @classmethod

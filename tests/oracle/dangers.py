@@ -66,7 +66,9 @@ def _is_below_filters(arguments: dict[str, Any], machine: Machine) -> bool:
     """Whether a node is resized of which something above has the length."""
     node = _node(str(arguments.get("node-name") or arguments.get("device")), machine)
     parents = [edge.parent for edge in node.parents] if node is not None else []
-    return any(isinstance(parent, Node) and (parent.is_filter or parent.driver == "raw") for parent in parents)
+    return any(
+        isinstance(parent, Node) and (parent.is_filter or parent.driver in {"raw", "quorum"}) for parent in parents
+    )
 
 
 def danger(step: Step, answer: Records, machine: Machine) -> str | None:
