@@ -41,6 +41,8 @@ def _hangs(device: str, machine: Machine) -> str | None:
     while node is not None:
         if node.quiesce:
             return "a request on a disk that a finished mirror keeps drained"
+        if not node.shows_children:
+            return "a request on the filter of a stream that is over"
         node = node.filtered
     return None
 
