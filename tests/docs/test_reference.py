@@ -219,6 +219,34 @@ def test_without_a_checkout_the_counts_are_left_open(tmp_path: Path, capsys: pyt
     assert line == f"| `stop` | 0.14 | {' '.join(PROFILES)} |  |  | \N{EN DASH} | \N{EN DASH} |"
 
 
+class Noting(Coverage):
+    """Counts that keep what they were asked for."""
+
+    def __init__(self, counted: Coverage) -> None:
+        super().__init__(counted.scenarios, counted.total, counted.draws)
+        self.asked: set[str] = set()
+
+    def of(self, subject: str) -> int | None:
+        self.asked.add(subject)
+        return super().of(subject)
+
+
+ONLY_REFUSED = {f"driver {name} {option}" for name, driver in DRIVERS.items() for option in driver.accepts}
+ONLY_REFUSED |= {"driver blkdebug inject-error delay-ns"}
+COMPARED_ELSEWHERE = {"query-commands", "query-qmp-schema"}
+"""Whole replies of all versions are compared in ``tests/qmp``."""
+NOT_MEMBERS_OF_ARGUMENTS = {"query-machines compat-props"}
+"""A machine that has some is refused."""
+
+
+def test_nothing_that_is_emulated_was_never_played_on_real_qemu() -> None:
+    counted = Noting(coverage.read(CONFORMANCE, DRAWS))
+    reference.markdown(counted)
+    never = {each for each in counted.asked if not counted.of(each) and not counted.draws_of(each)}
+    never = {each for each in never if " options encrypt" not in each}  # refused as a whole
+    assert never <= ONLY_REFUSED | COMPARED_ELSEWHERE | NOT_MEMBERS_OF_ARGUMENTS
+
+
 # -- bad input
 
 
