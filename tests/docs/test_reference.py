@@ -237,39 +237,12 @@ COMPARED_ELSEWHERE = {"query-commands", "query-qmp-schema"}
 """Whole replies of all versions are compared in ``tests/qmp``."""
 NOT_MEMBERS_OF_ARGUMENTS = {"query-machines compat-props"}
 """A machine that has some is refused."""
-WITHOUT_EFFECT = frozenset(
-    [
-        "aio-max-batch",
-        "align",
-        "discard-data",
-        "dump",
-        "host-nodes",
-        "hugetlb",
-        "hugetlbsize",
-        "iv",
-        "loaded",
-        "mem-path",
-        "merge",
-        "offset",
-        "pmem",
-        "policy",
-        "poll-grow",
-        "poll-max-ns",
-        "poll-shrink",
-        "poll-weight",
-        "prealloc",
-        "prealloc-context",
-        "prealloc-threads",
-        "readonly",
-        "reserve",
-        "rom",
-        "seal",
-        "share",
-        "thread-pool-max",
-        "thread-pool-min",
-        "x-use-canonical-path-for-ramblock-id",
-    ]
-)
+WITHOUT_EFFECT = {
+    *("aio-max-batch", "align", "discard-data", "dump", "host-nodes", "hugetlb", "hugetlbsize", "iv", "loaded"),
+    *("mem-path", "merge", "offset", "pmem", "policy", "poll-grow", "poll-max-ns", "poll-shrink", "poll-weight"),
+    *("prealloc", "prealloc-context", "prealloc-threads", "readonly", "reserve", "rom", "seal", "share"),
+    *("thread-pool-max", "thread-pool-min", "x-use-canonical-path-for-ramblock-id"),
+}
 """What objects take and nothing here depends on; the schema is compared with real QEMU's."""
 PLAYED_BY_UNIT_TESTS = {
     *("BLOCK_IO_ERROR", "blockdev-change-medium device", "blockdev-change-medium force"),
