@@ -47,3 +47,21 @@ def is_all_zeroes(node: Node) -> bool:
             data = status.length
         offset += status.length
     return not any(node.read(0, data)) if data else True
+
+
+def snapshot_holder(node: Node) -> Node | None:
+    """The node itself, or one below it, that takes snapshots for it; None if there is none."""
+    path = snapshot_path(node)
+    return path[-1] if path else None
+
+
+def snapshot_path(node: Node) -> list[Node]:
+    """The nodes from this one down to the one that takes its snapshots (bdrv_snapshot_fallback); none if none does."""
+    path = [node]
+    while node.snapshots is None:
+        below = node.filtered or node.child("file")
+        if below is None or len(node.children) != 1:
+            return []
+        node = node.children[0].node
+        path.append(node)
+    return path

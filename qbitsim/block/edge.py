@@ -18,11 +18,12 @@ class Edge(Generic[NodeT]):
     :ivar shared: bits that the parent lets other parents have.
     :ivar quiesced: the parent was told to be quiet through this edge.
     :ivar parent_name: what a parent with a backing file was called when the edge was led to its node.
+    :ivar frozen: jobs that rely on the edge, so that no client may lead it elsewhere.
     :ivar linked: a number that grows with each time that an edge was led to a node.
     :ivar stays: the edge keeps its node when another one takes the node's place (jobs, stay_at_node in block.c).
     """
 
-    __slots__ = ("linked", "name", "node", "parent", "parent_name", "perm", "quiesced", "shared", "stays")
+    __slots__ = ("frozen", "linked", "name", "node", "parent", "parent_name", "perm", "quiesced", "shared", "stays")
 
     def __init__(self, parent: Parent, name: str, node: NodeT, perm: int, shared: int, *, stays: bool = False) -> None:
         self.parent = parent
@@ -32,6 +33,7 @@ class Edge(Generic[NodeT]):
         self.shared = shared
         self.quiesced = False
         self.linked = 0
+        self.frozen = 0
         self.parent_name = ""
         self.stays = stays
 

@@ -18,6 +18,7 @@ from qbitsim.qapi.block import (
     BlockExportOptionsNbd,
     BlockExportRemoveMode,
     FdSocketAddressLegacy,
+    InetSocketAddressLegacy,
     NbdServerOptions,
     SocketAddressLegacy,
     UnixSocketAddressLegacy,
@@ -74,6 +75,8 @@ def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
         raise QmpError(f"File descriptor named '{address.data.fd}' has not been found")
     if isinstance(address, VsockSocketAddressLegacy):
         raise UnsupportedError("an NBD server on a socket of type 'vsock'")
+    if isinstance(address, InetSocketAddressLegacy) and address.data.ipv4 is False and address.data.ipv6 is False:
+        raise QmpError("Cannot disable IPv4 and IPv6 at same time")
     if exports.host is None:
         _check_path(context, address)
     if args.tls_creds is not None:

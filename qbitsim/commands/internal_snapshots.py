@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import snapshot_holder
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.queries import snapshot_info
@@ -93,23 +94,6 @@ def _or_null(text: str | None) -> str:
 def snapshot_times(machine: MachineLike) -> tuple[int, int]:
     """When a snapshot is taken: nanoseconds since 1970, in whole microseconds, and those for which the guest ran."""
     return machine.clock.time_of_day() // 1000 * 1000, machine.clock() if machine.running else 0
-
-
-def snapshot_holder(node: Node) -> Node | None:
-    """The node itself, or one below filters and raw nodes, that can take snapshots; None if there is none."""
-    path = snapshot_path(node)
-    return path[-1] if path else None
-
-
-def snapshot_path(node: Node) -> list[Node]:
-    """The nodes from this one down to the one that takes its snapshots (bdrv_snapshot_fallback); none if none does."""
-    path = [node]
-    while node.snapshots is None:
-        if not (node.is_filter or node.is_format) or len(node.children) != 1:
-            return []
-        node = node.children[0].node
-        path.append(node)
-    return path
 
 
 def _find(holder: Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:

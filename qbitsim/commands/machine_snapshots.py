@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import snapshot_holder, snapshot_path
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
-from qbitsim.commands.internal_snapshots import snapshot_holder, snapshot_path, snapshot_times
+from qbitsim.commands.internal_snapshots import snapshot_times
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms

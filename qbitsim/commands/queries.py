@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import snapshot_holder
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
@@ -170,24 +171,15 @@ def image_info(node: Node, profile: Profile, *, flat: bool, skip_implicit: bool 
         info["full-backing-filename"] = node.graph.images.backing_name(node.filename, name)
         if node.image is not None and node.image.backing_format is not None:
             info["backing-filename-format"] = node.image.backing_format
-    snapshots = _shown_snapshots(node)
-    if snapshots:
-        info["snapshots"] = [snapshot_info(snapshot) for snapshot in snapshots]
+    holder = snapshot_holder(node)
+    if holder is not None and holder.snapshots:
+        info["snapshots"] = [snapshot_info(snapshot) for snapshot in holder.snapshots]
     next_node = node.backing or node.filtered
     if not flat and next_node is not None:
         if skip_implicit:
             next_node = next_node.skip_implicit_filters()
         info["backing-image"] = image_info(next_node, profile, flat=False, skip_implicit=skip_implicit)
     return info
-
-
-def _shown_snapshots(node: Node | None) -> list[StoredSnapshot] | None:
-    """Internal snapshots; of a node that has none by its nature, those of its only child (bdrv_snapshot_fallback)."""
-    while node is not None and node.snapshots is None:
-        file = node.child("file")
-        below = node.filtered or (file.node if file is not None else None)
-        node = below if len(node.children) == 1 else None
-    return node.snapshots if node is not None else None
 
 
 def snapshot_info(snapshot: StoredSnapshot) -> Json:

@@ -138,6 +138,9 @@ class _Change:
             raise QmpError(f"Making '{new.name}' a {name} child of '{node.name}' would create a cycle")
         if old is not None and old.implicit:
             raise QmpError(f"Cannot replace implicit {name} child of {node.name}")
+        edge = node.child(name)
+        if edge is not None and edge.frozen:
+            raise QmpError(f"Cannot change frozen '{name}' link from '{node.name}' to '{edge.node.name}'")
         if name == "file" and node.image is not None:
             raise UnsupportedError(f"another file for the {node.driver} node '{node.name}'")
         if name == "backing" and not node.supports_backing:

@@ -21,7 +21,7 @@ from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, file_below, image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.drivers.qcow2_bitmaps import PersistentBitmaps
-from qbitsim.drivers.qcow2_caches import check_cache_sizes
+from qbitsim.drivers.qcow2_caches import check_cache_sizes, check_entry_size
 from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
@@ -103,6 +103,7 @@ class Qcow2Node(DriverNode):
             image.drop_unknown_autoclear()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
+        check_entry_size(options, image.cluster_size)
         open_data_file(opener, node, image, options)
         open_backing(opener, node, image, options)
         return node

@@ -6,6 +6,19 @@ from collections.abc import Mapping
 
 from qbitsim.errors import QmpError
 
+SMALLEST_ENTRY = 512
+
+
+def check_entry_size(options: Mapping[str, int], cluster_size: int) -> None:
+    """Refuse slices of L2 tables of another size than QEMU takes; bytes (read_cache_sizes, block/qcow2.c, QEMU 10.0).
+
+    :raises QmpError: it is no power of two, or out of range.
+    """
+    size = options.get("l2-cache-entry-size", cluster_size)
+    if not SMALLEST_ENTRY <= size <= cluster_size or size & (size - 1):
+        limits = f"between {SMALLEST_ENTRY} and the cluster size ({cluster_size})"
+        raise QmpError(f"L2 cache entry size must be a power of two {limits}")
+
 
 def check_cache_sizes(options: Mapping[str, int]) -> None:
     """Refuse sizes, in bytes, that contradict each other.

@@ -88,7 +88,6 @@ class RawNode(DriverNode):
     def open(cls, opener: Opener, options: Options) -> Node:
         """Any file is a raw image."""
         file = opener.open_file_child(options)
-        check_window(file.length, options)
         node = cls(
             opener.graph,
             offset=options.get("offset", 0),
@@ -96,7 +95,9 @@ class RawNode(DriverNode):
             read_only=flag(options, "read-only"),
             unmap=passes_discards(options),
         )
+        length = file.length
         opener.open_format(node, file, options)
+        check_window(length, options)
         return node
 
     @classmethod

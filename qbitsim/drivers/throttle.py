@@ -48,20 +48,21 @@ class ThrottleNode(FilterDriverNode):
 
     __slots__ = ("group",)
 
-    def __init__(self, graph: Graph, group: ThrottleGroup, *, read_only: bool = False, unmap: bool = False) -> None:
+    def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.group: ThrottleGroup | None = None
-        self.join(group)
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
-        """The group must be there first."""
+        """The file comes first, then the group (throttle_open)."""
+        node = cls(opener.graph, read_only=flag(options, "read-only"), unmap=passes_discards(options))
+        opener.open_filter(node, options, "file")
         name = options["throttle-group"]
         group = opener.graph.throttle_groups.get(name)
         if group is None:
             raise QmpError(f"Throttle group '{name}' does not exist")
-        read_only, unmap = flag(options, "read-only"), passes_discards(options)
-        return opener.open_filter(cls(opener.graph, group, read_only=read_only, unmap=unmap), options, "file")
+        node.join(group)
+        return node
 
     def join(self, group: ThrottleGroup) -> None:
         """Leave the former group for this one."""

@@ -83,6 +83,7 @@ class CommitJob(LoopJob):
         graph.changing()
         use_intermediate_nodes(self, top, base)
         self.use("base", base)
+        self.freeze(self.filter, base)
         self.writer.insert(base)
         self.reader.insert(top)
 
@@ -136,6 +137,7 @@ class CommitJob(LoopJob):
         """Let what is above the top use the base (commit_prepare, bdrv_drop_intermediate)."""
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
+        self.unfreeze()
         overlays = [node for node in filter_.parent_nodes if node.supports_backing]
         self.writer.eject()
         with graph.kept(self.base):
@@ -168,6 +170,7 @@ class CommitJob(LoopJob):
 
     def _clean(self) -> None:
         """The layers stay in use until the job is dismissed (commit_clean, block_job_free)."""
+        self.unfreeze()
         if self.base_was_read_only:
             restore_read_only(self.jobs.graph, self.base)
         self.reader.eject()

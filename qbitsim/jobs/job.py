@@ -48,6 +48,7 @@ class Job(JobVerbs):
     is_block_job: ClassVar[bool] = True
 
     __slots__ = (
+        "_frozen",
         "auto_dismiss",
         "auto_finalize",
         "cancelled",
@@ -85,6 +86,7 @@ class Job(JobVerbs):
         self.io_status = "ok"
         self.progress = Progress()
         self.edges: list[Child] = []
+        self._frozen: list[Child] = []
         self.transition(JobStatus.CREATED)
         jobs.jobs.insert(0, self)
         self.txn = txn if txn is not None else JobTxn()
@@ -194,6 +196,21 @@ class Job(JobVerbs):
         """
         self.edges.append(self.jobs.graph.attach(self, name, node, perm, shared, stays=True))
         node.block(self.blocker)
+
+    def freeze(self, node: Node, base: Node) -> None:
+        """Forbid that the chain from ``node`` to ``base`` is led elsewhere (bdrv_freeze_backing_chain)."""
+        while node is not base:
+            below = node.filtered or node.backing
+            edge = next(each for each in node.children if each.node is below)
+            edge.frozen += 1
+            self._frozen.append(edge)
+            node = edge.node
+
+    def unfreeze(self) -> None:
+        """Allow it again; the second call does nothing."""
+        for edge in self._frozen:
+            edge.frozen -= 1
+        self._frozen.clear()
 
     def detach_all(self) -> None:
         """Let all nodes go (block_job_remove_all_bdrv)."""

@@ -403,6 +403,7 @@ class MirrorJob(LoopJob):
         if filter_ is None:
             return 0
         self.filter = None
+        self.unfreeze()
         filter_.watcher, filter_.held = None, False
         if self.dirty is not None:
             self.dirty.release()

@@ -55,6 +55,7 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
         job.use("target", target)
         if options.is_commit and (below := source.filtered or source.backing) is not None:
             use_intermediate_nodes(job, below, target)
+            job.freeze(top, target)
     except QmpError:
         job.user.eject()
         job.early_fail()

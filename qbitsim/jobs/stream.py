@@ -135,6 +135,7 @@ class StreamJob(LoopJob):
     def prepare(self) -> int:
         """Take the filter out and give the node its new backing file (stream_prepare)."""
         graph, node = self.jobs.graph, self.node.skip_filters()
+        self.unfreeze()
         self._drop_filter()
         edge = node.child("backing")
         with graph.drained(node):
@@ -160,6 +161,7 @@ class StreamJob(LoopJob):
 
     def _clean(self) -> None:
         """All nodes, the filter too, stay in use until the job is dismissed (stream_clean, block_job_free)."""
+        self.unfreeze()
         self._drop_filter()
         self.user.eject()
         if self.was_read_only:
@@ -211,6 +213,7 @@ def _create_job(jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamO
         while below is not None and below is not base:
             job.use("intermediate node", below, READING)
             below = below.filtered or below.backing
+        job.freeze(node, options.overlay)
     except QmpError:
         job.user.eject()
         job.early_fail()

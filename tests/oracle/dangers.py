@@ -41,6 +41,8 @@ def _hangs(device: str, machine: Machine) -> str | None:
     while node is not None:
         if node.quiesce:
             return "a request on a disk that a finished mirror keeps drained"
+        if not node.shows_children:
+            return "a request on the filter of a stream that is over"
         node = node.filtered
     return None
 
@@ -66,7 +68,9 @@ def _is_below_filters(arguments: dict[str, Any], machine: Machine) -> bool:
     """Whether a node is resized of which something above has the length."""
     node = _node(str(arguments.get("node-name") or arguments.get("device")), machine)
     parents = [edge.parent for edge in node.parents] if node is not None else []
-    return any(isinstance(parent, Node) and (parent.is_filter or parent.driver == "raw") for parent in parents)
+    return any(
+        isinstance(parent, Node) and (parent.is_filter or parent.driver in {"raw", "quorum"}) for parent in parents
+    )
 
 
 def danger(step: Step, answer: Records, machine: Machine) -> str | None:

@@ -177,16 +177,11 @@ class GraphDrawer(ChainDrawer):
 
     def throttle(self) -> list[Step]:
         """Throttle groups and limits of drives, all far away."""
-        kind = self.rng.choice(("add", "del", "get", "set", "drive"))
+        kind = self.rng.choice(("add", "del", "drive"))
         if kind == "add":
             return [qmp("object-add", **{"qom-type": "throttle-group", "id": self.rng.choice(("tg2", "tg0"))}), SETTLE]
         if kind == "del":
             return [qmp("object-del", id=self.rng.choice(("tg0", "tg1", "tg2"))), SETTLE]
-        if kind == "get":
-            return [qmp("qom-get", path="/objects/tg0", property="limits")]
-        if kind == "set":
-            limits = {"iops-total": self.rng.choice((0, 10**9))}
-            return [qmp("qom-set", path="/objects/tg0", property="limits", value=limits), SETTLE]
         limits = dict.fromkeys(("bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
         device = self.rng.choice(("drive0", "drive1"))
         bps = self.rng.choice((0, 10**9))

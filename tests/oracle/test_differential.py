@@ -15,7 +15,10 @@ from duel import DifferenceError, Duel, profile_for, random_example
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from kinds import KINDS
 from real_qemu import Installation
+
+from qbitsim.scenario import player as scenario_player
 
 ROUNDS = int(os.environ.get("QBITSIM_ORACLE_ROUNDS", "12"))
 
@@ -104,10 +107,11 @@ def test_hypothesis_finds_no_difference(installation: Installation) -> None:
     )
 
 
-def test_seeded_draws_find_no_difference(installation: Installation) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_seeded_draws_find_no_difference(installation: Installation, kind: str) -> None:
     """Longer examples than Hypothesis would draw: each of these seeds was equal once."""
     for seed in range(ROUNDS):
-        random_example(installation, seed, world)
+        random_example(installation, seed, *KINDS[kind])
 
 
 def test_a_difference_is_noticed(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +120,7 @@ def test_a_difference_is_noticed(installation: Installation, monkeypatch: pytest
     try:
         duel.play(world(random.Random(0)))
         monkeypatch.setattr(type(duel.player), "_qmp", _lie)
-        monkeypatch.setitem(type(duel.player).play.__globals__["_STEPS"], "qmp", _lie)
+        monkeypatch.setitem(scenario_player._STEPS, "qmp", _lie)
         with pytest.raises(DifferenceError, match="query-jobs"):
             duel.play([{"qmp": {"execute": "query-jobs"}}])
     finally:
