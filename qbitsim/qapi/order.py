@@ -48,7 +48,8 @@ _REST = """
     device-list-properties device_add device_del DEVICE_DELETED query-cpus-fast query-machines query-current-machine
     query-target query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus query-memory-size-summary
     query-cpu-definitions yank query-yank query-name query-iothreads
-    stop cont human-monitor-command query-fdsets query-command-line-options
+    stop cont human-monitor-command getfd closefd add-fd
+    remove-fd query-fdsets query-command-line-options
 """
 _ACTIONS = """
     abort block-dirty-bitmap-add block-dirty-bitmap-remove block-dirty-bitmap-clear

@@ -97,7 +97,12 @@ def _run(call: Call, arguments: list[str]) -> int:
 
 
 def _function(command: str) -> Callable[[Call], int]:
-    """What does a command; only its module is imported."""
+    """What does a command; only its module is imported.
+
+    :raises UnsupportedError: nothing here does.
+    """
+    if command not in _MODULES:
+        raise UnsupportedError(f"qemu-img {command}")
     module = import_module(f"qbitsim.qemu_img.{_MODULES[command]}")
     function: Callable[[Call], int] = getattr(module, _FUNCTIONS.get(command, command))
     return function

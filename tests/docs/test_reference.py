@@ -245,12 +245,14 @@ WITHOUT_EFFECT = {
 }
 """What objects take and nothing here depends on; the schema is compared with real QEMU's."""
 PLAYED_BY_UNIT_TESTS = {
+    *("add-fd", "add-fd fdset-id", "add-fd opaque", "remove-fd", "remove-fd fd", "remove-fd fdset-id"),
+    *("getfd", "getfd fdname", "closefd", "closefd fdname", "driver blkdebug align"),
     *("BLOCK_IO_ERROR", "blockdev-change-medium device", "blockdev-change-medium force"),
     *("blockdev-close-tray device", "blockdev-open-tray force", "qom-list-types abstract"),
     *("driver blkdebug take-child-perms", "driver blkdebug unshare-child-perms"),
     *("driver quorum blkverify", "driver quorum rewrite-corrupted"),
 }
-"""Measured by hand: the guest that makes the requests is more than the recorder of transcripts can start."""
+"""Measured by hand: a guest that makes requests, and descriptors, are more than the recorder of transcripts has."""
 
 
 def test_nothing_that_is_emulated_was_never_played_on_real_qemu() -> None:
