@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import PROFILES
 from qbitsim.programs.shell import Shell
@@ -51,6 +52,7 @@ def zstd(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python has none."""
+    packed_length.cache_clear()
     monkeypatch.setitem(sys.modules, MODULE, None)
 
 
