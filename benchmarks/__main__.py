@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import backups, bitmaps, commands, report, sockets, startup, stateful, vector, writes
+from benchmarks import backups, bitmaps, commands, nbd, report, sockets, startup, stateful, vector, writes
 from benchmarks.harness import main
 
 BENCHMARKS = (
@@ -11,6 +11,7 @@ BENCHMARKS = (
     *commands.BENCHMARKS,
     *writes.BENCHMARKS,
     *bitmaps.BENCHMARKS,
+    *nbd.BENCHMARKS,
     *backups.BENCHMARKS,
     *stateful.BENCHMARKS,
     *vector.BENCHMARKS,

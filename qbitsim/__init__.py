@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
     from qbitsim.errors import QmpError, UnsupportedError
+    from qbitsim.images.host.store import HostImageStore
     from qbitsim.images.store import ImageStore
     from qbitsim.machine.machine import Machine
 else:
     _HOMES = {
+        "HostImageStore": "qbitsim.images.host.store",
         "ImageStore": "qbitsim.images.store",
         "Machine": "qbitsim.machine.machine",
         "QmpError": "qbitsim.errors",
@@ -50,4 +52,4 @@ class _OldNames:
 
 sys.meta_path.append(_OldNames())
 
-__all__ = ["ImageStore", "Machine", "QmpError", "UnsupportedError"]
+__all__ = ["HostImageStore", "ImageStore", "Machine", "QmpError", "UnsupportedError"]

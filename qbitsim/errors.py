@@ -34,16 +34,18 @@ class QmpError(Exception):
         return {"class": self.error_class, "desc": self.desc}
 
 
+NOT_EMULATED = "qbitsim does not emulate"
+"""What the text of an :class:`UnsupportedError` starts with, so that nobody takes it for QEMU's."""
+
+
 class UnsupportedError(QmpError):
     """A request that real QEMU would accept and qbitsim does not emulate.
-
-    Its text starts with ``qbitsim does not emulate`` so that nobody takes it for QEMU's.
 
     :param what: what was asked for, as a noun phrase.
     """
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"qbitsim does not emulate {what}")
+        super().__init__(f"{NOT_EMULATED} {what}")
 
 
 class WouldWaitError(QmpError):
@@ -51,7 +53,11 @@ class WouldWaitError(QmpError):
 
     In QEMU it would wait. Whoever can wait, because others go on meanwhile, says with :meth:`when_over` what is to be
     done then; for all others it is a refusal. Its text starts with ``qbitsim does not wait``.
+
+    :cvar is_kept: somebody else will do what had to wait, and it need not be asked for again.
     """
+
+    is_kept = False
 
     def when_over(self, go_on: Callable[[], None]) -> None:
         """Call ``go_on`` once there is nothing to wait for any more, as a bottom half, in the order of the calls."""
@@ -64,3 +70,7 @@ class NeverError(TimeoutError):
 
 class SnapshotError(ValueError):
     """A snapshot that does not fit the machine: it is of another QEMU release."""
+
+
+class NbdError(OSError):
+    """What an NBD server has refused, or said against the rules of the protocol: an errno and a text."""

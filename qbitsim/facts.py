@@ -163,6 +163,12 @@ class Profile:
 
     # -- the block graph
 
+    drives_unmap_zeroes: bool = gone_with("10.0")
+    """Whether zeroing through a drive may free clusters though its node has ``discard=ignore``.
+
+    bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
+    """
+
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 
@@ -201,6 +207,32 @@ class Profile:
 
     creation_waits_first: bool = came_with("10.0")
     """Whether a job that makes a qcow2 image waits before it looks at the options (measured: not in 7.2)."""
+
+    # -- the NBD server
+
+    nbd_go: bool = came_with("2.10")
+    """Whether clients may say INFO and GO (docs/interop/nbd.rst)."""
+
+    nbd_structured_replies: bool = came_with("2.11")
+    """Whether clients may ask for structured replies."""
+
+    nbd_contexts: bool = came_with("2.12")
+    """Whether clients may ask for metadata contexts."""
+
+    nbd_extended_headers: bool = came_with("8.2")
+    """Whether clients may ask for extended headers, with lengths of 64 bits."""
+
+    nbd_shares_writable: bool = came_with("7.1")
+    """Whether several clients may use an export that they can write to (NBD_FLAG_CAN_MULTI_CONN)."""
+
+    nbd_status_length_first: bool = gone_with("8.2")
+    """Whether a BLOCK_STATUS of no length is refused as such even if no context was chosen (nbd_handle_request())."""
+
+    nbd_texts_polished: bool = came_with("8.2")
+    """Whether the refusals of a request that is too long, or begins with a wrong number, are worded well.
+
+    Otherwise there is a blank behind the length, and the number that was expected is not told (measured in 7.2).
+    """
 
     # -- snapshots of the machine
 
@@ -251,6 +283,35 @@ class Profile:
     multifd_excludes_xbzrle: bool = came_with("10.0")
     """Whether the capabilities multifd and xbzrle exclude each other (measured: not in 7.2)."""
 
+    # -- devices of the guest
+
+    device_ids_checked_first: bool = gone_with("10.0")
+    """Whether device_add checks the form of an id before anything else (measured: not in 10.0)."""
+
+    device_add_takes_texts: bool = gone_with("10.0")
+    """Whether device_add takes values as a command line does, a text for a number (measured: not in 10.0)."""
+
+    device_ids_checked: bool = came_with("11.1")
+    """Whether device_add checks the form of an id once it knows the bus (measured: not in 10.0)."""
+
+    full_buses_named: bool = came_with("11.1")
+    """Whether device_add says that all buses of a kind are full (measured: 10.0 says that there is none)."""
+
+    removed_devices_linger: bool = gone_with("11.1")
+    """Whether a device that is removed is freed only some 50 ms later (measured: at once in 11.1)."""
+
+    undeletable_is_not_hotpluggable: bool = gone_with("10.0")
+    """Whether device_del of what is no device says that it is no hotpluggable one (measured: not in 10.0)."""
+
+    board_numbers_floppies_first: bool = gone_with("10.0")
+    """Whether a board makes its floppies before its IDE disks, which shows in their paths (measured: not in 10.0)."""
+
+    block_size_refused_in_one: bool = came_with("10.0")
+    """Whether one text refuses a size of blocks that is no power of two or out of range (measured: not in 7.2)."""
+
+    io_errors_name_path: bool = came_with("9.2")
+    """Whether BLOCK_IO_ERROR has the ``qom-path`` of the device (qapi/block-core.json)."""
+
     # -- what a machine is started with
 
     xen_drives_are_devices: bool = came_with("8.2")
@@ -260,6 +321,12 @@ class Profile:
     """The release whose machines and processors are told, None if they are not known."""
 
     # -- what queries show
+
+    processors_tell_type: bool = came_with("11.1")
+    """Whether query-cpus-fast tells the ``qom-type`` of a processor (measured: not in 10.0)."""
+
+    iothreads_tell_factors: bool = came_with("11.1")
+    """Whether query-iothreads tells the factors that hold, not 0 for those not given (measured: not in 10.0)."""
 
     cpu_hotplug_blames_machine: bool = came_with("10.0")
     """Whether query-hotpluggable-cpus of a machine without says that it is the machine (measured: not in 7.2)."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from trees import machines_on_files
 
 settings.register_profile(
     "quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -24,6 +25,28 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of what is recorded is played on real files."""
+    parser.addoption(
+        "--on-files",
+        choices=("some", "all", "checked", "real-tools"),
+        default="some",
+        help="the recorded scenarios on real files: each for one release (some, the default), for every release (all), "
+        "so that the real 'qemu-img check' finds them clean afterwards (checked), or with the real qemu-img for what "
+        "they do with image files (real-tools)",
+    )
+
+
+@pytest.fixture(params=["memory", "files"])
+def tree(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the images are of machines that are given none: in memory, and in a folder of the host."""
+    if request.param == "memory":
+        yield "memory"
+        return
+    with machines_on_files():
+        yield "files"
 
 
 @pytest.fixture(scope="module")

@@ -62,8 +62,16 @@ def test_it_has_the_facts_of_the_release_that_it_is_like() -> None:
 def test_facts_that_follow_from_the_number_follow_from_its_own() -> None:
     differing = {name for name in FROM_THE_NUMBER if getattr(QEMU_9_2, name) != getattr(QEMU_10_0, name)}
     assert differing == {
-        *("cpu_hotplug_blames_machine", "creation_waits_first", "migration_levels_checked", "multifd_excludes_xbzrle"),
+        *(
+            "cpu_hotplug_blames_machine",
+            "drives_unmap_zeroes",
+            "creation_waits_first",
+            "migration_levels_checked",
+            "multifd_excludes_xbzrle",
+        ),
         *("migration_counts_state", "nodes_show_active", "postcopy_excludes_multifd", "qemu_img_snapshot_lists"),
+        *("block_size_refused_in_one", "board_numbers_floppies_first", "device_add_takes_texts"),
+        *("device_ids_checked_first", "undeletable_is_not_hotpluggable"),
         "snapshots_load_through_filters",
     }
     between = release("8.1.3", like=QEMU_7_2, package="mine")

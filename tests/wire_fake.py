@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qbitsim.engine.events import EventLog
 from qbitsim.errors import QmpError
+from qbitsim.nbd.exports import Exports
 from qbitsim.profiles import QEMU_10_0
 
 
@@ -39,6 +40,7 @@ class FakeMachine:
         self.now = 0
         self.deadlines = []
         self._capabilities = list(capabilities)
+        self.exports = Exports(None, None, self.profile)
 
     def greeting(self):
         version = {"qemu": {"major": 10, "minor": 0, "micro": 13}, "package": "fake"}

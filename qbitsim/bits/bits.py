@@ -9,9 +9,10 @@ example, the runs in a chunk lie between the places where it differs from itself
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from qbitsim.bits.chunks import CHUNK, MASK, ONES, SHIFT, ZEROS, Chunks, fold, load, runs
+from qbitsim.bits.chunks import CHUNK, MASK, ONES, SHIFT, ZEROS, Chunks, edges, fold, load, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +128,28 @@ class Bits(Chunks):
                 run_start, run_stop = run
         if run_stop >= 0:
             yield run_start, run_stop
+
+    def borders(self, start: int, stop: int, most: int) -> list[int]:
+        """Where the runs of set bits in [start, stop) begin and end, in turn; at least `most` of them, if there are.
+
+        For those who want many runs at once: a list, and nothing made for each run. Of a chunk three more are taken,
+        for two may go where it meets the one before.
+        """
+        found: list[int] = []
+        for first, end, chunk in self._pieces(start, stop):
+            if chunk is ZEROS:
+                continue
+            if chunk is ONES:
+                new = [first, end]
+            else:
+                low = first & MASK
+                new = [*map(first.__add__, islice(edges(chunk[low : low + end - first]), most + 3))]
+            if found and new and new[0] == found[-1]:
+                del found[-1], new[0]
+            found += new
+            if len(found) > most:  # the last one may be where the chunk ends, not the run
+                break
+        return found
 
     def count_in(self, start: int, stop: int) -> int:
         """How many bits are set in [start, stop)."""

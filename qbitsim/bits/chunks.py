@@ -64,10 +64,15 @@ def fold(bits: bitarray, shift: int) -> bitarray:
     return load(data)[:length]
 
 
+def edges(bits: bitarray) -> Iterator[int]:
+    """Where runs of ones in `bits` begin and end, in turn."""
+    return iter(((bits + _ONE_ZERO) ^ (_ONE_ZERO + bits)).search(1))
+
+
 def runs(bits: bitarray, offset: int) -> Iterator[tuple[int, int]]:
     """The maximal runs [start, stop) of ones in `bits`, moved by `offset`."""
-    edges = iter(((bits + _ONE_ZERO) ^ (_ONE_ZERO + bits)).search(1))
-    for start, stop in zip(edges, edges, strict=True):
+    found = edges(bits)
+    for start, stop in zip(found, found, strict=True):
         yield offset + start, offset + stop
 
 

@@ -10,21 +10,24 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.accounting import Accounting
+from qbitsim.block.request import GuestRequest
 from qbitsim.block.waiting import DrainedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
+    from qbitsim.block.drive_info import DriveInfo
     from qbitsim.block.edges import Edges
     from qbitsim.block.node import Child, Node
+    from qbitsim.block.roles import GuestDevice
     from qbitsim.block.status import Status
     from qbitsim.block.throttle_group import ThrottleGroup
 
 
-_ACCOUNTED = {"read": "read", "write": "write", "write-zeroes": "write", "discard": "unmap"}
+_ACCOUNTED = {"read": "read", "write": "write", "write-zeroes": "write", "discard": "unmap", "flush": "flush"}
 """Kind of request -> the kind as which it is counted."""
 
 
@@ -37,26 +40,32 @@ class Drive:
     """A user of a node, with a name of its own, or without one.
 
     :ivar id: ``drive0``; empty for anonymous ones.
-    :ivar device_path: the QOM path of the guest device that uses it, or an empty string.
+    :ivar device: the guest's device that uses it, None if no device does.
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
     :ivar write_cache: the guest is told of a write cache, which it has to flush.
     :ivar throttle_group: the group whose limits it shares, None without limits.
     :ivar stats: what it counts of its guest's requests.
-    :ivar unit: its number among the drives of ``-drive``; None for others.
+    :ivar info: where a drive of ``-drive`` is plugged in; None for others.
+    :ivar on_read_error: what its device does about reads that fail: ``report``, ``ignore`` or ``stop``.
+    :ivar on_write_error: what it does about other requests, ``enospc`` besides: stop if there is no space.
+    :ivar io_status: ``ok``, ``failed`` or ``nospace``: whether a request that failed stopped the guest.
     :ivar medium_options: how the medium was opened that it had last, and the next one is.
     """
 
+    queues_requests: ClassVar[bool] = True
+    """Whether requests wait while the node is drained; otherwise the user does (blk_set_disable_request_queuing)."""
+
     __slots__ = (
-        *("device_path", "graph", "id", "locked", "medium_options", "perm", "qdev", "root", "shared", "stats", "unit"),
-        *("throttle_group", "write_cache"),
+        *("_is_guests", "device", "graph", "id", "info", "io_status", "locked", "medium_options", "on_read_error"),
+        *("on_write_error", "perm", "root", "shared", "stats", "throttle_group", "write_cache"),
     )
 
     def __init__(self, graph: Edges, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
         self.graph = graph
         self.id = identifier
-        self.device_path = ""
-        self.qdev = ""
+        self.device: GuestDevice | None = None
+        self._is_guests = True
         self.perm = perm
         self.shared = shared
         self.root: Child | None = None
@@ -64,7 +73,10 @@ class Drive:
         self.write_cache = True
         self.stats = Accounting()
         self.throttle_group: ThrottleGroup | None = None
-        self.unit: int | None = None
+        self.info: DriveInfo | None = None
+        self.on_read_error = "report"
+        self.on_write_error = "enospc"
+        self.io_status = "ok"
         self.medium_options: dict[str, object] = {}
 
     def __repr__(self) -> str:
@@ -75,13 +87,29 @@ class Drive:
     @property
     def parent_description(self) -> str:
         """How permission messages call it (blk_root_get_parent_desc)."""
-        name = self.id or self.device_path
+        name = self.id or self.qdev
         return f"block device '{name}'" if name else "an unnamed block device"
 
     @property
     def device_name(self) -> str:
         """The id."""
         return self.id
+
+    @property
+    def qdev(self) -> str:
+        """What its device is called: an id or a QOM path; an empty string without one."""
+        return self.device.name if self.device is not None else ""
+
+    @property
+    def removable(self) -> bool:
+        """Whether the medium can be taken out (blk_dev_has_removable_media)."""
+        return self.device is None or self.device.removable
+
+    @property
+    def shows_io_status(self) -> bool:
+        """Whether a request that fails may stop the guest (blk_iostatus_is_enabled)."""
+        stops = self.on_read_error == "stop" or self.on_write_error in ("stop", "enospc")
+        return stops and self.device is not None and self.device.keeps_io_status
 
     def drained_begin(self) -> None:
         """Nothing: guest requests are never in flight between two calls, and new ones ask the node."""
@@ -179,16 +207,16 @@ class Drive:
         """The guest reads ``length`` bytes at ``offset``.
 
         :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
-        :raises DrainedError: it would have to wait.
+        :raises WouldWaitError: it would have to wait, or it failed and stopped the guest.
         """
         node = self._checked("read", offset, length)
         if not length:
             return b""
         try:
             data = node.read(offset, length)
-        except OSError:
-            self.stats.note_failure("read", self.graph.scheduler.now)
-            raise
+        except OSError as error:
+            self._failed(GuestRequest(operation="read", offset=offset, length=length), error)
+            return bytes(length)
         self.stats.done("read", length, self.graph.scheduler.now)
         return data
 
@@ -212,30 +240,34 @@ class Drive:
             return
         try:
             node.write(offset, data, compressed=compressed)
-        except OSError:
-            self.stats.note_failure("write", self.graph.scheduler.now)
-            raise
+        except OSError as error:
+            self._failed(GuestRequest(operation="write", offset=offset, data=data, compressed=compressed), error)
+            return
         self.stats.done("write", len(data), self.graph.scheduler.now)
 
-    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False, fast: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.
 
+        :param fast: fail with ENOTSUP where zeroes would have to be written.
         :raises OSError: as :meth:`write`.
         """
         if self.graph.scheduler.observer is not None:
-            self._observed("write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap))
+            self._observed(
+                "write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap, fast=fast)
+            )
         else:
-            self._write_zeroes(offset, length, unmap=unmap)
+            self._write_zeroes(offset, length, unmap=unmap, fast=fast)
 
-    def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+    def _write_zeroes(self, offset: int, length: int, *, unmap: bool, fast: bool) -> None:
         node = self._checked_write("write-zeroes", offset, length)
         if not length:
             return
         try:
-            node.write_zeroes(offset, length, unmap=unmap)
-        except OSError:
-            self.stats.note_failure("write", self.graph.scheduler.now)
-            raise
+            write_zeroes = node.zero_fast if fast else node.write_zeroes
+            write_zeroes(offset, length, unmap=unmap)
+        except OSError as error:
+            self._failed(GuestRequest(operation="write-zeroes", offset=offset, length=length, unmap=unmap), error)
+            return
         self.stats.done("write", length, self.graph.scheduler.now)
 
     def discard(self, offset: int, length: int) -> None:
@@ -254,10 +286,21 @@ class Drive:
             return
         try:
             node.discard(offset, length)
-        except OSError:
-            self.stats.note_failure("unmap", self.graph.scheduler.now)
-            raise
+        except OSError as error:
+            self._failed(GuestRequest(operation="discard", offset=offset, length=length), error)
+            return
         self.stats.done("unmap", length, self.graph.scheduler.now)
+
+    def _failed(self, request: GuestRequest, error: OSError) -> None:
+        """Let the guest's device decide what comes of a request that failed; without one the caller is told.
+
+        :raises OSError: the guest is told.
+        :raises WouldWaitError: the guest is stopped; its device makes the request again when it goes on.
+        """
+        self.stats.note_failure(_ACCOUNTED[request.operation], self.graph.scheduler.now)
+        if self.device is None or not self._is_guests:
+            raise error
+        self.device.request_failed(request, error)
 
     def _observed(self, operation: str, offset: int, length: int, request: Callable[[], None]) -> None:
         """Make a request and let the observer know of it."""
@@ -280,19 +323,22 @@ class Drive:
         try:
             self.node.flush()
         except OSError as error:
-            if error.errno != errno.ENOMEDIUM:
-                self.stats.note_failure("flush", self.graph.scheduler.now)
-            raise
+            if error.errno == errno.ENOMEDIUM:
+                raise
+            self._failed(GuestRequest(operation="flush"), error)
+            return
         self.stats.done("flush", 0, self.graph.scheduler.now)
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Requests in the section are not counted, for they are not the guest's."""
+        """Requests in the section are not the guest's: they are not counted, and no device knows of them."""
         kept, self.stats = self.stats, Accounting()
+        self._is_guests = False
         try:
             yield
         finally:
             self.stats = kept
+            self._is_guests = True
 
     def truncate(self, size: int) -> None:
         """Resize the node to ``size`` bytes.
@@ -315,7 +361,7 @@ class Drive:
 
         :raises DrainedError: the node is in one.
         """
-        if self.drained:
+        if self.drained and self.queues_requests:
             raise self._drained_error(self.node)
 
     def _drained_error(self, node: Node) -> DrainedError:
@@ -335,7 +381,7 @@ class Drive:
         :raises StalledError: a test stalls such requests.
         """
         node = self.node
-        if node.quiesce:
+        if node.quiesce and self.queues_requests:
             raise self._drained_error(node)
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)

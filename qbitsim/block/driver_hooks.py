@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.errors import QmpError
@@ -70,6 +70,11 @@ class DriverHooks:
     def image(self) -> Image | None:
         """The image that the node itself keeps open, as a file or as a format; None for other nodes."""
         return None
+
+    @property
+    def lists_snapshots(self) -> bool:
+        """Whether the image, which keeps internal snapshots as a rule, can say which it has."""
+        return True
 
     @property
     def disk_image(self) -> Image | None:
@@ -148,6 +153,11 @@ class DriverHooks:
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         """Let a request of :meth:`.Requests.pread` or :meth:`.Requests.pwrite` happen, or fail."""
 
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """Whether the range, which is whole clusters or a part of one, can become zero without being written."""
+        del offset, length
+        return False
+
     def make_empty(self) -> None:
         """Forget what the layer holds, so that its backing file shows; other drivers than qcow2 leave it as it is."""
 
@@ -163,6 +173,12 @@ class DriverHooks:
 
     def tell_writes(self) -> None:
         """Let the file know how far the format has written it, where it was not asked each time."""
+
+    def before_table_change(self, lost: Iterable[tuple[int, int]] = ()) -> None:
+        """The format above is about to change its tables, of which it writes some only when it is flushed.
+
+        :param lost: ranges of the file, as (offset, length), that nothing will lead to.
+        """
 
     def note_discarded(self, offset: int, length: int) -> None:
         """The format above gives up a part of its file (bdrv_pdiscard)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.node import Child, Node
@@ -106,7 +107,13 @@ class FilterNode(Node):
         self._filtered.write(offset, data, compressed=compressed)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self._filtered.write_zeroes(offset, length, unmap=unmap)
+        below = self._filtered
+        below.write_zeroes(offset, length, unmap=unmap and below.unmap)
+
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered is not None and filtered.zeroes_fast(offset, length)
 
     def _discard(self, offset: int, length: int) -> None:
         self._filtered.discard(offset, length)
@@ -123,6 +130,10 @@ class FilterNode(Node):
             self._filtered.pread(offset, length)
         else:
             self._filtered.pwrite(offset, length)
+
+    def before_table_change(self, lost: Iterable[tuple[int, int]] = ()) -> None:
+        """Pass it on."""
+        self._filtered.before_table_change(lost)
 
     def note_discarded(self, offset: int, length: int) -> None:
         """Pass it on, if the filter passes discards on."""

@@ -37,20 +37,27 @@ class Graph(Edges):
 
     :ivar images: the files.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
+    :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
+    :ivar stop_guest: called with the run state in which the guest is to be.
     """
 
-    __slots__ = ("_generated", "_start", "drives", "emit", "hide_filters", "images", "throttle_groups")
+    __slots__ = (
+        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "stop_guest"),
+        "throttle_groups",
+    )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
         self.images = images
         self.drives: dict[str, Drive] = {}
+        self.drives_unmap_zeroes = False
         self.hide_filters = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
+        self.stop_guest: Callable[[str], None] = lambda _state: None
         self._generated = 0
         self._start = images.starts
         images.starts += 1
@@ -126,10 +133,15 @@ class Graph(Edges):
 
     def forget_drive_id(self, drive: Drive) -> None:
         """A drive that a guest device uses has only the device's path from now on (monitor_remove_blk)."""
+        assert drive.device is not None
+        self.rename_drive(drive, drive.device.path)
+        drive.id = ""
+
+    def rename_drive(self, drive: Drive, name: str) -> None:
+        """Keep a drive under another name, in the place that it has."""
         places = list(self.drives.items())
         self.drives.clear()
-        self.drives.update((drive.qdev if each is drive else name, each) for name, each in places)
-        drive.id = ""
+        self.drives.update((name if each is drive else old, each) for old, each in places)
 
     # -- limits of drives
 

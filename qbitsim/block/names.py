@@ -10,3 +10,7 @@ _WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9\-._]*\Z")
 def is_well_formed(identifier: str) -> bool:
     """Whether it is an ASCII letter followed by ASCII letters, digits and ``-._``."""
     return _WELL_FORMED.match(identifier) is not None
+
+
+ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"
+"""What people are told when an identifier is ill-formed (parse_option_id, util/id.c)."""

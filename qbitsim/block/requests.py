@@ -21,10 +21,11 @@ from qbitsim.block.driver_hooks import DriverHooks
 from qbitsim.block.write_end import WriteEnd
 
 if TYPE_CHECKING:
+    from qbitsim.block.limits import Limits
     from qbitsim.block.roles import Layer
     from qbitsim.block.status import Status
 
-MAXIMUM_BOUNCE = 1 << 20
+MAXIMUM_BOUNCE = 16 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
 
@@ -43,6 +44,9 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         @property
         def backing(self) -> Layer | None: ...
 
+        @property
+        def limits(self) -> Limits: ...
+
         def follow_length(self) -> None: ...
 
     def __init__(self, *, unmap: bool) -> None:
@@ -60,14 +64,15 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
             self.copy_up(offset, length)
         return self._read(offset, length)
 
-    def copy_up(self, offset: int, length: int) -> None:
+    def copy_up(self, offset: int, length: int, *, zeroes: bool = False) -> None:
         """Write here what this layer does not have of the range, as it reads now (bdrv_co_do_copy_on_readv).
 
         Whole clusters are copied. The disk stays the same, so that no bitmap is marked.
 
+        :param zeroes: without a backing file, too: what was a hole is a cluster of zeroes then.
         :raises OSError: as reading below, or writing, fails.
         """
-        if self.supports_backing and self.backing is None:
+        if self.supports_backing and self.backing is None and not zeroes:
             return
         cluster = self.cluster_size or 1
         position, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, self.length)
@@ -113,6 +118,26 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
                 raise
             # What cannot be zeroed is written (bdrv_co_do_pwrite_zeroes, block/io.c, QEMU 10.0).
             self._write(offset, bytes(length), compressed=False)
+        finally:
+            if self.bitmaps:
+                self._mark_written(offset, length)
+
+    def zero_fast(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """Make ``length`` > 0 bytes zero, but fail where that would mean to write them (BDRV_REQ_NO_FALLBACK).
+
+        A cluster that is touched in part is a request of its own (bdrv_co_do_pwrite_zeroes, block/io.c, QEMU 10.0).
+
+        :raises OSError: ENOTSUP, with a part of it done; or as :meth:`write`.
+        """
+        unit, end, place = self.limits.zeroes or 1, offset + length, offset
+        try:
+            while place < end:
+                in_part = place % unit or end - place < unit
+                stop = min(place - place % unit + unit, end) if in_part else end - end % unit
+                if not self.zeroes_fast(place, stop - place):
+                    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+                self._write_zeroes(place, stop - place, unmap=unmap)
+                place = stop
         finally:
             if self.bitmaps:
                 self._mark_written(offset, length)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from qbitsim.block.request import GuestRequest
     from qbitsim.block.waiting import WaitingRequests
     from qbitsim.images.store import ImageStore
     from qbitsim.jsontypes import Json
@@ -48,6 +49,46 @@ class Parent(Protocol):
 
     def drained_poll(self) -> None:
         """Finish what is in flight, so that the node is quiet."""
+
+
+class GuestDevice(Protocol):
+    """What a drive asks of the guest's device that uses it; see :class:`qbitsim.devices.device.Device`."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its id or its QOM path."""
+
+    @property
+    def path(self) -> str:
+        """Its QOM path."""
+
+    @property
+    def removable(self) -> bool:
+        """Whether the medium can be taken out."""
+
+    @property
+    def tray_open(self) -> bool | None:
+        """Whether the tray is open, None if there is none."""
+
+    @property
+    def keeps_io_status(self) -> bool:
+        """Whether it can stop the guest when a request fails."""
+
+    def move_tray(self, *, is_open: bool) -> None:
+        """Open or close the tray, and tell clients if it moves."""
+
+    def request_failed(self, request: GuestRequest, error: OSError) -> None:
+        """A request of the guest failed.
+
+        :raises OSError: the guest is told.
+        :raises WouldWaitError: the guest is stopped, and the request is made again when it goes on.
+        """
+
+    def guest_continues(self) -> None:
+        """Make the requests again that stopped the guest."""
+
+    def guest_resets(self) -> None:
+        """Forget them."""
 
 
 class Surroundings(Protocol):

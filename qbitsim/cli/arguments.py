@@ -14,8 +14,8 @@ from qbitsim.terminal.errors import CliError
 from qbitsim.terminal.options import FAIL_HELP, FAULTS_HELP, SETTINGS
 
 _MAIN = """\
-An in-memory emulator of QEMU's dirty bitmaps, backup jobs and transactions.
-Nothing is read from or written to a disk: images live in memory.
+An emulator of QEMU's dirty bitmaps, backup jobs and transactions.
+Images live in memory, and nothing is read from or written to a disk, unless --images names a folder.
 """
 
 _MAIN_EXAMPLES = """\
@@ -37,8 +37,13 @@ Jobs advance by themselves; a job with a speed limit follows the clock on the wa
 examples:
   qbitsim serve --qmp unix:/tmp/qmp --disk drive0=64M,format=qcow2 --disk drive1=1P
   qbitsim serve --qmp tcp:127.0.0.1:4444 --profile 7.2 --disk drive0=64M --fail drive0:read:1M+64k:EIO:once
+  qbitsim serve --qmp unix:/tmp/qmp --images vm --disk drive0=64M    on real files: vm/drive0.qcow2
   qbitsim serve --qmp stdio --disk drive0=64M --image full.img=64M --image incr.img=64M,backing=full.img \\
                 --capacity incr.img=128k
+
+Any NBD client reads and writes the drives:
+  qbitsim serve --nbd unix:/tmp/nbd --disk drive0=64M
+  nbdcopy 'nbd+unix:///drive0?socket=/tmp/nbd' drive0.raw
 
 See it happen in a browser; with --history nothing is forgotten, however long it runs:
   qbitsim serve --web 127.0.0.1:8080 --control --pacing manual --disk drive0=64M
@@ -194,6 +199,12 @@ def _serve(parser: argparse.ArgumentParser) -> None:
         help="a page that shows what happens as it happens (port 0: any that is free); with --control it has controls",
     )
     parser.add_argument(
+        "--nbd",
+        metavar="ADDRESS",
+        help="unix:PATH or tcp:HOST:PORT: offer each drive over NBD under its id, from the start; otherwise the NBD "
+        "server listens where nbd-server-start says",
+    )
+    parser.add_argument(
         "--pacing",
         metavar="PACING",
         default="realtime",
@@ -208,6 +219,7 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-S", dest="stopped", action="store_true", help="do not let the guest run before 'cont'")
     _history(parser)
     _profile(parser)
+    _images(parser)
     _settings(parser)
 
 
@@ -228,6 +240,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
     _history(parser)
     _profile(parser)
+    _images(parser)
     _settings(parser)
 
 
@@ -252,10 +265,12 @@ def _shell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", metavar="SECONDS", type=float, default=60.0, help="for a reply (default: 60)")
     parser.add_argument("--pacing", metavar="PACING", help="manual (the default) or immediate: see 'qbitsim serve'")
     _profile(parser)
+    _images(parser)
     _settings(parser)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
+    _images(parser)
     _drawing(parser)
     _profile(parser)
 
@@ -293,6 +308,14 @@ def _profile(parser: argparse.ArgumentParser) -> None:
 
 def _history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history", metavar="FILE", help="write down every moment, for 'qbitsim report'")
+
+
+def _images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="image files are real ones: their names are relative to this folder, which must exist, or absolute",
+    )
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:

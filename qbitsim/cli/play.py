@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qbitsim.cli import scenario
 from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
+from qbitsim.cli.images import ending, image_store
 from qbitsim.cli.script import Script
 from qbitsim.history.file import dumps
 from qbitsim.history.history import History
@@ -27,7 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
 
-        if arguments.transcript is not None or arguments.history is not None or has_settings(arguments):
+        if (
+            arguments.transcript is not None
+            or arguments.history is not None
+            or has_settings(arguments)
+            or arguments.images
+        ):
             raise CliError("--against a server that runs: there is no transcript, and no machine to be set up")
         if value is None:
             raise CliError(f"{name}: it is no JSON, or ends in the middle")
@@ -36,13 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
         return _play_scenario(arguments, name, value)
     if arguments.transcript is not None:
         raise CliError(f"--transcript is for scenarios, and {name} is a file of commands")
-    machine = Machine(arguments.profile)
-    apply_settings(machine, arguments)
-    history = machine.watch(Path(name).stem) if arguments.history is not None else None
-    try:
-        return Script(machine, name, show, echo=arguments.echo).play(data)
-    finally:
-        _save(history, arguments.history)
+    machine = Machine(arguments.profile, images=image_store(arguments))
+    with ending(machine, arguments):
+        apply_settings(machine, arguments)
+        history = machine.watch(Path(name).stem) if arguments.history is not None else None
+        try:
+            return Script(machine, name, show, echo=arguments.echo).play(data)
+        finally:
+            _save(history, arguments.history)
 
 
 def _as_scenario(name: str, data: bytes) -> object:
@@ -67,7 +74,7 @@ def _as_scenario(name: str, data: bytes) -> object:
 def _play_scenario(arguments: argparse.Namespace, name: str, value: object) -> int:
     refuse_settings(arguments, "a scenario starts its own machine")
     history = History(Path(name).stem) if arguments.history is not None else None
-    transcript, fault = scenario.play(name, value, profile(arguments.profile), history)
+    transcript, fault = scenario.play(name, value, profile(arguments.profile), history, image_store(arguments))
     _save(history, arguments.history)
     if arguments.transcript is None:
         for record in transcript["records"]:

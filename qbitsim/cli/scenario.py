@@ -11,7 +11,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeGuard
 
+from qbitsim.cli.images import end, save
 from qbitsim.history.history import History
+from qbitsim.images.store import ImageStore
 from qbitsim.jsontypes import Json
 from qbitsim.profiles import Profile
 from qbitsim.scenario.player import Player, ScenarioError
@@ -43,7 +45,9 @@ def _steps_of(value: object, name: str) -> list[Json]:
     return steps
 
 
-def play(name: str, value: object, profile: Profile, history: History | None = None) -> tuple[Json, str | None]:
+def play(
+    name: str, value: object, profile: Profile, history: History | None = None, images: ImageStore | None = None
+) -> tuple[Json, str | None]:
     """Play a scenario, watched by ``history``; the transcript, and why the play ended early, or None.
 
     A transcript is ``{"scenario", "group", "qemu", "records"}``; ``qemu`` is the version that the machine's greeting
@@ -51,14 +55,19 @@ def play(name: str, value: object, profile: Profile, history: History | None = N
 
     :param name: of the file, for messages.
     :param value: the scenario, whole or as a bare list of steps.
-    :raises CliError: it is no scenario; the text says which step is at fault.
+    :param images: the files that are there; none if not given.
+    :raises CliError: it is no scenario; the text says which step is at fault. Or its files cannot be written.
     """
     steps = _steps_of(value, name)
-    player, fault = Player(profile, history), None
+    player, fault = Player(profile, history, images=images), None
     try:
         player.play(steps)
     except ScenarioError as error:
         fault = str(error)
+    if images is not None:
+        if player.machine is not None:
+            end(player.machine)
+        save(images)
     about = value if isinstance(value, dict) else {}
     greeted = any(record["type"] == "greeting" for record in player.records)
     transcript = {

@@ -1,4 +1,4 @@
-"""``qbitsim serve``: QMP monitors for other processes and a page for people, until somebody says quit.
+"""``qbitsim serve``: QMP monitors and NBD exports for other processes and a page for people, until somebody says quit.
 
 Once it listens at all of its addresses, one line for each says so, with the port that was found. The lines go to
 stdout, or to stderr if a monitor talks on stdout. What QEMU would print on its own, such as the results of ``qemu-io``,
@@ -18,8 +18,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from qbitsim.cli.arguments import apply_settings
+from qbitsim.cli.images import ending, image_store
+from qbitsim.errors import QmpError
 from qbitsim.history.file import dumps
 from qbitsim.machine.machine import Machine
+from qbitsim.serving.nbd_server import offer_disks
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.serving.server import Server
 from qbitsim.serving.stdio import attach_stdio
@@ -27,6 +30,7 @@ from qbitsim.terminal.errors import FAILED, CliError
 
 if TYPE_CHECKING:
     from qbitsim.history.history import History
+    from qbitsim.images.store import ImageStore
     from qbitsim.web.site import Site
 
 
@@ -87,15 +91,20 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise CliError(f"--pacing: {error}") from None
     machine = TalkingMachine(
-        arguments.profile, epoch=int(time.time()), running=not arguments.stopped, control=arguments.control
+        arguments.profile,
+        images=image_store(arguments),
+        epoch=int(time.time()),
+        running=not arguments.stopped,
+        control=arguments.control,
     )
-    if any(address.kind == "stdio" for address in addresses):
-        machine.out = sys.stderr
-    apply_settings(machine, arguments)
-    history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
-    machine.journal = None  # the sessions of its clients write it
-    with _opened(arguments.history) as file:
-        asyncio.run(_serve(machine, addresses, arguments.pacing, history, file))
+    with ending(machine, arguments):
+        if any(address.kind == "stdio" for address in addresses):
+            machine.out = sys.stderr
+        apply_settings(machine, arguments)
+        history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
+        machine.journal = None  # the sessions of its clients write it
+        with _opened(arguments.history) as file:
+            asyncio.run(_serve(machine, addresses, arguments.pacing, history, file, nbd=arguments.nbd))
     return 0
 
 
@@ -104,8 +113,10 @@ def _addresses(arguments: argparse.Namespace) -> list[Address]:
 
     :raises CliError: nowhere, or an address is wrong; or the extra for the page is not installed.
     """
-    if not arguments.qmp and not arguments.web:
-        raise CliError("serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio, or --web HOST:PORT")
+    if not arguments.qmp and not arguments.web and not arguments.nbd:
+        raise CliError(
+            "serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio, --web HOST:PORT or --nbd ADDRESS"
+        )
     addresses = [parse_address(text) for text in arguments.qmp]
     if sum(address.kind == "stdio" for address in addresses) > 1:
         raise CliError("--qmp stdio can be given only once")
@@ -149,8 +160,10 @@ class TalkingMachine(Machine):
 
     __slots__ = ("out",)
 
-    def __init__(self, profile: str, *, epoch: int, running: bool, control: bool = False) -> None:
-        super().__init__(profile, epoch=epoch, running=running, control=control)
+    def __init__(
+        self, profile: str, *, epoch: int, running: bool, control: bool = False, images: ImageStore | None = None
+    ) -> None:
+        super().__init__(profile, images=images, epoch=epoch, running=running, control=control)
         self.out: TextIO | None = sys.stdout
 
     def print(self, text: str) -> None:
@@ -164,7 +177,13 @@ class TalkingMachine(Machine):
 
 
 async def _serve(
-    machine: TalkingMachine, addresses: list[Address], pacing: str, history: History | None, file: TextIO | None
+    machine: TalkingMachine,
+    addresses: list[Address],
+    pacing: str,
+    history: History | None,
+    file: TextIO | None,
+    *,
+    nbd: str | None,
 ) -> None:
     """Serve until the end, and write all of the history to the file."""
     server = Server(machine, pacing=pacing, trim_events=True, journal=history)
@@ -172,7 +191,10 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, machine, server)
-    for line in await _open(server, site, addresses):
+    _attach_nbd(server, machine, nbd)
+    lines = await _open(server, site, addresses)
+    lines += [f"NBD ready on {address}" for address in server.nbd.addresses]
+    for line in lines:
         machine.print(f"qbitsim: {line}\n")
     if site is not None and not site.private:
         print("qbitsim: warning: others can look at the page, on whatever network reaches it", file=sys.stderr)
@@ -183,6 +205,20 @@ async def _serve(
             await site.close()
         if file is not None and history is not None:
             _write(file, dumps(history.to_json()))
+
+
+def _attach_nbd(server: Server, machine: Machine, address: str | None) -> None:
+    """Let the NBD server listen when it is started, or at once if an address is given.
+
+    :raises CliError: the address cannot be had.
+    """
+    server.nbd.attach()
+    if address is not None:
+        try:
+            offer_disks(machine, address)
+        except (ValueError, QmpError) as error:
+            server.nbd.detach()
+            raise CliError(f"--nbd: {error}") from None
 
 
 def _web(addresses: list[Address]) -> bool:

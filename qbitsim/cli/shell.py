@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.cli.against import SocketChannel, address_of
 from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.images import ending, image_store
 from qbitsim.machine.machine import PACINGS, Machine
 from qbitsim.terminal.errors import FAILED, CliError
 
@@ -26,11 +27,19 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if any(find_spec(name) is None for name in _EXTRA):
         raise CliError("shell needs the extra 'shell': pip install 'qbitsim[shell]'")
-    from qbitsim.shell.script import play  # noqa: PLC0415 - the extra is there
-
     if sys.stdin is None and not arguments.commands:
         raise CliError("there is no standard input")
-    shell = _connected(_on_server(arguments) if arguments.connect else _on_machine(arguments), arguments)
+    if arguments.connect:
+        return _run(_on_server(arguments), arguments)
+    machine = _machine(arguments)
+    with ending(machine, arguments):
+        return _run(_on_machine(machine, arguments), arguments)
+
+
+def _run(shell: Shell, arguments: argparse.Namespace) -> int:
+    from qbitsim.shell.script import play  # noqa: PLC0415
+
+    _connect(shell, arguments)
     try:
         if arguments.commands:
             return play(shell, arguments.commands, "-c")
@@ -41,15 +50,18 @@ def run(arguments: argparse.Namespace) -> int:
         shell.monitor.close()
 
 
-def _on_machine(arguments: argparse.Namespace) -> Shell:
-    from qbitsim.shell.channel import MachineChannel  # noqa: PLC0415
-    from qbitsim.shell.screen import Screen  # noqa: PLC0415
-    from qbitsim.shell.shell import Shell  # noqa: PLC0415
-
+def _machine(arguments: argparse.Namespace) -> Machine:
     pacing = arguments.pacing or "manual"
     if pacing not in PACINGS:
         raise CliError(f"--pacing {pacing!r}: choose {' or '.join(PACINGS)}; for real time, serve and --connect")
-    machine = Machine(arguments.profile, control=True, pacing=pacing)
+    return Machine(arguments.profile, images=image_store(arguments), control=True, pacing=pacing)
+
+
+def _on_machine(machine: Machine, arguments: argparse.Namespace) -> Shell:
+    from qbitsim.shell.channel import MachineChannel  # noqa: PLC0415 - the extra is there
+    from qbitsim.shell.screen import Screen  # noqa: PLC0415
+    from qbitsim.shell.shell import Shell  # noqa: PLC0415
+
     apply_settings(machine, arguments)
     screen = Screen(sys.stdout, os.environ)
     return Shell(lambda: MachineChannel(machine, screen.write), screen, machine=machine)
@@ -59,15 +71,15 @@ def _on_server(arguments: argparse.Namespace) -> Shell:
     from qbitsim.shell.screen import Screen  # noqa: PLC0415
     from qbitsim.shell.shell import Shell  # noqa: PLC0415
 
-    if has_settings(arguments) or arguments.pacing:
-        raise CliError("--connect: the server that runs there has its disks and its pacing already")
+    if has_settings(arguments) or arguments.pacing or arguments.images:
+        raise CliError("--connect: the server that runs there has its disks, its files and its pacing already")
     if not arguments.patience > 0:
         raise CliError(f"--patience {arguments.patience}: it must be more than 0 seconds")
     address = address_of("--connect", arguments.connect)
     return Shell(lambda: SocketChannel(address), Screen(sys.stdout, os.environ), patience=arguments.patience)
 
 
-def _connected(shell: Shell, arguments: argparse.Namespace) -> Shell:
+def _connect(shell: Shell, arguments: argparse.Namespace) -> None:
     from qbitsim.shell.monitor import PeerError  # noqa: PLC0415
 
     try:
@@ -76,7 +88,6 @@ def _connected(shell: Shell, arguments: argparse.Namespace) -> Shell:
         raise CliError(f"--connect {arguments.connect}: {error}", FAILED) from None
     if not shell.schema.has_types:
         shell.screen.complain("this server has no query-qmp-schema: names of commands are completed, arguments are not")
-    return shell
 
 
 def _at_keyboard(shell: Shell) -> int:

@@ -1,14 +1,29 @@
-"""How commands find a drive: by its own id, or by that of the guest's device that uses it."""
+"""The guest's devices: added and removed, and how other commands find a drive by its device."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.errors import QmpError
+from qbitsim.commands.context import Context
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.jsontypes import Json
+from qbitsim.qapi.devices import DeviceAdd, DeviceDel, DeviceListProperties, ObjectPropertyInfo, XBlockdevSetIothread
+from qbitsim.qapi.registry import command
+from qbitsim.qapi.schema import QNull
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
-    from qbitsim.commands.context import Context
+    from qbitsim.commands.parts import MachineLike
+    from qbitsim.devices.tree import DeviceTree
+
+
+def device_tree(machine: MachineLike) -> DeviceTree:
+    """The devices of a machine; few machines have any."""
+    if machine.devices is None:
+        from qbitsim.devices.tree import DeviceTree  # noqa: PLC0415
+
+        machine.devices = DeviceTree(machine.graph, machine.profile, machine.machine_type, machine.objects)
+    return machine.devices
 
 
 def find_drive(context: Context, device: str | None, qdev: str | None) -> Drive:
@@ -18,13 +33,86 @@ def find_drive(context: Context, device: str | None, qdev: str | None) -> Drive:
     """
     if (device is None) == (qdev is None):
         raise QmpError("Need exactly one of 'device' and 'id'")
-    drives = context.graph.drives
-    if qdev is None:
-        found = drives.get(device) if device else None
-    elif qdev:
-        found = next((drive for drive in drives.values() if qdev in (drive.qdev, drive.device_path)), None)
-    else:
-        raise QmpError(context.profile.eject_root_text)
-    if found is None:
-        raise QmpError(f"Device '{qdev if qdev is not None else device}' not found", "DeviceNotFound")
+    if qdev is not None:
+        return find_by_device(context, qdev)
+    found = context.graph.drives.get(device) if device else None
+    if found is None or not found.id:
+        raise QmpError(f"Device '{device}' not found", "DeviceNotFound")
     return found
+
+
+def find_by_device(context: Context, qdev: str) -> Drive:
+    """The drive of the guest's device with that id or QOM path (blk_by_qdev_id, block/block-backend.c).
+
+    :raises QmpError: there is no such device, or it has no drive; a part of it has one, perhaps.
+    """
+    if not qdev:
+        raise QmpError(context.profile.eject_root_text)
+    found = context.machine.devices.find(qdev) if context.machine.devices is not None else None
+    if found is None:
+        raise QmpError(f"Device '{qdev}' not found", "DeviceNotFound")
+    path = found.path if qdev == found.id else qdev
+    if found.drive is None or path != found.disk_path:
+        raise QmpError("Device does not have a block device backend")
+    return found.drive
+
+
+@command("device_add", DeviceAdd, since="0.13", features=["json-cli", "json-cli-hotplug"])
+def device_add(context: Context, args: DeviceAdd) -> None:
+    """Make a device while the machine runs."""
+    given = {"driver": args.driver, "bus": args.bus, "id": args.id}
+    options = {name: value for name, value in given.items() if value is not None} | args.properties
+    if context.profile.device_add_takes_texts:
+        options = {name: _as_text(value) for name, value in options.items()}
+    device_tree(context.machine).add(options, from_json=not context.profile.device_add_takes_texts, hotplug=True)
+
+
+def _as_text(value: object) -> str:
+    """As a command line has it (qemu_opts_from_qdict, util/qemu-option.c)."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+@command("device_del", DeviceDel, since="0.14")
+def device_del(context: Context, args: DeviceDel) -> None:
+    """Remove a device, or ask the guest to let it go, which no guest here does before it is reset."""
+    device_tree(context.machine).remove(args.id)
+
+
+@command("device-list-properties", DeviceListProperties, returns=list[ObjectPropertyInfo], since="1.2")
+def device_list_properties(context: Context, args: DeviceListProperties) -> list[Json]:
+    """What a device of a type can be told."""
+    from qbitsim.devices.properties import descriptions  # noqa: PLC0415  (few machines are ever asked)
+
+    known = descriptions(context.profile)
+    if args.typename in known.device_properties:
+        return known.device_properties[args.typename]
+    if args.typename not in known.types:
+        raise QmpError(f"Device '{args.typename}' not found", "DeviceNotFound")
+    if "device" not in known.ancestors(args.typename) or args.typename in known.abstract:
+        raise QmpError("Parameter 'typename' expects a non-abstract device type")
+    raise UnsupportedError(f"the properties of '{args.typename}'")
+
+
+@command("x-blockdev-set-iothread", XBlockdevSetIothread, since="2.12", features=["unstable"])
+def x_blockdev_set_iothread(context: Context, args: XBlockdevSetIothread) -> None:
+    """Let a node run in an I/O thread: nothing here runs in threads, so that there is nothing to do.
+
+    :raises QmpError: with the texts and in the order of qmp_x_blockdev_set_iothread (blockdev.c, QEMU 10.0).
+    """
+    node = context.graph.nodes.get(args.node_name)
+    if node is None:
+        raise QmpError(f"Failed to find node with node-name='{args.node_name}'")
+    if not args.force and any(edge.parent in context.graph.drives.values() for edge in node.parents):
+        raise QmpError(
+            f"Node {args.node_name} is associated with a BlockBackend and could be in use "
+            "(use force=true to override this check)"
+        )
+    if isinstance(args.iothread, QNull):
+        return
+    found = context.machine.objects.get(args.iothread)
+    if found is None or found["qom-type"] != "iothread":
+        raise QmpError(f"Cannot find iothread {args.iothread}")
+    if any(edge.parent in context.graph.drives.values() for edge in node.parents):
+        raise QmpError("Cannot change iothread of active block backend")

@@ -15,6 +15,7 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
+    from qbitsim.commands.drive_interface import DriveInterface
 
 _LIMITS = [
     *(kind + suffix for suffix in ("", "-max", "-max-length") for kind in KINDS),
@@ -32,6 +33,7 @@ _ALIASES = {
 _AIO = ("threads", "native", "io_uring")
 _READ_ACTIONS = ("ignore", "report", "stop")
 _WRITE_ACTIONS = (*_READ_ACTIONS, "enospc")
+_WITH_ERROR_POLICIES = ("ide", "scsi", "virtio", "none")
 _WRITETHROUGH = ("directsync", "writethrough")
 _MAXIMUM_UNSIGNED = (1 << 64) - 1
 
@@ -44,9 +46,13 @@ class DriveCommon:
     :ivar write_cache: the guest is told of a write cache.
     :ivar snapshot: what is written goes into a temporary overlay.
     :ivar native_aio: the host's own way of asynchronous I/O.
+    :ivar interface: where it is plugged in.
+    :ivar error_policies: what its device does about reads and other requests that fail, where it was said.
     :ivar intervals: seconds over which latencies are averaged, in the order given.
     """
 
+    interface: DriveInterface
+    error_policies: dict[str, str]
     limits: dict[str, int]
     group: str | None
     write_cache: bool
@@ -58,6 +64,8 @@ class DriveCommon:
 
     def apply(self, graph: Graph, drive: Drive) -> None:
         """Let ``drive`` be like this."""
+        drive.on_read_error = self.error_policies.get("rerror", drive.on_read_error)
+        drive.on_write_error = self.error_policies.get("werror", drive.on_write_error)
         drive.write_cache = self.write_cache
         drive.stats.account_invalid = self.account_invalid
         drive.stats.account_failed = self.account_failed
@@ -66,13 +74,16 @@ class DriveCommon:
             graph.limit_drive(drive, self.limits, self.group if self.group is not None else drive.id)
 
 
-def take_common(given: Mapping[str, str]) -> tuple[DriveCommon, dict[str, str]]:
+def take_common(given: Mapping[str, str], machine_type: str) -> tuple[DriveCommon, dict[str, str]]:
     """What is about the drive, and the options that are left for its node.
 
     :raises QmpError: with the texts and in the order of drive_new and blockdev_init (blockdev.c, QEMU 10.0).
     """
     rest = _renamed(given)
-    _, rest = take_interface(rest)
+    interface, rest = take_interface(rest, machine_type)
+    for name in ("werror", "rerror"):
+        if name in rest and interface.name not in _WITH_ERROR_POLICIES:
+            raise QmpError(f"{name} is not supported by this bus type")
     limits = {name: _number(rest, f"throttling.{name}") for name in _LIMITS if f"throttling.{name}" in rest}
     snapshot = _switch(rest, "snapshot")
     account_invalid = _switch(rest, "stats-account-invalid", default=True)
@@ -83,10 +94,16 @@ def take_common(given: Mapping[str, str]) -> tuple[DriveCommon, dict[str, str]]:
         raise QmpError("invalid aio option")
     intervals = _intervals(rest)
     check_limits(limits)
+    policies = {}
     for name, actions, called in (("werror", _WRITE_ACTIONS, "write"), ("rerror", _READ_ACTIONS, "read")):
-        if rest.pop(name, "auto") not in (*actions, "auto"):
+        action = rest.pop(name, "auto")
+        if action not in (*actions, "auto"):
             raise QmpError(f"'{given[name]}' invalid {called} error action")
+        if action != "auto":
+            policies[name] = action
     common = DriveCommon(
+        interface=interface,
+        error_policies=policies,
         limits=limits,
         group=rest.pop("throttling.group", None),
         write_cache=write_cache,

@@ -47,21 +47,22 @@ def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
     :raises QmpError: as QEMU refuses it; nothing has changed then.
     """
     graph = machine.graph
-    common, given = take_common(given)
+    common, given = take_common(given, machine.machine_type)
     for name in ("cache.direct", "cache.no-flush"):
         if name in given:
             switch(name, given[name])
     identifier, options = parse_drive({name: value for name, value in given.items() if (name, value) != ("file", "")})
     if given.get("media") not in (None, *_MEDIA):
         raise QmpError(f"'{given['media']}' invalid media")
+    cdrom = given.get("media") == "cdrom"
     if identifier and not is_well_formed(identifier):
         raise QmpError("Parameter 'id' expects an identifier")
-    if given.get("media") == "cdrom" and options.get("file"):
+    if cdrom and options.get("file"):
         options["read-only"] = True
     if options.get("discard") in _DISCARDS:
         options["discard"] = _DISCARDS[options["discard"]]
-    unit = next(number for number in range(len(graph.drives) + 1) if number not in _units(graph))
-    identifier = identifier or f"none{unit}"
+    interface = common.interface.placed({drive.info.place for drive in graph.drives.values() if drive.info is not None})
+    identifier = identifier or interface.identifier(cdrom=cdrom)
     medium = _medium(machine, options, common)
     try:
         check_new_drive(graph, identifier)
@@ -70,9 +71,9 @@ def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
             graph.release(medium)
         raise
     drive = graph.add_drive(identifier, medium)
-    drive.unit = unit
+    drive.info = interface.info(cdrom=cdrom)
     common.apply(graph, drive)
-    drive.medium_options = {"read-only": bool(options.get("read-only")) or given.get("media") == "cdrom"}
+    drive.medium_options = {"read-only": bool(options.get("read-only")) or cdrom}
     return drive
 
 
@@ -85,10 +86,6 @@ def check_new_drive(graph: Graph, identifier: str) -> None:
         raise QmpError(f"Device with id '{identifier}' already exists")
     if identifier in graph.nodes:
         raise QmpError(f"Device name '{identifier}' conflicts with an existing node name")
-
-
-def _units(graph: Graph) -> set[int | None]:
-    return {drive.unit for drive in graph.drives.values()}
 
 
 def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node | None:

@@ -1,7 +1,7 @@
 """Exporting nodes over NBD (qapi/block-export.json, blockdev-nbd.c and block/export/export.c, QEMU 10.0).
 
-No server listens and no NBD is spoken: an export exists, uses its node and keeps its bitmaps busy, which is what a
-client of the monitor can see. The address of the server is checked and forgotten.
+The NBD server of a machine that is served listens where nbd-server-start says. Otherwise only clients of the same
+process can connect, and the address is checked for what the machine's own files say about it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.nbd.exports import Export
+from qbitsim.nbd.exports import DEFAULT_CONNECTIONS, DEFAULT_HANDSHAKE, Listening
 from qbitsim.qapi.block import (
     BlockDirtyBitmap,
     BlockExportOptions,
     BlockExportOptionsNbd,
     BlockExportRemoveMode,
+    FdSocketAddressLegacy,
     InetSocketAddressLegacy,
     NbdServerOptions,
     SocketAddressLegacy,
-    SocketAddressType,
     UnixSocketAddressLegacy,
+    VsockSocketAddressLegacy,
 )
 from qbitsim.qapi.info import BlockExportInfo
 from qbitsim.qapi.registry import command
@@ -30,6 +31,7 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.jsontypes import Json
+    from qbitsim.nbd.export import Export
 
 
 MAXIMUM_SOCKET_PATH = 108
@@ -65,26 +67,32 @@ class BlockExportDel:
 
 @command("nbd-server-start", NbdServerOptions, since="1.3")
 def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
-    """Start the server. Nothing listens, see the module's description."""
-    exports = context.machine.exports
+    """Start the server; it listens on sockets if the machine is served."""
+    exports, address = context.machine.exports, args.addr
     if exports.running:
         raise QmpError("NBD server already running")
+    if isinstance(address, FdSocketAddressLegacy):
+        raise QmpError(f"File descriptor named '{address.data.fd}' has not been found")
+    if isinstance(address, VsockSocketAddressLegacy):
+        raise UnsupportedError("an NBD server on a socket of type 'vsock'")
+    if exports.host is None:
+        _check_path(context, address)
     if args.tls_creds is not None:
         raise QmpError(f"No TLS credentials with id '{args.tls_creds}'")
-    if args.addr.type not in (SocketAddressType.UNIX, SocketAddressType.INET):
-        raise UnsupportedError(f"an NBD server on a socket of type '{args.addr.type}'")
-    _bind(context, args.addr)
-    exports.running = True
+    exports.start(
+        Listening(
+            address,
+            DEFAULT_CONNECTIONS if args.max_connections is None else args.max_connections,
+            DEFAULT_HANDSHAKE if args.handshake_max_seconds is None else args.handshake_max_seconds,
+        )
+    )
 
 
-def _bind(context: Context, address: SocketAddressLegacy) -> None:
-    """Refuse an address at which no server can listen (unix_listen_saddr and inet_listen_saddr, QEMU 10.0).
-
-    Nothing listens here, so that all ports are free. Hosts other than this one are not looked up.
-    """
+def _check_path(context: Context, address: SocketAddressLegacy) -> None:
+    """Refuse an address at which no server could listen (util/qemu-sockets.c, QEMU 10.0)."""
     if isinstance(address, InetSocketAddressLegacy) and address.data.ipv4 is False and address.data.ipv6 is False:
         raise QmpError("Cannot disable IPv4 and IPv6 at same time")
-    if not isinstance(address, UnixSocketAddressLegacy) or not address.data.path:
+    if not isinstance(address, UnixSocketAddressLegacy) or not address.data.path or address.data.abstract:
         return
     path, images = address.data.path, context.graph.images
     directory = posixpath.dirname(path)
@@ -123,8 +131,10 @@ def block_export_add(context: Context, args: BlockExportOptions) -> None:
         args.id,
         node,
         name=args.name if args.name is not None else args.node_name,
-        description=args.description or "",
+        description=args.description,
         writable=bool(args.writable),
+        writethrough=bool(args.writethrough),
+        allocation_depth=bool(args.allocation_depth),
         bitmaps=[
             (bitmap.node, bitmap.name) if isinstance(bitmap, BlockDirtyBitmap) else bitmap
             for bitmap in args.bitmaps or []
@@ -145,9 +155,9 @@ def _refuse_iothreads(wanted: str | list[str], *, fixed: bool) -> NoReturn:
 
 @command("block-export-del", BlockExportDel, since="5.2")
 def block_export_del(context: Context, args: BlockExportDel) -> None:
-    """Remove an export; nobody is ever connected, so both modes are the same."""
+    """Remove an export; one with clients only if ``mode`` is hard, and as soon as they are cut off."""
     exports = context.machine.exports
-    exports.remove(exports.find(args.id))
+    exports.remove(exports.find(args.id), hard=args.mode is BlockExportRemoveMode.HARD)
 
 
 @command("nbd-server-add", NbdServerAdd, since="1.3", features=["deprecated"])
@@ -161,7 +171,7 @@ def nbd_server_add(context: Context, args: NbdServerAdd) -> None:
         name,
         node,
         name=name,
-        description=args.description or "",
+        description=args.description,
         writable=bool(args.writable) and not node.read_only,
         bitmaps=[args.bitmap] if args.bitmap is not None else [],
     )
@@ -172,7 +182,7 @@ def nbd_server_add(context: Context, args: NbdServerAdd) -> None:
 def nbd_server_remove(context: Context, args: NbdServerRemove) -> None:
     """Remove an export."""
     exports = context.machine.exports
-    exports.remove(exports.find(args.name))
+    exports.remove(exports.find(args.name), hard=args.mode is BlockExportRemoveMode.HARD)
 
 
 @command("query-block-exports", returns=list[BlockExportInfo], since="5.2")
@@ -183,4 +193,9 @@ def query_block_exports(context: Context, args: None) -> list[Json]:
 
 
 def _info(export: Export) -> Json:
-    return {"id": export.id, "type": "nbd", "node-name": export.user.node.name, "shutting-down": False}
+    return {
+        "id": export.id,
+        "type": "nbd",
+        "node-name": export.user.node.name,
+        "shutting-down": export.shutting_down,
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import snapshot_holder
@@ -95,6 +97,8 @@ def snapshot_times(machine: MachineLike) -> tuple[int, int]:
 
 
 def _find(holder: Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:
+    if not holder.lists_snapshots:
+        raise QmpError(f"Failed to get a snapshot list: {os.strerror(errno.EOPNOTSUPP)}")
     for snapshot in holder.snapshots or ():
         if identifier in (None, snapshot.id) and name in (None, snapshot.name):
             return snapshot

@@ -1,7 +1,7 @@
 """What clients ask about the machine before they ask about disks.
 
-The machine is QEMU's machine ``none``: no processor, no memory, no device that is not a disk. What is answered here is
-what QEMU 7.2, 10.0 and 11.1 say of such a machine.
+The machine is QEMU's machine ``none``, without a processor or memory, or a PC with one processor and 128 MiB. What is
+answered here is what QEMU 7.2, 10.0 and 11.1 say of such machines.
 """
 
 from __future__ import annotations
@@ -25,6 +25,17 @@ from qbitsim.qapi.machine import (
     TpmType,
 )
 from qbitsim.qapi.registry import command
+from qbitsim.qapi.shapes import ObjectShape
+
+_UNSET_POLLING = {"poll-max-ns": 32768, "poll-grow": 0, "poll-shrink": 0, "aio-max-batch": 0}
+_POLLING = {**_UNSET_POLLING, "poll-grow": 2, "poll-shrink": 2, "poll-weight": 3}
+"""What holds for an I/O thread that was not told otherwise (util/aio-posix.c)."""
+
+_FIRST_THREAD = 1000
+_PROCESSOR = "/machine/unattached/device[0]"
+_PROCESSOR_TYPE = "qemu64-x86_64-cpu"
+_PROCESSOR_PLACE: Json = {"socket-id": 0, "core-id": 0, "thread-id": 0}
+_MEMORY = 128 << 20
 
 MONITOR_ADDRESS = "unix:qmp.sock,server=on"
 """How QEMU describes the character device of ``-qmp unix:qmp.sock,server=on``."""
@@ -39,15 +50,27 @@ def query_target(context: Context, args: None) -> Json:
 
 @command("query-cpus-fast", returns=list[CpuInfoFast], since="2.12")
 def query_cpus_fast(context: Context, args: None) -> list[Json]:
-    """The processors: there are none."""
-    del context, args
-    return []
+    """The processors: a PC has one."""
+    del args
+    if context.machine.machine_type == "none":
+        return []
+    processor: Json = {
+        "cpu-index": 0,
+        "qom-path": _PROCESSOR,
+        "thread-id": _FIRST_THREAD - 1,
+        "props": _PROCESSOR_PLACE,
+    }
+    if context.profile.processors_tell_type:
+        processor["qom-type"] = _PROCESSOR_TYPE
+    return [processor | {"target": "x86_64"}]
 
 
 @command("query-hotpluggable-cpus", returns=list[HotpluggableCPU], since="2.7")
 def query_hotpluggable_cpus(context: Context, args: None) -> list[Json]:
-    """The processors that could be plugged in: the machine has no place for one."""
+    """The processors that could be plugged in: a PC has a place for the one that it has."""
     del args
+    if context.machine.machine_type != "none":
+        return [{"type": _PROCESSOR_TYPE, "vcpus-count": 1, "props": _PROCESSOR_PLACE, "qom-path": _PROCESSOR}]
     if context.profile.cpu_hotplug_blames_machine:
         raise QmpError("machine does not support hot-plugging CPUs")
     raise QmpError("The feature 'query-hotpluggable-cpus' is not enabled")
@@ -55,23 +78,28 @@ def query_hotpluggable_cpus(context: Context, args: None) -> list[Json]:
 
 @command("query-current-machine", returns=CurrentMachineParams, since="4.0")
 def query_current_machine(context: Context, args: None) -> Json:
-    """What the machine's type can do: it cannot be woken up."""
-    del context, args
-    return {"wakeup-suspend-support": False}
+    """What the machine's type can do: a PC can be woken up."""
+    del args
+    return {"wakeup-suspend-support": context.machine.machine_type != "none"}
 
 
 @command("query-memory-size-summary", returns=MemoryInfo, since="2.11")
 def query_memory_size_summary(context: Context, args: None) -> Json:
-    """How much memory the guest has."""
-    del context, args
-    return {"base-memory": 0, "plugged-memory": 0}
+    """How much memory the guest has: a PC as much as it is given by default."""
+    del args
+    return {"base-memory": 0 if context.machine.machine_type == "none" else _MEMORY, "plugged-memory": 0}
 
 
 @command("query-iothreads", returns=list[IOThreadInfo], since="2.0")
 def query_iothreads(context: Context, args: None) -> list[Json]:
-    """The I/O threads: there are none, ``object-add`` makes no such objects here."""
-    del context, args
-    return []
+    """The I/O threads that ``object-add`` made; nothing runs in them, so that their numbers are made up."""
+    del args
+    known = context.machine.registry.shapes.of(IOThreadInfo)
+    assert isinstance(known, ObjectShape)
+    threads = [given for given in context.machine.objects.values() if given["qom-type"] == "iothread"]
+    defaults = _POLLING if context.profile.iothreads_tell_factors else _UNSET_POLLING
+    told = [defaults | given | {"thread-id": _FIRST_THREAD + 1 + number} for number, given in enumerate(threads)]
+    return [{each.wire: given[each.wire] for each in known.members} for given in told]
 
 
 @command("query-chardev", returns=list[ChardevInfo], since="0.14")

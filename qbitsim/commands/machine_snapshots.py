@@ -212,11 +212,21 @@ def save_snapshot(
     main, state = state_disk(disks, vmstate), machine.run_state
     _check_no_bitmap_migrates(context)
     machine.stop("save-vm")
-    with context.graph.all_drained():
-        size = _save_state(context, snapshot_path(main)[-1])
-        for node in disks:
-            snapshot_path(node)[-1].create_snapshot(name, date, clock, size if node is main else 0)
-    machine.resume(state)
+    try:
+        with context.graph.all_drained():
+            _check_all_take_snapshot(disks)
+            size = _save_state(context, snapshot_path(main)[-1])
+            for node in disks:
+                snapshot_path(node)[-1].create_snapshot(name, date, clock, size if node is main else 0)
+    finally:
+        machine.resume(state)
+
+
+def _check_all_take_snapshot(disks: list[Node]) -> None:
+    """Refuse images with an external data file, of which QEMU dies, in the words of bdrv_all_create_snapshot."""
+    for node in disks:
+        if not snapshot_path(node)[-1].lists_snapshots:
+            raise QmpError(f"Error while creating snapshot on '{node.device_or_node_name}'")
 
 
 def _save_state(context: Context, holder: Node) -> int:

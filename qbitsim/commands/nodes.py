@@ -11,7 +11,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.registry import command
-from qbitsim.qapi.schema import Int64, arg
+from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.values import to_json
 
@@ -36,15 +36,6 @@ class BlockResize:
     device: str | None = None
     node_name: str | None = None
     size: Int64
-
-
-@struct
-class Eject:
-    """Arguments of eject."""
-
-    device: str | None = arg(features=["deprecated"])
-    id: str | None = arg(since="2.8")
-    force: bool | None = None
 
 
 @command("blockdev-add", BlockdevOptions, since="2.9")
@@ -110,34 +101,3 @@ def _resize_as_user(context: Context, node: Node, size: int) -> None:
         user.truncate(size)
     finally:
         user.eject()
-
-
-@command("eject", Eject, since="0.14")
-def eject(context: Context, args: Eject) -> None:
-    """Take the medium out of a drive."""
-    if (args.device is None) == (args.id is None):
-        raise QmpError("Need exactly one of 'device' and 'id'")
-    if args.id == "":
-        raise QmpError(context.profile.eject_root_text)
-    name = args.id if args.id is not None else args.device or ""
-    drives = context.graph.drives
-    if args.id is not None:
-        drive = next((drive for drive in drives.values() if args.id in (drive.qdev, drive.device_path)), None)
-    else:
-        drive = drives.get(name)
-    if drive is None:
-        raise QmpError(f"Device '{name}' not found", "DeviceNotFound")
-    remove_medium(context, drive)
-
-
-def remove_medium(context: Context, drive: Drive) -> None:
-    """Take the medium out of a drive, and with it the exports that nbd-server-add made of the drive.
-
-    :raises QmpError: it is a hard disk of the guest's, or a job uses it.
-    """
-    if drive.qdev:
-        raise QmpError(f"Device '{drive.id or drive.qdev}' is not removable")
-    if drive.root is not None:
-        drive.root.node.check_not_blocked("eject")
-    context.machine.exports.medium_removed(drive)
-    drive.eject()

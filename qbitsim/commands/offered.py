@@ -12,6 +12,7 @@ from qbitsim.commands import (
     blockstats,
     commits,
     creation,
+    devices,
     exports,
     human_monitor,
     internal_snapshots,
@@ -24,12 +25,14 @@ from qbitsim.commands import (
     monitor,
     nodes,
     objects,
+    qom,
     queries,
     recorded_answers,
     reopen,
     snapshots,
     streams,
     transactions,
+    trays,
 )
 from qbitsim.profiles import Profile
 from qbitsim.qapi.registry import Registry
@@ -42,6 +45,7 @@ MODULES = (
     blockstats,
     commits,
     creation,
+    devices,
     exports,
     human_monitor,
     internal_snapshots,
@@ -54,12 +58,14 @@ MODULES = (
     monitor,
     nodes,
     objects,
+    qom,
     queries,
     recorded_answers,
     reopen,
     snapshots,
     streams,
     transactions,
+    trays,
 )
 """The modules that declare commands."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
+    from qbitsim.devices.tree import DeviceTree
     from qbitsim.engine.events import EventLog
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.images.store import ImageStore
@@ -78,10 +79,20 @@ class MachineLike(Protocol):
 
     :ivar scheduler: what is due, and the observer who is told of everything.
     :ivar journal: keeps the end of the conversation, if there is one.
+    :ivar devices: those of the guest, None as long as there were none.
     """
 
     scheduler: Scheduler
     journal: Journal | None
+    devices: DeviceTree | None
+
+    @property
+    def machine_type(self) -> str:
+        """``none``, ``pc`` or ``q35``."""
+
+    @property
+    def objects(self) -> dict[str, Json]:
+        """What object-add made, but throttle groups: id -> arguments."""
 
     @property
     def profile(self) -> Profile:

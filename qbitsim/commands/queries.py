@@ -55,11 +55,13 @@ def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> lis
 
 
 def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
-    info: Json = {"device": drive.id, "type": "unknown", "removable": True, "locked": drive.locked}
+    info: Json = {"device": drive.id, "type": "unknown", "removable": drive.removable, "locked": drive.locked}
     if drive.qdev:
         info["qdev"] = drive.qdev
-        info["removable"] = False
-        info["io-status"] = "ok"
+    if drive.device is not None and drive.device.tray_open is not None:
+        info["tray_open"] = drive.device.tray_open
+    if drive.shows_io_status:
+        info["io-status"] = drive.io_status
     if drive.root is not None:
         node = drive.root.node.skip_implicit_filters()
         info["inserted"] = node_info(node, profile, flat=flat, of_drive=True)

@@ -11,6 +11,7 @@ was copied by guest writes, and what is still to be copied. Up to 7.2 the last o
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,11 @@ from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
 from qbitsim.drivers.driver import FilterDriverNode, driver
+from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qapi.block import BlockDirtyBitmap
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat, BlockdevRef
 from qbitsim.qapi.schema import Size, UInt32, arg
@@ -86,7 +89,10 @@ class CopyBeforeWriteNode(FilterDriverNode):
 
     shows_filename_of_child = True
 
-    __slots__ = ("access_bitmap", "break_snapshot", "copy_state", "discard_source", "done_bitmap", "snapshot_error")
+    __slots__ = (
+        *("_has_tables", "access_bitmap", "break_snapshot", "copy_state", "discard_source", "done_bitmap"),
+        "snapshot_error",
+    )
 
     def __init__(
         self,
@@ -101,6 +107,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         self.break_snapshot = break_snapshot
         self.discard_source = discard_source
         self.snapshot_error = 0
+        self._has_tables = False  # those of the format above were copied
         self.copy_state: BlockCopyState | None = None
         self.done_bitmap: DirtyBitmap | None = None
         self.access_bitmap: DirtyBitmap | None = None
@@ -171,6 +178,8 @@ class CopyBeforeWriteNode(FilterDriverNode):
             return
         cluster = self.copy_state.cluster_size
         start, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, self.length)
+        if start >= end:
+            return  # what a format adds to its file
         try:
             self.copy_state.copy_now(start, end)
         except OSError as error:
@@ -192,6 +201,23 @@ class CopyBeforeWriteNode(FilterDriverNode):
     def _discard(self, offset: int, length: int) -> None:
         self._copy_first(offset, length)
         super()._discard(offset, length)
+
+    def _format_request(self, operation: str, offset: int, length: int) -> None:
+        if operation == "write":
+            self._copy_first(offset, length)
+        super()._format_request(operation, offset, length)
+
+    def before_table_change(self, lost: Iterable[tuple[int, int]] = ()) -> None:
+        """Copy the tables of the format above, once, and what is lost: that changes here without a request."""
+        image = image_below(self)
+        if not self._has_tables and isinstance(image, Qcow2Image):
+            self._has_tables = True
+            for place, length in list(image.layout.table_places()):
+                if length:
+                    self._copy_first(place, length)
+        for place, length in lost:
+            self._copy_first(place, length)
+        super().before_table_change(lost)
 
     # -- the snapshot
 

@@ -14,13 +14,14 @@ from qbitsim.files import permissions as perms
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
-from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.raw import RawImage
+from qbitsim.images.qcow2.data_file import DataFile
+from qbitsim.images.qcow2.packing import check_compression
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
     from qbitsim.images.image_file import ImageFile
+    from qbitsim.images.qcow2.image import Qcow2Image
 
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
@@ -56,7 +57,7 @@ class FileCreation:
         if not name:
             raise QmpError("Could not create '': No such file or directory")
         if name in images:
-            conflict = images.lookup(name).file.locks.conflict(*CREATOR)
+            conflict = images.file(name).locks.conflict(*CREATOR)
             if conflict is not None:
                 raise QmpError(conflict)
             return
@@ -67,7 +68,7 @@ class FileCreation:
 
     def write(self) -> None:
         """Cut the file off, and let it have its new size."""
-        image = RawImage(self._opener.graph.images.lookup(self._options["filename"]).file, 0)
+        image = self._opener.graph.images.file(self._options["filename"]).make_raw(0)
         preallocation = self._options.get("preallocation", "off")
         if preallocation == "metadata":
             raise QmpError("Unsupported preallocation mode: metadata")
@@ -86,15 +87,19 @@ class Qcow2Creation:
     :raises UnsupportedError: it would be an image that is not emulated.
     """
 
-    __slots__ = ("_graph_changes", "_opener", "_options", "_user")
+    __slots__ = ("_data_file", "_data_user", "_graph_changes", "_opener", "_options", "_user")
 
     def __init__(self, opener: Opener, options: Mapping[str, Any], *, graph_changes: int) -> None:
         for name, harmless in _HARMLESS.items():
             if options.get(name, harmless) != harmless and not _is_refused(options):
                 raise UnsupportedError(f"'{name}' of a new qcow2 image")
+        if not _is_refused(options):
+            check_compression(options.get("compression-type", "zlib"))
         self._opener = opener
         self._options = options
         self._graph_changes = graph_changes - OWN_CHANGES
+        self._data_file: DataFile | None = None
+        self._data_user: Drive | None = None
         self._user = Drive(opener.graph, "", perm=perms.WRITE | perms.RESIZE)
 
     def check(self) -> None:
@@ -105,10 +110,25 @@ class Qcow2Creation:
             _check_qcow2(self._options)
             if file_below(node) is None:
                 raise UnsupportedError(f"a qcow2 image in a node of driver '{node.driver}'")
+            self._open_data_file()
             self._user.insert(node)
         except QmpError:
             graph.release(node)
             raise
+
+    def _open_data_file(self) -> None:
+        given = self._options.get("data-file")
+        if given is None:
+            return
+        graph = self._opener.graph
+        node = graph.lookup(given, given) if isinstance(given, str) else self._opener.open(given)
+        file = file_below(node)
+        if file is None:
+            raise UnsupportedError(f"a data file in a node of driver '{node.driver}'")
+        raw = bool(self._options.get("data-file-raw"))
+        self._data_file = DataFile(node.filename, is_raw=raw, file=file)
+        self._data_user = Drive(graph, "", perm=perms.WRITE | perms.RESIZE)
+        self._data_user.insert(node)
 
     def write(self) -> None:
         """Write the header, then the size and the backing file: what fails last leaves what came before."""
@@ -121,6 +141,9 @@ class Qcow2Creation:
             self._write(file)
         finally:
             graph.detach(edge)
+            if self._data_user is not None and self._data_user.root is not None:
+                edge, self._data_user.root = self._data_user.root, None
+                graph.detach(edge)
 
     def _write(self, file: ImageFile) -> None:
         options, size = self._options, as_signed(self._options["size"])
@@ -131,6 +154,8 @@ class Qcow2Creation:
         if -(-size // (cluster * cluster // 8)) * 8 > MAXIMUM_L1_BYTES:
             raise QmpError("Could not resize image: Failed to grow the L1 table: File too large")
         preallocation = PREALLOCATIONS[options.get("preallocation", "off")]
+        if preallocation == "off" and options.get("data-file-raw"):
+            preallocation = "metadata"  # the tables must say that all of the data file is in use
         image = self._put(file, size if preallocation == "off" else 0)
         image.resize(size, preallocation=preallocation)
         backing, driver = options.get("backing-file"), options.get("backing-fmt")
@@ -138,25 +163,24 @@ class Qcow2Creation:
             with_format = f" with format '{driver}'" if driver is not None else ""
             raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
         image.backing, image.backing_format = backing, driver
+        image.save()
 
     def _put(self, file: ImageFile, size: int) -> Qcow2Image:
         """Let the file hold an empty disk of ``size`` bytes."""
         options = self._options
-        return Qcow2Image(
-            file,
+        return file.make_qcow2(
             size,
             cluster_size=options.get("cluster-size", FILE_CLUSTER),
             compat="0.10" if options.get("version") == "v2" else "1.1",
             lazy_refcounts=options.get("lazy-refcounts", False),
             refcount_bits=options.get("refcount-bits", 16),
+            data_file=self._data_file,
+            compression=options.get("compression-type", "zlib"),
         )
 
 
 _HARMLESS: dict[str, object] = {
     "extended-l2": False,
-    "compression-type": "zlib",
-    "data-file": None,
-    "data-file-raw": False,
     "encrypt": None,
 }
 """Options of a new image -> the value that changes nothing."""

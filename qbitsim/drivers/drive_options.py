@@ -78,6 +78,20 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
+def parse_device(given: str) -> Options:
+    """``driver,name=value``; a comma in a value is written twice, and the last of several counts."""
+    parts = [part.replace("\0", ",") for part in given.replace(",,", "\0").split(",")]
+    options: Options = {}
+    for number, part in enumerate(parts):
+        name, equals, value = part.partition("=")
+        if not equals and number == 0:
+            name, value = "driver", part
+        elif not equals:
+            name, value = (part.removeprefix("no"), "off") if part.startswith("no") else (part, "on")
+        options[name] = value
+    return options
+
+
 def parse_object(given: str) -> Options:
     """The arguments of object-add from ``-object throttle-group,id=tg0,limits.bps-total=1048576``."""
     kind, *parts = given.split(",")

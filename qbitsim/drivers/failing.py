@@ -26,7 +26,7 @@ def faults_of(graph: Graph, where: str) -> Faults:
     if node is not None:
         owner = node.fault_owner
     elif where in graph.images:
-        owner = graph.images.lookup(where).file
+        owner = graph.images.file(where)
     if owner is not None:
         if owner.faults is None:
             owner.faults = Faults()

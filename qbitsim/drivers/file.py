@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 from qbitsim.qapi.block import OnOffAuto
@@ -66,11 +67,11 @@ class BlockdevOptionsFile(BlockdevOptions):
 class FileNode(DriverNode):
     """``file``: one file.
 
-    The bytes of a qcow2 file itself are not modelled: the format node above works on the disk in it and
-    asks here for the places where in the file they would be.
+    A format node above works on the disk in the file and asks here for the places where in the file it is; whoever
+    else asks gets, or writes, the bytes of the file.
     """
 
-    __slots__ = ("discarded_bytes", "discards", "file", "force_share", "opened_as")
+    __slots__ = ("_is_open", "discarded_bytes", "discards", "file", "force_share", "opened_as")
 
     opened_as: str
 
@@ -91,6 +92,8 @@ class FileNode(DriverNode):
         self.discards = 0
         self.discarded_bytes = 0
         file.image.reopen()
+        file.open()
+        self._is_open = True
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -100,10 +103,13 @@ class FileNode(DriverNode):
             raise QmpError("The 'file' block driver requires a file name")
         if options.get("node-name") is not None:
             opener.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
-        read_only = flag(options, "read-only")
+        read_only, auto = flag(options, "read-only"), flag(options, "auto-read-only")
+        file = opener.image_file(filename, auto_read_only=auto or read_only)
+        if not read_only:
+            read_only = not _is_writable(file, filename, or_read_only=auto)
         node = cls(
             opener.graph,
-            opener.image(filename, auto_read_only=flag(options, "auto-read-only") or read_only).file,
+            file,
             filename,
             read_only=read_only,
             unmap=passes_discards(options),
@@ -148,16 +154,22 @@ class FileNode(DriverNode):
         """Take the locks on the file that these permissions stand for (raw_check_perm, block/file-posix.c)."""
         if self.force_share:
             return
-        conflict = self.file.locks.acquire(self, perm, shared)
+        try:
+            conflict = self.file.locks.acquire(self, perm, shared)
+        except OSError as error:
+            raise QmpError(f"Could not open '{self.opened_as}': {error.strerror}") from None
         if conflict is not None:
             raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
     def close(self) -> None:
-        """Give up the locks."""
-        self.file.locks.release(self)
+        """Give up the locks and the file."""
+        if self._is_open:
+            self._is_open = False
+            self.file.locks.release(self)
+            self.file.close()
 
     def abandon(self) -> None:
-        """Give up the locks."""
+        """Give up the locks and the file."""
         self.close()
 
     @property
@@ -194,36 +206,38 @@ class FileNode(DriverNode):
         return True
 
     def _check(self, operation: str, offset: int, length: int) -> None:
-        if self.image.format != "raw":
-            raise UnsupportedError(f"I/O on the bytes of the {self.image.format} file '{self.opened_as}'")
-        if self.file.faults is not None:
+        """Fail as a fault of a raw disk says; those of another format are in the disk in the file."""
+        if self.file.faults is not None and self.image.format == "raw":
             self.file.faults.check(operation, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:
         self._check("read", offset, length)
-        end = min(offset + length, self.image.size)
-        return self.image.content.read(offset, max(0, end - offset)).ljust(length, b"\0")
+        image = self.file.raw
+        end = min(offset + length, image.size)
+        return image.content.read(offset, max(0, end - offset)).ljust(length, b"\0")
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         assert not compressed
         self._check("write", offset, len(data))
-        if offset + len(data) > self.image.size:
-            self.image.resize(offset + len(data))
-        self.image.write(offset, data)
+        image = self.file.take_bytes()
+        if offset + len(data) > image.size:
+            image.resize(offset + len(data))
+        image.write(offset, data)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         if self.image.format != "raw" and offset + length > self.image.written_length:
             self.image.end_file(max(self.image.file_length, offset + length))
             return
         self._check("write-zeroes", offset, length)
-        if offset + length > self.image.size:
-            self.image.resize(offset + length)
-        self.image.write_zeroes(offset, length)
+        image = self.file.take_bytes()
+        if offset + length > image.size:
+            image.resize(offset + length)
+        image.write_zeroes(offset, length, unmap=unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         self._check("discard", offset, length)
-        self.image.discard(offset, length)
-        self.note_discarded(offset, length)
+        self.file.take_bytes().discard(offset, length)
+        self._count_discard(length)
 
     @property
     def copies_ranges(self) -> bool:
@@ -231,8 +245,12 @@ class FileNode(DriverNode):
         return True
 
     def note_discarded(self, offset: int, length: int) -> None:
-        """Count it (raw_account_discard), if discards are passed on."""
-        del offset
+        """Let the host have the range back and count it (raw_account_discard), if discards are passed on."""
+        if self.unmap:
+            self.file.punch(offset, length)
+        self._count_discard(length)
+
+    def _count_discard(self, length: int) -> None:
         if self.unmap:
             self.discards += 1
             self.discarded_bytes += length
@@ -244,23 +262,44 @@ class FileNode(DriverNode):
     def _flush(self) -> None:
         if self.file.faults is not None:
             self.file.faults.check("flush", 0, 0)
+        self.file.flush()
 
     def _status(self, offset: int, length: int) -> Status:
-        if offset >= self.image.size:
+        image = self.file.raw
+        if offset >= image.size:
             return Status(length, zero=True)
-        kind, run = self.image.content.status(offset, length)
+        kind, run = image.content.status(offset, length)
         data = kind is Kind.DATA
         return Status(run, data=data, zero=not data)
 
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """Holes are punched."""
+        del offset, length
+        return True
+
     def _truncate(self, size: int) -> None:
         if self.image.format != "raw" and size < self.image.written_length:
-            raise UnsupportedError(f"to cut off bytes of the {self.image.format} file '{self.opened_as}'")
+            self.file.take_bytes()
         self.image.end_file(size)
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         """Never fail: the file itself is fine, the disk in it has faults of its own."""
         if operation == "write":
             self.image.extend_file(offset + length)
+
+
+def _is_writable(file: ImageFile, filename: str, *, or_read_only: bool) -> bool:
+    """Open the file for writing; False if it can only be read, and that will do (bdrv_apply_auto_read_only).
+
+    :raises QmpError: that will not do.
+    """
+    try:
+        file.make_writable()
+    except OSError as error:
+        if or_read_only and error.errno in {errno.EACCES, errno.EROFS}:
+            return False
+        raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
+    return True
 
 
 def file_below(node: Node) -> ImageFile | None:

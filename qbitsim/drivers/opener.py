@@ -20,6 +20,7 @@ from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.images.image import Image
+from qbitsim.images.image_file import ImageFile
 
 
 class Opener:
@@ -45,6 +46,9 @@ class Opener:
         except QmpError:
             self._close_new(before)
             raise
+        except OSError as error:  # of the host, where QEMU has no text
+            self._close_new(before)
+            raise QmpError(error.strerror or str(error)) from None
 
     def probe(self, options: Options) -> tuple[Options, bool]:
         """The options of ``-drive`` with a driver: without one it is what the file is; and whether that was looked up.
@@ -66,16 +70,19 @@ class Opener:
         if driver is not None and other is None and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")
         file = protocol_options(filename)
-        image = self.image(innermost(file), auto_read_only=True)
         if other is not None:
-            other.refuse(image, filename)
-        merged = {**options, "driver": options.get("driver", image.format)}
+            other.refuse(self.image(innermost(file)), filename)
+        if driver is None:
+            merged = {**options, "driver": self.image(innermost(file)).format}
+        else:
+            self.image_file(innermost(file), auto_read_only=True)
+            merged = options
         node = self.open({**merged, "file": file})
         node.probed = driver is None
         return node
 
-    def image(self, filename: str, *, auto_read_only: bool = False) -> Image:
-        """The image file of that name.
+    def image_file(self, filename: str, *, auto_read_only: bool = False) -> ImageFile:
+        """The file of that name.
 
         :param auto_read_only: QEMU would open it read-only if it cannot be written, as it can do with a directory.
         :raises QmpError: ``Could not open 'x': No such file or directory``.
@@ -83,11 +90,20 @@ class Opener:
         if not filename:
             raise QmpError("The 'file' block driver requires a file name")
         try:
-            return self.graph.images.lookup(filename)
+            return self.graph.images.file(filename)
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
             raise QmpError(f"Could not open '{filename}': {error.strerror}") from None
+
+    def image(self, filename: str) -> Image:
+        """The image that the file of that name holds.
+
+        :raises QmpError: as :meth:`image_file`, or there is none that can be opened.
+        """
+        file = self.image_file(filename, auto_read_only=True)
+        file.refresh()
+        return file.image
 
     def _close_new(self, before: list[str]) -> None:
         """Close what is there now and was not before, parents before children."""

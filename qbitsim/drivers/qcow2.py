@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.chain import status_above
 from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
-from qbitsim.block.node import Node
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.backing import open_backing
+from qbitsim.drivers.data_file import open_data_file
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.file import STATUS_OF, image_below
+from qbitsim.drivers.file import STATUS_OF, file_below, image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.drivers.qcow2_bitmaps import PersistentBitmaps
 from qbitsim.drivers.qcow2_caches import check_cache_sizes, check_entry_size
@@ -25,6 +26,7 @@ from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
@@ -66,7 +68,7 @@ class Qcow2Node(DriverNode):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_requests", "_shows_holes", "_stored_bitmaps", "_written", "image")
+    __slots__ = ("_counted", "_data_place", "_requests", "_shows_holes", "_stored_bitmaps", "_written", "image")
 
     image: Qcow2Image
 
@@ -77,31 +79,39 @@ class Qcow2Node(DriverNode):
         self._written = self._requests.written
         self._stored_bitmaps = PersistentBitmaps(self, image)
         self._counted = False
+        self._data_place = 0 if image.data_file is None else 1
         self._shows_holes = False
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """The image in the file, and its backing file."""
         file = opener.open_file_child(options)
-        image = image_below(file)
-        if not isinstance(image, Qcow2Image):
-            raise QmpError("Image is not in qcow2 format")
+        found = file_below(file)
         try:
             file.pread(0, SECTOR)
         except OSError as error:
             raise QmpError(f"Could not read qcow2 header: {error.strerror}") from None
+        if found is not None:
+            found.refresh()
+        image = image_below(file)
+        if not isinstance(image, Qcow2Image):
+            raise QmpError("Image is not in qcow2 format")
+        refusal = image.refusal(write=not flag(options, "read-only"))
+        if refusal is not None:
+            raise QmpError(refusal)
+        if not flag(options, "read-only"):
+            image.drop_unknown_autoclear()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         check_entry_size(options, image.cluster_size)
+        open_data_file(opener, node, image, options)
         open_backing(opener, node, image, options)
         return node
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """No image here has an external data file."""
+        """Refuse sizes of caches that do not fit together."""
         check_cache_sizes(options)
-        if "data-file" in options:
-            raise QmpError("'data-file' can only be set for images with an external data file")
 
     @property
     def length(self) -> int:
@@ -129,6 +139,11 @@ class Qcow2Node(DriverNode):
         return self.image.backing
 
     @property
+    def lists_snapshots(self) -> bool:
+        """Not with an external data file (qcow2_snapshot_list)."""
+        return self.image.data_file is None
+
+    @property
     def snapshots(self) -> list[StoredSnapshot]:
         """Those of the image."""
         return self.image.snapshots
@@ -138,7 +153,12 @@ class Qcow2Node(DriverNode):
         self.image.save_state(length)
 
     def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
-        """Take it in the image."""
+        """Take it in the image.
+
+        :raises OSError: ENOTSUP: the data are in another file.
+        """
+        if self.image.data_file is not None:
+            raise io_error(errno.ENOTSUP)
         return self.image.create_snapshot(name, date, clock, state_size)
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
@@ -152,6 +172,7 @@ class Qcow2Node(DriverNode):
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header, which is in the first cluster."""
         self.image.backing, self.image.backing_format = name, driver
+        self.image.save()
         self._file.note_write_end(self.cluster_size)
 
     def specific_info(self, profile: Profile) -> Json:
@@ -163,7 +184,7 @@ class Qcow2Node(DriverNode):
     def _read(self, offset: int, length: int) -> bytes:
         if self.image.file.faults is not None:
             self.image.file.faults.check("read", offset, length)
-        if self.children[0].node.notices_requests:
+        if self._data.notices_requests:
             self._requests.ask_for_runs("read", offset, length)
         below = self.backing
         if below is None:
@@ -189,7 +210,7 @@ class Qcow2Node(DriverNode):
             written[cluster] = reach
         if self.image.file.faults is not None:
             self.image.file.faults.check("write", offset, len(data))
-        if self.children[0].node.notices_requests:
+        if self._notices:
             self._requests.write(offset, data, self._below)
         else:
             self.image.write(offset, data, self._below)
@@ -200,6 +221,8 @@ class Qcow2Node(DriverNode):
         :raises OSError: EINVAL for a part of a cluster, EIO for one that has a place in the file; others are written.
         """
         unit, end = self.cluster_size, offset + len(data)
+        if self.image.data_file is not None:
+            raise io_error(errno.ENOTSUP)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
         failed = False
@@ -221,6 +244,7 @@ class Qcow2Node(DriverNode):
         notices = self._file.notices_requests
         if notices:
             self.image.check_room(offset, len(data))
+            self._file.before_table_change()
             self._requests.ask_for_tables(offset)
         self.image.write_compressed(offset, data)
         if notices:
@@ -236,8 +260,18 @@ class Qcow2Node(DriverNode):
         return self.children[0].node
 
     @property
+    def _data(self) -> Node:
+        """Where the disk's clusters are: an external data file, or the file."""
+        return self.children[self._data_place].node
+
+    @property
+    def _notices(self) -> bool:
+        """Whether the file, or the data file, notices requests."""
+        return self._file.notices_requests or (self._data_place > 0 and self._data.notices_requests)
+
+    @property
     def _watched(self) -> bool:
-        return self.image.file.faults is not None or self._file.notices_requests
+        return self.image.file.faults is not None or self._notices
 
     @property
     def plain_image(self) -> Image | None:
@@ -273,26 +307,33 @@ class Qcow2Node(DriverNode):
         return not self._written.has_slices(offset, length)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if self._notices:
+            self._file.before_table_change(list(self.image.layout.host_runs(offset, length)))
         self._written.load_slices(offset, length)
         if self.image.file.faults is not None:
             self.image.file.faults.check("write-zeroes", offset, length)
         self._requests.note_tables(offset)
         if unmap and self.unmap:
             self._requests.discard_places(offset, length)
-        if self._file.notices_requests:
+        if self._notices:
             self.image.check_room_for_zeroes(offset, length, self._below)
+            if self.image.data_file is not None and self.image.data_file.is_raw:
+                self._data.pwrite(offset, length)
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
+        unmap = unmap and (self.unmap or self.graph.drives_unmap_zeroes)
         self._requests.note_changed_tables(offset, length)
-        self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap and self.unmap)
+        self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.file.faults is not None:
             self.image.file.faults.check("discard", offset, length)
+        if self._notices:
+            self._file.before_table_change(list(self.image.layout.host_runs(offset, length)))
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
             self._requests.note_changed_tables(offset, length)
-        if self.unmap:
+        if self.unmap and self.image.can_discard:
             self._requests.discard_places(offset, length)
         if self._file.notices_requests:
             first, last = self.image.content.whole_clusters(offset, length)
@@ -315,6 +356,18 @@ class Qcow2Node(DriverNode):
             zero, run = self.image.data_run(offset, run)
         return Status(run, data=data, zero=zero)
 
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """Whole clusters; and a part of one, if all of it reads as zeroes then (qcow2_co_pwrite_zeroes, QEMU 10.0)."""
+        if self.image.compat == "0.10":
+            return False
+        unit, end = self.cluster_size, offset + length
+        head, tail = offset % unit, 0 if end == self.length else -end % unit
+        if not head and not tail:
+            return True
+        around = ((offset - head, head), (end, min(tail, self.length - end)))
+        is_data = STATUS_OF[self.image.content.status(offset, 1)[0]][0]
+        return not is_data and all(status_above(self, None, *part).zero for part in around if part[1])
+
     def _truncate(self, size: int) -> None:
         """With the refusals of qcow2_co_truncate (block/qcow2.c, QEMU 10.0), in its order."""
         if size % SECTOR:
@@ -327,11 +380,18 @@ class Qcow2Node(DriverNode):
                 bitmap.check()
         if size > MAXIMUM_L1_ENTRIES * (self.cluster_size // 8) * self.cluster_size:
             raise QmpError("Failed to grow the L1 table: File too large")
+        backing = self.backing
+        zero_new = backing is not None and backing.length > self.length
+        if zero_new and not self.can_unmap_zeroes and size > -(-self.length // self.cluster_size) * self.cluster_size:
+            raise QmpError("Failed to zero out new clusters: Operation not supported")
         try:
             self._file.pwrite(SIZE_IN_HEADER, 8)
         except OSError as error:
             raise QmpError(f"Failed to update the image size: {error.strerror}") from None
-        self.image.resize(size)
+        self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
+        if self._data_place:
+            self._data.follow_length()
+            self._requests.ask_for_preallocated()
 
     def make_empty(self) -> None:
         """Forget what the layer holds (qcow2_make_empty, block/qcow2.c, QEMU 10.0); no bitmap is marked."""
@@ -352,6 +412,14 @@ class Qcow2Node(DriverNode):
             offset += status.length
         return True
 
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """As of every format; a data file has no metadata, so that others may write to it, too."""
+        if child.name != "data-file":
+            return super().child_permissions(child, perm, shared)
+        if perm & (perms.WRITE | perms.WRITE_UNCHANGED):
+            perm |= perms.WRITE | perms.RESIZE
+        return perm, shared & ~perms.RESIZE
+
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""
         self._requests.tell_writes()
@@ -360,6 +428,8 @@ class Qcow2Node(DriverNode):
 
     def on_opened(self) -> None:
         """Take up what the file has stored."""
+        if not self.read_only:
+            self.image.file.let_format_write()
         self._stored_bitmaps.load()
 
     def store_bitmaps(self) -> bool:
@@ -381,12 +451,15 @@ class Qcow2Node(DriverNode):
         if read_only:
             self._stored_bitmaps.make_readonly()
         else:
+            self.image.file.let_format_write()
             self._stored_bitmaps.make_writable()
 
     def close(self) -> None:
         """Store the bitmaps (qcow2_close)."""
         if not self.read_only:
             self.store_bitmaps()
+        if self.image.data_file is not None:
+            self.image.data_file.is_held = False
 
     def check_can_store(self, name: str, granularity: int) -> None:
         """Refuse a bitmap that cannot be stored in this image."""

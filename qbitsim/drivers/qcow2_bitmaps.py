@@ -51,6 +51,7 @@ class PersistentBitmaps:
             bitmap.disabled = not stored.auto
             bitmap.readonly = self._node.read_only
             stored.in_use = not self._node.read_only
+        self._update_directory("Can't")
 
     def make_readonly(self) -> None:
         """The node becomes read-only: store them."""
@@ -65,6 +66,13 @@ class PersistentBitmaps:
             if found is not None and found.readonly:
                 found.readonly = False
                 stored.in_use = True
+        self._update_directory("Cannot")
+
+    def _update_directory(self, cannot: str) -> None:
+        try:
+            self._image.save()
+        except OSError as error:
+            raise QmpError(f"{cannot} update bitmap directory: {error.strerror}") from None
 
     def store(self) -> bool:
         """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps); whether it worked.
@@ -80,7 +88,10 @@ class PersistentBitmaps:
             return False
         if not self._node.length or self._without_room(wanted) is not None:
             return False
-        self._image.store_bitmaps(wanted.values())
+        try:
+            self._image.store_bitmaps(wanted.values())
+        except OSError:  # of the host; QEMU goes on, and says so on its standard error
+            return False
         return True
 
     def _is_stored_already(self, wanted: dict[str, StoredBitmap]) -> bool:

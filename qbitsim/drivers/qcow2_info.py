@@ -14,7 +14,10 @@ def specific_info(image: Qcow2Image, profile: Profile) -> Json:
     """ImageInfoSpecificQCow2 (qcow2_get_specific_info, block/qcow2.c, QEMU 10.0)."""
     data: Json = {"compat": image.compat, "refcount-bits": image.refcount_bits}
     if profile.qcow2_shows_compression_type:
-        data["compression-type"] = "zlib"
+        data["compression-type"] = image.compression
+    if image.data_file is not None:
+        data |= {"data-file": image.data_file.name} if image.data_file.name is not None else {}
+        data["data-file-raw"] = image.data_file.is_raw
     if image.compat != "0.10":
         data |= {"lazy-refcounts": image.lazy_refcounts, "corrupt": image.corrupt}
         if profile.qcow2_shows_extended_l2:

@@ -39,6 +39,11 @@ class FileRequests:
     def _file(self) -> Node:
         return self._node.children[0].node
 
+    @property
+    def _data(self) -> Node:
+        """Where the disk's clusters are."""
+        return self._file if self._image.data_file is None else self._node.children[1].node
+
     # -- what the file is told
 
     def note_written(self, offset: int, end: int) -> None:
@@ -49,7 +54,7 @@ class FileRequests:
 
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""
-        end, file = self.written.told(), self._file
+        end, file = self.written.told(), self._data
         if end > file.highest_write:
             file.note_write_end(end)
 
@@ -71,24 +76,30 @@ class FileRequests:
             self._file.note_write_end(end)
 
     def discard_places(self, offset: int, length: int) -> None:
-        """Let the file discard the places of the whole clusters in a range (qcow2_process_discards)."""
+        """Let the file discard the places of the whole clusters in a range that nothing else refers to.
+
+        That is what QEMU does when the last reference is gone (update_refcount and qcow2_process_discards).
+        """
         self.tell_writes()
         unit, layout = self._image.cluster_size, self._image.layout
         runs: list[tuple[int, int]] = []
         for cluster in range(*self._image.content.whole_clusters(offset, length)):
             place = layout.host_offset(cluster * unit)
-            if place is None:
+            if place is None or not layout.is_own(cluster):
                 continue
             if runs and runs[-1][0] + runs[-1][1] == place:
                 runs[-1] = runs[-1][0], runs[-1][1] + unit
             else:
                 runs.append((place, unit))
         for place, run in runs:
-            self._file.note_discarded(place, run)
+            if self._image.data_file is None:
+                self._file.note_discarded(place, run)
+            else:
+                self._data.discard(place, run)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""
-        file, unit, new, run_end = self._file, self._image.cluster_size, self.written.new_clusters(), 0
+        file, unit, new, run_end = self._data, self._image.cluster_size, self.written.new_clusters(), 0
         stored, layout = self._image.content.allocation_order(), self._image.layout
         for cluster in range(offset // unit, -(-(offset + length) // unit)):
             place = layout.host_offset(cluster * unit)
@@ -107,25 +118,35 @@ class FileRequests:
     def write(self, offset: int, data: bytes, below: Reader) -> None:
         """Write once the file has let the tables and the data be written to the places that they get there."""
         self._image.check_room(offset, len(data))
+        self._file.before_table_change()
         self.ask_for_tables(offset)
         self._image.reserve(offset, len(data))
+        written = False
         try:
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
+            written = True
         finally:
-            self._image.settle()
+            self._image.settle(written=written)
 
     def ask_for_tables(self, offset: int) -> None:
         """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""
         for place, length in self._image.layout.new_table_places(offset):
             self._file.pwrite(place, length)
 
+    def ask_for_preallocated(self) -> None:
+        """Ask for the L2 tables that say that all of a raw data file is in use, which were just written."""
+        data, layout = self._image.data_file, self._image.layout
+        if data is not None and data.is_raw:
+            for place in layout.active.l2.values():
+                self._file.pwrite(place * layout.cluster_size, layout.cluster_size)
+
     def ask_for_runs(self, operation: str, offset: int, length: int) -> None:
         """Ask for those parts of the range that have a place in the file, each as long as it goes on there.
 
         :param operation: ``read`` or ``write``.
         """
-        file = self._file
+        file = self._data
         request = file.pread if operation == "read" else file.pwrite
         if operation == "write":
             self._note_runs(offset, length)

@@ -155,7 +155,7 @@ class QuorumNode(DriverNode):
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         for node in self._nodes:
-            self._try(node.write_zeroes, offset, length, unmap=unmap)
+            self._try(node.write_zeroes, offset, length, unmap=unmap and node.unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         for node in self._nodes:

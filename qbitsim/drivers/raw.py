@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.schema import Int64
@@ -25,6 +26,23 @@ if TYPE_CHECKING:
     from qbitsim.drivers.opener import Opener
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
+
+
+_OTHER_FORMATS = (
+    (0, b"QFI\xfb"),
+    (0, b"QED\0"),
+    (0, b"KDMV"),
+    (0, b"COWD"),
+    (0, b"# Disk DescriptorFile"),
+    (0, b"LUKS\xba\xbe"),
+    (0, b"conectix"),
+    (0, b"vhdxfile"),
+    (0, b"WithoutFreeSpace"),
+    (0, b"WithouFreSpacExt"),
+    (0, b"Bochs Virtual HD Image"),
+    (64, b"\x7f\x10\xda\xbe"),
+)
+"""What the first sector of files of other formats has at which byte."""
 
 
 @struct
@@ -68,11 +86,8 @@ class RawNode(DriverNode):
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
-        """Any file is a raw image, but bytes of other formats are not kept here."""
+        """Any file is a raw image."""
         file = opener.open_file_child(options)
-        image = image_below(file)
-        if image is not None and image.format != cls.driver:
-            raise UnsupportedError(f"the bytes of the {image.format} file '{image.name}' as a raw image")
         node = cls(
             opener.graph,
             offset=options.get("offset", 0),
@@ -174,17 +189,33 @@ class RawNode(DriverNode):
         return self._file.read(self.offset + offset, length)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        if self.probed and offset < SECTOR:
+            self._check_first_sector(offset, data)
         self._file.debug_event("write_aio")
         self._file.write(self.offset + offset, data)
 
+    def _check_first_sector(self, offset: int, data: bytes) -> None:
+        """Refuse what would be taken for another format the next time (raw_co_pwritev, block/raw-format.c, 10.0).
+
+        :raises OSError: EPERM.
+        """
+        rest = SECTOR - offset - len(data)
+        block = self._read(0, offset) + data + (self._read(SECTOR - rest, rest) if rest > 0 else b"")
+        if any(block.startswith(magic, place) for place, magic in _OTHER_FORMATS):
+            raise io_error(errno.EPERM)
+
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self._file.write_zeroes(self.offset + offset, length, unmap=unmap)
+        self._file.write_zeroes(self.offset + offset, length, unmap=unmap and self._file.unmap)
 
     def _discard(self, offset: int, length: int) -> None:
         self._file.discard(self.offset + offset, length)
 
     def _status(self, offset: int, length: int) -> Status:
         return self._file.status(self.offset + offset, length)
+
+    def zeroes_fast(self, offset: int, length: int) -> bool:
+        """As the file."""
+        return self._file.zeroes_fast(self.offset + offset, length)
 
     def _truncate(self, size: int) -> None:
         if self.size is not None:

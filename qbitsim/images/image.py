@@ -18,6 +18,7 @@ from qbitsim.images.content import Content, Reader
 if TYPE_CHECKING:
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
 
 Preallocation: TypeAlias = Literal["off", "metadata", "falloc", "full"]
@@ -29,7 +30,7 @@ PREALLOCATIONS: dict[str, Preallocation] = {"off": "off", "metadata": "metadata"
 class Image(ABC):
     """The disk in a file. A format that cannot keep something has none of it.
 
-    :param file: where it is from now on, in place of the image that was there.
+    :param file: where it is.
     :ivar format: ``"raw"`` or ``"qcow2"``.
     :ivar content: the disk.
     """
@@ -41,7 +42,6 @@ class Image(ABC):
     def __init__(self, file: ImageFile, content: Content) -> None:
         self.content = content
         self.file = file
-        file.image = self
 
     def __repr__(self) -> str:
         return f"<Image {self.name!r} {self.format} {self.size} bytes>"
@@ -72,6 +72,11 @@ class Image(ABC):
         return None
 
     @property
+    def data_file(self) -> DataFile | None:
+        """The external data file, None if there is none."""
+        return None
+
+    @property
     def bitmaps(self) -> Sequence[StoredBitmap]:
         """The stored bitmaps, in the order in the file."""
         return ()
@@ -85,6 +90,14 @@ class Image(ABC):
     def keeps_bitmaps(self) -> bool:
         """Whether bitmaps can be stored in it."""
         return False
+
+    def refusal(self, *, write: bool) -> str | None:
+        """Why the format cannot be opened, in QEMU's words; None if it can.
+
+        :param write: for writing.
+        """
+        del write
+        return None
 
     def find_bitmap(self, name: str) -> StoredBitmap | None:
         """The stored bitmap of that name, None if there is none."""
@@ -190,6 +203,9 @@ class Image(ABC):
     def reopen(self) -> None:
         """The file is being opened anew."""
 
+    def save(self) -> None:  # noqa: B027 (of an image in memory there is nothing to write)
+        """Write down in the file what of it is only in memory."""
+
     @abstractmethod
     def close_written(self) -> None:
         """The file was open for writing and is closed."""
@@ -206,4 +222,4 @@ class Image(ABC):
 
     @abstractmethod
     def copy_into(self, file: ImageFile) -> Image:
-        """An independent image of the same value in *file*; the stored bytes are shared."""
+        """Let *file* hold an independent image of the same value; the stored bytes are shared."""

@@ -1,27 +1,39 @@
-"""A file of the image store: who has it open, how it fails, how much it may hold, and the image that is in it now."""
+"""A file of the image store: who has it open, how it fails, how much it may hold, and the image that is in it now.
+
+A file is bytes and, for who opens it as one, an image. Where the image is a qcow2 one it is the truth, and its bytes
+follow from it (:attr:`ImageFile.raw`); whoever writes bytes makes a plain file of it (:meth:`ImageFile.take_bytes`), in
+which an image is looked for when it is opened again (:meth:`ImageFile.refresh`).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.files.locks import Locks
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.structures import MAGIC
+from qbitsim.images.raw import RawImage
 
 if TYPE_CHECKING:
     from qbitsim.files.faults import Faults
+    from qbitsim.files.tree import ByteSource
     from qbitsim.images.image import Image
+    from qbitsim.images.qcow2.rendered import RenderedFile
+
+_MAGIC = MAGIC.to_bytes(4, "big")
 
 
 class ImageFile:
     """One file. Making an image in it replaces the one that was there, for everybody who has the file open.
 
     :ivar name: under which it was created, or renamed.
-    :ivar image: what it holds; the first image that is made in it sets it.
+    :ivar image: what it holds; there is none until the first one is made or loaded.
     :ivar locks: who has it open.
     :ivar faults: rules that make requests on the disk in it fail, None if there are none.
     :ivar capacity: the most bytes that the disk, and bitmaps that are to be stored, may take; None for no limit.
     """
 
-    __slots__ = ("capacity", "faults", "image", "locks", "name")
+    __slots__ = ("_plain", "_rendered", "capacity", "faults", "image", "locks", "name")
 
     image: Image
 
@@ -30,9 +42,111 @@ class ImageFile:
         self.capacity = capacity
         self.locks = Locks()
         self.faults: Faults | None = None
+        self._plain: RawImage | None = None  # the bytes of which the image was made, as long as nobody has written it
+        self._rendered: tuple[Qcow2Image, RenderedFile] | None = None
+
+    def make_raw(self, size: int) -> RawImage:
+        """Let the file be a hole of *size* bytes."""
+        self.image = image = RawImage(self, size)
+        self._plain = None
+        return image
+
+    def make_qcow2(self, size: int, **options: Any) -> Qcow2Image:
+        """Let the file hold an empty :class:`.Qcow2Image`."""
+        self.image = image = Qcow2Image(self, size, **options)
+        self._plain = None
+        return image
+
+    # -- as bytes
+
+    @property
+    def raw(self) -> RawImage:
+        """The file as it is, byte for byte, to be read. Tables of an open image are there as after a flush."""
+        if isinstance(self.image, RawImage):
+            return self.image
+        if self._plain is not None:
+            return self._plain
+        from qbitsim.images.file_bytes import RenderedContent  # noqa: PLC0415 - few look at the bytes
+
+        found = RawImage(self, 0)
+        found.content = RenderedContent(self._render(), self.image)
+        return found
+
+    @property
+    def bytes_read(self) -> ByteSource:
+        """The bytes of :attr:`raw`."""
+        from qbitsim.images.file_bytes import ContentBytes  # noqa: PLC0415 - few look at the bytes
+
+        is_plain = isinstance(self.image, RawImage) or self._plain is not None
+        return ContentBytes(self.raw.content) if is_plain else self._render()
+
+    def _render(self) -> RenderedFile:
+        from qbitsim.images.qcow2.rendered import RenderedFile  # noqa: PLC0415 - few look at the bytes
+
+        image = self.image
+        assert isinstance(image, Qcow2Image)
+        if self._rendered is None or self._rendered[0] is not image:
+            self._rendered = image, RenderedFile(image)
+        return self._rendered[1]
+
+    def take_bytes(self) -> RawImage:
+        """The file as it is, to be written; what a format makes of it is found out by :meth:`refresh`."""
+        image = self.image
+        if not isinstance(image, RawImage):
+            self.image = image = self._own_bytes()
+        return image
+
+    def _own_bytes(self) -> RawImage:
+        """A plain image of the file's own, with the bytes that it has."""
+        plain, self._plain, self._rendered = self._plain, None, None
+        if plain is None:
+            plain = self.raw
+            plain.content = plain.content.clone()
+        return plain
+
+    def refresh(self) -> None:
+        """Find out what image the file holds, if its bytes may have been written since somebody asked.
+
+        :raises QmpError: none that can be opened, in QEMU's words; the file is as it was.
+        :raises UnsupportedError: none that can be opened here.
+        """
+        image = self.image
+        if isinstance(image, RawImage) and image.size >= len(_MAGIC) and image.content.read(0, len(_MAGIC)) == _MAGIC:
+            self._load(image)
+
+    def _load(self, plain: RawImage) -> None:
+        """Make an image of the bytes that the file has, with :data:`.MAGIC` at the beginning."""
+        from qbitsim.images.file_bytes import ContentBytes  # noqa: PLC0415 - few files are written as bytes
+        from qbitsim.images.qcow2.loading import load_image  # noqa: PLC0415
+
+        load_image(self, ContentBytes(plain.content))
+        self._plain = plain
+
+    def let_format_write(self) -> None:
+        """A format writes to the file from now on: its bytes follow from the image, no longer from what they were."""
+        self._plain = None
+
+    # -- for who has it open
+
+    def open(self) -> None:
+        """Somebody uses the file from now on."""
+
+    def close(self) -> None:
+        """Somebody uses it no more."""
+
+    def make_writable(self) -> None:
+        """Open it for writing, too; OSError if that cannot be."""
+
+    def flush(self) -> None:
+        """Let all that was written survive a failure of the power."""
+
+    def punch(self, offset: int, length: int) -> None:
+        """Let the host have a range of the file back, which nothing refers to."""
 
     def copy(self) -> ImageFile:
         """A file of the same name and capacity with an image of the same value, which nobody has open."""
         twin = ImageFile(self.name, self.capacity)
+        if self._plain is not None:
+            twin._plain = self._plain.copy_into(twin)
         self.image.copy_into(twin)
         return twin

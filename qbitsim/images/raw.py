@@ -120,7 +120,8 @@ class RawImage(Image):
         """What is written to the file is written to the disk."""
 
     def copy_into(self, file: ImageFile) -> RawImage:
-        """Share the bytes."""
+        """As every image."""
         twin = RawImage(file, 0)
         twin.content, twin._unwritten = self.content.clone(), self._unwritten.copy()
+        file.image = twin
         return twin

@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+from typing import Any
 
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
-from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.raw import RawImage
+from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.sizes import SECTOR
 
 MAXIMUM_PATH = 4096
@@ -57,14 +57,12 @@ class ImageStore:
         *,
         backing: str | None = None,
         backing_format: str | None = None,
-        cluster_size: int = FILE_CLUSTER,
-        compat: str = "1.1",
-        lazy_refcounts: bool = False,
-        refcount_bits: int = 16,
+        **options: Any,
     ) -> Image:
         """Create an image, in place of one of that name if there is one.
 
         :param size: bytes, rounded up to sectors; None takes the size of the backing file.
+        :param options: of :class:`.Qcow2Image`.
         :raises OSError: ENOENT if the directory, or a backing file whose size is needed, does not exist; EISDIR;
             ENAMETOOLONG, as Linux counts bytes.
         :raises LockConflictError: the existing file is in use.
@@ -84,21 +82,18 @@ class ImageStore:
         file, size = ImageFile(name, self._limits.get(key)), -(-size // SECTOR) * SECTOR
         self._files[key] = file
         if format == "qcow2":
-            return Qcow2Image(
-                file,
-                size,
-                cluster_size=cluster_size,
-                backing=backing,
-                backing_format=backing_format,
-                compat=compat,
-                lazy_refcounts=lazy_refcounts,
-                refcount_bits=refcount_bits,
-            )
+            return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
         assert format == "raw"
-        image = RawImage(file, size)
+        image = file.make_raw(size)
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
         image.content.write(0, bytes(min(FILE_PAGE, image.size)))
         return image
+
+    def save(self) -> None:
+        """Write down what of the images is only in memory: nothing here.
+
+        :raises OSError: that cannot be done; ``filename`` says of which file.
+        """
 
     def limit(self, name: str, capacity: int | None) -> None:
         """Give the file of that name, and those created there from now on, room for *capacity* bytes of data.
@@ -118,12 +113,39 @@ class ImageStore:
         """The names that have a limit, with their bytes, sorted by name."""
         return sorted(self._limits.items())
 
-    def lookup(self, name: str) -> Image:
-        """The image of that name; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
+    def file(self, name: str) -> ImageFile:
+        """The file of that name, whatever it holds; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
         key = self._short_key(name)
         if key in self._files:
-            return self._files[key].image
+            return self._files[key]
         raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
+
+    def lookup(self, name: str, format: str | None = None) -> Image:  # noqa: A002 (QEMU's word)
+        """The image in the file of that name.
+
+        :param format: ``"raw"`` for the bytes of the file, to be read; otherwise it is what the file holds.
+        :raises OSError: as :meth:`file`; EIO, with QEMU's text as ``strerror``, if it is none that can be opened.
+        :raises UnsupportedError: it is none that can be opened here.
+        """
+        file = self.file(name)
+        if format == "raw":
+            return file.raw
+        try:
+            file.refresh()
+        except UnsupportedError:
+            raise
+        except QmpError as error:
+            raise OSError(errno.EIO, error.desc, name) from None
+        self.open_data_file(file.image)
+        return file.image
+
+    def open_data_file(self, image: Image) -> bool:
+        """Let the image have the data file that its header names; False if there is none of that name."""
+        data = image.data_file
+        if data is None or data.is_held or data.name is None:
+            return True
+        data.file = self.file(data.name) if data.name in self else None
+        return data.file is not None
 
     def __contains__(self, name: str) -> bool:
         return self._key(name) in self._files
@@ -134,23 +156,23 @@ class ImageStore:
 
     def remove(self, name: str) -> None:
         """Delete the file; OSError as for :meth:`lookup`."""
-        self.lookup(name)
+        self.file(name)
         del self._files[self._key(name)]
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, in place of one that has it; OSError as for :meth:`lookup` and :meth:`create`."""
-        image, key = self.lookup(old), self._key(new)
+        file, key = self.file(old), self._key(new)
         if posixpath.dirname(key) not in self._directories:
             raise _error(errno.ENOENT, new)
         if key in self._directories:
             raise _error(errno.EISDIR, new)
         del self._files[self._key(old)]
-        self._files[key] = image.file
-        image.file.name = new
+        self._files[key] = file
+        file.name = new
 
     def copy(self, old: str, new: str) -> None:
         """Copy a file; OSError as for :meth:`rename`."""
-        file, key = self.lookup(old).file.copy(), self._key(new)
+        file, key = self.file(old).copy(), self._key(new)
         if posixpath.dirname(key) not in self._directories:
             raise _error(errno.ENOENT, new)
         file.name = new
@@ -185,14 +207,19 @@ class ImageStore:
         """Whether two names are those of one file."""
         return self._key(one) == self._key(other)
 
-    def chain(self, name: str) -> list[Image]:
-        """The image and its backing files, the active one first; OSError with ENOENT if one is missing."""
-        images, position = [self.lookup(name)], name
+    def chain(self, name: str, format: str | None = None) -> list[Image]:  # noqa: A002 (QEMU's word)
+        """The image and its backing files, the active one first.
+
+        :param format: as for :meth:`lookup`.
+        :raises OSError: ENOENT if one is missing, ELOOP.
+        """
+        images, position = [self.lookup(name, format)], name
         while (backing := images[-1].backing) is not None:
             position = self.backing_name(position, backing)
-            images.append(self.lookup(position))
-            if len(images) > len(self._files):
+            found = self.lookup(position, images[-1].backing_format)
+            if found in images:
                 raise _error(errno.ELOOP, name)
+            images.append(found)
         return images
 
     def read_chain(self, name: str, offset: int, length: int) -> bytes:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from types import NoneType
+from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from qbitsim.errnos import Errno, errno_name, errno_number
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 Ranges: TypeAlias = Iterable[tuple[int, int]]
 """(offset, length) of each, in bytes."""
 
-Victim: TypeAlias = Literal["disk", "file", "command", "monitor", "nobody"]
-"""Whom a fault strikes; ``nobody`` for what others do without harm."""
+Victim: TypeAlias = Literal["disk", "file", "command", "monitor", "client", "nobody"]
+"""Whom a fault strikes: ``client`` is one of NBD; ``nobody`` for what others do without harm."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NO_DEFAULT = object()
@@ -147,7 +147,7 @@ class Kind:
         positional = code.co_varnames[: code.co_argcount]
         given = dict(zip(positional[len(positional) - len(defaults) :], defaults, strict=True))
         given |= self.method.__kwdefaults__ or {}
-        hints = typing.get_type_hints(self.method)
+        hints = _parameter_hints(self.method)
         names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
         return {name: (hints[name], given.get(name, _NO_DEFAULT)) for name in names}
 
@@ -212,6 +212,13 @@ def kinds_of(cls: type) -> dict[str, Kind]:
     """The kinds that a class declares, by their names."""
     found = [method.kind for method in vars(cls).values() if hasattr(method, "kind")]
     return {kind.name: kind for kind in found}
+
+
+def _parameter_hints(method: Callable[..., Any]) -> dict[str, Any]:
+    """The types of the parameters; what the method returns need not be loaded."""
+    bare = FunctionType(method.__code__, method.__globals__)
+    bare.__annotations__ = {name: hint for name, hint in method.__annotations__.items() if name != "return"}
+    return typing.get_type_hints(bare)
 
 
 def _without_none(hint: Any) -> Any:

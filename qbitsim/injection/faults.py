@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from errno import EIO
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from qbitsim.countdown import Countdown
 from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
@@ -24,11 +24,14 @@ from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, Mon
 if TYPE_CHECKING:
     from qbitsim.images.store import ImageStore
     from qbitsim.jobs.job_list import JobList
+    from qbitsim.nbd.exports import Exports
+    from qbitsim.nbd.faults import DroppedClient, HalfAnswer, HeldAnswer, NbdFault, RefusedOption, SlowReads, WrongMagic
     from qbitsim.qapi.registry import Registry
 
 
 _C = TypeVar("_C", bound=Countdown)
 _R = TypeVar("_R", bound=Rule)
+_N = TypeVar("_N", bound="NbdFault")
 
 
 class Handle(Protocol):
@@ -66,9 +69,13 @@ class FaultyMachine(GuestMachine, Protocol):
     def registry(self) -> Registry:
         """Its commands."""
 
+    @property
+    def exports(self) -> Exports:
+        """Its NBD server."""
+
 
 class FaultInjection:
-    """What makes the disks of a machine fail, lag and hang, its commands be refused and its monitors go away.
+    """What makes disks of a machine fail, lag and hang, commands be refused, and monitors and NBD clients suffer.
 
     :ivar refusals: commands that are to be refused.
     :ivar monitor_faults: what is to happen to replies.
@@ -280,10 +287,107 @@ class FaultInjection:
     def _check_command(self, command: str, times: int | None, after: int, what: str) -> None:
         if self._machine.registry.find(command) is None:
             raise ValueError(f"this machine has no command {command!r}")
-        if after < 0:
-            raise ValueError(f"{what} after {after} commands never strikes")
-        if times is not None and times < 1:
-            raise ValueError(f"{what} {times} times never strikes")
+        _check_often(times, after, what)
+
+    # -- NBD clients
+
+    @fault("nbd", "client")
+    def drop_nbd_client(
+        self, export: str | None = None, request: str | None = None, *, times: int | None = 1, after: int = 0
+    ) -> DroppedClient:
+        """Let the NBD server hang up instead of answering; the request has been carried out.
+
+        :param export: the name of the export, now or later; None for any.
+        :param request: one of :data:`qbitsim.nbd.faults.COMMANDS`; None for any.
+        :param times: so many answers; None for all.
+        :param after: so many are let go first.
+        :raises ValueError: there is no such request, or it would never strike.
+        """
+        from qbitsim.nbd.faults import DroppedClient  # noqa: PLC0415 - for those who have clients
+
+        return self._add_nbd(DroppedClient(export, request, times=times, after=after))
+
+    @fault("nbd", "client")
+    def half_nbd_answer(
+        self, export: str | None = None, request: str | None = None, *, times: int | None = 1, after: int = 0
+    ) -> HalfAnswer:
+        """Let the NBD server send half an answer, and then hang up.
+
+        :raises ValueError: as :meth:`drop_nbd_client`.
+        """
+        from qbitsim.nbd.faults import HalfAnswer  # noqa: PLC0415 - for those who have clients
+
+        return self._add_nbd(HalfAnswer(export, request, times=times, after=after))
+
+    @fault("nbd", "client")
+    def wrong_nbd_magic(
+        self, export: str | None = None, request: str | None = None, *, times: int | None = 1, after: int = 0
+    ) -> WrongMagic:
+        """Let the NBD server begin an answer with a number that means nothing.
+
+        :raises ValueError: as :meth:`drop_nbd_client`.
+        """
+        from qbitsim.nbd.faults import WrongMagic  # noqa: PLC0415 - for those who have clients
+
+        return self._add_nbd(WrongMagic(export, request, times=times, after=after))
+
+    @fault("nbd", "client", waits=True)
+    def hold_nbd_answer(
+        self,
+        export: str | None = None,
+        request: str | None = None,
+        seconds: float | None = None,
+        *,
+        times: int | None = 1,
+        after: int = 0,
+    ) -> HeldAnswer:
+        """Let the NBD server send an answer later; other answers overtake it.
+
+        :param seconds: of virtual time; None: until what is returned is released.
+        :raises ValueError: as :meth:`drop_nbd_client`; or no time at all.
+        """
+        from qbitsim.nbd.faults import HeldAnswer  # noqa: PLC0415 - for those who have clients
+
+        nanoseconds = None if seconds is None else _nanoseconds(seconds)
+        return self._add_nbd(
+            HeldAnswer(export, request, self._machine.scheduler, nanoseconds, times=times, after=after)
+        )
+
+    @fault("nbd", "client")
+    def slow_nbd_reads(self, seconds: float, export: str | None = None, *, times: int | None = None) -> SlowReads:
+        """Let each read of NBD clients take so long, in virtual time.
+
+        :raises ValueError: as :meth:`hold_nbd_answer`.
+        """
+        from qbitsim.nbd.faults import SlowReads  # noqa: PLC0415 - for those who have clients
+
+        _check_often(times, 0, "a slow read")
+        return self._add(self._machine.exports.slow_reads, SlowReads(export, _nanoseconds(seconds), times=times))
+
+    @fault("nbd", "client")
+    def refuse_nbd_option(
+        self, option: str, message: str = "refused by the test", *, times: int | None = 1
+    ) -> RefusedOption:
+        """Let the NBD server refuse an option of the handshake, as one that its policy forbids.
+
+        :param option: one of :data:`qbitsim.nbd.faults.OPTIONS`.
+        :param message: what the client is told.
+        :raises ValueError: there is no such option, or it would never strike.
+        """
+        from qbitsim.nbd.faults import OPTIONS, RefusedOption  # noqa: PLC0415 - for those who have clients
+
+        if option not in OPTIONS:
+            raise ValueError(f"unknown option {option!r}: choose one of {', '.join(OPTIONS)}")
+        _check_often(times, 0, "a refusal")
+        return self._add(self._machine.exports.refused_options, RefusedOption(option, message, times))
+
+    def _add_nbd(self, begun: _N) -> _N:
+        from qbitsim.nbd.faults import COMMANDS  # noqa: PLC0415 - for those who have clients
+
+        if begun.command is not None and begun.command not in COMMANDS:
+            raise ValueError(f"unknown request {begun.command!r}: choose one of {', '.join(COMMANDS)}")
+        _check_often(begun.times, begun.after, "a fault")
+        return self._add(cast("list[_N]", self._machine.exports.faults), begun)
 
     # -- what others do
 
@@ -341,6 +445,19 @@ class FaultInjection:
         if observer is not None:
             place = f" in {where}" if where else ""
             observer.noted("fault", f"{str(begun).strip('<>')}{place}")
+
+
+def _check_often(times: int | None, after: int, what: str) -> None:
+    if after < 0:
+        raise ValueError(f"{what} after {after} commands never strikes")
+    if times is not None and times < 1:
+        raise ValueError(f"{what} {times} times never strikes")
+
+
+def _nanoseconds(seconds: float) -> int:
+    if seconds <= 0:
+        raise ValueError(f"a delay of {seconds} seconds is none")
+    return round(seconds * NANOSECONDS)
 
 
 KINDS = kinds_of(FaultInjection)

@@ -107,6 +107,7 @@ class GuestActivity:
             self._task = None
             return
         except WouldWaitError as error:
+            self.done += error.is_kept
             error.when_over(self._plan)
             self._task = None
             return

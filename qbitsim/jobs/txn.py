@@ -6,6 +6,7 @@ A lone job is alone in a transaction of its own; the jobs of a grouped ``transac
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from qbitsim.qapi.job import JobStatus
@@ -42,7 +43,7 @@ class JobTxn:
     def finalize(self) -> None:
         """Settle all jobs; if one of them cannot be prepared, all fail (job_do_finalize)."""
         for member in list(self.jobs):
-            failure = member.prepare()
+            failure = _prepare(member)
             if failure:
                 member.ret = failure
                 member.update_ret()
@@ -72,3 +73,11 @@ class JobTxn:
             if not member.completed and member.started:
                 member.finish_sync()
             member.finalize_single()
+
+
+def _prepare(member: Job) -> int:
+    """Let a job do what may still fail; the number of the error, 0 for none."""
+    try:
+        return member.prepare()
+    except OSError as error:  # of the host, which cannot write a header or tables
+        return error.errno or errno.EIO

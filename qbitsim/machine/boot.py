@@ -1,25 +1,37 @@
-"""What a machine is started with: ``-drive`` and ``-device``, and ``-blockdev``'s check of its options."""
+"""What a machine is started with: ``-drive`` and ``-device``, and ``-blockdev``'s check of its options.
+
+Drives come first, then :func:`plug_board_drives`, then the devices of ``-device`` that are no JSON objects, then
+:func:`plug_virtio_drive` for each drive, and other devices last: in this order QEMU makes devices, which shows in their
+paths (qmp_x_exit_preconfig and qemu_create_cli_devices, system/vl.c, QEMU 10.0).
+"""
 
 from __future__ import annotations
 
-from qbitsim.block.drive import Drive
+import json
+from typing import TYPE_CHECKING
+
+from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.commands import drives
-from qbitsim.commands.drive_interface import take_interface
-from qbitsim.drivers.options import Options
+from qbitsim.commands.devices import device_tree
+from qbitsim.commands.drive_interface import check_place
+from qbitsim.drivers.drive_options import parse_device
 from qbitsim.errors import QmpError
-from qbitsim.files import permissions as perms
-from qbitsim.machine.machine import Machine
+
+if TYPE_CHECKING:
+    from qbitsim.block.drive import Drive
+    from qbitsim.drivers.options import Options
+    from qbitsim.machine.machine import Machine
 
 
 def add_drive(machine: Machine, given: dict[str, str]) -> Drive:
-    """A drive from ``-drive`` options; the machine has no bus that it could be plugged into.
+    """A drive from ``-drive`` options; it is plugged in later.
 
     :raises QmpError: as QEMU refuses it; nothing has changed then.
     """
     drive = drives.add_drive(machine, given)
-    interface, _ = take_interface(given)
+    assert drive.info is not None
     try:
-        interface.check(machine.profile)
+        check_place(drive.info, machine.profile, machine.machine_type)
     except QmpError:
         drive.eject()
         del machine.graph.drives[drive.id]
@@ -35,19 +47,55 @@ def check_node_options(machine: Machine, options: Options) -> None:
     drives.check_node_options(machine.registry, options)
 
 
-def add_device(machine: Machine, given: str) -> None:
-    """A guest disk from ``-device`` options, such as ``virtio-blk-pci,drive=node0,id=vd0``.
+def plug_board_drives(machine: Machine) -> None:
+    """Make the devices of drives with the interfaces ``ide`` and ``floppy``, which the board itself has.
 
-    :raises QmpError: if the node is in use.
+    :raises QmpError: a disk without a medium, for instance.
     """
-    options = dict(part.split("=", 1) for part in given.split(",")[1:])
-    shared = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED | perms.RESIZE
-    drive = machine.graph.drives.get(options["drive"])
-    if drive is None:
-        drive = Drive(machine.graph, "", perm=perms.CONSISTENT_READ | perms.WRITE, shared=shared)
-        drive.insert(machine.graph.lookup(None, options["drive"]))
-        machine.graph.drives[f"/machine/peripheral/{options['id']}/virtio-backend"] = drive
-    else:
-        drive.require(perms.CONSISTENT_READ | perms.WRITE)
-        drive.share(shared)
-    drive.device_path = drive.qdev = f"/machine/peripheral/{options['id']}/virtio-backend"
+    drives_by_place = {drive.info.place: drive for drive in machine.graph.drives.values() if drive.info is not None}
+    wanted = [place for place in sorted(drives_by_place) if place[0] in ("floppy", "ide")]
+    if not wanted:
+        return
+    tree = device_tree(machine)
+    if not tree.floppies_first:
+        wanted.sort(key=lambda place: place[0] == "floppy")
+    for interface, bus, unit in wanted:
+        drive = drives_by_place[interface, bus, unit]
+        if interface == "floppy":
+            tree.add_built_in("floppy", drive, "floppy-bus.0", unit)
+        else:
+            assert drive.info is not None
+            tree.add_built_in("ide-cd" if drive.info.is_cdrom else "ide-hd", drive, f"ide.{bus}", unit)
+
+
+def add_device(machine: Machine, given: str) -> None:
+    """A device from ``-device`` options: ``virtio-blk-pci,drive=node0,id=vd0``, or a JSON object.
+
+    :raises QmpError: as QEMU refuses it; nothing has changed then.
+    """
+    if given.startswith("{"):
+        device_tree(machine).add(json.loads(given), from_json=True, hotplug=False)
+        return
+    options = parse_device(given)
+    identifier = options.get("id")
+    if identifier is not None:
+        _check_option_id(machine, identifier)
+    device_tree(machine).add(options, from_json=False, hotplug=False)
+
+
+def _check_option_id(machine: Machine, identifier: str) -> None:
+    """As QemuOpts does before it knows what is to be made (qemu_opts_create, util/qemu-option.c)."""
+    if not is_well_formed(identifier):
+        raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
+    if any(device.id == identifier for device in device_tree(machine).devices.values()):
+        raise QmpError(f"Duplicate ID '{identifier}' for device")
+
+
+def plug_virtio_drive(machine: Machine, drive: Drive) -> None:
+    """Make the device of a drive if its interface is ``virtio``.
+
+    :raises QmpError: a drive without a medium, or one that a device has been given.
+    """
+    if drive.info is not None and drive.info.interface == "virtio":
+        options = {"driver": "virtio-blk-pci", "drive": drive.id}
+        device_tree(machine).add(options, from_json=False, hotplug=False)

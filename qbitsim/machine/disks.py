@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
+from qbitsim.block.drive_info import DriveInfo
 from qbitsim.drivers.driver import image_formats
 from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.records import record
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -16,8 +18,18 @@ if TYPE_CHECKING:
     from qbitsim.drivers.options import Options
     from qbitsim.machine.machine import Machine
 
-Boot = list[tuple[str, str | None, dict[str, Any]]]
-"""For each drive its id, the name of its image (None without a medium) and the options of its topmost node."""
+
+@record
+class Boot:
+    """What a process was started with.
+
+    :ivar drives: for each its id (empty for a node that a device uses), the name of its image (None without a medium),
+        the options of its topmost node, and where it is plugged in.
+    :ivar devices: the options that devices were made of, and whether they have types.
+    """
+
+    drives: list[tuple[str, str | None, dict[str, Any], DriveInfo | None]]
+    devices: list[tuple[dict[str, Any], bool]]
 
 
 class Disks:
@@ -128,22 +140,42 @@ class Disks:
     # -- a new process
 
     def boot_list(self) -> Boot:
-        """The drives as a new process would be given them; those on no image file are left out."""
-        boot: Boot = []
+        """The drives and devices as a new process would be given them; drives on no image file are left out."""
+        boot = Boot([], [])
         for drive in self._machine.graph.drives.values():
             if drive.root is None:
-                boot.append((drive.id, None, {}))
+                if drive.id:
+                    boot.drives.append((drive.id, None, {}, drive.info))
                 continue
             node = drive.root.node.skip_filters()
             name = node.children[0].node.opened_as if node.is_format else None
-            if name is not None and drive.id:
-                boot.append((drive.id, name, _options(node)))
+            if name is not None and (drive.id or not node.auto_named):
+                boot.drives.append((drive.id, name, _options(node), drive.info))
+        if self._machine.devices is not None:
+            boot.devices.extend(each.given for each in self._machine.devices.devices.values() if each.given is not None)
         return boot
 
     def boot(self, boot: Boot) -> None:
-        """Give a new process its drives."""
-        for identifier, file, options in boot:
-            self.add_drive(identifier, self.open_file(file, options) if file is not None else None)
+        """Give a new process its drives and devices; a device whose drive was left out is left out too."""
+        for identifier, file, options, info in boot.drives:
+            node = self.open_file(file, options) if file is not None else None
+            if identifier:
+                self.add_drive(identifier, node).info = info
+            elif node is not None:
+                node.monitor_owned = True
+        if boot.devices or any(info is not None for *_, info in boot.drives):
+            self._add_devices(boot)
+
+    def _add_devices(self, boot: Boot) -> None:
+        from qbitsim.commands.devices import device_tree  # noqa: PLC0415  (few machines have devices)
+        from qbitsim.machine.boot import plug_board_drives  # noqa: PLC0415
+
+        plug_board_drives(self._machine)
+        graph = self._machine.graph
+        for options, from_json in boot.devices:
+            name = options.get("drive")
+            if not name or name in graph.drives or name in graph.nodes:
+                device_tree(self._machine).add(options, from_json=from_json, hotplug=False)
 
 
 def _options(node: Node) -> dict[str, Any]:

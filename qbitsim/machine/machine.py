@@ -37,10 +37,14 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from qbitsim.devices.tree import DeviceTree
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
+    from qbitsim.nbd.local import LocalClient
+    from qbitsim.nbd.protocol import Mode
     from qbitsim.qmp.journal import Journal
     from qbitsim.qmp.monitor_faults import MonitorFault
     from qbitsim.report.report import Report
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
 
 PACINGS = ("manual", "immediate")
 """How a machine goes on by itself: not at all, or to the end after each command."""
+
+MACHINE_TYPES = ("none", "pc", "q35")
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
@@ -68,10 +74,13 @@ class Machine:
     :param running: whether the guest runs at the start (QEMU's ``-S`` means False).
     :param pacing: ``"manual"``: things go on when told to; ``"immediate"``: :meth:`settle` after each command.
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
-    :raises ValueError: for an unknown profile or pacing.
+    :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
+    :ivar devices: those of the guest, None as long as there were none.
+    :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
+    :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
-    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal")
+    __slots__ = (*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type")
 
     def __init__(
         self,
@@ -83,9 +92,13 @@ class Machine:
         running: bool = True,
         pacing: str = "manual",
         control: bool = False,
+        machine_type: str = "none",
     ) -> None:
         if pacing not in PACINGS:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
+        if machine_type not in MACHINE_TYPES:
+            raise ValueError(f"unknown type of machine {machine_type!r}: choose one of {', '.join(MACHINE_TYPES)}")
+        self.machine_type = machine_type
         self.profile: Profile = profile_called(profile)
         self.registry: Registry = (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
@@ -105,12 +118,16 @@ class Machine:
         self.scheduler = scheduler
         self.graph = Graph(self.images, scheduler)
         self.graph.emit = self.emit
+        self.graph.stop_guest = self.stop
+        self.devices: DeviceTree | None = None
+        self.objects: dict[str, Json] = {}
         self.migration = MigrationSettings()
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
+        self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
-        self.exports = Exports(self.graph, self.emit, oldest_first=self.profile.exports_go_oldest_first)
+        self.exports = Exports(self.graph, self.emit, self.profile)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
         self._stdout: list[str] = []
@@ -136,7 +153,9 @@ class Machine:
         old, new = self.scheduler, Scheduler(self.scheduler.policy)
         new.move_clock(old.now)
         new.observer = old.observer
+        exports = self.exports
         self._begin(new, running=True)
+        self.exports.take_over(exports)
         self.faults.forget_process()
         self.disks.boot(boot)
         if self.control is not None:
@@ -164,6 +183,23 @@ class Machine:
     anonymous_drive = delegate("disks", Disks.anonymous_drive)
     drive = delegate("disks", Disks.drive)
 
+    # -- NBD
+
+    export_nbd = delegate("exports", Exports.offer)
+
+    def connect_nbd(self, export: str, contexts: Iterable[str] = (), *, mode: Mode | None = None) -> LocalClient:
+        """An NBD client in this process; see :class:`.LocalClient` for what it can do.
+
+        :param export: the name of the export; :meth:`export_nbd` makes one.
+        :param contexts: what :meth:`.LocalClient.extents` is to tell of, such as ``"base:allocation"`` or
+            ``"qemu:dirty-bitmap:b0"``.
+        :param mode: how replies may be written at best: with extended headers if not given.
+        :raises NbdError: the server refuses the export, or does not know a context.
+        """
+        from qbitsim.nbd.local import LocalClient  # noqa: PLC0415 - for those who have clients
+
+        return LocalClient(self.exports, export, contexts, mode=mode)
+
     # -- failures, and what others do
 
     inject_error = delegate("faults", FaultInjection.inject_error)
@@ -174,6 +210,12 @@ class Machine:
     hold_reply = delegate("faults", FaultInjection.hold_reply)
     half_reply = delegate("faults", FaultInjection.half_reply)
     drop_monitor = delegate("faults", FaultInjection.drop_monitor)
+    drop_nbd_client = delegate("faults", FaultInjection.drop_nbd_client)
+    half_nbd_answer = delegate("faults", FaultInjection.half_nbd_answer)
+    wrong_nbd_magic = delegate("faults", FaultInjection.wrong_nbd_magic)
+    hold_nbd_answer = delegate("faults", FaultInjection.hold_nbd_answer)
+    slow_nbd_reads = delegate("faults", FaultInjection.slow_nbd_reads)
+    refuse_nbd_option = delegate("faults", FaultInjection.refuse_nbd_option)
     foreign_job = delegate("faults", FaultInjection.foreign_job)
     guest_writes = delegate("faults", FaultInjection.guest_writes)
 
@@ -251,6 +293,8 @@ class Machine:
         try:
             with transaction:
                 value = command.handler(Context(self, transaction), arguments)
+        except OSError as error:  # of a file of the host, where the command has no text of its own
+            raise QmpError(error.strerror or str(error)) from None
         finally:
             # The reply is sent by the main loop: one poll later (do_qmp_dispatch_bh, qapi/qmp-dispatch.c, QEMU 10.0).
             self.scheduler.poll()
@@ -303,6 +347,7 @@ class Machine:
         port: int | None = None,
         host: str = _LOCALHOST,
         pacing: str | None = None,
+        nbd: str | bool = False,
         thread: LoopThread | None = None,
     ) -> ThreadServer[Self]:
         """A server in a thread, for synchronous code: ``with machine.serve() as server: connect(server.path)``.
@@ -311,14 +356,16 @@ class Machine:
         :param port: of TCP, 0 for any that is free; ``host``: the address to listen on.
         :param pacing: ``"realtime"``, ``"realtime:10"`` (ten times as fast), ``"immediate"`` or ``"manual"``; if not
             given, the machine's own if that is ``"immediate"``, else ``"realtime"``.
+        :param nbd: where to offer the drives over NBD, such as ``"unix:nbd.sock"`` or ``"tcp:127.0.0.1:0"``; True for
+            a socket in the private directory. Otherwise the NBD server listens where nbd-server-start says.
         :param thread: one to use instead of the thread that all servers share.
-        :raises ValueError: for an unknown pacing, or both a path and a port.
+        :raises ValueError: for an unknown pacing, both a path and a port, or an address that is none.
 
         See :mod:`qbitsim.serving.threads` for whose the machine is meanwhile.
         """
         from qbitsim.serving.threads import ThreadServer  # noqa: PLC0415 - asyncio is for those who want it
 
-        return ThreadServer(self, path, port=port, host=host, pacing=pacing, thread=thread)
+        return ThreadServer(self, path, port=port, host=host, pacing=pacing, nbd=nbd, thread=thread)
 
     def serve_async(
         self,
@@ -327,6 +374,7 @@ class Machine:
         port: int | None = None,
         host: str = _LOCALHOST,
         pacing: str | None = None,
+        nbd: str | bool = False,
     ) -> AsyncServer[Self]:
         """A server in the running event loop: ``async with machine.serve_async() as server:``.
 
@@ -334,7 +382,7 @@ class Machine:
         """
         from qbitsim.serving.threads import AsyncServer  # noqa: PLC0415 - asyncio is for those who want it
 
-        return AsyncServer(self, path, port=port, host=host, pacing=pacing)
+        return AsyncServer(self, path, port=port, host=host, pacing=pacing, nbd=nbd)
 
     def watch(self, title: str = "") -> History:
         """Keep everything from now on: each request, event, write and step, and what was different after it.
@@ -392,10 +440,20 @@ class Machine:
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:
-        """Let the guest run."""
+        """Let the guest run; requests that stopped it are made again.
+
+        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0).
+        """
+        drives = list(self.graph.drives.values())
+        for drive in drives:
+            if drive.id:
+                drive.io_status = "ok"
         if not self.running:
             self.run_state = "running"
             self.emit("RESUME")
+            for drive in drives:
+                if drive.device is not None:
+                    drive.device.guest_continues()
 
     def resume(self, state: str) -> None:
         """Put the guest back into a run state that it was in (vm_resume, system/cpus.c)."""
@@ -410,6 +468,11 @@ class Machine:
         self.emit("RESET", {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None)
         if not self.running:
             self.run_state = "prelaunch"
+        for drive in self.graph.drives.values():
+            if drive.device is not None:
+                drive.device.guest_resets()
+        if self.devices is not None:
+            self.devices.reset()
 
     def power_down(self) -> None:
         """Press the guest's power button: nobody there listens, but clients are told."""
@@ -440,6 +503,7 @@ class Machine:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
         for node in self.graph.nodes.values():
             node.abandon()
+        self.exports.disconnect_all()
         self.closing = True
 
     # -- what QEMU prints on its standard output

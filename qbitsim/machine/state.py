@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
     from qbitsim.commands.parts import MachineLike
+    from qbitsim.devices.device import Device
     from qbitsim.images.image import Image
     from qbitsim.jobs.job import Job
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 PARTS = (
     *("profile", "registry", "pacing"),
     *("images", "graph", "scheduler", "jobs", "exports", "migration"),
-    *("events", "clock", "faults"),
+    *("events", "clock", "faults", "devices", "objects"),
     *("run_state", "closing", "_stdout"),
 )
 """The attributes of a machine that a snapshot keeps and puts back."""
@@ -60,13 +61,14 @@ class Snapshot:
             raise SnapshotError(f"the snapshot is of QEMU {self.profile}, the machine is QEMU {machine.profile.name}")
         for fault in machine.faults.monitor_faults:
             fault.release_held()
-        observer = machine.scheduler.observer
+        observer, exports = machine.scheduler.observer, machine.exports
         for name, value in _copied(self._origin, self._state, machine).items():
             setattr(machine, name, value)
         machine.events.resumed_at = machine.events.end
         machine.scheduler.observer = observer
         if observer is not None:
             observer.noted("look", "the machine is what it was before")
+        machine.exports.take_over(exports)
 
 
 def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:
@@ -80,12 +82,15 @@ def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:
 def describe(machine: MachineLike) -> Json:
     """Everything that matters, as plain values. Offsets, lengths and sizes are in bytes, times in nanoseconds."""
     graph = machine.graph
+    devices = machine.devices.devices if machine.devices is not None else {}
     return {
         "profile": machine.profile.name,
         "now": machine.scheduler.now,
         "run-state": machine.run_state,
         "closing": machine.closing,
         "drives": {name: _drive(drive) for name, drive in graph.drives.items()},
+        "devices": {path: _device(each) for path, each in devices.items()},
+        "objects": dict(machine.objects),
         "nodes": {name: _node(node) for name, node in graph.nodes.items()},
         "jobs": [_job(job) for job in machine.jobs.jobs],
         "images": {name: _image(image) for name, image in machine.images.items()},
@@ -95,7 +100,12 @@ def describe(machine: MachineLike) -> Json:
 
 
 def _drive(drive: Drive) -> Json:
-    return {"node": drive.root.node.name if drive.root is not None else None, "device": drive.device_path}
+    return {"node": drive.root.node.name if drive.root is not None else None, "device": drive.qdev}
+
+
+def _device(device: Device) -> Json:
+    bus = device.bus.name if device.bus is not None else None
+    return {"type": device.type.name, "bus": bus, "leaving": device.leaving, "tray-open": device.tray_open}
 
 
 def _node(node: Node) -> Json:

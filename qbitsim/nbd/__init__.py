@@ -1,1 +1,1 @@
-"""NBD exports as a monitor sees them."""
+"""NBD, bytes to bytes: the server of a machine with its exports, handshakes, requests and contexts; a client."""

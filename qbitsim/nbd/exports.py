@@ -1,63 +1,224 @@
-"""Exports of nodes: what an NBD server would offer (block/export/export.c and nbd/server.c, QEMU 10.0).
+"""The NBD server of a machine and what it exports (block/export/export.c, blockdev-nbd.c and nbd/server.c, QEMU 10.0).
 
-No NBD protocol is spoken: nobody can connect. What QMP clients see of exports is here: they use a node, their bitmaps
-are busy, and they go away with an event.
+An export uses a node, keeps its bitmaps busy, and goes away with an event. Clients connect to it: over sockets if the
+machine is served (see :mod:`qbitsim.serving.nbd_server`), or in the process with :meth:`.Machine.connect_nbd`.
+
+Nothing of the protocol is loaded before the first client comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.nbd.export import Client, Export, ExportUser, InFlight
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
+    from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
+    from qbitsim.engine.scheduler import Scheduler
+    from qbitsim.facts import Profile
+    from qbitsim.nbd.faults import NbdFault, RefusedOption, SlowReads
+    from qbitsim.qapi.block import SocketAddressLegacy
 
 MAXIMUM_STRING = 4096
 """Bytes of an export's name or description (NBD_MAX_STRING_SIZE)."""
 
+SECTOR = 512
 
-@record(frozen=False, eq=False)
-class Export:
-    """One export.
+DEFAULT_CONNECTIONS = 100
+"""How many clients there may be at once (NBD_DEFAULT_MAX_CONNECTIONS; measured in 7.2.22, too)."""
 
-    :ivar id: what clients of the monitor call it; :ivar name: what NBD clients would.
-    :ivar user: the anonymous drive through which it uses its node.
-    :ivar bitmaps: those that it offers, busy as long as it exists.
-    :ivar medium_of: the drive whose medium takes the export with it when it is ejected, or None.
+DEFAULT_HANDSHAKE = 10
+"""Seconds that a client has for its handshake (NBD_DEFAULT_HANDSHAKE_MAX_SECS)."""
+
+
+@record
+class Listening:
+    """How the server was started.
+
+    :ivar address: where; None if only clients of this process connect.
+    :ivar connections: how many clients there may be at once; 0 for any number.
+    :ivar handshake_seconds: that a client of a socket has for its handshake; 0 for any time.
     """
 
-    id: str
-    name: str
-    user: Drive
-    bitmaps: list[DirtyBitmap]
-    medium_of: Drive | None = None
+    address: SocketAddressLegacy | None = None
+    connections: int = DEFAULT_CONNECTIONS
+    handshake_seconds: int = DEFAULT_HANDSHAKE
+
+
+class Host(Protocol):
+    """What listens on sockets for a machine that is served; see :class:`qbitsim.serving.nbd_server.NbdListener`."""
+
+    def listen(self, listening: Listening) -> None:
+        """Listen there, from now on.
+
+        :raises QmpError: the address cannot be had.
+        """
+
+    def stop(self) -> None:
+        """Listen no more; the clients are the server's to cut off."""
+
+    def room_again(self) -> None:
+        """A client has gone, so that another one may come."""
 
 
 class Exports:
     """The NBD server of one machine.
 
     :param emit: called with the name and the data of each event.
-    :param oldest_first: in which order all exports go (7.2 and before).
-    :ivar running: the server was started.
+    :param profile: which release the machine is.
+    :ivar listening: how the server was started; None if it was not.
     :ivar exports: newest first.
+    :ivar connections: the clients.
+    :ivar host: what listens on sockets, if anything does.
+    :ivar faults: what is to go wrong with answers; ``slow_reads``: with reads before they are answered;
+        ``refused_options``: with handshakes.
     """
 
-    __slots__ = ("_emit", "_oldest_first", "exports", "graph", "running")
+    __slots__ = (
+        *("_emit", "connections", "exports", "faults", "graph", "host", "listening", "profile"),
+        *("refused_options", "slow_reads"),
+    )
 
-    def __init__(self, graph: Graph, emit: Callable[[str, dict[str, Any]], None], *, oldest_first: bool) -> None:
+    def __init__(self, graph: Graph, emit: Callable[[str, dict[str, Any]], None], profile: Profile) -> None:
         self.graph = graph
+        self.profile = profile
         self._emit = emit
-        self._oldest_first = oldest_first
-        self.running = False
+        self.listening: Listening | None = None
         self.exports: list[Export] = []
+        self.connections: list[Client] = []
+        self.host: Host | None = None
+        self.faults: list[NbdFault] = []
+        self.slow_reads: list[SlowReads] = []
+        self.refused_options: list[RefusedOption] = []
+
+    # -- the server
+
+    @property
+    def running(self) -> bool:
+        """Whether the server was started."""
+        return self.listening is not None
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The machine's."""
+        return self.graph.scheduler
+
+    def start(self, listening: Listening) -> None:
+        """Start the server.
+
+        :raises QmpError: it runs already, or nobody can listen there; nothing has changed then.
+        """
+        if self.listening is not None:
+            raise QmpError("NBD server already running")
+        if self.host is not None:
+            self.host.listen(listening)
+        self.listening = listening
+
+    def stop(self) -> None:
+        """Stop the server: the clients are cut off, and all exports go, oldest first.
+
+        Since 8.0 the change of the graph by which one goes runs the bottom halves by which the others go, so that the
+        newest is the first to tell (blk_exp_delete_bh and bdrv_graph_wrunlock, QEMU 10.0).
+
+        :raises StalledError: a request is stalled; nothing has changed then.
+        """
+        self._check_not_stalled()
+        if self.host is not None and self.listening is not None:
+            self.host.stop()
+        self.listening = None
+        self.disconnect_all()
+        exports = self.exports[::-1]
+        for export in exports:
+            export.user.drained_poll()
+        if self.profile.exports_go_oldest_first:
+            for export in exports:
+                self._remove(export)
+        else:
+            self._remove_all(exports)
+
+    def disconnect_all(self) -> None:
+        """Hang up on all clients; what they have in flight stays in flight."""
+        for session in list(self.connections):
+            session.hang_up()
+
+    def take_over(self, before: Exports) -> None:
+        """Take the place of another server, whose process has ended or was put back; its clients have gone.
+
+        :raises QmpError: the address at which this one listens cannot be had any more.
+        """
+        before.disconnect_all()
+        self.connections = []
+        for export in self.exports:
+            export.clients.clear()
+        self.host = before.host
+        if self.host is not None and self.listening != before.listening:
+            self.host.stop()
+            if self.listening is not None:
+                self.host.listen(self.listening)
+
+    def _check_not_stalled(self) -> None:
+        for export in self.exports:
+            for request in export.in_flight:
+                if request.stalled is not None:
+                    raise request.stalled
+
+    # -- clients
+
+    @property
+    def accepting(self) -> bool:
+        """Whether one more client may come (nbd_update_server_watch, blockdev-nbd.c, QEMU 10.0)."""
+        listening = self.listening
+        return listening is not None and (not listening.connections or len(self.connections) < listening.connections)
+
+    @property
+    def offered(self) -> list[Export]:
+        """The exports that are not on their way out, oldest first."""
+        return [export for export in reversed(self.exports) if not export.shutting_down]
+
+    def connected(self, session: Client) -> None:
+        """A client has come."""
+        self.connections.append(session)
+
+    def left(self, session: Client) -> None:
+        """A client has gone, and nothing of it is in flight."""
+        if session in self.connections:
+            self.connections.remove(session)
+            export = session.export
+            if export is not None and session in export.clients:
+                export.clients.remove(session)
+                self._go_if_unused(export)
+            if self.host is not None:
+                self.host.room_again()
+
+    def striking(self, request: InFlight) -> NbdFault | None:
+        """The fault that strikes the answer to a request, or None; the first that does is the only one counted."""
+        from qbitsim.nbd.protocol import command_words  # noqa: PLC0415 - for those who have clients
+
+        name, command = request.export.name, command_words(request.command).replace(" ", "-")
+        return next((each for each in self.faults if each.strikes(name, command)), None)
+
+    # -- exports
+
+    def offer(self, /, node: str, name: str | None = None, **options: Any) -> Export:
+        """Export a drive or node, without a monitor; start the server for clients of this process if it does not run.
+
+        :param node: the id of a drive, or a node-name; it is the export's id, too.
+        :param name: what clients call it; as ``node`` if not given.
+        :param options: those of :meth:`add`, such as ``writable=True`` or ``bitmaps=["b0"]``.
+        :raises QmpError: as QEMU refuses it.
+        """
+        if self.listening is None:
+            self.start(Listening())
+        self.check_new(node)
+        return self.add(node, self.graph.lookup(node, node), name=name if name is not None else node, **options)
 
     def find(self, identifier: str) -> Export:
         """The export of that id.
@@ -85,9 +246,11 @@ class Exports:
         node: Node,
         *,
         name: str,
-        description: str,
-        writable: bool,
-        bitmaps: Sequence[str | tuple[str, str]],
+        description: str | None = None,
+        writable: bool = False,
+        writethrough: bool = False,
+        bitmaps: Sequence[str | tuple[str, str]] = (),
+        allocation_depth: bool = False,
     ) -> Export:
         """Export ``node``; the id has been checked.
 
@@ -96,14 +259,11 @@ class Exports:
         """
         if node.read_only and writable:
             raise QmpError("Cannot export read-only node as writable")
-        user = Drive(
-            self.graph,
-            "",
-            perm=perms.CONSISTENT_READ | (perms.WRITE if writable else 0),
-        )
+        user = ExportUser(self.graph, writable=writable)
+        user.write_cache = not writethrough
         user.insert(node)
         try:
-            self._check_names(name, description)
+            self._check_names(name, description or "")
             user.share(perms.ALL & ~perms.RESIZE)
             found = [self._bitmap(node, bitmap, writable=writable) for bitmap in bitmaps]
         except QmpError:
@@ -111,7 +271,12 @@ class Exports:
             raise
         for bitmap in found:
             bitmap.busy = True
-        export = Export(identifier, name, user, found)
+        assert self.listening is not None
+        multi = self.listening.connections != 1 and (not writable or self.profile.nbd_shares_writable)
+        size = node.length // SECTOR * SECTOR
+        export = Export(
+            identifier, name, description, user, size, writable, multi, found, allocation_depth, self.slow_reads, []
+        )
         self.exports.insert(0, export)
         return export
 
@@ -146,8 +311,33 @@ class Exports:
         bitmap.check(allow_readonly=True)
         return bitmap
 
-    def remove(self, export: Export) -> None:
-        """Give up the export; its bitmaps are free again."""
+    def remove(self, export: Export, *, hard: bool = False) -> None:
+        """Give an export up, for a client of the monitor (qmp_block_export_del, block/export/export.c, QEMU 10.0).
+
+        :param hard: even if clients are connected, which are cut off.
+        :raises QmpError: it is used, or has been given up; nothing has changed then.
+        """
+        if export.shutting_down:
+            raise QmpError(f"Export '{export.id}' is already shutting down")
+        if export.clients and not hard:
+            hint = "Use mode='hard' to force client disconnect\n"
+            raise QmpError(f"export '{export.id}' still in use", hint=hint)
+        self._shut_down(export)
+
+    def _shut_down(self, export: Export) -> None:
+        """Cut its clients off and let it go with the last one (blk_exp_request_shutdown)."""
+        if not export.shutting_down:
+            export.shutting_down = True
+            for session in list(export.clients):
+                session.cut_off()
+            self._go_if_unused(export)
+
+    def _go_if_unused(self, export: Export) -> None:
+        if export.shutting_down and not export.clients and export in self.exports:
+            self._remove(export)
+
+    def _remove(self, export: Export) -> None:
+        """Let it go; its bitmaps are free again."""
         self._give_up(export)
         self._tell_deleted(export)
 
@@ -160,20 +350,6 @@ class Exports:
     def _tell_deleted(self, export: Export) -> None:
         self._emit("BLOCK_EXPORT_DELETED", {"id": export.id})
 
-    def stop(self) -> None:
-        """Stop the server: all exports go, oldest first.
-
-        Since 8.0 the change of the graph by which one goes runs the bottom halves by which the others go, so that the
-        newest is the first to tell (blk_exp_delete_bh and bdrv_graph_wrunlock, QEMU 10.0).
-        """
-        self.running = False
-        exports = self.exports[::-1]
-        if self._oldest_first:
-            for export in exports:
-                self.remove(export)
-        else:
-            self._remove_all(exports)
-
     def _remove_all(self, exports: list[Export]) -> None:
         if exports:
             first, *others = exports
@@ -183,4 +359,4 @@ class Exports:
     def medium_removed(self, drive: Drive) -> None:
         """The exports that nbd-server-add made of the drive go with its medium."""
         for export in [export for export in self.exports if export.medium_of is drive]:
-            self.remove(export)
+            self._shut_down(export)

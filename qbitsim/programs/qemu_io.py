@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
     from qbitsim.drivers.options import Options
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
@@ -64,7 +65,6 @@ class QemuIo:
         self.profile = profile
         self.machine: Machine | None = None
         self.drive: Drive | None = None
-        self.name = ""
         self.stdout = ""
         self.stderr = ""
 
@@ -128,8 +128,8 @@ class QemuIo:
         except QmpError as error:
             self._fail(f"can't open{what}: {error.desc}{self._lock_hint(word, options, error.desc)}")
             return False
-        self.name, image = name, self.images.lookup(name)
-        if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
+        image = _qcow2_image(node)
+        if image is not None and image.has_stale_bitmaps:
             self.stderr += STALE_BITMAPS.format("qemu-io")
             image.has_stale_bitmaps = node.read_only
         if "driver" not in options and node.driver == "raw" and "read-only" not in options:
@@ -160,7 +160,7 @@ class QemuIo:
         if "lock" not in text or word not in self.images:
             return ""
         wanted = READER if "read-only" in options else WRITER
-        if "backing file" not in text and self.images.lookup(word).file.locks.conflict(*wanted):
+        if "backing file" not in text and self.images.file(word).locks.conflict(*wanted):
             return f"\nIs another process using the image [{word}]?"
         name, image = word, self.images.lookup(word)
         while image.backing is not None:
@@ -305,15 +305,20 @@ class QemuIo:
             self.stderr += "no file open, try 'help open'\n"
             return True
         node = self.drive.node
-        if node.driver != "qcow2":
+        image = _qcow2_image(node)
+        if image is None:
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
         self.stdout += f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n"
         self.stdout += f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n"
-        image = self.images.lookup(self.name)
-        assert isinstance(image, Qcow2Image)
         self.stdout += "\n".join(["Format specific information:", *format_specific(image)]) + "\n"
         return False
+
+
+def _qcow2_image(node: Node) -> Qcow2Image | None:
+    """What the node has open, if it is a qcow2 image."""
+    image = node.disk_image if node.driver == "qcow2" else None
+    return image if isinstance(image, Qcow2Image) else None
 
 
 def _parse(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:

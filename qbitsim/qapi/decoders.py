@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.qapi.schema import QNull
+from qbitsim.qapi.schema import QNull, open_ended
 from qbitsim.qapi.shapes import AlternateShape, ArrayShape, EnumShape, ObjectShape, ScalarShape, Shapes
 
 if TYPE_CHECKING:
@@ -218,7 +218,8 @@ def _visit(steps: tuple[Step, ...], obj: JsonObject, prefix: str, into: dict[str
 
 
 def _object(shape: ObjectShape, steps: tuple[Step, ...]) -> Decoder:
-    build = shape.build
+    build, is_open = shape.build, shape.open_ended
+    declared = {wire for wire, *_ in steps}
 
     def decode(value: JsonValue, path: str) -> object:
         if type(value) is not dict:
@@ -226,7 +227,9 @@ def _object(shape: ObjectShape, steps: tuple[Step, ...]) -> Decoder:
         prefix = f"{path}." if path else ""
         attributes: dict[str, Any] = {}
         if _visit(steps, value, prefix, attributes) != len(value):
-            raise _unexpected(value, prefix, steps)
+            if not is_open:
+                raise _unexpected(value, prefix, steps)
+            attributes[open_ended.__name__] = {name: value[name] for name in value if name not in declared}
         return build(attributes)
 
     return decode

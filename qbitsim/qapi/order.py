@@ -21,7 +21,8 @@ _RUN_STATE = "query-status SHUTDOWN POWERDOWN RESET STOP RESUME"
 _JOB = "JOB_STATUS_CHANGE job-pause job-resume job-cancel job-complete job-dismiss job-finalize query-jobs"
 _ACCELERATOR = "query-kvm"
 _BLOCK = """
-    query-pr-managers eject block_set_io_throttle block-latency-histogram-set
+    query-pr-managers eject blockdev-open-tray blockdev-close-tray blockdev-remove-medium blockdev-insert-medium
+    blockdev-change-medium DEVICE_TRAY_MOVED block_set_io_throttle block-latency-histogram-set
     query-block query-blockstats query-block-jobs block_resize blockdev-snapshot-sync blockdev-snapshot
     change-backing-file block-commit drive-backup blockdev-backup query-named-block-nodes x-debug-query-block-graph
     drive-mirror
@@ -30,8 +31,8 @@ _BLOCK = """
     x-debug-block-dirty-bitmap-sha256 blockdev-mirror block-stream block-job-set-speed
     block-job-cancel block-job-pause block-job-resume block-job-complete block-job-dismiss
     block-job-finalize block-job-change blockdev-add blockdev-reopen blockdev-del blockdev-create x-blockdev-amend
-    BLOCK_JOB_COMPLETED BLOCK_JOB_CANCELLED BLOCK_JOB_ERROR BLOCK_JOB_READY BLOCK_JOB_PENDING
-    BLOCK_WRITE_THRESHOLD block-set-write-threshold x-blockdev-change
+    BLOCK_IO_ERROR BLOCK_JOB_COMPLETED BLOCK_JOB_CANCELLED BLOCK_JOB_ERROR BLOCK_JOB_READY BLOCK_JOB_PENDING
+    BLOCK_WRITE_THRESHOLD block-set-write-threshold x-blockdev-change x-blockdev-set-iothread
     blockdev-snapshot-internal-sync blockdev-snapshot-delete-internal-sync
 """
 _EXPORT = """
@@ -43,8 +44,9 @@ _REST = """
     query-migrate migrate-set-capabilities query-migrate-capabilities migrate-set-parameters query-migrate-parameters
     MIGRATION MIGRATION_PASS migrate-recover migrate-pause snapshot-save snapshot-load snapshot-delete
     transaction qmp_capabilities query-version query-commands quit
-    query-qmp-schema object-add object-del query-cpus-fast query-machines query-current-machine query-target
-    query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus query-memory-size-summary
+    query-qmp-schema qom-list qom-get qom-set qom-list-types qom-list-properties object-add object-del
+    device-list-properties device_add device_del DEVICE_DELETED query-cpus-fast query-machines query-current-machine
+    query-target query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus query-memory-size-summary
     query-cpu-definitions yank query-yank query-name query-iothreads
     stop cont human-monitor-command query-fdsets query-command-line-options
 """

@@ -216,7 +216,7 @@ class Enumeration:
 class StructInfo:
     """What decorators say about a class itself, not inherited by its subclasses."""
 
-    __slots__ = ("branches", "discriminator", "features", "last", "name")
+    __slots__ = ("branches", "discriminator", "features", "last", "name", "open_ended")
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -224,6 +224,7 @@ class StructInfo:
         self.discriminator: str | None = None
         self.branches: dict[str, type] = {}
         self.last: tuple[str, str | None, str | None] | None = None
+        self.open_ended = False
 
 
 def struct_info(cls: type) -> StructInfo:
@@ -244,6 +245,15 @@ def struct_features(*features: FeatureLike) -> Callable[[type[_T]], type[_T]]:
         return cls
 
     return decorate
+
+
+def open_ended(cls: type[_T]) -> type[_T]:
+    """Says that a struct takes members that are not declared (``gen: false`` in QAPI).
+
+    The decoder keeps them in the instance's ``__dict__``, as a dictionary under the name of this function.
+    """
+    struct_info(cls).open_ended = True
+    return cls
 
 
 def moved_last(member: str, *, since: str | None = None, until: str | None = None) -> Callable[[type[_T]], type[_T]]:

@@ -78,9 +78,10 @@ class ObjectShape:
     :param members: in QEMU's order; those of the base only if it is a union.
     :param tag: the member that chooses a variant, an :class:`EnumShape`.
     :param variants: for each value that adds members, its builder and those members.
+    :ivar open_ended: members that are not declared are taken too.
     """
 
-    __slots__ = ("build", "features", "members", "tag", "variants")
+    __slots__ = ("build", "features", "members", "open_ended", "tag", "variants")
 
     def __init__(
         self,
@@ -95,6 +96,7 @@ class ObjectShape:
         self.features = features
         self.tag = tag
         self.variants = {} if variants is None else variants
+        self.open_ended = False
 
 
 @record(eq=False)
@@ -186,6 +188,7 @@ class Shapes:
         info = struct_info(cls)
         shape = ObjectShape(_builder(cls), features=self.features(info.features))
         self._by_class[cls] = shape
+        shape.open_ended = info.open_ended
         shape.members = self._members(cls)
         shape.tag = next((each for each in shape.members if each.attribute == info.discriminator), None)
         if shape.tag is not None and not isinstance(shape.tag.shape, EnumShape):

@@ -90,6 +90,9 @@ def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -
             "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)"
         )
     image.lazy_refcounts = bool(lazy)
+    if image.data_file is not None:
+        name, raw = values.get("data_file", image.data_file.name), values.get("data_file_raw", image.data_file.is_raw)
+        image.data_file.name, image.data_file.is_raw = str(name) if name else None, bool(raw)
     if "size" in values:
         _resize(call, image, values["size"])
     if version == "0.10":
@@ -105,9 +108,9 @@ def _check(image: Qcow2Image, values: dict[str, str | int | bool]) -> str:
     assert isinstance(bits, int)
     if bits & (bits - 1) or not 1 <= bits <= 64:
         raise ToolError("Refcount width must be a power of two and may not exceed 64 bits")
-    if values.get("data_file"):
+    if values.get("data_file") and image.data_file is None:
         raise ToolError("data-file can only be set for images that use an external data file")
-    if values.get("data_file_raw"):
+    if values.get("data_file_raw") and not (image.data_file is not None and image.data_file.is_raw):
         raise ToolError("data-file-raw cannot be set on existing images")
     if "backing_file" in values or "backing_fmt" in values:
         same = values.get("backing_file", image.backing) == image.backing
@@ -132,6 +135,8 @@ def _downgrade(call: Call, image: Qcow2Image) -> None:
         return
     if image.refcount_bits != 16:
         raise ToolError("compat=0.10 requires refcount_bits=16")
+    if image.data_file is not None:
+        raise ToolError("Cannot downgrade an image with a data file")
     if any(found.content.size != image.size for found in image.snapshots):
         raise ToolError("Internal snapshots prevent downgrade of image")
     downgrade(image, backed=len(contents(call, call.options.words[0])) > 1)

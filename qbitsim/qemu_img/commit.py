@@ -39,7 +39,7 @@ def commit(call: Call) -> int:
     image = open_image(call, word, options.last("f"), write=True)
     call.progress(0)
     try:
-        chain = call.store.chain(call.file_name(word))
+        chain = call.chain(word)
         depth = _base_depth(call, word, chain)
         _copy_down(chain, depth)
         if options.last("b") is None and "d" not in options:

@@ -100,7 +100,8 @@ def convert(call: Call) -> int:
     if "bitmaps" in options:
         _copy_bitmaps(images[0], target)
     call.progress(100)
-    return 0
+    # The end of what is compressed is told to the target; a data file refuses that, and nothing is said of it.
+    return 1 if "c" in options and target.data_file is not None else 0
 
 
 # -- the command line
@@ -360,6 +361,8 @@ def _write_data(plan: _Copy, offset: int, data: bytes) -> None:
 def _write_compressed(target: Image, offset: int, data: bytes) -> None:
     """:raises OSError: EIO if the cluster has a place already."""
     assert isinstance(target, Qcow2Image)
+    if target.data_file is not None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), target.name)
     if not target.shrinks(data):
         target.write(offset, data)
     elif not target.takes_compressed(offset):

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qbitsim.drivers.not_emulated import known_format
-from qbitsim.errors import UnsupportedError
 from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
-from qbitsim.qemu_img.files import Call, find_file, open_backing
+from qbitsim.qemu_img.files import Call, find_image, open_backing
 from qbitsim.qemu_img.options import ToolError, size_argument
 
 
@@ -60,11 +59,7 @@ def _open_backing_of_new(call: Call, name: str, wanted: Wanted) -> Wanted:
     try:
         if chosen is not None and not known_format(chosen):
             raise ToolError(f"Unknown driver '{chosen}'")
-        backing = find_file(call.store, full)
-        if chosen == "qcow2" and backing.format == "raw":
-            raise ToolError("Image is not in qcow2 format")
-        if chosen not in {None, backing.format}:
-            raise UnsupportedError("a qcow2 file as a raw backing file")
+        backing = find_image(call.store, full, chosen)
         open_backing(call, backing, full)
     except ToolError as error:
         raise ToolError(f"{error.text}\nCould not open backing image.") from None

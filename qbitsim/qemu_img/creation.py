@@ -6,19 +6,22 @@ What a format refuses, it refuses when an existing file is already gone (block.c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from qbitsim.drivers.not_emulated import known_format
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.image import PREALLOCATIONS, Image
 from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.qcow2.data_file import DataFile
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, check_compression
 from qbitsim.images.store import LockConflictError
 from qbitsim.qemu_img.files import Call
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
 from qbitsim.sizes import SECTOR
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
-_DEFAULTS = {"extended_l2": "off", "compression_type": "zlib", "encryption": "off"}
-_NOT_DONE = {*_DEFAULTS, "data_file", "data_file_raw", "help", "?"}
+_DEFAULTS = {"extended_l2": "off", "encryption": "off"}
+_NOT_DONE = {*_DEFAULTS, "help", "?"}
 _MAX_L1_BYTES = 32 << 20
 
 
@@ -35,6 +38,9 @@ class Wanted:
     lazy_refcounts: bool = False
     refcount_bits: int = 16
     preallocation: str | None = None
+    compression: str = "zlib"
+    data_file: str | None = None
+    data_file_raw: bool | None = None
 
     def describe(self) -> str:
         """The options as the line ``Formatting ...`` shows them, in the order of the format's own table."""
@@ -43,14 +49,17 @@ class Wanted:
         lazy = "on" if self.lazy_refcounts else "off"
         return (
             f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
-            f" compression_type=zlib size={self.size}"
+            f" compression_type={self.compression} size={self.size}"
             f"{self._optional('compat')}{self._optional('backing_file')}{self._optional('backing_fmt')}"
+            f"{self._optional('data_file')}{self._optional('data_file_raw')}"
             f" lazy_refcounts={lazy} refcount_bits={self.refcount_bits}"
         )
 
     def _optional(self, name: str) -> str:
         member = {"backing_file": "backing", "backing_fmt": "backing_format"}.get(name, name)
         value = getattr(self, member)
+        if isinstance(value, bool):
+            value = "on" if value else "off"
         return "" if value is None else f" {name}={str(value).replace(',', ',,')}"
 
 
@@ -92,6 +101,10 @@ def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
             return replace(wanted, backing=value)
         case "backing_fmt":
             return replace(wanted, backing_format=value)
+        case "data_file":
+            return replace(wanted, data_file=value)
+        case "compression_type":
+            return replace(wanted, compression=value)
         case _:
             return _set_number(call, wanted, name, value)
 
@@ -103,10 +116,11 @@ def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
         return replace(wanted, size=signed(size_parameter(name, value, call.profile)))
     if name == "cluster_size":
         return replace(wanted, cluster_size=size_parameter(name, value, call.profile))
-    if name == "lazy_refcounts":
+    if name in {"lazy_refcounts", "data_file_raw"}:
         if value not in {"on", "off"}:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
-        return replace(wanted, lazy_refcounts=value == "on")
+        is_on = value == "on"
+        return replace(wanted, lazy_refcounts=is_on) if name[0] == "l" else replace(wanted, data_file_raw=is_on)
     if name == "refcount_bits":
         if not value.isdecimal():
             raise ToolError(f"Parameter '{name}' expects a number")
@@ -130,22 +144,24 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
     else:
         refusal = refusal_of(wanted)
-    try:
-        image = call.store.create(
-            name,
-            wanted.format,
-            0 if refusal or preallocation != "off" else wanted.size,
-            backing=wanted.backing,
-            backing_format=wanted.backing_format,
-            cluster_size=65536 if refusal else wanted.cluster_size,
-            compat=VERSIONS.get(wanted.compat or "1.1", "1.1"),
-            lazy_refcounts=wanted.lazy_refcounts,
-            refcount_bits=16 if refusal else wanted.refcount_bits,
-        )
-    except LockConflictError as error:
-        raise ToolError(f"{error.strerror}\nIs another process using the image [{name}]?") from None
-    except OSError as error:
-        raise ToolError(f"Could not create '{name}': {error.strerror}") from None
+    if refusal is None and wanted.compression == "zstd":
+        check_compression("zstd")
+    if preallocation == "off" and wanted.data_file_raw:
+        preallocation = "metadata"  # the tables must say that all of the data file is in use
+    image = _create_file(
+        call,
+        name,
+        wanted.format,
+        0 if refusal or preallocation != "off" else wanted.size,
+        backing=wanted.backing,
+        backing_format=wanted.backing_format,
+        cluster_size=65536 if refusal else wanted.cluster_size,
+        compat=VERSIONS.get(wanted.compat or "1.1", "1.1"),
+        lazy_refcounts=wanted.lazy_refcounts,
+        refcount_bits=16 if refusal else wanted.refcount_bits,
+        data_file=_make_data_file(call, name, wanted),
+        **({} if refusal or wanted.compression == "zlib" else {"compression": wanted.compression}),
+    )
     if refusal is not None:
         call.store.remove(name)
         raise ToolError(refusal)
@@ -160,15 +176,46 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     return image
 
 
+def _create_file(call: Call, name: str, format_name: str, size: int | None, **options: Any) -> Image:
+    try:
+        return call.store.create(name, format_name, size, **options)
+    except LockConflictError as error:
+        raise ToolError(f"{error.strerror}\nIs another process using the image [{name}]?") from None
+    except OSError as error:
+        raise ToolError(f"Could not create '{name}': {error.strerror}") from None
+
+
+def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:
+    """The external data file of a new image called *name*, made anew; no file of that name is left if it cannot be."""
+    if wanted.data_file is None:
+        return None
+    _create_file(call, name, "raw", 0)
+    try:
+        if call.store.same_file(name, wanted.data_file):
+            raise ToolError(f'Failed to get shared "resize" lock\nIs another process using the image [{name}]?')
+        made = _create_file(call, wanted.data_file, "raw", wanted.size)
+        if wanted.preallocation in {"falloc", "full"}:
+            made.resize(0)
+            made.resize(wanted.size or 0, preallocation=PREALLOCATIONS[wanted.preallocation])
+            made.write(0, bytes(min(FILE_PAGE, made.size)))
+    except ToolError:
+        call.store.remove(name)
+        raise
+    return DataFile(wanted.data_file, is_raw=bool(wanted.data_file_raw), file=made.file)
+
+
 def refusal_of(wanted: Wanted) -> str | None:
     """Why the format does not want such an image (block/qcow2.c, qcow2_co_create, 10.0)."""
     assert wanted.size is not None
     if wanted.format == "raw":
         return None
-    if wanted.compat is not None and wanted.compat not in VERSIONS:
-        return f"Parameter 'version' does not accept value '{wanted.compat}'"
-    if wanted.backing_format is not None and not known_format(wanted.backing_format):
-        return f"Parameter 'backing-fmt' does not accept value '{wanted.backing_format}'"
+    for name, value, is_known in (
+        ("version", wanted.compat, wanted.compat is None or wanted.compat in VERSIONS),
+        ("backing-fmt", wanted.backing_format, wanted.backing_format is None or known_format(wanted.backing_format)),
+        ("compression-type", wanted.compression, wanted.compression in COMPRESSION_TYPES),
+    ):
+        if not is_known:
+            return f"Parameter '{name}' does not accept value '{value}'"
     cluster, old = wanted.cluster_size, VERSIONS.get(wanted.compat or "1.1") == "0.10"
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         return "Cluster size must be a power of two between 512 and 2048k"
@@ -176,6 +223,22 @@ def refusal_of(wanted: Wanted) -> str | None:
         return "Backing file and preallocation can only be used at the same time if extended_l2 is on"
     if wanted.backing is None and wanted.backing_format is not None:
         return "Backing format cannot be used without backing file"
+    refusal = _refusal_of_features(wanted, old=old)
+    if refusal is not None:
+        return refusal
+    size = -(-wanted.size // SECTOR) * SECTOR
+    if not 0 <= size <= INT64_MAX:
+        return "Could not resize image: Image size cannot be negative"
+    if -(-size // (cluster * cluster // 8)) * 8 > _MAX_L1_BYTES:
+        return "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
+    return None
+
+
+def _refusal_of_features(wanted: Wanted, *, old: bool) -> str | None:
+    """Why there is no such image with its refcounts, its data file or its compression type.
+
+    :param old: it is to be of version 2.
+    """
     if old and wanted.lazy_refcounts:
         return "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
     bits = wanted.refcount_bits
@@ -186,9 +249,17 @@ def refusal_of(wanted: Wanted) -> str | None:
             "Different refcount widths than 16 bits require compatibility level 1.1 or above "
             "(use version=v3 or greater)"
         )
-    size = -(-wanted.size // SECTOR) * SECTOR
-    if not 0 <= size <= INT64_MAX:
-        return "Could not resize image: Image size cannot be negative"
-    if -(-size // (cluster * cluster // 8)) * 8 > _MAX_L1_BYTES:
-        return "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
+    if wanted.data_file_raw and wanted.data_file is None:
+        return "data-file-raw requires data-file"
+    if wanted.data_file_raw and wanted.backing is not None:
+        return "Backing file and data-file-raw cannot be used at the same time"
+    if wanted.data_file is not None and old:
+        return (
+            "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+        )
+    if old and wanted.compression != "zlib":
+        return (
+            "Non-zlib compression type is only supported with compatibility level 1.1 and above "
+            "(use version=v3 or greater)"
+        )
     return None

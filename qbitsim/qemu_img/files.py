@@ -6,11 +6,12 @@ import errno
 import re
 
 from qbitsim.drivers.not_emulated import known_format
-from qbitsim.errors import UnsupportedError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL
 from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
+from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import Profile
@@ -49,7 +50,7 @@ class Call:
         self.now = now
         self.output: list[str] = []
         self._shows_progress = False
-        self._files: dict[str, str] = {}
+        self._files: dict[str, tuple[str, str | None]] = {}
         self._written: list[Image] = []
 
     def print(self, text: str) -> None:
@@ -85,11 +86,15 @@ class Call:
 
     def file_name(self, word: str) -> str:
         """The file that *word* of the command line, which has been opened, stands for."""
-        return self._files.get(word, word)
+        return self._files.get(word, (word, None))[0]
 
-    def remember_file(self, word: str, name: str) -> None:
-        """Remember the file that image options name."""
-        self._files[word] = name
+    def remember_file(self, word: str, name: str, format_name: str | None) -> None:
+        """Remember the file that *word* of the command line stands for, and as what it was opened."""
+        self._files[word] = name, format_name
+
+    def chain(self, word: str) -> list[Image]:
+        """The image that *word* of the command line, which has been opened, stands for, and its backing files."""
+        return self.store.chain(*self._files.get(word, (word, None)))
 
 
 def open_image(
@@ -99,6 +104,7 @@ def open_image(
     *,
     write: bool = False,
     backing: bool = True,
+    data: bool = True,
     status: int = 1,
     as_options: bool | None = None,
 ) -> Image:
@@ -106,7 +112,7 @@ def open_image(
 
     :param format_name: what the command line says the format is, None to probe.
     :param write: it is opened for writing.
-    :param backing: its backing files are opened, too.
+    :param backing: its backing files are opened, too; :param data: and its external data file.
     :param status: the exit status of a failure.
     :param as_options: *word* is options of a block device; by default if the command line has ``--image-opts``.
     :raises ToolError: ``Could not open 'x': ...``.
@@ -118,10 +124,10 @@ def open_image(
     try:
         if specified or word.startswith("json:"):
             name, format_name, read_only = _parse_image_options(word)
-            call.remember_file(word, name)
             if read_only and write:
                 raise ToolError("Block node is read-only")
-        image = _open_file(call, name, format_name, write=write)
+        call.remember_file(word, name, format_name)
+        image = _open_file(call, name, format_name, write=write, data=data)
         if image.format == "raw" and format_name is None and write:
             call.print(_RAW_WARNING.format(name))
         if backing:
@@ -164,33 +170,64 @@ def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
     return options["file.filename"], driver, options.get("read-only") == "on"
 
 
-def _open_file(call: Call, name: str, format_name: str | None, *, write: bool) -> Image:
+def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, data: bool = True) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
-    image = find_file(call.store, name)
-    if format_name not in {None, image.format}:
-        if format_name == "qcow2":
-            raise ToolError("Image is not in qcow2 format")
-        raise UnsupportedError(f"the qcow2 file '{name}' as a raw image")
+    image = find_image(call.store, name, format_name, write=write)
+    refusal = image.refusal(write=write)
+    if refusal is not None:
+        raise ToolError(refusal)
     perm, shared = WRITER if write else READER
     if image.format == "raw":
         # The raw driver is a filter: nothing that others do to its file disturbs it (block/raw-format.c).
         shared = ALL
-    conflict = None if "U" in call.options else image.file.locks.conflict(perm, shared)
-    if conflict is not None:
-        raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
+    _check_locks(call, name, image.file, perm, shared)
+    if data and image.data_file is not None and not image.data_file.is_held:
+        if image.data_file.name is None:
+            raise ToolError("'data-file' is required for this image")
+        image.data_file.file = _find_file(call.store, image.data_file.name)
+        _check_locks(call, image.data_file.name, image.data_file.file, perm, shared)
     if isinstance(image, Qcow2Image) and image.has_stale_bitmaps:
         call.print(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
 
 
-def find_file(store: ImageStore, name: str) -> Image:
-    """The image in file *name*; ToolError as the file driver puts it."""
+def _check_locks(call: Call, name: str, file: ImageFile, perm: int, shared: int) -> None:
+    conflict = None if "U" in call.options else file.locks.conflict(perm, shared)
+    if conflict is not None:
+        raise ToolError(f"{conflict}\nIs another process using the image [{name}]?")
+
+
+def find_image(store: ImageStore, name: str, format_name: str | None, *, write: bool = False) -> Image:
+    """The image in file *name*.
+
+    :param format_name: what it is taken for, None to probe.
+    :param write: it is to be written.
+    :raises ToolError: there is no such file, or no such image in it.
+    """
+    file = _find_file(store, name)
+    if format_name == "raw":
+        return file.take_bytes() if write else file.raw
+    try:
+        file.refresh()
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        raise ToolError(f"{error.desc}\n{error.hint}".rstrip("\n")) from None
+    if format_name == "qcow2" and file.image.format != "qcow2":
+        raise ToolError("Image is not in qcow2 format")
+    if write:
+        file.let_format_write()
+    return file.image
+
+
+def _find_file(store: ImageStore, name: str) -> ImageFile:
+    """The file; ToolError as the file driver puts it."""
     if "://" in name:
         raise UnsupportedError(f"the file name '{name}'")
     try:
-        return store.lookup(name)
+        return store.file(name)
     except OSError as error:
         if error.errno == errno.EISDIR:
             raise ToolError(f"'file' driver requires '{name}' to be a regular file") from None
@@ -230,7 +267,7 @@ def open_backing_file(call: Call, name: str, format_name: str | None, *, busy: I
     text = 'Failed to get shared "write" lock\nIs another process using the image [{}]?'
     try:
         found = [_open_file(call, name, format_name, write=False)]
-        if found[0] is busy:
+        if found[0].file is busy.file:
             raise ToolError(text.format(name))
         found += open_backing(call, found[0], name)
         if busy in found:
@@ -242,7 +279,7 @@ def open_backing_file(call: Call, name: str, format_name: str | None, *, busy: I
 
 def contents(call: Call, word: str) -> Chain:
     """What is in the image that *word* names and in its backing files, which have been opened."""
-    return [image.content for image in call.store.chain(call.file_name(word))]
+    return [image.content for image in call.chain(word)]
 
 
 def check_not_open(call: Call, name: str, words: list[str]) -> None:
@@ -251,8 +288,8 @@ def check_not_open(call: Call, name: str, words: list[str]) -> None:
     :raises ToolError: in the words of the file's lock.
     """
     if name in call.store and "U" not in call.options:
-        busy = [image for word in words for image in call.store.chain(call.file_name(word))]
-        if call.store.lookup(name) in busy:
+        busy = [image.file for word in words for image in call.chain(word)]
+        if call.store.file(name) in busy:
             raise ToolError(f'Failed to get "write" lock\nIs another process using the image [{name}]?')
 
 

@@ -61,7 +61,7 @@ def _change_header(image: Image, backing: str | None, backing_format: str | None
 
 
 def _keep_what_it_reads_as(call: Call, image: Image) -> None:
-    old = call.store.chain(call.file_name(call.options.words[0]))[1:]
+    old = call.chain(call.options.words[0])[1:]
     new, shared = _new_chain(call, old)
     contents = [each.content for each in old]
     below, zero = reader(contents), known_zero(contents)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,8 +17,7 @@ from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
 from qbitsim.images.qcow2.check import repair as repair_refcounts
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.qcow2.rendered import RenderedFile
-from qbitsim.qemu_img.files import Call, contents, find_file, open_image, output_format
+from qbitsim.qemu_img.files import Call, contents, find_image, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
 from qbitsim.records import changed
@@ -59,17 +60,17 @@ def info(call: Call) -> int:
 def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: bool) -> Image:
     if not as_options and chosen == "raw" and known_format(chosen):
         try:
-            return find_file(call.store, name)
+            return find_image(call.store, name, chosen)
         except ToolError as error:
             raise ToolError(f"Could not open '{name}': {error.text}") from None
-    return open_image(call, name, chosen, backing=False, as_options=as_options)
+    return open_image(call, name, chosen, backing=False, data=False, as_options=as_options)
 
 
 def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
     """The members of ImageInfo in the order of QEMU's hash table."""
-    qcow2 = isinstance(image, Qcow2Image) and chosen != "raw"
+    qcow2 = isinstance(image, Qcow2Image)
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
-    specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) and qcow2 else None
+    specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) else None
     file, limits = _file_info(call, image, name), _limits(call, image, chosen)
     members: list[tuple[str, object, bool]] = [
         ("limits", limits, "limits" in call.options),
@@ -92,7 +93,7 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
 def _limits(call: Call, image: Image, chosen: str | None) -> _Json:
     """What the format asks of requests; a format that was only guessed to be raw asks for whole sectors."""
     file = _file_limits(call)
-    if image.format == "qcow2" and chosen != "raw":
+    if image.format == "qcow2":
         own = changed(merged([file]), discard=image.content.cluster_size, zeroes=image.content.cluster_size)
     else:
         own = changed(merged([file]), request=512 if chosen is None else 1)
@@ -120,7 +121,10 @@ def _file_info(call: Call, image: Image, name: str) -> _Json:
 
 def _qcow2_info(image: Qcow2Image) -> _Json:
     if image.compat == "0.10":
-        return {"compat": "0.10", "compression-type": "zlib", "refcount-bits": image.refcount_bits}
+        return {"compat": "0.10", "compression-type": image.compression, "refcount-bits": image.refcount_bits}
+    data = image.data_file
+    name: _Json = {"data-file": data.name} if data is not None and data.name is not None else {}
+    raw: _Json = {} if data is None else {"data-file-raw": data.is_raw}
     bitmaps = [
         {
             "flags": [flag for flag, on in (("in-use", bitmap.in_use), ("auto", bitmap.auto)) if on],
@@ -131,10 +135,12 @@ def _qcow2_info(image: Qcow2Image) -> _Json:
     ]
     return {
         "compat": "1.1",
-        "compression-type": "zlib",
+        "compression-type": image.compression,
         "lazy-refcounts": image.lazy_refcounts,
         **({"bitmaps": bitmaps} if bitmaps else {}),
         "refcount-bits": image.refcount_bits,
+        **name,
+        **raw,
         "corrupt": image.corrupt,
         "extended-l2": False,
     }
@@ -235,8 +241,10 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
-    found = check_file(RenderedFile(image), leaks=repair is not None, errors=repair == "all")
+    found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
     call.print("".join(f"{line}\n" for line in found.lines))
+    if found.gave_up:
+        raise ToolError(f"Check failed: {os.strerror(errno.EIO)}")
     fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
     if fixed or fixed_leaks:
         if output != "json":
@@ -246,7 +254,7 @@ def check(call: Call) -> int:
                 "Double checking the fixed image now..."
             )
         repair_refcounts(image.layout, found)
-        found = check_file(RenderedFile(image))
+        found = check_file(image.file.bytes_read)
         call.print("".join(f"{line}\n" for line in found.lines))
         found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
     total = -(-image.size // image.cluster_size)
@@ -316,22 +324,22 @@ def compare(call: Call) -> int:
     options.only("q", "p", "f", "F", "s", "T", "U", "image-opts")
     if len(options.words) != 2:
         raise ToolError("Expecting two image file names", usage=True)
-    one, other = options.words
-    images = [
-        open_image(call, one, options.last("f"), status=2),
-        open_image(call, other, options.last("F"), status=2),
-    ]
+    chains: list[Chain] = []
+    for word, option in zip(options.words, "fF", strict=True):
+        open_image(call, word, options.last(option), status=2)
+        chains.append(contents(call, word))  # both words may be the same
+    one, other = chains
     if "s" in options:
-        if images[0].size != images[1].size:
+        if one[0].size != other[0].size:
             call.say("Strict mode: Image size mismatch!")
             return 1
-        mismatch = _strict_mismatch(contents(call, one), contents(call, other))
+        mismatch = _strict_mismatch(one, other)
         if mismatch is not None:
             call.say(mismatch)
             return 1
-    found = first_difference(contents(call, one), contents(call, other))
-    common = min(image.size for image in images)
-    if images[0].size != images[1].size and (found is None or found >= common):
+    found = first_difference(one, other)
+    common = min(one[0].size, other[0].size)
+    if one[0].size != other[0].size and (found is None or found >= common):
         call.say("Warning: Image size mismatch!")
     if found is None:
         call.say("Images are identical.")
@@ -434,8 +442,7 @@ def _json_extent(extent: _Extent, call: Call) -> str:
 
 
 def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
-    name = call.file_name(name)
-    chain, names = call.store.chain(name), [name]
+    chain, names = call.chain(name), [call.file_name(name)]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))
     while start < end:
@@ -459,6 +466,8 @@ def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
     if isinstance(image, Qcow2Image):
         extent.compressed = image.layout.is_packed(extent.start)
+        if image.data_file is not None and image.data_file.name is not None:
+            extent.file = image.data_file.name
         extent = _cut_to_cluster(image, extent)
         if image.shows_holes:
             extent.zero, extent.length = image.data_run(extent.start, extent.length)

@@ -46,7 +46,7 @@ def resize(call: Call) -> int:
     check_resizable(image)
     if mode == "metadata" and image.format == "raw":
         raise UnsupportedError(f"preallocation={mode}")
-    below = call.store.chain(call.file_name(name))[1:]
+    below = call.chain(name)[1:]
     contents = [each.content for each in below]
     zero_new = bool(below) and below[0].size > image.size
     last = -(-image.size // image.content.cluster_size) * image.content.cluster_size

@@ -64,7 +64,14 @@ def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFI
         status = error.status
         complaint = _complaint(error, arguments[0] if arguments else "", call.profile)
         call.output.insert(0 if error.before_output else len(call.output), complaint)
-    call.close()
+    except OSError as error:  # of a file of the host
+        status = 1
+        call.print(f"qemu-img: {error.strerror}\n")
+    try:
+        call.close()
+    except OSError as error:
+        status = 1
+        call.print(f"qemu-img: {error.strerror}\n")
     return status, "".join(call.output)
 
 

@@ -50,10 +50,11 @@ def snapshot(call: Call) -> int:
 
 
 def _create(call: Call, image: Image, name: str) -> None:
-    if isinstance(image, Qcow2Image) and image.can_take_snapshot:
+    keeps = isinstance(image, Qcow2Image) and image.data_file is None
+    if isinstance(image, Qcow2Image) and keeps and image.can_take_snapshot:
         image.create_snapshot(name, call.now // 1000 * 1000, 0, icount=0)
         return
-    number = errno.EINVAL if isinstance(image, Qcow2Image) else errno.EOPNOTSUPP
+    number = errno.EINVAL if keeps else errno.EOPNOTSUPP
     reason = os.strerror(number)
     text = reason if call.profile.qemu_img_commands_complain else f"-{number} ({reason})"
     raise ToolError(f"Could not create snapshot '{name}': {text}")
@@ -62,6 +63,9 @@ def _create(call: Call, image: Image, name: str) -> None:
 def _apply(image: Image, name: str) -> None:
     if not isinstance(image, Qcow2Image):
         raise ToolError(f"Could not apply snapshot '{name}': Block driver does not support snapshots")
+    if image.data_file is not None:
+        reason = os.strerror(errno.EOPNOTSUPP)
+        raise ToolError(f"Could not apply snapshot '{name}': Failed to load snapshot: {reason}")
     if image.bitmaps:
         raise ToolError(f"Could not apply snapshot '{name}': Device has active dirty bitmaps")
     found = find_by_id_or_name(image.snapshots, name)

@@ -32,7 +32,7 @@ from qbitsim.errors import QmpError
 from qbitsim.history.normal import normal
 from qbitsim.images.store import ImageStore
 from qbitsim.jsontypes import Json
-from qbitsim.machine.boot import add_device, add_drive, check_node_options
+from qbitsim.machine.boot import add_device, add_drive, check_node_options, plug_board_drives, plug_virtio_drive
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, Profile, profile
 from qbitsim.programs.shell import Shell
@@ -61,7 +61,7 @@ class ScenarioError(Exception):
 class _StartError(Exception):
     """An option of the command line is refused.
 
-    :ivar option: with its value, as it was given; :ivar desc: why.
+    :ivar option: with its value, as it was given; :ivar desc: why, in whole lines.
     """
 
     def __init__(self, option: str, desc: str) -> None:
@@ -76,7 +76,7 @@ def _option(flag: str, value: str) -> Iterator[None]:
     try:
         yield
     except QmpError as error:
-        raise _StartError(f"{flag} {value}", error.desc) from None
+        raise _StartError(f"{flag} {value}".strip(), f"{error.desc}\n{error.hint}") from None
 
 
 class Player:
@@ -84,12 +84,19 @@ class Player:
 
     :param release: the QEMU release to be, a profile or the name of one.
     :param history: watches the machines, if it is given.
+    :param images: the files that the machines and the commands see; an empty store if not given.
     :ivar records: what was seen, oldest first.
     """
 
-    def __init__(self, release: str | Profile = DEFAULT_PROFILE, history: History | None = None) -> None:
+    def __init__(
+        self,
+        release: str | Profile = DEFAULT_PROFILE,
+        history: History | None = None,
+        *,
+        images: ImageStore | None = None,
+    ) -> None:
         self.profile = profile(release)
-        self.images = ImageStore()
+        self.images = images if images is not None else ImageStore()
         self.shell = Shell(self.images, self.profile)
         self.machine: Machine | None = None
         self.session: Session | None = None
@@ -185,7 +192,8 @@ class Player:
 
     def _start(self, step: Json) -> None:
         config = step["start"] if isinstance(step["start"], dict) else {}
-        self.machine = Machine(self.profile, images=self.images, running=False)
+        machine_type = config.get("machine", "none")
+        self.machine = Machine(self.profile, images=self.images, running=False, machine_type=machine_type)
         try:
             self._configure(self.machine, config)
         except _StartError as error:
@@ -193,7 +201,8 @@ class Player:
                 raise ScenarioError(f"the machine does not start: {error.desc}") from None
             self.machine.crash()
             self.machine = None
-            self._record_step("start-failed", exit=1, stderr=f"qemu-system-x86_64: {error.option}: {error.desc}\n")
+            option = f"{error.option}: " if error.option else ""
+            self._record_step("start-failed", exit=1, stderr=f"qemu-system-x86_64: {option}{error.desc}")
             return
         if self._history is not None:
             self._history.watch(self.machine)
@@ -214,13 +223,24 @@ class Player:
             with _option("-blockdev", json.dumps(options)):
                 check_node_options(machine, options)
                 machine.add_node(options)
+        drives = []
         for given in config.get("drives", []):
-            with _option("-drive", ",".join(f"{name}={value}" for name, value in given.items())):
-                add_drive(machine, given)
-        for flag, value in pairwise(arguments):
-            if flag == "-device":
-                with _option(flag, value):
-                    add_device(machine, value)
+            text = ",".join(f"{name}={value}" for name, value in given.items())
+            with _option("-drive", text):
+                drives.append((text, add_drive(machine, given)))
+        with _option("", ""):
+            plug_board_drives(machine)
+        devices = [value for flag, value in pairwise(arguments) if flag == "-device"]
+        self._add_devices(machine, [value for value in devices if not value.startswith("{")])
+        for text, drive in drives:
+            with _option("-drive", text):
+                plug_virtio_drive(machine, drive)
+        self._add_devices(machine, [value for value in devices if value.startswith("{")])
+
+    def _add_devices(self, machine: Machine, values: list[str]) -> None:
+        for value in values:
+            with _option("-device", value):
+                add_device(machine, value)
 
     def _connect(self, *, negotiate: bool) -> None:
         self.session = Session(self._machine(), journal=self._history, name="client")

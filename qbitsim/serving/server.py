@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.qmp.session import Backend, Lives, Session
 from qbitsim.serving.monitor_socket import MonitorClient, MonitorSocket
+from qbitsim.serving.nbd_server import NbdListener, NbdMachine
 from qbitsim.serving.pacing import PacedMachine, make_pacing
 from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
 
@@ -48,7 +49,7 @@ class Wishes(Lives, Protocol):
     time_moved: bool
 
 
-class ServedMachine(Backend, PacedMachine, Protocol):
+class ServedMachine(Backend, PacedMachine, NbdMachine, Protocol):
     """What the server needs of a machine: what its sessions and its pacing need."""
 
     @property
@@ -208,6 +209,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._pacing = make_pacing(pacing, machine, self._loop.time)
         self._trim = trim_events
+        self.nbd = NbdListener(machine, self, self._loop)
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._all_gone = asyncio.Event()
         self._monitors: list[MonitorSocket] = []
@@ -262,6 +264,7 @@ class Server:
         try:
             await self._finished
         finally:
+            self.nbd.detach()
             await self._hang_up()
 
     async def _hang_up(self) -> None:
@@ -317,6 +320,7 @@ class Server:
             busy = self._work()
             for connection in tuple(self.connections):
                 connection.flush()
+            self.nbd.flush()
         except Exception as bug:
             self.stop(bug)
         else:

@@ -30,6 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
+from qbitsim.serving.nbd_server import OfferingMachine, nbd_uri, offer_disks, parse_nbd_address
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.serving.server import ServedMachine, Server
 
@@ -50,16 +51,17 @@ class SocketDirectory:
         self._path: str | None = None
         self._numbers = itertools.count(1)
 
-    def new_path(self) -> str:
+    def new_path(self, kind: str = "qmp") -> str:
         """A path that nobody uses.
 
+        :param kind: what is to be served there.
         :raises OSError: the directory cannot be made.
         """
         if self._path is None:
             usual = tempfile.gettempdir()
             where = usual if len(os.fsencode(usual)) < _LONGEST else "/tmp"
             self._path = tempfile.mkdtemp(prefix="qbitsim-", dir=where)
-        return os.path.join(self._path, f"qmp-{next(self._numbers)}.sock")
+        return os.path.join(self._path, f"{kind}-{next(self._numbers)}.sock")
 
     def remove(self) -> None:
         """Remove the directory and what is in it."""
@@ -138,7 +140,7 @@ class _SharedThread:
 _shared = _SharedThread()
 
 
-class ServableMachine(ServedMachine, Protocol):
+class ServableMachine(ServedMachine, OfferingMachine, Protocol):
     """What can be served, and is given back afterwards.
 
     :ivar journal: keeps the end of the conversation, if there is one.
@@ -165,7 +167,9 @@ class Service(Generic[_M]):
     :param port: of TCP, 0 for any that is free; :param host: the address to listen on.
     :param pacing: ``"realtime"``, ``"realtime:FACTOR"``, ``"manual"`` or ``"immediate"``; see
         :mod:`qbitsim.serving.pacing`. If not given, the machine's own if that is ``"immediate"``, else ``"realtime"``.
-    :raises ValueError: for an unknown pacing, or both a path and a port.
+    :param nbd: where to offer the drives over NBD meanwhile, ``unix:PATH`` or ``tcp:HOST:PORT``; True for a socket in
+        the private directory. If not given, the NBD server listens where nbd-server-start says.
+    :raises ValueError: for an unknown pacing, both a path and a port, or an address that is none.
     """
 
     def __init__(
@@ -176,11 +180,15 @@ class Service(Generic[_M]):
         port: int | None = None,
         host: str = LOCALHOST,
         pacing: str | None = None,
+        nbd: str | bool = False,
     ) -> None:
         if path is not None and port is not None:
             raise ValueError("a server listens on a path or on a port, not on both")
         self.pacing = pacing if pacing is not None else _default_pacing(machine)
         check_pacing(self.pacing)
+        if isinstance(nbd, str):
+            parse_nbd_address(nbd)
+        self._nbd = nbd
         self._machine = machine
         self._path = None if path is None else str(path)
         self._host = host
@@ -218,6 +226,24 @@ class Service(Generic[_M]):
         """As the command line writes it: ``unix:PATH`` or ``tcp:HOST:PORT``."""
         return f"unix:{self.path}" if self._port is None else f"tcp:{self._host}:{self.port}"
 
+    @property
+    def nbd_address(self) -> str:
+        """Where its NBD server listens: ``unix:PATH`` or ``tcp:HOST:PORT``, the first address if there are several.
+
+        :raises RuntimeError: it does not listen; nbd-server-start starts it.
+        """
+        addresses = self._server.nbd.addresses if self._server is not None else []
+        if not addresses:
+            raise RuntimeError("no NBD server listens: start it with nbd-server-start, or serve with nbd=True")
+        return addresses[0]
+
+    def nbd_uri(self, export: str) -> str:
+        """What NBD clients call an export: ``nbd+unix:///drive0?socket=...``.
+
+        :raises RuntimeError: as :attr:`nbd_address`.
+        """
+        return nbd_uri(self.nbd_address, export)
+
     async def _start(self, sockets: SocketDirectory) -> None:
         """Listen.
 
@@ -227,12 +253,16 @@ class Service(Generic[_M]):
         self._journal, machine.journal = machine.journal, None
         server = Server(machine, pacing=self.pacing, journal=self._journal)
         try:
+            server.nbd.attach()
+            if self._nbd:
+                offer_disks(machine, self._nbd if isinstance(self._nbd, str) else f"unix:{sockets.new_path('nbd')}")
             if self._port is not None:
                 self._port = await server.listen_tcp(self._host, self._port)
             else:
                 self._path = self._path or sockets.new_path()
                 await server.listen_unix(self._path)
         except BaseException:
+            server.nbd.detach()
             machine.journal = self._journal
             raise
         self._server = server
@@ -252,6 +282,8 @@ class Service(Generic[_M]):
         """
         assert self._server is not None
         assert self._task is not None
+        if self._nbd and self._machine.exports.running and not self._machine.closing:
+            self._server.call(self._machine.exports.stop)
         self._server.stop()
         try:
             await self._task

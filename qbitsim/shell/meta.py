@@ -230,6 +230,8 @@ def _faults(shell: Shell) -> Iterator[str]:
 
 def _undo(shell: Shell, given: Given) -> None:
     levels = number(given[0], "levels") if given else 1
+    if shell.undo.refusal is not None:
+        raise CliError(shell.undo.refusal)
     if not len(shell.undo):
         raise CliError("there is nothing to undo")
     if levels > len(shell.undo):

@@ -253,12 +253,11 @@ class Shell:
     def save_undo_point(self, what: str) -> None:
         """Save the machine before something changes it, if it can be controlled."""
         if self.controlled:
-            self.undo.save(what)
-            self._changing = True
+            self._changing = self.undo.save(what)
 
     def drop_undo_point(self) -> None:
         """What was to change the machine did not: there is nothing to undo."""
-        if self.controlled:
+        if self._changing:
             self.undo.forget()
         self._changing = False
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
+from qbitsim.errors import NOT_EMULATED, QmpError
 from qbitsim.jsontypes import Json
 
 LEVELS = 50
@@ -23,6 +24,7 @@ class Undo:
     """The steps that can be undone.
 
     :param execute: runs a command on the server.
+    :ivar refusal: why the server cannot be saved: its images are files of the host. None if it can.
     """
 
     def __init__(self, execute: Callable[[str, Json], object]) -> None:
@@ -30,19 +32,29 @@ class Undo:
         self._prefix = f"shell-{os.getpid()}-{next(_shells)}"
         self._steps: deque[tuple[str, str]] = deque(maxlen=LEVELS)  # name of the snapshot, what came after it
         self._number = 0
+        self.refusal: str | None = None
 
     def __len__(self) -> int:
         return len(self._steps)
 
-    def save(self, what: str) -> None:
-        """Save the machine as it is before ``what`` happens.
+    def save(self, what: str) -> bool:
+        """Save the machine as it is before ``what`` happens; False if it is one that cannot be saved.
 
-        :raises QmpError: the machine cannot be saved.
+        :raises QmpError: it can, but not now.
         """
+        if self.refusal is not None:
+            return False
         name = f"{self._prefix}-{self._number % LEVELS}"
-        self._execute("x-qbitsim-snapshot", {"name": name})
+        try:
+            self._execute("x-qbitsim-snapshot", {"name": name})
+        except QmpError as error:
+            if not error.desc.startswith(NOT_EMULATED):
+                raise
+            self.refusal = error.desc
+            return False
         self._number += 1
         self._steps.append((name, what))
+        return True
 
     def forget(self) -> None:
         """Forget the latest point: nothing has happened after all."""

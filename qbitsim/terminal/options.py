@@ -46,11 +46,9 @@ def add_disk(machine: Machine, text: str) -> None:
         raise CliError(f"{text!r}: there is a drive '{identifier}' already")
     read_only = _switch(text, options, "read-only", _SWITCH)
     discard = _switch(text, options, "discard", _DISCARD)
-    name = options.get("file")
-    if name is None or name not in machine.images:
-        image_format = _format(text, options)
-        name = name if name is not None else f"{identifier}.{image_format}"
-        _create(machine.images, name, image_format, options, text)
+    name = options.get("file", f"{identifier}.{_format(text, options)}")
+    if name not in machine.images:
+        _create(machine.images, name, _format(text, options), options, text)
     elif "size" in options or "backing" in options or "cluster-size" in options:
         raise CliError(f"{text!r}: the file '{name}' exists already, so it has a size, a format and a backing file")
     else:

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from qbitsim.engine.policies import Recorded
 from qbitsim.injection.faults import KINDS
 from qbitsim.jsontypes import Json
+from qbitsim.nbd.faults import COMMANDS, OPTIONS
 from qbitsim.records import record
 from qbitsim.testing.command_strategies import NAMES, commands, invalid_commands, typed_commands
 
@@ -167,6 +168,7 @@ def faults(
     files: Sequence[str] = (),
     refusable: Sequence[str] = (),
     monitors: Sequence[str] = (),
+    exports: Sequence[str] = (),
     stalls: bool = False,
 ) -> st.SearchStrategy[Call]:
     """One thing that goes wrong from now on, of any kind that :class:`.FaultInjection` declares.
@@ -176,10 +178,17 @@ def faults(
     :param files: image files that may have no room.
     :param refusable: commands that may be refused.
     :param monitors: commands at which a monitor may be slow or end.
+    :param exports: what NBD clients are connected to that may suffer.
     :param stalls: whether requests may wait until somebody releases them.
     :raises ValueError: there is nothing that could go wrong.
     """
-    victims: dict[str, Sequence[str]] = {"disk": where, "file": files, "command": refusable, "monitor": monitors}
+    victims: dict[str, Sequence[str]] = {
+        "disk": where,
+        "file": files,
+        "command": refusable,
+        "monitor": monitors,
+        "client": exports,
+    }
     kinds = [
         _faults_of(kind, victims[kind.victim], size)
         for kind in KINDS.values()
@@ -190,7 +199,7 @@ def faults(
     return st.one_of(kinds)
 
 
-_VICTIMS = ("where", "file", "command")
+_VICTIMS = ("where", "file", "command", "export")
 """The names of the parameter that says whom a fault strikes."""
 
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -198,6 +207,8 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "errno": st.sampled_from([EIO, ENOSPC]),
     "seconds": st.sampled_from([0.001, 0.1, 10.0]),
     "desc": st.just("Refused by the test"),
+    "request": st.sampled_from(COMMANDS),
+    "option": st.sampled_from(OPTIONS),
 }
 """What a parameter of that name may be; it is drawn always."""
 

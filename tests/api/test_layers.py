@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("block",),
     ("copying",),
     ("drivers",),
-    ("jobs", "migration", "nbd"),
+    ("devices", "jobs", "migration", "nbd"),
     ("qemu_img", "qemu_io"),
     ("injection",),
     ("commands",),
@@ -54,7 +54,7 @@ LEVELS = {folder: level for level, floor in enumerate(FLOORS) for folder in floo
 ROOF = ("qbitsim", "qbitsim.__main__")
 """The face of the package: what it hands on, it imports when it is asked for it."""
 
-KNOTTED = {"copying", "drivers", "images", "injection", "jobs", "machine", "shell", "testing", "tour"}
+KNOTTED = {"copying", "devices", "drivers", "images", "injection", "jobs", "machine", "shell", "testing", "tour"}
 """The folders in which two modules know each other, one of them in its annotations alone."""
 
 SURROUNDINGS = {"serving", "shell", "testing", "web", "cli"}

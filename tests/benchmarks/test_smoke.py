@@ -9,8 +9,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.nbd import has_libnbd
+
 TOP = Path(__file__).resolve().parents[2]
 
+NBD = [
+    *(["nbdcopy reads 16 MiB"] if shutil.which("nbdcopy") else []),
+    *(["block status of a scattered bitmap"] if has_libnbd() else []),
+]
 NAMES = [
     "import qbitsim",
     "... and asyncio with it",
@@ -32,6 +38,7 @@ NAMES = [
     "... as a run of granules",
     "add a bitmap to a disk of 1 PiB",
     "... its memory, with 100 scattered writes",
+    *NBD,
     "backup of 2,621 granules, null-co",
     "backup of 2,621 granules, qcow2 with content",
     "a step of the Hypothesis state machine",

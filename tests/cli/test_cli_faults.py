@@ -27,7 +27,7 @@ COMMAND_LINES = [
     ("demo --frob", "unrecognized arguments: --frob (try 'qbitsim --help')"),
     ("demo --profile 9", f"unknown profile '9': choose one of {', '.join(PROFILES)}"),
     ("demo --width x", "argument --width: invalid int value: 'x' (try 'qbitsim demo --help')"),
-    ("serve", "serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio, or --web HOST:PORT"),
+    ("serve", "serve needs an address: --qmp unix:PATH, tcp:HOST:PORT or stdio, --web HOST:PORT or --nbd ADDRESS"),
     ("serve --frob", "unrecognized arguments: --frob (try 'qbitsim --help')"),
     ("serve --qmp foo", "--qmp 'foo': write unix:PATH, tcp:HOST:PORT or stdio"),
     ("serve --qmp unix:", "--qmp 'unix:': write unix:PATH, tcp:HOST:PORT or stdio"),

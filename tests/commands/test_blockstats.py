@@ -12,7 +12,7 @@ CLUSTER = 65536
 
 @pytest.fixture
 def machine() -> Machine:
-    made = Machine()
+    made = Machine(machine_type="pc")
     made.add_disk("drive0", "1M", node_name="node0")
     return made
 
@@ -79,7 +79,8 @@ def test_a_threshold_is_told_once(machine: Machine) -> None:
 
 def test_histograms_count_from_when_they_are_set(machine: Machine) -> None:
     drive = machine.drive("drive0")
-    drive.qdev = "disk0"
+    machine.execute("device_add", {"driver": "virtio-scsi-pci"})
+    machine.execute("device_add", {"driver": "scsi-hd", "id": "disk0", "drive": "drive0"})
     drive.write(0, b"x" * 512)
     machine.qmp("block-latency-histogram-set", id="disk0", boundaries=[10, 20])
     drive.write(0, b"x" * 512)

@@ -59,7 +59,7 @@ def test_a_group_that_is_used_stays(machine):
 
 def test_other_objects_are_refused_loudly(machine):
     with pytest.raises(UnsupportedError):
-        machine.execute("object-add", {"qom-type": "iothread", "id": "io0"})
+        machine.execute("object-add", {"qom-type": "rng-random", "id": "rng0"})
 
 
 def test_a_bucket_lets_a_tenth_of_a_second_through_and_then_the_rate():

@@ -15,22 +15,13 @@ In the scenarios of group x real QEMU crashes or corrupts its state; ``test_cras
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
+from recordings import CASES, HERE, MORE, NAMES, VERSIONS, as_recorded, played, recorded, scenario
 
 from qbitsim.scenario.player import Player
 from qbitsim.scenario.reductions import by_step
-
-HERE = Path(__file__).parent
-VERSIONS = ("11.1", "10.0", "7.2")
-NAMES = sorted(path.stem for path in (HERE / "scenarios").glob("*.json"))
-COMPARED = [name for name in NAMES if not name.startswith("x")]
-MORE = sorted(path.stem for path in (HERE / "more" / "scenarios").glob("*.json"))
-CASES = [(version, name) for version in VERSIONS for name in COMPARED + MORE]
 
 NOT_YET: dict[tuple[str, str], str] = {}
 """Scenarios whose answers differ step by step, with the reason. Each is a strict expected failure."""
@@ -39,30 +30,9 @@ NOT_TO_THE_LETTER: dict[tuple[str, str], str] = {}
 """Scenarios that agree step by step only, with the reason."""
 
 
-def place(name: str) -> Path:
-    return HERE / "more" if name in MORE else HERE
-
-
-@cache
-def scenario(name: str) -> dict[str, Any]:
-    return json.loads((place(name) / "scenarios" / f"{name}.json").read_text())
-
-
-@cache
-def recorded(version: str, name: str) -> list[list[dict[str, Any]]]:
-    """Every way in which it was seen to go, the first one first."""
-    transcript = json.loads((place(name) / f"golden-{version}" / f"{name}.json").read_text())
-    return [transcript["records"], *transcript.get("alternatives", [])]
-
-
 def nearest(mine: list[Any], ways: list[list[Any]]) -> list[Any]:
     """The way that is equal to mine, or else the first one."""
     return mine if mine in ways else ways[0]
-
-
-@cache
-def played(version: str, name: str) -> list[dict[str, Any]]:
-    return json.loads(json.dumps(Player(version).play(scenario(name)["steps"])))
 
 
 def cases(expected_failures: dict[tuple[str, str], str]) -> list[Any]:
@@ -105,5 +75,4 @@ def test_every_transcript_has_its_scenario_and_every_scenario_a_transcript_of_ea
 def test_the_same_scenario_gives_the_same_records_on_every_play(name: str) -> None:
     if any((version, name) in NOT_YET for version in VERSIONS):
         pytest.skip("does not play to its end yet")
-    steps = scenario(name)["steps"]
-    assert Player("10.0").play(steps) == Player("10.0").play(steps)
+    assert as_recorded(Player("10.0").play(scenario(name)["steps"])) == played("10.0", name)

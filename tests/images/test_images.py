@@ -356,7 +356,7 @@ def test_an_image_that_is_made_in_a_file_replaces_the_one_that_was_there() -> No
     store.limit("a", MIB)
     file = store.create("a", "raw", MIB).file
     file.locks.acquire("vm", *WRITER)
-    made = Qcow2Image(file, 2 * MIB)
+    made = file.make_qcow2(2 * MIB)
     assert store.lookup("a") is file.image is made
     assert (made.name, made.file.capacity, bool(made.file.locks)) == ("a", MIB, True)
 

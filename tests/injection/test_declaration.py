@@ -173,7 +173,7 @@ def test_a_mark_of_pytest_makes_a_fault_of_any_kind():
 
 
 def test_a_strategy_draws_every_kind_that_can_strike_what_is_named():
-    found = strategies.faults(["d"], files=["t"], refusable=["stop"], monitors=["cont"], stalls=True)
+    found = strategies.faults(["d"], files=["t"], refusable=["stop"], monitors=["cont"], exports=["e"], stalls=True)
     harmful = {f"faults.{kind.method.__name__}" for kind in KINDS.values() if kind.victim != "nobody"}
     drawn = set()
     machine = Machine()

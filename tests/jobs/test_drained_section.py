@@ -205,6 +205,7 @@ def test_at_quit_asynchronous_requests_find_no_medium():
     assert machine.take_stdout() == "aio_write failed: No medium found\n"
 
 
+@pytest.mark.parametrize("tree", ["memory"], indirect=True)  # a machine on files cannot be copied
 def test_a_copy_of_the_machine_has_the_request_too():
     machine = pending(made())
     qemu_io(machine, "drive0", "aio_write -P 9 0 64k")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ class Qcow2File:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         with open(path, "rb") as file:
             self._descriptor = file.fileno()
             self._read_header()
@@ -44,6 +47,41 @@ class Qcow2File:
                 "bitmaps": self._bitmaps() if self.version >= 3 else NO_BITMAPS,
             }
 
+    def data(self) -> Places:
+        """What the clusters hold: digests of the data of the disk, the snapshots and the bitmaps."""
+        with open(self._path, "rb") as file:
+            self._descriptor = file.fileno()
+            tables = [self.places["active"], *self.places["snapshots"]]
+            return {
+                "header": self.header,
+                "disks": [self._disk_data(each["clusters"]) for each in tables],
+                "bitmaps": self._bitmap_data(),
+            }
+
+    def _disk_data(self, clusters: Places) -> Places:
+        found = {}
+        for number, (kind, *where) in clusters.items():
+            if kind == "data":
+                found[number] = self._digest(where[0] * self.cluster, self.cluster)
+            elif kind == "compressed":
+                packed = self._at(where[0], 512 - where[0] % 512 + where[1] * 512)
+                found[number] = zlib.decompressobj(-15).decompress(packed, self.cluster)
+        return found
+
+    def _digest(self, offset: int, length: int) -> str:
+        return hashlib.md5(self._at(offset, length)).hexdigest()[:8]
+
+    def _bitmap_data(self) -> list[Any]:
+        count, size, offset = self.directory
+        data, at, found = self._at(offset, size), 0, []
+        for _ in range(count):
+            table, entries, flags, kind, bits, name_length, extra = struct.unpack(">QIIBBHI", data[at : at + 24])
+            words = self._words(table, entries)
+            digests = [self._digest(word, self.cluster) if word & OFFSET else word for word in words]
+            found.append((flags, kind, bits, digests))
+            at += -(-(24 + extra + name_length) // 8) * 8
+        return found
+
     def _at(self, offset: int, length: int) -> bytes:
         return os.pread(self._descriptor, length, offset).ljust(length, b"\0")
 
@@ -55,6 +93,7 @@ class Qcow2File:
             struct.unpack(">4sIQIIQIIQQ", self._at(0, 56))
         )
         assert magic == MAGIC
+        self.header = self._at(0, min(1 << bits, 4096)).hex()
         self.table_clusters, self.snapshot_count, self.snapshot_offset = struct.unpack(">IIQ", self._at(56, 16))
         self.cluster = 1 << bits
         self.refcount_bits, header = 16, 72

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import qbitsim.commands
-from qbitsim.commands.objects import ObjectType
 from qbitsim.commands.queries import QueryBlock
 from qbitsim.profiles import PROFILES
 from qbitsim.qapi.block import (
@@ -32,6 +31,7 @@ from qbitsim.qapi.info import (
 from qbitsim.qapi.introspect import query_qmp_schema
 from qbitsim.qapi.job import BlockJobInfo, JobInfo
 from qbitsim.qapi.monitor import CommandInfo, NameInfo, SchemaInfo, StatusInfo, UuidInfo, VersionInfo
+from qbitsim.qapi.objects import ObjectType
 from qbitsim.qapi.registry import DECLARED_COMMANDS, Command, Registry
 from qbitsim.qapi.shapes import EnumShape
 

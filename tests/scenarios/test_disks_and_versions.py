@@ -143,6 +143,8 @@ def test_27_a_disk_that_is_new_has_no_bitmap_and_needs_a_full_backup_of_its_own(
 
 def test_30_not_every_entry_of_query_block_has_a_device_a_qdev_or_a_medium(machine):
     """Source: qmpbackup #21, ``vm.py:166,202``."""
+    machine = Machine(machine.profile, machine_type="pc")
+    machine.add_disk("drive0", "1M", node_name="node0")
     machine.images.create("disk.qcow2", "qcow2", 1 << 20)
     file = {"driver": "file", "filename": "disk.qcow2"}
     machine.add_node({"driver": "qcow2", "node-name": "disk", "file": file})

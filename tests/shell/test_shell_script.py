@@ -169,7 +169,7 @@ def test_jobs_end_by_themselves_only_if_told_so(in_process, pacing):
         (
             ["--connect", "unix:x", "--disk", "drive0=1M"],
             2,
-            "--connect: the server that runs there has its disks and its pacing already",
+            "--connect: the server that runs there has its disks, its files and its pacing already",
         ),
         (["--connect", "unix:x", "--patience", "0"], 2, "--patience 0.0: it must be more than 0 seconds"),
         (

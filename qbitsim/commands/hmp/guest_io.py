@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.commands.devices import find_by_device
 from qbitsim.commands.hmp.declaration import hmp
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -133,7 +134,7 @@ class GuestIo:
 def _drive(context: Context, name: str, *, by_device_path: bool) -> Iterator[Drive]:
     """The drive of that id or path; for a node an anonymous one, for as long as the caller uses it."""
     if by_device_path:
-        yield _guest_device(context, name)
+        yield find_by_device(context, name)
         return
     found = context.graph.drives.get(name)
     if found is not None and found.id:
@@ -148,17 +149,6 @@ def _drive(context: Context, name: str, *, by_device_path: bool) -> Iterator[Dri
         yield drive
     finally:
         drive.eject()
-
-
-def _guest_device(context: Context, path: str) -> Drive:
-    for drive in context.graph.drives.values():
-        if path and path in (drive.device_path, drive.qdev):
-            return drive
-        device = drive.qdev.removesuffix("/virtio-backend")
-        if drive.qdev and path in (device, device.rpartition("/")[2]):
-            # The device of that id is virtio's transport; the disk is its child (blk_by_qdev_id).
-            raise QmpError("Device does not have a block device backend")
-    raise QmpError(f"Device '{path}' not found")
 
 
 class _Permit:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.names import is_well_formed
-from qbitsim.commands import drives, nodes
+from qbitsim.block.names import ID_HINT, is_well_formed
+from qbitsim.commands import drives, nodes, trays
+from qbitsim.commands.devices import find_drive
 from qbitsim.commands.drive_interface import INTERFACES
 from qbitsim.commands.hmp.declaration import error_text, execute, hmp
 from qbitsim.drivers.drive_options import nested
-from qbitsim.drivers.filename_options import json_options
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
-    from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
     from qbitsim.drivers.options import Options
 
 _READ_ONLY_MODES = ("retain", "read-only", "read-write")
-_ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"
 
 
 @hmp("block_resize", "device:B,size:o", params="device size", help="resize a block image")
@@ -30,7 +28,7 @@ def block_resize(context: Context, *, device: str, size: int) -> None:
 @hmp("eject", "force:-f,device:B", params="[-f] device", help="eject a removable medium (use -f to force it)")
 def eject(context: Context, *, force: bool, device: str) -> None:
     """Take the medium out of a drive."""
-    execute(context, nodes.eject, nodes.Eject(device=device, force=force))
+    execute(context, trays.eject, trays.Eject(device=device, force=force))
 
 
 @hmp(
@@ -49,34 +47,19 @@ def change(
     read_only_mode: str | None = None,
 ) -> None:
     """Put another file into a drive."""
-    del force  # no drive here has a tray that a guest could lock
+    del force  # no guest here locks a tray
     if device == "vnc":
         raise UnsupportedError("VNC")
     mode = read_only_mode if read_only_mode is not None else "retain"
     if mode not in _READ_ONLY_MODES:
         raise QmpError(f"invalid parameter value: {mode}")
-    graph = context.graph
-    drive = graph.drives.get(device) if device else None
-    if drive is None:
-        raise QmpError(f"Device '{device}' not found", "DeviceNotFound")
+    drive = find_drive(context, device, None)
     options: Options = dict(drive.current_medium_options())
     if mode != "retain":
         options["read-only"] = mode == "read-only"
     if arg is not None:
         options["driver"] = arg
-    medium = _open_medium(context, target, options)
-    try:
-        nodes.remove_medium(context, drive)
-        drive.insert(medium)
-    except QmpError:
-        graph.release(medium)
-        raise
-
-
-def _open_medium(context: Context, filename: str, options: Options) -> Node:
-    if filename.startswith("json:"):
-        return nodes.opener(context).open({**json_options(filename), **options})
-    return nodes.opener(context).open_file(filename, options)
+    trays.change_medium(context, drive, device, target, options)
 
 
 @hmp(
@@ -111,9 +94,9 @@ def _add_drive(context: Context, given: dict[str, str]) -> str:
     if identifier is not None and identifier in context.graph.drives:
         return f"Duplicate ID '{identifier}' for drive\n"
     if identifier is not None and not is_well_formed(identifier):
-        return f"Parameter 'id' expects an identifier\n{_ID_HINT}"
+        return f"Parameter 'id' expects an identifier\n{ID_HINT}"
     drive = drives.add_drive(context.machine, given)
-    interface = given.get("if", "none")
+    interface = drive.info.interface if drive.info is not None else "none"
     if interface != "none":
         drive.eject()
         del context.graph.drives[drive.id]
@@ -140,13 +123,14 @@ def drive_del(context: Context, *, id: str) -> None:  # noqa: A002
         execute(context, nodes.blockdev_del, nodes.BlockdevDel(node_name=id))
         return
     drive = graph.drives.get(id)
-    if drive is None:
+    if drive is None or not drive.id:
         raise QmpError(f"Device '{id}' not found")
     if drive.root is not None:
         drive.root.node.check_not_blocked("drive-del")
     context.machine.exports.medium_removed(drive)
     drive.eject()
-    if drive.qdev:
+    if drive.device is not None:
+        drive.on_read_error = drive.on_write_error = "report"  # from now on nothing stops the guest
         graph.forget_drive_id(drive)
     else:
         del graph.drives[id]

@@ -8,6 +8,7 @@ from qbitsim.commands.hmp import (
     block_info,
     block_jobs,
     commit,
+    devices,
     exports,
     guest_io,
     listing,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from qbitsim.commands.hmp.declaration import HmpCommand
     from qbitsim.commands.hmp.line import Arguments
 
-DECLARING = (block_info, block_jobs, commit, exports, guest_io, listing, machine, media, savevm, snapshots)
+DECLARING = (block_info, block_jobs, commit, devices, exports, guest_io, listing, machine, media, savevm, snapshots)
 """The modules that declare commands."""
 
 _ALIASES = ALIASES | {"p": "print"}

@@ -28,11 +28,12 @@ class Allocator:
     :ivar end: bytes of the file.
     :ivar table: first cluster and number of clusters of the refcount table.
     :ivar blocks: refcount blocks, number of the block -> its cluster.
+    :ivar changes: grows whenever clusters are taken or freed.
     """
 
     __slots__ = (
         *("_byte_cursor", "_cursor", "_extra", "_used"),
-        *("blocks", "cluster_size", "end", "refcount_bits", "table"),
+        *("blocks", "changes", "cluster_size", "end", "refcount_bits", "table"),
     )
 
     def __init__(self, cluster_size: int, refcount_bits: int) -> None:
@@ -45,6 +46,7 @@ class Allocator:
         self._cursor = 0
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
+        self.changes = 0
 
     def load(self, table: tuple[int, int], blocks: dict[int, int], end: int) -> None:
         """Take over the places of a file that exists, in which no cluster counts as used yet.
@@ -100,6 +102,7 @@ class Allocator:
 
     def set_refcount(self, cluster: int, count: int) -> None:
         """Let there be *count* references to a cluster."""
+        self.changes += 1
         self._extra.pop(cluster, None)
         if not count:
             self.free(cluster)
@@ -123,7 +126,7 @@ class Allocator:
         while True:
             first = self._search(count)
             if self._count(first, count):
-                self.written(first, count * self.cluster_size if length is None else length)
+                self._taken(first, count, length)
                 return first
 
     def take_each(self, count: int) -> list[int]:
@@ -136,11 +139,21 @@ class Allocator:
                 taken.append(self.take(1))
                 continue
             stop = self._used.next_border(first, min(first + count - len(taken), (block + 1) * self.per_block))
+            self.changes += 1
             self._used.add(first, stop)
             self._cursor = stop
-            self.written(first, (stop - first) * self.cluster_size)
+            self._taken(first, stop - first)
             taken += range(first, stop)
         return taken
+
+    def _taken(self, first: int, count: int, length: int | None = None) -> None:
+        """*length* bytes, by default all, of clusters that were taken are written.
+
+        Compressed data do not go on in one of them. In QEMU they do if the earlier ones there were freed, and spoil it.
+        """
+        if first <= self._byte_cursor // self.cluster_size < first + count:
+            self._byte_cursor = 0
+        self.written(first, count * self.cluster_size if length is None else length)
 
     def take_table(self, length: int) -> tuple[int, int]:
         """Take the clusters of a table of *length* bytes; the first one, and how many."""
@@ -153,7 +166,7 @@ class Allocator:
             count = next((n for n in range(most) if first + n in self._used), most)
             if self._count(first, count):
                 if count:
-                    self.written(first, count * self.cluster_size)
+                    self._taken(first, count)
                 return count
 
     def take_bytes(self, length: int) -> int:
@@ -189,6 +202,7 @@ class Allocator:
 
     def free(self, first: int, count: int = 1) -> None:
         """Count one reference less to *count* clusters in a row."""
+        self.changes += 1
         if not self._extra:
             self._used.remove(first, first + count)
             self._cursor = min(self._cursor, first)
@@ -232,6 +246,7 @@ class Allocator:
         return True
 
     def _add(self, first: int, stop: int) -> None:
+        self.changes += 1
         if not self._extra and self._all_free(first, stop):
             self._used.add(first, stop)
             return
@@ -248,12 +263,13 @@ class Allocator:
 
     def _make_block(self, number: int, cluster: int) -> None:
         """Make refcount block *number*, in which *cluster* is to be counted (alloc_refcount_block)."""
+        self.changes += 1
         place = self._search(1)
         if place // self.per_block == number:
             self._used.add(place, place + 1)
         elif not self._count(place, 1):
             return
-        self.written(place, self.cluster_size)
+        self._taken(place, 1)
         if number < self.table[1] * (self.cluster_size // TABLE_ENTRY):
             self.blocks[number] = place
             return
@@ -279,7 +295,7 @@ class Allocator:
                 place += 1
         end = place + size
         self._used.add(start, end)
-        self.written(start, (end - start) * self.cluster_size)
+        self._taken(start, end - start)
         old, self.table = self.table, (place, size)
         self.free(*old)
         return end
@@ -328,10 +344,14 @@ class Allocator:
     def copy(self) -> Allocator:
         """An independent one of the same value."""
         twin = Allocator(self.cluster_size, self.refcount_bits)
-        twin.table, twin.blocks = self.table, self.blocks.copy()
-        twin._used, twin._extra = self._used.copy(), self._extra.copy()
-        twin._cursor, twin._byte_cursor, twin.end = self._cursor, self._byte_cursor, self.end
+        twin.take_over(self)
         return twin
+
+    def take_over(self, other: Allocator) -> None:
+        """Be what *other* is, which has the same sizes."""
+        self.table, self.blocks = other.table, other.blocks.copy()
+        self._used, self._extra = other._used.copy(), other._extra.copy()
+        self._cursor, self._byte_cursor, self.end = other._cursor, other._byte_cursor, other.end
 
 
 def refcount_blocks(clusters: int, cluster_size: int, refcount_bits: int, *, generous: bool = False) -> int:

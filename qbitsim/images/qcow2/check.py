@@ -32,6 +32,7 @@ class CheckResult:
     :ivar corruptions: how many faults endanger data; :ivar leaks: how many clusters nothing refers to so often.
     :ivar errors: how many faults kept the check from looking further.
     :ivar corruptions_fixed: faults that the repair does away with; :ivar leaks_fixed: likewise.
+    :ivar gave_up: what is wrong is more than this repair can do.
     :ivar repaired: cluster -> the refcount that it is to have.
     :ivar allocated: guest clusters; :ivar fragmented: those that do not follow the one before;
         :ivar compressed: those that are compressed.
@@ -42,6 +43,7 @@ class CheckResult:
         self.lines: list[str] = []
         self.corruptions = self.leaks = self.errors = 0
         self.corruptions_fixed = self.leaks_fixed = 0
+        self.gave_up = False
         self.repaired: dict[int, int] = {}
         self.allocated = self.fragmented = self.compressed = 0
         self.end = 0
@@ -73,6 +75,7 @@ class _Check:
     def __init__(self, file: ByteSource, metadata: Metadata, *, leaks: bool, errors: bool) -> None:
         self._file = file
         self._metadata = metadata
+        self._external = bool(metadata.header.incompatible & structures.DATA_FILE)
         self._unit = metadata.cluster_size
         self._clusters = -(-file.length // self._unit)
         self._fix_leaks, self._fix_errors = leaks or errors, errors
@@ -121,6 +124,7 @@ class _Check:
             raise UnsupportedError("the repair of refcounts by rebuilding their tables")
         self._result.lines.append("ERROR need to rebuild refcount structures")
         self._result.errors += 1
+        self._result.gave_up = True
 
     # -- references
 
@@ -195,7 +199,7 @@ class _Check:
             if entry & structures.L2_RESERVED_MASK:
                 self._result.corrupt(f"ERROR found l2 entry with reserved bits set: {entry:x}")
             place = entry & OFFSET_MASK
-            if not place:
+            if not place and not (self._external and entry & COPIED):
                 continue
             if active:
                 self._result.allocated += 1
@@ -204,7 +208,9 @@ class _Check:
             cluster, skip = divmod(place, unit)
             if skip:
                 self._note_unaligned(entry, place)
-            elif place <= last and (count := references.get(cluster, 0)) < most:
+            if self._external:
+                continue
+            if not skip and place <= last and (count := references.get(cluster, 0)) < most:
                 references[cluster] = count + 1  # the usual case, for all that there are
                 continue
             self._refer(place, unit)
@@ -329,13 +335,14 @@ class _Check:
             if not place:
                 continue
             what = f"L2 cluster: l1_index={number} l1_entry"
-            self._compare_copied(what, entry, repairs=repairs)
+            self._compare_copied(what, entry, self._refcount(place // self._unit), repairs=repairs)
             for found in self._l2_entries(place):
                 if found & OFFSET_MASK and not found & structures.COMPRESSED:
-                    self._compare_copied("data cluster: l2_entry", found, repairs=repairs)
+                    # Nobody counts the clusters of an external data file.
+                    count = 1 if self._external else self._refcount((found & OFFSET_MASK) // self._unit)
+                    self._compare_copied("data cluster: l2_entry", found, count, repairs=repairs)
 
-    def _compare_copied(self, what: str, entry: int, *, repairs: bool) -> None:
-        count = self._refcount((entry & OFFSET_MASK) // self._unit)
+    def _compare_copied(self, what: str, entry: int, count: int, *, repairs: bool) -> None:
         if (count == 1) is bool(entry & COPIED):
             return
         word = "Repairing" if repairs else "ERROR"

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
+from qbitsim.errors import NOT_EMULATED
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.layout import HostLayout
-from qbitsim.images.qcow2.packing import packed_length
+from qbitsim.images.qcow2.packing import Compression, check_compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.images.spans import Spans
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Reader
+    from qbitsim.images.host.clusters import PlacedContent
     from qbitsim.images.image import Preallocation
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.data_file import DataFile
+    from qbitsim.images.qcow2.table_reader import Disk
+    from qbitsim.images.qcow2.tables import Packed, Tables
 
 _FIRST_CLUSTERS = 3  # the header, the refcount table and the first refcount block, in front of the first L1 table
 
@@ -30,11 +37,14 @@ class Qcow2Image(Image):
     """A qcow2 image.
 
     :param size: bytes of the virtual disk.
+    :raises UnsupportedError: its clusters would be compressed in a way that this Python does not have.
     :ivar cluster_size: bytes.
     :ivar backing: the backing file's name as written in the header, None if there is none.
     :ivar backing_format: its format, None if not written down.
     :ivar compat: ``"1.1"`` (version 3) or ``"0.10"`` (version 2); change it with :mod:`.version`.
     :ivar refcount_bits: bits of one reference count.
+    :ivar compression: how clusters are compressed.
+    :ivar data_file: where the disk's clusters are, None if they are in the image's own file.
     :ivar bitmaps: in the order in the file; change them with :meth:`store_bitmaps` and :meth:`remove_bitmap`.
     :ivar snapshots: oldest first; change them with :meth:`create_snapshot` and the like.
     :ivar corrupt: the incompatible feature bit of that name.
@@ -44,7 +54,8 @@ class Qcow2Image(Image):
 
     __slots__ = (
         *("_holes", "_layout", "_preallocated_end", "backing", "backing_format", "bitmaps", "cluster_size", "compat"),
-        *("corrupt", "has_stale_bitmaps", "kept_header", "lazy_refcounts", "refcount_bits", "snapshots"),
+        *("compression", "corrupt", "data_file", "has_stale_bitmaps", "kept_header", "lazy_refcounts"),
+        *("refcount_bits", "snapshots"),
     )
 
     format = "qcow2"
@@ -52,6 +63,7 @@ class Qcow2Image(Image):
     backing_format: str | None
     bitmaps: list[StoredBitmap]
     cluster_size: int
+    data_file: DataFile | None
     snapshots: list[StoredSnapshot]
 
     def __init__(
@@ -65,7 +77,11 @@ class Qcow2Image(Image):
         compat: str = "1.1",
         lazy_refcounts: bool = False,
         refcount_bits: int = 16,
+        data_file: DataFile | None = None,
+        compression: Compression = "zlib",
     ) -> None:
+        check_compression(compression)
+        self.compression = compression
         super().__init__(file, Content(size, cluster_size, zero_clusters=compat != "0.10"))
         self.cluster_size = cluster_size
         self.backing = backing
@@ -80,7 +96,42 @@ class Qcow2Image(Image):
         self.kept_header = KeptHeader()
         self._preallocated_end = 0
         self._holes = FileHoles()
-        self._layout = HostLayout(size, cluster_size, refcount_bits)
+        self.data_file = data_file
+        self._layout = HostLayout(size, cluster_size, refcount_bits, external=data_file is not None)
+        if data_file is not None:
+            self.content = self._empty_content(self._layout.active, size)
+
+    def _empty_content(self, tables: Tables, size: int) -> Content:
+        if self.data_file is None:
+            return Content(size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+        from qbitsim.images.host.clusters import PlacedContent  # noqa: PLC0415 - few have a data file
+
+        return PlacedContent(self.data_file, tables, size, self.cluster_size, compression=self.compression)
+
+    def placed_content(self, disk: Disk, size: int) -> PlacedContent:
+        """The content of a disk that was found in the file, of which the data are left where they are."""
+        content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
+        assert is_placed(content)
+        zeroes, clusters = Spans(disk.zeroes), -(-size // unit)  # behind the disk there is the state of a machine
+        places: dict[int, int | Packed] = {
+            guest: place * unit for guest, place in tables.places.items() if guest < clusters and guest not in zeroes
+        }
+        places.update(tables.packed)
+        content.load(places, disk.zeroes)
+        return content
+
+    def refusal(self, *, write: bool) -> str | None:
+        """As every image; one that is marked as corrupt can only be read (qcow2_do_open)."""
+        if write and self.corrupt:
+            return "qcow2: Image is corrupt; cannot be opened read/write"
+        if write and self.kept_header.dirty:
+            return f"{NOT_EMULATED} the repair of a qcow2 image with lazy refcounts that was not closed"
+        return None
+
+    def drop_unknown_autoclear(self) -> None:
+        """It is opened for writing by who does not know what these features are about (qcow2_do_open)."""
+        if self.kept_header.autoclear:
+            self.kept_header = changed(self.kept_header, autoclear=0)
 
     # -- the disk
 
@@ -92,7 +143,7 @@ class Qcow2Image(Image):
         if layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size and not self._holes:
             self.content.write(offset, data, below)
             return
-        with self._placing():
+        with self.placing():
             layout.write(*self._touched(offset, len(data)))
             self.content.write(offset, data, below)
             self._fill_holes(offset, len(data))
@@ -109,7 +160,7 @@ class Qcow2Image(Image):
 
     def shrinks(self, data: bytes) -> bool:
         """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
-        return packed_length(data.ljust(self.cluster_size, b"\0")) is not None
+        return packed_length(data.ljust(self.cluster_size, b"\0"), self.compression) is not None
 
     def takes_compressed(self, offset: int) -> bool:
         """Whether the cluster at *offset* has no place in the file, so that a compressed one can be put there.
@@ -124,10 +175,10 @@ class Qcow2Image(Image):
         :raises OSError: as :meth:`write`.
         """
         unit = self.cluster_size
-        length = packed_length(data.ljust(unit, b"\0"))
+        length = packed_length(data.ljust(unit, b"\0"), self.compression)
         assert length is not None
         self.check_room(offset, len(data))
-        with self._placing() as layout:
+        with self.placing() as layout:
             layout.write_packed(offset // unit, length)
             self.content.write(offset, data)
 
@@ -142,9 +193,10 @@ class Qcow2Image(Image):
     ) -> None:
         """As every image."""
         self.check_room_for_zeroes(offset, length, below)
+        self._zero_data_file(offset, length, unmap=unmap)
         unit = self.cluster_size
         for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
-            with self._placing() as layout:
+            with self.placing() as layout:
                 first, last = start // unit, -(-stop // unit)
                 if as_zero:
                     layout.zero(first, last, unmap=unmap or self.compat == "0.10")
@@ -154,10 +206,31 @@ class Qcow2Image(Image):
                     self.content.write(start, zero_block(stop - start), below)
                     self._fill_holes(start, stop - start)
 
+    @property
+    def can_discard(self) -> bool:
+        """Whether a cluster can be given up: version 2 cannot hide what a backing file has in its place."""
+        return self.backing is None or self.compat != "0.10"
+
+    def _zero_data_file(self, offset: int, length: int, *, unmap: bool) -> None:
+        """Zero a range of a raw data file first, which must always read as the disk (zero_in_l2_slice, 10.0)."""
+        if self.data_file is None:
+            return
+        if self.data_file.is_raw:
+            self.data_file.write_zeroes(offset, length, unmap=unmap)
+        elif unmap:
+            self._discard_data(offset, length)
+
+    def _discard_data(self, offset: int, length: int) -> None:
+        """Let an external data file have the whole clusters of a range back."""
+        if self.data_file is not None:
+            first, last = self.content.whole_clusters(offset, length)
+            self.data_file.discard(first * self.cluster_size, (last - first) * self.cluster_size)
+
     def discard(self, offset: int, length: int) -> None:
         """As every image."""
-        if self.backing is None or self.compat != "0.10":
-            with self._placing() as layout:
+        if self.can_discard:
+            self._discard_data(offset, length)
+            with self.placing() as layout:
                 layout.discard(*self.content.whole_clusters(offset, length))
                 self.content.discard(offset, length, backed=self.backing is not None)
 
@@ -168,7 +241,7 @@ class Qcow2Image(Image):
         if self._is_placed_later([number for number in chosen if number not in stored]):
             self.content.copy_clusters(source, chosen)
             return
-        with self._placing() as layout:
+        with self.placing() as layout:
             for number in chosen:
                 if number in stored:
                     layout.write(number, number + 1)
@@ -179,6 +252,10 @@ class Qcow2Image(Image):
                 if number in stored:
                     self._fill_holes(number * self.cluster_size, self.cluster_size)
 
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """As every image; not with a data file, which has its own bytes."""
+        return self.data_file is None and super().can_share_clusters(source, cluster_size)
+
     def _is_placed_later(self, emptied: list[int]) -> bool:
         """Whether clusters may be copied without a look at their places, of which *emptied* become zero."""
         if not self._layout.is_lazy or self._holes:
@@ -188,7 +265,7 @@ class Qcow2Image(Image):
         return self.content.allocation_order().isdisjoint(emptied) and self._layout.has_tables(emptied)
 
     @contextmanager
-    def _placing(self) -> Iterator[HostLayout]:
+    def placing(self) -> Iterator[HostLayout]:
         """Change layout and content together: what was to be placed later is placed before."""
         yield self.layout
         self._layout.settle(self.content)
@@ -217,11 +294,17 @@ class Qcow2Image(Image):
     ) -> None:
         """As every image."""
         old, unit = self.size, self.cluster_size
-        with self._placing() as layout:
+        if self.data_file is not None:
+            if self.data_file.is_raw and preallocation == "off" and size > old:
+                preallocation = "metadata"
+            self.data_file.resize(size, preallocation)
+        with self.placing() as layout:
             self.content.resize(size, zero_new=zero_new)
             if size < old:
                 layout.shrink(size, old)
             layout.grow(size)
+            if size > old:
+                self.save()  # before what the old L1 table took is used again
             if preallocation != "off" and size >= old:
                 self._preallocate(old, preallocation)
             elif zero_new and size > old and self.compat != "0.10":
@@ -234,6 +317,12 @@ class Qcow2Image(Image):
     def _preallocate(self, old: int, preallocation: Preallocation) -> None:
         unit = self.cluster_size
         first, stop = old // unit, -(-self.size // unit)
+        if self.data_file is not None:
+            self._layout.write(first, stop)
+            assert is_placed(self.content)
+            for _ in self.content.take_places(first, stop):
+                pass  # the data file was given room already
+            return
         if preallocation == "metadata":
             self._layout.write(first, stop)
             # What the first and last cluster have outside the range is filled up with zeroes.
@@ -241,23 +330,31 @@ class Qcow2Image(Image):
                 self._holes.add(place, place + length)
         else:
             self._layout.preallocate(first, stop)
-        known = self.content.allocation_order()
+        self._store_preallocated(first, stop, preallocation)
+
+    def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
+        """Let clusters that have places now hold zeroes, but for those that hold data already."""
+        del preallocation
+        unit, known = self.cluster_size, self.content.allocation_order()
         for number in range(first, stop):
             if number not in known:
                 start = number * unit
                 self.content.write(start, zero_block(min(unit, self.size - start)))
 
-    def make_empty(self) -> None:
-        """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0).
+    @property
+    def can_be_reset(self) -> bool:
+        """Whether nothing but the disk is in the file, so that it becomes as short as a new one when it is emptied."""
+        return self.compat != "0.10" and not self.snapshots and not self.bitmaps and self._layout.can_be_reset
 
-        If nothing but the disk is in the file, it becomes as short as a new one; otherwise clusters are freed.
-        """
-        with self._placing() as layout:
-            if self.compat != "0.10" and not self.snapshots and not self.bitmaps and layout.can_be_reset:
+    def make_empty(self) -> None:
+        """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0)."""
+        with self.placing() as layout:
+            if self.can_be_reset:
                 layout.reset()
             else:
                 layout.discard(0, -(-self.size // self.cluster_size))
-            self.content = Content(self.size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+                self._discard_data(0, self.size)
+            self.content = self._empty_content(layout.active, self.size)
 
     # -- the file
 
@@ -290,12 +387,15 @@ class Qcow2Image(Image):
         return kind, run
 
     def reserve(self, offset: int, length: int) -> None:
-        """Give places in the file to all clusters of the range, which are about to be stored; then :meth:`settle`."""
+        """Give places in the file to all clusters of the range, which are about to be written; then :meth:`settle`."""
         self.layout.reserve(*self._touched(offset, length))
 
-    def settle(self) -> None:
-        """Take back the reserved places of the clusters that were not stored; new L2 tables stay in any case."""
-        self.layout.give_back(self.content)
+    def settle(self, *, written: bool) -> None:
+        """End what :meth:`reserve` began; if nothing was *written*, clusters get back the places that they had.
+
+        New L2 tables stay in any case.
+        """
+        self.layout.settle_reserved(stored=lambda _: written)
 
     def extend_file(self, end: int) -> None:
         """As every image."""
@@ -332,11 +432,16 @@ class Qcow2Image(Image):
 
         (qcow2_detect_metadata_preallocation, block/qcow2-refcount.c, 10.0)
         """
-        if not self._holes:
+        if not self._holes or self.data_file is not None:
             return False
         full = self.actual_size // self.cluster_size
         used = sum(stop - start for start, stop in self.layout.clusters.used())
         return used >= max(full * 10 // 9, full + 2)
+
+    @property
+    def holes(self) -> FileHoles:
+        """Pages of the file that are in use although nobody has written them."""
+        return self._holes
 
     def data_run(self, offset: int, length: int) -> tuple[bool, int]:
         """Whether the data at *offset* are a hole of the file, and for how many of *length* bytes that goes on."""
@@ -387,7 +492,7 @@ class Qcow2Image(Image):
         self.bitmaps.remove(found)
         self.layout.bitmaps.remove(self._layout.clusters, name)
 
-    # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps
+    # -- internal snapshots (block/qcow2-snapshot.c, 10.0); they hold no bitmaps, and the data file has no room for them
 
     @property
     def can_take_snapshot(self) -> bool:
@@ -418,7 +523,7 @@ class Qcow2Image(Image):
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Put the disk back to what it was; the bitmaps stay as they are. Both must have the same size."""
         assert snapshot.content.size == self.size
-        with self._placing() as layout:
+        with self.placing() as layout:
             layout.apply_snapshot(self.snapshots.index(snapshot))
             self.content = snapshot.content.clone()
 
@@ -439,6 +544,8 @@ class Qcow2Image(Image):
             compat=self.compat,
             lazy_refcounts=self.lazy_refcounts,
             refcount_bits=self.refcount_bits,
+            data_file=None if self.data_file is None else self.data_file.copy(),
+            compression=self.compression,
         )
         twin.content = self.content.clone()
         twin.bitmaps = [bitmap.copy() for bitmap in self.bitmaps]
@@ -447,4 +554,13 @@ class Qcow2Image(Image):
         twin.kept_header = self.kept_header
         twin._layout, twin._preallocated_end = self._layout.copy(), self._preallocated_end
         twin._holes = self._holes.copy()
+        if twin.data_file is not None:
+            assert is_placed(twin.content)
+            twin.content.move_to(twin.data_file, twin._layout.active)
+        file.image = twin
         return twin
+
+
+def is_placed(content: Content) -> TypeGuard[PlacedContent]:
+    """Whether the bytes of a disk are in a file."""
+    return hasattr(content, "placed")

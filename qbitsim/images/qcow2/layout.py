@@ -12,14 +12,14 @@ order because whatever takes or frees clusters at once syncs before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
 from qbitsim.images.qcow2.snapshot_tables import SnapshotTables
-from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
+from qbitsim.images.qcow2.tables import Packed, Part, Tables, packed_span
 
 MAXIMUM_NEW_TABLES = 4096
 """Zeroing more than these tables reach, 2 TiB with usual clusters, makes none: QEMU would write for minutes."""
@@ -52,7 +52,7 @@ class HostLayout:
         self.active = Tables((0, 0), {}, {}, {})
         self.snapshots = SnapshotTables(external=external)
         self.packed_bytes: dict[int, bytes] = {}
-        self._reserved: list[int] = []
+        self._reserved: dict[int, int | Packed | None] = {}  # guest clusters -> where they were before
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
         self.bitmaps = BitmapPlaces()
@@ -125,6 +125,12 @@ class HostLayout:
         """Whether the L1 table of an empty file fits where one refcount block counts it."""
         return 3 + self._count(self.active.l1[1] * TABLE_ENTRY) <= self.clusters.per_block and not self.external
 
+    @property
+    def is_where_it_begins(self) -> bool:
+        """Whether the tables that an empty file has are where a new file has them."""
+        clusters = self.clusters
+        return clusters.table == (1, 1) and clusters.blocks[0] == 2 and self.active.l1[0] == 3
+
     def reset(self) -> None:
         """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
         entries = self.active.l1[1]
@@ -138,7 +144,7 @@ class HostLayout:
     @property
     def is_lazy(self) -> bool:
         """Whether requests of one cluster may be placed later, with :meth:`sync`."""
-        return not (self.snapshots.saved or self.active.packed)
+        return not (self.external or self.snapshots.saved or self.active.packed)
 
     def sync(self, content: Content) -> None:
         """Place the clusters that *content* has stored since the last call."""
@@ -159,42 +165,69 @@ class HostLayout:
         """What *content* has stored by now is placed."""
         self._seen = len(content.allocation_order())
 
-    def write(self, first: int, stop: int) -> None:
+    def write(self, first: int, stop: int, store: Callable[[int, int, Part], None] | None = None) -> None:
         """Place the guest clusters from *first* to before *stop*, which one request is about to write.
 
         Clusters that are replaced are freed when their part of the request is done: at the end, or while a later part
         waits for a new L2 table to be written.
-        """
-        replaced: list[int | Packed] = []
-        guest = first
-        while guest < stop:
-            old: list[int | Packed] = []
-            guest, waits = self._place_part(guest, stop, old)
-            if waits:
-                for place in replaced:
-                    self._release(place)
-                replaced = []
-            replaced += old
-        for place in replaced:
-            self._release(place)
 
-    def _place_part(self, guest: int, stop: int, replaced: list[int | Packed]) -> tuple[int, bool]:
+        :param store: writes the guest clusters from one to before another, which have got places that follow each
+            other. If it raises OSError, they get back what they had (qcow2_alloc_cluster_abort), and no more is placed.
+        """
+        replaced: list[int | Packed | None] = []
+        guest = first
+        try:
+            while guest < stop:
+                begin, part = guest, Part({}, {})
+                guest = self._place_part(begin, stop, part)
+                if part.tables:
+                    self._release_all(replaced)
+                if store is not None:
+                    self._store(store, begin, guest, part)
+                replaced += part.places.values()
+        finally:
+            self._release_all(replaced)
+
+    def _store(self, store: Callable[[int, int, Part], None], first: int, stop: int, part: Part) -> None:
+        try:
+            store(first, stop, part)
+        except OSError:
+            self._put_back(part)
+            raise
+
+    def _put_back(self, part: Part) -> None:
+        for guest, old in part.places.items():
+            self._put_back_place(guest, old)
+        for table, kept in part.tables.items():
+            self.clusters.free(self.active.l2.pop(table))
+            if kept is not None:
+                self.clusters.refer(kept)
+                self.active.l2[table] = kept
+
+    def _put_back_place(self, guest: int, old: int | Packed | None) -> None:
+        self._release(self.active.places.pop(guest))
+        if isinstance(old, tuple):
+            self.active.packed[guest] = old
+        elif old is not None:
+            self.active.places[guest] = old
+
+    def _place_part(self, guest: int, stop: int, part: Part) -> int:
         """Place clusters as long as they follow each other in the file (one qcow2_alloc_host_offset).
 
-        :param replaced: gets the places that are no longer used.
-        :returns: the first cluster that is left over, and whether an L2 table was made.
+        :param part: gets what is changed.
+        :returns: the first cluster that is left over.
         """
-        places, host, waits = self.active.places, None, False
+        places, host = self.active.places, None
         while guest < stop:
-            waits = self._prepare_table(guest) or waits
-            if self._is_own(guest):
+            self._prepare_table(guest, part)
+            if self.is_own(guest):
                 if host not in {None, places[guest]}:
                     break
                 host = places[guest] + 1
                 guest += 1
                 continue
             limit = min(stop, (guest // self._slice + 1) * self._slice)
-            count = next((n for n in range(1, limit - guest) if self._is_own(guest + n)), limit - guest)
+            count = next((n for n in range(1, limit - guest) if self.is_own(guest + n)), limit - guest)
             if self.external:
                 start = guest
             elif host is None:
@@ -202,15 +235,15 @@ class HostLayout:
             else:
                 start, count = host, self.clusters.take_at(host, count)
             for number in range(count):
-                replaced += self._old_places(guest + number)
+                part.places[guest + number] = next(self._old_places(guest + number), None)
                 places[guest + number] = start + number
             if not count:
                 break
             host = start + count
             guest += count
-        return guest, waits
+        return guest
 
-    def _is_own(self, guest: int) -> bool:
+    def is_own(self, guest: int) -> bool:
         """Whether a guest cluster can be written where it is."""
         place = self.active.places.get(guest)
         return place is not None and (self.external or self.clusters.refcount(place) == 1)
@@ -227,6 +260,13 @@ class HostLayout:
             self.clusters.free(*packed_span(place, self.cluster_size))
         elif not self.external:
             self.clusters.free(place)
+
+    def _release_all(self, places: list[int | Packed | None]) -> None:
+        """Release those that there are, and forget them."""
+        for place in places:
+            if place is not None:
+                self._release(place)
+        places.clear()
 
     def takes_packed(self, guest: int) -> bool:
         """Whether a compressed cluster can be put there (qcow2_alloc_compressed_cluster_offset).
@@ -258,16 +298,25 @@ class HostLayout:
             self._drop(guest)
 
     def reserve(self, first: int, stop: int) -> None:
-        """Place the guest clusters of a write that may fail; then :meth:`give_back`. Call :meth:`sync` before."""
-        self._reserved = [guest for guest in range(first, stop) if guest not in self.active.places]
-        self.write(first, stop)
+        """Place the guest clusters of a write that may fail; then :meth:`settle_reserved`. Call :meth:`sync` before."""
+        guest = first
+        while guest < stop:
+            part = Part({}, {})
+            guest = self._place_part(guest, stop, part)
+            self._reserved.update(part.places)
 
-    def give_back(self, content: Content) -> None:
-        """Free those of the reserved clusters that *content* has not stored (qcow2_alloc_cluster_abort, 10.0)."""
-        stored, reserved, self._reserved = content.allocation_order(), self._reserved, []
-        for guest in reserved:
-            if guest not in stored:
-                self._drop(guest)
+    def settle_reserved(self, *, stored: Callable[[int], bool]) -> None:
+        """Free what the reserved clusters had before, or what those have got that were not *stored*."""
+        reserved, self._reserved = self._reserved, {}
+        for guest, old in reserved.items():
+            if not stored(guest):
+                self._put_back_place(guest, old)
+            elif old is not None:
+                self._release(old)
+
+    def give_up_packed(self, guest: int) -> None:
+        """The compressed data of a guest cluster could not be written."""
+        self._release(self.active.packed.pop(guest))
 
     def _drop(self, guest: int) -> None:
         for place in self._old_places(guest):
@@ -296,21 +345,20 @@ class HostLayout:
         per_table = self.cluster_size // TABLE_ENTRY
         return {guest // per_table for guest in guests} <= self.active.l2.keys()
 
-    def _prepare_table(self, guest: int) -> bool:
+    def _prepare_table(self, guest: int, part: Part | None = None) -> None:
         """Make the L2 table of a guest cluster, or a copy of one that a snapshot shares (get_cluster_table).
 
-        :returns: whether that was necessary.
+        :param part: gets the table, if it had to be made.
         """
         table, l2 = guest // (self.cluster_size // TABLE_ENTRY), self.active.l2
         old = l2.get(table)
-        if old is None:
-            l2[table] = self.clusters.take(1)
-            return True
-        if self.snapshots.saved and self.clusters.refcount(old) > 1:
-            l2[table] = self.clusters.take(1)
+        if old is not None and not (self.snapshots.saved and self.clusters.refcount(old) > 1):
+            return
+        l2[table] = self.clusters.take(1)
+        if old is not None:
             self.clusters.free(old)
-            return True
-        return False
+        if part is not None:
+            part.tables[table] = old
 
     # -- looking; call :meth:`sync` before
 
@@ -357,6 +405,24 @@ class HostLayout:
             return []
         entry = self.active.l1[0] * unit + table * TABLE_ENTRY
         return [(2 * unit, unit), (entry, TABLE_ENTRY), (self.clusters.next_free * unit, unit)]
+
+    def table_places(self) -> Iterator[tuple[int, int]]:
+        """Where in the file everything is but the data of guests, as (offset, length)."""
+        unit, bitmaps = self.cluster_size, self.bitmaps
+        yield 0, unit
+        yield self.clusters.table[0] * unit, self.clusters.table[1] * unit
+        for place in self.clusters.blocks.values():
+            yield place * unit, unit
+        for tables in (self.active, *self.snapshots.saved):
+            yield tables.l1[0] * unit, tables.l1[1] * TABLE_ENTRY
+            for place in tables.l2.values():
+                yield place * unit, unit
+        yield self.snapshots.list_place[0] * unit, self.snapshots.list_place[1]
+        for bitmap in bitmaps.by_name.values():
+            yield bitmap.table * unit, bitmap.entries * TABLE_ENTRY
+            yield from ((entry, unit) for entry in bitmap.data.values() if entry >= unit)
+        if bitmaps.directory is not None:
+            yield bitmaps.directory
 
     def table_end(self, offset: int) -> int:
         """Where in the file the slice of the L2 table ends that is in charge of the byte at *offset*; 0 without one."""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
 from qbitsim.images.qcow2.check import check_file, repair
+from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
-from qbitsim.images.qcow2.packing import pack, unpack
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, Compression, pack, unpack
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
-from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
 from qbitsim.records import record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.files.tree import ByteSource
     from qbitsim.images.image_file import ImageFile
 
@@ -77,27 +80,50 @@ def load_image(
     :raises QmpError: as :func:`parse_file`; :raises UnsupportedError: also of what an image in memory cannot hold.
     """
     parsed = parse_file(file, writable=writable)
-    metadata, header, layout = parsed.metadata, parsed.metadata.header, parsed.layout
-    _check_supported(metadata)
-    data = _DataReader(file, layout, most)
-    content = data.content(parsed.active, metadata.size)
-    snapshots = [_snapshot(metadata, number, data, disk) for number, disk in enumerate(parsed.saved)]
-    image = Qcow2Image(
-        target,
-        metadata.size,
-        cluster_size=metadata.cluster_size,
-        backing=metadata.backing,
-        backing_format=metadata.backing_format,
-        compat="0.10" if header.format_version == 2 else "1.1",
-        lazy_refcounts=bool(header.compatible & structures.LAZY_REFCOUNTS),
-        refcount_bits=metadata.refcount_bits,
-    )
-    image.corrupt = bool(header.incompatible & structures.CORRUPT)
-    image.kept_header = parsed.kept_header
-    image.content, image.snapshots, image.bitmaps = content, snapshots, parsed.bitmaps
-    image.has_stale_bitmaps = metadata.stale_bitmaps is not None
-    image.take_layout(layout)
+    _check_supported(parsed.metadata)
+    image = Qcow2Image(target, parsed.metadata.size, **image_options(parsed.metadata))
+    data = _DataReader(file, parsed.layout, image.compression, most)
+    take_parsed(image, parsed, data.content if image.data_file is None else image.placed_content)
+    target.image = image
     return image
+
+
+def image_options(metadata: Metadata) -> dict[str, Any]:
+    """What a new :class:`.Qcow2Image` is told so that it is of the same kind."""
+    return {
+        "cluster_size": metadata.cluster_size,
+        "backing": metadata.backing,
+        "backing_format": metadata.backing_format,
+        "compat": "0.10" if metadata.header.format_version == 2 else "1.1",
+        "lazy_refcounts": bool(metadata.header.compatible & structures.LAZY_REFCOUNTS),
+        "refcount_bits": metadata.refcount_bits,
+        "data_file": _data_file(metadata),
+        "compression": COMPRESSION_TYPES[metadata.header.compression_type],
+    }
+
+
+def _data_file(metadata: Metadata) -> DataFile | None:
+    if not metadata.header.incompatible & structures.DATA_FILE:
+        return None
+    return DataFile(metadata.data_file, is_raw=bool(metadata.header.autoclear & structures.RAW_DATA_FILE))
+
+
+def take_parsed(image: Qcow2Image, parsed: ParsedFile, make_content: Callable[[Disk, int], Content]) -> None:
+    """Let an image that was made with :func:`image_options` be what a file holds.
+
+    :param make_content: gives the content of a disk of so many bytes.
+    """
+    metadata = parsed.metadata
+    image.corrupt = bool(metadata.header.incompatible & structures.CORRUPT)
+    image.kept_header = parsed.kept_header
+    image.content = make_content(parsed.active, metadata.size)
+    image.snapshots = [
+        _snapshot(entry, make_content(disk, metadata.size if entry.disk_size is None else entry.disk_size))
+        for entry, disk in zip(metadata.snapshots, parsed.saved, strict=True)
+    ]
+    image.bitmaps = parsed.bitmaps
+    image.has_stale_bitmaps = metadata.stale_bitmaps is not None
+    image.take_layout(parsed.layout)
 
 
 def _check_snapshot_tables(metadata: Metadata) -> None:
@@ -112,10 +138,6 @@ def _check_snapshot_tables(metadata: Metadata) -> None:
 
 
 def _check_supported(metadata: Metadata) -> None:
-    if metadata.header.incompatible & structures.DATA_FILE:
-        raise UnsupportedError("qcow2 images with an external data file")
-    if metadata.header.compression_type:
-        raise UnsupportedError("qcow2 images with compression type zstd")
     if any(each.vm_state_size for each in metadata.snapshots):
         raise UnsupportedError("internal snapshots with the state of a machine")
 
@@ -134,7 +156,7 @@ def _kept_header(metadata: Metadata, *, writable: bool) -> KeptHeader:
         rest=header.rest,
         extensions=metadata.unknown,
         compatible=header.compatible & ~structures.LAZY_REFCOUNTS,
-        autoclear=0 if writable else header.autoclear & ~structures.BITMAPS,
+        autoclear=0 if writable else header.autoclear & ~(structures.BITMAPS | structures.RAW_DATA_FILE),
         dirty=bool(header.incompatible & structures.DIRTY) and not writable,
     )
 
@@ -152,14 +174,13 @@ def _layout(file: ByteSource, metadata: Metadata, active: Disk, saved: list[Disk
     return layout
 
 
-def _snapshot(metadata: Metadata, number: int, data: _DataReader, disk: Disk) -> StoredSnapshot:
-    entry = metadata.snapshots[number]
+def _snapshot(entry: SnapshotEntry, content: Content) -> StoredSnapshot:
     return StoredSnapshot(
         id=os.fsdecode(entry.id),
         name=os.fsdecode(entry.name),
         date=entry.seconds * 10**9 + entry.nanoseconds,
         clock=entry.clock,
-        content=data.content(disk, metadata.size if entry.disk_size is None else entry.disk_size),
+        content=content,
         state_size=entry.vm_state_size,
         icount=entry.icount,
         extra=entry.extra,
@@ -184,8 +205,9 @@ def _take_bitmaps(layout: HostLayout, file: ByteSource, metadata: Metadata) -> l
 class _DataReader:
     """Reads clusters of data; those that are in the file once are in memory once."""
 
-    def __init__(self, file: ByteSource, layout: HostLayout, most: int) -> None:
+    def __init__(self, file: ByteSource, layout: HostLayout, compression: Compression, most: int) -> None:
         self._file = file
+        self._compression = compression
         self._layout = layout
         self._left = most
         self._known: dict[int | tuple[int, int], bytes] = {}
@@ -224,13 +246,13 @@ class _DataReader:
         if known is None:
             unit, (offset, length) = self._layout.cluster_size, place
             data = self._file.read_at(offset, length)
-            found = unpack(data, unit)
+            found = unpack(data, unit, self._compression)
             if found is None:
                 raise QmpError(f"Compressed cluster at {offset:#x} is damaged")
             known, used = found
             self._count(unit)
             self._known[place] = known
-            if pack(known) != data[:used]:
+            if pack(known, self._compression) != data[:used]:
                 self._layout.packed_bytes[offset] = data[:used]
         return known
 

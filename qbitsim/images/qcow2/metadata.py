@@ -100,7 +100,8 @@ def read_metadata(file: ByteSource, *, writable: bool = False, checking: bool = 
         raise QmpError(f"Unsupported encryption method {header.crypt_method}")
     extensions = list(_extensions(file, header))
     known = _Known(header, extensions)
-    _check_data_file(header, known.data_file)
+    if header.autoclear & structures.RAW_DATA_FILE and not header.incompatible & structures.DATA_FILE:
+        raise QmpError("data-file-raw requires a data file")
     _check_encryption(header)
     backing = _backing_name(file, header)
     snapshots, length = ([], 0) if checking else read_snapshots(file, header)
@@ -219,14 +220,6 @@ def _check_table(header: Header, place: tuple[int, int], entry_length: int, most
         raise QmpError(f"{name} too large")
     if offset > _INT64_MAX - entries * entry_length or offset % (1 << header.cluster_bits):
         raise QmpError(f"{name} offset invalid")
-
-
-def _check_data_file(header: Header, name: str | None) -> None:
-    if header.incompatible & structures.DATA_FILE:
-        if name is None:
-            raise QmpError("'data-file' is required for this image")
-    elif header.autoclear & structures.RAW_DATA_FILE:
-        raise QmpError("data-file-raw requires a data file")
 
 
 def _check_encryption(header: Header) -> None:

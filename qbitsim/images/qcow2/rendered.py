@@ -1,7 +1,7 @@
 """The file that a qcow2 image would be, cluster by cluster, for an image that is kept in memory.
 
 A :class:`RenderedFile` serves any range of it. Which cluster holds what is worked out when the first range is asked
-for, and kept until the image is said to have changed; the bytes of a cluster are made each time. A cluster that nothing
+for, and kept until clusters are taken or freed; the bytes of a cluster are made each time. A cluster that nothing
 leads to reads as zeroes, whatever was there before.
 """
 
@@ -11,8 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.images.content import zero_block
+from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.qcow2 import rendering
 from qbitsim.images.qcow2.packing import pack
+from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,15 +33,13 @@ class RenderedFile:
     :param image: whose file it is.
     """
 
-    __slots__ = ("_image", "_makers")
+    __slots__ = ("_image", "_makers", "_pages", "_seen")
 
     def __init__(self, image: Qcow2Image) -> None:
         self._image = image
-        self._makers: dict[int, list[tuple[int, Maker]]] | None = None
-
-    def changed(self) -> None:
-        """The image has changed: what is where is worked out anew when the next range is read."""
-        self._makers = None
+        self._makers: dict[int, list[tuple[int, Maker]]] = {}
+        self._pages = Spans()
+        self._seen: tuple[object, ...] = ()  # what the image was when it was worked out what is where
 
     @property
     def length(self) -> int:
@@ -66,16 +66,35 @@ class RenderedFile:
         file.truncate(end)
         file.flush()
 
+    def status(self, offset: int, length: int) -> tuple[bool, int]:
+        """Whether the byte at *offset* is in a page that was written, and for how many of *length* bytes that goes on.
+
+        A file system would say that there are data, otherwise that there is a hole.
+        """
+        self._clusters()
+        page, end = offset // FILE_PAGE, offset + length
+        stop = min(self._pages.next_border(page, -(-end // FILE_PAGE)) * FILE_PAGE, end)
+        if page not in self._pages:
+            return False, stop - offset
+        hole, run = self._image.holes.run(offset, stop)
+        return not hole, run
+
     def _clusters(self) -> dict[int, list[tuple[int, Maker]]]:
         """What is in each cluster: pairs of where it begins in the cluster, below 0 if before, and what makes it."""
-        if self._makers is None:
-            unit = self._image.content.cluster_size
-            found: dict[int, list[tuple[int, Maker]]] = {}
-            for offset, length, maker in parts(self._image):
-                for number in range(offset // unit, -(-(offset + length) // unit)):
-                    found.setdefault(number, []).append((offset - number * unit, maker))
-            self._makers = found
+        image, clusters = self._image, self._image.layout.clusters
+        now = (clusters, clusters.changes, *(content for _, content in _disks(image)))
+        if now != self._seen:
+            self._seen = now
+            self._find_parts()
         return self._makers
+
+    def _find_parts(self) -> None:
+        unit = self._image.content.cluster_size
+        self._makers, self._pages = {}, Spans()
+        for offset, length, maker in parts(self._image):
+            for number in range(offset // unit, -(-(offset + length) // unit)):
+                self._makers.setdefault(number, []).append((offset - number * unit, maker))
+            self._pages.add(offset // FILE_PAGE, -(-(offset + length) // FILE_PAGE))
 
     def _cluster(self, number: int) -> bytes:
         unit = self._image.content.cluster_size
@@ -101,7 +120,11 @@ def parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:
     first, length = layout.snapshots.list_place
     yield first * unit, length, partial(rendering.snapshot_table, image)
     yield from _bitmap_parts(image)
-    yield clusters.table[0] * unit, clusters.table[1] * unit, partial(rendering.refcount_table, clusters)
+    yield (
+        clusters.table[0] * unit,
+        clusters.table[1] * unit,
+        partial(rendering.refcount_table, clusters, clusters.blocks),
+    )
     for number, place in clusters.blocks.items():
         yield place * unit, unit, partial(rendering.refcount_block, clusters, number)
     yield 0, unit, partial(rendering.header_cluster, image)
@@ -116,21 +139,26 @@ def _disks(image: Qcow2Image) -> list[tuple[Tables, Content]]:
 
 def _disk_parts(image: Qcow2Image, tables: Tables, content: Content) -> Iterator[tuple[int, int, Maker]]:
     layout = image.layout
-    unit, stored = layout.cluster_size, content.allocation_order()
+    unit = layout.cluster_size
     if not layout.external:
         for guest, place in tables.places.items():
-            if guest in stored:
-                yield place * unit, unit, partial(content.whole_cluster, guest)
+            yield place * unit, unit, partial(_stored_cluster, content, guest)
     for guest, (offset, length) in tables.packed.items():
-        yield offset, length, partial(_packed_cluster, layout.packed_bytes.get(offset), content, guest)
+        yield offset, length, partial(_packed_cluster, image, offset, content, guest)
     for number, place in tables.l2.items():
         yield place * unit, unit, partial(rendering.l2_table, layout, tables, content, number)
     first, entries = tables.l1
     yield first * unit, entries * 8, partial(rendering.l1_table, layout, tables)
 
 
-def _packed_cluster(kept: bytes | None, content: Content, guest: int) -> bytes:
-    return pack(content.whole_cluster(guest)) if kept is None else kept
+def _stored_cluster(content: Content, guest: int) -> bytes:
+    """Nothing if the cluster was zeroed where it is; a snapshot may have its data."""
+    return content.whole_cluster(guest) if guest in content.allocation_order() else b""
+
+
+def _packed_cluster(image: Qcow2Image, offset: int, content: Content, guest: int) -> bytes:
+    kept = image.layout.packed_bytes.get(offset)
+    return pack(content.whole_cluster(guest), image.compression) if kept is None else kept
 
 
 def _bitmap_parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:

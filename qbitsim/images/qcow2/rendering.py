@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.qcow2.structures import COPIED, ZERO, BitmapEntry, Extension, Header, SnapshotEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from qbitsim.images.content import Content
     from qbitsim.images.qcow2.allocator import Allocator
@@ -54,19 +55,37 @@ def header_cluster(image: Qcow2Image) -> bytes:
         refcount_table_clusters=layout.clusters.table[1],
         snapshot_count=len(image.snapshots),
         snapshots_offset=snapshots * unit if snapshots_length else 0,
-        incompatible=(structures.DIRTY if kept.dirty else 0) | (structures.CORRUPT if image.corrupt else 0),
+        incompatible=_incompatible(image),
         compatible=kept.compatible | (structures.LAZY_REFCOUNTS if image.lazy_refcounts else 0),
-        autoclear=kept.autoclear | (structures.BITMAPS if layout.bitmaps.directory is not None else 0),
+        autoclear=kept.autoclear | _autoclear(image),
         refcount_order=layout.clusters.refcount_bits.bit_length() - 1,
         header_length=length,
+        compression_type=COMPRESSION_TYPES.index(image.compression),
         rest=kept.rest,
     )
     return (structures.pack_header(header) + extensions + backing).ljust(unit, b"\0")
 
 
+def _incompatible(image: Qcow2Image) -> int:
+    features = (
+        (structures.DIRTY, image.kept_header.dirty),
+        (structures.CORRUPT, image.corrupt),
+        (structures.DATA_FILE, image.data_file is not None),
+        (structures.COMPRESSION, image.compression != "zlib"),
+    )
+    return sum(bit for bit, is_set in features if is_set)
+
+
+def _autoclear(image: Qcow2Image) -> int:
+    bitmaps = structures.BITMAPS if image.layout.bitmaps.directory is not None else 0
+    return bitmaps | (structures.RAW_DATA_FILE if image.data_file is not None and image.data_file.is_raw else 0)
+
+
 def _extensions(image: Qcow2Image) -> Iterator[Extension]:
     if image.backing_format is not None:
         yield Extension(structures.BACKING_FORMAT, os.fsencode(image.backing_format))
+    if image.data_file is not None and image.data_file.name is not None:
+        yield Extension(structures.DATA_FILE_NAME, os.fsencode(image.data_file.name))
     unit = image.content.cluster_size
     if image.compat != "0.10" and unit >= structures.FEATURE_TABLE_MINIMUM:
         yield Extension(structures.FEATURE_TABLE, structures.FEATURE_TABLE_DATA)
@@ -85,12 +104,13 @@ def _extensions(image: Qcow2Image) -> Iterator[Extension]:
 # -- refcounts
 
 
-def refcount_table(clusters: Allocator) -> bytes:
-    """The refcount table, all its clusters."""
+def refcount_table(clusters: Allocator, blocks: Mapping[int, int]) -> bytes:
+    """The refcount table, all its clusters; it leads to these *blocks* as far as it has room."""
     unit = clusters.cluster_size
     entries = [0] * (clusters.table_clusters * unit // TABLE_ENTRY)
-    for number, place in clusters.blocks.items():
-        entries[number] = place * unit
+    for number, place in blocks.items():
+        if number < len(entries):
+            entries[number] = place * unit
     return structures.pack_table(entries)
 
 

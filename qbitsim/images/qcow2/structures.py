@@ -120,6 +120,18 @@ class Header:
     rest: bytes = b""
 
 
+def with_refcounts(header: bytes, new: bytes) -> bytes:
+    """A header that says what *new* says of refcounts: where their table is, and how wide they are.
+
+    In everything else it is *header*. Version 2 does not say how wide they are.
+    """
+    table, width = slice(_HEADER.size - 24, _HEADER.size - 12), slice(_HEADER.size + 24, _HEADER.size + 28)
+    changed = header[: table.start] + new[table] + header[table.stop :]
+    if 2 in {header[7], new[7]}:
+        return changed
+    return changed[: width.start] + new[width] + changed[width.stop :]
+
+
 def unpack_header(data: bytes) -> Header:
     """The header in the first :data:`HEADER_LENGTH` bytes of *data*, zeroes being added; nothing is checked.
 

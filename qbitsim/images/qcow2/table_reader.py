@@ -98,6 +98,11 @@ class TableReader:
                 raise QmpError(
                     f"Cluster allocation offset {place:#x} unaligned (L2 offset: {offset:#x}, L2 index: {index:#x})"
                 )
+            if self._data_file and place and place != (guest + index) * unit:
+                raise QmpError(
+                    f"External data file host cluster offset {place:#x} does not match guest cluster "
+                    f"offset: {(guest + index) * unit:#x}, L2 index: {index:#x})"
+                )
             if place or (self._data_file and entry & structures.COPIED):
                 places[guest + index] = place // unit
         self._left -= len(places) + len(packed) - before

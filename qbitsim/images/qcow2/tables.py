@@ -40,6 +40,18 @@ class Tables:
         return Tables(self.l1, self.l2.copy(), self.places.copy(), self.packed.copy())
 
 
+@record(frozen=False)
+class Part:
+    """What one part of a request changes, until its data are written; what is to stay in any case is taken out.
+
+    :ivar places: guest clusters that got a place -> where they were before; None for nowhere.
+    :ivar tables: numbers of L2 tables that were made -> the cluster of the one that a snapshot keeps; None for none.
+    """
+
+    places: dict[int, int | Packed | None]
+    tables: dict[int, int | None]
+
+
 def packed_span(packed: Packed, cluster_size: int) -> tuple[int, int]:
     """The first cluster and the number of clusters in which compressed data are."""
     offset, length = packed

@@ -19,6 +19,7 @@ def upgrade(image: Qcow2Image) -> None:
     if image.compat == "0.10":
         image.compat = "1.1"
         image.content.zero_clusters = True
+        image.save()  # in front of all that only this version has
 
 
 def downgrade(image: Qcow2Image, *, backed: bool) -> None:
@@ -45,8 +46,10 @@ def downgrade(image: Qcow2Image, *, backed: bool) -> None:
 
 def change_refcount_bits(image: Qcow2Image, bits: int) -> None:
     """Count references in *bits* bits from now on."""
-    image.layout.clusters.change_refcount_bits(bits)
-    image.refcount_bits = bits
+    with image.placing() as layout:
+        layout.clusters.change_refcount_bits(bits)
+        image.refcount_bits = bits
+    image.save()
 
 
 def _place_zeroes(layout: HostLayout, tables: Tables, content: Content) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,10 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from real_tools import RealTools
-
-ROOTS = [None, *filter(None, os.environ.get("QBITSIM_QEMU_ROOT", "").split(":"))]
-"""The same variable as for the comparison with real QEMU names root directories of systems of their own."""
+from real_tools import ROOTS, RealTools
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

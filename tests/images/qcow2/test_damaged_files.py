@@ -101,7 +101,6 @@ REFUSALS = [
     (72, ">Q", 8, "qcow2: Compression type incompatible feature bit must not be set"),
     (72, ">Q", 1 << 5 | 1 << 63, "Unsupported qcow2 feature(s): Unknown incompatible feature: 8000000000000020"),
     (72, ">Q", 2, "qcow2: Image is corrupt; cannot be opened read/write"),
-    (72, ">Q", 4, "'data-file' is required for this image"),
     (72, ">Q", 16, "Unsupported subcluster size: 16"),
     (96, ">I", 7, "Reference count entry width too large; may not exceed 64 bits"),
     (56, ">I", 0, "Image does not contain a reference count table"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES, Profile
+
+ROOTS = [None, *filter(None, os.environ.get("QBITSIM_QEMU_ROOT", "").split(":"))]
+"""The same variable as for the comparison with real QEMU names root directories of systems of their own."""
 
 
 class RealTools:
@@ -46,11 +50,25 @@ class RealTools:
 
     def run(self, *argv: str) -> tuple[int, str, str]:
         """Exit status, output and error output of a command."""
-        if self._root is not None:
-            inside = f"/{self.directory.relative_to(self._root)}"
-            argv = ("chroot", self._root, "sh", "-c", 'cd "$0" && exec "$@"', inside, *argv)
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=self.directory)
+        done = subprocess.run(self._wrap(argv), capture_output=True, text=True, check=False, cwd=self.directory)
         return done.returncode, done.stdout, done.stderr
+
+    def run_together(self, *argv: str) -> tuple[int, str]:
+        """Exit status of a command, and all that it prints through one pipe."""
+        done = subprocess.run(
+            self._wrap(argv),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            cwd=self.directory,
+        )
+        return done.returncode, done.stdout.decode("utf-8", "replace")
+
+    def _wrap(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        if self._root is None:
+            return argv
+        inside = f"/{self.directory.relative_to(self._root)}"
+        return ("chroot", self._root, "sh", "-c", 'cd "$0" && exec "$@"', inside, *argv)
 
     def output(self, *argv: str) -> str:
         """What a command prints that must succeed."""

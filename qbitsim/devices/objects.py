@@ -1,0 +1,263 @@
+"""The objects of a machine by QOM path: devices, what ``object-add`` made, and the places where these are.
+
+Which other objects a board has, and what they are like, is not told: such paths are refused. Children are listed in the
+order in which they came; real QEMU lists them in that of a hash table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.devices import properties
+from qbitsim.devices.attaching import replace_node
+from qbitsim.devices.properties import descriptions
+from qbitsim.devices.types import TYPES
+from qbitsim.errors import QmpError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qbitsim.devices.device import Device
+    from qbitsim.devices.properties import Descriptions
+    from qbitsim.devices.tree import DeviceTree
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
+
+_MACHINE_TYPES = {"none": "none-machine", "pc": "pc-i440fx-{}-machine", "q35": "pc-q35-{}-machine"}
+_OBJECT_TYPES = (
+    *("iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "secret", "throttle-group"),
+    *("none-machine", "tcg-accel"),
+)
+_CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/objects")
+_OTHERS = ("/machine/", "/chardevs", "/backend", "/audiodevs")
+_UNSET: dict[str, Any] = {"str": "", "bool": False, "OnOffAuto": "auto", "BlockdevOnError": "auto", "size": 0}
+_REALIZED: dict[str, Any] = {"logical_block_size": 512, "physical_block_size": 512, "num-queues": 1, "bootindex": -1}
+_CHANGEABLE = ("bootindex", "realized")
+
+
+class Objects:
+    """What is at which path; made for one request."""
+
+    __slots__ = ("_groups", "_objects", "_profile", "_tree")
+
+    def __init__(
+        self, tree: DeviceTree, profile: Profile, objects: Mapping[str, Json], groups: Mapping[str, object]
+    ) -> None:
+        self._tree = tree
+        self._profile = profile
+        self._objects = objects
+        self._groups = groups
+
+    # -- what commands ask
+
+    def properties(self, path: str) -> list[Json]:
+        """The properties and children of an object, as qom-list tells them.
+
+        :raises QmpError: there is none at that path.
+        """
+        found = self._resolve(path)
+        own = [{"name": "type", "type": "string"}]
+        if found in _CONTAINERS:
+            return own + [_child(name, kind) for name, kind in self._children(found).items()]
+        device = self._device(found)
+        if device is None or (device.type.bus == "PCI" and found == device.path):
+            raise UnsupportedError(f"the properties of '{path}'")
+        kind = self._type_at(device, found)
+        known = descriptions(self._profile).object_properties.get(kind)
+        if known is None:
+            raise UnsupportedError(f"the properties of '{path}'")
+        return [{"name": each["name"], "type": each["type"]} for each in known]
+
+    def get(self, path: str, name: str) -> Any:
+        """The value of a property.
+
+        :raises QmpError: there is no such object or property.
+        """
+        found = self._resolve(path)
+        if name == "type":
+            return self._type_of(found)
+        device = self._device(found)
+        if device is None:
+            return self._of_object(found, name)
+        self._check_property(device, found, name)
+        return _value_of(self._profile, device, found, name)
+
+    def set(self, path: str, name: str, value: Any) -> None:
+        """Give a property another value.
+
+        :raises QmpError: there is no such object or property, or it does not take that.
+        """
+        found = self._resolve(path)
+        device = self._device(found)
+        if device is None:
+            raise UnsupportedError(f"qom-set of '{name}' of '{path}'")
+        kind = self._check_property(device, found, name)
+        if name == "drive" and device.type.disk is not None:
+            if not isinstance(value, str):
+                raise QmpError("Invalid parameter type for 'drive', expected: string")
+            replace_node(device, value)
+            return
+        parsed = properties.parse(name, kind, value, from_json=True)
+        if name not in _CHANGEABLE:
+            owner = self._type_at(device, device.disk_path)
+            called = f"device '{device.id}'" if device.id and owner == device.type.name else "anonymous device"
+            raise QmpError(f"Attempt to set property '{name}' on {called} (type '{owner}') after it was realized")
+        if name == "realized" and not parsed:
+            raise UnsupportedError("qom-set of 'realized' to false")
+        if name == "bootindex":
+            device.values[name] = parsed
+
+    # -- what is where
+
+    def _resolve(self, path: str) -> str:
+        """The whole path that is meant by it, or by the end of it (object_resolve_path, qom/object.c)."""
+        if path.startswith("/"):
+            whole = path.rstrip("/") or "/"
+            if whole in ("/", "/machine", *_CONTAINERS) or self._device(whole) or self._is_object(whole):
+                return whole
+            if self._tree.machine != "none" and whole.startswith(_OTHERS) and "peripheral" not in whole:
+                raise UnsupportedError(f"the object '{path}'")
+        else:
+            ends = [whole for whole in self._paths() if path and whole.endswith(f"/{path}")]
+            if len(ends) > 1 or not path:
+                raise QmpError(f"Path '{path}' is ambiguous")
+            if ends:
+                return ends[0]
+        raise QmpError(f"Device '{path}' not found", "DeviceNotFound")
+
+    def _paths(self) -> list[str]:
+        devices = [path for device in self._tree.devices.values() for path in {device.path, device.disk_path}]
+        return ["/machine", *_CONTAINERS, *devices, *(f"/objects/{name}" for name in self._children("/objects"))]
+
+    def _device(self, path: str) -> Device | None:
+        return next((each for each in self._tree.devices.values() if path in (each.path, each.disk_path)), None)
+
+    def _is_object(self, path: str) -> bool:
+        place, _, name = path.rpartition("/")
+        return place == "/objects" and name in self._children("/objects")
+
+    def _children(self, container: str) -> dict[str, str]:
+        """Name -> type of what is in a container."""
+        if container == "/objects":
+            made = {name: str(given["qom-type"]) for name, given in self._objects.items()}
+            return made | dict.fromkeys(self._groups, "throttle-group")
+        return {
+            path.rpartition("/")[2]: device.type.name
+            for path, device in self._tree.devices.items()
+            if path.rpartition("/")[0] == container
+        }
+
+    def _type_of(self, path: str) -> str:
+        if path == "/machine":
+            return _MACHINE_TYPES[self._tree.machine].format(self._profile.name)
+        device = self._device(path)
+        if device is not None:
+            return self._type_at(device, path)
+        return self._children("/objects").get(path.rpartition("/")[2], "container")
+
+    def _type_at(self, device: Device, path: str) -> str:
+        if path == device.path:
+            return device.type.name
+        return device.type.backend or ("scsi-cd" if device.removable else "scsi-hd")
+
+    def _check_property(self, device: Device, path: str, name: str) -> str:
+        kind = self._type_at(device, path)
+        known = descriptions(self._profile).object_properties.get(kind, [])
+        found = next((each["type"] for each in known if each["name"] == name), None)
+        if found is None:
+            found = descriptions(self._profile).kind(kind, name) if known else None
+        if found is None:
+            raise QmpError(f"Property '{kind}.{name}' not found")
+        return str(found)
+
+    def _of_object(self, path: str, name: str) -> Any:
+        given = self._objects.get(path.removeprefix("/objects/"), {}) if path.startswith("/objects/") else {}
+        if name in given:
+            return given[name]
+        child = self._children(path) if path in _CONTAINERS else {}
+        if name in child:
+            return f"{path}/{name}"
+        raise UnsupportedError(f"the property '{name}' of '{path}'")
+
+
+def _child(name: str, kind: str) -> Json:
+    return {"name": name, "type": f"child<{kind}>"}
+
+
+def _value_of(profile: Profile, device: Device, path: str, name: str) -> Any:
+    drive = device.drive
+    if name == "drive":
+        if drive is None or (not drive.id and drive.root is None):
+            return ""
+        return drive.id or drive.node.name
+    if name == "parent_bus":
+        assert device.bus is not None
+        return device.bus.path if device.bus.owner is not None else _board_bus(device.bus.name)
+    if name == "realized":
+        return True
+    if name == "virtio-backend":
+        return device.disk_path
+    if name in ("scsi-id", "lun") and isinstance(device.place, tuple):
+        return device.place[name == "lun"]
+    if name in device.values and name != "addr":
+        return device.values[name]
+    if name in _REALIZED:
+        return _REALIZED[name]
+    known = descriptions(profile)
+    kind = device.type.name if path == device.path else device.type.backend
+    described: Json = next((each for each in known.device_properties.get(kind, []) if each["name"] == name), {})
+    if "default-value" in described:
+        return described["default-value"]
+    if described.get("type") in _UNSET:
+        return _UNSET[described["type"]]
+    raise UnsupportedError(f"the property '{name}' of '{path}'")
+
+
+def _board_bus(name: str) -> str:
+    hosts = {"pci.0": "i440fx", "pcie.0": "q35"}
+    if name not in hosts:
+        raise UnsupportedError(f"the path of the bus '{name}'")
+    return f"/machine/{hosts[name]}/{name}"
+
+
+def types(profile: Profile, implements: str | None, *, abstract: bool) -> list[Json]:
+    """The types of what is emulated, and their ancestors, as qom-list-types tells them.
+
+    :param implements: only those that are of this type.
+    :param abstract: those too of which there are no objects.
+    :raises UnsupportedError: it is a type of what is not emulated.
+    """
+    known = descriptions(profile)
+    machines = (kind.format(profile.name) for kind in _MACHINE_TYPES.values())
+    parts = [kind.backend for kind in TYPES.values() if kind.backend]
+    emulated = [each for each in (*TYPES, *parts, *_OBJECT_TYPES, *machines) if each in known.types]
+    found = dict.fromkeys(ancestor for name in emulated for ancestor in known.ancestors(name))
+    if implements is not None and implements in known.types and implements not in found:
+        raise UnsupportedError(f"qom-list-types of '{implements}'")
+    return [
+        _type_info(known, name)
+        for name in found
+        if (abstract or name not in known.abstract) and implements in (None, *known.ancestors(name))
+    ]
+
+
+def _type_info(known: Descriptions, name: str) -> Json:
+    info: Json = {"name": name}
+    if name in known.abstract:
+        info["abstract"] = True
+    if known.types[name]:
+        info["parent"] = known.types[name]
+    return info
+
+
+def class_properties(profile: Profile, name: str) -> list[Json]:
+    """What objects of a type have, as qom-list-properties tells it.
+
+    :raises QmpError: there is no such type.
+    """
+    known = descriptions(profile)
+    if name in known.object_properties:
+        return known.object_properties[name]
+    if name not in known.types:
+        raise QmpError(f"Class '{name}' not found", "DeviceNotFound")
+    raise UnsupportedError(f"the properties of '{name}'")

@@ -1,0 +1,190 @@
+"""What a device can be told: its properties, as a release describes them, and the values that they take.
+
+The descriptions are those that QEMU 7.2, 10.0 and 11.1 (x86_64) gave to device-list-properties and qom-list-properties,
+kept in a file for each release, which is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.sizes import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qbitsim.jsontypes import Json
+    from qbitsim.profiles import Profile
+
+_FOLDER = Path(__file__).with_name("recorded")
+_SWITCHES = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
+_VALUES = {
+    "OnOffAuto": ("auto", "on", "off"),
+    "BlockdevOnError": ("report", "ignore", "enospc", "stop", "auto"),
+    "BiosAtaTranslation": ("auto", "none", "lba", "large", "rechs"),
+    "FloppyDriveType": ("144", "288", "120", "none", "auto"),
+    "FdcDriveType": ("144", "288", "120", "none", "auto"),
+}
+_BITS = {"int32": 32, "uint16": 16, "uint32": 32, "uint64": 64, "int64": 64, "uint8": 8}
+_BLOCK_SIZES = ("logical_block_size", "physical_block_size")
+_LEAST_BLOCK, _MOST_BLOCK = 512, 2 << 20
+
+
+class Descriptions:
+    """What a release says of its types and their properties.
+
+    :ivar types: the name of every type -> that of its parent, empty for a root.
+    :ivar abstract: the types of which there are no objects.
+    :ivar device_properties: type -> what device-list-properties says of it.
+    :ivar object_properties: type -> what qom-list-properties says of it.
+    """
+
+    __slots__ = ("abstract", "device_properties", "object_properties", "types")
+
+    def __init__(self, recorded: Json) -> None:
+        self.types: dict[str, str] = recorded["types"]
+        self.abstract = frozenset(recorded["abstract"])
+        self.device_properties: dict[str, list[Json]] = recorded["device-properties"]
+        self.object_properties: dict[str, list[Json]] = recorded["object-properties"]
+
+    def ancestors(self, name: str) -> list[str]:
+        """The type itself, its parent, and so on."""
+        found = []
+        while name:
+            found.append(name)
+            name = self.types.get(name, "")
+        return found
+
+    def kind(self, type_name: str, name: str) -> str | None:
+        """The type of a property that can be set, None if there is none of that name."""
+        return next((each["type"] for each in self.device_properties[type_name] if each["name"] == name), None)
+
+
+def descriptions(profile: Profile) -> Descriptions:
+    """Those of a release.
+
+    :raises UnsupportedError: nobody has asked such a QEMU.
+    """
+    if profile.recorded_answers is None:
+        raise UnsupportedError(f"the devices of QEMU {profile.name}")
+    return _read(profile.recorded_answers)
+
+
+@cache
+def _read(release: str) -> Descriptions:
+    return Descriptions(json.loads((_FOLDER / f"{release}.json").read_text(encoding="ascii")))
+
+
+def parse(name: str, kind: str, given: Any, *, from_json: bool) -> Any:
+    """The value of a property.
+
+    :param kind: its type as QEMU names it: ``bool``, ``uint32``, ``OnOffAuto``.
+    :param from_json: it has a type of its own; otherwise it is a text from a command line.
+    :raises QmpError: it does not fit (qapi/qobject-input-visitor.c, QEMU 10.0).
+    """
+    if kind in _VALUES:
+        if not isinstance(given, str):
+            raise _wrong_type(name, "string")
+        if given not in _VALUES[kind]:
+            raise QmpError(f"Parameter '{name}' does not accept value '{given}'")
+        return given
+    if kind == "bool":
+        return _switch(name, given, from_json=from_json)
+    if kind in _BITS:
+        return _number(name, kind, given, from_json=from_json)
+    if kind == "size":
+        return _size(name, given, from_json=from_json)
+    if not isinstance(given, str):
+        raise _wrong_type(name, "string")
+    return given
+
+
+def _wrong_type(name: str, expected: str) -> QmpError:
+    return QmpError(f"Invalid parameter type for '{name}', expected: {expected}")
+
+
+def _switch(name: str, given: Any, *, from_json: bool) -> bool:
+    if from_json:
+        if not isinstance(given, bool):
+            raise _wrong_type(name, "boolean")
+        return given
+    if given not in _SWITCHES:
+        raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
+    return _SWITCHES[given]
+
+
+def _number(name: str, kind: str, given: Any, *, from_json: bool) -> int:
+    if from_json:
+        if type(given) is not int:
+            raise _wrong_type(name, "integer")
+        number: int = given
+    else:
+        try:
+            number = int(given, 0)
+        except ValueError:
+            raise QmpError(f"Parameter '{name}' expects integer") from None
+    bits = _BITS[kind]
+    least, most = (0, 1 << bits) if kind.startswith("u") else (-(1 << (bits - 1)), 1 << (bits - 1))
+    if not least <= number < most:
+        raise QmpError(f"Parameter '{name}' expects {kind}_t")
+    return number
+
+
+def _size(name: str, given: Any, *, from_json: bool) -> int:
+    if from_json:
+        if type(given) is not int:
+            raise _wrong_type(name, "integer")
+        return int(given)
+    try:
+        return parse_size(given)
+    except ValueError:
+        raise QmpError(f"Parameter '{name}' expects size") from None
+
+
+def slot_of(type_name: str, given: Any) -> int:
+    """The slot of a PCI address: ``5``, ``0x5`` or ``05.0``.
+
+    :raises QmpError: it is none (set_pci_devfn, hw/core/qdev-properties-system.c).
+    """
+    if type(given) is int:
+        return given >> 3
+    try:
+        slot, _, function = str(given).partition(".")
+        number = int(slot, 16)
+        if number < 32 and int(function or "0", 16) < 8:
+            return number
+    except ValueError:
+        pass
+    raise QmpError(f"Property '{type_name}.addr' doesn't take value '{given}'")
+
+
+def check_block_sizes(values: Mapping[str, Any], profile: Profile) -> None:
+    """Refuse sizes of blocks that no disk has (hw/block/block.c, hw/core/qdev-properties-system.c, QEMU 10.0).
+
+    :raises QmpError: they do not fit.
+    """
+    for name in _BLOCK_SIZES:
+        size = values.get(name, 0)
+        if size:
+            _check_block_size(name, size, profile)
+    logical = values.get("logical_block_size") or _LEAST_BLOCK
+    if logical > (values.get("physical_block_size") or _LEAST_BLOCK):
+        raise QmpError("logical_block_size > physical_block_size not supported")
+    for name in ("min_io_size", "opt_io_size"):
+        if values.get(name, 0) % logical:
+            raise QmpError(f"{name} must be a multiple of logical_block_size")
+
+
+def _check_block_size(name: str, size: int, profile: Profile) -> None:
+    fits, power = _LEAST_BLOCK <= size <= _MOST_BLOCK, not size & (size - 1)
+    if fits and power:
+        return
+    if profile.block_size_refused_in_one:
+        raise QmpError(f"parameter {name} must be a power of 2 between {_LEAST_BLOCK} and {_MOST_BLOCK}")
+    if not fits:
+        raise QmpError(f"Property .{name} doesn't take value {size} (minimum: 512 B, maximum: 2 MiB)")
+    raise QmpError(f"Property .{name} doesn't take value '{size}', it's not a power of 2")

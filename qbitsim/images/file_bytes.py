@@ -1,0 +1,111 @@
+"""A file seen as nothing but bytes, whatever is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from qbitsim.images.content import Content, Kind, Reader
+from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qbitsim.images.image import Image
+    from qbitsim.images.qcow2.rendered import RenderedFile
+
+
+class RenderedContent(Content):
+    """The bytes of the file of a qcow2 image in memory. They are only read.
+
+    :param file: makes them.
+    :param image: it.
+    """
+
+    __slots__ = ("_file", "_image")
+
+    def __init__(self, file: RenderedFile, image: Image) -> None:
+        super().__init__(image.file_length, FILE_CLUSTER, zero_clusters=False)
+        self._file = file
+        self._image = image
+
+    def read(self, offset: int, length: int) -> bytes:
+        """As every content."""
+        assert 0 <= offset <= offset + length <= self.size, (offset, length, self.size)
+        return self._file.read_at(offset, length).ljust(length, b"\0")
+
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """As every content, in pages that were written."""
+        assert 0 <= offset < self.size
+        assert length > 0
+        data, run = self._file.status(offset, min(length, self.size - offset))
+        return (Kind.DATA if data else Kind.HOLE), run
+
+    def stored_clusters(self) -> list[int]:
+        """The numbers of the clusters that are no hole as a whole."""
+        unit = self.cluster_size
+        runs = (range(start // unit, -(-(start + length) // unit)) for start, length in self.ranges(Kind.DATA))
+        return list(dict.fromkeys(number for run in runs for number in run))
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that a host's file system would need."""
+        return self._image.actual_size
+
+    def clone(self) -> PlainContent:
+        """The same bytes, which can be written."""
+        twin = PlainContent(self.size)
+        for start, length in self.ranges(Kind.DATA):
+            for offset in range(start, start + length, FILE_CLUSTER):
+                twin.write(offset, self.read(offset, min(FILE_CLUSTER, start + length - offset)))
+        return twin
+
+    # -- writing: the file has to become a plain one before
+
+    def write(self, offset: int, data: bytes, below: Reader | None = None) -> NoReturn:
+        """Not here."""
+        raise AssertionError(f"{len(data)} bytes at {offset} of what is only seen as bytes")
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+    ) -> NoReturn:
+        """Not here."""
+        raise AssertionError(f"{length} zeroes at {offset} of what is only seen as bytes")
+
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> NoReturn:
+        """Not here."""
+        raise AssertionError(f"a discard of {length} bytes at {offset} of what is only seen as bytes")
+
+    def resize(self, size: int, *, zero_new: bool = False) -> NoReturn:
+        """Not here."""
+        raise AssertionError(f"{size} bytes of what is only seen as bytes")
+
+    def copy_clusters(self, source: Content, clusters: Iterable[int]) -> NoReturn:
+        """Not here."""
+        raise AssertionError("clusters for what is only seen as bytes")
+
+
+class ContentBytes:
+    """A :class:`.ByteSource`: what a content holds.
+
+    :ivar content: it.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self.content.size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """*length* bytes from *offset* on, fewer where the content ends."""
+        inside = min(offset + length, self.content.size) - offset
+        return self.content.read(offset, inside) if inside > 0 else b""

@@ -1,0 +1,1 @@
+"""Images in files of the host."""

@@ -1,0 +1,170 @@
+"""A raw image in a file of the host: what the file system says is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from qbitsim.images.content import Content, Kind, Reader
+from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE, PlainContent
+from qbitsim.images.raw import RawImage
+from qbitsim.sizes import SECTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qbitsim.files.host import HostFile
+    from qbitsim.images.host.file import HostImageFile
+    from qbitsim.images.image import Image
+
+COPIED_AT_ONCE = 1 << 20
+"""Bytes that are read and written in one piece where a whole file is copied."""
+
+
+class HostPlainContent(Content):
+    """The bytes of a file. HOLE is what the file system calls so.
+
+    :param file: open; for writing if the content is to change.
+    """
+
+    __slots__ = ("file",)
+
+    def __init__(self, file: HostFile) -> None:
+        super().__init__(-(-file.length // SECTOR) * SECTOR, FILE_CLUSTER, zero_clusters=False)
+        self.file = file
+
+    # -- reading
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes of a range; behind the end of a file that somebody cut off there are zeroes."""
+        assert 0 <= offset <= offset + length <= self.size, (offset, length, self.size)
+        return self.file.read_at(offset, length).ljust(length, b"\0")
+
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """As every content (find_allocation, block/file-posix.c, 10.0)."""
+        assert 0 <= offset < self.size
+        assert length > 0
+        end = min(offset + length, self.size)
+        data = self.file.next_data(offset)
+        if data is None:
+            return Kind.HOLE, end - offset
+        if data > offset:
+            return Kind.HOLE, min(data, end) - offset
+        return Kind.DATA, min(self.file.next_hole(offset), end) - offset
+
+    def stored_clusters(self) -> list[int]:
+        """The numbers of the clusters that are no hole as a whole."""
+        return list(dict.fromkeys(number for first, stop in self._extents() for number in range(first, stop)))
+
+    def _extents(self) -> Iterator[tuple[int, int]]:
+        for offset, length in self.file.extents():
+            yield offset // self.cluster_size, -(-(offset + length) // self.cluster_size)
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that the file takes on the file system."""
+        return self.file.allocated
+
+    def growth(self, offset: int, length: int) -> int:
+        """By how many bytes :attr:`allocated` would grow if the range were written."""
+        start = offset // FILE_PAGE * FILE_PAGE
+        end, grown = -(-(offset + length) // FILE_PAGE) * FILE_PAGE, 0
+        while start < end:
+            if start >= self.size:
+                return grown + end - start
+            kind, run = self.status(start, end - start)
+            run = -(-run // FILE_PAGE) * FILE_PAGE
+            grown += run if kind is Kind.HOLE else 0
+            start += run
+        return grown
+
+    # -- writing
+
+    def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
+        """Write *data*; OSError as the host has it."""
+        del below
+        assert 0 <= offset <= offset + len(data) <= self.size, (offset, len(data), self.size)
+        self.file.write_at(offset, data)
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+    ) -> None:
+        """Zero a range, which keeps its place on the file system where that can be said."""
+        del below, below_is_zero
+        self.file.zero(offset, length)
+
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
+        """Punch a hole."""
+        del backed
+        self.file.punch(offset, length)
+
+    def resize(self, size: int, *, zero_new: bool = False) -> None:
+        """Cut the file off, or let a hole follow."""
+        del zero_new
+        self.file.truncate(size)
+        self.size = size
+
+    def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
+        """As every content, by copying the bytes."""
+        for number in clusters:
+            start = number * self.cluster_size
+            length = min(self.cluster_size, self.size - start)
+            kind, run = source.status(start, length)
+            if kind is Kind.DATA or run < length:
+                self.write(start, source.read(start, length))
+            else:
+                self.discard(start, length)
+
+    def clone(self) -> PlainContent:
+        """A content in memory that reads the same."""
+        twin = PlainContent(self.size)
+        for offset, length in self.file.extents():
+            for start in range(offset, offset + length, COPIED_AT_ONCE):
+                stop = min(start + COPIED_AT_ONCE, offset + length, self.size)
+                twin.write(start, self.read(start, stop - start))
+        return twin
+
+
+class HostRawImage(RawImage):
+    """A plain file of the host."""
+
+    __slots__ = ()
+
+    content: HostPlainContent
+    file: HostImageFile
+
+    def __init__(self, file: HostImageFile) -> None:
+        super().__init__(file, 0)
+        self.content = HostPlainContent(file.bytes)
+
+    def save(self) -> None:
+        """All is in the file."""
+        self.file.note_saved()
+
+    def close_written(self) -> None:
+        """All is in the file."""
+        self.save()
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        unmap: bool = False,
+    ) -> None:
+        """Punch a hole if it is to be unmapped; otherwise zero the range in place (raw_do_pwrite_zeroes)."""
+        if unmap:
+            self.content.discard(offset, length)
+        else:
+            self.content.write_zeroes(offset, length, below, below_is_zero)
+
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """No: the bytes are in a file."""
+        del source, cluster_size
+        return False

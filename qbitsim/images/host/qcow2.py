@@ -1,0 +1,314 @@
+"""A qcow2 image in a file of the host.
+
+Data are in the file at once, at the places that the layout gives them. Tables, refcounts and the bitmap directory are
+written by :meth:`HostQcow2Image.save`: when the disk is flushed, the file is closed, and before a cluster that was
+freed is used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from qbitsim.images.host.clusters import PlacedContent
+from qbitsim.images.host.holes import HostHoles
+from qbitsim.images.host.table_writer import TableWriter
+from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.packing import packed_length
+from qbitsim.records import changed
+
+if TYPE_CHECKING:
+    from qbitsim.images.content import Content, Reader
+    from qbitsim.images.host.file import HostImageFile
+    from qbitsim.images.image import Image, Preallocation
+    from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.layout import HostLayout
+    from qbitsim.images.qcow2.snapshots import StoredSnapshot
+    from qbitsim.images.qcow2.tables import Part, Tables
+
+
+class HostQcow2Image(Qcow2Image):
+    """A qcow2 image in a file that is open.
+
+    It begins as an empty image of *size* bytes, of which nothing is in the file yet; :func:`.take_parsed` lets it be
+    what the file holds.
+    """
+
+    __slots__ = ("_writer",)
+
+    content: PlacedContent
+    file: HostImageFile
+
+    def __init__(self, file: HostImageFile, size: int, **options: Any) -> None:
+        super().__init__(file, size, **options)
+        self._writer = TableWriter(self, file.bytes)
+        self._holes = HostHoles(file.bytes)
+        self.content = self._empty_content(self._layout.active, size)
+
+    def _empty_content(self, tables: Tables, size: int) -> PlacedContent:
+        file = self.data_file or self._writer.bytes
+        zeroes = self.compat != "0.10"
+        return PlacedContent(file, tables, size, self.cluster_size, zero_clusters=zeroes, compression=self.compression)
+
+    def take_up(self) -> None:
+        """The image was loaded from its file."""
+        self._writer.take_up()
+
+    # -- what is in the file
+
+    def save(self) -> None:
+        """Write down what of the tables is only in memory."""
+        self._writer.write()
+        self.file.note_saved()
+
+    def close_written(self) -> None:
+        """Store the bitmaps, and write all down."""
+        super().close_written()
+        self.save()
+
+    def end_file(self, end: int) -> None:
+        """As every image."""
+        super().end_file(end)
+        self._writer.bytes.truncate(end)
+
+    @property
+    def actual_size(self) -> int:
+        """What the file system says."""
+        return self._writer.bytes.allocated
+
+    # -- the disk
+
+    def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
+        """As every image."""
+        if self.file.capacity is not None:
+            self.check_room(offset, len(data))
+        with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
+            start, filled = self._filled_up(offset, data, below)
+            layout.write(*self._touched(start, len(filled)), self._storing(start, filled))
+
+    def _has_places(self, offset: int, length: int) -> bool:
+        """Whether all clusters of a range can be written where they are."""
+        return all(self._layout.is_own(guest) for guest in range(*self._touched(offset, length)))
+
+    def _storing(self, offset: int, data: bytes) -> Callable[[int, int, Part], None]:
+        """What writes the parts of a request; a new L2 table is written with the part that needs it."""
+        unit, content = self.cluster_size, self.content
+
+        def store(first: int, stop: int, part: Part) -> None:
+            start, end = max(offset, first * unit), min(offset + len(data), stop * unit)
+            self._writer.make_room(part.tables)
+            before = {guest: content.placed.place(guest) for guest in part.places} if part.tables else {}
+            if start < end:
+                try:
+                    content.write_placed(start, data[start - offset : end - offset])
+                except OSError:
+                    part.tables.clear()  # they stay, as in QEMU
+                    raise
+            if part.tables:
+                try:
+                    self._writer.write()
+                except OSError:
+                    content.put_back(before)
+                    raise
+
+        return store
+
+    def settle(self, *, written: bool) -> None:
+        """As every qcow2 image; what was written before the failing part is there."""
+        unit, stored, places = self.cluster_size, self.content.placed, self._layout.active.places
+        self._layout.settle_reserved(stored=lambda guest: written or stored.place(guest) == places[guest] * unit)
+
+    def _filled_up(self, offset: int, data: bytes, below: Reader | None) -> tuple[int, bytes]:
+        """The data with what is around them in clusters that are written as a whole (perform_cow, qcow2-cluster.c)."""
+        unit, end = self.cluster_size, offset + len(data)
+        if offset % unit and not self._is_in_place(offset // unit):
+            start = offset // unit * unit
+            data = self._cluster_bytes(start, offset - start, below) + data
+            offset = start
+        if end % unit and not self._is_in_place(end // unit):
+            stop = -(-end // unit) * unit
+            if end < self.size:
+                data += self._cluster_bytes(end, min(stop, self.size) - end, below)
+            data = data.ljust(stop - offset, b"\0")  # behind the disk, too: it may grow
+        return offset, data
+
+    def _is_in_place(self, guest: int) -> bool:
+        """Whether what a cluster reads as is where it is to be written: it has a place of its own, and is not ZERO."""
+        return self._layout.is_own(guest) and self.content.placed.place(guest) is not None
+
+    def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
+        """What a part of one cluster reads as."""
+        if below is not None and self.content.is_hole(offset // self.cluster_size):
+            return below(offset, length)
+        return self.content.read(offset, length)
+
+    def takes_compressed(self, offset: int) -> bool:
+        """As every qcow2 image."""
+        with self.placing():
+            return super().takes_compressed(offset)
+
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """As every qcow2 image."""
+        unit = self.cluster_size
+        guest, block = offset // unit, data.ljust(unit, b"\0")
+        length = packed_length(block, self.compression)
+        assert length is not None
+        self.check_room(offset, len(data))
+        with self.placing() as layout:
+            layout.write_packed(guest, length)
+            try:
+                self.content.write_packed(guest, block)
+            except OSError:
+                layout.give_up_packed(guest)
+                raise
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        unmap: bool = False,
+    ) -> None:
+        """As every image."""
+        self.check_room_for_zeroes(offset, length, below)
+        self._zero_data_file(offset, length, unmap=unmap)
+        unit = self.cluster_size
+        for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
+            if not as_zero:
+                self.write(start, bytes(stop - start), below)
+                continue
+            with self.placing() as layout:
+                first, last = start // unit, -(-stop // unit)
+                layout.zero(first, last, unmap=unmap or self.compat == "0.10")
+                self.content.zero_clusters_in(first, last)
+
+    def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
+        """As every image, by copying the bytes."""
+        unit = self.cluster_size
+        chosen, stored = list(clusters), source.allocation_order()
+        self._check_room_for_clusters(source, chosen)
+        for number in chosen:
+            start = number * unit
+            length = min(unit, self.size - start)
+            if number in stored:
+                self.write(start, source.read(start, length))
+            else:
+                self.write_zeroes(start, length)
+
+    def can_share_clusters(self, source: Image, cluster_size: int) -> bool:
+        """No: the bytes are in a file."""
+        del source, cluster_size
+        return False
+
+    @contextmanager
+    def placing(self, *, freely: bool = True) -> Iterator[HostLayout]:
+        """As every qcow2 image.
+
+        What was freed before is free in the file, too, before it can be used again. Where an L2 table is made, the
+        tables are written down, as QEMU does (l2_allocate, block/qcow2-cluster.c, 10.0).
+
+        :param freely: clusters may be taken.
+        """
+        if freely and self._writer.has_freed:
+            self._writer.write()
+        try:
+            yield self._layout
+        finally:
+            self._layout.settle(self.content)
+        if self._writer.lacks_tables:
+            self._writer.write()
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Change tables as a whole and write them; if the host refuses that, the image is what it was before."""
+        self._writer.write()
+        layout, content, snapshots = self.layout.copy(), self.content.clone(), list(self.snapshots)
+        bitmaps, preallocated = [bitmap.copy() for bitmap in self.bitmaps], self._preallocated_end
+        try:
+            yield
+        except OSError:
+            self._preallocated_end = preallocated
+            self._layout, self.content, self.snapshots, self.bitmaps = layout, content, snapshots, bitmaps
+            content.placed.tables = layout.active
+            raise
+
+    def resize(
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
+    ) -> None:
+        """As every image; the file has it at once (qcow2_co_truncate)."""
+        with self._all_or_nothing():
+            super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
+            self._writer.write(everything=True, cut_off=True)
+
+    def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
+        for place, length in self.content.take_places(first, stop):
+            if preallocation == "falloc":
+                self._writer.bytes.allocate(place, length)
+            elif preallocation == "full":
+                self._writer.bytes.write_zeroes(place, length)
+            elif (tail := self.size - (stop - 1) * length) < length and place == self.host_offset(self.size - tail):
+                self._writer.bytes.write_zeroes(place + tail, length - tail)  # QEMU fills the last cluster up
+
+    def make_empty(self) -> None:
+        """As every qcow2 image.
+
+        A file that becomes as short as a new one is marked as dirty meanwhile, as QEMU does it, if its tables move:
+        they may come to lie on old ones.
+        """
+        with self._all_or_nothing():
+            dirty = self.kept_header.dirty
+            if self.can_be_reset:
+                self._mark_dirty(dirty or not self._layout.is_where_it_begins)
+                self._writer.forget_disk()
+            super().make_empty()
+            self._layout.settle(self.content)
+            self._writer.write(everything=True, cut_off=True)
+            self._mark_dirty(dirty)
+
+    def _mark_dirty(self, dirty: bool) -> None:
+        if self.kept_header.dirty != dirty:
+            self.kept_header = changed(self.kept_header, dirty=dirty)
+            self._writer.write_header()
+
+    # -- bitmaps
+
+    def store_bitmaps(self, bitmaps: Iterable[StoredBitmap]) -> None:
+        """As every qcow2 image; the file has them at once."""
+        with self._all_or_nothing():
+            super().store_bitmaps(bitmaps)
+            self._writer.write()
+
+    def remove_bitmap(self, name: str) -> None:
+        """As every qcow2 image; the file has lost it at once."""
+        with self._all_or_nothing():
+            super().remove_bitmap(name)
+            self._writer.write()
+
+    # -- internal snapshots
+
+    def create_snapshot(
+        self, name: str, date: int, clock: int, state_size: int = 0, *, icount: int = -1
+    ) -> StoredSnapshot:
+        """As every qcow2 image; the file has it at once."""
+        with self._all_or_nothing():
+            made = super().create_snapshot(name, date, clock, state_size, icount=icount)
+            assert isinstance(made.content, PlacedContent)
+            made.content.placed.tables = self._layout.snapshots.saved[-1]
+            self._writer.write(everything=True)
+        return made
+
+    def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """As every qcow2 image; the file has it at once."""
+        with self._all_or_nothing():
+            super().apply_snapshot(snapshot)
+            self.content.placed.tables = self._layout.active
+            self._writer.write(everything=True)
+
+    def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
+        """As every qcow2 image; the file has lost it at once."""
+        with self._all_or_nothing():
+            super().delete_snapshot(snapshot)
+            self._writer.write(everything=True)

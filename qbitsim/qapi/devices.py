@@ -1,0 +1,210 @@
+"""Devices of the guest: what their commands are given, and what their events say (qapi/qdev.json, qapi/qom.json).
+
+The events of media and of requests that fail are in qapi/block.json and qapi/block-core.json.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from qbitsim.jsontypes import JsonObject
+from qbitsim.qapi.migration import StrOrNull
+from qbitsim.qapi.registry import declare_event
+from qbitsim.qapi.schema import arg, note, open_ended
+from qbitsim.qapi.structs import struct
+
+
+@open_ended
+@struct
+class DeviceAdd:
+    """Arguments of device_add; the properties of the device come besides."""
+
+    driver: str
+    bus: str | None = None
+    id: str | None = None
+
+    @property
+    def properties(self) -> JsonObject:
+        """The arguments that are not declared."""
+        given: JsonObject = self.__dict__.get(open_ended.__name__, {})
+        return given
+
+
+@struct
+class DeviceDel:
+    """Arguments of device_del: an id or a QOM path."""
+
+    id: str
+
+
+@struct
+class DeviceListProperties:
+    """Arguments of device-list-properties."""
+
+    typename: str
+
+
+@struct
+class QomListProperties:
+    """Arguments of qom-list-properties."""
+
+    typename: str
+
+
+@struct
+class QomListTypes:
+    """Arguments of qom-list-types: an ancestor of those wanted, and whether abstract ones are."""
+
+    implements: str | None = None
+    abstract: bool | None = None
+
+
+@struct
+class QomList:
+    """Arguments of qom-list."""
+
+    path: str
+
+
+@struct
+class QomGet:
+    """Arguments of qom-get."""
+
+    path: str
+    property: str
+
+
+@struct
+class QomSet:
+    """Arguments of qom-set."""
+
+    path: str
+    property: str
+    value: Any
+
+
+@struct
+class XBlockdevSetIothread:
+    """Arguments of x-blockdev-set-iothread; null stands for the main loop."""
+
+    node_name: str
+    iothread: StrOrNull
+    force: bool | None = arg(since="2.12")
+
+
+ObjectPropertyInfo = TypedDict(
+    "ObjectPropertyInfo",
+    {
+        "name": str,
+        "type": str,
+        "description": NotRequired[str],
+        "default-value": Annotated[NotRequired[Any], note(since="5.0")],
+    },
+)
+"""A property of an object or of a type."""
+
+
+class ObjectTypeInfo(TypedDict):
+    """A type of objects."""
+
+    name: str
+    abstract: NotRequired[bool]
+    parent: NotRequired[str]
+
+
+class BlockdevChangeReadOnlyMode(StrEnum):
+    """Whether another medium can be written."""
+
+    RETAIN = "retain"
+    READ_ONLY = "read-only"
+    READ_WRITE = "read-write"
+
+
+@struct
+class BlockdevOpenTray:
+    """Arguments of blockdev-open-tray."""
+
+    device: str | None = arg(features=["deprecated"])
+    id: str | None = arg(since="2.8")
+    force: bool | None = None
+
+
+@struct
+class BlockdevCloseTray:
+    """Arguments of blockdev-close-tray."""
+
+    device: str | None = arg(features=["deprecated"])
+    id: str | None = arg(since="2.8")
+
+
+@struct
+class BlockdevRemoveMedium:
+    """Arguments of blockdev-remove-medium."""
+
+    id: str
+
+
+@struct
+class BlockdevInsertMedium:
+    """Arguments of blockdev-insert-medium."""
+
+    id: str
+    node_name: str
+
+
+@struct
+class BlockdevChangeMedium:
+    """Arguments of blockdev-change-medium."""
+
+    device: str | None = arg(features=["deprecated"])
+    id: str | None = arg(since="2.8")
+    filename: str
+    format: str | None = None
+    force: bool | None = arg(since="7.1")
+    read_only_mode: BlockdevChangeReadOnlyMode | None = None
+
+
+class DeviceDeleted(TypedDict):
+    """Data of DEVICE_DELETED."""
+
+    device: NotRequired[str]
+    path: str
+
+
+DeviceTrayMoved = TypedDict("DeviceTrayMoved", {"device": str, "id": str, "tray-open": bool})
+"""Data of DEVICE_TRAY_MOVED."""
+
+
+class IoOperationType(StrEnum):
+    """What failed."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class BlockErrorAction(StrEnum):
+    """What was done about it."""
+
+    IGNORE = "ignore"
+    REPORT = "report"
+    STOP = "stop"
+
+
+BlockIOError = TypedDict(
+    "BlockIOError",
+    {
+        "qom-path": Annotated[NotRequired[str], note(since="9.2", required=True)],
+        "device": str,
+        "node-name": NotRequired[str],
+        "operation": IoOperationType,
+        "action": BlockErrorAction,
+        "nospace": NotRequired[bool],
+        "reason": str,
+    },
+)
+"""Data of BLOCK_IO_ERROR: a request of the guest failed."""
+
+declare_event("DEVICE_DELETED", DeviceDeleted, since="1.5")
+declare_event("DEVICE_TRAY_MOVED", DeviceTrayMoved, since="1.1")
+declare_event("BLOCK_IO_ERROR", BlockIOError, since="0.13")
