@@ -27,6 +27,9 @@ def danger_before(step: Step, machine: Machine) -> str | None:
         device = str(step.get("write", step.get("io"))[0])
         return _hangs(device, machine) or _copies_too_far(device, machine)
     message = step.get("qmp", step.get("second"))
+    in_chains = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"}]
+    if message["execute"] == "stop" and machine.profile.name == "7.2" and len(in_chains) > 1:
+        return "a stop while two jobs work on chains, which may end in it"
     if message["execute"] == "block_resize" and _is_below_filters(message["arguments"], machine):
         return "a new length below a filter, which keeps its own; a known difference"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
