@@ -21,7 +21,7 @@ from qbitsim import Machine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SYSTEM_PYTHON = "/usr/bin/python3"
+_SYSTEM_PYTHON = shutil.which("python3", path=os.defpath) or "python3"
 _CONTEXT = "qemu:dirty-bitmap:b"
 _ASK = """
 import sys, time, nbd

@@ -75,6 +75,8 @@ def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
         raise QmpError(f"File descriptor named '{address.data.fd}' has not been found")
     if isinstance(address, VsockSocketAddressLegacy):
         raise UnsupportedError("an NBD server on a socket of type 'vsock'")
+    if isinstance(address, InetSocketAddressLegacy) and address.data.ipv4 is False and address.data.ipv6 is False:
+        raise QmpError("Cannot disable IPv4 and IPv6 at same time")
     if exports.host is None:
         _check_path(context, address)
     if args.tls_creds is not None:
@@ -89,9 +91,7 @@ def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
 
 
 def _check_path(context: Context, address: SocketAddressLegacy) -> None:
-    """Refuse an address at which no server could listen (util/qemu-sockets.c, QEMU 10.0)."""
-    if isinstance(address, InetSocketAddressLegacy) and address.data.ipv4 is False and address.data.ipv6 is False:
-        raise QmpError("Cannot disable IPv4 and IPv6 at same time")
+    """Refuse a path at which no server could listen (unix_listen_saddr, util/qemu-sockets.c, QEMU 10.0)."""
     if not isinstance(address, UnixSocketAddressLegacy) or not address.data.path or address.data.abstract:
         return
     path, images = address.data.path, context.graph.images

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from trees import folder_of_files
 
+from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.store import ImageStore
 
 
@@ -17,4 +18,4 @@ def store(request: pytest.FixtureRequest) -> Iterator[ImageStore]:
         yield ImageStore()
         return
     with folder_of_files() as folder:
-        yield ImageStore.on(str(folder))
+        yield HostImageStore(str(folder))

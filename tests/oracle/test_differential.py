@@ -18,6 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from kinds import KINDS
 from real_qemu import Installation
 
+from qbitsim.scenario import player as scenario_player
+
 ROUNDS = int(os.environ.get("QBITSIM_ORACLE_ROUNDS", "12"))
 
 chance = st.randoms(use_true_random=False)
@@ -118,7 +120,7 @@ def test_a_difference_is_noticed(installation: Installation, monkeypatch: pytest
     try:
         duel.play(world(random.Random(0)))
         monkeypatch.setattr(type(duel.player), "_qmp", _lie)
-        monkeypatch.setitem(type(duel.player).play.__globals__["_STEPS"], "qmp", _lie)
+        monkeypatch.setitem(scenario_player._STEPS, "qmp", _lie)
         with pytest.raises(DifferenceError, match="query-jobs"):
             duel.play([{"qmp": {"execute": "query-jobs"}}])
     finally:

@@ -141,9 +141,9 @@ def test_27_a_disk_that_is_new_has_no_bitmap_and_needs_a_full_backup_of_its_own(
     assert machine.images.compare("full1.qcow2", "drive1.qcow2") is None
 
 
-def test_30_not_every_entry_of_query_block_has_a_device_a_qdev_or_a_medium(machine):
-    """Source: qmpbackup #21, ``vm.py:166,202``."""
-    machine = Machine(machine.profile, machine_type="pc")
+def a_pc_with_drives_of_all_kinds(profile):
+    """A drive, a device that uses a node, a raw drive that no device uses, an empty one."""
+    machine = Machine(profile, machine_type="pc")
     machine.add_disk("drive0", "1M", node_name="node0")
     machine.images.create("disk.qcow2", "qcow2", 1 << 20)
     file = {"driver": "file", "filename": "disk.qcow2"}
@@ -151,6 +151,12 @@ def test_30_not_every_entry_of_query_block_has_a_device_a_qdev_or_a_medium(machi
     add_device(machine, "virtio-blk-pci,drive=disk,id=vd0")
     machine.add_disk("pflash0", "64K", format="raw")
     machine.add_drive("cdrom", None)
+    return machine
+
+
+def test_30_not_every_entry_of_query_block_has_a_device_a_qdev_or_a_medium(machine):
+    """Source: qmpbackup #21, ``vm.py:166,202``."""
+    machine = a_pc_with_drives_of_all_kinds(machine.profile)
     qdev = "/machine/peripheral/vd0/virtio-backend"
     machine.qmp("block-dirty-bitmap-add", node="disk", name="b0")
 
