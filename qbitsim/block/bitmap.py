@@ -193,13 +193,20 @@ class DirtyBitmap:
         :raises QmpError: in the order of bdrv_merge_dirty_bitmap (block/dirty-bitmap.c, QEMU 10.0).
         """
         self.check()
-        source.check(allow_readonly=True)
-        if self.size != source.size:
-            raise QmpError(
-                f"Bitmaps are of different sizes (destination size is {self.size}, "
-                f"source size is {source.size}) and can't be merged"
-            )
+        source.check_merged_into(self.size)
         self.merge_from(source)
+
+    def check_merged_into(self, size: int) -> None:
+        """Refuse to be merged into a bitmap of that many bytes.
+
+        :raises QmpError: this one may not be read, or is of another size.
+        """
+        self.check(allow_readonly=True)
+        if self.size != size:
+            raise QmpError(
+                f"Bitmaps are of different sizes (destination size is {size}, "
+                f"source size is {self.size}) and can't be merged"
+            )
 
     def create_successor(self) -> None:
         """Freeze the bitmap: an anonymous successor in front of the node's list records from now on."""

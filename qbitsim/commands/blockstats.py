@@ -132,4 +132,6 @@ def block_set_write_threshold(context: Context, args: BlockSetWriteThreshold) ->
     node = context.graph.nodes.get(args.node_name)
     if node is None:
         raise QmpError(f"Device '{args.node_name}' not found")
+    for above in node.parent_nodes:
+        above.tell_writes()  # what was written before does not count
     node.set_write_threshold(args.write_threshold)

@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from qbitsim.block.limits import Limits
-from qbitsim.block.node import Node
+from qbitsim.block.node import Child, Node
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files import permissions as perms
 from qbitsim.files.faults import OPERATIONS, Fault, Faults
 from qbitsim.qapi.block_graph import BlockPermission
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
@@ -134,16 +135,20 @@ _LIMITS = ("max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "m
     reopens=[],
 )
 class BlkdebugNode(FilterDriverNode):
-    """``blkdebug``, whose child is ``image``: makes requests fail."""
+    """``blkdebug``, whose child is ``image``: makes requests fail.
 
-    __slots__ = ("active", "alignment", "rules", "state")
+    :ivar alignment: bytes, 0 for that of the child.
+    :ivar taken: permissions that it has on its child whoever uses it; :ivar unshared: those that it leaves to nobody.
+    """
+
+    __slots__ = ("active", "alignment", "rules", "state", "taken", "unshared")
 
     def __init__(self, graph: Graph, rules: list[DebugRule], *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.rules = rules
         self.state = 1
         self.active = Faults()
-        self.alignment = 0
+        self.alignment = self.taken = self.unshared = 0
         self.debug_event("none")
 
     @classmethod
@@ -159,7 +164,14 @@ class BlkdebugNode(FilterDriverNode):
         node.alignment = options.get("align", 0)
         if node.alignment & (node.alignment - 1) or node.alignment >= _MAXIMUM_ALIGNMENT:
             raise QmpError(f"Cannot meet constraints with align {node.alignment}")
+        node.taken = _bits(options.get("take-child-perms", []))
+        node.unshared = _bits(options.get("unshare-child-perms", []))
         return opener.open_filter(node, options, "image")
+
+    def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
+        """What the parents need and share, and what the options say (blkdebug_child_perm)."""
+        perm, shared = super().child_permissions(child, perm, shared)
+        return perm | self.taken, shared & ~self.unshared
 
     @property
     def limits(self) -> Limits:
@@ -266,3 +278,9 @@ def _injection(rule: Options) -> DebugRule:
         times=1 if rule.get("once") else None,
     )
     return DebugRule(rule["event"], rule.get("state", 0), fault)
+
+
+def _bits(names: list[str]) -> int:
+    """Permissions by the names that options have for them."""
+    by_name = {name.replace(" ", "-"): bit for bit, name in perms.NAMES.items()}
+    return sum(by_name[name] for name in set(names) if name in by_name)

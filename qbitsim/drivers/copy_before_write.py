@@ -128,6 +128,12 @@ class CopyBeforeWriteNode(FilterDriverNode):
             bitmap = graph.find_bitmap(options["bitmap"]["node"], options["bitmap"]["name"])
         minimum = options.get("min-cluster-size", 0)
         check_minimum_cluster(minimum)
+        if bitmap is not None:
+            try:
+                bitmap.check_merged_into(node.length)
+            except QmpError as error:
+                text = f"Failed to merge bitmap '{bitmap.name}' to internal copy-bitmap: {error.desc}"
+                raise QmpError(f"Cannot create block-copy-state: {text}") from None
         node.begin(bitmap=bitmap, minimum_cluster=minimum, compress=False, on_filter=opener.on_filter)
         return node
 

@@ -27,10 +27,15 @@ def danger_before(step: Step, machine: Machine) -> str | None:
         device = str(step.get("write", step.get("io"))[0])
         return _hangs(device, machine) or _copies_too_far(device, machine)
     message = step.get("qmp", step.get("second"))
+    in_chains = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"}]
+    if message["execute"] == "stop" and machine.profile.name == "7.2" and len(in_chains) > 1:
+        return "a stop while two jobs work on chains, which may end in it"
     if message["execute"] == "block_resize" and _is_below_filters(message["arguments"], machine):
         return "a new length below a filter, which keeps its own; a known difference"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
-    if over and machine.profile.stream_filter_detached and message["execute"] == "query-named-block-nodes":
+    asked = f"{message['execute']} {message.get('arguments', {}).get('command-line', '')}"
+    of_nodes = asked.startswith("query-named-block-nodes") or ("info block" in asked and "-n" in asked)
+    if over and machine.profile.stream_filter_detached and of_nodes:
         return "a query of the nodes while a stream is over and not dismissed"
     return None
 

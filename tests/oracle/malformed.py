@@ -18,7 +18,7 @@ DEPTH = 3
 NOT_DRAWN = frozenset(
     {
         *("quit", "stop", "cont", "human-monitor-command", "nbd-server-start"),
-        *("query-qmp-schema", "query-commands", "query-command-line-options"),
+        *("query-qmp-schema", "query-commands", "query-command-line-options", "query-chardev"),
         *("qom-list", "qom-list-types", "qom-list-properties", "device-list-properties", "device_add"),
     }
 )
