@@ -103,6 +103,7 @@ class _Program:
     async def _serve(self, machine: TalkingMachine, startup: Startup, background: process.Background | None) -> None:
         """Serve until the end."""
         server = Server(machine, trim_events=True)
+        server.nbd.attach()
         process.hold_signals()
         if not startup.starts_paused:
             machine.cont()
