@@ -161,3 +161,18 @@ def test_descriptors_over_the_socket(tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     assert out.startswith("wrote 512/512 bytes at offset 0\n")
     assert (tmp_path / "elsewhere").read_bytes()[:512] == b"\7" * 512
+
+
+def test_clients_of_nbd_are_greeted_where_nbd_server_start_says(tmp_path: Path) -> None:
+    qmp, nbd = tmp_path / "qmp.sock", tmp_path / "nbd.sock"
+    process = started("-qmp", f"unix:{qmp},server=on,wait=off")
+    monitor = Qmp(connected(qmp))
+    address = {"type": "unix", "data": {"path": str(nbd)}}
+    assert monitor("nbd-server-start", addr=address) == {"return": {}}
+    with connected(nbd) as client:
+        assert client.recv(8) == b"NBDMAGIC"
+    assert monitor("nbd-server-stop") == {"return": {}}
+    assert not nbd.exists()
+    assert monitor("quit") == {"return": {}}
+    assert ended(process) == (0, "", "")
+    monitor.close()
