@@ -159,17 +159,6 @@ class HostFile:
         while written < len(data):
             written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
 
-    def write_parts(self, offset: int, parts: list[bytes]) -> None:
-        """Write several pieces of bytes in a row (up to 1024 of them in one call of the system)."""
-        self._begin_write()
-        for start in range(0, len(parts), 1024):
-            some = parts[start : start + 1024]
-            wanted = sum(map(len, some))
-            written = os.pwritev(self._descriptor, some, offset)
-            if written < wanted:
-                self.write_at(offset + written, b"".join(some)[written:])
-            offset += wanted
-
     def punch(self, offset: int, length: int) -> None:
         """Turn a range into a hole, as far as the file reaches; what is no whole page is zeroed."""
         length = min(offset + length, self.length) - offset

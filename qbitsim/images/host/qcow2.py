@@ -169,27 +169,8 @@ class HostQcow2Image(Qcow2Image):
                 layout.give_up_packed(guest)
                 raise
 
-    def write_zeroes(
-        self,
-        offset: int,
-        length: int,
-        below: Reader | None = None,
-        below_is_zero: Callable[[int, int], bool] | None = None,
-        *,
-        unmap: bool = False,
-    ) -> None:
-        """As every image."""
-        self.check_room_for_zeroes(offset, length, below)
-        self._zero_data_file(offset, length, unmap=unmap)
-        unit = self.cluster_size
-        for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
-            if not as_zero:
-                self.write(start, bytes(stop - start), below)
-                continue
-            with self.placing() as layout:
-                first, last = start // unit, -(-stop // unit)
-                layout.zero(first, last, unmap=unmap or self.compat == "0.10")
-                self.content.zero_clusters_in(first, last)
+    def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
+        self.write(offset, bytes(length), below)
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """As every image, by copying the bytes."""

@@ -197,15 +197,20 @@ class Qcow2Image(Image):
         self._zero_data_file(offset, length, unmap=unmap)
         unit = self.cluster_size
         for start, stop, as_zero in self.content.zero_pieces(offset, length, below, below_is_zero):
+            if not as_zero:
+                self._write_zero_bytes(start, stop - start, below)
+                continue
             with self.placing() as layout:
                 first, last = start // unit, -(-stop // unit)
-                if as_zero:
-                    layout.zero(first, last, unmap=unmap or self.compat == "0.10")
-                    self.content.zero_clusters_in(first, last)
-                else:
-                    layout.write(first, last)
-                    self.content.write(start, zero_block(stop - start), below)
-                    self._fill_holes(start, stop - start)
+                layout.zero(first, last, unmap=unmap or self.compat == "0.10")
+                self.content.zero_clusters_in(first, last)
+
+    def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
+        """Write zeroes where a cluster cannot say that it is zero; the room has been checked."""
+        with self.placing() as layout:
+            layout.write(*self._touched(offset, length))
+            self.content.write(offset, zero_block(length), below)
+            self._fill_holes(offset, length)
 
     @property
     def can_discard(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from qbitsim.files.host import HostFile
 
 PAGE = 4096
-_METHODS = ("write_at", "write_parts", "punch", "zero", "allocate", "truncate")
+_METHODS = ("write_at", "punch", "zero", "allocate", "truncate")
 
 
 class Journal:
@@ -67,9 +67,8 @@ class Replica:
             self.data.extend(bytes(size - len(self.data)))
             return
         offset, what = arguments
-        if method in {"write_at", "write_parts"}:
-            found = what if method == "write_at" else b"".join(what)
-            found = found if most is None else found[:most]
+        if method == "write_at":
+            found = what if most is None else what[:most]
             self._reach(offset + len(found))
             self.data[offset : offset + len(found)] = found
         elif method == "punch":

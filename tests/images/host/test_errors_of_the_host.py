@@ -52,7 +52,7 @@ class Refusals:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.number = 0
         self.spared = 0
-        for name in ("write_at", "write_parts", "zero", "truncate", "punch", "allocate", "flush"):
+        for name in ("write_at", "zero", "truncate", "punch", "allocate", "flush"):
             patch.setattr(HostFile, name, self._wrapped(getattr(HostFile, name)))
 
     def _wrapped(self, method: Callable[..., Any]) -> Callable[..., Any]:
