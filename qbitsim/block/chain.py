@@ -28,6 +28,24 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
     return status
 
 
+def is_only_below(node: Node, bottom: Node, offset: int, length: int) -> tuple[int, bool]:
+    """Whether layers under ``node``, down to and with ``bottom``, have the range, and ``node`` itself has not.
+
+    Behind the end of the next layer nothing has it.
+
+    :returns: for how many bytes from ``offset`` it is so, and the answer.
+    """
+    top = node.skip_filters()
+    own = top.layer_status(offset, length)
+    below = top.backing_chain_next
+    if own.allocated or below is None:
+        return own.length, False
+    if offset >= below.length:
+        return node.length - offset, False
+    status = status_above(below, bottom.backing_chain_next, offset, min(own.length, below.length - offset))
+    return status.length, status.allocated
+
+
 def is_all_zeroes(node: Node) -> bool:
     """Whether the whole disk is known to read as zeroes, or found to after a look at its beginning.
 
