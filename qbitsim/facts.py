@@ -169,6 +169,15 @@ class Profile:
     bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
     """
 
+    lengths_are_variable: bool = gone_with("8.1")
+    """Whether some drivers ask how long their child is whenever somebody wants to know (``has_variable_length``).
+
+    Those are ``raw``, ``copy-on-read``, ``compress`` and ``preallocate`` (measured: in 7.2, not in 10.0).
+    """
+
+    resizing_is_told: bool = came_with("11.1")
+    """Whether filters and ``raw`` become as long as their child when that is resized (measured: not in 10.0)."""
+
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from qbitsim.block.node import Child, Node
+from qbitsim.block.shown_length import ShownLength
 
 if TYPE_CHECKING:
-    from qbitsim.block.roles import Surroundings
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
 
 
-class FilterNode(Node):
-    """The common part of filters. One that was taken out of the graph has no child any more.
-
-    :cvar keeps_length: it stays as long as it was when its child is replaced by a longer one; it is asked for another
-        length only when it is resized itself (bdrv_refresh_total_sectors, block.c, QEMU 10.0).
-    """
+class FilterNode(ShownLength):
+    """The common part of filters. One that was taken out of the graph has no child any more."""
 
     is_filter = True
-    keeps_length: ClassVar[bool] = True
 
-    __slots__ = ("_kept_length",)
-
-    def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
-        super().__init__(graph, read_only=read_only, unmap=unmap)
-        self._kept_length: int | None = None
+    __slots__ = ()
 
     @property
     def filtered(self) -> Node | None:
@@ -41,6 +32,10 @@ class FilterNode(Node):
         filtered = self.filtered
         assert filtered is not None
         return filtered
+
+    @property
+    def _shown(self) -> Node:
+        return self._filtered
 
     @property
     def backing(self) -> None:
@@ -57,17 +52,6 @@ class FilterNode(Node):
         return perm, shared
 
     # -- the disk
-
-    @property
-    def length(self) -> int:
-        """Bytes of what it filters, or did when it was made."""
-        return self._filtered.length if self._kept_length is None else self._kept_length
-
-    def child_is_replaced(self, child: Child, node: Node) -> None:
-        """Keep the length, unless the new child is shorter: QEMU would die of a write behind its end."""
-        if self.keeps_length and child.node is self.filtered:
-            length = self.length
-            self._kept_length = length if node.length > length else None
 
     @property
     def cluster_size(self) -> int:
@@ -101,12 +85,14 @@ class FilterNode(Node):
     # -- requests
 
     def _read(self, offset: int, length: int) -> bytes:
-        return self._filtered.read(offset, length)
+        return self._read_shown(offset, length)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._check_end(offset, len(data))
         self._filtered.write(offset, data, compressed=compressed)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._check_end(offset, length)
         below = self._filtered
         below.write_zeroes(offset, length, unmap=unmap and below.unmap)
 
@@ -116,6 +102,7 @@ class FilterNode(Node):
         return filtered is not None and filtered.zeroes_fast(offset, length)
 
     def _discard(self, offset: int, length: int) -> None:
+        self._check_end(offset, length)
         self._filtered.discard(offset, length)
 
     def _status(self, offset: int, length: int) -> Status:
@@ -123,7 +110,6 @@ class FilterNode(Node):
 
     def _truncate(self, size: int) -> None:
         self._filtered.truncate(size)
-        self._kept_length = None
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         if operation == "read":

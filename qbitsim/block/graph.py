@@ -39,14 +39,15 @@ class Graph(Edges):
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
+    :ivar lengths_are_variable: see :class:`.ShownLength`; :ivar resizing_is_told: too.
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
     :ivar stop_guest: called with the run state in which the guest is to be.
     """
 
     __slots__ = (
-        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "stop_guest"),
-        "throttle_groups",
+        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images"),
+        *("lengths_are_variable", "resizing_is_told", "stop_guest", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -55,6 +56,8 @@ class Graph(Edges):
         self.drives: dict[str, Drive] = {}
         self.drives_unmap_zeroes = False
         self.hide_filters = False
+        self.lengths_are_variable = False
+        self.resizing_is_told = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self.stop_guest: Callable[[str], None] = lambda _state: None

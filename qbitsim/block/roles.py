@@ -97,12 +97,16 @@ class Surroundings(Protocol):
     :ivar emit: called with the name and the data of each event.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar images: where the names of files are looked up.
+    :ivar lengths_are_variable: some drivers ask for the length of their child each time (QEMU up to 8.0).
     :ivar links: how often an edge was led to a node.
+    :ivar resizing_is_told: nodes are told when their child is resized.
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
     emit: Callable[[str, Json], None]
     hide_filters: bool
     images: ImageStore
+    lengths_are_variable: bool
     links: int
+    resizing_is_told: bool
     waiting: WaitingRequests

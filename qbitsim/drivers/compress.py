@@ -31,7 +31,7 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
 class CompressNode(AlignedNode):
     """``compress``, whose child is ``file``."""
 
-    keeps_length = False  # it has a variable length up to QEMU 8.0
+    has_variable_length = True
 
     __slots__ = ()
 

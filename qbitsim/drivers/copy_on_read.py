@@ -32,7 +32,7 @@ class CopyOnReadNode(FilterDriverNode):
     """
 
     supports_compression = True
-    keeps_length = False  # it has a variable length up to QEMU 8.0
+    has_variable_length = True
 
     __slots__ = ("bottom", "detached")
 
@@ -55,6 +55,7 @@ class CopyOnReadNode(FilterDriverNode):
 
     def _read(self, offset: int, length: int) -> bytes:
         child, end = self._filtered, offset + length
+        self._check_end(offset, length)
         if self.bottom is None:
             child.copy_up(offset, length)
         else:

@@ -72,6 +72,8 @@ class PreallocateNode(FilterDriverNode):
     :ivar align: the file's length becomes a multiple of it; :ivar size: bytes to preallocate.
     """
 
+    has_variable_length = True
+
     __slots__ = ("_drop", "_ends", "align", "size")
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -117,7 +119,7 @@ class PreallocateNode(FilterDriverNode):
         self.align, self.size = (options.get(name, default) for name, default in _DEFAULTS.items())
 
     @property
-    def length(self) -> int:
+    def _shown_length(self) -> int:
         """Bytes, without those that are only preallocated."""
         return self._filtered.length if self._ends is None else self._data_end(self._ends)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
+from qbitsim.block.shown_length import ShownLength
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
@@ -62,12 +63,14 @@ class BlockdevOptionsRaw(BlockdevOptionsGenericFormat):
     sizes=["offset", "size"],
     reopens=["offset", "size"],
 )
-class RawNode(DriverNode):
+class RawNode(DriverNode, ShownLength):
     """``raw``: the bytes of its file, or a part of them.
 
     :param offset: where in the file it begins.
     :param size: bytes; None for up to the end of the file.
     """
+
+    has_variable_length = True
 
     __slots__ = ("offset", "size")
 
@@ -116,8 +119,11 @@ class RawNode(DriverNode):
         return bool(self.offset) or self.size is not None
 
     @property
-    def length(self) -> int:
-        """Bytes."""
+    def _shown(self) -> Node:
+        return self._file
+
+    @property
+    def _shown_length(self) -> int:
         return self.size if self.size is not None else self._file.length - self.offset
 
     @property
@@ -186,9 +192,10 @@ class RawNode(DriverNode):
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.debug_event("read_aio")
-        return self._file.read(self.offset + offset, length)
+        return self._read_shown(self.offset + offset, length)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._check_end(offset, len(data))
         if self.probed and offset < SECTOR:
             self._check_first_sector(offset, data)
         self._file.debug_event("write_aio")
@@ -205,9 +212,11 @@ class RawNode(DriverNode):
             raise io_error(errno.EPERM)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._check_end(offset, length)
         self._file.write_zeroes(self.offset + offset, length, unmap=unmap and self._file.unmap)
 
     def _discard(self, offset: int, length: int) -> None:
+        self._check_end(offset, length)
         self._file.discard(self.offset + offset, length)
 
     def _status(self, offset: int, length: int) -> Status:

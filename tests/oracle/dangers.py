@@ -25,13 +25,11 @@ def danger_before(step: Step, machine: Machine) -> str | None:
     """
     if "write" in step or "io" in step:
         device = str(step.get("write", step.get("io"))[0])
-        return _hangs(device, machine) or _copies_too_far(device, machine)
+        return _hangs(device, machine) or _copies_too_far(device, machine) or _ends_behind(step, device, machine)
     message = step.get("qmp", step.get("second"))
     in_chains = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"}]
     if message["execute"] == "stop" and machine.profile.name == "7.2" and len(in_chains) > 1:
         return "a stop while two jobs work on chains, which may end in it"
-    if message["execute"] == "block_resize" and _is_below_filters(message["arguments"], machine):
-        return "a new length below a filter, which keeps its own; a known difference"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     asked = f"{message['execute']} {message.get('arguments', {}).get('command-line', '')}"
     of_nodes = asked.startswith("query-named-block-nodes") or ("info block" in asked and "-n" in asked)
@@ -69,13 +67,26 @@ def _node(name: str, machine: Machine) -> Node | None:
     return drive.root.node if drive is not None and drive.root is not None else machine.graph.nodes.get(name)
 
 
-def _is_below_filters(arguments: dict[str, Any], machine: Machine) -> bool:
-    """Whether a node is resized of which something above has the length."""
-    node = _node(str(arguments.get("node-name") or arguments.get("device")), machine)
-    parents = [edge.parent for edge in node.parents] if node is not None else []
-    return any(
-        isinstance(parent, Node) and (parent.is_filter or parent.driver in {"raw", "quorum"}) for parent in parents
-    )
+def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
+    """A node below was resized: QEMU dies of a write behind its end, or behind the end of a bitmap of a node above."""
+    end = _end(step)
+    node = _node(device, machine)
+    while node is not None and end is not None and end <= node.length:
+        if any(bitmap.size < end for bitmap in node.bitmaps):
+            return "a write behind the end of a bitmap"
+        node = node.filtered or (node.children[0].node if node.driver in {"raw", "snapshot-access"} else None)
+        if node is not None and node.length < end:
+            return "a request behind the end of a node that is shorter than what is above it"
+    return None
+
+
+def _end(step: Step) -> int | None:
+    """Where a request of a guest ends; None without a place."""
+    if "write" in step:
+        _, offset, length, _ = step["write"]
+        return int(offset) + int(length)
+    words = str(step["io"][1]).split()
+    return int(words[-2]) + int(words[-1]) if len(words) > 2 else None
 
 
 def danger(step: Step, answer: Records, machine: Machine) -> str | None:
