@@ -178,6 +178,9 @@ class Profile:
     resizing_is_told: bool = came_with("11.1")
     """Whether filters and ``raw`` become as long as their child when that is resized (measured: not in 10.0)."""
 
+    reopening_drains_below: bool = gone_with("8.0")
+    """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
+
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 

@@ -71,14 +71,14 @@ def _refresh_node(node: Node, undo: list[tuple[Child, int, int]]) -> None:
 
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
-    """``roots`` and all nodes below them, parents before children."""
+    """``roots`` and all nodes below them, parents before children, older children first (bdrv_topological_dfs)."""
     order: list[Node] = []
     seen: set[str] = set()
 
     def visit(node: Node) -> None:
         if node.name not in seen:
             seen.add(node.name)
-            for edge in node.children:
+            for edge in reversed(node.children):
                 visit(edge.node)
             order.append(node)
 

@@ -35,9 +35,14 @@ def _exact(node: Node) -> str:
         return node.filename
     if below is None:
         file = node.child("file")
-        return "" if file is None or file.node.is_format else _exact(file.node)
+        return _exact(file.node) if file is not None and _is_protocol(file.node) else ""
     name = _exact(below) if node.filename_prefix else ""
     return f"{node.filename_prefix}{name}" if name else ""
+
+
+def _is_protocol(node: Node) -> bool:
+    """Whether a format above can be opened by the name of this node (``protocol_name``)."""
+    return not (node.is_format or node.implicit or node.shows_filename_of_child)
 
 
 def _strong_options(node: Node) -> Iterator[tuple[str, Any]]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
+from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.image import Qcow2Image
@@ -96,6 +99,13 @@ class FileRequests:
                 self._file.note_discarded(place, run)
             else:
                 self._data.discard(place, run)
+
+    def note_freed(self, clusters: Iterable[int]) -> None:
+        """Let the file have back clusters of it to which nothing refers any more, run by run."""
+        unit, free = self._image.cluster_size, Spans()
+        free.add_all(clusters)
+        for start, stop in free:
+            self._file.note_discarded(start * unit, (stop - start) * unit)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""

@@ -151,7 +151,7 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
     nodes = _opened_together(node)
     with ExitStack() as drained:
         for each in nodes:
-            drained.enter_context(graph.drained(each))
+            drained.enter_context(graph.reopening(each))
         graph.changing()
         before = [each.read_only for each in nodes]
         for each in nodes:
