@@ -11,6 +11,7 @@ Theory of operation
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.block.drive import Drive
@@ -20,6 +21,7 @@ from qbitsim.block.node import Node
 from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -109,6 +111,13 @@ class Graph(Edges):
         if node is not None and (found := self.nodes.get(node)) is not None:
             return found
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node or ''}'")
+
+    def flush_all(self) -> None:
+        """Flush what drives use and what the monitor has (bdrv_flush_all, block/io.c, QEMU 10.0); failures are lost."""
+        for node in list(self.nodes.values()):
+            if node.monitor_owned or any(isinstance(edge.parent, Drive) for edge in node.parents):
+                with suppress(OSError, StalledError):
+                    node.flush()
 
     def find_bitmap(self, owner: str, name: str) -> DirtyBitmap:
         """The bitmap of that name of a drive or node.

@@ -446,6 +446,7 @@ class Machine:
             self.run_state = state
             self.emit("STOP")
         self.graph.drain_all()
+        self.graph.flush_all()
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:

@@ -7,10 +7,13 @@ after some of its actions were run, so whether a step is one of them is known fr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node
+from qbitsim.drivers.null import NullNode
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
@@ -18,18 +21,27 @@ Records = list[dict[str, Any]]
 Actions = list[tuple[str, dict[str, Any]]]
 
 
-def danger_before(step: Step, machine: Machine) -> str | None:
+def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()) -> str | None:
     """The same, of what can be known before the step.
+
+    :param compressed: the files that had compressed data.
 
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
     if "write" in step or "io" in step:
         device = str(step.get("write", step.get("io"))[0])
-        return _hangs(device, machine) or _copies_too_far(device, machine) or _ends_behind(step, device, machine)
+        return (
+            _hangs(device, machine)
+            or _copies_too_far(device, machine)
+            or _ends_behind(step, device, machine)
+            or _spoils_a_cluster(device, machine, compressed)
+            or _is_undefined(step, device, machine)
+        )
     message = step.get("qmp", step.get("second"))
     in_chains = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"}]
-    if message["execute"] == "stop" and machine.profile.name == "7.2" and len(in_chains) > 1:
-        return "a stop while two jobs work on chains, which may end in it"
+    stops = {"stop": 1, "snapshot-save": 0, "snapshot-load": 0}.get(message["execute"])
+    if stops is not None and machine.profile.name == "7.2" and len(in_chains) > stops:
+        return "a stop while jobs work on chains, which may end in it"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     asked = f"{message['execute']} {message.get('arguments', {}).get('command-line', '')}"
     of_nodes = asked.startswith("query-named-block-nodes") or ("info block" in asked and "-n" in asked)
@@ -77,6 +89,31 @@ def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
         node = node.filtered or (node.children[0].node if node.driver in {"raw", "snapshot-access"} else None)
         if node is not None and node.length < end:
             return "a request behind the end of a node that is shorter than what is above it"
+    return None
+
+
+def _spoils_a_cluster(device: str, machine: Machine, compressed: Collection[str]) -> str | None:
+    """A cluster of compressed data was freed and taken by others: QEMU puts the next compressed data into it.
+
+    (qcow2_alloc_bytes, block/qcow2-refcount.c, 10.0; ``qemu-img check`` calls the image corrupt.)
+    """
+    node = _node(device, machine)
+    while isinstance(node, FilterNode) and node.driver != "compress":
+        node = node.filtered
+    below = node.skip_filters() if node is not None and node.driver == "compress" else None
+    lost = isinstance(below, Qcow2Node) and not below.image.layout.clusters._byte_cursor
+    if below is not None and below.filename in compressed and lost:
+        return "compressed data in an image that lost some"
+    return None
+
+
+def _is_undefined(step: Step, device: str, machine: Machine) -> str | None:
+    """QEMU leaves the reader's buffer as it is."""
+    node = _node(device, machine)
+    while node is not None and node.children and (node.is_filter or node.driver == "raw"):
+        node = node.children[0].node
+    if "io" in step and "read" in step["io"][1] and isinstance(node, NullNode) and not node.read_zeroes:
+        return "reading what a null node without read-zeroes holds"
     return None
 
 

@@ -87,6 +87,10 @@ class Allocator:
         """How many references there are to a cluster."""
         return self._extra.get(cluster, 0) + 1 if cluster in self._used else 0
 
+    def block_of(self, cluster: int) -> int:
+        """Where the refcount block is that counts a cluster."""
+        return self.blocks[cluster // self.per_block]
+
     def unused(self, clusters: Iterable[int]) -> list[int]:
         """Those of the clusters to which nothing refers."""
         return [cluster for cluster in clusters if cluster not in self._used]

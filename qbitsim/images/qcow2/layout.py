@@ -410,7 +410,8 @@ class HostLayout:
             return []
         entry = self.active.l1[0] * unit + table * TABLE_ENTRY
         place = self.clusters.next_free
-        block = self.clusters.blocks.get(place // self.clusters.per_block, self.clusters.blocks[0])
+        counted = place // self.clusters.per_block in self.clusters.blocks
+        block = self.clusters.block_of(place if counted else 0)
         return [(block * unit, unit), (place * unit, unit), (entry, TABLE_ENTRY)]
 
     def table_places(self) -> Iterator[tuple[int, int]]:
