@@ -178,6 +178,9 @@ class Profile:
     resizing_is_told: bool = came_with("11.1")
     """Whether filters and ``raw`` become as long as their child when that is resized (measured: not in 10.0)."""
 
+    copy_before_write_always_reads: bool = came_with("9.1")
+    """Whether a copy-before-write filter needs to read its child even if nobody above writes (measured: not in 7.2)."""
+
     reopening_drains_below: bool = gone_with("8.0")
     """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
 

@@ -126,6 +126,11 @@ class FilterNode(ShownLength):
         if self.unmap:
             self._filtered.note_discarded(offset, length)
 
+    def count_discard(self, length: int) -> None:
+        """Pass it on, if the filter passes discards on."""
+        if self.unmap:
+            self._filtered.count_discard(length)
+
     # -- what a job may know before it asks
 
     @property

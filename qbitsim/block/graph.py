@@ -39,6 +39,7 @@ class Graph(Edges):
 
     :ivar images: the files.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
+    :ivar copy_before_write_always_reads: such a filter needs to read its child even if nobody above writes.
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar lengths_are_variable: see :class:`.ShownLength`; :ivar resizing_is_told: too.
@@ -48,14 +49,15 @@ class Graph(Edges):
     """
 
     __slots__ = (
-        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images"),
-        *("lengths_are_variable", "resizing_is_told", "stop_guest", "throttle_groups"),
+        *("_generated", "_start", "copy_before_write_always_reads", "drives", "drives_unmap_zeroes", "emit"),
+        *("hide_filters", "images", "lengths_are_variable", "resizing_is_told", "stop_guest", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
         self.images = images
         self.drives: dict[str, Drive] = {}
+        self.copy_before_write_always_reads = True
         self.drives_unmap_zeroes = False
         self.hide_filters = False
         self.lengths_are_variable = False

@@ -109,11 +109,11 @@ class FileRequests:
                 self._data.discard(place, run)
 
     def note_freed(self, clusters: Iterable[int]) -> None:
-        """Let the file have back clusters of it to which nothing refers any more, run by run."""
-        unit, free = self._image.cluster_size, Spans()
+        """Let the file count clusters of it that were freed, run by run; they may be in use again already."""
+        free = Spans()
         free.add_all(clusters)
         for start, stop in free:
-            self._file.note_discarded(start * unit, (stop - start) * unit)
+            self._file.count_discard((stop - start) * self._image.cluster_size)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""

@@ -131,6 +131,7 @@ class Machine:
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
+        self.graph.copy_before_write_always_reads = self.profile.copy_before_write_always_reads
         self.graph.reopening_drains_below = self.profile.reopening_drains_below
         self.graph.lengths_are_variable = self.profile.lengths_are_variable
         self.graph.resizing_is_told = self.profile.resizing_is_told
