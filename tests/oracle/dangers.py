@@ -136,8 +136,8 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     arguments = message.get("arguments", {})
     if "the job that it belonged to has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"
-    if message.get("execute") == "blockdev-reopen" and _takes_another_backing(arguments, answer, machine):
-        return "a layer that gets another backing file"
+    if message.get("execute") == "blockdev-reopen" and _cannot_keep_backing(arguments, answer, machine):
+        return "a layer that cannot keep another backing file"
     if message.get("execute") == "block-dirty-bitmap-merge" and not arguments.get("bitmaps", True):
         return "a merge of nothing"
     if message.get("execute") != "transaction":
@@ -153,9 +153,14 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     return None
 
 
-def _takes_another_backing(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
-    """7.2 ends the drained section of nodes that did not enter it (bdrv_subtree_drained_end, block/io.c)."""
-    if machine.profile.name != "7.2" or any("error" in record.get("reply", {}) for record in answer):
+def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
+    """7.2 takes the new backing file, and dies when users of one of the nodes disagree and it has to take it back.
+
+    It ends a drained section of nodes that did not enter it (bdrv_subtree_drained_end, block/io.c).
+    """
+    texts = ("Permission conflict", "Read-only block node", "Block node is read-only")
+    errors = [record["reply"].get("error", {}).get("desc", "") for record in answer if "reply" in record]
+    if machine.profile.name != "7.2" or not any(error.startswith(texts) for error in errors):
         return False
     below = {"node0": "mid0", "mid0": "base0"}
     return any(each.get("backing") not in {None, below.get(each.get("node-name"))} for each in arguments["options"])
