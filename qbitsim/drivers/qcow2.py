@@ -16,7 +16,6 @@ from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.block.roles import ReadPart
 from qbitsim.block.status import Status
-from qbitsim.drivers.backing import open_backing
 from qbitsim.drivers.data_file import open_data_file
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, file_below, image_below
@@ -85,7 +84,7 @@ class Qcow2Node(DriverNode):
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
-        """The image in the file, and its backing file."""
+        """The image in the file."""
         file = opener.open_file_child(options)
         found = file_below(file)
         try:
@@ -106,7 +105,6 @@ class Qcow2Node(DriverNode):
         opener.open_format(node, file, options)
         check_entry_size(options, image.cluster_size)
         open_data_file(opener, node, image, options)
-        open_backing(opener, node, image, options)
         return node
 
     @classmethod

@@ -80,10 +80,10 @@ def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:
     memo: dict[int, Any] = {id(origin): target}
     for shared in (origin.registry, origin.profile, state["registry"], state["profile"]):
         memo[id(shared)] = shared
-    copy.deepcopy(state["images"], memo)  # where those of the host refuse
     graph: Graph = state["graph"]
     nodes = [(node, type(node).__new__(type(node))) for node in graph.nodes.values()]
     memo |= {id(node): empty for node, empty in nodes}
+    copy.deepcopy(state["images"], memo)  # first, for those of the host refuse
     for node, empty in nodes:
         _fill(empty, node, memo)
     return copy.deepcopy(state, memo)
