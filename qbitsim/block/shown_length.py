@@ -65,7 +65,8 @@ class ShownLength(Node):
         if child is not self._shown:
             return
         if self._asks_each_time or (self.hears_of_resizing and self.graph.resizing_is_told):
-            super().child_is_resized(child)
+            for parent in self.parent_nodes:
+                parent.child_is_resized(self)
         else:
             self._kept_length = self.length
 
