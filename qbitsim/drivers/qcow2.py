@@ -484,10 +484,12 @@ class Qcow2Node(DriverNode):
         self._stored_bitmaps.check_room()
 
     def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
-        """Refuse to become read-only if there is no room for the bitmaps that would be stored then."""
+        """Refuse to become read-only if there is no room for the bitmaps that would be stored then, or no right to."""
         del options
         if read_only and not self.read_only:
             self.check_room_for_bitmaps()
+        elif read_only and any(each.persistent and not (each.readonly or each.inconsistent) for each in self.bitmaps):
+            raise QmpError("No write access")
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""
