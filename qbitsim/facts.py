@@ -131,6 +131,9 @@ class Profile:
     If it is, nothing is copied but what the source has, and no zeroes are written where they are known to be.
     """
 
+    commit_keeps_zeroes: bool = came_with("10.0")
+    """Whether a commit makes the base zero where its top is, instead of writing zeroes (commit_iteration())."""
+
     failed_active_commit_closes_base: bool = came_with("9.1")
     """Whether the base is read-only again when the commit of an active layer fails or is cancelled (mirror.c)."""
 

@@ -203,6 +203,11 @@ class Node(Requests):
         """What it asks of requests."""
         return merged(edge.node.limits for edge in self.children)
 
+    @property
+    def frees_zeroes(self) -> bool:
+        """Whether zeroing may free what held the range: if the driver knows how, and discards are passed on."""
+        return self.can_unmap_zeroes and (self.unmap or self.graph.drives_unmap_zeroes)
+
     def allocated_file_size(self) -> int | None:
         """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""
         sizes = [edge.node.allocated_file_size() for edge in self.children if edge.name != "backing"]

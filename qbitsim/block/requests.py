@@ -46,6 +46,9 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         def backing(self) -> Layer | None: ...
 
         @property
+        def frees_zeroes(self) -> bool: ...
+
+        @property
         def limits(self) -> Limits: ...
 
         def follow_length(self) -> None: ...
@@ -98,7 +101,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         try:
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
-                self._write_zeroes(offset, len(data), unmap=self.detect_zeroes == "unmap")
+                self._zero(offset, len(data), unmap=self.detect_zeroes == "unmap")
             elif compressed and not self.supports_compression:
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             else:
@@ -116,7 +119,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
             self.note_write_end(offset + length)
         self.unflushed = True
         try:
-            self._write_zeroes(offset, length, unmap=unmap)
+            self._zero(offset, length, unmap=unmap)
         except OSError as error:
             if error.errno != errno.ENOTSUP:
                 raise
@@ -140,11 +143,15 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
                 stop = min(place - place % unit + unit, end) if in_part else end - end % unit
                 if not self.zeroes_fast(place, stop - place):
                     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-                self._write_zeroes(place, stop - place, unmap=unmap)
+                self._zero(place, stop - place, unmap=unmap)
                 place = stop
         finally:
             if self.bitmaps:
                 self._mark_written(offset, length)
+
+    def _zero(self, offset: int, length: int, *, unmap: bool) -> None:
+        """Let the driver zero the range; only some nodes may free it then (bdrv_co_do_pwrite_zeroes, block/io.c)."""
+        self._write_zeroes(offset, length, unmap=unmap and self.frees_zeroes)
 
     def discard(self, offset: int, length: int) -> None:
         """Forget ``length`` > 0 bytes, if the node was opened to pass discards on.

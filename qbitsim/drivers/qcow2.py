@@ -321,7 +321,6 @@ class Qcow2Node(DriverNode):
                 self._data.pwrite(offset, length)
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
-        unmap = unmap and (self.unmap or self.graph.drives_unmap_zeroes)
         self._requests.note_changed_tables(offset, length)
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
 

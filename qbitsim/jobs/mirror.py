@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qbitsim.block.chain import status_waits
 from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -207,11 +208,10 @@ class MirrorJob(LoopJob):
         """What is to be copied at first (mirror_dirty_init)."""
         dirty, source = self.dirty, self.source
         assert dirty is not None
-        look = "status"
+        self._looks_first = status_waits(source, self.options.base)
         if self.jobs.profile.mirror_knows_zeroes:
             self.target.track_zeroes(source.length, dirty.bitmap.granularity)
-            look = "read"
-        self._looks_first = source.skip_filters().waits_for_io(look, 0, 1)
+            self._looks_first = self._looks_first or self.target.look_waits(self.options)
         if self.target.read_as_zeroes(source.length, self.options):
             dirty.mark_allocated(self.options.base)
         else:
@@ -340,8 +340,9 @@ class MirrorJob(LoopJob):
             run, method = dirty.first_piece(offset, length, self.target)
             if self._operations.is_full(run if method == "copy" else 0):
                 return False
-            self._begin_operation(offset, run, method)
             free = method != "copy" and self.target.node.zeroes_by_unmapping
+            free = free or (method == "zero" and self.target.is_known_zero(offset, run))
+            self._begin_operation(offset, run, method)
             self._delay = self.limit.delay(self.jobs.scheduler.now, 0 if free else run)
             self._run_left = (offset + run, length - run) if run < length else None
         return True

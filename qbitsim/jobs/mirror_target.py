@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import is_all_zeroes
+from qbitsim.block.chain import is_all_zeroes, status_above, status_waits
 from qbitsim.jobs.known_zeroes import KnownZeroes
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ class MirrorTarget:
         :param length: bytes of the source; :param granularity: bytes of a chunk.
         """
         self._zeroes = KnownZeroes(length, granularity)
+
+    def look_waits(self, options: MirrorOptions) -> bool:
+        """Whether it has to wait for I/O to look whether all of the node reads as zeroes (bdrv_co_is_all_zeroes)."""
+        if options.target_is_zero:
+            return False
+        return status_waits(self.node, None) or status_above(self.node, None, 0, 1).data
 
     def read_as_zeroes(self, length: int, options: MirrorOptions) -> bool:
         """Let a target that must become equal read as zeroes where nothing will be copied (mirror_dirty_init).
@@ -75,20 +81,23 @@ class MirrorTarget:
         self.node.discard(offset, length)
         return self.node.unmap and self.node.waits_for_io("discard", offset, length)
 
+    def is_known_zero(self, offset: int, length: int) -> bool:
+        """Whether zeroes need not be written there: it costs nothing then (mirror_co_zero, since QEMU 10.1)."""
+        return self._zeroes is not None and self._zeroes.holds(offset, length)
+
     def write_zeroes(self, offset: int, length: int) -> bool:
         """Write zeroes, unless they are there (mirror_co_zero).
 
         :return: whether that has to wait for I/O.
         :raises OSError: as the node fails.
         """
-        zeroes = self._zeroes
-        if zeroes is not None and zeroes.holds(offset, length):
+        if self.is_known_zero(offset, length):
             return False
         waits = self.node.waits_for_io("write-zeroes", offset, length)
         self.node.write_zeroes(offset, length, unmap=self._unmap)
         self._note_write()
-        if zeroes is not None:
-            zeroes.learn(offset, length)
+        if self._zeroes is not None:
+            self._zeroes.learn(offset, length)
         return waits
 
     def flush(self) -> None:

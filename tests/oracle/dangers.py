@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qbitsim.block.node import Node
+from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
@@ -25,6 +26,8 @@ def danger_before(step: Step, machine: Machine) -> str | None:
     """
     if "write" in step or "io" in step:
         device = str(step.get("write", step.get("io"))[0])
+        if "io" in step and str(step["io"][1]).startswith("read") and _streams_nothing(device, machine):
+            return "a read through the filter of a stream that has nothing to copy"
         return _hangs(device, machine) or _copies_too_far(device, machine)
     message = step.get("qmp", step.get("second"))
     in_chains = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"}]
@@ -50,6 +53,16 @@ def _hangs(device: str, machine: Machine) -> str | None:
             return "a request on the filter of a stream that is over"
         node = node.filtered
     return None
+
+
+def _streams_nothing(device: str, machine: Machine) -> bool:
+    """QEMU looks for what the layers above the base hold below the node that is the only one, and dies of it."""
+    node = _node(device, machine)
+    while node is not None:
+        if isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters():
+            return True
+        node = node.filtered
+    return False
 
 
 def _copies_too_far(device: str, machine: Machine) -> str | None:
