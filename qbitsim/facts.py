@@ -172,6 +172,12 @@ class Profile:
     bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
     """
 
+    allocation_looks_for_zeroes: bool = came_with("10.1")
+    """Whether qcow2 does not read what is around a write in a new cluster, where a raw file below has a hole.
+
+    Until then bdrv_co_is_zero_fast(), block/io.c, knew only what formats say (is_zero_cow() in block/qcow2.c).
+    """
+
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 

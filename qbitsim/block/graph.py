@@ -35,6 +35,7 @@ NodeT = TypeVar("NodeT", bound=Node)
 class Graph(Edges):
     """All nodes, drives and files of one machine.
 
+    :ivar allocation_looks_for_zeroes: zeroes around a write in a new cluster are not read.
     :ivar images: the files.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
@@ -46,13 +47,14 @@ class Graph(Edges):
 
     __slots__ = (
         *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "stop_guest"),
-        "throttle_groups",
+        *("allocation_looks_for_zeroes", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
         self.images = images
         self.drives: dict[str, Drive] = {}
+        self.allocation_looks_for_zeroes = False
         self.drives_unmap_zeroes = False
         self.hide_filters = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}

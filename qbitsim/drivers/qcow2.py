@@ -398,7 +398,10 @@ class Qcow2Node(DriverNode):
 
     def _below(self, offset: int, length: int) -> bytes:
         backing = self.backing
-        return bytes(length) if backing is None else _read_below(backing, offset, length)
+        looks = self.graph.allocation_looks_for_zeroes
+        if backing is None or (looks and not backing.reads_plainly and self._below_is_zero(offset, length)):
+            return bytes(length)
+        return _read_below(backing, offset, length)
 
     def _below_is_zero(self, offset: int, length: int) -> bool:
         """Whether the layers below say that they are zero, without a look at bytes (is_zero, block/qcow2.c, 10.0)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import is_all_zeroes, status_above, status_waits
+from qbitsim.block.chain import is_all_zeroes
 from qbitsim.jobs.known_zeroes import KnownZeroes
 
 if TYPE_CHECKING:
@@ -33,12 +33,6 @@ class MirrorTarget:
         :param length: bytes of the source; :param granularity: bytes of a chunk.
         """
         self._zeroes = KnownZeroes(length, granularity)
-
-    def look_waits(self, options: MirrorOptions) -> bool:
-        """Whether it has to wait for I/O to look whether all of the node reads as zeroes (bdrv_co_is_all_zeroes)."""
-        if options.target_is_zero:
-            return False
-        return status_waits(self.node, None) or status_above(self.node, None, 0, 1).data
 
     def read_as_zeroes(self, length: int, options: MirrorOptions) -> bool:
         """Let a target that must become equal read as zeroes where nothing will be copied (mirror_dirty_init).
