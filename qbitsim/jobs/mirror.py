@@ -93,6 +93,7 @@ class MirrorJob(LoopJob):
         owner = self.filter if on_filter else self.source
         assert owner is not None
         granularity = self.options.granularity or self.target.node.default_granularity
+        self.target.track_clusters(self.source.length, granularity)
         self.dirty = MirrorDirty(self.source, owner, granularity, self.options.buffer)
         self.dirty.bitmap.disabled = on_filter or self.copy_mode != "background"
 
@@ -164,11 +165,14 @@ class MirrorJob(LoopJob):
     def _copy_at_once(self, kind: str, offset: int, length: int, data: bytes) -> None:
         assert self.dirty is not None
         self._operations.complete_overlapping(offset, length)
-        self.dirty.forget(offset, length)
+        begin = offset
+        offset, length = self.dirty.take_write(offset, length)
+        if not length:
+            return
         self.progress.total += length
         try:
             if kind == "write":
-                self.target.write(offset, data)
+                self.target.write(offset, data[offset - begin : offset - begin + length])
             else:
                 self.target.write_zeroes(offset, length)
         except OSError as error:
@@ -341,9 +345,13 @@ class MirrorJob(LoopJob):
             run, method = dirty.first_piece(offset, length, self.target)
             if self._operations.is_full(run if method == "copy" else 0):
                 return False
+            start = offset
+            if method == "copy":
+                start, run = self.target.widened(offset, run)
             free = method != "copy" and self.target.node.zeroes_by_unmapping
             free = free or (method == "zero" and self.target.is_known_zero(offset, run))
-            self._begin_operation(offset, run, method)
+            self._begin_operation(start, run, method)
+            run += start - offset  # so far it has come
             self._delay = self.limit.delay(self.jobs.scheduler.now, 0 if free else run)
             self._run_left = (offset + run, length - run) if run < length else None
         return True
@@ -387,6 +395,7 @@ class MirrorJob(LoopJob):
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=reading)
             return
+        self.target.note_copied(offset, length)
         self.progress.done(length)
 
     # -- the end
