@@ -113,3 +113,12 @@ def test_null_co_is_all_zeroes_if_it_says_so(zeroes):
     machine = Machine("11.1")
     node = machine.add_node({"driver": "null-co", "node-name": "n", "size": SIZE, "read-zeroes": zeroes})
     assert is_all_zeroes(node) is zeroes
+
+
+@pytest.mark.parametrize(("profile", "status"), [("10.0", "running"), ("11.1", "ready")])
+def test_zeroes_that_need_not_be_written_do_not_count_for_the_speed(profile, status):
+    machine = machine_with(profile)
+    machine.drive("drive0").write_zeroes(CLUSTER, 2 * CLUSTER)
+    machine.qmp("blockdev-mirror", device="drive0", target="t", sync="full", job_id="m", speed=1)
+    machine.run_until_idle()
+    assert machine.qmp("query-block-jobs")[0]["status"] == status

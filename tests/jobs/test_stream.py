@@ -134,3 +134,12 @@ def test_streaming_never_changes_what_the_disk_reads_as(base, middle, writes, to
     assert machine.qmp("query-jobs") == []
     assert drive.read(0, SIZE) == bytes(expected)
     assert machine.images.read_chain("top.qcow2", 0, SIZE) == bytes(expected)
+
+
+def test_reading_through_the_filter_copies_what_is_below_and_no_more():
+    machine = chain(base=(5,))
+    machine.qmp("block-stream", device="drive0", job_id="s", speed=1)
+    machine.run_until_idle()
+    machine.drive("drive0").read(4 * CLUSTER, 4 * CLUSTER)
+    node = machine.graph.nodes["node0"]
+    assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (4, 5, 6)] == [False, True, False]
