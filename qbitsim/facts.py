@@ -178,6 +178,15 @@ class Profile:
     Until then bdrv_co_is_zero_fast(), block/io.c, knew only what formats say (is_zero_cow() in block/qcow2.c).
     """
 
+    lengths_followed_by: frozenset[str]
+    """The drivers whose nodes are as long as their children are now, not as they were when the node was opened.
+
+    Up to 8.0 they have a variable length, later none of them has; in 11.1 all that can tell their length do (measured).
+    """
+
+    reopen_asks_for_length: bool = came_with("8.1")
+    """Whether a node that is reopened is asked how long it is (bdrv_reopen_commit(); measured: not in 7.2)."""
+
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
 

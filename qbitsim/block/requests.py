@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.driver_hooks import DriverHooks
+from qbitsim.block.status import Status
 from qbitsim.block.write_end import WriteEnd
 
 if TYPE_CHECKING:
     from qbitsim.block.limits import Limits
     from qbitsim.block.roles import Layer
-    from qbitsim.block.status import Status
 
 MAXIMUM_BOUNCE = 16 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
@@ -67,6 +67,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         """
         if self.copy_on_read:
             self.copy_up(offset, length)
+        inside = self.length - offset
+        if length > inside:
+            # The filter above is longer (bdrv_aligned_preadv, block/io.c, QEMU 10.0).
+            return (self._read(offset, inside) if inside > 0 else b"").ljust(length, b"\0")
         return self._read(offset, length)
 
     def copy_up(self, offset: int, length: int, *, zeroes: bool = False) -> None:
@@ -176,7 +180,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
 
     def status(self, offset: int, length: int) -> Status:
         """What is known of the bytes from ``offset``, for at most ``length`` of them."""
-        status = self._status(offset, length)
+        inside = self.length - offset
+        if inside <= 0:
+            return Status(length, zero=True)
+        status = self._status(offset, min(length, inside))
         if not status.allocated and self.supports_backing:
             backing = self.backing
             if backing is None or offset >= backing.length:

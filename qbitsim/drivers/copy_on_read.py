@@ -32,7 +32,6 @@ class CopyOnReadNode(FilterDriverNode):
     """
 
     supports_compression = True
-    keeps_length = False  # it has a variable length up to QEMU 8.0
 
     __slots__ = ("bottom", "detached")
 
