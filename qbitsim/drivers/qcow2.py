@@ -475,6 +475,11 @@ class Qcow2Node(DriverNode):
             self.image.file.let_format_write()
             self._stored_bitmaps.make_writable()
 
+    def check_stays_read_only(self) -> None:
+        """QEMU would store the bitmaps that were added to the read-only node (qcow2_reopen_bitmaps_ro)."""
+        if self._stored_bitmaps.lacks_some:
+            raise QmpError("No write access")
+
     def close(self) -> None:
         """Store the bitmaps (qcow2_close)."""
         if not self.read_only:

@@ -143,3 +143,14 @@ def test_reading_through_the_filter_copies_what_is_below_and_no_more():
     machine.drive("drive0").read(4 * CLUSTER, 4 * CLUSTER)
     node = machine.graph.nodes["node0"]
     assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (4, 5, 6)] == [False, True, False]
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+def test_a_backing_file_with_a_bitmap_that_cannot_be_stored_is_in_the_way_of_a_reopen(profile):
+    machine = chain(profile)
+    base = machine.graph.nodes["mid"].backing.name
+    machine.qmp("block-dirty-bitmap-add", node=base, name="b", persistent=True)
+    with pytest.raises(QmpError, match=r"^No write access$"):
+        machine.qmp("block-stream", device="mid", job_id="s0")
+    assert machine.graph.nodes["mid"].read_only
+    assert machine.qmp("query-jobs") == []
