@@ -43,7 +43,10 @@ def missing_above(node: Node, overlay: Node, offset: int, length: int) -> tuple[
         return own.length, False
     if offset >= below.length:
         return length, False
-    status = status_above(below, overlay.backing_chain_next, offset, min(own.length, below.length - offset))
+    length = min(own.length, below.length - offset)
+    if not below.supports_backing and below.disk_image is not None:
+        return length, True  # nobody asks a plain file for its holes here
+    status = status_above(below, overlay.backing_chain_next, offset, length)
     return status.length, status.allocated
 
 
