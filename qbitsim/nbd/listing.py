@@ -12,7 +12,7 @@ from qbitsim.records import record
 
 
 @record
-class Offer:
+class OfferedExport:
     """One export, as its server describes it.
 
     :ivar flags: what can be done with it; 0 if the server does not tell.
@@ -31,24 +31,24 @@ class Offer:
 class ListingSession(ClientSession):
     """The conversation; it is over when ``ready`` is set or there is an ``error``.
 
-    :ivar offers: the exports, in the server's order.
+    :ivar exports: the exports, in the server's order.
     """
 
     def __init__(self, send: Callable[[bytes], None], *, mode: Mode = Mode.EXTENDED) -> None:
-        self.offers: list[Offer] = []
+        self.exports: list[OfferedExport] = []
         super().__init__(send, "", mode=mode)
 
     def _converse(self) -> Reading[None]:
         yield from self._greet()
         yield from self._settle_mode()
         for _, data in (yield from self._ask(Option.LIST)):
-            self.offers.append((yield from self._describe(*_name_and_description(data))))
+            self.exports.append((yield from self._describe(*_name_and_description(data))))
         self._send_option(Option.ABORT)
         self.ready = True
         while True:
             yield 1  # nobody wants to hear what the server says to that
 
-    def _describe(self, name: bytes, description: bytes) -> Reading[Offer]:
+    def _describe(self, name: bytes, description: bytes) -> Reading[OfferedExport]:
         """Ask for all that there is to know of an export; a server that tells nothing is asked no more of it."""
         self.size, self.flags, sizes, contexts = 0, ExportFlag(0), None, list[str]()
         payload = string(name) + U16.pack(1) + U16.pack(Info.BLOCK_SIZE)
@@ -57,7 +57,7 @@ class ListingSession(ClientSession):
         except NbdError as error:
             if error.errno != errno.ENOTSUP:
                 raise
-            return Offer(_text(name), _text(description), 0, self.flags, None, [])
+            return OfferedExport(_text(name), _text(description), 0, self.flags, None, [])
         for kind, data in answers:
             if kind == OptionReply.INFO:
                 (info,) = U16.unpack(data[: U16.size])
@@ -67,7 +67,7 @@ class ListingSession(ClientSession):
             for kind, data in (yield from self._ask(Option.LIST_META_CONTEXT, string(name) + U32.pack(0))):
                 if kind == OptionReply.META_CONTEXT:
                     contexts.append(_text(data[U32.size :]))
-        return Offer(_text(name), _text(description), self.size, self.flags, sizes, contexts)
+        return OfferedExport(_text(name), _text(description), self.size, self.flags, sizes, contexts)
 
 
 def _name_and_description(data: bytes) -> tuple[bytes, bytes]:

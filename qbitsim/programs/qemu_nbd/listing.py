@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
-from qbitsim.nbd.listing import ListingSession, Offer
+from qbitsim.nbd.listing import ListingSession, OfferedExport
 from qbitsim.nbd.protocol import ExportFlag, Mode
 from qbitsim.programs.qemu_nbd.command_line import FailureError
 from qbitsim.serving.sockets import connected
@@ -56,28 +56,28 @@ def exports_of(path: str | None, host: str, port: str, profile: Profile) -> str:
             raise FailureError(f"Failed to read data: {error.strerror}") from None
     if session.error is not None:
         raise FailureError(str(session.error.strerror))
-    lines = [f"exports available: {len(session.offers)}"]
-    for offer in session.offers:
-        lines += _lines(offer, session.mode, profile)
+    lines = [f"exports available: {len(session.exports)}"]
+    for export in session.exports:
+        lines += _lines(export, session.mode, profile)
     return "\n".join(lines) + "\n"
 
 
-def _lines(offer: Offer, mode: Mode, profile: Profile) -> Iterator[str]:
-    yield f" export: '{offer.name}'"
-    if offer.description:
-        yield f"  description: {offer.description}"
-    if offer.flags & ExportFlag.HAS_FLAGS:
-        words = "".join(f" {word}" for flag, word in _FLAGS.items() if flag & offer.flags)
-        yield f"  size:  {offer.size}"
-        yield f"  flags: 0x{int(offer.flags):x} ({words} )"
-    if offer.block_sizes is not None:
-        least, preferred, largest = offer.block_sizes
+def _lines(export: OfferedExport, mode: Mode, profile: Profile) -> Iterator[str]:
+    yield f" export: '{export.name}'"
+    if export.description:
+        yield f"  description: {export.description}"
+    if export.flags & ExportFlag.HAS_FLAGS:
+        words = "".join(f" {word}" for flag, word in _FLAGS.items() if flag & export.flags)
+        yield f"  size:  {export.size}"
+        yield f"  flags: 0x{int(export.flags):x} ({words} )"
+    if export.block_sizes is not None:
+        least, preferred, largest = export.block_sizes
         yield f"  min block: {least}"
         yield f"  opt block: {preferred}"
         yield f"  max block: {largest}"
     if profile.nbd_extended_headers:
         yield f"  transaction size: {'64-bit' if mode is Mode.EXTENDED else '32-bit'}"
-    if offer.contexts:
-        yield f"  available meta contexts: {len(offer.contexts)}"
-        for name in offer.contexts:
+    if export.contexts:
+        yield f"  available meta contexts: {len(export.contexts)}"
+        for name in export.contexts:
             yield f"   {name}"

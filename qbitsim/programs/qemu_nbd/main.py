@@ -95,18 +95,18 @@ class _Server:
 
         :raises FailureError: it cannot begin.
         """
-        from qbitsim.programs.qemu_nbd.service import serve  # noqa: PLC0415 - it loads asyncio
-        from qbitsim.serving import process  # noqa: PLC0415
+        from qbitsim.serving import process  # noqa: PLC0415 - it loads asyncio
+        from qbitsim.serving.nbd_service import serve  # noqa: PLC0415
 
         if self._given.forks:
             self._fork = process.Fork(keeps_errors=self._given.verbose and self._profile.nbd_verbose_keeps_errors)
         try:
-            process.run(serve(self._world, self._prepare, persistent=self._given.persistent))
+            process.run(serve(self._world.graph, self._profile, self._prepare, persistent=self._given.persistent))
         finally:
             self._world.graph.close()
             self._images.save()
 
-    def _prepare(self, exports: Exports) -> Callable[[], None]:
+    def _prepare(self, exports: Exports) -> None:
         """Listen, open the image and export it, in QEMU's order.
 
         :raises FailureError: that cannot be done; the file of the socket stays, as there.
@@ -132,7 +132,7 @@ class _Server:
             raise
         except QmpError as error:
             raise FailureError(error.desc + (f"\n{error.hint}".rstrip("\n") if error.hint else "")) from None
-        return self._ready
+        self._ready()
 
     def _ready(self) -> None:
         """Clients may come."""

@@ -1,4 +1,4 @@
-"""``qemu-nbd`` while it serves: clients on sockets, the export, and what ends it (main, qemu-nbd.c, QEMU 10.0)."""
+"""An NBD server without a machine and its monitors: clients, and what ends it (main, qemu-nbd.c, QEMU 10.0)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from qbitsim.serving.pacing import make_pacing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qbitsim.block.graph import Graph
     from qbitsim.engine.scheduler import Scheduler
+    from qbitsim.facts import Profile
     from qbitsim.nbd.export import Client
-    from qbitsim.programs.file_opening import World
 
 _SLICE = 0.005
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -39,19 +40,19 @@ class _Time:
         return self._scheduler.next_deadline
 
 
-class Service:
-    """The NBD server of the program; make it inside a running event loop.
+class NbdService:
+    """The server; make it inside a running event loop.
 
     :param persistent: it goes on when the last client has left.
     :ivar exports: what it exports.
     """
 
-    def __init__(self, world: World, *, persistent: bool) -> None:
-        self.exports = Exports(world.graph, lambda _name, _data: None, world.profile)
-        self._world = world
+    def __init__(self, graph: Graph, profile: Profile, *, persistent: bool) -> None:
+        self.exports = Exports(graph, lambda _name, _data: None, profile)
+        self._scheduler = graph.scheduler
         self._persistent = persistent
         self._loop = asyncio.get_running_loop()
-        self._pacing = make_pacing("realtime", _Time(world.graph.scheduler), self._loop.time)
+        self._pacing = make_pacing("realtime", _Time(graph.scheduler), self._loop.time)
         self._listener = NbdListener(self, self, self._loop)
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._wakeup: asyncio.Handle | None = None
@@ -109,7 +110,7 @@ class Service:
         except Exception as bug:
             self._end(bug)
         else:
-            self._plan(busy=busy or bool(self._world.graph.scheduler.ready()))
+            self._plan(busy=busy or bool(self._scheduler.ready()))
         finally:
             self._in_turn = False
 
@@ -123,13 +124,12 @@ class Service:
             self._wakeup = self._loop.call_at(when, self.turn)
 
 
-async def serve(world: World, prepare: Callable[[Exports], Callable[[], None]], *, persistent: bool) -> None:
+async def serve(graph: Graph, profile: Profile, prepare: Callable[[Exports], None], *, persistent: bool) -> None:
     """Serve to the end.
 
-    :param prepare: starts the server and exports something; what it returns is called when clients may come.
+    :param prepare: starts the server and exports something; what it raises ends all.
     """
-    service = Service(world, persistent=persistent)
-    ready = prepare(service.exports)
-    ready()
+    service = NbdService(graph, profile, persistent=persistent)
+    prepare(service.exports)
     await service.run()
     service.exports.stop()
