@@ -240,6 +240,12 @@ class Profile:
     nbd_extended_headers: bool = came_with("8.2")
     """Whether clients may ask for extended headers, with lengths of 64 bits."""
 
+    nbd_handshake_limited: bool = came_with("9.2")
+    """Whether qemu-nbd lets its user choose how long a handshake may take (``--handshake-limit``)."""
+
+    nbd_verbose_keeps_errors: bool = came_with("8.1")
+    """Whether ``qemu-nbd --fork --verbose`` keeps its standard error (nbd_client_release_pipe(), qemu-nbd.c)."""
+
     nbd_shares_writable: bool = came_with("7.1")
     """Whether several clients may use an export that they can write to (NBD_FLAG_CAN_MULTI_CONN)."""
 
