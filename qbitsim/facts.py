@@ -131,6 +131,9 @@ class Profile:
     If it is, nothing is copied but what the source has, and no zeroes are written where they are known to be.
     """
 
+    commit_keeps_zeroes: bool = came_with("10.0")
+    """Whether a commit makes the base zero where its top is, instead of writing zeroes (commit_iteration())."""
+
     failed_active_commit_closes_base: bool = came_with("9.1")
     """Whether the base is read-only again when the commit of an active layer fails or is cancelled (mirror.c)."""
 
@@ -169,20 +172,25 @@ class Profile:
     bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
     """
 
-    lengths_are_variable: bool = gone_with("8.1")
-    """Whether some drivers ask how long their child is whenever somebody wants to know (``has_variable_length``).
-
-    Those are ``raw``, ``copy-on-read``, ``compress`` and ``preallocate`` (measured: in 7.2, not in 10.0).
-    """
-
-    resizing_is_told: bool = came_with("11.1")
-    """Whether filters and ``raw`` become as long as their child when that is resized (measured: not in 10.0)."""
-
     copy_before_write_always_reads: bool = came_with("9.1")
     """Whether a copy-before-write filter needs to read its child even if nobody above writes (measured: not in 7.2)."""
 
     reopening_drains_below: bool = gone_with("8.0")
     """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
+    allocation_looks_for_zeroes: bool = came_with("10.1")
+    """Whether qcow2 does not read what is around a write in a new cluster, where a raw file below has a hole.
+
+    Until then bdrv_co_is_zero_fast(), block/io.c, knew only what formats say (is_zero_cow() in block/qcow2.c).
+    """
+
+    lengths_followed_by: frozenset[str]
+    """The drivers whose nodes are as long as their children are now, not as they were when the node was opened.
+
+    Up to 8.0 they have a variable length, later none of them has; in 11.1 all that can tell their length do (measured).
+    """
+
+    reopen_asks_for_length: bool = came_with("8.1")
+    """Whether a node that is reopened is asked how long it is (bdrv_reopen_commit(); measured: not in 7.2)."""
 
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
@@ -236,6 +244,12 @@ class Profile:
 
     nbd_extended_headers: bool = came_with("8.2")
     """Whether clients may ask for extended headers, with lengths of 64 bits."""
+
+    nbd_handshake_limited: bool = came_with("9.2")
+    """Whether qemu-nbd lets its user choose how long a handshake may take (``--handshake-limit``)."""
+
+    nbd_verbose_keeps_errors: bool = came_with("8.1")
+    """Whether ``qemu-nbd --fork --verbose`` keeps its standard error (nbd_client_release_pipe(), qemu-nbd.c)."""
 
     nbd_shares_writable: bool = came_with("7.1")
     """Whether several clients may use an export that they can write to (NBD_FLAG_CAN_MULTI_CONN)."""

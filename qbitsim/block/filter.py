@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qbitsim.block.node import Child, Node
-from qbitsim.block.shown_length import ShownLength
+from qbitsim.block.own_length import OwnLengthNode
 
 if TYPE_CHECKING:
     from qbitsim.block.status import Status
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Image
 
 
-class FilterNode(ShownLength):
+class FilterNode(OwnLengthNode):
     """The common part of filters. One that was taken out of the graph has no child any more."""
 
     is_filter = True

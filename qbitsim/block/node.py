@@ -161,10 +161,13 @@ class Node(Requests):
         return node
 
     def child_is_replaced(self, child: Child, node: Node) -> None:
-        """A child is about to be replaced by ``node``."""
+        """A child is about to be replaced by ``node``; see :class:`.OwnLengthNode`."""
 
     def child_is_resized(self, child: Node) -> None:
         """A child is about to become longer or shorter."""
+
+    def ask_for_length(self) -> None:
+        """The node was reopened, or resized itself."""
 
     def leads_to(self, node: Node) -> bool:
         """Whether ``node`` is this one or anywhere below it."""
@@ -206,6 +209,11 @@ class Node(Requests):
     def limits_above(self, below: Limits) -> Limits:
         """What the driver makes of the limits of its children (bdrv_refresh_limits)."""
         return below
+
+    @property
+    def frees_zeroes(self) -> bool:
+        """Whether zeroing may free what held the range: if the driver knows how, and discards are passed on."""
+        return self.can_unmap_zeroes and (self.unmap or self.graph.drives_unmap_zeroes)
 
     def allocated_file_size(self) -> int | None:
         """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""
@@ -254,10 +262,11 @@ class Node(Requests):
         for parent in self.parent_nodes:
             parent.child_is_resized(self)
         self._truncate(size)
+        self.ask_for_length()
         self.follow_length()
 
     def follow_length(self) -> None:
-        """Resize the bitmaps of this node to its length."""
+        """Resize the bitmaps to the node's length."""
         for bitmap in self.bitmaps:
             bitmap.resize(self.length)
 

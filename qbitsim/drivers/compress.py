@@ -31,8 +31,6 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
 class CompressNode(AlignedNode):
     """``compress``, whose child is ``file``."""
 
-    has_variable_length = True
-
     __slots__ = ()
 
     @classmethod

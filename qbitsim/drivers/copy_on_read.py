@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import is_only_below
+from qbitsim.block.chain import missing_above
 from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import FilterDriverNode, driver
@@ -27,12 +27,11 @@ class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
 class CopyOnReadNode(FilterDriverNode):
     """``copy-on-read``, whose child is ``file``.
 
-    :ivar bottom: the lowest layer whose data it copies; None for all there are.
+    :ivar bottom: what a stream's filter copies is in the layers down to this one, None for all of them.
     :ivar detached: it was taken out of the graph so that it has nothing below it, though a job may keep it still.
     """
 
     supports_compression = True
-    has_variable_length = True
 
     __slots__ = ("bottom", "detached")
 
@@ -54,17 +53,14 @@ class CopyOnReadNode(FilterDriverNode):
         return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
 
     def _read(self, offset: int, length: int) -> bytes:
-        child, end = self._filtered, offset + length
-        self._check_end(offset, length)
-        if self.bottom is None:
-            child.copy_up(offset, length)
-        else:
-            place = offset
-            while place < end:
-                part, wanted = is_only_below(child, self.bottom, place, end - place)
-                if wanted:
-                    child.copy_up(place, part)
-                place += part
+        child, place, end = self._filtered, offset, offset + length
+        while place < end:
+            run, copied = end - place, True
+            if self.bottom is not None:
+                run, copied = missing_above(child, self.bottom, place, run)
+            if copied:
+                child.copy_up(place, run)
+            place += run
         return child.read(offset, length)
 
     def _status(self, offset: int, length: int) -> Status:

@@ -119,7 +119,7 @@ def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
 
 
 def insert_copy_on_read(graph: Graph, node: Node, name: str | None, bottom: Node) -> CopyOnReadNode:
-    """The same with the filter of a stream, which copies from layers down to ``bottom``."""
+    """The same with the filter of a stream that copies from the layers below ``node`` down to ``bottom``."""
     top = CopyOnReadNode(graph)
     top.bottom = bottom
     return _insert(graph, node, top, name)

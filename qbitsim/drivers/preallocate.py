@@ -72,8 +72,6 @@ class PreallocateNode(FilterDriverNode):
     :ivar align: the file's length becomes a multiple of it; :ivar size: bytes to preallocate.
     """
 
-    has_variable_length = True
-
     __slots__ = ("_drop", "_ends", "align", "size")
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -119,9 +117,9 @@ class PreallocateNode(FilterDriverNode):
         self.align, self.size = (options.get(name, default) for name, default in _DEFAULTS.items())
 
     @property
-    def _shown_length(self) -> int:
+    def length(self) -> int:
         """Bytes, without those that are only preallocated."""
-        return self._filtered.length if self._ends is None else self._data_end(self._ends)
+        return super().length if self._ends is None else self._data_end(self._ends)
 
     # -- who may write and resize
 

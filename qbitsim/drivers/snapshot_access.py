@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Child, Node
-from qbitsim.block.shown_length import ShownLength
+from qbitsim.block.own_length import OwnLengthNode
 from qbitsim.block.status import Status
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.driver import DriverNode, driver
@@ -26,11 +26,10 @@ class BlockdevOptionsSnapshotAccess(BlockdevOptionsGenericFormat):
 
 
 @driver("snapshot-access", options=BlockdevOptionsSnapshotAccess, since="7.0")
-class SnapshotAccessNode(DriverNode, ShownLength):
+class SnapshotAccessNode(DriverNode, OwnLengthNode):
     """``snapshot-access``, whose child ``file`` is a filter that keeps old data."""
 
     shows_filename_of_child = True
-    hears_of_resizing = False
 
     __slots__ = ()
 
@@ -51,10 +50,6 @@ class SnapshotAccessNode(DriverNode, ShownLength):
     def knows_cluster_size(self) -> bool:
         """The driver tells nothing of it, and it is no filter (bdrv_co_get_info)."""
         return False
-
-    @property
-    def _shown(self) -> Node:
-        return self.children[0].node
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """It takes nothing that the guest could mind (snapshot_access_child_perm)."""

@@ -155,6 +155,9 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
         for each in nodes:
             drained.enter_context(graph.reopening(each))
         graph.changing()
+        for each in _backing_files_opened_together(node):
+            if each.read_only:
+                each.check_stays_read_only()
         before = [each.read_only for each in nodes]
         for each in nodes:
             each.mark_read_only(read_only=not writable)
@@ -197,6 +200,16 @@ def _inheriting(node: Node) -> Iterator[Node]:
         if not below.read_only and "read-only" not in below.options:
             yield below
         node = below
+
+
+def _backing_files_opened_together(node: Node) -> list[Node]:
+    """The layers below that were opened with it, which are reopened, too, and keep their options."""
+    found: list[Node] = []
+    below = node.backing
+    while below is not None and isinstance(node.options.get("backing", {}), dict):
+        found.append(below)
+        node, below = below, below.backing
+    return found
 
 
 class _Again:

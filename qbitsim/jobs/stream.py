@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import is_only_below
+from qbitsim.block.chain import missing_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
@@ -86,8 +86,8 @@ class StreamJob(LoopJob):
         if self.is_cancelled:
             self._finish(self._failure)
             return
-        length = min(CHUNK, self.node.length - self._offset)
-        length, copied = is_only_below(self.node, self.options.overlay, self._offset, length)
+        offset, node = self._offset, self.node
+        length, copied = missing_above(node, self.options.overlay, offset, min(CHUNK, node.length - offset))
         try:
             if copied:
                 self.node.copy_up(self._offset, length)

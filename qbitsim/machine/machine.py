@@ -135,8 +135,9 @@ class Machine:
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.graph.copy_before_write_always_reads = self.profile.copy_before_write_always_reads
         self.graph.reopening_drains_below = self.profile.reopening_drains_below
-        self.graph.lengths_are_variable = self.profile.lengths_are_variable
-        self.graph.resizing_is_told = self.profile.resizing_is_told
+        self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
+        self.graph.lengths_followed_by = self.profile.lengths_followed_by
+        self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
         self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, self.profile)

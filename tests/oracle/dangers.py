@@ -12,6 +12,7 @@ from typing import Any
 
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node
+from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.null import NullNode
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.machine.machine import Machine
@@ -30,6 +31,8 @@ def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()
     """
     if "write" in step or "io" in step:
         device = str(step.get("write", step.get("io"))[0])
+        if "io" in step and str(step["io"][1]).startswith("read") and _streams_nothing(device, machine):
+            return "a read through the filter of a stream that has nothing to copy"
         return (
             _hangs(device, machine)
             or _copies_too_far(device, machine)
@@ -60,6 +63,16 @@ def _hangs(device: str, machine: Machine) -> str | None:
             return "a request on the filter of a stream that is over"
         node = node.filtered
     return None
+
+
+def _streams_nothing(device: str, machine: Machine) -> bool:
+    """QEMU looks for what the layers above the base hold below the node that is the only one, and dies of it."""
+    node = _node(device, machine)
+    while node is not None:
+        if isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters():
+            return True
+        node = node.filtered
+    return False
 
 
 def _copies_too_far(device: str, machine: Machine) -> str | None:

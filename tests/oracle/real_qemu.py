@@ -426,7 +426,7 @@ def _template_key(argv: list[str]) -> tuple[str, ...]:
 
 
 def _looks(jobs: list[Record]) -> int:
-    """How many looks must show the same: more if a job could be at work at this moment."""
+    """How many looks, 4 ms from each other, must show the same: more if a job could be at work at this moment."""
     if not jobs:
         return 1
     resting = all(job["status"] != "running" or (job["speed"] > 0 and job["offset"] > 0) for job in jobs)

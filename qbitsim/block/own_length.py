@@ -1,16 +1,20 @@
-"""A node that shows the disk of a child, or a part of it, and remembers how long that is.
+"""The length of a node that shows the disk of a child, or a part of it.
 
-Theory of operation: QEMU keeps the length of each node (``total_sectors``) and asks the driver anew when the node is
-opened, reopened or resized itself. What that means when the child becomes longer or shorter by itself depends on the
-driver and the release: :meth:`ShownLength._follows`. Bitmaps follow only what is done to their own node. A node that is
-longer than its child reads zeroes there; a write there, or behind the end of a bitmap, ends QEMU with an assertion, and
-is refused here.
+Theory of operation
+===================
+
+1. QEMU keeps the length of each node (``total_sectors``; bdrv_co_refresh_total_sectors, block.c, QEMU 10.0). Which
+   drivers are asked for it each time, and so follow a child that becomes longer or shorter, differs between releases;
+   the others are asked when they are opened, reopened or resized themselves.
+2. Bitmaps follow only what is done to their own node.
+3. A node that is longer than its child reads zeroes there. A write there, or behind the end of a bitmap, ends QEMU with
+   an assertion (bdrv_co_write_req_prepare, block/io.c), and is refused here.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Child, Node
@@ -19,15 +23,8 @@ if TYPE_CHECKING:
     from qbitsim.block.roles import Surroundings
 
 
-class ShownLength(Node):
-    """The common part of filters, of ``raw`` and of ``snapshot-access``.
-
-    :cvar has_variable_length: it asked its child each time up to QEMU 8.0.
-    :cvar hears_of_resizing: it is told when its child is resized, where QEMU tells anybody.
-    """
-
-    has_variable_length: ClassVar[bool] = False
-    hears_of_resizing: ClassVar[bool] = True
+class OwnLengthNode(Node):
+    """A node that shows the disk of a child."""
 
     __slots__ = ("_kept_length",)
 
@@ -38,25 +35,26 @@ class ShownLength(Node):
     @property
     def _shown(self) -> Node:
         """The child whose disk it shows."""
-        raise NotImplementedError
+        return self.children[0].node
 
     @property
-    def _shown_length(self) -> int:
-        """How long that makes this node."""
+    def shown_length(self) -> int:
+        """Bytes of what the child shows now."""
         return self._shown.length
 
     @property
     def length(self) -> int:
-        """Bytes of what it shows, as far as it knows."""
-        return self._shown_length if self._kept_length is None else self._kept_length
+        """Bytes: those that the node was found to have."""
+        return self.shown_length if self._kept_length is None else self._kept_length
 
     @property
-    def _asks_each_time(self) -> bool:
-        return self.has_variable_length and self.graph.lengths_are_variable
+    def _follows(self) -> bool:
+        """Whether the driver is asked each time."""
+        return self.driver in self.graph.lengths_followed_by
 
     def child_is_replaced(self, child: Child, node: Node) -> None:
         """Keep the length, unless the new child is shorter: QEMU would die of a write behind its end."""
-        if child.node is self._shown and not self._asks_each_time:
+        if child.node is self._shown and not self._follows:
             length = self.length
             self._kept_length = length if node.length > length else None
 
@@ -64,16 +62,15 @@ class ShownLength(Node):
         """Keep the length, or tell those above that it changes."""
         if child is not self._shown:
             return
-        if self._asks_each_time or (self.hears_of_resizing and self.graph.resizing_is_told):
+        if self._follows:
             for parent in self.parent_nodes:
                 parent.child_is_resized(self)
         else:
             self._kept_length = self.length
 
-    def follow_length(self) -> None:
-        """Ask for the length anew; the bitmaps of this node follow."""
+    def ask_for_length(self) -> None:
+        """Be as long as what the child shows."""
         self._kept_length = None
-        super().follow_length()
 
     def _read_shown(self, offset: int, length: int) -> bytes:
         """Read from the child; behind its end there are zeroes."""
@@ -88,7 +85,7 @@ class ShownLength(Node):
         :raises OSError: EIO: it ends behind the child, or behind a bitmap of this node.
         """
         end = offset + length
-        if self._kept_length is not None and end > self._shown_length:
+        if self._kept_length is not None and end > self.shown_length:
             raise io_error(errno.EIO)
         if any(bitmap.size < end for bitmap in self.bitmaps):
             raise io_error(errno.EIO)
