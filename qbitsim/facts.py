@@ -381,6 +381,9 @@ class Profile:
     json_errors_have_places: bool = came_with("11.1")
     """Whether an object that ends too early on the command line is refused with line and column (measured)."""
 
+    monitors_are_objects: bool = came_with("11.1")
+    """Whether a monitor is an object, so that its id is checked and it is listed (measured: not in 10.0)."""
+
     mon_option_is_deprecated: bool = came_with("11.1")
     """Whether ``-mon`` is warned of (measured: not in 10.0)."""
 

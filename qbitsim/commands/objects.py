@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.names import is_well_formed
+from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def object_add(context: Context, args: ObjectOptions) -> None:
     """Make an object."""
     if not is_well_formed(args.id):
-        raise QmpError("Parameter 'id' expects an identifier")
+        raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
     _check(context.machine, args)
     group = ThrottleGroup(_limits(args), args.id) if isinstance(args, ThrottleGroupProperties) else None
     groups = context.graph.throttle_groups

@@ -42,6 +42,18 @@ class OptionList:
     kinds: Mapping[str, str] = {}
     merged: bool = False
 
+    def help(self) -> str:
+        """As it is printed for an argument that asks for help."""
+        named = {"bool": "bool (on/off)", "number": "num", "size": "size", "string": "str"}
+        lines = [f"  {name}=<{named[kind]}>\n" for name, kind in sorted(self.kinds.items())]
+        return "".join([f"{self.name} options:\n", *lines])
+
+
+def option_list(name: str, implied: str = "", *, merged: bool = False, **kinds: str) -> OptionList:
+    """A list whose kinds have names with hyphens for underscores and spaces between several."""
+    named = {each.replace("_", "-"): kind for kind, names in kinds.items() for each in names.split()}
+    return OptionList(name=name, implied=implied, kinds=named, merged=merged)
+
 
 @record
 class OptionText:

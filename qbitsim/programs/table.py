@@ -15,7 +15,7 @@ PROGRAMS = {
     "qemu-img": "qemu_img",
     "qemu-io": "qemu_io",
     "qemu-nbd": None,
-    "qemu-storage-daemon": None,
+    "qemu-storage-daemon": "storage_daemon.main",
     "qemu-system-x86_64": "qemu_system.main",
 }
 """The module of each program; None for one that is not emulated yet."""

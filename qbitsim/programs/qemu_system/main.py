@@ -11,7 +11,8 @@ from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.machine.talking import TalkingMachine
-from qbitsim.programs.qemu_system.command_line import EndError, StartError, line, read_words
+from qbitsim.programs.complaints import EndError, StartError
+from qbitsim.programs.qemu_system.command_line import line, read_words
 from qbitsim.programs.qemu_system.plan import Plan
 from qbitsim.programs.qemu_system.startup import Startup, add_descriptor
 from qbitsim.serving import process

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.drives import check_node_options
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.programs.chardevs import CHARDEV, parse_short
+from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionHelpError, OptionText, parse_options, read_switch, split_options
 from qbitsim.programs.qemu_system import options
-from qbitsim.programs.qemu_system.chardevs import parse_short
-from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, EndError, Given, StartError, line, message
+from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, Given, line
 from qbitsim.programs.qemu_system.help import usage, version
 from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
 from qbitsim.programs.qemu_system.objects import read_object
@@ -168,9 +169,7 @@ class Plan:
         try:
             text = parse_options(given.argument, declared, self.warn(given))
         except OptionHelpError:
-            kinds = {"bool": "bool (on/off)", "number": "num", "size": "size", "string": "str"}
-            self._print(f"{declared.name} options:\n")
-            self._print("".join(f"  {name}=<{kinds[kind]}>\n" for name, kind in sorted(declared.kinds.items())))
+            self._print(declared.help())
             raise StartError("") from None
         if text.id:
             self._ids.add((declared.name, text.id))
@@ -365,7 +364,7 @@ class Plan:
     def _read_chardev(self, given: Given) -> None:
         if is_help(given.argument):
             raise UnsupportedError("the help of '-chardev'")
-        self.chardevs.append(Asked(given, self._parse(given, options.CHARDEV)))
+        self.chardevs.append(Asked(given, self._parse(given, CHARDEV)))
 
     def _read_mon(self, given: Given) -> None:
         is_first = all(asked.given.name != "mon" for asked in self.monitors)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.commands.drive_interface import check_place
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_plugged_drive, plug_board_drives, plug_virtio_drive
+from qbitsim.programs.chardevs import Chardevs, describe, parse_short
+from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionText, read_number
-from qbitsim.programs.qemu_system.chardevs import describe, parse_short
-from qbitsim.programs.qemu_system.command_line import EndError, StartError, line, message
+from qbitsim.programs.qemu_system.command_line import line
 from qbitsim.programs.qemu_system.devices import Devices
 from qbitsim.programs.qemu_system.machine_types import recorded
 from qbitsim.qapi.keyval import is_help
@@ -63,8 +64,11 @@ class Startup:
         self._type = machine_type
         self._print = print_
         self._complain = complain
-        self._chardevs: dict[str, OpenChardev] = {}
-        self._used: set[str] = set()
+        self._chardevs = Chardevs(
+            machine.profile,
+            lambda text, words, label: complain(line(text, words, label)),
+            in_background=plan.daemonize,
+        )
         self._objects: set[str] = set()
         self._drives: list[tuple[Asked, Drive]] = []
         self.monitors: list[OpenMonitor] = []
@@ -193,16 +197,7 @@ class Startup:
     # -- character devices and monitors
 
     def _open_chardev(self, asked: Asked) -> None:
-        if not asked.value.id:
-            raise QmpError("chardev: no id specified")
-        chardev = describe(asked.value)
-        if chardev.backend == "stdio" and any(each.chardev.backend == "stdio" for each in self._chardevs.values()):
-            raise QmpError("cannot use stdio by multiple character devices")
-        self._chardevs[chardev.id] = open_chardev(
-            chardev,
-            lambda text: self._complain(line(text, asked.given.words, "info")),
-            lambda text: self._complain(line(text)),
-        )
+        self._chardevs.open(asked.value, asked.given.words)
 
     def _add_monitor(self, asked: Asked) -> None:
         values: dict[str, str] = asked.value
@@ -211,17 +206,13 @@ class Startup:
         mode = values.get("mode", "readline")
         if mode not in ("readline", "control"):
             raise QmpError(f"Parameter 'mode' does not accept value '{mode}'")
-        device = self._chardevs.get(values["chardev"])
-        if device is None:
+        if self._chardevs.find(values["chardev"]) is None:
             raise QmpError(f'chardev "{values["chardev"]}" not found')
         pretty = values.get("pretty") in ("on", "yes", "true", "y")
         if mode == "readline" and pretty:
             raise QmpError("'pretty' is not compatible with HMP monitors")
-        if values["chardev"] in self._used:
-            raise QmpError(self.machine.profile.chardev_in_use_text.format(values["chardev"]))
-        self._used.add(values["chardev"])
         kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
-        self.monitors.append(OpenMonitor(device, kind))
+        self.monitors.append(OpenMonitor(self._chardevs.take(values["chardev"]), kind))
 
     def _open_qtest(self) -> None:
         """What drives the guest's time in QEMU's own tests."""
@@ -229,7 +220,7 @@ class Startup:
             given = self._plan.qtest
             with given.blamed():
                 name = given.argument.removeprefix("chardev:")
-                self.qtest = self._chardevs.get(name) if name != given.argument else _opened_short(given.argument)
+                self.qtest = self._chardevs.find(name) if name != given.argument else _opened_short(given.argument)
                 if self.qtest is None:
                     raise QmpError(f'Failed to initialize device for qtest: "{given.argument}"')
 

@@ -8,7 +8,8 @@ import pytest
 
 from qbitsim.errors import QmpError
 from qbitsim.profiles import PROFILES
-from qbitsim.programs.qemu_system.command_line import StartError, read_words
+from qbitsim.programs.complaints import StartError
+from qbitsim.programs.qemu_system.command_line import read_words
 from qbitsim.programs.qemu_system.main import main
 from qbitsim.programs.qemu_system.options import OPTIONS, Effect, find_option
 from qbitsim.qapi.keyval import parse_keyval
