@@ -45,6 +45,7 @@ def create_image(
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
             _look_at_backing(context, filename, backing_name, backing)
+    context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
@@ -54,6 +55,16 @@ def create_image(
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
+
+
+def _announcement(
+    filename: str, image_format: str, size: int, backing_name: str | None, backing_format: str | None
+) -> str:
+    """What QEMU prints of a new image, on its standard output."""
+    from qbitsim.qemu_img.creation import Wanted  # noqa: PLC0415 - for those who make images
+
+    wanted = Wanted(format=image_format, size=size, backing=backing_name, backing_format=backing_format)
+    return f"Formatting '{filename}', {wanted.describe()}\n"
 
 
 def _look_at_backing(context: Context, filename: str, backing_name: str, backing: Node) -> None:

@@ -90,10 +90,10 @@ class _Daemon:
         machine = self._machine(process.seconds())
         server = Server(machine, trim_events=True)
         server.nbd.attach()
-        process.hold_signals()
         startup = Startup(machine, sys.stdout.write, _complain, in_background=background is not None)
         for given in self._rest:
             startup.obey(given)
+        process.hold_signals()
         pid_file = self._pid_file()
 
         def end(_words: str) -> None:

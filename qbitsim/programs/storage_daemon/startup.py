@@ -74,7 +74,7 @@ class Startup:
     """
 
     def __init__(
-        self, machine: Machine, print_: Callable[[str], object], complain: Callable[[str], object], *, in_background: bool
+        self, machine: Machine, print_: Callable[[str], object], complain: Callable[[str], None], *, in_background: bool
     ) -> None:
         self._machine = machine
         self._print = print_
@@ -150,14 +150,27 @@ class Startup:
     def _add_monitor(self, given: Given) -> None:
         tree = self._tree(given, "chardev", MonitorOptions)
         options: MonitorOptions = self._machine.registry.decode_as(MonitorOptions, tree)
+        if self._machine.profile.monitors_are_objects:
+            self._check_mode(options)
+            self._add_monitor_object(options.id)
         if self._chardevs.find(options.chardev) is None:
             raise QmpError(f'chardev "{options.chardev}" not found')
-        if options.mode is MonitorMode.READLINE:
-            raise QmpError("Only QMP is supported")
-        if self._machine.profile.monitors_are_objects and options.id is not None and not is_well_formed(options.id):
-            raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
+        self._check_mode(options)
         device = self._chardevs.take(options.chardev)
         self.monitors.append((device, Monitor.PRETTY_QMP if options.pretty else Monitor.QMP))
+
+    def _check_mode(self, options: MonitorOptions) -> None:
+        if options.mode is MonitorMode.READLINE:
+            raise QmpError("Only QMP is supported")
+
+    def _add_monitor_object(self, identifier: str | None) -> None:
+        """Give a monitor its place among the objects (monitor_init, monitor/monitor.c, QEMU 11.1)."""
+        name = f"compat_monitor{len(self.monitors)}" if identifier is None else identifier
+        if not is_well_formed(name):
+            raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
+        if name in self._machine.objects:
+            raise QmpError(f"attempt to add duplicate property '{name}' to object (type 'container')")
+        self._machine.objects[name] = {"qom-type": "monitor-qmp", "id": name}
 
     def _start_nbd_server(self, given: Given) -> None:
         tree = self._tree(given, None, NbdServerOptions)
