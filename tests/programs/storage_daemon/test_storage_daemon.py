@@ -48,7 +48,6 @@ REFUSED = [
     ),
     ("--object rng-builtin,id=r", "--object rng-builtin,id=r: invalid object type: rng-builtin"),
     ("--trace foo=1", "--trace foo=1: Invalid parameter 'foo'"),
-    ("--pidfile /nope/x", "cannot create PID file: Could not create '/nope/x': No such file or directory"),
 ]
 
 
@@ -155,6 +154,12 @@ def test_it_starts_in_the_background_when_all_is_ready(tmp_path: Path) -> None:
     while pid_file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not pid_file.exists()
+
+
+def test_what_is_refused_of_the_process(tmp_path: Path) -> None:
+    refused = run(RELEASE, "--pidfile", "/nope/x", program=DAEMON)
+    text = "cannot create PID file: Could not create '/nope/x': No such file or directory"
+    assert refused == (1, "", f"qemu-storage-daemon: {text}\n")
     refused = run(RELEASE, "--daemonize", "--chardev", "stdio,id=m", program=DAEMON)
     text = "qemu-storage-daemon: --chardev stdio,id=m: cannot use stdio with -daemonize\n"
     assert refused == (1, "", text)
