@@ -11,6 +11,7 @@ from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
+from qbitsim.images.wanted import Wanted
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -61,8 +62,6 @@ def _announcement(
     filename: str, image_format: str, size: int, backing_name: str | None, backing_format: str | None
 ) -> str:
     """What QEMU prints of a new image, on its standard output."""
-    from qbitsim.qemu_img.creation import Wanted  # noqa: PLC0415 - for those who make images
-
     wanted = Wanted(format=image_format, size=size, backing=backing_name, backing_format=backing_format)
     return f"Formatting '{filename}', {wanted.describe()}\n"
 
