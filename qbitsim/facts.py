@@ -384,6 +384,9 @@ class Profile:
     monitors_are_objects: bool = came_with("11.1")
     """Whether a monitor is an object, so that its id is checked and it is listed (measured: not in 10.0)."""
 
+    boards_have_sd_drive: bool = gone_with("10.0")
+    """Whether a PC has an empty drive ``sd0`` by default, though no reader of cards (measured: in 7.2)."""
+
     mon_option_is_deprecated: bool = came_with("11.1")
     """Whether ``-mon`` is warned of (measured: not in 10.0)."""
 

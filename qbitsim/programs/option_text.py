@@ -88,7 +88,7 @@ def parse_options(text: str, declared: OptionList, warn: Callable[[str], None]) 
         elif written:
             warn(f"short-form boolean option '{written}' deprecated\n{_replacement(name, value)}")
         if name != "id":
-            _check(name, value, declared.kinds)
+            check_value(name, value, declared.kinds)
             values[name] = value
     return OptionText(identifier, values)
 
@@ -122,8 +122,11 @@ def split_options(text: str, implied: str = "") -> list[tuple[str, str, str]]:
     return found
 
 
-def _check(name: str, value: str, kinds: Mapping[str, str]) -> None:
-    """Refuse a name that is not declared, or a value that is not of its kind."""
+def check_value(name: str, value: str, kinds: Mapping[str, str]) -> None:
+    """Refuse a name that is not declared, or a value that is not of its kind.
+
+    :raises QmpError: it is one of these.
+    """
     if kinds and name not in kinds:
         raise QmpError(f"Invalid parameter '{name}'")
     kind = kinds.get(name, "string")

@@ -57,6 +57,7 @@ NAME = option_list("name", "guest", merged=True, string="guest process", bool="d
 DRIVE = OptionList(name="drive")
 DEVICE = OptionList(name="device", implied="driver")
 OBJECT = OptionList(name="object", implied="qom-type")
+GLOBAL = option_list("global", string="driver property value")
 ACCEL = OptionList(name="accel", implied="accel", merged=True)
 
 _MEMORY = option_list("memory", "size", merged=True, size="size maxmem", number="slots")
@@ -69,17 +70,17 @@ _SANDBOX = option_list(
 )
 _ICOUNT = option_list("icount", "shift", merged=True, string="shift rr rrfile rrsnapshot", bool="align sleep")
 _TRACE = option_list("trace", "enable", string="enable events file")
-_GLOBAL = option_list("global", string="driver property value")
 _OPTION_ROM = option_list("option-rom", "romfile", string="romfile", number="bootindex")
 _FW_CFG = option_list("fw_cfg", "name", string="name file string gen_id")
 
 _ARGUMENTS: Mapping[Effect, str] = {
     Effect.USED: "machine M accel name uuid fda fdb hda hdb hdc hdd cdrom drive blockdev device object chardev mon "
-    "monitor qmp qmp-pretty pidfile incoming add-fd serial parallel mtdblock sd pflash qtest display vga",
+    "monitor qmp qmp-pretty pidfile incoming add-fd serial parallel mtdblock sd pflash qtest display vga "
+    "global set loadvm",
     Effect.TAKEN: "cpu smp numa boot mem-path k audio audiodev fsdev virtfs iscsi usbdevice spice g vnc acpitable "
     "smbios netdev nic net tpmdev bios kernel shim append initrd dtb compat debugcon gdb d D dfilter seed L "
     "watchdog-action echr plugin qtest-log",
-    Effect.REFUSED: "set loadvm readconfig dump-vmstate xen-domid chroot runas run-with",
+    Effect.REFUSED: "readconfig dump-vmstate xen-domid chroot runas run-with",
     Effect.FOREIGN: "prom-env semihosting-config",
 }
 _SWITCHES: Mapping[Effect, str] = {
@@ -98,7 +99,6 @@ _TAKES: Mapping[str, OptionList] = {
     "sandbox": _SANDBOX,
     "icount": _ICOUNT,
     "trace": _TRACE,
-    "global": _GLOBAL,
     "option-rom": _OPTION_ROM,
     "fw_cfg": _FW_CFG,
 }

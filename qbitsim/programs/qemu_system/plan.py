@@ -13,6 +13,7 @@ from qbitsim.programs.option_text import OptionHelpError, OptionText, parse_opti
 from qbitsim.programs.qemu_system import options
 from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, Given, line
 from qbitsim.programs.qemu_system.help import usage, version
+from qbitsim.programs.qemu_system.late_options import OptionGroup, global_of, set_value, split_global
 from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
 from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qbitsim.programs.option_text import OptionList
+    from qbitsim.programs.qemu_system.late_options import GlobalProperty
     from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.registry import Registry
 
@@ -95,6 +97,8 @@ class Plan:
         self.json_devices: list[Asked] = []
         self.descriptors: list[Asked] = []
         self.serials: list[Given] = []
+        self.globals: list[GlobalProperty] = []
+        self.loaded: str | None = None
         self.qtest: Given | None = None
         self.vga: str | None = None
         self.topology: Tree = {}
@@ -102,6 +106,11 @@ class Plan:
         self._ids: set[tuple[str, str]] = set()
         self._monitor_count = 0
         self._text: dict[str, str] = {}
+        self._given: list[Given] = []
+
+    def arguments(self, *names: str) -> list[str]:
+        """The arguments of all options of these names."""
+        return [given.argument for given in self._given if given.name in names]
 
     @property
     def kernel(self) -> bool:
@@ -114,6 +123,7 @@ class Plan:
         :raises StartError: one is refused.
         :raises EndError: one asks for help, which was printed.
         """
+        self._given = everything
         for given in everything:
             with given.blamed():
                 self._read(given)
@@ -125,6 +135,8 @@ class Plan:
             for name in ("append", "shim", "initrd"):
                 if name in self._text:
                     raise StartError(f"-{name} only allowed with -kernel option")
+        if self.loaded is not None and self.incoming is not None:
+            raise StartError("'incoming' and 'loadvm' options are mutually exclusive")
 
     def warn(self, given: Given) -> Callable[[str], None]:
         """What says a warning about an option."""
@@ -224,6 +236,21 @@ class Plan:
 
     def _read_incoming(self, given: Given) -> None:
         self.incoming = Asked(given, given.argument)
+
+    def _read_loadvm(self, given: Given) -> None:
+        self.loaded = given.argument
+
+    def _read_set(self, given: Given) -> None:
+        groups = {
+            "chardev": OptionGroup(CHARDEV, {asked.value.id: asked.value.values for asked in self.chardevs}),
+            "device": OptionGroup(options.DEVICE, {asked.value.get("id", ""): asked.value for asked in self.devices}),
+            "drive": OptionGroup(options.DRIVE, {asked.value.get("id", ""): asked.value for asked in self.drives}),
+        }
+        set_value(given.argument, groups, self.profile)
+
+    def _read_global(self, given: Given) -> None:
+        short = split_global(given.argument)
+        self.globals.append(short or global_of(self._parse(given, options.GLOBAL).values))
 
     def _read_name(self, given: Given) -> None:
         self.guest_name = self._parse(given, options.NAME).values.get("guest", self.guest_name)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.commands.context import Context
+from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
+from qbitsim.commands.machine_snapshots import load_snapshot, writable_disks
+from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.machine.boot import add_plugged_drive, plug_board_drives, plug_virtio_drive
+from qbitsim.machine.boot import add_default_drive, add_plugged_drive, plug_board_drives, plug_virtio_drive
 from qbitsim.programs.chardevs import Chardevs, describe, parse_short
 from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionText, read_number
+from qbitsim.programs.qemu_system.board_defaults import BoardDefaults
 from qbitsim.programs.qemu_system.command_line import line
 from qbitsim.programs.qemu_system.devices import Devices
+from qbitsim.programs.qemu_system.late_options import unknown_drivers
 from qbitsim.programs.qemu_system.machine_types import recorded
 from qbitsim.qapi.keyval import is_help
 from qbitsim.records import record
@@ -96,6 +102,7 @@ class Startup:
         for asked in plan.drives:
             self._blamed(asked, self._add_drive)
         plan.check_topology()
+        self._add_defaults()
         self._check_properties()
         plan.check_accelerator()
         self._open_qtest()
@@ -106,6 +113,9 @@ class Startup:
             raise StartError("The -kernel parameter is not supported (use the generic 'loader' device instead).")
         self._plug_board_drives()
         self._add_devices()
+        for text in unknown_drivers(plan.globals, self.machine.profile) if plan.globals else ():
+            self._complain(line(text, label="warning"))
+        self._load_snapshot()
         self._set_run_state()
 
     def _blamed(self, asked: Asked, act: Callable[[Asked], None]) -> None:
@@ -119,6 +129,17 @@ class Startup:
                     self._type.check_property(name)
                 except QmpError as error:
                     raise StartError(error.desc) from None
+
+    def _load_snapshot(self) -> None:
+        """Go back to a snapshot of the machine before it runs: ``-loadvm``."""
+        if self._plan.loaded is None:
+            return
+        try:
+            with Transaction() as transaction:
+                context = Context(self.machine, transaction)
+                load_snapshot(context, lambda: writable_disks(context), self._plan.loaded)
+        except QmpError as error:
+            raise StartError(message(error)) from None
 
     def _set_run_state(self) -> None:
         incoming = self._plan.incoming
@@ -164,6 +185,15 @@ class Startup:
         if node is not None and node.probed and node.driver == "raw" and not node.read_only:
             self._complain(_RAW_WARNING.format(node.children[0].node.filename))
         self._drives.append((asked, drive))
+
+    def _add_defaults(self) -> None:
+        """Give the board the drives and other parts that it has without being asked."""
+        if self._type.kind == "none":
+            return
+        defaults = BoardDefaults(self._plan, self._type.kind, self.machine.profile)
+        device_tree(self.machine).parts = defaults.parts()
+        for drive in defaults.drives():
+            add_default_drive(self.machine, drive)
 
     def _plug_board_drives(self) -> None:
         """Plug in what the board has places for, and refuse the rest (qemu_init_board)."""
