@@ -387,6 +387,12 @@ class Profile:
     boards_have_sd_drive: bool = gone_with("10.0")
     """Whether a PC has an empty drive ``sd0`` by default, though no reader of cards (measured: in 7.2)."""
 
+    root_containers_made_early: bool = came_with("10.0")
+    """Whether the object tree has places for what may come from the start (qemu_create_machine_containers)."""
+
+    root_has_audiodevs: bool = came_with("11.1")
+    """Whether one of them is for audio backends (measured: not in 10.0)."""
+
     mon_option_is_deprecated: bool = came_with("11.1")
     """Whether ``-mon`` is warned of (measured: not in 10.0)."""
 

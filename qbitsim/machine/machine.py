@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qbitsim.block.graph import Graph
 from qbitsim.commands.context import Context
-from qbitsim.commands.monitor import version_info
+from qbitsim.commands.monitor import MonitorChardev, version_info
 from qbitsim.commands.offered import registry_for
 from qbitsim.control.memory import Control
 from qbitsim.control.registry import controlled_registry_for
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from qbitsim.commands.parts import ChardevLike
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.history.history import History
@@ -77,13 +78,14 @@ class Machine:
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
     :param registry: the commands that it has, if not those of the system emulator.
+    :ivar chardevs: the character devices of the process.
     :ivar devices: those of the guest, None as long as there were none.
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
     __slots__ = (
-        *(*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
+        *(*PARTS, "chardevs", "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
         "monitor_descriptors",
     )
 
@@ -117,6 +119,7 @@ class Machine:
         self.control = Control() if control else None
         self.images.fdsets.explained = self.profile.fdset_refusals_explained
         self.monitor_descriptors: MonitorDescriptors | None = None
+        self.chardevs: Iterable[ChardevLike] = (MonitorChardev(),)
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)

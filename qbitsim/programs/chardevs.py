@@ -14,7 +14,7 @@ from qbitsim.programs.option_text import OptionText, option_list, read_number, r
 from qbitsim.serving.chardev import Chardev, open_chardev
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from qbitsim.profiles import Profile
     from qbitsim.serving.chardev import OpenChardev
@@ -50,7 +50,9 @@ class Chardevs:
         self._complain = complain
         self._in_background = in_background
         self._open: dict[str, OpenChardev] = {}
-        self._used: set[str] = set()
+
+    def __iter__(self) -> Iterator[OpenChardev]:
+        return iter(self._open.values())
 
     def open(self, given: OptionText, words: str) -> None:
         """Open the one that an option describes.
@@ -86,9 +88,9 @@ class Chardevs:
         device = self._open.get(name)
         if device is None:
             raise QmpError(f'chardev "{name}" not found')
-        if name in self._used:
+        if device.in_use:
             raise QmpError(self._profile.chardev_in_use_text.format(name))
-        self._used.add(name)
+        device.in_use = True
         return device
 
 

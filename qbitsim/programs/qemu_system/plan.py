@@ -397,7 +397,8 @@ class Plan:
         is_first = all(asked.given.name != "mon" for asked in self.monitors)
         if self.profile.mon_option_is_deprecated and is_first:
             self.warn(given)("'-mon' is deprecated, use '-object' with 'monitor-hmp' or 'monitor-qmp' types instead")
-        self.monitors.append(Asked(given, self._parse(given, options.MON).values))
+        text = self._parse(given, options.MON)
+        self.monitors.append(Asked(given, {**text.values, **({"id": text.id} if text.id else {})}))
 
     def _read_monitor(self, given: Given) -> None:
         if not given.argument.startswith("none"):

@@ -75,6 +75,7 @@ class Startup:
             lambda text, words, label: complain(line(text, words, label)),
             in_background=plan.daemonize,
         )
+        machine.chardevs = self._chardevs
         self._objects: set[str] = set()
         self._drives: list[tuple[Asked, Drive]] = []
         self.monitors: list[OpenMonitor] = []
@@ -242,7 +243,14 @@ class Startup:
         if mode == "readline" and pretty:
             raise QmpError("'pretty' is not compatible with HMP monitors")
         kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
-        self.monitors.append(OpenMonitor(self._chardevs.take(values["chardev"]), kind))
+        device = self._chardevs.take(values["chardev"])
+        if self.machine.profile.monitors_are_objects:
+            name = values.get("id", f"compat_monitor{len(self.monitors)}")
+            self.machine.objects[name] = {
+                "qom-type": "monitor-hmp" if kind is Monitor.HUMAN else "monitor-qmp",
+                "id": name,
+            }
+        self.monitors.append(OpenMonitor(device, kind))
 
     def _open_qtest(self) -> None:
         """What drives the guest's time in QEMU's own tests."""

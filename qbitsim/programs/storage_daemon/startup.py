@@ -84,6 +84,7 @@ class Startup:
             lambda text, words, label: complain(line(text, words, label)),
             in_background=in_background,
         )
+        machine.chardevs = self._chardevs
         self.monitors: list[tuple[OpenChardev, Monitor]] = []
 
     def obey(self, given: Given) -> None:

@@ -53,6 +53,23 @@ REFUSED = [
     (NONE + "-add-fd fd=0,set=1", "-add-fd fd=0,set=1: fd cannot be a standard I/O stream"),
     (NONE + "-uuid foo", "-uuid foo: failed to parse UUID string: wrong format"),
     (NONE + "-name a=b", "-name a=b: Invalid parameter 'a'"),
+    (NONE + "-set foo", '-set foo: can\'t parse: "foo"'),
+    (NONE + "-set a.b.c=d", "-set a.b.c=d: There is no option group 'a'"),
+    (NONE + "-set object.x.y=1", "-set object.x.y=1: -set is not supported with object"),
+    (NONE + "-set netdev.x.y=z", '-set netdev.x.y=z: there is no netdev "x" defined'),
+    (NONE + "-set drive.x.file=/nope", '-set drive.x.file=/nope: there is no drive "x" defined'),
+    (NONE + "-chardev null,id=x -set chardev.x.foo=x", "-set chardev.x.foo=x: Invalid parameter 'foo'"),
+    (
+        NONE + "-drive if=none,id=x,driver=null-co -set drive.x.if=virtio",
+        "-drive if=none,id=x,driver=null-co: No 'PCI' bus found for device 'virtio-blk-pci'",
+    ),
+    (NONE + "-global foo=bar", "-global foo=bar: Invalid parameter 'foo'"),
+    (
+        NONE + "-global driver=foo,property=bar",
+        "-global driver=foo,property=bar: options 'driver', 'property', and 'value' are required",
+    ),
+    (NONE + "-loadvm s", "no block device can store vmstate for snapshot"),
+    (NONE + "-loadvm s -incoming defer", "'incoming' and 'loadvm' options are mutually exclusive"),
     (NONE + "-append foo", "-append only allowed with -kernel option"),
     (NONE + "-accel foo", "-accel foo: invalid accelerator foo"),
     (NONE + "-smp foo", "Parameter 'smp.cpus' expects integer"),
@@ -87,7 +104,7 @@ def test_an_unknown_type_of_machine(release: str, text: str, capsys: pytest.Capt
     assert capsys.readouterr().err == f"qemu-system-x86_64: {text}\n{hint}\n"
 
 
-@pytest.mark.parametrize("words", ["-readconfig f", "-loadvm s", "-set a.b.c=d", NONE + "-incoming tcp:0:1"])
+@pytest.mark.parametrize("words", ["-readconfig f", "-preconfig", NONE + "-incoming tcp:0:1"])
 def test_what_matters_and_is_not_emulated_is_refused_by_name(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(shlex.split(words), PROFILES["10.0"]) == 1
     assert "qbitsim does not emulate" in capsys.readouterr().err
