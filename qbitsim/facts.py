@@ -384,6 +384,9 @@ class Profile:
     monitors_are_objects: bool = came_with("11.1")
     """Whether a monitor is an object, so that its id is checked and it is listed (measured: not in 10.0)."""
 
+    most_processors_of_q35: int
+    """How many processors a q35 of the release has places for (measured)."""
+
     boards_have_sd_drive: bool = gone_with("10.0")
     """Whether a PC has an empty drive ``sd0`` by default, though no reader of cards (measured: in 7.2)."""
 

@@ -17,6 +17,13 @@ from qbitsim.programs.qemu_system.late_options import OptionGroup, global_of, se
 from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
 from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
+from qbitsim.programs.qemu_system.taken_options import (
+    check_argument,
+    check_boot,
+    check_network,
+    check_processor,
+    check_topology,
+)
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.keyval import HelpWantedError, Tree, as_json, is_help, parse_keyval
 from qbitsim.qmp.parser import parse_command_line_object
@@ -30,7 +37,6 @@ if TYPE_CHECKING:
     from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.registry import Registry
 
-_NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LEGACY_DRIVES = {
     **{f"hd{letter}": ("", index, "media=disk") for index, letter in enumerate("abcd")},
@@ -42,13 +48,18 @@ _LEGACY_DRIVES = {
 }
 """Option -> interface (empty for the machine's own), index and what else it says of the drive."""
 
-_KEYVAL = {"audiodev": "driver", "boot": "order", "compat": None, "netdev": "type", "smp": "cpus"}
+_KEYVAL = {
+    "audiodev": "driver",
+    "boot": "order",
+    "compat": None,
+    "netdev": "type",
+    "nic": "type",
+    "net": "type",
+    "smp": "cpus",
+}
 """The options that are taken and read as trees, with the key that may be left out."""
 
 _WITH_ID = frozenset({"audiodev", "netdev"})
-_TOPOLOGY = frozenset(
-    {"books", "clusters", "cores", "cpus", "dies", "drawers", "maxcpus", "modules", "sockets", "threads"}
-)
 _ALIASES = {"M": "machine", "S": "paused", "h": "help"}
 _DISPLAY_OPTIONS = frozenset({"type", "full-screen", "window-close", "gl"})
 _DISPLAYS = frozenset({"none", "gtk", "sdl", "egl-headless", "curses", "spice-app", "dbus", "default"})
@@ -102,6 +113,8 @@ class Plan:
         self.qtest: Given | None = None
         self.vga: str | None = None
         self.topology: Tree = {}
+        self._boot: Tree = {}
+        self._memory: dict[str, str] = {}
         self._accelerator_words = ""
         self._ids: set[tuple[str, str]] = set()
         self._monitor_count = 0
@@ -159,8 +172,11 @@ class Plan:
 
     def _take(self, given: Given) -> None:
         """Check what the table says can be checked."""
+        values: dict[str, str] = {}
         if given.option.takes is not None:
             values = self._parse(given, given.option.takes).values
+            if given.name == "m":
+                self._memory.update(values)
             if given.name == "msg" and "timestamp" in values:
                 self.timestamps = read_switch("timestamp", values["timestamp"])
         self._text[given.name] = given.argument
@@ -172,6 +188,11 @@ class Plan:
                 raise QmpError("Parameter 'id' is missing")
             if given.name == "smp":
                 self.topology.update(tree)
+            if given.name == "boot":
+                self._boot.update(tree)
+            if given.name in ("net", "netdev", "nic"):
+                check_network(tree)
+        check_argument(given.name, given.argument, values)
 
     def _parse(self, given: Given, declared: OptionList) -> OptionText:
         pairs = split_options(given.argument, declared.implied)
@@ -314,16 +335,29 @@ class Plan:
         self.accelerator = name
         self._accelerator_words = given.words
 
-    def check_topology(self) -> None:
-        """Refuse what ``-smp`` says, if it is about nothing that there is.
+    def check_board(self, machine: MachineType) -> None:
+        """Refuse what has no effect here and is about nothing that the machine has.
 
         :raises StartError: it is.
         """
-        for name, value in self.topology.items():
-            if name not in _TOPOLOGY:
-                raise StartError(f"Parameter 'smp.{name}' is unexpected")
-            if not (isinstance(value, str) and _NUMBER.fullmatch(value)):
-                raise StartError(f"Parameter 'smp.{name}' expects integer")
+        try:
+            check_boot(self._boot)
+            check_topology(self.topology, machine, self.profile)
+            if "slots" in self._memory and "maxmem" not in self._memory:
+                raise QmpError("slots specified but no max-size")
+        except QmpError as error:
+            raise StartError(error.desc) from None
+
+    def check_processor(self) -> None:
+        """Refuse an unknown model of processor.
+
+        :raises StartError: there is no such model.
+        """
+        for model in self.arguments("cpu")[-1:]:
+            try:
+                check_processor(model, self.profile)
+            except QmpError as error:
+                raise StartError(error.desc) from None
 
     def check_accelerator(self) -> None:
         """Refuse accelerators that there are not.

@@ -102,10 +102,11 @@ class Startup:
             self._blamed(asked, self._add_node)
         for asked in plan.drives:
             self._blamed(asked, self._add_drive)
-        plan.check_topology()
+        plan.check_board(self._type)
         self._add_defaults()
         self._check_properties()
         plan.check_accelerator()
+        plan.check_processor()
         self._open_qtest()
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
@@ -194,7 +195,10 @@ class Startup:
         defaults = BoardDefaults(self._plan, self._type.kind, self.machine.profile)
         device_tree(self.machine).parts = defaults.parts()
         for drive in defaults.drives():
-            add_default_drive(self.machine, drive)
+            try:
+                add_default_drive(self.machine, drive)
+            except QmpError as error:  # QEMU itself dies of it
+                raise StartError(error.desc) from None
 
     def _plug_board_drives(self) -> None:
         """Plug in what the board has places for, and refuse the rest (qemu_init_board)."""

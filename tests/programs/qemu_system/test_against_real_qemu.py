@@ -56,7 +56,12 @@ OPTIONS: dict[str, list[str]] = {
     "-add-fd": ["fd=0,set=1", "fd=77,set=1", "set=1,fd=-1", "foo=1"],
     "-rtc": ["base=utc", "foo=1"],
     "-sandbox": ["foo", "on,foo=1"],
-    "-global": ["foo"],
+    "-global": ["foo", "foo.bar=1", "virtio-blk-pci.scsi=off", "driver=a,property=b", "driver=a,property=b,value=c"],
+    "-set": [
+        *("foo", "a.b.c=d", "drive.d.read-only=on", "drive.d.foo=1", "device.b.foo=1", "object.t.x=1", "netdev.n.x=1"),
+        *("chardev.c.path=p", "chardev.c.foo=1", "drive.d.id=x"),
+    ],
+    "-loadvm": ["s"],
     "-accel": ["tcg", "foo"],
     "-display": ["none", "foo", "none,foo=1"],
     "-vga": ["none", "foo"],
