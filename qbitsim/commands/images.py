@@ -46,7 +46,8 @@ def create_image(
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
             _look_at_backing(context, filename, backing_name, backing)
-    context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
+    if context.machine.announces_images:
+        context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:

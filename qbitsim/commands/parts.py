@@ -213,6 +213,8 @@ class MachineLike(Protocol):
         :raises QmpError: a request is stalled.
         """
 
+    announces_images: bool
+
     @property
     def chardevs(self) -> Iterable[ChardevLike]:
         """Its character devices."""

@@ -80,6 +80,7 @@ class Machine:
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
     :param registry: the commands that it has, if not those of the system emulator.
+    :ivar announces_images: whether it prints, as QEMU does, that a command makes an image file.
     :ivar chardevs: the character devices of the process.
     :ivar devices: those of the guest, None as long as there were none.
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
@@ -87,7 +88,17 @@ class Machine:
     """
 
     __slots__ = (
-        *(*PARTS, "chardevs", "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
+        *(
+            *PARTS,
+            "announces_images",
+            "chardevs",
+            "control",
+            "disks",
+            "guest_name",
+            "guest_uuid",
+            "journal",
+            "machine_type",
+        ),
         "monitor_descriptors",
     )
 
@@ -121,6 +132,7 @@ class Machine:
         self.control = Control() if control else None
         self.images.fdsets.explained = self.profile.fdset_refusals_explained
         self.monitor_descriptors: MonitorDescriptors | None = None
+        self.announces_images = False
         self.chardevs: Iterable[ChardevLike] = (MonitorChardev(),)
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
