@@ -450,6 +450,9 @@ class Plan:
         if label == given.argument:
             label = f"compat_monitor{self._monitor_count}"
             self.chardevs.append(Asked(given, OptionText(label, self._short_chardev(given).values)))
+        if ("mon", label) in self._ids:
+            raise QmpError(f"Duplicate ID '{label}' for mon")
+        self._ids.add(("mon", label))
         self._monitor_count += 1
         self.monitors.append(Asked(given, {**values, "chardev": label}))
 

@@ -68,6 +68,8 @@ REFUSED = [
         NONE + "-global driver=foo,property=bar",
         "-global driver=foo,property=bar: options 'driver', 'property', and 'value' are required",
     ),
+    (NONE + "-monitor chardev:c -qmp chardev:c", "-qmp chardev:c: Duplicate ID 'c' for mon"),
+    (NONE + "-device pci-device", "-device pci-device: Parameter 'driver' expects a non-abstract device type"),
     (NONE + "-seed x", "-seed x: Invalid seed number: x"),
     (NONE + "-action panic=foo", "-action panic=foo: Parameter 'panic' does not accept value 'foo'"),
     (NONE + "-nic foo", "-nic foo: Parameter 'type' does not accept value 'foo'"),
