@@ -71,14 +71,6 @@ def test_an_interpreter_with_a_space_in_its_path_is_started_too(
     assert "version 7.2" in subprocess.run([program, "--version"], capture_output=True, check=True, text=True).stdout
 
 
-@pytest.mark.parametrize("name", [name for name, module in PROGRAMS.items() if module is None])
-def test_a_program_that_is_not_emulated_says_so(folder: Path, name: str) -> None:
-    done = subprocess.run([folder / name], capture_output=True, check=False, text=True)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr == f"{name}: qbitsim does not emulate this program yet\n"
-
-
 # -- starting and ending
 
 
