@@ -410,6 +410,21 @@ class Profile:
     json_errors_have_places: bool = came_with("11.1")
     """Whether an object that ends too early on the command line is refused with line and column (measured)."""
 
+    monitors_are_objects: bool = came_with("11.1")
+    """Whether a monitor is an object, so that its id is checked and it is listed (measured: not in 10.0)."""
+
+    most_processors_of_q35: int
+    """How many processors a q35 of the release has places for (measured)."""
+
+    boards_have_sd_drive: bool = gone_with("10.0")
+    """Whether a PC has an empty drive ``sd0`` by default, though no reader of cards (measured: in 7.2)."""
+
+    root_containers_made_early: bool = came_with("10.0")
+    """Whether the object tree has places for what may come from the start (qemu_create_machine_containers)."""
+
+    root_has_audiodevs: bool = came_with("11.1")
+    """Whether one of them is for audio backends (measured: not in 10.0)."""
+
     mon_option_is_deprecated: bool = came_with("11.1")
     """Whether ``-mon`` is warned of (measured: not in 10.0)."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qbitsim.devices.types import TYPES
+from qbitsim.machine.machine import MACHINE_TYPES
 
 OBJECTS = (
     *("iothread", "throttle-group", "secret"),
@@ -31,17 +32,22 @@ def lines(answers: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}"
 
 
+def answered(qemu: tuple[str, ...], machine: str, requests: str) -> list[Any]:
+    """What a machine of a kind returns."""
+    arguments = ["-machine", machine, "-accel", "tcg", "-S", "-nodefaults", "-display", "none", "-qmp", "stdio"]
+    said = subprocess.run(
+        [*qemu, *arguments], input=requests + asked("quit"), capture_output=True, text=True, check=True
+    ).stdout
+    return [message["return"] for message in map(json.loads, said.splitlines()) if "return" in message]
+
+
 def main(release: str, *qemu: str) -> None:
     devices = [*TYPES, *(kind.backend for kind in TYPES.values() if kind.backend)]
     every = [*devices, *OBJECTS]
     requests = asked("qmp_capabilities") + asked("qom-list-types", abstract=True)
     requests += "".join(asked("device-list-properties", typename=name) for name in devices)
     requests += "".join(asked("qom-list-properties", typename=name) for name in every)
-    arguments = ["-machine", "none", "-accel", "tcg", "-S", "-nodefaults", "-display", "none", "-qmp", "stdio"]
-    said = subprocess.run(
-        [*qemu, *arguments], input=requests + asked("quit"), capture_output=True, text=True, check=True
-    ).stdout
-    answers = [message["return"] for message in map(json.loads, said.splitlines()) if "return" in message]
+    answers = answered(qemu, "none", requests)
     listed, rest = answers[1], answers[2:]
     types = {each["name"]: each.get("parent", "") for each in listed}
     abstract = sorted(each["name"] for each in listed if each.get("abstract"))
@@ -51,6 +57,11 @@ def main(release: str, *qemu: str) -> None:
         ("device-properties", lines(dict(zip(devices, rest, strict=False)))),
         ("object-properties", lines(dict(zip(every, rest[len(devices) :], strict=False)))),
     )
+    machines = {
+        kind: answered(qemu, kind, asked("qmp_capabilities") + asked("qom-list", path="/machine"))[1]
+        for kind in MACHINE_TYPES
+    }
+    parts = (*parts, ("machine-objects", lines(machines)))
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{release}.json").write_text("{" + ",\n".join(f'"{name}": {text}' for name, text in parts) + "}\n")
 

@@ -11,6 +11,7 @@ from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
+from qbitsim.images.wanted import Wanted
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -45,6 +46,8 @@ def create_image(
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
             _look_at_backing(context, filename, backing_name, backing)
+    if context.machine.announces_images:
+        context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
     try:
         graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
@@ -54,6 +57,14 @@ def create_image(
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
+
+
+def _announcement(
+    filename: str, image_format: str, size: int, backing_name: str | None, backing_format: str | None
+) -> str:
+    """What QEMU prints of a new image, on its standard output."""
+    wanted = Wanted(format=image_format, size=size, backing=backing_name, backing_format=backing_format)
+    return f"Formatting '{filename}', {wanted.describe()}\n"
 
 
 def _look_at_backing(context: Context, filename: str, backing_name: str, backing: Node) -> None:

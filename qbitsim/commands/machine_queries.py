@@ -7,7 +7,6 @@ answered here is what QEMU 7.2, 10.0 and 11.1 say of such machines.
 from __future__ import annotations
 
 from qbitsim.commands.context import Context
-from qbitsim.commands.monitor import MONITOR
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.machine import (
@@ -36,7 +35,6 @@ _PROCESSOR_TYPE = "qemu64-x86_64-cpu"
 _PROCESSOR_PLACE: Json = {"socket-id": 0, "core-id": 0, "thread-id": 0}
 _MEMORY = 128 << 20
 
-MONITOR_ADDRESS = "unix:qmp.sock,server=on"
 """How QEMU describes the character device of ``-qmp unix:qmp.sock,server=on``."""
 
 
@@ -103,9 +101,12 @@ def query_iothreads(context: Context, args: None) -> list[Json]:
 
 @command("query-chardev", returns=list[ChardevInfo], since="0.14")
 def query_chardev(context: Context, args: None) -> list[Json]:
-    """The character devices: the monitor's socket, at which the client sits."""
-    del context, args
-    return [{"label": MONITOR, "filename": MONITOR_ADDRESS, "frontend-open": True}]
+    """The character devices; of those that nobody has, the frontend is not open."""
+    del args
+    return [
+        {"label": each.label, "filename": each.filename, "frontend-open": each.in_use}
+        for each in context.machine.chardevs
+    ]
 
 
 @command("query-pr-managers", returns=list[PRManagerInfo], since="3.0")

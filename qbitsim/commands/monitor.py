@@ -21,6 +21,7 @@ from qbitsim.qapi.monitor import (
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Feature, arg
 from qbitsim.qapi.structs import struct
+from qbitsim.records import record
 
 
 @struct
@@ -44,7 +45,16 @@ class MigrateRecover:
     uri: str
 
 
-MONITOR = "compat_monitor0"
+@record
+class MonitorChardev:
+    """The character device of a machine that is no process of its own: a monitor's socket, at which the client sits."""
+
+    label: str = "compat_monitor0"
+    kind: str = "chardev-socket"
+    filename: str = "unix:qmp.sock,server=on"
+    in_use: bool = True
+
+
 """What QEMU calls the character device of the first ``-qmp``."""
 
 
@@ -162,13 +172,13 @@ def migrate_recover(context: Context, args: MigrateRecover) -> None:
 
 @command("yank", Yank, oob=True, since="6.0")
 def yank(context: Context, args: Yank) -> None:
-    """Cut connections off; the monitor's is the only one, and there is no client left to see it go.
+    """Cut connections off; those of monitors are the only ones, and there is no client left to see it go.
 
     All instances are looked up before the first is cut off (qmp_yank, util/yank.c, QEMU 10.0).
     """
-    del context
+    known = _yankable(context)
     for instance in args.instances:
-        if not isinstance(instance, YankInstanceChardev) or instance.id != MONITOR:
+        if not isinstance(instance, YankInstanceChardev) or instance.id not in known:
             raise QmpError("Instance not found", "DeviceNotFound")
     if args.instances:
         raise UnsupportedError("the yank of a monitor")
@@ -176,9 +186,13 @@ def yank(context: Context, args: Yank) -> None:
 
 @command("query-yank", returns=list[YankInstance], oob=True, since="6.0")
 def query_yank(context: Context, args: None) -> list[Json]:
-    """What can be yanked: the monitor."""
-    del context, args
-    return [{"type": "chardev", "id": MONITOR}]
+    """What can be yanked: the character devices that are sockets."""
+    del args
+    return [{"type": "chardev", "id": label} for label in _yankable(context)]
+
+
+def _yankable(context: Context) -> list[str]:
+    return [each.label for each in context.machine.chardevs if each.kind == "chardev-socket"]
 
 
 @command("query-kvm", returns=KvmInfo, since="0.14", features=[Feature("deprecated", since="11.0")])

@@ -6,7 +6,7 @@ needs is said where they are: :class:`qbitsim.qmp.session.Backend`, :class:`qbit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -73,6 +73,26 @@ class ControlLike(Protocol):
     lives: int
     pacing: str | None
     time_moved: bool
+
+
+class ChardevLike(Protocol):
+    """A character device of the process."""
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+
+    @property
+    def kind(self) -> str:
+        """Its type as an object, such as ``chardev-socket``."""
+
+    @property
+    def filename(self) -> str:
+        """What it talks through, as query-chardev says it."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a monitor, for instance, has it."""
 
 
 class MachineLike(Protocol):
@@ -192,6 +212,12 @@ class MachineLike(Protocol):
 
         :raises QmpError: a request is stalled.
         """
+
+    announces_images: bool
+
+    @property
+    def chardevs(self) -> Iterable[ChardevLike]:
+        """Its character devices."""
 
     def print(self, text: str) -> None:
         """Collect what QEMU would print."""

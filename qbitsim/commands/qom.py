@@ -63,4 +63,11 @@ def _objects(context: Context) -> Objects:
     from qbitsim.devices.objects import Objects  # noqa: PLC0415  (few machines are ever asked)
 
     machine = context.machine
-    return Objects(device_tree(machine), machine.profile, machine.objects, context.graph.throttle_groups)
+    return Objects(
+        device_tree(machine),
+        machine.profile,
+        machine.objects,
+        context.graph.throttle_groups,
+        {each.label: each.kind for each in machine.chardevs},
+        has_guest=machine.registry.find("query-status") is not None,
+    )

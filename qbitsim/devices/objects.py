@@ -28,25 +28,38 @@ _OBJECT_TYPES = (
     *("iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "secret", "throttle-group"),
     *("none-machine", "tcg-accel"),
 )
-_CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/objects")
-_OTHERS = ("/machine/", "/chardevs", "/backend", "/audiodevs")
+_CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/objects", "/chardevs")
+_OTHERS = ("/machine/", "/backend", "/audiodevs")
 _UNSET: dict[str, Any] = {"str": "", "bool": False, "OnOffAuto": "auto", "BlockdevOnError": "auto", "size": 0}
 _REALIZED: dict[str, Any] = {"logical_block_size": 512, "physical_block_size": 512, "num-queues": 1, "bootindex": -1}
 _CHANGEABLE = ("bootindex", "realized")
 
 
 class Objects:
-    """What is at which path; made for one request."""
+    """What is at which path; made for one request.
 
-    __slots__ = ("_groups", "_objects", "_profile", "_tree")
+    :param objects: what ``object-add`` made, *groups* of which are groups of throttling, *chardevs* -> type.
+    :param has_guest: whether there is a machine at all.
+    """
+
+    __slots__ = ("_chardevs", "_groups", "_has_guest", "_objects", "_profile", "_tree")
 
     def __init__(
-        self, tree: DeviceTree, profile: Profile, objects: Mapping[str, Json], groups: Mapping[str, object]
+        self,
+        tree: DeviceTree,
+        profile: Profile,
+        objects: Mapping[str, Json],
+        groups: Mapping[str, object],
+        chardevs: Mapping[str, str],
+        *,
+        has_guest: bool,
     ) -> None:
         self._tree = tree
         self._profile = profile
         self._objects = objects
         self._groups = groups
+        self._chardevs = chardevs
+        self._has_guest = has_guest
 
     # -- what commands ask
 
@@ -57,6 +70,10 @@ class Objects:
         """
         found = self._resolve(path)
         own = [{"name": "type", "type": "string"}]
+        if found == "/":
+            return own + [_child(name, kind) for name, kind in self._root().items()]
+        if found == "/machine":
+            return descriptions(self._profile).machine_objects[self._tree.machine]
         if found in _CONTAINERS:
             return own + [_child(name, kind) for name, kind in self._children(found).items()]
         device = self._device(found)
@@ -113,7 +130,7 @@ class Objects:
         """The whole path that is meant by it, or by the end of it (object_resolve_path, qom/object.c)."""
         if path.startswith("/"):
             whole = path.rstrip("/") or "/"
-            if whole in ("/", "/machine", *_CONTAINERS) or self._device(whole) or self._is_object(whole):
+            if self._is_there(whole):
                 return whole
             if whole in self._tree.names:
                 raise UnsupportedError(f"the object '{path}'")
@@ -129,9 +146,29 @@ class Objects:
                 return ends[0]
         raise QmpError(f"Device '{path}' not found", "DeviceNotFound")
 
+    def _is_there(self, path: str) -> bool:
+        if path in ("/objects", "/chardevs") and path[1:] not in self._root():
+            return False
+        if path.startswith("/machine") and not self._has_guest:
+            return False
+        return path in ("/", "/machine", *_CONTAINERS) or self._device(path) is not None or self._is_object(path)
+
     def _paths(self) -> list[str]:
         devices = [path for device in self._tree.devices.values() for path in {device.path, device.disk_path}]
         return ["/machine", *_CONTAINERS, *devices, *(f"/objects/{name}" for name in self._children("/objects"))]
+
+    def _root(self) -> dict[str, str]:
+        """Name -> type of what is at the top; releases of old make most places only when something comes there."""
+        made_early = self._profile.root_containers_made_early
+        on_board = self._tree.machine != "none"
+        there = {
+            "backend": made_early or self._tree.parts.graphics > 0,
+            "machine": self._has_guest,
+            "objects": made_early or on_board or bool(self._children("/objects")),
+            "chardevs": made_early or bool(self._chardevs),
+            "audiodevs": self._profile.root_has_audiodevs,
+        }
+        return {name: self._type_of(f"/{name}") for name, wanted in there.items() if wanted}
 
     def _device(self, path: str) -> Device | None:
         return next((each for each in self._tree.devices.values() if path in (each.path, each.disk_path)), None)
@@ -142,11 +179,23 @@ class Objects:
 
     def _children(self, container: str) -> dict[str, str]:
         """Name -> type of what is in a container."""
+        if container == "/chardevs":
+            return dict(self._chardevs)
         if container == "/objects":
+            board = {"pc.ram": "memory-backend-ram"} if self._tree.machine != "none" else {}
             made = {name: str(given["qom-type"]) for name, given in self._objects.items()}
-            return made | dict.fromkeys(self._groups, "throttle-group")
+            return board | made | dict.fromkeys(self._groups, "throttle-group")
         devices = {path: device.type.name for path, device in self._tree.devices.items()} | self._tree.names
         return {path.rpartition("/")[2]: kind for path, kind in devices.items() if path.rpartition("/")[0] == container}
+
+    def _below(self, path: str) -> dict[str, str]:
+        """Name -> type of what is right below a place."""
+        if path == "/":
+            return self._root()
+        if path == "/machine":
+            told = descriptions(self._profile).machine_objects[self._tree.machine]
+            return {each["name"]: each["type"] for each in told if each["type"].startswith("child<")}
+        return self._children(path) if path in _CONTAINERS else {}
 
     def _type_of(self, path: str) -> str:
         if path == "/machine":
@@ -175,9 +224,10 @@ class Objects:
         given = self._objects.get(path.removeprefix("/objects/"), {}) if path.startswith("/objects/") else {}
         if name in given:
             return given[name]
-        child = self._children(path) if path in _CONTAINERS else {}
-        if name in child:
-            return f"{path}/{name}"
+        if name in self._below(path):
+            return f"{path.rstrip('/')}/{name}"
+        if path == "/" or path in _CONTAINERS:
+            raise QmpError(f"Property 'container.{name}' not found")
         raise UnsupportedError(f"the property '{name}' of '{path}'")
 
 

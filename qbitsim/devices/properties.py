@@ -41,15 +41,17 @@ class Descriptions:
     :ivar abstract: the types of which there are no objects.
     :ivar device_properties: type -> what device-list-properties says of it.
     :ivar object_properties: type -> what qom-list-properties says of it.
+    :ivar machine_objects: kind of machine -> what qom-list says of ``/machine``.
     """
 
-    __slots__ = ("abstract", "device_properties", "object_properties", "types")
+    __slots__ = ("abstract", "device_properties", "machine_objects", "object_properties", "types")
 
     def __init__(self, recorded: Json) -> None:
         self.types: dict[str, str] = recorded["types"]
         self.abstract = frozenset(recorded["abstract"])
         self.device_properties: dict[str, list[Json]] = recorded["device-properties"]
         self.object_properties: dict[str, list[Json]] = recorded["object-properties"]
+        self.machine_objects: dict[str, list[Json]] = recorded["machine-objects"]
 
     def ancestors(self, name: str) -> list[str]:
         """The type itself, its parent, and so on."""

@@ -17,6 +17,7 @@ from qbitsim.block.drive import Drive
 from qbitsim.block.names import is_well_formed
 from qbitsim.devices import properties
 from qbitsim.devices.attaching import attach, find_drive
+from qbitsim.devices.board import BoardParts
 from qbitsim.devices.buses import Bus, built_in
 from qbitsim.devices.device import Device
 from qbitsim.devices.types import ALIASES, PARTS, TYPES
@@ -44,12 +45,13 @@ class DeviceTree:
     :ivar machine: its kind, one of :data:`.MACHINES`.
     :ivar buses: all buses, oldest first.
     :ivar devices: by QOM path, oldest first.
+    :ivar parts: what the board has besides disks.
     :ivar names: the types of devices that are not emulated, and were taken all the same, by QOM path.
     """
 
     __slots__ = (
         *("_anonymous", "_graph", "_objects", "_profile", "_removed", "_scsi_buses", "_usb_buses"),
-        *("buses", "devices", "machine", "names"),
+        *("buses", "devices", "machine", "names", "parts"),
     )
 
     def __init__(self, graph: Graph, profile: Profile, machine: str, objects: Mapping[str, Json]) -> None:
@@ -60,6 +62,7 @@ class DeviceTree:
         self.buses = built_in(machine)
         self.devices: dict[str, Device] = {}
         self.names: dict[str, str] = {}
+        self.parts = BoardParts()
         self._anonymous = 0
         self._removed = 0
         self._scsi_buses = 0
@@ -182,6 +185,8 @@ class DeviceTree:
     def _unattached_path(self, driver: str) -> str:
         of_old = self._profile.board_numbers_floppies_first
         first_disk, first_floppy = (_UNATTACHED_OF_OLD if of_old else _UNATTACHED)[self.machine]
+        first_disk += self.parts.before_disks(self.machine, floppies_first=of_old)
+        first_floppy += self.parts.before_floppies(self.machine)
         on_board = [each.type.name for path, each in self.devices.items() if path.startswith("/machine/unattached/")]
         floppies = on_board.count("floppy")
         disks = len(on_board) - floppies

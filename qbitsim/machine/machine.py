@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qbitsim.block.graph import Graph
 from qbitsim.commands.context import Context
-from qbitsim.commands.monitor import version_info
+from qbitsim.commands.monitor import MonitorChardev, version_info
 from qbitsim.commands.offered import registry_for
 from qbitsim.control.memory import Control
 from qbitsim.control.registry import controlled_registry_for
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from qbitsim.commands.parts import ChardevLike
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.history.history import History
@@ -78,13 +79,26 @@ class Machine:
     :param pacing: ``"manual"``: things go on when told to; ``"immediate"``: :meth:`settle` after each command.
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
+    :param registry: the commands that it has, if not those of the system emulator.
+    :ivar announces_images: whether it prints, as QEMU does, that a command makes an image file.
+    :ivar chardevs: the character devices of the process.
     :ivar devices: those of the guest, None as long as there were none.
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
     __slots__ = (
-        *(*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
+        *(
+            *PARTS,
+            "announces_images",
+            "chardevs",
+            "control",
+            "disks",
+            "guest_name",
+            "guest_uuid",
+            "journal",
+            "machine_type",
+        ),
         "monitor_descriptors",
     )
 
@@ -99,6 +113,7 @@ class Machine:
         pacing: str = "manual",
         control: bool = False,
         machine_type: str = "none",
+        registry: Registry | None = None,
     ) -> None:
         if pacing not in PACINGS:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
@@ -106,7 +121,7 @@ class Machine:
             raise ValueError(f"unknown type of machine {machine_type!r}: choose one of {', '.join(MACHINE_TYPES)}")
         self.machine_type = machine_type
         self.profile: Profile = profile_called(profile)
-        self.registry: Registry = (controlled_registry_for if control else registry_for)(self.profile)
+        self.registry = registry or (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
         self.events = EventLog()
         self.clock = Clock(self, epoch)
@@ -117,6 +132,8 @@ class Machine:
         self.control = Control() if control else None
         self.images.fdsets.explained = self.profile.fdset_refusals_explained
         self.monitor_descriptors: MonitorDescriptors | None = None
+        self.announces_images = False
+        self.chardevs: Iterable[ChardevLike] = (MonitorChardev(),)
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)
@@ -523,7 +540,7 @@ class Machine:
         data = {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None
         self.emit("SHUTDOWN", data)
         self.exports.stop()
-        for _ in range(self.profile.drains_at_quit - 1):
+        for _ in range(self._drains_at_end - 1):
             self.graph.drain_all()
             self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
@@ -532,6 +549,11 @@ class Machine:
         self.graph.close()
         self.closing = True
         self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone
+
+    @property
+    def _drains_at_end(self) -> int:
+        """How often everything becomes quiet when the process ends."""
+        return self.profile.drains_at_quit
 
     def crash(self) -> None:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""

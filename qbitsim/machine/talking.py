@@ -10,6 +10,7 @@ from qbitsim.machine.machine import Machine
 if TYPE_CHECKING:
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
+    from qbitsim.qapi.registry import Registry
 
 
 class TalkingMachine(Machine):
@@ -29,9 +30,16 @@ class TalkingMachine(Machine):
         images: ImageStore | None = None,
         control: bool = False,
         machine_type: str = "none",
+        registry: Registry | None = None,
     ) -> None:
         super().__init__(
-            profile, images=images, epoch=epoch, running=running, control=control, machine_type=machine_type
+            profile,
+            images=images,
+            epoch=epoch,
+            running=running,
+            control=control,
+            machine_type=machine_type,
+            registry=registry,
         )
         self.out: TextIO | None = sys.stdout
 

@@ -64,7 +64,7 @@ _LONG = {
     "image-opts": "image-opts",
     "force-share": "U",
 }
-_USAGE = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n\n"
+_USAGE = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\nQEMU Disk exerciser\n\n"
 PROMPT = "qemu-io> "
 _SIGABRT = 6
 

@@ -15,7 +15,8 @@ from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, re
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.snapshots import find_by_id_or_name
-from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
+from qbitsim.images.wanted import Wanted
+from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument

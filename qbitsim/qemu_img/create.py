@@ -7,7 +7,8 @@ file is already gone.
 
 from __future__ import annotations
 
-from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
+from qbitsim.images.wanted import Wanted
+from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, find_image, open_backing, plain_name
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument

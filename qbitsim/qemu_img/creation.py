@@ -13,54 +13,17 @@ from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.store import LockConflictError
+from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.files import Call, plain_name
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
-from qbitsim.records import changed, record
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
 _DEFAULTS = {"extended_l2": "off", "encryption": "off"}
 _NOT_DONE = {*_DEFAULTS, "help", "?"}
 _MAX_L1_BYTES = 32 << 20
-
-
-@record(kw_only=True)
-class Wanted:
-    """The creation options of an image, as far as they are known."""
-
-    format: str
-    size: int | None = None
-    backing: str | None = None
-    backing_format: str | None = None
-    cluster_size: int = 65536
-    compat: str | None = None
-    lazy_refcounts: bool = False
-    refcount_bits: int = 16
-    preallocation: str | None = None
-    compression: str = "zlib"
-    data_file: str | None = None
-    data_file_raw: bool | None = None
-
-    def describe(self) -> str:
-        """The options as the line ``Formatting ...`` shows them, in the order of the format's own table."""
-        if self.format == "raw":
-            return f"fmt=raw size={self.size}" + self._optional("preallocation")
-        lazy = "on" if self.lazy_refcounts else "off"
-        return (
-            f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
-            f" compression_type={self.compression} size={self.size}"
-            f"{self._optional('compat')}{self._optional('backing_file')}{self._optional('backing_fmt')}"
-            f"{self._optional('data_file')}{self._optional('data_file_raw')}"
-            f" lazy_refcounts={lazy} refcount_bits={self.refcount_bits}"
-        )
-
-    def _optional(self, name: str) -> str:
-        member = {"backing_file": "backing", "backing_fmt": "backing_format"}.get(name, name)
-        value = getattr(self, member)
-        if isinstance(value, bool):
-            value = "on" if value else "off"
-        return "" if value is None else f" {name}={str(value).replace(',', ',,')}"
 
 
 def option_pairs(call: Call, backing_option: str = "b") -> list[tuple[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.images.chain import read_chain
-from qbitsim.qemu_img.creation import Wanted, make_image
+from qbitsim.images.wanted import Wanted
+from qbitsim.qemu_img.creation import make_image
 from qbitsim.qemu_img.files import Call, check_not_open, contents, open_image
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, parse_size, size_argument

@@ -56,6 +56,7 @@ class OpenChardev:
     :ivar listening: its sockets that accept clients.
     :ivar connected: the client that it has from the start.
     :ivar sink: the file that takes what is written.
+    :ivar in_use: whether a monitor, for instance, has it; *clients*: how many of those that it has are connected.
     """
 
     def __init__(self, chardev: Chardev) -> None:
@@ -63,7 +64,33 @@ class OpenChardev:
         self.listening: list[socket.socket] = []
         self.connected: DescriptorSocket | None = None
         self.sink: BinaryIO | None = None
+        self.in_use = False
+        self.clients = 0
         self._remove: Callable[[], None] | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+        return self.chardev.id
+
+    @property
+    def kind(self) -> str:
+        """Its type as an object."""
+        return f"chardev-{self.chardev.backend}"
+
+    @property
+    def filename(self) -> str:
+        """What it talks through (qemu_chr_compute_filename, chardev/char-socket.c, QEMU 10.0)."""
+        chardev = self.chardev
+        if chardev.backend != "socket":
+            return chardev.backend
+        address = chardev.address
+        if chardev.host is not None and self.listening and not chardev.path:
+            address = f"tcp:{chardev.host}:{self.listening[0].getsockname()[1]}"
+        if chardev.abstract:
+            address += ",abstract=on,tight=on"
+        state = "" if self.clients or self.connected is not None else "disconnected:"
+        return f"{state}{address}{',server=on' if chardev.server else ''}"
 
     def listen(self) -> None:
         """Open the sockets at which clients come.
@@ -85,6 +112,11 @@ class OpenChardev:
     def wait(self) -> None:
         """Wait for the first client."""
         self.connected = own_descriptors(self.listening[0].accept()[0])
+
+    def take_connected(self) -> DescriptorSocket | None:
+        """The client that it has from the start, which somebody else talks with from now on."""
+        client, self.connected = self.connected, None
+        return client
 
     def close(self) -> None:
         """Give up what nobody serves, and the name of the socket."""

@@ -116,12 +116,14 @@ class Connection(MonitorClient):
     """One client: moves bytes between a transport and a session.
 
     :param monitor: how to talk with it.
+    :param device: the character device through which it comes.
     :ivar served: the number of the last message, of all that the server got, that was this client's.
     """
 
-    def __init__(self, server: Server, monitor: Monitor = Monitor.QMP) -> None:
+    def __init__(self, server: Server, monitor: Monitor = Monitor.QMP, device: OpenChardev | None = None) -> None:
         super().__init__()
         self.server = server
+        self._device = device
         self.served = 0
         self._session: MonitorSession = server.new_session(monitor)
         self._transport: Transport | None = None
@@ -139,6 +141,8 @@ class Connection(MonitorClient):
         """Start talking on a transport that is not asyncio's own."""
         self._transport = transport
         self.server.connections.add(self)
+        if self._device is not None:
+            self._device.clients += 1
         if self.server.finished:
             transport.abort()
         else:
@@ -158,6 +162,8 @@ class Connection(MonitorClient):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         super().connection_lost(exc)
+        if self._device is not None:
+            self._device.clients -= 1
         self.server.forget(self)
 
     def pause_writing(self) -> None:
@@ -305,14 +311,16 @@ class Server:
             await attach_streams(QuietConnection(self, monitor), None, device.sink)
         elif device.chardev.server:
             self._monitors.append(
-                MonitorSocket(device.listening, lambda: Connection(self, monitor), self.stop, device.connected)
+                MonitorSocket(
+                    device.listening, lambda: Connection(self, monitor, device), self.stop, device.take_connected()
+                )
             )
         elif device.chardev.backend == "socket":
             self._monitors.append(
                 MonitorCaller(
-                    lambda: Connection(self, monitor),
+                    lambda: Connection(self, monitor, device),
                     self.stop,
-                    device.connected,
+                    device.take_connected(),
                     partial(connect, device.chardev),
                     device.chardev.reconnect,
                 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.names import is_well_formed
 from qbitsim.commands.devices import device_tree
+from qbitsim.devices.properties import descriptions
 from qbitsim.devices.types import ALIASES, PARTS, TYPES
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.programs.qemu_system.machine_types import recorded
@@ -94,4 +95,7 @@ def find_device(profile: Profile, name: str) -> tuple[str, str]:
         found = _LINE.fullmatch(line)
         if found is not None and name in (found["name"], found["alias"]):
             return found["name"], found["bus"] or ""
+    known = descriptions(profile)
+    if name in known.abstract and "device" in known.ancestors(name):
+        raise QmpError("Parameter 'driver' expects a non-abstract device type")
     raise QmpError(f"'{name}' is not a valid device model name")

@@ -11,7 +11,8 @@ from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.machine.talking import TalkingMachine
-from qbitsim.programs.qemu_system.command_line import EndError, StartError, line, read_words
+from qbitsim.programs.complaints import EndError, StartError
+from qbitsim.programs.qemu_system.command_line import line, read_words
 from qbitsim.programs.qemu_system.plan import Plan
 from qbitsim.programs.qemu_system.startup import Startup, add_descriptor
 from qbitsim.serving import process
@@ -88,6 +89,7 @@ class _Program:
             running=False,
             machine_type=machine_type.kind,
         )
+        machine.announces_images = True
         machine.guest_name = plan.guest_name
         machine.guest_uuid = plan.guest_uuid or machine.guest_uuid
         return machine
