@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
@@ -85,6 +86,11 @@ class DriverHooks:
     def fault_owner(self) -> FaultOwner | None:
         """What keeps the rules about the disk that the node shows; those of ``blkdebug`` are not among them."""
         return None if self.image is None else self.image.file
+
+    @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Where requests can be made to wait; only ``blkdebug`` has such places (bdrv_debug_breakpoint)."""
+        return None
 
     @property
     def header_backing(self) -> str | None:

@@ -41,12 +41,13 @@ class Graph(Edges):
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
+    :ivar print: called with what QEMU prints on its standard output.
     :ivar stop_guest: called with the run state in which the guest is to be.
     """
 
     __slots__ = (
         *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "stop_guest"),
-        "throttle_groups",
+        *("print", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -57,6 +58,7 @@ class Graph(Edges):
         self.hide_filters = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
+        self.print: Callable[[str], None] = lambda _text: None
         self.stop_guest: Callable[[str], None] = lambda _state: None
         self._generated = 0
         self._start = images.starts

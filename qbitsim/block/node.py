@@ -23,6 +23,7 @@ from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
+    from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import Surroundings
 
 ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target", "stream"})
@@ -202,6 +203,13 @@ class Node(Requests):
     def limits(self) -> Limits:
         """What it asks of requests."""
         return merged(edge.node.limits for edge in self.children)
+
+    @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Those of the node that this one is about: its file, or what it filters (bdrv_primary_bs)."""
+        below = self.child("file")
+        node = below.node if below is not None else self.filtered
+        return node.breakpoints if node is not None else None
 
     def allocated_file_size(self) -> int | None:
         """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""

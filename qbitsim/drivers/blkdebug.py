@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+from qbitsim.block.breakpoints import Breakpoints
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.drivers.driver import FilterDriverNode, driver
@@ -47,7 +48,8 @@ _BLKDEBUG_EVENTS = (
     "pwritev_rmw_tail pwritev_rmw_after_tail pwritev pwritev_zero pwritev_done empty_image_prepare "
     "l1_shrink_write_table l1_shrink_free_l2_clusters cor_write cluster_alloc_space none"
 )
-BlkdebugEvent: TypeAlias = Annotated[str, Enumeration(_BLKDEBUG_EVENTS.split())]
+_EVENT_NAMES = _BLKDEBUG_EVENTS.split()
+BlkdebugEvent: TypeAlias = Annotated[str, Enumeration(_EVENT_NAMES)]
 """The places where block drivers call blkdebug."""
 
 
@@ -141,13 +143,14 @@ class BlkdebugNode(FilterDriverNode):
     :ivar taken: permissions that it has on its child whoever uses it; :ivar unshared: those that it leaves to nobody.
     """
 
-    __slots__ = ("active", "alignment", "rules", "state", "taken", "unshared")
+    __slots__ = ("_breakpoints", "active", "alignment", "rules", "state", "taken", "unshared")
 
     def __init__(self, graph: Graph, rules: list[DebugRule], *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.rules = rules
         self.state = 1
         self.active = Faults()
+        self._breakpoints = Breakpoints(_EVENT_NAMES, _HAPPENING, graph.print)
         self.alignment = self.taken = self.unshared = 0
         self.debug_event("none")
 
@@ -167,6 +170,11 @@ class BlkdebugNode(FilterDriverNode):
         node.taken = _bits(options.get("take-child-perms", []))
         node.unshared = _bits(options.get("unshare-child-perms", []))
         return opener.open_filter(node, options, "image")
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """Its own."""
+        return self._breakpoints
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """What the parents need and share, and what the options say (blkdebug_child_perm)."""
@@ -218,7 +226,11 @@ class BlkdebugNode(FilterDriverNode):
         return [rule.fault for rule in woken if rule.fault is not None and rule.fault.times != 0]
 
     def debug_event(self, event: str) -> None:
-        """Wake the rules that wait for ``event``; the first of them puts all others to sleep (process_event)."""
+        """Wake the rules that wait for ``event``; the first of them puts all others to sleep (process_event).
+
+        :raises StalledError: the request has to wait at a breakpoint.
+        """
+        self._breakpoints.reach(event)  # before the rules: a request that waits is made again
         woken = self._woken(event)
         faults = self._faults(woken)
         if faults:

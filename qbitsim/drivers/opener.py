@@ -65,9 +65,13 @@ class Opener:
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
 
+        The ``driver`` may be ``file``, too, for a node without a format.
+
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
         driver = options.get("driver")
+        if driver == "file":  # a protocol takes the name for itself (bdrv_fill_options, block.c, 10.0)
+            return self.open({**options, "filename": filename.removeprefix("file:")})
         other = other_format(driver) if driver is not None else None
         if driver is not None and other is None and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")

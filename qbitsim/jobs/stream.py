@@ -18,6 +18,7 @@ from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
 from qbitsim.records import record
 
@@ -92,6 +93,9 @@ class StreamJob(LoopJob):
                 self._owe(self.node.backing_chain_next or self.node, self.node, length)
         except OSError as error:
             self._failed(error.errno or errno.EIO, length)
+            return
+        except StalledError as error:
+            self._wait_at(error.stall, self._piece)
             return
         self._progress(length, copied=copied)
 

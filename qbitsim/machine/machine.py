@@ -125,6 +125,7 @@ class Machine:
         self.graph = Graph(self.images, scheduler)
         self.graph.emit = self.emit
         self.graph.stop_guest = self.stop
+        self.graph.print = self.print
         self.devices: DeviceTree | None = None
         self.objects: dict[str, Json] = {}
         self.migration = MigrationSettings()

@@ -7,8 +7,6 @@ of it comes first.
 
 from __future__ import annotations
 
-import errno
-import os
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
@@ -234,7 +232,7 @@ class QemuIo:
         if flags.force_share and keys.get("force-share", "on") != "on":
             self._fail("-U conflicts with image options")
             return False
-        world = World(self.images, self.profile)
+        world = World(self.images, self.profile, self.streams.print)
         what = "" if word is None else f" device {word}"
         name = keys.get("file.filename", "") if word is None else word
         try:
@@ -295,9 +293,6 @@ class QemuIo:
             "q": self._do_quit,
             "abort": self._do_abort,
             "sigraise": self._do_sigraise,
-            "break": self._do_break,
-            "resume": self._do_break,
-            "remove_break": self._do_break,
             "reopen": self._do_reopen,
             "info": self._do_info,
             "i": self._do_info,
@@ -400,25 +395,6 @@ class QemuIo:
         lines = [help_line(name, entry) for name, entry in sorted(table.items()) if name == entry.name]
         self.streams.print("".join(lines) + "\nUse 'help commandname' for extended help.\n")
         return False
-
-    def _do_break(self, words: list[str]) -> bool:
-        if self.drive is None:
-            return self._no_file()
-        wanted = 2 if words[0] == "break" else 1
-        if len(words) - 1 != wanted:
-            text = f"bad argument count {len(words) - 1} to {words[0]}, expected {wanted} arguments\n"
-            self.streams.complain(text)
-            return True
-        if any(node.driver == "blkdebug" for node in self.drive.graph.nodes.values()):
-            raise UnsupportedError(f"qemu-io command '{words[0]}' on blkdebug")
-        reason = os.strerror(errno.EOPNOTSUPP)
-        texts = {
-            "break": "Could not set breakpoint: ",
-            "resume": "Could not resume request: ",
-            "remove_break": f"Could not remove breakpoint {words[1]}: ",
-        }
-        self.streams.print(f"{texts[words[0]]}{reason}\n")
-        return True
 
     def _do_reopen(self, words: list[str]) -> bool:
         """Changes between reading and writing; what else it could change has no effect here."""

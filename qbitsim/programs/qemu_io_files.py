@@ -15,6 +15,8 @@ from qbitsim.errors import QmpError
 from qbitsim.records import record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.block.node import Node
     from qbitsim.drivers.options import Options
     from qbitsim.images.store import ImageStore
@@ -91,12 +93,15 @@ def _check(what: str, value: str, modes: set[str]) -> None:
 class World:
     """The nodes of one opened file: a machine needs more, and more time to start.
 
+    :param print_: called with what nodes print.
     :ivar graph: of the nodes.
     """
 
-    def __init__(self, images: ImageStore, profile: Profile) -> None:
+    def __init__(self, images: ImageStore, profile: Profile, print_: Callable[[str], None] | None = None) -> None:
         self.profile = profile
         self.graph = Graph(images, Scheduler(first_in_first_out))
+        if print_ is not None:
+            self.graph.print = print_
         self.graph.drains_on_change = profile.graph_changes_drain
         self.graph.quiet_during_change = profile.graph_changes_stay_quiet
         self.graph.hide_filters = profile.backup_filter_hidden
