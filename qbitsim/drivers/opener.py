@@ -23,6 +23,9 @@ from qbitsim.files.fdsets import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 
+_CHILDREN = ("file", "image", "data-file", "target", "children")
+"""The options that are nodes; a backing file is found by its own way."""
+
 
 class Opener:
     """Opens nodes into a graph; what was opened on the way is closed again if something fails.
@@ -56,11 +59,32 @@ class Opener:
 
         :raises QmpError: there is no such file.
         """
-        file = options.get("file")
-        if "driver" in options or not isinstance(file, dict):
-            return options, False
-        name = innermost(file)
-        return {**options, "driver": self.image(name).format if name else "raw"}, True
+        options = {**options}
+        return options, self._fill_drivers(options, protocol=False)
+
+    def _fill_drivers(self, options: Options, *, protocol: bool) -> bool:
+        """Put in the drivers that are left out, here and below (bdrv_open_inherit and bdrv_inherited_options, block.c).
+
+        :param protocol: nothing is probed: a node without a driver is a file.
+        :return: whether the driver of the node itself was looked up in its file.
+        """
+        probed = False
+        if "driver" not in options and protocol:
+            if "filename" in options:
+                options["driver"] = "file"
+        elif "driver" not in options and isinstance(options.get("file"), dict):
+            name, probed = innermost(options["file"]), True
+            options["driver"] = self.image(name).format if name else "raw"
+        driver = DRIVERS.get(options.get("driver", ""))
+        if driver is not None:
+            for name in _CHILDREN:
+                filtered = driver.node.is_filter and name in ("file", "image")
+                below = protocol if filtered else driver.node.is_format
+                children = options.get(name)
+                for child in children if isinstance(children, list) else [children]:
+                    if isinstance(child, dict):
+                        self._fill_drivers(child, protocol=below)
+        return probed
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
@@ -76,12 +100,14 @@ class Opener:
         if driver is not None and other is None and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")
         file = protocol_options(filename)
-        if other is not None:
+        if other is not None and innermost(file):
             other.refuse(self.image(innermost(file)), filename)
+        below = innermost(file)
         if driver is None:
-            merged = {**options, "driver": self.image(innermost(file)).format}
+            merged = {**options, "driver": self.image(below).format if below else "raw"}
         else:
-            self.image_file(innermost(file), auto_read_only=True)
+            if below:
+                self.image_file(below, auto_read_only=True)
             merged = options
         node = self.open({**merged, "file": file})
         node.probed = driver is None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
+from qbitsim.drivers.world import World
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
@@ -18,7 +19,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.programs import process
 from qbitsim.programs.getopt import GetoptError, scan
-from qbitsim.programs.qemu_io_files import CACHE_MODES, NULL_NAMES, InvalidModeError, OpenFlags, World, open_node
+from qbitsim.programs.qemu_io_files import CACHE_MODES, NULL_NAMES, InvalidModeError, OpenFlags, open_node
 from qbitsim.qemu_img.files import STALE_BITMAPS
 from qbitsim.qemu_img.options import key_values
 from qbitsim.qemu_io import run as qemu_io
