@@ -11,6 +11,7 @@ from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
+from qbitsim.qemu_img.creation import Wanted
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -45,6 +46,8 @@ def create_image(
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
             _look_at_backing(context, filename, backing_name, backing)
+    wanted = Wanted(format=image_format, size=size, backing=backing_name, backing_format=backing_format)
+    context.machine.print(f"Formatting '{filename}', {wanted.describe()}\n")
     try:
         stored = "raw" if image_format == "file" else image_format
         graph.images.create(filename, stored, size, backing=backing_name, backing_format=backing_format)

@@ -77,6 +77,8 @@ class Opener:
             options["driver"] = self.image(name).format if name else "raw"
         driver = DRIVERS.get(options.get("driver", ""))
         if driver is not None:
+            if driver.node.is_format and "filename" in options and "file" not in options:
+                options["file"] = protocol_options(options.pop("filename"))
             for name in _CHILDREN:
                 filtered = driver.node.is_filter and name in ("file", "image")
                 below = protocol if filtered else driver.node.is_format
@@ -84,6 +86,9 @@ class Opener:
                 for child in children if isinstance(children, list) else [children]:
                     if isinstance(child, dict):
                         self._fill_drivers(child, protocol=below)
+            backing = options.get("backing")
+            if isinstance(backing, dict) and isinstance(backing.get("file"), dict):
+                self._fill_drivers(backing, protocol=False)
         return probed
 
     def open_file(self, filename: str, options: Options) -> Node:

@@ -44,8 +44,8 @@ class Wanted:
 
     def describe(self) -> str:
         """The options as the line ``Formatting ...`` shows them, in the order of the format's own table."""
-        if self.format == "raw":
-            return f"fmt=raw size={self.size}" + self._optional("preallocation")
+        if self.format != "qcow2":
+            return f"fmt={self.format} size={self.size}" + self._optional("preallocation")
         lazy = "on" if self.lazy_refcounts else "off"
         return (
             f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
