@@ -29,7 +29,7 @@ def _exact(node: Node) -> str:
     below = node.filtered
     if node.implicit or node.shows_filename_of_child:
         return shown_filename(below if below is not None else node.children[0].node)
-    if any(name != "filename" for name, _value in _strong_options(node)) or _backing_overridden(node):
+    if any(name != "filename" for name, _value in _strong_options(node)) or is_backing_overridden(node):
         return ""
     if not node.children:
         return node.filename
@@ -60,8 +60,8 @@ def _shown(options: dict[Any, Any], name: Any) -> Any:
     return options.texts.get(name, options[name]) if isinstance(options, Written) else options[name]
 
 
-def _backing_overridden(node: Node) -> bool:
-    """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
+def is_backing_overridden(node: Node) -> bool:
+    """Whether the backing file is another one than the image's header says (bdrvis_backing_overridden)."""
     header, backing = node.header_backing, node.backing
     if backing is None or header is None:
         return backing is not None or header is not None
@@ -96,6 +96,6 @@ def _options(node: Node) -> Json:
             options.setdefault(name, []).append(_options(edge.node))
         elif name != "backing":
             options[name] = _options(edge.node)
-    if _backing_overridden(node):
+    if is_backing_overridden(node):
         options["backing"] = _options(node.backing) if node.backing is not None else None
     return options

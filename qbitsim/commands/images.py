@@ -47,7 +47,7 @@ def create_image(
         if backing_opened:
             _look_at_backing(context, filename, backing_name, backing)
     wanted = Wanted(format=image_format, size=size, backing=backing_name, backing_format=backing_format)
-    context.machine.print(f"Formatting '{filename}', {wanted.describe()}\n")
+    context.machine.note_formatted(f"Formatting '{filename}', {wanted.describe()}\n")
     try:
         stored = "raw" if image_format == "file" else image_format
         graph.images.create(filename, stored, size, backing=backing_name, backing_format=backing_format)

@@ -196,6 +196,9 @@ class MachineLike(Protocol):
     def print(self, text: str) -> None:
         """Collect what QEMU would print."""
 
+    def note_formatted(self, text: str) -> None:
+        """Take what QEMU prints, though nobody asked, when a command makes an image file."""
+
     @property
     def add_disk(self) -> Callable[..., Drive]:
         """Gives it a drive; see :meth:`qbitsim.machine.disks.Disks.add_disk`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
-from qbitsim.commands.filenames import shown_filename
+from qbitsim.commands.filenames import is_backing_overridden, shown_filename
 from qbitsim.errors import QmpError
+from qbitsim.images.store import has_protocol
 from qbitsim.jobs.stream import StreamOptions, create_stream
 from qbitsim.qapi.block import BlockdevOnError
 from qbitsim.qapi.registry import command
@@ -90,11 +91,29 @@ def chain(node: Node | None) -> Iterator[Node]:
 
 
 def find_backing(node: Node, filename: str) -> Node | None:
-    """The node of the backing chain with that file name (bdrv_find_backing_image)."""
-    for layer in chain(_below(node.skip_filters())):
-        if not layer.is_filter and filename in (shown_filename(layer), layer.filename):
-            return layer
+    """The node of the backing chain with that file name (bdrv_find_backing_image).
+
+    A name is relative to the folder of the image that has the backing file, as in that image's header.
+    """
+    layer = node.skip_filters()
+    while layer.backing is not None:
+        below = layer.backing.skip_filters()
+        if _is_backing_name(layer, below, filename):
+            return below
+        layer = below
     return None
+
+
+def _is_backing_name(node: Node, below: Node, filename: str) -> bool:
+    """Whether ``filename`` means what is below ``node``."""
+    header, images = node.header_backing, node.graph.images
+    if header is None or is_backing_overridden(node):
+        return filename == shown_filename(below)
+    full = images.backing_name(node.filename, header)
+    if has_protocol(filename) or has_protocol(header):
+        return filename in (header, full)
+    meant = images.backing_name(node.filename, filename)
+    return meant in images and full in images and images.same_file(meant, full)
 
 
 def _base(context: Context, args: BlockStream, node: Node) -> Node | None:

@@ -114,7 +114,9 @@ class Opener:
             if below:
                 self.image_file(below, auto_read_only=True)
             merged = options
-        node = self.open({**merged, "file": file})
+        merged = {**merged, "file": file}
+        self._fill_drivers(merged, protocol=False)
+        node = self.open(merged)
         node.probed = driver is None
         return node
 

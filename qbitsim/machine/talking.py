@@ -35,6 +35,10 @@ class TalkingMachine(Machine):
         )
         self.out: TextIO | None = sys.stdout
 
+    def note_formatted(self, text: str) -> None:
+        """Print it."""
+        self.print(text)
+
     def print(self, text: str) -> None:
         """Print, unless the reader has gone."""
         if self.out is not None and text:

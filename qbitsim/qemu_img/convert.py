@@ -207,7 +207,7 @@ def _wanted(call: Call, images: list[Image]) -> Wanted:
     wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call, "B"))
     if len(images) > 1 and wanted.backing is not None:
         raise ToolError("Having a backing file for the target makes no sense when concatenating multiple input images")
-    if wanted.backing is not None and wanted.backing_format is None:
+    if wanted.backing is not None and wanted.backing_format is None and "n" not in options:
         raise ToolError("Use of backing file requires explicit backing format")
     if "c" in options:
         if wanted.format == "raw" and "target-image-opts" not in options:

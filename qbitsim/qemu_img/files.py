@@ -96,7 +96,7 @@ class Call:
         100 may be shown several times (progress_report, util/qemu-progress.c).
         """
         self.start_progress()
-        if self._shows_progress and not (self._shown <= percent <= self._shown + 1 and percent != 100):
+        if self._shows_progress and (abs(percent - self._shown) > 1 or percent in {0, 100}):
             self._shown = percent
             self.streams.print(f"    ({percent:3.2f}/100%)\r")
             self.streams.flush()
