@@ -22,11 +22,13 @@ class DriverHooks:
 
     :cvar driver: its name.
     :cvar is_filter: it shows the disk of its child.
+    :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
     """
 
     driver: ClassVar[str]
     is_filter: ClassVar[bool] = False
+    never_freeze: ClassVar[bool] = False
     is_format: ClassVar[bool] = False
     supports_backing: ClassVar[bool] = False
     supports_compression: ClassVar[bool] = False

@@ -53,6 +53,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
     if base is None and args.backing_file is not None:
         raise QmpError("backing file specified, but streaming the entire chain")
     overlay = bottom if bottom is not None else _overlay(node, base)
+    above_base = _above(overlay, base) if bottom is None else overlay
     base = overlay.backing
     job = create_stream(
         context.jobs,
@@ -60,6 +61,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
         StreamOptions(
             job_id=args.job_id,
             overlay=overlay,
+            above_base=above_base,
             backing_name=args.backing_file,
             base_name=shown_filename(base.skip_filters()) if base is not None else None,
             speed=args.speed or 0,
@@ -70,6 +72,14 @@ def block_stream(context: Context, args: BlockStream) -> None:
         ),
     )
     context.transaction.add(commit=job.start)
+
+
+def _above(overlay: Node, base: Node | None) -> Node:
+    """The node right above the base: a filter, if the base is named below some (stream_start, block/stream.c)."""
+    node = overlay
+    while base is not None and (below := _below(node)) is not None and below is not base:
+        node = below
+    return node
 
 
 def _check_exclusive(args: BlockStream) -> None:

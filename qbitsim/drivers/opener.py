@@ -27,6 +27,16 @@ _CHILDREN = ("file", "image", "data-file", "target", "children")
 """The options that are nodes; a backing file is found by its own way."""
 
 
+def _pass_filename_down(node: type[Node], options: Options, *, protocol: bool) -> None:
+    """Let a name that was given to a driver that opens no file mean what is below it."""
+    if "filename" in options and node.is_format and "file" not in options:
+        options["file"] = protocol_options(options.pop("filename"))
+    elif "filename" in options and node.filename_prefix:
+        name = options.pop("filename")
+        below = {"filename": name} if protocol else {"file": protocol_options(name)}
+        options["image"] = {**below, **options.get("image", {})}
+
+
 class Opener:
     """Opens nodes into a graph; what was opened on the way is closed again if something fails.
 
@@ -59,7 +69,6 @@ class Opener:
 
         :raises QmpError: there is no such file.
         """
-        options = {**options}
         return options, self._fill_drivers(options, protocol=False)
 
     def _fill_drivers(self, options: Options, *, protocol: bool) -> bool:
@@ -77,15 +86,14 @@ class Opener:
             options["driver"] = self.image(name).format if name else "raw"
         driver = DRIVERS.get(options.get("driver", ""))
         if driver is not None:
-            if driver.node.is_format and "filename" in options and "file" not in options:
-                options["file"] = protocol_options(options.pop("filename"))
+            _pass_filename_down(driver.node, options, protocol=protocol)
             for name in _CHILDREN:
                 filtered = driver.node.is_filter and name in ("file", "image")
-                below = protocol if filtered else driver.node.is_format
+                only_files = protocol if filtered else driver.node.is_format
                 children = options.get(name)
                 for child in children if isinstance(children, list) else [children]:
                     if isinstance(child, dict):
-                        self._fill_drivers(child, protocol=below)
+                        self._fill_drivers(child, protocol=only_files)
             backing = options.get("backing")
             if isinstance(backing, dict) and isinstance(backing.get("file"), dict):
                 self._fill_drivers(backing, protocol=False)
@@ -99,6 +107,10 @@ class Opener:
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
         driver = options.get("driver")
+        if driver in DRIVERS and DRIVERS[driver].node.filename_prefix:
+            named = {**options, "filename": filename}
+            self._fill_drivers(named, protocol=False)
+            return self.open(named)
         if driver == "file":  # a protocol takes the name for itself (bdrv_fill_options, block.c, 10.0)
             return self.open({**options, "filename": filename.removeprefix("file:")})
         other = other_format(driver) if driver is not None else None

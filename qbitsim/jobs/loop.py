@@ -211,9 +211,9 @@ def restore_read_only(graph: Graph, node: Node) -> None:
 
 
 def _opened_together(node: Node) -> list[Node]:
-    """A node, and its file if that was opened with it."""
+    """A node, and its file if that was opened with it and was not told by itself whether it is to be read-only."""
     file = node.child("file")
-    if file is None or not isinstance(node.options.get("file", {}), dict):
+    if file is None or not isinstance(node.options.get("file", {}), dict) or "read-only" in file.node.options:
         return [node]
     return [node, file.node]
 

@@ -33,6 +33,7 @@ class StreamOptions:
     """What a client may choose.
 
     :ivar overlay: the lowest node that is streamed: the one above the base, or the node itself.
+    :ivar above_base: the node right above the base, which is a filter if the base was named below some.
     :ivar backing_name: what the node's header shall say of its backing file; None for the base's own name.
     :ivar base_name: the base's own name as queries show it, None without a base.
     :ivar speed: bytes per second, 0 for no limit; :ivar on_error: as for a backup.
@@ -41,6 +42,7 @@ class StreamOptions:
 
     job_id: str | None = None
     overlay: Node
+    above_base: Node
     backing_name: str | None = None
     base_name: str | None = None
     speed: int = 0
@@ -153,7 +155,8 @@ class StreamJob(LoopJob):
             if base is None:
                 node.change_backing_file(None, None)
             else:
-                node.change_backing_file(self.options.backing_name or self.options.base_name, base.driver)
+                driver = base.skip_filters().driver
+                node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
         return 0
 
     def _drop_filter(self) -> None:
@@ -178,6 +181,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
     :raises QmpError: in the order of stream_start; graph and jobs are as before then.
     """
     graph = jobs.graph
+    StreamJob.check_can_freeze(node, options.above_base)
     was_read_only = node.read_only
     if was_read_only:
         set_writable(graph, node, writable=True)

@@ -77,12 +77,13 @@ class Machine:
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
     :ivar devices: those of the guest, None as long as there were none.
+    :ivar guest_clock_stands: only a test can move the guest's clock, and none does (-accel qtest).
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
     __slots__ = (
-        *(*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
+        *(*PARTS, "control", "disks", "guest_clock_stands", "guest_name", "guest_uuid", "journal", "machine_type"),
         "monitor_descriptors",
     )
 
@@ -115,6 +116,7 @@ class Machine:
         self.control = Control() if control else None
         self.images.fdsets.explained = self.profile.fdset_refusals_explained
         self.monitor_descriptors: MonitorDescriptors | None = None
+        self.guest_clock_stands = False
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)

@@ -17,6 +17,7 @@ from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.jobs.loop import set_writable
 from qbitsim.programs import process
 from qbitsim.programs.getopt import GetoptError, scan
 from qbitsim.programs.qemu_io_files import CACHE_MODES, NULL_NAMES, InvalidModeError, OpenFlags, open_node
@@ -419,7 +420,7 @@ class QemuIo:
             if drive.root is not None:
                 drive.root.perm = drive.perm
         try:
-            drive.node.set_read_only(read_only)
+            set_writable(drive.graph, drive.node, writable=not read_only)
         except QmpError as error:
             return bool(self._fail(error.desc))
         return False

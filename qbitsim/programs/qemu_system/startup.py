@@ -96,6 +96,7 @@ class Startup:
         plan.check_accelerator()
         if plan.accelerator == "qtest":
             self.machine.graph.print = lambda _: None  # qtest_enabled()
+            self.machine.guest_clock_stands = True
         self._open_qtest()
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
