@@ -65,7 +65,8 @@ def is_backing_overridden(node: Node) -> bool:
     header, backing = node.header_backing, node.backing
     if backing is None or header is None:
         return backing is not None or header is not None
-    return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))
+    shown = shown_filename(backing)
+    return shown not in (header, header.removeprefix("file:"), node.graph.images.backing_name(node.filename, header))
 
 
 def _is_opened_within(node: Node) -> bool:

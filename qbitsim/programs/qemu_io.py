@@ -419,8 +419,9 @@ class QemuIo:
             drive.perm &= ~(WRITE | WRITE_UNCHANGED)
             if drive.root is not None:
                 drive.root.perm = drive.perm
+        assert self.world is not None
         try:
-            set_writable(drive.graph, drive.node, writable=not read_only)
+            set_writable(self.world.graph, drive.node, writable=not read_only)
         except QmpError as error:
             return bool(self._fail(error.desc))
         return False
