@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
-from qbitsim.commands.filenames import is_backing_overridden, shown_filename
+from qbitsim.commands.filenames import ShownFilenames, shown_filename
 from qbitsim.errors import QmpError
 from qbitsim.images.store import has_protocol
 from qbitsim.jobs.stream import StreamOptions, create_stream
@@ -105,20 +105,20 @@ def find_backing(node: Node, filename: str) -> Node | None:
 
     A name is relative to the folder of the image that has the backing file, as in that image's header.
     """
-    layer = node.skip_filters()
+    layer, names = node.skip_filters(), ShownFilenames()
     while layer.backing is not None:
         below = layer.backing.skip_filters()
-        if _is_backing_name(layer, below, filename):
+        if _is_backing_name(layer, below, filename, names):
             return below
         layer = below
     return None
 
 
-def _is_backing_name(node: Node, below: Node, filename: str) -> bool:
+def _is_backing_name(node: Node, below: Node, filename: str, names: ShownFilenames) -> bool:
     """Whether ``filename`` means what is below ``node``."""
     header, images = node.header_backing, node.graph.images
-    if header is None or is_backing_overridden(node):
-        return filename == shown_filename(below)
+    if header is None or names.backing_overridden(node):
+        return filename == names.of(below)
     full = images.backing_name(node.filename, header)
     if has_protocol(filename) or has_protocol(header):
         return filename in (header, full)
