@@ -1,4 +1,4 @@
-"""``qemu-img convert`` of several sources, compressed, and how it shows its progress; as QEMU 10.0 does it."""
+"""``qemu-img convert``, ``rebase`` and ``create``: what is copied, compressed or not, and what is shown of it."""
 
 from __future__ import annotations
 
@@ -70,3 +70,13 @@ def test_its_size_is_that_of_the_backing_file() -> None:
     name = 'json:{"driver": "raw", "file": {"driver": "blkdebug", "image": {"driver": "file", "filename": "base"}}}'
     assert run(images, ["create", "-q", "-f", "qcow2", "-b", name, "-F", "raw", "t"]) == (0, "")
     assert images.lookup("t").size == 3 * CLUSTER
+
+
+def test_a_compressed_rebase_keeps_every_cluster() -> None:
+    images = ImageStore()
+    images.create("base", "qcow2", 8 * CLUSTER).write(0, b"b" * 4 * CLUSTER)
+    images.create("a", "qcow2", 8 * CLUSTER, backing="base", backing_format="qcow2")
+    assert run(images, ["rebase", "-c", "-f", "qcow2", "-b", "", "a"]) == (0, "")
+    assert images.read_chain("a", 0, 5 * CLUSTER) == b"b" * 4 * CLUSTER + bytes(CLUSTER)
+    status, text = run(images, ["check", "a"])
+    assert (status, "100.00% compressed clusters" in text, "4/8" in text) == (0, True, True)
