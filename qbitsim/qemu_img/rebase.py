@@ -78,7 +78,7 @@ def _keep_what_it_reads_as(call: Call, image: Image) -> None:
         image.mark_bitmaps(offset, length)
 
 
-def _write_compressed(image: Image, offset: int, data: bytes, below: Reader) -> None:
+def _write_compressed(image: Image, offset: int, data: bytes, below: Reader | None) -> None:
     """Store clusters, each compressed if it can be."""
     assert isinstance(image, Qcow2Image)
     unit = image.cluster_size

@@ -6,6 +6,7 @@ import pytest
 
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
+from qbitsim.qmp.encoder import encode
 
 SIZE = 1 << 20
 
@@ -54,3 +55,10 @@ def test_a_file_without_a_format_has_no_backing_file() -> None:
     machine.add_disk("d", SIZE)
     with pytest.raises(QmpError, match=r"^Backing file not supported for file format 'file'$"):
         machine.qmp("drive-backup", device="d", target="t", sync="none", format="file")
+
+
+def test_the_name_of_the_backing_file_comes_behind_the_threshold() -> None:
+    """Both are in one bucket of QEMU's hash table, so that the one that was put in later comes first (measured)."""
+    machine = machine_with_folders()
+    text = encode(machine.qmp("query-block")).decode()
+    assert text.index('"write_threshold"') < text.index('"backing_file"') < text.index('"encrypted"')
