@@ -211,11 +211,17 @@ def restore_read_only(graph: Graph, node: Node) -> None:
 
 
 def _opened_together(node: Node) -> list[Node]:
-    """A node, and its file if that was opened with it and was not told by itself whether it is to be read-only."""
-    file = node.child("file")
-    if file is None or not isinstance(node.options.get("file", {}), dict) or "read-only" in file.node.options:
-        return [node]
-    return [node, file.node]
+    """A node, and what is below it that was opened with it and was not told by itself whether to be read-only.
+
+    (bdrv_reopen_queue_child, block.c, QEMU 10.0)
+    """
+    found = [node]
+    while True:
+        edge = node.child("file") or node.child("image")
+        if edge is None or not isinstance(node.options.get(edge.name, {}), dict) or "read-only" in edge.node.options:
+            return found
+        node = edge.node
+        found.append(node)
 
 
 class _Again:
