@@ -46,3 +46,11 @@ def test_a_driver_is_found(options: dict[str, str], found: Any) -> None:
     machine.execute("object-add", {"qom-type": "throttle-group", "id": "g"})
     drive = add_drive(machine, {"id": "d", "if": "none", **options})
     assert drivers(machine, drive.node) == found
+
+
+def test_options_of_a_backing_file_may_be_nothing_but_a_driver() -> None:
+    machine = Machine()
+    machine.images.create("q", "qcow2", 1 << 30)
+    file = {"driver": "file", "filename": "q"}
+    machine.add_node({"driver": "qcow2", "node-name": "n", "file": file, "backing": {"driver": "null-co"}})
+    assert drivers(machine, machine.graph.nodes["n"]) == ["qcow2", "file", "null-co"]
