@@ -146,3 +146,13 @@ def test_a_base_is_made_writable_with_all_that_is_below_it():
     machine.run_until_idle()
     assert machine.graph.nodes["base"].read(0, 65537) == b"m" * 65536 + b"\0"
     assert machine.graph.nodes["base"].read_only
+
+
+@pytest.mark.parametrize(("profile", "length"), [("7.2", 6 * CLUSTER), ("10.0", 5 * CLUSTER), ("11.1", 5 * CLUSTER)])
+def test_a_commit_keeps_zeroes_as_zeroes_since_10_0(profile, length):
+    machine = chain(profile)
+    machine.images.lookup("mid.qcow2").write_zeroes(CLUSTER, CLUSTER)
+    machine.qmp("block-commit", device="drive0", top_node="mid", base_node="base", job_id="c")
+    machine.run_until_idle()
+    assert machine.graph.nodes["base"].children[0].node.length == length
+    assert machine.drive("drive0").read(CLUSTER, CLUSTER) == bytes(CLUSTER)
