@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import ReadPart
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
@@ -22,11 +23,13 @@ class DriverHooks:
 
     :cvar driver: its name.
     :cvar is_filter: it shows the disk of its child.
+    :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
     """
 
     driver: ClassVar[str]
     is_filter: ClassVar[bool] = False
+    never_freeze: ClassVar[bool] = False
     is_format: ClassVar[bool] = False
     supports_backing: ClassVar[bool] = False
     supports_compression: ClassVar[bool] = False
@@ -86,6 +89,11 @@ class DriverHooks:
     def fault_owner(self) -> FaultOwner | None:
         """What keeps the rules about the disk that the node shows; those of ``blkdebug`` are not among them."""
         return None if self.image is None else self.image.file
+
+    @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Where requests can be made to wait; only ``blkdebug`` has such places (bdrv_debug_breakpoint)."""
+        return None
 
     @property
     def header_backing(self) -> str | None:

@@ -47,13 +47,14 @@ class Graph(Edges):
     :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
+    :ivar print: called with what QEMU prints on its standard output.
     :ivar stop_guest: called with the run state in which the guest is to be.
     """
 
     __slots__ = (
         *("_generated", "_start", "copy_before_write_always_reads", "drives", "drives_unmap_zeroes", "emit"),
         *("hide_filters", "images", "allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length"),
-        *("stop_guest", "throttle_groups"),
+        *("print", "stop_guest", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -68,6 +69,7 @@ class Graph(Edges):
         self.reopen_asks_for_length = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
+        self.print: Callable[[str], None] = lambda _text: None
         self.stop_guest: Callable[[str], None] = lambda _state: None
         self._generated = 0
         self._start = images.starts

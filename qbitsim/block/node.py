@@ -24,6 +24,7 @@ from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
+    from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import Surroundings
 
 ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target", "stream"})
@@ -209,6 +210,13 @@ class Node(Requests):
     def limits_above(self, below: Limits) -> Limits:
         """What the driver makes of the limits of its children (bdrv_refresh_limits)."""
         return below
+
+    @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Those of the node that this one is about: its file, or what it filters (bdrv_primary_bs)."""
+        below = self.child("file")
+        node = below.node if below is not None else self.filtered
+        return node.breakpoints if node is not None else None
 
     @property
     def frees_zeroes(self) -> bool:

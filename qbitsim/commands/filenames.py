@@ -50,7 +50,7 @@ class ShownFilenames:
         below = node.filtered
         if node.implicit or node.shows_filename_of_child:
             return self.of(below if below is not None else node.children[0].node)
-        if any(name != "filename" for name, _value in _strong_options(node)) or self._backing_overridden(node):
+        if any(name != "filename" for name, _value in _strong_options(node)) or self.backing_overridden(node):
             return ""
         if not node.children:
             return node.filename
@@ -60,12 +60,13 @@ class ShownFilenames:
         name = self._exact(below) if node.filename_prefix else ""
         return f"{node.filename_prefix}{name}" if name else ""
 
-    def _backing_overridden(self, node: Node) -> bool:
+    def backing_overridden(self, node: Node) -> bool:
         """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
         header, backing = node.header_backing, node.backing
         if backing is None or header is None:
             return backing is not None or header is not None
-        return self.of(backing) not in (header, node.graph.images.backing_name(node.filename, header))
+        names = header, header.removeprefix("file:"), node.graph.images.backing_name(node.filename, header)
+        return self.of(backing) not in names
 
     def _options(self, node: Node) -> Json:
         """The options with which the node could be opened again (``full_open_options``)."""
@@ -87,7 +88,7 @@ class ShownFilenames:
                 options.setdefault(name, []).append(self._options(edge.node))
             elif name != "backing":
                 options[name] = self._options(edge.node)
-        if self._backing_overridden(node):
+        if self.backing_overridden(node):
             options["backing"] = self._options(node.backing) if node.backing is not None else None
         return options
 

@@ -34,12 +34,12 @@ def create_image(
         raise QmpError(f"Unknown file format '{image_format}'")
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if image_format not in image_formats():
+    if image_format not in (*image_formats(), "file"):
         raise UnsupportedError(f"images of format '{image_format}'")
     backing_name = backing_format = None
     if backing is not None:
-        if image_format == "raw":
-            raise QmpError("Backing file not supported for file format 'raw'")
+        if image_format in ("raw", "file"):
+            raise QmpError(f"Backing file not supported for file format '{image_format}'")
         explicit = backing.skip_implicit_filters()
         backing_name, backing_format = shown_filename(explicit), explicit.driver
         if filename == backing_name:
@@ -49,7 +49,8 @@ def create_image(
     if context.machine.announces_images:
         context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
     try:
-        graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
+        stored = "raw" if image_format == "file" else image_format
+        graph.images.create(filename, stored, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
         raise QmpError(error.args[1], hint=in_use_hint(filename)) from None
     except OSError as error:

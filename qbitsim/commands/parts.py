@@ -176,6 +176,10 @@ class MachineLike(Protocol):
         """Whether it has ended."""
 
     @property
+    def guest_clock_stands(self) -> bool:
+        """Whether the guest's clock stands still, though it runs."""
+
+    @property
     def guest_name(self) -> str | None:
         """What the guest is called, if anything."""
 

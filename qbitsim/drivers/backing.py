@@ -45,7 +45,7 @@ def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
     image = node.image
     name = image.backing if image is not None else None
     if image is None or name is None:
-        return None
+        return Backing(given, inherited) if "driver" in given else None
     probed = not name.startswith("json:") and image.backing_format is None
     try:
         named = _named(opener, node, image, name)

@@ -26,6 +26,19 @@ from qbitsim.files.fdsets import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 
+_CHILDREN = ("file", "image", "data-file", "target", "children")
+"""The options that are nodes; a backing file is found by its own way."""
+
+
+def _pass_filename_down(node: type[Node], options: Options, *, protocol: bool) -> None:
+    """Let a name that was given to a driver that opens no file mean what is below it."""
+    if "filename" in options and node.is_format and "file" not in options:
+        options["file"] = protocol_options(options.pop("filename"))
+    elif "filename" in options and node.filename_prefix:
+        name = options.pop("filename")
+        below = {"filename": name} if protocol else {"file": protocol_options(name)}
+        options["image"] = {**below, **options.get("image", {})}
+
 
 @dataclass(slots=True)
 class _Layer:
@@ -72,30 +85,66 @@ class Opener:
 
         :raises QmpError: there is no such file.
         """
-        file = options.get("file")
-        if "driver" in options or not isinstance(file, dict):
-            return options, False
-        name = innermost(file)
-        return {**options, "driver": self.image(name).format if name else "raw"}, True
+        return options, self._fill_drivers(options, protocol=False)
+
+    def _fill_drivers(self, options: Options, *, protocol: bool) -> bool:
+        """Put in the drivers that are left out, here and below (bdrv_open_inherit and bdrv_inherited_options, block.c).
+
+        :param protocol: nothing is probed: a node without a driver is a file.
+        :return: whether the driver of the node itself was looked up in its file.
+        """
+        probed = False
+        if "driver" not in options and protocol:
+            if "filename" in options:
+                options["driver"] = "file"
+        elif "driver" not in options and isinstance(options.get("file"), dict):
+            name, probed = innermost(options["file"]), True
+            options["driver"] = self.image(name).format if name else "raw"
+        driver = DRIVERS.get(options.get("driver", ""))
+        if driver is not None:
+            _pass_filename_down(driver.node, options, protocol=protocol)
+            for name in _CHILDREN:
+                filtered = driver.node.is_filter and name in ("file", "image")
+                only_files = protocol if filtered else driver.node.is_format
+                children = options.get(name)
+                for child in children if isinstance(children, list) else [children]:
+                    if isinstance(child, dict):
+                        self._fill_drivers(child, protocol=only_files)
+            backing = options.get("backing")
+            if isinstance(backing, dict) and isinstance(backing.get("file"), dict):
+                self._fill_drivers(backing, protocol=False)
+        return probed
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
 
+        The ``driver`` may be ``file``, too, for a node without a format.
+
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
         driver = options.get("driver")
+        if driver in DRIVERS and DRIVERS[driver].node.filename_prefix:
+            named = {**options, "filename": filename}
+            self._fill_drivers(named, protocol=False)
+            return self.open(named)
+        if driver == "file":  # a protocol takes the name for itself (bdrv_fill_options, block.c, 10.0)
+            return self.open({**options, "filename": filename.removeprefix("file:")})
         other = other_format(driver) if driver is not None else None
         if driver is not None and other is None and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")
         file = protocol_options(filename)
-        if other is not None:
+        if other is not None and innermost(file):
             other.refuse(self.image(innermost(file)), filename)
+        below = innermost(file)
         if driver is None:
-            merged = {**options, "driver": self.image(innermost(file)).format}
+            merged = {**options, "driver": self.image(below).format if below else "raw"}
         else:
-            self.image_file(innermost(file), auto_read_only=True)
+            if below:
+                self.image_file(below, auto_read_only=True)
             merged = options
-        node = self.open({**merged, "file": file})
+        merged = {**merged, "file": file}
+        self._fill_drivers(merged, protocol=False)
+        node = self.open(merged)
         node.probed = driver is None
         return node
 

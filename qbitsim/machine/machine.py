@@ -83,22 +83,14 @@ class Machine:
     :ivar announces_images: whether it prints, as QEMU does, that a command makes an image file.
     :ivar chardevs: the character devices of the process.
     :ivar devices: those of the guest, None as long as there were none.
+    :ivar guest_clock_stands: only a test can move the guest's clock, and none does (-accel qtest).
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
     __slots__ = (
-        *(
-            *PARTS,
-            "announces_images",
-            "chardevs",
-            "control",
-            "disks",
-            "guest_name",
-            "guest_uuid",
-            "journal",
-            "machine_type",
-        ),
+        *(*PARTS, "announces_images", "chardevs", "control", "disks", "guest_clock_stands", "guest_name", "guest_uuid"),
+        *("journal", "machine_type"),
         "monitor_descriptors",
     )
 
@@ -134,6 +126,7 @@ class Machine:
         self.monitor_descriptors: MonitorDescriptors | None = None
         self.announces_images = False
         self.chardevs: Iterable[ChardevLike] = (MonitorChardev(),)
+        self.guest_clock_stands = False
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self._begin(Scheduler(policy), running=running)
@@ -144,6 +137,7 @@ class Machine:
         self.graph = Graph(self.images, scheduler)
         self.graph.emit = self.emit
         self.graph.stop_guest = self.stop
+        self.graph.print = self.print
         self.devices: DeviceTree | None = None
         self.objects: dict[str, Json] = {}
         self.migration = MigrationSettings()

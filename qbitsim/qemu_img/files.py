@@ -46,7 +46,18 @@ class Call:
     :ivar streams: where it prints.
     """
 
-    __slots__ = ("_files", "_opened", "_shows_progress", "_written", "now", "options", "profile", "store", "streams")
+    __slots__ = (
+        "_files",
+        "_opened",
+        "_shown",
+        "_shows_progress",
+        "_written",
+        "now",
+        "options",
+        "profile",
+        "store",
+        "streams",
+    )
 
     def __init__(
         self, store: ImageStore, options: Options, profile: Profile, streams: StandardStreams, now: int = 0
@@ -57,6 +68,7 @@ class Call:
         self.now = now
         self.streams = streams
         self._shows_progress = False
+        self._shown = -1.0
         self._files: dict[str, tuple[str, str | None]] = {}
         self._written: list[Image] = []
         self._opened: dict[ImageFile, tuple[int, int]] = {}
@@ -79,9 +91,13 @@ class Call:
         self._shows_progress = "p" in self.options and "q" not in self.options
 
     def progress(self, percent: float) -> None:
-        """Show how far it is, if ``-p`` was given; 100 may be shown several times (util/qemu-progress.c)."""
+        """Show how far it is, if ``-p`` was given, but for steps of no more than one per cent.
+
+        100 may be shown several times (progress_report, util/qemu-progress.c).
+        """
         self.start_progress()
-        if self._shows_progress:
+        if self._shows_progress and (abs(percent - self._shown) > 1 or percent in {0, 100}):
+            self._shown = percent
             self.streams.print(f"    ({percent:3.2f}/100%)\r")
             self.streams.flush()
 

@@ -230,7 +230,15 @@ class Connection(MonitorClient):
 
 
 class QuietConnection(Connection):
-    """A client that stays when it has nothing more to say, as one does at the end of standard input."""
+    """A client that stays when it has nothing more to say, as one does at the end of standard input.
+
+    It gets each answer at once, for what the machine prints may go to the same place.
+    """
+
+    def answer(self) -> None:
+        """Answer one message, and write the answer."""
+        super().answer()
+        self._write()
 
     def eof_received(self) -> bool:
         """Go on sending events."""
