@@ -351,8 +351,7 @@ class PlacedContent(Content):
         """As every content, table by table."""
         assert not zero_new
         unit, old = self.cluster_size, self.size
-        for number, low, high in self.tables.parts(-(-size // unit), -(-old // unit)):
-            start = number * self.tables.cache.per_table
+        for _, start, low, high in self.tables.parts(-(-size // unit), -(-old // unit)):
             self._drop(start + low, start + high)
             self._zero.remove(start + low, start + high)
         self.size = size

@@ -30,6 +30,8 @@ from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
 if TYPE_CHECKING:
     from qbitsim.files.tree import ByteSource
 
+_SLICE = 512
+"""Entries of a slice of an L2 table, 4 KiB (l2-cache-entry-size)."""
 _FIRST, _LAST = (7, 0) if sys.byteorder == "little" else (0, 7)
 """The byte of an entry in which COPIED and COMPRESSED are, and the one with ZERO."""
 
@@ -41,10 +43,14 @@ class L2Cache:
     :param cluster_size: bytes.
     :param external: guest clusters are in a data file, each at its own offset.
     :param zero_clusters: whether an entry may say ZERO.
-    :ivar tables: by the cluster in which each is.
+    :ivar slices: pieces of them, of which one is read at a time: table in cluster *n* has those with :meth:`keys` (n).
+    :ivar per_slice: entries of a slice.
     """
 
-    __slots__ = ("_file", "bits", "cluster_size", "external", "per_table", "tables", "zero_clusters")
+    __slots__ = (
+        *("_file", "bits", "cluster_size", "external", "in_table", "per_slice", "per_table", "slices"),
+        "zero_clusters",
+    )
 
     def __init__(
         self, file: ByteSource | None, cluster_size: int, *, external: bool = False, zero_clusters: bool = True
@@ -54,13 +60,19 @@ class L2Cache:
         self.bits = cluster_size.bit_length() - 1
         self.external = external
         self.per_table = cluster_size // TABLE_ENTRY
+        self.per_slice = min(self.per_table, _SLICE)
+        self.in_table = self.per_table // self.per_slice
         self.zero_clusters = zero_clusters
-        self.tables = TableCache(self._read, cluster_size)
+        self.slices = TableCache(self._read, self.per_slice * TABLE_ENTRY)
 
-    def _read(self, cluster: int) -> array[int]:
+    def keys(self, cluster: int) -> range:
+        """The numbers of the slices of the table in a cluster."""
+        return range(cluster * self.in_table, (cluster + 1) * self.in_table)
+
+    def _read(self, key: int) -> array[int]:
         assert self._file is not None
-        data = self._file.read_at(cluster * self.cluster_size, self.cluster_size)
-        entries = structures.unpack_table(data.ljust(self.cluster_size, b"\0"))
+        length = self.per_slice * TABLE_ENTRY
+        entries = structures.unpack_table(self._file.read_at(key * length, length).ljust(length, b"\0"))
         self._check(entries)
         return entries
 
@@ -77,13 +89,13 @@ class L2Cache:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def blank(self) -> array[int]:
-        """A table that leads nowhere."""
-        return array("Q", bytes(self.cluster_size))
+        """A slice that leads nowhere."""
+        return array("Q", bytes(self.per_slice * TABLE_ENTRY))
 
     def copy(self) -> L2Cache:
         """That of another file, which has the same."""
         twin = L2Cache(self._file, self.cluster_size, external=self.external, zero_clusters=self.zero_clusters)
-        twin.tables = self.tables.copy(twin._read)
+        twin.slices = self.slices.copy(twin._read)
         return twin
 
 
@@ -111,9 +123,13 @@ class CachedTables(Tables):
 
     def entry(self, guest: int) -> int:
         """The entry of a guest cluster."""
-        number, index = divmod(guest, self.cache.per_table)
+        cache = self.cache
+        number, index = divmod(guest, cache.per_table)
         cluster = self.l2.get(number)
-        return 0 if cluster is None else self.cache.tables.get(cluster)[index]
+        if cluster is None:
+            return 0
+        piece, index = divmod(index, cache.per_slice)
+        return cache.slices.get(cluster * cache.in_table + piece)[index]
 
     def read_entry(self, guest: int) -> int:
         """The entry that says what a cluster reads as."""
@@ -125,17 +141,28 @@ class CachedTables(Tables):
 
     def set_entry(self, guest: int, entry: int) -> None:
         """Change an entry; there must be an L2 table for it."""
-        number, index = divmod(guest, self.cache.per_table)
-        self.cache.tables.change(self.l2[number])[index] = entry
+        cache = self.cache
+        number, index = divmod(guest, cache.per_table)
+        piece, index = divmod(index, cache.per_slice)
+        cache.slices.change(self.l2[number] * cache.in_table + piece)[index] = entry
 
-    def parts(self, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """A range of guest clusters in parts: the number of the L2 table, and which of its entries."""
-        per_table = self.cache.per_table
+    def parts(self, first: int, stop: int) -> Iterator[tuple[int | None, int, int, int]]:
+        """A range of guest clusters in parts, one for each slice, or for what an L2 table that is missing would reach.
+
+        :returns: the number of the slice, None for none; the guest cluster of its first entry; the first and the one
+            behind the last of its entries that are in the range.
+        """
+        cache = self.cache
         while first < stop:
-            number, low = divmod(first, per_table)
-            high = min(per_table, low + stop - first)
-            yield number, low, high
-            first += high - low
+            number, index = divmod(first, cache.per_table)
+            cluster = self.l2.get(number)
+            key, start, length = None, number * cache.per_table, cache.per_table
+            if cluster is not None:
+                piece = index // cache.per_slice
+                key, start, length = cluster * cache.in_table + piece, start + piece * cache.per_slice, cache.per_slice
+            high = min(length, stop - start)
+            yield key, start, first - start, high
+            first = start + high
 
     def has_place(self, entry: int) -> bool:
         """Whether an entry leads to a cluster as a whole; that at offset 0 of a data file is one, too."""
@@ -160,14 +187,17 @@ class CachedTables(Tables):
     def put_table(self, number: int, cluster: int) -> None:
         """As of every L1 table."""
         before = self.l2.get(number)
-        tables = self.cache.tables
-        tables.put(cluster, self.cache.blank() if before is None else tables.get(before)[:])
+        slices = self.cache.slices
+        for piece, key in enumerate(self.cache.keys(cluster)):
+            old = None if before is None else slices.get(before * self.cache.in_table + piece)
+            slices.put(key, self.cache.blank() if old is None else old[:])
         self._lead(number, cluster)
 
     def take_back_table(self, number: int, before: int | None) -> int:
         """As of every L1 table."""
         cluster = self.l2[number]
-        self.cache.tables.drop(cluster)
+        for key in self.cache.keys(cluster):
+            self.cache.slices.drop(key)
         self._lead(number, before)
         return cluster
 
@@ -208,12 +238,41 @@ class CachedTables(Tables):
 
     def allocated(self, first: int, stop: int) -> Iterator[int]:
         """As of every L1 table."""
-        for number, low, high in self.parts(first, stop):
-            cluster = self.l2.get(number)
-            if cluster is not None:
-                start = number * self.cache.per_table + low
-                entries = self.cache.tables.get(cluster)[low:high]
-                yield from (guest for guest, entry in enumerate(entries, start) if entry & ~ZERO)
+        for key, start, low, high in self.parts(first, stop):
+            if key is not None:
+                entries = self.cache.slices.get(key)[low:high]
+                yield from (guest for guest, entry in enumerate(entries, start + low) if entry & ~ZERO)
+
+    def run_end(self, first: int, stop: int) -> int:
+        """As of every L1 table."""
+        place, at = self.place_of(self.entry(first)), first
+        assert not isinstance(place, tuple)
+        for key, start, low, high in self.parts(first, stop):
+            if key is None:
+                at = start + (high if place is None else low)
+            else:
+                wanted = None if place is None else place + (start + low - first) * self.cache.cluster_size
+                at = start + low + self._alike(self.cache.slices.get(key)[low:high], wanted)
+            if at < start + high:
+                break
+        return at
+
+    def _alike(self, entries: array[int], place: int | None) -> int:
+        """How many of these entries lead to clusters that follow each other, from *place* on; or have none."""
+        unit, count = self.cache.cluster_size, len(entries)
+        if place is None:
+            others = (at for at, entry in enumerate(entries) if entry & ~ZERO)
+        elif entries[0] & OFFSET_MASK == place and entries == _ascending(entries[0], count, unit):
+            return count
+        else:
+            others = (at for at, entry in enumerate(entries) if self.place_of(entry) != place + at * unit)
+        return next(others, count)
+
+    def keep(self) -> None:
+        """As of every L1 table."""
+        for cluster in self.l2.values():
+            for key in self.cache.keys(cluster):
+                self.cache.slices.change(key)
 
     def settle(self) -> None:
         """As of every L1 table."""
@@ -222,23 +281,28 @@ class CachedTables(Tables):
     def clusters(self, cluster_size: int, *, external: bool) -> Iterator[tuple[int, int]]:
         """As of every L1 table, those that follow each other together."""
         first = count = 0
-        for cluster in self.l2.values():
-            for entry in filter(None, self.cache.tables.get(cluster)):
-                if entry & COMPRESSED:
-                    yield packed_span(structures.compressed_place(entry, self.cache.bits), cluster_size)
-                    continue
-                place = (entry & OFFSET_MASK) // cluster_size
-                if external or not place:
-                    continue
-                if place == first + count:
-                    count += 1
-                    continue
-                if count:
-                    yield first, count
-                first, count = place, 1
+        for entry in self._entries():
+            if entry & COMPRESSED:
+                yield packed_span(structures.compressed_place(entry, self.cache.bits), cluster_size)
+                continue
+            place = (entry & OFFSET_MASK) // cluster_size
+            if external or not place:
+                continue
+            if place == first + count:
+                count += 1
+                continue
+            if count:
+                yield first, count
+            first, count = place, 1
         if count:
             yield first, count
         yield from ((place, 1) for place in self.l2.values())
+
+    def _entries(self) -> Iterator[int]:
+        """All entries that are not 0."""
+        for cluster in self.l2.values():
+            for key in self.cache.keys(cluster):
+                yield from filter(None, self.cache.slices.get(key))
 
     def emptied(self) -> CachedTables:
         """As of every L1 table."""
@@ -260,7 +324,7 @@ class CachedTables(Tables):
         twin.cache = cache
         return twin
 
-    def allow_zeroes(self, allowed: bool) -> None:
+    def allow_zeroes(self, *, allowed: bool) -> None:
         """As of every L1 table."""
         self.cache.zero_clusters = allowed
 
@@ -278,12 +342,11 @@ class CachedTables(Tables):
         self.unsettled[guest] = entry
 
     def show_zero(self, first: int, stop: int) -> None:
-        """The clusters of a range are ZERO; those without an L2 table, of which only who has no file has many, holes."""
+        """The clusters of a range are ZERO; those without an L2 table stay holes (see :attr:`.Tables.most_new`)."""
         self._settle(first, stop)
-        for number, low, high in self.parts(first, stop):
-            cluster = self.l2.get(number)
-            if cluster is not None:
-                entries = self.cache.tables.change(cluster)
+        for key, _, low, high in self.parts(first, stop):
+            if key is not None:
+                entries = self.cache.slices.change(key)
                 if any(entries[low:high]):
                     entries[low:high] = array("Q", map(self._zeroed, entries[low:high]))
                 else:
@@ -296,12 +359,8 @@ class CachedTables(Tables):
     def show_hole(self, first: int, stop: int) -> None:
         """The clusters of a range are holes; one that has a place is to lose it soon."""
         self._settle(first, stop)
-        for number, low, high in self.parts(first, stop):
-            cluster = self.l2.get(number)
-            if cluster is None or not any(self.cache.tables.get(cluster)[low:high]):
-                continue
-            start = number * self.cache.per_table
-            for index, entry in enumerate(self.cache.tables.get(cluster)[low:high], low):
+        for key, start, low, high in self.parts(first, stop):
+            for index, entry in enumerate(self.cache.slices.get(key)[low:high] if key is not None else (), low):
                 if self.place_of(entry) is not None:
                     self.unsettled[start + index] = 0
                 elif entry:
@@ -310,8 +369,9 @@ class CachedTables(Tables):
     def clear_tables(self) -> None:
         """All clusters are holes without a place; the L2 tables stay."""
         for cluster in self.l2.values():
-            if any(self.cache.tables.get(cluster)):
-                self.cache.tables.put(cluster, self.cache.blank())
+            for key in self.cache.keys(cluster):
+                if any(self.cache.slices.get(key)):
+                    self.cache.slices.change(key)[:] = self.cache.blank()
 
     def _settle(self, first: int, stop: int) -> None:
         if len(self.unsettled) < stop - first:
@@ -326,15 +386,13 @@ class CachedTables(Tables):
     def run(self, first: int, stop: int) -> tuple[Kind, int]:
         """The kind of a cluster, and before which one, at most *stop*, all are of that kind."""
         kind, at = self.kind(self.read_entry(first)), first
-        for number, low, high in self.parts(first, stop):
-            cluster = self.l2.get(number)
-            start = number * self.cache.per_table
+        for key, start, low, high in self.parts(first, stop):
             if self.unsettled:
                 at = self._run_one_by_one(kind, start + low, start + high)
-            elif cluster is None:
+            elif key is None:
                 at = start + (high if kind is Kind.HOLE else low)
             else:
-                at = start + self._run_in(kind, self.cache.tables.get(cluster), low, high)
+                at = start + self._run_in(kind, self.cache.slices.get(key), low, high)
             if at < start + high:
                 break
         return kind, at
@@ -368,6 +426,10 @@ class CachedTables(Tables):
     def holds_data(self, guest: int) -> bool:
         """Whether a cluster does."""
         return self.kind(self.read_entry(guest)) is Kind.DATA
+
+
+def _ascending(first: int, count: int, step: int) -> array[int]:
+    return array("Q", range(first, first + count * step, step))
 
 
 def _leading(data: bytes, what: bytes) -> int:

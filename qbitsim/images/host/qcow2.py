@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.tables import Part, Tables
 
 
+_CLUSTERS_AT_ONCE = 1 << 16
+"""So many clusters of a long range become zero before tables are written."""
+
+
 class HostQcow2Image(Qcow2Image):
     """A qcow2 image in a file that is open.
 
@@ -179,6 +183,33 @@ class HostQcow2Image(Qcow2Image):
             except OSError:
                 layout.give_up_packed(guest)
                 raise
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        unmap: bool = False,
+    ) -> None:
+        """As every image, a few L2 tables at a time."""
+        self.check_room_for_zeroes(offset, length, below)
+        for start, stop in self._bites(offset, length):
+            super().write_zeroes(start, stop - start, below, below_is_zero, unmap=unmap)
+
+    def discard(self, offset: int, length: int) -> None:
+        """As every image, a few L2 tables at a time."""
+        for start, stop in self._bites(offset, length):
+            super().discard(start, stop - start)
+
+    def _bites(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """A range in parts after each of which changed tables may be written, as (start, stop)."""
+        bite, end = self.cluster_size * _CLUSTERS_AT_ONCE, offset + length
+        while offset < end:
+            stop = min(end, offset - offset % bite + bite)
+            yield offset, stop
+            offset = stop
 
     def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
         self.write(offset, bytes(length), below)

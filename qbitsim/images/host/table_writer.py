@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from qbitsim.files.host import HostFile
-    from qbitsim.images.host.l2_tables import CachedTables
+    from qbitsim.images.host.l2_tables import CachedTables, L2Cache
     from qbitsim.images.host.qcow2 import HostQcow2Image
     from qbitsim.images.qcow2.bitmap_places import BitmapPlace
     from qbitsim.images.qcow2.layout import HostLayout
@@ -63,7 +63,7 @@ class TableWriter:
     def _note_written(self, layout: HostLayout) -> None:
         """The file has all that the image says."""
         tables, counts = self._cached(layout), self._counts(layout)
-        tables.cache.tables.changed.clear()
+        tables.cache.slices.changed.clear()
         tables.l1_changed.clear()
         counts.forget_changes()
         self._blocks = dict(layout.clusters.blocks)
@@ -93,24 +93,24 @@ class TableWriter:
     def is_crowded(self) -> bool:
         """Whether so much has changed that it should be written."""
         layout = self._image.layout
-        return self._cached(layout).cache.tables.is_crowded or self._counts(layout).cache.is_crowded
+        return self._cached(layout).cache.slices.is_crowded or self._counts(layout).cache.is_crowded
 
     # -- all or nothing
 
     def begin(self) -> None:
         """Write all; from now on :meth:`undo` can take the changes of tables and refcounts back."""
         self.write()
-        self._cached(self._image.layout).cache.tables.begin()
+        self._cached(self._image.layout).cache.slices.begin()
         self._counts(self._image.layout).cache.begin()
 
     def end(self, layout: HostLayout) -> None:
         """The changes since :meth:`begin`, when *layout* was the image's, stay."""
-        self._cached(layout).cache.tables.end()
+        self._cached(layout).cache.slices.end()
         self._counts(layout).cache.end()
 
     def undo(self, layout: HostLayout) -> None:
         """Take the changes of tables and refcounts back; the file may have some of them, and is written anew later."""
-        self._cached(layout).cache.tables.undo()
+        self._cached(layout).cache.slices.undo()
         self._counts(layout).undo()
         self._everything = True
 
@@ -190,7 +190,9 @@ class TableWriter:
         """
         clusters, counts = layout.clusters, self._counts(layout)
         is_old = clusters.refcount_bits == self._refcount_bits
-        for number in sorted((counts.cache.changed | (clusters.blocks.keys() - self._blocks.keys())) & clusters.blocks.keys()):
+        for number in sorted(
+            (counts.cache.changed | (clusters.blocks.keys() - self._blocks.keys())) & clusters.blocks.keys()
+        ):
             place = clusters.blocks[number]
             if not is_old or self._blocks.get(number) != place:
                 self._write_block(layout, number)
@@ -224,35 +226,38 @@ class TableWriter:
     # -- tables
 
     def _write_l2_tables(self, layout: HostLayout) -> None:
-        """Write those that have changed.
+        """Write what of them has changed.
 
         COPIED flags are right where a cluster was given a place; they change otherwise only with internal snapshots.
         """
         active = self._cached(layout)
-        tables, unsure = active.cache.tables, self._everything or bool(layout.snapshots.saved)
-        if self._everything:
-            numbers = sorted(active.l2)
-        else:
-            numbers = sorted(number for number, place in active.l2.items() if place in tables.changed)
-        for number in numbers:
-            place = active.l2[number]
-            table = tables.get(place)
-            if unsure:
-                flagged = self._with_flags(layout, table)
-                if flagged != table:
-                    tables.changed.add(place)
-                    table[:] = flagged
-            self._write_changed(active, place)
+        cache, unsure = active.cache, self._everything or bool(layout.snapshots.saved)
+        changed = {key // cache.in_table for key in cache.slices.changed}
+        for cluster in sorted(each for each in active.l2.values() if self._everything or each in changed):
+            self._write_slices(layout, cache, cluster, unsure=unsure)
         for saved in layout.snapshots.saved if self._everything else ():
-            for place in saved.l2.values():
-                self._write_changed(active, place)
+            for cluster in saved.l2.values():
+                self._write_slices(layout, cache, cluster, unsure=False)
 
-    def _write_changed(self, active: CachedTables, place: int) -> None:
-        """Write an L2 table if it has changed."""
-        tables = active.cache.tables
-        if place in tables.changed:
-            self.bytes.write_at(place * active.cache.cluster_size, structures.pack_table(tables.get(place)))
-            tables.written(place)
+    def _write_slices(self, layout: HostLayout, cache: L2Cache, cluster: int, *, unsure: bool) -> None:
+        """Write what of one L2 table has changed.
+
+        :param unsure: or has COPIED flags that are wrong.
+        """
+        slices, found = cache.slices, dict[int, bytes]()
+        for key in cache.keys(cluster):
+            if not unsure and key not in slices.changed:
+                continue
+            entries = slices.get(key)
+            if unsure and (flagged := self._with_flags(layout, entries)) != entries:
+                slices.changed.add(key)
+                entries[:] = flagged
+            if key in slices.changed:
+                found[key] = structures.pack_table(entries)
+        for keys in _in_a_row(found):
+            self.bytes.write_at(keys[0] * cache.per_slice * TABLE_ENTRY, b"".join(found[key] for key in keys))
+            for key in keys:
+                slices.written(key)
 
     def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
         """An L2 table with COPIED flags that are as the refcounts say."""
@@ -280,6 +285,7 @@ class TableWriter:
                 if entry >= unit:
                     self.bytes.write_at(entry, rendering.bitmap_data(bitmap, number, unit))
             self.bytes.write_at(place.table * unit, rendering.bitmap_table(places, bitmap.name))
+
     # -- structures of which there is one
 
     def _compared(self, layout: HostLayout) -> Iterator[tuple[str, int, bytes]]:
@@ -323,3 +329,14 @@ class TableWriter:
         if old is not None and clusters.refcount_bits == self._refcount_bits:
             blocks = {**old, **blocks}
         return clusters.table[0] * layout.cluster_size, rendering.refcount_table(clusters, blocks)
+
+
+def _in_a_row(numbers: Iterable[int]) -> list[list[int]]:
+    """Ascending numbers in runs of those that follow each other."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] + 1 == number:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs

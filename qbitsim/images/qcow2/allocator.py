@@ -52,22 +52,13 @@ class Allocator:
         self.end = 3 * cluster_size
         self.changes = 0
 
-    @classmethod
-    def loaded(
-        cls, cluster_size: int, refcount_bits: int, table: tuple[int, int], blocks: dict[int, int], end: int
-    ) -> Allocator:
-        """That of a file that exists, with counts that are still to be taken over by :meth:`count_with`.
+    def load(self, table: tuple[int, int], blocks: dict[int, int], end: int, counts: Refcounts) -> None:
+        """Be that of a file that exists.
 
         :param table: first cluster and number of clusters of the refcount table; :param blocks: of each its cluster.
-        :param end: bytes of the file.
+        :param end: bytes of the file; :param counts: its reference counts.
         """
-        found = cls(cluster_size, refcount_bits)
-        found.table, found.blocks, found.end = table, blocks, end
-        return found
-
-    def count_with(self, counts: Refcounts) -> None:
-        """Take over the reference counts of a file."""
-        self.counts = counts
+        self.table, self.blocks, self.end, self.counts = table, blocks, end, counts
         self.reopen()
 
     @property
@@ -325,8 +316,8 @@ class Allocator:
 
         :param same_file: the counts are the same, not only alike.
         """
-        twin = Allocator.loaded(self.cluster_size, self.refcount_bits, self.table, self.blocks.copy(), self.end)
-        twin.counts = self.counts if same_file else self.counts.copy()
+        twin = Allocator(self.cluster_size, self.refcount_bits)
+        twin.load(self.table, self.blocks.copy(), self.end, self.counts if same_file else self.counts.copy())
         twin._cursor, twin._byte_cursor = self._cursor, self._byte_cursor
         return twin
 

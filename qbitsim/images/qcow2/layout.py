@@ -442,13 +442,7 @@ class HostLayout:
         They follow each other, or none has a place; a compressed one is alone (count_contiguous_subclusters,
         block/qcow2-cluster.c, 10.0). Call :meth:`sync` before.
         """
-        places = self.active.places
-        if first in self.active.packed:
-            return first + 1
-        place, end = places.get(first), first + 1
-        while end < stop and places.get(end) == (None if place is None else place + end - first):
-            end += 1
-        return end
+        return first + 1 if first in self.active.packed else self.active.run_end(first, stop)
 
     @property
     def end(self) -> int:

@@ -95,8 +95,8 @@ def _looked_up(file: ByteSource, metadata: Metadata, reader: TableReader) -> lis
     header = metadata.header
     external = bool(header.incompatible & structures.DATA_FILE)
     cache = L2Cache(file, metadata.cluster_size, external=external, zero_clusters=header.format_version > 2)
-    l1 = (header.l1_offset, header.l1_entries, metadata.l1), *((at.l1_offset, at.l1_entries) for at in metadata.snapshots)
-    return [Disk(reader.look_up(cache, *each)) for each in l1]
+    active = Disk(reader.look_up(cache, header.l1_offset, header.l1_entries, metadata.l1))
+    return [active, *(Disk(reader.look_up(cache, each.l1_offset, each.l1_entries)) for each in metadata.snapshots)]
 
 
 def _check_packed(metadata: Metadata, active: Disk, saved: list[Disk]) -> None:

@@ -1,9 +1,9 @@
 """L2 tables, refcount blocks and bitmaps of a qcow2 file, read into the working state of an image.
 
-Guest data are not read: a cluster stays the place where it is. Of a file of the host, neither are L2 tables nor refcount
-blocks, until somebody wants what they say. Refcounts are taken as they are, right or wrong; what
-an image in memory cannot hold is refused: entries that QEMU takes for corruption in its words, though it would open the
-file and fail only those requests that meet them, and tables that are in the file once and used twice by name.
+Guest data are not read: a cluster stays the place where it is. Of a file of the host, neither are L2 tables nor
+refcount blocks, until somebody wants what they say. Refcounts are taken as they are, right or wrong; what an image in
+memory cannot hold is refused: entries that QEMU takes for corruption in its words, though it would open the file and
+fail only those requests that meet them, and tables that are in the file once and used twice by name.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qbitsim.files.tree import ByteFile, ByteSource
     from qbitsim.images.host.l2_tables import CachedTables, L2Cache
     from qbitsim.images.qcow2.metadata import Metadata
+    from qbitsim.images.qcow2.refcounts import Refcounts
 
 MAXIMUM_MAPPED = 1 << 24
 """So many clusters of an image in memory may have a place, those of snapshots included: 1 TiB with usual clusters."""
@@ -152,29 +153,27 @@ def read_refcounts(file: ByteSource, metadata: Metadata) -> Allocator:
 
     :raises QmpError: a refcount block is where none can be; :raises UnsupportedError: one is used twice.
     """
-    found, counts = _allocator(file, metadata), MemoryRefcounts()
-    for number, place in found.blocks.items():
-        data = file.read_at(place * found.cluster_size, found.cluster_size)
+    unit, bits, blocks, counts = metadata.cluster_size, metadata.refcount_bits, _blocks(metadata), MemoryRefcounts()
+    for number, place in blocks.items():
+        data = file.read_at(place * unit, unit)
         if any(data):
-            block = structures.unpack_refcounts(data.ljust(found.cluster_size, b"\0"), found.refcount_bits)
-            counts.load(number * found.per_block, block)
-    found.count_with(counts)
-    return found
+            block = structures.unpack_refcounts(data.ljust(unit, b"\0"), bits)
+            counts.load(number * (unit * 8 // bits), block)
+    return _allocator(file, metadata, blocks, counts)
 
 
 def look_up_refcounts(file: ByteFile, metadata: Metadata) -> Allocator:
     """As :func:`read_refcounts`, but a refcount block is read when it is wanted."""
     from qbitsim.images.host.block_refcounts import BlockRefcounts  # noqa: PLC0415 - where there is a file of the host
 
-    found = _allocator(file, metadata)
-    found.count_with(BlockRefcounts(file, found.cluster_size, found.refcount_bits, found.blocks.copy()))
-    return found
+    blocks = _blocks(metadata)
+    counts = BlockRefcounts(file, metadata.cluster_size, metadata.refcount_bits, blocks.copy())
+    return _allocator(file, metadata, blocks, counts)
 
 
-def _allocator(file: ByteSource, metadata: Metadata) -> Allocator:
-    """Where refcount table and blocks are."""
-    unit, header = metadata.cluster_size, metadata.header
-    blocks: dict[int, int] = {}
+def _blocks(metadata: Metadata) -> dict[int, int]:
+    """The refcount blocks: number -> cluster."""
+    unit, blocks = metadata.cluster_size, dict[int, int]()
     for number, entry in enumerate(metadata.refcount_table):
         place = entry & structures.BLOCK_OFFSET_MASK
         if place % unit:
@@ -183,8 +182,14 @@ def _allocator(file: ByteSource, metadata: Metadata) -> Allocator:
             blocks[number] = place // unit
     if len(set(blocks.values())) < len(blocks):
         raise UnsupportedError("a refcount table that leads to one refcount block twice")
-    table = header.refcount_table_offset // unit, header.refcount_table_clusters
-    return Allocator.loaded(unit, metadata.refcount_bits, table, blocks, file.length)
+    return blocks
+
+
+def _allocator(file: ByteSource, metadata: Metadata, blocks: dict[int, int], counts: Refcounts) -> Allocator:
+    unit, header = metadata.cluster_size, metadata.header
+    found = Allocator(unit, metadata.refcount_bits)
+    found.load((header.refcount_table_offset // unit, header.refcount_table_clusters), blocks, file.length, counts)
+    return found
 
 
 # -- bitmaps

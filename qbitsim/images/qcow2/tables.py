@@ -62,8 +62,18 @@ class Tables:
         yield from ((place, 1) for place in self.l2.values())
 
     def allocated(self, first: int, stop: int) -> Iterator[int]:
-        """The guest clusters from *first* to before *stop* that have places, ascending; they may lose them meanwhile."""
+        """The guest clusters from *first* to before *stop* that have places, ascending; they may lose theirs then."""
         return (guest for guest in range(first, stop) if guest in self.places or guest in self.packed)
+
+    def run_end(self, first: int, stop: int) -> int:
+        """The guest cluster, at most *stop*, up to which the places of those from *first* follow each other.
+
+        If the first has none of its own, that up to which none has.
+        """
+        place, end = self.places.get(first), first + 1
+        while end < stop and self.places.get(end) == (None if place is None else place + end - first):
+            end += 1
+        return end
 
     def keep(self) -> None:
         """Have all in memory for good."""
@@ -89,7 +99,7 @@ class Tables:
         del known
         return self.copy()
 
-    def allow_zeroes(self, allowed: bool) -> None:
+    def allow_zeroes(self, *, allowed: bool) -> None:
         """Whether clusters can be ZERO from now on."""
 
 
