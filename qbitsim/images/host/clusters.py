@@ -16,18 +16,10 @@ from qbitsim.images.qcow2.packing import Compression, pack, unpack
 from qbitsim.images.qcow2.structures import COMPRESSED
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
+    from qbitsim.files.tree import ByteFile
     from qbitsim.images.content import Reader
     from qbitsim.images.host.l2_tables import CachedTables
     from qbitsim.images.qcow2.tables import Packed
-
-    class ByteFile(Protocol):
-        """What is needed of the file that has the clusters."""
-
-        def read_at(self, offset: int, length: int) -> bytes: ...
-        def write_at(self, offset: int, data: bytes) -> None: ...
-
 
 _NEWEST = 1 << 17
 """Of so many clusters it is known that they were stored last."""

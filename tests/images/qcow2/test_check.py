@@ -11,11 +11,11 @@ import pytest
 from file_draws import STORIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_file import MemoryFile
 from real_tools import RealTools
 from story_files import story
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.files.tree import MemoryFile
 from qbitsim.images.qcow2.check import CheckResult, check_file
 from qbitsim.images.qcow2.loading import load_image
 from qbitsim.images.qcow2.metadata import Metadata, read_metadata
