@@ -101,6 +101,7 @@ class Qcow2Node(DriverNode):
             raise QmpError(refusal)
         if not flag(options, "read-only"):
             image.drop_unknown_autoclear()
+            image.repair_if_dirty()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         check_entry_size(options, image.cluster_size)

@@ -12,7 +12,6 @@ from qbitsim.images.chain import Chain, chain_status, first_difference, read_cha
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
-from qbitsim.images.qcow2.check import repair as repair_refcounts
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, check_cache, contents, find_image, open_image, output_format
 from qbitsim.qemu_img.formats import known_format
@@ -252,10 +251,12 @@ def check(call: Call) -> int:
                 f"    {fixed_leaks} leaked clusters\n    {fixed} corruptions\n\n"
                 "Double checking the fixed image now..."
             )
-        repair_refcounts(image.layout, found)
+        image.repair(found)
         found = check_file(image.file.bytes_read)
         call.complain("".join(f"{line}\n" for line in found.lines))
         found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
+    elif repair is not None and (image.corrupt or image.kept_header.dirty):
+        image.repair(found)
     total = -(-image.size // image.cluster_size)
     if output == "json":
         call.print(_pretty(_check_info(found, name, total)) + "\n")
@@ -465,7 +466,7 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
             if image.format == "raw" or kind is Kind.DATA:
                 extent = _stored_extent(image, extent, kind)
             elif isinstance(image, Qcow2Image) and kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
-                extent = _cut_to_cluster(image, extent)
+                extent = _cut_to_run(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
         yield extent
@@ -478,7 +479,7 @@ def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
         extent.compressed = image.layout.is_packed(extent.start)
         if image.data_file is not None and image.data_file.name is not None:
             extent.file = image.data_file.name
-        extent = _cut_to_cluster(image, extent)
+        extent = _cut_to_run(image, extent)
         if image.shows_holes:
             extent.zero, extent.length = image.data_run(extent.start, extent.length)
         return extent
@@ -486,9 +487,10 @@ def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
     return extent
 
 
-def _cut_to_cluster(image: Image, extent: _Extent) -> _Extent:
-    """Only the part of the extent that is in its first cluster, with its place in the file."""
-    unit = image.content.cluster_size
-    extent.length = min(extent.length, unit - extent.start % unit)
+def _cut_to_run(image: Qcow2Image, extent: _Extent) -> _Extent:
+    """Only the part of the extent that is in one piece in the file, with its place there."""
+    unit = image.cluster_size
+    stop = image.layout.run_end(extent.start // unit, -(-(extent.start + extent.length) // unit)) * unit
+    extent.length = min(extent.length, stop - extent.start)
     extent.offset = image.host_offset(extent.start)
     return extent

@@ -104,15 +104,20 @@ class BlockRefcounts(Refcounts):
             if any(before):
                 raised = self._raised(number)
                 for place, count in enumerate(before, low):
-                    raised[place] += count > 0
+                    if count:
+                        self._raise(raised, place, 1)
             if self.cache.is_crowded:
                 self._write_risen()
 
     def _raised(self, number: int) -> array[int]:
         found = self.raised.get(number)
         if found is None:
-            found = self.raised[number] = array("I", bytes(4 * self._per_block))
+            found = self.raised[number] = array(_CODES[self._bits], bytes(self._table_length))
         return found
+
+    def _raise(self, raised: array[int], place: int, more: int) -> None:
+        """Note that a count has risen; by more than a count can say it need not be known."""
+        raised[place] = min(raised[place] + more, (1 << self._bits) - 1)
 
     def _write_risen(self) -> None:
         """Write the blocks in which nothing has fallen, which can be done at any time."""
@@ -146,7 +151,7 @@ class BlockRefcounts(Refcounts):
         self._stop = max(self._stop, number + 1)
         before, block[place] = block[place], count
         if count > before:
-            self._raised(number)[place] += count - before
+            self._raise(self._raised(number), place, count - before)
         elif count < before:
             self.fallen.add(number)
             if not count:

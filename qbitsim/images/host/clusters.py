@@ -174,8 +174,13 @@ class ZeroClusters:
 
     def add_all(self, numbers: Iterable[int]) -> None:
         """Let single clusters be ZERO."""
+        start = stop = 0
         for number in numbers:
-            self._tables.show_zero(number, number + 1)
+            if number != stop:
+                self.add(start, stop)
+                start = number
+            stop = number + 1
+        self.add(start, stop)
 
     def remove(self, start: int, stop: int) -> None:
         """Let all be holes."""

@@ -15,7 +15,7 @@ import errno
 import os
 import sys
 from array import array
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -268,6 +268,11 @@ class CachedTables(Tables):
             others = (at for at, entry in enumerate(entries) if self.place_of(entry) != place + at * unit)
         return next(others, count)
 
+    def keeps_more_than(self, guests: Collection[int]) -> bool:
+        """As of every L1 table; nobody has counted."""
+        del guests
+        return True
+
     def keep(self) -> None:
         """As of every L1 table."""
         for cluster in self.l2.values():
@@ -374,6 +379,8 @@ class CachedTables(Tables):
                     self.cache.slices.change(key)[:] = self.cache.blank()
 
     def _settle(self, first: int, stop: int) -> None:
+        if not self.unsettled:
+            return
         if len(self.unsettled) < stop - first:
             for guest in [guest for guest in self.unsettled if first <= guest < stop]:
                 del self.unsettled[guest]

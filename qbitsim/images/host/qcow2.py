@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qbitsim.images.host.file import HostImageFile
     from qbitsim.images.image import Image, Preallocation
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.check import CheckResult
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.images.qcow2.tables import Part, Tables
 
@@ -79,6 +80,12 @@ class HostQcow2Image(Qcow2Image):
         """Store the bitmaps, and write all down."""
         super().close_written()
         self.save()
+
+    def repair(self, found: CheckResult) -> None:
+        """As every qcow2 image; the file has it at once."""
+        super().repair(found)
+        self._writer.write(everything=True)
+        self.file.note_saved()
 
     def end_file(self, end: int) -> None:
         """As every image."""

@@ -7,6 +7,7 @@ until it was written, which is up to its user: :attr:`TableCache.is_crowded` say
 
 from __future__ import annotations
 
+import zlib
 from array import array
 from collections.abc import Callable
 
@@ -23,14 +24,15 @@ class TableCache:
     :ivar changed: the numbers of the tables that are not in the file as they are.
     """
 
-    __slots__ = ("_latest", "_most", "_read", "_tables", "_undo", "changed")
+    __slots__ = ("_latest", "_most", "_read", "_tables", "_typecode", "_undo", "changed")
 
     def __init__(self, read: Callable[[int], array[int]], table_length: int) -> None:
         self._read = read
         self._most = max(_FEWEST, ROOM // table_length)
         self._tables: dict[int, array[int]] = {}  # in the order in which they were wanted last
         self._latest = -1
-        self._undo: dict[int, array[int] | None] | None = None
+        self._undo: dict[int, bytes | None] | None = None  # packed: all of a large disk may change
+        self._typecode = ""
         self.changed: set[int] = set()
 
     def get(self, number: int) -> array[int]:
@@ -51,7 +53,7 @@ class TableCache:
         """A table that is about to be changed."""
         found = self.get(number)
         if self._undo is not None and number not in self._undo:
-            self._undo[number] = found[:]
+            self._undo[number] = self._packed(found)
         self.changed.add(number)
         return found
 
@@ -66,7 +68,7 @@ class TableCache:
     def drop(self, number: int) -> None:
         """A table is no more."""
         if self._undo is not None and number not in self._undo:
-            self._undo[number] = self.get(number)
+            self._undo[number] = self._packed(self.get(number))
         self._tables.pop(number, None)
         self.changed.discard(number)
 
@@ -99,14 +101,18 @@ class TableCache:
     def undo(self) -> None:
         """Take the changes since :meth:`begin` back; the file may have them by now."""
         assert self._undo is not None
-        for number, table in self._undo.items():
-            if table is None:
+        for number, packed in self._undo.items():
+            if packed is None:
                 self._tables.pop(number, None)
                 self.changed.discard(number)
             else:
-                self._tables[number] = table
+                self._tables[number] = array(self._typecode, zlib.decompress(packed))
                 self.changed.add(number)
         self._undo = None
+
+    def _packed(self, table: array[int]) -> bytes:
+        self._typecode = table.typecode
+        return zlib.compress(table.tobytes(), 1)
 
     def copy(self, read: Callable[[int], array[int]] | None = None) -> TableCache:
         """An independent one of the same value."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeGuard
 
-from qbitsim.errors import NOT_EMULATED
+from qbitsim.errors import QmpError
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Preallocation
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.check import CheckResult
     from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.table_reader import Disk
     from qbitsim.images.qcow2.tables import Tables
@@ -126,9 +127,31 @@ class Qcow2Image(Image):
         """As every image; one that is marked as corrupt can only be read (qcow2_do_open)."""
         if write and self.corrupt:
             return "qcow2: Image is corrupt; cannot be opened read/write"
-        if write and self.kept_header.dirty:
-            return f"{NOT_EMULATED} the repair of a qcow2 image with lazy refcounts that was not closed"
         return None
+
+    def repair(self, found: CheckResult) -> None:
+        """Do what a check says; if nothing is left to do, the file is trusted again (qcow2_co_check_locked)."""
+        from qbitsim.images.qcow2.check import repair  # noqa: PLC0415 - few images are damaged
+
+        repair(self.layout, found)
+        if not found.errors and not found.corruptions:
+            self.corrupt, self.kept_header = False, changed(self.kept_header, dirty=False)
+
+    def repair_if_dirty(self) -> list[str]:
+        """It is opened for writing: if it was not closed after it had lazy refcounts, repair it (qcow2_do_open).
+
+        :returns: what QEMU says of it on its standard error.
+        :raises QmpError: that cannot be done.
+        """
+        if not self.kept_header.dirty:
+            return []
+        from qbitsim.images.qcow2.check import check_file  # noqa: PLC0415
+
+        found = check_file(self.file.bytes_read, leaks=True, errors=True)
+        if found.errors:
+            raise QmpError("Could not repair dirty image: Input/output error")
+        self.repair(found)
+        return found.lines
 
     def drop_unknown_autoclear(self) -> None:
         """It is opened for writing by who does not know what these features are about (qcow2_do_open)."""

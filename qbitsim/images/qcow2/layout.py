@@ -455,8 +455,8 @@ class HostLayout:
         return (self.clusters.last_used + 1) * self.cluster_size
 
     def keeps_zeroes(self, content: Content) -> bool:
-        """Whether clusters that hold no data in *content* have places."""
-        return len(self.active.places) + len(self.active.packed) > len(content.allocation_order())
+        """Whether clusters that hold no data in *content* may have places."""
+        return self.active.keeps_more_than(content.allocation_order())
 
     # -- internal snapshots; call :meth:`sync` before
 

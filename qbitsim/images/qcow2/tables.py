@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
 
 from qbitsim.records import record
 
@@ -74,6 +74,10 @@ class Tables:
         while end < stop and self.places.get(end) == (None if place is None else place + end - first):
             end += 1
         return end
+
+    def keeps_more_than(self, guests: Collection[int]) -> bool:
+        """Whether others may have places than these guest clusters, which have."""
+        return len(self.places) + len(self.packed) > len(guests)
 
     def keep(self) -> None:
         """Have all in memory for good."""
