@@ -154,7 +154,7 @@ def image_info(node: Node, profile: Profile, *, flat: bool, skip_implicit: bool 
     """ImageInfo of one node, with those of its backing files inside unless ``flat`` (bdrv_query_image_info)."""
     info: Json = {"filename": shown_filename(node), "format": node.driver, "virtual-size": node.length}
     if node.knows_cluster_size:
-        info["dirty-flag"] = False
+        info["dirty-flag"] = node.is_dirty
         if node.cluster_size:
             info["cluster-size"] = node.cluster_size
     allocated = node.allocated_file_size()

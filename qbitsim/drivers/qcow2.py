@@ -125,6 +125,11 @@ class Qcow2Node(DriverNode):
         return self.image.cluster_size
 
     @property
+    def is_dirty(self) -> bool:
+        """Whether it had lazy refcounts when it was not closed."""
+        return self.image.kept_header.dirty
+
+    @property
     def limits(self) -> Limits:
         """Whole clusters are best discarded and zeroed (qcow2_refresh_limits)."""
         return changed(super().limits, discard=self.cluster_size, zeroes=self.cluster_size)

@@ -82,7 +82,7 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
         ("format-specific", specific, specific is not None),
         ("full-backing-filename", full, full is not None),
         ("backing-filename", image.backing, full is not None),
-        ("dirty-flag", False, True),
+        ("dirty-flag", isinstance(image, Qcow2Image) and image.kept_header.dirty, True),
     ]
     return {key: value for key, value, present in members if present}
 
@@ -160,6 +160,8 @@ def _human_info(found: _Json, snapshots: str) -> str:
     ]
     if "cluster-size" in found:
         lines.append(f"cluster_size: {found['cluster-size']}")
+    if found["dirty-flag"]:
+        lines.append("cleanly shut down: no")
     if "backing-filename" in found:
         backing, full = found["backing-filename"], found["full-backing-filename"]
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
@@ -242,6 +244,7 @@ def check(call: Call) -> int:
     found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
     call.complain("".join(f"{line}\n" for line in found.lines))
     if found.gave_up:
+        image.mark_clean()
         raise ToolError(f"Check failed: {os.strerror(errno.EIO)}")
     fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
     if fixed or fixed_leaks:

@@ -135,7 +135,12 @@ class Qcow2Image(Image):
 
         repair(self.layout, found)
         if not found.errors and not found.corruptions:
-            self.corrupt, self.kept_header = False, changed(self.kept_header, dirty=False)
+            self.corrupt = False
+            self.mark_clean()
+
+    def mark_clean(self) -> None:
+        """It is closed after it was open for writing, repaired or not (qcow2_inactivate)."""
+        self.kept_header = changed(self.kept_header, dirty=False)
 
     def repair_if_dirty(self) -> list[str]:
         """It is opened for writing: if it was not closed after it had lazy refcounts, repair it (qcow2_do_open).
