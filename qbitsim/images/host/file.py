@@ -99,7 +99,7 @@ class HostImageFile(ImageFile):
         self.image = HostRawImage(self)
         try:
             image = HostQcow2Image(self, size, **options)
-            image.save()
+            image.begin_file()
         except OSError:
             self.image.save()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import StepError, step
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.file_bytes import BytesContent
 from qbitsim.images.plain_content import FILE_PAGE
@@ -14,7 +15,7 @@ from qbitsim.sizes import SECTOR
 if TYPE_CHECKING:
     from qbitsim.files.host import HostFile
     from qbitsim.images.host.file import HostImageFile
-    from qbitsim.images.image import Image
+    from qbitsim.images.image import Image, Preallocation
 
 
 class HostPlainContent(BytesContent):
@@ -123,6 +124,24 @@ class HostRawImage(RawImage):
     def close_written(self) -> None:
         """All is in the file."""
         self.save()
+
+    def resize(
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
+    ) -> None:
+        """As every raw image; one that gets no room for what is new is as long as before (handle_aiocb_truncate)."""
+        old = self.size
+        if preallocation == "off" or size <= old:
+            super().resize(size, preallocation=preallocation)
+            return
+        full = preallocation == "full"
+        try:
+            with step("Could not write zeros for preallocation" if full else "Could not preallocate new data"):
+                super().resize(size, preallocation=preallocation)
+                if preallocation == "falloc":
+                    self.content.file.allocate(old, size - old)
+        except StepError:
+            self.content.resize(old)
+            raise
 
     def write_zeroes(
         self,

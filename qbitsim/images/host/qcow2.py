@@ -8,9 +8,10 @@ freed is used again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.files.failures import step
 from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.holes import HostHoles
@@ -64,6 +65,19 @@ class HostQcow2Image(Qcow2Image):
         assert is_cached(tables)
         file, zeroes = self.data_file or self.file.bytes, self.compat != "0.10"
         return PlacedContent(file, tables, size, zero_clusters=zeroes, compression=self.compression)
+
+    def begin_file(self) -> None:
+        """Write a new image into its file, in QEMU's steps (qcow2_co_create).
+
+        :raises StepError: the host refuses that.
+        """
+        unit, file = self.cluster_size, self._writer.bytes
+        with step("Could not write qcow2 header"):
+            file.write_at(0, bytes(unit))
+        with step("Could not write refcount table"):
+            file.write_at(unit, bytes(2 * unit))
+        with step("Could not resize image"), step("Failed to grow the L1 table"):
+            self.save()
 
     def take_up(self) -> None:
         """The image was loaded from its file."""
@@ -286,16 +300,20 @@ class HostQcow2Image(Qcow2Image):
         self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
-        with self._all_or_nothing():
+        steps = {"off": "Failed to grow the L1 table", "metadata": "Allocating clusters failed"}
+        name = steps.get(preallocation) if size > self.size else None
+        with self._all_or_nothing(), nullcontext() if name is None else step(name):
             super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
             self._writer.write(everything=True, cut_off=True)
 
     def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
         for place, length in self.content.take_places(first, stop):
             if preallocation == "falloc":
-                self._writer.bytes.allocate(place, length)
+                with step("Failed to resize underlying file"), step("Could not preallocate new data"):
+                    self._writer.bytes.allocate(place, length)
             elif preallocation == "full":
-                self._writer.bytes.write_zeroes(place, length)
+                with step("Failed to resize underlying file"), step("Could not write zeros for preallocation"):
+                    self._writer.bytes.write_zeroes(place, length)
             elif (tail := self.size - (stop - 1) * length) < length and place == self.host_offset(self.size - tail):
                 self._writer.bytes.write_zeroes(place + tail, length - tail)  # QEMU fills the last cluster up
 
