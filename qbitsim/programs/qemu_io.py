@@ -259,7 +259,7 @@ class QemuIo:
 
     def _lock_hint(self, word: str, *, read_only: bool, text: str) -> str:
         """The second line of what is said about a lock: which file it is."""
-        if "lock" not in text or word not in self.images:
+        if " lock" not in text or word not in self.images:
             return ""
         wanted = READER if read_only else WRITER
         if "backing file" not in text and self.images.file(word).locks.conflict(*wanted):

@@ -459,6 +459,7 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
     chain, names = call.chain(name), [call.file_name(name)]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))
+    shows_holes = [isinstance(image, Qcow2Image) and image.shows_holes for image in chain]
     while start < end:
         length = end - start
         for depth, image in enumerate(chain):
@@ -467,7 +468,7 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
             present, zero = kind is Kind.ZERO, kind is not Kind.DATA
             extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if image.format == "raw" or kind is Kind.DATA:
-                extent = _stored_extent(image, extent, kind)
+                extent = _stored_extent(image, extent, kind, shows_holes=shows_holes[depth])
             elif isinstance(image, Qcow2Image) and kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
                 extent = _cut_to_run(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
@@ -476,14 +477,14 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
         start += extent.length
 
 
-def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
+def _stored_extent(image: Image, extent: _Extent, kind: Kind, *, shows_holes: bool) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
     if isinstance(image, Qcow2Image):
         extent.compressed = image.layout.is_packed(extent.start)
         if image.data_file is not None and image.data_file.name is not None:
             extent.file = image.data_file.name
         extent = _cut_to_run(image, extent)
-        if image.shows_holes:
+        if shows_holes:
             extent.zero, extent.length = image.data_run(extent.start, extent.length)
         return extent
     extent.offset = extent.start

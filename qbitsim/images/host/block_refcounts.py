@@ -215,10 +215,14 @@ class BlockRefcounts(Refcounts):
             number, low = number + 1, 0
         return number * self._per_block + low
 
+    def _blocks(self) -> list[int]:
+        """The numbers of the blocks in which something may be counted, ascending."""
+        return sorted(self.in_file.keys() | self.cache.changed)
+
     @property
     def last(self) -> int:
         """As of every file."""
-        for number in range(self._stop - 1, -1, -1):
+        for number in reversed(self._blocks()):
             block = self.cache.get(number)
             if any(block):
                 place = next(place for place in range(len(block) - 1, -1, -1) if block[place])
@@ -227,19 +231,29 @@ class BlockRefcounts(Refcounts):
 
     def in_use(self, first: int, stop: int) -> int:
         """As of every file."""
-        found = 0
-        for number, low, high in self._parts(first, min(stop, self._stop * self._per_block)):
-            found += high - low - self.cache.get(number)[low:high].count(0)
+        found, per_block = 0, self._per_block
+        numbers = range(first // per_block, -(-stop // per_block))
+        for number in numbers if len(numbers) == 1 else self._blocks():
+            low, high = max(first - number * per_block, 0), min(stop - number * per_block, per_block)
+            if low < high:
+                found += high - low - self.cache.get(number)[low:high].count(0)
         return found
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """As of every file."""
-        at, end = 0, self._stop * self._per_block
-        while at < end:
-            first = self.free_end(at, end)
-            at = self._first_free(first) if first < end else end
-            if first < at and first < end:
-                yield first, at
+        start = stop = 0
+        for number in self._blocks():
+            first = number * self._per_block
+            for place, count in enumerate(self.cache.get(number)):
+                if not count:
+                    continue
+                if first + place != stop:
+                    if start < stop:
+                        yield start, stop
+                    start = first + place
+                stop = first + place + 1
+        if start < stop:
+            yield start, stop
 
     def copy(self) -> BlockRefcounts:
         """As of every file."""

@@ -241,7 +241,8 @@ class CachedTables(Tables):
         for key, start, low, high in self.parts(first, stop):
             if key is not None:
                 entries = self.cache.slices.get(key)[low:high]
-                yield from (guest for guest, entry in enumerate(entries, start + low) if entry & ~ZERO)
+                places = ((guest, entry) for guest, entry in enumerate(entries, start + low) if entry & ~ZERO)
+                yield from (guest for guest, entry in places if self.place_of(entry) is not None)
 
     def run_end(self, first: int, stop: int) -> int:
         """As of every L1 table."""
@@ -261,7 +262,7 @@ class CachedTables(Tables):
         """How many of these entries lead to clusters that follow each other, from *place* on; or have none."""
         unit, count = self.cache.cluster_size, len(entries)
         if place is None:
-            others = (at for at, entry in enumerate(entries) if entry & ~ZERO)
+            others = (at for at, entry in enumerate(entries) if entry & ~ZERO and self.place_of(entry) is not None)
         elif entries[0] & OFFSET_MASK == place and entries == _ascending(entries[0], count, unit):
             return count
         else:
