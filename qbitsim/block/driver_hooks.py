@@ -66,6 +66,11 @@ class DriverHooks:
         return True
 
     @property
+    def is_dirty(self) -> bool:
+        """Whether the image says that nobody closed it after it was written (BlockDriverInfo.is_dirty)."""
+        return False
+
+    @property
     def opened_as(self) -> str | None:
         """The name under which the node opened a file of the image store, None if it is no such file."""
         return None

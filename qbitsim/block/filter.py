@@ -66,6 +66,12 @@ class FilterNode(OwnLengthNode):
         return filtered.knows_cluster_size if filtered is not None else True
 
     @property
+    def is_dirty(self) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered is not None and filtered.is_dirty
+
+    @property
     def disk_image(self) -> Image | None:
         """The image below."""
         filtered = self.filtered

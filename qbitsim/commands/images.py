@@ -9,6 +9,7 @@ from qbitsim.commands.filenames import shown_filename
 from qbitsim.drivers.driver import image_formats
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
 from qbitsim.images.wanted import Wanted
@@ -56,7 +57,7 @@ def create_image(
     except OSError as error:
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
-        raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
+        raise QmpError(failure_text("create", filename, error)) from None
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
 
 

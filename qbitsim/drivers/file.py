@@ -13,7 +13,7 @@ from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError
-from qbitsim.files.fdsets import failure_text
+from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 from qbitsim.qapi.block import OnOffAuto
@@ -158,7 +158,7 @@ class FileNode(DriverNode):
         try:
             conflict = self.file.locks.acquire(self, perm, shared)
         except OSError as error:
-            raise QmpError(failure_text(self.opened_as, error)) from None
+            raise QmpError(failure_text("open", self.opened_as, error)) from None
         if conflict is not None:
             raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
@@ -300,7 +300,7 @@ def _is_writable(file: ImageFile, filename: str, *, or_read_only: bool) -> bool:
     except OSError as error:
         if or_read_only and error.errno in {errno.EACCES, errno.EROFS}:
             return False
-        raise QmpError(failure_text(filename, error)) from None
+        raise QmpError(failure_text("open", filename, error)) from None
     return True
 
 

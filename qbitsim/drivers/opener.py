@@ -22,7 +22,7 @@ from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_forma
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
-from qbitsim.files.fdsets import failure_text
+from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 
@@ -161,7 +161,7 @@ class Opener:
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
-            raise QmpError(failure_text(filename, error)) from None
+            raise QmpError(failure_text("open", filename, error)) from None
 
     def image(self, filename: str) -> Image:
         """The image that the file of that name holds.

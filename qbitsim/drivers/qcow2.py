@@ -101,6 +101,7 @@ class Qcow2Node(DriverNode):
             raise QmpError(refusal)
         if not flag(options, "read-only"):
             image.drop_unknown_autoclear()
+            image.repair_if_dirty()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         check_entry_size(options, image.cluster_size)
@@ -121,6 +122,11 @@ class Qcow2Node(DriverNode):
     def cluster_size(self) -> int:
         """Bytes."""
         return self.image.cluster_size
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether it had lazy refcounts when it was not closed."""
+        return self.image.kept_header.dirty
 
     def limits_above(self, below: Limits) -> Limits:
         """Whole clusters are best discarded and zeroed (qcow2_refresh_limits)."""

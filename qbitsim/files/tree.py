@@ -1,4 +1,4 @@
-"""What a file of bytes is to the formats, and one that is kept in memory.
+"""What a file of bytes is to the formats.
 
 A reader or writer of a format knows files only by this protocol; where the bytes are is the business of who opened it.
 """
@@ -20,59 +20,7 @@ class ByteSource(Protocol):
 
 
 class ByteFile(ByteSource, Protocol):
-    """The bytes of one open file. All methods may raise OSError."""
+    """The bytes of one file that can be written, too."""
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Store *data*; a file that was shorter than *offset* reads as zeroes in between."""
-
-    def punch(self, offset: int, length: int) -> None:
-        """Let the range read as zeroes and take no room; the length of the file stays."""
-
-    def truncate(self, size: int) -> None:
-        """Make the file *size* bytes long; what is new reads as zeroes."""
-
-    def flush(self) -> None:
-        """Return when everything that was written is stable."""
-
-
-class MemoryFile:
-    """A :class:`ByteFile` in memory.
-
-    :param data: the bytes at the beginning.
-    """
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes = b"") -> None:
-        self._data = bytearray(data)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """:meth:`ByteFile.read_at`."""
-        return bytes(self._data[offset : offset + length])
-
-    def write_at(self, offset: int, data: bytes) -> None:
-        """:meth:`ByteFile.write_at`."""
-        if len(self._data) < offset:
-            self.truncate(offset)
-        self._data[offset : offset + len(data)] = data
-
-    def punch(self, offset: int, length: int) -> None:
-        """:meth:`ByteFile.punch`."""
-        end = min(offset + length, len(self._data))
-        if offset < end:
-            self._data[offset:end] = bytes(end - offset)
-
-    def truncate(self, size: int) -> None:
-        """:meth:`ByteFile.truncate`."""
-        if size < len(self._data):
-            del self._data[size:]
-        else:
-            self._data.extend(bytes(size - len(self._data)))
-
-    def flush(self) -> None:
-        """:meth:`ByteFile.flush`: memory is as stable as it gets."""
-
-    @property
-    def length(self) -> int:
-        """:attr:`ByteFile.length`."""
-        return len(self._data)

@@ -118,7 +118,7 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
 
 def lock_hint(images: ImageStore, name: str, text: str, *, read_only: bool) -> str:
     """The second line of an error text about a lock: which file it is; nothing behind other texts."""
-    if "lock" not in text or name not in images:
+    if " lock" not in text or name not in images:
         return ""
     wanted = READER if read_only else WRITER
     if "backing file" not in text and images.file(name).locks.conflict(*wanted):

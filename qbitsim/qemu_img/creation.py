@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.image import PREALLOCATIONS, Image
+from qbitsim.files.failures import StepError, failure_text, step
+from qbitsim.images.image import PREALLOCATIONS, Image, Preallocation
 from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
@@ -131,11 +132,24 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         if wanted.format == "raw" and preallocation == "metadata":
             raise ToolError("Unsupported preallocation mode: metadata")
         assert wanted.size is not None
-        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocation=preallocation)
-        if wanted.format == "raw":
-            image.write(0, bytes(min(FILE_PAGE, image.size)))  # as any new file (allocate_first_block)
-        image.reopen()
+        _preallocate(call, name, image, -(-wanted.size // SECTOR) * SECTOR, preallocation)
     return image
+
+
+def _preallocate(call: Call, name: str, image: Image, size: int, preallocation: Preallocation) -> None:
+    """Let a new image have its size; a file that cannot become one of that format does not stay."""
+    try:
+        if image.format == "raw":
+            image.resize(size, preallocation=preallocation)
+            image.write(0, bytes(min(FILE_PAGE, image.size)))  # as any new file (allocate_first_block)
+        else:
+            with step("Could not resize image"):
+                image.resize(size, preallocation=preallocation)
+    except StepError as error:
+        if image.format != "raw":
+            call.store.remove(name)
+        raise ToolError(str(error.strerror)) from None
+    image.reopen()
 
 
 def _create_file(call: Call, name: str, format_name: str, size: int | None, **options: Any) -> Image:
@@ -144,7 +158,7 @@ def _create_file(call: Call, name: str, format_name: str, size: int | None, **op
     except LockConflictError as error:
         raise ToolError(f"{error.strerror}\nIs another process using the image [{name}]?") from None
     except OSError as error:
-        raise ToolError(f"Could not create '{name}': {error.strerror}") from None
+        raise ToolError(failure_text("create", name, error)) from None
 
 
 def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:

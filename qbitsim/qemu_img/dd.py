@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import step
 from qbitsim.images.chain import read_chain
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.creation import make_image
@@ -39,7 +40,9 @@ def dd(call: Call) -> int:
         call.complain(f"qemu-img: {source}: cannot skip to specified offset\n")
         return 0
     for offset in range(begin, end, unit):
-        target.write(offset - begin, read_chain(chain, offset, min(unit, end - offset)))
+        data = read_chain(chain, offset, min(unit, end - offset))
+        with step("error while writing to output image file"):
+            target.write(offset - begin, data)
     return 0
 
 

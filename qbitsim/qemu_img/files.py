@@ -241,11 +241,22 @@ def _flattened(given: Mapping[str, object], prefix: str) -> Iterator[tuple[str, 
             yield f"{prefix}{name}", text
 
 
+def _repair_if_dirty(call: Call, image: Image) -> None:
+    """Repair an image that is opened for writing and was not closed; who checks it does so himself."""
+    if isinstance(image, Qcow2Image) and call.options.command != "check":
+        try:
+            call.complain("".join(f"{line}\n" for line in image.repair_if_dirty()))
+        except UnsupportedError:
+            raise
+        except QmpError as error:
+            raise ToolError(error.desc) from None
+
+
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, data: bool = True) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
     image = find_image(call.store, name, format_name)
-    refusal = image.refusal(write=write)
+    refusal = image.refusal(write=write and call.options.command != "check")
     if refusal is not None:
         raise ToolError(refusal)
     perm, shared = WRITER if write else READER
@@ -255,6 +266,7 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, d
     _hold(call, name, image.file, perm, shared)
     if write:
         image = _let_write(image)
+        _repair_if_dirty(call, image)
     if data and image.data_file is not None and not image.data_file.is_held:
         if image.data_file.name is None:
             raise ToolError("'data-file' is required for this image")

@@ -12,7 +12,6 @@ from qbitsim.images.chain import Chain, chain_status, first_difference, read_cha
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
-from qbitsim.images.qcow2.check import repair as repair_refcounts
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qemu_img.files import Call, check_cache, contents, find_image, open_image, output_format
 from qbitsim.qemu_img.formats import known_format
@@ -83,7 +82,7 @@ def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Jso
         ("format-specific", specific, specific is not None),
         ("full-backing-filename", full, full is not None),
         ("backing-filename", image.backing, full is not None),
-        ("dirty-flag", False, True),
+        ("dirty-flag", isinstance(image, Qcow2Image) and image.kept_header.dirty, True),
     ]
     return {key: value for key, value, present in members if present}
 
@@ -161,6 +160,8 @@ def _human_info(found: _Json, snapshots: str) -> str:
     ]
     if "cluster-size" in found:
         lines.append(f"cluster_size: {found['cluster-size']}")
+    if found["dirty-flag"]:
+        lines.append("cleanly shut down: no")
     if "backing-filename" in found:
         backing, full = found["backing-filename"], found["full-backing-filename"]
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
@@ -243,6 +244,7 @@ def check(call: Call) -> int:
     found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
     call.complain("".join(f"{line}\n" for line in found.lines))
     if found.gave_up:
+        image.mark_clean()
         raise ToolError(f"Check failed: {os.strerror(errno.EIO)}")
     fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
     if fixed or fixed_leaks:
@@ -252,10 +254,12 @@ def check(call: Call) -> int:
                 f"    {fixed_leaks} leaked clusters\n    {fixed} corruptions\n\n"
                 "Double checking the fixed image now..."
             )
-        repair_refcounts(image.layout, found)
+        image.repair(found)
         found = check_file(image.file.bytes_read)
         call.complain("".join(f"{line}\n" for line in found.lines))
         found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
+    elif repair is not None and (image.corrupt or image.kept_header.dirty):
+        image.repair(found)
     total = -(-image.size // image.cluster_size)
     if output == "json":
         call.print(_pretty(_check_info(found, name, total)) + "\n")
@@ -455,6 +459,7 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
     chain, names = call.chain(name), [call.file_name(name)]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))
+    shows_holes = [isinstance(image, Qcow2Image) and image.shows_holes for image in chain]
     while start < end:
         length = end - start
         for depth, image in enumerate(chain):
@@ -463,32 +468,33 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
             present, zero = kind is Kind.ZERO, kind is not Kind.DATA
             extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if image.format == "raw" or kind is Kind.DATA:
-                extent = _stored_extent(image, extent, kind)
+                extent = _stored_extent(image, extent, kind, shows_holes=shows_holes[depth])
             elif isinstance(image, Qcow2Image) and kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
-                extent = _cut_to_cluster(image, extent)
+                extent = _cut_to_run(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
         yield extent
         start += extent.length
 
 
-def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
+def _stored_extent(image: Image, extent: _Extent, kind: Kind, *, shows_holes: bool) -> _Extent:
     extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
     if isinstance(image, Qcow2Image):
         extent.compressed = image.layout.is_packed(extent.start)
         if image.data_file is not None and image.data_file.name is not None:
             extent.file = image.data_file.name
-        extent = _cut_to_cluster(image, extent)
-        if image.shows_holes:
+        extent = _cut_to_run(image, extent)
+        if shows_holes:
             extent.zero, extent.length = image.data_run(extent.start, extent.length)
         return extent
     extent.offset = extent.start
     return extent
 
 
-def _cut_to_cluster(image: Image, extent: _Extent) -> _Extent:
-    """Only the part of the extent that is in its first cluster, with its place in the file."""
-    unit = image.content.cluster_size
-    extent.length = min(extent.length, unit - extent.start % unit)
+def _cut_to_run(image: Qcow2Image, extent: _Extent) -> _Extent:
+    """Only the part of the extent that is in one piece in the file, with its place there."""
+    unit = image.cluster_size
+    stop = image.layout.run_end(extent.start // unit, -(-(extent.start + extent.length) // unit)) * unit
+    extent.length = min(extent.length, stop - extent.start)
     extent.offset = image.host_offset(extent.start)
     return extent

@@ -12,7 +12,7 @@ from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
-from qbitsim.images.qcow2.loading import image_options, parse_file, take_parsed
+from qbitsim.images.qcow2.loading import image_options, look_up_file, take_parsed
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
@@ -99,7 +99,7 @@ class HostImageFile(ImageFile):
         self.image = HostRawImage(self)
         try:
             image = HostQcow2Image(self, size, **options)
-            image.save()
+            image.begin_file()
         except OSError:
             self.image.save()
             raise
@@ -124,7 +124,7 @@ class HostImageFile(ImageFile):
         return self.raw
 
     def _load(self, plain: RawImage) -> None:
-        parsed = parse_file(self.bytes)
+        parsed = look_up_file(self.bytes)
         image = HostQcow2Image(self, parsed.metadata.size, **image_options(parsed.metadata))
         take_parsed(image, parsed, image.placed_content)
         image.take_up()

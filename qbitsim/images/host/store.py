@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
@@ -81,7 +82,8 @@ class HostImageStore(ImageStore):
                 raise
         image = file.make_raw(size)
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
-        image.content.write(0, bytes(min(FILE_PAGE, image.size)))
+        with suppress(OSError):  # it does not matter where there is no room
+            image.content.write(0, bytes(min(FILE_PAGE, image.size)))
         return image
 
     def limit(self, name: str, capacity: int | None) -> None:
