@@ -29,6 +29,8 @@ def _exact(node: Node) -> str:
     below = node.filtered
     if node.implicit or node.shows_filename_of_child:
         return shown_filename(below if below is not None else node.children[0].node)
+    if node.tells_filename:
+        return node.filename
     if any(name != "filename" for name, _value in _strong_options(node)) or _backing_overridden(node):
         return ""
     if not node.children:

@@ -189,8 +189,9 @@ class BlkdebugNode(FilterDriverNode):
                 raise UnsupportedError("'delay-ns' of blkdebug")
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def parse_filename(cls, protocol: str, name: str) -> Options:
         """``CONFIG:FILE`` (blkdebug_parse_filename)."""
+        del protocol
         config, _colon, below = name.partition(":")
         if config:
             raise UnsupportedError("blkdebug's option 'config'")

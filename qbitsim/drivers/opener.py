@@ -56,11 +56,20 @@ class Opener:
 
         :raises QmpError: there is no such file.
         """
+        _complete(options)
         file = options.get("file")
         if "driver" in options or not isinstance(file, dict):
             return options, False
-        name = innermost(file)
-        return {**options, "driver": self.image(name).format if name else "raw"}, True
+        return {**options, "driver": self.format_of(file)}, True
+
+    def format_of(self, file: Options) -> str:
+        """The format of the image in a file, which its options describe (find_image_format, block.c).
+
+        :raises QmpError: there is no such file.
+        """
+        below = innermost(file)
+        driver = DRIVERS.get(below.get("driver", "file"))
+        return driver.node.probe(self, below) if driver is not None else "raw"
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
@@ -73,11 +82,14 @@ class Opener:
             raise QmpError(f"Unknown driver '{driver}'")
         file = protocol_options(filename)
         if other is not None:
-            other.refuse(self.image(innermost(file)), filename)
+            if "server" in innermost(file):
+                raise UnsupportedError(f"the image format '{driver}' on an NBD server")
+            other.refuse(self.image(innermost(file).get("filename", "")), filename)
         if driver is None:
-            merged = {**options, "driver": self.image(innermost(file)).format}
+            merged = {**options, "driver": self.format_of(file)}
         else:
-            self.image_file(innermost(file), auto_read_only=True)
+            if "server" not in innermost(file):
+                self.image_file(innermost(file).get("filename", ""), auto_read_only=True)
             merged = options
         node = self.open({**merged, "file": file})
         node.probed = driver is None
@@ -190,3 +202,13 @@ class Opener:
             self._probe(file)
             self.graph.attach(node, child, file, 0, perms.ALL)
         return node
+
+
+def _complete(options: Options) -> None:
+    """Give the options of command lines QAPI's names, in all that is below, too."""
+    for value in options.values():
+        if isinstance(value, dict):
+            _complete(value)
+    driver = DRIVERS.get(options.get("driver", ""))
+    if driver is not None:
+        driver.node.complete_options(options)

@@ -509,7 +509,7 @@ class Machine:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
         for node in self.graph.nodes.values():
             node.abandon()
-        self.exports.disconnect_all()
+        self.exports.end()
         self.closing = True
 
     def note_no_clients(self) -> None:

@@ -13,7 +13,7 @@ from qbitsim.sizes import SECTOR
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qbitsim.files.host import HostFile
+    from qbitsim.files.tree import OpenFile
     from qbitsim.images.host.file import HostImageFile
     from qbitsim.images.image import Image
 
@@ -29,7 +29,7 @@ class HostPlainContent(Content):
 
     __slots__ = ("file",)
 
-    def __init__(self, file: HostFile) -> None:
+    def __init__(self, file: OpenFile) -> None:
         super().__init__(-(-file.length // SECTOR) * SECTOR, FILE_CLUSTER, zero_clusters=False)
         self.file = file
 

@@ -16,7 +16,7 @@ from qbitsim.images.qcow2.structures import with_refcounts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from qbitsim.files.host import HostFile
+    from qbitsim.files.tree import OpenFile
     from qbitsim.images.host.qcow2 import HostQcow2Image
     from qbitsim.images.qcow2.bitmap_places import BitmapPlace
     from qbitsim.images.qcow2.layout import HostLayout
@@ -31,7 +31,7 @@ class TableWriter:
 
     __slots__ = ("_bitmaps", "_blocks", "_image", "_refcount_bits", "_roomy", "_structures", "_tables", "bytes")
 
-    def __init__(self, image: HostQcow2Image, file: HostFile) -> None:
+    def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
         self.bytes = file
         self._image = image
         self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared
