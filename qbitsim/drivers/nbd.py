@@ -10,17 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
-from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.nbd_names import address_of, name_of, options_of, take_server
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
-from qbitsim.nbd.protocol import STATE_HOLE, STATE_ZERO, ExportFlag
-from qbitsim.nbd.remote import RemoteExport, Wanted
-from qbitsim.nbd.remote_file import RemoteImageFile
 from qbitsim.qapi.block import SocketAddress
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.schema import UInt32, arg
@@ -28,9 +23,13 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
+    from qbitsim.block.limits import Limits
+    from qbitsim.block.status import Status
     from qbitsim.drivers.opener import Opener
     from qbitsim.files.faults import Faults
+    from qbitsim.files.network import Network
     from qbitsim.images.image_file import ImageFile
+    from qbitsim.nbd.remote import RemoteExport
 
 MAXIMUM_STRING = 4096
 """Bytes of the name of an export or a context (NBD_MAX_STRING_SIZE)."""
@@ -74,7 +73,7 @@ class NbdNode(DriverNode):
         self.faults: Faults | None = None
         self._server = options["server"]
         self._export_name = options.get("export")
-        self._file: RemoteImageFile | None = None
+        self._file: ImageFile | None = None
         self._lost_until: int | None = None  # nanoseconds: how long requests wait for the server to come back
 
     @classmethod
@@ -93,7 +92,7 @@ class NbdNode(DriverNode):
         graph = opener.graph
         if options.get("node-name") is not None:
             graph.check_name(options["node-name"])  # before it is opened (bdrv_open_driver)
-        export = connect(graph, options)
+        export = connect(graph.images.network, options, client=graph)
         read_only = flag(options, "read-only")
         if export.read_only and not read_only:
             if not flag(options, "auto-read-only"):
@@ -111,9 +110,9 @@ class NbdNode(DriverNode):
     @classmethod
     def probe(cls, opener: Opener, options: Options) -> str:
         """The format of the image in an export, for which it is connected to once more."""
-        export = connect(opener.graph, options)
+        export = connect(opener.graph.images.network, options, client=opener.graph)
         try:
-            file = RemoteImageFile(_name(options), export)
+            file = _as_file(_name(options), export)
             file.refresh()
             return file.image.format
         finally:
@@ -153,8 +152,8 @@ class NbdNode(DriverNode):
 
     @property
     def limits(self) -> Limits:
-        """As the server asks for (nbd_refresh_limits)."""
-        return Limits(request=self.export.request_alignment)
+        """As the server asks for."""
+        return self.export.limits
 
     def allocated_file_size(self) -> None:
         """Nobody can tell."""
@@ -168,13 +167,13 @@ class NbdNode(DriverNode):
     def image_file(self) -> ImageFile:
         """The export as a file that may hold an image of a format."""
         if self._file is None:
-            self._file = RemoteImageFile(self.filename, self.export)
+            self._file = _as_file(self.filename, self.export)
         return self._file
 
     @property
     def can_unmap_zeroes(self) -> bool:
         """If the server takes zero-writes at all."""
-        return bool(self.export.flags & ExportFlag.SEND_WRITE_ZEROES)
+        return self.export.zeroes
 
     def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """The server is always asked, for the status of a range too."""
@@ -232,8 +231,7 @@ class NbdNode(DriverNode):
         self.unflushed = False
 
     def _status(self, offset: int, length: int) -> Status:
-        run, flags = self.export.status(offset, length)
-        return Status(run, data=not flags & STATE_HOLE, zero=bool(flags & STATE_ZERO))
+        return self.export.status(offset, length)
 
     def _truncate(self, size: int) -> None:
         """Keep the length: a smaller one will do, too (nbd_co_truncate)."""
@@ -261,11 +259,14 @@ class NbdNode(DriverNode):
         self.export.close()
 
 
-def connect(graph: Graph, options: Options) -> RemoteExport:
+def connect(network: Network, options: Mapping[str, Any], client: Graph | None = None) -> RemoteExport:
     """Connect to the export that the options of a node describe.
 
+    :param client: the graph that the node is for, if it is for one.
     :raises QmpError: with QEMU's text.
     """
+    from qbitsim.nbd.remote import RemoteExport, Wanted  # noqa: PLC0415 - for those who are clients
+
     wanted = Wanted(
         address_of(options["server"]),
         export=options.get("export") or "",
@@ -273,11 +274,17 @@ def connect(graph: Graph, options: Options) -> RemoteExport:
         reconnect_delay=options.get("reconnect-delay", 0),
         open_timeout=options.get("open-timeout", 0),
     )
-    export = RemoteExport(graph.images.network, wanted, client=graph)
+    export = RemoteExport(network, wanted, client)
     if wanted.context is not None and not export.knows_context:
         export.close()
         raise QmpError("Could not open image: Invalid argument")
     return export
+
+
+def _as_file(name: str, export: RemoteExport) -> ImageFile:
+    from qbitsim.nbd.remote_file import RemoteImageFile  # noqa: PLC0415 - for who looks for an image
+
+    return RemoteImageFile(name, export)
 
 
 def _name(options: Options) -> str:

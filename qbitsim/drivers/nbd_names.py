@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.network import Address, InetAddress, UnixAddress
@@ -54,6 +53,8 @@ def _inet(text: str) -> Options:
 
 def _uri_options(name: str) -> Options:
     """``nbd[+tcp]://HOST[:PORT]/EXPORT`` or ``nbd+unix:///EXPORT?socket=PATH`` (nbd_parse_uri)."""
+    from urllib.parse import parse_qsl, unquote, urlsplit  # noqa: PLC0415 - costly, and hardly ever wanted
+
     invalid = QmpError("No valid URL specified")
     try:
         parts = urlsplit(name)

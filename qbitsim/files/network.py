@@ -75,18 +75,22 @@ class Network:
     """The servers of one process, by the addresses at which they listen.
 
     A copy of what it belongs to shares it: servers are other people's.
+
+    :param before: another network, whose servers this one has, too.
     """
 
-    def __init__(self) -> None:
-        self._servers: dict[Address, Callable[[object], Connection]] = {}
+    def __init__(self, before: Network | None = None) -> None:
+        self._servers: dict[Address, Callable[[object], Connection | None]]
+        self._servers = before._servers if before is not None else {}  # noqa: SLF001 - of another of its kind
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
         return self
 
-    def listen(self, address: Address, accept: Callable[[object], Connection]) -> None:
+    def listen(self, address: Address, accept: Callable[[object], Connection | None]) -> None:
         """Let clients that connect to ``address`` be handed to ``accept``, in place of who listened there.
 
-        :param accept: called with who connects (see :meth:`connect`), which gives the client's end.
+        :param accept: called with who connects (see :meth:`connect`), which gives the client's end; None if the server
+            has to be looked for on sockets.
         """
         self._servers[address] = accept
 
@@ -101,11 +105,16 @@ class Network:
         :raises OSError: there is none; ``strerror`` is what QEMU says, with the address (util/qemu-sockets.c, 10.0).
         :raises UnsupportedError: it is the client's own machine.
         """
-        accept = self._servers.get(address)
-        if accept is None:
+        connection = self._find(address, client)
+        if connection is None:
             number = errno.ENOENT if isinstance(address, UnixAddress) else errno.ECONNREFUSED
             raise failed(address, number)
-        return accept(client)
+        return connection
+
+    def _find(self, address: Address, client: object) -> Connection | None:
+        """A connection to a server of this process, or None."""
+        accept = self._servers.get(address)
+        return accept(client) if accept is not None else None
 
     def wait(self, seconds: float) -> bool:
         """Let time pass before the next attempt; False if none can pass, because all time here is virtual."""

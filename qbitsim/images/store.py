@@ -130,12 +130,18 @@ class ImageStore:
         raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
 
     def add_remote(self, name: str, file: ImageFile) -> None:
-        """Let *name*, which has a protocol, stand for a file of a server, until :meth:`remove_remote`."""
+        """Let *name*, which has a protocol, stand for a file of a server, until :meth:`forget_remote`."""
         self._remote[name] = file
 
-    def remove_remote(self, name: str) -> None:
-        """Forget a file of a server."""
-        self._remote.pop(name, None)
+    def is_remote(self, name: str) -> bool:
+        """Whether a name stands for a file of a server."""
+        return name in self._remote
+
+    def forget_remote(self) -> list[ImageFile]:
+        """Let no name stand for a file of a server any more; those files."""
+        files = list(self._remote.values())
+        self._remote.clear()
+        return files
 
     def lookup(self, name: str, format: str | None = None) -> Image:  # noqa: A002 (QEMU's word)
         """The image in the file of that name.

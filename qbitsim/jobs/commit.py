@@ -105,8 +105,8 @@ class CommitJob(LoopJob):
             self._finish(0)
             return
         offset, reading = self._offset, True
-        status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
         try:
+            status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
             if status.allocated:
                 data = self.top.read(offset, status.length)
                 reading = False

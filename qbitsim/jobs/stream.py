@@ -85,8 +85,9 @@ class StreamJob(LoopJob):
         if self.is_cancelled:
             self._finish(self._failure)
             return
-        length, copied = self._look(self._offset)
+        length = min(CHUNK, self.node.length - self._offset)
         try:
+            length, copied = self._look(self._offset)
             if copied:
                 self.node.copy_up(self._offset, length)
                 self._owe(self.node.backing_chain_next or self.node, self.node, length)

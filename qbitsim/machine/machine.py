@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
+    from qbitsim.files.network import Connection
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.nbd.local import LocalClient
@@ -133,7 +134,7 @@ class Machine:
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
-        self.exports = Exports(self.graph, self.emit, self.profile)
+        self.exports = Exports(self.graph, self.emit, self.profile, _accept_nbd_client)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
         self._stdout: list[str] = []
@@ -529,3 +530,9 @@ class Machine:
         text = "".join(self._stdout)
         self._stdout.clear()
         return text
+
+
+def _accept_nbd_client(exports: Exports, client: object) -> Connection | None:
+    from qbitsim.nbd.local import accept  # noqa: PLC0415 - for those who have clients
+
+    return accept(exports, client)

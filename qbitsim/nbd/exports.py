@@ -10,6 +10,7 @@ Nothing of the protocol is loaded before the first client comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qbitsim.block.names import is_well_formed
@@ -88,6 +89,7 @@ class Exports:
 
     :param emit: called with the name and the data of each event.
     :param profile: which release the machine is.
+    :param accept: connects a client of this process, see :func:`qbitsim.nbd.local.accept`.
     :ivar listening: how the server was started; None if it was not.
     :ivar exports: newest first.
     :ivar connections: the clients.
@@ -97,14 +99,21 @@ class Exports:
     """
 
     __slots__ = (
-        *("_emit", "connections", "exports", "faults", "graph", "host", "listening", "profile"),
+        *("_accept", "_emit", "connections", "exports", "faults", "graph", "host", "listening", "profile"),
         *("refused_options", "slow_reads"),
     )
 
-    def __init__(self, graph: Graph, emit: Callable[[str, dict[str, Any]], None], profile: Profile) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        emit: Callable[[str, dict[str, Any]], None],
+        profile: Profile,
+        accept: Callable[[Exports, object], Connection | None],
+    ) -> None:
         self.graph = graph
         self.profile = profile
         self._emit = emit
+        self._accept = accept
         self.listening: Listening | None = None
         self.exports: list[Export] = []
         self.connections: list[Client] = []
@@ -161,18 +170,13 @@ class Exports:
         """Let clients come: over sockets, or in this process."""
         if self.host is not None:
             self.host.listen(listening)
-        elif listening.network_address is not None:
-            self.graph.images.network.listen(listening.network_address, self._accept)
-
-    def _accept(self, client: object) -> Connection:
-        from qbitsim.nbd.local import accept  # noqa: PLC0415 - for those who have clients
-
-        return accept(self, client)
+        if listening.network_address is not None:
+            self.graph.images.network.listen(listening.network_address, partial(self._accept, self))
 
     def _stop_listening(self, listening: Listening | None) -> None:
         if self.host is not None:
             self.host.stop()
-        elif listening is not None and listening.network_address is not None:
+        if listening is not None and listening.network_address is not None:
             self.graph.images.network.forget(listening.network_address)
 
     def end(self) -> None:

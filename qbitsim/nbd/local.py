@@ -259,14 +259,16 @@ class LocalConnection:
         self._server.hang_up()
 
 
-def accept(exports: Exports, client: object) -> LocalConnection:
-    """Let a client of this process connect to a server.
+def accept(exports: Exports, client: object) -> LocalConnection | None:
+    """Let a client of this process connect to a server; None if that goes over sockets.
 
     :param client: the graph that the client belongs to.
     :raises UnsupportedError: it is the server's own, or there is no room for it.
     """
     if client is exports.graph:
         raise UnsupportedError("an NBD client of the machine's own server: real QEMU hangs")
+    if exports.host is not None:
+        return None
     if not exports.accepting:
         raise UnsupportedError("the wait for an NBD server that has all the clients it takes")
     return LocalConnection(exports)

@@ -12,6 +12,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from qbitsim.block.limits import Limits
+from qbitsim.block.status import Status
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.nbd.client import ClientSession, Pending, RefusedError
 from qbitsim.nbd.protocol import (
@@ -107,14 +109,31 @@ class RemoteExport:
         return bool(self.flags & ExportFlag.READ_ONLY)
 
     @property
+    def zeroes(self) -> bool:
+        """Whether the server takes zero-writes."""
+        return bool(self.flags & ExportFlag.SEND_WRITE_ZEROES)
+
+    @property
     def knows_context(self) -> bool:
         """Whether the server tells of the context that was asked for."""
         return bool(self._session.contexts)
 
     @property
-    def request_alignment(self) -> int:
-        """Offsets and lengths are multiples of it (nbd_refresh_limits(), block/nbd.c, QEMU 10.0)."""
-        return self._session.block_sizes[0]
+    def limits(self) -> Limits:
+        """What the server asks of requests (nbd_refresh_limits(), block/nbd.c, QEMU 10.0)."""
+        least, best, _ = self._session.block_sizes
+        unlimited = self._session.mode is Mode.EXTENDED
+        return Limits(
+            request=least,
+            best_transfer=best,
+            most_transfer=self._longest,
+            most_zeroes=0 if unlimited else self._longest,
+            most_discard=0 if unlimited else self._longest_trim,
+        )
+
+    @property
+    def _longest_trim(self) -> int:
+        return _INT_MAX - _INT_MAX % self._session.block_sizes[0]
 
     @property
     def _longest(self) -> int:
@@ -167,7 +186,7 @@ class RemoteExport:
         :raises OSError: as :meth:`read`.
         """
         if self.flags & ExportFlag.SEND_TRIM:
-            self._in_pieces(Command.TRIM, offset, length, _INT_MAX - _INT_MAX % self.request_alignment, 0)
+            self._in_pieces(Command.TRIM, offset, length, self._longest_trim, 0)
 
     def flush(self) -> None:
         """Let the server flush.
@@ -177,20 +196,20 @@ class RemoteExport:
         if self.flags & ExportFlag.SEND_FLUSH:
             self._request(Command.FLUSH, 0, 0).result()
 
-    def status(self, offset: int, length: int) -> tuple[int, int]:
-        """How many bytes from *offset* on are alike, and their flags: STATE_HOLE and STATE_ZERO.
+    def status(self, offset: int, length: int) -> Status:
+        """What the server tells of the range (nbd_client_co_block_status()).
 
-        With another context than ``base:allocation``, its flags stand in their place: a dirty range is a hole.
+        The flags of another context than ``base:allocation`` stand in the place of its own: a dirty range is a hole.
 
         :raises OSError: as :meth:`read`.
         """
         if not self.knows_context:
-            return length, 0
+            return Status(length, data=True)
         if offset >= self._session.size:
-            return length, STATE_HOLE | STATE_ZERO
+            return Status(length, zero=True)
         length = min(length, self._session.size - offset)
         if self._session.mode is not Mode.EXTENDED:
-            length = min(length, _INT_MAX - _INT_MAX % self.request_alignment)
+            length = min(length, self._longest_trim)
         pending = self._request(Command.BLOCK_STATUS, offset, length, CommandFlag.REQ_ONE)
         pending.result()
         extents = list(next(iter(pending.extents.values()), ()))
@@ -199,7 +218,7 @@ class RemoteExport:
         found, flags = extents[0]
         if self.wanted.context == ALLOCATION_DEPTH and flags > STATE_ZERO:
             flags = STATE_ZERO  # nbd_parse_blockstatus_payload(), block/nbd.c, QEMU 10.0
-        return min(found, length), flags
+        return Status(min(found, length), data=not flags & STATE_HOLE, zero=bool(flags & STATE_ZERO))
 
     def _in_pieces(self, command: Command, offset: int, length: int, longest: int, flags: int) -> None:
         """Send a request without data; a server with extended headers takes it whole."""

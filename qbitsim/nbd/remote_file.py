@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.host.file import HostImageFile
 from qbitsim.images.host.plain import HostPlainContent, HostRawImage
-from qbitsim.nbd.protocol import STATE_HOLE, STATE_ZERO
 
 if TYPE_CHECKING:
+    from qbitsim.block.limits import Limits
+    from qbitsim.images.image import Preallocation
     from qbitsim.nbd.remote import RemoteExport
 
 _WRITTEN_AT_ONCE = 1 << 20
@@ -145,10 +146,10 @@ class RemoteFile:
 
     def _not_zero(self, offset: int) -> Iterator[tuple[int, int]]:
         while offset < self.length:
-            run, flags = self.export.status(offset, self.length - offset)
-            if not flags & STATE_ZERO:
-                yield offset, run
-            offset += run
+            status = self.export.status(offset, self.length - offset)
+            if not status.zero:
+                yield offset, status.length
+            offset += status.length
 
     # -- locks: NBD has none
 
@@ -175,10 +176,9 @@ class RemoteContent(HostPlainContent):
 
     def status(self, offset: int, length: int) -> tuple[Kind, int]:
         """As every content."""
-        run, flags = self.file.export.status(offset, min(length, self.size - offset))
-        if flags & STATE_ZERO:
-            return Kind.ZERO, run
-        return (Kind.HOLE if flags & STATE_HOLE else Kind.DATA), run
+        status = self.file.export.status(offset, min(length, self.size - offset))
+        kind = Kind.ZERO if status.zero else Kind.DATA if status.data else Kind.HOLE
+        return kind, status.length
 
     def growth(self, offset: int, length: int) -> int:
         """Nobody can tell."""
@@ -218,6 +218,11 @@ class RemoteRawImage(HostRawImage):
         super().__init__(file)
         self.content = RemoteContent(file.bytes)
 
+    def described(self, offset: int, length: int) -> tuple[int, bool, bool, bool]:
+        """What the server tells."""
+        status = self.file.bytes.export.status(offset, length)
+        return status.length, status.allocated, status.data, status.zero
+
     def write_zeroes(
         self,
         offset: int,
@@ -230,6 +235,17 @@ class RemoteRawImage(HostRawImage):
         """As every image: the server may make a hole of what is to be unmapped."""
         del below, below_is_zero
         self.file.bytes.make_zero(offset, length, unmap=unmap)
+
+    def resize(
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
+    ) -> None:
+        """Keep the length.
+
+        :raises OSError: ENOTSUP, it is another one.
+        """
+        del zero_new, below, preallocation
+        if size != self.size:
+            raise OSError(errno.ENOTSUP, "Cannot resize NBD nodes", self.name)
 
 
 class RemoteImageFile(HostImageFile):
@@ -248,6 +264,11 @@ class RemoteImageFile(HostImageFile):
 
     def _plain_image(self) -> RemoteRawImage:
         return RemoteRawImage(self)
+
+    @property
+    def limits(self) -> Limits:
+        """What the server asks of requests."""
+        return self.bytes.export.limits
 
     def close(self) -> None:
         """Somebody uses it no more; with the last one the connection ends."""
