@@ -33,6 +33,8 @@ def create_image(
         raise QmpError(f"Unknown file format '{image_format}'")
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
+    if filename.startswith(("nbd:", "nbd+")):
+        raise UnsupportedError("the making of an image on an NBD server: use mode 'existing'")
     if image_format not in image_formats():
         raise UnsupportedError(f"images of format '{image_format}'")
     backing_name = backing_format = None

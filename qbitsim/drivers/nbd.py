@@ -176,9 +176,9 @@ class NbdNode(DriverNode):
         return self.export.zeroes
 
     def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
-        """The server is always asked, for the status of a range too."""
+        """The server is always asked, for the status of a range too; if it has gone, a request fails at once."""
         del operation, offset, length
-        return True
+        return self.export.is_connected or self.export.wanted.reconnect_delay > 0
 
     def delay(self, length: int, *, writing: bool) -> int:
         """While the server is away, how long ``reconnect-delay`` lets a job's request wait for it."""

@@ -44,7 +44,7 @@ class MirrorOperation:
                 return target.discard(offset, length)
         except OSError as error:
             self.error = error
-            return True
+            return target.node.waits_for_io("write-zeroes" if self.method == "zero" else "discard", offset, length)
         return source.waits_for_io("read", offset, length) or target.node.waits_for_io("write", offset, length)
 
     def complete(self) -> None:
