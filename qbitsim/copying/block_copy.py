@@ -272,7 +272,7 @@ class BlockCopyState:
         """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""
         offset, length = task.offset, min(task.end, self.length) - task.offset
         requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
-        delay = 0
+        delay = max(node.outage for node, _operation in requests)
         for node, operation in requests:
             owner = node.fault_owner
             if owner is None or owner.faults is None:

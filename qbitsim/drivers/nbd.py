@@ -168,6 +168,7 @@ class NbdNode(DriverNode):
         """The export as a file that may hold an image of a format."""
         if self._file is None:
             self._file = _as_file(self.filename, self.export)
+            self._file.open()
         return self._file
 
     @property
@@ -180,9 +181,9 @@ class NbdNode(DriverNode):
         del operation, offset, length
         return self.export.is_connected or self.export.wanted.reconnect_delay > 0
 
-    def delay(self, length: int, *, writing: bool) -> int:
-        """While the server is away, how long ``reconnect-delay`` lets a job's request wait for it."""
-        del length, writing
+    @property
+    def outage(self) -> int:
+        """While the server is away, how long ``reconnect-delay`` lets requests wait for it."""
         export = self.export
         if export.is_connected or not export.wanted.reconnect_delay:
             self._lost_until = None
@@ -227,6 +228,8 @@ class NbdNode(DriverNode):
     def _flush(self) -> None:
         if not self.read_only:
             self._check("flush", 0, 0)
+            if self._file is not None:
+                self._file.image.save()
             self.export.flush()
         self.unflushed = False
 
@@ -251,7 +254,9 @@ class NbdNode(DriverNode):
             raise QmpError("Can't reopen read-only NBD mount as read/write")
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Write down what of an image is only in memory, and say goodbye."""
+        if self._file is not None:
+            self._file.close()
         self.export.close()
 
     def abandon(self) -> None:

@@ -71,7 +71,7 @@ class Opener:
 
         :raises QmpError: there is no such file.
         """
-        _complete(options)
+        _take_qapi_names(options)
         file = options.get("file")
         if "driver" in options or not isinstance(file, dict):
             return options, False
@@ -264,11 +264,11 @@ class Opener:
         return node
 
 
-def _complete(options: Options) -> None:
+def _take_qapi_names(options: Options) -> None:
     """Give the options of command lines QAPI's names, in all that is below, too."""
     for value in options.values():
         if isinstance(value, dict):
-            _complete(value)
+            _take_qapi_names(value)
     driver = DRIVERS.get(options.get("driver", ""))
     if driver is not None:
         driver.node.complete_options(options)

@@ -347,13 +347,14 @@ class MirrorJob(LoopJob):
         return True
 
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
-        operation = MirrorOperation(offset, length, method, self._operation_done)
+        outage = max(self.source.outage, self.target.node.outage)
+        operation = MirrorOperation(offset, length, "copy" if outage else method, self._operation_done)
         if not operation.begin(self.source, self.target):
             self._transfer(operation)
             return
-        delay = 0
+        delay = outage
         if method == "copy":
-            delay = max(self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
+            delay = max(delay, self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
         self._operations.add(operation, delay, f"{self.id}: copy {offset}+{length}")
 
     def _operation_done(self, operation: MirrorOperation) -> None:

@@ -262,7 +262,7 @@ class ClientSession:
             if mode <= self._best:
                 try:
                     yield from self._ask(option)
-                except NbdError:
+                except RefusedError:
                     continue  # the next best will do
                 self.mode = mode
                 return
