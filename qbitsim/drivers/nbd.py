@@ -120,18 +120,8 @@ class NbdNode(DriverNode):
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """Refuse what no server could be told, in the order of nbd_process_options().
-
-        :raises QmpError: with QEMU's text.
-        """
-        if "server" not in options:
-            raise QmpError("NBD server address missing")
-        if _is_too_long(options.get("export")):
-            raise QmpError("export name too long to send to server")
-        if options.get("tls-creds") is not None:
-            raise QmpError(f"No TLS credentials with id '{options['tls-creds']}'")
-        if _is_too_long(options.get("x-dirty-bitmap")):
-            raise QmpError("x-dirty-bitmap query too long to send to server")
+        """See :func:`check_options`."""
+        check_options(options)
 
     # -- what it is
 
@@ -262,6 +252,21 @@ class NbdNode(DriverNode):
     def abandon(self) -> None:
         """The connection ends with the process."""
         self.export.close()
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what no server could be told, in the order of nbd_process_options() (block/nbd.c, QEMU 10.0).
+
+    :raises QmpError: with QEMU's text.
+    """
+    if "server" not in options:
+        raise QmpError("NBD server address missing")
+    if _is_too_long(options.get("export")):
+        raise QmpError("export name too long to send to server")
+    if options.get("tls-creds") is not None:
+        raise QmpError(f"No TLS credentials with id '{options['tls-creds']}'")
+    if _is_too_long(options.get("x-dirty-bitmap")):
+        raise QmpError("x-dirty-bitmap query too long to send to server")
 
 
 def connect(network: Network, options: Mapping[str, Any], client: Graph | None = None) -> RemoteExport:

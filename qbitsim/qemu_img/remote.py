@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.drivers.drive_options import nested
-from qbitsim.drivers.nbd import NbdNode, connect
+from qbitsim.drivers.nbd import check_options, connect
 from qbitsim.drivers.nbd_names import name_of, take_server
 from qbitsim.nbd.remote_file import RemoteImageFile
 from qbitsim.qemu_img.options import ToolError
@@ -31,7 +31,7 @@ def add_export(store: ImageStore, options: Mapping[str, Any]) -> str:
     :param options: of a node with the driver ``nbd``.
     :raises QmpError: with QEMU's text.
     """
-    NbdNode.check_options(options)
+    check_options(options)
     place = name_of(options["server"], options.get("export")) or str(options["server"])
     name = place if "x-dirty-bitmap" not in options else f"{place}#{options['x-dirty-bitmap']}"
     if not store.is_remote(name):
