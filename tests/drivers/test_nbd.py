@@ -397,3 +397,23 @@ def test_a_server_that_was_put_back_is_found_again() -> None:
 def test_addresses_are_said_as_messages_say_them() -> None:
     assert str(UnixAddress("/a")) == "/a"
     assert str(InetAddress("h", "1")) == "h:1"
+
+
+def test_what_a_snapshot_has_given_up_is_an_error_of_the_server_and_the_connection_lives() -> None:
+    """The answer is EINVAL, for there is no EACCES on the wire (iotest image-fleecing)."""
+    pair = Pair()
+    server = pair.server
+    server.add_disk("fleece", 2 * MB, format="raw")
+    fleece = server.drive("fleece").node.name
+    bitmap = {"node": "disk", "name": "b0"}
+    cbw = {"driver": "copy-before-write", "node-name": "cbw", "target": fleece, "bitmap": bitmap}
+    server.execute("nbd-server-stop", {})
+    server.execute("blockdev-add", {**cbw, "file": pair.disk.node.name})
+    server.execute("blockdev-add", {"driver": "snapshot-access", "node-name": "access", "file": "cbw"})
+    pair.listen()
+    server.export_nbd("access")
+    drive = pair.drive(export="access", read_only=True)
+    with pytest.raises(OSError, match="unable to check for holes: Permission denied") as caught:
+        drive.read(0, 512)
+    assert caught.value.errno == errno.EINVAL
+    assert drive.read(MB, 1) == b"y"
