@@ -80,7 +80,7 @@ class Host(Protocol):
     def stop(self) -> None:
         """Listen no more; the clients are the server's to cut off."""
 
-    def room_again(self) -> None:
+    def client_left(self, client: Client) -> None:
         """A client has gone, so that another one may come."""
 
 
@@ -89,7 +89,7 @@ class Exports:
 
     :param emit: called with the name and the data of each event.
     :param profile: which release the machine is.
-    :param accept: connects a client of this process, see :func:`qbitsim.nbd.local.accept`.
+    :param accept: connects a client of this process, see :func:`qbitsim.nbd.local.accept`; None if none can come.
     :ivar listening: how the server was started; None if it was not.
     :ivar exports: newest first.
     :ivar connections: the clients.
@@ -108,7 +108,7 @@ class Exports:
         graph: Graph,
         emit: Callable[[str, dict[str, Any]], None],
         profile: Profile,
-        accept: Callable[[Exports, object], Connection | None],
+        accept: Callable[[Exports, object], Connection | None] | None = None,
     ) -> None:
         self.graph = graph
         self.profile = profile
@@ -170,7 +170,7 @@ class Exports:
         """Let clients come: over sockets, or in this process."""
         if self.host is not None:
             self.host.listen(listening)
-        if listening.network_address is not None:
+        if listening.network_address is not None and self._accept is not None:
             self.graph.images.network.listen(listening.network_address, partial(self._accept, self))
 
     def _stop_listening(self, listening: Listening | None) -> None:
@@ -237,7 +237,7 @@ class Exports:
                 export.clients.remove(session)
                 self._go_if_unused(export)
             if self.host is not None:
-                self.host.room_again()
+                self.host.client_left(session)
 
     def striking(self, request: InFlight) -> NbdFault | None:
         """The fault that strikes the answer to a request, or None; the first that does is the only one counted."""
