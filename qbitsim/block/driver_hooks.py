@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
+    from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
@@ -25,6 +26,7 @@ class DriverHooks:
     :cvar is_filter: it shows the disk of its child.
     :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
+    :cvar tells_filename: it says itself whether its file name tells all (bdrv_refresh_filename).
     """
 
     driver: ClassVar[str]
@@ -37,6 +39,7 @@ class DriverHooks:
     filename_prefix: ClassVar[str] = ""
     strong_options: ClassVar[tuple[str, ...]] = ()
     shows_filename_of_child: ClassVar[bool] = False
+    tells_filename: ClassVar[bool] = False
 
     __slots__ = ()
 
@@ -78,6 +81,11 @@ class DriverHooks:
     @property
     def image(self) -> Image | None:
         """The image that the node itself keeps open, as a file or as a format; None for other nodes."""
+        return None
+
+    @property
+    def image_file(self) -> ImageFile | None:
+        """The file that the node has open, which may hold an image for a format above; None for other nodes."""
         return None
 
     @property

@@ -247,6 +247,11 @@ class Node(Requests):
             below = file.node if file is not None else None
         return below.delay(length, writing=writing) if below is not None else 0
 
+    @property
+    def outage(self) -> int:
+        """Nanoseconds that a job's request has to wait because a server below is away."""
+        return max([edge.node.outage for edge in self.children], default=0)
+
     def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
         """Take clusters from ``source`` by reference, as if each was read there and written here.
 

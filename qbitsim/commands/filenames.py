@@ -50,6 +50,8 @@ class ShownFilenames:
         below = node.filtered
         if node.implicit or node.shows_filename_of_child:
             return self.of(below if below is not None else node.children[0].node)
+        if node.tells_filename:
+            return node.filename
         if any(name != "filename" for name, _value in _strong_options(node)) or self.backing_overridden(node):
             return ""
         if not node.children:

@@ -30,13 +30,8 @@ def create_image(
     :param backing_opened: whether QEMU opens the backing file on the way, by the name that it has for the new file.
     :raises QmpError: with the texts and in the order of bdrv_img_create.
     """
-    graph, driver = context.graph, known_driver(image_format, context.profile)
-    if driver is None:
-        raise QmpError(f"Unknown file format '{image_format}'")
-    if not driver.creates:
-        raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if image_format not in (*image_formats(), "file"):
-        raise UnsupportedError(f"images of format '{image_format}'")
+    graph = context.graph
+    _check_can_create(context, filename, image_format)
     backing_name = backing_format = None
     if backing is not None:
         if image_format in ("raw", "file"):
@@ -59,6 +54,18 @@ def create_image(
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(failure_text("create", filename, error)) from None
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
+
+
+def _check_can_create(context: Context, filename: str, image_format: str) -> None:
+    driver = known_driver(image_format, context.profile)
+    if driver is None:
+        raise QmpError(f"Unknown file format '{image_format}'")
+    if not driver.creates:
+        raise QmpError(f"Format driver '{image_format}' does not support image creation")
+    if filename.startswith(("nbd:", "nbd+")):
+        raise UnsupportedError("the making of an image on an NBD server: use mode 'existing'")
+    if image_format not in (*image_formats(), "file"):
+        raise UnsupportedError(f"images of format '{image_format}'")
 
 
 def _announcement(

@@ -21,12 +21,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import status_above
+from qbitsim.block.status import Status
 from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.files.faults import Stall, StalledError
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.block.status import Status
     from qbitsim.copying.copy_call import BlockCopyCall
     from qbitsim.engine.scheduler import Scheduler, Task
 
@@ -215,7 +215,10 @@ class BlockCopyState:
     def _status(self, offset: int, length: int) -> Status:
         """The status of whole clusters from ``offset`` (block_copy_block_status)."""
         base = self.source.backing_chain_next if self.skip_unallocated else None
-        status = status_above(self.source, base, offset, min(length, self.length - offset))
+        try:
+            status = status_above(self.source, base, offset, min(length, self.length - offset))
+        except OSError:
+            status = Status(0)  # what cannot be told is copied, and that may fail
         if status.length < self.cluster_size:
             # A cluster of mixed status is copied as data, and so is a cut one at the end if it is looked at alone.
             status.length, status.data, status.zero, status.allocated = self.cluster_size, True, False, True
@@ -275,7 +278,7 @@ class BlockCopyState:
         """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""
         offset, length = task.offset, min(task.end, self.length) - task.offset
         requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
-        delay = 0
+        delay = max(node.outage for node, _operation in requests)
         for node, operation in requests:
             owner = node.fault_owner
             if owner is None or owner.faults is None:
@@ -386,6 +389,8 @@ class BlockCopyState:
 
     def reset_unallocated(self, offset: int) -> int:
         """Leave out the clusters at ``offset`` if the topmost layer does not have them; return where to go on.
+
+        :raises OSError: the layer cannot tell.
 
         Partial clusters count as allocated (block_copy_is_cluster_allocated).
         """

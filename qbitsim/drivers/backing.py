@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
+from qbitsim.drivers.filename_options import json_options, protocol_options
 from qbitsim.drivers.options import Options, file_options
 from qbitsim.errors import QmpError, UnsupportedError
 
@@ -66,4 +66,4 @@ def _named(opener: Opener, node: Node, image: Image, name: str) -> Options:
     if name.startswith("json:"):
         return json_options(name)
     file = protocol_options(opener.graph.images.backing_name(node.filename, name))
-    return {"driver": image.backing_format or opener.image(innermost(file)).format, "file": file}
+    return {"driver": image.backing_format or opener.format_of(file), "file": file}

@@ -203,8 +203,9 @@ class BlkdebugNode(FilterDriverNode):
                 raise UnsupportedError("'delay-ns' of blkdebug")
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def parse_filename(cls, protocol: str, name: str) -> Options:
         """``CONFIG:FILE`` (blkdebug_parse_filename)."""
+        del protocol
         config, _colon, below = name.partition(":")
         options: Options = {"driver": cls.driver, "image": protocol_options(below)}
         return {**options, "config": config} if config else options

@@ -248,11 +248,10 @@ class CopyBeforeWriteNode(FilterDriverNode):
     def snapshot_status(self, offset: int, length: int) -> Status:
         """What is known of the bytes from ``offset`` as they were (cbw_co_snapshot_block_status).
 
-        Where QEMU's function fails, because the bytes cannot be read, whoever asks takes a cluster for data.
+        :raises OSError: EACCES where the bytes cannot be read.
         """
         if not self._may_read(offset, length):
-            assert self.copy_state is not None
-            return Status(min(length, self.copy_state.cluster_size), data=True)
+            raise io_error(errno.EACCES)
         child, run = self._holder(offset, offset + length)
         return child.status(offset, run)
 

@@ -126,9 +126,20 @@ class FileNode(DriverNode):
             raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def parse_filename(cls, protocol: str, name: str) -> Options:
         """A name that may look like one with a protocol."""
+        del protocol
         return {"driver": cls.driver, "filename": name}
+
+    @property
+    def image_file(self) -> ImageFile:
+        """The file."""
+        return self.file
+
+    @classmethod
+    def probe(cls, opener: Opener, options: Options) -> str:
+        """The format of the image in the file."""
+        return opener.image(options["filename"]).format if "filename" in options else "raw"
 
     @property
     def image(self) -> Image:
@@ -306,8 +317,7 @@ def _is_writable(file: ImageFile, filename: str, *, or_read_only: bool) -> bool:
 
 def file_below(node: Node) -> ImageFile | None:
     """The file that a file node, below any filters, leads to."""
-    node = node.skip_filters()
-    return node.file if isinstance(node, FileNode) else None
+    return node.skip_filters().image_file
 
 
 def image_below(node: Node) -> Image | None:

@@ -85,6 +85,7 @@ class Opener:
 
         :raises QmpError: there is no such file.
         """
+        _take_qapi_names(options)
         return options, self._fill_drivers(options, protocol=False)
 
     def _fill_drivers(self, options: Options, *, protocol: bool) -> bool:
@@ -98,8 +99,7 @@ class Opener:
             if "filename" in options:
                 options["driver"] = "file"
         elif "driver" not in options and isinstance(options.get("file"), dict):
-            name, probed = innermost(options["file"]), True
-            options["driver"] = self.image(name).format if name else "raw"
+            options["driver"], probed = self.format_of(options["file"]), True
         driver = DRIVERS.get(options.get("driver", ""))
         if driver is not None:
             _pass_filename_down(driver.node, options, protocol=protocol)
@@ -114,6 +114,15 @@ class Opener:
             if isinstance(backing, dict) and isinstance(backing.get("file"), dict):
                 self._fill_drivers(backing, protocol=False)
         return probed
+
+    def format_of(self, file: Options) -> str:
+        """The format of the image in a file, which its options describe (find_image_format, block.c).
+
+        :raises QmpError: there is no such file.
+        """
+        below = innermost(file)
+        driver = DRIVERS.get(below.get("driver", "file"))
+        return driver.node.probe(self, below) if driver is not None else "raw"
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
@@ -133,14 +142,17 @@ class Opener:
         if driver is not None and other is None and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")
         file = protocol_options(filename)
-        if other is not None and innermost(file):
-            other.refuse(self.image(innermost(file)), filename)
         below = innermost(file)
+        if other is not None:
+            if "server" in below:
+                raise UnsupportedError(f"the image format '{driver}' on an NBD server")
+            if "filename" in below:
+                other.refuse(self.image(below["filename"]), filename)
         if driver is None:
-            merged = {**options, "driver": self.image(below).format if below else "raw"}
+            merged = {**options, "driver": self.format_of(file)}
         else:
-            if below:
-                self.image_file(below, auto_read_only=True)
+            if "filename" in below:
+                self.image_file(below["filename"], auto_read_only=True)
             merged = options
         merged = {**merged, "file": file}
         self._fill_drivers(merged, protocol=False)
@@ -303,3 +315,13 @@ class Opener:
             self.register(node, options)
             self.open_child(node, child, options)
         return node
+
+
+def _take_qapi_names(options: Options) -> None:
+    """Give the options of command lines QAPI's names, in all that is below, too."""
+    for value in options.values():
+        if isinstance(value, dict):
+            _take_qapi_names(value)
+    driver = DRIVERS.get(options.get("driver", ""))
+    if driver is not None:
+        driver.node.complete_options(options)

@@ -146,7 +146,7 @@ class RawNode(DriverNode, OwnLengthNode):
 
     def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
-        return operation != "status" and self._file.waits_for_io(operation, self.offset + offset, length)
+        return self._file.waits_for_io(operation, self.offset + offset, length)
 
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""

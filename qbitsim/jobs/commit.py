@@ -106,8 +106,8 @@ class CommitJob(LoopJob):
             self._finish(0)
             return
         offset, reading = self._offset, True
-        status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
         try:
+            status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
             if status.allocated:
                 if status.zero and self.jobs.profile.commit_keeps_zeroes:
                     reading = False

@@ -371,7 +371,8 @@ class MirrorJob(LoopJob):
         return True
 
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
-        operation = MirrorOperation(offset, length, method, self._operation_done)
+        outage = max(self.source.outage, self.target.node.outage)
+        operation = MirrorOperation(offset, length, "copy" if outage else method, self._operation_done)
         try:
             waits = operation.begin(self.source, self.target)
         except StalledError as error:
@@ -380,9 +381,9 @@ class MirrorJob(LoopJob):
         if not waits:
             self._transfer(operation)
             return
-        delay = 0
+        delay = outage
         if method == "copy":
-            delay = max(self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
+            delay = max(delay, self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
         self._operations.add(operation, delay, f"{self.id}: copy {offset}+{length}")
 
     def _operation_done(self, operation: MirrorOperation) -> None:

@@ -90,8 +90,9 @@ class StreamJob(LoopJob):
             self._finish(self._failure)
             return
         offset, node = self._offset, self.node
-        length, copied = missing_above(node, self.options.overlay, offset, min(CHUNK, node.length - offset))
+        length = min(CHUNK, node.length - offset)
         try:
+            length, copied = missing_above(node, self.options.overlay, offset, length)
             if copied:
                 self.node.copy_up(self._offset, length)
                 self._owe(self.node.backing_chain_next or self.node, self.node, length)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from qbitsim.commands.parts import ChardevLike
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
+    from qbitsim.files.network import Connection
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.nbd.local import LocalClient
@@ -151,7 +152,7 @@ class Machine:
         self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
         self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
-        self.exports = Exports(self.graph, self.emit, self.profile)
+        self.exports = Exports(self.graph, self.emit, self.profile, _accept_nbd_client)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
         self._stdout: list[str] = []
@@ -553,7 +554,7 @@ class Machine:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
         for node in self.graph.nodes.values():
             node.abandon()
-        self.exports.disconnect_all()
+        self.exports.end()
         self.closing = True
 
     def note_no_clients(self) -> None:
@@ -573,3 +574,9 @@ class Machine:
         text = "".join(self._stdout)
         self._stdout.clear()
         return text
+
+
+def _accept_nbd_client(exports: Exports, client: object) -> Connection | None:
+    from qbitsim.nbd.local import accept  # noqa: PLC0415 - for those who have clients
+
+    return accept(exports, client)

@@ -179,7 +179,11 @@ def _read_sparsely(request: Request, reply: Reply) -> None:
     """
     user, place, end = request.export.user, request.offset, request.offset + request.length
     while place < end:
-        status = status_above(user.node, None, place, end - place)
+        try:
+            status = status_above(user.node, None, place, end - place)
+        except OSError as error:
+            reply.failed(error.errno, f"unable to check for holes: {error.strerror}")
+            return
         stop = place + status.length
         if status.zero:
             reply.hole(place, status.length, last=stop == end)

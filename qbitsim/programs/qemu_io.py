@@ -34,6 +34,7 @@ from qbitsim.qemu_io.drive_disk import DriveDisk
 from qbitsim.qemu_io.numbers import format_size
 from qbitsim.qemu_io.table import commands as known_commands
 from qbitsim.qemu_io.table import help_line, own_commands
+from qbitsim.serving.socket_network import SocketNetwork
 from qbitsim.standard_streams import StandardStreams
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ _LONG = {
     "image-opts": "image-opts",
     "force-share": "U",
 }
+_PROTOCOLS = {"nbd": "nbd+unix", "null-co": "null-co", "null-aio": "null-aio"}
+"""What ``info`` calls the protocol of drivers: of several names, the one that was registered last."""
+
 _USAGE = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\nQEMU Disk exerciser\n\n"
 PROMPT = "qemu-io> "
 _SIGABRT = 6
@@ -245,7 +249,8 @@ class QemuIo:
             raise
         except QmpError as error:
             hint = lock_hint(self.images, name, error.desc, read_only=flags.read_only)
-            self._fail(f"can't open{what}: {error.desc}{hint}")
+            told = f"\n{error.hint}".rstrip("\n") if error.hint.startswith("server reported") else ""
+            self._fail(f"can't open{what}: {error.desc}{told}{hint}")
             return False
         self.world, self.drive = world, drive
         for each in world.graph.nodes.values():
@@ -417,6 +422,11 @@ class QemuIo:
             return self._no_file()
         node = self.drive.node
         image = _qcow2_image(node)
+        if image is None and not node.knows_cluster_size:
+            protocol = _PROTOCOLS.get(node.driver)
+            names = [node.driver] if protocol is None else [node.driver, protocol]
+            self.streams.print("".join(f"format name: {name}\n" for name in names))
+            return True
         if image is None:
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
@@ -438,6 +448,7 @@ def main(argv: Sequence[str], profile: Profile) -> int:
     """Run it in the current directory, with the commands of ``-c`` or of standard input; the exit status."""
     process.end_on_interrupt()
     store = HostImageStore(".")
+    store.network = SocketNetwork(store.network)
     program = QemuIo(
         store,
         profile,

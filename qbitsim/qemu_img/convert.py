@@ -310,7 +310,7 @@ def _runs(plan: _Copy, chain: Chain) -> Iterator[_Run]:
         if offset + length < size and length > tail:
             length -= tail
         if kind is Kind.HOLE and not plan.shares_backing:
-            kind = Kind.ZERO
+            kind = Kind.ZERO if visible[-1].holes_are_zero else Kind.DATA
         elif kind is Kind.ZERO and offset >= shared_end:
             kind = Kind.HOLE
         yield _Run(offset, length, kind)

@@ -29,7 +29,7 @@ def create(call: Call) -> int:
     try:
         if not known_format(format_name):
             raise ToolError(f"Unknown file format '{format_name}'")
-        plain = plain_name(name)
+        plain = name if name.startswith(("nbd:", "nbd+")) else plain_name(call.store, name)
         wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call))
         wanted = _with_backing(call, plain, wanted)
         call.say(f"Formatting '{name}', {wanted.describe()}")

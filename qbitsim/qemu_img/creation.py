@@ -103,7 +103,7 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
-    name = plain_name(name)
+    name = plain_name(call.store, name)
     preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
     if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
@@ -154,6 +154,10 @@ def _preallocate(call: Call, name: str, image: Image, size: int, preallocation: 
 
 def _create_file(call: Call, name: str, format_name: str, size: int | None, **options: Any) -> Image:
     try:
+        if call.store.is_remote(name):
+            from qbitsim.qemu_img import remote  # noqa: PLC0415 - for those who are clients
+
+            return remote.make_image(call.store.file(name), format_name, size or 0, **options)
         return call.store.create(name, format_name, size, **options)
     except LockConflictError as error:
         raise ToolError(f"{error.strerror}\nIs another process using the image [{name}]?") from None

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.plain import HostRawImage
@@ -15,6 +14,7 @@ from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.loading import image_options, look_up_file, take_parsed
 
 if TYPE_CHECKING:
+    from qbitsim.files.tree import OpenFile
     from qbitsim.images.image import Image
     from qbitsim.images.raw import RawImage
 
@@ -27,7 +27,7 @@ class HostLocks(Locks):
 
     __slots__ = ("_file",)
 
-    def __init__(self, file: HostFile) -> None:
+    def __init__(self, file: OpenFile) -> None:
         super().__init__()
         self._file = file
 
@@ -74,13 +74,17 @@ class HostImageFile(ImageFile):
 
     image: Image
 
-    def __init__(self, name: str, file: HostFile, capacity: int | None = None) -> None:
+    def __init__(self, name: str, file: OpenFile, capacity: int | None = None) -> None:
         super().__init__(name, capacity)
         self.bytes = file
         self.users = 0
         self._stamp = file.stamp
         self.locks = HostLocks(file)
-        self.image = HostRawImage(self)
+        self.image = self._plain_image()
+
+    def _plain_image(self) -> HostRawImage:
+        """The bytes of the file as an image."""
+        return HostRawImage(self)
 
     def make_raw(self, size: int) -> HostRawImage:
         """Let the file be a hole of *size* bytes; OSError as the host has it, with the file as long as it is then."""
@@ -89,14 +93,14 @@ class HostImageFile(ImageFile):
         try:
             self.bytes.truncate(size)
         finally:
-            self.image = image = HostRawImage(self)
+            self.image = image = self._plain_image()
         return image
 
     def make_qcow2(self, size: int, **options: Any) -> HostQcow2Image:
         """Write an empty qcow2 image; OSError as the host has it, with bytes in the file that are no image."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        self.image = HostRawImage(self)
+        self.image = self._plain_image()
         try:
             image = HostQcow2Image(self, size, **options)
             image.begin_file()
@@ -112,10 +116,10 @@ class HostImageFile(ImageFile):
         if isinstance(self.image, HostRawImage):
             return self.image
         self.image.save()
-        return HostRawImage(self)
+        return self._plain_image()
 
     @property
-    def bytes_read(self) -> HostFile:
+    def bytes_read(self) -> OpenFile:
         """The file."""
         self.image.save()
         return self.bytes

@@ -13,7 +13,7 @@ from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
-    from qbitsim.files.host import HostFile
+    from qbitsim.files.tree import OpenFile
     from qbitsim.images.host.file import HostImageFile
     from qbitsim.images.image import Image, Preallocation
 
@@ -26,9 +26,9 @@ class HostPlainContent(BytesContent):
 
     __slots__ = ()
 
-    file: HostFile
+    file: OpenFile
 
-    def __init__(self, file: HostFile) -> None:
+    def __init__(self, file: OpenFile) -> None:
         super().__init__(file, -(-file.length // SECTOR) * SECTOR)
 
     # -- reading

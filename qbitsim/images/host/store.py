@@ -18,6 +18,7 @@ from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
+    from qbitsim.images.image_file import ImageFile
 
 _KEPT_OPEN = 16
 
@@ -69,7 +70,7 @@ class HostImageStore(ImageStore):
         if file is None:
             file = HostImageFile(name, opened, self._limits.get(self._key(name)))
             HostRawImage(file)
-        self._remember(file)
+        self._remember(opened.identity, file)
         conflict = file.locks.conflict(*CREATOR)
         if conflict is not None:
             raise LockConflictError(conflict, name)
@@ -96,24 +97,29 @@ class HostImageStore(ImageStore):
         if name in self:
             self.file(name).capacity = capacity
 
-    def file(self, name: str) -> HostImageFile:
+    def file(self, name: str) -> ImageFile:
         """As every store; OSError as the host has it."""
-        file = self._known.get(self._folder.identity(name))
+        if name in self._remote:
+            return self._remote[name]
+        identity = self._folder.identity(name)
+        file = self._known.get(identity)
         if file is None or not file.bytes.is_open or not (file.users or file.is_current):
-            file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
+            opened = HostFile(name, self._folder)
+            identity = opened.identity
+            file = HostImageFile(name, opened, self._limits.get(self._key(name)))
         file.bytes.path = name
-        self._remember(file)
+        self._remember(identity, file)
         return file
 
-    def _remember(self, file: HostImageFile) -> None:
+    def _remember(self, identity: tuple[int, int], file: HostImageFile) -> None:
         """Keep the file at hand; those that nobody has used for long are closed."""
         self._forget_closed()
-        self._known.pop(file.bytes.identity, None)
-        self._known[file.bytes.identity] = file
-        unused = [identity for identity, each in self._known.items() if not each.users]
-        for identity in unused[:-_KEPT_OPEN]:
-            self._known[identity].save()
-            del self._known[identity]
+        self._known.pop(identity, None)
+        self._known[identity] = file
+        unused = [key for key, each in self._known.items() if not each.users]
+        for key in unused[:-_KEPT_OPEN]:
+            self._known[key].save()
+            del self._known[key]
 
     def _forget_closed(self) -> None:
         for identity in [each for each, file in self._known.items() if not file.bytes.is_open]:
@@ -129,7 +135,7 @@ class HostImageStore(ImageStore):
                 raise OSError(error.errno, error.strerror, file.name) from None
 
     def __contains__(self, name: str) -> bool:
-        return self._folder.exists(name) and not self._folder.is_directory(name)
+        return name in self._remote or (self._folder.exists(name) and not self._folder.is_directory(name))
 
     def items(self) -> list[tuple[str, Image]]:
         """The files that are in use, sorted by name."""

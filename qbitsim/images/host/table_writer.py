@@ -19,7 +19,7 @@ from qbitsim.sizes import SECTOR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from qbitsim.files.host import HostFile
+    from qbitsim.files.tree import OpenFile
     from qbitsim.images.host.l2_tables import CachedTables, L2Cache
     from qbitsim.images.host.qcow2 import HostQcow2Image
     from qbitsim.images.qcow2.bitmap_places import BitmapPlace
@@ -41,7 +41,7 @@ class TableWriter:
         "bytes",
     )
 
-    def __init__(self, image: HostQcow2Image, file: HostFile) -> None:
+    def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
         self.bytes = file
         self._image = image
         self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared

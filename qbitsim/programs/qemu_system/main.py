@@ -18,6 +18,7 @@ from qbitsim.programs.qemu_system.startup import Startup, add_descriptor
 from qbitsim.serving import process
 from qbitsim.serving.qtest import attach_qtest
 from qbitsim.serving.server import Server
+from qbitsim.serving.socket_network import SocketNetwork
 
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
@@ -67,6 +68,7 @@ class _Program:
         pid_file = self._pid_file(plan)
         try:
             images = HostImageStore(os.getcwd())
+            images.network = SocketNetwork(images.network)
             for asked in plan.descriptors:
                 with asked.given.blamed():
                     add_descriptor(images.fdsets, asked.value.values)
