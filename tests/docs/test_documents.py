@@ -7,15 +7,20 @@ import re
 import runpy
 from collections.abc import Callable
 from contextlib import ExitStack
+from fnmatch import fnmatch
 from functools import partialmethod
 from pathlib import Path
 
 import pytest
 from documents import DOCUMENTS, README, REPOSITORY, Block, blocks, document, examples, run, serving
 
+import qbitsim.qemu_img.run as qemu_img
+import qbitsim.qemu_io.parser as qemu_io
+from qbitsim import Machine
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.cli import documents
 from qbitsim.cli.main import main
+from qbitsim.commands.hmp.declaration import COMMANDS
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 
 with pytest.MonkeyPatch.context() as patch:
@@ -189,6 +194,32 @@ def test_files_and_directories_that_the_documents_name_exist() -> None:
     }
     assert named
     assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
+
+
+def row(area: str) -> set[str]:
+    """The names in the middle column of the table of what is supported."""
+    (supported,) = re.findall(rf"^\| {area} \| ([^|]*) \|", README, re.MULTILINE)
+    return set(re.findall(r"`([^`]+)`", supported))
+
+
+def test_the_readme_lists_the_commands_of_qemu_img_and_qemu_io() -> None:
+    assert row("qemu-img") == set(qemu_img._MODULES)
+    short = {"aio_*" if name.startswith("aio_") else name for name in qemu_io._READERS}
+    assert row("qemu-io") == short
+
+
+def test_the_readme_lists_the_lines_of_the_human_monitor() -> None:
+    machine = Machine()
+    machine.execute("human-monitor-command", {"command-line": "info status"})  # all lines have been imported now
+    names = {name.removeprefix("info ") for name in COMMANDS}
+    patterns = row("HMP") - {"human-monitor-command"}
+    assert {name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
+    assert {pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)} == set()
+
+
+def test_what_the_documents_call_on_a_machine_is_there() -> None:
+    text = "\n".join(DOCUMENTS.values())
+    assert {name for name in re.findall(r"`machine\.(\w+)", text) if not hasattr(Machine(), name)} == set()
 
 
 def test_the_readme_says_how_many_scenarios_were_recorded() -> None:

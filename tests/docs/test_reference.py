@@ -241,7 +241,6 @@ COMPARED_ELSEWHERE = {"query-commands", "query-qmp-schema"}
 NOT_PLAYED_YET = {
     *("object-add prealloc-context", "object-add hugetlbsize", "object-add loaded"),  # values of them are not checked
     "query-machines compat-props",  # a machine that has some is refused
-    "BLOCK_IO_ERROR",  # needs a guest that runs
 }
 WITHOUT_EFFECT = {
     *("aio-max-batch", "align", "discard-data", "dump", "host-nodes", "hugetlb", "hugetlbsize", "iv", "loaded"),
