@@ -45,7 +45,7 @@ def qom_set(context: Context, args: QomSet) -> None:
 
 @command("qom-list-types", QomListTypes, returns=list[ObjectTypeInfo], since="1.1")
 def qom_list_types(context: Context, args: QomListTypes) -> list[Json]:
-    """The types of what is emulated, with their ancestors if abstract ones are asked for."""
+    """The types that the release has, whether they are emulated or not."""
     from qbitsim.devices.objects import types  # noqa: PLC0415
 
     return types(context.profile, args.implements, abstract=bool(args.abstract))

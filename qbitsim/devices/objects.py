@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.devices import properties
 from qbitsim.devices.attaching import replace_node
 from qbitsim.devices.properties import descriptions
-from qbitsim.devices.types import TYPES
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from qbitsim.profiles import Profile
 
 _MACHINE_TYPES = {"none": "none-machine", "pc": "pc-i440fx-{}-machine", "q35": "pc-q35-{}-machine"}
-_OBJECT_TYPES = (
-    *("iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "secret", "throttle-group"),
-    *("none-machine", "tcg-accel"),
-)
 _CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/objects")
 _OTHERS = ("/machine/", "/chardevs", "/backend", "/audiodevs")
 _UNSET: dict[str, Any] = {"str": "", "bool": False, "OnOffAuto": "auto", "BlockdevOnError": "auto", "size": 0}
@@ -222,22 +217,18 @@ def _board_bus(name: str) -> str:
 
 
 def types(profile: Profile, implements: str | None, *, abstract: bool) -> list[Json]:
-    """The types of what is emulated, and their ancestors, as qom-list-types tells them.
+    """The types that the release has, as qom-list-types tells them.
 
     :param implements: only those that are of this type.
     :param abstract: those too of which there are no objects.
-    :raises UnsupportedError: it is a type of what is not emulated.
+    :raises UnsupportedError: it is an interface; which types have it nobody has asked.
     """
     known = descriptions(profile)
-    machines = (kind.format(profile.name) for kind in _MACHINE_TYPES.values())
-    parts = [kind.backend for kind in TYPES.values() if kind.backend]
-    emulated = [each for each in (*TYPES, *parts, *_OBJECT_TYPES, *machines) if each in known.types]
-    found = dict.fromkeys(ancestor for name in emulated for ancestor in known.ancestors(name))
-    if implements is not None and implements in known.types and implements not in found:
+    if implements is not None and "interface" in known.ancestors(implements):
         raise UnsupportedError(f"qom-list-types of '{implements}'")
     return [
         _type_info(known, name)
-        for name in found
+        for name in known.types
         if (abstract or name not in known.abstract) and implements in (None, *known.ancestors(name))
     ]
 

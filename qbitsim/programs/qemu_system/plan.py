@@ -42,6 +42,7 @@ _LEGACY_DRIVES = {
 _KEYVAL = {"audiodev": "driver", "boot": "order", "compat": None, "netdev": "type", "smp": "cpus"}
 """The options that are taken and read as trees, with the key that may be left out."""
 
+_JSON_TOO = frozenset({"audiodev", "compat", "netdev"})
 _WITH_ID = frozenset({"audiodev", "netdev"})
 _TOPOLOGY = frozenset(
     {"books", "clusters", "cores", "cpus", "dies", "drawers", "maxcpus", "modules", "sockets", "threads"}
@@ -154,7 +155,8 @@ class Plan:
         if is_help(given.argument):
             raise UnsupportedError(f"the help of '-{given.name}'")
         if given.name in _KEYVAL:
-            tree = self._keyval(given, _KEYVAL[given.name])
+            as_object = given.name in _JSON_TOO and given.argument.startswith("{")
+            tree = self._json(given) if as_object else self._keyval(given, _KEYVAL[given.name])
             if given.name in _WITH_ID and "id" not in tree and tree.get("driver", tree.get("type")) != "none":
                 raise QmpError("Parameter 'id' is missing")
             if given.name == "smp":
