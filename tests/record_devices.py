@@ -17,7 +17,7 @@ from typing import Any
 from qbitsim.devices.properties import PropertyLists
 
 FOLDER = Path(__file__).parents[1] / "qbitsim" / "devices" / "recorded"
-ARGUMENTS = ("-machine", "none", "-accel", "tcg", "-S", "-nodefaults", "-display", "none", "-qmp", "stdio")
+ARGUMENTS = ("-accel", "tcg", "-S", "-nodefaults", "-display", "none", "-qmp", "stdio")
 PATIENCE = 10
 """Seconds for all answers."""
 
@@ -26,9 +26,11 @@ def asked(name: str, **arguments: Any) -> str:
     return json.dumps({"execute": name, "arguments": arguments}) + "\n"
 
 
-def answers(qemu: tuple[str, ...], requests: list[str]) -> list[dict[str, Any]]:
+def answers(
+    qemu: tuple[str, ...], requests: list[str], *, machine: str = "none", cpu: str = "max"
+) -> list[dict[str, Any]]:
     """The replies to all requests, or to those before the one that ended QEMU or let it loop for ever."""
-    command = [*qemu, *ARGUMENTS]
+    command = [*qemu, "-machine", machine, *(("-cpu", cpu) if machine != "none" else ()), *ARGUMENTS]
     talk = "".join([asked("qmp_capabilities"), *requests, asked("quit")]).encode()
     try:
         said = subprocess.run(command, input=talk, capture_output=True, check=False, timeout=PATIENCE).stdout

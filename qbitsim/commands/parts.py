@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.engine.events import EventLog
     from qbitsim.engine.scheduler import Scheduler
@@ -90,6 +91,14 @@ class MachineLike(Protocol):
     @property
     def machine_type(self) -> str:
         """``none``, ``pc`` or ``q35``."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the guest of a PC has."""
+
+    @property
+    def processors(self) -> Processors | None:
+        """Those of a PC, None as long as it has the one that QEMU gives it."""
 
     @property
     def objects(self) -> dict[str, Json]:

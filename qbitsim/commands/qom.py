@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.context import Context
-from qbitsim.commands.devices import device_tree
+from qbitsim.commands.devices import device_tree, processors_of
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.devices import (
     ObjectPropertyInfo,
@@ -63,4 +63,5 @@ def _objects(context: Context) -> Objects:
     from qbitsim.devices.objects import Objects  # noqa: PLC0415  (few machines are ever asked)
 
     machine = context.machine
-    return Objects(device_tree(machine), machine.profile, machine.objects, context.graph.throttle_groups)
+    processors = processors_of(machine) if machine.machine_type != "none" else None
+    return Objects(device_tree(machine), machine.profile, machine.objects, context.graph.throttle_groups, processors)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qbitsim.devices.device import Device
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.properties import Descriptions
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.jsontypes import Json
@@ -33,15 +34,21 @@ _CHANGEABLE = ("bootindex", "realized")
 class Objects:
     """What is at which path; made for one request."""
 
-    __slots__ = ("_groups", "_objects", "_profile", "_tree")
+    __slots__ = ("_groups", "_objects", "_processors", "_profile", "_tree")
 
     def __init__(
-        self, tree: DeviceTree, profile: Profile, objects: Mapping[str, Json], groups: Mapping[str, object]
+        self,
+        tree: DeviceTree,
+        profile: Profile,
+        objects: Mapping[str, Json],
+        groups: Mapping[str, object],
+        processors: Processors | None,
     ) -> None:
         self._tree = tree
         self._profile = profile
         self._objects = objects
         self._groups = groups
+        self._processors = processors
 
     # -- what commands ask
 
@@ -51,6 +58,9 @@ class Objects:
         :raises QmpError: there is none at that path.
         """
         found = self._resolve(path)
+        if self._processor(found) is not None:
+            assert self._processors is not None
+            return [{"name": name, "type": kind} for name, kind in self._processors.properties(self._profile).items()]
         own = [{"name": "type", "type": "string"}]
         if found in _CONTAINERS:
             return own + [_child(name, kind) for name, kind in self._children(found).items()]
@@ -69,6 +79,10 @@ class Objects:
         :raises QmpError: there is no such object or property.
         """
         found = self._resolve(path)
+        number = self._processor(found)
+        if number is not None:
+            assert self._processors is not None
+            return self._processors.value(self._profile, number, name)
         if name == "type":
             return self._type_of(found)
         device = self._device(found)
@@ -110,6 +124,8 @@ class Objects:
             whole = path.rstrip("/") or "/"
             if whole in ("/", "/machine", *_CONTAINERS) or self._device(whole) or self._is_object(whole):
                 return whole
+            if self._processor(whole) is not None:
+                return whole
             if whole in self._tree.names:
                 raise UnsupportedError(f"the object '{path}'")
             if self._tree.machine != "none" and whole.startswith(_OTHERS) and "peripheral" not in whole:
@@ -130,6 +146,9 @@ class Objects:
 
     def _device(self, path: str) -> Device | None:
         return next((each for each in self._tree.devices.values() if path in (each.path, each.disk_path)), None)
+
+    def _processor(self, path: str) -> int | None:
+        return self._processors.number_at(path) if self._processors is not None else None
 
     def _is_object(self, path: str) -> bool:
         place, _, name = path.rpartition("/")

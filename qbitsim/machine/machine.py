@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.history.history import History
@@ -59,6 +60,9 @@ MACHINE_TYPES = ("none", "pc", "q35")
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
 
+MEMORY = 128 << 20
+"""Bytes of memory of a PC, unless told otherwise."""
+
 _LOCALHOST = "127.0.0.1"
 
 NO_UUID = "00000000-0000-0000-0000-000000000000"
@@ -77,13 +81,15 @@ class Machine:
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
     :ivar devices: those of the guest, None as long as there were none.
+    :ivar memory: bytes that the guest of a PC has.
+    :ivar processors: those of a PC, None as long as it has the one that QEMU gives it.
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
     __slots__ = (
-        *(*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
-        "monitor_descriptors",
+        *(*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type", "memory"),
+        *("monitor_descriptors", "processors"),
     )
 
     def __init__(
@@ -117,6 +123,8 @@ class Machine:
         self.monitor_descriptors: MonitorDescriptors | None = None
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
+        self.memory = MEMORY
+        self.processors: Processors | None = None
         self._begin(Scheduler(policy), running=running)
 
     def _begin(self, scheduler: Scheduler, *, running: bool) -> None:

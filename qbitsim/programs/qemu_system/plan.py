@@ -15,19 +15,21 @@ from qbitsim.programs.qemu_system.help import usage, version
 from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
 from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
+from qbitsim.programs.qemu_system.processors import read_processors, read_topology
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.keyval import HelpWantedError, Tree, as_json, is_help, parse_keyval
 from qbitsim.qmp.parser import parse_command_line_object
 from qbitsim.records import record
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qbitsim.devices.processors import Processors
     from qbitsim.programs.option_text import OptionList
     from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.registry import Registry
 
-_NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LEGACY_DRIVES = {
     **{f"hd{letter}": ("", index, "media=disk") for index, letter in enumerate("abcd")},
@@ -44,9 +46,6 @@ _KEYVAL = {"audiodev": "driver", "boot": "order", "compat": None, "netdev": "typ
 
 _JSON_TOO = frozenset({"audiodev", "compat", "netdev"})
 _WITH_ID = frozenset({"audiodev", "netdev"})
-_TOPOLOGY = frozenset(
-    {"books", "clusters", "cores", "cpus", "dies", "drawers", "maxcpus", "modules", "sockets", "threads"}
-)
 _ALIASES = {"M": "machine", "S": "paused", "h": "help"}
 _DISPLAY_OPTIONS = frozenset({"type", "full-screen", "window-close", "gl"})
 _DISPLAYS = frozenset({"none", "gtk", "sdl", "egl-headless", "curses", "spice-app", "dbus", "default"})
@@ -102,6 +101,7 @@ class Plan:
         self._ids: set[tuple[str, str]] = set()
         self._monitor_count = 0
         self._text: dict[str, str] = {}
+        self._memory: str | None = None
 
     @property
     def kernel(self) -> bool:
@@ -149,6 +149,8 @@ class Plan:
         """Check what the table says can be checked."""
         if given.option.takes is not None:
             values = self._parse(given, given.option.takes).values
+            if given.name == "m":
+                self._memory = values.get("size", self._memory)
             if given.name == "msg" and "timestamp" in values:
                 self.timestamps = read_switch("timestamp", values["timestamp"])
         self._text[given.name] = given.argument
@@ -295,11 +297,29 @@ class Plan:
 
         :raises StartError: it is.
         """
-        for name, value in self.topology.items():
-            if name not in _TOPOLOGY:
-                raise StartError(f"Parameter 'smp.{name}' is unexpected")
-            if not (isinstance(value, str) and _NUMBER.fullmatch(value)):
-                raise StartError(f"Parameter 'smp.{name}' expects integer")
+        try:
+            read_topology(self.topology)
+        except QmpError as error:
+            raise StartError(error.desc) from None
+
+    def processors(self, make_threads: Callable[[int], list[int]]) -> Processors:
+        """The processors that are wanted.
+
+        :param make_threads: makes so many threads, and tells the host's numbers of them.
+        :raises StartError: there are no such.
+        """
+        try:
+            return read_processors(self.profile, read_topology(self.topology), self._text.get("cpu"), make_threads)
+        except QmpError as error:
+            raise StartError(error.desc) from None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of memory that are wanted; a number without a unit means MiB."""
+        size = self._memory
+        if size is None:
+            return None
+        return int(size) << 20 if size.isdigit() else parse_size(size)
 
     def check_accelerator(self) -> None:
         """Refuse accelerators that there are not.

@@ -16,6 +16,7 @@ from qbitsim.programs.qemu_system.machine_types import recorded
 from qbitsim.qapi.keyval import is_help
 from qbitsim.records import record
 from qbitsim.serving.chardev import open_chardev
+from qbitsim.serving.process import idle_threads
 from qbitsim.serving.server import Monitor
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class Startup:
         plan.check_topology()
         self._check_properties()
         plan.check_accelerator()
+        if self._type.kind != "none":
+            self.machine.processors = plan.processors(idle_threads)
+            self.machine.memory = plan.memory or self.machine.memory
         self._open_qtest()
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
