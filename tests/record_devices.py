@@ -9,6 +9,7 @@ asked for their properties as objects, or let it loop; such types are left out t
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from qbitsim.devices.properties import PropertyLists
 
 FOLDER = Path(__file__).parents[1] / "qbitsim" / "devices" / "recorded"
 ARGUMENTS = ("-accel", "tcg", "-S", "-nodefaults", "-display", "none", "-qmp", "stdio")
+LINE = re.compile(r'name "(?P<name>[^"]*)"(?:, bus [^,]*)?(?:, alias "(?P<alias>[^"]*)")?')
 PATIENCE = 10
 """Seconds for all answers."""
 
@@ -27,10 +29,10 @@ def asked(name: str, **arguments: Any) -> str:
 
 
 def answers(
-    qemu: tuple[str, ...], requests: list[str], *, machine: str = "none", cpu: str = "max"
+    qemu: tuple[str, ...], requests: list[str], *, machine: str = "none", more: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
     """The replies to all requests, or to those before the one that ended QEMU or let it loop for ever."""
-    command = [*qemu, "-machine", machine, *(("-cpu", cpu) if machine != "none" else ()), *ARGUMENTS]
+    command = [*qemu, "-machine", machine, *more, *ARGUMENTS]
     talk = "".join([asked("qmp_capabilities"), *requests, asked("quit")]).encode()
     try:
         said = subprocess.run(command, input=talk, capture_output=True, check=False, timeout=PATIENCE).stdout
@@ -48,6 +50,25 @@ def property_lists(qemu: tuple[str, ...], command: str, names: list[str]) -> dic
         told = answers(qemu, [asked(command, typename=name) for name in left])
         found |= {name: each["return"] for name, each in zip(left, told, strict=False) if "return" in each}
         left = left[len(told) + 1 :]
+    return PropertyLists.packed(found)
+
+
+def creatable(qemu: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """The types that ``-device`` takes, and alias -> type."""
+    text = subprocess.run([*qemu, "-device", "help"], capture_output=True, text=True, check=True).stdout
+    found = [match for match in map(LINE.match, text.splitlines()) if match is not None]
+    return [each["name"] for each in found], {each["alias"]: each["name"] for each in found if each["alias"]}
+
+
+def instances(qemu: tuple[str, ...], names: list[str]) -> dict[str, Any]:
+    """Names and types of what each device has that can be plugged into a q35 without more ado."""
+    found = {}
+    buses = [word for each in ("virtio-serial-pci", "ich9-intel-hda", "virtio-scsi-pci") for word in ("-device", each)]
+    for name in names:
+        more = (*buses, "-device", f"{name},id=x", *(("-usb",) if name.startswith("usb-") else ()))
+        told = answers(qemu, [asked("qom-list", path="/machine/peripheral/x")], machine="q35", more=more)
+        if told and "return" in told[0]:
+            found[name] = told[0]["return"]
     return PropertyLists.packed(found)
 
 
@@ -69,11 +90,15 @@ def lines(entries: dict[str, Any]) -> str:
 def main(release: str, *qemu: str) -> None:
     listed = answers(qemu, [asked("qom-list-types", abstract=True)])[0]["return"]
     names = [each["name"] for each in listed]
+    devices, aliases = creatable(qemu)
     recorded = {
         "types": {each["name"]: each.get("parent", "") for each in listed},
         "abstract": sorted(each["name"] for each in listed if each.get("abstract")),
+        "creatable": devices,
+        "aliases": aliases,
         "device-properties": property_lists(qemu, "device-list-properties", names),
         "object-properties": property_lists(qemu, "qom-list-properties", names),
+        "instances": instances(qemu, devices),
     }
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{release}.json").write_text(lines(recorded) + "\n")

@@ -1,9 +1,10 @@
-"""Makes qbitsim/devices/recorded/RELEASE-processors.json: what the models of processors are like in a PC of a real QEMU.
+"""Makes qbitsim/devices/recorded/RELEASE-processors.json: what models of processors are like in a PC of a real QEMU.
 
     python tests/record_processors.py 10.0 qemu-system-x86_64
 
-The second argument, and what follows it, is the command that runs a QEMU of that release, with TCG. What a model is like
-depends on nothing else. The model ``host`` is left out, which is the host's own, and names that stand for another model.
+The second argument, and what follows it, is the command that runs a QEMU of that release, with TCG. What a model is
+like depends on nothing else. The model ``host`` is left out, which is the host's own, and names that stand for another
+model.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ def models(qemu: tuple[str, ...]) -> list[str]:
 
 def properties(qemu: tuple[str, ...], model: str) -> dict[str, str]:
     """Name -> type of the properties of a processor, in QEMU's order."""
-    (told,) = answers(qemu, [asked("qom-list", path=PROCESSOR)], machine="pc", cpu=model)
+    (told,) = answers(qemu, [asked("qom-list", path=PROCESSOR)], machine="pc", more=("-cpu", model))
     return {each["name"]: each["type"] for each in told["return"]}
 
 
 def values(qemu: tuple[str, ...], model: str, types: dict[str, str]) -> dict[str, Any]:
     """The values of a processor that are plain and do not depend on its place."""
-    names = [name for name in types if name not in PLACES and not types[name].startswith(("child<", "link<"))]
-    told = answers(qemu, [asked("qom-get", path=PROCESSOR, property=name) for name in names], machine="pc", cpu=model)
+    left_out = ("child<", "link<", "X86CPUFeatureWordInfo")
+    names = [name for name in types if name not in PLACES and not types[name].startswith(left_out)]
+    requests = [asked("qom-get", path=PROCESSOR, property=name) for name in names]
+    told = answers(qemu, requests, machine="pc", more=("-cpu", model))
     assert len(told) == len(names), model
-    found = {name: each["return"] for name, each in zip(names, told, strict=True) if "return" in each}
-    return {name: value for name, value in found.items() if not (isinstance(value, list) and value and "cpuid-register" in value[0])}
+    return {name: each["return"] for name, each in zip(names, told, strict=True) if "return" in each}
 
 
 def main(release: str, *qemu: str) -> None:

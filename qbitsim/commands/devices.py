@@ -23,7 +23,8 @@ def device_tree(machine: MachineLike) -> DeviceTree:
     if machine.devices is None:
         from qbitsim.devices.tree import DeviceTree  # noqa: PLC0415
 
-        machine.devices = DeviceTree(machine.graph, machine.profile, machine.machine_type, machine.objects)
+        backends = {"chardev": machine.chardevs, "netdev": machine.networks}
+        machine.devices = DeviceTree(machine.graph, machine.profile, machine.machine_type, machine.objects, backends)
     return machine.devices
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.devices import processors_of
-from qbitsim.commands.monitor import MONITOR
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.machine import (
@@ -33,8 +32,7 @@ _POLLING = {**_UNSET_POLLING, "poll-grow": 2, "poll-shrink": 2, "poll-weight": 3
 
 _FIRST_THREAD = 1000
 
-MONITOR_ADDRESS = "unix:qmp.sock,server=on"
-"""How QEMU describes the character device of ``-qmp unix:qmp.sock,server=on``."""
+_OPENED_BY_GUEST = "virtserialport"
 
 
 @command("query-target", returns=TargetInfo, since="1.2")
@@ -109,9 +107,15 @@ def query_iothreads(context: Context, args: None) -> list[Json]:
 
 @command("query-chardev", returns=list[ChardevInfo], since="0.14")
 def query_chardev(context: Context, args: None) -> list[Json]:
-    """The character devices: the monitor's socket, at which the client sits."""
-    del context, args
-    return [{"label": MONITOR, "filename": MONITOR_ADDRESS, "frontend-open": True}]
+    """The character devices: those of monitors, and those that devices of the guest use."""
+    del args
+    tree = context.machine.devices
+    devices = list(tree.devices.values()) if tree is not None else []
+    used = {each.values.get("chardev") for each in devices if each.type.name != _OPENED_BY_GUEST}
+    return [
+        {"label": label, "filename": each.filename, "frontend-open": each.is_monitor or label in used}
+        for label, each in context.machine.chardevs.items()
+    ]
 
 
 @command("query-pr-managers", returns=list[PRManagerInfo], since="3.0")

@@ -6,12 +6,13 @@ needs is said where they are: :class:`qbitsim.qmp.session.Backend`, :class:`qbit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
+    from qbitsim.commands.monitor import CharacterDevice
     from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.engine.events import EventLog
@@ -91,6 +92,14 @@ class MachineLike(Protocol):
     @property
     def machine_type(self) -> str:
         """``none``, ``pc`` or ``q35``."""
+
+    @property
+    def chardevs(self) -> Mapping[str, CharacterDevice]:
+        """Its character devices by name."""
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """What network cards are connected to, by name: the kind of each."""
 
     @property
     def memory(self) -> int:

@@ -65,10 +65,13 @@ class Objects:
         if found in _CONTAINERS:
             return own + [_child(name, kind) for name, kind in self._children(found).items()]
         device = self._device(found)
-        if device is None or (device.type.bus == "PCI" and found == device.path):
+        if device is None:
             raise UnsupportedError(f"the properties of '{path}'")
         kind = self._type_at(device, found)
-        known = descriptions(self._profile).object_properties.get(kind)
+        described = descriptions(self._profile)
+        known = described.instances.get(kind)
+        if known is None and device.type.bus != "PCI":
+            known = described.object_properties.get(kind)
         if known is None:
             raise UnsupportedError(f"the properties of '{path}'")
         return [{"name": each["name"], "type": each["type"]} for each in known]
@@ -126,14 +129,10 @@ class Objects:
                 return whole
             if self._processor(whole) is not None:
                 return whole
-            if whole in self._tree.names:
-                raise UnsupportedError(f"the object '{path}'")
             if self._tree.machine != "none" and whole.startswith(_OTHERS) and "peripheral" not in whole:
                 raise UnsupportedError(f"the object '{path}'")
         else:
             ends = [whole for whole in self._paths() if path and whole.endswith(f"/{path}")]
-            if any(whole.endswith(f"/{path}") for whole in self._tree.names):
-                raise UnsupportedError(f"the object '{path}'")
             if len(ends) > 1 or not path:
                 raise QmpError(f"Path '{path}' is ambiguous")
             if ends:
@@ -159,7 +158,7 @@ class Objects:
         if container == "/objects":
             made = {name: str(given["qom-type"]) for name, given in self._objects.items()}
             return made | dict.fromkeys(self._groups, "throttle-group")
-        devices = {path: device.type.name for path, device in self._tree.devices.items()} | self._tree.names
+        devices = {path: device.type.name for path, device in self._tree.devices.items()}
         return {path.rpartition("/")[2]: kind for path, kind in devices.items() if path.rpartition("/")[0] == container}
 
     def _type_of(self, path: str) -> str:

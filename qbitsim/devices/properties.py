@@ -28,7 +28,7 @@ _VALUES = {
     "FloppyDriveType": ("144", "288", "120", "none", "auto"),
     "FdcDriveType": ("144", "288", "120", "none", "auto"),
 }
-_BITS = {"int32": 32, "uint16": 16, "uint32": 32, "uint64": 64, "int64": 64, "uint8": 8}
+_BITS = {"int": 64, "busnr": 16, "int32": 32, "uint16": 16, "uint32": 32, "uint64": 64, "int64": 64, "uint8": 8}
 _BLOCK_SIZES = ("logical_block_size", "physical_block_size")
 _LEAST_BLOCK, _MOST_BLOCK = 512, 2 << 20
 
@@ -89,17 +89,23 @@ class Descriptions:
 
     :ivar types: the name of every type -> that of its parent, empty for a root; in QEMU's order.
     :ivar abstract: the types of which there are no objects.
+    :ivar creatable: the devices that clients can make.
+    :ivar aliases: other names of such devices -> their own.
     :ivar device_properties: type -> what device-list-properties says of it.
     :ivar object_properties: type -> what qom-list-properties says of it.
+    :ivar instances: type -> what qom-list says of a device of it, as far as one could be made.
     """
 
-    __slots__ = ("abstract", "device_properties", "object_properties", "types")
+    __slots__ = (*("abstract", "aliases", "creatable", "device_properties", "instances", "object_properties", "types"),)
 
     def __init__(self, recorded: Json) -> None:
         self.types: dict[str, str] = recorded["types"]
         self.abstract = frozenset(recorded["abstract"])
+        self.creatable = frozenset(recorded["creatable"])
+        self.aliases: dict[str, str] = recorded["aliases"]
         self.device_properties = PropertyLists(recorded["device-properties"])
         self.object_properties = PropertyLists(recorded["object-properties"])
+        self.instances = PropertyLists(recorded["instances"])
 
     def ancestors(self, name: str) -> list[str]:
         """The type itself, its parent, and so on."""
@@ -148,6 +154,10 @@ def parse(name: str, kind: str, given: Any, *, from_json: bool) -> Any:
         return _number(name, kind, given, from_json=from_json)
     if kind == "size":
         return _size(name, given, from_json=from_json)
+    if kind == "list" or kind.endswith("List"):
+        if from_json and not isinstance(given, list):
+            raise _wrong_type(name, "array")
+        return given
     if not isinstance(given, str):
         raise _wrong_type(name, "string")
     return given
@@ -195,18 +205,18 @@ def _size(name: str, given: Any, *, from_json: bool) -> int:
         raise QmpError(f"Parameter '{name}' expects size") from None
 
 
-def slot_of(type_name: str, given: Any) -> int:
-    """The slot of a PCI address: ``5``, ``0x5`` or ``05.0``.
+def slot_and_function(type_name: str, given: Any) -> int:
+    """A PCI address, ``5``, ``0x5`` or ``05.1``: eight times the slot, plus the function.
 
     :raises QmpError: it is none (set_pci_devfn, hw/core/qdev-properties-system.c).
     """
     if type(given) is int:
-        return given >> 3
+        return given
     try:
         slot, _, function = str(given).partition(".")
-        number = int(slot, 16)
-        if number < 32 and int(function or "0", 16) < 8:
-            return number
+        numbers = int(slot, 16), int(function or "0", 16)
+        if numbers[0] < 32 and numbers[1] < 8:
+            return 8 * numbers[0] + numbers[1]
     except ValueError:
         pass
     raise QmpError(f"Property '{type_name}.addr' doesn't take value '{given}'")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qbitsim.block.graph import Graph
 from qbitsim.commands.context import Context
-from qbitsim.commands.monitor import version_info
+from qbitsim.commands.monitor import ONE_MONITOR, CharacterDevice, version_info
 from qbitsim.commands.offered import registry_for
 from qbitsim.control.memory import Control
 from qbitsim.control.registry import controlled_registry_for
@@ -81,6 +81,8 @@ class Machine:
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
     :ivar devices: those of the guest, None as long as there were none.
+    :ivar chardevs: the character devices by name.
+    :ivar networks: what network cards are connected to, by name: the kind of each.
     :ivar memory: bytes that the guest of a PC has.
     :ivar processors: those of a PC, None as long as it has the one that QEMU gives it.
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
@@ -124,6 +126,8 @@ class Machine:
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self.memory = MEMORY
+        self.networks: dict[str, str] = {}
+        self.chardevs: dict[str, CharacterDevice] = dict(ONE_MONITOR)
         self.processors: Processors | None = None
         self._begin(Scheduler(policy), running=running)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tty
 from typing import TYPE_CHECKING, BinaryIO
 
 from qbitsim.errors import QmpError
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
 _STDIN, _STDOUT = 0, 1
 
+SILENT = frozenset({"qemu-vdagent", "spiceport", "spicevmc"})
+"""Character devices whose other end is a part of QEMU that is not emulated: nobody ever says anything there."""
+
 
 @record(kw_only=True)
 class Chardev:
     """A character device as it is asked for.
 
     :ivar id: its name.
-    :ivar backend: ``socket``, ``stdio``, ``null`` or ``file``.
+    :ivar backend: ``socket``, ``stdio``, ``null``, ``file``, ``pty`` or one of :data:`SILENT`.
     :ivar path: of the file or UNIX socket; *append*: what is in the file stays.
     :ivar abstract: the path is a name in Linux's abstract name space.
     :ivar host: and *port* of TCP; *descriptor*: the number of an inherited socket, as text.
@@ -56,6 +60,7 @@ class OpenChardev:
     :ivar listening: its sockets that accept clients.
     :ivar connected: the client that it has from the start.
     :ivar sink: the file that takes what is written.
+    :ivar terminal: the path of the terminal at which somebody else may sit.
     """
 
     def __init__(self, chardev: Chardev) -> None:
@@ -63,6 +68,7 @@ class OpenChardev:
         self.listening: list[socket.socket] = []
         self.connected: DescriptorSocket | None = None
         self.sink: BinaryIO | None = None
+        self.terminal: str | None = None
         self._remove: Callable[[], None] | None = None
 
     def listen(self) -> None:
@@ -81,6 +87,31 @@ class OpenChardev:
             self.listening = [_inherited(chardev.descriptor or "")]
         for sock in self.listening:
             _listen(sock, chardev)
+
+    def open_terminal(self) -> None:
+        """Open a terminal; its end here stays open as long as the process.
+
+        :raises QmpError: it cannot be had.
+        """
+        try:
+            _, other = os.openpty()
+        except OSError as error:
+            raise QmpError(f"Failed to create PTY: {error.strerror}") from None
+        self.terminal = os.ttyname(other)
+        tty.setraw(other)
+        os.close(other)
+
+    @property
+    def filename(self) -> str:
+        """What query-chardev says of it as long as nobody has come (qemu_chr_compute_filename and its neighbours)."""
+        if self.terminal is not None:
+            return f"pty:{self.terminal}"
+        if self.chardev.backend != "socket":
+            return self.chardev.backend
+        address = self.chardev.address
+        if self.chardev.descriptor is not None and self.listening:
+            address = f"unix:{self.listening[0].getsockname()}"
+        return f"disconnected:{address}{',server=on' if self.chardev.server else ''}"
 
     def wait(self) -> None:
         """Wait for the first client."""
@@ -104,6 +135,8 @@ def open_chardev(chardev: Chardev, waiting: Callable[[str], None], lost: Callabl
     opened = OpenChardev(chardev)
     if chardev.backend == "file":
         opened.sink = _open_file(chardev)
+    elif chardev.backend == "pty":
+        opened.open_terminal()
     elif chardev.backend == "socket" and chardev.server:
         opened.listen()
         if chardev.wait:

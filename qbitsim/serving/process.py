@@ -53,7 +53,7 @@ def on_ending_signal(act: Callable[[str], object]) -> None:
 
 
 def idle_threads(count: int) -> list[int]:
-    """Threads that do nothing until the process ends, for those who look for the guest's; the host's numbers of them."""
+    """Threads that do nothing until the process ends, in place of the guest's; the host's numbers of them."""
     numbers: SimpleQueue[int] = SimpleQueue()
     for _ in range(count):
         threading.Thread(target=_idle, args=(numbers,), daemon=True).start()

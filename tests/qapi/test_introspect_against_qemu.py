@@ -21,6 +21,7 @@ from qbitsim.qapi.block import (
     NbdServerOptions,
 )
 from qbitsim.qapi.blockdev import BlockdevDriver, BlockdevOptions
+from qbitsim.qapi.furniture import NetClientDriver
 from qbitsim.qapi.info import (
     BlockDirtyBitmapSha256,
     BlockExportInfo,
@@ -36,7 +37,10 @@ from qbitsim.qapi.registry import DECLARED_COMMANDS, Command, Registry
 from qbitsim.qapi.shapes import EnumShape
 
 RELEASES = ("7.2", "10.0", "11.1")
-PARTLY_OFFERED = (BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind, ObjectType)
+PARTLY_OFFERED = (
+    *(BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind, NetClientDriver),
+    ObjectType,
+)
 
 
 def real(release):

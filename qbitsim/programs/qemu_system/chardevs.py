@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.programs.option_text import OptionText, read_number, read_size, read_switch, split_options
 from qbitsim.programs.qemu_system.options import CHARDEV
-from qbitsim.serving.chardev import Chardev
+from qbitsim.serving.chardev import SILENT, Chardev
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NOT_EMULATED = frozenset(
-    {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "pty", "qemu-vdagent", "ringbuf", "serial"}
-    | {"spiceport", "spicevmc", "testdev", "udp", "vc", "wctablet"}
+    {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "ringbuf", "serial", "testdev", "udp", "vc"}
+    | {"wctablet"}
 )
+_EMULATED = frozenset({"file", "null", "pty", "socket", "stdio", *SILENT})
 _SHORT_NAMES = frozenset({"null", "pty", "msmouse", "wctablet", "braille", "testdev", "stdio"})
 _HOST_AND_PORT = re.compile(r"(?P<host>[^:]{1,64})?:(?P<port>[^,]{1,32})")
 _READERS = {"bool": read_switch, "number": read_number, "size": read_size}
@@ -77,7 +78,7 @@ def describe(given: OptionText) -> Chardev:
     backend = given.values.get("backend")
     if backend is None:
         raise QmpError(f'chardev: "{given.id}" missing backend')
-    if backend not in ("socket", "stdio", "null", "file"):
+    if backend not in _EMULATED:
         if backend in _NOT_EMULATED:
             raise UnsupportedError(f"the character device '{backend}'")
         raise QmpError(f"'{backend}' is not a valid char driver name")

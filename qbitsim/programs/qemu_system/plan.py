@@ -44,6 +44,9 @@ _LEGACY_DRIVES = {
 _KEYVAL = {"audiodev": "driver", "boot": "order", "compat": None, "netdev": "type", "smp": "cpus"}
 """The options that are taken and read as trees, with the key that may be left out."""
 
+_GLOBAL = re.compile(r"[^.=]{1,63}\.[^=]{1,63}=")
+"""``DEVICE.PROPERTY=VALUE``, which may be written in place of three options (qemu_global_option)."""
+
 _JSON_TOO = frozenset({"audiodev", "compat", "netdev"})
 _WITH_ID = frozenset({"audiodev", "netdev"})
 _ALIASES = {"M": "machine", "S": "paused", "h": "help"}
@@ -94,6 +97,7 @@ class Plan:
         self.json_devices: list[Asked] = []
         self.descriptors: list[Asked] = []
         self.serials: list[Given] = []
+        self.networks: list[Asked] = []
         self.qtest: Given | None = None
         self.vga: str | None = None
         self.topology: Tree = {}
@@ -147,7 +151,7 @@ class Plan:
 
     def _take(self, given: Given) -> None:
         """Check what the table says can be checked."""
-        if given.option.takes is not None:
+        if given.option.takes is not None and not (given.name == "global" and _GLOBAL.match(given.argument)):
             values = self._parse(given, given.option.takes).values
             if given.name == "m":
                 self._memory = values.get("size", self._memory)
@@ -161,6 +165,8 @@ class Plan:
             tree = self._json(given) if as_object else self._keyval(given, _KEYVAL[given.name])
             if given.name in _WITH_ID and "id" not in tree and tree.get("driver", tree.get("type")) != "none":
                 raise QmpError("Parameter 'id' is missing")
+            if given.name == "netdev" and "id" in tree:
+                self.networks.append(Asked(given, tree))
             if given.name == "smp":
                 self.topology.update(tree)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
+from qbitsim.commands.furniture import add_network
+from qbitsim.commands.monitor import CharacterDevice
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_plugged_drive, plug_board_drives, plug_virtio_drive
 from qbitsim.programs.option_text import OptionText, read_number
 from qbitsim.programs.qemu_system.chardevs import describe, parse_short
 from qbitsim.programs.qemu_system.command_line import EndError, StartError, line, message
-from qbitsim.programs.qemu_system.devices import Devices
 from qbitsim.programs.qemu_system.machine_types import recorded
 from qbitsim.qapi.keyval import is_help
 from qbitsim.records import record
@@ -67,6 +69,7 @@ class Startup:
         self._chardevs: dict[str, OpenChardev] = {}
         self._used: set[str] = set()
         self._objects: set[str] = set()
+        machine.chardevs = {}
         self._drives: list[tuple[Asked, Drive]] = []
         self.monitors: list[OpenMonitor] = []
         self.qtest: OpenChardev | None = None
@@ -92,6 +95,9 @@ class Startup:
             self._blamed(asked, self._add_node)
         for asked in plan.drives:
             self._blamed(asked, self._add_drive)
+        for asked in plan.networks:
+            with asked.given.blamed():
+                add_network(self.machine, str(asked.value["id"]), str(asked.value.get("type")))
         plan.check_topology()
         self._check_properties()
         plan.check_accelerator()
@@ -108,7 +114,7 @@ class Startup:
         self._add_devices()
         self._set_run_state()
 
-    def _blamed(self, asked: Asked, act: Callable[[Asked], None]) -> None:
+    def _blamed(self, asked: Asked, act: Callable[[Asked], object]) -> None:
         with asked.given.blamed():
             act(asked)
 
@@ -185,14 +191,14 @@ class Startup:
 
     def _add_devices(self) -> None:
         """Devices given as texts first, then those of drives, then others (qemu_create_cli_devices)."""
-        devices = Devices(self.machine, self._type)
+        devices = device_tree(self.machine)
         for asked in self._plan.devices:
-            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False))
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False, hotplug=False))
         for asked, drive in self._drives:
             with asked.given.blamed():
                 plug_virtio_drive(self.machine, drive)
         for asked in self._plan.json_devices:
-            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=True))
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=True, hotplug=False))
 
     # -- character devices and monitors
 
@@ -202,11 +208,14 @@ class Startup:
         chardev = describe(asked.value)
         if chardev.backend == "stdio" and any(each.chardev.backend == "stdio" for each in self._chardevs.values()):
             raise QmpError("cannot use stdio by multiple character devices")
-        self._chardevs[chardev.id] = open_chardev(
+        opened = self._chardevs[chardev.id] = open_chardev(
             chardev,
             lambda text: self._complain(line(text, asked.given.words, "info")),
             lambda text: self._complain(line(text)),
         )
+        self.machine.chardevs[chardev.id] = CharacterDevice(opened.filename)
+        if opened.terminal is not None:
+            self._print(f"char device redirected to {opened.terminal} (label {chardev.id})\n")
 
     def _add_monitor(self, asked: Asked) -> None:
         values: dict[str, str] = asked.value
@@ -224,6 +233,9 @@ class Startup:
         if values["chardev"] in self._used:
             raise QmpError(self.machine.profile.chardev_in_use_text.format(values["chardev"]))
         self._used.add(values["chardev"])
+        # Whoever asks what it is called sits there already.
+        filename = device.filename.removeprefix("disconnected:")
+        self.machine.chardevs[values["chardev"]] = CharacterDevice(filename, is_monitor=True)
         kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
         self.monitors.append(OpenMonitor(device, kind))
 
