@@ -192,6 +192,8 @@ class Startup:
     def _add_devices(self) -> None:
         """Devices given as texts first, then those of drives, then others (qemu_create_cli_devices)."""
         devices = device_tree(self.machine)
+        if self._type.kind == "pc" and self._plan.machine.get("acpi") == "off":
+            devices.bus("pci.0").hotplug = False
         for asked in self._plan.devices:
             self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False, hotplug=False))
         for asked, drive in self._drives:

@@ -56,7 +56,10 @@ def test_a_device_that_is_not_emulated_is_taken_and_listed() -> None:
     [
         ("-device nvme,drive=d,serial=1", "qbitsim does not emulate the device 'nvme'"),
         ("-device isa-serial,chardev=c", "Property 'isa-serial.chardev' can't find value 'c'"),
-        ("-device qemu-xhci -device usb-tablet,port=1 -device usb-mouse,port=1", "usb port 1 (bus usb-bus.0) not found"),
+        (
+            "-device qemu-xhci -device usb-tablet,port=1 -device usb-mouse,port=1",
+            "usb port 1 (bus usb-bus.0) not found",
+        ),
         ('-device virtio-balloon-pci,id=b -device \'{"driver":"ide-cd","id":"b"}\'', "Duplicate device ID 'b'"),
         ("-device virtio-serial-pci -device scsi-hd,drive=d", "No 'SCSI' bus found for device 'scsi-hd'"),
         ("-M microvm", "qbitsim does not emulate the machine type 'microvm'"),
