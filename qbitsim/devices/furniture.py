@@ -25,6 +25,7 @@ BUSES = {
     "ide-device": "IDE",
     "ipack-device": "IndustryPack",
     "isa-device": "ISA",
+    "nitro-vsock-device": "nitro-vsock-bus",
     "nvme-ns": "nvme-bus",
     "pci-device": "PCI",
     "scsi-device": "SCSI",

@@ -70,7 +70,7 @@ class Objects:
         kind = self._type_at(device, found)
         described = descriptions(self._profile)
         known = described.instances.get(kind)
-        if known is None and device.type.bus != "PCI":
+        if known is None and not (device.type.bus == "PCI" and found == device.path):
             known = described.object_properties.get(kind)
         if known is None:
             raise UnsupportedError(f"the properties of '{path}'")

@@ -141,9 +141,7 @@ class DeviceTree:
         driver = options.get("driver")
         if not isinstance(driver, str):
             raise QmpError("Parameter 'driver' is missing")
-        kind = find_type(self._profile, driver)
-        check_drive(kind, options.get("drive"))
-        return kind
+        return find_type(self._profile, driver)
 
     def _bus_for(self, kind: DeviceType, name: str | None) -> Bus:
         if name is not None:
@@ -191,6 +189,7 @@ class DeviceTree:
     def _plug(
         self, kind: DeviceType, bus: Bus, path: str, identifier: str, options: Mapping[str, Any], *, from_json: bool
     ) -> Device:
+        check_drive(kind, options.get("drive"))
         device = Device(kind, identifier, path, self._graph, names_path=self._profile.io_errors_name_path)
         device.given = dict(options), from_json
         device.values = self._values(kind, options, from_json=from_json)
