@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from qbitsim.images.host.store import HostImageStore
     from qbitsim.images.store import ImageStore
     from qbitsim.machine.machine import Machine
+
+    __version__: str
 else:
     _HOMES = {
         "HostImageStore": "qbitsim.images.host.store",
@@ -26,6 +28,11 @@ else:
     }
 
     def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415 - wanted once
+
+            globals()[name] = version(__name__)
+            return globals()[name]
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415 - wanted once
@@ -34,7 +41,7 @@ else:
         return found
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOMES})
+        return sorted({*globals(), *_HOMES, "__version__"})
 
 
 class _OldNames:

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+ERROR_CLASSES = ("GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap")
+"""QEMU's QapiErrorClass (qapi/error.json, 10.0)."""
+
 
 class QmpError(Exception):
     """A refusal that the client sees as ``{"error": {"class": ..., "desc": ...}}``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qbitsim.block.node import Node
+from qbitsim.block.roles import ReadPart
 from qbitsim.block.status import Status
 
 MAXIMUM_CHECKED = 128 << 10
@@ -26,6 +27,35 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
         deeper = below.status(offset, min(status.length, below.length - offset))
         layer, status = below, deeper
     return status
+
+
+def read_below(backing: Node, offset: int, length: int) -> bytes:
+    """What a backing file reads as; behind its end there are zeroes.
+
+    In a loop, as a chain can be longer than the stack is deep.
+
+    :raises OSError: as reading any of the layers fails.
+    """
+    found: list[bytes] = []
+    pending = [ReadPart(backing, offset, length)]
+    while pending:
+        part = pending.pop()
+        source, start = part.source, part.offset
+        if not isinstance(source, Node):
+            found.append(source.read(start, part.length))
+            continue
+        inside = max(0, min(start + part.length, source.length) - start)
+        if not inside:
+            found.append(bytes(part.length))
+            continue
+        if inside < part.length:
+            pending.append(ReadPart(source, start + inside, part.length - inside))
+        parts = source.read_in_parts(start, inside)
+        if parts is None:
+            found.append(source.read(start, inside))
+        else:
+            pending += reversed(parts)
+    return found[0] if len(found) == 1 else b"".join(found)
 
 
 def is_all_zeroes(node: Node) -> bool:

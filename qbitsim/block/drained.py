@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qbitsim.block.node import Node
+from qbitsim.block.node import Node, poll_all
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import StalledError
 
@@ -123,8 +123,7 @@ class DrainedSections:
         for node in nodes:
             node.drained_begin(nodes_too=self.drains_on_change)
         try:
-            for node in nodes:
-                node.drained_poll()
+            poll_all(nodes)
         except StalledError:
             for node in nodes:
                 node.drained_end()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from qbitsim.block.roles import ReadPart
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
@@ -130,6 +131,16 @@ class DriverHooks:
 
     def _read(self, offset: int, length: int) -> bytes:
         raise NotImplementedError
+
+    def read_in_parts(self, offset: int, length: int) -> list[ReadPart] | None:
+        """Begin to read a range of which other layers may have parts, and say who has which, in order.
+
+        None: nothing has begun, and the node is to be read as any other.
+
+        :raises OSError: as :meth:`.Requests.read`.
+        """
+        del offset, length
+        return None
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         raise NotImplementedError

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drained import DrainedSections
-from qbitsim.block.node import Child, Node
-from qbitsim.block.permissions import downwards, refresh_permissions
+from qbitsim.block.node import Child, Node, downwards
+from qbitsim.block.permissions import refresh_permissions
 from qbitsim.block.waiting import WaitingRequests
+from qbitsim.block.walk import depth_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -91,13 +92,15 @@ class Edges(DrainedSections):
             self._detach(edge)
 
     def _detach(self, edge: Child) -> None:
-        node = edge.node
+        self._cut(edge)
+        self.release(edge.node)
+
+    def _cut(self, edge: Child) -> None:
         self.watchers -= edge.stays
         if isinstance(edge.parent, Node):
             edge.parent.children.remove(edge)
         self._unlink(edge)
-        self.refresh_permissions(node)
-        self.release(node)
+        self.refresh_permissions(edge.node)
 
     def replace_child(self, edge: Child, node: Node) -> None:
         """Let an edge lead to another node; permissions are the caller's to refresh.
@@ -159,12 +162,16 @@ class Edges(DrainedSections):
 
     def release(self, node: Node) -> None:
         """Close ``node`` and what it alone used, if nobody uses it."""
+        depth_first(node, self._release)
+
+    def _release(self, node: Node) -> Iterator[Node]:
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
         with self.forced_change():
             node.close()
             for edge in list(node.children):
-                self._detach(edge)
+                self._cut(edge)
+                yield edge.node
             self.nodes.pop(node.name, None)
 
     def refresh_permissions(self, *roots: Node) -> None:

@@ -11,13 +11,14 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.edge import Edge
 from qbitsim.block.limits import Limits, merged
 from qbitsim.block.requests import Requests
+from qbitsim.block.walk import depth_first, parents_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -171,7 +172,7 @@ class Node(Requests):
 
     def leads_to(self, node: Node) -> bool:
         """Whether ``node`` is this one or anywhere below it."""
-        return node is self or any(edge.node.leads_to(node) for edge in self.children)
+        return node in downwards((self,))
 
     def can_replace(self, node: Node) -> bool:
         """Whether a node that shows what this one shows can take the place of ``node``, and nobody sees a change.
@@ -201,7 +202,14 @@ class Node(Requests):
     @property
     def limits(self) -> Limits:
         """What it asks of requests."""
-        return merged(edge.node.limits for edge in self.children)
+        found: dict[Node, Limits] = {}
+        for node in reversed(downwards((self,))):
+            found[node] = node.limits_above(merged(found[edge.node] for edge in node.children))
+        return found[self]
+
+    def limits_above(self, below: Limits) -> Limits:
+        """What the driver makes of the limits of its children (bdrv_refresh_limits)."""
+        return below
 
     def allocated_file_size(self) -> int | None:
         """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""
@@ -210,8 +218,9 @@ class Node(Requests):
 
     def _flush(self) -> None:
         for child in self.children:
+            if child.name == "backing" and not child.perm & (perms.WRITE | perms.WRITE_UNCHANGED):
+                continue  # nobody writes to it (bdrv_co_flush, block/io.c, QEMU 10.0)
             if child.name in ("file", "image"):
-                # bdrv_co_flush (block/io.c, QEMU 10.0)
                 child.node.debug_event("flush_to_os")
                 if self.unflushed:
                     child.node.debug_event("flush_to_disk")
@@ -329,21 +338,63 @@ class Node(Requests):
 
         :param nodes_too: and nodes above enter one too.
         """
+        if nodes_too:
+            depth_first(self, Node._begin_drained)
+            return
         self.quiesce += 1
         if self.quiesce == 1:
             for edge in list(self.parents):
-                if nodes_too or not isinstance(edge.parent, Node):
+                if not isinstance(edge.parent, Node):
                     edge.drained_begin()
+
+    def _begin_drained(self) -> Iterator[Node]:
+        self.quiesce += 1
+        if self.quiesce == 1:
+            for edge in list(self.parents):
+                if not isinstance(edge.parent, Node):
+                    edge.drained_begin()
+                elif not edge.quiesced:
+                    edge.quiesced = True
+                    yield edge.parent
 
     def drained_end(self) -> None:
         """Leave the drained section."""
+        depth_first(self, Node._end_drained)
+
+    def _end_drained(self) -> Iterator[Node]:
         self.quiesce -= 1
         if not self.quiesce:
             for edge in list(self.parents):
-                edge.drained_end()
+                if not isinstance(edge.parent, Node):
+                    edge.drained_end()
+                elif edge.quiesced:
+                    edge.quiesced = False
+                    yield edge.parent
             self.graph.waiting.resume(self)
 
     def drained_poll(self) -> None:
         """Finish what is in flight above."""
-        for edge in list(self.parents):
-            edge.parent.drained_poll()
+        poll_all((self,))
+
+
+def poll_all(nodes: Iterable[Node]) -> None:
+    """Finish what is in flight in all parents of ``nodes``, and above those that are nodes, each once."""
+    seen: set[Node] = set()
+
+    def visit(node: Node) -> Iterator[Node]:
+        seen.add(node)
+        for edge in list(node.parents):
+            parent = edge.parent
+            if not isinstance(parent, Node):
+                parent.drained_poll()
+            elif parent not in seen:
+                yield parent
+
+    for node in nodes:
+        if node not in seen:
+            depth_first(node, visit)
+
+
+def downwards(roots: Iterable[Node]) -> list[Node]:
+    """``roots`` and all nodes below them, parents before children."""
+    return parents_first(roots, lambda node: [edge.node for edge in node.children])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qbitsim.block.node import Child, Node
+from qbitsim.block.node import Child, Node, downwards
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
@@ -68,21 +68,3 @@ def _refresh_node(node: Node, undo: list[tuple[Child, int, int]]) -> None:
             undo.append((edge, edge.perm, edge.shared))
             edge.perm, edge.shared = wanted
     node.on_permissions(perm, shared)
-
-
-def downwards(roots: Iterable[Node]) -> list[Node]:
-    """``roots`` and all nodes below them, parents before children."""
-    order: list[Node] = []
-    seen: set[str] = set()
-
-    def visit(node: Node) -> None:
-        if node.name not in seen:
-            seen.add(node.name)
-            for edge in node.children:
-                visit(edge.node)
-            order.append(node)
-
-    for root in roots:
-        visit(root)
-    order.reverse()
-    return order

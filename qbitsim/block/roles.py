@@ -7,7 +7,7 @@ lower one knows the upper one by a protocol of what it asks of it, so that no mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from qbitsim.block.request import GuestRequest
@@ -28,6 +28,21 @@ class Layer(Protocol):
     @property
     def length(self) -> int:
         """Bytes of the disk."""
+
+
+class Readable(Protocol):
+    """What has bytes of a disk: a node, or the content of an image."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``."""
+
+
+class ReadPart(NamedTuple):
+    """A part of a range that is read, and who has it; bytes."""
+
+    source: Readable
+    offset: int
+    length: int
 
 
 class Parent(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import qbitsim
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.terminal.errors import CliError
@@ -156,6 +157,14 @@ class _Parser(argparse.ArgumentParser):
         raise CliError(f"{message} (try '{self.prog} --help')")
 
 
+class _Version(argparse.Action):
+    """Print the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(f"qbitsim {qbitsim.__version__}")
+        parser.exit()
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; ``command`` is the name of the subcommand.
 
@@ -163,6 +172,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     :raises SystemExit: help was asked for, and given.
     """
     parser = _Parser("qbitsim", description=_MAIN, epilog=_MAIN_EXAMPLES)
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which version of qbitsim it is, and end")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary, examples, fill in (
         ("serve", "Serve QMP monitors to other processes.", _SERVE_EXAMPLES, _serve),

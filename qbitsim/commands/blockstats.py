@@ -46,16 +46,26 @@ def _drive_stats(context: Context, drive: Drive) -> Json:
 
 
 def _node_stats(context: Context, node: Node | None, *, of_drive: bool) -> Json:
-    """BlockStats of a node; without one the counters of nothing."""
+    """BlockStats of a node, with those of what is below it if they are of a drive; without one those of nothing."""
+    layers: list[Node] = []
+    while node is not None:
+        layers.append(node.skip_implicit_filters() if of_drive else node)
+        node = (layers[-1].filtered or layers[-1].backing) if of_drive else None
+    info: Json | None = None
+    for layer in reversed(layers):
+        below, info = info, _layer_stats(context, layer, of_drive=of_drive)
+        if below is not None:
+            info["backing"] = below
+    return info or {"stats": _no_stats(context)}
+
+
+def _no_stats(context: Context) -> Json:
     stats = {**_counters(context, Accounting()), "account_invalid": False, "account_failed": False}
-    info: Json = {"stats": stats | {"wr_highest_offset": 0}}
-    if node is None:
-        return info
-    if of_drive:
-        node = node.skip_implicit_filters()
-    info["node-name"] = node.name
-    stats["wr_highest_offset"] = node.highest_write
-    info["stats"] = stats
+    return stats | {"wr_highest_offset": 0}
+
+
+def _layer_stats(context: Context, node: Node, *, of_drive: bool) -> Json:
+    info: Json = {"node-name": node.name, "stats": _no_stats(context) | {"wr_highest_offset": node.highest_write}}
     discards = node.discard_stats()
     if discards is not None:
         done, failed, length = discards
@@ -64,9 +74,6 @@ def _node_stats(context: Context, node: Node | None, *, of_drive: bool) -> Json:
     below = _storage(node)
     if below is not None:
         info["parent"] = _node_stats(context, below, of_drive=of_drive)
-    backing = node.filtered or node.backing
-    if of_drive and backing is not None:
-        info["backing"] = _node_stats(context, backing, of_drive=True)
     return info
 
 

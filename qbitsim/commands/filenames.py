@@ -17,27 +17,84 @@ from qbitsim.qmp.encoder import encode
 if TYPE_CHECKING:
     from qbitsim.jsontypes import Json
 
+PATH_MAX = 4096
+"""Bytes for the name of a node, with a zero at its end (``filename`` of BlockDriverState)."""
+
 
 def shown_filename(node: Node) -> str:
     """The text under ``file`` and ``filename`` in queries, which is also what an overlay's header gets."""
-    exact = _exact(node)
-    return exact if exact else f"json:{encode(_options(node)).decode('ascii')}"
+    return ShownFilenames().of(node)
 
 
-def _exact(node: Node) -> str:
-    """The plain name, or an empty string if there is none."""
-    below = node.filtered
-    if node.implicit or node.shows_filename_of_child:
-        return shown_filename(below if below is not None else node.children[0].node)
-    if any(name != "filename" for name, _value in _strong_options(node)) or _backing_overridden(node):
-        return ""
-    if not node.children:
-        return node.filename
-    if below is None:
-        file = node.child("file")
-        return "" if file is None or file.node.is_format else _exact(file.node)
-    name = _exact(below) if node.filename_prefix else ""
-    return f"{node.filename_prefix}{name}" if name else ""
+class ShownFilenames:
+    """The names of nodes at one moment; each is found once, from the bottom of a chain to its top."""
+
+    def __init__(self) -> None:
+        self._found: dict[Node, str] = {}
+        self._full_options: dict[Node, Json] = {}
+
+    def of(self, node: Node) -> str:
+        """As :func:`shown_filename`."""
+        layers: list[Node] = []
+        layer: Node | None = node
+        while layer is not None and layer not in self._found:
+            layers.append(layer)
+            layer = layer.backing or layer.filtered
+        for each in reversed(layers):
+            exact = self._exact(each)
+            self._found[each] = exact if exact else _cut(f"json:{encode(self._options(each)).decode('ascii')}")
+        return self._found[node]
+
+    def _exact(self, node: Node) -> str:
+        """The plain name, or an empty string if there is none."""
+        below = node.filtered
+        if node.implicit or node.shows_filename_of_child:
+            return self.of(below if below is not None else node.children[0].node)
+        if any(name != "filename" for name, _value in _strong_options(node)) or self._backing_overridden(node):
+            return ""
+        if not node.children:
+            return node.filename
+        if below is None:
+            file = node.child("file")
+            return "" if file is None or file.node.is_format else self._exact(file.node)
+        name = self._exact(below) if node.filename_prefix else ""
+        return f"{node.filename_prefix}{name}" if name else ""
+
+    def _backing_overridden(self, node: Node) -> bool:
+        """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
+        header, backing = node.header_backing, node.backing
+        if backing is None or header is None:
+            return backing is not None or header is not None
+        return self.of(backing) not in (header, node.graph.images.backing_name(node.filename, header))
+
+    def _options(self, node: Node) -> Json:
+        """The options with which the node could be opened again (``full_open_options``)."""
+        if node not in self._full_options:
+            self._full_options[node] = self._gathered_options(node)
+        return self._full_options[node]
+
+    def _gathered_options(self, node: Node) -> Json:
+        if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
+            return self._options(node.filtered)
+        strong = list(_strong_options(node))
+        if not _is_opened_within(node):
+            # Names that share a bucket of the hash table come out newest first, and QEMU has copied these once more.
+            strong.reverse()
+        options: Json = {"driver": node.driver, **dict(strong)}
+        for edge in node.children:
+            name, _dot, number = edge.name.partition(".")
+            if number:
+                options.setdefault(name, []).append(self._options(edge.node))
+            elif name != "backing":
+                options[name] = self._options(edge.node)
+        if self._backing_overridden(node):
+            options["backing"] = self._options(node.backing) if node.backing is not None else None
+        return options
+
+
+def _cut(name: str) -> str:
+    """The name as far as there is room for it (bdrv_refresh_filename, block.c, QEMU 10.0)."""
+    return name if len(name) < PATH_MAX else f"{name[: PATH_MAX - 4]}..."
 
 
 def _strong_options(node: Node) -> Iterator[tuple[str, Any]]:
@@ -60,14 +117,6 @@ def _shown(options: dict[Any, Any], name: Any) -> Any:
     return options.texts.get(name, options[name]) if isinstance(options, Written) else options[name]
 
 
-def _backing_overridden(node: Node) -> bool:
-    """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
-    header, backing = node.header_backing, node.backing
-    if backing is None or header is None:
-        return backing is not None or header is not None
-    return shown_filename(backing) not in (header, node.graph.images.backing_name(node.filename, header))
-
-
 def _is_opened_within(node: Node) -> bool:
     """Whether the options of the node were a part of those of another one."""
     for edge in node.parents:
@@ -79,23 +128,3 @@ def _is_opened_within(node: Node) -> bool:
         if isinstance(child, dict):
             return True
     return False
-
-
-def _options(node: Node) -> Json:
-    """The options with which the node could be opened again (``full_open_options``)."""
-    if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
-        return _options(node.filtered)
-    strong = list(_strong_options(node))
-    if not _is_opened_within(node):
-        # Names that share a bucket of the hash table come out newest first, and QEMU has copied these once more.
-        strong.reverse()
-    options: Json = {"driver": node.driver, **dict(strong)}
-    for edge in node.children:
-        name, _dot, number = edge.name.partition(".")
-        if number:
-            options.setdefault(name, []).append(_options(edge.node))
-        elif name != "backing":
-            options[name] = _options(edge.node)
-    if _backing_overridden(node):
-        options["backing"] = _options(node.backing) if node.backing is not None else None
-    return options

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import snapshot_holder
 from qbitsim.commands.context import Context
+from qbitsim.commands.image_info import snapshot_info
 from qbitsim.commands.mirrors import root_node
-from qbitsim.commands.queries import snapshot_info
 from qbitsim.errors import QmpError
 from qbitsim.qapi.info import SnapshotInfo
 from qbitsim.qapi.registry import command

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import snapshot_holder
 from qbitsim.block.node import Node
 from qbitsim.commands.context import Context
-from qbitsim.commands.filenames import shown_filename
+from qbitsim.commands.image_info import ImageInfos, backing_depth
 from qbitsim.commands.io_throttle import throttle_info
-from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.info import BlockDeviceInfo, BlockInfo
 from qbitsim.qapi.registry import command
@@ -19,7 +17,6 @@ from qbitsim.qapi.structs import struct
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
-    from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.profiles import Profile
 
 
@@ -40,21 +37,23 @@ class QueryBlock:
 @command("query-block", QueryBlock, returns=list[BlockInfo], since="0.14")
 def query_block(context: Context, args: QueryBlock) -> list[Json]:
     """All drives."""
-    return [_drive_info(drive, context.profile, flat=bool(args.flat)) for drive in context.graph.drives.values()]
+    images = ImageInfos(context.profile, flat=bool(args.flat))
+    return [_drive_info(drive, images) for drive in context.graph.drives.values()]
 
 
 @command("query-named-block-nodes", QueryNamedBlockNodes, returns=list[BlockDeviceInfo], since="2.0")
 def query_named_block_nodes(context: Context, args: QueryNamedBlockNodes) -> list[Json]:
     """All nodes, newest first."""
-    flat = bool(args.flat)
+    images = ImageInfos(context.profile, flat=bool(args.flat))
     return [
-        node_info(node, context.profile, flat=flat)
+        node_info(node, images)
         for node in reversed(context.graph.nodes.values())
         if not (node.implicit and context.graph.hide_filters)
     ]
 
 
-def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
+def _drive_info(drive: Drive, images: ImageInfos) -> Json:
+    profile = images.profile
     info: Json = {"device": drive.id, "type": "unknown", "removable": drive.removable, "locked": drive.locked}
     if drive.qdev:
         info["qdev"] = drive.qdev
@@ -64,7 +63,7 @@ def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
         info["io-status"] = drive.io_status
     if drive.root is not None:
         node = drive.root.node.skip_implicit_filters()
-        info["inserted"] = node_info(node, profile, flat=flat, of_drive=True)
+        info["inserted"] = node_info(node, images, of_drive=True)
         info["inserted"]["cache"]["writeback"] = drive.write_cache
         info["inserted"] |= throttle_info(drive.throttle_group)
         if profile.drives_show_bitmaps and node.bitmaps:
@@ -72,18 +71,19 @@ def _drive_info(drive: Drive, profile: Profile, *, flat: bool) -> Json:
     return info
 
 
-def node_info(node: Node, profile: Profile, *, flat: bool, of_drive: bool = False) -> Json:
+def node_info(node: Node, images: ImageInfos, *, of_drive: bool = False) -> Json:
     """BlockDeviceInfo of one node.
 
-    :param flat: leave out the images of backing files; :param of_drive: and filters that no client has named.
+    :param of_drive: leave out filters that no client has named.
     """
-    image = image_info(node, profile, flat=flat, skip_implicit=of_drive)
+    profile = images.profile
+    image = images.of(node, skip_implicit=of_drive)
     info: Json = {
-        "file": shown_filename(node),
+        "file": images.names.of(node),
         "node-name": node.name,
         "ro": node.read_only,
         "drv": node.driver,
-        "backing_file_depth": _depth(image),
+        "backing_file_depth": backing_depth(image),
         "encrypted": False,
         "detect_zeroes": node.detect_zeroes,
         "write_threshold": _as_signed(node.write_threshold),
@@ -98,7 +98,7 @@ def node_info(node: Node, profile: Profile, *, flat: bool, of_drive: bool = Fals
         info["active"] = True
     backing = node.backing
     if backing is not None:
-        info["backing_file"] = shown_filename(backing)
+        info["backing_file"] = images.names.of(backing)
     if node.bitmaps and profile.nodes_show_bitmaps:
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info
@@ -139,62 +139,4 @@ def _named_bitmap(bitmap: DirtyBitmap) -> Json:
     info: Json = {"granularity": bitmap.granularity, "count": bitmap.count}
     if bitmap.name is not None:
         info["name"] = bitmap.name
-    return info
-
-
-def _depth(image: Json) -> int:
-    depth = 0
-    while "backing-image" in image:
-        image = image["backing-image"]
-        depth += 1
-    return depth
-
-
-def image_info(node: Node, profile: Profile, *, flat: bool, skip_implicit: bool = False) -> Json:
-    """ImageInfo of one node, with those of its backing files inside unless ``flat`` (bdrv_query_image_info)."""
-    info: Json = {"filename": shown_filename(node), "format": node.driver, "virtual-size": node.length}
-    if node.knows_cluster_size:
-        info["dirty-flag"] = False
-        if node.cluster_size:
-            info["cluster-size"] = node.cluster_size
-    allocated = node.allocated_file_size()
-    if allocated is not None:
-        info["actual-size"] = allocated
-    if profile.images_show_limits:
-        info["limits"] = node.limits.described()
-    specific = node.specific_info(profile)
-    if specific is not None:
-        info["format-specific"] = specific
-    name = node.header_backing
-    if name is not None:
-        info["backing-filename"] = name
-        info["full-backing-filename"] = node.graph.images.backing_name(node.filename, name)
-        if node.image is not None and node.image.backing_format is not None:
-            info["backing-filename-format"] = node.image.backing_format
-    holder = snapshot_holder(node)
-    if holder is not None and holder.snapshots:
-        info["snapshots"] = [snapshot_info(snapshot) for snapshot in holder.snapshots]
-    next_node = node.backing or node.filtered
-    if not flat and next_node is not None:
-        if skip_implicit:
-            next_node = next_node.skip_implicit_filters()
-        info["backing-image"] = image_info(next_node, profile, flat=False, skip_implicit=skip_implicit)
-    return info
-
-
-def snapshot_info(snapshot: StoredSnapshot) -> Json:
-    """SnapshotInfo of an internal snapshot."""
-    seconds, rest = divmod(snapshot.date, NANOSECONDS)
-    clock, clock_rest = divmod(snapshot.clock, NANOSECONDS)
-    info: Json = {
-        "id": snapshot.id,
-        "name": snapshot.name,
-        "vm-state-size": snapshot.state_size,
-        "date-sec": seconds,
-        "date-nsec": rest,
-        "vm-clock-sec": clock,
-        "vm-clock-nsec": clock_rest,
-    }
-    if snapshot.icount >= 0:
-        info["icount"] = snapshot.icount
     return info

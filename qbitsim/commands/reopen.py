@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.permissions import cumulative
@@ -76,7 +76,7 @@ class _Change:
     """One node that is being reopened.
 
     :ivar given: the node's own options; :ivar flat: the same with dotted names, without those of children.
-    :ivar says_backing: whether the options say something of the backing file.
+    :ivar says_backing: whether the options say something of the backing file, or may leave it as it is.
     :ivar children: child name -> the node it shall lead to, None for none.
     """
 
@@ -167,6 +167,20 @@ class _Change:
         node.set_read_only(self.read_only)
 
 
+class _Queued(NamedTuple):
+    """A node that is to be reopened.
+
+    :ivar is_child: because of its parent, with which it was opened.
+    :ivar keeps_options: what is not said stays as it is (keep_old_opts of bdrv_reopen_queue_child).
+    """
+
+    node: Node
+    given: Options
+    read_only: bool
+    is_child: bool = False
+    keeps_options: bool = False
+
+
 class _Queue:
     """All nodes that are being reopened, in QEMU's order: parents before their children."""
 
@@ -174,9 +188,17 @@ class _Queue:
         self.graph = graph
         self.changes: dict[str, _Change] = {}
 
-    def add(self, node: Node, given: Options, *, read_only: bool, is_child: bool = False) -> None:
-        """Add a node, and its children that were opened with it (bdrv_reopen_queue_child)."""
-        change = self.changes[node.name] = _Change(node, given, read_only=read_only)
+    def add(self, node: Node, given: Options, *, read_only: bool) -> None:
+        """Add a node, and those below it that were opened with it (bdrv_reopen_queue_child)."""
+        pending = [_Queued(node, given, read_only)]
+        while pending:
+            pending += reversed(list(self._add_one(pending.pop())))
+
+    def _add_one(self, queued: _Queued) -> Iterator[_Queued]:
+        """Add a node alone, and tell which of its children come with it."""
+        node, given, is_child = queued.node, queued.given, queued.is_child
+        change = self.changes[node.name] = _Change(node, given, read_only=queued.read_only)
+        change.says_backing |= queued.keeps_options
         for edge in node.children:
             if not _inherits(node, edge.name, edge.node):
                 continue
@@ -189,7 +211,8 @@ class _Queue:
             # A child follows what its parent's options say; what they leave to the default stays, if it is named.
             stays = isinstance(wanted, str) and edge.node.read_only
             inherited = change.read_only if is_child or "read-only" in given else stays
-            self.add(edge.node, below, read_only=inherited or edge.name == "backing", is_child=True)
+            keeps = queued.keeps_options or isinstance(wanted, str)
+            yield _Queued(edge.node, below, inherited or edge.name == "backing", is_child=True, keeps_options=keeps)
 
     def run(self) -> None:
         """Flush all, prepare all, then change all.

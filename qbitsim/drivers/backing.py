@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
 from qbitsim.drivers.options import Options, file_options
@@ -14,36 +14,51 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Image
 
 
-def open_backing(opener: Opener, node: Node, image: Image, options: Options) -> None:
-    """Open the backing file as the options of *node* say, or else as its image's header does; always read-only.
+class Backing(NamedTuple):
+    """A backing file that is to be opened.
 
-    :raises QmpError: ``Could not open backing file: ...`` for the one in the header.
-    :raises UnsupportedError: they lead in a circle; QEMU goes round until it has no memory.
+    :ivar reference: the name of a node, or options.
+    :ivar inherited: the options that it takes over from the node above.
+    :ivar named: the header of the image above names it; the file's format was told from its content.
     """
+
+    reference: str | Options
+    inherited: Options
+    named: bool = False
+    probed: bool = False
+
+
+def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
+    """The backing file of a node, as its options or else its image's header say; always read-only.
+
+    :raises QmpError: the header's name makes no sense.
+    """
+    if not node.supports_backing:
+        return None
     inherited = {**file_options(options), "read-only": True, "auto-read-only": False}
     given = options.get("backing", {})
     if given is None:
-        return
+        return None
     if not isinstance(given, dict) or ("driver" in given and given.keys() - {"driver", "node-name"}):
-        opener.open_child(node, "backing", options, inherited=inherited)
-        return
-    name = image.backing
-    if name is None:
-        return
-    if image in opener.opening:
-        raise UnsupportedError(f"backing files in a circle, such as that of '{node.filename}'")
-    opener.opening.append(image)
+        assert isinstance(given, str | dict)
+        return Backing(given, inherited)
+    image = node.image
+    name = image.backing if image is not None else None
+    if image is None or name is None:
+        return None
+    probed = not name.startswith("json:") and image.backing_format is None
     try:
-        named = {**_named(opener, node, image, name), **given}
-        opener.open_child(node, "backing", options, named, inherited=inherited)
-        assert node.backing is not None
-        node.backing.probed = not name.startswith("json:") and image.backing_format is None
+        named = _named(opener, node, image, name)
+    except UnsupportedError:
+        raise
     except QmpError as error:
-        if isinstance(error, UnsupportedError):
-            raise
-        raise QmpError(f"Could not open backing file: {error.desc}") from None
-    finally:
-        opener.opening.pop()
+        raise failed_below(1, error) from None
+    return Backing({**named, **given}, inherited, named=True, probed=probed)
+
+
+def failed_below(layers: int, error: QmpError) -> QmpError:
+    """What the opening of a node says if a backing file could not be opened, below so many that headers name."""
+    return QmpError(f"{'Could not open backing file: ' * layers}{error.desc}")
 
 
 def _named(opener: Opener, node: Node, image: Image, name: str) -> Options:

@@ -173,10 +173,8 @@ class BlkdebugNode(FilterDriverNode):
         perm, shared = super().child_permissions(child, perm, shared)
         return perm | self.taken, shared & ~self.unshared
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Those of its child, with the alignment that it was given (blkdebug_refresh_limits)."""
-        below = super().limits
         return changed(below, request=self.alignment) if self.alignment else below
 
     @classmethod

@@ -126,10 +126,9 @@ class BlklogwritesNode(AlignedNode):
             raise QmpError(f"Invalid flags 0x{flags:x} in log entry {index}")
         self._next += 1 + (0 if flags & _DISCARD else count)
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Whole sectors of the log (blk_log_writes_refresh_limits)."""
-        return changed(super().limits, request=self.sector)
+        return changed(below, request=self.sector)
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """The log belongs to this node alone, as a format's file does (blk_log_writes_child_perm)."""

@@ -44,10 +44,9 @@ class CompressNode(AlignedNode):
             raise QmpError(f"Compression is not supported for underlying format: {below.driver}")
         return node
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Whole clusters (compress_refresh_limits)."""
-        return changed(super().limits, request=self.cluster_size or 1)
+        return changed(below, request=self.cluster_size or 1)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         super()._write(offset, data, compressed=True)

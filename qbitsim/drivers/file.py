@@ -145,9 +145,9 @@ class FileNode(DriverNode):
         """As it was given."""
         return self.opened_as
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Sectors without the host's cache, single bytes with it (raw_refresh_limits, block/file-posix.c)."""
+        del below
         alignment = 512 if self.cache_options.get("direct") else 1
         return Limits(request=alignment, memory=alignment)
 

@@ -55,9 +55,9 @@ class MirrorTopNode(FilterNode):
         """False: nobody has taught it."""
         return False
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Those of the time when it was made and had no child (bdrv_append does not look again)."""
+        del below
         return Limits()
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
@@ -88,9 +88,9 @@ class CommitTopNode(FilterNode):
 
     __slots__ = ()
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Those of the time when it was made and had no child (bdrv_append does not look again)."""
+        del below
         return Limits()
 
     @property

@@ -10,9 +10,11 @@ How a node of one driver is opened is said where the driver is declared, with th
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
+from qbitsim.drivers.backing import Backing, backing_of, failed_below
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.filename_options import innermost, protocol_options
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
@@ -22,6 +24,19 @@ from qbitsim.files import permissions as perms
 from qbitsim.files.fdsets import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
+
+
+@dataclass(slots=True)
+class _Layer:
+    """A node that is being opened.
+
+    :ivar given: its own options; :ivar options: those and what it takes over from the node above.
+    """
+
+    node: Node
+    given: Options
+    options: Options
+    backing: Backing | None = None
 
 
 class Opener:
@@ -117,6 +132,43 @@ class Opener:
                 self.graph.release(node)
 
     def _open(self, options: Options, inherited: Options) -> Node:
+        """Open a node, and all backing files below it, in a loop: a chain can be longer than the stack is deep.
+
+        Each is opened after the one above it, and gets its place in the graph before that one does.
+        """
+        layers = [self._open_layer(options, inherited)]
+        before = len(self.opening)
+        try:
+            below = self._open_chain(layers)
+            while layers[1:]:
+                below = self._complete(layers[-1], below)
+                layers.pop()
+            return self._complete(layers[0], below)
+        except QmpError as error:
+            if isinstance(error, UnsupportedError):
+                raise
+            headers = sum(layer.backing is not None and layer.backing.named for layer in layers)
+            raise (failed_below(headers, error) if headers else error) from None
+        finally:
+            del self.opening[before:]
+
+    def _open_chain(self, layers: list[_Layer]) -> Node | None:
+        """Open what is below the one layer that there is; return the node at its end if that was there already."""
+        while True:
+            layer = layers[-1]
+            layer.backing = backing = backing_of(self, layer.node, layer.options)
+            if backing is None:
+                return None
+            if isinstance(backing.reference, str):
+                return self.graph.lookup(backing.reference, backing.reference)
+            image = layer.node.image
+            if backing.named and image is not None:
+                if image in self.opening:
+                    raise UnsupportedError(f"backing files in a circle, such as that of '{layer.node.filename}'")
+                self.opening.append(image)
+            layers.append(self._open_layer(backing.reference, backing.inherited))
+
+    def _open_layer(self, options: Options, inherited: Options) -> _Layer:
         name = options.get("driver")
         if name is None:
             raise QmpError("A block device must be specified for 'file'")
@@ -125,11 +177,19 @@ class Opener:
             raise QmpError(f"Unknown driver '{name}'")
         if driver is None:
             raise UnsupportedError(f"block driver '{name}'")
-        given, options = options, {**inherited, **options}
-        driver.check(options)
-        node = driver.node.open(self, options)
-        node.options = given
-        node.detect_zeroes = options.get("detect-zeroes", "off")
+        merged = {**inherited, **options}
+        driver.check(merged)
+        return _Layer(driver.node.open(self, merged), options, merged)
+
+    def _complete(self, layer: _Layer, below: Node | None) -> Node:
+        """Give a node its backing file, and what its options say of it; return the node."""
+        node = layer.node
+        if below is not None and layer.backing is not None:
+            self.graph.attach(node, "backing", below, 0, perms.ALL)
+            if layer.backing.named:
+                below.probed = layer.backing.probed
+        node.options = layer.given
+        node.detect_zeroes = layer.options.get("detect-zeroes", "off")
         node.on_opened()
         return node
 

@@ -10,12 +10,12 @@ import errno
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.chain import status_above
+from qbitsim.block.chain import read_below, status_above
 from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
+from qbitsim.block.roles import ReadPart
 from qbitsim.block.status import Status
-from qbitsim.drivers.backing import open_backing
 from qbitsim.drivers.data_file import open_data_file
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, file_below, image_below
@@ -84,7 +84,7 @@ class Qcow2Node(DriverNode):
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
-        """The image in the file, and its backing file."""
+        """The image in the file."""
         file = opener.open_file_child(options)
         found = file_below(file)
         try:
@@ -105,7 +105,6 @@ class Qcow2Node(DriverNode):
         opener.open_format(node, file, options)
         check_entry_size(options, image.cluster_size)
         open_data_file(opener, node, image, options)
-        open_backing(opener, node, image, options)
         return node
 
     @classmethod
@@ -123,10 +122,9 @@ class Qcow2Node(DriverNode):
         """Bytes."""
         return self.image.cluster_size
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Whole clusters are best discarded and zeroed (qcow2_refresh_limits)."""
-        return changed(super().limits, discard=self.cluster_size, zeroes=self.cluster_size)
+        return changed(below, discard=self.cluster_size, zeroes=self.cluster_size)
 
     @property
     def can_unmap_zeroes(self) -> bool:
@@ -182,20 +180,41 @@ class Qcow2Node(DriverNode):
     # -- requests
 
     def _read(self, offset: int, length: int) -> bytes:
-        if self.image.file.faults is not None:
-            self.image.file.faults.check("read", offset, length)
-        if self._data.notices_requests:
-            self._requests.ask_for_runs("read", offset, length)
+        self._ask_to_read(offset, length)
         below = self.backing
         if below is None:
             return self.image.content.read(offset, length)
         parts, end = [], offset + length
         while offset < end:
-            kind, run = self.image.content.status(offset, end - offset)
-            data, zero = STATUS_OF[kind]
-            parts.append(self.image.content.read(offset, run) if data or zero else _read_below(below, offset, run))
+            held, run = self._holds(offset, end - offset)
+            parts.append(self.image.content.read(offset, run) if held else read_below(below, offset, run))
             offset += run
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _ask_to_read(self, offset: int, length: int) -> None:
+        if self.image.file.faults is not None:
+            self.image.file.faults.check("read", offset, length)
+        if self._data.notices_requests:
+            self._requests.ask_for_runs("read", offset, length)
+
+    def _holds(self, offset: int, length: int) -> tuple[bool, int]:
+        """Whether this layer says what is there, and for how many bytes that holds."""
+        kind, run = self.image.content.status(offset, length)
+        data, zero = STATUS_OF[kind]
+        return data or zero, run
+
+    def read_in_parts(self, offset: int, length: int) -> list[ReadPart] | None:
+        """Where each part of the range is; None if it is a read that copies, or needs no other layer."""
+        below = self.backing
+        if below is None or self.copy_on_read:
+            return None
+        self._ask_to_read(offset, length)
+        parts, end = [], offset + length
+        while offset < end:
+            held, run = self._holds(offset, end - offset)
+            parts.append(ReadPart(self.image.content if held else below, offset, run))
+            offset += run
+        return parts
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         if compressed:
@@ -399,7 +418,7 @@ class Qcow2Node(DriverNode):
 
     def _below(self, offset: int, length: int) -> bytes:
         backing = self.backing
-        return bytes(length) if backing is None else _read_below(backing, offset, length)
+        return bytes(length) if backing is None else read_below(backing, offset, length)
 
     def _below_is_zero(self, offset: int, length: int) -> bool:
         """Whether the layers below say that they are zero, without a look at bytes (is_zero, block/qcow2.c, 10.0)."""
@@ -469,9 +488,3 @@ class Qcow2Node(DriverNode):
         """Take it off the file at once; one that was never stored is not there (qcow2_co_remove_persistent_...)."""
         if self.image.find_bitmap(name) is not None:
             self.image.remove_bitmap(name)
-
-
-def _read_below(backing: Node, offset: int, length: int) -> bytes:
-    """What a backing file reads as; behind its end there are zeroes."""
-    inside = max(0, min(offset + length, backing.length) - offset)
-    return (backing.read(offset, inside) if inside else b"").ljust(length, b"\0")

@@ -120,10 +120,9 @@ class RawNode(DriverNode):
         """Bytes."""
         return self.size if self.size is not None else self._file.length - self.offset
 
-    @property
-    def limits(self) -> Limits:
+    def limits_above(self, below: Limits) -> Limits:
         """Those of the file; sectors if it was only guessed that this is raw (raw_refresh_limits)."""
-        return changed(super().limits, request=512 if self.probed else 1)
+        return changed(below, request=512 if self.probed else 1)
 
     @property
     def cluster_size(self) -> int:

@@ -7,6 +7,8 @@ ask for any more may be trimmed; cursors keep their meaning.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from qbitsim.jsontypes import Json
 
 
@@ -37,6 +39,14 @@ class EventLog:
     def end(self) -> int:
         """The cursor behind the newest event; what is appended from now on is read from here."""
         return self._trimmed + len(self._entries)
+
+    def __iter__(self) -> Iterator[Json]:
+        """The events that are still there, oldest first."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """How many are still there."""
+        return len(self._entries)
 
     def append(self, event: Json) -> None:
         """Add an event. It must not be changed afterwards."""

@@ -27,14 +27,24 @@ def read_chain(chain: Chain, offset: int, length: int) -> bytes:
     if len(chain) == 1:
         found = top.read(offset, end - offset)
         return found if len(found) == length else found.ljust(length, b"\0")
-    parts, position = [], offset
-    while position < end:
-        kind, run = top.status(position, end - position)
-        parts.append(read_chain(chain[1:], position, run) if kind is Kind.HOLE else top.read(position, run))
-        position += run
-    if end < offset + length:
-        parts.append(bytes(offset + length - end))
+    parts: list[bytes] = []
+    position = offset
+    while position < offset + length:
+        parts.append(_first_part(chain, position, offset + length - position))
+        position += len(parts[-1])
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _first_part(chain: Chain, position: int, length: int) -> bytes:
+    """The beginning of a range, as far as one layer says what it reads as."""
+    for content in chain:
+        if position >= content.size:
+            break
+        kind, run = content.status(position, min(length, content.size - position))
+        if kind is not Kind.HOLE:
+            return content.read(position, run)
+        length = run
+    return bytes(length)
 
 
 def reader(chain: Chain) -> Reader | None:

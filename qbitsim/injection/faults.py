@@ -13,12 +13,13 @@ from qbitsim.countdown import Countdown
 from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errnos import Errno, errno_number
-from qbitsim.errors import QmpError
+from qbitsim.errors import ERROR_CLASSES, QmpError
 from qbitsim.files.faults import Delay, Fault, Rule, Stall
 from qbitsim.injection.declaration import Kind, Ranges, fault, kinds_of
 from qbitsim.injection.guest import GuestActivity, GuestMachine, spread
 from qbitsim.injection.refusal import Refusal
 from qbitsim.jobs.foreign import ForeignJob, foreign_job
+from qbitsim.nearest import nearest
 from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, MonitorFault
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ class FaultInjection:
         :raises ValueError: there is nothing of that name that could fail, no such operation or errno, or the fault
             can never strike; nothing has changed then.
         """
+        if once and times is not None:
+            raise ValueError(f"once=True and times={times} contradict each other: give one of them")
         operations = checked_operations(operation)
         rules = faults_of(self._machine.graph, where).rules
         check_range(self._machine.graph, where, offset, length)
@@ -217,9 +220,12 @@ class FaultInjection:
 
         :param times: so many of them; None for all.
         :return: the refusal, which can be lifted.
-        :raises ValueError: this machine has no such command, or it would never strike.
+        :param error_class: one of :data:`qbitsim.errors.ERROR_CLASSES`.
+        :raises ValueError: this machine has no such command or error class, or it would never strike.
         """
         self._check_command(command, times, 0, "a refusal")
+        if error_class not in ERROR_CLASSES:
+            raise ValueError(f"there is no error class {error_class!r}{nearest(error_class, ERROR_CLASSES)}")
         return self._add(self.refusals, Refusal(command, QmpError(desc, error_class), times))
 
     @fault("hold", "monitor")
@@ -286,7 +292,8 @@ class FaultInjection:
 
     def _check_command(self, command: str, times: int | None, after: int, what: str) -> None:
         if self._machine.registry.find(command) is None:
-            raise ValueError(f"this machine has no command {command!r}")
+            known = self._machine.registry.names()
+            raise ValueError(f"this machine has no command {command!r}{nearest(command, known)}")
         _check_often(times, after, what)
 
     # -- NBD clients

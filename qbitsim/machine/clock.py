@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.conditions import EventCondition, StatusCondition, run_until
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.nearest import nearest
 
 if TYPE_CHECKING:
     from qbitsim.machine.machine import Machine
@@ -59,11 +60,21 @@ class Clock:
             self.advance_to(deadline)
 
     def advance(self, seconds: float) -> None:
-        """Move time, and let happen what is due on the way."""
+        """Move time, and let happen what is due on the way.
+
+        :raises ValueError: time does not go back.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"advance({seconds!r}): time does not go back; give seconds, 0 or more")
         self.advance_to(self() + round(seconds * NANOSECONDS))
 
     def advance_to(self, when: int) -> None:
-        """Move time to ``when`` nanoseconds, and let happen what is due on the way."""
+        """Move time to ``when`` nanoseconds, and let happen what is due on the way.
+
+        :raises ValueError: time does not go back.
+        """
+        if when < self():
+            raise ValueError(f"advance_to({when!r}): it is {self()} ns already, and time does not go back")
         self._machine.scheduler.advance_to(when)
 
     def move_clock(self, when: int) -> None:
@@ -90,8 +101,13 @@ class Clock:
             it looks behind it.
         :raises NeverError: nothing is due any more, or not within that time.
         :raises TypeError: it does not say until what.
+        :raises ValueError: the release has no event of that name.
         """
         if isinstance(condition, str):
+            known = self._machine.registry.events
+            if condition not in known:
+                release = self._machine.profile.name
+                raise ValueError(f"QEMU {release} has no event {condition!r}{nearest(condition, known)}")
             named = {"job": job, "status": status}
             data |= {name: value for name, value in named.items() if value is not None}
             return run_until(self._machine, EventCondition(condition, data), within)

@@ -22,6 +22,7 @@ from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
+from qbitsim.files.faults import StalledError
 from qbitsim.images.store import ImageStore
 from qbitsim.injection.faults import FaultInjection
 from qbitsim.jobs.job_list import JobList
@@ -32,6 +33,7 @@ from qbitsim.machine.disks import Disks
 from qbitsim.machine.state import PARTS, Snapshot, describe, differences
 from qbitsim.migration.settings import MigrationSettings
 from qbitsim.nbd.exports import Exports
+from qbitsim.nearest import nearest
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
@@ -192,6 +194,19 @@ class Machine:
 
     __hash__ = None  # type: ignore[assignment] # what changes has no place in a set
 
+    def close(self) -> None:
+        """End as on ``quit``; if a stalled request does not let it end, as ``kill -9`` does. Once is enough."""
+        try:
+            self.shut_down()
+        except StalledError:
+            self.crash()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # -- disks
 
     add_disk = delegate("disks", Disks.add_disk)
@@ -282,7 +297,11 @@ class Machine:
     def _execute(self, name: str, arguments: JsonObject) -> JsonValue:
         found = self.registry.find(name)
         if found is None:
-            raise QmpError(f"The command {name} has not been found", "CommandNotFound")
+            refusal = QmpError(f"The command {name} has not been found", "CommandNotFound")
+            meant = nearest(name, self.registry.names())
+            if meant:
+                refusal.add_note(meant.removeprefix("; "))
+            raise refusal
         value: JsonValue = self._run(found, self.registry.decode(name, arguments))
         return value
 
@@ -353,7 +372,10 @@ class Machine:
         """Make the machine what it was; drives and nodes that the caller holds are no longer parts of it.
 
         :raises SnapshotError: the snapshot is of another QEMU release; nothing has changed then.
+        :raises TypeError: it is no snapshot.
         """
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"restore() takes what snapshot() has returned, not {snapshot!r}")
         snapshot.put_back(self)
 
     # -- clients and watchers

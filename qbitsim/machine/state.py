@@ -18,6 +18,7 @@ from qbitsim.jsontypes import Json
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.drive import Drive
+    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.parts import MachineLike
     from qbitsim.devices.device import Device
@@ -72,11 +73,28 @@ class Snapshot:
 
 
 def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:
-    """A deep copy in which ``target`` stands where ``origin`` stood; what never changes is shared."""
+    """A deep copy in which ``target`` stands where ``origin`` stood; what never changes is shared.
+
+    The nodes are made first and filled then, so that no copying goes down a chain, which can be longer than the stack.
+    """
     memo: dict[int, Any] = {id(origin): target}
     for shared in (origin.registry, origin.profile, state["registry"], state["profile"]):
         memo[id(shared)] = shared
+    graph: Graph = state["graph"]
+    nodes = [(node, type(node).__new__(type(node))) for node in graph.nodes.values()]
+    memo |= {id(node): empty for node, empty in nodes}
+    copy.deepcopy(state["images"], memo)  # first, for those of the host refuse
+    for node, empty in nodes:
+        _fill(empty, node, memo)
     return copy.deepcopy(state, memo)
+
+
+def _fill(empty: Node, node: Node, memo: dict[int, Any]) -> None:
+    state = node.__getstate__()
+    assert isinstance(state, tuple), "nodes have slots"
+    for part in state:
+        for name, value in (part or {}).items():
+            setattr(empty, name, copy.deepcopy(value, memo))
 
 
 def describe(machine: MachineLike) -> Json:

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from qbitsim.jsontypes import Json
-from qbitsim.shell.schema import UNKNOWN, Schema, nearest
+from qbitsim.nearest import nearest
+from qbitsim.shell.schema import UNKNOWN, Schema
 from qbitsim.shell.values import Leaf, Tree, object_of, value_of
 from qbitsim.shell.words import IncompleteError, LineError, Word, parse_json, words
 

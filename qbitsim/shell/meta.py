@@ -15,12 +15,12 @@ from qbitsim.errors import QmpError
 from qbitsim.injection.declaration import Kind
 from qbitsim.injection.faults import KINDS
 from qbitsim.jsontypes import Json
+from qbitsim.nearest import nearest
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.shell import timing
 from qbitsim.shell.about import about
 from qbitsim.shell.line import arguments
 from qbitsim.shell.operands import Given, byte, number, size
-from qbitsim.shell.schema import nearest
 from qbitsim.shell.script import play_file
 from qbitsim.shell.words import LineError, words
 from qbitsim.terminal.errors import FAILED, CliError

@@ -6,7 +6,6 @@ then, and nothing is known of arguments.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,9 +140,3 @@ class Schema:
         if kind == "alternate":
             return " or ".join(dict.fromkeys(self.word(each) for each in self.choices(name)))
         return {"object": "{...}", "string": "text", "boolean": "on|off", "value": "anything"}.get(kind, kind)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?``, or nothing if no known name is like it."""
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean '{found[0]}'?" if found else ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
+from qbitsim.nearest import nearest
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.scenario.replayer import Channel
 from qbitsim.shell import meta
@@ -19,7 +20,7 @@ from qbitsim.shell.line import parse, write
 from qbitsim.shell.monitor import HungUpError, Monitor, NoReplyError, PeerError
 from qbitsim.shell.names import Names
 from qbitsim.shell.queries import jobs_of_queries, rows_of_queries
-from qbitsim.shell.schema import Schema, nearest
+from qbitsim.shell.schema import Schema
 from qbitsim.shell.screen import Screen
 from qbitsim.shell.script import StoppedError
 from qbitsim.shell.undo import Undo

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
+from qbitsim.nearest import nearest
 from qbitsim.qapi.registry import PREFIX
 from qbitsim.shell.operands import Given, number
-from qbitsim.shell.schema import nearest
 from qbitsim.shell.words import LineError
 from qbitsim.terminal.errors import CliError
 

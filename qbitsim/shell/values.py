@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qbitsim.jsontypes import Json
-from qbitsim.shell.schema import UNKNOWN, Schema, nearest
+from qbitsim.nearest import nearest
+from qbitsim.shell.schema import UNKNOWN, Schema
 from qbitsim.shell.words import LineError, parse_json
 from qbitsim.sizes import parse_size
 

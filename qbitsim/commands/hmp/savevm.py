@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.hmp.declaration import error_text, hmp
+from qbitsim.commands.image_info import snapshot_info
 from qbitsim.commands.machine_snapshots import (
     MachineStateError,
     delete_snapshots,
@@ -15,7 +16,6 @@ from qbitsim.commands.machine_snapshots import (
     state_disk,
     writable_disks,
 )
-from qbitsim.commands.queries import snapshot_info
 from qbitsim.qemu_img.snapshot_table import snapshot_table
 
 if TYPE_CHECKING:
