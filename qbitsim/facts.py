@@ -131,6 +131,9 @@ class Profile:
     If it is, nothing is copied but what the source has, and no zeroes are written where they are known to be.
     """
 
+    commit_keeps_zeroes: bool = came_with("10.0")
+    """Whether a commit makes the base zero where its top is, instead of writing zeroes (commit_iteration())."""
+
     failed_active_commit_closes_base: bool = came_with("9.1")
     """Whether the base is read-only again when the commit of an active layer fails or is cancelled (mirror.c)."""
 
@@ -168,6 +171,21 @@ class Profile:
 
     bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
     """
+
+    allocation_looks_for_zeroes: bool = came_with("10.1")
+    """Whether qcow2 does not read what is around a write in a new cluster, where a raw file below has a hole.
+
+    Until then bdrv_co_is_zero_fast(), block/io.c, knew only what formats say (is_zero_cow() in block/qcow2.c).
+    """
+
+    lengths_followed_by: frozenset[str]
+    """The drivers whose nodes are as long as their children are now, not as they were when the node was opened.
+
+    Up to 8.0 they have a variable length, later none of them has; in 11.1 all that can tell their length do (measured).
+    """
+
+    reopen_asks_for_length: bool = came_with("8.1")
+    """Whether a node that is reopened is asked how long it is (bdrv_reopen_commit(); measured: not in 7.2)."""
 
     graph_changes_drain: bool = came_with("8.0")
     """Whether each change of the block graph makes running jobs pause and resume visibly (bdrv_graph_wrlock())."""
@@ -221,6 +239,12 @@ class Profile:
 
     nbd_extended_headers: bool = came_with("8.2")
     """Whether clients may ask for extended headers, with lengths of 64 bits."""
+
+    nbd_handshake_limited: bool = came_with("9.2")
+    """Whether qemu-nbd lets its user choose how long a handshake may take (``--handshake-limit``)."""
+
+    nbd_verbose_keeps_errors: bool = came_with("8.1")
+    """Whether ``qemu-nbd --fork --verbose`` keeps its standard error (nbd_client_release_pipe(), qemu-nbd.c)."""
 
     nbd_shares_writable: bool = came_with("7.1")
     """Whether several clients may use an export that they can write to (NBD_FLAG_CAN_MULTI_CONN)."""

@@ -157,6 +157,8 @@ def release(version: str, *, like: Profile, package: str = "", **facts: object) 
     return changed(like, version=(major, minor, micro), package=package, **facts)
 
 
+_VARIABLE_LENGTH = frozenset({"raw", "copy-on-read", "compress", "preallocate"})
+
 QEMU_10_0 = Profile(
     version=(10, 0, 13),
     package="Debian 1:10.0.13+ds-0+deb13u1",
@@ -170,6 +172,7 @@ QEMU_10_0 = Profile(
     failed_group_order="reverse",
     backup_bitmap_on_filter=True,
     progress_is_position=False,
+    lengths_followed_by=frozenset(),
     graph_changes_stay_quiet=False,
     aio_context_checks_drain=False,
     qcow2_creation_changes=15,
@@ -202,6 +205,7 @@ QEMU_11_1 = release(
     package="Debian 1:11.1.3+ds-1~bpo13+1",
     copyright="\nCopyright (c) 2003-2026 Fabrice Bellard and the QEMU Project developers\n",
     json_errors_at_once=True,
+    lengths_followed_by=_VARIABLE_LENGTH | {"throttle", "blkdebug", "blklogwrites"},
     graph_changes_stay_quiet=True,
     aio_context_checks_drain=True,
     qcow2_creation_changes=13,
@@ -228,6 +232,7 @@ QEMU_7_2 = Profile(
     failed_group_order="reverse",
     backup_bitmap_on_filter=False,
     progress_is_position=False,
+    lengths_followed_by=_VARIABLE_LENGTH,
     graph_changes_stay_quiet=False,
     aio_context_checks_drain=False,
     qcow2_creation_changes=15,

@@ -65,6 +65,7 @@ def test_facts_that_follow_from_the_number_follow_from_its_own() -> None:
         *(
             "cpu_hotplug_blames_machine",
             "drives_unmap_zeroes",
+            "commit_keeps_zeroes",
             "creation_waits_first",
             "migration_levels_checked",
             "multifd_excludes_xbzrle",

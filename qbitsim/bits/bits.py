@@ -9,10 +9,10 @@ example, the runs in a chunk lie between the places where it differs from itself
 from __future__ import annotations
 
 import sys
-from itertools import islice
+from array import array
 from typing import TYPE_CHECKING
 
-from qbitsim.bits.chunks import CHUNK, MASK, ONES, SHIFT, ZEROS, Chunks, edges, fold, load, runs
+from qbitsim.bits.chunks import CHUNK, MASK, ONES, SHIFT, ZEROS, Chunks, append_runs, fold, lengths, load, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,25 +129,25 @@ class Bits(Chunks):
         if run_stop >= 0:
             yield run_start, run_stop
 
-    def borders(self, start: int, stop: int, most: int) -> list[int]:
-        """Where the runs of set bits in [start, stop) begin and end, in turn; at least `most` of them, if there are.
+    def run_lengths(self, start: int, stop: int, most: int, shift: int = 0) -> array[int]:
+        """How long the runs in [start, stop) are, of clear bits and of set ones in turn; at least `most`, if there are.
 
-        For those who want many runs at once: a list, and nothing made for each run. Of a chunk three more are taken,
-        for two may go where it meets the one before.
+        For those who want many runs at once: nothing is made for each run.
+
+        :param shift: a bit counts as 2**shift.
+        :return: the first one is of clear bits, and 0 if the first bit is set.
         """
-        found: list[int] = []
+        found = array("Q", [0])
         for first, end, chunk in self._pieces(start, stop):
             if chunk is ZEROS:
-                continue
-            if chunk is ONES:
-                new = [first, end]
+                new = array("Q", [end - first << shift])
+            elif chunk is ONES:
+                new = array("Q", [0, end - first << shift])
             else:
                 low = first & MASK
-                new = [*map(first.__add__, islice(edges(chunk[low : low + end - first]), most + 3))]
-            if found and new and new[0] == found[-1]:
-                del found[-1], new[0]
-            found += new
-            if len(found) > most:  # the last one may be where the chunk ends, not the run
+                new = lengths(chunk[low : low + end - first], shift)
+            append_runs(found, new)
+            if len(found) > most:
                 break
         return found
 

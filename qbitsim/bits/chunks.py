@@ -20,6 +20,8 @@ The size of a chunk was measured: smaller ones make merging slower, larger ones 
 
 from __future__ import annotations
 
+import sys
+from array import array
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
@@ -74,6 +76,32 @@ def runs(bits: bitarray, offset: int) -> Iterator[tuple[int, int]]:
     found = edges(bits)
     for start, stop in zip(found, found, strict=True):
         yield offset + start, offset + stop
+
+
+def lengths(bits: bitarray, shift: int) -> array[int]:
+    """How long the runs in `bits` are, clear and set in turn, times 2**shift; the first is 0 if the first bit is set.
+
+    All differences are taken at once, as one of two long numbers: none of them is negative, so nothing is carried
+    from one to the next.
+    """
+    places = array("Q", [0])
+    places.extend(edges(bits))
+    if places[-1] != len(bits):
+        places.append(len(bits))
+    later, earlier = (int.from_bytes(part.tobytes(), sys.byteorder) for part in (places[1:], places[:-1]))
+    return array("Q", (later - earlier << shift).to_bytes((len(places) - 1) * places.itemsize, sys.byteorder))
+
+
+def append_runs(found: array[int], new: array[int]) -> None:
+    """Put lengths of runs behind others; the last one may go on."""
+    if len(found) % 2:  # it is of clear bits, as the first of the new ones
+        found[-1] += new[0]
+        found += new[1:]
+    elif new[0]:
+        found += new
+    else:
+        found[-1] += new[1]
+        found += new[2:]
 
 
 class Chunks:

@@ -29,6 +29,37 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
     return status
 
 
+def missing_above(node: Node, overlay: Node, offset: int, length: int) -> tuple[int, bool]:
+    """Whether ``node`` lacks what the layers below it, down to and with ``overlay``, hold.
+
+    So the job and the filter of a stream see what is to be copied (stream_run and cor_co_preadv_part, QEMU 10.0).
+
+    :return: for how many bytes from ``offset`` it is so, and whether they lack.
+    """
+    layer = node.skip_filters()
+    own = layer.layer_status(offset, length)
+    below = layer.backing_chain_next
+    if own.allocated or below is None or layer is overlay:
+        return own.length, False
+    if offset >= below.length:
+        return length, False
+    length = min(own.length, below.length - offset)
+    if not below.supports_backing and below.disk_image is not None:
+        return length, True  # nobody asks a plain file for its holes here
+    status = status_above(below, overlay.backing_chain_next, offset, length)
+    return status.length, status.allocated
+
+
+def status_waits(node: Node, base: Node | None) -> bool:
+    """Whether a look at the layers from ``node`` down to, but without, ``base`` has to wait for I/O."""
+    layer: Node | None = node.skip_filters()
+    while layer is not None and layer is not base:
+        if layer.waits_for_io("status", 0, 1):
+            return True
+        layer = layer.backing_chain_next
+    return False
+
+
 def read_below(backing: Node, offset: int, length: int) -> bytes:
     """What a backing file reads as; behind its end there are zeroes.
 

@@ -53,6 +53,9 @@ class Drive:
     :ivar medium_options: how the medium was opened that it had last, and the next one is.
     """
 
+    who: ClassVar[str] = "the guest"
+    """Whose requests these are, for people."""
+
     queues_requests: ClassVar[bool] = True
     """Whether requests wait while the node is drained; otherwise the user does (blk_set_disable_request_queuing)."""
 

@@ -254,6 +254,9 @@ class DriverHooks:
     def on_read_only(self, read_only: bool) -> None:
         """Follow a change between read-only and writable (qcow2 stores or takes up its bitmaps)."""
 
+    def check_stays_read_only(self) -> None:
+        """Refuse, with :class:`QmpError`, that the node is reopened and stays read-only."""
+
     def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
         """Check the driver's own options of a reopen (bdrv_reopen_prepare); nothing changes yet.
 

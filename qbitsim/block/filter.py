@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from qbitsim.block.node import Child, Node
+from qbitsim.block.own_length import OwnLengthNode
 
 if TYPE_CHECKING:
-    from qbitsim.block.roles import Surroundings
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
 
 
-class FilterNode(Node):
-    """The common part of filters. One that was taken out of the graph has no child any more.
-
-    :cvar keeps_length: it stays as long as it was when its child is replaced by a longer one; it is asked for another
-        length only when it is resized itself (bdrv_refresh_total_sectors, block.c, QEMU 10.0).
-    """
+class FilterNode(OwnLengthNode):
+    """The common part of filters. One that was taken out of the graph has no child any more."""
 
     is_filter = True
-    keeps_length: ClassVar[bool] = True
 
-    __slots__ = ("_kept_length",)
-
-    def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
-        super().__init__(graph, read_only=read_only, unmap=unmap)
-        self._kept_length: int | None = None
+    __slots__ = ()
 
     @property
     def filtered(self) -> Node | None:
@@ -59,15 +52,9 @@ class FilterNode(Node):
     # -- the disk
 
     @property
-    def length(self) -> int:
-        """Bytes of what it filters, or did when it was made."""
-        return self._filtered.length if self._kept_length is None else self._kept_length
-
-    def child_is_replaced(self, child: Child, node: Node) -> None:
-        """Keep the length, unless the new child is shorter: QEMU would die of a write behind its end."""
-        if self.keeps_length and child.node is self.filtered:
-            length = self.length
-            self._kept_length = length if node.length > length else None
+    def shown_length(self) -> int:
+        """Bytes of what it filters."""
+        return self._filtered.length
 
     @property
     def cluster_size(self) -> int:
@@ -104,9 +91,11 @@ class FilterNode(Node):
         return self._filtered.read(offset, length)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._check_inside(offset, len(data))
         self._filtered.write(offset, data, compressed=compressed)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._check_inside(offset, length)
         below = self._filtered
         below.write_zeroes(offset, length, unmap=unmap and below.unmap)
 
@@ -116,14 +105,22 @@ class FilterNode(Node):
         return filtered is not None and filtered.zeroes_fast(offset, length)
 
     def _discard(self, offset: int, length: int) -> None:
+        self._check_inside(offset, length)
         self._filtered.discard(offset, length)
+
+    def _check_inside(self, offset: int, length: int) -> None:
+        """Refuse what is behind the end of a node that became shorter: QEMU dies of it (bdrv_co_write_req_prepare).
+
+        :raises OSError: EIO.
+        """
+        if self._kept_length is not None and offset + length > self._filtered.length:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _status(self, offset: int, length: int) -> Status:
         return self._filtered.status(offset, length)
 
     def _truncate(self, size: int) -> None:
         self._filtered.truncate(size)
-        self._kept_length = None
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
         if operation == "read":

@@ -35,10 +35,13 @@ NodeT = TypeVar("NodeT", bound=Node)
 class Graph(Edges):
     """All nodes, drives and files of one machine.
 
+    :ivar allocation_looks_for_zeroes: zeroes around a write in a new cluster are not read.
     :ivar images: the files.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
+    :ivar lengths_followed_by: the drivers whose nodes are as long as their children are now.
+    :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
     :ivar stop_guest: called with the run state in which the guest is to be.
@@ -46,15 +49,18 @@ class Graph(Edges):
 
     __slots__ = (
         *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "stop_guest"),
-        "throttle_groups",
+        *("allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
         self.images = images
         self.drives: dict[str, Drive] = {}
+        self.allocation_looks_for_zeroes = False
         self.drives_unmap_zeroes = False
         self.hide_filters = False
+        self.lengths_followed_by: frozenset[str] = frozenset()
+        self.reopen_asks_for_length = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self.stop_guest: Callable[[str], None] = lambda _state: None

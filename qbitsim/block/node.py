@@ -160,15 +160,11 @@ class Node(Requests):
             node = below
         return node
 
-    def child_is_replaced(self, child: Child, node: Node) -> None:
-        """A child is about to be replaced by ``node``."""
+    def keep_length(self) -> None:
+        """A child is about to be replaced, or to have another length; see :class:`.OwnLengthNode`."""
 
-    def shown_by(self) -> Iterator[Node]:
-        """This node and the filters above it, which show what it shows."""
-        yield self
-        for parent in self.parent_nodes:
-            if parent.filtered is self:
-                yield from parent.shown_by()
+    def ask_for_length(self) -> None:
+        """The node was reopened, or resized itself."""
 
     def leads_to(self, node: Node) -> bool:
         """Whether ``node`` is this one or anywhere below it."""
@@ -211,6 +207,11 @@ class Node(Requests):
         """What the driver makes of the limits of its children (bdrv_refresh_limits)."""
         return below
 
+    @property
+    def frees_zeroes(self) -> bool:
+        """Whether zeroing may free what held the range: if the driver knows how, and discards are passed on."""
+        return self.can_unmap_zeroes and (self.unmap or self.graph.drives_unmap_zeroes)
+
     def allocated_file_size(self) -> int | None:
         """Bytes that the files below occupy, None if that cannot be told (bdrv_get_allocated_file_size)."""
         sizes = [edge.node.allocated_file_size() for edge in self.children if edge.name != "backing"]
@@ -252,18 +253,19 @@ class Node(Requests):
         """
         if self.read_only:
             raise QmpError("Image is read-only")
-        for node in self.shown_by():
-            for bitmap in node.bitmaps:
-                if bitmap.busy:
-                    bitmap.check()
+        for bitmap in self.bitmaps:
+            if bitmap.busy:
+                bitmap.check()
+        for parent in self.parent_nodes:
+            parent.keep_length()
         self._truncate(size)
+        self.ask_for_length()
         self.follow_length()
 
     def follow_length(self) -> None:
-        """Resize the bitmaps of this node and of the filters above it to the node's length."""
-        for node in self.shown_by():
-            for bitmap in node.bitmaps:
-                bitmap.resize(node.length)
+        """Resize the bitmaps to the node's length."""
+        for bitmap in self.bitmaps:
+            bitmap.resize(self.length)
 
     # -- who may do what
 

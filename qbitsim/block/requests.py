@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.driver_hooks import DriverHooks
+from qbitsim.block.status import Status
 from qbitsim.block.write_end import WriteEnd
 
 if TYPE_CHECKING:
     from qbitsim.block.limits import Limits
     from qbitsim.block.roles import Layer
-    from qbitsim.block.status import Status
 
 MAXIMUM_BOUNCE = 16 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
@@ -46,6 +46,9 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         def backing(self) -> Layer | None: ...
 
         @property
+        def frees_zeroes(self) -> bool: ...
+
+        @property
         def limits(self) -> Limits: ...
 
         def follow_length(self) -> None: ...
@@ -64,6 +67,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         """
         if self.copy_on_read:
             self.copy_up(offset, length)
+        inside = self.length - offset
+        if length > inside:
+            # The filter above is longer (bdrv_aligned_preadv, block/io.c, QEMU 10.0).
+            return (self._read(offset, inside) if inside > 0 else b"").ljust(length, b"\0")
         return self._read(offset, length)
 
     def copy_up(self, offset: int, length: int, *, zeroes: bool = False) -> None:
@@ -98,7 +105,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         try:
             if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
-                self._write_zeroes(offset, len(data), unmap=self.detect_zeroes == "unmap")
+                self._zero(offset, len(data), unmap=self.detect_zeroes == "unmap")
             elif compressed and not self.supports_compression:
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             else:
@@ -116,7 +123,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
             self.note_write_end(offset + length)
         self.unflushed = True
         try:
-            self._write_zeroes(offset, length, unmap=unmap)
+            self._zero(offset, length, unmap=unmap)
         except OSError as error:
             if error.errno != errno.ENOTSUP:
                 raise
@@ -140,11 +147,15 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
                 stop = min(place - place % unit + unit, end) if in_part else end - end % unit
                 if not self.zeroes_fast(place, stop - place):
                     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-                self._write_zeroes(place, stop - place, unmap=unmap)
+                self._zero(place, stop - place, unmap=unmap)
                 place = stop
         finally:
             if self.bitmaps:
                 self._mark_written(offset, length)
+
+    def _zero(self, offset: int, length: int, *, unmap: bool) -> None:
+        """Let the driver zero the range; only some nodes may free it then (bdrv_co_do_pwrite_zeroes, block/io.c)."""
+        self._write_zeroes(offset, length, unmap=unmap and self.frees_zeroes)
 
     def discard(self, offset: int, length: int) -> None:
         """Forget ``length`` > 0 bytes, if the node was opened to pass discards on.
@@ -169,7 +180,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
 
     def status(self, offset: int, length: int) -> Status:
         """What is known of the bytes from ``offset``, for at most ``length`` of them."""
-        status = self._status(offset, length)
+        inside = self.length - offset
+        if inside <= 0:
+            return Status(length, zero=True)
+        status = self._status(offset, min(length, inside))
         if not status.allocated and self.supports_backing:
             backing = self.backing
             if backing is None or offset >= backing.length:

@@ -109,15 +109,21 @@ class GuestDevice(Protocol):
 class Surroundings(Protocol):
     """What a node asks of the graph that it is in.
 
+    :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar emit: called with the name and the data of each event.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar images: where the names of files are looked up.
+    :ivar lengths_followed_by: the drivers whose nodes are as long as their children are now.
     :ivar links: how often an edge was led to a node.
+    :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
+    drives_unmap_zeroes: bool
     emit: Callable[[str, Json], None]
     hide_filters: bool
     images: ImageStore
+    lengths_followed_by: frozenset[str]
     links: int
+    reopen_asks_for_length: bool
     waiting: WaitingRequests

@@ -107,7 +107,7 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
         image_format = image_format if image_format is not None else source.driver
         created_backing = None if sync is MirrorSyncMode.FULL else backing
         create_image(context, args.target, image_format, source.length, created_backing)
-    target = _open_target(context, args, image_format)
+    target = _open_target(context, args, image_format, source)
     try:
         context.match_aio_contexts()
         _start(context, args, source, target, zero_target=sync is MirrorSyncMode.FULL and existing)
@@ -116,9 +116,10 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
         raise
 
 
-def _open_target(context: Context, args: DriveMirror, image_format: str | None) -> Node:
+def _open_target(context: Context, args: DriveMirror, image_format: str | None, source: Node) -> Node:
+    """Open the target as the source was opened: if that passes discards on, so does the target (qmp_drive_mirror)."""
     image_format = image_format if image_format is not None else opener(context).image(args.target).format
-    options: Options = {"driver": image_format}
+    options: Options = {"driver": image_format, "discard": "unmap" if source.unmap else "ignore"}
     if args.node_name is not None:
         options["node-name"] = args.node_name
     if image_format == "qcow2":
@@ -160,7 +161,7 @@ def _start(
             base=below if sync == "top" else None,
             copy_nothing=sync == "none",
             zero_target=zero_target,
-            target_is_zero=isinstance(args, BlockdevMirror) and bool(args.target_is_zero),
+            target_is_zero=_is_known_zero(args),
             replaces=replaces,
             new_backing=new_backing,
             granularity=granularity,
@@ -176,6 +177,13 @@ def _start(
         ),
     )
     context.transaction.add(commit=job.start)
+
+
+def _is_known_zero(args: BlockdevMirror | DriveMirror) -> bool:
+    """Whether nobody has to look whether the target is all zeroes: so a new file is (qmp_drive_mirror, QEMU 11.1)."""
+    if isinstance(args, BlockdevMirror):
+        return bool(args.target_is_zero)
+    return args.mode is not NewImageMode.EXISTING
 
 
 def _check_replaces(context: Context, source: Node, name: str) -> None:

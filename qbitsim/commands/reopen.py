@@ -163,6 +163,8 @@ class _Change:
         node.unmap = self.unmap
         node.detect_zeroes = self.given.get("detect-zeroes", "off")
         node.reopen_commit(self.given)
+        if node.graph.reopen_asks_for_length:
+            node.ask_for_length()
         node.mark_read_only(self.was_read_only)
         node.set_read_only(self.read_only)
 

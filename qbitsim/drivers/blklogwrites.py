@@ -138,6 +138,11 @@ class BlklogwritesNode(AlignedNode):
             perm |= perms.WRITE | perms.RESIZE
         return perm | perms.CONSISTENT_READ, shared & ~(perms.WRITE | perms.RESIZE)
 
+    @property
+    def can_unmap_zeroes(self) -> bool:
+        """False: nobody has taught it."""
+        return False
+
     # -- requests: what is asked for happens first, then it is written down
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:

@@ -31,8 +31,6 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
 class CompressNode(AlignedNode):
     """``compress``, whose child is ``file``."""
 
-    keeps_length = False  # it has a variable length up to QEMU 8.0
-
     __slots__ = ()
 
     @classmethod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.node import Child
+from qbitsim.block.chain import missing_above
+from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.files import permissions as perms
@@ -26,16 +27,17 @@ class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
 class CopyOnReadNode(FilterDriverNode):
     """``copy-on-read``, whose child is ``file``.
 
+    :ivar bottom: what a stream's filter copies is in the layers down to this one, None for all of them.
     :ivar detached: it was taken out of the graph so that it has nothing below it, though a job may keep it still.
     """
 
     supports_compression = True
-    keeps_length = False  # it has a variable length up to QEMU 8.0
 
-    __slots__ = ("detached",)
+    __slots__ = ("bottom", "detached")
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
+        self.bottom: Node | None = None
         self.detached = False
 
     @property
@@ -51,8 +53,14 @@ class CopyOnReadNode(FilterDriverNode):
         return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
 
     def _read(self, offset: int, length: int) -> bytes:
-        child = self._filtered
-        child.copy_up(offset, length)
+        child, place, end = self._filtered, offset, offset + length
+        while place < end:
+            run, copied = end - place, True
+            if self.bottom is not None:
+                run, copied = missing_above(child, self.bottom, place, run)
+            if copied:
+                child.copy_up(place, run)
+            place += run
         return child.read(offset, length)
 
     def _status(self, offset: int, length: int) -> Status:

@@ -118,9 +118,11 @@ def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:
     return _append(graph, node, CommitTopNode(graph, read_only=True), name)
 
 
-def insert_copy_on_read(graph: Graph, node: Node, name: str | None) -> CopyOnReadNode:
-    """The same with the filter of a stream."""
-    return _insert(graph, node, CopyOnReadNode(graph), name)
+def insert_copy_on_read(graph: Graph, node: Node, name: str | None, bottom: Node) -> CopyOnReadNode:
+    """The same with the filter of a stream that copies from the layers below ``node`` down to ``bottom``."""
+    top = CopyOnReadNode(graph)
+    top.bottom = bottom
+    return _insert(graph, node, top, name)
 
 
 def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter:

@@ -119,7 +119,7 @@ class PreallocateNode(FilterDriverNode):
     @property
     def length(self) -> int:
         """Bytes, without those that are only preallocated."""
-        return self._filtered.length if self._ends is None else self._data_end(self._ends)
+        return super().length if self._ends is None else self._data_end(self._ends)
 
     # -- who may write and resize
 

@@ -340,7 +340,6 @@ class Qcow2Node(DriverNode):
                 self._data.pwrite(offset, length)
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
-        unmap = unmap and (self.unmap or self.graph.drives_unmap_zeroes)
         self._requests.note_changed_tables(offset, length)
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
 
@@ -418,7 +417,10 @@ class Qcow2Node(DriverNode):
 
     def _below(self, offset: int, length: int) -> bytes:
         backing = self.backing
-        return bytes(length) if backing is None else read_below(backing, offset, length)
+        looks = self.graph.allocation_looks_for_zeroes
+        if backing is None or (looks and not backing.reads_plainly and self._below_is_zero(offset, length)):
+            return bytes(length)
+        return read_below(backing, offset, length)
 
     def _below_is_zero(self, offset: int, length: int) -> bool:
         """Whether the layers below say that they are zero, without a look at bytes (is_zero, block/qcow2.c, 10.0)."""
@@ -472,6 +474,11 @@ class Qcow2Node(DriverNode):
         else:
             self.image.file.let_format_write()
             self._stored_bitmaps.make_writable()
+
+    def check_stays_read_only(self) -> None:
+        """QEMU would store the bitmaps that were added to the read-only node (qcow2_reopen_bitmaps_ro)."""
+        if self._stored_bitmaps.lacks_some:
+            raise QmpError("No write access")
 
     def close(self) -> None:
         """Store the bitmaps (qcow2_close)."""

@@ -74,6 +74,11 @@ class PersistentBitmaps:
         except OSError as error:
             raise QmpError(f"{cannot} update bitmap directory: {error.strerror}") from None
 
+    @property
+    def lacks_some(self) -> bool:
+        """Whether there are persistent bitmaps that are to be stored."""
+        return bool(self._to_store())
+
     def store(self) -> bool:
         """Write the persistent bitmaps into the file (qcow2_store_persistent_dirty_bitmaps); whether it worked.
 

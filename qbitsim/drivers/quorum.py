@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Child, Node
+from qbitsim.block.own_length import OwnLengthNode
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
@@ -49,7 +50,7 @@ class BlockdevOptionsQuorum(BlockdevOptions):
     options=BlockdevOptionsQuorum,
     strong=["vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"],
 )
-class QuorumNode(DriverNode):
+class QuorumNode(DriverNode, OwnLengthNode):
     """``quorum``, whose children are ``children.0``, ``children.1``, …
 
     :ivar threshold: how many children have to agree.
@@ -90,7 +91,7 @@ class QuorumNode(DriverNode):
         return [child.node for child in self.children]
 
     @property
-    def length(self) -> int:
+    def shown_length(self) -> int:
         """Bytes: that of every child."""
         return self.children[0].node.length
 

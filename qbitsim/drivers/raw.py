@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
+from qbitsim.block.own_length import OwnLengthNode
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
@@ -62,7 +63,7 @@ class BlockdevOptionsRaw(BlockdevOptionsGenericFormat):
     sizes=["offset", "size"],
     reopens=["offset", "size"],
 )
-class RawNode(DriverNode):
+class RawNode(DriverNode, OwnLengthNode):
     """``raw``: the bytes of its file, or a part of them.
 
     :param offset: where in the file it begins.
@@ -116,8 +117,8 @@ class RawNode(DriverNode):
         return bool(self.offset) or self.size is not None
 
     @property
-    def length(self) -> int:
-        """Bytes."""
+    def shown_length(self) -> int:
+        """Bytes of the file, or of the part."""
         return self.size if self.size is not None else self._file.length - self.offset
 
     def limits_above(self, below: Limits) -> Limits:
@@ -170,6 +171,7 @@ class RawNode(DriverNode):
     def reopen_commit(self, options: Mapping[str, Any]) -> None:
         """Show another part of the file."""
         self.offset, self.size = options.get("offset", 0), options.get("size")
+        self.ask_for_length()
         self.follow_length()
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import io_error
 from qbitsim.block.node import Child, Node
+from qbitsim.block.own_length import OwnLengthNode
 from qbitsim.block.status import Status
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.driver import DriverNode, driver
@@ -25,7 +26,7 @@ class BlockdevOptionsSnapshotAccess(BlockdevOptionsGenericFormat):
 
 
 @driver("snapshot-access", options=BlockdevOptionsSnapshotAccess, since="7.0")
-class SnapshotAccessNode(DriverNode):
+class SnapshotAccessNode(DriverNode, OwnLengthNode):
     """``snapshot-access``, whose child ``file`` is a filter that keeps old data."""
 
     shows_filename_of_child = True
@@ -51,7 +52,7 @@ class SnapshotAccessNode(DriverNode):
         return False
 
     @property
-    def length(self) -> int:
+    def shown_length(self) -> int:
         """Bytes of the disk."""
         return self.children[0].node.length
 

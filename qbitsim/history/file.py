@@ -33,7 +33,7 @@ from typing import Any
 from qbitsim.history.history import FORMAT, KIND, new_header
 from qbitsim.jsontypes import Json
 
-KINDS = ("start", "request", "reply", "error", "event", "step", "write", "fault", "look", "end")
+KINDS = ("start", "request", "reply", "error", "event", "step", "write", "nbd", "fault", "look", "end")
 _LANES = ("disk", "bitmap", "successor", "job")
 
 

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. A moment is something that a person would point at: a request, its reply, an event, a guest's write, a fault, a step
-   of a job. Whatever is different from the moment before stands with it, as :class:`.Lanes` finds it, so that the
-   state at every moment can be put together: it is what the machine had then. A step comes before what it causes.
+1. A moment is something that a person would point at: a request, its reply, an event, a guest's write, what an NBD
+   client asks, a fault, a step of a job. Whatever is different from the moment before stands with it, as
+   :class:`.Lanes` finds it, so that the state at every moment can be put together: it is what the machine had then. A
+   step, or what a client asks, comes before what it causes.
 2. Watching changes nothing but the time that it takes. (A watched machine copies each cluster in a step of its own
    where it otherwise might do many at once; nobody can tell the difference but a watcher.)
 3. Steps that only move the progress of a job are left out if they are many; the progress is part of the next moment.
@@ -34,6 +35,8 @@ KIND = "qbitsim-history"
 FORMAT = 1
 _MANY = 5_000
 """From so many moments on, steps that change little are left out."""
+_BY_NBD = "NBD "
+"""How the labels of requests of NBD clients begin."""
 _FAILURES = ("BLOCK_JOB_ERROR", "BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED")
 
 
@@ -140,10 +143,16 @@ class History(Journal):
     def stepped(self) -> None:
         """Add the step, if it was of consequence; or what is left of it, if it was added before."""
         added, self._step_is_added = self._step_is_added, True
-        changes = self._changes(fine=added or len(self.moments) < _MANY)
-        if changes:
-            text = f"{self._step}: done" if added else self._step
-            self._append({"at": self._now(), "kind": "step", "text": text, "changes": changes})
+        few = len(self.moments) < _MANY
+        changes = self._changes(fine=added or few)
+        asked = not added and few and self._step.startswith(_BY_NBD)
+        if changes or asked:
+            moment: Json = {
+                "at": self._now(),
+                "kind": self._kind,
+                "text": f"{self._step}: done" if added else self._step,
+            }
+            self._append({**moment, "changes": changes} if changes else moment)
 
     def requested(self, operation: str, drive: Drive, offset: int, length: int, error: OSError | None) -> None:
         """Add what the guest has done."""
@@ -161,6 +170,11 @@ class History(Journal):
         self._add_moment(kind, text)
 
     # -- moments
+
+    @property
+    def _kind(self) -> str:
+        """What the task that runs now, or ran last, is of."""
+        return "nbd" if self._step.startswith(_BY_NBD) else "step"
 
     def _now(self) -> int:
         return self._machine.scheduler.now if self._machine is not None else 0
@@ -186,7 +200,7 @@ class History(Journal):
     def _append(self, moment: Json) -> None:
         if not self._step_is_added:
             self._step_is_added = True
-            self._append({"at": moment["at"], "kind": "step", "text": self._step})
+            self._append({"at": moment["at"], "kind": self._kind, "text": self._step})
         self.moments.append(moment)
         if self.listener is not None:
             self.listener()

@@ -67,7 +67,7 @@ def guest_words(operation: str, drive: Drive, offset: int, length: int, error: O
     """``the guest writes 65536 bytes at 0 of drive0``."""
     verb = {"write": "writes", "write-zeroes": "zeroes", "discard": "discards"}[operation]
     end = f": {error.strerror}" if error is not None else ""
-    return f"the guest {verb} {length} bytes at {offset} of {drive.id or drive.node.name}{end}"
+    return f"{drive.who} {verb} {length} bytes at {offset} of {drive.id or drive.node.name}{end}"
 
 
 def shortened(text: str) -> str:

@@ -108,9 +108,13 @@ class CommitJob(LoopJob):
         status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
         try:
             if status.allocated:
-                data = self.top.read(offset, status.length)
-                reading = False
-                self.base.write(offset, data)
+                if status.zero and self.jobs.profile.commit_keeps_zeroes:
+                    reading = False
+                    self.base.write_zeroes(offset, status.length, unmap=True)
+                else:
+                    data = self.top.read(offset, status.length)
+                    reading = False
+                    self.base.write(offset, data)
                 self._owe(self.top, self.base, status.length)
         except OSError as error:
             if self._react(self.options.on_error, error.errno or errno.EIO, reading=reading) == "report":

@@ -153,6 +153,9 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
         for each in nodes:
             drained.enter_context(graph.drained(each))
         graph.changing()
+        for each in _backing_files_opened_together(node):
+            if each.read_only:
+                each.check_stays_read_only()
         before = [each.read_only for each in nodes]
         for each in nodes:
             each.mark_read_only(read_only=not writable)
@@ -181,6 +184,16 @@ def _opened_together(node: Node) -> list[Node]:
     if file is None or not isinstance(node.options.get("file", {}), dict):
         return [node]
     return [node, file.node]
+
+
+def _backing_files_opened_together(node: Node) -> list[Node]:
+    """The layers below that were opened with it, which are reopened, too, and keep their options."""
+    found: list[Node] = []
+    below = node.backing
+    while below is not None and isinstance(node.options.get("backing", {}), dict):
+        found.append(below)
+        node, below = below, below.backing
+    return found
 
 
 class _Again:

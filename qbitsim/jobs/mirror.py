@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qbitsim.block.chain import status_waits
 from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -92,6 +93,7 @@ class MirrorJob(LoopJob):
         owner = self.filter if on_filter else self.source
         assert owner is not None
         granularity = self.options.granularity or self.target.node.default_granularity
+        self.target.track_clusters(self.source.length, granularity)
         self.dirty = MirrorDirty(self.source, owner, granularity, self.options.buffer)
         self.dirty.bitmap.disabled = on_filter or self.copy_mode != "background"
 
@@ -163,11 +165,14 @@ class MirrorJob(LoopJob):
     def _copy_at_once(self, kind: str, offset: int, length: int, data: bytes) -> None:
         assert self.dirty is not None
         self._operations.complete_overlapping(offset, length)
-        self.dirty.forget(offset, length)
+        begin = offset
+        offset, length = self.dirty.take_write(offset, length)
+        if not length:
+            return
         self.progress.total += length
         try:
             if kind == "write":
-                self.target.write(offset, data)
+                self.target.write(offset, data[offset - begin : offset - begin + length])
             else:
                 self.target.write_zeroes(offset, length)
         except OSError as error:
@@ -207,11 +212,11 @@ class MirrorJob(LoopJob):
         """What is to be copied at first (mirror_dirty_init)."""
         dirty, source = self.dirty, self.source
         assert dirty is not None
-        look = "status"
+        self._looks_first = status_waits(source, self.options.base)
         if self.jobs.profile.mirror_knows_zeroes:
             self.target.track_zeroes(source.length, dirty.bitmap.granularity)
-            look = "read"
-        self._looks_first = source.skip_filters().waits_for_io(look, 0, 1)
+            # That may take its time, too, or not: which comes first, the reply or the end of it, is a race on QEMU.
+            self._looks_first = self._looks_first or source.skip_filters().waits_for_io("read", 0, 1)
         if self.target.read_as_zeroes(source.length, self.options):
             dirty.mark_allocated(self.options.base)
         else:
@@ -340,8 +345,13 @@ class MirrorJob(LoopJob):
             run, method = dirty.first_piece(offset, length, self.target)
             if self._operations.is_full(run if method == "copy" else 0):
                 return False
-            self._begin_operation(offset, run, method)
+            start = offset
+            if method == "copy":
+                start, run = self.target.widened(offset, run)
             free = method != "copy" and self.target.node.zeroes_by_unmapping
+            free = free or (method == "zero" and self.target.is_known_zero(offset, run))
+            self._begin_operation(start, run, method)
+            run += start - offset  # so far it has come
             self._delay = self.limit.delay(self.jobs.scheduler.now, 0 if free else run)
             self._run_left = (offset + run, length - run) if run < length else None
         return True
@@ -385,6 +395,7 @@ class MirrorJob(LoopJob):
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=reading)
             return
+        self.target.note_copied(offset, length)
         self.progress.done(length)
 
     # -- the end

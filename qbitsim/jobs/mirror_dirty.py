@@ -50,14 +50,20 @@ class MirrorDirty:
                 self.bitmap.mark(offset, status.length)
             offset += status.length
 
-    def forget(self, offset: int, length: int) -> None:
-        """These bytes are about to be written to the target: the chunks that lie within are clean."""
-        unit = self.bitmap.granularity
-        start, stop = -(-offset // unit) * unit, offset + length
-        if stop != self.bitmap.size:
-            stop -= stop % unit
-        if start < stop:
-            self.bitmap.reset(start, stop - start)
+    def take_write(self, offset: int, length: int) -> tuple[int, int]:
+        """What of a guest's write is to be copied at once, as (offset, length): the whole chunks in it are clean then.
+
+        The part of a chunk that is dirty already is left to the job (do_sync_target_write, block/mirror.c, QEMU 10.0).
+        """
+        unit, bits, stop = self.bitmap.granularity, self.bitmap.bits, offset + length
+        if offset % unit and bits.get(offset // unit):
+            offset = min(offset - offset % unit + unit, stop)
+        if stop % unit and offset < stop and bits.get(stop // unit):
+            stop = max(stop - stop % unit, offset)
+        first, last = -(-offset // unit) * unit, stop - stop % unit
+        if first < last:
+            self.bitmap.reset(first, last - first)
+        return offset, stop - offset
 
     def restart(self) -> None:
         """Take runs from the beginning on."""

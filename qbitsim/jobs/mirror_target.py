@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import is_all_zeroes
-from qbitsim.jobs.known_zeroes import KnownZeroes
+from qbitsim.jobs.known_chunks import KnownChunks
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
@@ -19,20 +19,46 @@ class MirrorTarget:
     :ivar unflushed: something was written since it was flushed, so that the next flush has to wait.
     """
 
-    __slots__ = ("_unmap", "_zeroes", "node", "unflushed")
+    __slots__ = ("_unmap", "_whole", "_zeroes", "node", "unflushed")
 
     def __init__(self, node: Node, *, unmap: bool) -> None:
         self.node = node
         self.unflushed = False
         self._unmap = unmap
-        self._zeroes: KnownZeroes | None = None
+        self._zeroes: KnownChunks | None = None
+        self._whole: KnownChunks | None = None
+
+    def track_clusters(self, length: int, granularity: int) -> None:
+        """Note which chunks the job has filled, if the node cannot fill up clusters from its backing file (cow_bitmap).
+
+        It has none yet, though its header names one.
+
+        :param length: bytes of the source; :param granularity: bytes of a chunk.
+        """
+        node = self.node
+        if node.header_backing is not None and node.backing is None and granularity < node.cluster_size:
+            self._whole = KnownChunks(length, granularity)
+
+    def widened(self, offset: int, length: int) -> tuple[int, int]:
+        """The range to copy instead, as (offset, length): whole clusters if some would be new (mirror_cow_align)."""
+        whole = self._whole
+        if whole is None or (whole.holds(offset, 1) and whole.holds(offset + length - 1, 1)):
+            return offset, length
+        unit = self.node.cluster_size
+        start, stop = offset - offset % unit, min(-(-(offset + length) // unit) * unit, whole.length)
+        return start, stop - start
+
+    def note_copied(self, offset: int, length: int) -> None:
+        """The job has filled the range."""
+        if self._whole is not None:
+            self._whole.learn(offset, length)
 
     def track_zeroes(self, length: int, granularity: int) -> None:
         """Note from now on which of its chunks are zeroes, and do not write them again (10.1 and later).
 
         :param length: bytes of the source; :param granularity: bytes of a chunk.
         """
-        self._zeroes = KnownZeroes(length, granularity)
+        self._zeroes = KnownChunks(length, granularity)
 
     def read_as_zeroes(self, length: int, options: MirrorOptions) -> bool:
         """Let a target that must become equal read as zeroes where nothing will be copied (mirror_dirty_init).
@@ -75,20 +101,23 @@ class MirrorTarget:
         self.node.discard(offset, length)
         return self.node.unmap and self.node.waits_for_io("discard", offset, length)
 
+    def is_known_zero(self, offset: int, length: int) -> bool:
+        """Whether zeroes need not be written there: it costs nothing then (mirror_co_zero, since QEMU 10.1)."""
+        return self._zeroes is not None and self._zeroes.holds(offset, length)
+
     def write_zeroes(self, offset: int, length: int) -> bool:
         """Write zeroes, unless they are there (mirror_co_zero).
 
         :return: whether that has to wait for I/O.
         :raises OSError: as the node fails.
         """
-        zeroes = self._zeroes
-        if zeroes is not None and zeroes.holds(offset, length):
+        if self.is_known_zero(offset, length):
             return False
         waits = self.node.waits_for_io("write-zeroes", offset, length)
         self.node.write_zeroes(offset, length, unmap=self._unmap)
         self._note_write()
-        if zeroes is not None:
-            zeroes.learn(offset, length)
+        if self._zeroes is not None:
+            self._zeroes.learn(offset, length)
         return waits
 
     def flush(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import status_above
+from qbitsim.block.chain import missing_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
@@ -85,7 +85,8 @@ class StreamJob(LoopJob):
         if self.is_cancelled:
             self._finish(self._failure)
             return
-        length, copied = self._look(self._offset)
+        offset, node = self._offset, self.node
+        length, copied = missing_above(node, self.options.overlay, offset, min(CHUNK, node.length - offset))
         try:
             if copied:
                 self.node.copy_up(self._offset, length)
@@ -106,18 +107,6 @@ class StreamJob(LoopJob):
             self._wait_for_quota(self._piece)
         else:
             self._sleep(delay, self._piece)
-
-    def _look(self, offset: int) -> tuple[int, bool]:
-        """How many bytes from ``offset`` are alike, and whether they are to be copied."""
-        node = self.node.skip_filters()
-        own = node.layer_status(offset, min(CHUNK, node.length - offset))
-        below = node.backing_chain_next
-        if own.allocated or below is None:
-            return own.length, False
-        if offset >= below.length:
-            return node.length - offset, False
-        status = status_above(below, self._base(), offset, min(own.length, below.length - offset))
-        return status.length, status.allocated
 
     def _failed(self, number: int, length: int) -> None:
         policy = self._react(self.options.on_error, number, reading=True)
@@ -179,7 +168,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         set_writable(graph, node, writable=True)
     try:
         try:
-            top = insert_copy_on_read(graph, node, options.filter_node_name)
+            top = insert_copy_on_read(graph, node, options.filter_node_name, options.overlay)
         except QmpError as error:
             raise QmpError(f"Could not create node: {error.desc}") from None
         try:

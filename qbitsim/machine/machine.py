@@ -145,6 +145,9 @@ class Machine:
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
+        self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
+        self.graph.lengths_followed_by = self.profile.lengths_followed_by
+        self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
         self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, self.profile)

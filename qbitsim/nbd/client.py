@@ -57,6 +57,7 @@ from qbitsim.nbd.protocol import (
     Reading,
     command_words,
     option_words,
+    string,
 )
 
 if TYPE_CHECKING:
@@ -214,10 +215,7 @@ class ClientSession:
     # -- the conversation
 
     def _converse(self) -> Reading[None]:
-        magic, option_magic, flags = GREETING.unpack((yield GREETING.size))
-        if (magic, option_magic) != (GREETING_MAGIC, OPTION_MAGIC) or not flags & HandshakeFlag.FIXED_NEWSTYLE:
-            raise NbdError(errno.EPROTO, "the server does not greet as a server of the fixed newstyle")
-        self._send(U32.pack(flags & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)))
+        yield from self._greet()
         yield from self._settle_mode()
         if self._wanted and self.mode is not Mode.SIMPLE:
             yield from self._choose_contexts()
@@ -225,6 +223,12 @@ class ClientSession:
         self.ready = True
         while True:
             yield from self._next_reply()
+
+    def _greet(self) -> Reading[None]:
+        magic, option_magic, flags = GREETING.unpack((yield GREETING.size))
+        if (magic, option_magic) != (GREETING_MAGIC, OPTION_MAGIC) or not flags & HandshakeFlag.FIXED_NEWSTYLE:
+            raise NbdError(errno.EPROTO, "the server does not greet as a server of the fixed newstyle")
+        self._send(U32.pack(flags & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)))
 
     def _settle_mode(self) -> Reading[None]:
         for mode, option in ((Mode.EXTENDED, Option.EXTENDED_HEADERS), (Mode.STRUCTURED, Option.STRUCTURED_REPLY)):
@@ -238,14 +242,14 @@ class ClientSession:
 
     def _choose_contexts(self) -> Reading[None]:
         queries = [each.encode("utf-8", "surrogateescape") for each in self._wanted]
-        payload = _string(self._name) + U32.pack(len(queries)) + b"".join(map(_string, queries))
+        payload = string(self._name) + U32.pack(len(queries)) + b"".join(map(string, queries))
         for kind, answer in (yield from self._ask(Option.SET_META_CONTEXT, payload)):
             if kind == OptionReply.META_CONTEXT:
                 (number,) = U32.unpack(answer[:4])
                 self.contexts[number] = answer[4:].decode("utf-8", "surrogateescape")
 
     def _go(self) -> Reading[None]:
-        payload = _string(self._name) + U16.pack(1) + U16.pack(Info.BLOCK_SIZE)
+        payload = string(self._name) + U16.pack(1) + U16.pack(Info.BLOCK_SIZE)
         for kind, answer in (yield from self._ask(Option.GO, payload)):
             if kind == OptionReply.INFO:
                 self._take_info(U16.unpack(answer[:2])[0], answer[2:])
@@ -264,7 +268,7 @@ class ClientSession:
 
         :raises NbdError: the server refuses it.
         """
-        self._send(OPTION.pack(OPTION_MAGIC, option, len(payload)) + payload)
+        self._send_option(option, payload)
         answers: list[tuple[int, bytes]] = []
         while True:
             magic, answered, kind, length = OPTION_REPLY.unpack((yield OPTION_REPLY.size))
@@ -277,6 +281,9 @@ class ClientSession:
             if kind == OptionReply.ACK:
                 return answers
             answers.append((kind, data))
+
+    def _send_option(self, option: Option, payload: bytes = b"") -> None:
+        self._send(OPTION.pack(OPTION_MAGIC, option, len(payload)) + payload)
 
     # -- replies
 
@@ -336,10 +343,6 @@ class ClientSession:
 
     def _finish(self, cookie: int) -> None:
         self._pending.pop(cookie).done = True
-
-
-def _string(text: bytes) -> bytes:
-    return U32.pack(len(text)) + text
 
 
 def _pairs(layout: Struct, data: bytes) -> Iterable[Extent]:

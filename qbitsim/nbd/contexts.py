@@ -9,7 +9,7 @@ Each has an id, which is the same for every client of the export. An extent is (
 
 from __future__ import annotations
 
-from operator import sub
+from array import array
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import status_above
@@ -45,8 +45,8 @@ class Extents:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.lengths: list[int] = []
-        self.flags: list[int] = []
+        self.lengths = array("Q")
+        self.flags = array("Q")
 
     def add(self, length: int, flags: int) -> bool:
         """Add a range behind the others; False, with nothing added, if there is no room for it."""
@@ -61,13 +61,13 @@ class Extents:
             return False
         return True
 
-    def alternate(self, lengths: list[int], first: int) -> None:
+    def alternate(self, lengths: array[int], first: int) -> None:
         """Take ranges that are clean and dirty in turn, as far as there is room; nothing was added before.
 
         :param first: the flags of the first one.
         """
         self.lengths = lengths[: self.most]
-        self.flags = ([first, STATE_DIRTY - first] * (len(self.lengths) // 2 + 1))[: len(self.lengths)]
+        self.flags = (array("Q", [first, STATE_DIRTY - first]) * (len(self.lengths) // 2 + 1))[: len(self.lengths)]
 
 
 class Context:
@@ -132,17 +132,16 @@ class Dirty(Context):
         """The dirty areas and what lies between them (bitmap_to_extents)."""
         del node
         shift, end = self.bitmap.shift, offset + length
-        # So many borders make more extents than there is room for, whatever lies at the end.
-        found = self.bitmap.bits.borders(offset >> shift, -(-end >> shift), extents.most + 2)
-        borders = [border << shift for border in found]
-        if borders:
-            borders[0], borders[-1] = max(borders[0], offset), min(borders[-1], end)
-        first = STATE_DIRTY if borders and borders[0] == offset else 0
-        if not first:
-            borders.insert(0, offset)
-        if borders[-1] != end:
-            borders.append(end)
-        extents.alternate(list(map(sub, borders[1:], borders)), first)
+        start, stop = offset >> shift, -(-end >> shift)
+        # So many make more extents than there is room for, whatever lies at the end.
+        lengths = self.bitmap.bits.run_lengths(start, stop, extents.most + 2, shift)
+        first = 0
+        if not lengths[0]:
+            first = STATE_DIRTY
+            del lengths[0]
+        lengths[0] -= offset - (start << shift)
+        lengths[-1] -= (stop << shift) - end
+        extents.alternate(lengths, first)
 
 
 def depth_above(node: Node, offset: int, length: int) -> tuple[int, int]:

@@ -66,6 +66,7 @@ class ExportUser(Drive):
     :ivar in_flight: requests of clients, oldest first.
     """
 
+    who: ClassVar[str] = "an NBD client"
     queues_requests: ClassVar[bool] = False
 
     __slots__ = ("in_flight",)

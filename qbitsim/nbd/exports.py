@@ -65,7 +65,7 @@ class Host(Protocol):
     def stop(self) -> None:
         """Listen no more; the clients are the server's to cut off."""
 
-    def room_again(self) -> None:
+    def client_left(self, client: Client) -> None:
         """A client has gone, so that another one may come."""
 
 
@@ -196,7 +196,7 @@ class Exports:
                 export.clients.remove(session)
                 self._go_if_unused(export)
             if self.host is not None:
-                self.host.room_again()
+                self.host.client_left(session)
 
     def striking(self, request: InFlight) -> NbdFault | None:
         """The fault that strikes the answer to a request, or None; the first that does is the only one counted."""

@@ -227,6 +227,11 @@ def command_words(command: int) -> str:
     return Command(command).words if command in Command._value2member_map_ else "<unknown>"
 
 
+def string(text: bytes) -> bytes:
+    """A text behind its length, as options have it."""
+    return U32.pack(len(text)) + text
+
+
 def discard(length: int) -> Reading[None]:
     """Take that many bytes and look at none of them."""
     while length:

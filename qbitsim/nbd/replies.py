@@ -96,8 +96,14 @@ class Reply:
 
 def _packed(code: str, extents: Extents) -> bytes:
     """The numbers of all extents, big-endian, in 4 bytes (``I``) or 8 (``Q``) each."""
-    numbers = array(code, [0]) * (2 * len(extents.lengths))
-    numbers[::2], numbers[1::2] = array(code, extents.lengths), array(code, extents.flags)
+    numbers = array(code, bytes(2 * array(code).itemsize * len(extents.lengths)))
+    for place, part in enumerate((extents.lengths, extents.flags)):
+        numbers[place::2] = part if code == part.typecode else _halved(part)
     if sys.byteorder == "little":
         numbers.byteswap()
     return numbers.tobytes()
+
+
+def _halved(numbers: array[int]) -> array[int]:
+    """Numbers of 8 bytes, which are small enough, in 4 bytes each."""
+    return array("I", numbers.tobytes())[0 if sys.byteorder == "little" else 1 :: 2]

@@ -56,7 +56,7 @@ def _long(argument: str, rest: Iterator[str], long: Mapping[str, str]) -> tuple[
         found = " ".join(f"'--{each}'" for each in fitting)
         raise GetoptError(f"option '{argument}' is ambiguous; possibilities: {found}")
     if not fitting:
-        raise GetoptError(f"unrecognized option '{argument.partition('=')[0]}'")
+        raise GetoptError(f"unrecognized option '{argument}'")
     key = plain[fitting[0]]
     if not key.endswith(":"):
         if equals:

@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.programs import process
+from qbitsim.programs.file_opening import (
+    CACHE_MODES,
+    RAW_WARNING,
+    InvalidModeError,
+    OpenFlags,
+    World,
+    lock_hint,
+    open_node,
+)
 from qbitsim.programs.getopt import GetoptError, scan
-from qbitsim.programs.qemu_io_files import CACHE_MODES, NULL_NAMES, InvalidModeError, OpenFlags, World, open_node
 from qbitsim.qemu_img.files import STALE_BITMAPS
 from qbitsim.qemu_img.options import key_values
 from qbitsim.qemu_io import run as qemu_io
@@ -60,11 +67,6 @@ _LONG = {
 _USAGE = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n\n"
 PROMPT = "qemu-io> "
 _SIGABRT = 6
-_RAW_WARNING = """\
-WARNING: Image format was not specified for '{}' and probing guessed raw.
-         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
-         Specify the 'raw' format explicitly to remove the restrictions.
-"""
 
 
 class _EndError(Exception):
@@ -243,7 +245,7 @@ class QemuIo:
         except UnsupportedError:
             raise
         except QmpError as error:
-            hint = self._lock_hint(name, read_only=flags.read_only, text=error.desc)
+            hint = lock_hint(self.images, name, error.desc, read_only=flags.read_only)
             self._fail(f"can't open{what}: {error.desc}{hint}")
             return False
         self.world, self.drive = world, drive
@@ -252,25 +254,10 @@ class QemuIo:
             if image is not None and image.has_stale_bitmaps:
                 self.streams.complain(STALE_BITMAPS.format("qemu-io"))
                 image.has_stale_bitmaps = each.read_only
-        probed = word is not None and "driver" not in keys and not word.startswith(("json:", *NULL_NAMES))
+        probed = word is not None and "driver" not in keys and not word.startswith("json:")
         if probed and node.driver == "raw" and not flags.read_only:
-            self.streams.complain(_RAW_WARNING.format(word))
+            self.streams.complain(RAW_WARNING.format(word))
         return True
-
-    def _lock_hint(self, word: str, *, read_only: bool, text: str) -> str:
-        """The second line of what is said about a lock: which file it is."""
-        if "lock" not in text or word not in self.images:
-            return ""
-        wanted = READER if read_only else WRITER
-        if "backing file" not in text and self.images.file(word).locks.conflict(*wanted):
-            return f"\nIs another process using the image [{word}]?"
-        name, image = word, self.images.lookup(word)
-        while image.backing is not None:
-            name = self.images.backing_name(name, image.backing)
-            image = self.images.lookup(name)
-            if image.file.locks.conflict(*READER):
-                return f"\nIs another process using the image [{name}]?"
-        return ""
 
     def _close(self) -> None:
         if self.world is not None:

@@ -14,7 +14,7 @@ from qbitsim.profiles import profile
 PROGRAMS = {
     "qemu-img": "qemu_img",
     "qemu-io": "qemu_io",
-    "qemu-nbd": None,
+    "qemu-nbd": "qemu_nbd.main",
     "qemu-storage-daemon": None,
     "qemu-system-x86_64": "qemu_system.main",
 }

@@ -16,6 +16,7 @@ that have some, so that idle clients cost nothing.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections import deque
@@ -38,6 +39,7 @@ from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
+    from qbitsim.nbd.export import Client
     from qbitsim.nbd.exports import Exports
     from qbitsim.nbd.session import Session
     from qbitsim.qapi.block import SocketAddressLegacy
@@ -47,6 +49,7 @@ _READ_AT_ONCE = 1 << 18
 _MOST_UNSENT = 1 << 20  # bytes behind which nothing more is read from a client
 _PARTS_AT_ONCE = 64
 _LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
+_PORTS = 0xFFFF
 _ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
 
 
@@ -273,7 +276,7 @@ class NbdListener:
             cleanup()
         self._cleanups.clear()
 
-    def room_again(self) -> None:
+    def client_left(self, client: Client) -> None:
         """A client has gone, so that another one may come."""
         self._watch(accepting=self._machine.exports.accepting)
 
@@ -392,13 +395,15 @@ def _bind_inet(address: InetSocketAddress) -> list[socket.socket]:
     except socket.gaierror as error:
         text = f"address resolution failed for {address.host}:{address.port}: {error.strerror}"
         raise QmpError(text) from error
-    first = int(address.port)
+    first = int(address.port) & _PORTS  # as getaddrinfo() takes it
     reason = "Invalid argument"
     for port in range(first, (address.to if address.to is not None else first) + 1):
         try:
             return bind_tcp(address.host, port)
         except OSError as error:
             reason = os.strerror(error.errno or 0)
+            if error.errno != errno.EADDRINUSE:
+                raise QmpError(f"Failed to bind socket: {reason}") from error
     raise QmpError(f"Failed to find an available port: {reason}")
 
 

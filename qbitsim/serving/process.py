@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STDERR = 2
 _LOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
 
 
@@ -84,20 +85,21 @@ def _program_of(pid: int) -> str:
 class PidFile:
     """A file with the number of the process, which is locked as long as the process lives.
 
+    :param blame: what the texts of errors begin with.
     :raises QmpError: it cannot be made, or another process has it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, blame: str = "cannot create PID file: ") -> None:
         self._path = os.path.abspath(path)
         try:
             self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise QmpError(f"cannot create PID file: Could not create '{path}': {error.strerror}") from None
+            raise QmpError(f"{blame}Could not create '{path}': {error.strerror}") from None
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         except OSError as error:
             os.close(self._descriptor)
-            raise QmpError(f"cannot create PID file: Cannot lock pid file: {error.strerror}") from None
+            raise QmpError(f"{blame}Cannot lock pid file: {error.strerror}") from None
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, b"%d\n" % os.getpid())
 
@@ -136,6 +138,46 @@ class Background:
         os.close(null)
         os.write(self._write, b"\0")
         os.close(self._write)
+
+
+class Fork:
+    """A process that goes on in the background, as ``qemu-nbd --fork`` does.
+
+    The call returns in the new process only. The one that was started shows what the new one complains of until it is
+    :meth:`ready`, and fails if it complains of anything.
+
+    :param keeps_errors: standard error stays that of the one that was started; otherwise nobody reads it.
+    """
+
+    def __init__(self, *, keeps_errors: bool) -> None:
+        read, write = os.pipe()
+        if os.fork():
+            os.close(write)
+            os._exit(_pass_on(read))
+        os.close(read)
+        self._errors = os.dup(_STDERR) if keeps_errors else None
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1):
+            os.dup2(null, standard)
+        os.close(null)
+        os.dup2(write, _STDERR)
+        os.close(write)
+
+    def ready(self) -> None:
+        """Let the one that was started end."""
+        os.dup2(self._errors if self._errors is not None else 1, _STDERR)
+
+
+def _pass_on(source: int) -> int:
+    """Show what comes until nothing can come any more; the exit status."""
+    status = 0
+    while data := os.read(source, 1024):
+        status = 1
+        os.write(_STDERR, data)
+    return status
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
+from qbitsim.errors import QmpError
 from qbitsim.files.fdsets import MonitorDescriptors
 
 _ROOM = socket.CMSG_SPACE(16 * array("i").itemsize)
@@ -43,6 +44,25 @@ class DescriptorSocket(socket.socket):
                 received.frombytes(content[: len(content) // received.itemsize * received.itemsize])
                 self.descriptors.receive(list(received))
         return data
+
+
+def connected(path: str | None, host: str, port: str) -> socket.socket:
+    """A socket that is connected to a server.
+
+    :param path: of a UNIX socket; None for TCP.
+    :raises QmpError: it cannot be reached, in QEMU's words.
+    """
+    where = path if path is not None else f"{host}:{port}"
+    try:
+        if path is None:
+            return socket.create_connection((host, port))
+        found = socket.socket(socket.AF_UNIX)
+        found.connect(path)
+    except socket.gaierror as error:
+        raise QmpError(f"address resolution failed for {where}: {error.strerror}") from None
+    except OSError as error:
+        raise QmpError(f"Failed to connect to '{where}': {os.strerror(error.errno or 0)}") from None
+    return found
 
 
 def bind_unix(path: str) -> socket.socket:

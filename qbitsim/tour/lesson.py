@@ -72,6 +72,16 @@ def go(cells: int, job: str = "drive0") -> Act:
     return lambda scene: scene.go(job, cells)
 
 
+def client_asks(export: str, context: str) -> Act:
+    """An NBD client asks for a metadata context of an export: which cells are dirty, or hold data."""
+    return lambda scene: scene.client_asks(export, context)
+
+
+def client_reads(export: str, *cells: int) -> Act:
+    """An NBD client reads whole cells of an export, and keeps them."""
+    return lambda scene: scene.client_reads(export, cells)
+
+
 def shell(command: str) -> Act:
     """A command on image files; its output is shown."""
     return lambda scene: scene.shell(command)

@@ -112,6 +112,26 @@ class Scene(View):
         self.machine.settle()
         self._narrate_events()
 
+    def client_asks(self, export: str, context: str) -> None:
+        """An NBD client asks what is dirty, or where data is."""
+        dirty = "dirty" in context
+        with self.machine.connect_nbd(export, [context]) as client:
+            extents = client.extents(context)
+        ranges = [(place, length) for place, length, flags in extents if (flags == 1 if dirty else not flags & 1)]
+        self.heard = [cell for place, length in ranges for cell in range(place // CELL, -(-(place + length) // CELL))]
+        cells = ", ".join(map(str, self.heard))
+        self.narrator.line("..", f"the client asks for {context}: {'dirty' if dirty else 'data'} in cells {cells}")
+        self._narrate_events()
+
+    def client_reads(self, export: str, cells: Sequence[int]) -> None:
+        """An NBD client reads cells and keeps them."""
+        with self.machine.connect_nbd(export) as client:
+            for cell in cells:
+                self.fetched[cell] = client.read(cell * CELL, CELL)[:1].decode()
+        letters = "".join(self.fetched[cell] for cell in cells)
+        self.narrator.line("..", f"the client reads {_places([(cell * CELL, CELL) for cell in cells])}: {letters}")
+        self._narrate_events()
+
     def shell(self, command: str) -> None:
         """Run a command on image files."""
         self.narrator.line("$", command)

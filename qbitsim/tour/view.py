@@ -27,6 +27,8 @@ class View:
     :ivar reply: what the step's command returned; :ivar refusal: with what words it was refused, or None.
     :ivar output: what the step's last command on image files printed.
     :ivar failed_writes: how many of the step's guest writes failed.
+    :ivar heard: the cells of which the last NBD client that asked has heard.
+    :ivar fetched: the letters that NBD clients have read, by the numbers of the cells.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -35,6 +37,8 @@ class View:
         self.refusal: str | None = None
         self.output = ""
         self.failed_writes = 0
+        self.heard: list[int] = []
+        self.fetched: dict[int, str] = {}
         self._began = machine.events.end
 
     # -- bitmaps
@@ -94,6 +98,10 @@ class View:
     def reads(self, file: str) -> str:
         """What a file reads as, through its backing files."""
         return _letters(self.machine.images.read_chain(file, cell * CELL, 1) for cell in range(CELLS))
+
+    def patched(self, file: str) -> str:
+        """What a file reads as, with what NBD clients have read put into it."""
+        return "".join(self.fetched.get(cell, letter) for cell, letter in enumerate(self.reads(file)))
 
     def holds(self, file: str) -> list[int]:
         """The cells that a file holds itself."""

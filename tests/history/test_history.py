@@ -253,3 +253,24 @@ def test_many_steps_that_change_little_are_left_out_and_nothing_is_lost() -> Non
     assert 256 <= len(done) <= 700
     assert done[-1] == 8 << 30
     assert done == sorted(done)
+
+
+def test_what_an_nbd_client_asks_is_part_of_it_even_if_nothing_changes():
+    machine = Machine()
+    disk = machine.add_disk("drive0", "1M")
+    disk.write(0, b"x")
+    history = History()
+    history.watch(machine)
+    machine.export_nbd("drive0", writable=True)
+    with machine.connect_nbd("drive0", ["base:allocation"]) as client:
+        client.extents("base:allocation")
+        client.read(0, 512)
+        client.write(65536, b"y")
+    told = [(moment["kind"], moment["text"]) for moment in history.to_json()["moments"][1:]]
+    name = machine.drive("drive0").node.name
+    assert told == [
+        ("nbd", "NBD block status drive0 0+1048576"),
+        ("nbd", "NBD read drive0 0+512"),
+        ("nbd", "NBD write drive0 65536+1"),
+        ("write", f"an NBD client writes 1 bytes at 65536 of {name}"),
+    ]

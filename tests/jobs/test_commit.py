@@ -129,3 +129,13 @@ def test_committing_never_changes_what_the_disk_reads_as(middle, top, writes, ac
         machine.run_until_idle()
     assert machine.qmp("query-jobs") == []
     assert drive.read(0, SIZE) == bytes(expected)
+
+
+@pytest.mark.parametrize(("profile", "length"), [("7.2", 6 * CLUSTER), ("10.0", 5 * CLUSTER), ("11.1", 5 * CLUSTER)])
+def test_a_commit_keeps_zeroes_as_zeroes_since_10_0(profile, length):
+    machine = chain(profile)
+    machine.images.lookup("mid.qcow2").write_zeroes(CLUSTER, CLUSTER)
+    machine.qmp("block-commit", device="drive0", top_node="mid", base_node="base", job_id="c")
+    machine.run_until_idle()
+    assert machine.graph.nodes["base"].children[0].node.length == length
+    assert machine.drive("drive0").read(CLUSTER, CLUSTER) == bytes(CLUSTER)

@@ -212,3 +212,42 @@ def test_a_completed_mirror_reads_like_the_source_did(written, writes, copy_mode
     machine.run_until_idle()
     assert machine.qmp("query-block")[0]["inserted"]["node-name"] == "t"
     assert drive.read(0, SIZE) == expected
+
+
+def test_a_target_that_cannot_fill_up_clusters_yet_gets_whole_ones():
+    machine = made(written=(3,))
+    machine.qmp("drive-mirror", device="drive0", job_id="m", sync="none", granularity=4096, target="new.qcow2")
+    machine.drive("drive0").write(3 * CLUSTER + 8192, b"g" * 8192)
+    machine.run_until_idle()
+    assert (job(machine)["len"], job(machine)["offset"]) == (CLUSTER, CLUSTER)
+    machine.drive("drive0").write(3 * CLUSTER, b"h" * 4096)
+    machine.run_until_idle()
+    assert (job(machine)["len"], job(machine)["offset"]) == (CLUSTER + 4096, CLUSTER + 4096)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    expected = b"h" * 4096 + b"s" * 4096 + b"g" * 8192 + b"s" * (CLUSTER - 16384)
+    assert machine.drive("drive0").read(3 * CLUSTER, CLUSTER) == expected
+
+
+def test_write_blocking_leaves_the_dirty_parts_of_chunks_to_the_job():
+    machine = made(written=(0, 1, 2, 3))
+    options = {"sync": "full", "speed": 1, "copy_mode": "write-blocking", "buf_size": CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    before = job(machine)["len"], job(machine)["offset"]
+    machine.drive("drive0").write(2 * CLUSTER - 512, b"g" * 1024)
+    assert (job(machine)["len"], job(machine)["offset"]) == before
+    machine.drive("drive0").write(2 * CLUSTER - 512, b"h" * (CLUSTER + 1024))
+    assert job(machine)["offset"] == before[1] + CLUSTER
+    machine.qmp("block-job-set-speed", device="m", speed=0)
+    machine.run_until_idle()
+    assert machine.graph.nodes["t"].read(0, SIZE) == machine.graph.nodes["node0"].read(0, SIZE)
+
+
+@pytest.mark.parametrize("discard", ["unmap", "ignore"])
+def test_a_new_target_passes_discards_on_if_the_source_does(discard):
+    machine = Machine("10.0")
+    machine.images.create("s.qcow2", "qcow2", SIZE)
+    file = {"driver": "file", "filename": "s.qcow2"}
+    machine.add_node({"driver": "qcow2", "node-name": "s", "discard": discard, "file": file})
+    machine.qmp("drive-mirror", device="s", job_id="m", sync="full", target="new.raw", format="raw", node_name="t")
+    assert machine.graph.nodes["t"].unmap is (discard == "unmap")

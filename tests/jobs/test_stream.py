@@ -134,3 +134,35 @@ def test_streaming_never_changes_what_the_disk_reads_as(base, middle, writes, to
     assert machine.qmp("query-jobs") == []
     assert drive.read(0, SIZE) == bytes(expected)
     assert machine.images.read_chain("top.qcow2", 0, SIZE) == bytes(expected)
+
+
+def test_reading_through_the_filter_copies_what_is_below_and_no_more():
+    machine = chain(base=(5,))
+    machine.qmp("block-stream", device="drive0", job_id="s", speed=1)
+    machine.run_until_idle()
+    machine.drive("drive0").read(4 * CLUSTER, 4 * CLUSTER)
+    node = machine.graph.nodes["node0"]
+    assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (4, 5, 6)] == [False, True, False]
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+def test_a_backing_file_with_a_bitmap_that_cannot_be_stored_is_in_the_way_of_a_reopen(profile):
+    machine = chain(profile)
+    base = machine.graph.nodes["mid"].backing.name
+    machine.qmp("block-dirty-bitmap-add", node=base, name="b", persistent=True)
+    with pytest.raises(QmpError, match=r"^No write access$"):
+        machine.qmp("block-stream", device="mid", job_id="s0")
+    assert machine.graph.nodes["mid"].read_only
+    assert machine.qmp("query-jobs") == []
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_holes_of_a_plain_file_are_copied_like_its_data(profile):
+    machine = Machine(profile)
+    machine.images.create("base.raw", "raw", SIZE)
+    machine.images.lookup("base.raw").write(0, b"b" * 4096)
+    machine.images.create("top.qcow2", "qcow2", SIZE, backing="base.raw", backing_format="raw")
+    machine.add_drive("drive0", machine.open_file("top.qcow2", {"node-name": "node0"}))
+    machine.qmp("block-stream", device="drive0", job_id="s", speed=1)
+    machine.advance(0.001)
+    assert machine.qmp("query-block-jobs")[0]["offset"] == 512 * 1024

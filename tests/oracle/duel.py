@@ -26,7 +26,7 @@ PATIENCE = 6
 
 SECTOR = 512
 
-TRIES = 3
+TRIES = 6
 """How often QEMU is asked whether it would answer the same again, before a difference is one."""
 
 ROUNDS: Counter[str] = Counter()

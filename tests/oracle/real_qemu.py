@@ -122,6 +122,7 @@ class RealQemu:
         self._channel: Channel | None = None
         self._second: Channel | None = None
         self._printed = 0
+        self._wrote = False
 
     # -- the process
 
@@ -332,6 +333,7 @@ class RealQemu:
 
     def _qemu_io(self, index: int, device: str, command: str) -> None:
         self._take_stdout()
+        self._wrote = True
         line = f'qemu-io {device} "{command}"'
         reply = self.ask({"execute": "human-monitor-command", "arguments": {"command-line": line}})
         record: Record = {"step": index, "type": "io", "dev": device, "cmd": command}
@@ -362,7 +364,8 @@ class RealQemu:
             seen = jobs, self.ask({"execute": "query-jobs"})["return"]
             stable = stable + 1 if seen == last and len(self.records) == before else 0
             last = seen
-            if stable >= self.patience * _looks(jobs):
+            if stable >= max(self.patience * _looks(jobs, after_write=False), _looks(jobs, after_write=self._wrote)):
+                self._wrote = False
                 while self._second is not None and self._read_second(0) is not None:
                     pass
                 self.second_records.append({"type": "settled"})
@@ -416,10 +419,17 @@ def _template_key(argv: list[str]) -> tuple[str, ...]:
     return (*argv[:-2], argv[-1])
 
 
-def _looks(jobs: list[Record]) -> int:
-    """How many looks must show the same: more if a job could be at work at this moment."""
+def _looks(jobs: list[Record], *, after_write: bool) -> int:
+    """How many looks, 4 ms from each other, must show the same: more if a job could be at work at this moment.
+
+    A ready mirror looks for new writes every 100 ms, and nothing shows meanwhile that there are any.
+
+    :param after_write: the guest has written since the last time.
+    """
     if not jobs:
         return 1
+    if after_write and any(job["status"] in {"ready", "standby"} for job in jobs):
+        return 27
     resting = all(job["status"] != "running" or (job["speed"] > 0 and job["offset"] > 0) for job in jobs)
     return 3 if resting else 7
 

@@ -59,13 +59,13 @@ def test_one_chapter_plays_by_number_or_name(name, capsys):
     assert "That was the tour." not in out
 
 
-@pytest.mark.parametrize(("profile", "left_out"), [("10.0", 0), ("7.2", 0), ("2.5", 2)])
+@pytest.mark.parametrize(("profile", "left_out"), [("10.0", 0), ("7.2", 0), ("2.5", 3)])
 def test_what_a_release_lacks_is_left_out_and_said_so(profile, left_out, capsys):
     assert main(["tour", "--auto", "--profile", profile]) == 0
     assert capsys.readouterr().out.count("This chapter is left out: QEMU 2.5 has no ") == left_out
 
 
-@pytest.mark.parametrize("name", ["0", "11", "nope", ""])
+@pytest.mark.parametrize("name", ["0", "12", "nope", ""])
 def test_a_chapter_that_is_not_there_is_one_line(name, capsys):
     assert main(["tour", name]) == 2
     assert capsys.readouterr().err == f"qbitsim: there is no chapter '{name}' (try 'qbitsim tour --list')\n"
@@ -141,7 +141,7 @@ def test_the_list_is_shown_although_the_state_cannot_be_read(capsys, state):
     assert main(["tour", "--list"]) == 0
     out, err = capsys.readouterr()
     assert err == f"qbitsim: {state} could not be read and will be written anew\n"
-    assert len(out.splitlines()) == 10
+    assert len(out.splitlines()) == len(CHAPTERS)
 
 
 # -- the state

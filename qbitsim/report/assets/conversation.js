@@ -4,10 +4,10 @@ const LINE_HEIGHT = 24;
 const MANY_STEPS = 100;
 const ON_PAPER = 40;
 const SIGNS = {
-  start: "◦", request: "▸", reply: "◂", error: "✖", event: "●", step: "·", write: "▼", fault: "↯", time: "◷", look: "◦", end: "◦",
+  start: "◦", request: "▸", reply: "◂", error: "✖", event: "●", step: "·", write: "▼", nbd: "◇", fault: "↯", time: "◷", look: "◦", end: "◦",
 };
 const FILTERS = {
-  commands: ["request", "reply", "error"], events: ["event"], guest: ["write"], faults: ["fault"],
+  commands: ["request", "reply", "error"], events: ["event"], guest: ["write"], clients: ["nbd"], faults: ["fault"],
   steps: ["step"], other: ["start", "time", "look", "end"],
 };
 

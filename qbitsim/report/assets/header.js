@@ -123,6 +123,7 @@ class Header {
   /** The signs and the colours, drawn as the timeline draws them. */
   legend() {
     const marks = [["request", false, "command"], ["error", true, "refused or failed"], ["event", false, "event"], ["write", false, "guest's write"], ["fault", true, "fault"]];
+    if (this.app.runs.some(({ counts }) => counts.nbd)) marks.push(["nbd", false, "request of an NBD client"]);
     const entry = (draw, text, width) => ({ canvas: make("canvas", { "aria-hidden": "true" }), draw, text, width });
     this.entries = [
       ...marks.map(([kind, failed, text]) => entry((context) => drawMark(context, kind, failed, 8, 7, 4.5), text, 16)),

@@ -110,7 +110,7 @@ function lineTo(context, x, y, toX, toY) {
 const POLYGONS = {
   request: [[-0.7, -1], [0.9, 0], [-0.7, 1]],
   write: [[-1, -0.8], [1, -0.8], [0, 1]],
-  diamond: [[0, -1.15], [1.15, 0], [0, 1.15], [-1.15, 0]],
+  nbd: [[0, -1.15], [1.15, 0], [0, 1.15], [-1.15, 0]],
   fault: [[0.3, -1.3], [-0.9, 0.25], [-0.1, 0.25], [-0.4, 1.3], [0.9, -0.35], [0.1, -0.35]],
 };
 
@@ -146,7 +146,7 @@ function drawMark(context, kind, failed, x, y, size) {
   context.restore();
 }
 
-const MARK_COLOURS = { request: "request", reply: "reply", event: "event", write: "write", fault: "failure", error: "failure" };
+const MARK_COLOURS = { request: "request", reply: "reply", event: "event", write: "write", nbd: "request", fault: "failure", error: "failure" };
 
 /** Text with a seam in the colour of the ground, so that it can be read on anything. */
 function drawText(context, text, x, y, colour, align = "left", font = "11px system-ui, sans-serif") {

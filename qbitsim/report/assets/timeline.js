@@ -203,4 +203,4 @@ function isNear(element) {
 
 const NEAR = 300;
 const FEW_ROWS = 40; // these are drawn wherever they are, so that a picture of the whole page has them
-const MARKED_KINDS = new Set(["request", "error", "event", "write", "fault"]);
+const MARKED_KINDS = new Set(["request", "error", "event", "write", "nbd", "fault"]);

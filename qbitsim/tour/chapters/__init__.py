@@ -10,6 +10,7 @@ from qbitsim.tour.chapters import (
     grouped,
     merge,
     persistence,
+    pull,
     transaction,
     what,
     writes,
@@ -18,5 +19,5 @@ from qbitsim.tour.lesson import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = tuple(
     module.CHAPTER
-    for module in (what, granularity, full, chain, failure, transaction, grouped, writes, merge, persistence)
+    for module in (what, granularity, full, chain, failure, transaction, grouped, writes, merge, persistence, pull)
 )

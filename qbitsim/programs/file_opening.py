@@ -1,4 +1,4 @@
-"""How ``qemu-io`` opens a file: the options that its command line and its command ``open`` have in common."""
+"""How ``qemu-io`` and ``qemu-nbd`` open a file, and what they say about it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.temporary_overlay import add_temporary_overlay
 from qbitsim.engine.scheduler import Scheduler, first_in_first_out
 from qbitsim.errors import QmpError
+from qbitsim.files.locks import READER, WRITER
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
 
-_WITHOUT_HOST_CACHE = {"none", "off", "directsync"}
-CACHE_MODES = {*_WITHOUT_HOST_CACHE, "writeback", "unsafe", "writethrough"}
+DIRECT_CACHE_MODES = {"none", "off", "directsync"}
+CACHE_MODES = {*DIRECT_CACHE_MODES, "writeback", "unsafe", "writethrough"}
 DISCARD_MODES = {"ignore": "ignore", "off": "ignore", "unmap": "unmap", "on": "unmap"}
 AIO_MODES = {"threads", "native", "io_uring"}
 NULL_NAMES = ("null-co://", "null-aio://")
+RAW_WARNING = """\
+WARNING: Image format was not specified for '{}' and probing guessed raw.
+         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+         Specify the 'raw' format explicitly to remove the restrictions.
+"""
 
 
 class InvalidModeError(Exception):
@@ -60,7 +66,7 @@ class OpenFlags:
                 self.direct = True
             case "t":
                 _check("cache", value, CACHE_MODES)
-                self.direct = value in _WITHOUT_HOST_CACHE
+                self.direct = value in DIRECT_CACHE_MODES
             case "d":
                 _check("discard", value, set(DISCARD_MODES))
                 self.discard = DISCARD_MODES[value]
@@ -128,12 +134,30 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
     return node
 
 
+def lock_hint(images: ImageStore, name: str, text: str, *, read_only: bool) -> str:
+    """The second line of an error text about a lock: which file it is; nothing behind other texts."""
+    if "lock" not in text or name not in images:
+        return ""
+    wanted = READER if read_only else WRITER
+    if "backing file" not in text and images.file(name).locks.conflict(*wanted):
+        return f"\nIs another process using the image [{name}]?"
+    image = images.lookup(name)
+    while image.backing is not None:
+        name = images.backing_name(name, image.backing)
+        image = images.lookup(name)
+        if image.file.locks.conflict(*READER):
+            return f"\nIs another process using the image [{name}]?"
+    return ""
+
+
 def _open(world: World, name: str | None, options: Options) -> Node:
     if name is not None and name.startswith("json:"):
         options, name = {**options, **json_options(name)}, None
     elif name is not None and name.startswith(NULL_NAMES):
         protocol = {"driver": name.partition(":")[0]}
-        options, name = {"driver": "raw", **options, "file": protocol}, None
+        node = _open_options(world, {"driver": "raw", **options, "file": protocol})
+        node.probed = "driver" not in options
+        return node
     if name is None:
         return _open_options(world, options)
     if "file" in options:
@@ -144,6 +168,8 @@ def _open(world: World, name: str | None, options: Options) -> Node:
 def _open_options(world: World, options: dict[str, Any]) -> Node:
     if "driver" not in options and "file" not in options:
         raise QmpError("Must specify either driver or file")
+    if isinstance(options.get("file"), str):
+        world.graph.lookup(options["file"], options["file"])  # which finds nothing, as there are no other nodes
     options, probed = world.opener.probe(_with_file_drivers(options))
     from qbitsim.commands.drives import check_given_options  # noqa: PLC0415 - who opens by name does not load them
     from qbitsim.commands.offered import registry_for  # noqa: PLC0415

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.block.chain import MAXIMUM_CHECKED, is_all_zeroes
-from qbitsim.jobs.known_zeroes import KnownZeroes
+from qbitsim.jobs.known_chunks import KnownChunks
 from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
@@ -16,7 +16,7 @@ SIZE = 16 * CLUSTER
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 1000), st.integers(1, 300)), max_size=6))
 def test_what_is_known_are_whole_chunks_of_what_was_zeroed_and_not_written_since(steps):
-    known, zero = KnownZeroes(1000, 100), [False] * 10
+    known, zero = KnownChunks(1000, 100), [False] * 10
     for learnt, offset, wanted in steps:
         end = min(offset + wanted, 1000)
         length = end - offset
@@ -33,7 +33,7 @@ def test_what_is_known_are_whole_chunks_of_what_was_zeroed_and_not_written_since
 
 
 def test_the_last_chunk_may_be_cut_short_by_the_end_of_the_disk():
-    known = KnownZeroes(250, 100)
+    known = KnownChunks(250, 100)
     known.learn(200, 50)
     assert known.holds(200, 50)
     known.learn_all()
@@ -113,3 +113,12 @@ def test_null_co_is_all_zeroes_if_it_says_so(zeroes):
     machine = Machine("11.1")
     node = machine.add_node({"driver": "null-co", "node-name": "n", "size": SIZE, "read-zeroes": zeroes})
     assert is_all_zeroes(node) is zeroes
+
+
+@pytest.mark.parametrize(("profile", "status"), [("10.0", "running"), ("11.1", "ready")])
+def test_zeroes_that_need_not_be_written_do_not_count_for_the_speed(profile, status):
+    machine = machine_with(profile)
+    machine.drive("drive0").write_zeroes(CLUSTER, 2 * CLUSTER)
+    machine.qmp("blockdev-mirror", device="drive0", target="t", sync="full", job_id="m", speed=1)
+    machine.run_until_idle()
+    assert machine.qmp("query-block-jobs")[0]["status"] == status

@@ -1,0 +1,1 @@
+"""``qemu-nbd``: one image over NBD, or what the exports of another server are."""
