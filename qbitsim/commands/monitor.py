@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qbitsim.commands.character_devices import MONITOR
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jsontypes import Json
@@ -21,7 +22,6 @@ from qbitsim.qapi.monitor import (
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Feature, arg
 from qbitsim.qapi.structs import struct
-from qbitsim.records import record
 
 
 @struct
@@ -43,25 +43,6 @@ class MigrateRecover:
     """Arguments of migrate-recover."""
 
     uri: str
-
-
-MONITOR = "compat_monitor0"
-"""What QEMU calls the character device of the first ``-qmp``."""
-
-
-@record
-class CharacterDevice:
-    """A character device as clients are told of it.
-
-    :ivar filename: how QEMU describes what is behind it.
-    """
-
-    filename: str
-    is_monitor: bool = False
-
-
-ONE_MONITOR = {MONITOR: CharacterDevice("unix:qmp.sock,server=on", is_monitor=True)}
-"""The character devices of ``-qmp unix:qmp.sock,server=on``."""
 
 
 @command("qmp_capabilities", QmpCapabilities, since="0.13")

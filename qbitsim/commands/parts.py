@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
-    from qbitsim.commands.monitor import CharacterDevice
+    from qbitsim.commands.character_devices import CharacterDevice
     from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.engine.events import EventLog

@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from qbitsim.block.graph import Graph
+from qbitsim.commands.character_devices import ONE_MONITOR, CharacterDevice
 from qbitsim.commands.context import Context
-from qbitsim.commands.monitor import ONE_MONITOR, CharacterDevice, version_info
+from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for
 from qbitsim.control.memory import Control
 from qbitsim.control.registry import controlled_registry_for

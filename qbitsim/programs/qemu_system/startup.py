@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.commands.character_devices import CharacterDevice
 from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
 from qbitsim.commands.furniture import add_network
-from qbitsim.commands.monitor import CharacterDevice
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_plugged_drive, plug_board_drives, plug_virtio_drive
 from qbitsim.programs.option_text import OptionText, read_number
