@@ -172,6 +172,11 @@ class Profile:
     bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
     """
 
+    copy_before_write_always_reads: bool = came_with("9.1")
+    """Whether a copy-before-write filter needs to read its child even if nobody above writes (measured: not in 7.2)."""
+
+    reopening_drains_below: bool = gone_with("8.0")
+    """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
     allocation_looks_for_zeroes: bool = came_with("10.1")
     """Whether qcow2 does not read what is around a write in a new cluster, where a raw file below has a hole.
 

@@ -160,8 +160,11 @@ class Node(Requests):
             node = below
         return node
 
-    def keep_length(self) -> None:
-        """A child is about to be replaced, or to have another length; see :class:`.OwnLengthNode`."""
+    def child_is_replaced(self, child: Child, node: Node) -> None:
+        """A child is about to be replaced by ``node``; see :class:`.OwnLengthNode`."""
+
+    def child_is_resized(self, child: Node) -> None:
+        """A child is about to become longer or shorter."""
 
     def ask_for_length(self) -> None:
         """The node was reopened, or resized itself."""
@@ -257,7 +260,7 @@ class Node(Requests):
             if bitmap.busy:
                 bitmap.check()
         for parent in self.parent_nodes:
-            parent.keep_length()
+            parent.child_is_resized(self)
         self._truncate(size)
         self.ask_for_length()
         self.follow_length()
@@ -398,5 +401,5 @@ def poll_all(nodes: Iterable[Node]) -> None:
 
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
-    """``roots`` and all nodes below them, parents before children."""
-    return parents_first(roots, lambda node: [edge.node for edge in node.children])
+    """``roots`` and all nodes below them, parents before children, older children first (bdrv_topological_dfs)."""
+    return parents_first(roots, lambda node: [edge.node for edge in reversed(node.children)])

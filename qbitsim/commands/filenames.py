@@ -56,7 +56,7 @@ class ShownFilenames:
             return node.filename
         if below is None:
             file = node.child("file")
-            return "" if file is None or file.node.is_format else self._exact(file.node)
+            return self._exact(file.node) if file is not None and _is_protocol(file.node) else ""
         name = self._exact(below) if node.filename_prefix else ""
         return f"{node.filename_prefix}{name}" if name else ""
 
@@ -95,6 +95,11 @@ class ShownFilenames:
 def _cut(name: str) -> str:
     """The name as far as there is room for it (bdrv_refresh_filename, block.c, QEMU 10.0)."""
     return name if len(name) < PATH_MAX else f"{name[: PATH_MAX - 4]}..."
+
+
+def _is_protocol(node: Node) -> bool:
+    """Whether a format above can be opened by the name of this node (``protocol_name``)."""
+    return not (node.is_format or node.implicit or node.shows_filename_of_child)
 
 
 def _strong_options(node: Node) -> Iterator[tuple[str, Any]]:

@@ -172,7 +172,9 @@ class CopyBeforeWriteNode(FilterDriverNode):
             return perms.WRITE, perms.ALL & ~perms.RESIZE
         if not self.parents:
             return perm, shared
-        needed = perm | perms.CONSISTENT_READ | (perms.WRITE if self.discard_source else 0)
+        needed = perm | (perms.WRITE if self.discard_source else 0)
+        if self.graph.copy_before_write_always_reads or perm & perms.WRITE:
+            needed |= perms.CONSISTENT_READ
         return needed, shared & ~(perms.WRITE | perms.RESIZE)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.backing import Backing, backing_of, failed_below
@@ -227,26 +228,29 @@ class Opener:
         self.graph.attach(parent, name, node, 0, perms.ALL)
 
     def open_format(self, node: Node, file: Node, options: Options) -> None:
-        """Give a format its name and its file, which is open already."""
-        self.register(node, options)
+        """Give a format, or a filter, its name and its file, which is open already."""
         self._probe(file)
+        self.register(node, options)
         self.graph.attach(node, "file", file, 0, perms.ALL)
 
     def _probe(self, file: Node) -> None:
-        """Look what format a file has, as QEMU does whatever the options say: a user of it comes and goes."""
-        self.graph.changing()
-        for _ in range(2):
-            self.graph.drain(file)
-            file.drained_end()
-        self.graph.changing()
+        """Look what format a file has, as QEMU does whatever the options say: a user of it comes and goes.
+
+        :raises QmpError: there is a filter whose children disagree once it has a user.
+        """
+        user = Drive(self.graph, "")
+        held, file.held = file.held, True
+        try:
+            user.insert(file)
+            user.eject()
+        finally:
+            file.held = held
 
     def open_filter(self, node: Node, options: Options, child: str) -> Node:
         """Give a filter its name and its child; one called ``file`` is opened first, as QEMU does."""
-        file = self.open_file_child(options) if child == "file" else None
-        self.register(node, options)
-        if file is None:
-            self.open_child(node, child, options)
+        if child == "file":
+            self.open_format(node, self.open_file_child(options), options)
         else:
-            self._probe(file)
-            self.graph.attach(node, child, file, 0, perms.ALL)
+            self.register(node, options)
+            self.open_child(node, child, options)
         return node

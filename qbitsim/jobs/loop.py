@@ -18,6 +18,8 @@ from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.job import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Task
@@ -151,7 +153,7 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
     nodes = _opened_together(node)
     with ExitStack() as drained:
         for each in nodes:
-            drained.enter_context(graph.drained(each))
+            drained.enter_context(graph.reopening(each))
         graph.changing()
         for each in _backing_files_opened_together(node):
             if each.read_only:
@@ -166,6 +168,9 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
                 each.mark_read_only(read_only=read_only)
         for each in reversed(nodes) if writable else nodes:
             each.set_read_only(not writable)
+        for below in _inheriting(node):
+            for each in _opened_together(below):
+                each.set_read_only(True)
     node.options = {**node.options, "read-only": not writable}  # for who reopens it together with its parent
 
 
@@ -184,6 +189,17 @@ def _opened_together(node: Node) -> list[Node]:
     if file is None or not isinstance(node.options.get("file", {}), dict):
         return [node]
     return [node, file.node]
+
+
+def _inheriting(node: Node) -> Iterator[Node]:
+    """The backing files opened with a node whose options leave it to the node whether they can be written: they cannot.
+
+    (bdrv_reopen_queue_child, block.c, QEMU 10.0)
+    """
+    while (below := node.backing) is not None and isinstance(node.options.get("backing"), dict):
+        if not below.read_only and "read-only" not in below.options:
+            yield below
+        node = below
 
 
 def _backing_files_opened_together(node: Node) -> list[Node]:

@@ -3,7 +3,8 @@
 Theory of operation (block/stream.c, QEMU 10.0)
 ===============================================
 
-1. A ``copy-on-read`` filter above the node copies what guests read; the job reads everything else.
+1. A ``copy-on-read`` filter above the node copies what guests read of the layers that go; the job reads everything
+   else.
 2. What is copied does not change the disk: no bitmap of the node is marked.
 3. When the job is finalised, the node gets a new backing file, which its header then names, or none.
 """

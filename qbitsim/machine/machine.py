@@ -146,6 +146,8 @@ class Machine:
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
+        self.graph.copy_before_write_always_reads = self.profile.copy_before_write_always_reads
+        self.graph.reopening_drains_below = self.profile.reopening_drains_below
         self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
         self.graph.lengths_followed_by = self.profile.lengths_followed_by
         self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
@@ -481,6 +483,7 @@ class Machine:
             self.run_state = state
             self.emit("STOP")
         self.graph.drain_all()
+        self.graph.flush_all()
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:

@@ -221,7 +221,7 @@ def _cache(request: Request, reply: Reply) -> None:
     """Read ahead, which makes the topmost layer have what it has not (BDRV_REQ_COPY_ON_READ)."""
     node = request.export.user.node
     if not node.read_only:
-        node.copy_up(request.offset, request.length, zeroes=True)
+        node.copy_up(request.offset, request.length)
     reply.done()
 
 

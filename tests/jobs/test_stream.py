@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.errors import QmpError
+from qbitsim.jobs.loop import set_writable
 from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
@@ -134,6 +135,19 @@ def test_streaming_never_changes_what_the_disk_reads_as(base, middle, writes, to
     assert machine.qmp("query-jobs") == []
     assert drive.read(0, SIZE) == bytes(expected)
     assert machine.images.read_chain("top.qcow2", 0, SIZE) == bytes(expected)
+
+
+def test_a_layer_that_is_reopened_lets_those_below_inherit_that_they_cannot_be_written():
+    """The base was made writable by an active commit that was cancelled, and reopened without a word of it since."""
+    machine = chain("7.2")
+    base = machine.graph.nodes["mid"].backing
+    assert base is not None
+    set_writable(machine.graph, base, writable=True)
+    del base.options["read-only"]
+    machine.graph.nodes["mid"].options = {**machine.graph.nodes["mid"].options, "backing": {}}
+    with pytest.raises(QmpError, match=r"^Could not create node: Duplicate nodes with node-name='node0'$"):
+        machine.qmp("block-stream", device="mid", job_id="j2", filter_node_name="node0")
+    assert base.read_only
 
 
 def test_reading_through_the_filter_copies_what_is_below_and_no_more():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
@@ -86,6 +86,14 @@ class Allocator:
     def refcount(self, cluster: int) -> int:
         """How many references there are to a cluster."""
         return self._extra.get(cluster, 0) + 1 if cluster in self._used else 0
+
+    def block_of(self, cluster: int) -> int:
+        """Where the refcount block is that counts a cluster."""
+        return self.blocks[cluster // self.per_block]
+
+    def unused(self, clusters: Iterable[int]) -> list[int]:
+        """Those of the clusters to which nothing refers."""
+        return [cluster for cluster in clusters if cluster not in self._used]
 
     def refcounts(self, first: int, count: int) -> list[int]:
         """How many references there are to each of *count* clusters in a row."""

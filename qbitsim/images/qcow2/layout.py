@@ -351,14 +351,19 @@ class HostLayout:
         :param part: gets the table, if it had to be made.
         """
         table, l2 = guest // (self.cluster_size // TABLE_ENTRY), self.active.l2
-        old = l2.get(table)
-        if old is not None and not (self.snapshots.saved and self.clusters.refcount(old) > 1):
+        if not self._lacks_table(table):
             return
+        old = l2.get(table)
         l2[table] = self.clusters.take(1)
         if old is not None:
             self.clusters.free(old)
         if part is not None:
             part.tables[table] = old
+
+    def _lacks_table(self, table: int) -> bool:
+        """Whether the disk has no such L2 table, or only shares it with a snapshot."""
+        place = self.active.l2.get(table)
+        return place is None or (bool(self.snapshots.saved) and self.clusters.refcount(place) > 1)
 
     # -- looking; call :meth:`sync` before
 
@@ -393,18 +398,21 @@ class HostLayout:
     def new_table_places(self, offset: int) -> list[tuple[int, int]]:
         """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.
 
-        That is the refcounts, one entry of the L1 table and the new L2 table itself, which is put right in front of the
-        data; later changes of the tables stay in memory until they are flushed (l2_allocate and qcow2_write_l1_entry,
-        block/qcow2-cluster.c, 10.0). Nothing if the table exists.
+        That is the refcounts, the new L2 table itself, which is put right in front of the data, and one entry of the L1
+        table; later changes of the tables stay in memory until they are flushed (l2_allocate and qcow2_write_l1_entry,
+        block/qcow2-cluster.c, 10.0). Nothing if the table exists and no snapshot shares it.
 
         :returns: pairs of offset and length, in bytes.
         """
         unit = self.cluster_size
         table = offset // (unit * (unit // TABLE_ENTRY))
-        if table in self.active.l2:
+        if not self._lacks_table(table):
             return []
         entry = self.active.l1[0] * unit + table * TABLE_ENTRY
-        return [(2 * unit, unit), (entry, TABLE_ENTRY), (self.clusters.next_free * unit, unit)]
+        place = self.clusters.next_free
+        counted = place // self.clusters.per_block in self.clusters.blocks
+        block = self.clusters.block_of(place if counted else 0)
+        return [(block * unit, unit), (place * unit, unit), (entry, TABLE_ENTRY)]
 
     def table_places(self) -> Iterator[tuple[int, int]]:
         """Where in the file everything is but the data of guests, as (offset, length)."""

@@ -50,7 +50,17 @@ class SnapshotTables:
         gone = self.saved.pop(index)
         self._write_list(clusters, lengths)
         self.unrefer(clusters, gone)
-        clusters.free(gone.l1[0], -(-gone.l1[1] * TABLE_ENTRY // clusters.cluster_size))
+        clusters.free(gone.l1[0], len(gone.l1_clusters(clusters.cluster_size)))
+
+    def parts(self, clusters: Allocator, index: int) -> tuple[set[int], set[int]]:
+        """The clusters to which the tables of a snapshot lead, and those of its L1 table."""
+        saved = self.saved[index]
+        return self.led_to(clusters, saved), set(saved.l1_clusters(clusters.cluster_size))
+
+    def led_to(self, clusters: Allocator, tables: Tables) -> set[int]:
+        """The clusters to which tables lead."""
+        led = tables.clusters(clusters.cluster_size, external=self._external)
+        return {cluster for first, count in led for cluster in range(first, first + count)}
 
     def list_clusters(self, cluster_size: int) -> range:
         """The clusters of the list."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.records import record
 
 Packed = tuple[int, int]
@@ -34,6 +35,11 @@ class Tables:
         if not external:
             yield from ((place, 1) for place in self.places.values())
         yield from ((place, 1) for place in self.l2.values())
+
+    def l1_clusters(self, cluster_size: int) -> range:
+        """The clusters of the L1 table."""
+        first, entries = self.l1
+        return range(first, first - (-entries * TABLE_ENTRY // cluster_size))
 
     def copy(self) -> Tables:
         """Independent tables of the same value."""
