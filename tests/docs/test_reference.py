@@ -249,7 +249,16 @@ WITHOUT_EFFECT = {
     *("thread-pool-max", "thread-pool-min", "x-use-canonical-path-for-ramblock-id"),
 }
 """What objects take and nothing here depends on; the schema is compared with real QEMU's."""
+NETWORKS = {
+    *("bootfile", "dhcpstart", "dns", "dnssearch", "dnssearch str", "domainname", "guestfwd", "guestfwd str", "host"),
+    *("hostfwd", "hostfwd str", "hostname", "ip", "ipv4", "ipv6", "ipv6-dns", "ipv6-host", "ipv6-prefix"),
+    *("ipv6-prefixlen", "net", "restrict", "smb", "smbserver", "tftp", "tftp-server-name"),
+}
+"""What a network takes that nothing here depends on."""
 PLAYED_BY_UNIT_TESTS = {
+    *(f"netdev_add {name}" for name in NETWORKS),
+    *("netdev_add", "netdev_add id", "netdev_add type", "netdev_del", "netdev_del id"),
+    *("balloon", "balloon value", "query-balloon", "query-vnc"),
     *("add-fd", "add-fd fdset-id", "add-fd opaque", "remove-fd", "remove-fd fd", "remove-fd fdset-id"),
     *("getfd", "getfd fdname", "closefd", "closefd fdname", "driver blkdebug align", "driver blkdebug config"),
     *("BLOCK_IO_ERROR", "blockdev-change-medium device", "blockdev-change-medium force"),
