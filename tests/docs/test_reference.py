@@ -249,7 +249,7 @@ WITHOUT_EFFECT = {
 """What objects take and nothing here depends on; the schema is compared with real QEMU's."""
 PLAYED_BY_UNIT_TESTS = {
     *("add-fd", "add-fd fdset-id", "add-fd opaque", "remove-fd", "remove-fd fd", "remove-fd fdset-id"),
-    *("getfd", "getfd fdname", "closefd", "closefd fdname", "driver blkdebug align"),
+    *("getfd", "getfd fdname", "closefd", "closefd fdname", "driver blkdebug align", "driver blkdebug config"),
     *("BLOCK_IO_ERROR", "blockdev-change-medium device", "blockdev-change-medium force"),
     *("blockdev-close-tray device", "blockdev-open-tray force", "qom-list-types abstract"),
     *("driver blkdebug take-child-perms", "driver blkdebug unshare-child-perms"),
@@ -265,7 +265,7 @@ def test_nothing_that_is_emulated_was_never_played_on_real_qemu() -> None:
     never = {each for each in never if " options encrypt" not in each}  # refused as a whole
     never = {
         each for each in never if not each.startswith("driver nbd")
-    }  # compared with real qemu-nbd in tests/programs
+    }  # beside qemu-nbd in tests/programs
     never -= {f"object-add {name}" for name in WITHOUT_EFFECT}
     assert never <= ONLY_REFUSED | COMPARED_ELSEWHERE | NOT_PLAYED_YET | PLAYED_BY_UNIT_TESTS
 
