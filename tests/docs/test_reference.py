@@ -272,7 +272,7 @@ def test_nothing_that_is_emulated_was_never_played_on_real_qemu() -> None:
     reference.markdown(counted)
     never = {each for each in counted.asked if not counted.of(each) and not counted.draws_of(each)}
     never = {each for each in never if " options encrypt" not in each}  # refused as a whole
-    never = {each for each in never if not f"{each} ".startswith("driver nbd ")}  # tests/drivers/test_nbd.py has real servers
+    never = {each for each in never if not f"{each} ".startswith("driver nbd ")}  # compared in tests/drivers
     never -= {f"object-add {name}" for name in WITHOUT_EFFECT}
     assert never <= ONLY_REFUSED | COMPARED_ELSEWHERE | NOT_PLAYED_YET | PLAYED_BY_UNIT_TESTS
 
