@@ -67,7 +67,7 @@ class _Program:
         background = process.Background() if plan.daemonize else None
         pid_file = self._pid_file(plan)
         try:
-            images = HostImageStore(os.getcwd())
+            images = HostImageStore(os.getcwd(), closes_unused=True)
             images.network = SocketNetwork(images.network)
             for asked in plan.descriptors:
                 with asked.given.blamed():
