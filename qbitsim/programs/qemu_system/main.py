@@ -91,7 +91,6 @@ class _Program:
             running=False,
             machine_type=machine_type.kind,
         )
-        machine.announces_images = True
         machine.guest_name = plan.guest_name
         machine.guest_uuid = plan.guest_uuid or machine.guest_uuid
         return machine
