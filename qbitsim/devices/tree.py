@@ -39,6 +39,11 @@ _UNATTACHED_OF_OLD: dict[str, tuple[int, int]] = {"pc": (18, 13), "q35": (16, 12
 """Machine -> the numbers of the first IDE disk and floppy below /machine/unattached (one CPU, -nodefaults)."""
 
 
+def whole_path(name: str) -> str:
+    """The QOM path that a client means: one without a slash in front begins among the devices with an id."""
+    return name if name.startswith("/") else f"/machine/peripheral/{name}"
+
+
 class DeviceTree:
     """The devices of one machine.
 
@@ -74,11 +79,12 @@ class DeviceTree:
     # -- what is there
 
     def find(self, name: str) -> Device | None:
-        """The device of that id or path, or the one that a path leads to which ends at its disk."""
-        for path, device in self.devices.items():
-            if name in (path, device.disk_path) or (name and name == device.id):
-                return device
-        return None
+        """The device of that id or path, or the one that a path leads to which ends at its disk.
+
+        (find_device_state, system/qdev-monitor.c, QEMU 10.0)
+        """
+        wanted = whole_path(name)
+        return next((each for path, each in self.devices.items() if wanted in (path, each.disk_path)), None)
 
     def bus(self, name: str) -> Bus:
         """The bus of that name.
@@ -177,7 +183,7 @@ class DeviceTree:
         if not identifier:
             self._anonymous += 1
             return f"/machine/peripheral-anon/device[{self._anonymous - 1}]"
-        path = f"/machine/peripheral/{identifier}"
+        path = whole_path(identifier)
         if path in self.devices or path in self.names:
             raise QmpError(f"Duplicate device ID '{identifier}'")
         return path
@@ -297,7 +303,7 @@ class DeviceTree:
             self._unplug(device)
 
     def _refuse_removal(self, name: str) -> None:
-        if name in self.names or f"/machine/peripheral/{name}" in self.names:
+        if name in self.names or whole_path(name) in self.names:
             raise UnsupportedError(f"the removal of '{name}'")
         part = self.find(name)
         if part is not None:
