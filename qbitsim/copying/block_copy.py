@@ -103,6 +103,12 @@ class CopyTask:
         scheduler, delay = self.state.scheduler, self.state.delay(self)
         self.event = scheduler.after(delay, self.run, self.label) if delay else scheduler.soon(self.run, self.label)
 
+    def hurry(self) -> None:
+        """Complete in the next turn instead of when its time has come."""
+        if self.event is not None and self.event.pending:
+            self.event.cancel()
+            self.event = self.state.scheduler.soon(self.run, self.label)
+
     def run_now(self) -> None:
         """Complete before its turn, because somebody waits for it, or let one complete that keeps it from starting.
 
@@ -276,6 +282,12 @@ class BlockCopyState:
     def stall(self) -> Stall | None:
         """What a chunk in flight is stalled by, if one is."""
         return next((task.stall for task in self.in_flight if task.stall is not None), None)
+
+    def cancel_in_flight(self) -> None:
+        """Let what waits for a server that has gone fail."""
+        if self.target.cancel_in_flight():
+            for task in self.in_flight:
+                task.hurry()
 
     def launch(self, task: CopyTask) -> None:
         """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""

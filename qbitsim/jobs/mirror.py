@@ -148,7 +148,10 @@ class MirrorJob(LoopJob):
 
     def _cancel_driver(self, force: bool) -> bool:
         """A ready job that is not cancelled by force comes to an end without using the target."""
-        return force or not self.ready
+        force = force or not self.ready
+        if force and not self.options.is_commit and self.target.node.cancel_in_flight():
+            self._operations.hurry()
+        return force
 
     # -- guest writes
 
