@@ -314,9 +314,7 @@ class BlockCopyState:
     def _fault_delay(self, task: CopyTask) -> int:
         """Nanoseconds that faults add to the chunk."""
         offset, length = task.offset, min(task.end, self.length) - task.offset
-        return sum(
-            faults.delay(operation, offset, length) for faults, operation in _with_faults(self._requests(task))
-        )
+        return sum(faults.delay(operation, offset, length) for faults, operation in _with_faults(self._requests(task)))
 
     def completes_at_once(self, task: CopyTask) -> bool:
         """Whether copying the chunk needs no I/O."""

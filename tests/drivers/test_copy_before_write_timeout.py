@@ -26,8 +26,12 @@ def made(*, on_error: str, timeout: int, profile: str = "10.0") -> Machine:
     disk.write(0, b"o" * MIB)
     machine.add_node(
         {
-            **{"driver": "copy-before-write", "node-name": "cbw", "file": "disk", "target": "slow"},
-            **{"on-cbw-error": on_error, "cbw-timeout": timeout},
+            "driver": "copy-before-write",
+            "node-name": "cbw",
+            "file": "disk",
+            "target": "slow",
+            "on-cbw-error": on_error,
+            "cbw-timeout": timeout,
         }
     )
     machine.add_node({"driver": "snapshot-access", "node-name": "old", "file": "cbw"})

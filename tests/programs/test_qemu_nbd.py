@@ -38,8 +38,10 @@ REFUSED = [
     ("-k %D/s -f qcow2 -l snapshot.id=1,snapshot.name=x a.qcow2", "Failed to load snapshot: Can't find snapshot"),
     (
         "-k %D/s -f raw -l s0 r.raw",
-        "Failed to load snapshot: Block format 'raw' used by device '' does not support temporarily loading internal "
-        "snapshots",
+        (
+            "Failed to load snapshot: Block format 'raw' used by device '' does not support temporarily loading "
+            "internal snapshots"
+        ),
     ),
     (
         "-l snapshot.foo=x a.qcow2",
