@@ -250,7 +250,7 @@ class Node(Requests):
     @property
     def outage(self) -> int:
         """Nanoseconds that a job's request has to wait because a server below is away."""
-        return max([edge.node.outage for edge in self.children], default=0)
+        return max(node.own_outage for node in downwards((self,)))
 
     def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
         """Take clusters from ``source`` by reference, as if each was read there and written here.

@@ -172,7 +172,7 @@ class NbdNode(DriverNode):
         return self.export.is_connected or self.export.wanted.reconnect_delay > 0
 
     @property
-    def outage(self) -> int:
+    def own_outage(self) -> int:
         """While the server is away, how long ``reconnect-delay`` lets requests wait for it."""
         export = self.export
         if export.is_connected or not export.wanted.reconnect_delay:
@@ -187,7 +187,7 @@ class NbdNode(DriverNode):
 
     def cancel_in_flight(self) -> bool:
         """Wait for the server no longer (nbd_cancel_in_flight, block/nbd.c)."""
-        if not self.outage:
+        if not self.own_outage:
             return False
         self._lost_until = self.graph.scheduler.now
         self.export.stop_waiting()

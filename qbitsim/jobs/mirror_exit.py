@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def pivot(graph: Graph, source: Node, replaced: Node, target: Node) -> bool:
-    """Let all users of ``replaced`` use the target; return whether it went well.
+    """Let all users of ``replaced`` use the target; return whether it went well, and complain if it did not.
 
     :param replaced: the source, or a node that reads like it.
     """
@@ -29,9 +29,13 @@ def pivot(graph: Graph, source: Node, replaced: Node, target: Node) -> bool:
     try:
         with graph.drained(replaced):
             if not source.can_replace(replaced):
-                return False
+                raise QmpError(
+                    f"Can no longer replace '{replaced.name}' by '{target.name}', because it can no longer be "
+                    "guaranteed that doing so would not lead to an abrupt change of visible data"
+                )
             graph.insert_above(replaced, target)
-    except QmpError:
+    except QmpError as error:
+        graph.complain(error.desc)
         return False
     return True
 
@@ -48,6 +52,7 @@ def give_backing(jobs: JobList, target: Node, options: MirrorOptions) -> int:
     if options.opens_backing:
         try:
             Opener(jobs.graph, on_filter=jobs.profile.backup_bitmap_on_filter).open_backing(node)
-        except QmpError:
+        except QmpError as error:
+            jobs.graph.complain(error.desc)
             return errno.EINVAL
     return 0

@@ -295,11 +295,33 @@ def test_an_existing_target_without_its_backing_file_is_used_all_the_same():
     machine.qmp("drive-mirror", device="drive0", job_id="m", sync="full", mode="existing", target="to.qcow2")
     machine.run_until_idle()
     machine.images.rename("below.qcow2", "away.qcow2")
+    complaints = []
+    machine.graph.complain = complaints.append
     machine.qmp("job-complete", id="m")
     machine.run_until_idle()
     [ended] = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
     assert ended["error"] == "Invalid argument"
+    assert complaints == ["Could not open backing file: Could not open 'below.qcow2': No such file or directory"]
     assert '"filename": "to.qcow2"' in machine.qmp("query-block")[0]["inserted"]["file"]
+
+
+def test_a_child_of_a_quorum_that_others_began_to_use_is_not_replaced():
+    machine = made()
+    for name in ("a", "b"):
+        machine.images.create(f"{name}.qcow2", "qcow2", SIZE)
+        file = {"driver": "file", "filename": f"{name}.qcow2"}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file})
+    machine.add_node({"driver": "quorum", "node-name": "q", "vote-threshold": 1, "children": ["a", "b"]})
+    machine.qmp("blockdev-mirror", device="q", target="t", sync="full", job_id="m", replaces="a")
+    machine.add_node({"driver": "raw", "node-name": "other", "file": "a", "read-only": True})
+    machine.run_until_idle()
+    complaints = []
+    machine.graph.complain = complaints.append
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    [ended] = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    assert ended["error"] == "Operation not permitted"
+    assert [each.startswith("Can no longer replace 'a' by 't', because it can no") for each in complaints] == [True]
 
 
 def test_a_child_of_a_quorum_that_others_use_is_not_replaced():
