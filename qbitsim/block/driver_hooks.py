@@ -269,11 +269,6 @@ class DriverHooks:
 
     # -- a node's life
 
-    @property
-    def own_outage(self) -> int:
-        """As :attr:`.Node.outage`, of the node itself."""
-        return 0
-
     def cancel_in_flight(self) -> bool:
         """Let requests that wait for a server fail as soon as they can; return whether any could wait.
 

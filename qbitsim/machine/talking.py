@@ -43,6 +43,7 @@ class TalkingMachine(Machine):
             machine_type=machine_type,
             registry=registry,
         )
+        self.announces_images = True
         self.out: TextIO | None = sys.stdout
 
     def complain(self, text: str) -> None:
