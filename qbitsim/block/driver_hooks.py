@@ -269,6 +269,13 @@ class DriverHooks:
 
     # -- a node's life
 
+    def cancel_in_flight(self) -> bool:
+        """Let requests that wait for a server fail as soon as they can; return whether any could wait.
+
+        (bdrv_cancel_in_flight, block/io.c; only raw and nbd take part)
+        """
+        return False
+
     def on_opened(self) -> None:
         """Follow the opening of the node, which is complete now."""
 

@@ -48,13 +48,14 @@ class Graph(Edges):
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
     :ivar print: called with what QEMU prints on its standard output.
+    :ivar complain: called with what QEMU reports on its standard error (error_report), a line each time.
     :ivar stop_guest: called with the run state in which the guest is to be.
     """
 
     __slots__ = (
         *("_generated", "_start", "copy_before_write_always_reads", "drives", "drives_unmap_zeroes", "emit"),
         *("hide_filters", "images", "allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length"),
-        *("print", "stop_guest", "throttle_groups"),
+        *("complain", "print", "stop_guest", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -70,6 +71,7 @@ class Graph(Edges):
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self.print: Callable[[str], None] = lambda _text: None
+        self.complain: Callable[[str], None] = lambda _text: None
         self.stop_guest: Callable[[str], None] = lambda _state: None
         self._generated = 0
         self._start = images.starts

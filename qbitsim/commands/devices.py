@@ -62,8 +62,9 @@ def find_by_device(context: Context, qdev: str) -> Drive:
     found = context.machine.devices.find(qdev) if context.machine.devices is not None else None
     if found is None:
         raise QmpError(f"Device '{qdev}' not found", "DeviceNotFound")
-    path = found.path if qdev == found.id else qdev
-    if found.drive is None or path != found.disk_path:
+    from qbitsim.devices.tree import whole_path  # noqa: PLC0415 - it is loaded by now
+
+    if found.drive is None or whole_path(qdev) != found.disk_path:
         raise QmpError("Device does not have a block device backend")
     return found.drive
 

@@ -7,7 +7,7 @@ process can connect, and the address is checked for what the machine's own files
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
@@ -30,6 +30,7 @@ from qbitsim.qapi.schema import arg
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
+    from qbitsim.block.node import Node
     from qbitsim.jsontypes import Json
     from qbitsim.nbd.export import Export
 
@@ -126,7 +127,7 @@ def block_export_add(context: Context, args: BlockExportOptions) -> None:
     if node.read_only and args.writable:
         raise QmpError("Cannot export read-only node as writable")
     if args.iothread is not None:
-        _refuse_iothreads(args.iothread, fixed=bool(args.fixed_iothread))
+        _check_iothreads(context, node, args.iothread, fixed=bool(args.fixed_iothread))
     exports.add(
         args.id,
         node,
@@ -142,15 +143,24 @@ def block_export_add(context: Context, args: BlockExportOptions) -> None:
     )
 
 
-def _refuse_iothreads(wanted: str | list[str], *, fixed: bool) -> NoReturn:
-    """There are no I/O threads (blk_exp_add, block/export/export.c)."""
+def _check_iothreads(context: Context, node: Node, wanted: str | list[str], *, fixed: bool) -> None:
+    """Refuse threads that are not there, or that a device of the guest does not share (blk_exp_add, block/export.c).
+
+    Nothing runs in threads here, so that no more comes of it; an export that is not fixed goes where the device is.
+    """
     if not isinstance(wanted, str):
         if fixed:
             raise QmpError("Cannot use fixed-iothread for a multi-threaded export")
         if not wanted:
             raise QmpError("The set of I/O threads must not be empty")
-        wanted = wanted[0]
-    raise QmpError(f'iothread "{wanted}" not found')
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        if context.machine.objects.get(name, {}).get("qom-type") != "iothread":
+            raise QmpError(f'iothread "{name}" not found')
+    if fixed and context.machine.devices is not None:
+        users = [edge.parent for edge in node.parents]
+        devices = context.machine.devices.devices.values()
+        if any(each.drive in users and each.iothread != wanted for each in devices):
+            raise QmpError("Cannot change iothread of active block backend")
 
 
 @command("block-export-del", BlockExportDel, since="5.2")

@@ -150,8 +150,9 @@ def _start(
         sync = "full"
     if sync in ("incremental", "bitmap"):
         raise QmpError(f"Sync mode '{sync}' not supported")
+    opens_backing = isinstance(args, DriveMirror) and args.mode is NewImageMode.EXISTING
     new_backing = None
-    if isinstance(args, DriveMirror) and sync != "full":
+    if isinstance(args, DriveMirror) and not opens_backing and sync != "full":
         new_backing = source if sync == "none" else below
     job = create_mirror(
         context.jobs,
@@ -165,6 +166,7 @@ def _start(
             target_is_zero=_is_known_zero(args),
             replaces=replaces,
             new_backing=new_backing,
+            opens_backing=opens_backing,
             granularity=granularity,
             buffer=args.buf_size or DEFAULT_BUFFER,
             speed=args.speed or 0,

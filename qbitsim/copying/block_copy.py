@@ -26,9 +26,12 @@ from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.files.faults import Stall, StalledError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.block.node import Node
     from qbitsim.copying.copy_call import BlockCopyCall
     from qbitsim.engine.scheduler import Scheduler, Task
+    from qbitsim.files.faults import Faults
 
 MINIMUM_CLUSTER = 65536
 MAXIMUM_CHUNK = 1 << 20
@@ -99,6 +102,12 @@ class CopyTask:
         self.stall = None
         scheduler, delay = self.state.scheduler, self.state.delay(self)
         self.event = scheduler.after(delay, self.run, self.label) if delay else scheduler.soon(self.run, self.label)
+
+    def hurry(self) -> None:
+        """Complete in the next turn instead of when its time has come."""
+        if self.event is not None and self.event.pending:
+            self.event.cancel()
+            self.event = self.state.scheduler.soon(self.run, self.label)
 
     def run_now(self) -> None:
         """Complete before its turn, because somebody waits for it, or let one complete that keeps it from starting.
@@ -274,27 +283,38 @@ class BlockCopyState:
         """What a chunk in flight is stalled by, if one is."""
         return next((task.stall for task in self.in_flight if task.stall is not None), None)
 
+    def cancel_in_flight(self) -> None:
+        """Let what waits for a server that has gone fail."""
+        if self.target.cancel_in_flight():
+            for task in self.in_flight:
+                task.hurry()
+
     def launch(self, task: CopyTask) -> None:
         """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""
         offset, length = task.offset, min(task.end, self.length) - task.offset
-        requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
-        delay = max(node.outage for node, _operation in requests)
-        for node, operation in requests:
-            owner = node.fault_owner
-            if owner is None or owner.faults is None:
-                continue
-            stall = owner.faults.stall(operation, offset, length)
+        requests = self._requests(task)
+        for faults, operation in _with_faults(requests):
+            stall = faults.stall(operation, offset, length)
             if stall is not None:
                 task.stall = stall
                 stall.hold(task.make_due)
                 return
-            delay += owner.faults.delay(operation, offset, length)
+        delay = max(node.outage for node, _operation in requests) + self._fault_delay(task)
         if delay:
             task.event = self.scheduler.after(delay, task.run, task.label)
         elif requests[0][0].fails_without_io(requests[0][1], offset, length):
             task.event = self.scheduler.at_once(task.run, task.label)
         else:
             task.make_due()
+
+    def _requests(self, task: CopyTask) -> list[tuple[Node, str]]:
+        """What the chunk asks of which node."""
+        return [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
+
+    def _fault_delay(self, task: CopyTask) -> int:
+        """Nanoseconds that faults add to the chunk."""
+        offset, length = task.offset, min(task.end, self.length) - task.offset
+        return sum(faults.delay(operation, offset, length) for faults, operation in _with_faults(self._requests(task)))
 
     def completes_at_once(self, task: CopyTask) -> bool:
         """Whether copying the chunk needs no I/O."""
@@ -336,24 +356,34 @@ class BlockCopyState:
         with suppress(OSError):
             self.source.discard(offset, length)
 
-    def copy_now(self, offset: int, end: int) -> None:
+    def copy_now(self, offset: int, end: int, timeout: int = 0) -> None:
         """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
 
-        :raises OSError: if the copy fails; the clusters stay to be copied.
+        A guest's write takes no time here, so that nobody waits for what throttled nodes or faults put off; but whether
+        that would have been too long is known.
+
+        :param timeout: the longest wait in nanoseconds, 0 for any.
+        :raises OSError: if the copy fails; the clusters stay to be copied. ETIMEDOUT if it would have had to wait too
+            long: it goes on all the same, and the clusters are copied (block_copy, block/block-copy.c, QEMU 10.0).
         :raises StalledError: as :meth:`copy_chunk`; the clusters stay to be copied.
         """
         start = offset - offset % self.cluster_size
         stop = min(-(-end // self.cluster_size) * self.cluster_size, self.length)
+        waits = [0]
         while True:
-            if failure := self._copy_together(start, stop):
+            if failure := self._copy_together(start, stop, waits if timeout else None):
                 raise OSError(failure, "copy-before-write")
             conflicts = [task for task in self.in_flight if task.offset < stop and start < task.end]
             if not conflicts:
-                return
+                break
             conflicts[0].run_now()
+        if timeout and max(waits) > timeout:
+            raise OSError(errno.ETIMEDOUT, "copy-before-write")
 
-    def _copy_together(self, start: int, stop: int) -> int:
+    def _copy_together(self, start: int, stop: int, waits: list[int] | None) -> int:
         """Copy what of [start, stop) nobody copies yet; return the first failure, or 0.
+
+        :param waits: gets how many nanoseconds each chunk should have waited; None if that is of no interest.
 
         Chunks that need I/O are in flight together, so that those made before a failure is known are copied too.
         """
@@ -361,6 +391,8 @@ class BlockCopyState:
         try:
             while not failure and (task := self.start_task(None, start, stop, 0)) is not None:
                 waiting.append(task)
+                if waits is not None:
+                    waits.append(self.delay(task) + self._fault_delay(task))
                 if self.completes_at_once(task):
                     failure = self._copy_next(waiting, -1)
                 elif len(waiting) > MAXIMUM_WORKERS:
@@ -406,3 +438,11 @@ class BlockCopyState:
         if not allocated:
             self.reset(offset, min(end, self.length) - offset)
         return end
+
+
+def _with_faults(requests: list[tuple[Node, str]]) -> Iterator[tuple[Faults, str]]:
+    """The requests whose node has rules that make them fail or wait."""
+    for node, operation in requests:
+        owner = node.fault_owner
+        if owner is not None and owner.faults is not None:
+            yield owner.faults, operation

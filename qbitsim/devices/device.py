@@ -96,6 +96,13 @@ class Device:
             return f"{self.path}/{self.brought[0].name}/legacy[0]"
         return self.path
 
+    @property
+    def iothread(self) -> str | None:
+        """The thread in which its requests run: its own, or that of the controller; None for the main loop."""
+        owner = self.bus.owner if self.bus is not None else None
+        own = self.values.get("iothread")
+        return own if own or owner is None else owner.iothread
+
     # -- what its drive asks
 
     @property

@@ -42,6 +42,11 @@ _UNATTACHED_OF_OLD: dict[str, tuple[int, int]] = {"pc": (18, 13), "q35": (16, 12
 """Machine -> the numbers of the first IDE disk and floppy below /machine/unattached (one CPU, -nodefaults)."""
 
 
+def whole_path(name: str) -> str:
+    """The QOM path that a client means: one without a slash in front begins among the devices with an id."""
+    return name if name.startswith("/") else f"/machine/peripheral/{name}"
+
+
 class DeviceTree:
     """The devices of one machine.
 
@@ -83,11 +88,12 @@ class DeviceTree:
     # -- what is there
 
     def find(self, name: str) -> Device | None:
-        """The device of that id or path, or the one that a path leads to which ends at its disk."""
-        for path, device in self.devices.items():
-            if name in (path, device.disk_path) or (name and name == device.id):
-                return device
-        return None
+        """The device of that id or path, or the one that a path leads to which ends at its disk.
+
+        (find_device_state, system/qdev-monitor.c, QEMU 10.0)
+        """
+        wanted = whole_path(name)
+        return next((each for path, each in self.devices.items() if wanted in (path, each.disk_path)), None)
 
     def bus(self, name: str) -> Bus:
         """The bus of that name.
@@ -170,7 +176,7 @@ class DeviceTree:
         if not identifier:
             self._anonymous += 1
             return f"/machine/peripheral-anon/device[{self._anonymous - 1}]"
-        path = f"/machine/peripheral/{identifier}"
+        path = whole_path(identifier)
         if path in self.devices:
             raise QmpError(f"Duplicate device ID '{identifier}'")
         return path

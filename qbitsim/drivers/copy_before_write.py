@@ -24,6 +24,7 @@ from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -87,13 +88,14 @@ class CopyBeforeWriteNode(FilterDriverNode):
     :ivar break_snapshot: a failed copy spoils the snapshot (``on-cbw-error=break-snapshot``) instead of failing
         the guest's write.
     :ivar snapshot_error: errno of the copy that spoilt the snapshot, or 0.
+    :ivar timeout: nanoseconds after which a copy has failed, 0 for none (``cbw-timeout``).
     """
 
     shows_filename_of_child = True
 
     __slots__ = (
         *("_has_tables", "access_bitmap", "break_snapshot", "copy_state", "discard_source", "done_bitmap"),
-        "snapshot_error",
+        *("snapshot_error", "timeout"),
     )
 
     def __init__(
@@ -109,6 +111,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         self.break_snapshot = break_snapshot
         self.discard_source = discard_source
         self.snapshot_error = 0
+        self.timeout = 0
         self._has_tables = False  # those of the format above were copied
         self.copy_state: BlockCopyState | None = None
         self.done_bitmap: DirtyBitmap | None = None
@@ -121,6 +124,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         break_snapshot = options.get("on-cbw-error") == "break-snapshot"
         read_only, unmap = flag(options, "read-only"), passes_discards(options)
         node = cls(graph, break_snapshot=break_snapshot, read_only=read_only, unmap=unmap)
+        node.timeout = options.get("cbw-timeout", 0) * NANOSECONDS
         opener.open_filter(node, options, "file")
         opener.open_child(node, "target", options)
         bitmap = None
@@ -191,7 +195,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         if start >= end:
             return  # what a format adds to its file
         try:
-            self.copy_state.copy_now(start, end)
+            self.copy_state.copy_now(start, end, self.timeout)
         except OSError as error:
             if not self.break_snapshot:
                 raise

@@ -181,7 +181,17 @@ class NbdNode(DriverNode):
         now = self.graph.scheduler.now
         if self._lost_until is None:
             self._lost_until = now + export.wanted.reconnect_delay * NANOSECONDS
+        if self._lost_until <= now:
+            export.stop_waiting()
         return max(0, self._lost_until - now)
+
+    def cancel_in_flight(self) -> bool:
+        """Wait for the server no longer (nbd_cancel_in_flight, block/nbd.c)."""
+        if not self.own_outage:
+            return False
+        self._lost_until = self.graph.scheduler.now
+        self.export.stop_waiting()
+        return True
 
     # -- requests
 

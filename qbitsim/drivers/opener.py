@@ -80,6 +80,23 @@ class Opener:
             self._close_new(before)
             raise QmpError(error.strerror or str(error)) from None
 
+    def open_backing(self, node: Node) -> None:
+        """Open what the image of a node names as its backing file, if the node was opened without (``backing=null``).
+
+        :raises QmpError: it cannot be opened; nothing has changed then.
+        """
+        if node.backing is not None:
+            return
+        before = list(self.graph.nodes)
+        options = {name: value for name, value in node.options.items() if name != "backing"}
+        layer = _Layer(node, options, options)
+        try:
+            self._attach_below(layer, self._open_below(layer))
+        except QmpError:
+            self._close_new(before)
+            raise
+        node.options = options
+
     def probe(self, options: Options) -> tuple[Options, bool]:
         """The options of ``-drive`` with a driver: without one it is what the file is; and whether that was looked up.
 
@@ -198,14 +215,19 @@ class Opener:
 
         Each is opened after the one above it, and gets its place in the graph before that one does.
         """
-        layers = [self._open_layer(options, inherited)]
+        layer = self._open_layer(options, inherited)
+        return self._complete(layer, self._open_below(layer))
+
+    def _open_below(self, layer: _Layer) -> Node | None:
+        """Open all backing files below a layer; return the first of them."""
+        layers = [layer]
         before = len(self.opening)
         try:
             below = self._open_chain(layers)
             while layers[1:]:
                 below = self._complete(layers[-1], below)
                 layers.pop()
-            return self._complete(layers[0], below)
+            return below
         except QmpError as error:
             if isinstance(error, UnsupportedError):
                 raise
@@ -246,14 +268,17 @@ class Opener:
     def _complete(self, layer: _Layer, below: Node | None) -> Node:
         """Give a node its backing file, and what its options say of it; return the node."""
         node = layer.node
-        if below is not None and layer.backing is not None:
-            self.graph.attach(node, "backing", below, 0, perms.ALL)
-            if layer.backing.named:
-                below.probed = layer.backing.probed
+        self._attach_below(layer, below)
         node.options = layer.given
         node.detect_zeroes = layer.options.get("detect-zeroes", "off")
         node.on_opened()
         return node
+
+    def _attach_below(self, layer: _Layer, below: Node | None) -> None:
+        if below is not None and layer.backing is not None:
+            self.graph.attach(layer.node, "backing", below, 0, perms.ALL)
+            if layer.backing.named:
+                below.probed = layer.backing.probed
 
     # -- the steps of a driver
 

@@ -1,9 +1,8 @@
 """The options of a node, as blockdev-add has them and as texts of ``-drive``.
 
 Without a host there is nothing that ``cache``, ``aio`` or the sizes of qcow2's caches could change, so they are
-accepted; so is ``cbw-timeout``, for a copy before a write takes no time. An option that would change what a client
-sees, and that is not emulated, is refused: it must never be mistaken for one that works. Each driver says which of its
-options these are (:func:`qbitsim.drivers.driver.driver`).
+accepted. An option that would change what a client sees, and that is not emulated, is refused: it must never be
+mistaken for one that works. Each driver says which of its options these are (:func:`qbitsim.drivers.driver.driver`).
 """
 
 from __future__ import annotations

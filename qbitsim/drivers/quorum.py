@@ -106,8 +106,8 @@ class QuorumNode(DriverNode, OwnLengthNode):
         return all(edge.node.can_unmap_zeroes for edge in self.children)
 
     def can_replace(self, node: Node) -> bool:
-        """Any of the children, for they are to show the same, or this one (quorum_recurse_can_replace)."""
-        return node is self or any(edge.node is node for edge in self.children)
+        """This one, or a child that nobody else uses: children are to show the same (quorum_recurse_can_replace)."""
+        return node is self or any(edge.node is node and node.parents == [edge] for edge in self.children)
 
     def check_lengths(self) -> None:
         """Refuse children of different lengths."""

@@ -152,6 +152,10 @@ class RawNode(DriverNode, OwnLengthNode):
         """Whether the file does."""
         return self._file.fails_without_io(operation, self.offset + offset, length)
 
+    def cancel_in_flight(self) -> bool:
+        """As the file."""
+        return self._file.cancel_in_flight()
+
     @property
     def copies_ranges(self) -> bool:
         """Whether the file does."""

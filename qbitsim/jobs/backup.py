@@ -198,6 +198,12 @@ class BackupJob(Job):
         else:
             self._copy()
 
+    def _cancel_driver(self, force: bool) -> bool:
+        """Do not wait for the target's server, if it has gone (backup_cancel)."""
+        del force
+        self.state.cancel_in_flight()
+        return True
+
     def _pause_driver(self) -> bool:
         call = self._call
         if call is None or call.finished or call.cancel():

@@ -27,7 +27,7 @@ from qbitsim.files.faults import StalledError
 from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.loop import LoopJob, grow, restore_read_only
 from qbitsim.jobs.mirror_dirty import MirrorDirty
-from qbitsim.jobs.mirror_exit import attach_backing, pivot
+from qbitsim.jobs.mirror_exit import give_backing, pivot
 from qbitsim.jobs.mirror_operations import MirrorOperation, MirrorOperations
 from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.mirror_target import MirrorTarget
@@ -148,7 +148,10 @@ class MirrorJob(LoopJob):
 
     def _cancel_driver(self, force: bool) -> bool:
         """A ready job that is not cancelled by force comes to an end without using the target."""
-        return force or not self.ready
+        force = force or not self.ready
+        if force and not self.options.is_commit and self.target.node.cancel_in_flight():
+            self._operations.hurry()
+        return force
 
     # -- guest writes
 
@@ -450,8 +453,8 @@ class MirrorJob(LoopJob):
             with graph.drained(filter_), graph.drained(target):
                 filter_.stopped = True
                 graph.refresh_permissions(filter_)
-                if self.options.new_backing is not None and not (self.is_cancelled or self.ret):
-                    attach_backing(graph, target, self.options.new_backing)
+                if not (self.is_cancelled or self.ret):
+                    failure = give_backing(self.jobs, target, self.options)
                 if completed and not pivot(graph, source, self._replaced or source, target):
                     failure = errno.EPERM
                 if self._replaced is not None:

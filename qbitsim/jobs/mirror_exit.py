@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import set_writable
@@ -12,10 +14,12 @@ from qbitsim.jobs.loop import set_writable
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
+    from qbitsim.jobs.job_list import JobList
+    from qbitsim.jobs.mirror_options import MirrorOptions
 
 
 def pivot(graph: Graph, source: Node, replaced: Node, target: Node) -> bool:
-    """Let all users of ``replaced`` use the target; return whether it went well.
+    """Let all users of ``replaced`` use the target; return whether it went well, and complain if it did not.
 
     :param replaced: the source, or a node that reads like it.
     """
@@ -25,15 +29,30 @@ def pivot(graph: Graph, source: Node, replaced: Node, target: Node) -> bool:
     try:
         with graph.drained(replaced):
             if not source.can_replace(replaced):
-                return False
+                raise QmpError(
+                    f"Can no longer replace '{replaced.name}' by '{target.name}', because it can no longer be "
+                    "guaranteed that doing so would not lead to an abrupt change of visible data"
+                )
             graph.insert_above(replaced, target)
-    except QmpError:
+    except QmpError as error:
+        graph.complain(error.desc)
         return False
     return True
 
 
-def attach_backing(graph: Graph, target: Node, backing: Node) -> None:
-    """Give the target, which has none, the backing file that its header names, as a node of this graph."""
+def give_backing(jobs: JobList, target: Node, options: MirrorOptions) -> int:
+    """Give the target, which has none, its backing file: a node of this graph, or what its header names.
+
+    :return: 0 or an errno; the target takes the source's place in either case.
+    """
     node = target.skip_filters()
-    if node.supports_backing and node.backing is None:
-        graph.attach(node, "backing", backing, 0, perms.ALL)
+    backing = options.new_backing
+    if backing is not None and node.supports_backing and node.backing is None:
+        jobs.graph.attach(node, "backing", backing, 0, perms.ALL)
+    if options.opens_backing:
+        try:
+            Opener(jobs.graph, on_filter=jobs.profile.backup_bitmap_on_filter).open_backing(node)
+        except QmpError as error:
+            jobs.graph.complain(error.desc)
+            return errno.EINVAL
+    return 0

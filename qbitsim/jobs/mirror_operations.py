@@ -127,6 +127,13 @@ class MirrorOperations:
         """It is complete."""
         self._operations.remove(operation)
 
+    def hurry(self) -> None:
+        """Complete in the next turns what waits for its time."""
+        for each in self._operations:
+            if each.task is not None and each.task.pending:
+                each.task.cancel()
+                each.task = self._scheduler.soon(each.complete, f"hurried copy {each.offset}+{each.length}")
+
     def complete_overlapping(self, offset: int, length: int) -> None:
         """Complete what has bytes of the range (mirror_wait_on_conflicts).
 

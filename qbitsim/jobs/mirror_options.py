@@ -23,6 +23,7 @@ class MirrorOptions:
     :ivar target_is_zero: the client says that the target reads as zeroes.
     :ivar replaces: the name of the node that the target replaces in the end; None for the source.
     :ivar new_backing: the target gets this backing file when the job completes; None leaves it alone.
+    :ivar opens_backing: the target gets the backing file that its own header names when the job completes.
     :ivar granularity: bytes, 0 for the target's default; :ivar buffer: bytes.
     :ivar speed: bytes per second, 0 for no limit.
     :ivar on_source_error: as for a backup; :ivar on_target_error: likewise.
@@ -39,6 +40,7 @@ class MirrorOptions:
     target_is_zero: bool = False
     replaces: str | None = None
     new_backing: Node | None = None
+    opens_backing: bool = False
     granularity: int = 0
     buffer: int = DEFAULT_BUFFER
     speed: int = 0

@@ -149,6 +149,7 @@ class Machine:
         self.graph.emit = self.emit
         self.graph.stop_guest = self.stop
         self.graph.print = self.print
+        self.graph.complain = self.complain
         self.devices: DeviceTree | None = None
         self.objects: dict[str, Json] = {}
         self.migration = MigrationSettings()
@@ -578,6 +579,12 @@ class Machine:
         """Collect what QEMU would print (results of qemu-io)."""
         if text:
             self._stdout.append(text)
+
+    def complain(self, text: str) -> None:
+        """Hear what QEMU would write on its standard error of something that no reply tells (error_report).
+
+        Nobody reads it here: a machine that is a program of its own writes it (:class:`.TalkingMachine`).
+        """
 
     def take_stdout(self) -> str:
         """What was printed since the last call."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from qbitsim.machine.machine import Machine
@@ -43,6 +45,12 @@ class TalkingMachine(Machine):
         )
         self.announces_images = True
         self.out: TextIO | None = sys.stdout
+
+    def complain(self, text: str) -> None:
+        """Write on standard error, with the name of the program in front."""
+        with suppress(BrokenPipeError):
+            sys.stderr.write(f"{os.path.basename(sys.argv[0])}: {text}\n")
+            sys.stderr.flush()
 
     def print(self, text: str) -> None:
         """Print, unless the reader has gone."""

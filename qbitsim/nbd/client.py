@@ -34,6 +34,8 @@ from qbitsim.nbd.protocol import (
     GREETING_MAGIC,
     HOLE,
     MAXIMUM_PAYLOAD,
+    OLD_STYLE_EXPORT,
+    OLD_STYLE_MAGIC,
     OPTION,
     OPTION_MAGIC,
     OPTION_REPLY,
@@ -244,22 +246,40 @@ class ClientSession:
     # -- the conversation
 
     def _converse(self) -> Reading[None]:
-        yield from self._greet()
-        yield from self._settle_mode()
-        if self._wanted and self.mode is not Mode.SIMPLE:
-            yield from self._choose_contexts()
-        yield from self._go()
+        if (yield from self._greet()):
+            yield from self._settle_mode()
+            if self._wanted and self.mode is not Mode.SIMPLE:
+                yield from self._choose_contexts()
+            yield from self._go()
         self.ready = True
         while True:
             yield from self._next_reply()
 
-    def _greet(self) -> Reading[None]:
+    def _greet(self) -> Reading[bool]:
+        """Hear the greeting; return whether there are options to choose, and so an export."""
         magic, option_magic, flags = GREETING.unpack((yield GREETING.size))
         self.greeted = True
+        if (magic, option_magic) == (GREETING_MAGIC, OLD_STYLE_MAGIC):
+            yield from self._take_only_export(U16.pack(flags))
+            return False
         if (magic, option_magic) != (GREETING_MAGIC, OPTION_MAGIC) or not flags & HandshakeFlag.FIXED_NEWSTYLE:
             raise NbdError(errno.EPROTO, "the server does not greet as a server of the fixed newstyle")
         self._no_zeroes = bool(flags & HandshakeFlag.NO_ZEROES)
         self._send(U32.pack(flags & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)))
+        return True
+
+    def _take_only_export(self, begun: bytes) -> Reading[None]:
+        """A server of the old style has one export, and no options (nbd_negotiate_finish_oldstyle, nbd/client.c, 10.0).
+
+        :param begun: the first bytes of the size.
+        """
+        if self._name:
+            raise NbdError(errno.EINVAL, "Server does not support non-empty export names")
+        self.size, flags = OLD_STYLE_EXPORT.unpack(begun + (yield OLD_STYLE_EXPORT.size - len(begun)))
+        if flags >> 16:
+            raise NbdError(errno.EINVAL, f"Unexpected export flags {flags:0x}")
+        self.flags = ExportFlag(flags)
+        yield from discard(ZEROES_AFTER_EXPORT)
 
     def _settle_mode(self) -> Reading[None]:
         for mode, option in ((Mode.EXTENDED, Option.EXTENDED_HEADERS), (Mode.STRUCTURED, Option.STRUCTURED_REPLY)):

@@ -26,6 +26,7 @@ DISCARDED_AT_ONCE = 1 << 16
 
 GREETING_MAGIC = b"NBDMAGIC"
 OPTION_MAGIC = b"IHAVEOPT"
+OLD_STYLE_MAGIC = bytes.fromhex("00 00 42 02 81 86 12 53")
 OPTION_REPLY_MAGIC = 0x0003E889045565A9
 REQUEST_MAGIC = 0x25609513
 EXTENDED_REQUEST_MAGIC = 0x21E41C71
@@ -41,6 +42,8 @@ OPTION_REPLY = Struct(">QIII")
 """Magic, the option, the kind of reply, the length of its payload."""
 EXPORT = Struct(">QH")
 """Size and flags of an export."""
+OLD_STYLE_EXPORT = Struct(">QI")
+"""Size and flags of the only export of a server of the old style."""
 BLOCK_SIZES = Struct(">III")
 """The least, the preferred and the largest size of a request."""
 U16 = Struct(">H")
@@ -64,7 +67,7 @@ EXTENDED_STATUS = Struct(">II")
 """Id of the context, number of extents."""
 
 ZEROES_AFTER_EXPORT = 124
-"""Bytes that follow the answer to EXPORT_NAME, unless NO_ZEROES was agreed on."""
+"""Bytes that follow the answer to EXPORT_NAME, unless NO_ZEROES was agreed on, and the greeting of the old style."""
 
 
 class HandshakeFlag(IntFlag):

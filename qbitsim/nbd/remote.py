@@ -252,6 +252,12 @@ class RemoteExport:
 
     # -- the connection
 
+    def stop_waiting(self) -> None:
+        """The server has gone; requests fail until one finds it there again."""
+        if self._connection is not None:
+            self._lose()
+        self._connecting = True
+
     def close(self) -> None:
         """Say goodbye and go."""
         if self._connection is not None:

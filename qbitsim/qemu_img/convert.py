@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.qcow2.snapshots import find_by_id_or_name
+from qbitsim.images.qcow2.snapshots import StoredSnapshot, find_by_id_or_name
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
@@ -173,22 +173,27 @@ def load_snapshot(image: Image, text: str) -> Chain:
 
     :raises ToolError: ``Failed to load snapshot: ...``.
     """
-    if text.startswith("snapshot."):
-        wanted = _snapshot_parameters(text)
-        fitting = [
-            found
-            for found in image.snapshots
-            if wanted.get("snapshot.id") in {None, found.id} and wanted.get("snapshot.name") in {None, found.name}
-        ]
-        found = fitting[0] if fitting else None
-    else:
-        found = find_by_id_or_name(image.snapshots, text)
+    found = find_snapshot(image, text)
     if image.format == "raw":
         cannot = "does not support temporarily loading internal snapshots"
         raise ToolError(f"Failed to load snapshot: Block format 'raw' used by device '' {cannot}")
     if found is None:
         raise ToolError("Failed to load snapshot: Can't find snapshot")
     return [found.content]
+
+
+def find_snapshot(image: Image, text: str) -> StoredSnapshot | None:
+    """The snapshot called *text*, or described by it (``snapshot.id=...,snapshot.name=...``).
+
+    :raises ToolError: it is described by something else.
+    """
+    if not text.startswith("snapshot."):
+        return find_by_id_or_name(image.snapshots, text)
+    wanted = _snapshot_parameters(text)
+    for found in image.snapshots:
+        if wanted.get("snapshot.id") in {None, found.id} and wanted.get("snapshot.name") in {None, found.name}:
+            return found
+    return None
 
 
 def _load_snapshot(call: Call, images: list[Image], sources: list[Chain]) -> None:

@@ -172,7 +172,7 @@ def _human_info(found: _Json, snapshots: str) -> str:
     ]
     if "cluster-size" in found:
         lines.append(f"cluster_size: {found['cluster-size']}")
-    if found["dirty-flag"]:
+    if found.get("dirty-flag"):
         lines.append("cleanly shut down: no")
     if "backing-filename" in found:
         backing, full = found["backing-filename"], found["full-backing-filename"]

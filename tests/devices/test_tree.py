@@ -158,3 +158,12 @@ def test_io_threads_are_told_by_what_they_were_given() -> None:
     (thread,) = machine.qmp("query-iothreads")
     assert thread["id"] == "io0"
     assert (thread["poll-max-ns"], thread["poll-grow"], thread["poll-weight"]) == (5, 2, 3)
+
+
+def test_a_path_without_a_slash_begins_among_the_devices_with_an_id() -> None:
+    machine = Machine("10.0", machine_type="pc")
+    machine.add_node({"driver": "null-co", "node-name": "n"})
+    machine.execute("device_add", {"driver": "virtio-blk", "id": "disk", "drive": "n"})
+    for name in ("disk/virtio-backend", "/machine/peripheral/disk/virtio-backend"):
+        machine.execute("human-monitor-command", {"command-line": f'qemu-io -d {name} "write 0 512"'})
+        assert "wrote 512/512 bytes" in machine.take_stdout()

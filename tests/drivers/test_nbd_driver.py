@@ -329,6 +329,25 @@ def test_reconnect_delay_comes_to_an_end() -> None:
     assert pair.job("j") == "Input/output error"
 
 
+@pytest.mark.parametrize("kind", ["blockdev-backup", "blockdev-mirror"])
+def test_who_cancels_a_job_does_not_wait_for_the_server(kind: str) -> None:
+    pair = Pair()
+    pair.add(reconnect_delay=10)
+    pair.client.add_node({"driver": "raw", "node-name": "r", "file": "n"})
+    drive = pair.client.add_disk("own", pair.client.graph.nodes["n"].length, format="raw")
+    drive.write(0, b"o" * 512)
+    pair.server.execute("nbd-server-stop", {})
+    arguments = {"job-id": "j", "device": drive.node.name, "target": "r", "sync": "full", "auto-dismiss": False}
+    pair.client.execute(kind, arguments)
+    pair.client.advance(1)
+    assert [each["status"] for each in pair.client.qmp("query-jobs")] == ["running"]
+    pair.client.execute("job-cancel", {"id": "j"})
+    pair.client.advance(0)
+    assert [each["status"] for each in pair.client.qmp("query-jobs")] == ["concluded"]
+    pair.come_back()
+    assert pair.client.graph.nodes["r"].read(0, 1) == b"x"
+
+
 def test_the_server_notices_that_a_client_goes() -> None:
     pair = Pair()
     pair.add()

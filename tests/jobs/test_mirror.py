@@ -263,3 +263,80 @@ def test_a_new_target_passes_discards_on_if_the_source_does(discard):
     machine.add_node({"driver": "qcow2", "node-name": "s", "discard": discard, "file": file})
     machine.qmp("drive-mirror", device="s", job_id="m", sync="full", target="new.raw", format="raw", node_name="t")
     assert machine.graph.nodes["t"].unmap is (discard == "unmap")
+
+
+@pytest.mark.parametrize("sync", ["full", "top", "none"])
+@pytest.mark.parametrize("completed", [True, False])
+def test_an_existing_target_ends_on_the_backing_file_that_its_header_names(sync, completed):
+    machine = made(written=(3,))
+    machine.images.create("below.qcow2", "qcow2", SIZE)
+    machine.images.create("to.qcow2", "qcow2", SIZE, backing="below.qcow2", backing_format="qcow2")
+    machine.qmp("drive-mirror", device="drive0", job_id="m", sync=sync, mode="existing", target="to.qcow2")
+    machine.run_until_idle()
+    target = next(node for node in machine.graph.nodes.values() if node.filename == "to.qcow2" and node.is_format)
+    assert target.backing is None
+    with machine.graph.kept(target):
+        if completed:
+            machine.qmp("job-complete", id="m")
+        else:
+            machine.qmp("block-job-cancel", device="m")
+        machine.run_until_idle()
+        assert machine.qmp("query-jobs") == []
+        assert target.backing.filename == "below.qcow2"
+        inserted = machine.qmp("query-block")[0]["inserted"]
+        assert inserted["file"] == ("to.qcow2" if completed else "drive0.qcow2")
+        assert inserted["backing_file_depth"] == int(completed)
+
+
+def test_an_existing_target_without_its_backing_file_is_used_all_the_same():
+    machine = made(written=(3,))
+    machine.images.create("below.qcow2", "qcow2", SIZE)
+    machine.images.create("to.qcow2", "qcow2", SIZE, backing="below.qcow2", backing_format="qcow2")
+    machine.qmp("drive-mirror", device="drive0", job_id="m", sync="full", mode="existing", target="to.qcow2")
+    machine.run_until_idle()
+    machine.images.rename("below.qcow2", "away.qcow2")
+    complaints = []
+    machine.graph.complain = complaints.append
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    [ended] = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    assert ended["error"] == "Invalid argument"
+    assert complaints == ["Could not open backing file: Could not open 'below.qcow2': No such file or directory"]
+    assert '"filename": "to.qcow2"' in machine.qmp("query-block")[0]["inserted"]["file"]
+
+
+def test_a_child_of_a_quorum_that_others_began_to_use_is_not_replaced():
+    machine = made()
+    for name in ("a", "b"):
+        machine.images.create(f"{name}.qcow2", "qcow2", SIZE)
+        file = {"driver": "file", "filename": f"{name}.qcow2"}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file})
+    machine.add_node({"driver": "quorum", "node-name": "q", "vote-threshold": 1, "children": ["a", "b"]})
+    machine.qmp("blockdev-mirror", device="q", target="t", sync="full", job_id="m", replaces="a")
+    machine.add_node({"driver": "raw", "node-name": "other", "file": "a", "read-only": True})
+    machine.run_until_idle()
+    complaints = []
+    machine.graph.complain = complaints.append
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    [ended] = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    assert ended["error"] == "Operation not permitted"
+    assert [each.startswith("Can no longer replace 'a' by 't', because it can no") for each in complaints] == [True]
+
+
+def test_a_child_of_a_quorum_that_others_use_is_not_replaced():
+    machine = made()
+    for name in ("a", "b"):
+        machine.images.create(f"{name}.qcow2", "qcow2", SIZE)
+        file = {"driver": "file", "filename": f"{name}.qcow2"}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file})
+    machine.add_node({"driver": "quorum", "node-name": "q", "vote-threshold": 1, "children": ["a", "b"]})
+    machine.add_node({"driver": "raw", "node-name": "other", "file": "a", "read-only": True})
+    arguments = {"device": "q", "target": "t", "sync": "full", "job_id": "m"}
+    with pytest.raises(QmpError, match="Cannot replace 'a' by a node mirrored from 'q', because it cannot be guarant"):
+        machine.qmp("blockdev-mirror", replaces="a", **arguments)
+    machine.qmp("blockdev-mirror", replaces="b", **arguments)
+    machine.run_until_idle()
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert [edge.node.name for edge in machine.graph.nodes["q"].children] == ["a", "t"]

@@ -66,6 +66,23 @@ def test_refusals(machine):
     assert refusal(machine, name="n" * 4097).startswith("export name 'nnn")
 
 
+def test_io_threads_of_exports():
+    machine = Machine("10.0", machine_type="pc")
+    machine.qmp("nbd-server-start", addr=ADDRESS)
+    for name in ("t0", "t1"):
+        machine.execute("object-add", {"qom-type": "iothread", "id": name})
+    for name in ("free", "used"):
+        machine.add_node({"driver": "null-co", "node-name": name})
+    machine.execute("device_add", {"driver": "virtio-scsi", "id": "bus", "iothread": "t0"})
+    machine.execute("device_add", {"driver": "scsi-hd", "id": "disk", "drive": "used", "share-rw": True})
+    fixed = {"iothread": "t1", "fixed_iothread": True}
+    export(machine, "e0", node_name="free", **fixed)
+    assert refusal(machine, "e1", node_name="used", **fixed) == "Cannot change iothread of active block backend"
+    export(machine, "e1", node_name="used", iothread="t1")
+    export(machine, "e2", node_name="used", name="x", iothread="t0", fixed_iothread=True)
+    assert refusal(machine, "e3", iothread="t2", node_name="free", name="y") == 'iothread "t2" not found'
+
+
 def test_without_a_server_nothing_is_exported(machine):
     machine.qmp("nbd-server-stop")
     assert refusal(machine) == "NBD server not running"

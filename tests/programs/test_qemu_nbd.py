@@ -34,6 +34,19 @@ REFUSED = [
         "Failed to blk_new_open 'a.qcow2': Cannot find device='a.qcow2' nor node-name='a.qcow2'",
     ),
     ("-k %D/s -B nosuch -f qcow2 a.qcow2", "Bitmap 'nosuch' is not found"),
+    ("-k %D/s -f qcow2 -l nosuch a.qcow2", "Failed to load snapshot: Can't find snapshot"),
+    ("-k %D/s -f qcow2 -l snapshot.id=1,snapshot.name=x a.qcow2", "Failed to load snapshot: Can't find snapshot"),
+    (
+        "-k %D/s -f raw -l s0 r.raw",
+        (
+            "Failed to load snapshot: Block format 'raw' used by device '' does not support temporarily loading "
+            "internal snapshots"
+        ),
+    ),
+    (
+        "-l snapshot.foo=x a.qcow2",
+        "Invalid parameter 'snapshot.foo'\nqemu-nbd: Failed in parsing snapshot param `snapshot.foo=x'",
+    ),
     ("-e 1x a.qcow2", "Invalid shared device number '1x'"),
     ("-o x a.qcow2", "Invalid offset 'x'"),
     (
@@ -73,6 +86,8 @@ SERVED = [
     "-f qcow2 -r -x name -D text -A -B b1 -e 0 a.qcow2",
     "-f qcow2 -e 4 -B b0 -B b1 a.qcow2",
     "-f qcow2 -s a.qcow2",
+    "-f qcow2 -l s0 a.qcow2",
+    "-f qcow2 -l snapshot.name=s0 a.qcow2",
     "-f qcow2 --cache=writethrough --discard=unmap --detect-zeroes=unmap a.qcow2",
     "r.raw",
     "-r r.raw",
@@ -148,6 +163,7 @@ def make_images(path: Path, qemu_img: str, qemu_io: str) -> None:
         f"{qemu_img} bitmap --add a.qcow2 b0",
         f"{qemu_img} bitmap --add --disable a.qcow2 b1",
         f"{qemu_img} create -q -f raw r.raw 1M",
+        f"{qemu_img} snapshot -c s0 a.qcow2",
     ):
         subprocess.run(line.split(), check=True, cwd=path)
     subprocess.run([qemu_io, "-f", "qcow2", "-c", "write -q -P 7 64k 64k", "a.qcow2"], check=True, cwd=path)
@@ -204,7 +220,7 @@ def test_a_wrong_command_line_is_refused(folder: Folder, line: str, text: str) -
     assert not (folder.path / "pid").exists()
 
 
-@pytest.mark.parametrize("option", ["-l s1", "--trace x", "--object secret,id=x", "--selinux-label=x"])
+@pytest.mark.parametrize("option", ["--trace x", "--object secret,id=x", "--selinux-label=x"])
 def test_an_option_that_is_not_emulated_says_so(folder: Folder, option: str) -> None:
     status, _, said = folder.run(f"{option} -k %D/s a.qcow2")
     assert status == 1
@@ -234,6 +250,17 @@ def test_it_ends_with_the_last_client_that_chose_the_export(folder: Folder) -> N
     wait_for_end(process)
     assert not Path(folder.socket).exists()
     assert (folder.path / "pid").exists()  # as QEMU leaves it
+
+
+def test_a_snapshot_is_what_the_disk_was(folder: Folder) -> None:
+    before = (folder.path / "a.qcow2").read_bytes()
+    for name in ("s0", "1", "snapshot.id=1"):
+        folder.start(f"-f qcow2 -l {name} a.qcow2")
+        client = folder.connect()
+        assert client.ask(Command.READ, 0, 128 << 10).result() == bytes(128 << 10)
+        client.leave()
+        wait_for_end(int((folder.path / "pid").read_text()))
+    assert (folder.path / "a.qcow2").read_bytes() == before
 
 
 def test_it_stays_if_it_is_persistent_and_ends_by_a_signal_with_all_written_down(folder: Folder) -> None:

@@ -54,7 +54,7 @@ _LONG = {
     "selinux-label:": "selinux-label",
 }
 _HANDSHAKE_LIMIT = {"handshake-limit:": "handshake-limit"}
-_NOT_EMULATED = {"l": "load-snapshot", "T": "trace", "object": "object", "selinux-label": "selinux-label"}
+_NOT_EMULATED = {"T": "trace", "object": "object", "selinux-label": "selinux-label"}
 _WRITETHROUGH = {"writethrough", "directsync"}
 _DETECT_ZEROES = {"off", "on", "unmap"}
 _HINT = "Try `qemu-nbd --help' for more information."
@@ -88,6 +88,7 @@ class Arguments:
     :ivar shared: how many clients there may be at once; 0 for any number.
     :ivar bitmaps: the last one first, which gets the first context.
     :ivar lists: the exports of another server are to be shown.
+    :ivar loaded_snapshot: the internal snapshot that is exported, by its name or id or as ``snapshot.name=...``.
     :ivar device: what the kernel is to connect; ``disconnects``: or what is given up.
     """
 
@@ -117,6 +118,7 @@ class Arguments:
     tls_creds: str | None = None
     tls_authz: str | None = None
     tls_hostname: str | None = None
+    loaded_snapshot: str | None = None
 
 
 def read_arguments(argv: Sequence[str], profile: Profile) -> Arguments:
@@ -164,6 +166,7 @@ _TEXTS = {
     "tls-creds": "tls_creds",
     "tls-authz": "tls_authz",
     "tls-hostname": "tls_hostname",
+    "l": "loaded_snapshot",
 }
 
 
@@ -185,6 +188,7 @@ class _Reader:
         elif key in _TEXTS:
             _check_text(key, value)
             setattr(given, _TEXTS[key], value)
+            given.flags.read_only |= key == "l"
         elif key == "B":
             given.bitmaps.insert(0, value)
         elif key in {"r", "s"}:
@@ -242,6 +246,13 @@ def _check_text(key: str, value: str) -> None:
     """Refuse a text that cannot be right."""
     if key == "k" and not value.startswith("/"):
         raise FailureError("socket path must be absolute")
+    if key == "l" and value.startswith("snapshot."):
+        from qbitsim.qemu_img.options import key_values  # noqa: PLC0415 - nobody else needs it
+
+        for name, _ in key_values(value):
+            if name not in {"snapshot.id", "snapshot.name"}:
+                text = f"Invalid parameter '{name}'\nqemu-nbd: Failed in parsing snapshot param `{value}'"
+                raise FailureError(text)
     too_long = len(value.encode("utf-8", "surrogateescape")) > MAXIMUM_STRING
     if too_long and key in {"x", "D"}:
         raise FailureError(f"export {'name' if key == 'x' else 'description'} '{value}' too long")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
     from qbitsim.drivers.world import World
     from qbitsim.nbd.exports import Exports
     from qbitsim.profiles import Profile
@@ -172,6 +173,8 @@ class _Server:
         if given.offset:
             above = {"driver": "raw", "file": node.name, "offset": given.offset, "read-only": given.flags.read_only}
             node = self._world.opener.open(above)
+        if given.loaded_snapshot is not None:
+            _load_snapshot(node, given.loaded_snapshot)
         node.detect_zeroes = given.detect_zeroes
         perm, shared = CONSISTENT_READ, CONSISTENT_READ | WRITE_UNCHANGED
         if not given.flags.read_only:
@@ -194,6 +197,26 @@ class _Server:
         if driver is not None:
             raise FailureError("--image-opts and -f are mutually exclusive")
         return None, [(name, value) for name, value, _ in split_options(word, implied="file")]
+
+
+def _load_snapshot(node: Node, name: str) -> None:
+    """Let a read-only node show what a snapshot in its image holds (bdrv_snapshot_load_tmp, block/snapshot.c).
+
+    :raises FailureError: there is no such snapshot.
+    """
+    from qbitsim.images.qcow2.image import Qcow2Image  # noqa: PLC0415 - few ask for snapshots
+    from qbitsim.qemu_img.convert import find_snapshot  # noqa: PLC0415
+
+    image = node.image
+    if not isinstance(image, Qcow2Image):
+        what = "does not support temporarily loading internal snapshots"
+        raise FailureError(f"Failed to load snapshot: Block format '{node.driver}' used by device '' {what}")
+    found = find_snapshot(image, name)
+    if found is None:
+        raise FailureError("Failed to load snapshot: Can't find snapshot")
+    if found.content.size != image.size:
+        raise UnsupportedError("a snapshot of another size than its disk")
+    image.content = found.content
 
 
 def _address(given: Arguments) -> SocketAddressLegacy:
