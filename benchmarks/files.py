@@ -30,7 +30,14 @@ def writes(run: Run) -> Iterator[Row]:
         )
         qemu = _qemu_io(Path(folder), length, run) if run.qemu and shutil.which("qemu-io") else None
     aim = None if qemu is None else 3 * qemu
-    yield Row(name="64 KiB guest write to a file", unit="µs", measured=needed / (length // GRANULE), aim=aim, qemu=qemu, note="qemu-io")
+    yield Row(
+        name="64 KiB guest write to a file",
+        unit="µs",
+        measured=needed / (length // GRANULE),
+        aim=aim,
+        qemu=qemu,
+        note="qemu-io",
+    )
 
 
 def backup(run: Run) -> Iterator[Row]:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
-from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_entries, read_metadata, read_padded, read_snapshots
+from qbitsim.images.qcow2.metadata import (
+    MAXIMUM_L1,
+    MAXIMUM_REFCOUNT_TABLE,
+    Metadata,
+    read_entries,
+    read_metadata,
+    read_padded,
+    read_snapshots,
+)
 from qbitsim.images.qcow2.rebuilding import RebuiltRefcounts
 from qbitsim.images.qcow2.structures import COPIED, OFFSET_MASK, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import read_bitmaps
@@ -141,7 +149,9 @@ class _Check:
 
     def _rebuild_refcounts(self, snapshots: list[SnapshotEntry], length: int) -> None:
         """Make refcount table and blocks anew, and free what that leaves behind."""
-        result = self._result
+        result, per_block = self._result, self._unit * 8 // self._metadata.refcount_bits
+        if self._clusters > MAXIMUM_REFCOUNT_TABLE // 8 * per_block:
+            raise UnsupportedError("the repair of a file that no refcount table can count")
         result.lines.append("Rebuilding refcount structure")
         corruptions, leaks = result.corruptions, result.leaks
         self._rebuilt = result.rebuilt = rebuilt = RebuiltRefcounts(self._references, self._clusters, self._metadata)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeGuard
@@ -13,6 +15,7 @@ from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.metadata import MAXIMUM_L1
 from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
@@ -332,6 +335,8 @@ class Qcow2Image(Image):
     ) -> None:
         """As every image."""
         old, unit = self.size, self.cluster_size
+        if size > max(old, MAXIMUM_L1 // TABLE_ENTRY * (unit // TABLE_ENTRY) * unit):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if self.data_file is not None:
             if self.data_file.is_raw and preallocation == "off" and size > old:
                 preallocation = "metadata"

@@ -80,7 +80,9 @@ def _place(draws: random.Random, number: int) -> int:
         return draws.randrange(_HEADER)
     offset, length = draws.choice(_tables(number))
     used = [at for at in range(offset, offset + length, 8) if any(story(number)[at : at + 8])]
-    return draws.choice(used) + draws.randrange(8) if used and draws.random() < 0.8 else offset + draws.randrange(length)
+    return (
+        draws.choice(used) + draws.randrange(8) if used and draws.random() < 0.8 else offset + draws.randrange(length)
+    )
 
 
 def _value(draws: random.Random, data: bytes, place: int, width: str) -> int:
