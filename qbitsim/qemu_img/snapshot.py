@@ -82,8 +82,8 @@ def _apply(call: Call, image: Image, name: str) -> None:
         try:
             image.resize(found.content.size)
         except OSError as error:
-            call.complain(f"qemu-img: Failed to grow the L1 table: {error.strerror}\n")
-            text = f"Failed to load snapshot: {error.strerror}"
+            call.complain(f"qemu-img: {error.strerror}\n")
+            text = f"Failed to load snapshot: {os.strerror(error.errno or 0)}"
             raise ToolError(f"Could not apply snapshot '{name}': {text}") from None
     image.apply_snapshot(found)
 

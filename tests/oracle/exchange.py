@@ -16,7 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from duel import profile_for
 from real_qemu import RealQemu, installations
@@ -24,6 +25,7 @@ from tools_draws import KIB, ToolsDrawer
 from tools_duel import blanked
 
 from qbitsim import Machine
+from qbitsim.errors import QmpError
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.profiles import PROFILES
@@ -186,8 +188,6 @@ class Exchange:
 
 
 def _answer(machine: Machine, command: str, given: dict[str, Any]) -> dict[str, Any]:
-    from qbitsim.errors import QmpError
-
     try:
         return {"return": machine.execute(command, given)}
     except QmpError as error:

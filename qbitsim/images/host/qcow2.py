@@ -314,6 +314,7 @@ class HostQcow2Image(Qcow2Image):
         self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
+        self._check_l1(size)
         steps = {"off": "Failed to grow the L1 table", "metadata": "Allocating clusters failed"}
         name = steps.get(preallocation) if size > self.size else None
         with self._all_or_nothing(), nullcontext() if name is None else step(name):

@@ -22,7 +22,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "qcow2"), str(Path(__file__).parents[2])]
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "qcow2"))
 
 from file_draws import STORIES
 from memory_file import MemoryFile
@@ -80,9 +81,9 @@ def _place(draws: random.Random, number: int) -> int:
         return draws.randrange(_HEADER)
     offset, length = draws.choice(_tables(number))
     used = [at for at in range(offset, offset + length, 8) if any(story(number)[at : at + 8])]
-    return (
-        draws.choice(used) + draws.randrange(8) if used and draws.random() < 0.8 else offset + draws.randrange(length)
-    )
+    if used and draws.random() < 0.8:
+        return draws.choice(used) + draws.randrange(8)
+    return offset + draws.randrange(length)
 
 
 def _value(draws: random.Random, data: bytes, place: int, width: str) -> int:

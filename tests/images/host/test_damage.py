@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from pathlib import Path
 
@@ -61,9 +62,8 @@ def test_tables_that_count_as_free_are_not_written_over(tmp_path: Path, shell: S
     before = path.read_bytes()
     image = HostImageStore(str(tmp_path)).lookup("d")
     assert image.content.read(0, 512) == b"\xcd" * 512
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         image.write(1 << 20, b"w" * UNIT)
-    assert caught.value.errno == errno.EIO
     assert path.read_bytes() == before
     assert shell.run(["qemu-img", "check", "-q", "-r", "all", "d"])[0] == 0
     image = shell.images.lookup("d")
@@ -96,16 +96,11 @@ def test_a_snapshot_of_a_disk_without_end_is_looked_through_at_once(tmp_path: Pa
 
 
 def test_a_disk_grows_no_further_than_its_l1_table(tmp_path: Path, shell: Shell) -> None:
-    assert shell.run(["qemu-img", "resize", "d", "9T"]) == (
-        1,
-        "qemu-img: Failed to grow the L1 table: File too large\n",
-    )
+    refusal = "qemu-img: Failed to grow the L1 table: File too large\n"
+    assert shell.run(["qemu-img", "resize", "d", "9T"]) == (1, refusal)
     overwrite(tmp_path / "d", field(tmp_path / "d", 64) + 48, ">Q", 1 << 50)
-    assert shell.run(["qemu-img", "snapshot", "-a", "one", "d"]) == (
-        1,
-        "qemu-img: Failed to grow the L1 table: File too large\n"
-        "qemu-img: Could not apply snapshot 'one': Failed to load snapshot: File too large\n",
-    )
+    refusal += "qemu-img: Could not apply snapshot 'one': Failed to load snapshot: File too large\n"
+    assert shell.run(["qemu-img", "snapshot", "-a", "one", "d"]) == (1, refusal)
 
 
 def test_a_snapshot_larger_than_its_disk_is_converted_as_far_as_the_disk_reaches(tmp_path: Path, shell: Shell) -> None:
