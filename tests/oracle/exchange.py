@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Exchange:
         self._rng = random.Random(seed)
         self._folder = qemu.outer / FOLDER
         self._folder.mkdir(exist_ok=True)
-        for path in self._folder.iterdir():
+        for path in [*self._folder.iterdir(), *qemu.outer.glob("by-*")]:
             path.unlink()
         self._profile = PROFILES[profile_for(self._installation)]
         self._images = HostImageStore(str(self._folder))
@@ -198,27 +199,25 @@ def main(rounds: int, first: int, ways: list[str]) -> int:
     """Play; the number of differences."""
     known = [each for each in installations() if profile_for(each) == ".".join(map(str, each.version[:2]))]
     running = [RealQemu(installation) for installation in known]
-    differences = 0
+    ends: Counter[str] = Counter()
     try:
         for qemu in running:
             qemu.step(0, {"start": {}})
-        for way in ways:
-            ends: Counter[str] = Counter()
-            for seed in range(first, first + rounds):
-                qemu = running[seed % len(running)]
-                exchange = Exchange(qemu, way, seed)
-                try:
-                    exchange.play()
-                    ends["the same"] += 1
-                except Exception as difference:
-                    ends["different"] += 1
-                    print(f"{way} {seed} on {qemu.installation}: {type(difference).__name__}: {difference}", flush=True)  # noqa: T201
-            differences += ends["different"]
-            print(f"{way}: {dict(ends)}", flush=True)  # noqa: T201
+        for seed, way in product(range(first, first + rounds), ways):
+            qemu = running[seed % len(running)]
+            try:
+                Exchange(qemu, way, seed).play()
+                ends[f"{way}: the same"] += 1
+            except AssertionError as difference:  # of the comparison, or of the emulator itself
+                ends[f"{way}: different"] += 1
+                print(f"{way} {seed} on {qemu.installation}: {difference!s}", flush=True)  # noqa: T201
+            if seed % 50 == 49:
+                print(f"{seed + 1 - first} rounds {dict(ends)}", flush=True)  # noqa: T201
     finally:
         for qemu in running:
             qemu.close()
-    return differences
+    print(dict(ends), flush=True)  # noqa: T201
+    return sum(count for end, count in ends.items() if "different" in end)
 
 
 if __name__ == "__main__":
