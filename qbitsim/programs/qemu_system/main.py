@@ -67,7 +67,7 @@ class _Program:
         background = process.Background() if plan.daemonize else None
         pid_file = self._pid_file(plan)
         try:
-            images = HostImageStore(os.getcwd())
+            images = HostImageStore(os.getcwd(), closes_unused=True)
             images.network = SocketNetwork(images.network)
             for asked in plan.descriptors:
                 with asked.given.blamed():
@@ -91,7 +91,6 @@ class _Program:
             running=False,
             machine_type=machine_type.kind,
         )
-        machine.announces_images = True
         machine.guest_name = plan.guest_name
         machine.guest_uuid = plan.guest_uuid or machine.guest_uuid
         return machine
