@@ -7,7 +7,6 @@ rounds go round the QEMUs that are found.
 
 from __future__ import annotations
 
-import json
 import random
 import shlex
 import subprocess
@@ -156,7 +155,7 @@ class Exchange:
             real, ours = self._real(argv), self._ours(argv)
             assert real == ours, self._report(line, real, ours)
             if " check " in line:
-                assert not json.loads(real[1]).get("corruptions"), self._report(line, real, "clean")
+                assert real[0] in {0, 3}, self._report(line, real, "clean, or leaks at worst")
         self._compare_content(name, image.format, [])
         if is_qcow2:
             for snapshot in image.snapshots:
