@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import backups, bitmaps, commands, nbd, report, sockets, startup, stateful, vector, writes
+from benchmarks import backups, bitmaps, commands, files, nbd, report, sockets, startup, stateful, vector, writes
 from benchmarks.harness import main
 
 BENCHMARKS = (
@@ -13,6 +13,7 @@ BENCHMARKS = (
     *bitmaps.BENCHMARKS,
     *nbd.BENCHMARKS,
     *backups.BENCHMARKS,
+    *files.BENCHMARKS,
     *stateful.BENCHMARKS,
     *vector.BENCHMARKS,
     *report.BENCHMARKS,

@@ -29,6 +29,7 @@ LOCK_NOT_SHARED = 200
 _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # modes of fallocate(2)
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
 _COPIED_AT_ONCE = 1 << 20  # bytes
+_FARTHEST = (1 << 63) - 1  # where a file can reach
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -137,7 +138,9 @@ class HostFile:
         return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """The bytes of a range; fewer at the end of the file."""
+        """The bytes of a range; fewer at the end of the file, EIO where no file can reach."""
+        if offset + length > _FARTHEST:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         found = os.pread(self._descriptor, length, offset)
         if len(found) == length or not found:
             return found

@@ -38,7 +38,8 @@ _MAXIMUM_COROUTINES = 16
 class _Copy:
     """What is copied where.
 
-    :ivar sources: the chains to copy, one behind the other.
+    :ivar sources: the chains to copy, one behind the other, each with how many of its bytes: a snapshot that is larger
+        than its disk is copied as far as the disk reaches (qcow2_snapshot_load_tmp, block/qcow2-snapshot.c, QEMU 10.0).
     :ivar target: the image to write.
     :ivar below: what is below the target.
     :ivar sparse: bytes of zeroes that are worth a hole; 0 if everything is written.
@@ -47,7 +48,7 @@ class _Copy:
     :ivar compressed: clusters are compressed; :ivar offloaded: the host copies, and looks for no zeroes.
     """
 
-    sources: list[Chain]
+    sources: list[tuple[Chain, int]]
     target: Image
     below: Chain
     sparse: int
@@ -97,7 +98,8 @@ def convert(call: Call) -> int:
     if "bitmaps" in options:
         _check_bitmaps(call, images[0])
     target = _open_target(call, images, target_word, wanted)
-    _copy(call, _plan(call, sources, target, sparse, wanted))
+    sizes = [min(chain[0].size, image.size) for chain, image in zip(sources, images, strict=True)]
+    _copy(call, _plan(call, list(zip(sources, sizes, strict=True)), target, sparse, wanted))
     if "bitmaps" in options:
         _copy_bitmaps(images[0], target)
     call.progress(100)
@@ -250,7 +252,7 @@ def _open_target(call: Call, images: list[Image], word: str, wanted: Wanted) -> 
     return target
 
 
-def _plan(call: Call, sources: list[Chain], target: Image, sparse: int, wanted: Wanted) -> _Copy:
+def _plan(call: Call, sources: list[tuple[Chain, int]], target: Image, sparse: int, wanted: Wanted) -> _Copy:
     options = call.options
     below = contents(call, options.words[-1])[1:]
     shares_backing = wanted.backing is not None
@@ -302,9 +304,9 @@ class _Run(NamedTuple):
     kind: Kind
 
 
-def _runs(plan: _Copy, chain: Chain) -> Iterator[_Run]:
+def _runs(plan: _Copy, chain: Chain, size: int) -> Iterator[_Run]:
     """The runs of a source of one status, cut at its clusters and where the target's backing file ends."""
-    size, offset, step = chain[0].size, 0, chain[0].cluster_size
+    offset, step = 0, chain[0].cluster_size
     visible = chain[:1] if plan.shares_backing else chain
     shared_end = plan.below[0].size if plan.shares_backing and plan.below else size
     while offset < size:
@@ -327,9 +329,9 @@ def _requests(plan: _Copy) -> Iterator[_Run]:
 
     A cluster that is compressed may reach from one source into the next.
     """
-    unit, size, done, start = plan.target.content.cluster_size, sum(chain[0].size for chain in plan.sources), 0, 0
-    for chain in plan.sources:
-        for run in _runs(plan, chain):
+    unit, size, done, start = plan.target.content.cluster_size, sum(length for _, length in plan.sources), 0, 0
+    for chain, source_size in plan.sources:
+        for run in _runs(plan, chain, source_size):
             stop = start + run.offset + run.length
             while done < stop:
                 length, kind = stop - done, run.kind
@@ -341,7 +343,7 @@ def _requests(plan: _Copy) -> Iterator[_Run]:
                     length -= length % unit
                 yield _Run(done, length, kind)
                 done += length
-        start += chain[0].size
+        start += source_size
 
 
 def _copy_run(plan: _Copy, run: _Run) -> None:
@@ -354,8 +356,7 @@ def _copy_run(plan: _Copy, run: _Run) -> None:
 def _read(plan: _Copy, offset: int, length: int) -> bytes:
     """The bytes of a range of all sources behind each other (convert_co_read)."""
     data, start, end = b"", 0, offset + length
-    for chain in plan.sources:
-        size = chain[0].size
+    for chain, size in plan.sources:
         first, stop = max(offset, start) - start, min(end, start + size) - start
         if first < stop:
             data += read_chain(chain, first, stop - first)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from qbitsim.block.limits import Limits, merged
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
@@ -258,7 +259,7 @@ def check(call: Call) -> int:
     image = open_image(call, name, options.last("f"), write=repair is not None)
     if not isinstance(image, Qcow2Image):
         raise ToolError("This image format does not support checks", 63)
-    found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
+    found = _checked(image, leaks=repair is not None, errors=repair == "all")
     call.complain("".join(f"{line}\n" for line in found.lines))
     if found.gave_up:
         image.mark_clean()
@@ -272,7 +273,7 @@ def check(call: Call) -> int:
                 "Double checking the fixed image now..."
             )
         image.repair(found)
-        found = check_file(image.file.bytes_read)
+        found = _checked(image)
         call.complain("".join(f"{line}\n" for line in found.lines))
         found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
     elif repair is not None and (image.corrupt or image.kept_header.dirty):
@@ -285,6 +286,16 @@ def check(call: Call) -> int:
     if found.errors:
         raise ToolError("Check failed")
     return 2 if found.corruptions else 3 if found.leaks else 0
+
+
+def _checked(image: Qcow2Image, *, leaks: bool = False, errors: bool = False) -> CheckResult:
+    """What the check finds; the file of an open image may be one that nobody could open again."""
+    try:
+        return check_file(image.file.bytes_read, leaks=leaks, errors=errors)
+    except UnsupportedError:
+        raise
+    except QmpError:
+        raise ToolError(f"Check failed: {os.strerror(errno.EIO)}") from None
 
 
 def _unknown_repair(call: Call, repair: str) -> str:

@@ -44,7 +44,7 @@ def snapshot(call: Call) -> int:
         case "a":
             if not isinstance(image, Qcow2Image):
                 open_image(call, options.words[0], options.last("f"), write=True)  # it looks once more, and says so
-            _apply(image, name)
+            _apply(call, image, name)
         case _:
             _delete(image, name)
     return 0
@@ -65,7 +65,7 @@ def _create(call: Call, image: Image, name: str) -> None:
     raise ToolError(f"Could not create snapshot '{name}': {text}")
 
 
-def _apply(image: Image, name: str) -> None:
+def _apply(call: Call, image: Image, name: str) -> None:
     if not isinstance(image, Qcow2Image):
         raise ToolError(f"Could not apply snapshot '{name}': Block driver does not support snapshots")
     if image.data_file is not None:
@@ -79,7 +79,12 @@ def _apply(image: Image, name: str) -> None:
     if found.content.size != image.size:
         if image.compat == "0.10":
             raise ToolError(f"Could not apply snapshot '{name}': Can't resize a v2 image which has snapshots")
-        image.resize(found.content.size)
+        try:
+            image.resize(found.content.size)
+        except OSError as error:
+            call.complain(f"qemu-img: {error.strerror}\n")
+            text = f"Failed to load snapshot: {os.strerror(error.errno or 0)}"
+            raise ToolError(f"Could not apply snapshot '{name}': {text}") from None
     image.apply_snapshot(found)
 
 

@@ -35,7 +35,7 @@ class ToolsDrawer:
 
     def name(self, format_name: str | None = "qcow2") -> str:
         """The name of an image of that format, if there is one."""
-        fitting = [name for name, image in self.store.items() if format_name in {None, image.format}]
+        fitting = [name for name in self.store.names() if format_name in {None, self.image(name).format}]
         return self.rng.choice(fitting or self.store.names())
 
     def fresh(self) -> str:

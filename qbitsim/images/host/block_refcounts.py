@@ -5,6 +5,8 @@ What has changed since it was written is known, so that counts can grow in the f
 
 from __future__ import annotations
 
+import errno
+import os
 from array import array
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qbitsim.files.tree import ByteFile
 
@@ -34,7 +36,10 @@ class BlockRefcounts(Refcounts):
     :ivar has_freed: whether some cluster has become free since then.
     """
 
-    __slots__ = ("_bits", "_file", "_full", "_stop", "_unit", "cache", "fallen", "has_freed", "in_file", "raised")
+    __slots__ = (
+        *("_bits", "_file", "_full", "_stop", "_trusted", "_unit", "cache", "fallen", "has_freed", "in_file"),
+        "raised",
+    )
 
     def __init__(self, file: ByteFile, cluster_size: int, bits: int, in_file: dict[int, int]) -> None:
         self._file = file
@@ -43,6 +48,7 @@ class BlockRefcounts(Refcounts):
         self.cache = TableCache(self.read, self._table_length)
         self._stop = max(in_file, default=-1) + 1  # behind the last block in which something may be counted
         self._full: set[int] = set()  # blocks in which no cluster is free
+        self._trusted: dict[int, set[int]] = {}  # see expect_in_use
         self.raised: dict[int, array[int]] = {}
         self.fallen: set[int] = set()
         self.has_freed = False
@@ -55,8 +61,26 @@ class BlockRefcounts(Refcounts):
     def _table_length(self) -> int:
         return self._per_block * array(_CODES[self._bits]).itemsize
 
+    def expect_in_use(self, clusters: Iterable[int]) -> None:
+        """These clusters hold tables: a block that says that one of them is free is not to be trusted.
+
+        QEMU finds that out when such a cluster is about to be written (qcow2_check_metadata_overlap); here whoever
+        needs that block gets EIO.
+        """
+        for cluster in clusters:
+            number, place = divmod(cluster, self._per_block)
+            self._trusted.setdefault(number, set()).add(place)
+            self._stop = max(self._stop, number + 1)
+
     def read(self, number: int) -> array[int]:
-        """A block as the file has it."""
+        """A block as the file has it; OSError also if it is not to be trusted."""
+        block = self._read(number)
+        if not all(block[place] for place in self._trusted.get(number, ())):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._trusted.pop(number, None)  # from now on they can be freed
+        return block
+
+    def _read(self, number: int) -> array[int]:
         place, code = self.in_file.get(number), _CODES[self._bits]
         if place is None:
             return array(code, bytes(self._table_length))
@@ -170,7 +194,7 @@ class BlockRefcounts(Refcounts):
 
     def change_bits(self, bits: int) -> None:
         """As of every file; all counts are in memory until they are written."""
-        counts = [(number * self._per_block, self.cache.get(number)) for number in range(self._stop)]
+        counts = [(number * self._per_block, self.cache.get(number)) for number in self._blocks()]
         self._bits, self.in_file = bits, {}
         self.cache = TableCache(self.read, self._table_length)
         self._full.clear()
@@ -233,7 +257,7 @@ class BlockRefcounts(Refcounts):
         """As of every file."""
         found, per_block = 0, self._per_block
         numbers = range(first // per_block, -(-stop // per_block))
-        for number in numbers if len(numbers) == 1 else self._blocks():
+        for number in numbers if len(numbers) <= len(self.in_file) else self._blocks():
             low, high = max(first - number * per_block, 0), min(stop - number * per_block, per_block)
             if low < high:
                 found += high - low - self.cache.get(number)[low:high].count(0)
@@ -260,4 +284,5 @@ class BlockRefcounts(Refcounts):
         twin = BlockRefcounts(self._file, self._unit, self._bits, self.in_file.copy())
         twin.cache = self.cache.copy(twin.read)
         twin._stop = self._stop
+        twin._trusted = self._trusted.copy()
         return twin

@@ -30,6 +30,7 @@ from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
 if TYPE_CHECKING:
     from qbitsim.files.tree import ByteSource
 
+_NEAR = 64
 _SLICE = 512
 """Entries of a slice of an L2 table, 4 KiB (l2-cache-entry-size)."""
 _FIRST, _LAST = (7, 0) if sys.byteorder == "little" else (0, 7)
@@ -147,7 +148,7 @@ class CachedTables(Tables):
         cache.slices.change(self.l2[number] * cache.in_table + piece)[index] = entry
 
     def parts(self, first: int, stop: int) -> Iterator[tuple[int | None, int, int, int]]:
-        """A range of guest clusters in parts, one for each slice, or for what an L2 table that is missing would reach.
+        """A range of guest clusters in parts, one for each slice, or for what L2 tables that are missing would reach.
 
         :returns: the number of the slice, None for none; the guest cluster of its first entry; the first and the one
             behind the last of its entries that are in the range.
@@ -156,13 +157,23 @@ class CachedTables(Tables):
         while first < stop:
             number, index = divmod(first, cache.per_table)
             cluster = self.l2.get(number)
-            key, start, length = None, number * cache.per_table, cache.per_table
-            if cluster is not None:
+            start = number * cache.per_table
+            if cluster is None:
+                key, length = None, self._next_table(number, -(-stop // cache.per_table)) * cache.per_table - start
+            else:
                 piece = index // cache.per_slice
                 key, start, length = cluster * cache.in_table + piece, start + piece * cache.per_slice, cache.per_slice
             high = min(length, stop - start)
             yield key, start, first - start, high
             first = start + high
+
+    def _next_table(self, number: int, stop: int) -> int:
+        """The number of the first L2 table behind a number, at most *stop*; a large disk may have few of them."""
+        near = min(stop, number + _NEAR)
+        found = next((each for each in range(number + 1, near) if each in self.l2), near)
+        if found < near or near == stop:
+            return found
+        return min((each for each in self.l2 if near <= each < stop), default=stop)
 
     def has_place(self, entry: int) -> bool:
         """Whether an entry leads to a cluster as a whole; that at offset 0 of a data file is one, too."""

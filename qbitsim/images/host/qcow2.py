@@ -82,6 +82,20 @@ class HostQcow2Image(Qcow2Image):
     def take_up(self) -> None:
         """The image was loaded from its file."""
         self._writer.take_up()
+        counts = self._layout.clusters.counts
+        assert isinstance(counts, BlockRefcounts)
+        counts.expect_in_use(self._held())
+
+    def _held(self) -> set[int]:
+        """The clusters of the file in which tables are that must not be written over."""
+        layout, unit = self._layout, self.cluster_size
+        end = -(-self._writer.bytes.length // unit)
+        (table, length), (l1, entries) = layout.clusters.table, layout.active.l1
+        held = {0, layout.snapshots.list_place[0], *layout.clusters.blocks.values()}
+        held.update(range(table, min(table + length, end)), range(l1, min(l1 + -(-entries * TABLE_ENTRY // unit), end)))
+        for tables in (layout.active, *layout.snapshots.saved):
+            held.update(tables.l2.values())
+        return {cluster for cluster in held if cluster < end}
 
     # -- what is in the file
 
@@ -300,6 +314,7 @@ class HostQcow2Image(Qcow2Image):
         self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
+        self._check_l1(size)
         steps = {"off": "Failed to grow the L1 table", "metadata": "Allocating clusters failed"}
         name = steps.get(preallocation) if size > self.size else None
         with self._all_or_nothing(), nullcontext() if name is None else step(name):

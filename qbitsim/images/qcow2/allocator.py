@@ -281,7 +281,7 @@ class Allocator:
         grown = True
         while grown:
             grown = False
-            for number in range((max(self.blocks) + 1) * self.per_block // per_block + 1):
+            for number in self._renumbered(per_block):
                 if number not in blocks and self.counts.in_use(number * per_block, (number + 1) * per_block):
                     blocks[number] = self.take(1)
                     grown = True
@@ -297,6 +297,12 @@ class Allocator:
         for _, place in sorted(old_blocks.items()):
             self.free(place)
         self.free(*old_table)
+
+    def _renumbered(self, per_block: int) -> list[int]:
+        """The numbers that the blocks may get if each is to count *per_block* clusters, ascending."""
+        own = self.per_block
+        spans = (range(n * own // per_block, -(-(n + 1) * own // per_block)) for n in self.blocks)
+        return sorted(set().union(*spans))
 
     def drop_empty_blocks(self) -> None:
         """Give up the refcount blocks that count nothing but themselves (qcow2_shrink_reftable)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
@@ -17,7 +18,7 @@ _ENTRY = 24
 
 def directory_length(name: str) -> int:
     """Bytes of the entry of a bitmap of that name in the directory (calc_dir_entry_size)."""
-    return -(-(_ENTRY + len(name.encode())) // 8) * 8
+    return -(-(_ENTRY + len(os.fsencode(name))) // 8) * 8
 
 
 @record

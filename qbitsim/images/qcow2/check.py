@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
-from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_entries, read_metadata, read_padded, read_snapshots
+from qbitsim.images.qcow2.metadata import (
+    MAXIMUM_L1,
+    MAXIMUM_REFCOUNT_TABLE,
+    Metadata,
+    read_entries,
+    read_metadata,
+    read_padded,
+    read_snapshots,
+)
 from qbitsim.images.qcow2.rebuilding import RebuiltRefcounts
 from qbitsim.images.qcow2.structures import COPIED, OFFSET_MASK, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import read_bitmaps
@@ -141,7 +149,9 @@ class _Check:
 
     def _rebuild_refcounts(self, snapshots: list[SnapshotEntry], length: int) -> None:
         """Make refcount table and blocks anew, and free what that leaves behind."""
-        result = self._result
+        result, per_block = self._result, self._unit * 8 // self._metadata.refcount_bits
+        if self._clusters > MAXIMUM_REFCOUNT_TABLE // 8 * per_block:
+            raise UnsupportedError("the repair of a file that no refcount table can count")
         result.lines.append("Rebuilding refcount structure")
         corruptions, leaks = result.corruptions, result.leaks
         self._rebuilt = result.rebuilt = rebuilt = RebuiltRefcounts(self._references, self._clusters, self._metadata)
@@ -335,6 +345,11 @@ class _Check:
         data = read_padded(self._file, place, self._unit) if place else bytes(self._unit)
         return structures.unpack_refcounts(data, bits)
 
+    def _note_unreadable(self, clusters: range, error: OSError) -> None:
+        """The block that counts these clusters cannot be read (compare_refcounts)."""
+        self._result.lines += [f"Can't get refcount for cluster {each}: {error.strerror}" for each in clusters]
+        self._result.errors += len(clusters)
+
     def _mismatches(self) -> Iterator[tuple[int, int, int]]:
         """The clusters of which refcount and references differ, with both; sets the end of the image."""
         per_block, last = self._unit * 8 // self._metadata.refcount_bits, 0
@@ -346,7 +361,11 @@ class _Check:
             stop = min(first + per_block, self._clusters)
             if first >= stop:
                 break
-            counts = list(self._block(number)[: stop - first])
+            try:
+                counts = list(self._block(number)[: stop - first])
+            except OSError as error:
+                self._note_unreadable(range(first, stop), error)
+                continue
             references = [self._references.get(cluster, 0) for cluster in range(first, stop)]
             used = [place for place, pair in enumerate(zip(counts, references, strict=True)) if any(pair)]
             last = first + used[-1] if used else last
@@ -392,8 +411,8 @@ class _Check:
                     count = 1 if self._external else self._refcount((found & OFFSET_MASK) // self._unit)
                     self._compare_copied("data cluster: l2_entry", found, count, repairs=repairs)
 
-    def _compare_copied(self, what: str, entry: int, count: int, *, repairs: bool) -> None:
-        if (count == 1) is bool(entry & COPIED):
+    def _compare_copied(self, what: str, entry: int, count: int | None, *, repairs: bool) -> None:
+        if count is None or (count == 1) is bool(entry & COPIED):
             return
         word = "Repairing" if repairs else "ERROR"
         self._result.lines.append(f"{word} OFLAG_COPIED {what}={entry:x} refcount={count}")
@@ -402,11 +421,15 @@ class _Check:
         else:
             self._result.corruptions += 1
 
-    def _refcount(self, cluster: int) -> int:
+    def _refcount(self, cluster: int) -> int | None:
+        """The refcount of a cluster; None if it cannot be read, as was said before."""
         if cluster in self._result.repaired:
             return self._result.repaired[cluster]
         per_block = self._unit * 8 // self._metadata.refcount_bits
         number = cluster // per_block
         if number not in self._blocks_read:
-            self._blocks_read[number] = self._block(number)
+            try:
+                self._blocks_read[number] = self._block(number)
+            except OSError:
+                return None
         return self._blocks_read[number][cluster % per_block]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeGuard
 
 from qbitsim.errors import QmpError
+from qbitsim.files.failures import StepError
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.layout import HostLayout
+from qbitsim.images.qcow2.metadata import MAXIMUM_L1
 from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
@@ -332,6 +336,7 @@ class Qcow2Image(Image):
     ) -> None:
         """As every image."""
         old, unit = self.size, self.cluster_size
+        self._check_l1(size)
         if self.data_file is not None:
             if self.data_file.is_raw and preallocation == "off" and size > old:
                 preallocation = "metadata"
@@ -352,6 +357,11 @@ class Qcow2Image(Image):
             self.write(old, bytes(min(size, -(-old // unit) * unit) - old), below)
         for bitmap in self.bitmaps:
             bitmap.bits.resize(-(-size // bitmap.granularity))
+
+    def _check_l1(self, size: int) -> None:
+        unit = self.cluster_size
+        if size > max(self.size, MAXIMUM_L1 // TABLE_ENTRY * (unit // TABLE_ENTRY) * unit):
+            raise StepError(errno.EFBIG, f"Failed to grow the L1 table: {os.strerror(errno.EFBIG)}")
 
     def _preallocate(self, old: int, preallocation: Preallocation) -> None:
         unit = self.cluster_size

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.metadata import Metadata
 
 
+_NEAR = 64
+
+
 class RebuiltRefcounts:
     """Where they are to be, and what they count (rebuild_refcount_structure, block/qcow2-refcount.c, QEMU 10.0).
 
@@ -47,7 +50,7 @@ class RebuiltRefcounts:
         while at < stop:
             number = at // self._per_block
             if not self.counts.get(at):
-                at += 1
+                at = self._next_counted(at, stop)
                 continue
             if number not in self.blocks:
                 free = max(free, number * self._per_block)
@@ -56,6 +59,14 @@ class RebuiltRefcounts:
                 self._entries = max(self._entries, -(-(number + 1) // self._per_table) * self._per_table)
             at = (number + 1) * self._per_block
         return self._entries > entries
+
+    def _next_counted(self, cluster: int, stop: int) -> int:
+        """The first cluster behind one that is counted, at most *stop*; there may be a large hole in the file."""
+        near = min(stop, cluster + _NEAR)
+        found = next((each for each in range(cluster + 1, near) if self.counts.get(each)), near)
+        if found < near or near == stop:
+            return found
+        return min((each for each, count in self.counts.items() if count and near <= each < stop), default=stop)
 
     def _take(self, first: int, count: int) -> int:
         """Take the first *count* unused clusters in a row from *first* on; the first of them (alloc_clusters_imrt)."""

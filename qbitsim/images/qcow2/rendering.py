@@ -173,13 +173,14 @@ def snapshot_table(image: Qcow2Image) -> bytes:
     """The table of internal snapshots, empty if there are none."""
     layout, table = image.layout, b""
     for snapshot, tables in zip(image.snapshots, layout.snapshots.saved, strict=True):
+        seconds = min(snapshot.date // 10**9, (1 << 32) - 1)
         entry = SnapshotEntry(
             l1_offset=tables.l1[0] * layout.cluster_size,
             l1_entries=tables.l1[1],
             id=os.fsencode(snapshot.id),
             name=os.fsencode(snapshot.name),
-            seconds=snapshot.date // 10**9,
-            nanoseconds=snapshot.date % 10**9,
+            seconds=seconds,
+            nanoseconds=snapshot.date - seconds * 10**9,
             clock=snapshot.clock,
             vm_state_size=snapshot.state_size,
             disk_size=snapshot.content.size,
