@@ -39,7 +39,7 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from qbitsim.devices.tree import DeviceTree
@@ -548,6 +548,15 @@ class Machine:
         """Collect what QEMU would print (results of qemu-io)."""
         if text:
             self._stdout.append(text)
+
+    def print_pieces(self, pieces: Iterator[str]) -> None:
+        """Collect what QEMU would print, which may be long."""
+        for piece in pieces:
+            self.print(piece)
+
+    def take_printing(self) -> Iterator[None]:
+        """Steps that print what the last command prints, if that is long: none, as it is collected at once."""
+        return iter(())
 
     def take_stdout(self) -> str:
         """What was printed since the last call."""

@@ -4,7 +4,8 @@ The machine is driven in *turns*. A turn answers one message of each client that
 machine do what is due, and goes round until nobody wants anything or the time slice is used up; then it
 hands out the new events and yields to the event loop. A turn starts in the callback that brings the data, so
 a request is answered without a detour, and nothing that a client does can hold up the others for longer
-than a slice.
+than a slice: a long request is read in pieces, and a long reply is written in pieces. A turn looks at those clients
+only that have sent something, and at all when there are events.
 
 How time passes, and when the machine goes on, is the server's pacing: :mod:`qbitsim.serving.pacing`.
 
@@ -84,6 +85,10 @@ class MonitorSession(Protocol):
         """How much of what was received waits."""
 
     @property
+    def full(self) -> bool:
+        """Whether so much was received that the client had better wait with sending more."""
+
+    @property
     def ready(self) -> bool:
         """Whether :meth:`answer` has something to do now."""
 
@@ -127,6 +132,7 @@ class Connection(MonitorClient):
         self._transport: Transport | None = None
         self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
         self._clogged = False  # the client does not read what we write
+        self._reading = True
         self._ended = False  # the client sends no more
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -147,11 +153,13 @@ class Connection(MonitorClient):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent and answer it."""
         self._session.receive(data)
+        self.server.attend(self)
         self.server.turn()
 
     def eof_received(self) -> bool:
         """Keep the connection until everything is answered."""
         self._ended = True
+        self.server.attend(self)
         self.server.turn()
         return True
 
@@ -163,18 +171,34 @@ class Connection(MonitorClient):
     def pause_writing(self) -> None:
         """Stop serving a client that does not read."""
         self._clogged = True
-        self._wire.pause_reading()
+        self._read_or_pause()
 
     def resume_writing(self) -> None:
         """Go on serving it."""
         self._clogged = False
-        self._wire.resume_reading()
+        self._read_or_pause()
+        self.server.attend(self)
         self.server.turn()
+
+    def _read_or_pause(self) -> None:
+        """Read from the client unless it has to wait."""
+        wanted = not self._clogged and not self._session.full
+        if wanted != self._reading:
+            self._reading = wanted
+            if wanted:
+                self._wire.resume_reading()
+            else:
+                self._wire.pause_reading()
 
     @property
     def cursor(self) -> int:
         """The first event that this client may still ask for."""
         return self._session.cursor
+
+    @property
+    def engaged(self) -> bool:
+        """Whether something that it has sent waits, perhaps for others."""
+        return self._session.pending > 0
 
     @property
     def waiting(self) -> bool:
@@ -195,6 +219,7 @@ class Connection(MonitorClient):
         """Send what was kept and new events, and hang up if the client has gone and all is answered."""
         if not self._clogged:
             self._send_events()
+            self._read_or_pause()
             if (self._ended and not self._session.pending) or self._session.ended:
                 self._wire.close()
 
@@ -252,6 +277,8 @@ class Server:
         self.machine = machine
         self.journal = journal
         self.connections: set[Connection] = set()
+        self._engaged: set[Connection] = set()  # those that have sent something
+        self._handed_out: tuple[object, ...] = ()  # up to where all have got the events
         self._loop = asyncio.get_running_loop()
         self._pacing = make_pacing(pacing, machine, self._loop.time)
         self._trim = trim_events
@@ -364,9 +391,14 @@ class Server:
                     connection.abort()
                 await asyncio.sleep(0)  # in which asyncio takes leave of them
 
+    def attend(self, connection: Connection) -> None:
+        """Take note that a client has sent something, or can be written to again."""
+        self._engaged.add(connection)
+
     def forget(self, connection: Connection) -> None:
         """Take note that a client has gone."""
         self.connections.discard(connection)
+        self._engaged.discard(connection)
         if not self.connections:
             self.machine.note_no_clients()
         if not self.connections and self._finished.done():
@@ -400,8 +432,7 @@ class Server:
         self._in_turn = True
         try:
             busy = self._work()
-            for connection in tuple(self.connections):
-                connection.flush()
+            self._hand_out()
             self.nbd.flush()
         except Exception as bug:
             self.stop(bug)
@@ -419,16 +450,26 @@ class Server:
                 for connection in self._next_ones():
                     connection.answer()
                     self._apply_control_requests()
+                    if self._loop.time() >= until:
+                        break
                 busy = self._pacing.work(until)
             if self.machine.closing or not self._has_waiting_client() or self._loop.time() >= until:
                 return busy
 
-    def _next_ones(self) -> tuple[Connection, ...]:
-        """Whose turn it is: everybody's, or that of who was not served for the longest time."""
-        if not self._pacing.exclusive:
-            return tuple(self.connections)
-        waiting = [connection for connection in self.connections if connection.waiting]
-        return (min(waiting, key=_last_served),) if waiting else ()
+    def _next_ones(self) -> list[Connection]:
+        """Whose turn it is: everybody's, beginning with who was not served for the longest time, or that one's."""
+        waiting = sorted((each for each in self._engaged if each.waiting), key=_last_served)
+        return waiting[:1] if self._pacing.exclusive else waiting
+
+    def _hand_out(self) -> None:
+        """Send what is due: to all if there are events, else to those that have sent something."""
+        events, control = self.machine.events, self.machine.control
+        state = events, events.end, control.lives if control is not None else 0
+        everybody = state != self._handed_out
+        for connection in tuple(self.connections if everybody else self._engaged):
+            connection.flush()
+        self._handed_out = state
+        self._engaged = {each for each in self._engaged if each.engaged}
 
     def _apply_control_requests(self) -> None:
         """Do what a control command asks of the pacing."""
@@ -442,7 +483,7 @@ class Server:
             self._pacing.anchor()
 
     def _has_waiting_client(self) -> bool:
-        return any(connection.waiting for connection in self.connections)
+        return any(connection.waiting for connection in self._engaged)
 
     def _plan(self, *, busy: bool) -> None:
         """Arrange for the next turn."""

@@ -106,7 +106,7 @@ class GuestIo:
                 permit=_Permit(self.drive).require,
             )
         self._count(output)
-        machine.print(output.stdout)
+        machine.print_pieces(output.printed())
         return output.hmp
 
     def finish(self) -> None:
