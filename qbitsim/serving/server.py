@@ -11,8 +11,11 @@ How time passes, and when the machine goes on, is the server's pacing: :mod:`qbi
 
 Each address is a monitor of its own, with one client at a time: :mod:`qbitsim.serving.monitor_socket`.
 
-A client that does not read is not read from either, and its events wait in the machine's log. A client that ends
-its sending side gets what is due and is closed. After `quit` every client is sent what is due and closed.
+A client that does not read is not read from either, and its events wait in the machine's log: not for ever, as one is
+hung up on for which too many wait. QEMU would keep them all (monitor_puts_locked, monitor/monitor.c, 10.0).
+
+A client that ends its sending side gets what is due and is closed. After `quit` every client is sent what is due and
+closed.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from qbitsim.serving.chardev import connect, standard_input_and_output
 from qbitsim.serving.monitor_socket import MonitorCaller, MonitorClient, MonitorSocket
 from qbitsim.serving.nbd_server import NbdListener, NbdMachine
 from qbitsim.serving.pacing import PacedMachine, make_pacing
-from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
+from qbitsim.serving.sockets import SpareDescriptor, bind_tcp, bind_unix, remove_if_ours
 from qbitsim.serving.streams import Transport, attach_streams
 
 if TYPE_CHECKING:
@@ -43,7 +46,8 @@ _T = TypeVar("_T")
 
 _SLICE = 0.005
 _WRITE_BUFFER = 1 << 20
-_LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
+_MOST_EVENTS = 1 << 16  # that wait for a client which does not read: tens of MiB
+_LAST_WORDS = 1.5  # seconds that a client has for reading what it was sent before the end
 
 
 class Wishes(Lives, Protocol):
@@ -176,6 +180,9 @@ class Connection(MonitorClient):
     def resume_writing(self) -> None:
         """Go on serving it."""
         self._clogged = False
+        if self.server.finished:
+            self.finish()
+            return
         self._read_or_pause()
         self.server.attend(self)
         self.server.turn()
@@ -224,9 +231,10 @@ class Connection(MonitorClient):
                 self._wire.close()
 
     def finish(self) -> None:
-        """Send the last events and hang up."""
-        self._send_events()
-        self._wire.close()
+        """Send the last events and hang up: at once, or when the client reads again."""
+        if not self._clogged:
+            self._send_events()
+            self._wire.close()
 
     def abort(self) -> None:
         """Hang up at once."""
@@ -282,7 +290,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._pacing = make_pacing(pacing, machine, self._loop.time)
         self._trim = trim_events
-        self.nbd = NbdListener(machine, self, self._loop)
+        self._spare = SpareDescriptor()
+        self.nbd = NbdListener(machine, self, self._loop, self._spare)
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._all_gone = asyncio.Event()
         self._monitors: list[MonitorSocket | MonitorCaller] = []
@@ -321,7 +330,7 @@ class Server:
         return int(sockets[0].getsockname()[1])
 
     def _add_monitor(self, sockets: list[socket.socket]) -> None:
-        self._monitors.append(MonitorSocket(sockets, lambda: Connection(self), self.stop))
+        self._monitors.append(MonitorSocket(sockets, lambda: Connection(self), self.stop, self._spare))
 
     async def add_chardev(self, device: OpenChardev, monitor: Monitor) -> None:
         """Have a monitor on a character device, which is closed at the end."""
@@ -332,7 +341,9 @@ class Server:
             await attach_streams(QuietConnection(self, monitor), None, device.sink)
         elif device.chardev.server:
             self._monitors.append(
-                MonitorSocket(device.listening, lambda: Connection(self, monitor), self.stop, device.connected)
+                MonitorSocket(
+                    device.listening, lambda: Connection(self, monitor), self.stop, self._spare, device.connected
+                )
             )
         elif device.chardev.backend == "socket":
             self._monitors.append(
@@ -379,6 +390,7 @@ class Server:
             self._wakeup.cancel()
         for monitor in self._monitors:
             await monitor.close()
+        self._spare.close()
         for cleanup in self._cleanups:
             cleanup()
         for connection in tuple(self.connections):
@@ -488,8 +500,8 @@ class Server:
     def _plan(self, *, busy: bool) -> None:
         """Arrange for the next turn."""
         self._busy = busy
-        if self._trim:
-            self.machine.events.trim(min((each.cursor for each in self.connections), default=self.machine.events.end))
+        if self._trim and len(self.machine.events):
+            self._trim_events()
         if self.machine.closing:
             self.stop()
             return
@@ -500,6 +512,16 @@ class Server:
             self._wakeup = self._loop.call_soon(self.turn)
         elif (when := self._pacing.wake_at()) is not None:
             self._wakeup = self._loop.call_at(when, self.turn)
+
+    def _trim_events(self) -> None:
+        """Forget the events that nobody waits for, and hang up on those that let too many wait."""
+        events = self.machine.events
+        if len(events) > _MOST_EVENTS:
+            for connection in tuple(self.connections):
+                if connection.cursor < events.end - _MOST_EVENTS:
+                    connection.abort()
+                    self.connections.discard(connection)
+        events.trim(min((each.cursor for each in self.connections), default=events.end))
 
 
 def _last_served(connection: Connection) -> int:
