@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import backups, bitmaps, commands, nbd, report, sockets, startup, stateful, vector, writes
+from benchmarks import backups, bitmaps, commands, growth, nbd, report, sockets, startup, stateful, vector, writes
 from benchmarks.harness import main
 
 BENCHMARKS = (
@@ -16,6 +16,7 @@ BENCHMARKS = (
     *stateful.BENCHMARKS,
     *vector.BENCHMARKS,
     *report.BENCHMARKS,
+    *growth.BENCHMARKS,
 )
 """Every benchmark, in the order of the table."""
 
