@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FACTOR = 4
-_AIM = 1.3
+_AIM = 1.4
 _REPEATS = 3
 
 

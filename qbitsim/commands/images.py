@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.drivers.driver import image_formats
+from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import in_use_hint
@@ -31,6 +32,7 @@ def create_image(
     graph, driver = context.graph, known_driver(image_format, context.profile)
     if driver is None:
         raise QmpError(f"Unknown file format '{image_format}'")
+    protocol_options(filename)  # which refuses a name of a protocol that nobody knows
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
     if image_format not in image_formats():
