@@ -172,6 +172,11 @@ class Profile:
     bdrv_co_pwrite_zeroes() in block/io.c, which checks it, was passed by (measured: in 7.2, not in 10.0).
     """
 
+    copy_before_write_always_reads: bool = came_with("9.1")
+    """Whether a copy-before-write filter needs to read its child even if nobody above writes (measured: not in 7.2)."""
+
+    reopening_drains_below: bool = gone_with("8.0")
+    """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
     allocation_looks_for_zeroes: bool = came_with("10.1")
     """Whether qcow2 does not read what is around a write in a new cluster, where a raw file below has a hole.
 
@@ -404,6 +409,25 @@ class Profile:
 
     json_errors_have_places: bool = came_with("11.1")
     """Whether an object that ends too early on the command line is refused with line and column (measured)."""
+
+    monitors_are_objects: bool = came_with("11.1")
+    """Whether a monitor is an object, so that its id is checked and it is listed (measured: not in 10.0)."""
+
+    most_processors_of_q35: int
+    """How many processors a q35 of the release has places for (measured)."""
+
+    processors_have_modules: bool = came_with("9.1")
+    """Whether ``-smp`` speaks of modules, books and drawers, and of ``> 1`` where a machine lacks a level (hw/core/
+    machine-smp.c; measured: not in 7.2)."""
+
+    boards_have_sd_drive: bool = gone_with("10.0")
+    """Whether a PC has an empty drive ``sd0`` by default, though no reader of cards (measured: in 7.2)."""
+
+    root_containers_made_early: bool = came_with("10.0")
+    """Whether the object tree has places for what may come from the start (qemu_create_machine_containers)."""
+
+    root_has_audiodevs: bool = came_with("11.1")
+    """Whether one of them is for audio backends (measured: not in 10.0)."""
 
     mon_option_is_deprecated: bool = came_with("11.1")
     """Whether ``-mon`` is warned of (measured: not in 10.0)."""

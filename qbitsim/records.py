@@ -45,7 +45,10 @@ def record(cls: type | None = None, /, *, frozen: bool = True, eq: bool = True, 
             methods.update(__setattr__=_frozen, __delattr__=_frozen)
         if eq:
             methods.update(__eq__=_eq, __hash__=_hash if frozen else None)
-        setattr(cls, FIELDS, getattr(cls, FIELDS, {}) | {name: name in cls.__dict__ for name in cls.__annotations__})
+        fields: dict[str, bool] = {}
+        for base in cls.__bases__:
+            fields |= getattr(base, FIELDS, {})
+        setattr(cls, FIELDS, fields | {name: name in cls.__dict__ for name in cls.__annotations__})
         for name, method in methods.items():
             setattr(cls, name, method)
         return cls

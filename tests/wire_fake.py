@@ -41,7 +41,7 @@ class FakeMachine:
         self.now = 0
         self.deadlines = []
         self._capabilities = list(capabilities)
-        self.exports = Exports(None, None, self.profile)
+        self.exports = Exports(None, None, self.profile, None)
 
     def note_no_clients(self):
         pass

@@ -13,8 +13,11 @@ MAXIMUM_CHECKED = 128 << 10
 def status_above(node: Node, base: Node | None, offset: int, length: int) -> Status:
     """The status of the range in the layers from ``node`` down to, but without, ``base`` (or the whole chain).
 
+    Filters have nothing of their own, so that it does not matter whether ``base`` is one, such as that of another job.
+
     What no layer has reads as zeroes (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
     """
+    base = base.skip_filters() if base is not None else None
     layer = node.skip_filters()
     status = layer.status(offset, length)
     while not status.allocated:

@@ -11,10 +11,10 @@ Theory of operation
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from qbitsim.block.edge import Edge
-from qbitsim.block.node import Node, poll_all
+from qbitsim.block.node import Node, downwards, poll_all
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import StalledError
 
@@ -25,15 +25,17 @@ class DrainedSections:
     :ivar nodes: by name, in order of creation.
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
+    :ivar reopening_drains_below: a node that is reopened is made quiet with all that is below it (QEMU up to 7.2).
     :ivar watchers: how many edges jobs have that were started: without one nobody notices that nodes are drained.
     """
 
-    __slots__ = ("drains_on_change", "nodes", "quiet_during_change", "watchers")
+    __slots__ = ("drains_on_change", "nodes", "quiet_during_change", "reopening_drains_below", "watchers")
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.drains_on_change = False
         self.quiet_during_change = False
+        self.reopening_drains_below = False
         self.watchers = 0
 
     def watch(self, edges: Iterable[Edge[Node]]) -> None:
@@ -76,6 +78,21 @@ class DrainedSections:
             yield
         finally:
             node.drained_end()
+
+    @contextmanager
+    def reopening(self, node: Node) -> Iterator[None]:
+        """A drained section in which a node is reopened (bdrv_subtree_drained_begin in 7.2, bdrv_drained_begin later).
+
+        :raises QmpError: as :meth:`drain_found`.
+        :raises StalledError: as :meth:`drain`.
+        """
+        below = downwards((node,))[1:] if self.reopening_drains_below else []
+        with ExitStack() as quiet:
+            self.drain_found(node)
+            quiet.callback(node.drained_end)
+            for each in below:
+                quiet.enter_context(self.drained(each))
+            yield
 
     def changing(self, times: int = 1) -> None:
         """The graph is about to change ``times`` times, and QEMU drains every node each time.

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
+    from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import ReadPart
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image
+    from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
@@ -22,11 +24,14 @@ class DriverHooks:
 
     :cvar driver: its name.
     :cvar is_filter: it shows the disk of its child.
+    :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
+    :cvar tells_filename: it says itself whether its file name tells all (bdrv_refresh_filename).
     """
 
     driver: ClassVar[str]
     is_filter: ClassVar[bool] = False
+    never_freeze: ClassVar[bool] = False
     is_format: ClassVar[bool] = False
     supports_backing: ClassVar[bool] = False
     supports_compression: ClassVar[bool] = False
@@ -34,6 +39,7 @@ class DriverHooks:
     filename_prefix: ClassVar[str] = ""
     strong_options: ClassVar[tuple[str, ...]] = ()
     shows_filename_of_child: ClassVar[bool] = False
+    tells_filename: ClassVar[bool] = False
 
     __slots__ = ()
 
@@ -63,6 +69,11 @@ class DriverHooks:
         return True
 
     @property
+    def is_dirty(self) -> bool:
+        """Whether the image says that nobody closed it after it was written (BlockDriverInfo.is_dirty)."""
+        return False
+
+    @property
     def opened_as(self) -> str | None:
         """The name under which the node opened a file of the image store, None if it is no such file."""
         return None
@@ -70,6 +81,11 @@ class DriverHooks:
     @property
     def image(self) -> Image | None:
         """The image that the node itself keeps open, as a file or as a format; None for other nodes."""
+        return None
+
+    @property
+    def image_file(self) -> ImageFile | None:
+        """The file that the node has open, which may hold an image for a format above; None for other nodes."""
         return None
 
     @property
@@ -86,6 +102,11 @@ class DriverHooks:
     def fault_owner(self) -> FaultOwner | None:
         """What keeps the rules about the disk that the node shows; those of ``blkdebug`` are not among them."""
         return None if self.image is None else self.image.file
+
+    @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Where requests can be made to wait; only ``blkdebug`` has such places (bdrv_debug_breakpoint)."""
+        return None
 
     @property
     def header_backing(self) -> str | None:
@@ -193,6 +214,9 @@ class DriverHooks:
 
     def note_discarded(self, offset: int, length: int) -> None:
         """The format above gives up a part of its file (bdrv_pdiscard)."""
+
+    def count_discard(self, length: int) -> None:
+        """The format above gives up ``length`` bytes of its file that it may use again at once."""
 
     def discard_stats(self) -> tuple[int, int, int] | None:
         """How many discards of the file succeeded and failed, and their bytes; None if the driver does not count."""

@@ -106,7 +106,7 @@ class Edges(DrainedSections):
         A parent that is quiet stays so if the new node is in a drained section too (bdrv_replace_child_noperm).
         """
         if isinstance(edge.parent, Node):
-            edge.parent.keep_length()
+            edge.parent.child_is_replaced(edge, node)
         edge.node.parents.remove(edge)
         self._link(edge, node)
         if not node.quiesce:

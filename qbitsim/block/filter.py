@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -36,6 +34,10 @@ class FilterNode(OwnLengthNode):
         return filtered
 
     @property
+    def _shown(self) -> Node:
+        return self._filtered
+
+    @property
     def backing(self) -> None:
         """None: what a filter has as ``backing`` is what it filters."""
 
@@ -52,11 +54,6 @@ class FilterNode(OwnLengthNode):
     # -- the disk
 
     @property
-    def shown_length(self) -> int:
-        """Bytes of what it filters."""
-        return self._filtered.length
-
-    @property
     def cluster_size(self) -> int:
         """Bytes, as below."""
         filtered = self.filtered
@@ -67,6 +64,12 @@ class FilterNode(OwnLengthNode):
         """As below."""
         filtered = self.filtered
         return filtered.knows_cluster_size if filtered is not None else True
+
+    @property
+    def is_dirty(self) -> bool:
+        """As below."""
+        filtered = self.filtered
+        return filtered is not None and filtered.is_dirty
 
     @property
     def disk_image(self) -> Image | None:
@@ -88,14 +91,14 @@ class FilterNode(OwnLengthNode):
     # -- requests
 
     def _read(self, offset: int, length: int) -> bytes:
-        return self._filtered.read(offset, length)
+        return self._read_shown(offset, length)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
-        self._check_inside(offset, len(data))
+        self._check_end(offset, len(data))
         self._filtered.write(offset, data, compressed=compressed)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        self._check_inside(offset, length)
+        self._check_end(offset, length)
         below = self._filtered
         below.write_zeroes(offset, length, unmap=unmap and below.unmap)
 
@@ -105,16 +108,8 @@ class FilterNode(OwnLengthNode):
         return filtered is not None and filtered.zeroes_fast(offset, length)
 
     def _discard(self, offset: int, length: int) -> None:
-        self._check_inside(offset, length)
+        self._check_end(offset, length)
         self._filtered.discard(offset, length)
-
-    def _check_inside(self, offset: int, length: int) -> None:
-        """Refuse what is behind the end of a node that became shorter: QEMU dies of it (bdrv_co_write_req_prepare).
-
-        :raises OSError: EIO.
-        """
-        if self._kept_length is not None and offset + length > self._filtered.length:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _status(self, offset: int, length: int) -> Status:
         return self._filtered.status(offset, length)
@@ -136,6 +131,11 @@ class FilterNode(OwnLengthNode):
         """Pass it on, if the filter passes discards on."""
         if self.unmap:
             self._filtered.note_discarded(offset, length)
+
+    def count_discard(self, length: int) -> None:
+        """Pass it on, if the filter passes discards on."""
+        if self.unmap:
+            self._filtered.count_discard(length)
 
     # -- what a job may know before it asks
 

@@ -11,6 +11,7 @@ Theory of operation
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.block.drive import Drive
@@ -20,6 +21,7 @@ from qbitsim.block.node import Node
 from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -38,31 +40,36 @@ class Graph(Edges):
     :ivar allocation_looks_for_zeroes: zeroes around a write in a new cluster are not read.
     :ivar images: the files.
     :ivar drives: by id, in order of creation; anonymous ones that guest devices use are under their path.
+    :ivar copy_before_write_always_reads: such a filter needs to read its child even if nobody above writes.
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar lengths_followed_by: the drivers whose nodes are as long as their children are now.
     :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
+    :ivar print: called with what QEMU prints on its standard output.
     :ivar stop_guest: called with the run state in which the guest is to be.
     """
 
     __slots__ = (
-        *("_generated", "_start", "drives", "drives_unmap_zeroes", "emit", "hide_filters", "images", "stop_guest"),
-        *("allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length", "throttle_groups"),
+        *("_generated", "_start", "copy_before_write_always_reads", "drives", "drives_unmap_zeroes", "emit"),
+        *("hide_filters", "images", "allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length"),
+        *("print", "stop_guest", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
         self.images = images
         self.drives: dict[str, Drive] = {}
-        self.allocation_looks_for_zeroes = False
+        self.copy_before_write_always_reads = True
         self.drives_unmap_zeroes = False
         self.hide_filters = False
+        self.allocation_looks_for_zeroes = False
         self.lengths_followed_by: frozenset[str] = frozenset()
         self.reopen_asks_for_length = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
+        self.print: Callable[[str], None] = lambda _text: None
         self.stop_guest: Callable[[str], None] = lambda _state: None
         self._generated = 0
         self._start = images.starts
@@ -112,6 +119,13 @@ class Graph(Edges):
         if node is not None and (found := self.nodes.get(node)) is not None:
             return found
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node or ''}'")
+
+    def flush_all(self) -> None:
+        """Flush what drives use and what the monitor has (bdrv_flush_all, block/io.c, QEMU 10.0); failures are lost."""
+        for node in list(self.nodes.values()):
+            if node.monitor_owned or any(isinstance(edge.parent, Drive) for edge in node.parents):
+                with suppress(OSError, StalledError):
+                    node.flush()
 
     def find_bitmap(self, owner: str, name: str) -> DirtyBitmap:
         """The bitmap of that name of a drive or node.

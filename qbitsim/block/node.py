@@ -24,6 +24,7 @@ from qbitsim.files import permissions as perms
 
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
+    from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import Surroundings
 
 ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target", "stream"})
@@ -172,8 +173,11 @@ class Node(Requests):
             node = below
         return node
 
-    def keep_length(self) -> None:
-        """A child is about to be replaced, or to have another length; see :class:`.OwnLengthNode`."""
+    def child_is_replaced(self, child: Child, node: Node) -> None:
+        """A child is about to be replaced by ``node``; see :class:`.OwnLengthNode`."""
+
+    def child_is_resized(self, child: Node) -> None:
+        """A child is about to become longer or shorter."""
 
     def ask_for_length(self) -> None:
         """The node was reopened, or resized itself."""
@@ -220,6 +224,13 @@ class Node(Requests):
         return below
 
     @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Those of the node that this one is about: its file, or what it filters (bdrv_primary_bs)."""
+        below = self.child("file")
+        node = below.node if below is not None else self.filtered
+        return node.breakpoints if node is not None else None
+
+    @property
     def frees_zeroes(self) -> bool:
         """Whether zeroing may free what held the range: if the driver knows how, and discards are passed on."""
         return self.can_unmap_zeroes and (self.unmap or self.graph.drives_unmap_zeroes)
@@ -248,6 +259,21 @@ class Node(Requests):
             below = file.node if file is not None else None
         return below.delay(length, writing=writing) if below is not None else 0
 
+    @property
+    def own_outage(self) -> int:
+        """Nanoseconds that a job's request has to wait because the server that this node is about is away."""
+        return 0
+
+    @property
+    def outage(self) -> int:
+        """Nanoseconds that a job's request has to wait because a server here or below is away."""
+        longest, left = 0, [self]
+        while left:  # chains may be longer than Python's stack is deep
+            node = left.pop()
+            longest = max(longest, node.own_outage)
+            left += [edge.node for edge in node.children]
+        return longest
+
     def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
         """Take clusters from ``source`` by reference, as if each was read there and written here.
 
@@ -269,7 +295,7 @@ class Node(Requests):
             if bitmap.busy:
                 bitmap.check()
         for parent in self.parent_nodes:
-            parent.keep_length()
+            parent.child_is_resized(self)
         self._truncate(size)
         self.ask_for_length()
         self.follow_length()
@@ -410,5 +436,5 @@ def poll_all(nodes: Iterable[Node]) -> None:
 
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
-    """``roots`` and all nodes below them, parents before children."""
-    return parents_first(roots, lambda node: [edge.node for edge in node.children])
+    """``roots`` and all nodes below them, parents before children, older children first (bdrv_topological_dfs)."""
+    return parents_first(roots, lambda node: [edge.node for edge in reversed(node.children)])

@@ -45,13 +45,15 @@ def refresh_permissions(*roots: Node) -> None:
     """
     order = downwards(roots)
     undo: list[tuple[Child, int, int]] = []
+    told: list[Node] = []
     try:
         for node in order:
             _refresh_node(node, undo)
+            told.append(node)
     except QmpError:
         for edge, perm, shared in reversed(undo):
             edge.perm, edge.shared = perm, shared
-        for node in order:
+        for node in told:
             node.on_permissions(*cumulative(node.parents))
         raise
 

@@ -73,16 +73,14 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
             return (self._read(offset, inside) if inside > 0 else b"").ljust(length, b"\0")
         return self._read(offset, length)
 
-    def copy_up(self, offset: int, length: int, *, zeroes: bool = False) -> None:
+    def copy_up(self, offset: int, length: int) -> None:
         """Write here what this layer does not have of the range, as it reads now (bdrv_co_do_copy_on_readv).
 
-        Whole clusters are copied. The disk stays the same, so that no bitmap is marked.
+        Whole clusters are copied, and without a backing file holes become clusters of zeroes. The disk stays the same,
+        so that no bitmap is marked.
 
-        :param zeroes: without a backing file, too: what was a hole is a cluster of zeroes then.
         :raises OSError: as reading below, or writing, fails.
         """
-        if self.supports_backing and self.backing is None and not zeroes:
-            return
         cluster = self.cluster_size or 1
         position, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, self.length)
         while position < end:

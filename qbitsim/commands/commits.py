@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.streams import chain, find_backing
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.jobs.commit import CommitOptions, create_commit
 from qbitsim.jobs.loop import LoopJob, set_writable
 from qbitsim.jobs.mirror_options import MirrorOptions
@@ -54,13 +56,22 @@ def block_commit(context: Context, args: BlockCommit) -> None:
             break
     if top is base:
         raise QmpError("cannot commit an image into itself")
-    if top.skip_filters() is root.skip_filters():
+    is_active = top.skip_filters() is root.skip_filters()
+    if is_active or cumulative(top.parents)[0] & perms.WRITE:
         if args.backing_file is not None:
-            raise QmpError("'backing-file' specified, but 'top' is the active layer")
+            why = "is the active layer" if is_active else "has a writer on it"
+            raise QmpError(f"'backing-file' specified, but 'top' {why}")
         job = _commit_active(context, args, root, top, base)
     else:
+        _overlay_of(root, top).check_not_blocked("commit-target")
         job = create_commit(context.jobs, root, top, base, _options(args, base))
     context.transaction.add(commit=job.start)
+
+
+def _overlay_of(root: Node, top: Node) -> Node:
+    """The layer above ``top``, whose header will name another backing file (bdrv_find_overlay)."""
+    layers = [layer for layer in chain(root) if not layer.is_filter]
+    return layers[layers.index(top.skip_filters()) - 1]
 
 
 def _root(context: Context, device: str) -> Node:

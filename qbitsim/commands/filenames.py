@@ -50,22 +50,25 @@ class ShownFilenames:
         below = node.filtered
         if node.implicit or node.shows_filename_of_child:
             return self.of(below if below is not None else node.children[0].node)
-        if any(name != "filename" for name, _value in _strong_options(node)) or self._backing_overridden(node):
+        if node.tells_filename:
+            return node.filename
+        if any(name != "filename" for name, _value in _strong_options(node)) or self.backing_overridden(node):
             return ""
         if not node.children:
             return node.filename
         if below is None:
             file = node.child("file")
-            return "" if file is None or file.node.is_format else self._exact(file.node)
+            return self._exact(file.node) if file is not None and _is_protocol(file.node) else ""
         name = self._exact(below) if node.filename_prefix else ""
         return f"{node.filename_prefix}{name}" if name else ""
 
-    def _backing_overridden(self, node: Node) -> bool:
+    def backing_overridden(self, node: Node) -> bool:
         """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
         header, backing = node.header_backing, node.backing
         if backing is None or header is None:
             return backing is not None or header is not None
-        return self.of(backing) not in (header, node.graph.images.backing_name(node.filename, header))
+        names = header, header.removeprefix("file:"), node.graph.images.backing_name(node.filename, header)
+        return self.of(backing) not in names
 
     def _options(self, node: Node) -> Json:
         """The options with which the node could be opened again (``full_open_options``)."""
@@ -87,7 +90,7 @@ class ShownFilenames:
                 options.setdefault(name, []).append(self._options(edge.node))
             elif name != "backing":
                 options[name] = self._options(edge.node)
-        if self._backing_overridden(node):
+        if self.backing_overridden(node):
             options["backing"] = self._options(node.backing) if node.backing is not None else None
         return options
 
@@ -95,6 +98,11 @@ class ShownFilenames:
 def _cut(name: str) -> str:
     """The name as far as there is room for it (bdrv_refresh_filename, block.c, QEMU 10.0)."""
     return name if len(name) < PATH_MAX else f"{name[: PATH_MAX - 4]}..."
+
+
+def _is_protocol(node: Node) -> bool:
+    """Whether a format above can be opened by the name of this node (``protocol_name``)."""
+    return not (node.is_format or node.implicit or node.shows_filename_of_child)
 
 
 def _strong_options(node: Node) -> Iterator[tuple[str, Any]]:

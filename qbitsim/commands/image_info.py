@@ -54,7 +54,7 @@ class ImageInfos:
     def _of_layer(self, node: Node) -> Json:
         info: Json = {"filename": self.names.of(node), "format": node.driver, "virtual-size": node.length}
         if node.knows_cluster_size:
-            info["dirty-flag"] = False
+            info["dirty-flag"] = node.is_dirty
             if node.cluster_size:
                 info["cluster-size"] = node.cluster_size
         allocated = node.allocated_file_size()

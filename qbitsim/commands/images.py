@@ -10,8 +10,10 @@ from qbitsim.drivers.driver import image_formats
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.store import LockConflictError
+from qbitsim.images.wanted import Wanted
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -29,33 +31,53 @@ def create_image(
     :param backing_opened: whether QEMU opens the backing file on the way, by the name that it has for the new file.
     :raises QmpError: with the texts and in the order of bdrv_img_create.
     """
-    graph, driver = context.graph, known_driver(image_format, context.profile)
-    if driver is None:
-        raise QmpError(f"Unknown file format '{image_format}'")
-    protocol_options(filename)  # which refuses a name of a protocol that nobody knows
-    if not driver.creates:
-        raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if image_format not in image_formats():
-        raise UnsupportedError(f"images of format '{image_format}'")
+    graph = context.graph
+    _check_can_create(context, filename, image_format)
     backing_name = backing_format = None
     if backing is not None:
-        if image_format == "raw":
-            raise QmpError("Backing file not supported for file format 'raw'")
+        if image_format in ("raw", "file"):
+            raise QmpError(f"Backing file not supported for file format '{image_format}'")
         explicit = backing.skip_implicit_filters()
         backing_name, backing_format = shown_filename(explicit), explicit.driver
         if filename == backing_name:
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
             _look_at_backing(context, filename, backing_name, backing)
+    if context.machine.announces_images:
+        context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
     try:
-        graph.images.create(filename, image_format, size, backing=backing_name, backing_format=backing_format)
+        stored = "raw" if image_format == "file" else image_format
+        graph.images.create(filename, stored, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
         raise QmpError(error.args[1], hint=in_use_hint(filename)) from None
     except OSError as error:
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
-        raise QmpError(f"Could not create '{filename}': {error.strerror}") from None
+        raise QmpError(failure_text("create", filename, error)) from None
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
+
+
+def _check_can_create(context: Context, filename: str, image_format: str) -> None:
+    driver = known_driver(image_format, context.profile)
+    if driver is None:
+        raise QmpError(f"Unknown file format '{image_format}'")
+    is_nbd = filename.startswith(("nbd:", "nbd+"))
+    if not is_nbd:
+        protocol_options(filename)  # which refuses a name of a protocol that nobody knows
+    if not driver.creates:
+        raise QmpError(f"Format driver '{image_format}' does not support image creation")
+    if is_nbd:
+        raise UnsupportedError("the making of an image on an NBD server: use mode 'existing'")
+    if image_format not in (*image_formats(), "file"):
+        raise UnsupportedError(f"images of format '{image_format}'")
+
+
+def _announcement(
+    filename: str, image_format: str, size: int, backing_name: str | None, backing_format: str | None
+) -> str:
+    """What QEMU prints of a new image, on its standard output."""
+    wanted = Wanted(format=image_format, size=size, backing=backing_name, backing_format=backing_format)
+    return f"Formatting '{filename}', {wanted.describe()}\n"
 
 
 def _look_at_backing(context: Context, filename: str, backing_name: str, backing: Node) -> None:

@@ -93,7 +93,8 @@ def _or_null(text: str | None) -> str:
 
 def snapshot_times(machine: MachineLike) -> tuple[int, int]:
     """When a snapshot is taken: nanoseconds since 1970, in whole microseconds, and those for which the guest ran."""
-    return machine.clock.time_of_day() // 1000 * 1000, machine.clock() if machine.running else 0
+    ran = machine.clock() if machine.running and not machine.guest_clock_stands else 0
+    return machine.clock.time_of_day() // 1000 * 1000, ran
 
 
 def _find(holder: Node, identifier: str | None, name: str | None) -> StoredSnapshot | None:

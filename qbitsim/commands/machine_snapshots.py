@@ -115,14 +115,19 @@ def named_disks(context: Context, names: Sequence[str]) -> list[Node]:
 
 
 def writable_disks(context: Context) -> list[Node]:
-    """What is in use, drives first, then what only the monitor has; not what cannot be written (bdrv_next)."""
+    """Those disks that can be written and are in use, or no part of another one (bdrv_all_snapshots_includes_bs)."""
+    return [node for node in all_disks(context) if not node.read_only and (_is_in_use(node) or not node.parents)]
+
+
+def all_disks(context: Context) -> list[Node]:
+    """What is in use, drives first, then what only the monitor has (bdrv_next, block/block-backend.c)."""
     graph = context.graph
     drives = [drive.root.node for drive in graph.drives.values() if drive.root is not None]
     used = list(dict.fromkeys(drives + [node for node in graph.nodes.values() if _is_in_use(node)]))
     owned = [node for node in graph.nodes.values() if node.monitor_owned]
     if used and context.profile.snapshots_skip_unused_nodes:
         owned = owned[owned.index(used[-1]) + 1 :] if used[-1] in owned else []
-    return [node for node in used + [each for each in owned if not each.parents] if not node.read_only]
+    return used + [node for node in owned if not _is_in_use(node)]
 
 
 def _is_in_use(node: Node) -> bool:

@@ -44,10 +44,6 @@ class MigrateRecover:
     uri: str
 
 
-MONITOR = "compat_monitor0"
-"""What QEMU calls the character device of the first ``-qmp``."""
-
-
 @command("qmp_capabilities", QmpCapabilities, since="0.13")
 def qmp_capabilities(context: Context, args: QmpCapabilities) -> None:
     """Nothing more: a monitor negotiates before it gets here."""
@@ -162,13 +158,13 @@ def migrate_recover(context: Context, args: MigrateRecover) -> None:
 
 @command("yank", Yank, oob=True, since="6.0")
 def yank(context: Context, args: Yank) -> None:
-    """Cut connections off; the monitor's is the only one, and there is no client left to see it go.
+    """Cut connections off; those of monitors are the only ones, and there is no client left to see it go.
 
     All instances are looked up before the first is cut off (qmp_yank, util/yank.c, QEMU 10.0).
     """
-    del context
+    known = _yankable(context)
     for instance in args.instances:
-        if not isinstance(instance, YankInstanceChardev) or instance.id != MONITOR:
+        if not isinstance(instance, YankInstanceChardev) or instance.id not in known:
             raise QmpError("Instance not found", "DeviceNotFound")
     if args.instances:
         raise UnsupportedError("the yank of a monitor")
@@ -176,9 +172,13 @@ def yank(context: Context, args: Yank) -> None:
 
 @command("query-yank", returns=list[YankInstance], oob=True, since="6.0")
 def query_yank(context: Context, args: None) -> list[Json]:
-    """What can be yanked: the monitor."""
-    del context, args
-    return [{"type": "chardev", "id": MONITOR}]
+    """What can be yanked: the character devices that are sockets."""
+    del args
+    return [{"type": "chardev", "id": label} for label in _yankable(context)]
+
+
+def _yankable(context: Context) -> list[str]:
+    return [label for label, each in context.machine.chardevs.items() if each.kind == "chardev-socket"]
 
 
 @command("query-kvm", returns=KvmInfo, since="0.14", features=[Feature("deprecated", since="11.0")])

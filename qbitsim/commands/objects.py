@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.names import is_well_formed
+from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 def object_add(context: Context, args: ObjectOptions) -> None:
     """Make an object."""
     if not is_well_formed(args.id):
-        raise QmpError("Parameter 'id' expects an identifier")
-    _check(context.machine, args)
+        raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
+    if isinstance(args, MemoryBackendProperties) and not args.size:
+        raise QmpError(f"property 'size' of {args.qom_type.value} doesn't take value '0'")
     group = ThrottleGroup(_limits(args), args.id) if isinstance(args, ThrottleGroupProperties) else None
     groups = context.graph.throttle_groups
     if args.id in groups and groups[args.id].of_drives:
@@ -39,6 +40,7 @@ def object_add(context: Context, args: ObjectOptions) -> None:
             raise QmpError("A group with this name already exists")
     elif args.id in groups or args.id in context.machine.objects:
         raise QmpError(f"attempt to add duplicate property '{args.id}' to object (type 'container')")
+    _check_secret(context.machine, args)
     if group is not None:
         groups[args.id] = group
     else:
@@ -52,13 +54,11 @@ def _limits(args: ThrottleGroupProperties) -> Json:
     return limits
 
 
-def _check(machine: MachineLike, args: ObjectOptions) -> None:
-    """Refuse what such an object cannot be (crypto/secret_common.c, backends/hostmem.c).
+def _check_secret(machine: MachineLike, args: ObjectOptions) -> None:
+    """Refuse what a secret cannot be, which is looked at when the object has its place (crypto/secret_common.c).
 
     :raises QmpError: it cannot.
     """
-    if isinstance(args, MemoryBackendProperties) and not args.size:
-        raise QmpError(f"property 'size' of {args.qom_type.value} doesn't take value '0'")
     if isinstance(args, SecretProperties):
         if args.data is not None and args.file is not None:
             raise QmpError("'file' and 'data' are mutually exclusive")

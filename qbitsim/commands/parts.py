@@ -6,12 +6,13 @@ needs is said where they are: :class:`qbitsim.qmp.session.Backend`, :class:`qbit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.engine.events import EventLog
     from qbitsim.engine.scheduler import Scheduler
@@ -75,6 +76,22 @@ class ControlLike(Protocol):
     time_moved: bool
 
 
+class ChardevLike(Protocol):
+    """A character device of the process."""
+
+    @property
+    def kind(self) -> str:
+        """Its type as an object, such as ``chardev-socket``."""
+
+    @property
+    def filename(self) -> str:
+        """What it talks through, as query-chardev says it."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a monitor, for instance, has it."""
+
+
 class MachineLike(Protocol):
     """One emulated QEMU process; see :class:`qbitsim.machine.machine.Machine`.
 
@@ -90,6 +107,22 @@ class MachineLike(Protocol):
     @property
     def machine_type(self) -> str:
         """``none``, ``pc`` or ``q35``."""
+
+    @property
+    def chardevs(self) -> Mapping[str, ChardevLike]:
+        """Its character devices by name."""
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """What network cards are connected to, by name: the kind of each."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the guest of a PC has."""
+
+    @property
+    def processors(self) -> Processors | None:
+        """Those of a PC, None as long as it has the one that QEMU gives it."""
 
     @property
     def objects(self) -> dict[str, Json]:
@@ -156,6 +189,10 @@ class MachineLike(Protocol):
         """Whether it has ended."""
 
     @property
+    def guest_clock_stands(self) -> bool:
+        """Whether the guest's clock stands still, though it runs."""
+
+    @property
     def guest_name(self) -> str | None:
         """What the guest is called, if anything."""
 
@@ -192,6 +229,8 @@ class MachineLike(Protocol):
 
         :raises QmpError: a request is stalled.
         """
+
+    announces_images: bool
 
     def print(self, text: str) -> None:
         """Collect what QEMU would print."""

@@ -83,6 +83,8 @@ def node_info(node: Node, images: ImageInfos, *, of_drive: bool = False) -> Json
         "node-name": node.name,
         "ro": node.read_only,
         "drv": node.driver,
+        # The order matters to who reads the text: it has a bucket of QEMU's hash table in common with write_threshold.
+        **({"backing_file": images.names.of(node.backing)} if node.backing is not None else {}),
         "backing_file_depth": backing_depth(image),
         "encrypted": False,
         "detect_zeroes": node.detect_zeroes,
@@ -96,9 +98,6 @@ def node_info(node: Node, images: ImageInfos, *, of_drive: bool = False) -> Json
         info["children"] = [{"child": edge.name, "node-name": edge.node.name} for edge in edges]
     if profile.nodes_show_active:
         info["active"] = True
-    backing = node.backing
-    if backing is not None:
-        info["backing_file"] = images.names.of(backing)
     if node.bitmaps and profile.nodes_show_bitmaps:
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info

@@ -67,8 +67,7 @@ def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
         queue.add(node, to_json(options), read_only=False)
     with ExitStack() as drained:
         for change in queue.changes.values():
-            graph.drain_found(change.node)
-            drained.callback(change.node.drained_end)
+            drained.enter_context(graph.reopening(change.node))
         queue.run()
 
 

@@ -86,13 +86,17 @@ class _Overlay:
         Reopening it takes the options that it was opened with; ``-drive`` keeps detect-zeroes to itself.
         """
         if not self.old.copy_on_read:
-            self.old.set_read_only(True)
-            self.old.options = {**self.old.options, "read-only": True}
-            self.old.detect_zeroes = str(self.old.options.get("detect-zeroes", "off"))
-            file = self.old.child("file")
-            if file is not None and isinstance(self.old.options.get("file"), dict):
-                file.node.set_read_only(True)
+            with self.graph.reopening(self.old):
+                self._reopen_read_only()
         self.graph.refresh_permissions(self.overlay)
+
+    def _reopen_read_only(self) -> None:
+        self.old.set_read_only(True)
+        self.old.options = {**self.old.options, "read-only": True}
+        self.old.detect_zeroes = str(self.old.options.get("detect-zeroes", "off"))
+        file = self.old.child("file")
+        if file is not None and isinstance(self.old.options.get("file"), dict):
+            file.node.set_read_only(True)
 
 
 @command(

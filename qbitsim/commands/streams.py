@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
-from qbitsim.commands.filenames import shown_filename
+from qbitsim.commands.filenames import ShownFilenames, shown_filename
 from qbitsim.errors import QmpError
+from qbitsim.images.store import has_protocol
 from qbitsim.jobs.stream import StreamOptions, create_stream
 from qbitsim.qapi.block import BlockdevOnError
 from qbitsim.qapi.registry import command
@@ -52,6 +53,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
     if base is None and args.backing_file is not None:
         raise QmpError("backing file specified, but streaming the entire chain")
     overlay = bottom if bottom is not None else _overlay(node, base)
+    above_base = _above(overlay, base) if bottom is None else overlay
     base = overlay.backing
     job = create_stream(
         context.jobs,
@@ -59,6 +61,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
         StreamOptions(
             job_id=args.job_id,
             overlay=overlay,
+            above_base=above_base,
             backing_name=args.backing_file,
             base_name=shown_filename(base.skip_filters()) if base is not None else None,
             speed=args.speed or 0,
@@ -69,6 +72,14 @@ def block_stream(context: Context, args: BlockStream) -> None:
         ),
     )
     context.transaction.add(commit=job.start)
+
+
+def _above(overlay: Node, base: Node | None) -> Node:
+    """The node right above the base: a filter, if the base is named below some (stream_start, block/stream.c)."""
+    node = overlay
+    while base is not None and (below := _below(node)) is not None and below is not base:
+        node = below
+    return node
 
 
 def _check_exclusive(args: BlockStream) -> None:
@@ -90,11 +101,29 @@ def chain(node: Node | None) -> Iterator[Node]:
 
 
 def find_backing(node: Node, filename: str) -> Node | None:
-    """The node of the backing chain with that file name (bdrv_find_backing_image)."""
-    for layer in chain(_below(node.skip_filters())):
-        if not layer.is_filter and filename in (shown_filename(layer), layer.filename):
-            return layer
+    """The node of the backing chain with that file name (bdrv_find_backing_image).
+
+    A name is relative to the folder of the image that has the backing file, as in that image's header.
+    """
+    layer, names = node.skip_filters(), ShownFilenames()
+    while layer.backing is not None:
+        below = layer.backing.skip_filters()
+        if _is_backing_name(layer, below, filename, names):
+            return below
+        layer = below
     return None
+
+
+def _is_backing_name(node: Node, below: Node, filename: str, names: ShownFilenames) -> bool:
+    """Whether ``filename`` means what is below ``node``."""
+    header, images = node.header_backing, node.graph.images
+    if header is None or names.backing_overridden(node):
+        return filename == names.of(below)
+    full = images.backing_name(node.filename, header)
+    if has_protocol(filename) or has_protocol(header):
+        return filename in (header, full)
+    meant = images.backing_name(node.filename, filename)
+    return meant in images and full in images and images.same_file(meant, full)
 
 
 def _base(context: Context, args: BlockStream, node: Node) -> Node | None:

@@ -21,12 +21,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import status_above
+from qbitsim.block.status import Status
 from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.files.faults import Stall, StalledError
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.block.status import Status
     from qbitsim.copying.copy_call import BlockCopyCall
     from qbitsim.engine.scheduler import Scheduler, Task
 
@@ -84,9 +84,15 @@ class CopyTask:
         return self.offset + self.length
 
     def run(self) -> None:
-        """Complete: copy, account for it and tell the call."""
+        """Complete: copy, account for it and tell the call; at a breakpoint wait, to begin anew."""
         assert self.call is not None
-        self.call.completed(self, *self.state.copy_chunk(self))
+        try:
+            result = self.state.copy_chunk(self)
+        except StalledError as error:
+            self.stall = error.stall
+            error.stall.hold(self.make_due)
+            return
+        self.call.completed(self, *result)
 
     def make_due(self) -> None:
         """Let it complete when its turn comes, which throttled nodes may put off."""
@@ -209,7 +215,10 @@ class BlockCopyState:
     def _status(self, offset: int, length: int) -> Status:
         """The status of whole clusters from ``offset`` (block_copy_block_status)."""
         base = self.source.backing_chain_next if self.skip_unallocated else None
-        status = status_above(self.source, base, offset, min(length, self.length - offset))
+        try:
+            status = status_above(self.source, base, offset, min(length, self.length - offset))
+        except OSError:
+            status = Status(0)  # what cannot be told is copied, and that may fail
         if status.length < self.cluster_size:
             # A cluster of mixed status is copied as data, and so is a cut one at the end if it is looked at alone.
             status.length, status.data, status.zero, status.allocated = self.cluster_size, True, False, True
@@ -269,7 +278,7 @@ class BlockCopyState:
         """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""
         offset, length = task.offset, min(task.end, self.length) - task.offset
         requests = [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
-        delay = 0
+        delay = max(node.outage for node, _operation in requests)
         for node, operation in requests:
             owner = node.fault_owner
             if owner is None or owner.faults is None:
@@ -295,7 +304,10 @@ class BlockCopyState:
         return self.needs_no_io
 
     def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
-        """Move the bytes of one chunk; return (errno or 0, whether the read failed)."""
+        """Move the bytes of one chunk; return (errno or 0, whether the read failed).
+
+        :raises StalledError: one of the requests waits at a breakpoint; the chunk is in flight as before.
+        """
         offset, length = task.offset, min(task.end, self.length) - task.offset
         reading = False
         try:
@@ -328,6 +340,7 @@ class BlockCopyState:
         """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
 
         :raises OSError: if the copy fails; the clusters stay to be copied.
+        :raises StalledError: as :meth:`copy_chunk`; the clusters stay to be copied.
         """
         start = offset - offset % self.cluster_size
         stop = min(-(-end // self.cluster_size) * self.cluster_size, self.length)
@@ -345,19 +358,28 @@ class BlockCopyState:
         Chunks that need I/O are in flight together, so that those made before a failure is known are copied too.
         """
         failure, waiting = 0, deque[CopyTask]()
-        while not failure and (task := self.start_task(None, start, stop, 0)) is not None:
-            if self.completes_at_once(task):
-                failure, _reading = self.copy_chunk(task)
-                continue
-            if len(waiting) == MAXIMUM_WORKERS:
-                failure, _reading = self.copy_chunk(waiting.popleft())
-            if failure:
-                self.end_task(task, failed=True)
-            else:
+        try:
+            while not failure and (task := self.start_task(None, start, stop, 0)) is not None:
                 waiting.append(task)
-        for task in waiting:
-            late, _reading = self.copy_chunk(task)
-            failure = failure or late
+                if self.completes_at_once(task):
+                    failure = self._copy_next(waiting, -1)
+                elif len(waiting) > MAXIMUM_WORKERS:
+                    failure = self._copy_next(waiting, 0)
+                    if failure:
+                        self.end_task(waiting.pop(), failed=True)
+            while waiting:
+                late = self._copy_next(waiting, 0)
+                failure = failure or late
+        except StalledError:
+            for task in waiting:
+                self.end_task(task, failed=True)
+            raise
+        return failure
+
+    def _copy_next(self, waiting: deque[CopyTask], place: int) -> int:
+        """Copy one of the chunks that wait, and take it out; return 0 or its failure."""
+        failure, _reading = self.copy_chunk(waiting[place])
+        del waiting[place]
         return failure
 
     @property
@@ -367,6 +389,8 @@ class BlockCopyState:
 
     def reset_unallocated(self, offset: int) -> int:
         """Leave out the clusters at ``offset`` if the topmost layer does not have them; return where to go on.
+
+        :raises OSError: the layer cannot tell.
 
         Partial clusters count as allocated (block_copy_is_cluster_allocated).
         """

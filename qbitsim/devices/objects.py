@@ -11,42 +11,53 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.devices import properties
 from qbitsim.devices.attaching import replace_node
 from qbitsim.devices.properties import descriptions
-from qbitsim.devices.types import TYPES
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qbitsim.devices.device import Device
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.properties import Descriptions
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
 _MACHINE_TYPES = {"none": "none-machine", "pc": "pc-i440fx-{}-machine", "q35": "pc-q35-{}-machine"}
-_OBJECT_TYPES = (
-    *("iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "secret", "throttle-group"),
-    *("none-machine", "tcg-accel"),
-)
-_CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/objects")
-_OTHERS = ("/machine/", "/chardevs", "/backend", "/audiodevs")
+_CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/objects", "/chardevs")
+_OTHERS = ("/machine/", "/backend", "/audiodevs")
 _UNSET: dict[str, Any] = {"str": "", "bool": False, "OnOffAuto": "auto", "BlockdevOnError": "auto", "size": 0}
 _REALIZED: dict[str, Any] = {"logical_block_size": 512, "physical_block_size": 512, "num-queues": 1, "bootindex": -1}
 _CHANGEABLE = ("bootindex", "realized")
 
 
 class Objects:
-    """What is at which path; made for one request."""
+    """What is at which path; made for one request.
 
-    __slots__ = ("_groups", "_objects", "_profile", "_tree")
+    :param objects: what ``object-add`` made, *groups* of which are groups of throttling, *chardevs* -> type.
+    :param has_guest: whether there is a machine at all.
+    """
+
+    __slots__ = ("_chardevs", "_groups", "_has_guest", "_objects", "_processors", "_profile", "_tree")
 
     def __init__(
-        self, tree: DeviceTree, profile: Profile, objects: Mapping[str, Json], groups: Mapping[str, object]
+        self,
+        tree: DeviceTree,
+        profile: Profile,
+        objects: Mapping[str, Json],
+        groups: Mapping[str, object],
+        chardevs: Mapping[str, str],
+        *,
+        processors: Processors | None,
+        has_guest: bool,
     ) -> None:
         self._tree = tree
         self._profile = profile
         self._objects = objects
         self._groups = groups
+        self._chardevs = chardevs
+        self._processors = processors
+        self._has_guest = has_guest
 
     # -- what commands ask
 
@@ -56,14 +67,24 @@ class Objects:
         :raises QmpError: there is none at that path.
         """
         found = self._resolve(path)
+        if self._processor(found) is not None:
+            assert self._processors is not None
+            return [{"name": name, "type": kind} for name, kind in self._processors.properties(self._profile).items()]
         own = [{"name": "type", "type": "string"}]
+        if found == "/":
+            return own + [_child(name, kind) for name, kind in self._root().items()]
+        if found == "/machine":
+            return descriptions(self._profile).machine_objects[self._tree.machine]
         if found in _CONTAINERS:
             return own + [_child(name, kind) for name, kind in self._children(found).items()]
         device = self._device(found)
-        if device is None or (device.type.bus == "PCI" and found == device.path):
+        if device is None:
             raise UnsupportedError(f"the properties of '{path}'")
         kind = self._type_at(device, found)
-        known = descriptions(self._profile).object_properties.get(kind)
+        described = descriptions(self._profile)
+        known = described.instances.get(kind)
+        if known is None and not (device.type.bus == "PCI" and found == device.path):
+            known = described.object_properties.get(kind)
         if known is None:
             raise UnsupportedError(f"the properties of '{path}'")
         return [{"name": each["name"], "type": each["type"]} for each in known]
@@ -74,6 +95,10 @@ class Objects:
         :raises QmpError: there is no such object or property.
         """
         found = self._resolve(path)
+        number = self._processor(found)
+        if number is not None:
+            assert self._processors is not None
+            return self._processors.value(self._profile, number, name)
         if name == "type":
             return self._type_of(found)
         device = self._device(found)
@@ -113,28 +138,47 @@ class Objects:
         """The whole path that is meant by it, or by the end of it (object_resolve_path, qom/object.c)."""
         if path.startswith("/"):
             whole = path.rstrip("/") or "/"
-            if whole in ("/", "/machine", *_CONTAINERS) or self._device(whole) or self._is_object(whole):
+            if self._is_there(whole) or self._processor(whole) is not None:
                 return whole
-            if whole in self._tree.names:
-                raise UnsupportedError(f"the object '{path}'")
             if self._tree.machine != "none" and whole.startswith(_OTHERS) and "peripheral" not in whole:
                 raise UnsupportedError(f"the object '{path}'")
         else:
             ends = [whole for whole in self._paths() if path and whole.endswith(f"/{path}")]
-            if any(whole.endswith(f"/{path}") for whole in self._tree.names):
-                raise UnsupportedError(f"the object '{path}'")
             if len(ends) > 1 or not path:
                 raise QmpError(f"Path '{path}' is ambiguous")
             if ends:
                 return ends[0]
         raise QmpError(f"Device '{path}' not found", "DeviceNotFound")
 
+    def _is_there(self, path: str) -> bool:
+        if path in ("/objects", "/chardevs") and path[1:] not in self._root():
+            return False
+        if path.startswith("/machine") and not self._has_guest:
+            return False
+        return path in ("/", "/machine", *_CONTAINERS) or self._device(path) is not None or self._is_object(path)
+
     def _paths(self) -> list[str]:
         devices = [path for device in self._tree.devices.values() for path in {device.path, device.disk_path}]
         return ["/machine", *_CONTAINERS, *devices, *(f"/objects/{name}" for name in self._children("/objects"))]
 
+    def _root(self) -> dict[str, str]:
+        """Name -> type of what is at the top; releases of old make most places only when something comes there."""
+        made_early = self._profile.root_containers_made_early
+        on_board = self._tree.machine != "none"
+        there = {
+            "backend": made_early or self._tree.parts.graphics > 0,
+            "machine": self._has_guest,
+            "objects": made_early or on_board or bool(self._children("/objects")),
+            "chardevs": made_early or bool(self._chardevs),
+            "audiodevs": self._profile.root_has_audiodevs,
+        }
+        return {name: self._type_of(f"/{name}") for name, wanted in there.items() if wanted}
+
     def _device(self, path: str) -> Device | None:
         return next((each for each in self._tree.devices.values() if path in (each.path, each.disk_path)), None)
+
+    def _processor(self, path: str) -> int | None:
+        return self._processors.number_at(path) if self._processors is not None else None
 
     def _is_object(self, path: str) -> bool:
         place, _, name = path.rpartition("/")
@@ -142,11 +186,23 @@ class Objects:
 
     def _children(self, container: str) -> dict[str, str]:
         """Name -> type of what is in a container."""
+        if container == "/chardevs":
+            return dict(self._chardevs)
         if container == "/objects":
+            board = {"pc.ram": "memory-backend-ram"} if self._tree.machine != "none" else {}
             made = {name: str(given["qom-type"]) for name, given in self._objects.items()}
-            return made | dict.fromkeys(self._groups, "throttle-group")
-        devices = {path: device.type.name for path, device in self._tree.devices.items()} | self._tree.names
+            return board | made | dict.fromkeys(self._groups, "throttle-group")
+        devices = {path: device.type.name for path, device in self._tree.devices.items()}
         return {path.rpartition("/")[2]: kind for path, kind in devices.items() if path.rpartition("/")[0] == container}
+
+    def _below(self, path: str) -> dict[str, str]:
+        """Name -> type of what is right below a place."""
+        if path == "/":
+            return self._root()
+        if path == "/machine":
+            told = descriptions(self._profile).machine_objects[self._tree.machine]
+            return {each["name"]: each["type"] for each in told if each["type"].startswith("child<")}
+        return self._children(path) if path in _CONTAINERS else {}
 
     def _type_of(self, path: str) -> str:
         if path == "/machine":
@@ -175,9 +231,10 @@ class Objects:
         given = self._objects.get(path.removeprefix("/objects/"), {}) if path.startswith("/objects/") else {}
         if name in given:
             return given[name]
-        child = self._children(path) if path in _CONTAINERS else {}
-        if name in child:
-            return f"{path}/{name}"
+        if name in self._below(path):
+            return f"{path.rstrip('/')}/{name}"
+        if path == "/" or path in _CONTAINERS:
+            raise QmpError(f"Property 'container.{name}' not found")
         raise UnsupportedError(f"the property '{name}' of '{path}'")
 
 
@@ -222,22 +279,18 @@ def _board_bus(name: str) -> str:
 
 
 def types(profile: Profile, implements: str | None, *, abstract: bool) -> list[Json]:
-    """The types of what is emulated, and their ancestors, as qom-list-types tells them.
+    """The types that the release has, as qom-list-types tells them.
 
     :param implements: only those that are of this type.
     :param abstract: those too of which there are no objects.
-    :raises UnsupportedError: it is a type of what is not emulated.
+    :raises UnsupportedError: it is an interface; which types have it nobody has asked.
     """
     known = descriptions(profile)
-    machines = (kind.format(profile.name) for kind in _MACHINE_TYPES.values())
-    parts = [kind.backend for kind in TYPES.values() if kind.backend]
-    emulated = [each for each in (*TYPES, *parts, *_OBJECT_TYPES, *machines) if each in known.types]
-    found = dict.fromkeys(ancestor for name in emulated for ancestor in known.ancestors(name))
-    if implements is not None and implements in known.types and implements not in found:
+    if implements is not None and "interface" in known.ancestors(implements):
         raise UnsupportedError(f"qom-list-types of '{implements}'")
     return [
         _type_info(known, name)
-        for name in found
+        for name in known.types
         if (abstract or name not in known.abstract) and implements in (None, *known.ancestors(name))
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qbitsim.drivers.filename_options import innermost, json_options, protocol_options
+from qbitsim.drivers.filename_options import json_options, protocol_options
 from qbitsim.drivers.options import Options, file_options
 from qbitsim.errors import QmpError, UnsupportedError
 
@@ -45,7 +45,7 @@ def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
     image = node.image
     name = image.backing if image is not None else None
     if image is None or name is None:
-        return None
+        return Backing(given, inherited) if "driver" in given else None
     probed = not name.startswith("json:") and image.backing_format is None
     try:
         named = _named(opener, node, image, name)
@@ -66,4 +66,4 @@ def _named(opener: Opener, node: Node, image: Image, name: str) -> Options:
     if name.startswith("json:"):
         return json_options(name)
     file = protocol_options(opener.graph.images.backing_name(node.filename, name))
-    return {"driver": image.backing_format or opener.image(innermost(file)).format, "file": file}
+    return {"driver": image.backing_format or opener.format_of(file), "file": file}

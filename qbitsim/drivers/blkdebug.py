@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+from qbitsim.block.breakpoints import Breakpoints
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
+from qbitsim.drivers.blkdebug_config import read_config
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
@@ -47,7 +49,8 @@ _BLKDEBUG_EVENTS = (
     "pwritev_rmw_tail pwritev_rmw_after_tail pwritev pwritev_zero pwritev_done empty_image_prepare "
     "l1_shrink_write_table l1_shrink_free_l2_clusters cor_write cluster_alloc_space none"
 )
-BlkdebugEvent: TypeAlias = Annotated[str, Enumeration(_BLKDEBUG_EVENTS.split())]
+_EVENT_NAMES = _BLKDEBUG_EVENTS.split()
+BlkdebugEvent: TypeAlias = Annotated[str, Enumeration(_EVENT_NAMES)]
 """The places where block drivers call blkdebug."""
 
 
@@ -130,43 +133,56 @@ _LIMITS = ("max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "m
     protocols=["blkdebug"],
     filename_prefix="blkdebug::",
     strong=["config", "inject-error", "set-state"],
-    accepts=dict.fromkeys(["config", *_LIMITS], ()),
+    accepts=dict.fromkeys(_LIMITS, ()),
     sizes=["align", *_LIMITS],
     reopens=[],
 )
 class BlkdebugNode(FilterDriverNode):
     """``blkdebug``, whose child is ``image``: makes requests fail.
 
+    :ivar config: the name of the file with rules that it was opened with; empty for none.
     :ivar alignment: bytes, 0 for that of the child.
     :ivar taken: permissions that it has on its child whoever uses it; :ivar unshared: those that it leaves to nobody.
     """
 
-    __slots__ = ("active", "alignment", "rules", "state", "taken", "unshared")
+    __slots__ = ("_breakpoints", "active", "alignment", "config", "rules", "state", "taken", "unshared")
 
     def __init__(self, graph: Graph, rules: list[DebugRule], *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.rules = rules
         self.state = 1
+        self.config = ""
         self.active = Faults()
+        self._breakpoints = Breakpoints(_EVENT_NAMES, _HAPPENING, graph.print)
         self.alignment = self.taken = self.unshared = 0
         self.debug_event("none")
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """Its child, ``image``, is opened last."""
-        rules = [_injection(rule) for rule in options.get("inject-error", [])]
+        config = options.get("config", "")
+        in_file = read_config(opener.graph.images, config) if config else {}
+        cls.check_options(in_file)
+        rules = [_injection(rule) for given in (in_file, options) for rule in given.get("inject-error", [])]
         rules += [
             DebugRule(rule["event"], rule.get("state", 0), None, rule["new_state"])
-            for rule in options.get("set-state", [])
+            for given in (in_file, options)
+            for rule in given.get("set-state", [])
         ]
         read_only, unmap = flag(options, "read-only"), passes_discards(options)
         node = cls(opener.graph, rules, read_only=read_only, unmap=unmap)
+        node.config = config
         node.alignment = options.get("align", 0)
         if node.alignment & (node.alignment - 1) or node.alignment >= _MAXIMUM_ALIGNMENT:
             raise QmpError(f"Cannot meet constraints with align {node.alignment}")
         node.taken = _bits(options.get("take-child-perms", []))
         node.unshared = _bits(options.get("unshare-child-perms", []))
         return opener.open_filter(node, options, "image")
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """Its own."""
+        return self._breakpoints
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """What the parents need and share, and what the options say (blkdebug_child_perm)."""
@@ -187,18 +203,18 @@ class BlkdebugNode(FilterDriverNode):
                 raise UnsupportedError("'delay-ns' of blkdebug")
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def parse_filename(cls, protocol: str, name: str) -> Options:
         """``CONFIG:FILE`` (blkdebug_parse_filename)."""
+        del protocol
         config, _colon, below = name.partition(":")
-        if config:
-            raise UnsupportedError("blkdebug's option 'config'")
-        return {"driver": cls.driver, "image": protocol_options(below)}
+        options: Options = {"driver": cls.driver, "image": protocol_options(below)}
+        return {**options, "config": config} if config else options
 
     @property
     def filename(self) -> str:
-        """``blkdebug::FILE`` (blkdebug_refresh_filename)."""
+        """``blkdebug:CONFIG:FILE`` (blkdebug_refresh_filename)."""
         child = self.filtered
-        return f"blkdebug::{child.filename}" if child is not None else ""
+        return f"blkdebug:{self.config}:{child.filename}" if child is not None else ""
 
     def allocated_file_size(self) -> None:
         """None: the driver does not tell."""
@@ -216,7 +232,11 @@ class BlkdebugNode(FilterDriverNode):
         return [rule.fault for rule in woken if rule.fault is not None and rule.fault.times != 0]
 
     def debug_event(self, event: str) -> None:
-        """Wake the rules that wait for ``event``; the first of them puts all others to sleep (process_event)."""
+        """Wake the rules that wait for ``event``; the first of them puts all others to sleep (process_event).
+
+        :raises StalledError: the request has to wait at a breakpoint.
+        """
+        self._breakpoints.reach(event)  # before the rules: a request that waits is made again
         woken = self._woken(event)
         faults = self._faults(woken)
         if faults:

@@ -172,7 +172,9 @@ class CopyBeforeWriteNode(FilterDriverNode):
             return perms.WRITE, perms.ALL & ~perms.RESIZE
         if not self.parents:
             return perm, shared
-        needed = perm | perms.CONSISTENT_READ | (perms.WRITE if self.discard_source else 0)
+        needed = perm | (perms.WRITE if self.discard_source else 0)
+        if self.graph.copy_before_write_always_reads or perm & perms.WRITE:
+            needed |= perms.CONSISTENT_READ
         return needed, shared & ~(perms.WRITE | perms.RESIZE)
 
     def close(self) -> None:
@@ -246,11 +248,10 @@ class CopyBeforeWriteNode(FilterDriverNode):
     def snapshot_status(self, offset: int, length: int) -> Status:
         """What is known of the bytes from ``offset`` as they were (cbw_co_snapshot_block_status).
 
-        Where QEMU's function fails, because the bytes cannot be read, whoever asks takes a cluster for data.
+        :raises OSError: EACCES where the bytes cannot be read.
         """
         if not self._may_read(offset, length):
-            assert self.copy_state is not None
-            return Status(min(length, self.copy_state.cluster_size), data=True)
+            raise io_error(errno.EACCES)
         child, run = self._holder(offset, offset + length)
         return child.status(offset, run)
 

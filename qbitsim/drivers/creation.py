@@ -11,6 +11,7 @@ from qbitsim.block.drive import Drive
 from qbitsim.drivers.file import file_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
@@ -63,7 +64,7 @@ class FileCreation:
         try:
             images.create(name, "raw", 0)
         except OSError as error:
-            raise QmpError(f"Could not create '{name}': {error.strerror}") from None
+            raise QmpError(failure_text("create", name, error)) from None
 
     def write(self) -> None:
         """Cut the file off, and let it have its new size."""

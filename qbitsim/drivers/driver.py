@@ -53,13 +53,29 @@ class DriverNode(Node):
         """
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
-        """The options that ``name`` stands for: a file name behind the driver's protocol and its colon.
+    def parse_filename(cls, protocol: str, name: str) -> Options:
+        """The options that ``name`` stands for: a file name behind one of the driver's protocols and its colon.
 
         :raises UnsupportedError: here: there is nothing to open by name.
         """
-        del name
+        del protocol, name
         raise UnsupportedError(f"the protocol '{cls.driver}' in a file name")
+
+    @classmethod
+    def complete_options(cls, options: Options) -> None:
+        """Give options that only command lines have the names and places that QAPI has for them.
+
+        :raises QmpError: with QEMU's text.
+        """
+
+    @classmethod
+    def probe(cls, opener: Opener, options: Options) -> str:
+        """The format of the image in what ``options`` describe: raw here, for there is nothing to look at.
+
+        :raises QmpError: it cannot be opened.
+        """
+        del opener, options
+        return "raw"
 
 
 class FilterDriverNode(DriverNode, FilterNode):

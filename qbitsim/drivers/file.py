@@ -13,7 +13,7 @@ from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError
-from qbitsim.files.fdsets import failure_text
+from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 from qbitsim.qapi.block import OnOffAuto
@@ -126,9 +126,20 @@ class FileNode(DriverNode):
             raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def parse_filename(cls, protocol: str, name: str) -> Options:
         """A name that may look like one with a protocol."""
+        del protocol
         return {"driver": cls.driver, "filename": name}
+
+    @property
+    def image_file(self) -> ImageFile:
+        """The file."""
+        return self.file
+
+    @classmethod
+    def probe(cls, opener: Opener, options: Options) -> str:
+        """The format of the image in the file."""
+        return opener.image(options["filename"]).format if "filename" in options else "raw"
 
     @property
     def image(self) -> Image:
@@ -158,7 +169,7 @@ class FileNode(DriverNode):
         try:
             conflict = self.file.locks.acquire(self, perm, shared)
         except OSError as error:
-            raise QmpError(failure_text(self.opened_as, error)) from None
+            raise QmpError(failure_text("open", self.opened_as, error)) from None
         if conflict is not None:
             raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
@@ -238,7 +249,7 @@ class FileNode(DriverNode):
     def _discard(self, offset: int, length: int) -> None:
         self._check("discard", offset, length)
         self.file.take_bytes().discard(offset, length)
-        self._count_discard(length)
+        self.count_discard(length)
 
     @property
     def copies_ranges(self) -> bool:
@@ -249,9 +260,10 @@ class FileNode(DriverNode):
         """Let the host have the range back and count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
             self.file.punch(offset, length)
-        self._count_discard(length)
+        self.count_discard(length)
 
-    def _count_discard(self, length: int) -> None:
+    def count_discard(self, length: int) -> None:
+        """Count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
             self.discards += 1
             self.discarded_bytes += length
@@ -299,14 +311,13 @@ def _is_writable(file: ImageFile, filename: str, *, or_read_only: bool) -> bool:
     except OSError as error:
         if or_read_only and error.errno in {errno.EACCES, errno.EROFS}:
             return False
-        raise QmpError(failure_text(filename, error)) from None
+        raise QmpError(failure_text("open", filename, error)) from None
     return True
 
 
 def file_below(node: Node) -> ImageFile | None:
     """The file that a file node, below any filters, leads to."""
-    node = node.skip_filters()
-    return node.file if isinstance(node, FileNode) else None
+    return node.skip_filters().image_file
 
 
 def image_below(node: Node) -> Image | None:

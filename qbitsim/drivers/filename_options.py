@@ -44,18 +44,17 @@ def protocol_options(name: str) -> Options:
     protocol, _colon, rest = name.partition(":")
     for driver in DRIVERS.values():
         if protocol in driver.protocols:
-            return driver.node.parse_filename(rest)
+            return driver.node.parse_filename(protocol, rest)
     if any(protocol in other.protocols for other in NOT_EMULATED.values()):
         raise UnsupportedError(f"the protocol '{protocol}' in a file name")
     raise QmpError(f"Unknown protocol '{protocol}'")
 
 
-def innermost(options: Options) -> str:
-    """The name of the file at the bottom of what :func:`name_options` gave; empty if there is no file."""
-    while "filename" not in options:
+def innermost(options: Options) -> Options:
+    """The options of the node at the bottom of what :func:`name_options` gave: of a file, or a server."""
+    while "filename" not in options and "server" not in options:
         below = next((child for child in options.values() if isinstance(child, dict)), None)
         if below is None:
-            return ""
+            return options
         options = below
-    name: str = options["filename"]
-    return name
+    return options

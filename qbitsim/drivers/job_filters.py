@@ -40,6 +40,7 @@ class MirrorTopNode(FilterNode):
     """
 
     driver = "mirror_top"
+    never_freeze = True
     shows_filename_of_child = True
 
     __slots__ = ("is_commit", "stopped", "watcher")
@@ -84,6 +85,7 @@ class CommitTopNode(FilterNode):
     """``commit_top``: lets the base be written below readers that would not share that."""
 
     driver = "commit_top"
+    never_freeze = True
     shows_filename_of_child = True
 
     __slots__ = ()

@@ -74,7 +74,6 @@ _OTHERS = (
     OtherDriver("io_uring", since="8.0"),
     OtherDriver("iscsi", creates=True, protocols=("iscsi",)),
     OtherDriver("luks", format=True, creates=True, refusal="Parameter 'key-secret' is required for cipher"),
-    OtherDriver("nbd", creates=True, protocols=("nbd", "nbd+tcp", "nbd+unix")),
     OtherDriver("nfs", creates=True, protocols=("nfs",)),
     OtherDriver("nvme", creates=True, protocols=("nvme",)),
     OtherDriver("nvme-io_uring", since="8.0"),

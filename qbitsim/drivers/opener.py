@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.backing import Backing, backing_of, failed_below
@@ -21,9 +22,22 @@ from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_forma
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
-from qbitsim.files.fdsets import failure_text
+from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
+
+_CHILDREN = ("file", "image", "data-file", "target", "children")
+"""The options that are nodes; a backing file is found by its own way."""
+
+
+def _pass_filename_down(node: type[Node], options: Options, *, protocol: bool) -> None:
+    """Let a name that was given to a driver that opens no file mean what is below it."""
+    if "filename" in options and node.is_format and "file" not in options:
+        options["file"] = protocol_options(options.pop("filename"))
+    elif "filename" in options and node.filename_prefix:
+        name = options.pop("filename")
+        below = {"filename": name} if protocol else {"file": protocol_options(name)}
+        options["image"] = {**below, **options.get("image", {})}
 
 
 @dataclass(slots=True)
@@ -71,30 +85,78 @@ class Opener:
 
         :raises QmpError: there is no such file.
         """
-        file = options.get("file")
-        if "driver" in options or not isinstance(file, dict):
-            return options, False
-        name = innermost(file)
-        return {**options, "driver": self.image(name).format if name else "raw"}, True
+        _take_qapi_names(options)
+        return options, self._fill_drivers(options, protocol=False)
+
+    def _fill_drivers(self, options: Options, *, protocol: bool) -> bool:
+        """Put in the drivers that are left out, here and below (bdrv_open_inherit and bdrv_inherited_options, block.c).
+
+        :param protocol: nothing is probed: a node without a driver is a file.
+        :return: whether the driver of the node itself was looked up in its file.
+        """
+        probed = False
+        if "driver" not in options and protocol:
+            if "filename" in options:
+                options["driver"] = "file"
+        elif "driver" not in options and isinstance(options.get("file"), dict):
+            options["driver"], probed = self.format_of(options["file"]), True
+        driver = DRIVERS.get(options.get("driver", ""))
+        if driver is not None:
+            _pass_filename_down(driver.node, options, protocol=protocol)
+            for name in _CHILDREN:
+                filtered = driver.node.is_filter and name in ("file", "image")
+                only_files = protocol if filtered else driver.node.is_format
+                children = options.get(name)
+                for child in children if isinstance(children, list) else [children]:
+                    if isinstance(child, dict):
+                        self._fill_drivers(child, protocol=only_files)
+            backing = options.get("backing")
+            if isinstance(backing, dict) and isinstance(backing.get("file"), dict):
+                self._fill_drivers(backing, protocol=False)
+        return probed
+
+    def format_of(self, file: Options) -> str:
+        """The format of the image in a file, which its options describe (find_image_format, block.c).
+
+        :raises QmpError: there is no such file.
+        """
+        below = innermost(file)
+        driver = DRIVERS.get(below.get("driver", "file"))
+        return driver.node.probe(self, below) if driver is not None else "raw"
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
 
+        The ``driver`` may be ``file``, too, for a node without a format.
+
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
         driver = options.get("driver")
+        if driver in DRIVERS and DRIVERS[driver].node.filename_prefix:
+            named = {**options, "filename": filename}
+            self._fill_drivers(named, protocol=False)
+            return self.open(named)
+        if driver == "file":  # a protocol takes the name for itself (bdrv_fill_options, block.c, 10.0)
+            return self.open({**options, "filename": filename.removeprefix("file:")})
         other = other_format(driver) if driver is not None else None
         if driver is not None and other is None and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")
         file = protocol_options(filename)
+        below = innermost(file)
         if other is not None:
-            other.refuse(self.image(innermost(file)), filename)
+            if "server" in below:
+                raise UnsupportedError(f"the image format '{driver}' on an NBD server")
+            if "filename" in below:
+                other.refuse(self.image(below["filename"]), filename)
         if driver is None:
-            merged = {**options, "driver": self.image(innermost(file)).format}
+            merged = {**options, "driver": self.format_of(file)}
         else:
-            self.image_file(innermost(file), auto_read_only=True)
+            if "filename" in below:
+                self.image_file(below["filename"], auto_read_only=True)
             merged = options
-        node = self.open({**merged, "file": file})
+        merged = {**merged, "file": file}
+        self._fill_drivers(merged, protocol=False)
+        node = self.open(merged)
         node.probed = driver is None
         return node
 
@@ -111,7 +173,7 @@ class Opener:
         except OSError as error:
             if error.errno == errno.EISDIR and auto_read_only:
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
-            raise QmpError(failure_text(filename, error)) from None
+            raise QmpError(failure_text("open", filename, error)) from None
 
     def image(self, filename: str) -> Image:
         """The image that the file of that name holds.
@@ -227,26 +289,39 @@ class Opener:
         self.graph.attach(parent, name, node, 0, perms.ALL)
 
     def open_format(self, node: Node, file: Node, options: Options) -> None:
-        """Give a format its name and its file, which is open already."""
-        self.register(node, options)
+        """Give a format, or a filter, its name and its file, which is open already."""
         self._probe(file)
+        self.register(node, options)
         self.graph.attach(node, "file", file, 0, perms.ALL)
 
     def _probe(self, file: Node) -> None:
-        """Look what format a file has, as QEMU does whatever the options say: a user of it comes and goes."""
-        self.graph.changing()
-        for _ in range(2):
-            self.graph.drain(file)
-            file.drained_end()
-        self.graph.changing()
+        """Look what format a file has, as QEMU does whatever the options say: a user of it comes and goes.
+
+        :raises QmpError: there is a filter whose children disagree once it has a user.
+        """
+        user = Drive(self.graph, "")
+        held, file.held = file.held, True
+        try:
+            user.insert(file)
+            user.eject()
+        finally:
+            file.held = held
 
     def open_filter(self, node: Node, options: Options, child: str) -> Node:
         """Give a filter its name and its child; one called ``file`` is opened first, as QEMU does."""
-        file = self.open_file_child(options) if child == "file" else None
-        self.register(node, options)
-        if file is None:
-            self.open_child(node, child, options)
+        if child == "file":
+            self.open_format(node, self.open_file_child(options), options)
         else:
-            self._probe(file)
-            self.graph.attach(node, child, file, 0, perms.ALL)
+            self.register(node, options)
+            self.open_child(node, child, options)
         return node
+
+
+def _take_qapi_names(options: Options) -> None:
+    """Give the options of command lines QAPI's names, in all that is below, too."""
+    for value in options.values():
+        if isinstance(value, dict):
+            _take_qapi_names(value)
+    driver = DRIVERS.get(options.get("driver", ""))
+    if driver is not None:
+        driver.node.complete_options(options)

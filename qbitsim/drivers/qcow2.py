@@ -101,6 +101,7 @@ class Qcow2Node(DriverNode):
             raise QmpError(refusal)
         if not flag(options, "read-only"):
             image.drop_unknown_autoclear()
+            image.repair_if_dirty()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         check_entry_size(options, image.cluster_size)
@@ -121,6 +122,11 @@ class Qcow2Node(DriverNode):
     def cluster_size(self) -> int:
         """Bytes."""
         return self.image.cluster_size
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether it had lazy refcounts when it was not closed."""
+        return self.image.kept_header.dirty
 
     def limits_above(self, below: Limits) -> Limits:
         """Whole clusters are best discarded and zeroed (qcow2_refresh_limits)."""
@@ -157,15 +163,26 @@ class Qcow2Node(DriverNode):
         """
         if self.image.data_file is not None:
             raise io_error(errno.ENOTSUP)
-        return self.image.create_snapshot(name, date, clock, state_size)
+        old_list = self.image.layout.snapshots.list_clusters(self.cluster_size)
+        made = self.image.create_snapshot(name, date, clock, state_size)
+        self._requests.note_freed(old_list)
+        return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Put back what the image held."""
+        layout = self.image.layout
+        old = layout.snapshots.led_to(layout.clusters, layout.active)
         self.image.apply_snapshot(snapshot)
+        self._requests.note_freed(layout.clusters.unused(old))
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
-        """Delete it from the image."""
+        """Delete it from the image: the list of snapshots goes, then what it led to, then its L1 table."""
+        layout = self.image.layout
+        old_list = layout.snapshots.list_clusters(self.cluster_size)
+        parts = layout.snapshots.parts(layout.clusters, self.image.snapshots.index(snapshot))
         self.image.delete_snapshot(snapshot)
+        for freed in (old_list, *parts):
+            self._requests.note_freed(layout.clusters.unused(freed))
 
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header, which is in the first cluster."""
@@ -341,7 +358,20 @@ class Qcow2Node(DriverNode):
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
         self._requests.note_changed_tables(offset, length)
+        stored = self._stored_zeroes(offset, length)
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
+        for start, stop in stored:
+            self._requests.note_written(start, stop)
+            if self._notices:
+                self._requests.ask_for_runs("write", start, stop - start)
+
+    def _stored_zeroes(self, offset: int, length: int) -> list[tuple[int, int]]:
+        """The parts of clusters in a range that can be zero only as bytes in the file, as (start, stop)."""
+        if not offset % self.cluster_size and not length % self.cluster_size:
+            return []
+        below = None if self.backing is None else self._below
+        pieces = self.image.content.zero_pieces(offset, length, below, self._below_is_zero)
+        return [(start, stop) for start, stop, as_zero in pieces if not as_zero]
 
     def _discard(self, offset: int, length: int) -> None:
         if self.image.file.faults is not None:
@@ -462,10 +492,12 @@ class Qcow2Node(DriverNode):
         self._stored_bitmaps.check_room()
 
     def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
-        """Refuse to become read-only if there is no room for the bitmaps that would be stored then."""
+        """Refuse to become read-only if there is no room for the bitmaps that would be stored then, or no right to."""
         del options
         if read_only and not self.read_only:
             self.check_room_for_bitmaps()
+        elif read_only and any(each.persistent and not (each.readonly or each.inconsistent) for each in self.bitmaps):
+            raise QmpError("No write access")
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""

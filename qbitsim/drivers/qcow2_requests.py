@@ -6,11 +6,15 @@ before the image changes. Others are told how far they were written, and only wh
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
+from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.image import Qcow2Image
@@ -27,13 +31,14 @@ class FileRequests:
     :ivar written: what the file has not been told of.
     """
 
-    __slots__ = ("_image", "_node", "_tables_end", "written")
+    __slots__ = ("_flushed", "_image", "_node", "_tables_end", "written")
 
     def __init__(self, node: Node, image: Qcow2Image) -> None:
         self._node = node
         self._image = image
         self.written = WrittenClusters(image)
         self._tables_end = 0
+        self._flushed = len(image.content.allocation_order())
 
     @property
     def _file(self) -> Node:
@@ -70,10 +75,16 @@ class FileRequests:
         self._tables_end = max(self._tables_end, self._image.layout.table_end(offset + length - 1))
 
     def flush_tables(self) -> None:
-        """Write the changed tables (qcow2_write_caches)."""
+        """Write the changed tables, refcounts first (qcow2_write_caches)."""
         end, self._tables_end = self._tables_end, 0
-        if end > self._file.noticed_end:
-            self._file.note_write_end(end)
+        stored, layout, unit = self._image.content.allocation_order(), self._image.layout, self._image.cluster_size
+        new, self._flushed = list(islice(reversed(stored), max(0, len(stored) - self._flushed))), len(stored)
+        places = [layout.active.places[guest] for guest in new if guest in layout.active.places]
+        blocks = {layout.clusters.block_of(place) for place in places}
+        ends = [(block + 1) * unit for block in sorted(blocks)]
+        for each in (*ends, max([end, *(layout.table_end(guest * unit) for guest in new)])):
+            if each > self._file.noticed_end:
+                self._file.note_write_end(each)
 
     def discard_places(self, offset: int, length: int) -> None:
         """Let the file discard the places of the whole clusters in a range that nothing else refers to.
@@ -96,6 +107,13 @@ class FileRequests:
                 self._file.note_discarded(place, run)
             else:
                 self._data.discard(place, run)
+
+    def note_freed(self, clusters: Iterable[int]) -> None:
+        """Let the file count clusters of it that were freed, run by run; they may be in use again already."""
+        free = Spans()
+        free.add_all(clusters)
+        for start, stop in free:
+            self._file.count_discard((stop - start) * self._image.cluster_size)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""

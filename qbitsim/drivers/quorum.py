@@ -91,11 +91,6 @@ class QuorumNode(DriverNode, OwnLengthNode):
         return [child.node for child in self.children]
 
     @property
-    def shown_length(self) -> int:
-        """Bytes: that of every child."""
-        return self.children[0].node.length
-
-    @property
     def knows_cluster_size(self) -> bool:
         """False: the driver has no bdrv_get_info."""
         return False

@@ -117,6 +117,10 @@ class RawNode(DriverNode, OwnLengthNode):
         return bool(self.offset) or self.size is not None
 
     @property
+    def _shown(self) -> Node:
+        return self._file
+
+    @property
     def shown_length(self) -> int:
         """Bytes of the file, or of the part."""
         return self.size if self.size is not None else self._file.length - self.offset
@@ -142,7 +146,7 @@ class RawNode(DriverNode, OwnLengthNode):
 
     def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
-        return operation != "status" and self._file.waits_for_io(operation, self.offset + offset, length)
+        return self._file.waits_for_io(operation, self.offset + offset, length)
 
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
@@ -187,9 +191,10 @@ class RawNode(DriverNode, OwnLengthNode):
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.debug_event("read_aio")
-        return self._file.read(self.offset + offset, length)
+        return self._read_shown(self.offset + offset, length)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
+        self._check_end(offset, len(data))
         if self.probed and offset < SECTOR:
             self._check_first_sector(offset, data)
         self._file.debug_event("write_aio")
@@ -206,9 +211,11 @@ class RawNode(DriverNode, OwnLengthNode):
             raise io_error(errno.EPERM)
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self._check_end(offset, length)
         self._file.write_zeroes(self.offset + offset, length, unmap=unmap and self._file.unmap)
 
     def _discard(self, offset: int, length: int) -> None:
+        self._check_end(offset, length)
         self._file.discard(self.offset + offset, length)
 
     def _status(self, offset: int, length: int) -> Status:

@@ -51,11 +51,6 @@ class SnapshotAccessNode(DriverNode, OwnLengthNode):
         """The driver tells nothing of it, and it is no filter (bdrv_co_get_info)."""
         return False
 
-    @property
-    def shown_length(self) -> int:
-        """Bytes of the disk."""
-        return self.children[0].node.length
-
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """It takes nothing that the guest could mind (snapshot_access_child_perm)."""
         del child, perm, shared

@@ -11,17 +11,13 @@ import fcntl
 import os
 
 from qbitsim.errors import QmpError
+from qbitsim.files.failures import StepError
 
 PREFIX = "/dev/fdset/"
 
 
-class FdsetError(OSError):
+class FdsetError(StepError):
     """A file cannot be opened from a set; ``strerror`` is all that QEMU says."""
-
-
-def failure_text(name: str, error: OSError) -> str:
-    """What QEMU says of a file that cannot be opened."""
-    return str(error.strerror) if isinstance(error, FdsetError) else f"Could not open '{name}': {error.strerror}"
 
 
 class FdSets:

@@ -1,11 +1,14 @@
-"""What a file of bytes is to the formats, and one that is kept in memory.
+"""What a file of bytes is to the formats.
 
 A reader or writer of a format knows files only by this protocol; where the bytes are is the business of who opened it.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class ByteSource(Protocol):
@@ -20,10 +23,23 @@ class ByteSource(Protocol):
 
 
 class ByteFile(ByteSource, Protocol):
-    """The bytes of one open file. All methods may raise OSError."""
+    """The bytes of one file that can be written, too."""
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Store *data*; a file that was shorter than *offset* reads as zeroes in between."""
+
+
+class OpenFile(ByteFile, Protocol):
+    """A file that is open, on the host or on a server, and what its image can ask of it. All may raise OSError.
+
+    :ivar path: by which it is opened for writing, too.
+    :ivar touched: something was written; who has taken note of it says False.
+    :ivar writable: it is open for writing.
+    """
+
+    path: str
+    touched: bool
+    writable: bool
 
     def punch(self, offset: int, length: int) -> None:
         """Let the range read as zeroes and take no room; the length of the file stays."""
@@ -34,45 +50,48 @@ class ByteFile(ByteSource, Protocol):
     def flush(self) -> None:
         """Return when everything that was written is stable."""
 
-
-class MemoryFile:
-    """A :class:`ByteFile` in memory.
-
-    :param data: the bytes at the beginning.
-    """
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes = b"") -> None:
-        self._data = bytearray(data)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """:meth:`ByteFile.read_at`."""
-        return bytes(self._data[offset : offset + length])
-
-    def write_at(self, offset: int, data: bytes) -> None:
-        """:meth:`ByteFile.write_at`."""
-        if len(self._data) < offset:
-            self.truncate(offset)
-        self._data[offset : offset + len(data)] = data
-
-    def punch(self, offset: int, length: int) -> None:
-        """:meth:`ByteFile.punch`."""
-        end = min(offset + length, len(self._data))
-        if offset < end:
-            self._data[offset:end] = bytes(end - offset)
-
-    def truncate(self, size: int) -> None:
-        """:meth:`ByteFile.truncate`."""
-        if size < len(self._data):
-            del self._data[size:]
-        else:
-            self._data.extend(bytes(size - len(self._data)))
-
-    def flush(self) -> None:
-        """:meth:`ByteFile.flush`: memory is as stable as it gets."""
+    def make_writable(self) -> None:
+        """Open it for writing, too, if it is not."""
 
     @property
-    def length(self) -> int:
-        """:attr:`ByteFile.length`."""
-        return len(self._data)
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it comes from a set of descriptors, which may go when it is closed."""
+
+    def close(self) -> None:
+        """Close it. Closing twice does nothing."""
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that it takes where it is stored."""
+
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """Changes when somebody changes the file."""
+
+    def zero(self, offset: int, length: int) -> None:
+        """Zero a range, which stays allocated."""
+
+    def write_zeroes(self, offset: int, length: int) -> None:
+        """Write zeroes, byte by byte."""
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Allocate a range, which keeps what it reads as."""
+
+    def next_data(self, offset: int) -> int | None:
+        """The first byte from *offset* on that is no hole; None if there is none."""
+
+    def next_hole(self, offset: int) -> int:
+        """The first byte from *offset* on that is a hole, or the end of the file."""
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """What is no hole, as (offset, length), ascending."""
+
+    def lock(self, used: int, unshared: int) -> str | None:
+        """Hold the locks for these permissions; QEMU's text on a conflict, with nothing changed, or None."""
+
+    def conflict(self, used: int, unshared: int) -> str | None:
+        """What forbids the use of these permissions, or None."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.images.cluster_index import PROBES, ClusterIndex
 from qbitsim.images.spans import Spans
@@ -56,7 +56,10 @@ class Content:
     :param size: bytes, any number.
     :param cluster_size: bytes per stored object, a power of two (qcow2: its cluster size).
     :param zero_clusters: whether a cluster can be of kind ZERO.
+    :cvar holes_are_zero: what is a HOLE of the last content of a chain reads as zeroes.
     """
+
+    holes_are_zero: ClassVar[bool] = True
 
     __slots__ = ("_index", "_stored", "_zero", "cluster_size", "size", "zero_clusters")
 

@@ -11,35 +11,33 @@ from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from qbitsim.files.tree import ByteSource
     from qbitsim.images.image import Image
     from qbitsim.images.qcow2.rendered import RenderedFile
 
 
-class RenderedContent(Content):
-    """The bytes of the file of a qcow2 image in memory. They are only read.
+COPIED_AT_ONCE = 1 << 20
+"""Bytes that are read and written in one piece where a whole file is copied."""
 
-    :param file: makes them.
-    :param image: it.
+
+class BytesContent(Content):
+    """The bytes of a file that are kept by somebody else.
+
+    :param file: who keeps them.
+    :param size: bytes.
+    :ivar file: who keeps them.
     """
 
-    __slots__ = ("_file", "_image")
+    __slots__ = ("file",)
 
-    def __init__(self, file: RenderedFile, image: Image) -> None:
-        super().__init__(image.file_length, FILE_CLUSTER, zero_clusters=False)
-        self._file = file
-        self._image = image
+    def __init__(self, file: ByteSource, size: int) -> None:
+        super().__init__(size, FILE_CLUSTER, zero_clusters=False)
+        self.file = file
 
     def read(self, offset: int, length: int) -> bytes:
-        """As every content."""
+        """As every content; behind the end of a file that somebody cut off there are zeroes."""
         assert 0 <= offset <= offset + length <= self.size, (offset, length, self.size)
-        return self._file.read_at(offset, length).ljust(length, b"\0")
-
-    def status(self, offset: int, length: int) -> tuple[Kind, int]:
-        """As every content, in pages that were written."""
-        assert 0 <= offset < self.size
-        assert length > 0
-        data, run = self._file.status(offset, min(length, self.size - offset))
-        return (Kind.DATA if data else Kind.HOLE), run
+        return self.file.read_at(offset, length).ljust(length, b"\0")
 
     def stored_clusters(self) -> list[int]:
         """The numbers of the clusters that are no hole as a whole."""
@@ -47,18 +45,41 @@ class RenderedContent(Content):
         runs = (range(start // unit, -(-(start + length) // unit)) for start, length in self.ranges(Kind.DATA))
         return list(dict.fromkeys(number for run in runs for number in run))
 
+    def clone(self) -> PlainContent:
+        """A content in memory that reads the same."""
+        twin = PlainContent(self.size)
+        for start, length in self.ranges(Kind.DATA):
+            for offset in range(start, start + length, COPIED_AT_ONCE):
+                twin.write(offset, self.read(offset, min(COPIED_AT_ONCE, start + length - offset)))
+        return twin
+
+
+class RenderedContent(BytesContent):
+    """The bytes of the file of a qcow2 image in memory. They are only read.
+
+    :param file: makes them.
+    :param image: it.
+    """
+
+    __slots__ = ("_image",)
+
+    file: RenderedFile
+
+    def __init__(self, file: RenderedFile, image: Image) -> None:
+        super().__init__(file, image.file_length)
+        self._image = image
+
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """As every content, in pages that were written."""
+        assert 0 <= offset < self.size
+        assert length > 0
+        data, run = self.file.status(offset, min(length, self.size - offset))
+        return (Kind.DATA if data else Kind.HOLE), run
+
     @property
     def allocated(self) -> int:
         """Bytes that a host's file system would need."""
         return self._image.actual_size
-
-    def clone(self) -> PlainContent:
-        """The same bytes, which can be written."""
-        twin = PlainContent(self.size)
-        for start, length in self.ranges(Kind.DATA):
-            for offset in range(start, start + length, FILE_CLUSTER):
-                twin.write(offset, self.read(offset, min(FILE_CLUSTER, start + length - offset)))
-        return twin
 
     # -- writing: the file has to become a plain one before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from qbitsim.images.content import zero_block
+from qbitsim.images.content import Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
 from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE, PlainContent
@@ -81,6 +81,14 @@ class RawImage(Image):
         self.content.copy_clusters(source, chosen)
         for number in chosen if self._unwritten else ():
             self._unwritten.fill(number * source.cluster_size, (number + 1) * source.cluster_size)
+
+    def described(self, offset: int, length: int) -> tuple[int, bool, bool, bool]:
+        """For how many bytes from *offset* on it holds that they are allocated, that they are data, that they are zero.
+
+        A plain file has all that it is.
+        """
+        kind, run = self.content.status(offset, length)
+        return run, True, kind is Kind.DATA, kind is not Kind.DATA
 
     def host_offset(self, offset: int) -> int:
         """The same."""

@@ -14,6 +14,7 @@ from typing import Any
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.fdsets import FdSets
 from qbitsim.files.locks import CREATOR
+from qbitsim.files.network import Network
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
@@ -40,16 +41,19 @@ class ImageStore:
     """A file system of images. Names are relative to one working directory; ``./a`` and ``a`` are the same file.
 
     :ivar fdsets: descriptors that were handed over; only on the host files are opened from them.
+    :ivar network: where servers are found that are not files.
     :ivar starts: how many machines were started on it; what is random in QEMU at each start comes from it.
     """
 
-    __slots__ = ("_directories", "_files", "_limits", "fdsets", "starts")
+    __slots__ = ("_directories", "_files", "_limits", "_remote", "fdsets", "network", "starts")
 
     def __init__(self) -> None:
         self._files: dict[str, ImageFile] = {}
         self._directories: set[str] = {"", "/"}
         self._limits: dict[str, int] = {}
+        self._remote: dict[str, ImageFile] = {}
         self.fdsets = FdSets()
+        self.network = Network()
         self.starts = 0
 
     def create(
@@ -118,10 +122,26 @@ class ImageStore:
 
     def file(self, name: str) -> ImageFile:
         """The file of that name, whatever it holds; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
+        if name in self._remote:
+            return self._remote[name]
         key = self._short_key(name)
         if key in self._files:
             return self._files[key]
         raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
+
+    def add_remote(self, name: str, file: ImageFile) -> None:
+        """Let *name*, which has a protocol, stand for a file of a server, until :meth:`forget_remote`."""
+        self._remote[name] = file
+
+    def is_remote(self, name: str) -> bool:
+        """Whether a name stands for a file of a server."""
+        return name in self._remote
+
+    def forget_remote(self) -> list[ImageFile]:
+        """Let no name stand for a file of a server any more; those files."""
+        files = list(self._remote.values())
+        self._remote.clear()
+        return files
 
     def lookup(self, name: str, format: str | None = None) -> Image:  # noqa: A002 (QEMU's word)
         """The image in the file of that name.
@@ -151,7 +171,7 @@ class ImageStore:
         return data.file is not None
 
     def __contains__(self, name: str) -> bool:
-        return self._key(name) in self._files
+        return name in self._remote or self._key(name) in self._files
 
     def items(self) -> list[tuple[str, Image]]:
         """All files with their images, sorted by name."""

@@ -114,8 +114,12 @@ class BackupJob(Job):
         sync = self.options.sync
         if sync == "top":
             offset = 0
-            while offset < self.state.length:
-                offset = self.state.reset_unallocated(offset)
+            try:
+                while offset < self.state.length:
+                    offset = self.state.reset_unallocated(offset)
+            except OSError as error:
+                self._finish(error.errno or errno.EIO)
+                return
             self.state.skip_unallocated = False
         if sync == "none":
             self._serve_guest()

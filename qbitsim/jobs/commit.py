@@ -20,6 +20,7 @@ from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_commit_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 from qbitsim.jobs.loop import CHUNK, LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
 from qbitsim.records import record
 
@@ -105,8 +106,8 @@ class CommitJob(LoopJob):
             self._finish(0)
             return
         offset, reading = self._offset, True
-        status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
         try:
+            status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
             if status.allocated:
                 if status.zero and self.jobs.profile.commit_keeps_zeroes:
                     reading = False
@@ -121,6 +122,9 @@ class CommitJob(LoopJob):
                 self._finish(error.errno or errno.EIO)
             else:
                 self._wait_for_quota(self._piece)
+            return
+        except StalledError as error:
+            self._wait_at(error.stall, self._piece)
             return
         self._progress(status.length, copied=status.allocated)
 

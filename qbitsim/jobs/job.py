@@ -205,6 +205,18 @@ class Job(JobVerbs):
             self.jobs.graph.watch([edge])
         node.block(self.blocker)
 
+    @staticmethod
+    def check_can_freeze(node: Node, base: Node) -> None:
+        """Refuse to rely on the chain from ``node`` to ``base`` where another job will take out a filter.
+
+        :raises QmpError: there is such a filter (bdrv_freeze_backing_chain).
+        """
+        while node is not base:
+            edge = next(each for each in node.children if each.node is (node.filtered or node.backing))
+            if edge.node.never_freeze:
+                raise QmpError(f"Cannot freeze '{edge.name}' link to '{edge.node.name}'")
+            node = edge.node
+
     def freeze(self, node: Node, base: Node) -> None:
         """Forbid that the chain from ``node`` to ``base`` is led elsewhere (bdrv_freeze_backing_chain)."""
         while node is not base:

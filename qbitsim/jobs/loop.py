@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.job import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Task
+    from qbitsim.files.faults import Stall
 
 CHUNK = 512 * 1024
 """Bytes that stream and commit look at in one piece."""
@@ -32,7 +36,7 @@ class LoopJob(Job):
     :ivar limit: the speed limit.
     """
 
-    __slots__ = ("_after_sleep", "_owed", "_timer", "limit")
+    __slots__ = ("_after_sleep", "_again", "_owed", "_stall", "_timer", "limit")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -40,6 +44,8 @@ class LoopJob(Job):
         self._timer: Task | None = None
         self._owed = 0
         self._after_sleep: Continuation | None = None
+        self._stall: Stall | None = None
+        self._again: Task | None = None
 
     def check_speed(self, speed: int) -> None:
         """Take over the speed in bytes per second; a negative one ends the job before it began.
@@ -101,6 +107,37 @@ class LoopJob(Job):
         if self._timer is not None and not 0 < self.speed <= old:
             self.enter()
 
+    # -- requests that wait
+
+    def _wait_at(self, stall: Stall, then: Continuation) -> None:
+        """Go on with ``then``, which makes a request again, once that is let go on."""
+        self._wait_for_io(then)
+        self._stall = stall
+        stall.hold(self._released)
+
+    def _released(self) -> None:
+        self._stall = None
+        self._again = self.jobs.scheduler.soon(self._make_again, f"{self.id}: resumed request")
+
+    def _make_again(self) -> None:
+        self._again = None
+        self.wake()
+
+    @property
+    def stall(self) -> Stall | None:
+        """What its request waits for."""
+        return self._stall
+
+    def finish_in_flight(self) -> None:
+        """Complete the request that waited.
+
+        :raises StalledError: it still does.
+        """
+        if self._stall is not None:
+            raise StalledError(self._stall)
+        if self._again is not None:
+            self.jobs.scheduler.run(self._again)
+
     # -- errors
 
     def _react(self, policy: str, number: int, *, reading: bool) -> str:
@@ -151,7 +188,7 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
     nodes = _opened_together(node)
     with ExitStack() as drained:
         for each in nodes:
-            drained.enter_context(graph.drained(each))
+            drained.enter_context(graph.reopening(each))
         graph.changing()
         for each in _backing_files_opened_together(node):
             if each.read_only:
@@ -166,6 +203,9 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
                 each.mark_read_only(read_only=read_only)
         for each in reversed(nodes) if writable else nodes:
             each.set_read_only(not writable)
+        for below in _inheriting(node):
+            for each in _opened_together(below):
+                each.set_read_only(True)
     node.options = {**node.options, "read-only": not writable}  # for who reopens it together with its parent
 
 
@@ -179,11 +219,28 @@ def restore_read_only(graph: Graph, node: Node) -> None:
 
 
 def _opened_together(node: Node) -> list[Node]:
-    """A node, and its file if that was opened with it."""
-    file = node.child("file")
-    if file is None or not isinstance(node.options.get("file", {}), dict):
-        return [node]
-    return [node, file.node]
+    """A node, and what is below it that was opened with it and was not told by itself whether to be read-only.
+
+    (bdrv_reopen_queue_child, block.c, QEMU 10.0)
+    """
+    found = [node]
+    while True:
+        edge = node.child("file") or node.child("image")
+        if edge is None or not isinstance(node.options.get(edge.name, {}), dict) or "read-only" in edge.node.options:
+            return found
+        node = edge.node
+        found.append(node)
+
+
+def _inheriting(node: Node) -> Iterator[Node]:
+    """The backing files opened with a node whose options leave it to the node whether they can be written: they cannot.
+
+    (bdrv_reopen_queue_child, block.c, QEMU 10.0)
+    """
+    while (below := node.backing) is not None and isinstance(node.options.get("backing"), dict):
+        if not below.read_only and "read-only" not in below.options:
+            yield below
+        node = below
 
 
 def _backing_files_opened_together(node: Node) -> list[Node]:

@@ -23,6 +23,7 @@ from qbitsim.block.chain import status_waits
 from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 from qbitsim.jobs.coroutine import Continuation
 from qbitsim.jobs.loop import LoopJob, grow, restore_read_only
 from qbitsim.jobs.mirror_dirty import MirrorDirty
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.drivers.job_filters import MirrorTopNode
     from qbitsim.engine.scheduler import Task
+    from qbitsim.files.faults import Stall
     from qbitsim.jobs.job_list import JobList
 
 REPLACE_BLOCKER = "block device is in use by block-job-complete"
@@ -178,6 +180,10 @@ class MirrorJob(LoopJob):
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)
+        except StalledError:
+            self.dirty.mark(offset, length)
+            self.progress.total -= length
+            raise
         self.progress.done(length)
 
     def _wake_up(self) -> None:
@@ -304,8 +310,16 @@ class MirrorJob(LoopJob):
         self.source.drained_begin()
         self._finish(self.ret)
 
+    @property
+    def stall(self) -> Stall | None:
+        """What something in flight waits for."""
+        return self._operations.stall
+
     def finish_in_flight(self) -> None:
-        """Complete what is in flight; come to the end, if it has begun."""
+        """Complete what is in flight; come to the end, if it has begun.
+
+        :raises StalledError: something in flight waits.
+        """
         self._operations.complete_all()
         if self._ending is not None:
             self.jobs.scheduler.run(self._ending)
@@ -357,19 +371,31 @@ class MirrorJob(LoopJob):
         return True
 
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
-        operation = MirrorOperation(offset, length, method, self._operation_done)
-        if not operation.begin(self.source, self.target):
+        outage = max(self.source.outage, self.target.node.outage)
+        operation = MirrorOperation(offset, length, "copy" if outage else method, self._operation_done)
+        try:
+            waits = operation.begin(self.source, self.target)
+        except StalledError as error:
+            self._operations.suspend(operation, error.stall)
+            return
+        if not waits:
             self._transfer(operation)
             return
-        delay = 0
+        delay = outage
         if method == "copy":
-            delay = max(self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
+            delay = max(delay, self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
         self._operations.add(operation, delay, f"{self.id}: copy {offset}+{length}")
 
     def _operation_done(self, operation: MirrorOperation) -> None:
         """What was in flight is done; go on if that was waited for."""
         self._operations.remove(operation)
-        self._transfer(operation)
+        try:
+            if not operation.begun:
+                operation.begin(self.source, self.target)
+            self._transfer(operation)
+        except StalledError as error:
+            self._operations.suspend(operation, error.stall)
+            return
         if self._waiting and not (self._operations and self._pausing):
             self._waiting = False
             self.wake()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.bits.iterator import BitIterator
 from qbitsim.block.chain import status_above
+from qbitsim.block.status import Status
 from qbitsim.jobs.mirror_operations import MAXIMUM_IN_FLIGHT
 
 if TYPE_CHECKING:
@@ -81,7 +82,11 @@ class MirrorDirty:
     def first_piece(self, offset: int, length: int, target: MirrorTarget) -> tuple[int, str]:
         """How many bytes of a run are treated alike, and how: ``copy``, ``zero`` or ``discard`` (mirror_iteration)."""
         unit, source = self.bitmap.granularity, self._source
-        status = status_above(source, None, offset, min(-(-length // unit) * unit, source.length - offset))
+        wanted = min(-(-length // unit) * unit, source.length - offset)
+        try:
+            status = status_above(source, None, offset, wanted)
+        except OSError:
+            status = Status(wanted, data=True)  # what cannot be told is copied, and that may fail
         piece = status.length
         if status.data:
             piece = min(piece, max(MAXIMUM_IO, self._buffer // MAXIMUM_IN_FLIGHT))

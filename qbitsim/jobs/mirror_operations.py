@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qbitsim.files.faults import StalledError
+
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Scheduler, Task
+    from qbitsim.files.faults import Stall
     from qbitsim.jobs.mirror_target import MirrorTarget
 
 MAXIMUM_IN_FLIGHT = 16
@@ -19,9 +22,11 @@ class MirrorOperation:
     :ivar offset: bytes, :ivar length: bytes.
     :ivar method: ``copy``, or ``zero`` or ``discard``: that happens to the target, and nothing is read.
     :ivar error: what the target answered to ``zero`` or ``discard``, and it is not yet known to the job.
+    :ivar stall: what one of its requests waits for; it is made again, as a whole, after that.
+    :ivar begun: whether the target has taken the zeroes or the discard.
     """
 
-    __slots__ = ("_done", "error", "length", "method", "offset", "task")
+    __slots__ = ("_done", "_scheduler", "begun", "error", "length", "method", "offset", "stall", "task")
 
     def __init__(self, offset: int, length: int, method: str, done: Callable[[MirrorOperation], None]) -> None:
         self.offset = offset
@@ -30,22 +35,40 @@ class MirrorOperation:
         self._done = done
         self.task: Task | None = None
         self.error: OSError | None = None
+        self.stall: Stall | None = None
+        self.begun = False
+        self._scheduler: Scheduler | None = None
 
     def begin(self, source: Node, target: MirrorTarget) -> bool:
         """Ask the target for zeroes or a discard: it takes that before data, which has to be read first.
 
         :return: whether source and target have to wait for I/O; if not, it is complete as soon as it has begun.
+        :raises StalledError: the target lets it wait; it has not begun.
         """
         offset, length = self.offset, self.length
+        waits = source.waits_for_io("read", offset, length) or target.node.waits_for_io("write", offset, length)
         try:
             if self.method == "zero":
-                return target.write_zeroes(offset, length)
-            if self.method == "discard":
-                return target.discard(offset, length)
+                waits = target.write_zeroes(offset, length)
+            elif self.method == "discard":
+                waits = target.discard(offset, length)
         except OSError as error:
             self.error = error
-            return True
-        return source.waits_for_io("read", offset, length) or target.node.waits_for_io("write", offset, length)
+            waits = True
+        self.begun = True
+        return waits
+
+    def suspend(self, stall: Stall, scheduler: Scheduler) -> None:
+        """Let it be complete no sooner than ``stall`` lets it go on."""
+        self.task = None
+        self.stall = stall
+        self._scheduler = scheduler
+        stall.hold(self._resumed)
+
+    def _resumed(self) -> None:
+        assert self._scheduler is not None
+        self.stall = None
+        self.task = self._scheduler.soon(self.complete, f"resumed copy {self.offset}+{self.length}")
 
     def complete(self) -> None:
         """Tell the job, which copies it."""
@@ -90,19 +113,37 @@ class MirrorOperations:
         else:
             operation.task = self._scheduler.soon(operation.complete, label)
 
+    def suspend(self, operation: MirrorOperation, stall: Stall) -> None:
+        """Let it wait."""
+        self._operations.append(operation)
+        operation.suspend(stall, self._scheduler)
+
+    @property
+    def stall(self) -> Stall | None:
+        """What one of them waits for, if one does."""
+        return next((each.stall for each in self._operations if each.stall is not None), None)
+
     def remove(self, operation: MirrorOperation) -> None:
         """It is complete."""
         self._operations.remove(operation)
 
     def complete_overlapping(self, offset: int, length: int) -> None:
-        """Complete what has bytes of the range (mirror_wait_on_conflicts)."""
+        """Complete what has bytes of the range (mirror_wait_on_conflicts).
+
+        :raises StalledError: it waits.
+        """
         self._complete([each for each in self._operations if each.overlaps(offset, length)])
 
     def complete_all(self) -> None:
-        """Complete what is in flight now."""
+        """Complete what is in flight now.
+
+        :raises StalledError: one of them waits.
+        """
         self._complete(list(self._operations))
 
     def _complete(self, operations: list[MirrorOperation]) -> None:
         for each in operations:
+            if each.stall is not None:
+                raise StalledError(each.stall)
             if each.task is not None and each.task.pending:
                 self._scheduler.run(each.task)

@@ -3,7 +3,8 @@
 Theory of operation (block/stream.c, QEMU 10.0)
 ===============================================
 
-1. A ``copy-on-read`` filter above the node copies what guests read; the job reads everything else.
+1. A ``copy-on-read`` filter above the node copies what guests read of the layers that go; the job reads everything
+   else.
 2. What is copied does not change the disk: no bitmap of the node is marked.
 3. When the job is finalised, the node gets a new backing file, which its header then names, or none.
 """
@@ -18,6 +19,7 @@ from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
 from qbitsim.records import record
 
@@ -32,6 +34,7 @@ class StreamOptions:
     """What a client may choose.
 
     :ivar overlay: the lowest node that is streamed: the one above the base, or the node itself.
+    :ivar above_base: the node right above the base, which is a filter if the base was named below some.
     :ivar backing_name: what the node's header shall say of its backing file; None for the base's own name.
     :ivar base_name: the base's own name as queries show it, None without a base.
     :ivar speed: bytes per second, 0 for no limit; :ivar on_error: as for a backup.
@@ -40,6 +43,7 @@ class StreamOptions:
 
     job_id: str | None = None
     overlay: Node
+    above_base: Node
     backing_name: str | None = None
     base_name: str | None = None
     speed: int = 0
@@ -86,13 +90,17 @@ class StreamJob(LoopJob):
             self._finish(self._failure)
             return
         offset, node = self._offset, self.node
-        length, copied = missing_above(node, self.options.overlay, offset, min(CHUNK, node.length - offset))
+        length = min(CHUNK, node.length - offset)
         try:
+            length, copied = missing_above(node, self.options.overlay, offset, length)
             if copied:
                 self.node.copy_up(self._offset, length)
                 self._owe(self.node.backing_chain_next or self.node, self.node, length)
         except OSError as error:
             self._failed(error.errno or errno.EIO, length)
+            return
+        except StalledError as error:
+            self._wait_at(error.stall, self._piece)
             return
         self._progress(length, copied=copied)
 
@@ -138,7 +146,8 @@ class StreamJob(LoopJob):
             if base is None:
                 node.change_backing_file(None, None)
             else:
-                node.change_backing_file(self.options.backing_name or self.options.base_name, base.driver)
+                driver = base.skip_filters().driver
+                node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
         return 0
 
     def _drop_filter(self) -> None:
@@ -163,6 +172,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
     :raises QmpError: in the order of stream_start; graph and jobs are as before then.
     """
     graph = jobs.graph
+    StreamJob.check_can_freeze(node, options.above_base)
     was_read_only = node.read_only
     if was_read_only:
         set_writable(graph, node, writable=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.commands import drives
 from qbitsim.commands.devices import device_tree
-from qbitsim.commands.drive_interface import board_has_place, check_place
+from qbitsim.commands.drive_interface import board_has_place, check_place, take_interface
 from qbitsim.drivers.drive_options import parse_device
 from qbitsim.errors import QmpError
 
@@ -45,6 +45,14 @@ def add_plugged_drive(machine: Machine, given: dict[str, str]) -> Drive:
     :raises QmpError: as QEMU refuses it; nothing has changed then.
     """
     return drives.add_drive(machine, given)
+
+
+def add_default_drive(machine: Machine, given: dict[str, str]) -> None:
+    """An empty drive that the machine has without being asked, if its place is free (default_drive, system/vl.c)."""
+    interface, _ = take_interface(given, machine.machine_type)
+    place = interface.name, interface.bus, interface.unit
+    if all(drive.info is None or drive.info.place != place for drive in machine.graph.drives.values()):
+        drives.add_drive(machine, given)
 
 
 def check_node_options(machine: Machine, options: Options) -> None:

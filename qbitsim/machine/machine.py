@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from qbitsim.block.graph import Graph
+from qbitsim.commands.character_devices import ONE_MONITOR
 from qbitsim.commands.context import Context
 from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for
@@ -39,11 +40,14 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from qbitsim.commands.parts import ChardevLike
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
+    from qbitsim.files.network import Connection
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.nbd.local import LocalClient
@@ -60,6 +64,9 @@ MACHINE_TYPES = ("none", "pc", "q35")
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
+
+MEMORY = 128 << 20
+"""Bytes of memory of a PC, unless told otherwise."""
 
 _LOCALHOST = "127.0.0.1"
 
@@ -78,14 +85,21 @@ class Machine:
     :param pacing: ``"manual"``: things go on when told to; ``"immediate"``: :meth:`settle` after each command.
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
+    :param registry: the commands that it has, if not those of the system emulator.
+    :ivar announces_images: whether it prints, as QEMU does, that a command makes an image file.
+    :ivar chardevs: the character devices of the process by name.
     :ivar devices: those of the guest, None as long as there were none.
+    :ivar guest_clock_stands: only a test can move the guest's clock, and none does (-accel qtest).
+    :ivar networks: what network cards are connected to, by name: the kind of each.
+    :ivar memory: bytes that the guest of a PC has.
+    :ivar processors: those of a PC, None as long as it has the one that QEMU gives it.
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
     __slots__ = (
-        *(*PARTS, "control", "disks", "guest_name", "guest_uuid", "journal", "machine_type"),
-        "monitor_descriptors",
+        *(*PARTS, "announces_images", "control", "disks", "guest_clock_stands", "guest_name", "guest_uuid"),
+        *("journal", "machine_type", "memory", "monitor_descriptors", "processors"),
     )
 
     def __init__(
@@ -99,6 +113,7 @@ class Machine:
         pacing: str = "manual",
         control: bool = False,
         machine_type: str = "none",
+        registry: Registry | None = None,
     ) -> None:
         if pacing not in PACINGS:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
@@ -106,7 +121,7 @@ class Machine:
             raise ValueError(f"unknown type of machine {machine_type!r}: choose one of {', '.join(MACHINE_TYPES)}")
         self.machine_type = machine_type
         self.profile: Profile = profile_called(profile)
-        self.registry: Registry = (controlled_registry_for if control else registry_for)(self.profile)
+        self.registry = registry or (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
         self.events = EventLog()
         self.clock = Clock(self, epoch)
@@ -117,8 +132,14 @@ class Machine:
         self.control = Control() if control else None
         self.images.fdsets.explained = self.profile.fdset_refusals_explained
         self.monitor_descriptors: MonitorDescriptors | None = None
+        self.announces_images = False
+        self.chardevs: Mapping[str, ChardevLike] = ONE_MONITOR
+        self.guest_clock_stands = False
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
+        self.memory = MEMORY
+        self.networks: dict[str, str] = {}
+        self.processors: Processors | None = None
         self._begin(Scheduler(policy), running=running)
 
     def _begin(self, scheduler: Scheduler, *, running: bool) -> None:
@@ -127,18 +148,21 @@ class Machine:
         self.graph = Graph(self.images, scheduler)
         self.graph.emit = self.emit
         self.graph.stop_guest = self.stop
+        self.graph.print = self.print
         self.devices: DeviceTree | None = None
         self.objects: dict[str, Json] = {}
         self.migration = MigrationSettings()
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
+        self.graph.copy_before_write_always_reads = self.profile.copy_before_write_always_reads
+        self.graph.reopening_drains_below = self.profile.reopening_drains_below
         self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
         self.graph.lengths_followed_by = self.profile.lengths_followed_by
         self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
         self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
-        self.exports = Exports(self.graph, self.emit, self.profile)
+        self.exports = Exports(self.graph, self.emit, self.profile, _accept_nbd_client)
         self.run_state = "running" if running else "prelaunch"
         self.closing = False
         self._stdout: list[str] = []
@@ -468,6 +492,7 @@ class Machine:
             self.run_state = state
             self.emit("STOP")
         self.graph.drain_all()
+        self.graph.flush_all()
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:
@@ -520,7 +545,7 @@ class Machine:
         data = {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None
         self.emit("SHUTDOWN", data)
         self.exports.stop()
-        for _ in range(self.profile.drains_at_quit - 1):
+        for _ in range(self._drains_at_end - 1):
             self.graph.drain_all()
             self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
@@ -530,11 +555,16 @@ class Machine:
         self.closing = True
         self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone
 
+    @property
+    def _drains_at_end(self) -> int:
+        """How often everything becomes quiet when the process ends."""
+        return self.profile.drains_at_quit
+
     def crash(self) -> None:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
         for node in self.graph.nodes.values():
             node.abandon()
-        self.exports.disconnect_all()
+        self.exports.end()
         self.closing = True
 
     def note_no_clients(self) -> None:
@@ -563,3 +593,9 @@ class Machine:
         text = "".join(self._stdout)
         self._stdout.clear()
         return text
+
+
+def _accept_nbd_client(exports: Exports, client: object) -> Connection | None:
+    from qbitsim.nbd.local import accept  # noqa: PLC0415 - for those who have clients
+
+    return accept(exports, client)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
+    from qbitsim.qapi.registry import Registry
 
 _PIECES = 4
 
@@ -34,10 +35,18 @@ class TalkingMachine(Machine):
         images: ImageStore | None = None,
         control: bool = False,
         machine_type: str = "none",
+        registry: Registry | None = None,
     ) -> None:
         super().__init__(
-            profile, images=images, epoch=epoch, running=running, control=control, machine_type=machine_type
+            profile,
+            images=images,
+            epoch=epoch,
+            running=running,
+            control=control,
+            machine_type=machine_type,
+            registry=registry,
         )
+        self.announces_images = True
         self.out: TextIO | None = sys.stdout
         self._unprinted: Iterator[str] = iter(())
         self._is_new = False  # nobody has taken over what is left to print

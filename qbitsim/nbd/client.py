@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import TYPE_CHECKING, Final
@@ -45,6 +46,7 @@ from qbitsim.nbd.protocol import (
     U16,
     U32,
     U64,
+    ZEROES_AFTER_EXPORT,
     ChunkKind,
     Command,
     CommandFlag,
@@ -56,6 +58,7 @@ from qbitsim.nbd.protocol import (
     OptionReply,
     Reading,
     command_words,
+    discard,
     option_words,
     string,
 )
@@ -65,13 +68,28 @@ if TYPE_CHECKING:
 
 _ERROR_BIT: Final = 0x80000000
 _CHUNK_ERROR_BIT: Final = 0x8000
-_OPTION_ERRORS: Final = {
+_OPTION_ERRORS: Final[dict[int, int]] = {
     OptionReply.ERR_UNKNOWN: errno.ENOENT,
     OptionReply.ERR_POLICY: errno.EPERM,
     OptionReply.ERR_UNSUP: errno.ENOTSUP,
     OptionReply.ERR_SHUTDOWN: errno.ESHUTDOWN,
 }
 """Refusal of an option -> errno; all others are EINVAL."""
+
+
+class RefusedError(NbdError):
+    """A server refuses an option.
+
+    :ivar option: of :class:`.Option`; ``kind``: of :class:`.OptionReply`.
+    :ivar told: what the server says about it; may be empty.
+    """
+
+    def __init__(self, option: Option, kind: int, told: str) -> None:
+        text = told or f"the server refuses {option_words(option)}"
+        super().__init__(_OPTION_ERRORS.get(kind, errno.EINVAL), text)
+        self.option = option
+        self.kind = kind
+        self.told = told
 
 
 class Pending:
@@ -120,12 +138,18 @@ class Pending:
 
     def take_data(self, offset: int, data: bytes) -> None:
         """A part of what is to be read."""
+        self._check_inside(offset, len(data))
         self._data.append((offset, data))
 
     def take_hole(self, offset: int, length: int) -> None:
         """A part that reads as zeroes."""
+        self._check_inside(offset, length)
         self.holes.append((offset, length))
         self._data.append((offset, bytes(length)))
+
+    def _check_inside(self, offset: int, length: int) -> None:
+        if not self.offset <= offset <= offset + length <= self.offset + self.length:
+            raise NbdError(errno.EPROTO, f"{length} bytes at {offset} come that were not asked for")
 
 
 class ClientSession:
@@ -138,7 +162,8 @@ class ClientSession:
     :ivar size: of the export, in bytes; ``flags``: what can be done with it; ``description``: for people, or None.
     :ivar block_sizes: the least, the preferred and the largest size of a request, in bytes.
     :ivar contexts: the contexts that the server has agreed to, with their ids.
-    :ivar ready: the handshake is over; :ivar error: why the session has ended, if it has.
+    :ivar greeted: the server has said something; :ivar ready: the handshake is over.
+    :ivar error: why the session has ended, if it has.
     """
 
     def __init__(
@@ -159,11 +184,13 @@ class ClientSession:
         self.description: str | None = None
         self.block_sizes = (1, 4096, MAXIMUM_PAYLOAD)
         self.contexts: dict[int, str] = {}
+        self.greeted = False
         self.ready = False
         self.error: OSError | None = None
         self._buffer = bytearray()
         self._pending: dict[int, Pending] = {}
         self._cookie = 0
+        self._no_zeroes = False
         self._conversation = self._converse()
         self._needed = next(self._conversation)
 
@@ -180,6 +207,8 @@ class ClientSession:
                 self._needed = self._conversation.send(piece)
             except NbdError as error:
                 self.fail(error)
+            except (struct.error, ValueError) as error:
+                self.fail(NbdError(errno.EPROTO, f"what the server says has the wrong length: {error}"))
 
     def fail(self, error: OSError) -> None:
         """The session has ended, and with it all that is in flight."""
@@ -226,8 +255,10 @@ class ClientSession:
 
     def _greet(self) -> Reading[None]:
         magic, option_magic, flags = GREETING.unpack((yield GREETING.size))
+        self.greeted = True
         if (magic, option_magic) != (GREETING_MAGIC, OPTION_MAGIC) or not flags & HandshakeFlag.FIXED_NEWSTYLE:
             raise NbdError(errno.EPROTO, "the server does not greet as a server of the fixed newstyle")
+        self._no_zeroes = bool(flags & HandshakeFlag.NO_ZEROES)
         self._send(U32.pack(flags & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)))
 
     def _settle_mode(self) -> Reading[None]:
@@ -235,7 +266,7 @@ class ClientSession:
             if mode <= self._best:
                 try:
                     yield from self._ask(option)
-                except NbdError:
+                except RefusedError:
                     continue  # the next best will do
                 self.mode = mode
                 return
@@ -243,16 +274,34 @@ class ClientSession:
     def _choose_contexts(self) -> Reading[None]:
         queries = [each.encode("utf-8", "surrogateescape") for each in self._wanted]
         payload = string(self._name) + U32.pack(len(queries)) + b"".join(map(string, queries))
-        for kind, answer in (yield from self._ask(Option.SET_META_CONTEXT, payload)):
+        try:
+            answers = yield from self._ask(Option.SET_META_CONTEXT, payload)
+        except RefusedError:
+            return  # if there is no such export, GO will say so
+        for kind, answer in answers:
             if kind == OptionReply.META_CONTEXT:
                 (number,) = U32.unpack(answer[:4])
                 self.contexts[number] = answer[4:].decode("utf-8", "surrogateescape")
 
     def _go(self) -> Reading[None]:
         payload = string(self._name) + U16.pack(1) + U16.pack(Info.BLOCK_SIZE)
-        for kind, answer in (yield from self._ask(Option.GO, payload)):
+        try:
+            answers = yield from self._ask(Option.GO, payload)
+        except RefusedError as error:
+            if error.kind != OptionReply.ERR_UNSUP:
+                raise
+            yield from self._go_as_of_old()
+            return
+        for kind, answer in answers:
             if kind == OptionReply.INFO:
                 self._take_info(U16.unpack(answer[:2])[0], answer[2:])
+
+    def _go_as_of_old(self) -> Reading[None]:
+        """Choose the export of a server that does not know GO: it hangs up if there is none."""
+        self._send(OPTION.pack(OPTION_MAGIC, Option.EXPORT_NAME, len(self._name)) + self._name)
+        self._take_info(Info.EXPORT, (yield EXPORT.size))
+        if not self._no_zeroes:
+            yield from discard(ZEROES_AFTER_EXPORT)
 
     def _take_info(self, info: int, data: bytes) -> None:
         if info == Info.EXPORT:
@@ -276,8 +325,7 @@ class ClientSession:
                 raise NbdError(errno.EPROTO, f"the answer to {option_words(option)} makes no sense")
             data = (yield length) if length else b""
             if kind & _ERROR_BIT:
-                text = data.decode("utf-8", "replace") or f"the server refuses {option_words(option)}"
-                raise NbdError(_OPTION_ERRORS.get(kind, errno.EINVAL), text)
+                raise RefusedError(option, kind, data.decode("utf-8", "replace"))
             if kind == OptionReply.ACK:
                 return answers
             answers.append((kind, data))

@@ -1,7 +1,8 @@
 """The NBD server of a machine and what it exports (block/export/export.c, blockdev-nbd.c and nbd/server.c, QEMU 10.0).
 
 An export uses a node, keeps its bitmaps busy, and goes away with an event. Clients connect to it: over sockets if the
-machine is served (see :mod:`qbitsim.serving.nbd_server`), or in the process with :meth:`.Machine.connect_nbd`.
+machine is served (see :mod:`qbitsim.serving.nbd_server`), or in the process: with :meth:`.Machine.connect_nbd`, and
+other machines on the same image store at the address at which the server listens.
 
 Nothing of the protocol is loaded before the first client comes.
 """
@@ -9,12 +10,15 @@ Nothing of the protocol is loaded before the first client comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.network import InetAddress, UnixAddress
 from qbitsim.nbd.export import Client, Export, ExportUser, InFlight
+from qbitsim.qapi.block import InetSocketAddressLegacy, UnixSocketAddressLegacy
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.facts import Profile
+    from qbitsim.files.network import Address, Connection
     from qbitsim.nbd.faults import NbdFault, RefusedOption, SlowReads
     from qbitsim.qapi.block import SocketAddressLegacy
 
@@ -52,6 +57,16 @@ class Listening:
     connections: int = DEFAULT_CONNECTIONS
     handshake_seconds: int = DEFAULT_HANDSHAKE
 
+    @property
+    def network_address(self) -> Address | None:
+        """Where clients of the same process find it."""
+        address = self.address
+        if isinstance(address, UnixSocketAddressLegacy):
+            return UnixAddress(address.data.path, bool(address.data.abstract), address.data.tight is not False)
+        if isinstance(address, InetSocketAddressLegacy):
+            return InetAddress(address.data.host, address.data.port)
+        return None
+
 
 class Host(Protocol):
     """What listens on sockets for a machine that is served; see :class:`qbitsim.serving.nbd_server.NbdListener`."""
@@ -74,6 +89,7 @@ class Exports:
 
     :param emit: called with the name and the data of each event.
     :param profile: which release the machine is.
+    :param accept: connects a client of this process, see :func:`qbitsim.nbd.local.accept`; None if none can come.
     :ivar listening: how the server was started; None if it was not.
     :ivar exports: newest first.
     :ivar connections: the clients.
@@ -83,14 +99,21 @@ class Exports:
     """
 
     __slots__ = (
-        *("_emit", "connections", "exports", "faults", "graph", "host", "listening", "profile"),
+        *("_accept", "_emit", "connections", "exports", "faults", "graph", "host", "listening", "profile"),
         *("refused_options", "slow_reads"),
     )
 
-    def __init__(self, graph: Graph, emit: Callable[[str, dict[str, Any]], None], profile: Profile) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        emit: Callable[[str, dict[str, Any]], None],
+        profile: Profile,
+        accept: Callable[[Exports, object], Connection | None] | None = None,
+    ) -> None:
         self.graph = graph
         self.profile = profile
         self._emit = emit
+        self._accept = accept
         self.listening: Listening | None = None
         self.exports: list[Export] = []
         self.connections: list[Client] = []
@@ -118,8 +141,7 @@ class Exports:
         """
         if self.listening is not None:
             raise QmpError("NBD server already running")
-        if self.host is not None:
-            self.host.listen(listening)
+        self._listen(listening)
         self.listening = listening
 
     def stop(self) -> None:
@@ -131,8 +153,8 @@ class Exports:
         :raises StalledError: a request is stalled; nothing has changed then.
         """
         self._check_not_stalled()
-        if self.host is not None and self.listening is not None:
-            self.host.stop()
+        if self.listening is not None:
+            self._stop_listening(self.listening)
         self.listening = None
         self.disconnect_all()
         exports = self.exports[::-1]
@@ -143,6 +165,25 @@ class Exports:
                 self._remove(export)
         else:
             self._remove_all(exports)
+
+    def _listen(self, listening: Listening) -> None:
+        """Let clients come: over sockets, or in this process."""
+        if self.host is not None:
+            self.host.listen(listening)
+        if listening.network_address is not None and self._accept is not None:
+            self.graph.images.network.listen(listening.network_address, partial(self._accept, self))
+
+    def _stop_listening(self, listening: Listening | None) -> None:
+        if self.host is not None:
+            self.host.stop()
+        if listening is not None and listening.network_address is not None:
+            self.graph.images.network.forget(listening.network_address)
+
+    def end(self) -> None:
+        """The process has ended: nobody listens, and clients notice."""
+        if self.host is None:
+            self._stop_listening(self.listening)
+        self.disconnect_all()
 
     def disconnect_all(self) -> None:
         """Hang up on all clients; what they have in flight stays in flight."""
@@ -159,10 +200,10 @@ class Exports:
         for export in self.exports:
             export.clients.clear()
         self.host = before.host
-        if self.host is not None and self.listening != before.listening:
-            self.host.stop()
+        if self.host is None or self.listening != before.listening:
+            self._stop_listening(before.listening)
             if self.listening is not None:
-                self.host.listen(self.listening)
+                self._listen(self.listening)
 
     def _check_not_stalled(self) -> None:
         for export in self.exports:

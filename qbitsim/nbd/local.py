@@ -1,4 +1,7 @@
-"""An NBD client in the process of the machine: the whole protocol, without a socket.
+"""NBD clients in the process of the machine: the whole protocol, without a socket.
+
+A test talks to a machine with a :class:`LocalClient`; another machine, whose driver ``nbd`` is the client, over a
+:class:`LocalConnection`.
 
 Each call sends a request and lets the machine go on until the answer is there, so that jobs, guests and other clients
 have their turns meanwhile, as the machine's policy chooses. To have several requests in flight, or to step in between,
@@ -12,12 +15,13 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from qbitsim.errors import NbdError, NeverError
+from qbitsim.errors import NbdError, NeverError, UnsupportedError
 from qbitsim.nbd.client import ClientSession, Pending
 from qbitsim.nbd.protocol import Command, CommandFlag, ExportFlag, Mode
 from qbitsim.nbd.session import Session
 
 if TYPE_CHECKING:
+    from qbitsim.engine.scheduler import Scheduler
     from qbitsim.nbd.contexts import Extent
     from qbitsim.nbd.exports import Exports
 
@@ -180,14 +184,9 @@ class LocalClient:
 
         :raises OSError: as :meth:`read`.
         """
-        scheduler = self._exports.scheduler
         while not pending.done:
-            if scheduler.step():
-                continue
-            deadline = scheduler.next_deadline
-            if deadline is None:
+            if not _go_on(self._exports.scheduler):
                 raise NeverError(f"the machine is idle, and there is no answer: {pending!r}")
-            scheduler.move_clock(deadline)
         return pending.result()
 
     def close(self) -> None:
@@ -215,3 +214,72 @@ class LocalClient:
         self._carrying = False
         if self._server.ended:
             self.session.fail(ConnectionResetError(errno.ECONNRESET, "the NBD server has hung up"))
+
+
+class LocalConnection:
+    """The end of a connection that a client in the same process holds (:class:`.Connection`).
+
+    While the client waits for an answer, the machine of the server goes on.
+
+    :param exports: the server.
+    """
+
+    def __init__(self, exports: Exports) -> None:
+        self._scheduler = exports.scheduler
+        self._server = Session(exports)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has not hung up."""
+        return not self._server.ended
+
+    def send(self, data: bytes) -> None:
+        """Let the server have it.
+
+        :raises ConnectionResetError: it has hung up.
+        """
+        if self._server.ended:
+            raise ConnectionResetError(errno.ECONNRESET, "the NBD server has hung up")
+        self._server.receive(data)
+
+    def receive(self) -> bytes:
+        """What the server says next; empty if it has hung up.
+
+        :raises UnsupportedError: it says nothing, and nothing that could come to pass makes it; a test holds it up.
+        """
+        while not (heard := b"".join(self._server.take())):
+            if self._server.ended:
+                return b""
+            if not _go_on(self._scheduler):
+                raise UnsupportedError("the wait for an NBD server that does not answer")
+        return heard
+
+    def close(self) -> None:
+        """Hang up."""
+        self._server.hang_up()
+
+
+def accept(exports: Exports, client: object) -> LocalConnection | None:
+    """Let a client of this process connect to a server; None if that goes over sockets.
+
+    :param client: the graph that the client belongs to.
+    :raises UnsupportedError: it is the server's own, or there is no room for it.
+    """
+    if client is exports.graph:
+        raise UnsupportedError("an NBD client of the machine's own server: real QEMU hangs")
+    if exports.host is not None:
+        return None
+    if not exports.accepting:
+        raise UnsupportedError("the wait for an NBD server that has all the clients it takes")
+    return LocalConnection(exports)
+
+
+def _go_on(scheduler: Scheduler) -> bool:
+    """Let a machine do the next thing, in its time; False if there is nothing to do."""
+    if scheduler.step():
+        return True
+    deadline = scheduler.next_deadline
+    if deadline is None:
+        return False
+    scheduler.move_clock(deadline)
+    return True

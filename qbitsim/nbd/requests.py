@@ -179,7 +179,11 @@ def _read_sparsely(request: Request, reply: Reply) -> None:
     """
     user, place, end = request.export.user, request.offset, request.offset + request.length
     while place < end:
-        status = status_above(user.node, None, place, end - place)
+        try:
+            status = status_above(user.node, None, place, end - place)
+        except OSError as error:
+            reply.failed(error.errno, f"unable to check for holes: {error.strerror}")
+            return
         stop = place + status.length
         if status.zero:
             reply.hole(place, status.length, last=stop == end)
@@ -221,7 +225,7 @@ def _cache(request: Request, reply: Reply) -> None:
     """Read ahead, which makes the topmost layer have what it has not (BDRV_REQ_COPY_ON_READ)."""
     node = request.export.user.node
     if not node.read_only:
-        node.copy_up(request.offset, request.length, zeroes=True)
+        node.copy_up(request.offset, request.length)
     reply.done()
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.graph import Graph
 from qbitsim.drivers.drive_options import nested
-from qbitsim.drivers.filename_options import json_options
+from qbitsim.drivers.filename_options import json_options, protocol_options
 from qbitsim.drivers.not_emulated import known_driver, other_format
-from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.temporary_overlay import add_temporary_overlay
-from qbitsim.engine.scheduler import Scheduler, first_in_first_out
 from qbitsim.errors import QmpError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.records import record
@@ -18,8 +15,8 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.drivers.options import Options
+    from qbitsim.drivers.world import World
     from qbitsim.images.store import ImageStore
-    from qbitsim.profiles import Profile
 
 DIRECT_CACHE_MODES = {"none", "off", "directsync"}
 CACHE_MODES = {*DIRECT_CACHE_MODES, "writeback", "unsafe", "writethrough"}
@@ -94,21 +91,6 @@ def _check(what: str, value: str, modes: set[str]) -> None:
         raise InvalidModeError(f"Invalid {what} option: {value}")
 
 
-class World:
-    """The nodes of one opened file: a machine needs more, and more time to start.
-
-    :ivar graph: of the nodes.
-    """
-
-    def __init__(self, images: ImageStore, profile: Profile) -> None:
-        self.profile = profile
-        self.graph = Graph(images, Scheduler(first_in_first_out))
-        self.graph.drains_on_change = profile.graph_changes_drain
-        self.graph.quiet_during_change = profile.graph_changes_stay_quiet
-        self.graph.hide_filters = profile.backup_filter_hidden
-        self.opener = Opener(self.graph, on_filter=profile.backup_bitmap_on_filter)
-
-
 def open_node(world: World, name: str | None, given: list[tuple[str, str]], flags: OpenFlags) -> Node:
     """Open a file by its name, by options, or by both.
 
@@ -136,7 +118,7 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
 
 def lock_hint(images: ImageStore, name: str, text: str, *, read_only: bool) -> str:
     """The second line of an error text about a lock: which file it is; nothing behind other texts."""
-    if "lock" not in text or name not in images:
+    if " lock" not in text or name not in images:
         return ""
     wanted = READER if read_only else WRITER
     if "backing file" not in text and images.file(name).locks.conflict(*wanted):
@@ -161,7 +143,7 @@ def _open(world: World, name: str | None, options: Options) -> Node:
     if name is None:
         return _open_options(world, options)
     if "file" in options:
-        return _open_options(world, {**options, "file": {"driver": "file", **options["file"], "filename": name}})
+        return _open_options(world, {**options, "file": {**protocol_options(name), **options["file"]}})
     return world.opener.open_file(name, options)
 
 
@@ -170,7 +152,7 @@ def _open_options(world: World, options: dict[str, Any]) -> Node:
         raise QmpError("Must specify either driver or file")
     if isinstance(options.get("file"), str):
         world.graph.lookup(options["file"], options["file"])  # which finds nothing, as there are no other nodes
-    options, probed = world.opener.probe(_with_file_drivers(options))
+    options, probed = world.opener.probe(options)
     from qbitsim.commands.drives import check_given_options  # noqa: PLC0415 - who opens by name does not load them
     from qbitsim.commands.offered import registry_for  # noqa: PLC0415
 
@@ -178,12 +160,3 @@ def _open_options(world: World, options: dict[str, Any]) -> Node:
     node = world.opener.open(options)
     node.probed = probed
     return node
-
-
-def _with_file_drivers(options: dict[str, Any]) -> dict[str, Any]:
-    """The options in which a child that has nothing but a file name is a file."""
-    full = {name: _with_file_drivers(value) if isinstance(value, dict) else value for name, value in options.items()}
-    for name, child in full.items():
-        if isinstance(child, dict) and "filename" in child and "driver" not in child:
-            full[name] = {"driver": "file", **child}
-    return full

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+NO_OPTION = ""
+"""The name of a word that is no option."""
 
 
 class GetoptError(Exception):
@@ -13,11 +17,12 @@ class GetoptError(Exception):
 
 
 def scan(
-    arguments: Sequence[str], letters: str, words: list[str], long: Mapping[str, str] | None = None
+    arguments: Iterable[str], letters: str, words: list[str], long: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, str]]:
     """The options with their values, one after the other; what is none is added to *words*, wherever it stands.
 
-    :param letters: the short options, each with a colon behind it if it takes a value.
+    :param letters: the short options, each with a colon behind it if it takes a value; with a hyphen in front of all
+        of them, what is no option is given back in its turn as the value of :data:`NO_OPTION`.
     :param long: the long options, likewise, each with the name under which it is given back.
     :raises GetoptError: when its turn comes.
     """
@@ -29,6 +34,8 @@ def scan(
             yield _long(argument, rest, long)
         elif argument.startswith("-") and argument != "-":
             yield from _cluster(argument[1:], rest, letters)
+        elif letters.startswith("-"):
+            yield NO_OPTION, argument
         else:
             words.append(argument)
 
@@ -36,7 +43,7 @@ def scan(
 def _cluster(given: str, rest: Iterator[str], letters: str) -> Iterator[tuple[str, str]]:
     while given:
         letter, given = given[0], given[1:]
-        if letter == ":" or letter not in letters:
+        if letter in ":-" or letter not in letters:
             raise GetoptError(f"invalid option -- '{letter}'")
         if f"{letter}:" not in letters:
             yield letter, ""

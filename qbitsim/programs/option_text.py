@@ -42,6 +42,18 @@ class OptionList:
     kinds: Mapping[str, str] = {}
     merged: bool = False
 
+    def help(self) -> str:
+        """As it is printed for an argument that asks for help."""
+        named = {"bool": "bool (on/off)", "number": "num", "size": "size", "string": "str"}
+        lines = [f"  {name}=<{named[kind]}>\n" for name, kind in sorted(self.kinds.items())]
+        return "".join([f"{self.name} options:\n", *lines])
+
+
+def option_list(name: str, implied: str = "", *, merged: bool = False, **kinds: str) -> OptionList:
+    """A list whose kinds have names with hyphens for underscores and spaces between several."""
+    named = {each.replace("_", "-"): kind for kind, names in kinds.items() for each in names.split()}
+    return OptionList(name=name, implied=implied, kinds=named, merged=merged)
+
 
 @record
 class OptionText:
@@ -76,7 +88,7 @@ def parse_options(text: str, declared: OptionList, warn: Callable[[str], None]) 
         elif written:
             warn(f"short-form boolean option '{written}' deprecated\n{_replacement(name, value)}")
         if name != "id":
-            _check(name, value, declared.kinds)
+            check_value(name, value, declared.kinds)
             values[name] = value
     return OptionText(identifier, values)
 
@@ -110,8 +122,11 @@ def split_options(text: str, implied: str = "") -> list[tuple[str, str, str]]:
     return found
 
 
-def _check(name: str, value: str, kinds: Mapping[str, str]) -> None:
-    """Refuse a name that is not declared, or a value that is not of its kind."""
+def check_value(name: str, value: str, kinds: Mapping[str, str]) -> None:
+    """Refuse a name that is not declared, or a value that is not of its kind.
+
+    :raises QmpError: it is one of these.
+    """
     if kinds and name not in kinds:
         raise QmpError(f"Invalid parameter '{name}'")
     kind = kinds.get(name, "string")

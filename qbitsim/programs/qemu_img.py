@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.programs.process import end_on_interrupt, now, standard_streams
 from qbitsim.qemu_img.run import run_on
+from qbitsim.serving.socket_network import SocketNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ def main(argv: Sequence[str], profile: Profile) -> int:
     """Run it in the current directory; the exit status."""
     end_on_interrupt()
     store = HostImageStore(".")
+    store.network = SocketNetwork(store.network)
     status = run_on(standard_streams(), store, argv, profile, now())
     store.save()
     return status

@@ -7,23 +7,22 @@ of it comes first.
 
 from __future__ import annotations
 
-import errno
-import os
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
+from qbitsim.drivers.world import World
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.jobs.loop import set_writable
 from qbitsim.programs import process
 from qbitsim.programs.file_opening import (
     CACHE_MODES,
     RAW_WARNING,
     InvalidModeError,
     OpenFlags,
-    World,
     lock_hint,
     open_node,
 )
@@ -35,6 +34,7 @@ from qbitsim.qemu_io.drive_disk import DriveDisk
 from qbitsim.qemu_io.numbers import format_size
 from qbitsim.qemu_io.table import commands as known_commands
 from qbitsim.qemu_io.table import help_line, own_commands
+from qbitsim.serving.socket_network import SocketNetwork
 from qbitsim.standard_streams import StandardStreams
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ _LONG = {
     "image-opts": "image-opts",
     "force-share": "U",
 }
-_USAGE = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n\n"
+_PROTOCOLS = {"nbd": "nbd+unix", "null-co": "null-co", "null-aio": "null-aio"}
+"""What ``info`` calls the protocol of drivers: of several names, the one that was registered last."""
+
+_USAGE = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\nQEMU Disk exerciser\n\n"
 PROMPT = "qemu-io> "
 _SIGABRT = 6
 
@@ -236,7 +239,7 @@ class QemuIo:
         if flags.force_share and keys.get("force-share", "on") != "on":
             self._fail("-U conflicts with image options")
             return False
-        world = World(self.images, self.profile)
+        world = World(self.images, self.profile, self.streams.print)
         what = "" if word is None else f" device {word}"
         name = keys.get("file.filename", "") if word is None else word
         try:
@@ -246,7 +249,8 @@ class QemuIo:
             raise
         except QmpError as error:
             hint = lock_hint(self.images, name, error.desc, read_only=flags.read_only)
-            self._fail(f"can't open{what}: {error.desc}{hint}")
+            told = f"\n{error.hint}".rstrip("\n") if error.hint.startswith("server reported") else ""
+            self._fail(f"can't open{what}: {error.desc}{told}{hint}")
             return False
         self.world, self.drive = world, drive
         for each in world.graph.nodes.values():
@@ -282,9 +286,6 @@ class QemuIo:
             "q": self._do_quit,
             "abort": self._do_abort,
             "sigraise": self._do_sigraise,
-            "break": self._do_break,
-            "resume": self._do_break,
-            "remove_break": self._do_break,
             "reopen": self._do_reopen,
             "info": self._do_info,
             "i": self._do_info,
@@ -389,25 +390,6 @@ class QemuIo:
         self.streams.print("".join(lines) + "\nUse 'help commandname' for extended help.\n")
         return False
 
-    def _do_break(self, words: list[str]) -> bool:
-        if self.drive is None:
-            return self._no_file()
-        wanted = 2 if words[0] == "break" else 1
-        if len(words) - 1 != wanted:
-            text = f"bad argument count {len(words) - 1} to {words[0]}, expected {wanted} arguments\n"
-            self.streams.complain(text)
-            return True
-        if any(node.driver == "blkdebug" for node in self.drive.graph.nodes.values()):
-            raise UnsupportedError(f"qemu-io command '{words[0]}' on blkdebug")
-        reason = os.strerror(errno.EOPNOTSUPP)
-        texts = {
-            "break": "Could not set breakpoint: ",
-            "resume": "Could not resume request: ",
-            "remove_break": f"Could not remove breakpoint {words[1]}: ",
-        }
-        self.streams.print(f"{texts[words[0]]}{reason}\n")
-        return True
-
     def _do_reopen(self, words: list[str]) -> bool:
         """Changes between reading and writing; what else it could change has no effect here."""
         if self.drive is None:
@@ -429,8 +411,9 @@ class QemuIo:
             drive.perm &= ~(WRITE | WRITE_UNCHANGED)
             if drive.root is not None:
                 drive.root.perm = drive.perm
+        assert self.world is not None
         try:
-            drive.node.set_read_only(read_only)
+            set_writable(self.world.graph, drive.node, writable=not read_only)
         except QmpError as error:
             return bool(self._fail(error.desc))
         return False
@@ -440,6 +423,11 @@ class QemuIo:
             return self._no_file()
         node = self.drive.node
         image = _qcow2_image(node)
+        if image is None and not node.knows_cluster_size:
+            protocol = _PROTOCOLS.get(node.driver)
+            names = [node.driver] if protocol is None else [node.driver, protocol]
+            self.streams.print("".join(f"format name: {name}\n" for name in names))
+            return True
         if image is None:
             raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
         reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
@@ -461,6 +449,7 @@ def main(argv: Sequence[str], profile: Profile) -> int:
     """Run it in the current directory, with the commands of ``-c`` or of standard input; the exit status."""
     process.end_on_interrupt()
     store = HostImageStore(".")
+    store.network = SocketNetwork(store.network)
     program = QemuIo(
         store,
         profile,

@@ -288,6 +288,38 @@ class FdSocketAddressLegacy(SocketAddressLegacy):
     data: FdSocketAddress
 
 
+@union("type")
+@struct
+class SocketAddress:
+    """A socket address."""
+
+    type: SocketAddressType
+
+
+@branch(SocketAddress, SocketAddressType.INET)
+@struct
+class SocketAddressInet(SocketAddress, InetSocketAddress):
+    """A TCP address."""
+
+
+@branch(SocketAddress, SocketAddressType.UNIX)
+@struct
+class SocketAddressUnix(SocketAddress, UnixSocketAddress):
+    """A Unix domain socket."""
+
+
+@branch(SocketAddress, SocketAddressType.VSOCK)
+@struct
+class SocketAddressVsock(SocketAddress, VsockSocketAddress):
+    """A virtio socket."""
+
+
+@branch(SocketAddress, SocketAddressType.FD)
+@struct
+class SocketAddressFd(SocketAddress, FdSocketAddress):
+    """A file descriptor."""
+
+
 @moved_last("addr", since="10.0")
 @struct
 class NbdServerOptions:

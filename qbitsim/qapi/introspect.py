@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.qapi.order import schema_order
 from qbitsim.qapi.shapes import AlternateShape, ArrayShape, EnumShape, ObjectShape, ScalarShape
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def query_qmp_schema(registry: Registry) -> list[Entry]:
     """The reply to query-qmp-schema: a list of SchemaInfo."""
     catalogue = _Catalogue(registry)
     commands = {each.name: each for each in registry.commands()}
-    for name in schema_order([*commands, *registry.events], registry.profile):
+    for name in registry.ordered([*commands, *registry.events]):
         if name in commands:
             catalogue.add_command(commands[name])
         else:

@@ -23,6 +23,7 @@ _HELP = ("help", "?")
 _NAME = re.compile(r"(?:__[A-Za-z0-9.-]+_)?[A-Za-z][A-Za-z0-9_-]*")
 _INDEX = re.compile(r"[0-9]+")
 _LONGEST = 127
+_BITS_OF_SIZES = 64
 SWITCHES = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
 
@@ -219,7 +220,8 @@ def _alternate(shape: AlternateShape, value: Any, path: str) -> Any:
 
 def _scalar(shape: ScalarShape, text: str, path: str) -> Any:
     if shape.integer is not None:
-        return _integer(path, text) if shape.integer.signed else _size(path, text)
+        is_size = not shape.integer.signed and shape.integer.bits == _BITS_OF_SIZES
+        return _size(path, text) if is_size else _integer(path, text)
     if shape.json == "boolean":
         if text not in SWITCHES:
             raise QmpError(f"Parameter '{path}' expects 'on' or 'off'")

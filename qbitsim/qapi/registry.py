@@ -21,9 +21,9 @@ from qbitsim.qapi.structs import struct
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from qbitsim.jsontypes import JsonObject
+    from qbitsim.jsontypes import JsonObject, JsonValue
     from qbitsim.profiles import Profile
     from qbitsim.qapi.decoders import Decoder
     from qbitsim.qapi.schema import FeatureLike
@@ -163,6 +163,8 @@ class Registry:
     :param profile: decides what is offered.
     :param commands: declared commands; all that are declared by now if not given.
     :param events: declared events, likewise.
+    :param program: the names of all commands and events of a program that has others than the system emulator, in the
+        order of its query-qmp-schema.
     """
 
     def __init__(
@@ -170,8 +172,11 @@ class Registry:
         profile: Profile,
         commands: Iterable[Command] | None = None,
         events: Iterable[Event] | None = None,
+        *,
+        program: Sequence[str] | None = None,
     ) -> None:
         self.profile = profile
+        self._program = program
         self._decoders = Decoders(profile)
         self._bound: dict[str, Decoder] = {}
         offered = [
@@ -179,16 +184,16 @@ class Registry:
             for each in (DECLARED_COMMANDS if commands is None else commands)
             if profile.offers(each.since, each.until)
         ]
-        commands_by_name = _by_name(each for each in offered if each.standalone)
+        commands_by_name = _by_name(each for each in offered if each.standalone and self._has(each.name))
         actions_by_name = _by_name(each for each in offered if each.action and profile.offers(each.action_since))
-        self._commands = {name: commands_by_name[name] for name in schema_order(commands_by_name, profile)}
+        self._commands = {name: commands_by_name[name] for name in self.ordered(commands_by_name)}
         self._actions = {name: actions_by_name[name] for name in action_order(actions_by_name)}
         self._by_arguments = _by_arguments(offered)
         self._controlled = any(name.startswith(PREFIX) for name in self._commands)
         self.events = {
             each.name: each
             for each in (DECLARED_EVENTS if events is None else events)
-            if profile.offers(each.since, each.until)
+            if profile.offers(each.since, each.until) and self._has(each.name)
         }
         self._decoders.shapes.define(TransactionAction, self._transaction_action())
 
@@ -196,6 +201,16 @@ class Registry:
     def shapes(self) -> Shapes:
         """The declarations as this profile sees them."""
         return self._decoders.shapes
+
+    def _has(self, name: str) -> bool:
+        """Whether the program may have a command or event of that name."""
+        return self._program is None or name in self._program
+
+    def ordered(self, names: Iterable[str]) -> list[str]:
+        """Names of commands and events in the order of query-qmp-schema."""
+        if self._program is None:
+            return schema_order(names, self.profile)
+        return sorted(names, key=self._program.index)
 
     def find(self, name: str) -> Command | None:
         """The command called ``name``, exactly as written; None if QEMU has none.
@@ -206,7 +221,7 @@ class Registry:
         found = self._commands.get(name)
         if found is None and name.startswith(PREFIX) and not self._controlled:
             raise QmpError(f"The command {name} is qbitsim's own: it needs --control, or Machine(control=True)")
-        if found is None and name in NOT_EMULATED and self.profile.offers(*NOT_EMULATED[name]):
+        if found is None and self._has(name) and name in NOT_EMULATED and self.profile.offers(*NOT_EMULATED[name]):
             raise UnsupportedError(f"the command '{name}'")
         return found
 
@@ -237,6 +252,13 @@ class Registry:
                 raise QmpError(f"The command {name} has not been found", "CommandNotFound")
             bound = self._bound[name] = self._decoders.of_class(found.arguments or _NoArguments)
         return bound(arguments, "")
+
+    def decode_as(self, cls: type, value: JsonValue) -> Any:
+        """A value as an instance of a class that declares a type of QAPI.
+
+        :raises QmpError: it does not fit.
+        """
+        return self._decoders.of_class(cls)(value, "")
 
     def command_of(self, instance: object) -> Command:
         """The command or action whose arguments ``instance`` is."""

@@ -20,9 +20,11 @@ _T = TypeVar("_T")
 def struct(cls: type[_T]) -> type[_T]:
     """Makes a class with annotations into a frozen, keyword-only, comparable record.
 
-    Defaults are values or :func:`qbitsim.qapi.schema.arg`; a subclass has the members of its base first.
+    Defaults are values or :func:`qbitsim.qapi.schema.arg`; a subclass has the members of its bases first.
     """
-    fields: dict[str, tuple[bool, ArgInfo]] = dict(getattr(cls, "__qapi_fields__", {}))
+    fields: dict[str, tuple[bool, ArgInfo]] = {}
+    for base in cls.__bases__:
+        fields |= struct_fields(base)
     for name in cls.__annotations__:
         given = cls.__dict__.get(name, MISSING)
         field = given if isinstance(given, Field) else Field(given, ArgInfo())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import step
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
@@ -41,7 +42,8 @@ def commit(call: Call) -> int:
     try:
         chain = call.chain(word)
         depth = _base_depth(call, word, chain)
-        _copy_down(chain, depth)
+        with step("Block job failed"):
+            _copy_down(chain, depth)
         if options.last("b") is None and "d" not in options:
             assert isinstance(image, Qcow2Image)
             image.make_empty()

@@ -15,7 +15,8 @@ from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, re
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.snapshots import find_by_id_or_name
-from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
+from qbitsim.images.wanted import Wanted
+from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
@@ -207,7 +208,7 @@ def _wanted(call: Call, images: list[Image]) -> Wanted:
     wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call, "B"))
     if len(images) > 1 and wanted.backing is not None:
         raise ToolError("Having a backing file for the target makes no sense when concatenating multiple input images")
-    if wanted.backing is not None and wanted.backing_format is None:
+    if wanted.backing is not None and wanted.backing_format is None and "n" not in options:
         raise ToolError("Use of backing file requires explicit backing format")
     if "c" in options:
         if wanted.format == "raw" and "target-image-opts" not in options:
@@ -269,18 +270,23 @@ def _write_zeroes(plan: _Copy, offset: int, length: int) -> None:
 
 
 def _copy(call: Call, plan: _Copy) -> None:
-    total = sum(chain[0].size for chain in plan.sources)
-    start = 0
-    for chain in plan.sources:
-        for run in list(_requests(plan, chain)):
-            try:
-                _copy_run(plan, chain, start, run)
-            except OSError as error:
-                text = f"error while writing at byte {start + run.offset}: {os.strerror(error.errno or 0)}"
-                raise ToolError(text) from None
-            if run.kind is Kind.DATA:
-                call.progress((start + run.offset + run.length) * 100 / total)
-        start += chain[0].size
+    """Copy what the sources hold; the progress is how much of the data is done (convert_do_copy)."""
+    requests = list(_requests(plan))
+    wanted = sum(run.length for run in requests if _is_copied(plan, run))
+    done = 0
+    for run in requests:
+        try:
+            _copy_run(plan, run)
+        except OSError as error:
+            text = f"error while writing at byte {run.offset}: {os.strerror(error.errno or 0)}"
+            raise ToolError(text) from None
+        if _is_copied(plan, run):
+            done += run.length
+            call.progress(done * 100 / wanted)
+
+
+def _is_copied(plan: _Copy, run: _Run) -> bool:
+    return run.kind is Kind.DATA or (run.kind is Kind.ZERO and not plan.sparse)
 
 
 class _Run(NamedTuple):
@@ -304,40 +310,52 @@ def _runs(plan: _Copy, chain: Chain) -> Iterator[_Run]:
         if offset + length < size and length > tail:
             length -= tail
         if kind is Kind.HOLE and not plan.shares_backing:
-            kind = Kind.ZERO
+            kind = Kind.ZERO if visible[-1].holes_are_zero else Kind.DATA
         elif kind is Kind.ZERO and offset >= shared_end:
             kind = Kind.HOLE
         yield _Run(offset, length, kind)
         offset += length
 
 
-def _requests(plan: _Copy, chain: Chain) -> Iterator[_Run]:
-    """The runs cut into what is copied at once: data at most a buffer, whole clusters of a compressed target."""
-    unit, size, done = plan.target.content.cluster_size, chain[0].size, 0
-    for run in _runs(plan, chain):
-        stop = run.offset + run.length
-        while done < stop:
-            length, kind = stop - done, run.kind
-            if kind is Kind.DATA:
-                length = min(length, unit if plan.compressed else BUFFER)
-            if plan.compressed and length < unit:
-                length, kind = min(unit, size - done), Kind.DATA
-            elif plan.compressed:
-                length -= length % unit
-            yield _Run(done, length, kind)
-            done += length
+def _requests(plan: _Copy) -> Iterator[_Run]:
+    """The runs of all sources, cut into what is copied at once: at most a buffer, whole clusters if compressed.
+
+    A cluster that is compressed may reach from one source into the next.
+    """
+    unit, size, done, start = plan.target.content.cluster_size, sum(chain[0].size for chain in plan.sources), 0, 0
+    for chain in plan.sources:
+        for run in _runs(plan, chain):
+            stop = start + run.offset + run.length
+            while done < stop:
+                length, kind = stop - done, run.kind
+                if _is_copied(plan, run):
+                    length = min(length, unit if plan.compressed else BUFFER)
+                if plan.compressed and length < unit:
+                    length, kind = min(unit, size - done), Kind.DATA
+                elif plan.compressed:
+                    length -= length % unit
+                yield _Run(done, length, kind)
+                done += length
+        start += chain[0].size
 
 
-def _copy_run(plan: _Copy, chain: Chain, start: int, run: _Run) -> None:
-    if run.kind is Kind.HOLE:
-        return
-    if run.kind is Kind.ZERO and plan.sparse:
-        if not plan.starts_zero:
-            _write_zeroes(plan, start + run.offset, run.length)
-        return
-    for offset in range(run.offset, run.offset + run.length, BUFFER):
-        data = read_chain(chain, offset, min(BUFFER, run.offset + run.length - offset))
-        _write_data(plan, start + offset, data)
+def _copy_run(plan: _Copy, run: _Run) -> None:
+    if _is_copied(plan, run):
+        _write_data(plan, run.offset, _read(plan, run.offset, run.length))
+    elif run.kind is Kind.ZERO and not plan.starts_zero:
+        _write_zeroes(plan, run.offset, run.length)
+
+
+def _read(plan: _Copy, offset: int, length: int) -> bytes:
+    """The bytes of a range of all sources behind each other (convert_co_read)."""
+    data, start, end = b"", 0, offset + length
+    for chain in plan.sources:
+        size = chain[0].size
+        first, stop = max(offset, start) - start, min(end, start + size) - start
+        if first < stop:
+            data += read_chain(chain, first, stop - first)
+        start += size
+    return data
 
 
 def _write_data(plan: _Copy, offset: int, data: bytes) -> None:

@@ -7,7 +7,9 @@ file is already gone.
 
 from __future__ import annotations
 
-from qbitsim.qemu_img.creation import Wanted, make_image, option_pairs, parse_creation
+from qbitsim.images.store import has_protocol
+from qbitsim.images.wanted import Wanted
+from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, find_image, open_backing, plain_name
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
@@ -27,7 +29,7 @@ def create(call: Call) -> int:
     try:
         if not known_format(format_name):
             raise ToolError(f"Unknown file format '{format_name}'")
-        plain = plain_name(name)
+        plain = name if name.startswith(("nbd:", "nbd+")) else plain_name(call.store, name)
         wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call))
         wanted = _with_backing(call, plain, wanted)
         call.say(f"Formatting '{name}', {wanted.describe()}")
@@ -60,11 +62,17 @@ def _open_backing_of_new(call: Call, name: str, wanted: Wanted) -> Wanted:
     try:
         if chosen is not None and not known_format(chosen):
             raise ToolError(f"Unknown driver '{chosen}'")
-        backing = find_image(call.store, full, chosen)
-        open_backing(call, backing, full)
+        if has_protocol(full) and not full.startswith("file:"):
+            from qbitsim.qemu_img.nodes import disk_size  # noqa: PLC0415 - loads all drivers
+
+            size, found = disk_size(call, full, chosen)
+        else:
+            backing = find_image(call.store, full, chosen)
+            open_backing(call, backing, full)
+            size, found = backing.size, backing.format
     except ToolError as error:
         raise ToolError(f"{error.text}\nCould not open backing image.") from None
     if chosen is None:
         end = "" if call.profile.qemu_img_hint_ends_line else "\0"
-        raise ToolError(f"Backing file specified without backing format\nDetected format of {backing.format}.{end}")
-    return wanted if wanted.size is not None else changed(wanted, size=backing.size)
+        raise ToolError(f"Backing file specified without backing format\nDetected format of {found}.{end}")
+    return wanted if wanted.size is not None else changed(wanted, size=size)

@@ -8,59 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.images.image import PREALLOCATIONS, Image
+from qbitsim.files.failures import StepError, failure_text, step
+from qbitsim.images.image import PREALLOCATIONS, Image, Preallocation
 from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.store import LockConflictError
+from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.files import Call, plain_name
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
-from qbitsim.records import changed, record
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
 _DEFAULTS = {"extended_l2": "off", "encryption": "off"}
 _NOT_DONE = {*_DEFAULTS, "help", "?"}
 _MAX_L1_BYTES = 32 << 20
-
-
-@record(kw_only=True)
-class Wanted:
-    """The creation options of an image, as far as they are known."""
-
-    format: str
-    size: int | None = None
-    backing: str | None = None
-    backing_format: str | None = None
-    cluster_size: int = 65536
-    compat: str | None = None
-    lazy_refcounts: bool = False
-    refcount_bits: int = 16
-    preallocation: str | None = None
-    compression: str = "zlib"
-    data_file: str | None = None
-    data_file_raw: bool | None = None
-
-    def describe(self) -> str:
-        """The options as the line ``Formatting ...`` shows them, in the order of the format's own table."""
-        if self.format == "raw":
-            return f"fmt=raw size={self.size}" + self._optional("preallocation")
-        lazy = "on" if self.lazy_refcounts else "off"
-        return (
-            f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
-            f" compression_type={self.compression} size={self.size}"
-            f"{self._optional('compat')}{self._optional('backing_file')}{self._optional('backing_fmt')}"
-            f"{self._optional('data_file')}{self._optional('data_file_raw')}"
-            f" lazy_refcounts={lazy} refcount_bits={self.refcount_bits}"
-        )
-
-    def _optional(self, name: str) -> str:
-        member = {"backing_file": "backing", "backing_fmt": "backing_format"}.get(name, name)
-        value = getattr(self, member)
-        if isinstance(value, bool):
-            value = "on" if value else "off"
-        return "" if value is None else f" {name}={str(value).replace(',', ',,')}"
 
 
 def option_pairs(call: Call, backing_option: str = "b") -> list[tuple[str, str]]:
@@ -139,7 +103,7 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
-    name = plain_name(name)
+    name = plain_name(call.store, name)
     preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
     if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
@@ -168,20 +132,37 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         if wanted.format == "raw" and preallocation == "metadata":
             raise ToolError("Unsupported preallocation mode: metadata")
         assert wanted.size is not None
-        image.resize(-(-wanted.size // SECTOR) * SECTOR, preallocation=preallocation)
-        if wanted.format == "raw":
-            image.write(0, bytes(min(FILE_PAGE, image.size)))  # as any new file (allocate_first_block)
-        image.reopen()
+        _preallocate(call, name, image, -(-wanted.size // SECTOR) * SECTOR, preallocation)
     return image
+
+
+def _preallocate(call: Call, name: str, image: Image, size: int, preallocation: Preallocation) -> None:
+    """Let a new image have its size; a file that cannot become one of that format does not stay."""
+    try:
+        if image.format == "raw":
+            image.resize(size, preallocation=preallocation)
+            image.write(0, bytes(min(FILE_PAGE, image.size)))  # as any new file (allocate_first_block)
+        else:
+            with step("Could not resize image"):
+                image.resize(size, preallocation=preallocation)
+    except StepError as error:
+        if image.format != "raw":
+            call.store.remove(name)
+        raise ToolError(str(error.strerror)) from None
+    image.reopen()
 
 
 def _create_file(call: Call, name: str, format_name: str, size: int | None, **options: Any) -> Image:
     try:
+        if call.store.is_remote(name):
+            from qbitsim.qemu_img import remote  # noqa: PLC0415 - for those who are clients
+
+            return remote.make_image(call.store.file(name), format_name, size or 0, **options)
         return call.store.create(name, format_name, size, **options)
     except LockConflictError as error:
         raise ToolError(f"{error.strerror}\nIs another process using the image [{name}]?") from None
     except OSError as error:
-        raise ToolError(f"Could not create '{name}': {error.strerror}") from None
+        raise ToolError(failure_text("create", name, error)) from None
 
 
 def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:

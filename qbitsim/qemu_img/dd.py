@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import step
 from qbitsim.images.chain import read_chain
-from qbitsim.qemu_img.creation import Wanted, make_image
+from qbitsim.images.wanted import Wanted
+from qbitsim.qemu_img.creation import make_image
 from qbitsim.qemu_img.files import Call, check_not_open, contents, open_image
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, parse_size, size_argument
@@ -38,7 +40,9 @@ def dd(call: Call) -> int:
         call.complain(f"qemu-img: {source}: cannot skip to specified offset\n")
         return 0
     for offset in range(begin, end, unit):
-        target.write(offset - begin, read_chain(chain, offset, min(unit, end - offset)))
+        data = read_chain(chain, offset, min(unit, end - offset))
+        with step("error while writing to output image file"):
+            target.write(offset - begin, data)
     return 0
 
 

@@ -46,7 +46,19 @@ class Call:
     :ivar streams: where it prints.
     """
 
-    __slots__ = ("_files", "_opened", "_shows_progress", "_written", "now", "options", "profile", "store", "streams")
+    __slots__ = (
+        "_files",
+        "_opened",
+        "_protocols",
+        "_shown",
+        "_shows_progress",
+        "_written",
+        "now",
+        "options",
+        "profile",
+        "store",
+        "streams",
+    )
 
     def __init__(
         self, store: ImageStore, options: Options, profile: Profile, streams: StandardStreams, now: int = 0
@@ -57,7 +69,9 @@ class Call:
         self.now = now
         self.streams = streams
         self._shows_progress = False
+        self._shown = -1.0
         self._files: dict[str, tuple[str, str | None]] = {}
+        self._protocols: dict[str, str] = {}
         self._written: list[Image] = []
         self._opened: dict[ImageFile, tuple[int, int]] = {}
 
@@ -79,9 +93,13 @@ class Call:
         self._shows_progress = "p" in self.options and "q" not in self.options
 
     def progress(self, percent: float) -> None:
-        """Show how far it is, if ``-p`` was given; 100 may be shown several times (util/qemu-progress.c)."""
+        """Show how far it is, if ``-p`` was given, but for steps of no more than one per cent.
+
+        100 may be shown several times (progress_report, util/qemu-progress.c).
+        """
         self.start_progress()
-        if self._shows_progress:
+        if self._shows_progress and (abs(percent - self._shown) > 1 or percent in {0, 100}):
+            self._shown = percent
             self.streams.print(f"    ({percent:3.2f}/100%)\r")
             self.streams.flush()
 
@@ -103,6 +121,10 @@ class Call:
         for file in self._opened:
             file.close()
             file.locks.release(self)
+        for file in self.store.forget_remote():
+            if file not in self._opened:
+                file.open()
+                file.close()
 
     def hold(self, file: ImageFile, perm: int, shared: int) -> str | None:
         """Take the locks on a file, until the end; the conflict with other users, if there is one.
@@ -125,6 +147,14 @@ class Call:
     def remember_file(self, word: str, name: str, format_name: str | None) -> None:
         """Remember the file that *word* of the command line stands for, and as what it was opened."""
         self._files[word] = name, format_name
+
+    def note_protocol(self, word: str, driver: str) -> None:
+        """Remember that *word* was opened as what a protocol shows, without a format."""
+        self._protocols[word] = driver
+
+    def protocol(self, word: str) -> str | None:
+        """The protocol that *word* was opened as, None if it was opened as an image."""
+        return self._protocols.get(word)
 
     def chain(self, word: str) -> list[Image]:
         """The image that *word* of the command line, which has been opened, stands for, and its backing files."""
@@ -159,11 +189,11 @@ def open_image(
         if write and "U" in call.options and call.options.command in {"check", "snapshot"}:
             raise ToolError("force-share=on can only be used with read-only images")
         if specified or word.startswith("json:"):
-            name, format_name, read_only = _parse_image_options(word)
+            name, format_name, read_only = _parse_image_options(call, word)
             if read_only and write:
                 raise ToolError("Block node is read-only")
         elif has_protocol(word):
-            name = plain_name(word)
+            name = plain_name(call.store, word)
         call.remember_file(word, name, format_name)
         image = _open_file(call, name, format_name, write=write, data=data)
         if image.format == "raw" and format_name is None and write:
@@ -188,12 +218,14 @@ _OTHER_OPTIONS = re.compile(
 )
 
 
-def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
+def _parse_image_options(call: Call, word: str) -> tuple[str, str | None, bool]:
     """The file, the format and whether it is read-only, of options such as ``driver=qcow2,file.filename=a``."""
     options = _json_options(word) if word.startswith("json:") else dict(key_values(word))
     if "=" not in word and not word.startswith("json:"):
         raise ToolError(f"Cannot find device='{word}' nor node-name='{word}'")
     driver = options.get("driver")
+    if "nbd" in {driver, options.get("file.driver")}:
+        return _export_options(call, word, options)
     if driver is not None and not known_format(driver):
         raise ToolError(f"Unknown driver '{driver}'")
     for key in options:
@@ -201,12 +233,39 @@ def _parse_image_options(word: str) -> tuple[str, str | None, bool]:
             if _OTHER_OPTIONS.fullmatch(key):
                 raise UnsupportedError(f"the image options '{word}'")
             raise ToolError(f"Block format '{driver or 'raw'}' does not support the option '{key}'")
+    filename = options.get("file.filename", "")
+    if has_protocol(filename):
+        return plain_name(call.store, filename), driver, options.get("read-only") == "on"
     if driver not in {None, "qcow2", "raw"} or options.get("file.driver", "file") != "file":
         raise UnsupportedError(f"the image options '{word}'")
     if "file.filename" not in options:
         text = "Must specify either driver or file" if driver is None else 'A block device must be specified for "file"'
         raise ToolError(text)
     return options["file.filename"], driver, options.get("read-only") == "on"
+
+
+def _export_options(call: Call, word: str, options: dict[str, str]) -> tuple[str, str | None, bool]:
+    """The same for an export, which is the disk itself or holds an image."""
+    from qbitsim.qemu_img.remote import add_export, take_image_options  # noqa: PLC0415 - for those who are clients
+
+    driver: str | None = options.get("driver")
+    if driver == "nbd":
+        given, driver = options, "raw"
+        call.note_protocol(word, "nbd")
+    else:
+        given = {key.removeprefix("file."): value for key, value in options.items() if key.startswith("file.")}
+    try:
+        name = add_export(call.store, take_image_options(given))
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        raise _as_told(error) from None
+    return name, driver, options.get("read-only") == "on"
+
+
+def _as_told(error: QmpError) -> ToolError:
+    """A refusal with what QEMU adds where people read."""
+    return ToolError(f"{error.desc}\n{error.hint}".rstrip("\n"))
 
 
 def _json_options(word: str) -> dict[str, str]:
@@ -225,11 +284,22 @@ def _flattened(given: Mapping[str, object], prefix: str) -> Iterator[tuple[str, 
             yield f"{prefix}{name}", text
 
 
+def _repair_if_dirty(call: Call, image: Image) -> None:
+    """Repair an image that is opened for writing and was not closed; who checks it does so himself."""
+    if isinstance(image, Qcow2Image) and call.options.command != "check":
+        try:
+            call.complain("".join(f"{line}\n" for line in image.repair_if_dirty()))
+        except UnsupportedError:
+            raise
+        except QmpError as error:
+            raise ToolError(error.desc) from None
+
+
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, data: bool = True) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
     image = find_image(call.store, name, format_name)
-    refusal = image.refusal(write=write)
+    refusal = image.refusal(write=write and call.options.command != "check")
     if refusal is not None:
         raise ToolError(refusal)
     perm, shared = WRITER if write else READER
@@ -239,6 +309,7 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, d
     _hold(call, name, image.file, perm, shared)
     if write:
         image = _let_write(image)
+        _repair_if_dirty(call, image)
     if data and image.data_file is not None and not image.data_file.is_held:
         if image.data_file.name is None:
             raise ToolError("'data-file' is required for this image")
@@ -282,7 +353,7 @@ def find_image(store: ImageStore, name: str, format_name: str | None) -> Image:
     except UnsupportedError:
         raise
     except QmpError as error:
-        raise ToolError(f"{error.desc}\n{error.hint}".rstrip("\n")) from None
+        raise _as_told(error) from None
     if format_name == "qcow2" and file.image.format != "qcow2":
         raise ToolError("Image is not in qcow2 format")
     return file.image
@@ -290,7 +361,7 @@ def find_image(store: ImageStore, name: str, format_name: str | None) -> Image:
 
 def _find_file(store: ImageStore, name: str) -> ImageFile:
     """The file; ToolError as the file driver puts it."""
-    name = plain_name(name)
+    name = plain_name(store, name)
     try:
         return store.file(name)
     except OSError as error:
@@ -299,13 +370,13 @@ def _find_file(store: ImageStore, name: str) -> ImageFile:
         raise ToolError(f"Could not open '{name}': {error.strerror}") from None
 
 
-def plain_name(name: str) -> str:
-    """The file that a name with a protocol stands for.
+def plain_name(store: ImageStore, name: str) -> str:
+    """The file that a name with a protocol stands for; one on a server is connected to.
 
-    :raises ToolError: ``Unknown protocol 'x'``.
-    :raises UnsupportedError: for any other protocol than ``file``.
+    :raises ToolError: ``Unknown protocol 'x'``, or the server cannot be reached.
+    :raises UnsupportedError: for any other protocol than ``file`` and ``nbd``.
     """
-    if not has_protocol(name):
+    if not has_protocol(name) or store.is_remote(name):
         return name
     if name.startswith("json:"):
         raise UnsupportedError(f"the file name '{name}'")
@@ -313,10 +384,14 @@ def plain_name(name: str) -> str:
 
     try:
         options = protocol_options(name)
+        if options["driver"] == "nbd":
+            from qbitsim.qemu_img.remote import add_export  # noqa: PLC0415 - for those who are clients
+
+            return add_export(store, options)
     except UnsupportedError:
         raise
     except QmpError as error:
-        raise ToolError(error.desc) from None
+        raise _as_told(error) from None
     if options.keys() != {"driver", "filename"}:
         raise UnsupportedError(f"the file name '{name}'")
     plain: str = options["filename"]

@@ -9,8 +9,9 @@ from qbitsim.images.chain import Chain, chain_status
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, refcount_clusters
 from qbitsim.images.qcow2.bitmap_places import directory_length
+from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.convert import load_snapshot
-from qbitsim.qemu_img.creation import VERSIONS, Wanted, option_pairs, parse_creation
+from qbitsim.qemu_img.creation import VERSIONS, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, contents, open_image, output_format
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qbitsim.images.chain import Chain
+    from qbitsim.images.content import Reader
     from qbitsim.images.image import Image
 
 BUFFER = 2 << 20
@@ -70,18 +71,23 @@ def _keep_what_it_reads_as(call: Call, image: Image) -> None:
         data = read_chain(contents, offset, length)
         if offset >= (old[0].size if old else 0):
             image.write_zeroes(offset, length, below, zero)
-        elif "c" not in call.options or not _write_compressed(image, offset, data):
+        elif "c" in call.options:
+            _write_compressed(image, offset, data, below)
+        else:
             image.write(offset, data, below)
         image.mark_bitmaps(offset, length)
 
 
-def _write_compressed(image: Image, offset: int, data: bytes) -> bool:
-    """Store a cluster compressed, if it can be; whether it was."""
+def _write_compressed(image: Image, offset: int, data: bytes, below: Reader | None) -> None:
+    """Store clusters, each compressed if it can be."""
     assert isinstance(image, Qcow2Image)
-    if not (image.takes_compressed(offset) and image.shrinks(data)):
-        return False
-    image.write_compressed(offset, data)
-    return True
+    unit = image.cluster_size
+    for start in range(0, len(data), unit):
+        cluster = data[start : start + unit]
+        if image.takes_compressed(offset + start) and image.shrinks(cluster):
+            image.write_compressed(offset + start, cluster)
+        else:
+            image.write(offset + start, cluster, below)
 
 
 def _new_chain(call: Call, old: list[Image]) -> tuple[list[Image], int | None]:

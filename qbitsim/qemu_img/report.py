@@ -12,8 +12,8 @@ from qbitsim.images.chain import Chain, chain_status, first_difference, read_cha
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
-from qbitsim.images.qcow2.check import repair as repair_refcounts
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.raw import RawImage
 from qbitsim.qemu_img.files import Call, check_cache, contents, find_image, open_image, output_format
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
@@ -41,9 +41,10 @@ def info(call: Call) -> int:
     if cache not in _CACHE_MODES:
         raise ToolError(f"Invalid cache option: {cache}")
     while True:
+        word = name
         image = _open_for_info(call, name, chosen, as_options="image-opts" in options and not found)
         name = call.file_name(name)
-        found.append((_image_info(call, image, name, chosen), image))
+        found.append((_image_info(call, image, word, chosen), image))
         if "backing-chain" not in options or image.backing is None:
             break
         name, chosen = call.store.backing_name(name, image.backing), image.backing_format
@@ -64,33 +65,38 @@ def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: boo
     return open_image(call, name, chosen, backing=False, data=False, as_options=as_options)
 
 
-def _image_info(call: Call, image: Image, name: str, chosen: str | None) -> _Json:
+def _image_info(call: Call, image: Image, word: str, chosen: str | None) -> _Json:
     """The members of ImageInfo in the order of QEMU's hash table."""
-    qcow2 = isinstance(image, Qcow2Image)
+    qcow2, name, protocol = isinstance(image, Qcow2Image), call.file_name(word), call.protocol(word)
+    remote = call.store.is_remote(name)
+    shown = name.partition("#")[0] if remote else name
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
     specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) else None
-    file, limits = _file_info(call, image, name), _limits(call, image, chosen)
+    file, limits = _file_info(call, image, shown), _limits(call, image, word, chosen)
+    children = [] if protocol else [{"name": "file", "info": file}]
     members: list[tuple[str, object, bool]] = [
         ("limits", limits, "limits" in call.options),
-        ("children", [{"name": "file", "info": file}], call.profile.qemu_img_info_shows_children),
+        ("children", children, call.profile.qemu_img_info_shows_children),
         ("backing-filename-format", image.backing_format, full is not None and image.backing_format is not None),
         ("snapshots", [snapshot_info(found) for found in image.snapshots], qcow2 and bool(image.snapshots)),
         ("virtual-size", image.size if qcow2 else image.file_length, True),
-        ("filename", name, True),
+        ("filename", shown, True),
         ("cluster-size", image.cluster_size, qcow2),
-        ("format", "qcow2" if qcow2 else "raw", True),
-        ("actual-size", image.actual_size, True),
+        ("format", protocol or image.format, True),
+        ("actual-size", image.actual_size, not remote),
         ("format-specific", specific, specific is not None),
         ("full-backing-filename", full, full is not None),
         ("backing-filename", image.backing, full is not None),
-        ("dirty-flag", False, True),
+        ("dirty-flag", isinstance(image, Qcow2Image) and image.kept_header.dirty, qcow2 or not remote),
     ]
     return {key: value for key, value, present in members if present}
 
 
-def _limits(call: Call, image: Image, chosen: str | None) -> _Json:
+def _limits(call: Call, image: Image, word: str, chosen: str | None) -> _Json:
     """What the format asks of requests; a format that was only guessed to be raw asks for whole sectors."""
-    file = _file_limits(call)
+    file = _file_limits(call, image)
+    if call.protocol(word) is not None:
+        return {**file.described()}
     if image.format == "qcow2":
         own = changed(merged([file]), discard=image.content.cluster_size, zeroes=image.content.cluster_size)
     else:
@@ -98,13 +104,19 @@ def _limits(call: Call, image: Image, chosen: str | None) -> _Json:
     return {**own.described()}
 
 
-def _file_limits(call: Call) -> Limits:
+def _file_limits(call: Call, image: Image) -> Limits:
+    if call.store.is_remote(image.name):
+        from qbitsim.qemu_img.remote import limits_of  # noqa: PLC0415 - for those who are clients
+
+        return limits_of(image.file)
     alignment = 512 if call.options.last("t") in _WITHOUT_HOST_CACHE else 1
     return Limits(request=alignment, memory=alignment)
 
 
 def _file_info(call: Call, image: Image, name: str) -> _Json:
-    limits = {"limits": _file_limits(call).described()} if "limits" in call.options else {}
+    limits = {"limits": _file_limits(call, image).described()} if "limits" in call.options else {}
+    if call.store.is_remote(image.name):
+        return {**limits, "children": [], "virtual-size": image.file.raw.size, "filename": name, "format": "nbd"}
     return {
         **limits,
         "children": [],
@@ -150,17 +162,18 @@ def format_specific(image: Qcow2Image) -> Iterator[str]:
 
 
 def _human_info(found: _Json, snapshots: str) -> str:
-    size, actual = found["virtual-size"], found["actual-size"]
+    size, actual = found["virtual-size"], _disk_size(found)
     assert isinstance(size, int)
-    assert isinstance(actual, int)
     lines = [
         f"image: {found['filename']}",
         f"file format: {found['format']}",
         f"virtual size: {human_size(size)} ({size} bytes)",
-        f"disk size: {human_size(actual)}",
+        f"disk size: {actual}",
     ]
     if "cluster-size" in found:
         lines.append(f"cluster_size: {found['cluster-size']}")
+    if found["dirty-flag"]:
+        lines.append("cleanly shut down: no")
     if "backing-filename" in found:
         backing, full = found["backing-filename"], found["full-backing-filename"]
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
@@ -173,19 +186,24 @@ def _human_info(found: _Json, snapshots: str) -> str:
     specific = found.get("format-specific")
     if isinstance(specific, dict):
         lines += ["Format specific information:", *tree(specific["data"], 1)]
-    if "children" in found:
+    if found.get("children"):
         length = size if found["format"] == "raw" else _child(found)["virtual-size"]
         assert isinstance(length, int)
         lines += [
             "Child node '/file':",
             f"    filename: {found['filename']}",
-            "    protocol type: file",
+            f"    protocol type: {_child(found)['format']}",
             f"    file length: {human_size(length)} ({length} bytes)",
-            f"    disk size: {human_size(actual)}",
+            f"    disk size: {actual}",
         ]
         if "limits" in found:
             lines += ["    Block limits:", *tree(_child(found)["limits"], 2)]
     return "\n".join(lines) + "\n"
+
+
+def _disk_size(found: _Json) -> str:
+    actual = found.get("actual-size")
+    return human_size(actual) if isinstance(actual, int) else "unavailable"
 
 
 def _child(found: _Json) -> _Json:
@@ -243,6 +261,7 @@ def check(call: Call) -> int:
     found = check_file(image.file.bytes_read, leaks=repair is not None, errors=repair == "all")
     call.complain("".join(f"{line}\n" for line in found.lines))
     if found.gave_up:
+        image.mark_clean()
         raise ToolError(f"Check failed: {os.strerror(errno.EIO)}")
     fixed, fixed_leaks = found.corruptions_fixed, found.leaks_fixed
     if fixed or fixed_leaks:
@@ -252,10 +271,12 @@ def check(call: Call) -> int:
                 f"    {fixed_leaks} leaked clusters\n    {fixed} corruptions\n\n"
                 "Double checking the fixed image now..."
             )
-        repair_refcounts(image.layout, found)
+        image.repair(found)
         found = check_file(image.file.bytes_read)
         call.complain("".join(f"{line}\n" for line in found.lines))
         found.corruptions_fixed, found.leaks_fixed = fixed, fixed_leaks
+    elif repair is not None and (image.corrupt or image.kept_header.dirty):
+        image.repair(found)
     total = -(-image.size // image.cluster_size)
     if output == "json":
         call.print(_pretty(_check_info(found, name, total)) + "\n")
@@ -455,40 +476,46 @@ def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
     chain, names = call.chain(name), [call.file_name(name)]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))
+    shows_holes = [isinstance(image, Qcow2Image) and image.shows_holes for image in chain]
+    names = [name.partition("#")[0] if call.store.is_remote(name) else name for name in names]
     while start < end:
         length = end - start
         for depth, image in enumerate(chain):
             length = min(length, image.size - start)
+            assert isinstance(image, RawImage | Qcow2Image)
+            if isinstance(image, RawImage):
+                length, present, data, zero = image.described(start, length)
+                place = start if present else None
+                extent = _Extent(start, length, depth, present, zero, data=data, offset=place, file=names[depth])
+                break
             kind, length = image.content.status(start, length)
             present, zero = kind is Kind.ZERO, kind is not Kind.DATA
             extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
-            if image.format == "raw" or kind is Kind.DATA:
-                extent = _stored_extent(image, extent, kind)
-            elif isinstance(image, Qcow2Image) and kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
-                extent = _cut_to_cluster(image, extent)
+            if kind is Kind.DATA:
+                extent = _stored_extent(image, extent, shows_holes=shows_holes[depth])
+            elif kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
+                extent = _cut_to_run(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
         yield extent
         start += extent.length
 
 
-def _stored_extent(image: Image, extent: _Extent, kind: Kind) -> _Extent:
-    extent.present, extent.data, extent.zero = True, kind is Kind.DATA, kind is not Kind.DATA
-    if isinstance(image, Qcow2Image):
-        extent.compressed = image.layout.is_packed(extent.start)
-        if image.data_file is not None and image.data_file.name is not None:
-            extent.file = image.data_file.name
-        extent = _cut_to_cluster(image, extent)
-        if image.shows_holes:
-            extent.zero, extent.length = image.data_run(extent.start, extent.length)
-        return extent
-    extent.offset = extent.start
+def _stored_extent(image: Qcow2Image, extent: _Extent, *, shows_holes: bool) -> _Extent:
+    extent.present, extent.data, extent.zero = True, True, False
+    extent.compressed = image.layout.is_packed(extent.start)
+    if image.data_file is not None and image.data_file.name is not None:
+        extent.file = image.data_file.name
+    extent = _cut_to_run(image, extent)
+    if shows_holes:
+        extent.zero, extent.length = image.data_run(extent.start, extent.length)
     return extent
 
 
-def _cut_to_cluster(image: Image, extent: _Extent) -> _Extent:
-    """Only the part of the extent that is in its first cluster, with its place in the file."""
-    unit = image.content.cluster_size
-    extent.length = min(extent.length, unit - extent.start % unit)
+def _cut_to_run(image: Qcow2Image, extent: _Extent) -> _Extent:
+    """Only the part of the extent that is in one piece in the file, with its place there."""
+    unit = image.cluster_size
+    stop = image.layout.run_end(extent.start // unit, -(-(extent.start + extent.length) // unit)) * unit
+    extent.length = min(extent.length, stop - extent.start)
     extent.offset = image.host_offset(extent.start)
     return extent

@@ -29,6 +29,7 @@ _MODULES = {
     "map": "report",
 }
 _FUNCTIONS = {"map": "map_image"}
+_OWN_LETTERS = {"h": "help", "V": "version", "T": "trace"}
 
 
 def run(store: ImageStore, argv: Sequence[str], profile: Profile = DEFAULT_PROFILE, now: int = 0) -> tuple[int, str]:
@@ -74,13 +75,14 @@ def _run(call: Call, arguments: list[str]) -> int:
     if not arguments:
         raise ToolError("Not enough arguments", usage=True)
     command = arguments[0]
-    if command in {"-V", "--version"}:
+    own = _own_option(command)
+    if own == "version":
         call.print(f"qemu-img version {call.profile.full_version}{call.profile.copyright}")
         return 0
-    if command in {"-h", "--help"}:
+    if own == "help":
         call.print(program_help(call.profile))
         return 0
-    if command in {"-T", "--trace"} or command.startswith("--trace="):
+    if own == "trace":
         raise UnsupportedError(f"qemu-img {command}")
     if command.startswith("-"):
         raise _unknown_option(command, call.profile)
@@ -94,6 +96,14 @@ def _run(call: Call, arguments: list[str]) -> int:
         call.print(command_help(command, call.profile))
         return 0
     return _function(command)(call)
+
+
+def _own_option(word: str) -> str:
+    """Which of the program's own options a word in front of the command is, in full; empty for none of them."""
+    if not word.startswith("--"):
+        return _OWN_LETTERS.get(word[1:2], "") if word.startswith("-") else ""
+    name = word[2:].partition("=")[0]
+    return next((each for each in _OWN_LETTERS.values() if name and each.startswith(name)), "")
 
 
 def _function(command: str) -> Callable[[Call], int]:

@@ -52,10 +52,14 @@ def snapshot(call: Call) -> int:
 
 def _create(call: Call, image: Image, name: str) -> None:
     keeps = isinstance(image, Qcow2Image) and image.data_file is None
-    if isinstance(image, Qcow2Image) and keeps and image.can_take_snapshot:
-        image.create_snapshot(name, call.now // 1000 * 1000, 0, icount=0)
-        return
     number = errno.EINVAL if keeps else errno.EOPNOTSUPP
+    if isinstance(image, Qcow2Image) and keeps and image.can_take_snapshot:
+        try:
+            image.create_snapshot(name, call.now // 1000 * 1000, 0, icount=0)
+        except OSError as error:
+            number = error.errno or errno.EIO
+        else:
+            return
     reason = os.strerror(number)
     text = reason if call.profile.qemu_img_commands_complain else f"-{number} ({reason})"
     raise ToolError(f"Could not create snapshot '{name}': {text}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.drive import Drive
 
 
@@ -22,6 +23,11 @@ class DriveDisk:
     def size(self) -> int:
         """Bytes."""
         return self._drive.node.length
+
+    @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Those of the first node below that has some."""
+        return self._drive.root.node.breakpoints if self._drive.root is not None else None
 
     def write(self, offset: int, data: bytes, compressed: bool = False) -> None:
         """:meth:`.Drive.write`."""

@@ -74,6 +74,9 @@ class Request:
     text: str = ""
     """The finished text of a command that needs no disk."""
 
+    words: tuple[str, ...] = ()
+    """What a command about breakpoints was given."""
+
     warning: str = ""
     """What the monitor prints before anything else."""
 
@@ -348,6 +351,10 @@ def _read_reopen(words: _Arguments) -> Request:
     return Request()
 
 
+def _read_words(words: _Arguments) -> Request:
+    return Request(words=tuple(words.words[1:]))
+
+
 def _read_nothing(_: _Arguments) -> Request:
     return Request()
 
@@ -358,6 +365,7 @@ _READERS: dict[str, Callable[[_Arguments], Request]] = {
     "aio_read": _read_vector,
     "aio_write": _read_aio_write,
     "alloc": _read_alloc,
+    "break": _read_words,
     "discard": _read_discard,
     "flush": _read_nothing,
     "help": _read_help,
@@ -365,9 +373,12 @@ _READERS: dict[str, Callable[[_Arguments], Request]] = {
     "map": _read_nothing,
     "read": _read_read,
     "readv": _read_vector,
+    "remove_break": _read_words,
     "reopen": _read_reopen,
+    "resume": _read_words,
     "sleep": _read_sleep,
     "truncate": _read_truncate,
+    "wait_break": _read_words,
     "write": _read_write,
     "writev": _read_vector,
 }

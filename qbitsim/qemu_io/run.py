@@ -21,12 +21,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_io.numbers import format_dump, format_report, format_size
 from qbitsim.qemu_io.parser import Output, Request, parse
+
+if TYPE_CHECKING:
+    from qbitsim.block.breakpoints import Breakpoints
 
 __all__ = ["Disk", "Output", "Request", "parse", "qemu_io", "run"]
 
@@ -64,6 +67,10 @@ class Disk(Protocol):
 
     def status(self, offset: int, length: int) -> tuple[bool, int]:
         """Whether the first byte is allocated, and for how many of ``length`` bytes that holds."""
+
+    @property
+    def breakpoints(self) -> Breakpoints | None:
+        """Where requests can be made to wait; None where nothing knows how."""
 
 
 def run(
@@ -285,6 +292,33 @@ def _do_map(disk: Disk, _request: Request, _clock: Callable[[], int]) -> Output:
     return Output(text)
 
 
+def _do_break(disk: Disk, request: Request, _clock: Callable[[], int]) -> Output:
+    """The commands about breakpoints (qemu-io-cmds.c); one that cannot wait says so instead of hanging."""
+    points, verb, tag = disk.breakpoints, request.verb, request.words[-1]
+    if verb == "wait_break":
+        if points is None or not points.holds(tag):
+            raise UnsupportedError(f"qemu-io command 'wait_break {tag}' where no request would come")
+        return Output()
+    reason = errno.EOPNOTSUPP
+    if points is not None:
+        if _BREAK_ACTIONS[verb](points, request.words):
+            return Output()
+        reason = errno.ENOENT
+    return Output(f"{_BREAK_FAILURES[verb].format(tag)}: {os.strerror(reason)}\n", failed=True)
+
+
+_BREAK_ACTIONS: dict[str, Callable[[Breakpoints, tuple[str, ...]], bool]] = {
+    "break": lambda points, words: points.set(*words),
+    "resume": lambda points, words: points.resume(*words),
+    "remove_break": lambda points, words: points.remove(*words),
+}
+_BREAK_FAILURES = {
+    "break": "Could not set breakpoint",
+    "resume": "Could not resume request",
+    "remove_break": "Could not remove breakpoint {}",
+}
+
+
 def _do_nothing(_disk: Disk, _request: Request, _clock: Callable[[], int]) -> Output:
     return Output()
 
@@ -295,14 +329,18 @@ _EXECUTE: dict[str, Callable[[Disk, Request, Callable[[], int]], Output]] = {
     "aio_read": _do_read,
     "aio_write": _do_write,
     "alloc": _do_alloc,
+    "break": _do_break,
     "discard": _do_discard,
     "flush": _do_flush,
     "length": _do_length,
     "map": _do_map,
     "read": _do_read,
     "readv": _do_read,
+    "remove_break": _do_break,
     "reopen": _do_nothing,
+    "resume": _do_break,
     "truncate": _do_truncate,
+    "wait_break": _do_break,
     "write": _do_write,
     "writev": _do_write,
 }

@@ -24,6 +24,7 @@ class HumanSession:
     def __init__(self, backend: Backend, *, journal: Journal | None = None, name: str = "monitor") -> None:
         self._backend = backend
         self._session = Session(backend, journal=journal, name=name, negotiated=True)
+        self._line: str | None = None
         self._readline = ReadLine(kills=backend.profile.hmp_line_can_be_killed)
         self._received = bytearray()
 
@@ -40,7 +41,7 @@ class HumanSession:
     @property
     def ready(self) -> bool:
         """Whether :meth:`answer` has something to do now."""
-        return bool(self._received)
+        return bool(self._received) or self._line is not None
 
     @property
     def ended(self) -> bool:
@@ -62,13 +63,18 @@ class HumanSession:
         self._received += data
 
     def answer(self) -> bytes:
-        """Take bytes up to the end of a line and run it: what is to be shown."""
+        """Take bytes up to the end of a line, or run that line: what is to be shown.
+
+        A line is shown before it runs, for what it does may print elsewhere.
+        """
+        if self._line is not None:
+            line, self._line = self._line, None
+            return self._run(line).encode("latin-1", "replace")
         shown: list[str] = []
         while self._received:
-            out, line = self._readline.feed(self._received.pop(0))
+            out, self._line = self._readline.feed(self._received.pop(0))
             shown.append(out.replace("\n", "\r\n"))
-            if line is not None:
-                shown.append(self._run(line))
+            if self._line is not None:
                 break
         return "".join(shown).encode("latin-1", "replace")
 

@@ -35,10 +35,12 @@ from qbitsim.qapi.block import (
     UnixSocketAddress,
     UnixSocketAddressLegacy,
 )
+from qbitsim.serving.socket_network import SocketNetwork
 from qbitsim.serving.sockets import NO_DESCRIPTOR, SpareDescriptor, bind_tcp, bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
+    from qbitsim.files.network import Network
     from qbitsim.nbd.export import Client
     from qbitsim.nbd.exports import Exports
     from qbitsim.nbd.session import Session
@@ -219,6 +221,7 @@ class NbdListener:
         self._sockets: list[socket.socket] = []
         self._watched = False
         self._cleanups: list[Callable[[], None]] = []
+        self._network: Network | None = None  # what the machine had before
         self._outgoing: dict[NbdConnection, None] = {}
         self._connections: set[NbdConnection] = set()
 
@@ -229,6 +232,8 @@ class NbdListener:
     def attach(self) -> None:
         """Be the host of the machine's NBD server, and listen if that runs already.
 
+        As a client, the machine finds servers on sockets from now on.
+
         :raises OSError: its address cannot be had.
         """
         exports = self._machine.exports
@@ -238,11 +243,15 @@ class NbdListener:
             except QmpError as error:
                 raise OSError(error.desc) from error
         exports.host = self
+        images = exports.graph.images
+        self._network, images.network = images.network, SocketNetwork(images.network)
 
     def detach(self) -> None:
         """Be that no more: the clients are hung up on; the server itself may go on for clients of the process."""
         exports = self._machine.exports
         exports.host = None
+        if self._network is not None:
+            exports.graph.images.network = self._network
         self.stop()
         exports.disconnect_all()
         self.flush()

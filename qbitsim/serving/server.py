@@ -125,12 +125,14 @@ class Connection(MonitorClient):
     """One client: moves bytes between a transport and a session.
 
     :param monitor: how to talk with it.
+    :param device: the character device through which it comes.
     :ivar served: the number of the last message, of all that the server got, that was this client's.
     """
 
-    def __init__(self, server: Server, monitor: Monitor = Monitor.QMP) -> None:
+    def __init__(self, server: Server, monitor: Monitor = Monitor.QMP, device: OpenChardev | None = None) -> None:
         super().__init__()
         self.server = server
+        self._device = device
         self.served = 0
         self._session: MonitorSession = server.new_session(monitor)
         self._transport: Transport | None = None
@@ -149,6 +151,8 @@ class Connection(MonitorClient):
         """Start talking on a transport that is not asyncio's own."""
         self._transport = transport
         self.server.connections.add(self)
+        if self._device is not None:
+            self._device.clients += 1
         if self.server.finished:
             transport.abort()
         else:
@@ -170,6 +174,8 @@ class Connection(MonitorClient):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         super().connection_lost(exc)
+        if self._device is not None:
+            self._device.clients -= 1
         self.server.forget(self)
 
     def pause_writing(self) -> None:
@@ -257,7 +263,15 @@ class Connection(MonitorClient):
 
 
 class QuietConnection(Connection):
-    """A client that stays when it has nothing more to say, as one does at the end of standard input."""
+    """A client that stays when it has nothing more to say, as one does at the end of standard input.
+
+    It gets each answer at once, for what the machine prints may go to the same place.
+    """
+
+    def answer(self) -> None:
+        """Answer one message, and write the answer."""
+        super().answer()
+        self._write()
 
     def eof_received(self) -> bool:
         """Go on sending events."""
@@ -342,15 +356,19 @@ class Server:
         elif device.chardev.server:
             self._monitors.append(
                 MonitorSocket(
-                    device.listening, lambda: Connection(self, monitor), self.stop, self._spare, device.connected
+                    device.listening,
+                    lambda: Connection(self, monitor, device),
+                    self.stop,
+                    self._spare,
+                    device.take_connected(),
                 )
             )
         elif device.chardev.backend == "socket":
             self._monitors.append(
                 MonitorCaller(
-                    lambda: Connection(self, monitor),
+                    lambda: Connection(self, monitor, device),
                     self.stop,
-                    device.connected,
+                    device.take_connected(),
                     partial(connect, device.chardev),
                     device.chardev.reconnect,
                 )

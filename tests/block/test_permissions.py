@@ -54,3 +54,23 @@ def test_a_read_only_node_is_not_written() -> None:
     with pytest.raises(QmpError, match=r"^Block node is read-only$"):
         machine.drive("drive0").require(perms.WRITE)
     assert machine.drive("drive0").perm == perms.CONSISTENT_READ
+
+
+def test_a_refusal_leaves_the_locks_of_the_file_alone() -> None:
+    """Another node has the file open, too, so that the refused user could not have its locks either."""
+    machine = Machine()
+    machine.images.create("d", "qcow2", 1 << 20)
+    machine.add_node({"driver": "file", "node-name": "file", "filename": "d", "read-only": True})
+    machine.add_node({"driver": "qcow2", "node-name": "node0", "file": "file", "read-only": True})
+    machine.add_node({"driver": "file", "node-name": "again", "filename": "d", "read-only": True})
+    machine.anonymous_drive(perm=perms.CONSISTENT_READ).insert(machine.graph.nodes["node0"])
+    reader = machine.anonymous_drive(perm=perms.CONSISTENT_READ)
+    reader.shared = perms.ALL & ~perms.RESIZE
+    reader.insert(machine.graph.nodes["again"])
+    user = machine.anonymous_drive(perm=perms.RESIZE)
+    text = (
+        "Permission conflict on node 'file': permissions 'resize' are both required by an unnamed block device (uses "
+        "node 'file' as 'root' child) and unshared by node 'node0' (uses node 'file' as 'file' child)."
+    )
+    with pytest.raises(QmpError, match=f"^{re.escape(text)}$"):
+        user.insert(machine.graph.nodes["file"])

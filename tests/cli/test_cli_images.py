@@ -158,7 +158,11 @@ def test_a_server_stores_what_its_clients_wrote(folder, tmp_path):
         process.terminate()
         assert client.event("SHUTDOWN") == {"guest": False, "reason": "host-signal"}
         client.close()
-        assert process.communicate(timeout=10) == (b"", b"")
+        printed = (
+            b"Formatting 't.img', fmt=qcow2 cluster_size=65536 extended_l2=off compression_type=zlib size=1048576 "
+            b"lazy_refcounts=off refcount_bits=16\n"
+        )
+        assert process.communicate(timeout=10) == (printed, b"")
         assert process.returncode == 0
     assert sorted(os.listdir(folder)) == ["drive0.qcow2", "t.img"]
     assert complaints_in(folder) == {}

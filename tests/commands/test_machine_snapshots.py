@@ -174,3 +174,18 @@ def test_a_snapshot_outlives_the_process() -> None:
     machine.drive("drive0").write(0, b"b" * CLUSTER)
     assert say(machine, "loadvm s") == ""
     assert machine.drive("drive0").read(0, CLUSTER) == b"a" * CLUSTER
+
+
+@pytest.mark.parametrize(
+    ("release", "names"), [("7.2", ["drive0", "", ""]), ("10.0", []), ("11.1", ["drive0", "", ""])]
+)
+def test_info_snapshots_lists_parts_of_disks_too(release, names):
+    """What only the monitor has is listed even below another node; 10.0 looks for it behind what is in use."""
+    machine = machine_with_disk(release)
+    machine.qmp("blockdev-snapshot-internal-sync", device="drive0", name="s")
+    machine.qmp("blockdev-add", driver="raw", file="node0", node_name="x1")
+    machine.qmp("blockdev-add", driver="raw", file="x1", node_name="x2")
+    machine.images.create("c", "raw", CLUSTER)
+    machine.qmp("blockdev-add", driver="raw", file={"driver": "file", "filename": "c"}, node_name="x3")
+    partial = [line for line in say(machine, "info snapshots").splitlines() if line.startswith("List of partial")]
+    assert partial == [f"List of partial (non-loadable) snapshots on '{name}':" for name in names]

@@ -105,3 +105,15 @@ def test_one_refused_node_keeps_all_as_they_were(machine):
     with pytest.raises(QmpError, match="Cannot change the option 'size'"):
         machine.execute("blockdev-reopen", {"options": [{**OPTIONS, "read-only": True}, bad]})
     assert not node(machine)["ro"]
+
+
+def test_a_read_only_layer_with_bitmaps_to_store_cannot_be_reopened_read_only():
+    """There are such bitmaps up to 10.0, which cannot be stored (qcow2_store_persistent_dirty_bitmaps)."""
+    machine = Machine("10.0")
+    machine.images.create("a", "qcow2", 1 << 20)
+    machine.add_node({"driver": "file", "node-name": "f", "filename": "a", "read-only": True})
+    options = {"driver": "qcow2", "node-name": "n", "file": "f", "read-only": True}
+    machine.add_node(options)
+    machine.qmp("block-dirty-bitmap-add", node="n", name="b", persistent=True)
+    with pytest.raises(QmpError, match=r"^No write access$"):
+        machine.qmp("blockdev-reopen", options=[{**options, "backing": "n"}])

@@ -131,6 +131,23 @@ def test_committing_never_changes_what_the_disk_reads_as(middle, top, writes, ac
     assert drive.read(0, SIZE) == bytes(expected)
 
 
+def test_a_base_is_made_writable_with_all_that_is_below_it():
+    machine = Machine()
+    machine.images.create("base.raw", "raw", 1 << 20)
+    machine.images.create("mid.qcow2", "qcow2", 1 << 20).write(0, b"m" * 65536)
+    machine.images.create("top.qcow2", "qcow2", 1 << 20)
+    machine.execute("object-add", {"qom-type": "throttle-group", "id": "g"})
+    file = {"driver": "throttle", "throttle-group": "g", "file": {"driver": "file", "filename": "base.raw"}}
+    base = {"driver": "raw", "node-name": "base", "file": file}
+    middle = {"driver": "qcow2", "node-name": "mid", "file": {"driver": "file", "filename": "mid.qcow2"}}
+    top = {"driver": "qcow2", "node-name": "top", "file": {"driver": "file", "filename": "top.qcow2"}}
+    machine.add_node({**top, "backing": {**middle, "backing": base}})
+    machine.qmp("block-commit", device="top", top_node="mid", base_node="base", job_id="c")
+    machine.run_until_idle()
+    assert machine.graph.nodes["base"].read(0, 65537) == b"m" * 65536 + b"\0"
+    assert machine.graph.nodes["base"].read_only
+
+
 @pytest.mark.parametrize(("profile", "length"), [("7.2", 6 * CLUSTER), ("10.0", 5 * CLUSTER), ("11.1", 5 * CLUSTER)])
 def test_a_commit_keeps_zeroes_as_zeroes_since_10_0(profile, length):
     machine = chain(profile)

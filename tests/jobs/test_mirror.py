@@ -214,6 +214,18 @@ def test_a_completed_mirror_reads_like_the_source_did(written, writes, copy_mode
     assert drive.read(0, SIZE) == expected
 
 
+def test_a_target_may_have_a_name_with_a_protocol():
+    machine = Machine()
+    machine.add_disk("d", 1 << 20)
+    machine.images.create("t", "qcow2", 1 << 20)
+    machine.qmp("drive-mirror", device="d", target="blkdebug::t", sync="full", mode="existing")
+    machine.run_until_idle()
+    [job] = machine.qmp("query-block-jobs")
+    assert job["ready"]
+    target = next(node for node in machine.graph.nodes.values() if node.driver == "blkdebug")
+    assert [edge.parent.driver for edge in target.parents] == ["qcow2"]
+
+
 def test_a_target_that_cannot_fill_up_clusters_yet_gets_whole_ones():
     machine = made(written=(3,))
     machine.qmp("drive-mirror", device="drive0", job_id="m", sync="none", granularity=4096, target="new.qcow2")

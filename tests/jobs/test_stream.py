@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.errors import QmpError
+from qbitsim.jobs.loop import set_writable
 from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
@@ -134,6 +135,86 @@ def test_streaming_never_changes_what_the_disk_reads_as(base, middle, writes, to
     assert machine.qmp("query-jobs") == []
     assert drive.read(0, SIZE) == bytes(expected)
     assert machine.images.read_chain("top.qcow2", 0, SIZE) == bytes(expected)
+
+
+def test_a_layer_that_is_reopened_lets_those_below_inherit_that_they_cannot_be_written():
+    """The base was made writable by an active commit that was cancelled, and reopened without a word of it since."""
+    machine = chain("7.2")
+    base = machine.graph.nodes["mid"].backing
+    assert base is not None
+    set_writable(machine.graph, base, writable=True)
+    del base.options["read-only"]
+    machine.graph.nodes["mid"].options = {**machine.graph.nodes["mid"].options, "backing": {}}
+    with pytest.raises(QmpError, match=r"^Could not create node: Duplicate nodes with node-name='node0'$"):
+        machine.qmp("block-stream", device="mid", job_id="j2", filter_node_name="node0")
+    assert base.read_only
+
+
+def long_chain():
+    """l0 <- l1 <- l2 <- l3 <- l4, all nodes; l0 is full, l1 and l3 have a cluster each."""
+    machine = Machine()
+    options = None
+    for number in range(5):
+        name = f"l{number}"
+        below = {"backing": f"l{number - 1}", "backing_format": "qcow2"} if number else {}
+        image = machine.images.create(name, "qcow2", SIZE, **below)
+        if number == 0:
+            image.write(0, b"0" * SIZE)
+        elif number % 2:
+            image.write(number * CLUSTER, b"%d" % number * CLUSTER)
+        options = {"node-name": name, **({"backing": options} if options else {})}
+    machine.add_drive("drive0", machine.open_file("l4", options))
+    return machine
+
+
+def own_clusters(machine, name):
+    image = machine.images.lookup(name)
+    return [cluster for cluster in range(16) if image.host_offset(cluster * CLUSTER) is not None]
+
+
+def test_a_stream_above_another_one_copies_nothing_below_its_base():
+    machine = long_chain()
+    for node, bottom in (("l2", "l1"), ("l4", "l3")):
+        machine.qmp("block-stream", device=node, job_id=f"s-{node}", bottom=bottom, speed=1)
+    for job in ("s-l4", "s-l2"):
+        machine.qmp("block-job-set-speed", device=job, speed=0)
+    machine.settle()
+    assert machine.qmp("query-jobs") == []
+    assert [own_clusters(machine, name) for name in ("l1", "l2", "l3", "l4")] == [[1], [1], [3], [3]]
+
+
+def test_the_header_names_the_format_of_a_base_that_another_stream_filters():
+    machine = long_chain()
+    machine.qmp("block-stream", device="l2", job_id="below", bottom="l1", speed=1)
+    machine.qmp("block-stream", device="l4", job_id="above", bottom="l3")
+    machine.run_until_idle()
+    image = machine.images.lookup("l4")
+    assert (image.backing, image.backing_format) == ("l2", "qcow2")
+
+
+def test_a_stream_does_not_rely_on_a_filter_that_a_commit_takes_out():
+    machine = long_chain()
+    machine.qmp("block-commit", device="drive0", top_node="l1", base_node="l0", filter_node_name="f", speed=1)
+    with pytest.raises(QmpError, match=r"^Cannot freeze 'backing' link to 'f'$"):
+        machine.qmp("block-stream", device="l3", base_node="l1", job_id="s")
+    machine.qmp("block-stream", device="l3", base_node="f", job_id="s", speed=1)
+
+
+def test_a_commit_below_a_stream_is_refused_because_of_the_layer_whose_header_would_change():
+    machine = long_chain()
+    machine.qmp("block-stream", device="l3", job_id="s", base_node="l1", speed=1)
+    with pytest.raises(QmpError, match=r"^Node 'l2' is busy: block device is in use by block job: stream$"):
+        machine.qmp("block-commit", device="drive0", top_node="l1", base_node="l0", job_id="c")
+
+
+def test_a_node_whose_file_is_to_be_read_only_cannot_be_streamed():
+    machine = chain(middle=(1,))
+    machine.images.create("ro.qcow2", "qcow2", SIZE)
+    file = {"driver": "file", "filename": "ro.qcow2", "read-only": True}
+    machine.add_node({"driver": "qcow2", "node-name": "ro", "read-only": True, "file": file, "backing": "mid"})
+    with pytest.raises(QmpError, match=r"^Block node is read-only$"):
+        machine.qmp("block-stream", device="ro", job_id="s")
+    assert machine.graph.nodes["ro"].read_only
 
 
 def test_reading_through_the_filter_copies_what_is_below_and_no_more():

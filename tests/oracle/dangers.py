@@ -7,11 +7,14 @@ after some of its actions were run, so whether a step is one of them is known fr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
+from qbitsim.drivers.null import NullNode
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
@@ -19,8 +22,10 @@ Records = list[dict[str, Any]]
 Actions = list[tuple[str, dict[str, Any]]]
 
 
-def danger_before(step: Step, machine: Machine) -> str | None:
+def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()) -> str | None:
     """The same, of what can be known before the step.
+
+    :param compressed: the files that had compressed data.
 
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
@@ -28,11 +33,18 @@ def danger_before(step: Step, machine: Machine) -> str | None:
         device = str(step.get("write", step.get("io"))[0])
         if "io" in step and str(step["io"][1]).startswith("read") and _streams_nothing(device, machine):
             return "a read through the filter of a stream that has nothing to copy"
-        return _hangs(device, machine) or _copies_too_far(device, machine) or _is_longer_than_below(device, machine)
+        return (
+            _hangs(device, machine)
+            or _copies_too_far(device, machine)
+            or _ends_behind(step, device, machine)
+            or _spoils_a_cluster(device, machine, compressed)
+            or _is_undefined(step, device, machine)
+        )
     message = step.get("qmp", step.get("second"))
     in_chains = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"}]
-    if message["execute"] == "stop" and machine.profile.name == "7.2" and len(in_chains) > 1:
-        return "a stop while two jobs work on chains, which may end in it"
+    stops = {"stop": 1, "snapshot-save": 0, "snapshot-load": 0}.get(message["execute"])
+    if stops is not None and machine.profile.name == "7.2" and len(in_chains) > stops:
+        return "a stop while jobs work on chains, which may end in it"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     asked = f"{message['execute']} {message.get('arguments', {}).get('command-line', '')}"
     of_nodes = asked.startswith("query-named-block-nodes") or ("info block" in asked and "-n" in asked)
@@ -80,16 +92,51 @@ def _node(name: str, machine: Machine) -> Node | None:
     return drive.root.node if drive is not None and drive.root is not None else machine.graph.nodes.get(name)
 
 
-def _is_longer_than_below(device: str, machine: Machine) -> str | None:
-    """QEMU dies of a request behind the end of what a filter filters, or of the shortest of its bitmaps."""
+def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
+    """A node below was resized: QEMU dies of a write behind its end, or behind the end of a bitmap of a node above."""
+    end = _end(step)
     node = _node(device, machine)
-    while node is not None:
-        if node.filtered is not None and node.filtered.length < node.length:
-            return "a request through a filter that is longer than what it filters"
-        if any(bitmap.size < node.length for bitmap in node.bitmaps):
-            return "a request on a node that has become longer than its bitmaps"
-        node = node.filtered
+    while node is not None and end is not None and end <= node.length:
+        if any(bitmap.size < end for bitmap in node.bitmaps):
+            return "a write behind the end of a bitmap"
+        node = node.filtered or (node.children[0].node if node.driver in {"raw", "snapshot-access"} else None)
+        if node is not None and node.length < end:
+            return "a request behind the end of a node that is shorter than what is above it"
     return None
+
+
+def _spoils_a_cluster(device: str, machine: Machine, compressed: Collection[str]) -> str | None:
+    """A cluster of compressed data was freed and taken by others: QEMU puts the next compressed data into it.
+
+    (qcow2_alloc_bytes, block/qcow2-refcount.c, 10.0; ``qemu-img check`` calls the image corrupt.)
+    """
+    node = _node(device, machine)
+    while isinstance(node, FilterNode) and node.driver != "compress":
+        node = node.filtered
+    below = node.skip_filters() if node is not None and node.driver == "compress" else None
+    lost = isinstance(below, Qcow2Node) and not below.image.layout.clusters._byte_cursor
+    if below is not None and below.filename in compressed and lost:
+        return "compressed data in an image that lost some"
+    return None
+
+
+def _is_undefined(step: Step, device: str, machine: Machine) -> str | None:
+    """QEMU leaves the reader's buffer as it is."""
+    node = _node(device, machine)
+    while node is not None and node.children and (node.is_filter or node.driver == "raw"):
+        node = node.children[0].node
+    if "io" in step and "read" in step["io"][1] and isinstance(node, NullNode) and not node.read_zeroes:
+        return "reading what a null node without read-zeroes holds"
+    return None
+
+
+def _end(step: Step) -> int | None:
+    """Where a request of a guest ends; None without a place."""
+    if "write" in step:
+        _, offset, length, _ = step["write"]
+        return int(offset) + int(length)
+    words = str(step["io"][1]).split()
+    return int(words[-2]) + int(words[-1]) if len(words) > 2 else None
 
 
 def danger(step: Step, answer: Records, machine: Machine) -> str | None:
@@ -102,6 +149,8 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     arguments = message.get("arguments", {})
     if "the job that it belonged to has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"
+    if message.get("execute") == "blockdev-reopen" and _cannot_keep_backing(arguments, answer, machine):
+        return "a layer that cannot keep another backing file"
     if message.get("execute") == "block-dirty-bitmap-merge" and not arguments.get("bitmaps", True):
         return "a merge of nothing"
     if message.get("execute") != "transaction":
@@ -115,6 +164,19 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
         if check(actions, answer, machine):
             return reason
     return None
+
+
+def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
+    """7.2 takes the new backing file, and dies when users of one of the nodes disagree and it has to take it back.
+
+    It ends a drained section of nodes that did not enter it (bdrv_subtree_drained_end, block/io.c).
+    """
+    texts = ("Permission conflict", "Read-only block node", "Block node is read-only")
+    errors = [record["reply"].get("error", {}).get("desc", "") for record in answer if "reply" in record]
+    if machine.profile.name != "7.2" or not any(error.startswith(texts) for error in errors):
+        return False
+    below = {"node0": "mid0", "mid0": "base0"}
+    return any(each.get("backing") not in {None, below.get(each.get("node-name"))} for each in arguments["options"])
 
 
 def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:

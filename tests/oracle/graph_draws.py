@@ -269,7 +269,10 @@ class GraphDrawer(ChainDrawer):
     # -- looking
 
     def look(self) -> list[Step]:
-        """Whole replies, and what people read."""
+        """Whole replies, and what people read; a stream that is over goes first: 7.2 dies of looks at its filter."""
+        over = [job.id for job in self.machine.jobs.jobs if job.kind == "stream" and str(job.status) == "concluded"]
+        if over and self.machine.profile.stream_filter_detached and self.often(0.95):
+            return [step for job in over for step in (qmp("job-dismiss", id=job), SETTLE)]
         steps = [*look(self.machine)]
         steps += [qmp(name) for name in self.rng.sample(QUERIES, 4)]
         line = self.rng.choice(REPORTS)

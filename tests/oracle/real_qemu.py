@@ -31,6 +31,9 @@ PROGRAM = "qemu-system-x86_64"
 ROOT_VARIABLE = "QBITSIM_QEMU_ROOT"
 """Names root directories of systems of their own that have a QEMU, with a colon between; chroot enters them."""
 
+MIRROR_LOOKS_EVERY = 0.11
+"""Seconds after which a mirror that is ready has seen what a guest has written (BLOCK_JOB_SLICE_TIME, and some)."""
+
 SOCKETS = ("qmp.sock", "second.sock")
 """The monitors; the second one has a client of its own."""
 
@@ -122,7 +125,7 @@ class RealQemu:
         self._channel: Channel | None = None
         self._second: Channel | None = None
         self._printed = 0
-        self._wrote = False
+        self._guest_asked = False
 
     # -- the process
 
@@ -232,6 +235,8 @@ class RealQemu:
         """
         kind = next(name for name in step if name in _STEPS)
         _STEPS[kind](self, index, step)
+        if kind != "settle":
+            self._guest_asked = kind in {"write", "io"}
 
     def _shell(self, index: int, step: Record) -> None:
         argv = step["shell"]
@@ -333,7 +338,6 @@ class RealQemu:
 
     def _qemu_io(self, index: int, device: str, command: str) -> None:
         self._take_stdout()
-        self._wrote = True
         line = f'qemu-io {device} "{command}"'
         reply = self.ask({"execute": "human-monitor-command", "arguments": {"command-line": line}})
         record: Record = {"step": index, "type": "io", "dev": device, "cmd": command}
@@ -357,6 +361,7 @@ class RealQemu:
         last: Any = None
         stable = 0
         deadline = time.monotonic() + DEADLINE
+        quiet_after = time.monotonic() + MIRROR_LOOKS_EVERY
         while time.monotonic() < deadline:
             before = len(self.records)
             self._drain_events(0.004 if last is not None else 0.0)
@@ -364,8 +369,9 @@ class RealQemu:
             seen = jobs, self.ask({"execute": "query-jobs"})["return"]
             stable = stable + 1 if seen == last and len(self.records) == before else 0
             last = seen
-            if stable >= max(self.patience * _looks(jobs, after_write=False), _looks(jobs, after_write=self._wrote)):
-                self._wrote = False
+            if self._guest_asked and any(map(_looks_for_writes, jobs)) and time.monotonic() < quiet_after:
+                continue
+            if stable >= self.patience * _looks(jobs):
                 while self._second is not None and self._read_second(0) is not None:
                     pass
                 self.second_records.append({"type": "settled"})
@@ -419,19 +425,17 @@ def _template_key(argv: list[str]) -> tuple[str, ...]:
     return (*argv[:-2], argv[-1])
 
 
-def _looks(jobs: list[Record], *, after_write: bool) -> int:
-    """How many looks, 4 ms from each other, must show the same: more if a job could be at work at this moment.
-
-    A ready mirror looks for new writes every 100 ms, and nothing shows meanwhile that there are any.
-
-    :param after_write: the guest has written since the last time.
-    """
+def _looks(jobs: list[Record]) -> int:
+    """How many looks, 4 ms from each other, must show the same: more if a job could be at work at this moment."""
     if not jobs:
         return 1
-    if after_write and any(job["status"] in {"ready", "standby"} for job in jobs):
-        return 27
     resting = all(job["status"] != "running" or (job["speed"] > 0 and job["offset"] > 0) for job in jobs)
     return 3 if resting else 7
+
+
+def _looks_for_writes(job: Record) -> bool:
+    """Whether it is a mirror, or an active commit, that is ready: what the guest writes is dirty until it looks."""
+    return bool(job["ready"])
 
 
 _STEPS: dict[str, Callable[[RealQemu, int, Record], None]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.history.normal import normal
 from qbitsim.profiles import Profile
 from qbitsim.qmp.session import Session
@@ -18,11 +19,13 @@ class TwoMonitors(Player):
     """Plays the steps of scenarios, and ``{"second": {...}}``: a message of the client of the second monitor.
 
     :ivar second_records: what that client saw since its first question.
+    :ivar compressed: the files in which compressed data were seen.
     """
 
     def __init__(self, release: str | Profile) -> None:
         super().__init__(release)
         self.second_records: list[Step] = []
+        self.compressed: set[str] = set()
         self._second: Session | None = None
 
     def play(self, steps: list[Step]) -> list[Step]:
@@ -33,9 +36,16 @@ class TwoMonitors(Player):
             else:
                 super().play([step])
             self._read_second()
+            self._note_compressed()
             if "settle" in step:
                 self.second_records.append({"type": "settled"})
         return self.records
+
+    def _note_compressed(self) -> None:
+        nodes = self.machine.graph.nodes.values() if self.machine is not None else ()
+        for node in nodes:
+            if isinstance(node, Qcow2Node) and node.image.layout.active.packed:
+                self.compressed.add(node.filename)
 
     def _ask_second(self, message: Step) -> None:
         machine = self._machine()

@@ -269,8 +269,8 @@ def test_block_devices_are_checked_like_everything(options, text):
 
 
 def test_a_driver_that_only_qemu_has_is_refused_loudly():
-    with pytest.raises(UnsupportedError, match=r"^qbitsim does not emulate the block driver 'nbd'$"):
-        decode(BlockdevOptions, {"driver": "nbd"}, QEMU_10_0)
+    with pytest.raises(UnsupportedError, match=r"^qbitsim does not emulate the block driver 'ssh'$"):
+        decode(BlockdevOptions, {"driver": "ssh"}, QEMU_10_0)
     assert refusal(BlockdevOptions, {"driver": "io_uring"}, QEMU_7_2).startswith("Parameter 'driver' does not accept")
 
 

@@ -14,6 +14,7 @@ from qbitsim.commands.devices import find_by_device
 from qbitsim.commands.hmp.declaration import hmp
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 from qbitsim.qemu_io import run as qemu_io_run
 from qbitsim.qemu_io.drive_disk import DriveDisk
 
@@ -97,17 +98,26 @@ class GuestIo:
     def run(self) -> str:
         """Run it, print the results, and return what goes to the monitor."""
         machine = self._machine
-        with self.drive.uncounted():
-            output = qemu_io_run.run(
-                DriveDisk(self.drive),
-                self._command,
-                profile=machine.profile,
-                clock=self._clock,
-                permit=_Permit(self.drive).require,
-            )
+        try:
+            output = self._make()
+        except StalledError as error:
+            if self.request.verb not in _COUNTED:
+                raise
+            error.stall.hold(self.finish)  # nobody waits for the answer
+            return ""
         self._count(output)
         machine.print_pieces(output.printed())
         return output.hmp
+
+    def _make(self) -> qemu_io_run.Output:
+        with self.drive.uncounted():
+            return qemu_io_run.run(
+                DriveDisk(self.drive),
+                self._command,
+                profile=self._machine.profile,
+                clock=self._clock,
+                permit=_Permit(self.drive).require,
+            )
 
     def finish(self) -> None:
         """Run what was answered before; the monitor that asked hears no more of it."""

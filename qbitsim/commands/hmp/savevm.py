@@ -8,6 +8,8 @@ from qbitsim.commands.hmp.declaration import error_text, hmp
 from qbitsim.commands.image_info import snapshot_info
 from qbitsim.commands.machine_snapshots import (
     MachineStateError,
+    all_disks,
+    can_snapshot,
     delete_snapshots,
     have_snapshot,
     load_snapshot,
@@ -52,14 +54,15 @@ def info_snapshots(context: Context) -> str:
     """The snapshots that all disks have, and those that only some have."""
     disks = writable_disks(context)
     main = state_disk(disks)
-    if not any(map(snapshots_of, disks)):
+    listed = list(filter(can_snapshot, all_disks(context)))
+    if not any(map(snapshots_of, listed)):
         return "There is no snapshot available.\n"
     common = [snapshot for snapshot in snapshots_of(main) if have_snapshot(disks, snapshot.name)]
     text = "List of snapshots present on all disks:\n"
     rows = [{**snapshot_info(snapshot), "id": "--"} for snapshot in common]
     text += snapshot_table(rows, context.profile) if rows else "None\n"
     names = {snapshot.name for snapshot in common}
-    for node in disks:
+    for node in listed:
         partial = [snapshot_info(each) for each in snapshots_of(node) if each.name not in names]
         if partial:
             name = node.device_name

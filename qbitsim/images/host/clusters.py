@@ -1,127 +1,190 @@
 """The disk of a qcow2 image in a file: clusters whose bytes are read from the file when somebody wants them.
 
-The file is the image's own, on the host, or an external data file.
+The file is the image's own, on the host, or an external data file. Which clusters hold data, and where, say the L2
+tables (:class:`.CachedTables`); a :class:`PlacedContent` has nothing of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
+import errno
+import os
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.images.content import Content, zero_block
-from qbitsim.images.host.tracking import TrackedSpans
-from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.qcow2.packing import Compression, pack, unpack
+from qbitsim.images.qcow2.structures import COMPRESSED
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
+    from qbitsim.files.tree import ByteFile
     from qbitsim.images.content import Reader
-    from qbitsim.images.qcow2.tables import Packed, Tables
+    from qbitsim.images.host.l2_tables import CachedTables
+    from qbitsim.images.qcow2.tables import Packed
 
-    class ByteFile(Protocol):
-        """What is needed of the file that has the clusters."""
-
-        def read_at(self, offset: int, length: int) -> bytes: ...
-        def write_at(self, offset: int, data: bytes) -> None: ...
+_NEWEST = 1 << 17
+"""Of so many clusters it is known that they were stored last."""
+_MANY = 1 << 60
+"""What the number of clusters that hold data is taken for when the disk is opened: nobody has counted them."""
 
 
 class PlacedClusters(dict[int, Any]):
-    """Looked up, a table from clusters to their bytes; what it holds is where in the file they are.
+    """Looked up, a table from clusters to their bytes, which are in a file; it is never filled.
 
-    That is an offset, or the offset and the length of compressed data. Bytes that are put in are written to the place
-    that the tables have for the cluster.
+    Of its length only the changes have a meaning. Reversed, it gives those that came last, newest first, as far as
+    somebody may ask.
 
     :param file: open.
-    :param tables: of the disk.
-    :param unit: bytes of a cluster.
+    :param tables: say where.
     :param compression: how clusters are compressed.
-    :ivar changed: the L2 tables in the reach of which clusters came, went or moved.
     """
 
-    __slots__ = ("_file", "_unit", "changed", "compression", "tables")
+    __slots__ = ("_balance", "_file", "_newest", "compression", "tables")
 
-    def __init__(self, file: ByteFile, tables: Tables, unit: int, compression: Compression) -> None:
+    def __init__(self, file: ByteFile, tables: CachedTables, compression: Compression) -> None:
         super().__init__()
+        self._balance = _MANY
         self._file = file
-        self._unit = unit
+        self._newest: dict[int, None] = {}
         self.compression = compression
         self.tables = tables
-        self.changed: set[int] = set()
-
-    def place(self, cluster: int) -> int | Packed | None:
-        """Where the bytes of a cluster are now, None if it has none."""
-        return super().get(cluster)
-
-    def put_place(self, cluster: int, place: int | Packed) -> None:
-        """The bytes of a cluster are at *place* from now on."""
-        if super().get(cluster) != place:
-            super().__setitem__(cluster, place)
-            self.changed.add(cluster * TABLE_ENTRY // self._unit)
-
-    def move_to(self, file: ByteFile, tables: Tables) -> None:
-        """As :meth:`PlacedContent.move_to`."""
-        self._file, self.tables = file, tables
-
-    def load(self, places: Mapping[int, int | Packed]) -> None:
-        """Take up what the file has."""
-        super().update(places)
 
     def __getitem__(self, cluster: int) -> bytes:
-        return self._read(super().__getitem__(cluster))
+        found = self.get(cluster)
+        if found is None:
+            raise KeyError(cluster)
+        assert isinstance(found, bytes)
+        return found
 
     def get(self, cluster: int, default: Any = None) -> Any:
         """The bytes of a cluster."""
-        place = super().get(cluster)
-        return default if place is None else self._read(place)
+        place = self.place(cluster)
+        return default if place is None else self.read(place)
+
+    def place(self, cluster: int) -> int | Packed | None:
+        """Where the bytes of a cluster are now, None if it has none."""
+        entry = self.tables.read_entry(cluster)
+        return self.tables.place_of(entry) if self.tables.kind(entry) is Kind.DATA else None
+
+    def read(self, place: int | Packed) -> bytes:
+        """The bytes of a cluster that is at a place."""
+        unit = self.tables.cache.cluster_size
+        if isinstance(place, tuple):
+            offset, length = place
+            found = unpack(self._file.read_at(offset, length), unit, self.compression)
+            if found is None:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return found[0]
+        return self._file.read_at(place, unit).ljust(unit, b"\0")
+
+    def __contains__(self, cluster: object) -> bool:
+        assert isinstance(cluster, int)
+        return self.tables.holds_data(cluster)
+
+    def __len__(self) -> int:
+        return self._balance
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[int]:
+        return (cluster for first, stop in self.tables.data_runs() for cluster in range(first, stop))
+
+    def __reversed__(self) -> Iterator[int]:
+        return reversed(self._newest)
+
+    def keys(self) -> Any:
+        """Itself."""
+        return self
+
+    def isdisjoint(self, clusters: Iterable[int]) -> bool:
+        """Whether none of these clusters holds data."""
+        return not any(cluster in self for cluster in clusters)
+
+    def take(self, cluster: int) -> None:
+        """A cluster holds from now on what is at the place that the layout has for it."""
+        is_new = not self.tables.holds_data(cluster)
+        self.tables.show_data(cluster)
+        if is_new:
+            self._balance += 1
+            self._newest[cluster] = None
+            if len(self._newest) > 2 * _NEWEST:
+                for oldest in list(self._newest)[:_NEWEST]:
+                    del self._newest[oldest]
+
+    def lose(self, first: int, stop: int) -> list[int]:
+        """The clusters from *first* to before *stop* hold nothing any more; those that did."""
+        gone, at = list[int](), first
+        while at < stop:
+            begin = at
+            kind, at = self.tables.run(at, stop)
+            if kind is Kind.DATA:
+                gone += range(begin, at)
+                self.tables.show_hole(begin, at)
+        self._balance -= len(gone)
+        for cluster in gone if self._newest else ():
+            self._newest.pop(cluster, None)
+        return gone
+
+    def forget(self, cluster: int, entry: int) -> None:
+        """A cluster reads as an earlier entry says."""
+        if cluster in self:
+            self._balance -= 1
+            self._newest.pop(cluster, None)
+        self.tables.show_again(cluster, entry)
 
     def __setitem__(self, cluster: int, block: bytes) -> None:
-        place = self.tables.packed.get(cluster)
-        if place is not None:
-            self._file.write_at(place[0], pack(block, self.compression))
-            self.put_place(cluster, place)
-        else:
-            offset = self.tables.places[cluster] * self._unit
-            self._file.write_at(offset, block)
-            self.put_place(cluster, offset)
+        place = self.tables.place_of(self.tables.entry(cluster))
+        assert place is not None
+        data, offset = (pack(block, self.compression), place[0]) if isinstance(place, tuple) else (block, place)
+        self._file.write_at(offset, data)
+        self.take(cluster)
+
+    def copy_to(self, file: ByteFile, tables: CachedTables) -> PlacedClusters:
+        """The same clusters in another file, or of other tables."""
+        twin = PlacedClusters(file, tables, self.compression)
+        twin._balance, twin._newest = self._balance, self._newest.copy()
+        return twin
 
     def __delitem__(self, cluster: int) -> None:
-        super().__delitem__(cluster)
-        self.changed.add(cluster * TABLE_ENTRY // self._unit)
+        self.lose(cluster, cluster + 1)
 
     def update(self, *others: Any, **more: Any) -> None:
         """Write clusters, one after the other."""
         for cluster, block in dict(*others, **more).items():
             self[cluster] = block
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PlacedClusters:
-        twin = PlacedClusters(deepcopy(self._file, memo), deepcopy(self.tables, memo), self._unit, self.compression)
-        dict.update(twin, super().items())
-        twin.changed = self.changed.copy()
-        return twin
 
-    def copy(self) -> PlacedClusters:
-        """The same clusters at the same places."""
-        twin = PlacedClusters(self._file, self.tables, self._unit, self.compression)
-        dict.update(twin, super().items())
-        return twin
+class ZeroClusters:
+    """The clusters that are ZERO: what of :class:`.Spans` a content needs.
 
-    def _read(self, place: int | Packed) -> bytes:
-        if isinstance(place, tuple):
-            offset, length = place
-            found = unpack(self._file.read_at(offset, length), self._unit, self.compression)
-            if found is None:
-                raise _unreadable()
-            return found[0]
-        return self._file.read_at(place, self._unit).ljust(self._unit, b"\0")
+    :param tables: say so.
+    """
 
+    __slots__ = ("_tables",)
 
-def _unreadable() -> OSError:
-    import errno  # noqa: PLC0415 - damaged files are rare
-    import os  # noqa: PLC0415
+    def __init__(self, tables: CachedTables) -> None:
+        self._tables = tables
 
-    return OSError(errno.EIO, os.strerror(errno.EIO))
+    def __contains__(self, cluster: int) -> bool:
+        return self._tables.kind(self._tables.read_entry(cluster)) is Kind.ZERO
+
+    def add(self, start: int, stop: int) -> None:
+        """Let all be ZERO."""
+        self._tables.show_zero(start, stop)
+
+    def add_all(self, numbers: Iterable[int]) -> None:
+        """Let single clusters be ZERO."""
+        start = stop = 0
+        for number in numbers:
+            if number != stop:
+                self.add(start, stop)
+                start = number
+            stop = number + 1
+        self.add(start, stop)
+
+    def remove(self, start: int, stop: int) -> None:
+        """Let all be holes."""
+        self._tables.show_hole(start, stop)
 
 
 class PlacedContent(Content):
@@ -129,62 +192,52 @@ class PlacedContent(Content):
 
     Before bytes are written the tables must have places for them.
 
-    :param tables: where the clusters are to be.
+    :param tables: where the clusters are, and are to be.
     :param compression: how clusters are compressed.
     """
 
     __slots__ = ("_file",)
 
     _stored: PlacedClusters
+    _zero: Any
 
     def __init__(
         self,
         file: ByteFile,
-        tables: Tables,
+        tables: CachedTables,
         size: int,
-        cluster_size: int,
         *,
         zero_clusters: bool = True,
         compression: Compression = "zlib",
     ) -> None:
-        super().__init__(size, cluster_size, zero_clusters=zero_clusters)
+        super().__init__(size, tables.cache.cluster_size, zero_clusters=zero_clusters)
         self._file = file
-        self._stored = PlacedClusters(file, tables, cluster_size, compression)
+        self._stored = PlacedClusters(file, tables, compression)
+        self._zero = ZeroClusters(tables)
+
+    def move_to(self, file: ByteFile, tables: CachedTables) -> None:
+        """The bytes are in another file from now on, which has the same, as other tables of the same value say."""
+        self._file = file
+        self._stored = self._stored.copy_to(file, tables)
+        self._zero = ZeroClusters(tables)
+
+    def use_tables(self, tables: CachedTables) -> None:
+        """Other tables of the same value say where the clusters are."""
+        self.move_to(self._file, tables)
+
+    @property
+    def tables(self) -> CachedTables:
+        """They say where the clusters are."""
+        return self._stored.tables
 
     @property
     def placed(self) -> PlacedClusters:
         """The clusters that hold data."""
         return self._stored
 
-    def track(self) -> None:
-        """Note from now on in the reach of which L2 tables something changes."""
-        self._stored.changed.clear()
-        if isinstance(self._zero, TrackedSpans):
-            self._zero.forget_changes()
-        else:
-            self._zero = TrackedSpans(self._zero, self.cluster_size // TABLE_ENTRY)
-
-    @property
-    def is_tracked(self) -> bool:
-        """Whether changes are noted."""
-        return isinstance(self._zero, TrackedSpans)
-
-    @property
-    def changed_tables(self) -> set[int]:
-        """The L2 tables in the reach of which clusters came, went, moved, or began or ceased to be ZERO."""
-        assert isinstance(self._zero, TrackedSpans)
-        return self._stored.changed | self._zero.changed
-
     def is_hole(self, cluster: int) -> bool:
         """Whether a cluster reads as what is below."""
-        return cluster not in self._stored and cluster not in self._zero
-
-    def load(self, places: Mapping[int, int | Packed], zeroes: Iterable[tuple[int, int]]) -> None:
-        """Take up what the file has: where clusters with data are; from which cluster to before which all are ZERO."""
-        self._stored.load(places)
-        self._index.fresh.extend(self._stored)
-        for first, stop in zeroes:
-            self._zero.add(first, stop)
+        return self.tables.kind(self.tables.read_entry(cluster)) is Kind.HOLE
 
     # -- reading
 
@@ -209,7 +262,7 @@ class PlacedContent(Content):
             if stop == start:
                 place, skip = found, inside
             if found is None:
-                stop = min(self._index.next(self._stored, cluster, -(-end // unit)) * unit, end)
+                stop = min(self.tables.run(cluster, -(-end // unit))[1] * unit, end)
             else:
                 stop = min((cluster + 1) * unit, end)
         if stop > start:
@@ -219,8 +272,29 @@ class PlacedContent(Content):
         if place is None:
             return zero_block(length) if length <= self.cluster_size else bytes(length)
         if isinstance(place, tuple):
-            return self._stored._read(place)[skip : skip + length]  # noqa: SLF001 (one cluster, known to be packed)
+            return self._stored.read(place)[skip : skip + length]  # one cluster
         return self._file.read_at(place + skip, length).ljust(length, b"\0")
+
+    def status(self, offset: int, length: int) -> tuple[Kind, int]:
+        """As every content."""
+        assert 0 <= offset < self.size
+        assert length > 0
+        unit, end = self.cluster_size, min(offset + length, self.size)
+        kind, stop = self.tables.run(offset // unit, -(-end // unit))
+        return kind, min(stop * unit, end) - offset
+
+    def stored_clusters(self) -> list[int]:
+        """As every content; this looks at all tables."""
+        clusters = -(-self.size // self.cluster_size)
+        return [cluster for cluster in self._stored if cluster < clusters]
+
+    @property
+    def allocated(self) -> int:
+        """As every content; this looks at all tables."""
+        clusters = -(-self.size // self.cluster_size)
+        return sum(min(stop, clusters) - min(first, clusters) for first, stop in self.tables.data_runs()) * (
+            self.cluster_size
+        )
 
     # -- writing
 
@@ -229,69 +303,105 @@ class PlacedContent(Content):
 
         :raises OSError: of the host; then the clusters in front of the failing place are written.
         """
-        unit, places, stored, position = self.cluster_size, self._stored.tables.places, self._stored, 0
+        unit, tables, position = self.cluster_size, self.tables, 0
         while position < len(data):
             cluster, skip = divmod(offset + position, unit)
-            first, begin = places[cluster], position
-            clusters = [cluster]
+            place, begin = tables.place_of(tables.entry(cluster)), position
+            assert isinstance(place, int)
+            first = cluster
             position += min(unit - skip, len(data) - position)
-            while position < len(data) and places[cluster + len(clusters)] == first + len(clusters):
-                clusters.append(cluster + len(clusters))
+            while position < len(data):
+                cluster += 1
+                if tables.place_of(tables.entry(cluster)) != place + (cluster - first) * unit:
+                    break
                 position += min(unit, len(data) - position)
+            else:
+                cluster += 1
             piece = data if len(data) == position - begin else data[begin:position]
-            self._file.write_at(first * unit + skip, piece)
-            for number, each in enumerate(clusters):
-                if each not in stored:
-                    self._index.fresh.append(each)
-                stored.put_place(each, (first + number) * unit)
+            self._file.write_at(place + skip, piece)
+            for each in range(first, cluster):
+                self._stored.take(each)
 
-    def put_back(self, places: Mapping[int, int | Packed | None]) -> None:
-        """Clusters are where they were before the last write."""
-        for cluster, place in places.items():
-            if place is not None:
-                self._stored.put_place(cluster, place)
-            elif cluster in self._stored:
-                self._drop(cluster, cluster + 1)
+    def put_back(self, entries: dict[int, int]) -> None:
+        """Clusters read as before the last write."""
+        for cluster, entry in entries.items():
+            self._stored.forget(cluster, entry)
 
     def write_packed(self, cluster: int, block: bytes) -> None:
         """Write a cluster compressed to the place that the tables have for it; OSError, with nothing changed."""
-        place = self._stored.tables.packed[cluster]
-        self._file.write_at(place[0], pack(block, self._stored.compression))
-        if cluster not in self._stored:
-            self._index.fresh.append(cluster)
-        self._stored.put_place(cluster, place)
-
-    def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
-        place = self._stored.place(index)
-        if isinstance(place, int):
-            self._file.write_at(place + skip, piece)
-        else:
-            super()._put_part(index, skip, piece, below)
+        assert self.tables.entry(cluster) & COMPRESSED
+        self._stored[cluster] = block
 
     def take_places(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Let the clusters from *first* to before *stop* hold what is at the places that the tables have for them.
 
         :returns: offset in the file and bytes of those that held no data before.
         """
-        unit, places = self.cluster_size, self._stored.tables.places
         for cluster in range(first, stop):
-            if cluster not in self._stored:
-                self._index.fresh.append(cluster)
-                self._stored.put_place(cluster, places[cluster] * unit)
-                yield places[cluster] * unit, unit
+            if not self.tables.holds_data(cluster) or cluster in self.tables.unsettled:
+                place = self.tables.place_of(self.tables.entry(cluster))
+                assert isinstance(place, int)
+                self._stored.take(cluster)
+                yield place, self.cluster_size
 
-    def move_to(self, file: ByteFile, tables: Tables) -> None:
-        """The bytes are in another file from now on, which has the same, as other tables of the same value say."""
-        self._file = file
-        self._stored.move_to(file, tables)
+    def resize(self, size: int, *, zero_new: bool = False) -> None:
+        """As every content, table by table."""
+        assert not zero_new
+        unit, old = self.cluster_size, self.size
+        for _, start, low, high in self.tables.parts(-(-size // unit), -(-old // unit)):
+            self._drop(start + low, start + high)
+            self._zero.remove(start + low, start + high)
+        self.size = size
+
+    def expand_zeroes(self, stored: Iterable[int]) -> None:
+        """As every content."""
+        for number in list(stored):
+            if number not in self._stored:
+                self._put(number, zero_block(self.cluster_size))
+        for number in sorted(self.tables.l2):
+            start = number * self.tables.cache.per_table
+            for cluster in range(start, start + self.tables.cache.per_table):
+                if cluster in self._zero:
+                    self._zero.remove(cluster, cluster + 1)
+        self.zero_clusters = False
+
+    def forget(self) -> None:
+        """Nothing is there any more; the layout has taken all places away."""
+        self.tables.settle()
+        self.tables.clear_tables()
 
     def clone(self) -> PlacedContent:
         """The same disk, of which the bytes are where they are."""
+        compression = self._stored.compression
         twin = PlacedContent(
-            self._file, self._stored.tables, self.size, self.cluster_size, zero_clusters=self.zero_clusters
+            self._file, self.tables, self.size, zero_clusters=self.zero_clusters, compression=compression
         )
-        twin._stored, twin._zero, twin._index = self._stored.copy(), self._zero.copy(), self._index.copy()
+        twin._stored = self._stored.copy_to(self._file, self.tables)
         return twin
+
+    def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
+        """As every content."""
+        for number in clusters:
+            block = source._stored.get(number)  # noqa: SLF001 (another content)
+            if block is None:
+                self.zero_clusters_in(number, number + 1)
+            else:
+                self._put(number, block)
+
+    # -- the table
+
+    def _put(self, index: int, block: bytes) -> None:
+        self._stored[index] = block
+
+    def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
+        place = self._stored.place(index)
+        if isinstance(place, int) and index not in self.tables.unsettled:
+            self._file.write_at(place + skip, piece)
+        else:
+            super()._put_part(index, skip, piece, below)
+
+    def _drop(self, first: int, last: int) -> list[int]:
+        return self._stored.lose(first, last)
 
 
 def _follows(place: int | Packed | None, length: int, found: int | Packed | None, inside: int) -> bool:

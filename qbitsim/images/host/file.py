@@ -6,15 +6,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
-from qbitsim.files.host import HostFile
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
-from qbitsim.images.qcow2.loading import image_options, parse_file, take_parsed
+from qbitsim.images.qcow2.loading import image_options, look_up_file, take_parsed
 
 if TYPE_CHECKING:
+    from qbitsim.files.tree import OpenFile
     from qbitsim.images.image import Image
     from qbitsim.images.raw import RawImage
 
@@ -27,7 +27,7 @@ class HostLocks(Locks):
 
     __slots__ = ("_file",)
 
-    def __init__(self, file: HostFile) -> None:
+    def __init__(self, file: OpenFile) -> None:
         super().__init__()
         self._file = file
 
@@ -67,20 +67,25 @@ class HostImageFile(ImageFile):
     :param name: that the machine has for it.
     :param file: open.
     :ivar bytes: the file.
-    :ivar users: how many nodes have it open.
+    :ivar users: how many nodes have it open; *closes_unused*: it is closed with the last one.
     """
 
-    __slots__ = ("_stamp", "bytes", "users")
+    __slots__ = ("_stamp", "bytes", "closes_unused", "users")
 
     image: Image
 
-    def __init__(self, name: str, file: HostFile, capacity: int | None = None) -> None:
+    def __init__(self, name: str, file: OpenFile, capacity: int | None = None) -> None:
         super().__init__(name, capacity)
         self.bytes = file
         self.users = 0
+        self.closes_unused = False
         self._stamp = file.stamp
         self.locks = HostLocks(file)
-        self.image = HostRawImage(self)
+        self.image = self._plain_image()
+
+    def _plain_image(self) -> HostRawImage:
+        """The bytes of the file as an image."""
+        return HostRawImage(self)
 
     def make_raw(self, size: int) -> HostRawImage:
         """Let the file be a hole of *size* bytes; OSError as the host has it, with the file as long as it is then."""
@@ -89,17 +94,17 @@ class HostImageFile(ImageFile):
         try:
             self.bytes.truncate(size)
         finally:
-            self.image = image = HostRawImage(self)
+            self.image = image = self._plain_image()
         return image
 
     def make_qcow2(self, size: int, **options: Any) -> HostQcow2Image:
         """Write an empty qcow2 image; OSError as the host has it, with bytes in the file that are no image."""
         self.bytes.make_writable()
         self.bytes.truncate(0)
-        self.image = HostRawImage(self)
+        self.image = self._plain_image()
         try:
             image = HostQcow2Image(self, size, **options)
-            image.save()
+            image.begin_file()
         except OSError:
             self.image.save()
             raise
@@ -112,10 +117,10 @@ class HostImageFile(ImageFile):
         if isinstance(self.image, HostRawImage):
             return self.image
         self.image.save()
-        return HostRawImage(self)
+        return self._plain_image()
 
     @property
-    def bytes_read(self) -> HostFile:
+    def bytes_read(self) -> OpenFile:
         """The file."""
         self.image.save()
         return self.bytes
@@ -124,7 +129,7 @@ class HostImageFile(ImageFile):
         return self.raw
 
     def _load(self, plain: RawImage) -> None:
-        parsed = parse_file(self.bytes)
+        parsed = look_up_file(self.bytes)
         image = HostQcow2Image(self, parsed.metadata.size, **image_options(parsed.metadata))
         take_parsed(image, parsed, image.placed_content)
         image.take_up()
@@ -157,7 +162,7 @@ class HostImageFile(ImageFile):
         if not self.users:
             with suppress(OSError):
                 self.image.save()
-            if self.bytes.is_handed_over:
+            if self.bytes.is_handed_over or self.closes_unused:
                 self.bytes.close()
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.images.file_holes import FileHoles
 
 if TYPE_CHECKING:
-    from qbitsim.files.host import HostFile
+    from qbitsim.files.tree import OpenFile
 
 
 class HostHoles(FileHoles):
@@ -18,7 +18,7 @@ class HostHoles(FileHoles):
 
     __slots__ = ("_file",)
 
-    def __init__(self, file: HostFile) -> None:
+    def __init__(self, file: OpenFile) -> None:
         super().__init__()
         self._file = file
 

@@ -5,40 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import StepError, step
 from qbitsim.images.content import Content, Kind, Reader
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE, PlainContent
+from qbitsim.images.file_bytes import BytesContent
+from qbitsim.images.plain_content import FILE_PAGE
 from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from qbitsim.files.host import HostFile
+    from qbitsim.files.tree import OpenFile
     from qbitsim.images.host.file import HostImageFile
-    from qbitsim.images.image import Image
-
-COPIED_AT_ONCE = 1 << 20
-"""Bytes that are read and written in one piece where a whole file is copied."""
+    from qbitsim.images.image import Image, Preallocation
 
 
-class HostPlainContent(Content):
+class HostPlainContent(BytesContent):
     """The bytes of a file. HOLE is what the file system calls so.
 
     :param file: open; for writing if the content is to change.
     """
 
-    __slots__ = ("file",)
+    __slots__ = ()
 
-    def __init__(self, file: HostFile) -> None:
-        super().__init__(-(-file.length // SECTOR) * SECTOR, FILE_CLUSTER, zero_clusters=False)
-        self.file = file
+    file: OpenFile
+
+    def __init__(self, file: OpenFile) -> None:
+        super().__init__(file, -(-file.length // SECTOR) * SECTOR)
 
     # -- reading
-
-    def read(self, offset: int, length: int) -> bytes:
-        """The bytes of a range; behind the end of a file that somebody cut off there are zeroes."""
-        assert 0 <= offset <= offset + length <= self.size, (offset, length, self.size)
-        return self.file.read_at(offset, length).ljust(length, b"\0")
 
     def status(self, offset: int, length: int) -> tuple[Kind, int]:
         """As every content (find_allocation, block/file-posix.c, 10.0)."""
@@ -51,14 +44,6 @@ class HostPlainContent(Content):
         if data > offset:
             return Kind.HOLE, min(data, end) - offset
         return Kind.DATA, min(self.file.next_hole(offset), end) - offset
-
-    def stored_clusters(self) -> list[int]:
-        """The numbers of the clusters that are no hole as a whole."""
-        return list(dict.fromkeys(number for first, stop in self._extents() for number in range(first, stop)))
-
-    def _extents(self) -> Iterator[tuple[int, int]]:
-        for offset, length in self.file.extents():
-            yield offset // self.cluster_size, -(-(offset + length) // self.cluster_size)
 
     @property
     def allocated(self) -> int:
@@ -119,15 +104,6 @@ class HostPlainContent(Content):
             else:
                 self.discard(start, length)
 
-    def clone(self) -> PlainContent:
-        """A content in memory that reads the same."""
-        twin = PlainContent(self.size)
-        for offset, length in self.file.extents():
-            for start in range(offset, offset + length, COPIED_AT_ONCE):
-                stop = min(start + COPIED_AT_ONCE, offset + length, self.size)
-                twin.write(start, self.read(start, stop - start))
-        return twin
-
 
 class HostRawImage(RawImage):
     """A plain file of the host."""
@@ -148,6 +124,24 @@ class HostRawImage(RawImage):
     def close_written(self) -> None:
         """All is in the file."""
         self.save()
+
+    def resize(
+        self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
+    ) -> None:
+        """As every raw image; one that gets no room for what is new is as long as before (handle_aiocb_truncate)."""
+        old = self.size
+        if preallocation == "off" or size <= old:
+            super().resize(size, preallocation=preallocation)
+            return
+        full = preallocation == "full"
+        try:
+            with step("Could not write zeros for preallocation" if full else "Could not preallocate new data"):
+                super().resize(size, preallocation=preallocation)
+                if preallocation == "falloc":
+                    self.content.file.allocate(old, size - old)
+        except StepError:
+            self.content.resize(old)
+            raise
 
     def write_zeroes(
         self,

@@ -8,14 +8,18 @@ freed is used again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.files.failures import step
+from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.host.clusters import PlacedContent
 from qbitsim.images.host.holes import HostHoles
+from qbitsim.images.host.l2_tables import CachedTables, L2Cache
 from qbitsim.images.host.table_writer import TableWriter
-from qbitsim.images.qcow2.allocator import TABLE_ENTRY
-from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
+from qbitsim.images.qcow2.image import Qcow2Image, is_cached
+from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.records import changed
 
@@ -24,9 +28,13 @@ if TYPE_CHECKING:
     from qbitsim.images.host.file import HostImageFile
     from qbitsim.images.image import Image, Preallocation
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
-    from qbitsim.images.qcow2.layout import HostLayout
+    from qbitsim.images.qcow2.check import CheckResult
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.images.qcow2.tables import Part, Tables
+
+
+_CLUSTERS_AT_ONCE = 1 << 16
+"""So many clusters of a long range become zero before tables are written."""
 
 
 class HostQcow2Image(Qcow2Image):
@@ -47,10 +55,29 @@ class HostQcow2Image(Qcow2Image):
         self._holes = HostHoles(file.bytes)
         self.content = self._empty_content(self._layout.active, size)
 
+    def _empty_layout(self, size: int) -> HostLayout:
+        file, unit, bits, external = self.file.bytes, self.cluster_size, self.refcount_bits, self.data_file is not None
+        clusters = Allocator(unit, bits, BlockRefcounts(file, unit, bits, {}))
+        tables = CachedTables(L2Cache(file, unit, external=external, zero_clusters=self.compat != "0.10"))
+        return HostLayout(size, unit, bits, external=external, clusters=clusters, tables=tables)
+
     def _empty_content(self, tables: Tables, size: int) -> PlacedContent:
-        file = self.data_file or self._writer.bytes
-        zeroes = self.compat != "0.10"
-        return PlacedContent(file, tables, size, self.cluster_size, zero_clusters=zeroes, compression=self.compression)
+        assert is_cached(tables)
+        file, zeroes = self.data_file or self.file.bytes, self.compat != "0.10"
+        return PlacedContent(file, tables, size, zero_clusters=zeroes, compression=self.compression)
+
+    def begin_file(self) -> None:
+        """Write a new image into its file, in QEMU's steps (qcow2_co_create).
+
+        :raises StepError: the host refuses that.
+        """
+        unit, file = self.cluster_size, self._writer.bytes
+        with step("Could not write qcow2 header"):
+            file.write_at(0, bytes(unit))
+        with step("Could not write refcount table"):
+            file.write_at(unit, bytes(2 * unit))
+        with step("Could not resize image"), step("Failed to grow the L1 table"):
+            self.save()
 
     def take_up(self) -> None:
         """The image was loaded from its file."""
@@ -67,6 +94,12 @@ class HostQcow2Image(Qcow2Image):
         """Store the bitmaps, and write all down."""
         super().close_written()
         self.save()
+
+    def repair(self, found: CheckResult) -> None:
+        """As every qcow2 image; the file has it at once."""
+        super().repair(found)
+        self._writer.write(everything=True)
+        self.file.note_saved()
 
     def end_file(self, end: int) -> None:
         """As every image."""
@@ -99,7 +132,7 @@ class HostQcow2Image(Qcow2Image):
         def store(first: int, stop: int, part: Part) -> None:
             start, end = max(offset, first * unit), min(offset + len(data), stop * unit)
             self._writer.make_room(part.tables)
-            before = {guest: content.placed.place(guest) for guest in part.places} if part.tables else {}
+            before = {guest: content.tables.read_entry(guest) for guest in part.places} if part.tables else {}
             if start < end:
                 try:
                     content.write_placed(start, data[start - offset : end - offset])
@@ -117,8 +150,10 @@ class HostQcow2Image(Qcow2Image):
 
     def settle(self, *, written: bool) -> None:
         """As every qcow2 image; what was written before the failing part is there."""
-        unit, stored, places = self.cluster_size, self.content.placed, self._layout.active.places
-        self._layout.settle_reserved(stored=lambda guest: written or stored.place(guest) == places[guest] * unit)
+        tables = self.content.tables
+        self._layout.settle_reserved(
+            stored=lambda guest: written or (guest not in tables.unsettled and tables.holds_data(guest))
+        )
 
     def _filled_up(self, offset: int, data: bytes, below: Reader | None) -> tuple[int, bytes]:
         """The data with what is around them in clusters that are written as a whole (perform_cow, qcow2-cluster.c)."""
@@ -136,7 +171,8 @@ class HostQcow2Image(Qcow2Image):
 
     def _is_in_place(self, guest: int) -> bool:
         """Whether what a cluster reads as is where it is to be written: it has a place of its own, and is not ZERO."""
-        return self._layout.is_own(guest) and self.content.placed.place(guest) is not None
+        tables = self.content.tables
+        return self._layout.is_own(guest) and guest not in tables.unsettled and tables.holds_data(guest)
 
     def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
         """What a part of one cluster reads as."""
@@ -168,6 +204,33 @@ class HostQcow2Image(Qcow2Image):
             except OSError:
                 layout.give_up_packed(guest)
                 raise
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        below: Reader | None = None,
+        below_is_zero: Callable[[int, int], bool] | None = None,
+        *,
+        unmap: bool = False,
+    ) -> None:
+        """As every image, a few L2 tables at a time."""
+        self.check_room_for_zeroes(offset, length, below)
+        for start, stop in self._bites(offset, length):
+            super().write_zeroes(start, stop - start, below, below_is_zero, unmap=unmap)
+
+    def discard(self, offset: int, length: int) -> None:
+        """As every image, a few L2 tables at a time."""
+        for start, stop in self._bites(offset, length):
+            super().discard(start, stop - start)
+
+    def _bites(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """A range in parts after each of which changed tables may be written, as (start, stop)."""
+        bite, end = self.cluster_size * _CLUSTERS_AT_ONCE, offset + length
+        while offset < end:
+            stop = min(end, offset - offset % bite + bite)
+            yield offset, stop
+            offset = stop
 
     def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
         self.write(offset, bytes(length), below)
@@ -205,37 +268,52 @@ class HostQcow2Image(Qcow2Image):
             yield self._layout
         finally:
             self._layout.settle(self.content)
-        if self._writer.lacks_tables:
+        if self._writer.lacks_tables or self._writer.is_crowded:
             self._writer.write()
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """Change tables as a whole and write them; if the host refuses that, the image is what it was before."""
-        self._writer.write()
-        layout, content, snapshots = self.layout.copy(), self.content.clone(), list(self.snapshots)
+        self._writer.begin()
+        before = self._layout
+        layout, content, snapshots = before.copy(same_file=True), self.content.clone(), list(self.snapshots)
         bitmaps, preallocated = [bitmap.copy() for bitmap in self.bitmaps], self._preallocated_end
         try:
             yield
         except OSError:
+            self._writer.undo(layout)
             self._preallocated_end = preallocated
             self._layout, self.content, self.snapshots, self.bitmaps = layout, content, snapshots, bitmaps
-            content.placed.tables = layout.active
+            self._use_tables(layout)
             raise
+        self._writer.end(before)
+
+    def _use_tables(self, layout: HostLayout) -> None:
+        """The disk and the snapshots are where the tables of a layout say, which are new."""
+        contents = [self.content, *(each.content for each in self.snapshots)]
+        for content, tables in zip(contents, [layout.active, *layout.snapshots.saved], strict=True):
+            assert isinstance(content, PlacedContent)
+            assert is_cached(tables)
+            content.use_tables(tables)
 
     def resize(
         self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
-        with self._all_or_nothing():
+        steps = {"off": "Failed to grow the L1 table", "metadata": "Allocating clusters failed"}
+        name = steps.get(preallocation) if size > self.size else None
+        with self._all_or_nothing(), nullcontext() if name is None else step(name):
             super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
             self._writer.write(everything=True, cut_off=True)
 
     def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
         for place, length in self.content.take_places(first, stop):
             if preallocation == "falloc":
-                self._writer.bytes.allocate(place, length)
+                with step("Failed to resize underlying file"), step("Could not preallocate new data"):
+                    self._writer.bytes.allocate(place, length)
             elif preallocation == "full":
-                self._writer.bytes.write_zeroes(place, length)
+                with step("Failed to resize underlying file"), step("Could not write zeros for preallocation"):
+                    self._writer.bytes.write_zeroes(place, length)
             elif (tail := self.size - (stop - 1) * length) < length and place == self.host_offset(self.size - tail):
                 self._writer.bytes.write_zeroes(place + tail, length - tail)  # QEMU fills the last cluster up
 
@@ -282,8 +360,7 @@ class HostQcow2Image(Qcow2Image):
         """As every qcow2 image; the file has it at once."""
         with self._all_or_nothing():
             made = super().create_snapshot(name, date, clock, state_size, icount=icount)
-            assert isinstance(made.content, PlacedContent)
-            made.content.placed.tables = self._layout.snapshots.saved[-1]
+            self._use_tables(self._layout)
             self._writer.write(everything=True)
         return made
 
@@ -291,7 +368,7 @@ class HostQcow2Image(Qcow2Image):
         """As every qcow2 image; the file has it at once."""
         with self._all_or_nothing():
             super().apply_snapshot(snapshot)
-            self.content.placed.tables = self._layout.active
+            self._use_tables(self._layout)
             self._writer.write(everything=True)
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:

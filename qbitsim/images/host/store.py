@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
@@ -17,6 +18,7 @@ from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
+    from qbitsim.images.image_file import ImageFile
 
 _KEPT_OPEN = 16
 
@@ -28,12 +30,15 @@ class HostImageStore(ImageStore):
     has changed it, and is written down when some others have been asked for after it.
 
     :param folder: names are relative to it; OSError if there is none.
+    :param closes_unused: a file is closed with its last user, as QEMU does, so that its file system can be unmounted:
+        what could not be written then is lost. Otherwise some stay open, and what they hold is written later.
     """
 
-    __slots__ = ("_folder", "_known")
+    __slots__ = ("_closes_unused", "_folder", "_known")
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, closes_unused: bool = False) -> None:
         super().__init__()
+        self._closes_unused = closes_unused
         self._folder = HostFolder(folder, self.fdsets)
         self._known: dict[tuple[int, int], HostImageFile] = {}  # in the order in which they were asked for
 
@@ -66,9 +71,9 @@ class HostImageStore(ImageStore):
         opened = HostFile(name, self._folder, writable=True, create=True)
         file = self._known.get(opened.identity)
         if file is None:
-            file = HostImageFile(name, opened, self._limits.get(self._key(name)))
+            file = self._new_file(name, opened)
             HostRawImage(file)
-        self._remember(file)
+        self._remember(opened.identity, file)
         conflict = file.locks.conflict(*CREATOR)
         if conflict is not None:
             raise LockConflictError(conflict, name)
@@ -81,7 +86,8 @@ class HostImageStore(ImageStore):
                 raise
         image = file.make_raw(size)
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
-        image.content.write(0, bytes(min(FILE_PAGE, image.size)))
+        with suppress(OSError):  # it does not matter where there is no room
+            image.content.write(0, bytes(min(FILE_PAGE, image.size)))
         return image
 
     def limit(self, name: str, capacity: int | None) -> None:
@@ -94,24 +100,34 @@ class HostImageStore(ImageStore):
         if name in self:
             self.file(name).capacity = capacity
 
-    def file(self, name: str) -> HostImageFile:
+    def file(self, name: str) -> ImageFile:
         """As every store; OSError as the host has it."""
-        file = self._known.get(self._folder.identity(name))
+        if name in self._remote:
+            return self._remote[name]
+        identity = self._folder.identity(name)
+        file = self._known.get(identity)
         if file is None or not file.bytes.is_open or not (file.users or file.is_current):
-            file = HostImageFile(name, HostFile(name, self._folder), self._limits.get(self._key(name)))
+            opened = HostFile(name, self._folder)
+            identity = opened.identity
+            file = self._new_file(name, opened)
         file.bytes.path = name
-        self._remember(file)
+        self._remember(identity, file)
         return file
 
-    def _remember(self, file: HostImageFile) -> None:
+    def _new_file(self, name: str, opened: HostFile) -> HostImageFile:
+        file = HostImageFile(name, opened, self._limits.get(self._key(name)))
+        file.closes_unused = self._closes_unused
+        return file
+
+    def _remember(self, identity: tuple[int, int], file: HostImageFile) -> None:
         """Keep the file at hand; those that nobody has used for long are closed."""
         self._forget_closed()
-        self._known.pop(file.bytes.identity, None)
-        self._known[file.bytes.identity] = file
-        unused = [identity for identity, each in self._known.items() if not each.users]
-        for identity in unused[:-_KEPT_OPEN]:
-            self._known[identity].save()
-            del self._known[identity]
+        self._known.pop(identity, None)
+        self._known[identity] = file
+        unused = [key for key, each in self._known.items() if not each.users]
+        for key in unused[:-_KEPT_OPEN]:
+            self._known[key].save()
+            del self._known[key]
 
     def _forget_closed(self) -> None:
         for identity in [each for each, file in self._known.items() if not file.bytes.is_open]:
@@ -127,7 +143,7 @@ class HostImageStore(ImageStore):
                 raise OSError(error.errno, error.strerror, file.name) from None
 
     def __contains__(self, name: str) -> bool:
-        return self._folder.exists(name) and not self._folder.is_directory(name)
+        return name in self._remote or (self._folder.exists(name) and not self._folder.is_directory(name))
 
     def items(self) -> list[tuple[str, Image]]:
         """The files that are in use, sorted by name."""

@@ -6,20 +6,27 @@ it stops half-way, the file has leaked clusters at worst.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
-from qbitsim.images.host.tracking import TrackedAllocator, TrackedDict
+from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.qcow2 import rendering, structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
-from qbitsim.images.qcow2.structures import with_refcounts
+from qbitsim.images.qcow2.image import is_cached
+from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
+from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from qbitsim.files.host import HostFile
+    from qbitsim.files.tree import OpenFile
+    from qbitsim.images.host.l2_tables import CachedTables, L2Cache
     from qbitsim.images.host.qcow2 import HostQcow2Image
     from qbitsim.images.qcow2.bitmap_places import BitmapPlace
     from qbitsim.images.qcow2.layout import HostLayout
+
+
+_PER_SECTOR = SECTOR // TABLE_ENTRY
 
 
 class TableWriter:
@@ -29,9 +36,12 @@ class TableWriter:
     :ivar bytes: the file.
     """
 
-    __slots__ = ("_bitmaps", "_blocks", "_image", "_refcount_bits", "_roomy", "_structures", "_tables", "bytes")
+    __slots__ = (
+        *("_bitmaps", "_blocks", "_everything", "_image", "_l1", "_refcount_bits", "_roomy", "_structures", "_tables"),
+        "bytes",
+    )
 
-    def __init__(self, image: HostQcow2Image, file: HostFile) -> None:
+    def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
         self.bytes = file
         self._image = image
         self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared
@@ -40,22 +50,69 @@ class TableWriter:
         self._bitmaps: dict[str, BitmapPlace] = {}
         self._roomy: set[int] = set()  # refcount blocks for which there is room, which are not written yet
         self._tables = 0  # how many L2 tables the file has
+        self._l1 = 0, 0  # where the file has the L1 table
+        self._everything = False
 
     def take_up(self) -> None:
         """The file holds what the image says; note changes from now on."""
         layout = self._image.layout
-        self._track(layout)
-        self._blocks = dict(layout.clusters.blocks)
-        self._tables = len(layout.active.l2)
-        self._bitmaps = dict(layout.bitmaps.by_name)
+        self._note_written(layout)
         self._structures = {name: (offset, data) for name, offset, data in self._compared(layout)}
         self._structures["refcount table"] = self._refcount_table(layout)
+
+    def _note_written(self, layout: HostLayout) -> None:
+        """The file has all that the image says."""
+        tables, counts = self._cached(layout), self._counts(layout)
+        tables.cache.slices.changed.clear()
+        tables.l1_changed.clear()
+        counts.forget_changes()
+        self._blocks = dict(layout.clusters.blocks)
+        counts.in_file = self._blocks
+        self._refcount_bits = layout.clusters.refcount_bits
+        self._roomy.clear()
+        self._tables, self._l1 = len(tables.l2), tables.l1
+        self._bitmaps = dict(layout.bitmaps.by_name)
+        self._everything = False
+
+    @staticmethod
+    def _cached(layout: HostLayout) -> CachedTables:
+        assert is_cached(layout.active)
+        return layout.active
+
+    @staticmethod
+    def _counts(layout: HostLayout) -> BlockRefcounts:
+        assert isinstance(layout.clusters.counts, BlockRefcounts)
+        return layout.clusters.counts
 
     @property
     def has_freed(self) -> bool:
         """Whether clusters are free that the tables in the file may still refer to."""
-        clusters = self._image.layout.clusters
-        return isinstance(clusters, TrackedAllocator) and clusters.has_freed
+        return self._counts(self._image.layout).has_freed
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much has changed that it should be written."""
+        layout = self._image.layout
+        return self._cached(layout).cache.slices.is_crowded or self._counts(layout).cache.is_crowded
+
+    # -- all or nothing
+
+    def begin(self) -> None:
+        """Write all; from now on :meth:`undo` can take the changes of tables and refcounts back."""
+        self.write()
+        self._cached(self._image.layout).cache.slices.begin()
+        self._counts(self._image.layout).cache.begin()
+
+    def end(self, layout: HostLayout) -> None:
+        """The changes since :meth:`begin`, when *layout* was the image's, stay."""
+        self._cached(layout).cache.slices.end()
+        self._counts(layout).cache.end()
+
+    def undo(self, layout: HostLayout) -> None:
+        """Take the changes of tables and refcounts back; the file may have some of them, and is written anew later."""
+        self._cached(layout).cache.slices.undo()
+        self._counts(layout).undo()
+        self._everything = True
 
     @property
     def lacks_tables(self) -> bool:
@@ -81,27 +138,25 @@ class TableWriter:
     def write(self, *, everything: bool = False, cut_off: bool = False) -> None:
         """Write what has changed since the last time.
 
-        :param everything: write all, after a change that nobody noted.
+        :param everything: what the refcounts of many clusters are has changed: all COPIED flags are looked at.
         :param cut_off: what is behind the end of the image in the file goes.
         """
         layout = self._image.layout
-        everything = everything or not self._is_tracked(layout)
+        self._everything = self._everything or everything
         if self.bytes.length < layout.end:
             self.bytes.truncate(layout.end)
-        falling = list(self._write_refcounts(layout, everything=everything))
+        falling = list(self._write_refcounts(layout))
         self._write_structure("refcount table", *self._refcount_table(layout, self._blocks))
         self._write_refcount_header()
         self._write_bitmaps(layout)
-        self._write_l2_tables(layout, everything=everything)
-        for name, offset, data in self._compared(layout):
-            self._write_structure(name, offset, data)
+        self._write_l2_tables(layout)
+        self._write_snapshots(layout)
+        self._write_l1_table(layout)
+        self.write_header()
         self._write_structure("refcount table", *self._refcount_table(layout))
-        for place, block in falling:
-            self.bytes.write_at(place, block)
-        self._blocks = dict(layout.clusters.blocks)
-        self._roomy.clear()
-        self._tables = len(layout.active.l2)
-        self._track(layout)
+        for number in falling:
+            self._write_block(layout, number)
+        self._note_written(layout)
         if cut_off:
             self.bytes.truncate(layout.end)
 
@@ -118,103 +173,106 @@ class TableWriter:
     def forget_disk(self) -> None:
         """Let the L1 table in the file lead nowhere."""
         first, entries = self._image.layout.active.l1
-        unit = self._image.layout.cluster_size
-        self._write_structure("L1 table", first * unit, bytes(entries * TABLE_ENTRY))
+        self.bytes.write_at(first * self._image.layout.cluster_size, bytes(entries * TABLE_ENTRY))
+        self._l1 = 0, 0
 
     def _write_structure(self, name: str, offset: int, data: bytes) -> None:
         if self._structures.get(name) != (offset, data):
             self.bytes.write_at(offset, data)
             self._structures[name] = offset, data
 
-    def _is_tracked(self, layout: HostLayout) -> bool:
-        return (
-            isinstance(layout.clusters, TrackedAllocator)
-            and layout.clusters.refcount_bits == self._refcount_bits
-            and bool(self._tracked_tables(layout))
-            and self._image.content.is_tracked
-        )
-
-    def _tracked_tables(self, layout: HostLayout) -> list[TrackedDict]:
-        """The tables of the disk, if changes of them are noted."""
-        active = layout.active
-        return [table for table in (active.l2, active.places, active.packed) if isinstance(table, TrackedDict)]
-
-    def _track(self, layout: HostLayout) -> None:
-        """Note changes from now on."""
-        per_table, active = layout.cluster_size // TABLE_ENTRY, layout.active
-        bits = layout.clusters.refcount_bits
-        if isinstance(layout.clusters, TrackedAllocator) and bits == self._refcount_bits:
-            layout.clusters.forget_changes()
-        else:
-            layout.clusters, self._refcount_bits = TrackedAllocator(layout.clusters), bits
-        if self._tracked_tables(layout):
-            for table in self._tracked_tables(layout):
-                table.changed.clear()
-        else:
-            active.l2 = TrackedDict(active.l2, 1)
-            active.places = TrackedDict(active.places, per_table)
-            active.packed = TrackedDict(active.packed, per_table)
-        self._image.content.track()
-
     # -- refcounts
 
-    def _write_refcounts(self, layout: HostLayout, *, everything: bool) -> Iterator[tuple[int, bytes]]:
+    def _write_refcounts(self, layout: HostLayout) -> Iterator[int]:
         """Write the refcount blocks with no count lower than it is in the file.
 
-        :returns: offset and bytes of those that are to be written once more, when the tables are.
+        :returns: the numbers of those that are to be written once more, when the tables are.
         """
-        clusters = layout.clusters
-        numbers, fallen = set(clusters.blocks), True
-        if isinstance(clusters, TrackedAllocator) and not everything:
-            numbers, fallen = clusters.changed_blocks, clusters.has_fallen
-        for number in sorted(numbers):
-            if number not in clusters.blocks:
+        clusters, counts = layout.clusters, self._counts(layout)
+        is_old = clusters.refcount_bits == self._refcount_bits
+        for number in sorted(
+            (counts.cache.changed | (clusters.blocks.keys() - self._blocks.keys())) & clusters.blocks.keys()
+        ):
+            place = clusters.blocks[number]
+            if not is_old or self._blocks.get(number) != place:
+                self._write_block(layout, number)
                 continue
-            offset = clusters.blocks[number] * layout.cluster_size
-            block = rendering.refcount_block(clusters, number)
-            if self._blocks.get(number) != clusters.blocks[number] or clusters.refcount_bits != self._refcount_bits:
-                self.bytes.write_at(offset, block)
-                continue
-            old = self.bytes.read_at(offset, layout.cluster_size).ljust(layout.cluster_size, b"\0")
-            grown = self._highest(number, old, block) if fallen else block
+            block = counts.cache.get(number)
+            old = counts.read(number)
+            grown = self._highest(old, block, counts.raised.get(number)) if number in counts.fallen else block
             if grown != old:
-                self.bytes.write_at(offset, grown)
+                self._write_block(layout, number, grown)
             if grown != block:
-                yield offset, block
+                yield number
 
-    def _highest(self, number: int, old: bytes, new: bytes) -> bytes:
-        """Refcount block *number* with counts that are right while some tables are *old*, and some *new*."""
-        clusters = self._image.layout.clusters
-        bits, per_block = clusters.refcount_bits, clusters.per_block
-        before = structures.unpack_refcounts(old, bits)
-        counts = [max(pair) for pair in zip(before, structures.unpack_refcounts(new, bits), strict=True)]
-        raised = clusters.raised if isinstance(clusters, TrackedAllocator) else {}
-        for cluster, more in raised.items():
-            block, place = divmod(cluster, per_block)
-            if block == number:
-                counts[place] = min(max(counts[place], before[place] + more), (1 << bits) - 1)
-        return structures.pack_refcounts(counts, bits)
+    def _write_block(self, layout: HostLayout, number: int, counts: array[int] | None = None) -> None:
+        """Write a refcount block, with other *counts* than it has."""
+        clusters = layout.clusters
+        found = self._counts(layout).cache.get(number) if counts is None else counts
+        block = structures.pack_refcounts(found, clusters.refcount_bits)
+        self.bytes.write_at(clusters.blocks[number] * layout.cluster_size, block)
+
+    def _highest(self, old: array[int], new: array[int], raised: array[int] | None) -> array[int]:
+        """Counts that are right while some tables are old, and some new.
+
+        :param raised: by how much each count has risen, without regard to falls.
+        """
+        if raised is None:
+            return array(new.typecode, map(max, old, new))
+        most = (1 << self._image.layout.clusters.refcount_bits) - 1
+        risen = (min(before + more, most) for before, more in zip(old, raised, strict=True))
+        return array(new.typecode, map(max, risen, new))
 
     # -- tables
 
-    def _write_l2_tables(self, layout: HostLayout, *, everything: bool) -> None:
-        active, content = layout.active, self._image.content
-        numbers = set(active.l2) if everything else self._changed_tables(layout)
-        for number in sorted(numbers & active.l2.keys()):
-            self._write_l2_table(layout, active.l2[number], rendering.l2_table(layout, active, content, number))
-        if not everything:
-            return
-        written = set(active.l2.values())
-        for tables, snapshot in zip(layout.snapshots.saved, self._image.snapshots, strict=True):
-            for number, place in tables.l2.items():
-                if place not in written:
-                    self._write_l2_table(layout, place, rendering.l2_table(layout, tables, snapshot.content, number))
+    def _write_l2_tables(self, layout: HostLayout) -> None:
+        """Write what of them has changed.
 
-    def _changed_tables(self, layout: HostLayout) -> set[int]:
-        return self._image.content.changed_tables.union(*(table.changed for table in self._tracked_tables(layout)))
+        COPIED flags are right where a cluster was given a place; they change otherwise only with internal snapshots.
+        """
+        active = self._cached(layout)
+        cache, unsure = active.cache, self._everything or bool(layout.snapshots.saved)
+        changed = {key // cache.in_table for key in cache.slices.changed}
+        for cluster in sorted(each for each in active.l2.values() if self._everything or each in changed):
+            self._write_slices(layout, cache, cluster, unsure=unsure)
+        for saved in layout.snapshots.saved if self._everything else ():
+            for cluster in saved.l2.values():
+                self._write_slices(layout, cache, cluster, unsure=False)
 
-    def _write_l2_table(self, layout: HostLayout, place: int, table: bytes) -> None:
-        self.bytes.write_at(place * layout.cluster_size, table)
+    def _write_slices(self, layout: HostLayout, cache: L2Cache, cluster: int, *, unsure: bool) -> None:
+        """Write what of one L2 table has changed.
+
+        :param unsure: or has COPIED flags that are wrong.
+        """
+        slices, found = cache.slices, dict[int, bytes]()
+        for key in cache.keys(cluster):
+            if not unsure and key not in slices.changed:
+                continue
+            entries = slices.get(key)
+            if unsure and (flagged := self._with_flags(layout, entries)) != entries:
+                slices.changed.add(key)
+                entries[:] = flagged
+            if key in slices.changed:
+                found[key] = structures.pack_table(entries)
+        for keys in _in_a_row(found):
+            self.bytes.write_at(keys[0] * cache.per_slice * TABLE_ENTRY, b"".join(found[key] for key in keys))
+            for key in keys:
+                slices.written(key)
+
+    def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
+        """An L2 table with COPIED flags that are as the refcounts say."""
+        unit, refcount, external = layout.cluster_size, layout.clusters.refcount, layout.external
+        return array(
+            "Q",
+            [
+                entry
+                if entry & COMPRESSED or not entry & ~COPIED
+                else entry & ~COPIED
+                if not entry & OFFSET_MASK or (not external and refcount((entry & OFFSET_MASK) // unit) != 1)
+                else entry | COPIED
+                for entry in table
+            ],
+        )
 
     def _write_bitmaps(self, layout: HostLayout) -> None:
         """Write the data and the tables of the bitmaps that were stored anew."""
@@ -227,22 +285,39 @@ class TableWriter:
                 if entry >= unit:
                     self.bytes.write_at(entry, rendering.bitmap_data(bitmap, number, unit))
             self.bytes.write_at(place.table * unit, rendering.bitmap_table(places, bitmap.name))
-        self._bitmaps = dict(places.by_name)
 
     # -- structures of which there is one
 
     def _compared(self, layout: HostLayout) -> Iterator[tuple[str, int, bytes]]:
         """Name, offset and bytes of what is written when it differs from what the file has, in the order of writing."""
         unit = layout.cluster_size
-        for tables, snapshot in zip(layout.snapshots.saved, self._image.snapshots, strict=True):
-            yield f"L1 table of snapshot {snapshot.id}", tables.l1[0] * unit, rendering.l1_table(layout, tables)
         first, length = layout.snapshots.list_place
         if length:
             yield "snapshot table", first * unit, rendering.snapshot_table(self._image)
         if layout.bitmaps.directory is not None:
             yield "bitmap directory", layout.bitmaps.directory[0], rendering.bitmap_directory(self._image)
-        yield "L1 table", layout.active.l1[0] * unit, rendering.l1_table(layout, layout.active)
         yield "header", 0, rendering.header_cluster(self._image)
+
+    def _write_snapshots(self, layout: HostLayout) -> None:
+        """Write the L1 tables of internal snapshots that are new, and the tables of snapshots and bitmaps."""
+        for tables in layout.snapshots.saved:
+            assert is_cached(tables)
+            if tables.l1_changed:
+                self.bytes.write_at(tables.l1[0] * layout.cluster_size, rendering.l1_table(layout, tables))
+                tables.l1_changed.clear()
+        for name, offset, data in self._compared(layout):
+            if name != "header":
+                self._write_structure(name, offset, data)
+
+    def _write_l1_table(self, layout: HostLayout) -> None:
+        """Write the sectors of the L1 table that have changed (qcow2_write_l1_entry)."""
+        active, place = self._cached(layout), layout.active.l1[0] * layout.cluster_size
+        if self._everything or active.l1 != self._l1:
+            self.bytes.write_at(place, rendering.l1_table(layout, active))
+            return
+        for sector in sorted({number // _PER_SECTOR for number in active.l1_changed}):
+            data = rendering.l1_table(layout, active, sector * _PER_SECTOR, (sector + 1) * _PER_SECTOR)
+            self.bytes.write_at(place + sector * SECTOR, data)
 
     def _refcount_table(self, layout: HostLayout, old: Mapping[int, int] | None = None) -> tuple[int, bytes]:
         """Offset and bytes of the refcount table.
@@ -254,3 +329,14 @@ class TableWriter:
         if old is not None and clusters.refcount_bits == self._refcount_bits:
             blocks = {**old, **blocks}
         return clusters.table[0] * layout.cluster_size, rendering.refcount_table(clusters, blocks)
+
+
+def _in_a_row(numbers: Iterable[int]) -> list[list[int]]:
+    """Ascending numbers in runs of those that follow each other."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] + 1 == number:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.images.spans import Spans
+from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from qbitsim.images.qcow2.refcounts import Refcounts
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
@@ -25,49 +27,39 @@ class Allocator:
 
     :param cluster_size: bytes.
     :param refcount_bits: bits of one reference count.
+    :param counts: the reference counts, by default in memory; nothing is counted yet.
     :ivar end: bytes of the file.
     :ivar table: first cluster and number of clusters of the refcount table.
     :ivar blocks: refcount blocks, number of the block -> its cluster.
+    :ivar counts: the reference counts.
     :ivar changes: grows whenever clusters are taken or freed.
     """
 
     __slots__ = (
-        *("_byte_cursor", "_cursor", "_extra", "_used"),
-        *("blocks", "changes", "cluster_size", "end", "refcount_bits", "table"),
+        *("_byte_cursor", "_cursor"),
+        *("blocks", "changes", "cluster_size", "counts", "end", "refcount_bits", "table"),
     )
 
-    def __init__(self, cluster_size: int, refcount_bits: int) -> None:
+    def __init__(self, cluster_size: int, refcount_bits: int, counts: Refcounts | None = None) -> None:
         self.cluster_size = cluster_size
         self.refcount_bits = refcount_bits
         self.table = 1, 1
         self.blocks = {0: 2}
-        self._used = Spans([(0, 3)])
-        self._extra: dict[int, int] = {}  # references beyond the first
+        self.counts = MemoryRefcounts() if counts is None else counts
+        self.counts.add(0, 3)
         self._cursor = 0
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
         self.changes = 0
 
-    def load(self, table: tuple[int, int], blocks: dict[int, int], end: int) -> None:
-        """Take over the places of a file that exists, in which no cluster counts as used yet.
+    def load(self, table: tuple[int, int], blocks: dict[int, int], end: int, counts: Refcounts) -> None:
+        """Be that of a file that exists.
 
         :param table: first cluster and number of clusters of the refcount table; :param blocks: of each its cluster.
-        :param end: bytes of the file.
+        :param end: bytes of the file; :param counts: its reference counts.
         """
-        self.table, self.blocks, self.end = table, blocks, end
-        self._used, self._extra = Spans(), {}
+        self.table, self.blocks, self.end, self.counts = table, blocks, end, counts
         self.reopen()
-
-    def load_counts(self, first: int, counts: Sequence[int]) -> None:
-        """Take over the refcounts of clusters in a row from *first* on, in which none counts as used yet."""
-        marks = bytes(min(count, 2) for count in counts) if max(counts) > 1 else bytes(list(counts))
-        at = 0
-        while at < len(marks):
-            start = len(marks) - len(marks[at:].lstrip(b"\0"))
-            at = len(marks) - len(marks[start:].lstrip(b"\1\2"))
-            self._used.add(first + start, first + at)
-        if b"\2" in marks:
-            self._extra.update((first + place, count - 1) for place, count in enumerate(counts) if count > 1)
 
     @property
     def per_block(self) -> int:
@@ -85,39 +77,40 @@ class Allocator:
 
     def refcount(self, cluster: int) -> int:
         """How many references there are to a cluster."""
-        return self._extra.get(cluster, 0) + 1 if cluster in self._used else 0
+        return self.counts.get(cluster)
 
-    def refcounts(self, first: int, count: int) -> list[int]:
+    def block_of(self, cluster: int) -> int:
+        """Where the refcount block is that counts a cluster."""
+        return self.blocks[cluster // self.per_block]
+
+    def unused(self, clusters: Iterable[int]) -> list[int]:
+        """Those of the clusters to which nothing refers."""
+        return [cluster for cluster in clusters if not self.counts.get(cluster)]
+
+    def refcounts(self, first: int, count: int) -> Sequence[int]:
         """How many references there are to each of *count* clusters in a row."""
-        counts, stop = [0] * count, first + count
-        for low, high in self._used.within(first, stop):
-            counts[low - first : high - first] = [1] * (high - low)
-        if len(self._extra) < count:
-            for cluster, more in self._extra.items():
-                if first <= cluster < stop:
-                    counts[cluster - first] += more
-        else:
-            counts = [one + self._extra.get(cluster, 0) for cluster, one in enumerate(counts, first)]
-        return counts
+        return self.counts.counts(first, count)
 
     def set_refcount(self, cluster: int, count: int) -> None:
         """Let there be *count* references to a cluster."""
         self.changes += 1
-        self._extra.pop(cluster, None)
+        self.counts.set(cluster, count)
         if not count:
-            self.free(cluster)
-            return
-        self._used.add(cluster, cluster + 1)
-        self.refer_to(cluster, count - 1)
+            self._cursor = min(self._cursor, cluster)
 
     @property
     def last_used(self) -> int:
         """The last cluster in use."""
-        return self._used.last
+        return self.counts.last
 
     def used(self) -> list[tuple[int, int]]:
         """The clusters in use, as (first, behind the last)."""
-        return list(self._used)
+        return list(self.counts.spans())
+
+    @property
+    def clusters_in_use(self) -> int:
+        """How many clusters are in use."""
+        return self.counts.in_use(0, self.counts.last + 1)
 
     # -- taking
 
@@ -133,14 +126,14 @@ class Allocator:
         """Take *count* clusters, one after another, wherever they are free; all that fit together at once."""
         taken: list[int] = []
         while len(taken) < count:
-            first = self._used.first_gap(self._cursor, 1)
+            first = self.counts.first_gap(self._cursor, 1)
             block = first // self.per_block
             if block not in self.blocks:
                 taken.append(self.take(1))
                 continue
-            stop = self._used.next_border(first, min(first + count - len(taken), (block + 1) * self.per_block))
+            stop = self.counts.free_end(first, min(first + count - len(taken), (block + 1) * self.per_block))
             self.changes += 1
-            self._used.add(first, stop)
+            self.counts.add(first, stop)
             self._cursor = stop
             self._taken(first, stop - first)
             taken += range(first, stop)
@@ -163,7 +156,7 @@ class Allocator:
     def take_at(self, first: int, most: int) -> int:
         """Take up to *most* clusters at *first*, as far as they are free, and return how many (they are written)."""
         while True:
-            count = next((n for n in range(most) if first + n in self._used), most)
+            count = self.counts.free_end(first, first + most) - first
             if self._count(first, count):
                 if count:
                     self._taken(first, count)
@@ -192,29 +185,19 @@ class Allocator:
 
     def refer(self, first: int, count: int = 1) -> None:
         """Count one more reference to clusters that are in use."""
-        for cluster in range(first, first + count):
-            self._extra[cluster] = self._extra.get(cluster, 0) + 1
+        self.counts.add(first, first + count)
 
     def refer_to(self, cluster: int, more: int) -> None:
         """Count *more* references to a cluster in use."""
         if more:
-            self._extra[cluster] = self._extra.get(cluster, 0) + more
+            self.counts.set(cluster, self.counts.get(cluster) + more)
 
     def free(self, first: int, count: int = 1) -> None:
         """Count one reference less to *count* clusters in a row."""
         self.changes += 1
-        if not self._extra:
-            self._used.remove(first, first + count)
-            self._cursor = min(self._cursor, first)
-            return
-        for cluster in range(first, first + count):
-            if cluster in self._extra:
-                self._extra[cluster] -= 1
-                if not self._extra[cluster]:
-                    del self._extra[cluster]
-            else:
-                self._used.remove(cluster, cluster + 1)
-                self._cursor = min(self._cursor, cluster)
+        freed = self.counts.drop(first, first + count)
+        if freed is not None:
+            self._cursor = min(self._cursor, freed)
 
     def written(self, first: int, length: int) -> None:
         """*length* bytes are written from cluster *first* on."""
@@ -223,10 +206,10 @@ class Allocator:
     @property
     def next_free(self) -> int:
         """The cluster that would be taken next."""
-        return self._used.first_gap(self._cursor, 1)
+        return self.counts.first_gap(self._cursor, 1)
 
     def _search(self, count: int) -> int:
-        first = self._used.first_gap(self._cursor, count)
+        first = self.counts.first_gap(self._cursor, count)
         self._cursor = first + count
         return first
 
@@ -247,17 +230,7 @@ class Allocator:
 
     def _add(self, first: int, stop: int) -> None:
         self.changes += 1
-        if not self._extra and self._all_free(first, stop):
-            self._used.add(first, stop)
-            return
-        for cluster in range(first, stop):
-            if cluster in self._used:
-                self.refer(cluster)
-            else:
-                self._used.add(cluster, cluster + 1)
-
-    def _all_free(self, first: int, stop: int) -> bool:
-        return first not in self._used and self._used.next_border(first, stop) >= stop
+        self.counts.add(first, stop)
 
     # -- refcount blocks
 
@@ -266,7 +239,7 @@ class Allocator:
         self.changes += 1
         place = self._search(1)
         if place // self.per_block == number:
-            self._used.add(place, place + 1)
+            self.counts.add(place, place + 1)
         elif not self._count(place, 1):
             return
         self._taken(place, 1)
@@ -294,7 +267,7 @@ class Allocator:
                 self.blocks[number] = place
                 place += 1
         end = place + size
-        self._used.add(start, end)
+        self.counts.add(start, end)
         self._taken(start, end - start)
         old, self.table = self.table, (place, size)
         self.free(*old)
@@ -309,7 +282,7 @@ class Allocator:
         while grown:
             grown = False
             for number in range((max(self.blocks) + 1) * self.per_block // per_block + 1):
-                if number not in blocks and self._used.count(number * per_block, (number + 1) * per_block):
+                if number not in blocks and self.counts.in_use(number * per_block, (number + 1) * per_block):
                     blocks[number] = self.take(1)
                     grown = True
             if grown:
@@ -319,6 +292,7 @@ class Allocator:
                 table = self.take(size), size
         assert table is not None
         old_blocks, old_table = self.blocks, self.table
+        self.counts.change_bits(bits)
         self.blocks, self.table, self.refcount_bits = blocks, table, bits
         for _, place in sorted(old_blocks.items()):
             self.free(place)
@@ -330,28 +304,30 @@ class Allocator:
         for number, place in sorted(self.blocks.items()):
             low, high = number * per_block, (number + 1) * per_block
             own = {place} if place // per_block == number else set()
-            if self._used.count(low, high) == len(own):
+            if self.counts.in_use(low, high) == len(own):
                 empty.append(number)
         for number in empty:
             place = self.blocks.pop(number)
-            self._used.remove(place, place + 1)
+            self.counts.drop(place, place + 1)
             self._cursor = min(self._cursor, place)
 
     def truncate(self) -> None:
         """Cut the file off behind the last cluster in use."""
         self.end = min(self.end, (self.last_used + 1) * self.cluster_size)
 
-    def copy(self) -> Allocator:
-        """An independent one of the same value."""
-        twin = Allocator(self.cluster_size, self.refcount_bits)
-        twin.take_over(self)
-        return twin
+    def emptied(self) -> Allocator:
+        """That of a new file of the same kind."""
+        return Allocator(self.cluster_size, self.refcount_bits, self.counts.emptied())
 
-    def take_over(self, other: Allocator) -> None:
-        """Be what *other* is, which has the same sizes."""
-        self.table, self.blocks = other.table, other.blocks.copy()
-        self._used, self._extra = other._used.copy(), other._extra.copy()
-        self._cursor, self._byte_cursor, self.end = other._cursor, other._byte_cursor, other.end
+    def copy(self, *, same_file: bool = False) -> Allocator:
+        """An independent one of the same value.
+
+        :param same_file: the counts are the same, not only alike.
+        """
+        twin = Allocator(self.cluster_size, self.refcount_bits)
+        twin.load(self.table, self.blocks.copy(), self.end, self.counts if same_file else self.counts.copy())
+        twin._cursor, twin._byte_cursor = self._cursor, self._byte_cursor
+        return twin
 
 
 def refcount_blocks(clusters: int, cluster_size: int, refcount_bits: int, *, generous: bool = False) -> int:

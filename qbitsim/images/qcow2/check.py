@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_entries, read_metadata, read_padded, read_snapshots
+from qbitsim.images.qcow2.rebuilding import RebuiltRefcounts
 from qbitsim.images.qcow2.structures import COPIED, OFFSET_MASK, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import read_bitmaps
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from qbitsim.files.tree import ByteSource
+    from qbitsim.images.qcow2.allocator import Allocator
     from qbitsim.images.qcow2.layout import HostLayout
 
 MAXIMUM_TABLES_READ = 1 << 18
@@ -34,6 +36,7 @@ class CheckResult:
     :ivar corruptions_fixed: faults that the repair does away with; :ivar leaks_fixed: likewise.
     :ivar gave_up: what is wrong is more than this repair can do.
     :ivar repaired: cluster -> the refcount that it is to have.
+    :ivar rebuilt: the refcount table and blocks that are to take the place of those of the file; None if these stay.
     :ivar allocated: guest clusters; :ivar fragmented: those that do not follow the one before;
         :ivar compressed: those that are compressed.
     :ivar end: offset behind the last cluster in use.
@@ -45,6 +48,7 @@ class CheckResult:
         self.corruptions_fixed = self.leaks_fixed = 0
         self.gave_up = False
         self.repaired: dict[int, int] = {}
+        self.rebuilt: RebuiltRefcounts | None = None
         self.allocated = self.fragmented = self.compressed = 0
         self.end = 0
 
@@ -67,8 +71,19 @@ def check_file(file: ByteSource, *, leaks: bool = False, errors: bool = False) -
 
 def repair(layout: HostLayout, result: CheckResult) -> None:
     """Give the clusters of a file the refcounts that *result* has for them."""
+    if result.rebuilt is not None:
+        _exchange(layout.clusters, result.rebuilt)
     for cluster, count in result.repaired.items():
         layout.clusters.set_refcount(cluster, count)
+
+
+def _exchange(clusters: Allocator, rebuilt: RebuiltRefcounts) -> None:
+    counts = clusters.counts.emptied()
+    for cluster, count in rebuilt.counts.items():
+        counts.set(cluster, count)
+    end = (max(rebuilt.counts) + 1) * clusters.cluster_size
+    clusters.load(rebuilt.table, rebuilt.blocks, max(clusters.end, end), counts)
+    clusters.changes += 1
 
 
 class _Check:
@@ -81,6 +96,7 @@ class _Check:
         self._fix_leaks, self._fix_errors = leaks or errors, errors
         self._most = (1 << metadata.refcount_bits) - 1
         self._references: dict[int, int] = {}
+        self._rebuilt: RebuiltRefcounts | None = None
         self._blocks_read: dict[int, Sequence[int]] = {}
         self._left = MAXIMUM_TABLES_READ
         self._rebuild = False
@@ -99,10 +115,14 @@ class _Check:
         found = result.corruptions
         wrong = list(self._mismatches())
         self._report(wrong, fix=False)
-        if self._fix_leaks and wrong:
-            if self._rebuild:
-                self._refuse_rebuild()
-                return result
+        if self._rebuild and self._fix_errors:
+            self._rebuild_refcounts(snapshots, length)
+        elif self._rebuild and self._fix_leaks:
+            result.lines.append("ERROR need to rebuild refcount structures")
+            result.errors += 1
+            result.gave_up = True
+            return result
+        elif self._fix_leaks and wrong:
             result.corruptions, result.leaks = found, 0
             self._report(wrong, fix=True)
         self._check_copied()
@@ -119,12 +139,24 @@ class _Check:
             raise UnsupportedError("the repair of a snapshot table")
         return len(short)
 
-    def _refuse_rebuild(self) -> None:
-        if self._fix_errors:
-            raise UnsupportedError("the repair of refcounts by rebuilding their tables")
-        self._result.lines.append("ERROR need to rebuild refcount structures")
-        self._result.errors += 1
-        self._result.gave_up = True
+    def _rebuild_refcounts(self, snapshots: list[SnapshotEntry], length: int) -> None:
+        """Make refcount table and blocks anew, and free what that leaves behind."""
+        result = self._result
+        result.lines.append("Rebuilding refcount structure")
+        corruptions, leaks = result.corruptions, result.leaks
+        self._rebuilt = result.rebuilt = rebuilt = RebuiltRefcounts(self._references, self._clusters, self._metadata)
+        self._clusters = rebuilt.clusters
+        self._references, self._rebuild = {}, False
+        self._blocks_read.clear()
+        result.corruptions = result.leaks = result.allocated = result.fragmented = result.compressed = 0
+        self._count_references(snapshots, length)
+        still, fixed = result.corruptions, (result.corruptions_fixed, result.leaks_fixed)
+        self._report(list(self._mismatches()), fix=True)
+        rebuilt.counts.update(result.repaired)
+        result.repaired = {}
+        result.corruptions, result.leaks = still, 0
+        result.corruptions_fixed = fixed[0] + max(0, corruptions - still)
+        result.leaks_fixed = fixed[1] + leaks
 
     # -- references
 
@@ -135,7 +167,10 @@ class _Check:
         for entry in snapshots:
             self._check_snapshot(entry)
         self._refer(header.snapshots_offset, length)
-        self._refer(header.refcount_table_offset, header.refcount_table_clusters * self._unit)
+        first, count = header.refcount_table_offset // self._unit, header.refcount_table_clusters
+        if self._rebuilt is not None:
+            first, count = self._rebuilt.table
+        self._refer(first * self._unit, count * self._unit)
         self._refer_to_bitmaps()
         self._check_blocks()
 
@@ -143,7 +178,7 @@ class _Check:
         """Count a reference to each cluster of a range (qcow2_inc_refcounts_imrt)."""
         if not length:
             return
-        if offset + length - self._file.length >= self._unit:
+        if offset + length - max(self._file.length, self._rebuilt_length) >= self._unit:
             self._result.corrupt(
                 "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
                 f"offset {offset:#x} size {length:#x}"
@@ -160,6 +195,11 @@ class _Check:
             else:
                 self._references[cluster] = count + 1
                 self._clusters = max(self._clusters, cluster + 1)
+
+    @property
+    def _rebuilt_length(self) -> int:
+        """How long the file becomes by what was made anew."""
+        return 0 if self._rebuilt is None else self._rebuilt.clusters * self._unit
 
     def _check_snapshot(self, entry: SnapshotEntry) -> None:
         about = f"ERROR snapshot {entry.id.decode(errors='replace')} ({entry.name.decode(errors='replace')}) "
@@ -257,6 +297,10 @@ class _Check:
 
     def _check_blocks(self) -> None:
         """The refcount blocks (check_refblocks)."""
+        if self._rebuilt is not None:
+            for place in self._rebuilt.blocks.values():
+                self._refer(place * self._unit, self._unit)
+            return
         for number, entry in enumerate(self._metadata.refcount_table):
             place = entry & structures.BLOCK_OFFSET_MASK
             cluster = place // self._unit
@@ -283,6 +327,10 @@ class _Check:
     def _block(self, number: int) -> Sequence[int]:
         """The refcounts in a block, zeroes if there is none."""
         table, bits = self._metadata.refcount_table, self._metadata.refcount_bits
+        if self._rebuilt is not None:
+            per_block = self._unit * 8 // bits
+            counts = self._rebuilt.counts
+            return [counts.get(cluster, 0) for cluster in range(number * per_block, (number + 1) * per_block)]
         place = table[number] & structures.BLOCK_OFFSET_MASK if number < len(table) else 0
         data = read_padded(self._file, place, self._unit) if place else bytes(self._unit)
         return structures.unpack_refcounts(data, bits)
@@ -291,6 +339,8 @@ class _Check:
         """The clusters of which refcount and references differ, with both; sets the end of the image."""
         per_block, last = self._unit * 8 // self._metadata.refcount_bits, 0
         blocks = {number for number, entry in enumerate(self._metadata.refcount_table) if entry}
+        if self._rebuilt is not None:
+            blocks = set(self._rebuilt.blocks)
         for number in sorted(blocks | {cluster // per_block for cluster in self._references}):
             first = number * per_block
             stop = min(first + per_block, self._clusters)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeGuard
 
-from qbitsim.errors import NOT_EMULATED
+from qbitsim.errors import QmpError
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
@@ -16,19 +16,20 @@ from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
-from qbitsim.images.spans import Spans
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.content import Reader
     from qbitsim.images.host.clusters import PlacedContent
+    from qbitsim.images.host.l2_tables import CachedTables
     from qbitsim.images.image import Preallocation
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
+    from qbitsim.images.qcow2.check import CheckResult
     from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.table_reader import Disk
-    from qbitsim.images.qcow2.tables import Packed, Tables
+    from qbitsim.images.qcow2.tables import Tables
 
 _FIRST_CLUSTERS = 3  # the header, the refcount table and the first refcount block, in front of the first L1 table
 
@@ -95,36 +96,67 @@ class Qcow2Image(Image):
         self._preallocated_end = 0
         self._holes = FileHoles()
         self.data_file = data_file
-        self._layout = HostLayout(size, cluster_size, refcount_bits, external=data_file is not None)
+        self._layout = self._empty_layout(size)
         if data_file is not None:
             self.content = self._empty_content(self._layout.active, size)
+
+    def _empty_layout(self, size: int) -> HostLayout:
+        """That of a new file."""
+        if self.data_file is None:
+            return HostLayout(size, self.cluster_size, self.refcount_bits)
+        from qbitsim.images.host.l2_tables import CachedTables, L2Cache  # noqa: PLC0415 - few have a data file
+
+        tables = CachedTables(L2Cache(None, self.cluster_size, external=True))
+        return HostLayout(size, self.cluster_size, self.refcount_bits, external=True, tables=tables)
 
     def _empty_content(self, tables: Tables, size: int) -> Content:
         if self.data_file is None:
             return Content(size, self.cluster_size, zero_clusters=self.content.zero_clusters)
         from qbitsim.images.host.clusters import PlacedContent  # noqa: PLC0415 - few have a data file
 
-        return PlacedContent(self.data_file, tables, size, self.cluster_size, compression=self.compression)
+        assert is_cached(tables)
+        return PlacedContent(self.data_file, tables, size, compression=self.compression)
 
     def placed_content(self, disk: Disk, size: int) -> PlacedContent:
         """The content of a disk that was found in the file, of which the data are left where they are."""
-        content, tables, unit = self._empty_content(disk.tables, size), disk.tables, self.cluster_size
+        content = self._empty_content(disk.tables, size)
         assert is_placed(content)
-        zeroes, clusters = Spans(disk.zeroes), -(-size // unit)  # behind the disk there is the state of a machine
-        places: dict[int, int | Packed] = {
-            guest: place * unit for guest, place in tables.places.items() if guest < clusters and guest not in zeroes
-        }
-        places.update(tables.packed)
-        content.load(places, disk.zeroes)
         return content
 
     def refusal(self, *, write: bool) -> str | None:
         """As every image; one that is marked as corrupt can only be read (qcow2_do_open)."""
         if write and self.corrupt:
             return "qcow2: Image is corrupt; cannot be opened read/write"
-        if write and self.kept_header.dirty:
-            return f"{NOT_EMULATED} the repair of a qcow2 image with lazy refcounts that was not closed"
         return None
+
+    def repair(self, found: CheckResult) -> None:
+        """Do what a check says; if nothing is left to do, the file is trusted again (qcow2_co_check_locked)."""
+        from qbitsim.images.qcow2.check import repair  # noqa: PLC0415 - few images are damaged
+
+        repair(self.layout, found)
+        if not found.errors and not found.corruptions:
+            self.corrupt = False
+            self.mark_clean()
+
+    def mark_clean(self) -> None:
+        """It is closed after it was open for writing, repaired or not (qcow2_inactivate)."""
+        self.kept_header = changed(self.kept_header, dirty=False)
+
+    def repair_if_dirty(self) -> list[str]:
+        """It is opened for writing: if it was not closed after it had lazy refcounts, repair it (qcow2_do_open).
+
+        :returns: what QEMU says of it on its standard error.
+        :raises QmpError: that cannot be done.
+        """
+        if not self.kept_header.dirty:
+            return []
+        from qbitsim.images.qcow2.check import check_file  # noqa: PLC0415
+
+        found = check_file(self.file.bytes_read, leaks=True, errors=True)
+        if found.errors:
+            raise QmpError("Could not repair dirty image: Input/output error")
+        self.repair(found)
+        return found.lines
 
     def drop_unknown_autoclear(self) -> None:
         """It is opened for writing by who does not know what these features are about (qcow2_do_open)."""
@@ -305,7 +337,7 @@ class Qcow2Image(Image):
                 preallocation = "metadata"
             self.data_file.resize(size, preallocation)
         with self.placing() as layout:
-            self.content.resize(size, zero_new=zero_new)
+            self.content.resize(size)
             if size < old:
                 layout.shrink(size, old)
             layout.grow(size)
@@ -315,6 +347,7 @@ class Qcow2Image(Image):
                 self._preallocate(old, preallocation)
             elif zero_new and size > old and self.compat != "0.10":
                 layout.zero(-(-old // unit), -(-size // unit), unmap=False)
+                self.content.zero_clusters_in(-(-old // unit), -(-size // unit))
         if zero_new and preallocation == "off" and old < size and old % unit:
             self.write(old, bytes(min(size, -(-old // unit) * unit) - old), below)
         for bitmap in self.bitmaps:
@@ -360,6 +393,8 @@ class Qcow2Image(Image):
             else:
                 layout.discard(0, -(-self.size // self.cluster_size))
                 self._discard_data(0, self.size)
+            if is_placed(self.content):
+                self.content.forget()
             self.content = self._empty_content(layout.active, self.size)
 
     # -- the file
@@ -441,8 +476,7 @@ class Qcow2Image(Image):
         if not self._holes or self.data_file is not None:
             return False
         full = self.actual_size // self.cluster_size
-        used = sum(stop - start for start, stop in self.layout.clusters.used())
-        return used >= max(full * 10 // 9, full + 2)
+        return self.layout.clusters.clusters_in_use >= max(full * 10 // 9, full + 2)
 
     @property
     def holes(self) -> FileHoles:
@@ -562,6 +596,7 @@ class Qcow2Image(Image):
         twin._holes = self._holes.copy()
         if twin.data_file is not None:
             assert is_placed(twin.content)
+            assert is_cached(twin._layout.active)
             twin.content.move_to(twin.data_file, twin._layout.active)
         file.image = twin
         return twin
@@ -570,3 +605,8 @@ class Qcow2Image(Image):
 def is_placed(content: Content) -> TypeGuard[PlacedContent]:
     """Whether the bytes of a disk are in a file."""
     return hasattr(content, "placed")
+
+
+def is_cached(tables: Tables) -> TypeGuard[CachedTables]:
+    """Whether the L2 tables are read from a file when they are wanted, or are as they would be in one."""
+    return hasattr(tables, "cache")

@@ -21,8 +21,6 @@ from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
 from qbitsim.images.qcow2.snapshot_tables import SnapshotTables
 from qbitsim.images.qcow2.tables import Packed, Part, Tables, packed_span
 
-MAXIMUM_NEW_TABLES = 4096
-"""Zeroing more than these tables reach, 2 TiB with usual clusters, makes none: QEMU would write for minutes."""
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
 
@@ -34,6 +32,8 @@ class HostLayout:
     :param cluster_size: bytes.
     :param refcount_bits: bits of one reference count.
     :param external: guest clusters are in a data file, each at its own offset.
+    :param clusters: those of a new file, by default counted in memory; :param tables: tables that lead nowhere,
+        by default in memory.
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
@@ -45,11 +45,20 @@ class HostLayout:
         *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
     )
 
-    def __init__(self, size: int, cluster_size: int, refcount_bits: int, *, external: bool = False) -> None:
+    def __init__(
+        self,
+        size: int,
+        cluster_size: int,
+        refcount_bits: int,
+        *,
+        external: bool = False,
+        clusters: Allocator | None = None,
+        tables: Tables | None = None,
+    ) -> None:
         self.cluster_size = cluster_size
         self.external = external
-        self.clusters = Allocator(cluster_size, refcount_bits)
-        self.active = Tables((0, 0), {}, {}, {})
+        self.clusters = Allocator(cluster_size, refcount_bits) if clusters is None else clusters
+        self.active = Tables() if tables is None else tables
         self.snapshots = SnapshotTables(external=external)
         self.packed_bytes: dict[int, bytes] = {}
         self._reserved: dict[int, int | Packed | None] = {}  # guest clusters -> where they were before
@@ -109,16 +118,10 @@ class HostLayout:
         self.discard(-(-size // unit), -(-old // unit))
         for table in sorted(self.active.l2, reverse=True):
             if table * (unit // TABLE_ENTRY) >= -(-size // unit):
-                self.clusters.free(self.active.l2.pop(table))
-                self._leak_places_of(table)
+                # What the machine's state had there is counted for ever (qcow2_shrink_l1_table).
+                self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY))
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
-
-    def _leak_places_of(self, table: int) -> None:
-        """An L2 table has gone: what the machine's state had there is counted for ever (qcow2_shrink_l1_table)."""
-        per_table = self.cluster_size // TABLE_ENTRY
-        for guest in [guest for guest in self.active.places if guest // per_table == table]:
-            del self.active.places[guest]
 
     @property
     def can_be_reset(self) -> bool:
@@ -134,8 +137,7 @@ class HostLayout:
     def reset(self) -> None:
         """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
         entries = self.active.l1[1]
-        self.clusters = Allocator(self.cluster_size, self.clusters.refcount_bits)
-        self.active = Tables((0, 0), {}, {}, {})
+        self.clusters, self.active = self.clusters.emptied(), self.active.emptied()
         self._grow_l1(entries)
         self.clusters.written(self.active.l1[0], self._count(entries * TABLE_ENTRY) * self.cluster_size)
 
@@ -156,7 +158,7 @@ class HostLayout:
         new = [guest for guest in recent if guest not in places]  # others were zeroed in place
         for table, guests in groupby(new, lambda guest: guest // per_table):
             if table not in l2:
-                l2[table] = self.clusters.take(1)
+                self.active.put_table(table, self.clusters.take(1))
             taken = list(guests)
             places.update(zip(taken, taken if self.external else self.clusters.take_each(len(taken)), strict=True))
         self._seen = len(stored)
@@ -199,10 +201,9 @@ class HostLayout:
         for guest, old in part.places.items():
             self._put_back_place(guest, old)
         for table, kept in part.tables.items():
-            self.clusters.free(self.active.l2.pop(table))
+            self.clusters.free(self.active.take_back_table(table, kept))
             if kept is not None:
                 self.clusters.refer(kept)
-                self.active.l2[table] = kept
 
     def _put_back_place(self, guest: int, old: int | Packed | None) -> None:
         self._release(self.active.places.pop(guest))
@@ -328,15 +329,13 @@ class HostLayout:
 
         L2 tables that do not exist are made, too, unless they are too many.
         """
-        per_table, places, packed = self.cluster_size // TABLE_ENTRY, self.active.places, self.active.packed
+        per_table = self.cluster_size // TABLE_ENTRY
         tables: Iterable[int] = range(first // per_table, (stop - 1) // per_table + 1) if first < stop else range(0)
-        if len(range(first, stop)) // per_table - len(self.active.l2) > MAXIMUM_NEW_TABLES:
+        if len(range(first, stop)) // per_table - len(self.active.l2) > self.active.most_new:
             tables = sorted(table for table in self.active.l2 if first <= table * per_table < stop)
         for table in tables:
             self._prepare_table(table * per_table)
-            for guest in range(max(first, table * per_table), min(stop, (table + 1) * per_table)):
-                if guest in places or guest in packed:
-                    yield guest
+            yield from self.active.allocated(max(first, table * per_table), min(stop, (table + 1) * per_table))
 
     # -- L2 tables
 
@@ -351,14 +350,19 @@ class HostLayout:
         :param part: gets the table, if it had to be made.
         """
         table, l2 = guest // (self.cluster_size // TABLE_ENTRY), self.active.l2
-        old = l2.get(table)
-        if old is not None and not (self.snapshots.saved and self.clusters.refcount(old) > 1):
+        if not self._lacks_table(table):
             return
-        l2[table] = self.clusters.take(1)
+        old = l2.get(table)
+        self.active.put_table(table, self.clusters.take(1))
         if old is not None:
             self.clusters.free(old)
         if part is not None:
             part.tables[table] = old
+
+    def _lacks_table(self, table: int) -> bool:
+        """Whether the disk has no such L2 table, or only shares it with a snapshot."""
+        place = self.active.l2.get(table)
+        return place is None or (bool(self.snapshots.saved) and self.clusters.refcount(place) > 1)
 
     # -- looking; call :meth:`sync` before
 
@@ -393,18 +397,21 @@ class HostLayout:
     def new_table_places(self, offset: int) -> list[tuple[int, int]]:
         """Where in the file QEMU writes before the byte at *offset*, the first in reach of its L2 table, can be stored.
 
-        That is the refcounts, one entry of the L1 table and the new L2 table itself, which is put right in front of the
-        data; later changes of the tables stay in memory until they are flushed (l2_allocate and qcow2_write_l1_entry,
-        block/qcow2-cluster.c, 10.0). Nothing if the table exists.
+        That is the refcounts, the new L2 table itself, which is put right in front of the data, and one entry of the L1
+        table; later changes of the tables stay in memory until they are flushed (l2_allocate and qcow2_write_l1_entry,
+        block/qcow2-cluster.c, 10.0). Nothing if the table exists and no snapshot shares it.
 
         :returns: pairs of offset and length, in bytes.
         """
         unit = self.cluster_size
         table = offset // (unit * (unit // TABLE_ENTRY))
-        if table in self.active.l2:
+        if not self._lacks_table(table):
             return []
         entry = self.active.l1[0] * unit + table * TABLE_ENTRY
-        return [(2 * unit, unit), (entry, TABLE_ENTRY), (self.clusters.next_free * unit, unit)]
+        place = self.clusters.next_free
+        counted = place // self.clusters.per_block in self.clusters.blocks
+        block = self.clusters.block_of(place if counted else 0)
+        return [(block * unit, unit), (place * unit, unit), (entry, TABLE_ENTRY)]
 
     def table_places(self) -> Iterator[tuple[int, int]]:
         """Where in the file everything is but the data of guests, as (offset, length)."""
@@ -443,13 +450,7 @@ class HostLayout:
         They follow each other, or none has a place; a compressed one is alone (count_contiguous_subclusters,
         block/qcow2-cluster.c, 10.0). Call :meth:`sync` before.
         """
-        places = self.active.places
-        if first in self.active.packed:
-            return first + 1
-        place, end = places.get(first), first + 1
-        while end < stop and places.get(end) == (None if place is None else place + end - first):
-            end += 1
-        return end
+        return first + 1 if first in self.active.packed else self.active.run_end(first, stop)
 
     @property
     def end(self) -> int:
@@ -462,8 +463,8 @@ class HostLayout:
         return (self.clusters.last_used + 1) * self.cluster_size
 
     def keeps_zeroes(self, content: Content) -> bool:
-        """Whether clusters that hold no data in *content* have places."""
-        return len(self.active.places) + len(self.active.packed) > len(content.allocation_order())
+        """Whether clusters that hold no data in *content* may have places."""
+        return self.active.keeps_more_than(content.allocation_order())
 
     # -- internal snapshots; call :meth:`sync` before
 
@@ -475,6 +476,7 @@ class HostLayout:
         first, stop = self._state_range(length)
         self._grow_l1(-(-stop // (self.cluster_size // TABLE_ENTRY)), generous=True)
         self.write(first, stop)
+        self.active.settle()
 
     def create_snapshot(self, lengths: Iterable[int], state_size: int) -> None:
         """:meth:`.SnapshotTables.create`; the disk gives up the machine's state, which the snapshot has now."""
@@ -491,7 +493,8 @@ class HostLayout:
         self._grow_l1(saved.l1[1])
         self.snapshots.refer(self.clusters, saved)
         self.snapshots.unrefer(self.clusters, self.active)
-        self.active = Tables(self.active.l1, saved.l2.copy(), saved.places.copy(), saved.packed.copy())
+        l1, self.active = self.active.l1, saved.copy()
+        self.active.l1 = l1
 
     def delete_snapshot(self, index: int, lengths: Iterable[int]) -> None:
         """:meth:`.SnapshotTables.delete`."""
@@ -504,12 +507,16 @@ class HostLayout:
 
     # -- all of it
 
-    def copy(self) -> HostLayout:
-        """An independent layout of the same value."""
+    def copy(self, *, same_file: bool = False) -> HostLayout:
+        """An independent layout of the same value.
+
+        :param same_file: its refcounts and L2 tables are the same, not only alike.
+        """
         twin = HostLayout(0, self.cluster_size, self.clusters.refcount_bits, external=self.external)
-        twin.clusters = self.clusters.copy()
-        twin.active = self.active.copy()
-        twin.snapshots = self.snapshots.copy()
+        twin.clusters = self.clusters.copy(same_file=same_file)
+        known: dict[int, object] | None = None if same_file else {}
+        twin.active = self.active.copy() if known is None else self.active.copy_to(known)
+        twin.snapshots = self.snapshots.copy(known)
         twin.packed_bytes = self.packed_bytes.copy()
         twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()

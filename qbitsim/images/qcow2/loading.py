@@ -17,14 +17,15 @@ from qbitsim.images.qcow2.metadata import MAXIMUM_L1, Metadata, read_metadata
 from qbitsim.images.qcow2.packing import COMPRESSION_TYPES, Compression, check_compression, pack, unpack
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
-from qbitsim.images.qcow2.table_reader import Disk, TableReader, read_bitmaps, read_refcounts
+from qbitsim.images.qcow2.table_reader import Disk, TableReader, look_up_refcounts, read_bitmaps, read_refcounts
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qbitsim.files.tree import ByteSource
+    from qbitsim.files.tree import ByteFile, ByteSource
     from qbitsim.images.image_file import ImageFile
+    from qbitsim.images.qcow2.allocator import Allocator
 
 MAXIMUM_STORED = 1 << 30
 """So many bytes of data are taken into memory, no more."""
@@ -57,16 +58,60 @@ def parse_file(file: ByteSource, *, writable: bool = False) -> ParsedFile:
     :raises QmpError: QEMU refuses the file, or requests that meet a corrupt part of it; in its words.
     :raises UnsupportedError: the file holds what nothing here can be.
     """
-    metadata = read_metadata(file, writable=writable)
-    _check_snapshot_tables(metadata)
-    header, reader = metadata.header, TableReader(file, metadata)
+    metadata, reader = _begin(file, writable=writable)
+    header = metadata.header
     active = reader.read(header.l1_offset, header.l1_entries, metadata.l1)
     saved = [reader.read(each.l1_offset, each.l1_entries) for each in metadata.snapshots]
     if any(disk.tables.packed for disk in [active, *saved]):
         check_compression(COMPRESSION_TYPES[header.compression_type])
-    layout = _layout(file, metadata, active, saved)
+    if header.incompatible & structures.DATA_FILE:
+        active, *saved = _looked_up(file, metadata, reader)
+        for each in [active, *saved]:
+            each.tables.keep()
+    return _parsed(file, metadata, active, saved, read_refcounts(file, metadata), writable=writable)
+
+
+def look_up_file(file: ByteFile) -> ParsedFile:
+    """As :func:`parse_file`, but L2 tables and refcount blocks are read when they are wanted.
+
+    Whoever wants one that is corrupt gets EIO.
+    """
+    metadata, reader = _begin(file, writable=False)
+    active, *saved = _looked_up(file, metadata, reader)
+    _check_packed(metadata, active, saved)
+    return _parsed(file, metadata, active, saved, look_up_refcounts(file, metadata), writable=False)
+
+
+def _begin(file: ByteSource, *, writable: bool) -> tuple[Metadata, TableReader]:
+    metadata = read_metadata(file, writable=writable)
+    _check_snapshot_tables(metadata)
+    return metadata, TableReader(file, metadata)
+
+
+def _looked_up(file: ByteSource, metadata: Metadata, reader: TableReader) -> list[Disk]:
+    """The disk and those of the snapshots."""
+    from qbitsim.images.host.l2_tables import L2Cache  # noqa: PLC0415 - few images in memory have a data file
+
+    header = metadata.header
+    external = bool(header.incompatible & structures.DATA_FILE)
+    cache = L2Cache(file, metadata.cluster_size, external=external, zero_clusters=header.format_version > 2)
+    active = Disk(reader.look_up(cache, header.l1_offset, header.l1_entries, metadata.l1))
+    return [active, *(Disk(reader.look_up(cache, each.l1_offset, each.l1_entries)) for each in metadata.snapshots)]
+
+
+def _check_packed(metadata: Metadata, active: Disk, saved: list[Disk]) -> None:
+    """Refuse clusters that cannot be decompressed; all tables are looked at only where Python might not be able to."""
+    kind = COMPRESSION_TYPES[metadata.header.compression_type]
+    if kind != "zlib" and any(next(iter(disk.tables.packed), None) is not None for disk in [active, *saved]):
+        check_compression(kind)
+
+
+def _parsed(
+    file: ByteSource, metadata: Metadata, active: Disk, saved: list[Disk], clusters: Allocator, *, writable: bool
+) -> ParsedFile:
+    layout = _layout(metadata, active, saved, clusters)
     bitmaps = _take_bitmaps(layout, file, metadata)
-    if writable and header.incompatible & structures.DIRTY:
+    if writable and metadata.header.incompatible & structures.DIRTY:
         _repair_dirty(file, layout)
     return ParsedFile(metadata, active, saved, layout, bitmaps, _kept_header(metadata, writable=writable))
 
@@ -163,10 +208,10 @@ def _kept_header(metadata: Metadata, *, writable: bool) -> KeptHeader:
     )
 
 
-def _layout(file: ByteSource, metadata: Metadata, active: Disk, saved: list[Disk]) -> HostLayout:
+def _layout(metadata: Metadata, active: Disk, saved: list[Disk], clusters: Allocator) -> HostLayout:
     external = bool(metadata.header.incompatible & structures.DATA_FILE)
     layout = HostLayout(metadata.size, metadata.cluster_size, metadata.refcount_bits, external=external)
-    layout.clusters = read_refcounts(file, metadata)
+    layout.clusters = clusters
     layout.active = active.tables
     layout.snapshots.saved = [disk.tables for disk in saved]
     layout.snapshots.list_place = (

@@ -19,7 +19,6 @@ from qbitsim.images.spans import Spans
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qbitsim.files.tree import ByteFile
     from qbitsim.images.content import Content
     from qbitsim.images.qcow2.image import Qcow2Image
     from qbitsim.images.qcow2.tables import Tables
@@ -55,16 +54,6 @@ class RenderedFile:
         first, last = offset // unit, (end - 1) // unit
         found = b"".join(self._cluster(number) for number in range(first, last + 1))
         return found[offset - first * unit : end - first * unit]
-
-    def copy_to(self, file: ByteFile) -> None:
-        """Write the whole file; clusters that hold nothing become holes."""
-        file.truncate(0)
-        unit, end = self._image.content.cluster_size, self.length
-        for number in sorted(self._clusters()):
-            if number * unit < end:
-                file.write_at(number * unit, self._cluster(number)[: end - number * unit])
-        file.truncate(end)
-        file.flush()
 
     def status(self, offset: int, length: int) -> tuple[bool, int]:
         """Whether the byte at *offset* is in a page that was written, and for how many of *length* bytes that goes on.

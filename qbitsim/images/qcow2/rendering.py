@@ -123,11 +123,14 @@ def refcount_block(clusters: Allocator, number: int) -> bytes:
 # -- the guest's clusters
 
 
-def l1_table(layout: HostLayout, tables: Tables) -> bytes:
-    """The L1 table of the disk or of a snapshot."""
-    entries, unit, active = [0] * tables.l1[1], layout.cluster_size, tables is layout.active
-    for number, place in tables.l2.items():
-        entries[number] = place * unit | (COPIED if active and layout.clusters.refcount(place) == 1 else 0)
+def l1_table(layout: HostLayout, tables: Tables, first: int = 0, stop: int | None = None) -> bytes:
+    """The L1 table of the disk or of a snapshot, or its entries from *first* to before *stop*."""
+    unit, active, last = layout.cluster_size, tables is layout.active, tables.l1[1]
+    entries = [0] * (min(last, last if stop is None else stop) - first)
+    for number in tables.l2 if stop is None else range(first, first + len(entries)):
+        place = tables.l2.get(number)
+        if place is not None:
+            entries[number - first] = place * unit | (COPIED if active and layout.clusters.refcount(place) == 1 else 0)
     return structures.pack_table(entries)
 
 

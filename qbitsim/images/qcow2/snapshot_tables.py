@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.tables import packed_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +51,17 @@ class SnapshotTables:
         gone = self.saved.pop(index)
         self._write_list(clusters, lengths)
         self.unrefer(clusters, gone)
-        clusters.free(gone.l1[0], -(-gone.l1[1] * TABLE_ENTRY // clusters.cluster_size))
+        clusters.free(gone.l1[0], len(gone.l1_clusters(clusters.cluster_size)))
+
+    def parts(self, clusters: Allocator, index: int) -> tuple[set[int], set[int]]:
+        """The clusters to which the tables of a snapshot lead, and those of its L1 table."""
+        saved = self.saved[index]
+        return self.led_to(clusters, saved), set(saved.l1_clusters(clusters.cluster_size))
+
+    def led_to(self, clusters: Allocator, tables: Tables) -> set[int]:
+        """The clusters to which tables lead."""
+        led = tables.clusters(clusters.cluster_size, external=self._external)
+        return {cluster for first, count in led for cluster in range(first, first + count)}
 
     def list_clusters(self, cluster_size: int) -> range:
         """The clusters of the list."""
@@ -69,11 +80,14 @@ class SnapshotTables:
 
     def most_references(self, clusters: Allocator, tables: Tables) -> int:
         """How often that which tables lead to is counted, at most; a cluster of much compressed data often."""
-        counts: dict[int, int] = {}
+        most, packed = 0, dict[int, int]()
         for first, count in tables.clusters(clusters.cluster_size, external=self._external):
+            most = max(most, *clusters.refcounts(first, count))
+        for place in tables.packed.values():
+            first, count = packed_span(place, clusters.cluster_size)
             for cluster in range(first, first + count):
-                counts[cluster] = counts.get(cluster, 0) + 1
-        return max((clusters.refcount(cluster) + more - 1 for cluster, more in counts.items()), default=0)
+                packed[cluster] = packed.get(cluster, 0) + 1
+        return max(most, *(clusters.refcount(cluster) + more - 1 for cluster, more in packed.items()), 0)
 
     def _write_list(self, clusters: Allocator, lengths: Iterable[int]) -> None:
         length = 0
@@ -83,8 +97,9 @@ class SnapshotTables:
         if old:
             clusters.free(first, -(-old // clusters.cluster_size))
 
-    def copy(self) -> SnapshotTables:
-        """Independent tables of the same value."""
+    def copy(self, known: dict[int, object] | None) -> SnapshotTables:
+        """The same of the same file; or of another one, of which *known* was copied (:meth:`.Tables.copy_to`)."""
         twin = SnapshotTables(external=self._external)
-        twin.saved, twin.list_place = [saved.copy() for saved in self.saved], self.list_place
+        twin.saved = [saved.copy() if known is None else saved.copy_to(known) for saved in self.saved]
+        twin.list_place = self.list_place
         return twin

@@ -1,8 +1,9 @@
 """L2 tables, refcount blocks and bitmaps of a qcow2 file, read into the working state of an image.
 
-Guest data are not read: a cluster stays the place where it is. Refcounts are taken as they are, right or wrong; what
-an image in memory cannot hold is refused: entries that QEMU takes for corruption in its words, though it would open the
-file and fail only those requests that meet them, and tables that are in the file once and used twice by name.
+Guest data are not read: a cluster stays the place where it is. Of a file of the host, neither are L2 tables nor
+refcount blocks, until somebody wants what they say. Refcounts are taken as they are, right or wrong; what an image in
+memory cannot hold is refused: entries that QEMU takes for corruption in its words, though it would open the file and
+fail only those requests that meet them, and tables that are in the file once and used twice by name.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.qcow2.bitmap_places import BitmapPlace
 from qbitsim.images.qcow2.metadata import read_entries, read_padded
+from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 from qbitsim.images.qcow2.structures import BitmapEntry
 from qbitsim.images.qcow2.tables import Tables
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from qbitsim.files.tree import ByteSource
+    from qbitsim.files.tree import ByteFile, ByteSource
+    from qbitsim.images.host.l2_tables import CachedTables, L2Cache
     from qbitsim.images.qcow2.metadata import Metadata
+    from qbitsim.images.qcow2.refcounts import Refcounts
 
 MAXIMUM_MAPPED = 1 << 24
-"""So many clusters may have a place, those of snapshots included: 1 TiB with usual clusters."""
+"""So many clusters of an image in memory may have a place, those of snapshots included: 1 TiB with usual clusters."""
 
 
 class Disk:
@@ -63,9 +67,25 @@ class TableReader:
         :param entries: those of the L1 table that are not 0 for sure, if they are known.
         :raises QmpError: an entry is corrupt; :raises UnsupportedError: it is not, but cannot be kept in memory.
         """
+        disk = Disk(Tables((offset // self._unit, count)))
+        for number, cluster in self._l2_clusters(offset, count, entries):
+            disk.tables.l2[number] = cluster
+            self._read_l2(disk, number, cluster * self._unit)
+        return disk
+
+    def look_up(self, cache: L2Cache, offset: int, count: int, entries: Sequence[int] | None = None) -> CachedTables:
+        """As :meth:`read`, but the L2 tables are those of *cache*, which are read when they are wanted."""
+        from qbitsim.images.host.l2_tables import CachedTables  # noqa: PLC0415 - where there is a file of the host
+
+        found = CachedTables(cache, (offset // self._unit, count))
+        found.l2.update(self._l2_clusters(offset, count, entries))
+        return found
+
+    def _l2_clusters(self, offset: int, count: int, entries: Sequence[int] | None) -> Iterator[tuple[int, int]]:
+        """The L2 tables to which an L1 table leads: number and cluster of each."""
         if entries is None:
             entries = structures.unpack_table(read_entries(self._file, offset, count))
-        disk, seen = Disk(Tables((offset // self._unit, count), {}, {}, {})), set[int]()
+        seen = set[int]()
         for number, entry in enumerate(entries):
             place = entry & structures.OFFSET_MASK
             if not place:
@@ -75,9 +95,7 @@ class TableReader:
             if place in seen:
                 raise UnsupportedError(f"an L1 table that leads to one L2 table twice (L2 offset: {place:#x})")
             seen.add(place)
-            disk.tables.l2[number] = place // self._unit
-            self._read_l2(disk, number, place)
-        return disk
+            yield number, place // self._unit
 
     def _read_l2(self, disk: Disk, number: int, offset: int) -> None:
         data = read_padded(self._file, offset, self._unit)
@@ -135,8 +153,27 @@ def read_refcounts(file: ByteSource, metadata: Metadata) -> Allocator:
 
     :raises QmpError: a refcount block is where none can be; :raises UnsupportedError: one is used twice.
     """
-    unit, bits = metadata.cluster_size, metadata.refcount_bits
-    blocks: dict[int, int] = {}
+    unit, bits, blocks, counts = metadata.cluster_size, metadata.refcount_bits, _blocks(metadata), MemoryRefcounts()
+    for number, place in blocks.items():
+        data = file.read_at(place * unit, unit)
+        if any(data):
+            block = structures.unpack_refcounts(data.ljust(unit, b"\0"), bits)
+            counts.load(number * (unit * 8 // bits), block)
+    return _allocator(file, metadata, blocks, counts)
+
+
+def look_up_refcounts(file: ByteFile, metadata: Metadata) -> Allocator:
+    """As :func:`read_refcounts`, but a refcount block is read when it is wanted."""
+    from qbitsim.images.host.block_refcounts import BlockRefcounts  # noqa: PLC0415 - where there is a file of the host
+
+    blocks = _blocks(metadata)
+    counts = BlockRefcounts(file, metadata.cluster_size, metadata.refcount_bits, blocks.copy())
+    return _allocator(file, metadata, blocks, counts)
+
+
+def _blocks(metadata: Metadata) -> dict[int, int]:
+    """The refcount blocks: number -> cluster."""
+    unit, blocks = metadata.cluster_size, dict[int, int]()
     for number, entry in enumerate(metadata.refcount_table):
         place = entry & structures.BLOCK_OFFSET_MASK
         if place % unit:
@@ -145,14 +182,13 @@ def read_refcounts(file: ByteSource, metadata: Metadata) -> Allocator:
             blocks[number] = place // unit
     if len(set(blocks.values())) < len(blocks):
         raise UnsupportedError("a refcount table that leads to one refcount block twice")
-    header = metadata.header
-    table = header.refcount_table_offset // unit, header.refcount_table_clusters
-    found = Allocator(unit, bits)
-    found.load(table, blocks, file.length)
-    for number, place in blocks.items():
-        data = file.read_at(place * unit, unit)
-        if any(data):
-            found.load_counts(number * found.per_block, structures.unpack_refcounts(data.ljust(unit, b"\0"), bits))
+    return blocks
+
+
+def _allocator(file: ByteSource, metadata: Metadata, blocks: dict[int, int], counts: Refcounts) -> Allocator:
+    unit, header = metadata.cluster_size, metadata.header
+    found = Allocator(unit, metadata.refcount_bits)
+    found.load((header.refcount_table_offset // unit, header.refcount_table_clusters), blocks, file.length, counts)
     return found
 
 

@@ -19,6 +19,7 @@ def upgrade(image: Qcow2Image) -> None:
     if image.compat == "0.10":
         image.compat = "1.1"
         image.content.zero_clusters = True
+        image.layout.active.allow_zeroes(allowed=True)
         image.save()  # in front of all that only this version has
 
 
@@ -35,6 +36,7 @@ def downgrade(image: Qcow2Image, *, backed: bool) -> None:
         if backed:
             _place_zeroes(layout, tables, content)
         content.expand_zeroes(tables.places)
+    layout.active.allow_zeroes(allowed=False)
     layout.settle(image.content)
     image.compat, image.lazy_refcounts = "0.10", False
     if image.bitmaps:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qbitsim.block.drive import Drive
+    from qbitsim.drivers.world import World
     from qbitsim.nbd.exports import Exports
     from qbitsim.profiles import Profile
-    from qbitsim.programs.file_opening import World
     from qbitsim.qapi.block import SocketAddressLegacy
     from qbitsim.serving.process import Fork
 
@@ -81,7 +81,7 @@ class _Server:
     """The program as a server."""
 
     def __init__(self, given: Arguments, profile: Profile, complain: Callable[[str], None]) -> None:
-        from qbitsim.programs.file_opening import World  # noqa: PLC0415 - nothing else of the program needs nodes
+        from qbitsim.drivers.world import World  # noqa: PLC0415 - nothing else of the program needs nodes
 
         self._given = given
         self._profile = profile

@@ -6,15 +6,14 @@ said behind the words that it is about.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qbitsim.errors import QmpError
+from qbitsim.programs.complaints import StartError, blaming, complaint
 from qbitsim.programs.qemu_system.options import Effect, Option, find_option
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from qbitsim.profiles import Profile
 
@@ -22,24 +21,6 @@ PROGRAM = "qemu-system-x86_64"
 
 DISK_IMAGE = Option(name="", effect=Effect.USED, argument=True)
 """What a word without a hyphen is."""
-
-
-class StartError(Exception):
-    """The program ends now, and says why.
-
-    :param text: without the program's name; empty if all was said.
-    :param words: those of the command line that it is about, in front of the text.
-    """
-
-    def __init__(self, text: str, words: str = "", status: int = 1) -> None:
-        super().__init__(text)
-        self.text = text
-        self.words = words
-        self.status = status
-
-
-class EndError(Exception):
-    """The program has done what it was asked for, such as printing help, and ends with success."""
 
 
 @record
@@ -58,27 +39,14 @@ class Given:
         """The option's name, without its hyphen."""
         return self.option.name
 
-    @contextmanager
-    def blamed(self) -> Iterator[None]:
-        """Refusals of what is done inside are about this option.
-
-        :raises StartError: in place of a QmpError.
-        """
-        try:
-            yield
-        except QmpError as error:
-            raise StartError(message(error), self.words) from None
-
-
-def message(error: QmpError) -> str:
-    """The text of a refusal with the lines that people get to read, too."""
-    return error.desc + (f"\n{error.hint.rstrip(chr(10))}" if error.hint else "")
+    def blamed(self) -> AbstractContextManager[None]:
+        """Refusals of what is done inside are about this option; see :func:`.blaming`."""
+        return blaming(self.words)
 
 
 def line(text: str, words: str = "", label: str = "") -> str:
     """A line as the program writes it on standard error."""
-    place = f" {words}:" if words else ""
-    return f"{PROGRAM}:{place}{label and f' {label}:'} {text}\n"
+    return complaint(PROGRAM, text, words, label)
 
 
 def read_words(argv: list[str], profile: Profile) -> list[Given]:

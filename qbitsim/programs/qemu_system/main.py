@@ -11,12 +11,14 @@ from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.machine.talking import TalkingMachine
-from qbitsim.programs.qemu_system.command_line import EndError, StartError, line, read_words
+from qbitsim.programs.complaints import EndError, StartError
+from qbitsim.programs.qemu_system.command_line import line, read_words
 from qbitsim.programs.qemu_system.plan import Plan
 from qbitsim.programs.qemu_system.startup import Startup, add_descriptor
 from qbitsim.serving import process
 from qbitsim.serving.qtest import attach_qtest
 from qbitsim.serving.server import Server
+from qbitsim.serving.socket_network import SocketNetwork
 
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
@@ -65,7 +67,8 @@ class _Program:
         background = process.Background() if plan.daemonize else None
         pid_file = self._pid_file(plan)
         try:
-            images = HostImageStore(os.getcwd())
+            images = HostImageStore(os.getcwd(), closes_unused=True)
+            images.network = SocketNetwork(images.network)
             for asked in plan.descriptors:
                 with asked.given.blamed():
                     add_descriptor(images.fdsets, asked.value.values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from qbitsim.programs.option_text import OptionList
+from qbitsim.programs.option_text import OptionList, option_list
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -51,51 +51,36 @@ class Option:
     until: str | None = None
 
 
-def _list(name: str, implied: str = "", *, merged: bool = False, **kinds: str) -> OptionList:
-    """A list whose kinds have names with hyphens for underscores and spaces between several."""
-    named = {each.replace("_", "-"): kind for kind, names in kinds.items() for each in names.split()}
-    return OptionList(name=name, implied=implied, kinds=named, merged=merged)
-
-
-CHARDEV = _list(
-    "chardev",
-    "backend",
-    string="backend path input_path host port fd localaddr localport tls_creds tls_authz name chardev logfile "
-    "chardevs.0 chardevs.1 chardevs.2 chardevs.3",
-    bool="ipv4 ipv6 wait server delay nodelay telnet tn3270 websocket mux signal append logappend mouse clipboard "
-    "tight abstract",
-    number="to reconnect reconnect_ms width height cols rows debug",
-    size="size",
-)
-MON = _list("mon", "chardev", string="mode chardev", bool="pretty")
-ADD_FD = _list("add-fd", number="fd set", string="opaque")
-NAME = _list("name", "guest", merged=True, string="guest process", bool="debug_threads")
+MON = option_list("mon", "chardev", string="mode chardev", bool="pretty")
+ADD_FD = option_list("add-fd", number="fd set", string="opaque")
+NAME = option_list("name", "guest", merged=True, string="guest process", bool="debug_threads")
 DRIVE = OptionList(name="drive")
 DEVICE = OptionList(name="device", implied="driver")
 OBJECT = OptionList(name="object", implied="qom-type")
+GLOBAL = option_list("global", string="driver property value")
 ACCEL = OptionList(name="accel", implied="accel", merged=True)
 
-_MEMORY = _list("memory", "size", merged=True, size="size maxmem", number="slots")
-_RTC = _list("rtc", merged=True, string="base clock driftfix")
-_ACTION = _list("action", merged=True, string="shutdown reboot panic watchdog")
-_MSG = _list("msg", merged=True, bool="timestamp guest_name")
-_OVERCOMMIT = _list("overcommit", bool="mem_lock cpu_pm")
-_SANDBOX = _list(
+_MEMORY = option_list("memory", "size", merged=True, size="size maxmem", number="slots")
+_RTC = option_list("rtc", merged=True, string="base clock driftfix")
+_ACTION = option_list("action", merged=True, string="shutdown reboot panic watchdog")
+_MSG = option_list("msg", merged=True, bool="timestamp guest_name")
+_OVERCOMMIT = option_list("overcommit", bool="mem_lock cpu_pm")
+_SANDBOX = option_list(
     "sandbox", "enable", merged=True, bool="enable", string="obsolete elevateprivileges spawn resourcecontrol"
 )
-_ICOUNT = _list("icount", "shift", merged=True, string="shift rr rrfile rrsnapshot", bool="align sleep")
-_TRACE = _list("trace", "enable", string="enable events file")
-_GLOBAL = _list("global", string="driver property value")
-_OPTION_ROM = _list("option-rom", "romfile", string="romfile", number="bootindex")
-_FW_CFG = _list("fw_cfg", "name", string="name file string gen_id")
+_ICOUNT = option_list("icount", "shift", merged=True, string="shift rr rrfile rrsnapshot", bool="align sleep")
+_TRACE = option_list("trace", "enable", string="enable events file")
+_OPTION_ROM = option_list("option-rom", "romfile", string="romfile", number="bootindex")
+_FW_CFG = option_list("fw_cfg", "name", string="name file string gen_id")
 
 _ARGUMENTS: Mapping[Effect, str] = {
     Effect.USED: "machine M accel name uuid fda fdb hda hdb hdc hdd cdrom drive blockdev device object chardev mon "
-    "monitor qmp qmp-pretty pidfile incoming add-fd serial parallel mtdblock sd pflash qtest display vga",
+    "monitor qmp qmp-pretty pidfile incoming add-fd serial parallel mtdblock sd pflash qtest display vga "
+    "global set loadvm",
     Effect.TAKEN: "cpu smp numa boot mem-path k audio audiodev fsdev virtfs iscsi usbdevice spice g vnc acpitable "
     "smbios netdev nic net tpmdev bios kernel shim append initrd dtb compat debugcon gdb d D dfilter seed L "
     "watchdog-action echr plugin qtest-log",
-    Effect.REFUSED: "set loadvm readconfig dump-vmstate xen-domid chroot runas run-with",
+    Effect.REFUSED: "readconfig dump-vmstate xen-domid chroot runas run-with",
     Effect.FOREIGN: "prom-env semihosting-config",
 }
 _SWITCHES: Mapping[Effect, str] = {
@@ -114,7 +99,6 @@ _TAKES: Mapping[str, OptionList] = {
     "sandbox": _SANDBOX,
     "icount": _ICOUNT,
     "trace": _TRACE,
-    "global": _GLOBAL,
     "option-rom": _OPTION_ROM,
     "fw_cfg": _FW_CFG,
 }

@@ -6,28 +6,34 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.drives import check_node_options
+from qbitsim.devices.processors import Processors
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.programs.chardevs import CHARDEV, parse_short
+from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionHelpError, OptionText, parse_options, read_switch, split_options
 from qbitsim.programs.qemu_system import options
-from qbitsim.programs.qemu_system.chardevs import parse_short
-from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, EndError, Given, StartError, line, message
+from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, Given, line
 from qbitsim.programs.qemu_system.help import usage, version
+from qbitsim.programs.qemu_system.late_options import OptionGroup, global_of, set_value, split_global
 from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
 from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
+from qbitsim.programs.qemu_system.processors import read_model, read_topology
+from qbitsim.programs.qemu_system.taken_options import check_argument, check_boot, check_network
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.keyval import HelpWantedError, Tree, as_json, is_help, parse_keyval
 from qbitsim.qmp.parser import parse_command_line_object
 from qbitsim.records import record
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qbitsim.programs.option_text import OptionList
+    from qbitsim.programs.qemu_system.late_options import GlobalProperty
     from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.registry import Registry
 
-_NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LEGACY_DRIVES = {
     **{f"hd{letter}": ("", index, "media=disk") for index, letter in enumerate("abcd")},
@@ -39,13 +45,19 @@ _LEGACY_DRIVES = {
 }
 """Option -> interface (empty for the machine's own), index and what else it says of the drive."""
 
-_KEYVAL = {"audiodev": "driver", "boot": "order", "compat": None, "netdev": "type", "smp": "cpus"}
+_KEYVAL = {
+    "audiodev": "driver",
+    "boot": "order",
+    "compat": None,
+    "netdev": "type",
+    "nic": "type",
+    "net": "type",
+    "smp": "cpus",
+}
 """The options that are taken and read as trees, with the key that may be left out."""
 
+_JSON_TOO = frozenset({"audiodev", "compat", "netdev"})
 _WITH_ID = frozenset({"audiodev", "netdev"})
-_TOPOLOGY = frozenset(
-    {"books", "clusters", "cores", "cpus", "dies", "drawers", "maxcpus", "modules", "sockets", "threads"}
-)
 _ALIASES = {"M": "machine", "S": "paused", "h": "help"}
 _DISPLAY_OPTIONS = frozenset({"type", "full-screen", "window-close", "gl"})
 _DISPLAYS = frozenset({"none", "gtk", "sdl", "egl-headless", "curses", "spice-app", "dbus", "default"})
@@ -94,13 +106,24 @@ class Plan:
         self.json_devices: list[Asked] = []
         self.descriptors: list[Asked] = []
         self.serials: list[Given] = []
+        self.globals: list[GlobalProperty] = []
+        self.networks: list[Asked] = []
+        self.loaded: str | None = None
         self.qtest: Given | None = None
         self.vga: str | None = None
-        self.topology: Tree = {}
+        self.processors = Processors()
+        self._topology: Tree = {}
+        self._boot: Tree = {}
+        self._memory: dict[str, str] = {}
         self._accelerator_words = ""
         self._ids: set[tuple[str, str]] = set()
         self._monitor_count = 0
         self._text: dict[str, str] = {}
+        self._given: list[Given] = []
+
+    def arguments(self, *names: str) -> list[str]:
+        """The arguments of all options of these names."""
+        return [given.argument for given in self._given if given.name in names]
 
     @property
     def kernel(self) -> bool:
@@ -113,6 +136,7 @@ class Plan:
         :raises StartError: one is refused.
         :raises EndError: one asks for help, which was printed.
         """
+        self._given = everything
         for given in everything:
             with given.blamed():
                 self._read(given)
@@ -124,6 +148,8 @@ class Plan:
             for name in ("append", "shim", "initrd"):
                 if name in self._text:
                     raise StartError(f"-{name} only allowed with -kernel option")
+        if self.loaded is not None and self.incoming is not None:
+            raise StartError("'incoming' and 'loadvm' options are mutually exclusive")
 
     def warn(self, given: Given) -> Callable[[str], None]:
         """What says a warning about an option."""
@@ -146,19 +172,30 @@ class Plan:
 
     def _take(self, given: Given) -> None:
         """Check what the table says can be checked."""
+        values: dict[str, str] = {}
         if given.option.takes is not None:
             values = self._parse(given, given.option.takes).values
+            if given.name == "m":
+                self._memory.update(values)
             if given.name == "msg" and "timestamp" in values:
                 self.timestamps = read_switch("timestamp", values["timestamp"])
         self._text[given.name] = given.argument
         if is_help(given.argument):
             raise UnsupportedError(f"the help of '-{given.name}'")
         if given.name in _KEYVAL:
-            tree = self._keyval(given, _KEYVAL[given.name])
+            as_object = given.name in _JSON_TOO and given.argument.startswith("{")
+            tree = self._json(given) if as_object else self._keyval(given, _KEYVAL[given.name])
             if given.name in _WITH_ID and "id" not in tree and tree.get("driver", tree.get("type")) != "none":
                 raise QmpError("Parameter 'id' is missing")
+            if given.name == "netdev" and "id" in tree:
+                self.networks.append(Asked(given, tree))
             if given.name == "smp":
-                self.topology.update(tree)
+                self._topology.update(tree)
+            if given.name == "boot":
+                self._boot.update(tree)
+            if given.name in ("net", "netdev", "nic"):
+                check_network(tree)
+        check_argument(given.name, given.argument, values)
 
     def _parse(self, given: Given, declared: OptionList) -> OptionText:
         pairs = split_options(given.argument, declared.implied)
@@ -168,9 +205,7 @@ class Plan:
         try:
             text = parse_options(given.argument, declared, self.warn(given))
         except OptionHelpError:
-            kinds = {"bool": "bool (on/off)", "number": "num", "size": "size", "string": "str"}
-            self._print(f"{declared.name} options:\n")
-            self._print("".join(f"  {name}=<{kinds[kind]}>\n" for name, kind in sorted(declared.kinds.items())))
+            self._print(declared.help())
             raise StartError("") from None
         if text.id:
             self._ids.add((declared.name, text.id))
@@ -225,6 +260,21 @@ class Plan:
 
     def _read_incoming(self, given: Given) -> None:
         self.incoming = Asked(given, given.argument)
+
+    def _read_loadvm(self, given: Given) -> None:
+        self.loaded = given.argument
+
+    def _read_set(self, given: Given) -> None:
+        groups = {
+            "chardev": OptionGroup(CHARDEV, {asked.value.id: asked.value.values for asked in self.chardevs}),
+            "device": OptionGroup(options.DEVICE, {asked.value.get("id", ""): asked.value for asked in self.devices}),
+            "drive": OptionGroup(options.DRIVE, {asked.value.get("id", ""): asked.value for asked in self.drives}),
+        }
+        set_value(given.argument, groups, self.profile)
+
+    def _read_global(self, given: Given) -> None:
+        short = split_global(given.argument)
+        self.globals.append(short or global_of(self._parse(given, options.GLOBAL).values))
 
     def _read_name(self, given: Given) -> None:
         self.guest_name = self._parse(given, options.NAME).values.get("guest", self.guest_name)
@@ -288,16 +338,38 @@ class Plan:
         self.accelerator = name
         self._accelerator_words = given.words
 
-    def check_topology(self) -> None:
-        """Refuse what ``-smp`` says, if it is about nothing that there is.
+    def check_board(self, machine: MachineType) -> None:
+        """Refuse what has no effect here and is about nothing that the machine has.
 
         :raises StartError: it is.
         """
-        for name, value in self.topology.items():
-            if name not in _TOPOLOGY:
-                raise StartError(f"Parameter 'smp.{name}' is unexpected")
-            if not (isinstance(value, str) and _NUMBER.fullmatch(value)):
-                raise StartError(f"Parameter 'smp.{name}' expects integer")
+        try:
+            check_boot(self._boot)
+            self.processors = read_topology(self._topology, machine, self.profile)
+            if "slots" in self._memory and "maxmem" not in self._memory:
+                raise QmpError("slots specified but no max-size")
+        except QmpError as error:
+            raise StartError(error.desc) from None
+
+    def check_processor(self) -> None:
+        """Refuse an unknown model of processor, or an unknown feature.
+
+        :raises StartError: there is no such.
+        """
+        if "cpu" not in self._text:
+            return
+        try:
+            self.processors = read_model(self._text["cpu"], self.processors, self.profile)
+        except QmpError as error:
+            raise StartError(error.desc) from None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of memory that are wanted; a number without a unit means MiB."""
+        size = self._memory.get("size")
+        if size is None:
+            return None
+        return int(size) << 20 if size.isdigit() else parse_size(size)
 
     def check_accelerator(self) -> None:
         """Refuse accelerators that there are not.
@@ -365,13 +437,14 @@ class Plan:
     def _read_chardev(self, given: Given) -> None:
         if is_help(given.argument):
             raise UnsupportedError("the help of '-chardev'")
-        self.chardevs.append(Asked(given, self._parse(given, options.CHARDEV)))
+        self.chardevs.append(Asked(given, self._parse(given, CHARDEV)))
 
     def _read_mon(self, given: Given) -> None:
         is_first = all(asked.given.name != "mon" for asked in self.monitors)
         if self.profile.mon_option_is_deprecated and is_first:
             self.warn(given)("'-mon' is deprecated, use '-object' with 'monitor-hmp' or 'monitor-qmp' types instead")
-        self.monitors.append(Asked(given, self._parse(given, options.MON).values))
+        text = self._parse(given, options.MON)
+        self.monitors.append(Asked(given, {**text.values, **({"id": text.id} if text.id else {})}))
 
     def _read_monitor(self, given: Given) -> None:
         if not given.argument.startswith("none"):
@@ -389,6 +462,9 @@ class Plan:
         if label == given.argument:
             label = f"compat_monitor{self._monitor_count}"
             self.chardevs.append(Asked(given, OptionText(label, self._short_chardev(given).values)))
+        if ("mon", label) in self._ids:
+            raise QmpError(f"Duplicate ID '{label}' for mon")
+        self._ids.add(("mon", label))
         self._monitor_count += 1
         self.monitors.append(Asked(given, {**values, "chardev": label}))
 

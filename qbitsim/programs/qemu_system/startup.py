@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.commands.context import Context
+from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
+from qbitsim.commands.furniture import add_network
+from qbitsim.commands.machine_snapshots import load_snapshot, writable_disks
+from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.machine.boot import add_plugged_drive, plug_board_drives, plug_virtio_drive
+from qbitsim.machine.boot import add_default_drive, add_plugged_drive, plug_board_drives, plug_virtio_drive
+from qbitsim.programs.chardevs import Chardevs, describe, parse_short
+from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionText, read_number
-from qbitsim.programs.qemu_system.chardevs import describe, parse_short
-from qbitsim.programs.qemu_system.command_line import EndError, StartError, line, message
-from qbitsim.programs.qemu_system.devices import Devices
+from qbitsim.programs.qemu_system.board_defaults import BoardDefaults
+from qbitsim.programs.qemu_system.command_line import line
+from qbitsim.programs.qemu_system.late_options import unknown_drivers
 from qbitsim.programs.qemu_system.machine_types import recorded
 from qbitsim.qapi.keyval import is_help
-from qbitsim.records import record
+from qbitsim.records import changed, record
 from qbitsim.serving.chardev import open_chardev
+from qbitsim.serving.process import idle_threads
 from qbitsim.serving.server import Monitor
 
 if TYPE_CHECKING:
@@ -63,8 +71,13 @@ class Startup:
         self._type = machine_type
         self._print = print_
         self._complain = complain
-        self._chardevs: dict[str, OpenChardev] = {}
-        self._used: set[str] = set()
+        self._chardevs = Chardevs(
+            machine.profile,
+            print_,
+            lambda text, words, label: complain(line(text, words, label)),
+            in_background=plan.daemonize,
+        )
+        machine.chardevs = self._chardevs
         self._objects: set[str] = set()
         self._drives: list[tuple[Asked, Drive]] = []
         self.monitors: list[OpenMonitor] = []
@@ -91,9 +104,17 @@ class Startup:
             self._blamed(asked, self._add_node)
         for asked in plan.drives:
             self._blamed(asked, self._add_drive)
-        plan.check_topology()
+        for asked in plan.networks:
+            self._blamed(asked, self._add_network)
+        plan.check_board(self._type)
+        self._add_defaults()
         self._check_properties()
         plan.check_accelerator()
+        plan.check_processor()
+        self._add_processors()
+        if plan.accelerator == "qtest":
+            self.machine.graph.print = lambda _: None  # qtest_enabled()
+            self.machine.guest_clock_stands = True
         self._open_qtest()
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
@@ -102,9 +123,12 @@ class Startup:
             raise StartError("The -kernel parameter is not supported (use the generic 'loader' device instead).")
         self._plug_board_drives()
         self._add_devices()
+        for text in unknown_drivers(plan.globals, self.machine.profile) if plan.globals else ():
+            self._complain(line(text, label="warning"))
+        self._load_snapshot()
         self._set_run_state()
 
-    def _blamed(self, asked: Asked, act: Callable[[Asked], None]) -> None:
+    def _blamed(self, asked: Asked, act: Callable[[Asked], object]) -> None:
         with asked.given.blamed():
             act(asked)
 
@@ -115,6 +139,24 @@ class Startup:
                     self._type.check_property(name)
                 except QmpError as error:
                     raise StartError(error.desc) from None
+
+    def _add_processors(self) -> None:
+        """Give a PC the processors and the memory that it is to have."""
+        if self._type.kind != "none":
+            processors = self._plan.processors
+            self.machine.processors = changed(processors, thread_ids=idle_threads(processors.count))
+            self.machine.memory = self._plan.memory or self.machine.memory
+
+    def _load_snapshot(self) -> None:
+        """Go back to a snapshot of the machine before it runs: ``-loadvm``."""
+        if self._plan.loaded is None:
+            return
+        try:
+            with Transaction() as transaction:
+                context = Context(self.machine, transaction)
+                load_snapshot(context, lambda: writable_disks(context), self._plan.loaded)
+        except QmpError as error:
+            raise StartError(message(error)) from None
 
     def _set_run_state(self) -> None:
         incoming = self._plan.incoming
@@ -140,6 +182,9 @@ class Startup:
         except QmpError as error:
             raise StartError(message(error)) from None
 
+    def _add_network(self, asked: Asked) -> None:
+        add_network(self.machine, str(asked.value["id"]), str(asked.value.get("type")))
+
     # -- disks
 
     def _add_node(self, asked: Asked) -> None:
@@ -161,6 +206,18 @@ class Startup:
             self._complain(_RAW_WARNING.format(node.children[0].node.filename))
         self._drives.append((asked, drive))
 
+    def _add_defaults(self) -> None:
+        """Give the board the drives and other parts that it has without being asked."""
+        if self._type.kind == "none":
+            return
+        defaults = BoardDefaults(self._plan, self._type.kind, self.machine.profile)
+        device_tree(self.machine).parts = defaults.parts()
+        for drive in defaults.drives():
+            try:
+                add_default_drive(self.machine, drive)
+            except QmpError as error:  # QEMU itself dies of it
+                raise StartError(error.desc) from None
+
     def _plug_board_drives(self) -> None:
         """Plug in what the board has places for, and refuse the rest (qemu_init_board)."""
         try:
@@ -181,28 +238,21 @@ class Startup:
 
     def _add_devices(self) -> None:
         """Devices given as texts first, then those of drives, then others (qemu_create_cli_devices)."""
-        devices = Devices(self.machine, self._type)
+        devices = device_tree(self.machine)
+        if self._type.kind == "pc" and self._plan.machine.get("acpi") == "off":
+            devices.bus("pci.0").hotplug = False
         for asked in self._plan.devices:
-            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False))
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False, hotplug=False))
         for asked, drive in self._drives:
             with asked.given.blamed():
                 plug_virtio_drive(self.machine, drive)
         for asked in self._plan.json_devices:
-            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=True))
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=True, hotplug=False))
 
     # -- character devices and monitors
 
     def _open_chardev(self, asked: Asked) -> None:
-        if not asked.value.id:
-            raise QmpError("chardev: no id specified")
-        chardev = describe(asked.value)
-        if chardev.backend == "stdio" and any(each.chardev.backend == "stdio" for each in self._chardevs.values()):
-            raise QmpError("cannot use stdio by multiple character devices")
-        self._chardevs[chardev.id] = open_chardev(
-            chardev,
-            lambda text: self._complain(line(text, asked.given.words, "info")),
-            lambda text: self._complain(line(text)),
-        )
+        self._chardevs.open(asked.value, asked.given.words)
 
     def _add_monitor(self, asked: Asked) -> None:
         values: dict[str, str] = asked.value
@@ -211,16 +261,19 @@ class Startup:
         mode = values.get("mode", "readline")
         if mode not in ("readline", "control"):
             raise QmpError(f"Parameter 'mode' does not accept value '{mode}'")
-        device = self._chardevs.get(values["chardev"])
-        if device is None:
+        if values["chardev"] not in self._chardevs:
             raise QmpError(f'chardev "{values["chardev"]}" not found')
         pretty = values.get("pretty") in ("on", "yes", "true", "y")
         if mode == "readline" and pretty:
             raise QmpError("'pretty' is not compatible with HMP monitors")
-        if values["chardev"] in self._used:
-            raise QmpError(self.machine.profile.chardev_in_use_text.format(values["chardev"]))
-        self._used.add(values["chardev"])
         kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
+        device = self._chardevs.take(values["chardev"])
+        if self.machine.profile.monitors_are_objects:
+            name = values.get("id", f"compat_monitor{len(self.monitors)}")
+            self.machine.objects[name] = {
+                "qom-type": "monitor-hmp" if kind is Monitor.HUMAN else "monitor-qmp",
+                "id": name,
+            }
         self.monitors.append(OpenMonitor(device, kind))
 
     def _open_qtest(self) -> None:

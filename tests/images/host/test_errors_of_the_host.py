@@ -144,6 +144,54 @@ def test_an_image_that_cannot_be_made_leaves_no_file(small: Path) -> None:
     assert "y.qcow2" not in images
 
 
+@pytest.mark.parametrize(
+    ("room", "line", "text"),
+    [
+        (4096, "create -f qcow2 a 1M", "a: Could not write qcow2 header"),
+        (2 * UNIT, "create -f qcow2 a 1M", "a: Could not write refcount table"),
+        (3 * UNIT, "create -f qcow2 a 1M", "a: Could not resize image: Failed to grow the L1 table"),
+        (4 * UNIT, "create -f raw -o preallocation=full a 4M", "a: Could not write zeros for preallocation"),
+        (4 * UNIT, "create -f raw -o preallocation=falloc a 4M", "a: Could not preallocate new data"),
+        (
+            *(4 * UNIT, "create -f qcow2 -o preallocation=metadata a 64G"),
+            "a: Could not resize image: Allocating clusters failed",
+        ),
+        (4096, "convert -f raw -O qcow2 source a", "a: error while converting qcow2: Could not write qcow2 header"),
+        (4096, "resize -f qcow2 q 64T", "Failed to grow the L1 table"),
+        (4096, "resize -f raw --preallocation=full r 4M", "Could not write zeros for preallocation"),
+        (
+            *(4096, "resize -f qcow2 --preallocation=falloc q 4M"),
+            "Failed to resize underlying file: Could not preallocate new data",
+        ),
+        (4096, "dd -f raw -O raw if=source of=r2", "error while writing to output image file"),
+        (
+            4096,
+            "dd -f raw -O qcow2 if=source of=a",
+            "a: error while creating output image: Could not write qcow2 header",
+        ),
+        (0, "snapshot -c s q", "Could not create snapshot 's'"),
+        (4096, "commit -f qcow2 over", "Block job failed"),
+    ],
+)
+def test_a_full_file_system_is_told_of_step_by_step(room: int, line: str, text: str, small: Path) -> None:
+    def run(*argv: str) -> tuple[int, str]:
+        return Shell(HostImageStore(str(small)), DEFAULT_PROFILE).run(argv)
+
+    (small.parent / "source").write_bytes(b"s" * MIB)
+    os.symlink("../source", small / "source")
+    for name, more in (("q", []), ("over", ["-b", "q", "-F", "qcow2"])):
+        assert run("qemu-img", "create", "-q", "-f", "qcow2", *more, name, "1M")[0] == 0
+    assert run("qemu-io", "-f", "qcow2", "-c", "write -q 0 64k", "over")[0] == 0
+    (small / "r").write_bytes(b"r" * 4096)
+    files = set(os.listdir(small))
+    left = os.statvfs(small).f_bavail * os.statvfs(small).f_bsize
+    (small / "filler").write_bytes(bytes(left - room))
+    status, said = run("qemu-img", *line.split())
+    assert (status, said.splitlines()[-1]) == (1, f"qemu-img: {text}: {FULL}")
+    stays = {"a", "r2"} if "raw -o" in line or "-O raw" in line else set()
+    assert set(os.listdir(small)) - files - {"filler"} <= stays
+
+
 @pytest.mark.parametrize("spared", [*range(8), 100])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_a_refused_request_changes_nothing(spared: int, number: int, tmp_path: Path, refuses: Refusals) -> None:

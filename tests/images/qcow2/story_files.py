@@ -6,7 +6,6 @@ from functools import cache
 
 from file_draws import STORIES
 
-from qbitsim.files.tree import MemoryFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.rendered import RenderedFile
 from qbitsim.images.store import ImageStore
@@ -21,7 +20,7 @@ def story(number: int) -> bytes:
     for line in STORIES[number]:
         status, text = shell.run(line)
         assert status == 0, text
-    image, file = shell.images.lookup("d"), MemoryFile()
+    image = shell.images.lookup("d")
     assert isinstance(image, Qcow2Image)
-    RenderedFile(image).copy_to(file)
+    file = RenderedFile(image)
     return file.read_at(0, file.length)

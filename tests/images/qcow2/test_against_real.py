@@ -7,9 +7,9 @@ from typing import Any
 
 from file_draws import EVERYTHING, PREALLOCATED, line_lists
 from hypothesis import example, given, settings
+from memory_file import MemoryFile
 from real_tools import RealTools
 
-from qbitsim.files.tree import MemoryFile
 from qbitsim.images.chain import reader
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.loading import load_image
@@ -24,8 +24,7 @@ EXAMPLES = settings(max_examples=15)
 
 def rendered(image: Qcow2Image) -> bytes:
     """The bytes of the file of an image."""
-    file = MemoryFile()
-    RenderedFile(image).copy_to(file)
+    file = RenderedFile(image)
     return file.read_at(0, file.length)
 
 

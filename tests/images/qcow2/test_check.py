@@ -6,16 +6,18 @@ import json
 import struct
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 from file_draws import STORIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_file import MemoryFile
 from real_tools import RealTools
 from story_files import story
 
-from qbitsim.errors import UnsupportedError
-from qbitsim.files.tree import MemoryFile
+from qbitsim.images.host.store import HostImageStore
+from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.check import CheckResult, check_file
 from qbitsim.images.qcow2.loading import load_image
 from qbitsim.images.qcow2.metadata import Metadata, read_metadata
@@ -130,11 +132,41 @@ def test_a_repair_says_and_does_what_the_real_one_does(root: str | None, how: st
         assert [line for line in text.splitlines() if line not in lines_of(text)] == output.splitlines()
 
 
-def test_a_repair_that_needs_new_tables_is_refused_by_name() -> None:
+@pytest.mark.parametrize("number", [WITHOUT_BITMAPS, 1])
+@pytest.mark.parametrize("form", ["human", "json"])
+@pytest.mark.parametrize("block", ["is empty", "is used by data", "is gone"])
+def test_refcounts_are_rebuilt_as_by_the_real_one(
+    root: str | None, number: int, form: str, block: str, tmp_path: Path
+) -> None:
+    data, metadata = bytearray(story(number)), metadata_of(number)
+    place, unit = metadata.refcount_table[0], metadata.cluster_size
+    if block == "is empty":
+        data[place : place + unit] = bytes(unit)
+    elif block == "is gone":
+        struct.pack_into(">Q", data, metadata.header.refcount_table_offset, 0)
+    else:
+        l2 = metadata.l1[0] & ~COPIED
+        struct.pack_into(">Q", data, l2, place | COPIED)
+    with RealTools(root) as real:
+        real.write("d", bytes(data))
+        shell = Shell(HostImageStore(str(tmp_path)), real.profile)
+        (tmp_path / "d").write_bytes(data)
+        argv = ["qemu-img", "check", "-r", "all", f"--output={form}", "d"]
+        status, output, said = real.run(*argv)
+        done, text = shell.run(argv)
+        assert [*text.splitlines()] == [*said.splitlines(), *output.splitlines()]
+        assert done == status
+        shell.images.save()
+        ours, theirs = (
+            load_image(ImageFile("d"), MemoryFile(found)).layout.clusters
+            for found in ((tmp_path / "d").read_bytes(), real.read("d"))
+        )
+        assert (ours.table, ours.blocks, ours.used()) == (theirs.table, theirs.blocks, theirs.used())
+
+
+def test_what_needs_new_tables_is_no_repair_of_leaks() -> None:
     data = bytearray(story(WITHOUT_BITMAPS))
     spoil_refcount(data, metadata_of(WITHOUT_BITMAPS), lambda _: 0)
-    with pytest.raises(UnsupportedError, match="rebuilding"):
-        check_file(MemoryFile(bytes(data)), errors=True)
     found = check_file(MemoryFile(bytes(data)), leaks=True)
     assert (found.errors, found.lines[-1]) == (1, "ERROR need to rebuild refcount structures")
 

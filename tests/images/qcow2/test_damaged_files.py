@@ -12,11 +12,11 @@ import pytest
 from file_draws import STORIES
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_file import MemoryFile
 from real_tools import RealTools
 from story_files import story
 
 from qbitsim.errors import QmpError
-from qbitsim.files.tree import MemoryFile
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.loading import load_image

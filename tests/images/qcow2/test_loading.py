@@ -6,10 +6,10 @@ import struct
 import sys
 
 import pytest
+from memory_file import MemoryFile
 from story_files import story
 
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files.tree import MemoryFile
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.check import check_file
 from qbitsim.images.qcow2.image import Qcow2Image

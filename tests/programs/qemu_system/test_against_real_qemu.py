@@ -7,20 +7,12 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from qemu_process import run
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "oracle"))
-
-from real_qemu import PROGRAM, ROOT_VARIABLE
+from qemu_process import SYSTEM
+from real_programs import check_same_end, installations
 
 LINES = int(os.environ.get("QBITSIM_PROGRAM_LINES", "12"))
-QUIT = '{"execute": "qmp_capabilities"}{"execute": "quit"}'
 
 OPTIONS: dict[str, list[str]] = {
     "-blockdev": [
@@ -64,7 +56,12 @@ OPTIONS: dict[str, list[str]] = {
     "-add-fd": ["fd=0,set=1", "fd=77,set=1", "set=1,fd=-1", "foo=1"],
     "-rtc": ["base=utc", "foo=1"],
     "-sandbox": ["foo", "on,foo=1"],
-    "-global": ["foo"],
+    "-global": ["foo", "foo.bar=1", "virtio-blk-pci.scsi=off", "driver=a,property=b", "driver=a,property=b,value=c"],
+    "-set": [
+        *("foo", "a.b.c=d", "drive.d.read-only=on", "drive.d.foo=1", "device.b.foo=1", "object.t.x=1", "netdev.n.x=1"),
+        *("chardev.c.path=p", "chardev.c.foo=1", "drive.d.id=x"),
+    ],
+    "-loadvm": ["s"],
     "-accel": ["tcg", "foo"],
     "-display": ["none", "foo", "none,foo=1"],
     "-vga": ["none", "foo"],
@@ -90,30 +87,10 @@ def drawn(draw: random.Random) -> list[str]:
     return argv
 
 
-def installations() -> list[tuple[str, str | None]]:
-    """The releases that there are, with the root directories of their systems."""
-    found = []
-    for root in [None, *filter(None, os.environ.get(ROOT_VARIABLE, "").split(":"))]:
-        try:
-            said = subprocess.run([*_entered(root), PROGRAM, "-version"], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        release = re.search(r"version (\d+\.\d+)", said.stdout)
-        if release is not None and release[1] in ("7.2", "10.0", "11.1"):
-            found.append((release[1], root))
-    return found
+PROGRAM = "qemu-system-x86_64"
 
-
-def _entered(root: str | None) -> list[str]:
-    return [] if root is None else ["chroot", root]
-
-
-def _blanked(text: str) -> str:
-    return re.sub(r'"(micro)?seconds": \d+', "", text)
-
-
-REAL = [pytest.param(*each, id=each[0]) for each in installations()] or [
-    pytest.param("", None, marks=pytest.mark.skip(reason="no qemu-system-x86_64"), id="none")
+REAL = [pytest.param(*each, id=each[0]) for each in installations(PROGRAM)] or [
+    pytest.param("", None, marks=pytest.mark.skip(reason=f"no {PROGRAM}"), id="none")
 ]
 
 
@@ -121,14 +98,4 @@ REAL = [pytest.param(*each, id=each[0]) for each in installations()] or [
 def test_drawn_command_lines(release: str, root: str | None) -> None:
     draw = random.Random(release)
     for _ in range(LINES):
-        argv = drawn(draw)
-        real = subprocess.run(
-            [*_entered(root), PROGRAM, *argv], input=QUIT.encode(), capture_output=True, timeout=60, check=False
-        )
-        theirs = real.returncode, _blanked(real.stdout.decode()), real.stderr.decode()
-        status, out, err = run(release, *argv, stdin=QUIT)
-        if real.returncode:
-            # QEMU greets as soon as it has made its monitors, even if it fails after that.
-            assert (argv, status, err) == (argv, theirs[0], theirs[2])
-        else:
-            assert (argv, status, _blanked(out), err) == (argv, *theirs)
+        check_same_end(root, PROGRAM, SYSTEM, release, drawn(draw))

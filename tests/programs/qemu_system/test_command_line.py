@@ -8,7 +8,8 @@ import pytest
 
 from qbitsim.errors import QmpError
 from qbitsim.profiles import PROFILES
-from qbitsim.programs.qemu_system.command_line import StartError, read_words
+from qbitsim.programs.complaints import StartError
+from qbitsim.programs.qemu_system.command_line import read_words
 from qbitsim.programs.qemu_system.main import main
 from qbitsim.programs.qemu_system.options import OPTIONS, Effect, find_option
 from qbitsim.qapi.keyval import parse_keyval
@@ -52,6 +53,33 @@ REFUSED = [
     (NONE + "-add-fd fd=0,set=1", "-add-fd fd=0,set=1: fd cannot be a standard I/O stream"),
     (NONE + "-uuid foo", "-uuid foo: failed to parse UUID string: wrong format"),
     (NONE + "-name a=b", "-name a=b: Invalid parameter 'a'"),
+    (NONE + "-set foo", '-set foo: can\'t parse: "foo"'),
+    (NONE + "-set a.b.c=d", "-set a.b.c=d: There is no option group 'a'"),
+    (NONE + "-set object.x.y=1", "-set object.x.y=1: -set is not supported with object"),
+    (NONE + "-set netdev.x.y=z", '-set netdev.x.y=z: there is no netdev "x" defined'),
+    (NONE + "-set drive.x.file=/nope", '-set drive.x.file=/nope: there is no drive "x" defined'),
+    (NONE + "-chardev null,id=x -set chardev.x.foo=x", "-set chardev.x.foo=x: Invalid parameter 'foo'"),
+    (
+        NONE + "-drive if=none,id=x,driver=null-co -set drive.x.if=virtio",
+        "-drive if=none,id=x,driver=null-co: No 'PCI' bus found for device 'virtio-blk-pci'",
+    ),
+    (NONE + "-global foo=bar", "-global foo=bar: Invalid parameter 'foo'"),
+    (
+        NONE + "-global driver=foo,property=bar",
+        "-global driver=foo,property=bar: options 'driver', 'property', and 'value' are required",
+    ),
+    (NONE + "-monitor chardev:c -qmp chardev:c", "-qmp chardev:c: Duplicate ID 'c' for mon"),
+    (NONE + "-device pci-device", "-device pci-device: Parameter 'driver' expects a non-abstract device type"),
+    (NONE + "-seed x", "-seed x: Invalid seed number: x"),
+    (NONE + "-action panic=foo", "-action panic=foo: Parameter 'panic' does not accept value 'foo'"),
+    (NONE + "-nic foo", "-nic foo: Parameter 'type' does not accept value 'foo'"),
+    (NONE + "-boot foo", "Boot device 'o' was given twice"),
+    (NONE + "-boot order=c,foo=1", "Parameter 'boot.foo' is unexpected"),
+    (NONE + "-smp 2", "Invalid SMP CPUs 2. The max CPUs supported by machine 'none' is 1"),
+    (NONE + "-m 64,slots=2", "slots specified but no max-size"),
+    ("-display none -cpu foo", "unable to find CPU model 'foo'"),
+    (NONE + "-loadvm s", "no block device can store vmstate for snapshot"),
+    (NONE + "-loadvm s -incoming defer", "'incoming' and 'loadvm' options are mutually exclusive"),
     (NONE + "-append foo", "-append only allowed with -kernel option"),
     (NONE + "-accel foo", "-accel foo: invalid accelerator foo"),
     (NONE + "-smp foo", "Parameter 'smp.cpus' expects integer"),
@@ -86,7 +114,7 @@ def test_an_unknown_type_of_machine(release: str, text: str, capsys: pytest.Capt
     assert capsys.readouterr().err == f"qemu-system-x86_64: {text}\n{hint}\n"
 
 
-@pytest.mark.parametrize("words", ["-readconfig f", "-loadvm s", "-set a.b.c=d", NONE + "-incoming tcp:0:1"])
+@pytest.mark.parametrize("words", ["-readconfig f", "-preconfig", NONE + "-incoming tcp:0:1"])
 def test_what_matters_and_is_not_emulated_is_refused_by_name(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(shlex.split(words), PROFILES["10.0"]) == 1
     assert "qbitsim does not emulate" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import json
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from qemu_process import BASE, PATIENCE, Qmp, command, connected, run
+
+from qbitsim.images.host.store import HostImageStore
 
 RELEASE = "10.0"
 QUIT = '{"execute": "qmp_capabilities"}{"execute": "quit"}'
@@ -132,6 +135,79 @@ def test_in_the_background_with_a_pid_file(tmp_path: Path) -> None:
     while pid_file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not pid_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("release", "machine", "options", "drives"),
+    [
+        ("7.2", "pc", "", {"ide1-cd0": 23, "floppy0": 16, "sd0": None}),
+        ("10.0", "pc", "", {"ide1-cd0": 4, "floppy0": 14}),
+        ("10.0", "pc", "-serial none -vga none", {"ide1-cd0": 4, "floppy0": 12}),
+        ("10.0", "pc", "-device ide-cd", {"floppy0": 13, "": "/machine/peripheral-anon/device[0]"}),
+        ("7.2", "q35", "-smp 2", {"ide2-cd0": 19, "sd0": None}),
+        ("11.1", "q35", "", {"ide2-cd0": 15}),
+        ("10.0", "pc", "-nodefaults", {}),
+        ("10.0", "none", "", {}),
+    ],
+)
+def test_a_board_has_empty_drives_by_default(
+    release: str, machine: str, options: str, drives: dict[str, int | str | None]
+) -> None:
+    asked = '{"execute": "qmp_capabilities"}{"execute": "query-block"}{"execute": "quit"}'
+    argv = ["-M", machine, "-display", "none", "-qmp", "stdio", *options.split()]
+    _, out, _ = run(release, *argv, stdin=asked)
+    listed = json.loads(out.splitlines()[2])["return"]
+    paths = {name: f"/machine/unattached/device[{at}]" if isinstance(at, int) else at for name, at in drives.items()}
+    assert {each["device"]: each.get("qdev") for each in listed} == paths
+    assert not any("inserted" in each for each in listed)
+
+
+def test_global_properties_and_changed_options_are_taken() -> None:
+    changed = ["-drive", "if=none,id=x,driver=null-co", "-set", "drive.x.read-only=on"]
+    given = ["-global", "virtio-blk-pci.scsi=off", "-global", "foo.bar=1", "-global", "driver=cpu,property=a,value=b"]
+    asked = '{"execute": "qmp_capabilities"}{"execute": "query-block"}{"execute": "quit"}'
+    status, out, err = run(RELEASE, *BASE, *changed, *given, "-qmp", "stdio", stdin=asked)
+    assert (status, err) == (0, "qemu-system-x86_64: warning: global foo.bar has invalid class name\n")
+    assert json.loads(out.splitlines()[2])["return"][0]["inserted"]["ro"] is True
+
+
+def test_a_machine_goes_on_from_a_snapshot(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.qcow2"
+    HostImageStore(str(tmp_path)).create(disk.name, "qcow2", 1 << 20)
+    argv = [*BASE, "-drive", f"if=none,id=d,file={disk},format=qcow2", "-qmp", "stdio"]
+    run(RELEASE, *argv, stdin=said("savevm s1", 'qemu-io d "write -P 7 0 64k"'))
+    status, out, err = run(RELEASE, *argv, "-loadvm", "s1", stdin=said('qemu-io d "read -P 0 0 64k"', "info status"))
+    assert (status, err) == (0, "")
+    assert "read 65536/65536 bytes at offset 0" in out
+    assert "Pattern verification failed" not in out
+    assert "VM status: running" in out
+
+
+def said(*lines: str) -> str:
+    """What a client says that has a human monitor run some lines."""
+    asked = [{"execute": "human-monitor-command", "arguments": {"command-line": each}} for each in lines]
+    return "".join(map(json.dumps, [{"execute": "qmp_capabilities"}, *asked, {"execute": "quit"}]))
+
+
+def test_where_objects_are_and_what_monitors_talk_through(tmp_path: Path) -> None:
+    unused = f"socket,id=u,path={tmp_path}/u,server=on,wait=off"
+    process = started("-chardev", unused, "-qmp", f"unix:{tmp_path}/q,server=on,wait=off")
+    qmp = Qmp(connected(tmp_path / "q"))
+    root = {each["name"]: each["type"] for each in qmp("qom-list", path="/")["return"]}
+    places = dict.fromkeys(("backend", "objects", "chardevs"), "child<container>")
+    assert root == {"type": "string", "machine": "child<none-machine>", **places}
+    machine = [each["name"] for each in qmp("qom-list", path="/machine")["return"]]
+    assert machine[-3:] == ["peripheral-anon", "peripheral", "unattached"]
+    assert qmp("qom-get", path="/", property="machine") == {"return": "/machine"}
+    chardevs = [
+        {"label": "u", "filename": f"disconnected:unix:{tmp_path}/u,server=on", "frontend-open": False},
+        {"label": "compat_monitor0", "filename": f"unix:{tmp_path}/q,server=on", "frontend-open": True},
+    ]
+    assert qmp("query-chardev") == {"return": chardevs}
+    assert [each["id"] for each in qmp("query-yank")["return"]] == ["u", "compat_monitor0"]
+    qmp("quit")
+    qmp.close()
+    assert ended(process) == (0, "", "")
 
 
 def test_descriptors_over_the_socket(tmp_path: Path) -> None:

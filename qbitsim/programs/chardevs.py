@@ -7,23 +7,105 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.programs.option_text import OptionText, read_number, read_size, read_switch, split_options
-from qbitsim.programs.qemu_system.options import CHARDEV
-from qbitsim.serving.chardev import Chardev
+from qbitsim.programs.option_text import OptionText, option_list, read_number, read_size, read_switch, split_options
+from qbitsim.serving.chardev import SILENT, Chardev, OpenChardev, open_chardev
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator
 
-_NOT_EMULATED = frozenset(
-    {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "pty", "qemu-vdagent", "ringbuf", "serial"}
-    | {"spiceport", "spicevmc", "testdev", "udp", "vc", "wctablet"}
+    from qbitsim.profiles import Profile
+
+CHARDEV = option_list(
+    "chardev",
+    "backend",
+    string="backend path input_path host port fd localaddr localport tls_creds tls_authz name chardev logfile "
+    "chardevs.0 chardevs.1 chardevs.2 chardevs.3",
+    bool="ipv4 ipv6 wait server delay nodelay telnet tn3270 websocket mux signal append logappend mouse clipboard "
+    "tight abstract",
+    number="to reconnect reconnect_ms width height cols rows debug",
+    size="size",
 )
+_NOT_EMULATED = frozenset(
+    {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "ringbuf", "serial", "testdev", "udp", "vc"}
+    | {"wctablet"}
+)
+_EMULATED = frozenset({"file", "null", "pty", "socket", "stdio", *SILENT})
 _SHORT_NAMES = frozenset({"null", "pty", "msmouse", "wctablet", "braille", "testdev", "stdio"})
 _HOST_AND_PORT = re.compile(r"(?P<host>[^:]{1,64})?:(?P<port>[^,]{1,32})")
 _READERS = {"bool": read_switch, "number": read_number, "size": read_size}
+
+
+class Chardevs(Mapping[str, OpenChardev]):
+    """The character devices that a program has opened, by name.
+
+    :param print_: prints on standard output.
+    :param complain: is told a text, the words of the command line that it is about, and ``info`` or nothing.
+    :param in_background: whether the program has no standard input of its own.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        print_: Callable[[str], object],
+        complain: Callable[[str, str, str], None],
+        *,
+        in_background: bool,
+    ) -> None:
+        self._profile = profile
+        self._print = print_
+        self._complain = complain
+        self._in_background = in_background
+        self._open: dict[str, OpenChardev] = {}
+
+    def __getitem__(self, name: str) -> OpenChardev:
+        return self._open[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._open)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, given: OptionText, words: str) -> None:
+        """Open the one that an option describes.
+
+        :raises QmpError: it cannot be had, or is not emulated.
+        """
+        if not given.id:
+            raise QmpError("chardev: no id specified")
+        chardev = describe(given)
+        if chardev.backend == "stdio" and self._in_background:
+            raise QmpError("cannot use stdio with -daemonize")
+        if chardev.backend == "stdio" and any(each.chardev.backend == "stdio" for each in self._open.values()):
+            raise QmpError("cannot use stdio by multiple character devices")
+        opened = open_chardev(
+            chardev,
+            lambda text: self._complain(text, words, "info"),
+            lambda text: self._complain(text, "", ""),
+        )
+        if chardev.id in self._open:
+            opened.close()
+            raise QmpError(f"attempt to add duplicate property '{chardev.id}' to object (type 'container')")
+        self._open[chardev.id] = opened
+        if opened.terminal is not None:
+            self._print(f"char device redirected to {opened.terminal} (label {chardev.id})\n")
+
+    def take(self, name: str) -> OpenChardev:
+        """The one of that name, which nobody else may have from now on.
+
+        :raises QmpError: there is none, or somebody has it.
+        """
+        device = self._open.get(name)
+        if device is None:
+            raise QmpError(f'chardev "{name}" not found')
+        if device.in_use:
+            raise QmpError(self._profile.chardev_in_use_text.format(name))
+        device.in_use = True
+        return device
 
 
 def parse_short(text: str) -> OptionText | None:
@@ -77,7 +159,7 @@ def describe(given: OptionText) -> Chardev:
     backend = given.values.get("backend")
     if backend is None:
         raise QmpError(f'chardev: "{given.id}" missing backend')
-    if backend not in ("socket", "stdio", "null", "file"):
+    if backend not in _EMULATED:
         if backend in _NOT_EMULATED:
             raise UnsupportedError(f"the character device '{backend}'")
         raise QmpError(f"'{backend}' is not a valid char driver name")

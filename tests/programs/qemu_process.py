@@ -1,4 +1,4 @@
-"""Starts qemu-system-x86_64 of a release, and talks with it."""
+"""Starts qemu-system-x86_64 or qemu-storage-daemon of a release, and talks with it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from pathlib import Path
 from typing import Any
 
 START = (
-    "import sys; from qbitsim.profiles import profile; from qbitsim.programs.qemu_system.main import main; "
+    "import sys; from qbitsim.profiles import profile; from qbitsim.programs.{}.main import main; "
     "sys.exit(main(sys.argv[2:], profile(sys.argv[1])))"
 )
+SYSTEM, DAEMON = "qemu_system", "storage_daemon"
 BASE = ["-M", "none", "-nodefaults", "-display", "none"]
 PATIENCE = 30.0
 
 
-def command(release: str, *argv: str) -> list[str]:
+def command(release: str, *argv: str, program: str = SYSTEM) -> list[str]:
     """The command line of the program."""
-    return [sys.executable, "-c", START, release, *argv]
+    return [sys.executable, "-c", START.format(program), release, *argv]
 
 
-def run(release: str, *argv: str, stdin: str = "") -> tuple[int, str, str]:
+def run(release: str, *argv: str, stdin: str = "", program: str = SYSTEM) -> tuple[int, str, str]:
     """Run it to its end: exit status, standard output, standard error."""
     done = subprocess.run(
-        command(release, *argv), input=stdin.encode(), capture_output=True, timeout=PATIENCE, check=False
+        command(release, *argv, program=program),
+        input=stdin.encode(),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 

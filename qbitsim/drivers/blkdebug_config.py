@@ -1,0 +1,68 @@
+"""The file with rules that ``blkdebug:CONFIG:FILE`` names (read_config, block/blkdebug.c, QEMU 10.0)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from qbitsim.drivers.options import Options
+from qbitsim.errors import QmpError, UnsupportedError
+
+if TYPE_CHECKING:
+    from qbitsim.images.store import ImageStore
+
+_GROUP = re.compile(r"\[([^\]\s]+)(?: \"[^\"]*\")?\]")
+_OPTION = re.compile(r"\s*(\S+)\s*=\s*\"([^\"]*)\"")
+_NUMBERS = {"state", "errno", "sector", "new_state", "delay-ns"}
+_SWITCHES = {"once", "immediately"}
+_OPTIONS = {
+    "inject-error": {"event", "state", "iotype", "errno", "sector", "once", "immediately", "delay-ns"},
+    "set-state": {"event", "state", "new_state"},
+}
+
+
+def read_config(images: ImageStore, name: str) -> Options:
+    """The rules in a file, as the options ``inject-error`` and ``set-state`` of a node.
+
+    :raises QmpError: there is no such file, or it is none with rules.
+    """
+    try:
+        source = images.file(name).bytes_read
+        text = source.read_at(0, source.length).decode(errors="surrogateescape")
+    except OSError as error:
+        raise QmpError(f"Could not read blkdebug config file: {error.strerror}") from None
+    rules: Options = {"inject-error": [], "set-state": []}
+    rule: Options | None = None
+    for line in text.rstrip("\0").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        if found := _GROUP.match(line):
+            group, rule = found[1], {}
+            if group not in rules:
+                raise QmpError(f"There is no option group '{group}'")
+            rules[group].append(rule)
+        elif found := _OPTION.match(line):
+            if rule is None:
+                raise QmpError("no group defined")
+            rule[found[1]] = _value(group, found[1], found[2])
+        else:
+            raise QmpError("parse error")
+    for rule in (*rules["inject-error"], *rules["set-state"]):
+        if "event" not in rule:
+            raise QmpError("Missing event name for rule")
+    return rules
+
+
+def _value(group: str, name: str, text: str) -> object:
+    if name not in _OPTIONS[group]:
+        raise QmpError(f"Invalid parameter '{name}'")
+    if name in _NUMBERS:
+        try:
+            return int(text, 0)
+        except ValueError:
+            raise QmpError(f"Parameter '{name}' expects a number") from None
+    if name in _SWITCHES:
+        if text not in ("on", "off"):
+            raise UnsupportedError(f"'{name}={text}' in a file of blkdebug")
+        return text == "on"
+    return text

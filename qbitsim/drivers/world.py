@@ -1,0 +1,34 @@
+"""The nodes of one program that opens files and has no machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qbitsim.block.graph import Graph
+from qbitsim.drivers.opener import Opener
+from qbitsim.engine.scheduler import Scheduler, first_in_first_out
+
+if TYPE_CHECKING:
+    from qbitsim.images.store import ImageStore
+    from qbitsim.profiles import Profile
+
+
+class World:
+    """The nodes of what a program has open: a machine needs more, and more time to start.
+
+    :param print_: called with what nodes print.
+    :ivar graph: of the nodes; :ivar opener: opens them.
+    """
+
+    __slots__ = ("graph", "opener", "profile")
+
+    def __init__(self, images: ImageStore, profile: Profile, print_: Callable[[str], None] | None = None) -> None:
+        self.profile = profile
+        self.graph = Graph(images, Scheduler(first_in_first_out))
+        if print_ is not None:
+            self.graph.print = print_
+        self.graph.drains_on_change = profile.graph_changes_drain
+        self.graph.quiet_during_change = profile.graph_changes_stay_quiet
+        self.graph.hide_filters = profile.backup_filter_hidden
+        self.opener = Opener(self.graph, on_filter=profile.backup_bitmap_on_filter)

@@ -1,0 +1,32 @@
+"""What QEMU says of a step that the host did not let it take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StepError(OSError):
+    """A step of something longer failed; ``strerror`` is all that QEMU says of it."""
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Let the refusal of the host begin with the name of the step: ``Could not resize image: No space left on device``.
+
+    :raises StepError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror if isinstance(error, StepError) else os.strerror(error.errno or 0)
+        raise StepError(error.errno, f"{text}: {reason}") from None
+
+
+def failure_text(verb: str, name: str, error: OSError) -> str:
+    """``Could not create 'x': No such file or directory``, or what is said of a step.
+
+    :param verb: ``open`` or ``create``.
+    """
+    return str(error.strerror) if isinstance(error, StepError) else f"Could not {verb} '{name}': {error.strerror}"

@@ -1,0 +1,364 @@
+"""An export of another machine, or of another program, as one client at a time sees it.
+
+Theory of operation: each request is sent, and the answer is waited for; nothing else is in flight. When the connection
+breaks, the request that notices fails with EIO, and the next one begins to connect again and fails too, unless
+``reconnect-delay`` says that requests wait for that (nbd_client_connecting(), block/nbd.c, QEMU 10.0). After an answer
+that breaks the rules of the protocol nobody connects again, and all requests fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from qbitsim.block.limits import Limits
+from qbitsim.block.status import Status
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.nbd.client import ClientSession, Pending, RefusedError
+from qbitsim.nbd.protocol import (
+    MAXIMUM_PAYLOAD,
+    STATE_HOLE,
+    STATE_ZERO,
+    Command,
+    CommandFlag,
+    ExportFlag,
+    Mode,
+    OptionReply,
+    option_words,
+)
+from qbitsim.records import record
+from qbitsim.sizes import SECTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qbitsim.files.network import Address, Connection, Network
+
+BASE_ALLOCATION = "base:allocation"
+ALLOCATION_DEPTH = "qemu:allocation-depth"
+
+_INT_MAX = (1 << 31) - 1
+_LONGEST_WAIT = 16
+"""Seconds between two attempts to connect, at most (client-connection.c, QEMU 10.0)."""
+
+_REFUSALS: dict[int, str] = {
+    OptionReply.ERR_POLICY: "Denied by server for option {}",
+    OptionReply.ERR_INVALID: "Invalid parameters for option {}",
+    OptionReply.ERR_PLATFORM: "Server lacks support for option {}",
+    OptionReply.ERR_TLS_REQD: "TLS negotiation required before option {}",
+    OptionReply.ERR_UNKNOWN: "Requested export not available",
+    OptionReply.ERR_SHUTDOWN: "Server shutting down before option {}",
+    OptionReply.ERR_BLOCK_SIZE_REQD: "Server requires INFO_BLOCK_SIZE for option {}",
+}
+"""How QEMU puts the refusal of an option (nbd_handle_reply_err(), nbd/client.c, 10.0)."""
+
+
+@record
+class Wanted:
+    """What a client wants of a server.
+
+    :ivar export: its name.
+    :ivar context: the metadata context that stands for what is allocated (``x-dirty-bitmap``), None for that itself.
+    :ivar reconnect_delay: seconds for which requests wait when the connection is broken.
+    :ivar open_timeout: seconds for which the first attempt to connect is repeated.
+    """
+
+    address: Address
+    export: str = ""
+    context: str | None = None
+    reconnect_delay: int = 0
+    open_timeout: int = 0
+
+
+class RemoteExport:
+    """A connection to an export; offsets and lengths are bytes.
+
+    :param client: the graph that uses it, or None.
+    :ivar size: bytes, rounded up to sectors; behind what the server has, they read as zeroes.
+    :raises QmpError: the server cannot be reached, or refuses, in QEMU's words.
+    """
+
+    def __init__(self, network: Network, wanted: Wanted, client: object = None) -> None:
+        self.wanted = wanted
+        self._network = network
+        self._client = client
+        self._connection: Connection | None = None
+        self._connecting = False
+        self._given_up = False
+        self._context = wanted.context or BASE_ALLOCATION
+        self._session = self._connect_patiently(wanted.open_timeout)
+        self.size = -(-self._session.size // SECTOR) * SECTOR
+
+    def __repr__(self) -> str:
+        return f"<RemoteExport {self.wanted.export!r} at {self.wanted.address}, {self.size} bytes>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        raise UnsupportedError("a snapshot of a machine that is a client of an NBD server")
+
+    # -- what there is
+
+    @property
+    def flags(self) -> ExportFlag:
+        """What can be done with it."""
+        return self._session.flags
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the server lets nobody write."""
+        return bool(self.flags & ExportFlag.READ_ONLY)
+
+    @property
+    def zeroes(self) -> bool:
+        """Whether the server takes zero-writes."""
+        return bool(self.flags & ExportFlag.SEND_WRITE_ZEROES)
+
+    @property
+    def knows_context(self) -> bool:
+        """Whether the server tells of the context that was asked for."""
+        return bool(self._session.contexts)
+
+    @property
+    def limits(self) -> Limits:
+        """What the server asks of requests (nbd_refresh_limits(), block/nbd.c, QEMU 10.0)."""
+        least, best, _ = self._session.block_sizes
+        unlimited = self._session.mode is Mode.EXTENDED
+        return Limits(
+            request=least,
+            best_transfer=best,
+            most_transfer=self._longest,
+            most_zeroes=0 if unlimited else self._longest,
+            most_discard=0 if unlimited else self._longest_trim,
+        )
+
+    @property
+    def _longest_trim(self) -> int:
+        return _INT_MAX - _INT_MAX % self._session.block_sizes[0]
+
+    @property
+    def _longest(self) -> int:
+        return min(MAXIMUM_PAYLOAD, self._session.block_sizes[2])
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether nothing says that the server has gone."""
+        return self._connection is not None and self._connection.is_open and self._session.error is None
+
+    # -- requests
+
+    def read(self, offset: int, length: int) -> bytes:
+        """*length* bytes from *offset* on.
+
+        :raises OSError: as the server says, or EIO if it has gone.
+        """
+        inside = max(0, min(offset + length, self._session.size) - offset)
+        parts = [
+            self._request(Command.READ, place, min(self._longest, offset + inside - place)).result()
+            for place in range(offset, offset + inside, self._longest)
+        ]
+        found = parts[0] if len(parts) == 1 else b"".join(parts)
+        return found if inside == length else found.ljust(length, b"\0")
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write *data*.
+
+        :raises OSError: as :meth:`read`.
+        """
+        for start in range(0, len(data), self._longest):
+            part = data[start : start + self._longest]
+            self._request(Command.WRITE, offset + start, len(part), data=part).result()
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False, fast: bool = False) -> None:
+        """Make bytes zero.
+
+        :param unmap: they may become a hole; ``fast``: fail where that is not faster than writing them.
+        :raises OSError: as :meth:`read`; ENOTSUP if the server cannot do that.
+        """
+        needed = ExportFlag.SEND_WRITE_ZEROES | (ExportFlag.SEND_FAST_ZERO if fast else 0)
+        if self.flags & needed != needed:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        flags = (0 if unmap else CommandFlag.NO_HOLE) | (CommandFlag.FAST_ZERO if fast else 0)
+        self._in_pieces(Command.WRITE_ZEROES, offset, length, self._longest, flags)
+
+    def trim(self, offset: int, length: int) -> None:
+        """Say that bytes are not needed any more; nothing happens if the server does not want to know.
+
+        :raises OSError: as :meth:`read`.
+        """
+        if self.flags & ExportFlag.SEND_TRIM:
+            self._in_pieces(Command.TRIM, offset, length, self._longest_trim, 0)
+
+    def flush(self) -> None:
+        """Let the server flush.
+
+        :raises OSError: as :meth:`read`.
+        """
+        if self.flags & ExportFlag.SEND_FLUSH:
+            self._request(Command.FLUSH, 0, 0).result()
+
+    def status(self, offset: int, length: int) -> Status:
+        """What the server tells of the range (nbd_client_co_block_status()).
+
+        The flags of another context than ``base:allocation`` stand in the place of its own: a dirty range is a hole.
+
+        :raises OSError: as :meth:`read`.
+        """
+        if not self.knows_context:
+            return Status(length, data=True)
+        if offset >= self._session.size:
+            return Status(length, zero=True)
+        length = min(length, self._session.size - offset)
+        if self._session.mode is not Mode.EXTENDED:
+            length = min(length, self._longest_trim)
+        pending = self._request(Command.BLOCK_STATUS, offset, length, CommandFlag.REQ_ONE)
+        pending.result()
+        extents = list(next(iter(pending.extents.values()), ()))
+        if not extents or not extents[0][0]:
+            raise OSError(errno.EIO, "the NBD server tells of no extent")
+        found, flags = extents[0]
+        if self.wanted.context == ALLOCATION_DEPTH and flags > STATE_ZERO:
+            flags = STATE_ZERO  # nbd_parse_blockstatus_payload(), block/nbd.c, QEMU 10.0
+        return Status(min(found, length), data=not flags & STATE_HOLE, zero=bool(flags & STATE_ZERO))
+
+    def _in_pieces(self, command: Command, offset: int, length: int, longest: int, flags: int) -> None:
+        """Send a request without data; a server with extended headers takes it whole."""
+        step = length if self._session.mode is Mode.EXTENDED else longest
+        for place in range(offset, offset + length, step or 1):
+            self._request(command, place, min(step, offset + length - place), flags).result()
+
+    def _request(self, command: Command, offset: int, length: int, flags: int = 0, data: bytes = b"") -> Pending:
+        """Send a request and wait for the answer.
+
+        :raises OSError: EIO, the connection is broken.
+        """
+        while True:
+            self._need_connection()
+            pending = self._try(command, offset, length, flags, data)
+            if pending is not None:
+                return pending
+            self._lose()
+            if self._given_up or not self.wanted.reconnect_delay:
+                raise _broken()
+
+    def _try(self, command: Command, offset: int, length: int, flags: int, data: bytes) -> Pending | None:
+        """Send a request and wait for the answer; None if the connection is broken."""
+        assert self._connection is not None
+        try:
+            pending = self._session.request(command, offset, length, flags, data)
+            _hear(self._connection, self._session, lambda: pending.done)
+        except OSError:
+            return None
+        return pending if self._session.error is None else None
+
+    # -- the connection
+
+    def close(self) -> None:
+        """Say goodbye and go."""
+        if self._connection is not None:
+            self._say_goodbye(self._connection)
+            self._connection.close()
+            self._connection = None
+
+    def _say_goodbye(self, connection: Connection) -> None:
+        if self._session.ready and self._session.error is None and connection.is_open:
+            try:
+                self._session.request(Command.DISC)
+            except OSError:
+                return  # it went before
+
+    def _lose(self) -> None:
+        """The connection is broken; if the server broke the rules, for ever."""
+        assert self._connection is not None
+        self._given_up = self._session.error is not None and not isinstance(self._session.error, ConnectionError)
+        self._connection.close()
+        self._connection = None
+        self._connecting = False
+
+    def _need_connection(self) -> None:
+        """Connect again, if need be.
+
+        :raises OSError: EIO, there is no connection.
+        """
+        if self._connection is not None:
+            return
+        if self._given_up:
+            raise _broken()
+        if not self.wanted.reconnect_delay and not self._connecting:
+            self._connecting = True  # from now on, and this request does not wait for it
+            raise _broken()
+        patience = 0 if self._connecting else self.wanted.reconnect_delay
+        try:
+            self._session = self._connect_patiently(patience)
+        except QmpError:
+            self._connecting = True
+            raise _broken() from None
+        self._connecting = False
+
+    def _connect_patiently(self, seconds: float) -> ClientSession:
+        """Connect, again and again for so many seconds, after one second, two, four and so on.
+
+        :raises QmpError: the last attempt has failed, or one in a way that time does not heal.
+        """
+        pause, left = 1.0, float(seconds)
+        while True:
+            try:
+                return self._connect()
+            except QmpError:
+                rest = min(pause, left)
+                if rest <= 0 or not self._network.wait(rest):
+                    raise
+                left -= rest
+                pause = min(pause * 2, _LONGEST_WAIT)
+
+    def _connect(self) -> ClientSession:
+        """Connect and shake hands.
+
+        :raises QmpError: the server cannot be reached, or refuses.
+        """
+        try:
+            connection = self._network.connect(self.wanted.address, self._client)
+        except OSError as error:
+            raise QmpError(error.strerror or str(error)) from None
+        session = ClientSession(connection.send, self.wanted.export, [self._context])
+        try:
+            _hear(connection, session, lambda: session.ready)
+        except OSError as error:
+            session.fail(error)
+        if session.error is not None:
+            connection.close()
+            raise _refusal(session)
+        self._connection = connection
+        return session
+
+
+def _hear(connection: Connection, session: ClientSession, heard: Callable[[], bool]) -> None:
+    """Listen to the server until ``heard()``, or the session has ended.
+
+    :raises OSError: the connection is broken.
+    """
+    while not heard() and session.error is None:
+        data = connection.receive()
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "server dropped connection")
+        session.receive(data)
+
+
+def _broken() -> OSError:
+    return OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _refusal(session: ClientSession) -> QmpError:
+    """Why a handshake has failed, in QEMU's words (nbd/client.c, 10.0)."""
+    error = session.error
+    if isinstance(error, RefusedError):
+        option = f"{error.option} ({option_words(error.option)})"
+        text = _REFUSALS.get(error.kind, "Unknown error code when asking for option {}")
+        hint = "Did you forget a valid tls-creds?\n" if error.kind == OptionReply.ERR_TLS_REQD else ""
+        if error.told:
+            hint += f"server reported: {error.told}\n"
+        return QmpError(text.format(option), hint=hint)
+    if isinstance(error, ConnectionResetError):
+        what = "option reply" if session.greeted else "initial magic"
+        return QmpError(f"Failed to read {what}: Unexpected end-of-file before all bytes were read")
+    assert error is not None
+    return QmpError(error.strerror or str(error))

@@ -1,0 +1,1 @@
+"""``qemu-storage-daemon``: block nodes, jobs and exports without a guest, on the files of the host."""

@@ -1,0 +1,70 @@
+"""A machine that is a client of a server on real sockets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qbitsim import Machine, QmpError
+from qbitsim.files.network import InetAddress, UnixAddress
+from qbitsim.serving.socket_network import SocketNetwork
+
+MB = 1 << 20
+
+
+def client_of(server: dict[str, object], export: str = "disk") -> Machine:
+    machine = Machine()
+    machine.images.network = SocketNetwork(machine.images.network)
+    machine.execute("blockdev-add", {"driver": "nbd", "node-name": "n", "server": server, "export": export})
+    return machine
+
+
+def test_a_machine_reads_and_writes_what_another_serves(tmp_path: Path) -> None:
+    machine = Machine()
+    machine.add_disk("disk", MB).write(0, b"served")
+    path = str(tmp_path / "nbd.sock")
+    with machine.serve(nbd=f"unix:{path}"):
+        client = client_of({"type": "unix", "path": path})
+        drive = client.add_drive("d", client.graph.nodes["n"])
+        assert drive.read(0, 6) == b"served"
+        drive.write(MB - 3, b"end")
+        assert drive.read(MB - 4, 4) == b"\0end"
+        export = client.graph.nodes["n"].export
+        assert export.is_connected
+    assert not export.is_connected
+    with pytest.raises(OSError, match="Input/output error"):
+        drive.read(0, 6)
+    assert machine.drive("disk").read(MB - 3, 3) == b"end"
+
+
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        ({"type": "unix", "path": "/none/s"}, "Failed to connect to '/none/s': No such file or directory"),
+        ({"type": "unix", "path": "x" * 109}, f"UNIX socket path '{'x' * 109}' is too long"),
+        ({"type": "inet", "host": "127.0.0.1", "port": "1"}, "Failed to connect to '127.0.0.1:1': Connection refused"),
+        (
+            {"type": "inet", "host": "127.0.0.1", "port": "x"},
+            "address resolution failed for 127.0.0.1:x: Servname not supported for ai_socktype",
+        ),
+        ({"type": "inet", "host": "", "port": "1"}, "address resolution failed for :1: Name or service not known"),
+    ],
+)
+def test_who_cannot_be_reached_is_named_as_qemu_names_it(server: dict[str, object], text: str) -> None:
+    with pytest.raises(QmpError) as caught:
+        client_of(server)
+    assert caught.value.desc == text
+
+
+def test_a_served_machine_looks_for_servers_on_sockets_as_long_as_it_is_served(tmp_path: Path) -> None:
+    machine = Machine()
+    before = machine.images.network
+    with machine.serve(str(tmp_path / "qmp.sock")):
+        assert isinstance(machine.images.network, SocketNetwork)
+    assert machine.images.network is before
+
+
+def test_addresses_are_equal_by_value() -> None:
+    assert UnixAddress("/a") == UnixAddress("/a", tight=True) != UnixAddress("/a", abstract=True)
+    assert InetAddress("h", "1") != InetAddress("h", "2")
