@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks import backups, bitmaps, commands, files, nbd, report, sockets, startup, stateful, vector, writes
+from benchmarks import (
+    backups,
+    bitmaps,
+    commands,
+    files,
+    growth,
+    nbd,
+    report,
+    sockets,
+    startup,
+    stateful,
+    vector,
+    writes,
+)
 from benchmarks.harness import main
 
 BENCHMARKS = (
@@ -17,6 +30,7 @@ BENCHMARKS = (
     *stateful.BENCHMARKS,
     *vector.BENCHMARKS,
     *report.BENCHMARKS,
+    *growth.BENCHMARKS,
 )
 """Every benchmark, in the order of the table."""
 

@@ -11,7 +11,7 @@ What only Python can ask for, such as waiting for something or putting a machine
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 ERROR_CLASSES = ("GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap")
 """QEMU's QapiErrorClass (qapi/error.json, 10.0)."""
@@ -35,6 +35,40 @@ class QmpError(Exception):
     def to_json(self) -> dict[str, str]:
         """The value of the reply's ``error`` member."""
         return {"class": self.error_class, "desc": self.desc}
+
+
+class SlowTextError(QmpError):
+    """A refusal whose text may take long to find, such as which of a hundred thousand members is to blame.
+
+    Who must not be held up takes :meth:`steps` before reading it; for all others it is found when it is read.
+
+    :param find: returns the text; each of its steps takes about a millisecond.
+    """
+
+    def __init__(self, find: Generator[None, None, str]) -> None:
+        self._find = find
+        super().__init__("")
+        self._found: str | None = None
+
+    def steps(self) -> Generator[None, None, None]:
+        """Find the text."""
+        self._found = yield from self._find
+
+    @property
+    def desc(self) -> str:
+        """The text."""
+        if self._found is None:
+            for _ in self.steps():
+                pass
+        assert self._found is not None
+        return self._found
+
+    @desc.setter
+    def desc(self, desc: str) -> None:
+        self._found = desc
+
+    def __str__(self) -> str:
+        return self.desc
 
 
 NOT_EMULATED = "qbitsim does not emulate"

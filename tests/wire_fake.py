@@ -46,6 +46,9 @@ class FakeMachine:
     def note_no_clients(self):
         pass
 
+    def take_printing(self):
+        return iter(())
+
     def greeting(self):
         version = {"qemu": {"major": 10, "minor": 0, "micro": 13}, "package": "fake"}
         return {"QMP": {"version": version, "capabilities": self._capabilities}}

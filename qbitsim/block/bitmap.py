@@ -46,6 +46,9 @@ class BitmapNode(Protocol):
     def find_bitmap(self, name: str) -> DirtyBitmap | None:
         """The bitmap of that name on this very node."""
 
+    def hand_over_name(self, bitmap: DirtyBitmap, successor: DirtyBitmap) -> None:
+        """Let another bitmap have the name of the first, which is anonymous from then on."""
+
     def create_bitmap(self, name: str | None, granularity: int) -> DirtyBitmap:
         """Put a new, empty, recording bitmap in front of the list."""
 
@@ -222,7 +225,7 @@ class DirtyBitmap:
         """Let the successor take over the name and drop this bitmap; return the successor."""
         successor = self.successor
         assert successor is not None
-        successor.name, self.name = self.name, None
+        self.node.hand_over_name(self, successor)
         successor.persistent, self.persistent = self.persistent, False
         self.successor = None
         self.busy = False

@@ -18,6 +18,7 @@ class BitmapOwner:
 
     if TYPE_CHECKING:
         bitmaps: list[DirtyBitmap]
+        bitmaps_by_name: dict[str, DirtyBitmap]
         name: str
 
         @property
@@ -46,10 +47,7 @@ class BitmapOwner:
 
     def find_bitmap(self, name: str) -> DirtyBitmap | None:
         """The bitmap of that name on this very node."""
-        for bitmap in self.bitmaps:
-            if bitmap.name == name:
-                return bitmap
-        return None
+        return self.bitmaps_by_name.get(name)
 
     def create_bitmap(self, name: str | None, granularity: int) -> DirtyBitmap:
         """Put a new, empty, recording bitmap in front of the list.
@@ -63,13 +61,24 @@ class BitmapOwner:
                 raise QmpError(f"Bitmap name too long: {name}")
         bitmap = DirtyBitmap(self, name, granularity, self.length)
         self.bitmaps.insert(0, bitmap)
+        if name is not None:
+            self.bitmaps_by_name[name] = bitmap
         return bitmap
+
+    def hand_over_name(self, bitmap: DirtyBitmap, successor: DirtyBitmap) -> None:
+        """Let another bitmap have the name of the first, which is anonymous from then on."""
+        name, bitmap.name = bitmap.name, None
+        successor.name = name
+        if name is not None:
+            self.bitmaps_by_name[name] = successor
 
     def release_bitmap(self, bitmap: DirtyBitmap) -> None:
         """Drop a bitmap that nobody uses."""
         assert not bitmap.busy
         assert bitmap.successor is None
         self.bitmaps.remove(bitmap)
+        if bitmap.name is not None:
+            del self.bitmaps_by_name[bitmap.name]
 
     def check_can_store(self, name: str, granularity: int) -> None:
         """Refuse if the format cannot store a bitmap of that name and granularity (bytes).

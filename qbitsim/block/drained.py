@@ -10,9 +10,10 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from qbitsim.block.edge import Edge
 from qbitsim.block.node import Node, downwards, poll_all
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import StalledError
@@ -25,7 +26,7 @@ class DrainedSections:
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
     :ivar reopening_drains_below: a node that is reopened is made quiet with all that is below it (QEMU up to 7.2).
-    :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
+    :ivar watchers: how many edges jobs have that were started: without one nobody notices that nodes are drained.
     """
 
     __slots__ = ("drains_on_change", "nodes", "quiet_during_change", "reopening_drains_below", "watchers")
@@ -36,6 +37,12 @@ class DrainedSections:
         self.quiet_during_change = False
         self.reopening_drains_below = False
         self.watchers = 0
+
+    def watch(self, edges: Iterable[Edge[Node]]) -> None:
+        """The job that has these edges notices from now on when their nodes are drained."""
+        for edge in edges:
+            self.watchers += not edge.watched
+            edge.watched = True
 
     def drain(self, node: Node) -> None:
         """Enter a drained section of ``node`` and wait until it is quiet (bdrv_drained_begin).

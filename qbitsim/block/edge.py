@@ -20,10 +20,14 @@ class Edge(Generic[NodeT]):
     :ivar parent_name: what a parent with a backing file was called when the edge was led to its node.
     :ivar frozen: jobs that rely on the edge, so that no client may lead it elsewhere.
     :ivar linked: a number that grows with each time that an edge was led to a node.
+    :ivar watched: the parent is a job that was started, which notices when the node is drained.
     :ivar stays: the edge keeps its node when another one takes the node's place (jobs, stay_at_node in block.c).
     """
 
-    __slots__ = ("frozen", "linked", "name", "node", "parent", "parent_name", "perm", "quiesced", "shared", "stays")
+    __slots__ = (
+        *("frozen", "linked", "name", "node", "parent", "parent_name", "perm", "quiesced", "shared", "stays"),
+        "watched",
+    )
 
     def __init__(self, parent: Parent, name: str, node: NodeT, perm: int, shared: int, *, stays: bool = False) -> None:
         self.parent = parent
@@ -36,6 +40,7 @@ class Edge(Generic[NodeT]):
         self.frozen = 0
         self.parent_name = ""
         self.stays = stays
+        self.watched = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {self.parent.parent_description}: {self.node.name}>"

@@ -67,12 +67,10 @@ class Edges(DrainedSections):
         if isinstance(parent, Node):
             parent.children.append(edge)
         self._link(edge, node)
-        self.watchers += stays
         try:
             self.refresh_permissions(parent if isinstance(parent, Node) else node)
         except QmpError:
             self._unlink(edge)
-            self.watchers -= stays
             if isinstance(parent, Node):
                 parent.children.remove(edge)
             raise
@@ -96,7 +94,7 @@ class Edges(DrainedSections):
         self.release(edge.node)
 
     def _cut(self, edge: Child) -> None:
-        self.watchers -= edge.stays
+        self.watchers -= edge.watched
         if isinstance(edge.parent, Node):
             edge.parent.children.remove(edge)
         self._unlink(edge)

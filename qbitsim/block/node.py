@@ -52,7 +52,18 @@ class Node(Requests):
     """
 
     __slots__ = (
-        *("_blocked_at", "_read_only", "auto_named", "bitmaps", "blockers", "children", "graph", "held", "implicit"),
+        *(
+            "_blocked_at",
+            "_read_only",
+            "auto_named",
+            "bitmaps",
+            "bitmaps_by_name",
+            "blockers",
+            "children",
+            "graph",
+            "held",
+            "implicit",
+        ),
         *("monitor_owned", "name", "options", "parents", "probed", "quiesce"),
     )
 
@@ -70,6 +81,7 @@ class Node(Requests):
         self.children: list[Child] = []
         self.parents: list[Child] = []
         self.bitmaps: list[DirtyBitmap] = []
+        self.bitmaps_by_name: dict[str, DirtyBitmap] = {}
         self.blockers: list[str] = []
         self._blocked_at = 0
         self.quiesce = 0

@@ -79,7 +79,7 @@ class Proxy:
         :raises CliError: the address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._finished.set)
         listener, remove = await self._listen(listen)
         await self._finished.wait()

@@ -165,7 +165,7 @@ async def _serve(
     server = Server(machine, pacing=pacing, trim_events=True, journal=history)
     site = _site(server, machine, history, whole=file is not None) if _web(addresses) else None
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, _on_signal, machine, server)
     _attach_nbd(server, machine, nbd)
     lines = await _open(server, site, addresses)

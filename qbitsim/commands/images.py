@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.drivers.driver import image_formats
+from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import failure_text
@@ -60,9 +61,12 @@ def _check_can_create(context: Context, filename: str, image_format: str) -> Non
     driver = known_driver(image_format, context.profile)
     if driver is None:
         raise QmpError(f"Unknown file format '{image_format}'")
+    is_nbd = filename.startswith(("nbd:", "nbd+"))
+    if not is_nbd:
+        protocol_options(filename)  # which refuses a name of a protocol that nobody knows
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if filename.startswith(("nbd:", "nbd+")):
+    if is_nbd:
         raise UnsupportedError("the making of an image on an NBD server: use mode 'existing'")
     if image_format not in (*image_formats(), "file"):
         raise UnsupportedError(f"images of format '{image_format}'")

@@ -6,7 +6,7 @@ needs is said where they are: :class:`qbitsim.qmp.session.Backend`, :class:`qbit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -234,6 +234,9 @@ class MachineLike(Protocol):
 
     def print(self, text: str) -> None:
         """Collect what QEMU would print."""
+
+    def print_pieces(self, pieces: Iterator[str]) -> None:
+        """Collect what QEMU would print, which may be long."""
 
     @property
     def add_disk(self) -> Callable[..., Drive]:

@@ -108,7 +108,10 @@ def is_lane(value: object) -> bool:
     """Whether it is the description of a lane."""
     if not isinstance(value, dict) or value.get("kind") not in _LANES:
         return False
-    if not isinstance(value.get("name"), str | None):
+    unnamed = value["kind"] in ("bitmap", "successor") and value.get("name", "") is None
+    if not unnamed and not isinstance(value.get("name"), str):
+        return False
+    if not all(isinstance(value.get(member), str | None) for member in ("node", "drive", "type")):
         return False
     if value["kind"] == "job":
         return True

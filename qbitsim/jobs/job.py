@@ -188,13 +188,21 @@ class Job(JobVerbs):
 
     # -- the nodes it uses
 
+    def start(self) -> None:
+        """Begin to run; from now on it notices when its nodes are drained."""
+        self.jobs.graph.watch(self.edges)
+        super().start()
+
     def use(self, name: str, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
         """Hold ``node`` and block operations on it (block_job_add_bdrv).
 
         :param shared: what others may have meanwhile; :param perm: what the job itself has to have.
         :raises QmpError: somebody else does not allow it, or has more; nothing has changed then.
         """
-        self.edges.append(self.jobs.graph.attach(self, name, node, perm, shared, stays=True))
+        edge = self.jobs.graph.attach(self, name, node, perm, shared, stays=True)
+        self.edges.append(edge)
+        if self.started:
+            self.jobs.graph.watch([edge])
         node.block(self.blocker)
 
     @staticmethod

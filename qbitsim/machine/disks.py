@@ -32,6 +32,9 @@ class Boot:
     devices: list[tuple[dict[str, Any], bool]]
 
 
+_SMALLEST_CLUSTER, _LARGEST_CLUSTER = 512, 2 << 20  # block/qcow2.h
+
+
 class Disks:
     """What gives a machine its drives and nodes; the graph keeps them."""
 
@@ -71,13 +74,17 @@ class Disks:
         :param backing: the name of the backing file of a new image.
         :param discard: pass discards on (``discard=unmap``).
         :raises QmpError: as QEMU refuses it, for instance for an id that is taken.
-        :raises ValueError: for a size that is no number, or none at all; for an unknown format.
+        :raises ValueError: for a size that is no number, or none at all; for an unknown format, or a size of clusters
+            that no qcow2 file has.
         :raises OSError: the backing file does not exist.
         """
         self._check_new_drive(identifier)
         name = file if file is not None else f"{identifier}.{format}"
         if format not in image_formats():
             raise ValueError(f"unknown disk format {format!r}: choose {' or '.join(reversed(image_formats()))}")
+        if cluster_size & (cluster_size - 1) or not _SMALLEST_CLUSTER <= cluster_size <= _LARGEST_CLUSTER:
+            limits = f"{_SMALLEST_CLUSTER} to {_LARGEST_CLUSTER}"
+            raise ValueError(f"cluster_size={cluster_size!r}: give a power of two from {limits} bytes")
         images = self._machine.images
         if name not in images:
             if size is None and backing is None:

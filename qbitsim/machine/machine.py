@@ -40,7 +40,7 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from qbitsim.commands.parts import ChardevLike
@@ -585,6 +585,15 @@ class Machine:
 
         Nobody reads it here: a machine that is a program of its own writes it (:class:`.TalkingMachine`).
         """
+
+    def print_pieces(self, pieces: Iterator[str]) -> None:
+        """Collect what QEMU would print, which may be long."""
+        for piece in pieces:
+            self.print(piece)
+
+    def take_printing(self) -> Iterator[None]:
+        """Steps that print what the last command prints, if that is long: none, as it is collected at once."""
+        return iter(())
 
     def take_stdout(self) -> str:
         """What was printed since the last call."""

@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
 from qbitsim.machine.machine import Machine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
     from qbitsim.qapi.registry import Registry
 
+_PIECES = 4
+
 
 class TalkingMachine(Machine):
-    """A machine that prints at once, as QEMU does.
+    """A machine that prints at once, as QEMU does; what is long is printed in pieces (:meth:`take_printing`).
 
     :ivar out: where to; None once nobody reads it any more.
     """
 
-    __slots__ = ("out",)
+    __slots__ = ("_is_new", "_unprinted", "out")
 
     def __init__(
         self,
@@ -45,6 +50,8 @@ class TalkingMachine(Machine):
         )
         self.announces_images = True
         self.out: TextIO | None = sys.stdout
+        self._unprinted: Iterator[str] = iter(())
+        self._is_new = False  # nobody has taken over what is left to print
 
     def complain(self, text: str) -> None:
         """Write on standard error, with the name of the program in front."""
@@ -53,6 +60,34 @@ class TalkingMachine(Machine):
             sys.stderr.flush()
 
     def print(self, text: str) -> None:
+        """Print, after what is left of what was to be printed in pieces."""
+        if text:
+            self._print_rest()
+            self._print(text)
+
+    def print_pieces(self, pieces: Iterator[str]) -> None:
+        """Print the first pieces, and the others later."""
+        self._print_rest()
+        self._unprinted = pieces
+        self._is_new = True
+        for piece in islice(pieces, _PIECES):
+            self._print(piece)
+
+    def take_printing(self) -> Iterator[None]:
+        """Steps that print what the last command prints, if that is long; none if that is done or was asked for."""
+        is_new, self._is_new = self._is_new, False
+        return self._steps() if is_new else iter(())
+
+    def _steps(self) -> Iterator[None]:
+        for piece in self._unprinted:
+            self._print(piece)
+            yield
+
+    def _print_rest(self) -> None:
+        for piece in self._unprinted:
+            self._print(piece)
+
+    def _print(self, text: str) -> None:
         """Print, unless the reader has gone."""
         if self.out is not None and text:
             try:

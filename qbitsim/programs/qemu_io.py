@@ -314,7 +314,8 @@ class QemuIo:
             clock=self._clock,
             sleep=self._sleep,
         )
-        self.streams.print(output.stdout)
+        for piece in output.printed():
+            self.streams.print(piece)
         self.streams.complain("".join(f"qemu-io: {line}\n" for line in output.hmp.splitlines()) + output.stderr)
         return output.failed
 

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError, SlowTextError, UnsupportedError
 from qbitsim.qapi.schema import QNull, open_ended
 from qbitsim.qapi.shapes import AlternateShape, ArrayShape, EnumShape, ObjectShape, ScalarShape, Shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from qbitsim.jsontypes import JsonObject, JsonValue
     from qbitsim.profiles import Profile
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     Step = tuple[str, str, Decoder, bool]
 
 _MISSING = object()
+_FEW = 256
+"""Members of an object among which the unexpected one is found at once."""
 
 
 class Decoders:
@@ -259,7 +261,14 @@ def _union(
 
 def _unexpected(obj: JsonObject, prefix: str, steps: tuple[Step, ...]) -> QmpError:
     """The refusal of a member that nobody asked for."""
-    from qbitsim.qapi.hashorder import first_unvisited  # noqa: PLC0415  (only this error needs it)
+    from qbitsim.qapi.hashorder import first_unvisited, first_unvisited_in_steps  # noqa: PLC0415  (only this needs it)
 
-    name = first_unvisited(list(obj), [wire for wire, *_ in steps])
-    return QmpError(f"Parameter '{prefix}{name}' is unexpected")
+    keys, visited = list(obj), [wire for wire, *_ in steps]
+    if len(keys) <= _FEW:
+        return QmpError(f"Parameter '{prefix}{first_unvisited(keys, visited)}' is unexpected")
+
+    def find() -> Generator[None, None, str]:
+        name = yield from first_unvisited_in_steps(keys, visited)
+        return f"Parameter '{prefix}{name}' is unexpected"
+
+    return SlowTextError(find())

@@ -8,6 +8,7 @@ fraction near 1 to nothing; 10.0 refuses the one, rounds up and also takes ``.5k
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 NOT_A_NUMBER = "non-numeric argument, or extraneous/unrecognized suffix"
 TOO_LARGE = "argument too large"
@@ -16,6 +17,10 @@ _MAX_SIZE = (1 << 63) - 1
 _MAX_WORD = (1 << 64) - 1
 _SHIFTS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 _UNITS = ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
+
+_DUMPED = 1 << 14  # bytes that are dumped at a time
+_SHOWN = bytes(byte if byte < 128 and chr(byte).isalnum() else ord(".") for byte in range(256))
+"""Only ASCII letters and digits are shown, as isalnum() says in the C locale."""
 
 _DECIMAL = re.compile(r"\s*\+?(\d*)(?:\.(\d*))?([bkmgtpe]?)", re.ASCII | re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"\s*\+?0x([0-9a-f]+)([kmgtp]?)", re.ASCII | re.IGNORECASE)
@@ -92,15 +97,16 @@ def format_report(verb: str, offset: int, length: int, elapsed: int, *, csv: boo
     )
 
 
-def format_dump(data: bytes, offset: int) -> str:
-    """The hexadecimal dump of ``data``, 16 bytes to a line (dump_buffer, qemu-io-cmds.c, 10.0)."""
-    lines = []
-    for start in range(0, len(data), 16):
-        row = data[start : start + 16]
-        # Only ASCII letters and digits are shown, as isalnum() says in the C locale.
-        shown = "".join(chr(byte) if byte < 128 and chr(byte).isalnum() else "." for byte in row)
-        lines.append(f"{offset + start:08x}:  {''.join(f'{byte:02x} ' for byte in row)} {shown}\n")
-    return "".join(lines)
+def format_dump(data: bytes, offset: int) -> Iterator[str]:
+    """The hexadecimal dump of ``data``, 16 bytes to a line (dump_buffer, qemu-io-cmds.c, 10.0), some at a time."""
+    for start in range(0, len(data), _DUMPED):
+        part = data[start : start + _DUMPED]
+        numbers = f"{part.hex(' ')} "
+        shown = part.translate(_SHOWN).decode("ascii")
+        yield "".join(
+            f"{offset + start + at:08x}:  {numbers[at * 3 : at * 3 + 48]} {shown[at : at + 16]}\n"
+            for at in range(0, len(part), 16)
+        )
 
 
 def _hexadecimal(digits: str, suffix: str, *, strict: bool) -> int:

@@ -7,7 +7,7 @@ comes; then the checks of each command in QEMU's own order (qemu-io-cmds.c, 7.2 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,6 +41,14 @@ class Output(NamedTuple):
 
     failed: bool = False
     """Whether it makes ``qemu-io -c`` exit with status 1."""
+
+    dump: Iterable[str] = ()
+    """What comes before ``stdout``, in pieces that are made when they are wanted: it may be long."""
+
+    def printed(self) -> Iterator[str]:
+        """All that goes to standard output, in pieces."""
+        yield from self.dump
+        yield self.stdout
 
 
 @record

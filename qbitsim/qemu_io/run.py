@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.errors import QmpError, UnsupportedError
@@ -130,7 +131,7 @@ def qemu_io(
         if word in ("open", "o", "close", "c"):
             raise UnsupportedError(f"qemu-io command '{word}'")
         output = run(disk, command, profile=profile, clock=clock, sleep=sleep, permit=permit)
-        stdout += output.stdout
+        stdout += "".join(output.printed())
         stderr += "".join(f"qemu-io: {line}\n" for line in output.hmp.splitlines()) + output.stderr
         status |= output.failed
     return stdout, stderr, int(status)
@@ -178,12 +179,13 @@ def _do_read(disk: Disk, request: Request, clock: Callable[[], int]) -> Output:
     elapsed = clock() - started
     start, count = request.window
     text, failed = "", False
+    dump: Iterable[str] = ()
     if request.pattern is not None and data.count(request.pattern, start, start + count) != count:
         text = f"Pattern verification failed at offset {request.offset + start}, {count} bytes\n"
         failed = request.verb != "aio_read"
     if "v" in request.flags and "q" not in request.flags:
-        text += format_dump(data, request.offset)
-    return Output(text + _report(request, "read", elapsed), failed=failed)
+        dump, text = chain((text,), format_dump(data, request.offset)), ""
+    return Output(text + _report(request, "read", elapsed), failed=failed, dump=dump)
 
 
 def _do_write(disk: Disk, request: Request, clock: Callable[[], int]) -> Output:

@@ -6,21 +6,23 @@ followed by one space. All that is not printable ASCII is escaped, with upper-ca
 included; U+FFFD stands for what QEMU calls invalid. A double is printed with ``%.17g``, so 1.0
 becomes ``1`` and infinity ``inf``, which is not JSON (qobject/json-writer.c).
 
-There is no recursion: an `id` may be nested as deep as Python's stack.
+There is no recursion: an `id` may be nested deeper than Python's stack. A value that is long can be written in pieces,
+so that others get their turn meanwhile (:func:`encode_pieces`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from qbitsim.jsontypes import JsonObject, JsonValue
-from qbitsim.qapi.hashorder import qdict_order
+from qbitsim.qapi.hashorder import qdict_order, qdict_order_in_steps
 from qbitsim.qapi.text import printable
 
 _CACHED_KEYS = 32
+_PIECE = 2048  # values that are written, or keys that are put in order, at a time
 _VERBATIM = re.compile(r"[ !#-\[\]-~]*").fullmatch
 _SPECIAL = re.compile(r"[^ !#-\[\]-~]")
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -31,16 +33,33 @@ def encode(value: JsonValue) -> bytes:
 
     :raises TypeError: the value holds something that is not JSON.
     """
+    return b"".join(encode_pieces(value))
+
+
+def encode_pieces(value: JsonValue) -> Iterator[bytes]:
+    """What :func:`encode` returns, in pieces each of which takes about a millisecond; some may be empty.
+
+    :raises TypeError: the value holds something that is not JSON.
+    """
     out: list[str] = []
     frames: list[Iterator[tuple[str, JsonValue]]] = [iter((("", value),))]
     closers = [""]
     while frames:
+        if len(out) >= _PIECE:
+            yield "".join(out).encode("ascii")
+            out.clear()
         for prefix, item in frames[-1]:
             scalar = _SCALARS.get(type(item))
             if scalar is not None:
                 out.append(prefix + scalar(item))
+                if len(out) >= _PIECE:
+                    break
                 continue
-            opener, closer, frame = _open(item)
+            if isinstance(item, dict) and len(item) > _PIECE:
+                layout = yield from _layout_in_steps(item)
+                opener, closer, frame = "{", "}", _laid_out(item, layout)
+            else:
+                opener, closer, frame = _open(item)
             out.append(prefix + opener)
             frames.append(frame)
             closers.append(closer)
@@ -48,7 +67,16 @@ def encode(value: JsonValue) -> bytes:
         else:
             frames.pop()
             out.append(closers.pop())
-    return "".join(out).encode("ascii")
+    yield "".join(out).encode("ascii")
+
+
+def _layout_in_steps(item: JsonObject) -> Generator[bytes, None, list[tuple[str, str]]]:
+    """What :func:`_layout` returns; nothing is written meanwhile."""
+    layout: list[tuple[str, str]] = []
+    for part in qdict_order_in_steps(list(item)):
+        layout += [(f"{', ' if layout or index else ''}{_quote(key)}: ", key) for index, key in enumerate(part)]
+        yield b""
+    return layout
 
 
 def encode_pretty(value: JsonValue) -> bytes:
@@ -97,6 +125,10 @@ def _cached_order(keys: tuple[str, ...]) -> tuple[str, ...]:
 def _members(item: JsonObject) -> Iterator[tuple[str, JsonValue]]:
     keys = tuple(item)
     layout = _cached_layout(keys) if len(keys) <= _CACHED_KEYS else _layout(keys)
+    return _laid_out(item, layout)
+
+
+def _laid_out(item: JsonObject, layout: Iterable[tuple[str, str]]) -> Iterator[tuple[str, JsonValue]]:
     return ((prefix, item[key]) for prefix, key in layout)
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from qbitsim.qmp.session import Backend
 
 
+_MANY_BYTES = 1 << 16
+
+
 class HumanSession:
     """One person's conversation with a machine."""
 
@@ -44,6 +47,11 @@ class HumanSession:
     def ended(self) -> bool:
         """Whether the connection is to end: the machine was started anew."""
         return self._session.ended
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was received that the client had better wait with sending more."""
+        return len(self._received) > _MANY_BYTES
 
     def connect(self) -> bytes:
         """The banner and the prompt."""

@@ -7,6 +7,8 @@ It is only tried between messages, on data whose characters mean the same in bot
 only for whole objects; from the first thing that it does not accept, the exact way takes over, and
 a piece of data is never given to the fast way twice.
 
+Data may be read in pieces (:meth:`JsonStream.read_piece`), so that a long message does not hold up others.
+
 What keeps the fast way honest: the characters are plain ASCII without escapes or control
 characters (so strings are the same); `_fast_integer` and `_fast_float` do what QEMU does or refuse; a key
 given twice is refused; NaN and Infinity are refused; and the data is so short and has so few
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
 from typing import NoReturn
 
 from qbitsim.errors import QmpError
@@ -26,6 +29,7 @@ from qbitsim.qmp.assembler import MAX_NESTING, Message
 from qbitsim.qmp.lexer import Lexer
 
 _FAST_BYTES = 1 << 20
+_EXACT_BYTES = 4096  # read by the exact way at a time: some milliseconds
 _PLAIN = re.compile(rb"[\t\n\r -\[\]-~]*").fullmatch
 _SPACE = re.compile(r"[ \t\n\r]*").match
 _INT64_DIGITS = 19
@@ -34,12 +38,19 @@ _INT64_DIGITS = 19
 class JsonStream:
     """The parser of one monitor."""
 
-    __slots__ = ("_lexer", "_message")
+    __slots__ = ("_lexer", "_message", "_read", "_unread")
 
     def __init__(self, *, errors_at_once: bool = False) -> None:
         """:param errors_at_once: see :attr:`.Profile.json_errors_at_once`."""
         self._lexer = Lexer()
         self._message = Message(self._lexer.place if errors_at_once else None)
+        self._unread: deque[bytes] = deque()
+        self._read = 0  # bytes of the first of these that were read
+
+    @property
+    def unread(self) -> int:
+        """How many bytes :meth:`read_piece` has to read."""
+        return sum(map(len, self._unread)) - self._read if self._unread else 0
 
     def feed(self, data: bytes) -> list[JsonValue | QmpError]:
         """What `data` completes, in order: values, and for broken messages the error to report.
@@ -47,18 +58,39 @@ class JsonStream:
         A QmpError here is an answer, not an exception: the stream goes on behind it. The
         results do not depend on how the stream was cut into pieces.
         """
-        done = 0
         items: list[JsonValue | QmpError] = []
+        self.receive(data)
+        while self._unread:
+            items += self.read_piece()
+        return items
+
+    def receive(self, data: bytes) -> None:
+        """Take data for :meth:`read_piece`."""
+        if data:
+            self._unread.append(data)
+
+    def read_piece(self) -> list[JsonValue | QmpError]:
+        """What the next piece of the data completes, as :meth:`feed` returns it; nothing if there is no data."""
+        items: list[JsonValue | QmpError] = []
+        if not self._unread:
+            return items
+        data, start = self._unread[0], self._read
         if self._lexer.idle and self._message.idle:
-            done = _feed_fast(data, items)
+            fresh = data[start : start + _FAST_BYTES]
+            done = _feed_fast(fresh, items)
             if done:
-                self._lexer.skip(data[:done])
-        if done < len(data):
-            push = self._message.push
-            for kind, token in self._lexer.feed(data[done:] if done else data):
-                result = push(kind, token)
-                if result is not None:
-                    items.append(result[0])
+                self._lexer.skip(fresh[:done])
+                start += done
+        end = start + _EXACT_BYTES
+        push = self._message.push
+        for kind, token in self._lexer.feed(data[start:end]) if start < len(data) else ():
+            result = push(kind, token)
+            if result is not None:
+                items.append(result[0])
+        self._read = end
+        if end >= len(data):
+            self._unread.popleft()
+            self._read = 0
         return items
 
 

@@ -21,13 +21,15 @@ go away: :mod:`qbitsim.qmp.monitor_faults`.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.engine.events import EventLog
-from qbitsim.errors import QmpError, WouldWaitError
+from qbitsim.errors import QmpError, SlowTextError, WouldWaitError
 from qbitsim.jsontypes import JsonObject, JsonValue
-from qbitsim.qmp.encoder import encode, encode_pretty, member_order
+from qbitsim.qmp.encoder import encode, encode_pieces, encode_pretty, member_order
 from qbitsim.qmp.monitor_faults import Hold, MonitorFault, fault_for
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.qmp.waiting import WaitingRequest
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 _NEGOTIATE = "qmp_capabilities"
 _KNOWN_CAPABILITIES = ("oob",)
 _LINE_END = b"\r\n"
+_PIECES = 3  # of a reply that are written at once; short ones have two
+_MANY_REQUESTS, _MANY_BYTES = 1024, 1 << 18
 
 
 class CommandLike(Protocol):
@@ -83,6 +87,9 @@ class Backend(Protocol):
     def greeting(self) -> JsonObject:
         """``{"QMP": {"version": {...}, "capabilities": [...]}}`` as the monitor would offer it at most."""
 
+    def take_printing(self) -> Iterator[None]:
+        """Steps that print what the last command prints, if that is long; none if that is done or was asked for."""
+
     def find(self, name: str) -> CommandLike | None:
         """The command of this name, exactly as written; None if there is none."""
 
@@ -113,6 +120,7 @@ class Session:
         "_stream",
         "_waiting",
         "_waits",
+        "_writing",
     )
 
     def __init__(
@@ -150,6 +158,7 @@ class Session:
         self._line = _pretty_line if pretty else _line
         self._waiting: tuple[JsonValue | QmpError, WaitingRequest, MonitorFault | None] | None = None
         self._dropped = False
+        self._writing: Iterator[bytes] | None = None  # the rest of a long reply
 
     @property
     def cursor(self) -> int:
@@ -159,15 +168,26 @@ class Session:
 
     @property
     def pending(self) -> int:
-        """How many received messages wait to be answered, the one included that waits or whose reply is on hold."""
-        return len(self._requests) + (self._held is not None) + (self._waiting is not None)
+        """How many received messages wait to be answered, the one included that waits or whose reply is on hold.
+
+        Bytes that were not read yet count as well.
+        """
+        begun = (self._held is not None) + (self._waiting is not None) + (self._writing is not None)
+        return len(self._requests) + begun + self._stream.unread
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was received that the client had better wait with sending more."""
+        return len(self._requests) > _MANY_REQUESTS or self._stream.unread > _MANY_BYTES
 
     @property
     def ready(self) -> bool:
         """Whether :meth:`answer` has something to do now."""
         if self._held is not None:
             return self._held[1].over
-        return self._waiting[1].over if self._waiting is not None else bool(self._requests)
+        if self._waiting is not None:
+            return self._waiting[1].over
+        return bool(self._requests) or self._writing is not None or self._stream.unread > 0
 
     @property
     def ended(self) -> bool:
@@ -191,19 +211,29 @@ class Session:
         return b"".join(out)
 
     def receive(self, data: bytes) -> None:
-        """Take bytes from the client and queue the messages that they complete."""
+        """Take bytes from the client and queue the messages that a first piece of them completes."""
         if not self.ended:
-            self._requests.extend(self._stream.feed(data))
+            begin = not self._stream.unread
+            self._stream.receive(data)
+            if begin:
+                self._requests.extend(self._stream.read_piece())
 
     def answer(self) -> bytes:
-        """Run the oldest queued message; the events so far and then its reply.
+        """Run the oldest queued message; the events so far and then its reply, or what can be had of it soon.
 
-        For callers that let the machine work between two messages; :meth:`feed` does all at once.
+        For callers that let the machine work between two messages; :meth:`feed` does all at once. What is long is read,
+        and written, in pieces by several calls.
         """
+        if self._writing is not None:
+            return self._write_on(self._writing)
         if self._held is not None:
             return self._release_held_reply(*self._held)
         if self._waiting is not None:
             return self._end_waiting(*self._waiting)
+        if not self._requests:
+            self._requests.extend(self._stream.read_piece())
+            if not self._requests:
+                return b""
         request = self._requests.popleft()
         if self._backend.closing or self.ended:
             return b""
@@ -218,6 +248,8 @@ class Session:
         self._note("->", request)
         try:
             reply = self._reply(request)
+        except SlowTextError as refusal:
+            reply = _with_id({"error": {**refusal.to_json()}}, request)
         except WouldWaitError as refusal:
             reply = _with_id({"error": {**refusal.to_json()}}, request)
         self._note("<-", reply)
@@ -234,6 +266,10 @@ class Session:
             waiting = WaitingRequest(self._backend, partial(self._reply, request), error)
             self._waiting = request, waiting, fault
             return self.pump()
+        except SlowTextError as refusal:
+            if fault is None:
+                return self.pump() + self._write_on(self._refuse(refusal, request))
+            reply = _with_id({"error": {**refusal.to_json()}}, request)
         self._note("<-", reply)
         return self._deliver(reply, fault)
 
@@ -247,12 +283,42 @@ class Session:
         return self._run_or_wait(request, fault) if waiting.undone and not self._backend.closing else b""
 
     def _deliver(self, reply: JsonObject, fault: MonitorFault | None) -> bytes:
-        line = self._line(reply)
-        return self.pump() + line if fault is None else self._apply_fault(fault, line)
+        if fault is None:
+            return self.pump() + self._write_on(self._pieces(reply))
+        return self._apply_fault(fault, self._line(reply))
+
+    def _pieces(self, reply: JsonObject) -> Iterator[bytes]:
+        """A reply in pieces, once all is printed that its command prints."""
+        for _ in self._backend.take_printing():
+            yield b""
+        if self._line is _line:
+            yield from encode_pieces(reply)
+            yield _LINE_END
+        else:
+            yield self._line(reply)
+
+    def _refuse(self, refusal: SlowTextError, request: JsonValue | QmpError) -> Iterator[bytes]:
+        """The reply to a request that is refused, once it is known in which words."""
+        for _ in refusal.steps():
+            yield b""
+        reply = _with_id({"error": {**refusal.to_json()}}, request)
+        self._note("<-", reply)
+        yield from self._pieces(reply)
+
+    def _write_on(self, pieces: Iterator[bytes]) -> bytes:
+        """The next pieces of a reply: all if it is short."""
+        out = list(islice(pieces, _PIECES))
+        self._writing = pieces if len(out) == _PIECES else None
+        return b"".join(out)
 
     def pump(self) -> bytes:
-        """The events since the last call that this client may see now."""
+        """The events since the last call that this client may see now, after the reply that is being written."""
         self._follow_log()
+        if self._writing is not None:
+            if not self._backend.closing:
+                return b""
+            rest, self._writing = b"".join(self._writing), None
+            return rest + self.pump()
         if not self._negotiated or self._cursor == self._log.end or self._dropped:
             return b""
         if self._held is not None and not self._held[1].events:
@@ -300,7 +366,7 @@ class Session:
         reply: JsonObject
         try:
             reply = {"return": self._run(request)}
-        except WouldWaitError:
+        except (WouldWaitError, SlowTextError):
             raise
         except QmpError as error:
             reply = {"error": {**error.to_json()}}

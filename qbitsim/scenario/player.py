@@ -198,7 +198,7 @@ class Player:
             self._configure(self.machine, config)
         except _StartError as error:
             if not config.get("expect_exit"):
-                raise ScenarioError(f"the machine does not start: {error.desc}") from None
+                raise ScenarioError(f"the machine does not start: {error.desc.strip()}") from None
             self.machine.crash()
             self.machine = None
             option = f"{error.option}: " if error.option else ""

@@ -74,9 +74,9 @@ class Conversation:
         self._recorder = recorder
         self._mark = {"monitor": number} if number else {}
         self._stream = JsonStream()
-        self._asked = b""
-        self._answered = b""
-        self._pending: deque[list[int]] = deque()  # of (step, replies that are still to come)
+        self._asked: list[bytes] = []  # since the last message
+        self._answered: list[bytes] = []  # since the last line
+        self._pending: deque[list[int]] = deque()  # of (step, replies that are still to come, all)
         self._last_event: Json | None = None
         self._busy_at = when
         self._open = True
@@ -87,24 +87,27 @@ class Conversation:
 
     def sent(self, data: bytes, when: float) -> None:
         """The client has sent bytes."""
-        for place in range(len(data)):  # byte by byte, so that a step ends where its message does
-            piece = data[place : place + 1]
-            self._asked += piece
-            values = self._stream.feed(piece)
+        begun = 0
+        for end in range(1, len(data) + 1):  # byte by byte, so that a step ends where its message does
+            values = self._stream.feed(data[end - 1 : end])
             if values:
+                self._asked.append(data[begun:end])
+                begun = end
                 self._ask(values, when)
+        self._asked.append(data[begun:])
         self._busy_at = when
 
     def _ask(self, values: Sequence[object], when: float) -> None:
         """The client has sent messages, of which one is usual."""
         self._explain_pause(when)
-        asked, self._asked = self._asked, b""
+        asked = b"".join(self._asked)
+        self._asked.clear()
         ahead = {"ahead": True} if self._pending else {}
         if len(values) == 1 and isinstance(values[0], dict):
             index = self._step(qmp=values[0], **ahead)
         else:
             index = self._step(**raw_step(asked), **ahead)
-        self._pending.append([index, len(values)])
+        self._pending.append([index, len(values), len(values)])
 
     def _explain_pause(self, when: float) -> None:
         if self._pending:
@@ -121,8 +124,11 @@ class Conversation:
     def received(self, data: bytes, when: float) -> None:
         """The server has sent bytes."""
         self._busy_at = when
-        *lines, self._answered = (self._answered + data).split(b"\n")
-        for line in lines:
+        first, *others = data.split(b"\n")
+        self._answered.append(first)
+        for begun in others:
+            line = b"".join(self._answered)
+            self._answered = [begun]
             self._read(line.rstrip(b"\r"))
 
     def _read(self, line: bytes) -> None:
@@ -150,8 +156,7 @@ class Conversation:
         if waiting[1] == 0:
             self._pending.remove(waiting)
             if is_raw:
-                count = sum(record.get("step") == index for record in self._recorder.records)
-                self._record(step=index, type="raw-end", replies=count)
+                self._record(step=index, type="raw-end", replies=waiting[2])
 
     def _step_of_reply(self, message: Json) -> list[int] | None:
         """The step that a reply answers: by its id, which may have overtaken others, or else the oldest."""
@@ -171,12 +176,13 @@ class Conversation:
         if not self._open:
             return
         self._open = False
-        if self._asked.strip():
-            self._step(**raw_step(self._asked))
+        asked = b"".join(self._asked)
+        if asked.strip():
+            self._step(**raw_step(asked))
         self._explain_pause(self._busy_at)
         self._step(note=f"the {by} hangs up", hangs_up=by)
-        if self._answered:
-            self._record(type="half-line", text=self._answered.decode("utf-8", "replace"))
+        if answered := b"".join(self._answered):
+            self._record(type="half-line", text=answered.decode("utf-8", "replace"))
         self._record(type="closed", by=by)
 
     def _step(self, **members: object) -> int:

@@ -9,16 +9,14 @@ has left before its turn is never read, and those who wait at the end are hung u
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable, Sequence
 
 from qbitsim.errors import QmpError
 from qbitsim.files.fdsets import MonitorDescriptors
-from qbitsim.serving.sockets import DescriptorSocket
+from qbitsim.serving.sockets import NO_DESCRIPTOR, DescriptorSocket, SpareDescriptor
 
 _BACKLOG = 1
-_NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PATIENCE = 1.0  # seconds until the next look whether the process may open another file
 
 
@@ -45,6 +43,7 @@ class MonitorSocket:
     :param sockets: bound, one for each of the addresses that a host's name has; they are closed at the end.
     :param new_client: makes the protocol that talks with the next client.
     :param failed: is told of what nobody expected.
+    :param spare: for refusing clients when no file can be opened.
     :param first: a client that has come already.
     :raises OSError: somebody else listens there.
     """
@@ -54,12 +53,14 @@ class MonitorSocket:
         sockets: Sequence[socket.socket],
         new_client: Callable[[], MonitorClient],
         failed: Callable[[Exception], None],
+        spare: SpareDescriptor,
         first: DescriptorSocket | None = None,
     ) -> None:
         self._sockets = sockets
         self.descriptors = MonitorDescriptors()
         self._new_client = new_client
         self._failed = failed
+        self._spare = spare
         self._turn = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         for sock in sockets:
@@ -111,9 +112,10 @@ class MonitorSocket:
             except ConnectionAbortedError:
                 continue  # it has left already
             except OSError as error:
-                if error.errno not in _NOTHING_LEFT:
+                if error.errno not in NO_DESCRIPTOR:
                     raise
-                await asyncio.sleep(_PATIENCE)
+                if not self._spare.refuse(sock):
+                    await asyncio.sleep(_PATIENCE)
 
     async def _talk(self, client: DescriptorSocket) -> None:
         """Serve a client until it has left."""

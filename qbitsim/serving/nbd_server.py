@@ -36,7 +36,7 @@ from qbitsim.qapi.block import (
     UnixSocketAddressLegacy,
 )
 from qbitsim.serving.socket_network import SocketNetwork
-from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
+from qbitsim.serving.sockets import NO_DESCRIPTOR, SpareDescriptor, bind_tcp, bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -51,6 +51,7 @@ _READ_AT_ONCE = 1 << 18
 _MOST_UNSENT = 1 << 20  # bytes behind which nothing more is read from a client
 _PARTS_AT_ONCE = 64
 _LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
+_PATIENCE = 1.0  # seconds until the next look whether the process may open another file
 _PORTS = 0xFFFF
 _ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
 
@@ -206,13 +207,17 @@ class NbdListener:
     """What listens for the NBD clients of a machine while it is served.
 
     :param turns: the server of its monitors.
+    :param spare: for refusing clients when no file can be opened.
     :ivar loop: the event loop.
     """
 
-    def __init__(self, machine: NbdMachine, turns: Turns, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, machine: NbdMachine, turns: Turns, loop: asyncio.AbstractEventLoop, spare: SpareDescriptor
+    ) -> None:
         self.loop = loop
         self.turn = turns.turn
         self._machine = machine
+        self._spare = spare
         self._sockets: list[socket.socket] = []
         self._watched = False
         self._cleanups: list[Callable[[], None]] = []
@@ -299,6 +304,10 @@ class NbdListener:
             else:
                 self.loop.remove_reader(each)
 
+    def _watch_again(self) -> None:
+        exports = self._machine.exports
+        self._watch(accepting=exports.listening is not None and exports.accepting)
+
     def _bind_unix(self, address: UnixSocketAddress) -> socket.socket:
         """A socket at a path; in an abstract name there is none.
 
@@ -333,6 +342,13 @@ class NbdListener:
         try:
             accepted, _ = listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            if not self._spare.refuse(listening):
+                self._watch(accepting=False)
+                self.loop.call_later(_PATIENCE, self._watch_again)
             return
         with suppress(OSError):  # TCP has it, and UNIX sockets need it not
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

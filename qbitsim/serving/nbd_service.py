@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qbitsim.nbd.exports import Exports, Listening
 from qbitsim.serving.nbd_server import NbdListener
 from qbitsim.serving.pacing import make_pacing
+from qbitsim.serving.sockets import SpareDescriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,8 @@ class NbdService:
         self._persistent = persistent
         self._loop = asyncio.get_running_loop()
         self._pacing = make_pacing("realtime", _Time(graph.scheduler), self._loop.time)
-        self._listener = NbdListener(self, self, self._loop)
+        self._spare = SpareDescriptor()
+        self._listener = NbdListener(self, self, self._loop, self._spare)
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._wakeup: asyncio.Handle | None = None
         self._in_turn = False
@@ -69,6 +71,7 @@ class NbdService:
             if self._wakeup is not None:
                 self._wakeup.cancel()
             self._listener.detach()
+            self._spare.close()
 
     # -- what the exports ask for
 

@@ -4,14 +4,18 @@ The machine is driven in *turns*. A turn answers one message of each client that
 machine do what is due, and goes round until nobody wants anything or the time slice is used up; then it
 hands out the new events and yields to the event loop. A turn starts in the callback that brings the data, so
 a request is answered without a detour, and nothing that a client does can hold up the others for longer
-than a slice.
+than a slice: a long request is read in pieces, and a long reply is written in pieces. A turn looks at those clients
+only that have sent something, and at all when there are events.
 
 How time passes, and when the machine goes on, is the server's pacing: :mod:`qbitsim.serving.pacing`.
 
 Each address is a monitor of its own, with one client at a time: :mod:`qbitsim.serving.monitor_socket`.
 
-A client that does not read is not read from either, and its events wait in the machine's log. A client that ends
-its sending side gets what is due and is closed. After `quit` every client is sent what is due and closed.
+A client that does not read is not read from either, and its events wait in the machine's log: not for ever, as one is
+hung up on for which too many wait. QEMU would keep them all (monitor_puts_locked, monitor/monitor.c, 10.0).
+
+A client that ends its sending side gets what is due and is closed. After `quit` every client is sent what is due and
+closed.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from qbitsim.serving.chardev import connect, standard_input_and_output
 from qbitsim.serving.monitor_socket import MonitorCaller, MonitorClient, MonitorSocket
 from qbitsim.serving.nbd_server import NbdListener, NbdMachine
 from qbitsim.serving.pacing import PacedMachine, make_pacing
-from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
+from qbitsim.serving.sockets import SpareDescriptor, bind_tcp, bind_unix, remove_if_ours
 from qbitsim.serving.streams import Transport, attach_streams
 
 if TYPE_CHECKING:
@@ -42,7 +46,8 @@ _T = TypeVar("_T")
 
 _SLICE = 0.005
 _WRITE_BUFFER = 1 << 20
-_LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
+_MOST_EVENTS = 1 << 16  # that wait for a client which does not read: tens of MiB
+_LAST_WORDS = 1.5  # seconds that a client has for reading what it was sent before the end
 
 
 class Wishes(Lives, Protocol):
@@ -82,6 +87,10 @@ class MonitorSession(Protocol):
     @property
     def pending(self) -> int:
         """How much of what was received waits."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was received that the client had better wait with sending more."""
 
     @property
     def ready(self) -> bool:
@@ -129,6 +138,7 @@ class Connection(MonitorClient):
         self._transport: Transport | None = None
         self._kept: list[bytes] = []  # answers to all but the last of several messages, for one write
         self._clogged = False  # the client does not read what we write
+        self._reading = True
         self._ended = False  # the client sends no more
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -151,11 +161,13 @@ class Connection(MonitorClient):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent and answer it."""
         self._session.receive(data)
+        self.server.attend(self)
         self.server.turn()
 
     def eof_received(self) -> bool:
         """Keep the connection until everything is answered."""
         self._ended = True
+        self.server.attend(self)
         self.server.turn()
         return True
 
@@ -169,18 +181,37 @@ class Connection(MonitorClient):
     def pause_writing(self) -> None:
         """Stop serving a client that does not read."""
         self._clogged = True
-        self._wire.pause_reading()
+        self._read_or_pause()
 
     def resume_writing(self) -> None:
         """Go on serving it."""
         self._clogged = False
-        self._wire.resume_reading()
+        if self.server.finished:
+            self.finish()
+            return
+        self._read_or_pause()
+        self.server.attend(self)
         self.server.turn()
+
+    def _read_or_pause(self) -> None:
+        """Read from the client unless it has to wait."""
+        wanted = not self._clogged and not self._session.full
+        if wanted != self._reading:
+            self._reading = wanted
+            if wanted:
+                self._wire.resume_reading()
+            else:
+                self._wire.pause_reading()
 
     @property
     def cursor(self) -> int:
         """The first event that this client may still ask for."""
         return self._session.cursor
+
+    @property
+    def engaged(self) -> bool:
+        """Whether something that it has sent waits, perhaps for others."""
+        return self._session.pending > 0
 
     @property
     def waiting(self) -> bool:
@@ -201,13 +232,15 @@ class Connection(MonitorClient):
         """Send what was kept and new events, and hang up if the client has gone and all is answered."""
         if not self._clogged:
             self._send_events()
+            self._read_or_pause()
             if (self._ended and not self._session.pending) or self._session.ended:
                 self._wire.close()
 
     def finish(self) -> None:
-        """Send the last events and hang up."""
-        self._send_events()
-        self._wire.close()
+        """Send the last events and hang up: at once, or when the client reads again."""
+        if not self._clogged:
+            self._send_events()
+            self._wire.close()
 
     def abort(self) -> None:
         """Hang up at once."""
@@ -266,10 +299,13 @@ class Server:
         self.machine = machine
         self.journal = journal
         self.connections: set[Connection] = set()
+        self._engaged: set[Connection] = set()  # those that have sent something
+        self._handed_out: tuple[object, ...] = ()  # up to where all have got the events
         self._loop = asyncio.get_running_loop()
         self._pacing = make_pacing(pacing, machine, self._loop.time)
         self._trim = trim_events
-        self.nbd = NbdListener(machine, self, self._loop)
+        self._spare = SpareDescriptor()
+        self.nbd = NbdListener(machine, self, self._loop, self._spare)
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._all_gone = asyncio.Event()
         self._monitors: list[MonitorSocket | MonitorCaller] = []
@@ -308,7 +344,7 @@ class Server:
         return int(sockets[0].getsockname()[1])
 
     def _add_monitor(self, sockets: list[socket.socket]) -> None:
-        self._monitors.append(MonitorSocket(sockets, lambda: Connection(self), self.stop))
+        self._monitors.append(MonitorSocket(sockets, lambda: Connection(self), self.stop, self._spare))
 
     async def add_chardev(self, device: OpenChardev, monitor: Monitor) -> None:
         """Have a monitor on a character device, which is closed at the end."""
@@ -320,7 +356,11 @@ class Server:
         elif device.chardev.server:
             self._monitors.append(
                 MonitorSocket(
-                    device.listening, lambda: Connection(self, monitor, device), self.stop, device.take_connected()
+                    device.listening,
+                    lambda: Connection(self, monitor, device),
+                    self.stop,
+                    self._spare,
+                    device.take_connected(),
                 )
             )
         elif device.chardev.backend == "socket":
@@ -368,6 +408,7 @@ class Server:
             self._wakeup.cancel()
         for monitor in self._monitors:
             await monitor.close()
+        self._spare.close()
         for cleanup in self._cleanups:
             cleanup()
         for connection in tuple(self.connections):
@@ -380,9 +421,14 @@ class Server:
                     connection.abort()
                 await asyncio.sleep(0)  # in which asyncio takes leave of them
 
+    def attend(self, connection: Connection) -> None:
+        """Take note that a client has sent something, or can be written to again."""
+        self._engaged.add(connection)
+
     def forget(self, connection: Connection) -> None:
         """Take note that a client has gone."""
         self.connections.discard(connection)
+        self._engaged.discard(connection)
         if not self.connections:
             self.machine.note_no_clients()
         if not self.connections and self._finished.done():
@@ -416,8 +462,7 @@ class Server:
         self._in_turn = True
         try:
             busy = self._work()
-            for connection in tuple(self.connections):
-                connection.flush()
+            self._hand_out()
             self.nbd.flush()
         except Exception as bug:
             self.stop(bug)
@@ -435,16 +480,26 @@ class Server:
                 for connection in self._next_ones():
                     connection.answer()
                     self._apply_control_requests()
+                    if self._loop.time() >= until:
+                        break
                 busy = self._pacing.work(until)
             if self.machine.closing or not self._has_waiting_client() or self._loop.time() >= until:
                 return busy
 
-    def _next_ones(self) -> tuple[Connection, ...]:
-        """Whose turn it is: everybody's, or that of who was not served for the longest time."""
-        if not self._pacing.exclusive:
-            return tuple(self.connections)
-        waiting = [connection for connection in self.connections if connection.waiting]
-        return (min(waiting, key=_last_served),) if waiting else ()
+    def _next_ones(self) -> list[Connection]:
+        """Whose turn it is: everybody's, beginning with who was not served for the longest time, or that one's."""
+        waiting = sorted((each for each in self._engaged if each.waiting), key=_last_served)
+        return waiting[:1] if self._pacing.exclusive else waiting
+
+    def _hand_out(self) -> None:
+        """Send what is due: to all if there are events, else to those that have sent something."""
+        events, control = self.machine.events, self.machine.control
+        state = events, events.end, control.lives if control is not None else 0
+        everybody = state != self._handed_out
+        for connection in tuple(self.connections if everybody else self._engaged):
+            connection.flush()
+        self._handed_out = state
+        self._engaged = {each for each in self._engaged if each.engaged}
 
     def _apply_control_requests(self) -> None:
         """Do what a control command asks of the pacing."""
@@ -458,13 +513,13 @@ class Server:
             self._pacing.anchor()
 
     def _has_waiting_client(self) -> bool:
-        return any(connection.waiting for connection in self.connections)
+        return any(connection.waiting for connection in self._engaged)
 
     def _plan(self, *, busy: bool) -> None:
         """Arrange for the next turn."""
         self._busy = busy
-        if self._trim:
-            self.machine.events.trim(min((each.cursor for each in self.connections), default=self.machine.events.end))
+        if self._trim and len(self.machine.events):
+            self._trim_events()
         if self.machine.closing:
             self.stop()
             return
@@ -475,6 +530,16 @@ class Server:
             self._wakeup = self._loop.call_soon(self.turn)
         elif (when := self._pacing.wake_at()) is not None:
             self._wakeup = self._loop.call_at(when, self.turn)
+
+    def _trim_events(self) -> None:
+        """Forget the events that nobody waits for, and hang up on those that let too many wait."""
+        events = self.machine.events
+        if len(events) > _MOST_EVENTS:
+            for connection in tuple(self.connections):
+                if connection.cursor < events.end - _MOST_EVENTS:
+                    connection.abort()
+                    self.connections.discard(connection)
+        events.trim(min((each.cursor for each in self.connections), default=events.end))
 
 
 def _last_served(connection: Connection) -> int:

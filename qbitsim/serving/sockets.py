@@ -7,15 +7,26 @@ removed if nobody answers on it, and never a file of another kind.
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
+import math
 import os
 import socket
 import stat
+import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from qbitsim.errors import QmpError
 from qbitsim.files.fdsets import MonitorDescriptors
+
+NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Why a client cannot be accepted that could be when others have left."""
+
+_log = logging.getLogger(__name__)
+_SILENCE = 60.0  # seconds between two complaints
 
 _ROOM = socket.CMSG_SPACE(16 * array("i").itemsize)
 """For as many descriptors as QEMU takes at once (TCP_MAX_FDS, chardev/char-socket.c)."""
@@ -46,6 +57,43 @@ class DescriptorSocket(socket.socket):
         return data
 
 
+class SpareDescriptor:
+    """A file descriptor in reserve: with it a client is refused when the process can open no other file.
+
+    Otherwise that client would wait for ever, and whoever watches the socket would be told of it again and again.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self._silent_until = -math.inf
+        self._open()
+
+    def refuse(self, listening: socket.socket) -> bool:
+        """Hang up on the client that has waited longest at a socket that does not block; False if that cannot be."""
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            _log.warning("qbitsim: too many open files: new clients are hung up on")
+        self.close()
+        try:
+            listening.accept()[0].close()
+        except OSError:
+            return False
+        finally:
+            self._open()
+        return True
+
+    def close(self) -> None:
+        """Have none any more."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> None:
+        with suppress(OSError):
+            self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def connected(path: str | None, host: str, port: str) -> socket.socket:
     """A socket that is connected to a server.
 
@@ -66,18 +114,38 @@ def connected(path: str | None, host: str, port: str) -> socket.socket:
 
 
 def bind_unix(path: str) -> socket.socket:
-    """A socket bound to `path`, replacing a dead one.
+    """A socket that listens at `path`, replacing a dead one.
+
+    Of several processes that find the same dead one a single one gets the path: each keeps the folder locked until its
+    socket answers.
 
     :raises OSError: the path cannot be made, is not a socket, or a live server answers there.
     """
-    _remove_dead(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _locked(os.path.dirname(path) or "."):
+        _remove_dead(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(path)
+            sock.listen()
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, f"cannot listen on {path}: {error.strerror or error}") from None
+        return sock
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Keep out others who lock this folder; one that cannot be read cannot be locked."""
     try:
-        sock.bind(path)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"cannot listen on {path}: {error.strerror or error}") from None
-    return sock
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def bind_tcp(host: str, port: int) -> list[socket.socket]:

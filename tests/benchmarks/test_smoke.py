@@ -65,11 +65,18 @@ def run(*arguments: str) -> str:
 
 def test_every_benchmark_prints_its_row() -> None:
     rows = json.loads(run("benchmarks", "--json"))
-    plain = [row["name"] for row in rows if not row["name"].startswith("vector: ")]
+    plain = [row["name"] for row in rows if not row["name"].startswith(("vector: ", "growth: "))]
     assert plain == NAMES + BROWSER
     assert len(rows) > len(plain)
     assert {row["qemu"] for row in rows} == {None}
     assert all(row["measured"] > 0 for row in rows if row["unit"])
+
+
+def test_the_growth_of_each_work_is_a_row() -> None:
+    rows = json.loads(run("benchmarks.growth", "--json"))
+    assert len(rows) == 6
+    assert all(row["name"].startswith("growth: ") and row["aim"] < 1.5 for row in rows)
+    assert {row["name"] for row in rows if row["measured"] > 1.6} == set()
 
 
 def test_an_area_runs_alone_and_says_that_there_is_no_qemu() -> None:

@@ -324,7 +324,7 @@ def test_pattern_verification_names_the_part_that_was_looked_at() -> None:
 def test_a_dump_shows_letters_and_digits() -> None:
     disk = MemoryDisk()
     disk.content[65530:65536] = b"A9z /\xe9"
-    assert run(disk, "read -v 65530 18").stdout.startswith(
+    assert "".join(run(disk, "read -v 65530 18").printed()).startswith(
         "0000fffa:  41 39 7a 20 2f e9 00 00 00 00 00 00 00 00 00 00  A9z.............\n"
         "0001000a:  00 00  ..\n"
         "read 18/18 bytes at offset 65530\n"

@@ -12,6 +12,7 @@ import pytest
 from wire_fake import FakeMachine
 
 from qbitsim.serving.server import Server
+from qbitsim.serving.sockets import SpareDescriptor
 from qbitsim.serving.stdio import attach_stdio
 
 
@@ -395,7 +396,8 @@ def test_a_socket_that_breaks_ends_the_server(tmp_path, monkeypatch):
     run_closing(main())
 
 
-def test_clients_are_accepted_again_when_files_can_be_opened_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("spare", [True, False])
+def test_clients_are_accepted_again_when_files_can_be_opened_again(tmp_path, monkeypatch, spare):
     async def main():
         monkeypatch.setattr("qbitsim.serving.monitor_socket._PATIENCE", 0.01)
         server = Server(FakeMachine())
@@ -408,9 +410,16 @@ def test_clients_are_accepted_again_when_files_can_be_opened_again(tmp_path, mon
             return await accept(sock)
 
         monkeypatch.setattr(loop, "sock_accept", failing)
-        await server.listen_unix(str(tmp_path / "s"))
+        if not spare:
+            monkeypatch.setattr(SpareDescriptor, "refuse", lambda *_: False)
+        path = str(tmp_path / "s")
+        await server.listen_unix(path)
         running = asyncio.create_task(server.run())
-        assert await (await Client.connect(str(tmp_path / "s"))).ask("echo") == {"return": {}}
+        if spare:
+            refused, writer = await asyncio.open_unix_connection(path)
+            assert await asyncio.wait_for(refused.read(), 3) == b""
+            writer.close()
+        assert await (await Client.connect(path)).ask("echo") == {"return": {}}
         assert failures == []
         server.stop()
         await running

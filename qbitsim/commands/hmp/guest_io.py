@@ -106,7 +106,7 @@ class GuestIo:
             error.stall.hold(self.finish)  # nobody waits for the answer
             return ""
         self._count(output)
-        machine.print(output.stdout)
+        machine.print_pieces(output.printed())
         return output.hmp
 
     def _make(self) -> qemu_io_run.Output:
