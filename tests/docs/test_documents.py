@@ -232,7 +232,9 @@ def test_the_readme_lists_the_scenarios_that_do_not_agree_yet() -> None:
 
 
 def test_the_design_lists_the_folders_floor_by_floor_as_they_describe_themselves() -> None:
-    layers = runpy.run_path(str(REPOSITORY / "tests/api/test_layers.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(REPOSITORY / "tests/api")
+        layers = runpy.run_path(str(REPOSITORY / "tests/api/test_layers.py"))
     rows = re.findall(r"^\| (\d+) \| (`.*`) \| (.*) \|$", document("design"), re.MULTILINE)
     assert [int(floor) for floor, *_ in rows] == sorted((int(floor) for floor, *_ in rows), reverse=True)
     listed = {name: int(floor) for floor, names, _ in rows for name in re.findall(r"`(\w+)`", names)}
