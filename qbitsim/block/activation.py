@@ -31,7 +31,7 @@ def is_inactive(graph: Graph) -> bool:
 def inactivate_all(graph: Graph) -> None:
     """Give the images away.
 
-    :raises QmpError: somebody other than a drive needs to write, or an image cannot be written down; all is active then.
+    :raises QmpError: somebody other than a drive writes, or an image cannot be written down; all is active then.
     """
     drives, roots = list(graph.drives.values()), _roots(graph)
     _suspend(drives)
@@ -42,7 +42,8 @@ def inactivate_all(graph: Graph) -> None:
     except (QmpError, OSError):
         for node in changed:
             node.inactive = False
-        _take_up(graph, drives, roots)
+        _resume(drives)
+        graph.refresh_permissions(*roots)
         for node in reversed(changed):
             node.activate()
         raise QmpError("bdrv_inactivate_all() failed (-1)") from None
@@ -67,12 +68,33 @@ def activate_all(graph: Graph) -> None:
     :raises QmpError: another process has one, or it cannot be opened; all is inactive then.
     """
     drives, roots = list(graph.drives.values()), _roots(graph)
+    _resume(drives)
+    try:
+        _activate(graph, roots)
+    except QmpError:
+        _suspend(drives)
+        graph.refresh_permissions(*roots)
+        raise
+    graph.opens_inactive = False
+
+
+def activate(graph: Graph, node: Node) -> None:
+    """Take over what is at and below a node, for an export, while the guest is still to come (bdrv_activate).
+
+    The drives above need nothing until then (blk_root_activate, block/block-backend.c, QEMU 10.0).
+
+    :raises QmpError: as :func:`activate_all`.
+    """
+    _activate(graph, [node])
+
+
+def _activate(graph: Graph, roots: list[Node]) -> None:
     nodes = [node for node in downwards(roots) if node.inactive]
     for node in nodes:
         node.inactive = False
     done: list[Node] = []
     try:
-        _take_up(graph, drives, roots)
+        graph.refresh_permissions(*roots)
         for node in reversed(nodes):
             node.activate()
             done.append(node)
@@ -81,10 +103,8 @@ def activate_all(graph: Graph) -> None:
             node.inactivate()
         for node in nodes:
             node.inactive = True
-        _suspend(drives)
         graph.refresh_permissions(*roots)
         raise
-    graph.opens_inactive = False
 
 
 def _roots(graph: Graph) -> list[Node]:
@@ -98,9 +118,8 @@ def _suspend(drives: Iterable[Drive]) -> None:
             drive.root.perm, drive.root.shared = 0, perms.ALL
 
 
-def _take_up(graph: Graph, drives: Iterable[Drive], roots: Iterable[Node]) -> None:
+def _resume(drives: Iterable[Drive]) -> None:
     for drive in drives:
         drive.suspended = False
         if drive.root is not None:
             drive.root.perm, drive.root.shared = drive.perm, drive.shared
-    graph.refresh_permissions(*roots)

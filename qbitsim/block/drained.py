@@ -29,7 +29,14 @@ class DrainedSections:
     :ivar watchers: how many edges jobs have: without one nobody notices that nodes are drained.
     """
 
-    __slots__ = ("drains_on_change", "nodes", "opens_inactive", "quiet_during_change", "reopening_drains_below", "watchers")
+    __slots__ = (
+        "drains_on_change",
+        "nodes",
+        "opens_inactive",
+        "quiet_during_change",
+        "reopening_drains_below",
+        "watchers",
+    )
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}

@@ -22,8 +22,8 @@ from qbitsim.qapi.migration import (
     MigrationStatus,
 )
 from qbitsim.qapi.registry import command
-from qbitsim.qapi.shapes import EnumShape, ObjectShape
 from qbitsim.qapi.schema import arg
+from qbitsim.qapi.shapes import EnumShape, ObjectShape
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.values import to_json
 
@@ -95,7 +95,7 @@ def _check_can_start(context: Context, args: Migrate) -> None:
 
 def _address(context: Context, uri: str | None, channels: Sequence[MigrationChannel] | None) -> Address:
     if uri is not None and channels:
-        raise QmpError("'uri' and 'channels' arguments are mutually exclusive; exactly one of the two should be present")
+        raise QmpError("need either 'uri' or 'channels' argument")
     if uri is not None:
         return parse_uri(uri, context.profile)
     if not channels:

@@ -45,7 +45,7 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from qbitsim.commands.parts import ChardevLike
@@ -91,6 +91,7 @@ class Machine:
     :param registry: the commands that it has, if not those of the system emulator.
     :ivar announces_images: whether it prints, as QEMU does, that a command makes an image file.
     :ivar chardevs: the character devices of the process.
+    :ivar complain: called with what QEMU says on its standard error of a migration.
     :ivar devices: those of the guest, None as long as there were none.
     :ivar guest_clock_stands: only a test can move the guest's clock, and none does (-accel qtest).
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
@@ -99,7 +100,7 @@ class Machine:
 
     __slots__ = (
         *(*PARTS, "announces_images", "chardevs", "control", "disks", "guest_clock_stands", "guest_name", "guest_uuid"),
-        *("journal", "machine_type", "migration_host"),
+        *("complain", "journal", "machine_type", "migration_host"),
         "monitor_descriptors",
     )
 
@@ -139,6 +140,7 @@ class Machine:
         self.guest_clock_stands = False
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
+        self.complain: Callable[[str], None] = _nobody_listens
         self.migration_host: MigrationHost | None = None
         self._begin(Scheduler(policy), running=running)
         if incoming:
@@ -505,8 +507,8 @@ class Machine:
     def cont(self) -> None:
         """Let the guest run; requests that stopped it are made again.
 
-        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0). While the guest is still
-        to come it only runs as soon as it is there.
+        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0). A guest that is still to
+        come runs as soon as it is there.
 
         :raises QmpError: another process has the images that this one gave away, or is about to.
         """
@@ -585,6 +587,10 @@ class Machine:
         if self.outgoing.status == "failed":
             raise QmpError(self.outgoing.error or "the migration failed")
 
+    def say(self, text: str) -> None:
+        """Say something on the standard error of the process: to :attr:`complain`."""
+        self.complain(text)
+
     def reset(self) -> None:
         """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
         reason = "host-qmp-system-reset"
@@ -651,6 +657,10 @@ class Machine:
         text = "".join(self._stdout)
         self._stdout.clear()
         return text
+
+
+def _nobody_listens(text: str) -> None:
+    del text
 
 
 class MigrationHost(Protocol):

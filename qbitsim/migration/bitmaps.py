@@ -103,8 +103,7 @@ def _of_node(node: Node, name: str, mapping: dict[str, Any] | None) -> Iterator[
         if mapping is None:
             if len(bitmap.name.encode()) > _MAXIMUM_NAME:
                 raise QmpError(
-                    f"Cannot migrate bitmap '{bitmap.name}' on node '{name}': "
-                    f"Name is longer than {_MAXIMUM_NAME} bytes"
+                    f"Cannot migrate bitmap '{bitmap.name}' on node '{name}': Name is longer than {_MAXIMUM_NAME} bytes"
                 )
             yield SentBitmap(bitmap, alias, bitmap.name, bitmap.persistent)
             continue
@@ -185,7 +184,7 @@ class LoadedBitmaps:
         if loaded is None:
             return
         bitmap = loaded.bitmap
-        for start, stop in frame["ranges"]:
+        for start, stop in _checked_ranges(frame["ranges"], -(-bitmap.size // bitmap.granularity)):
             bitmap.bits.set(start, stop)
         if bitmap.successor is not None:
             bitmap.reclaim()
@@ -205,3 +204,18 @@ class LoadedBitmaps:
                 bitmap.reclaim()
             bitmap.node.release_bitmap(bitmap)
         self._bitmaps.clear()
+
+
+def _checked_ranges(ranges: list[Any], granules: int) -> list[tuple[int, int]]:
+    """The ranges of a frame.
+
+    :raises QmpError: they are none of such a bitmap.
+    """
+    found = []
+    for each in ranges:
+        match each:
+            case [int(start), int(stop)] if 0 <= start < stop <= granules:
+                found.append((start, stop))
+            case _:
+                raise QmpError("Not a migration stream")
+    return found

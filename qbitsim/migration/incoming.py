@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from qbitsim.migration.roles import MigratingMachine
 
 
+_FIELDS: dict[str, dict[str, type]] = {
+    "begin": {"postcopy": bool},
+    "bitmap": {"node": str, "name": str, "granularity": int, "size": int, "enabled": bool, "persistent": bool},
+    "bits": {"node": str, "name": str, "ranges": list},
+    "switchover": {"running": bool, "postcopy": bool},
+    "end": {},
+}
+"""Kind of frame -> its members and their types."""
+
+
 class Incoming:
     """What a machine waits for that was started with ``-incoming``.
 
@@ -29,11 +39,10 @@ class Incoming:
     :ivar address: where it listens, as a SocketAddress; None as long as it does not.
     :ivar exits_on_error: the process ends if it fails.
     :ivar error: why it failed, None if it did not.
-    :ivar complaints: what QEMU says on its standard error.
     """
 
     __slots__ = (
-        *("_bitmaps", "_machine", "_reader", "address", "autostart", "complaints", "error", "exits_on_error"),
+        *("_bitmaps", "_machine", "_reader", "address", "autostart", "error", "exits_on_error"),
         *("leave", "status"),
     )
 
@@ -44,9 +53,8 @@ class Incoming:
         self.address: Json | None = None
         self.exits_on_error = True
         self.error: str | None = None
-        self.complaints: list[str] = []
         self._reader = FrameReader()
-        self._bitmaps = LoadedBitmaps(machine.graph, machine.migration, self.complaints.append)
+        self._bitmaps = LoadedBitmaps(machine.graph, machine.migration, machine.say)
         self.leave: Callable[[], None] = _nothing
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Incoming:
@@ -109,6 +117,9 @@ class Incoming:
 
     def _take(self, frame: Json) -> None:
         kind = frame.get("kind")
+        fields = _FIELDS.get(kind) if isinstance(kind, str) else None
+        if fields is None or any(type(frame.get(name)) is not expected for name, expected in fields.items()):
+            raise QmpError("Not a migration stream")
         if kind == "bitmap":
             self._bitmaps.announce(frame)
         elif kind == "bits":
@@ -117,8 +128,6 @@ class Incoming:
             self._take_over(running=frame["running"], postcopy=frame["postcopy"])
         elif kind == "end":
             self._end()
-        elif kind != "begin":
-            raise QmpError("Not a migration stream")
 
     def _take_over(self, *, running: bool, postcopy: bool) -> None:
         """The images are this machine's from now on, and the guest runs if it did (process_incoming_migration_bh).
@@ -130,7 +139,7 @@ class Incoming:
         try:
             activate_all(self._machine.graph)
         except QmpError as error:
-            self.complaints.append(error.desc)
+            self._machine.say(error.desc)
             self.autostart = False
         self._bitmaps.before_start()
         if running and self.autostart:
@@ -144,7 +153,7 @@ class Incoming:
 
     def _fail(self, reason: str) -> None:
         self.error = reason
-        self.complaints.append(reason)
+        self._machine.say(reason)
         self._bitmaps.give_up()
         self._become("failed")
         self._stop_listening()

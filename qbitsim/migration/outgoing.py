@@ -3,7 +3,7 @@
 Theory of operation
 ===================
 
-1. :meth:`Outgoing.start` connects; the rest happens in tasks of the scheduler, so that guests and jobs have their turns.
+1. :meth:`Outgoing.start` connects; the rest happens in tasks of the scheduler, between those of jobs.
    A guest here has no memory: it takes one pass, :data:`ITERATION` long if there are bitmaps.
 2. Bitmaps are busy from then on. Their content goes last, when the guest has stopped; in postcopy after the destination
    has taken the guest over.
@@ -225,6 +225,7 @@ class Outgoing:
 
     def _fail(self, reason: str) -> None:
         self.error = reason
+        self._machine.say(reason)
         if self._machine.profile.migration_fails_in_two_steps:
             self._become("failing")
         self._let_go()

@@ -73,7 +73,7 @@ class MigrationListener:
         self._listening, found = self._bind(address)
         for each in self._listening:
             each.listen(1)
-            each.setblocking(False)
+            each.settimeout(0)
             self._loop.add_reader(each, self._accept, each, incoming)
         incoming.leave = self.close
         return found
@@ -113,7 +113,7 @@ class MigrationListener:
         if source is None or self._server.finished:
             self.close()
             return
-        source.setblocking(True)  # it waits for each answer, which is short
+        source.settimeout(None)  # it waits for each answer, which is short
         try:
             data = source.recv(_READ_AT_ONCE)
             answer = self._server.call(lambda: incoming.feed(data)) if data else b""

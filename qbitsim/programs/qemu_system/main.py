@@ -90,8 +90,6 @@ class _Program:
         incoming = machine.incoming
         if incoming is None:
             return 0
-        for text in incoming.complaints:
-            self.complain(line(text))
         return 1 if incoming.status == "failed" and incoming.exits_on_error else 0
 
     def _machine(self, plan: Plan, machine_type: MachineType, images: HostImageStore) -> TalkingMachine:
@@ -103,6 +101,7 @@ class _Program:
             machine_type=machine_type.kind,
         )
         machine.announces_images = True
+        machine.complain = lambda text: self.complain(line(text))
         machine.guest_name = plan.guest_name
         machine.guest_uuid = plan.guest_uuid or machine.guest_uuid
         return machine
