@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.drive import Drive
 from qbitsim.block.node import Node, downwards
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -19,7 +20,6 @@ from qbitsim.files import permissions as perms
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
 
 
@@ -33,7 +33,7 @@ def inactivate_all(graph: Graph) -> None:
 
     :raises QmpError: somebody other than a drive writes, or an image cannot be written down; all is active then.
     """
-    drives, roots = list(graph.drives.values()), _roots(graph)
+    drives, roots = _drives(graph), _roots(graph)
     _suspend(drives)
     changed: list[Node] = []
     try:
@@ -67,7 +67,7 @@ def activate_all(graph: Graph) -> None:
 
     :raises QmpError: another process has one, or it cannot be opened; all is inactive then.
     """
-    drives, roots = list(graph.drives.values()), _roots(graph)
+    drives, roots = _drives(graph), _roots(graph)
     _resume(drives)
     try:
         _activate(graph, roots)
@@ -105,6 +105,12 @@ def _activate(graph: Graph, roots: list[Node]) -> None:
             node.inactive = True
         graph.refresh_permissions(*roots)
         raise
+
+
+def _drives(graph: Graph) -> list[Drive]:
+    """Those with a name or a device, and those of jobs that allow it (blk_can_inactivate)."""
+    users = [edge.parent for node in graph.nodes.values() for edge in node.parents if isinstance(edge.parent, Drive)]
+    return [*graph.drives.values(), *(each for each in users if each.allows_inactivation)]
 
 
 def _roots(graph: Graph) -> list[Node]:

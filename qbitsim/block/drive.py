@@ -43,6 +43,7 @@ class Drive:
     :ivar device: the guest's device that uses it, None if no device does.
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
+    :ivar allows_inactivation: a job gives its images away, too, when the guest migrates (force_allow_inactivate).
     :ivar suspended: its images belong to another process: it needs nothing of what it is to need (blk->disable_perm).
     :ivar write_cache: the guest is told of a write cache, which it has to flush.
     :ivar throttle_group: the group whose limits it shares, None without limits.
@@ -62,7 +63,17 @@ class Drive:
 
     __slots__ = (
         *("_is_guests", "device", "graph", "id", "info", "io_status", "locked", "medium_options", "on_read_error"),
-        *("on_write_error", "perm", "root", "shared", "stats", "suspended", "throttle_group", "write_cache"),
+        *(
+            "on_write_error",
+            "perm",
+            "root",
+            "shared",
+            "stats",
+            "suspended",
+            "allows_inactivation",
+            "throttle_group",
+            "write_cache",
+        ),
     )
 
     def __init__(self, graph: Edges, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
@@ -72,6 +83,7 @@ class Drive:
         self._is_guests = True
         self.perm = perm
         self.shared = shared
+        self.allows_inactivation = False
         self.suspended = graph.opens_inactive and bool(identifier)
         self.root: Child | None = None
         self.locked = False

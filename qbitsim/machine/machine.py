@@ -507,8 +507,8 @@ class Machine:
     def cont(self) -> None:
         """Let the guest run; requests that stopped it are made again.
 
-        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0). A guest that is still to
-        come runs as soon as it is there.
+        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0). A guest that is still
+        to come runs as soon as it is there.
 
         :raises QmpError: another process has the images that this one gave away, or is about to.
         """

@@ -276,7 +276,7 @@ class Outgoing:
 
         :raises QmpError: there is no such migration.
         """
-        if "postcopy-ram" not in self._machine.migration.capabilities:
+        if self._machine.migration.capabilities.isdisjoint({"postcopy-ram", "dirty-bitmaps"}):
             raise QmpError("Enable postcopy with migrate_set_capability before the start of migration")
         if self.status == "none":
             raise QmpError("Postcopy must be started after migration has been started")
