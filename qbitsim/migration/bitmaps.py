@@ -144,20 +144,20 @@ class LoadedBitmaps:
         place = None if self._ignores else self._place(frame["node"], frame["name"])
         if place is None:
             return
-        node, name = place
+        node, name, persistent = place
         if node.find_bitmap(name) is not None:
             raise QmpError(f"Bitmap with the same name ('{name}') already exists on destination")
         if node.length != frame["size"]:
             raise QmpError(f"Bitmap '{name}' is of {frame['size']} bytes, node '{node.name}' of {node.length}")
         bitmap = node.create_bitmap(name, frame["granularity"])
-        bitmap.persistent = frame["persistent"]
+        bitmap.persistent = frame["persistent"] if persistent is None else persistent
         bitmap.disabled = True
         if frame["enabled"]:
             bitmap.create_successor()
         self._bitmaps[frame["node"], frame["name"]] = _Loaded(bitmap, frame["enabled"])
 
-    def _place(self, node_alias: str, alias: str) -> tuple[Node, str] | None:
-        """The node and the bitmap's name there; None if none is taken from now on (cancel_incoming_locked)."""
+    def _place(self, node_alias: str, alias: str) -> tuple[Node, str, bool | None] | None:
+        """The node, the bitmap's name there, and whether it is to be persistent if that is said here; None if none is taken from now on (cancel_incoming_locked)."""
         try:
             return self._find(node_alias, alias)
         except QmpError as error:
@@ -165,18 +165,18 @@ class LoadedBitmaps:
             self._complain(error.desc)
             return None
 
-    def _find(self, node_alias: str, alias: str) -> tuple[Node, str]:
+    def _find(self, node_alias: str, alias: str) -> tuple[Node, str, bool | None]:
         mapping = self._settings.bitmap_mapping
         if mapping is None:
-            return self._graph.lookup(node_alias, node_alias), alias
+            return self._graph.lookup(node_alias, node_alias), alias, None
         entry = next((each for each in mapping.values() if each["alias"] == node_alias), None)
         if entry is None:
             raise QmpError(f"Unknown node alias '{node_alias}'")
         node = self._graph.lookup(entry["node-name"], entry["node-name"])
-        names = {each["alias"]: each["name"] for each in entry["bitmaps"]}
-        if alias not in names:
+        mapped = {each["alias"]: each for each in entry["bitmaps"]}
+        if alias not in mapped:
             raise QmpError(f"Unknown bitmap alias '{alias}' on node '{node.name}' (alias '{node_alias}')")
-        return node, names[alias]
+        return node, mapped[alias]["name"], mapped[alias].get("transform", {}).get("persistent")
 
     def fill(self, frame: Json) -> None:
         """The content of a bitmap has come (dirty_bitmap_load_complete)."""
