@@ -1,4 +1,4 @@
-"""Everything: ``python -m benchmarks [--quick] [--json | --markdown] [--update README.md] [--no-qemu]``."""
+"""Everything: ``python -m benchmarks [--quick] [--json | --markdown] [--update qbitsim/docs/speed.md] [--no-qemu]``."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def table(rows: Sequence[Row], *, has_qemu: bool) -> str:
 
 
 def as_markdown(rows: Sequence[Row], *, has_qemu: bool) -> str:
-    """The rows as a table for the README; a pipe in a name would break it, and there is none."""
+    """The rows as a table for ``qbitsim/docs/speed.md``; a pipe in a name would break it, and there is none."""
     headings = ("work", "aim", "measured", "", "real QEMU", "QEMU / qbitsim", "remark")
     lines = [headings, tuple("---" for _ in headings), *(row.cells(has_qemu=has_qemu) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -436,6 +436,10 @@ class Profile:
     most_processors_of_q35: int
     """How many processors a q35 of the release has places for (measured)."""
 
+    processors_have_modules: bool = came_with("9.1")
+    """Whether ``-smp`` speaks of modules, books and drawers, and of ``> 1`` where a machine lacks a level (hw/core/
+    machine-smp.c; measured: not in 7.2)."""
+
     boards_have_sd_drive: bool = gone_with("10.0")
     """Whether a PC has an empty drive ``sd0`` by default, though no reader of cards (measured: in 7.2)."""
 

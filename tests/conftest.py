@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from summaries import Workers
 from trees import machines_on_files
 
 settings.register_profile(
@@ -25,6 +26,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say at the end what workers have to say."""
+    config.pluginmanager.register(Workers())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

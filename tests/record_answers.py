@@ -13,9 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-OPTIONS = ("name", "object", "device", "drive")
-"""The options that a machine of qbitsim takes, as far as QEMU tells of them: of ``-blockdev`` it does not."""
-
 FOLDER = Path(__file__).parents[1] / "qbitsim" / "commands" / "recorded"
 
 
@@ -26,8 +23,6 @@ def main(release: str, *qemu: str) -> None:
     said = subprocess.run([*qemu, *arguments], input=asked, capture_output=True, text=True, check=True).stdout
     answers = [message["return"] for message in map(json.loads, said.splitlines()) if "return" in message]
     lists = dict(zip(("machines", "processors", "options"), answers[1:4], strict=True))
-    lists["other-options"] = [entry["option"] for entry in lists["options"] if entry["option"] not in OPTIONS]
-    lists["options"] = [entry for entry in lists["options"] if entry["option"] in OPTIONS]
     parts = [
         f'"{name}": [\n' + ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries) + "\n]"
         for name, entries in lists.items()

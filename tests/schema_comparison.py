@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from qbitsim.qapi.block import BlockExportType
 from qbitsim.qapi.blockdev import BlockdevDriver
+from qbitsim.qapi.furniture import NetClientDriver
 from qbitsim.qapi.info import ImageEncryptionFormat, ImageInfoSpecificKind
 from qbitsim.qapi.introspect import query_qmp_schema
 from qbitsim.qapi.objects import ObjectType
 from qbitsim.qapi.shapes import EnumShape
 
-PARTLY_OFFERED = (BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind, ObjectType)
+PARTLY_OFFERED = (
+    *(BlockdevDriver, BlockExportType, ImageEncryptionFormat, ImageInfoSpecificKind, NetClientDriver),
+    ObjectType,
+)
 
 
 class Comparison:

@@ -250,9 +250,19 @@ class Node(Requests):
         return below.delay(length, writing=writing) if below is not None else 0
 
     @property
+    def own_outage(self) -> int:
+        """Nanoseconds that a job's request has to wait because the server that this node is about is away."""
+        return 0
+
+    @property
     def outage(self) -> int:
-        """Nanoseconds that a job's request has to wait because a server below is away."""
-        return max([edge.node.outage for edge in self.children], default=0)
+        """Nanoseconds that a job's request has to wait because a server here or below is away."""
+        longest, left = 0, [self]
+        while left:  # chains may be longer than Python's stack is deep
+            node = left.pop()
+            longest = max(longest, node.own_outage)
+            left += [edge.node for edge in node.children]
+        return longest
 
     def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
         """Take clusters from ``source`` by reference, as if each was read there and written here.

@@ -27,6 +27,7 @@ examples:
   qbitsim shell --disk drive0=64M                   type QMP commands, and see what they do
   qbitsim play commands.txt --disk drive0=64M
   qbitsim reference                                 every command, argument and event, and what is refused
+  qbitsim reference guide                           how to use it, one subject after the other
 
 'qbitsim COMMAND --help' tells more.
 """
@@ -124,8 +125,13 @@ _REFERENCE_EXAMPLES = """\
 Commands, events and block drivers with their members; [in brackets] what may be left out, (in parentheses) the first
 release that has it, and behind it how many recorded scenarios use it, if they are given.
 
-In a checkout, 'qbitsim reference --conformance tests/conformance --draws tests/oracle/coverage.json --update README.md'
-brings the README up to date.
+examples:
+  qbitsim reference                every command, argument, event and driver
+  qbitsim reference guide          how to use qbitsim, one subject after the other
+  qbitsim reference differences    what is answered and can differ from QEMU
+
+In a checkout this brings the reference up to date:
+ qbitsim reference --update qbitsim/docs/reference.md --conformance tests/conformance --draws tests/oracle/coverage.json
 """
 
 _PROGRAMS_EXAMPLES = """\
@@ -183,7 +189,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("record", "Record a client's conversation with a QMP server.", _RECORD_EXAMPLES, _record),
         ("report", "Show what happened as a picture of time.", _REPORT_EXAMPLES, _report),
         ("programs", "Put QEMU's programs into a folder, for clients that start them.", _PROGRAMS_EXAMPLES, _programs),
-        ("reference", "List what is emulated, and since which QEMU.", _REFERENCE_EXAMPLES, _reference),
+        ("reference", "List what is emulated, or show a document.", _REFERENCE_EXAMPLES, _reference),
     ):
         fill(commands.add_parser(name, help=summary, description=summary, epilog=examples))
     arguments = parser.parse_args([*_joined(sys.argv[1:] if argv is None else argv)])
@@ -311,6 +317,12 @@ def _programs(parser: argparse.ArgumentParser) -> None:
 
 
 def _reference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "document",
+        metavar="DOCUMENT",
+        nargs="?",
+        help="show this one as it is written: changes, design, differences, guide, reference, speed",
+    )
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
     parser.add_argument("--update", metavar="FILE", type=Path, help="put the tables between the marked lines of FILE")
     parser.add_argument("--conformance", metavar="DIR", type=Path, help="count the recorded scenarios in it")

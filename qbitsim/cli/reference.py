@@ -1,7 +1,8 @@
 """``qbitsim reference``: every command, argument, event and driver, from the declarations that also run.
 
 A row says since which QEMU something exists, in which profiles it is, and how well it is covered (see
-:mod:`qbitsim.cli.coverage`). The README has the Markdown form between :data:`BEGIN` and :data:`END`.
+:mod:`qbitsim.cli.coverage`). ``qbitsim/docs/reference.md`` has the Markdown form between :data:`BEGIN` and :data:`END`.
+With the name of a document it shows that one instead (see :mod:`qbitsim.cli.documents`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from qbitsim.cli import coverage
+from qbitsim.cli import coverage, documents
 from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
 from qbitsim.commands.offered import registry_for
 from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions
@@ -64,10 +65,16 @@ class Row:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the reference, or put it into a file, and return the exit status.
+    """Print the reference or another document, or put the tables into a file, and return the exit status.
 
-    :raises CliError: a file cannot be read or written, or has no place for it.
+    :raises CliError: a file cannot be read or written, or has no place for them; there is no such document, or it
+        was to be updated.
     """
+    if arguments.document is not None:
+        if arguments.update is not None:
+            raise CliError("--update is for the tables alone")
+        show(documents.text(arguments.document).removesuffix("\n"))
+        return 0
     counted = coverage.read(arguments.conformance, arguments.draws)
     if arguments.update is not None:
         _update(arguments.update, markdown(counted))

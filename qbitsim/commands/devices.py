@@ -14,6 +14,7 @@ from qbitsim.qapi.schema import QNull
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.commands.parts import MachineLike
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
 
 
@@ -22,8 +23,18 @@ def device_tree(machine: MachineLike) -> DeviceTree:
     if machine.devices is None:
         from qbitsim.devices.tree import DeviceTree  # noqa: PLC0415
 
-        machine.devices = DeviceTree(machine.graph, machine.profile, machine.machine_type, machine.objects)
+        backends = {"chardev": machine.chardevs, "netdev": machine.networks}
+        machine.devices = DeviceTree(machine.graph, machine.profile, machine.machine_type, machine.objects, backends)
     return machine.devices
+
+
+def processors_of(machine: MachineLike) -> Processors:
+    """The processors of a PC; most are as QEMU makes them by default."""
+    if machine.processors is not None:
+        return machine.processors
+    from qbitsim.devices.processors import Processors  # noqa: PLC0415
+
+    return Processors()
 
 
 def find_drive(context: Context, device: str | None, qdev: str | None) -> Drive:

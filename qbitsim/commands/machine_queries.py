@@ -1,12 +1,13 @@
 """What clients ask about the machine before they ask about disks.
 
-The machine is QEMU's machine ``none``, without a processor or memory, or a PC with one processor and 128 MiB. What is
-answered here is what QEMU 7.2, 10.0 and 11.1 say of such machines.
+The machine is QEMU's machine ``none``, without a processor or memory, or a PC. What is answered here is what QEMU 7.2,
+10.0 and 11.1 say of such machines.
 """
 
 from __future__ import annotations
 
 from qbitsim.commands.context import Context
+from qbitsim.commands.devices import processors_of
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.machine import (
@@ -30,12 +31,9 @@ _POLLING = {**_UNSET_POLLING, "poll-grow": 2, "poll-shrink": 2, "poll-weight": 3
 """What holds for an I/O thread that was not told otherwise (util/aio-posix.c)."""
 
 _FIRST_THREAD = 1000
-_PROCESSOR = "/machine/unattached/device[0]"
-_PROCESSOR_TYPE = "qemu64-x86_64-cpu"
-_PROCESSOR_PLACE: Json = {"socket-id": 0, "core-id": 0, "thread-id": 0}
-_MEMORY = 128 << 20
 
-"""How QEMU describes the character device of ``-qmp unix:qmp.sock,server=on``."""
+_OPENED_BY_GUEST = "virtserialport"
+"""The device whose end of a character device is open only while a program of the guest has it open."""
 
 
 @command("query-target", returns=TargetInfo, since="1.2")
@@ -47,27 +45,36 @@ def query_target(context: Context, args: None) -> Json:
 
 @command("query-cpus-fast", returns=list[CpuInfoFast], since="2.12")
 def query_cpus_fast(context: Context, args: None) -> list[Json]:
-    """The processors: a PC has one."""
+    """The processors."""
     del args
     if context.machine.machine_type == "none":
         return []
-    processor: Json = {
-        "cpu-index": 0,
-        "qom-path": _PROCESSOR,
-        "thread-id": _FIRST_THREAD - 1,
-        "props": _PROCESSOR_PLACE,
-    }
-    if context.profile.processors_tell_type:
-        processor["qom-type"] = _PROCESSOR_TYPE
-    return [processor | {"target": "x86_64"}]
+    processors = processors_of(context.machine)
+    named = {"qom-type": processors.type} if context.profile.processors_tell_type else {}
+    return [
+        {
+            "cpu-index": number,
+            **named,
+            "qom-path": processors.path(number),
+            "thread-id": processors.thread_id(number),
+            "props": processors.place(number),
+            "target": "x86_64",
+        }
+        for number in range(processors.count)
+    ]
 
 
 @command("query-hotpluggable-cpus", returns=list[HotpluggableCPU], since="2.7")
 def query_hotpluggable_cpus(context: Context, args: None) -> list[Json]:
-    """The processors that could be plugged in: a PC has a place for the one that it has."""
+    """The places of processors, taken and free, the last one first."""
     del args
     if context.machine.machine_type != "none":
-        return [{"type": _PROCESSOR_TYPE, "vcpus-count": 1, "props": _PROCESSOR_PLACE, "qom-path": _PROCESSOR}]
+        processors = processors_of(context.machine)
+        places = []
+        for number in reversed(range(processors.most)):
+            there = {"qom-path": processors.path(number)} if number < processors.count else {}
+            places.append({"type": processors.type, "vcpus-count": 1, "props": processors.place(number), **there})
+        return places
     if context.profile.cpu_hotplug_blames_machine:
         raise QmpError("machine does not support hot-plugging CPUs")
     raise QmpError("The feature 'query-hotpluggable-cpus' is not enabled")
@@ -82,9 +89,9 @@ def query_current_machine(context: Context, args: None) -> Json:
 
 @command("query-memory-size-summary", returns=MemoryInfo, since="2.11")
 def query_memory_size_summary(context: Context, args: None) -> Json:
-    """How much memory the guest has: a PC as much as it is given by default."""
+    """How much memory the guest has."""
     del args
-    return {"base-memory": 0 if context.machine.machine_type == "none" else _MEMORY, "plugged-memory": 0}
+    return {"base-memory": 0 if context.machine.machine_type == "none" else context.machine.memory, "plugged-memory": 0}
 
 
 @command("query-iothreads", returns=list[IOThreadInfo], since="2.0")
@@ -101,11 +108,14 @@ def query_iothreads(context: Context, args: None) -> list[Json]:
 
 @command("query-chardev", returns=list[ChardevInfo], since="0.14")
 def query_chardev(context: Context, args: None) -> list[Json]:
-    """The character devices; of those that nobody has, the frontend is not open."""
+    """The character devices; the frontend of one that no monitor or device of the guest has is not open."""
     del args
+    tree = context.machine.devices
+    devices = list(tree.devices.values()) if tree is not None else []
+    used = {each.values.get("chardev") for each in devices if each.type.name != _OPENED_BY_GUEST}
     return [
-        {"label": each.label, "filename": each.filename, "frontend-open": each.in_use}
-        for each in context.machine.chardevs
+        {"label": label, "filename": each.filename, "frontend-open": each.in_use or label in used}
+        for label, each in context.machine.chardevs.items()
     ]
 
 

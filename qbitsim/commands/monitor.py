@@ -21,7 +21,6 @@ from qbitsim.qapi.monitor import (
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Feature, arg
 from qbitsim.qapi.structs import struct
-from qbitsim.records import record
 
 
 @struct
@@ -43,19 +42,6 @@ class MigrateRecover:
     """Arguments of migrate-recover."""
 
     uri: str
-
-
-@record
-class MonitorChardev:
-    """The character device of a machine that is no process of its own: a monitor's socket, at which the client sits."""
-
-    label: str = "compat_monitor0"
-    kind: str = "chardev-socket"
-    filename: str = "unix:qmp.sock,server=on"
-    in_use: bool = True
-
-
-"""What QEMU calls the character device of the first ``-qmp``."""
 
 
 @command("qmp_capabilities", QmpCapabilities, since="0.13")
@@ -192,7 +178,7 @@ def query_yank(context: Context, args: None) -> list[Json]:
 
 
 def _yankable(context: Context) -> list[str]:
-    return [each.label for each in context.machine.chardevs if each.kind == "chardev-socket"]
+    return [label for label, each in context.machine.chardevs.items() if each.kind == "chardev-socket"]
 
 
 @command("query-kvm", returns=KvmInfo, since="0.14", features=[Feature("deprecated", since="11.0")])

@@ -6,12 +6,13 @@ needs is said where they are: :class:`qbitsim.qmp.session.Backend`, :class:`qbit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.graph import Graph
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.engine.events import EventLog
     from qbitsim.engine.scheduler import Scheduler
@@ -82,10 +83,6 @@ class ChardevLike(Protocol):
     """A character device of the process."""
 
     @property
-    def label(self) -> str:
-        """Its name."""
-
-    @property
     def kind(self) -> str:
         """Its type as an object, such as ``chardev-socket``."""
 
@@ -113,6 +110,22 @@ class MachineLike(Protocol):
     @property
     def machine_type(self) -> str:
         """``none``, ``pc`` or ``q35``."""
+
+    @property
+    def chardevs(self) -> Mapping[str, ChardevLike]:
+        """Its character devices by name."""
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """What network cards are connected to, by name: the kind of each."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the guest of a PC has."""
+
+    @property
+    def processors(self) -> Processors | None:
+        """Those of a PC, None as long as it has the one that QEMU gives it."""
 
     @property
     def objects(self) -> dict[str, Json]:
@@ -235,10 +248,6 @@ class MachineLike(Protocol):
         """
 
     announces_images: bool
-
-    @property
-    def chardevs(self) -> Iterable[ChardevLike]:
-        """Its character devices."""
 
     def print(self, text: str) -> None:
         """Collect what QEMU would print."""

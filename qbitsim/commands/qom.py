@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.context import Context
-from qbitsim.commands.devices import device_tree
+from qbitsim.commands.devices import device_tree, processors_of
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.devices import (
     ObjectPropertyInfo,
@@ -45,7 +45,7 @@ def qom_set(context: Context, args: QomSet) -> None:
 
 @command("qom-list-types", QomListTypes, returns=list[ObjectTypeInfo], since="1.1")
 def qom_list_types(context: Context, args: QomListTypes) -> list[Json]:
-    """The types of what is emulated, with their ancestors if abstract ones are asked for."""
+    """The types that the release has, whether they are emulated or not."""
     from qbitsim.devices.objects import types  # noqa: PLC0415
 
     return types(context.profile, args.implements, abstract=bool(args.abstract))
@@ -63,11 +63,13 @@ def _objects(context: Context) -> Objects:
     from qbitsim.devices.objects import Objects  # noqa: PLC0415  (few machines are ever asked)
 
     machine = context.machine
+    processors = processors_of(machine) if machine.machine_type != "none" else None
     return Objects(
         device_tree(machine),
         machine.profile,
         machine.objects,
         context.graph.throttle_groups,
-        {each.label: each.kind for each in machine.chardevs},
+        {label: each.kind for label, each in machine.chardevs.items()},
+        processors=processors,
         has_guest=machine.registry.find("query-status") is not None,
     )

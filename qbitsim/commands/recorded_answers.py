@@ -2,7 +2,7 @@
 
 These are long lists that no machine here depends on, so that they are kept as QEMU 7.2, 10.0 and 11.1 (x86_64,
 Debian's packages) told them: one file for each release, which is read when it is asked for. Real QEMU says the
-same whatever machine it is. Of its options, those are told that a machine here takes.
+same whatever machine it is.
 """
 
 from __future__ import annotations
@@ -56,14 +56,15 @@ def query_cpu_definitions(context: Context, args: None) -> list[Json]:
 
 @command("query-command-line-options", QueryCommandLineOptions, returns=list[CommandLineOptionInfo], since="1.5")
 def query_command_line_options(context: Context, args: QueryCommandLineOptions) -> list[Json]:
-    """The options of QEMU's command line that a machine here takes."""
+    """The options of QEMU's command line, as far as QEMU tells of them: of ``-blockdev`` it does not.
+
+    Which of them do something here, ``qemu-system-x86_64`` of qbitsim decides.
+    """
     known: list[Json] = recorded(context.profile, "options")
     if args.option is None:
         return known
     found = [entry for entry in known if entry["option"] == args.option]
     if not found:
-        if args.option in recorded(context.profile, "other-options"):
-            raise UnsupportedError(f"the option '-{args.option}'")
         raise QmpError(f"invalid option name: {args.option}")
     return found
 

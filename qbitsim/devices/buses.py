@@ -9,20 +9,27 @@ from qbitsim.errors import QmpError
 if TYPE_CHECKING:
     from qbitsim.devices.device import Device
 
+_SYSTEM = ("System", "main-system-bus", 0)
+_OLD_BUSES = (("ISA", "isa.0", 0), ("i2c-bus", "i2c", 0))
+
 _BUILT_IN: dict[str, tuple[tuple[str, str, int], ...]] = {
-    "none": (),
-    "pc": (("PCI", "pci.0", 0), ("IDE", "ide.0", 2), ("IDE", "ide.1", 2), ("floppy-bus", "floppy-bus.0", 2)),
-    "q35": (("PCI", "pcie.0", 0), *(("IDE", f"ide.{number}", 1) for number in range(6))),
+    "none": (_SYSTEM,),
+    "pc": (
+        *(("PCI", "pci.0", 0), ("IDE", "ide.0", 2), ("IDE", "ide.1", 2), ("floppy-bus", "floppy-bus.0", 2)),
+        *_OLD_BUSES,
+        _SYSTEM,
+    ),
+    "q35": (("PCI", "pcie.0", 0), *(("IDE", f"ide.{number}", 1) for number in range(6)), *_OLD_BUSES, _SYSTEM),
 }
 """Machine -> kind, name and number of units of its own buses, oldest first (-nodefaults)."""
 
 MACHINES = tuple(_BUILT_IN)
 
 _ON_BOARD: dict[str, dict[int, str]] = {
-    "pci.0": {0: "i440FX", 1: "PIIX3"},
-    "pcie.0": {0: "mch", 31: "ICH9-LPC"},
+    "pci.0": {0: "i440FX", 8: "PIIX3", 9: "piix3-ide", 11: "PIIX4_PM"},
+    "pcie.0": {0: "mch", 8 * 31: "ICH9-LPC", 8 * 31 + 2: "ich9-ahci", 8 * 31 + 3: "ICH9-SMB"},
 }
-"""PCI bus -> the slots that the board itself takes, by the types that sit there."""
+"""PCI bus -> what the board itself has there: eight times the slot plus the function -> its type."""
 
 _SLOTS = 32
 _CALLED = {"IDE": "IDE", "floppy-bus": "floppy"}
@@ -33,14 +40,14 @@ _SCSI_LUNS = 16384
 class Bus:
     """A place for devices.
 
-    :ivar kind: ``PCI``, ``SCSI``, ``IDE``, ``floppy-bus`` or ``usb-bus``.
+    :ivar kind: ``PCI``, ``SCSI``, ``IDE``, ``floppy-bus``, ``usb-bus`` or another; empty for devices that need none.
     :ivar owner: the device that brought it, None for one of the machine's own.
     :ivar units: how many devices it has room for; 0 where places are counted otherwise.
     :ivar hotplug: devices come and go while the machine runs.
     :ivar devices: those that sit there, oldest first.
     """
 
-    __slots__ = ("devices", "hotplug", "kind", "name", "owner", "places", "units")
+    __slots__ = ("_came", "devices", "hotplug", "kind", "name", "owner", "places", "units")
 
     def __init__(self, kind: str, name: str, owner: Device | None, *, units: int = 0, hotplug: bool) -> None:
         self.kind = kind
@@ -49,6 +56,7 @@ class Bus:
         self.units = units
         self.hotplug = hotplug
         self.devices: list[Device] = []
+        self._came = 0
         self.places: dict[object, str] = dict(_ON_BOARD.get(name, {}).items())
 
     def __repr__(self) -> str:
@@ -71,8 +79,11 @@ class Bus:
                 device.place = self._target(device)
             case "IDE" | "floppy-bus":
                 device.place = self._unit(device)
+            case "usb-bus" if "port" in device.values:
+                device.place = self._port(device.values["port"])
             case _:
-                device.place = len(self.devices)
+                self._came += 1
+                device.place = self._came
         self.places[device.place] = f"{device.type.name},id={device.id or '(null)'}"
         self.devices.append(device)
 
@@ -86,21 +97,42 @@ class Bus:
         self.devices.remove(device)
         del self.places[device.place]
 
+    def _port(self, port: str) -> str:
+        """As usb_claim_port does (hw/usb/bus.c)."""
+        if port in self.places:
+            raise QmpError(f"usb port {port} (bus {self.name}) not found (in use?)")
+        return port
+
     def _slot(self, device: Device) -> int:
-        """As do_pci_register_device does (hw/pci/pci.c)."""
-        wanted = device.values.get("addr")
-        if wanted is None:
-            free = (slot for slot in range(_SLOTS) if slot not in self.places)
-            slot = next(free, None)
-            if slot is None:
-                raise QmpError(f"PCI: no slot/function available for {device.type.name}, all in use or reserved")
-            return slot
-        assert isinstance(wanted, int)
+        """As do_pci_register_device does (hw/pci/pci.c); eight times the slot plus the function."""
+        wanted = device.values.get("addr", -1)
+        name = device.type.name
+        if wanted < 0:
+            wanted = next((8 * slot for slot in range(_SLOTS) if 8 * slot not in self.places), -1)
+            if wanted < 0:
+                raise QmpError(f"PCI: no slot/function available for {name}, all in use or reserved")
+        slot, function = divmod(wanted, 8)
         taken = self.places.get(wanted)
         if taken is not None:
             by = taken if "," in taken else f"{taken},id=(null)"
-            raise QmpError(f"PCI: slot {wanted} function 0 not available for {device.type.name}, in use by {by}")
-        return wanted
+            raise QmpError(f"PCI: slot {slot} function {function} not available for {name}, in use by {by}")
+        if self.units and slot:
+            raise QmpError(f"PCI: slot {slot} is not valid for {name}, parent device only allows plugging into slot 0.")
+        self._check_functions(device, slot, function)
+        return int(wanted)
+
+    def _check_functions(self, device: Device, slot: int, function: int) -> None:
+        """Refuse several functions where one says that it is alone (pci_init_multifunction)."""
+        if function:
+            first = next((each for each in self.devices if each.place == 8 * slot), None)
+            if first is not None and not first.values.get("multifunction"):
+                raise QmpError(f"PCI: single function device can't be populated in function {slot:x}.{function:x}")
+        elif not device.values.get("multifunction"):
+            other = next((each for each in range(1, 8) if 8 * slot + each in self.places), 0)
+            if other:
+                raise QmpError(
+                    f"PCI: {slot:x}.0 indicates single function, but {slot:x}.{other:x} is already populated."
+                )
 
     def _target(self, device: Device) -> tuple[int, int]:
         """As scsi_bus_check_address and scsi_qdev_realize do (hw/scsi/scsi-bus.c)."""
@@ -144,4 +176,5 @@ class Bus:
 
 def built_in(machine: str) -> list[Bus]:
     """The buses that a machine has from the start, oldest first."""
-    return [Bus(kind, name, None, units=units, hotplug=name == "pci.0") for kind, name, units in _BUILT_IN[machine]]
+    buses = [Bus(kind, name, None, units=units, hotplug=name == "pci.0") for kind, name, units in _BUILT_IN[machine]]
+    return [*buses, Bus("", "", None, hotplug=True)]

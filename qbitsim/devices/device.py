@@ -42,7 +42,7 @@ class Device:
     :ivar bus: where it sits, None before it is plugged in; ``place`` its place there.
     :ivar given: the options that it was made of, and whether they have types; None for a device of the board.
     :ivar values: its properties as they were given.
-    :ivar brought: the bus that it brings, None if it brings none.
+    :ivar brought: the buses that it brings.
     :ivar drive: what it uses, None for a device without a disk.
     :ivar leaving: somebody asked the guest to let it go.
     :ivar gone: it is no longer in the tree; its drive may live on for a moment.
@@ -74,7 +74,7 @@ class Device:
         self.given: tuple[dict[str, Any], bool] | None = None
         self.values: dict[str, Any] = {}
         self.place: object = None
-        self.brought: Bus | None = None
+        self.brought: list[Bus] = []
         self.drive: Drive | None = None
         self.leaving = False
         self.gone = False
@@ -92,8 +92,8 @@ class Device:
         """The QOM path of the part that has the disk, or the bus."""
         if self.type.backend:
             return f"{self.path}/virtio-backend"
-        if self.type.name == "usb-storage" and self.brought is not None:
-            return f"{self.path}/{self.brought.name}/legacy[0]"
+        if self.type.name == "usb-storage" and self.brought:
+            return f"{self.path}/{self.brought[0].name}/legacy[0]"
         return self.path
 
     # -- what its drive asks

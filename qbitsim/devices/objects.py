@@ -11,23 +11,19 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.devices import properties
 from qbitsim.devices.attaching import replace_node
 from qbitsim.devices.properties import descriptions
-from qbitsim.devices.types import TYPES
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qbitsim.devices.device import Device
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.properties import Descriptions
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
 _MACHINE_TYPES = {"none": "none-machine", "pc": "pc-i440fx-{}-machine", "q35": "pc-q35-{}-machine"}
-_OBJECT_TYPES = (
-    *("iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "secret", "throttle-group"),
-    *("none-machine", "tcg-accel"),
-)
 _CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/objects", "/chardevs")
 _OTHERS = ("/machine/", "/backend", "/audiodevs")
 _UNSET: dict[str, Any] = {"str": "", "bool": False, "OnOffAuto": "auto", "BlockdevOnError": "auto", "size": 0}
@@ -42,7 +38,7 @@ class Objects:
     :param has_guest: whether there is a machine at all.
     """
 
-    __slots__ = ("_chardevs", "_groups", "_has_guest", "_objects", "_profile", "_tree")
+    __slots__ = ("_chardevs", "_groups", "_has_guest", "_objects", "_processors", "_profile", "_tree")
 
     def __init__(
         self,
@@ -52,6 +48,7 @@ class Objects:
         groups: Mapping[str, object],
         chardevs: Mapping[str, str],
         *,
+        processors: Processors | None,
         has_guest: bool,
     ) -> None:
         self._tree = tree
@@ -59,6 +56,7 @@ class Objects:
         self._objects = objects
         self._groups = groups
         self._chardevs = chardevs
+        self._processors = processors
         self._has_guest = has_guest
 
     # -- what commands ask
@@ -69,6 +67,9 @@ class Objects:
         :raises QmpError: there is none at that path.
         """
         found = self._resolve(path)
+        if self._processor(found) is not None:
+            assert self._processors is not None
+            return [{"name": name, "type": kind} for name, kind in self._processors.properties(self._profile).items()]
         own = [{"name": "type", "type": "string"}]
         if found == "/":
             return own + [_child(name, kind) for name, kind in self._root().items()]
@@ -77,10 +78,13 @@ class Objects:
         if found in _CONTAINERS:
             return own + [_child(name, kind) for name, kind in self._children(found).items()]
         device = self._device(found)
-        if device is None or (device.type.bus == "PCI" and found == device.path):
+        if device is None:
             raise UnsupportedError(f"the properties of '{path}'")
         kind = self._type_at(device, found)
-        known = descriptions(self._profile).object_properties.get(kind)
+        described = descriptions(self._profile)
+        known = described.instances.get(kind)
+        if known is None and not (device.type.bus == "PCI" and found == device.path):
+            known = described.object_properties.get(kind)
         if known is None:
             raise UnsupportedError(f"the properties of '{path}'")
         return [{"name": each["name"], "type": each["type"]} for each in known]
@@ -91,6 +95,10 @@ class Objects:
         :raises QmpError: there is no such object or property.
         """
         found = self._resolve(path)
+        number = self._processor(found)
+        if number is not None:
+            assert self._processors is not None
+            return self._processors.value(self._profile, number, name)
         if name == "type":
             return self._type_of(found)
         device = self._device(found)
@@ -130,16 +138,12 @@ class Objects:
         """The whole path that is meant by it, or by the end of it (object_resolve_path, qom/object.c)."""
         if path.startswith("/"):
             whole = path.rstrip("/") or "/"
-            if self._is_there(whole):
+            if self._is_there(whole) or self._processor(whole) is not None:
                 return whole
-            if whole in self._tree.names:
-                raise UnsupportedError(f"the object '{path}'")
             if self._tree.machine != "none" and whole.startswith(_OTHERS) and "peripheral" not in whole:
                 raise UnsupportedError(f"the object '{path}'")
         else:
             ends = [whole for whole in self._paths() if path and whole.endswith(f"/{path}")]
-            if any(whole.endswith(f"/{path}") for whole in self._tree.names):
-                raise UnsupportedError(f"the object '{path}'")
             if len(ends) > 1 or not path:
                 raise QmpError(f"Path '{path}' is ambiguous")
             if ends:
@@ -173,6 +177,9 @@ class Objects:
     def _device(self, path: str) -> Device | None:
         return next((each for each in self._tree.devices.values() if path in (each.path, each.disk_path)), None)
 
+    def _processor(self, path: str) -> int | None:
+        return self._processors.number_at(path) if self._processors is not None else None
+
     def _is_object(self, path: str) -> bool:
         place, _, name = path.rpartition("/")
         return place == "/objects" and name in self._children("/objects")
@@ -185,7 +192,7 @@ class Objects:
             board = {"pc.ram": "memory-backend-ram"} if self._tree.machine != "none" else {}
             made = {name: str(given["qom-type"]) for name, given in self._objects.items()}
             return board | made | dict.fromkeys(self._groups, "throttle-group")
-        devices = {path: device.type.name for path, device in self._tree.devices.items()} | self._tree.names
+        devices = {path: device.type.name for path, device in self._tree.devices.items()}
         return {path.rpartition("/")[2]: kind for path, kind in devices.items() if path.rpartition("/")[0] == container}
 
     def _below(self, path: str) -> dict[str, str]:
@@ -272,22 +279,18 @@ def _board_bus(name: str) -> str:
 
 
 def types(profile: Profile, implements: str | None, *, abstract: bool) -> list[Json]:
-    """The types of what is emulated, and their ancestors, as qom-list-types tells them.
+    """The types that the release has, as qom-list-types tells them.
 
     :param implements: only those that are of this type.
     :param abstract: those too of which there are no objects.
-    :raises UnsupportedError: it is a type of what is not emulated.
+    :raises UnsupportedError: it is an interface; which types have it nobody has asked.
     """
     known = descriptions(profile)
-    machines = (kind.format(profile.name) for kind in _MACHINE_TYPES.values())
-    parts = [kind.backend for kind in TYPES.values() if kind.backend]
-    emulated = [each for each in (*TYPES, *parts, *_OBJECT_TYPES, *machines) if each in known.types]
-    found = dict.fromkeys(ancestor for name in emulated for ancestor in known.ancestors(name))
-    if implements is not None and implements in known.types and implements not in found:
+    if implements is not None and "interface" in known.ancestors(implements):
         raise UnsupportedError(f"qom-list-types of '{implements}'")
     return [
         _type_info(known, name)
-        for name in found
+        for name in known.types
         if (abstract or name not in known.abstract) and implements in (None, *known.ancestors(name))
     ]
 

@@ -7,6 +7,7 @@ kept in a file for each release, which is read when it is asked for.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,6 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
@@ -29,29 +28,89 @@ _VALUES = {
     "FloppyDriveType": ("144", "288", "120", "none", "auto"),
     "FdcDriveType": ("144", "288", "120", "none", "auto"),
 }
-_BITS = {"int32": 32, "uint16": 16, "uint32": 32, "uint64": 64, "int64": 64, "uint8": 8}
+_BITS = {"int": 64, "busnr": 16, "int32": 32, "uint16": 16, "uint32": 32, "uint64": 64, "int64": 64, "uint8": 8}
 _BLOCK_SIZES = ("logical_block_size", "physical_block_size")
 _LEAST_BLOCK, _MOST_BLOCK = 512, 2 << 20
+
+
+class PropertyLists(Mapping[str, "list[Json]"]):
+    """Type -> what QEMU says of its properties, in QEMU's order.
+
+    Most types share most of their properties with others. So each description is kept once, numbered in the order in
+    which they come up, and a type has the numbers of its own, in ranges: ``0-22,40,51-60``.
+    """
+
+    __slots__ = ("_descriptions", "_numbers")
+
+    def __init__(self, packed: Json) -> None:
+        self._descriptions: list[Json] = packed["descriptions"]
+        self._numbers: dict[str, str] = packed["numbers"]
+
+    @staticmethod
+    def packed(lists: Mapping[str, list[Json]]) -> Json:
+        """The form in which such lists are kept."""
+        numbered: dict[str, int] = {}
+        numbers = {}
+        for name, entries in lists.items():
+            mine = [numbered.setdefault(json.dumps(entry), len(numbered)) for entry in entries]
+            numbers[name] = ",".join(_range(run) for run in _runs(mine))
+        return {"descriptions": [json.loads(text) for text in numbered], "numbers": numbers}
+
+    def __getitem__(self, name: str) -> list[Json]:
+        found: list[Json] = []
+        for part in filter(None, self._numbers[name].split(",")):
+            first, _, last = part.partition("-")
+            found += self._descriptions[int(first) : int(last or first) + 1]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
+def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of numbers that follow each other."""
+    start = 0
+    for position in range(1, len(numbers) + 1):
+        if position == len(numbers) or numbers[position] != numbers[position - 1] + 1:
+            yield numbers[start], numbers[position - 1]
+            start = position
+
+
+def _range(run: tuple[int, int]) -> str:
+    first, last = run
+    return str(first) if first == last else f"{first}-{last}"
 
 
 class Descriptions:
     """What a release says of its types and their properties.
 
-    :ivar types: the name of every type -> that of its parent, empty for a root.
+    :ivar types: the name of every type -> that of its parent, empty for a root; in QEMU's order.
     :ivar abstract: the types of which there are no objects.
+    :ivar creatable: the devices that clients can make.
+    :ivar aliases: other names of such devices -> their own.
     :ivar device_properties: type -> what device-list-properties says of it.
     :ivar object_properties: type -> what qom-list-properties says of it.
+    :ivar instances: type -> what qom-list says of a device of it, as far as one could be made.
     :ivar machine_objects: kind of machine -> what qom-list says of ``/machine``.
     """
 
-    __slots__ = ("abstract", "device_properties", "machine_objects", "object_properties", "types")
+    __slots__ = (
+        *("abstract", "aliases", "creatable", "device_properties", "instances", "machine_objects"),
+        *("object_properties", "types"),
+    )
 
     def __init__(self, recorded: Json) -> None:
         self.types: dict[str, str] = recorded["types"]
         self.abstract = frozenset(recorded["abstract"])
-        self.device_properties: dict[str, list[Json]] = recorded["device-properties"]
-        self.object_properties: dict[str, list[Json]] = recorded["object-properties"]
-        self.machine_objects: dict[str, list[Json]] = recorded["machine-objects"]
+        self.creatable = frozenset(recorded["creatable"])
+        self.aliases: dict[str, str] = recorded["aliases"]
+        self.device_properties = PropertyLists(recorded["device-properties"])
+        self.object_properties = PropertyLists(recorded["object-properties"])
+        self.instances = PropertyLists(recorded["instances"])
+        self.machine_objects = PropertyLists(recorded["machine-objects"])
 
     def ancestors(self, name: str) -> list[str]:
         """The type itself, its parent, and so on."""
@@ -100,6 +159,10 @@ def parse(name: str, kind: str, given: Any, *, from_json: bool) -> Any:
         return _number(name, kind, given, from_json=from_json)
     if kind == "size":
         return _size(name, given, from_json=from_json)
+    if kind == "list" or kind.endswith("List"):
+        if from_json and not isinstance(given, list):
+            raise _wrong_type(name, "array")
+        return given
     if not isinstance(given, str):
         raise _wrong_type(name, "string")
     return given
@@ -147,18 +210,18 @@ def _size(name: str, given: Any, *, from_json: bool) -> int:
         raise QmpError(f"Parameter '{name}' expects size") from None
 
 
-def slot_of(type_name: str, given: Any) -> int:
-    """The slot of a PCI address: ``5``, ``0x5`` or ``05.0``.
+def slot_and_function(type_name: str, given: Any) -> int:
+    """A PCI address, ``5``, ``0x5`` or ``05.1``: eight times the slot, plus the function.
 
     :raises QmpError: it is none (set_pci_devfn, hw/core/qdev-properties-system.c).
     """
     if type(given) is int:
-        return given >> 3
+        return given
     try:
         slot, _, function = str(given).partition(".")
-        number = int(slot, 16)
-        if number < 32 and int(function or "0", 16) < 8:
-            return number
+        numbers = int(slot, 16), int(function or "0", 16)
+        if numbers[0] < 32 and numbers[1] < 8:
+            return 8 * numbers[0] + numbers[1]
     except ValueError:
         pass
     raise QmpError(f"Property '{type_name}.addr' doesn't take value '{given}'")

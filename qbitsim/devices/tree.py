@@ -20,8 +20,9 @@ from qbitsim.devices.attaching import attach, find_drive
 from qbitsim.devices.board import BoardParts
 from qbitsim.devices.buses import Bus, built_in
 from qbitsim.devices.device import Device
-from qbitsim.devices.types import ALIASES, PARTS, TYPES
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.devices.furniture import check_drive, find_type
+from qbitsim.devices.types import TYPES
+from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _LINGERING = 50_000_000
 """Nanoseconds for which what was removed lives on in QEMU of old: its thread that frees things waits for more."""
+
+_NO_HOTPLUG = frozenset({"HDA", "IDE", "floppy-bus"})
 
 _UNATTACHED: dict[str, tuple[int, int]] = {"pc": (4, 10), "q35": (13, 9)}
 _UNATTACHED_OF_OLD: dict[str, tuple[int, int]] = {"pc": (18, 13), "q35": (16, 12)}
@@ -46,27 +49,33 @@ class DeviceTree:
     :ivar buses: all buses, oldest first.
     :ivar devices: by QOM path, oldest first.
     :ivar parts: what the board has besides disks.
-    :ivar names: the types of devices that are not emulated, and were taken all the same, by QOM path.
     """
 
     __slots__ = (
-        *("_anonymous", "_graph", "_objects", "_profile", "_removed", "_scsi_buses", "_usb_buses"),
-        *("buses", "devices", "machine", "names", "parts"),
+        *("_anonymous", "_backends", "_graph", "_numbered", "_objects", "_profile", "_removed"),
+        *("buses", "devices", "machine", "parts"),
     )
 
-    def __init__(self, graph: Graph, profile: Profile, machine: str, objects: Mapping[str, Json]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        profile: Profile,
+        machine: str,
+        objects: Mapping[str, Json],
+        backends: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        """:param backends: property of devices -> what it can name, each for one device only."""
         self.machine = machine
         self._graph = graph
         self._objects = objects
+        self._backends = backends
         self._profile = profile
         self.buses = built_in(machine)
         self.devices: dict[str, Device] = {}
-        self.names: dict[str, str] = {}
         self.parts = BoardParts()
         self._anonymous = 0
         self._removed = 0
-        self._scsi_buses = 0
-        self._usb_buses = 0
+        self._numbered = {bus.kind: sum(each.kind == bus.kind for each in self.buses) for bus in self.buses}
 
     def __repr__(self) -> str:
         return f"<DeviceTree {list(self.devices)}>"
@@ -111,13 +120,6 @@ class DeviceTree:
             raise QmpError(f"Invalid qdev ID '{identifier}'")
         return self._plug(kind, bus, self._new_path(identifier), identifier, options, from_json=from_json)
 
-    def add_name(self, driver: str, identifier: str) -> None:
-        """Let a device that is not emulated have its name, and nothing else.
-
-        :raises QmpError: another one has it.
-        """
-        self.names[self._new_path(identifier)] = driver
-
     @property
     def floppies_first(self) -> bool:
         """Whether the board makes its floppies before its IDE disks."""
@@ -142,19 +144,7 @@ class DeviceTree:
         driver = options.get("driver")
         if not isinstance(driver, str):
             raise QmpError("Parameter 'driver' is missing")
-        kind = TYPES.get(ALIASES.get(driver, driver))
-        if kind is not None:
-            return kind
-        if driver in PARTS:
-            if self._profile.full_buses_named and any(each.type.backend for each in self.devices.values()):
-                raise QmpError(f"A '{PARTS[driver]}' bus was found but is full")
-            raise QmpError(f"No '{PARTS[driver]}' bus found for device '{driver}'")
-        known = properties.descriptions(self._profile)
-        if driver not in known.types or "device" not in known.ancestors(driver):
-            raise QmpError(f"'{driver}' is not a valid device model name")
-        if driver in known.abstract:
-            raise QmpError("Parameter 'driver' expects a non-abstract device type")
-        raise UnsupportedError(f"the device '{driver}'")
+        return find_type(self._profile, driver)
 
     def _bus_for(self, kind: DeviceType, name: str | None) -> Bus:
         if name is not None:
@@ -164,6 +154,9 @@ class DeviceTree:
             return bus
         found = next(self._of_kind(kind.bus), None)
         if found is None:
+            parts_are_there = any(each.type.backend for each in self.devices.values())
+            if kind.bus == "virtio-bus" and self._profile.full_buses_named and parts_are_there:
+                raise QmpError(f"A '{kind.bus}' bus was found but is full")
             raise QmpError(f"No '{kind.bus}' bus found for device '{kind.name}'")
         return found
 
@@ -178,7 +171,7 @@ class DeviceTree:
             self._anonymous += 1
             return f"/machine/peripheral-anon/device[{self._anonymous - 1}]"
         path = f"/machine/peripheral/{identifier}"
-        if path in self.devices or path in self.names:
+        if path in self.devices:
             raise QmpError(f"Duplicate device ID '{identifier}'")
         return path
 
@@ -201,6 +194,7 @@ class DeviceTree:
     def _plug(
         self, kind: DeviceType, bus: Bus, path: str, identifier: str, options: Mapping[str, Any], *, from_json: bool
     ) -> Device:
+        check_drive(kind, options.get("drive"))
         device = Device(kind, identifier, path, self._graph, names_path=self._profile.io_errors_name_path)
         device.given = dict(options), from_json
         device.values = self._values(kind, options, from_json=from_json)
@@ -224,12 +218,22 @@ class DeviceTree:
             if described is None:
                 raise QmpError(f"Property '{kind.name}.{name}' not found")
             if name == "addr":
-                values[name] = properties.slot_of(kind.name, given)
+                values[name] = properties.slot_and_function(kind.name, given)
             else:
                 values[name] = properties.parse(name, described, given, from_json=from_json)
+            if name in self._backends:
+                self._check_backend(kind, name, values[name])
             if described == "link<iothread>" and self._objects.get(str(given), {}).get("qom-type") != "iothread":
                 raise QmpError(f"Device '{given}' not found", "DeviceNotFound")
         return values
+
+    def _check_backend(self, kind: DeviceType, name: str, value: str) -> None:
+        """Refuse a backend that is not there, or that another device has (set_chr and set_netdev)."""
+        found = value in self._backends[name]
+        if found and all(each.values.get(name) != value for each in self.devices.values()):
+            return
+        why = f"can't take value '{value}', it's in use" if found else f"can't find value '{value}'"
+        raise QmpError(f"Property '{kind.backend or kind.name}.{name}' {why}")
 
     def _realize(self, device: Device, bus: Bus, drive: Drive | None) -> None:
         traits = device.type.disk
@@ -243,13 +247,13 @@ class DeviceTree:
         bus.take_place(device)
         device.bus = bus
         try:
-            self._bring_bus(device)
+            self._bring_buses(device)
             if traits is not None:
                 attach(self._graph, device, drive if drive is not None else Drive(self._graph, ""))
         except QmpError:
             bus.leave(device)
-            if device.brought is not None:
-                self.buses.remove(device.brought)
+            for each in device.brought:
+                self.buses.remove(each)
             raise
         self.devices[device.path] = device
 
@@ -258,22 +262,27 @@ class DeviceTree:
         if index >= 0 and any(each.values.get("bootindex", -1) == index for each in self.devices.values()):
             raise QmpError(f"The bootindex {index} has already been used")
 
-    def _bring_bus(self, device: Device) -> None:
+    def _bring_buses(self, device: Device) -> None:
         kind = device.type.brings
-        if not kind:
+        if not kind or "masterbus" in device.values:  # a companion serves the bus of another controller
             return
-        if kind == "PCI":
-            name = device.id or f"pcie.{sum(bus.kind == 'PCI' for bus in self.buses)}"
-        elif kind == "SCSI":
-            name = f"{device.id}.0" if device.id else f"scsi.{self._scsi_buses}"
-            self._scsi_buses += not device.id
-        else:
-            name = f"{device.id}.0" if device.id else f"usb-bus.{self._usb_buses}"
-            self._usb_buses += not device.id
-        device.brought = Bus(kind, name, device, hotplug=True)
+        for number in range(device.type.bus_count):
+            name = self._bus_name(kind, device.id, number)
+            hotplug = kind not in _NO_HOTPLUG
+            device.brought.append(Bus(kind, name, device, units=device.type.bus_units, hotplug=hotplug))
         if device.type.name == "usb-storage":
-            device.brought.fill("usb-storage")
-        self.buses.append(device.brought)
+            device.brought[0].fill("usb-storage")
+        self.buses += device.brought
+
+    def _bus_name(self, kind: str, identifier: str, number: int) -> str:
+        """As qbus_init_internal makes it (hw/core/bus.c), and pci_bridge_initfn for PCI."""
+        if kind == "PCI":
+            return identifier or f"pcie.{sum(bus.kind == 'PCI' for bus in self.buses)}"
+        if identifier:
+            return f"{identifier}.{number}"
+        count = self._numbered.get(kind, 0)
+        self._numbered[kind] = count + 1
+        return f"{kind.lower()}.{count}"
 
     # -- going
 
@@ -297,11 +306,9 @@ class DeviceTree:
             self._unplug(device)
 
     def _refuse_removal(self, name: str) -> None:
-        if name in self.names or f"/machine/peripheral/{name}" in self.names:
-            raise UnsupportedError(f"the removal of '{name}'")
         part = self.find(name)
         if part is not None:
-            bus = "virtio-bus" if part.type.backend else part.brought.name if part.brought is not None else ""
+            bus = "virtio-bus" if part.type.backend else part.brought[0].name if part.brought else ""
             raise QmpError(f"Bus '{bus}' does not support hotplugging")
         if name in ("", "/", "/machine", "/machine/peripheral", "/machine/peripheral-anon", "/objects"):
             noun = "hotpluggable device" if self._profile.undeletable_is_not_hotpluggable else "device"
@@ -316,11 +323,11 @@ class DeviceTree:
 
     def _unplug(self, device: Device) -> None:
         """Take a device out of the tree, with what sits on its bus, and free it a moment later."""
-        if device.brought is not None:
-            for each in reversed(device.brought.devices):
+        for bus in device.brought:
+            for each in reversed(bus.devices):
                 self._unplug(each)
-            if device.brought in self.buses:
-                self.buses.remove(device.brought)
+            if bus in self.buses:
+                self.buses.remove(bus)
         assert device.bus is not None
         device.bus.leave(device)
         del self.devices[device.path]
@@ -339,8 +346,8 @@ class DeviceTree:
 def _downwards(bus: Bus) -> Iterator[Bus]:
     yield bus
     for device in reversed(bus.devices):
-        if device.brought is not None:
-            yield from _downwards(device.brought)
+        for brought in device.brought:
+            yield from _downwards(brought)
 
 
 class _Going:

@@ -38,6 +38,7 @@ class DeviceType:
     :ivar name: such as ``virtio-blk-pci``.
     :ivar bus: the kind of bus that it sits on, as messages call it; empty for a part of another device.
     :ivar brings: the kind of bus that it brings, or an empty string.
+    :ivar bus_count: how many such buses it brings; *bus_units*: how many devices each has room for, 0 for many.
     :ivar disk: how it treats its disk, None if it has none.
     :ivar backend: the type of the child ``virtio-backend`` that has the disk or the bus, or an empty string.
     """
@@ -45,6 +46,8 @@ class DeviceType:
     name: str
     bus: str
     brings: str = ""
+    bus_count: int = 1
+    bus_units: int = 0
     disk: DiskTraits | None = None
     backend: str = ""
 
@@ -65,13 +68,7 @@ _ALL = (
     DeviceType(name="qemu-xhci", bus="PCI", brings="usb-bus"),
     DeviceType(name="usb-ehci", bus="PCI", brings="usb-bus"),
     DeviceType(name="piix3-usb-uhci", bus="PCI", brings="usb-bus"),
-    DeviceType(name="pcie-root-port", bus="PCI", brings="PCI"),
+    DeviceType(name="pcie-root-port", bus="PCI", brings="PCI", bus_units=1),
 )
 
 TYPES = {each.name: each for each in _ALL}
-
-ALIASES = {"virtio-blk": "virtio-blk-pci", "virtio-scsi": "virtio-scsi-pci"}
-"""Names that stand for another type on a PC (qdev_alias_table, system/qdev-monitor.c)."""
-
-PARTS = {"virtio-blk-device": "virtio-bus", "virtio-scsi-device": "virtio-bus"}
-"""Types of which a device can be a part only -> the bus that they would sit on."""

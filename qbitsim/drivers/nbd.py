@@ -172,7 +172,7 @@ class NbdNode(DriverNode):
         return self.export.is_connected or self.export.wanted.reconnect_delay > 0
 
     @property
-    def outage(self) -> int:
+    def own_outage(self) -> int:
         """While the server is away, how long ``reconnect-delay`` lets requests wait for it."""
         export = self.export
         if export.is_connected or not export.wanted.reconnect_delay:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from qbitsim.block.activation import activate_all, is_inactive
 from qbitsim.block.graph import Graph
+from qbitsim.commands.character_devices import ONE_MONITOR
 from qbitsim.commands.context import Context
-from qbitsim.commands.monitor import MonitorChardev, version_info
+from qbitsim.commands.monitor import version_info
 from qbitsim.commands.offered import registry_for
 from qbitsim.control.memory import Control
 from qbitsim.control.registry import controlled_registry_for
@@ -45,10 +46,11 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from qbitsim.commands.parts import ChardevLike
+    from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.files.network import Address, Connection
@@ -68,6 +70,9 @@ MACHINE_TYPES = ("none", "pc", "q35")
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
+
+MEMORY = 128 << 20
+"""Bytes of memory of a PC, unless told otherwise."""
 
 _LOCALHOST = "127.0.0.1"
 
@@ -90,18 +95,20 @@ class Machine:
         until then.
     :param registry: the commands that it has, if not those of the system emulator.
     :ivar announces_images: whether it prints, as QEMU does, that a command makes an image file.
-    :ivar chardevs: the character devices of the process.
+    :ivar chardevs: the character devices of the process by name.
     :ivar complain: called with what QEMU says on its standard error of a migration.
     :ivar devices: those of the guest, None as long as there were none.
     :ivar guest_clock_stands: only a test can move the guest's clock, and none does (-accel qtest).
+    :ivar networks: what network cards are connected to, by name: the kind of each.
+    :ivar memory: bytes that the guest of a PC has.
+    :ivar processors: those of a PC, None as long as it has the one that QEMU gives it.
     :ivar objects: what ``object-add`` made, but throttle groups: id -> arguments.
     :raises ValueError: for an unknown profile, pacing or type of machine.
     """
 
     __slots__ = (
-        *(*PARTS, "announces_images", "chardevs", "control", "disks", "guest_clock_stands", "guest_name", "guest_uuid"),
-        *("complain", "journal", "machine_type", "migration_host"),
-        "monitor_descriptors",
+        *(*PARTS, "announces_images", "control", "disks", "guest_clock_stands", "guest_name", "guest_uuid"),
+        *("complain", "journal", "machine_type", "migration_host", "memory", "monitor_descriptors", "processors"),
     )
 
     def __init__(
@@ -136,12 +143,15 @@ class Machine:
         self.images.fdsets.explained = self.profile.fdset_refusals_explained
         self.monitor_descriptors: MonitorDescriptors | None = None
         self.announces_images = False
-        self.chardevs: Iterable[ChardevLike] = (MonitorChardev(),)
+        self.chardevs: Mapping[str, ChardevLike] = ONE_MONITOR
         self.guest_clock_stands = False
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
         self.complain: Callable[[str], None] = _nobody_listens
         self.migration_host: MigrationHost | None = None
+        self.memory = MEMORY
+        self.networks: dict[str, str] = {}
+        self.processors: Processors | None = None
         self._begin(Scheduler(policy), running=running)
         if incoming:
             self.wait_for_migration(autostart=running)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PARTS = (
     *("profile", "registry", "pacing"),
     *("images", "graph", "scheduler", "jobs", "exports", "migration", "outgoing", "incoming"),
-    *("events", "clock", "faults", "devices", "objects"),
+    *("events", "clock", "faults", "devices", "objects", "networks", "chardevs"),
     *("run_state", "closing", "_stdout"),
 )
 """The attributes of a machine that a snapshot keeps and puts back."""

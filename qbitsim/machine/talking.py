@@ -41,6 +41,7 @@ class TalkingMachine(Machine):
             machine_type=machine_type,
             registry=registry,
         )
+        self.announces_images = True
         self.out: TextIO | None = sys.stdout
 
     def print(self, text: str) -> None:

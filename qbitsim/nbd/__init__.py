@@ -1,1 +1,1 @@
-"""NBD, bytes to bytes: the server of a machine with its exports, handshakes, requests and contexts; a client."""
+"""NBD, bytes to bytes: server, exports, handshakes, requests, contexts; the client, and exports of others as files."""

@@ -7,17 +7,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.programs.option_text import OptionText, option_list, read_number, read_size, read_switch, split_options
-from qbitsim.serving.chardev import Chardev, open_chardev
+from qbitsim.serving.chardev import SILENT, Chardev, OpenChardev, open_chardev
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from qbitsim.profiles import Profile
-    from qbitsim.serving.chardev import OpenChardev
 
 CHARDEV = option_list(
     "chardev",
@@ -30,29 +30,45 @@ CHARDEV = option_list(
     size="size",
 )
 _NOT_EMULATED = frozenset(
-    {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "pty", "qemu-vdagent", "ringbuf", "serial"}
-    | {"spiceport", "spicevmc", "testdev", "udp", "vc", "wctablet"}
+    {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "ringbuf", "serial", "testdev", "udp", "vc"}
+    | {"wctablet"}
 )
+_EMULATED = frozenset({"file", "null", "pty", "socket", "stdio", *SILENT})
 _SHORT_NAMES = frozenset({"null", "pty", "msmouse", "wctablet", "braille", "testdev", "stdio"})
 _HOST_AND_PORT = re.compile(r"(?P<host>[^:]{1,64})?:(?P<port>[^,]{1,32})")
 _READERS = {"bool": read_switch, "number": read_number, "size": read_size}
 
 
-class Chardevs:
-    """The character devices that a program has opened.
+class Chardevs(Mapping[str, OpenChardev]):
+    """The character devices that a program has opened, by name.
 
+    :param print_: prints on standard output.
     :param complain: is told a text, the words of the command line that it is about, and ``info`` or nothing.
     :param in_background: whether the program has no standard input of its own.
     """
 
-    def __init__(self, profile: Profile, complain: Callable[[str, str, str], None], *, in_background: bool) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        print_: Callable[[str], object],
+        complain: Callable[[str, str, str], None],
+        *,
+        in_background: bool,
+    ) -> None:
         self._profile = profile
+        self._print = print_
         self._complain = complain
         self._in_background = in_background
         self._open: dict[str, OpenChardev] = {}
 
-    def __iter__(self) -> Iterator[OpenChardev]:
-        return iter(self._open.values())
+    def __getitem__(self, name: str) -> OpenChardev:
+        return self._open[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._open)
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def open(self, given: OptionText, words: str) -> None:
         """Open the one that an option describes.
@@ -75,10 +91,8 @@ class Chardevs:
             opened.close()
             raise QmpError(f"attempt to add duplicate property '{chardev.id}' to object (type 'container')")
         self._open[chardev.id] = opened
-
-    def find(self, name: str) -> OpenChardev | None:
-        """The one of that name."""
-        return self._open.get(name)
+        if opened.terminal is not None:
+            self._print(f"char device redirected to {opened.terminal} (label {chardev.id})\n")
 
     def take(self, name: str) -> OpenChardev:
         """The one of that name, which nobody else may have from now on.
@@ -145,7 +159,7 @@ def describe(given: OptionText) -> Chardev:
     backend = given.values.get("backend")
     if backend is None:
         raise QmpError(f'chardev: "{given.id}" missing backend')
-    if backend not in ("socket", "stdio", "null", "file"):
+    if backend not in _EMULATED:
         if backend in _NOT_EMULATED:
             raise UnsupportedError(f"the character device '{backend}'")
         raise QmpError(f"'{backend}' is not a valid char driver name")

@@ -9,8 +9,8 @@ from __future__ import annotations
 _SINCE = {
     "0.13": "device_add",
     "0.14": (
-        "add_client balloon client_migrate_info device_del expire_password inject-nmi memsave "
-        "netdev_add netdev_del pmemsave query-balloon query-mice query-pci query-spice query-vnc "
+        "add_client client_migrate_info device_del expire_password inject-nmi memsave "
+        "pmemsave query-mice query-pci query-spice "
         "screendump set_link set_password"
     ),
     "1.1": "change-vnc-password qom-list-types system_wakeup xen-save-devices-state",

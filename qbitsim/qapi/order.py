@@ -40,14 +40,15 @@ _EXPORT = """
     block-export-add block-export-del BLOCK_EXPORT_DELETED query-block-exports
 """
 _REST = """
-    query-chardev query-tpm-models query-tpm-types query-tpm
+    query-chardev netdev_add netdev_del query-tpm-models query-tpm-types query-tpm query-vnc
     query-migrate migrate-set-capabilities query-migrate-capabilities migrate-set-parameters query-migrate-parameters
-    MIGRATION MIGRATION_PASS migrate-recover migrate-pause snapshot-save snapshot-load snapshot-delete
+    migrate-start-postcopy MIGRATION MIGRATION_PASS migrate_cancel migrate-continue migrate migrate-incoming
+    migrate-recover migrate-pause snapshot-save snapshot-load snapshot-delete
     transaction qmp_capabilities query-version query-commands quit
     query-qmp-schema qom-list qom-get qom-set qom-list-types qom-list-properties object-add object-del
     device-list-properties device_add device_del DEVICE_DELETED query-cpus-fast query-machines query-current-machine
-    query-target query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus query-memory-size-summary
-    query-cpu-definitions yank query-yank query-name query-iothreads
+    query-target query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus balloon query-balloon
+    query-memory-size-summary query-cpu-definitions yank query-yank query-name query-iothreads
     stop cont human-monitor-command getfd closefd add-fd
     remove-fd query-fdsets query-command-line-options
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tty
 from typing import TYPE_CHECKING, BinaryIO
 
 from qbitsim.errors import QmpError
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
 _STDIN, _STDOUT = 0, 1
 
+SILENT = frozenset({"qemu-vdagent", "spiceport", "spicevmc"})
+"""Character devices whose other end is a part of QEMU that is not emulated: nobody ever says anything there."""
+
 
 @record(kw_only=True)
 class Chardev:
     """A character device as it is asked for.
 
     :ivar id: its name.
-    :ivar backend: ``socket``, ``stdio``, ``null`` or ``file``.
+    :ivar backend: ``socket``, ``stdio``, ``null``, ``file``, ``pty`` or one of :data:`SILENT`.
     :ivar path: of the file or UNIX socket; *append*: what is in the file stays.
     :ivar abstract: the path is a name in Linux's abstract name space.
     :ivar host: and *port* of TCP; *descriptor*: the number of an inherited socket, as text.
@@ -57,6 +61,7 @@ class OpenChardev:
     :ivar connected: the client that it has from the start.
     :ivar sink: the file that takes what is written.
     :ivar in_use: whether a monitor, for instance, has it; *clients*: how many of those that it has are connected.
+    :ivar terminal: the path of the terminal at which somebody else may sit.
     """
 
     def __init__(self, chardev: Chardev) -> None:
@@ -66,12 +71,8 @@ class OpenChardev:
         self.sink: BinaryIO | None = None
         self.in_use = False
         self.clients = 0
+        self.terminal: str | None = None
         self._remove: Callable[[], None] | None = None
-
-    @property
-    def label(self) -> str:
-        """Its name."""
-        return self.chardev.id
 
     @property
     def kind(self) -> str:
@@ -80,17 +81,25 @@ class OpenChardev:
 
     @property
     def filename(self) -> str:
-        """What it talks through (qemu_chr_compute_filename, chardev/char-socket.c, QEMU 10.0)."""
+        """What it talks through (qemu_chr_compute_filename, chardev/char-socket.c, and its neighbours, QEMU 10.0)."""
         chardev = self.chardev
+        if self.terminal is not None:
+            return f"pty:{self.terminal}"
         if chardev.backend != "socket":
             return chardev.backend
-        address = chardev.address
-        if chardev.host is not None and self.listening and not chardev.path:
-            address = f"tcp:{chardev.host}:{self.listening[0].getsockname()[1]}"
-        if chardev.abstract:
-            address += ",abstract=on,tight=on"
         state = "" if self.clients or self.connected is not None else "disconnected:"
-        return f"{state}{address}{',server=on' if chardev.server else ''}"
+        return f"{state}{self._address}{',server=on' if chardev.server else ''}"
+
+    @property
+    def _address(self) -> str:
+        """Where its socket is; what was left open, such as a port, the host says."""
+        chardev = self.chardev
+        if chardev.path or not self.listening:
+            return f"{chardev.address}{',abstract=on,tight=on' if chardev.abstract else ''}"
+        place = self.listening[0].getsockname()
+        if isinstance(place, tuple):
+            return f"tcp:{place[0] if chardev.host is None else chardev.host}:{place[1]}"
+        return f"unix:{place}"
 
     def listen(self) -> None:
         """Open the sockets at which clients come.
@@ -108,6 +117,19 @@ class OpenChardev:
             self.listening = [_inherited(chardev.descriptor or "")]
         for sock in self.listening:
             _listen(sock, chardev)
+
+    def open_terminal(self) -> None:
+        """Open a terminal; its end here stays open as long as the process.
+
+        :raises QmpError: it cannot be had.
+        """
+        try:
+            _, other = os.openpty()
+        except OSError as error:
+            raise QmpError(f"Failed to create PTY: {error.strerror}") from None
+        self.terminal = os.ttyname(other)
+        tty.setraw(other)
+        os.close(other)
 
     def wait(self) -> None:
         """Wait for the first client."""
@@ -136,6 +158,8 @@ def open_chardev(chardev: Chardev, waiting: Callable[[str], None], lost: Callabl
     opened = OpenChardev(chardev)
     if chardev.backend == "file":
         opened.sink = _open_file(chardev)
+    elif chardev.backend == "pty":
+        opened.open_terminal()
     elif chardev.backend == "socket" and chardev.server:
         opened.listen()
         if chardev.wait:

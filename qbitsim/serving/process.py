@@ -13,6 +13,7 @@ import threading
 import time
 import tty
 from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
@@ -50,6 +51,20 @@ def hold_signals() -> None:
 def on_ending_signal(act: Callable[[str], object]) -> None:
     """Call *act*, in a thread of its own, with QEMU's words for the first signal that ends the process."""
     threading.Thread(target=_wait_for_signal, args=(act,), daemon=True).start()
+
+
+def idle_threads(count: int) -> list[int]:
+    """Threads that do nothing until the process ends, in place of the guest's; the host's numbers of them."""
+    numbers: SimpleQueue[int] = SimpleQueue()
+    for _ in range(count):
+        threading.Thread(target=_idle, args=(numbers,), daemon=True).start()
+    return [numbers.get() for _ in range(count)]
+
+
+def _idle(numbers: SimpleQueue[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    numbers.put(threading.get_native_id())
+    threading.Event().wait()
 
 
 def _wait_for_signal(act: Callable[[str], object]) -> None:

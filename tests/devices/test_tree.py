@@ -43,9 +43,22 @@ def test_a_refused_device_changes_nothing(machine: Machine) -> None:
     add_device(machine, "virtio-blk-pci,drive=n1,id=b")
 
 
-def test_devices_of_other_kinds_are_refused_by_name(machine: Machine) -> None:
-    with pytest.raises(UnsupportedError, match="the device 'e1000'"):
-        machine.execute("device_add", {"driver": "e1000"})
+def test_devices_that_do_nothing_here_have_their_place_and_their_properties(machine: Machine) -> None:
+    machine.execute("device_add", {"driver": "virtio-net", "id": "n", "addr": "05.0", "mac": "52:54:00:00:00:01"})
+    with pytest.raises(QmpError, match="slot 5 function 0 not available for e1000, in use by virtio-net-pci,id=n"):
+        machine.execute("device_add", {"driver": "e1000", "addr": "5"})
+    with pytest.raises(QmpError, match=r"Property 'e1000\.colour' not found"):
+        machine.execute("device_add", {"driver": "e1000", "colour": "red"})
+    assert machine.qmp("qom-get", path="n", property="mac") == "52:54:00:00:00:01"
+    assert {"name": "virtio-backend", "type": "child<virtio-net-device>"} in machine.qmp("qom-list", path="n")
+
+
+def test_a_drive_of_a_device_that_does_nothing_is_refused(machine: Machine) -> None:
+    with pytest.raises(UnsupportedError, match="the device 'nvme'"):
+        machine.execute("device_add", {"driver": "nvme", "drive": "n0", "serial": "1"})
+
+
+def test_devices_that_nobody_can_make_are_refused(machine: Machine) -> None:
     with pytest.raises(QmpError, match="expects a non-abstract device type"):
         machine.execute("device_add", {"driver": "pci-device"})
 
@@ -55,14 +68,16 @@ def test_an_unknown_type_of_machine_is_refused() -> None:
         Machine(machine_type="microvm")
 
 
-def test_the_types_of_what_is_emulated_are_listed(machine: Machine) -> None:
+def test_the_types_of_the_release_are_listed(machine: Machine) -> None:
     every = {each["name"]: each for each in machine.qmp("qom-list-types")}
     assert every["tcg-accel"] == {"name": "tcg-accel", "parent": "accel"}
     assert {"scsi-hd", "iothread", "pc-q35-10.0-machine"} <= set(every)
     assert "device" not in every
     abstract = machine.qmp("qom-list-types", implements="scsi-device", abstract=True)
-    assert {each["name"] for each in abstract} == {"scsi-device", "scsi-disk-base", "scsi-hd", "scsi-cd"}
-    assert [each["name"] for each in abstract if each.get("abstract")] == ["scsi-disk-base", "scsi-device"]
+    assert {each["name"] for each in abstract} == {
+        *("scsi-device", "scsi-disk-base", "scsi-hd", "scsi-cd", "scsi-block", "scsi-generic"),
+    }
+    assert [each["name"] for each in abstract if each.get("abstract")] == ["scsi-device", "scsi-disk-base"]
 
 
 def test_devices_are_kept_and_put_back(machine: Machine) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from summaries import summary
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -23,11 +24,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("installation", found or [none])
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell what is to be said at the end to the process that says it, if this is a worker of pytest-xdist."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["oracle"] = {"compared": _compared(), "rounds": dict(ROUNDS)}
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what real QEMUs there were, which profile stood for them, and how the examples ended."""
+    if terminalreporter.config.getoption("numprocesses", None):
+        return  # workers have told it
+    for line in summary(_compared(), ROUNDS):
+        terminalreporter.write_line(line)
+
+
+def _compared() -> list[str]:
+    lines = []
     for each in installations():
         name = profile_for(each)
         exact = name == ".".join(map(str, each.version[:2]))
-        terminalreporter.write_line(f"{each} was compared with profile {name}" + ("" if exact else ", the nearest one"))
-    for ending, count in sorted(ROUNDS.items()):
-        terminalreporter.write_line(f"  {count} examples: {ending}")
+        lines.append(f"{each} was compared with profile {name}" + ("" if exact else ", the nearest one"))
+    return lines

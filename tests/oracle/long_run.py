@@ -2,7 +2,7 @@
 
 Plays so many random examples of each kind (``plain``, ``chain``, ``graph``) on each QEMU that is found, prints what
 differed, how the rounds ended and which steps were left out, and writes how many compared steps used which command and
-argument to ``coverage.json`` beside this file, which the README's reference shows.
+argument to ``coverage.json`` beside this file, which the reference shows.
 """
 
 from __future__ import annotations

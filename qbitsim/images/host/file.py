@@ -67,10 +67,10 @@ class HostImageFile(ImageFile):
     :param name: that the machine has for it.
     :param file: open.
     :ivar bytes: the file.
-    :ivar users: how many nodes have it open.
+    :ivar users: how many nodes have it open; *closes_unused*: it is closed with the last one.
     """
 
-    __slots__ = ("_stamp", "bytes", "users")
+    __slots__ = ("_stamp", "bytes", "closes_unused", "users")
 
     image: Image
 
@@ -78,6 +78,7 @@ class HostImageFile(ImageFile):
         super().__init__(name, capacity)
         self.bytes = file
         self.users = 0
+        self.closes_unused = False
         self._stamp = file.stamp
         self.locks = HostLocks(file)
         self.image = self._plain_image()
@@ -167,7 +168,7 @@ class HostImageFile(ImageFile):
         if not self.users:
             with suppress(OSError):
                 self.image.save()
-            if self.bytes.is_handed_over:
+            if self.bytes.is_handed_over or self.closes_unused:
                 self.bytes.close()
 
     @property

@@ -30,12 +30,15 @@ class HostImageStore(ImageStore):
     has changed it, and is written down when some others have been asked for after it.
 
     :param folder: names are relative to it; OSError if there is none.
+    :param closes_unused: a file is closed with its last user, as QEMU does, so that its file system can be unmounted:
+        what could not be written then is lost. Otherwise some stay open, and what they hold is written later.
     """
 
-    __slots__ = ("_folder", "_known")
+    __slots__ = ("_closes_unused", "_folder", "_known")
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, closes_unused: bool = False) -> None:
         super().__init__()
+        self._closes_unused = closes_unused
         self._folder = HostFolder(folder, self.fdsets)
         self._known: dict[tuple[int, int], HostImageFile] = {}  # in the order in which they were asked for
 
@@ -68,7 +71,7 @@ class HostImageStore(ImageStore):
         opened = HostFile(name, self._folder, writable=True, create=True)
         file = self._known.get(opened.identity)
         if file is None:
-            file = HostImageFile(name, opened, self._limits.get(self._key(name)))
+            file = self._new_file(name, opened)
             HostRawImage(file)
         self._remember(opened.identity, file)
         conflict = file.locks.conflict(*CREATOR)
@@ -106,9 +109,14 @@ class HostImageStore(ImageStore):
         if file is None or not file.bytes.is_open or not (file.users or file.is_current):
             opened = HostFile(name, self._folder)
             identity = opened.identity
-            file = HostImageFile(name, opened, self._limits.get(self._key(name)))
+            file = self._new_file(name, opened)
         file.bytes.path = name
         self._remember(identity, file)
+        return file
+
+    def _new_file(self, name: str, opened: HostFile) -> HostImageFile:
+        file = HostImageFile(name, opened, self._limits.get(self._key(name)))
+        file.closes_unused = self._closes_unused
         return file
 
     def _remember(self, identity: tuple[int, int], file: HostImageFile) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 from qbitsim.devices.board import BoardParts
@@ -56,7 +55,7 @@ class BoardDefaults:
             graphics=self._graphics(),
             networks=self._networks(),
             ports=self._ports("serial") + self._ports("parallel"),
-            processors=self._processors(),
+            processors=self._plan.processors.count,
         )
 
     def _graphics(self) -> int:
@@ -76,8 +75,3 @@ class BoardDefaults:
         if not asked:
             return int(self._plan.defaults and name not in self._missing)
         return sum(each != "none" for each in asked)
-
-    def _processors(self) -> int:
-        given = {name: int(str(value), 0) for name, value in self._plan.topology.items()}
-        wanted = given.get("cpus") or prod(given.get(name, 1) for name in ("sockets", "dies", "cores", "threads"))
-        return max(wanted, 1)

@@ -53,7 +53,7 @@ def set_value(text: str, groups: Mapping[str, OptionGroup], profile: Profile) ->
     name = found["group"]
     if name in _NO_GROUPS:
         raise QmpError(f"-set is not supported with {name}")
-    if name not in groups and name not in recorded(profile, "other-options"):
+    if name not in groups and all(each["option"] != name for each in recorded(profile, "options")):
         raise QmpError(f"There is no option group '{name}'")
     if name not in groups or found["id"] not in groups[name].given:
         raise QmpError(f'there is no {name} "{found["id"]}" defined')

@@ -38,12 +38,10 @@ class MachineType:
 
     :ivar name: without alias.
     :ivar kind: one of :data:`qbitsim.machine.machine.MACHINE_TYPES`.
-    :ivar buses: what devices can be plugged into that are not emulated; the rest is in the tree of devices.
     """
 
     name: str
     kind: str
-    buses: frozenset[str]
 
     def check_property(self, name: str) -> None:
         """Refuse a property that it does not have.
@@ -84,8 +82,8 @@ def find_machine_type(profile: Profile, name: str | None) -> MachineType:
 
 def _type(name: str) -> MachineType:
     if name == "none":
-        return MachineType(name=name, kind=name, buses=frozenset({"System"}))
+        return MachineType(name=name, kind=name)
     for kind, beginning in _KINDS.items():
         if name.startswith(beginning):
-            return MachineType(name=name, kind=kind, buses=frozenset({"System", "ISA", "i2c-bus"}))
+            return MachineType(name=name, kind=kind)
     raise UnsupportedError(f"the machine type '{name}'")

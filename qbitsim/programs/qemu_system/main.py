@@ -69,7 +69,7 @@ class _Program:
         background = process.Background() if plan.daemonize else None
         pid_file = self._pid_file(plan)
         try:
-            images = HostImageStore(os.getcwd())
+            images = HostImageStore(os.getcwd(), closes_unused=True)
             images.network = SocketNetwork(images.network)
             for asked in plan.descriptors:
                 with asked.given.blamed():
@@ -100,7 +100,6 @@ class _Program:
             running=False,
             machine_type=machine_type.kind,
         )
-        machine.announces_images = True
         machine.complain = lambda text: self.complain(line(text))
         machine.guest_name = plan.guest_name
         machine.guest_uuid = plan.guest_uuid or machine.guest_uuid

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.drives import check_node_options
+from qbitsim.devices.processors import Processors
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.programs.chardevs import CHARDEV, parse_short
 from qbitsim.programs.complaints import EndError, StartError, message
@@ -17,17 +18,13 @@ from qbitsim.programs.qemu_system.late_options import OptionGroup, global_of, se
 from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
 from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
-from qbitsim.programs.qemu_system.taken_options import (
-    check_argument,
-    check_boot,
-    check_network,
-    check_processor,
-    check_topology,
-)
+from qbitsim.programs.qemu_system.processors import read_model, read_topology
+from qbitsim.programs.qemu_system.taken_options import check_argument, check_boot, check_network
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.keyval import HelpWantedError, Tree, as_json, is_help, parse_keyval
 from qbitsim.qmp.parser import parse_command_line_object
 from qbitsim.records import record
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +56,7 @@ _KEYVAL = {
 }
 """The options that are taken and read as trees, with the key that may be left out."""
 
+_JSON_TOO = frozenset({"audiodev", "compat", "netdev"})
 _WITH_ID = frozenset({"audiodev", "netdev"})
 _ALIASES = {"M": "machine", "S": "paused", "h": "help"}
 _DISPLAY_OPTIONS = frozenset({"type", "full-screen", "window-close", "gl"})
@@ -109,10 +107,12 @@ class Plan:
         self.descriptors: list[Asked] = []
         self.serials: list[Given] = []
         self.globals: list[GlobalProperty] = []
+        self.networks: list[Asked] = []
         self.loaded: str | None = None
         self.qtest: Given | None = None
         self.vga: str | None = None
-        self.topology: Tree = {}
+        self.processors = Processors()
+        self._topology: Tree = {}
         self._boot: Tree = {}
         self._memory: dict[str, str] = {}
         self._accelerator_words = ""
@@ -183,11 +183,14 @@ class Plan:
         if is_help(given.argument):
             raise UnsupportedError(f"the help of '-{given.name}'")
         if given.name in _KEYVAL:
-            tree = self._keyval(given, _KEYVAL[given.name])
+            as_object = given.name in _JSON_TOO and given.argument.startswith("{")
+            tree = self._json(given) if as_object else self._keyval(given, _KEYVAL[given.name])
             if given.name in _WITH_ID and "id" not in tree and tree.get("driver", tree.get("type")) != "none":
                 raise QmpError("Parameter 'id' is missing")
+            if given.name == "netdev" and "id" in tree:
+                self.networks.append(Asked(given, tree))
             if given.name == "smp":
-                self.topology.update(tree)
+                self._topology.update(tree)
             if given.name == "boot":
                 self._boot.update(tree)
             if given.name in ("net", "netdev", "nic"):
@@ -342,22 +345,31 @@ class Plan:
         """
         try:
             check_boot(self._boot)
-            check_topology(self.topology, machine, self.profile)
+            self.processors = read_topology(self._topology, machine, self.profile)
             if "slots" in self._memory and "maxmem" not in self._memory:
                 raise QmpError("slots specified but no max-size")
         except QmpError as error:
             raise StartError(error.desc) from None
 
     def check_processor(self) -> None:
-        """Refuse an unknown model of processor.
+        """Refuse an unknown model of processor, or an unknown feature.
 
-        :raises StartError: there is no such model.
+        :raises StartError: there is no such.
         """
-        for model in self.arguments("cpu")[-1:]:
-            try:
-                check_processor(model, self.profile)
-            except QmpError as error:
-                raise StartError(error.desc) from None
+        if "cpu" not in self._text:
+            return
+        try:
+            self.processors = read_model(self._text["cpu"], self.processors, self.profile)
+        except QmpError as error:
+            raise StartError(error.desc) from None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of memory that are wanted; a number without a unit means MiB."""
+        size = self._memory.get("size")
+        if size is None:
+            return None
+        return int(size) << 20 if size.isdigit() else parse_size(size)
 
     def check_accelerator(self) -> None:
         """Refuse accelerators that there are not.

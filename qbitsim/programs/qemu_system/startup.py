@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.commands.context import Context
 from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
+from qbitsim.commands.furniture import add_network
 from qbitsim.commands.machine_snapshots import load_snapshot, writable_disks
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError, UnsupportedError
@@ -18,12 +19,12 @@ from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionText, read_number
 from qbitsim.programs.qemu_system.board_defaults import BoardDefaults
 from qbitsim.programs.qemu_system.command_line import line
-from qbitsim.programs.qemu_system.devices import Devices
 from qbitsim.programs.qemu_system.late_options import unknown_drivers
 from qbitsim.programs.qemu_system.machine_types import recorded
 from qbitsim.qapi.keyval import is_help
-from qbitsim.records import record
+from qbitsim.records import changed, record
 from qbitsim.serving.chardev import open_chardev
+from qbitsim.serving.process import idle_threads
 from qbitsim.serving.server import Monitor
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Startup:
         self._complain = complain
         self._chardevs = Chardevs(
             machine.profile,
+            print_,
             lambda text, words, label: complain(line(text, words, label)),
             in_background=plan.daemonize,
         )
@@ -105,11 +107,14 @@ class Startup:
             self._blamed(asked, self._add_node)
         for asked in plan.drives:
             self._blamed(asked, self._add_drive)
+        for asked in plan.networks:
+            self._blamed(asked, self._add_network)
         plan.check_board(self._type)
         self._add_defaults()
         self._check_properties()
         plan.check_accelerator()
         plan.check_processor()
+        self._add_processors()
         if plan.accelerator == "qtest":
             self.machine.graph.print = lambda _: None  # qtest_enabled()
             self.machine.guest_clock_stands = True
@@ -125,7 +130,7 @@ class Startup:
             self._complain(line(text, label="warning"))
         self._load_snapshot()
 
-    def _blamed(self, asked: Asked, act: Callable[[Asked], None]) -> None:
+    def _blamed(self, asked: Asked, act: Callable[[Asked], object]) -> None:
         with asked.given.blamed():
             act(asked)
 
@@ -136,6 +141,13 @@ class Startup:
                     self._type.check_property(name)
                 except QmpError as error:
                     raise StartError(error.desc) from None
+
+    def _add_processors(self) -> None:
+        """Give a PC the processors and the memory that it is to have."""
+        if self._type.kind != "none":
+            processors = self._plan.processors
+            self.machine.processors = changed(processors, thread_ids=idle_threads(processors.count))
+            self.machine.memory = self._plan.memory or self.machine.memory
 
     def _load_snapshot(self) -> None:
         """Go back to a snapshot of the machine before it runs: ``-loadvm``."""
@@ -175,6 +187,9 @@ class Startup:
             return
         except QmpError as error:
             raise StartError(message(error)) from None
+
+    def _add_network(self, asked: Asked) -> None:
+        add_network(self.machine, str(asked.value["id"]), str(asked.value.get("type")))
 
     # -- disks
 
@@ -229,14 +244,16 @@ class Startup:
 
     def _add_devices(self) -> None:
         """Devices given as texts first, then those of drives, then others (qemu_create_cli_devices)."""
-        devices = Devices(self.machine, self._type)
+        devices = device_tree(self.machine)
+        if self._type.kind == "pc" and self._plan.machine.get("acpi") == "off":
+            devices.bus("pci.0").hotplug = False
         for asked in self._plan.devices:
-            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False))
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=False, hotplug=False))
         for asked, drive in self._drives:
             with asked.given.blamed():
                 plug_virtio_drive(self.machine, drive)
         for asked in self._plan.json_devices:
-            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=True))
+            self._blamed(asked, lambda asked: devices.add(asked.value, from_json=True, hotplug=False))
 
     # -- character devices and monitors
 
@@ -250,7 +267,7 @@ class Startup:
         mode = values.get("mode", "readline")
         if mode not in ("readline", "control"):
             raise QmpError(f"Parameter 'mode' does not accept value '{mode}'")
-        if self._chardevs.find(values["chardev"]) is None:
+        if values["chardev"] not in self._chardevs:
             raise QmpError(f'chardev "{values["chardev"]}" not found')
         pretty = values.get("pretty") in ("on", "yes", "true", "y")
         if mode == "readline" and pretty:
@@ -271,7 +288,7 @@ class Startup:
             given = self._plan.qtest
             with given.blamed():
                 name = given.argument.removeprefix("chardev:")
-                self.qtest = self._chardevs.find(name) if name != given.argument else _opened_short(given.argument)
+                self.qtest = self._chardevs.get(name) if name != given.argument else _opened_short(given.argument)
                 if self.qtest is None:
                     raise QmpError(f'Failed to initialize device for qtest: "{given.argument}"')
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from qbitsim.commands.recorded_answers import recorded
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qbitsim.profiles import Profile
-    from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.keyval import Tree
 
 _NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
-_TOPOLOGY = frozenset(
-    {"books", "clusters", "cores", "cpus", "dies", "drawers", "maxcpus", "modules", "sockets", "threads"}
-)
 _BOOT = frozenset({"order", "once", "menu", "splash", "splash-time", "reboot-timeout", "strict"})
 _BOOT_DEVICES = "abcdefghijklmnop"
 _NETWORKS = frozenset(
@@ -75,35 +69,3 @@ def check_boot(tree: Tree) -> None:
             if letter in seen:
                 raise QmpError(f"Boot device '{letter}' was given twice")
             seen += letter
-
-
-def check_topology(tree: Tree, machine: MachineType, profile: Profile) -> None:
-    """Refuse processors that the machine has no place for.
-
-    :raises QmpError: it is about such.
-    """
-    for name, value in tree.items():
-        if name not in _TOPOLOGY:
-            raise QmpError(f"Parameter 'smp.{name}' is unexpected")
-        if not (isinstance(value, str) and _NUMBER.fullmatch(value)):
-            raise QmpError(f"Parameter 'smp.{name}' expects integer")
-    if set(tree) == {"cpus"}:
-        processors, most = int(tree["cpus"], 0), _most_processors(machine, profile)
-        if processors > most:
-            raise QmpError(
-                f"Invalid SMP CPUs {processors}. The max CPUs supported by machine '{machine.name}' is {most}"
-            )
-
-
-def _most_processors(machine: MachineType, profile: Profile) -> int:
-    return {"none": 1, "pc": 255, "q35": profile.most_processors_of_q35}[machine.kind]
-
-
-def check_processor(model: str, profile: Profile) -> None:
-    """Refuse a model of processor that the release does not have.
-
-    :raises QmpError: it is none.
-    """
-    name = model.partition(",")[0]
-    if all(each["name"] != name for each in recorded(profile, "processors")):
-        raise QmpError(f"unable to find CPU model '{name}'")

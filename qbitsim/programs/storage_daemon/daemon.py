@@ -28,7 +28,6 @@ class StorageDaemon(TalkingMachine):
 
     def __init__(self, profile: Profile, *, epoch: int, images: ImageStore) -> None:
         super().__init__(profile, images=images, epoch=epoch, running=True, registry=daemon_registry_for(profile))
-        self.announces_images = True
 
     @property
     def _drains_at_end(self) -> int:

@@ -117,7 +117,7 @@ class _Daemon:
         from qbitsim.images.host.store import HostImageStore  # noqa: PLC0415 - not for those who ask for help
         from qbitsim.programs.storage_daemon.daemon import StorageDaemon  # noqa: PLC0415 - likewise
 
-        return StorageDaemon(self._profile, epoch=epoch, images=HostImageStore(os.getcwd()))
+        return StorageDaemon(self._profile, epoch=epoch, images=HostImageStore(os.getcwd(), closes_unused=True))
 
     def _pid_file(self) -> PidFile | None:
         from qbitsim.serving.process import PidFile  # noqa: PLC0415 - not for those who ask for help

@@ -81,6 +81,7 @@ class Startup:
         self._complain = complain
         self._chardevs = Chardevs(
             machine.profile,
+            print_,
             lambda text, words, label: complain(line(text, words, label)),
             in_background=in_background,
         )
@@ -154,7 +155,7 @@ class Startup:
         if self._machine.profile.monitors_are_objects:
             self._check_mode(options)
             self._add_monitor_object(options.id)
-        if self._chardevs.find(options.chardev) is None:
+        if options.chardev not in self._chardevs:
             raise QmpError(f'chardev "{options.chardev}" not found')
         self._check_mode(options)
         device = self._chardevs.take(options.chardev)

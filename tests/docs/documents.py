@@ -1,4 +1,4 @@
-"""The README taken apart: its fenced blocks, and what each of them does when it is run."""
+"""The documents taken apart: their fenced blocks, and what each of them does when it is run."""
 
 from __future__ import annotations
 
@@ -8,25 +8,37 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    path.relative_to(REPOSITORY): path.read_text(encoding="utf-8")
+    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "qbitsim/docs").glob("*.md")))
+}
+"""Where a document is -> what it says."""
+
+README = DOCUMENTS[Path("README.md")]
 PATIENCE = 60
+
+
+def document(name: str) -> str:
+    """What one of the documents says that are installed with the package."""
+    return DOCUMENTS[Path("qbitsim/docs") / f"{name}.md"]
 
 
 @dataclass(frozen=True)
 class Block:
     """One fenced block.
 
-    :ivar kind: ``sh``, ``python``, ``text`` or nothing; :ivar line: of its first line.
+    :ivar kind: ``sh``, ``python``, ``text`` or nothing.
+    :ivar place: the document and the number of its first line.
     :ivar expected: the text block behind it, if that is what it prints.
     """
 
     kind: str
     text: str
-    line: int
+    place: str
     expected: str | None = None
 
     @property
@@ -37,15 +49,20 @@ class Block:
 
 def blocks() -> list[Block]:
     """All blocks, in order; a block of output belongs to the one before it."""
+    return [block for path, text in DOCUMENTS.items() for block in _blocks(path, text)]
+
+
+def _blocks(path: Path, text: str) -> list[Block]:
     found: list[Block] = []
-    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
-        kind, text = match[1], match[2]
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        kind, inside = match[1], match[2]
+        line = text[: match.start()].count("\n") + 2
         if kind == "text":
             last = found.pop()
             assert last.expected is None
-            found.append(Block(last.kind, last.text, last.line, text))
+            found.append(replace(last, expected=inside))
         else:
-            found.append(Block(kind, text, README[: match.start()].count("\n") + 2))
+            found.append(Block(kind, inside, f"{path}:{line}"))
     return found
 
 
@@ -86,7 +103,7 @@ def run(block: Block, directory: Path) -> str:
         timeout=PATIENCE,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (0, ""), f"README.md:{block.line}: {result.stderr}"
+    assert (result.returncode, result.stderr) == (0, ""), f"{block.place}: {result.stderr}"
     return result.stdout
 
 

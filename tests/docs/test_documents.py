@@ -1,4 +1,4 @@
-"""What the README shows is run, and what it says about files of this repository is true."""
+"""What the README and the documents of the package show is run, and what they say about this repository is true."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import re
 import runpy
 from collections.abc import Callable
 from contextlib import ExitStack
+from fnmatch import fnmatch
 from functools import partialmethod
 from pathlib import Path
 
 import pytest
-from readme import README, REPOSITORY, Block, blocks, examples, run, serving
+from documents import DOCUMENTS, README, REPOSITORY, Block, blocks, document, examples, run, serving
 
+import qbitsim.qemu_img.run as qemu_img
+import qbitsim.qemu_io.parser as qemu_io
+from qbitsim import Machine
 from qbitsim.block.bitmap import DirtyBitmap
+from qbitsim.cli import documents
 from qbitsim.cli.main import main
+from qbitsim.commands.hmp.declaration import COMMANDS
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 
 with pytest.MonkeyPatch.context() as patch:
@@ -24,7 +30,7 @@ with pytest.MonkeyPatch.context() as patch:
 
 
 def named(example: tuple[Block, ...]) -> str:
-    return f"line {example[0].line}"
+    return example[0].place
 
 
 # -- what is shown
@@ -87,12 +93,12 @@ def test_the_property_fails_if(
 def test_examples_of_python_fit_120_columns() -> None:
     for block in blocks():
         if block.kind == "python":
-            assert all(len(line) <= 120 for line in block.text.splitlines()), block.line
+            assert all(len(line) <= 120 for line in block.text.splitlines()), block.place
 
 
-def test_the_picture_is_what_the_command_below_it_makes(tmp_path: Path) -> None:
+def test_the_picture_is_what_the_command_in_the_guide_makes(tmp_path: Path) -> None:
     (shown,) = set(re.findall(r"\]\((\S+\.svg)\)", README))
-    (source,) = re.findall(r"^qbitsim report (\S+) -o \S+\.svg$", README, re.MULTILINE)
+    (source,) = re.findall(r"^qbitsim report (\S+) -o \S+\.svg$", document("guide"), re.MULTILINE)
     file = tmp_path / "picture.svg"
     assert main(["report", str(REPOSITORY / source), "-o", str(file)]) == 0
     assert file.read_text() == (REPOSITORY / shown).read_text()
@@ -105,8 +111,35 @@ def test_the_picture_is_what_the_command_below_it_makes(tmp_path: Path) -> None:
 def test_the_profiles_are_those_that_there_are() -> None:
     names = [*PROFILES]
     others = [name for name in reversed(names) if name != DEFAULT_PROFILE.name]
-    assert f"\n| | {' | '.join(names)} |\n" in README
+    assert f"\n| | {' | '.join(names)} |\n" in document("guide")
     assert f"| versions | yes: {DEFAULT_PROFILE.name} (default), {', '.join(others)} |" in README
+
+
+# -- shown in a terminal
+
+
+@pytest.mark.parametrize("name", documents.names())
+def test_a_document_is_shown_as_it_is_written(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reference", name]) == 0
+    assert capsys.readouterr().out == document(name)
+
+
+def test_the_help_names_every_document(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["reference", "--help"])
+    assert ", ".join(documents.names()) in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["guid"], f"there is no document 'guid'; did you mean 'guide'? (there are {', '.join(documents.names())})"),
+        (["guide", "--update", "README.md"], "--update is for the tables alone"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reference", *words]) == 2
+    assert capsys.readouterr().err == f"qbitsim: {text}\n"
 
 
 # -- the two commands
@@ -126,23 +159,67 @@ def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
 # -- what is said
 
 
-def test_text_of_the_readme_fits_120_columns() -> None:
-    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+def test_the_readme_is_short() -> None:
+    assert len(README.encode()) <= 25_000
+
+
+def test_the_readme_leads_to_every_document_and_says_how_to_show_it() -> None:
+    assert sorted(re.findall(r"^\| \[\w+\]\(qbitsim/docs/(\w+)\.md\) \|", README, re.MULTILINE)) == documents.names()
+    shown = re.findall(r"`qbitsim reference(?: (\w+))?` \|$", README, re.MULTILINE)
+    assert sorted(name or "reference" for name in shown) == documents.names()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_text_fits_120_columns(path: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", DOCUMENTS[path], flags=re.MULTILINE | re.DOTALL)
     assert [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
-def test_links_within_the_readme_lead_somewhere() -> None:
-    anchors = {
-        re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", DOCUMENTS[path]):
+        file = (REPOSITORY / path.parent / target).resolve() if target else REPOSITORY / path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_files_and_directories_that_the_documents_name_exist() -> None:
+    named = {
+        name for text in DOCUMENTS.values() for name in re.findall(r"`((?:tests|qbitsim|benchmarks)/[\w./]*)`", text)
     }
-    assert set(re.findall(r"\]\(#([^)]*)\)", README)) <= anchors
-
-
-def test_files_and_directories_that_the_readme_names_exist() -> None:
-    named = set(re.findall(r"`((?:tests|qbitsim|benchmarks)/[\w./]*)`", README))
     assert named
     assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
+
+
+def row(area: str) -> set[str]:
+    """The names in the middle column of the table of what is supported."""
+    (supported,) = re.findall(rf"^\| {area} \| ([^|]*) \|", README, re.MULTILINE)
+    return set(re.findall(r"`([^`]+)`", supported))
+
+
+def test_the_readme_lists_the_commands_of_qemu_img_and_qemu_io() -> None:
+    assert row("qemu-img") == set(qemu_img._MODULES)
+    short = {"aio_*" if name.startswith("aio_") else name for name in qemu_io._READERS}
+    assert row("qemu-io") == short
+
+
+def test_the_readme_lists_the_lines_of_the_human_monitor() -> None:
+    machine = Machine()
+    machine.execute("human-monitor-command", {"command-line": "info status"})  # all lines have been imported now
+    names = {name.removeprefix("info ") for name in COMMANDS}
+    patterns = row("HMP") - {"human-monitor-command"}
+    assert {name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
+    assert {pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)} == set()
+
+
+def test_what_the_documents_call_on_a_machine_is_there() -> None:
+    text = "\n".join(DOCUMENTS.values())
+    assert {name for name in re.findall(r"`machine\.(\w+)", text) if not hasattr(Machine(), name)} == set()
 
 
 def test_the_readme_says_how_many_scenarios_were_recorded() -> None:
@@ -156,14 +233,9 @@ def test_the_readme_lists_the_scenarios_that_do_not_agree_yet() -> None:
     assert listed == ("".join(rows) or "There is none.\n")
 
 
-def test_the_readme_names_every_profile() -> None:
-    table = README.partition("\n## Profiles\n")[2].partition("\n## ")[0]
-    assert f"| | {' | '.join(PROFILES)} |" in table
-
-
-def test_the_readme_lists_the_folders_floor_by_floor_as_they_describe_themselves() -> None:
+def test_the_design_lists_the_folders_floor_by_floor_as_they_describe_themselves() -> None:
     layers = runpy.run_path(str(REPOSITORY / "tests/api/test_layers.py"))
-    rows = re.findall(r"^\| (\d+) \| (`.*`) \| (.*) \|$", README.partition("\n## How it works\n")[2], re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (`.*`) \| (.*) \|$", document("design"), re.MULTILINE)
     assert [int(floor) for floor, *_ in rows] == sorted((int(floor) for floor, *_ in rows), reverse=True)
     listed = {name: int(floor) for floor, names, _ in rows for name in re.findall(r"`(\w+)`", names)}
     ground = {path.stem: 0 for path in layers["PACKAGE"].glob("*.py") if not path.stem.startswith("__")}
@@ -175,5 +247,6 @@ def test_the_readme_lists_the_folders_floor_by_floor_as_they_describe_themselves
             assert described.splitlines()[0].rstrip(".").lower() == text.lower()
 
 
-def test_the_readme_has_a_place_for_the_benchmarks() -> None:
-    assert README.count("<!-- benchmarks:begin -->\n") == README.count("<!-- benchmarks:end -->\n") == 1
+def test_the_benchmarks_have_a_place() -> None:
+    speed = document("speed")
+    assert speed.count("<!-- benchmarks:begin -->\n") == speed.count("<!-- benchmarks:end -->\n") == 1
