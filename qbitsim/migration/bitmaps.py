@@ -157,7 +157,10 @@ class LoadedBitmaps:
         self._bitmaps[frame["node"], frame["name"]] = _Loaded(bitmap, frame["enabled"])
 
     def _place(self, node_alias: str, alias: str) -> tuple[Node, str, bool | None] | None:
-        """The node, the bitmap's name there, and whether it is to be persistent if that is said here; None if none is taken from now on (cancel_incoming_locked)."""
+        """The node, the bitmap's name there, and whether it is to be persistent if that is said here.
+
+        None if no more bitmaps are taken from now on (cancel_incoming_locked).
+        """
         try:
             return self._find(node_alias, alias)
         except QmpError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -199,13 +198,17 @@ def test_in_postcopy_the_guest_writes_before_the_bitmap_is_there() -> None:
     assert (status(source), source.qmp("query-migrate")["status"]) == ("postmigrate", "completed")
 
 
-REFUSED = {
-    "Bitmap with the same name ('b0') already exists on destination": lambda source, destination: destination.qmp(
-        "block-dirty-bitmap-add", node="n0", name="b0"
-    ),
-    "Bitmap 'b0' is currently in use by another operation and cannot be used": lambda source, destination: setattr(
-        source.graph.find_bitmap("n0", "b0"), "busy", True
-    ),
+def _exists_already(_: Machine, destination: Machine) -> None:
+    destination.qmp("block-dirty-bitmap-add", node="n0", name="b0")
+
+
+def _is_busy(source: Machine, _: Machine) -> None:
+    source.graph.find_bitmap("n0", "b0").busy = True
+
+
+REFUSED: dict[str, Callable[[Machine, Machine], None]] = {
+    "Bitmap with the same name ('b0') already exists on destination": _exists_already,
+    "Bitmap 'b0' is currently in use by another operation and cannot be used": _is_busy,
 }
 
 
@@ -213,8 +216,7 @@ REFUSED = {
 def test_a_migration_that_fails_changes_nothing_at_the_source(text: str) -> None:
     source, destination = pair()
     source.qmp("block-dirty-bitmap-add", node="n0", name="b0")
-    prepare: Callable[[Machine, Machine], Any] = REFUSED[text]
-    prepare(source, destination)
+    REFUSED[text](source, destination)
     before = source.state() | {"now": 0, "events": []}
     with pytest.raises(QmpError) as refused:
         source.migrate_to(destination)
