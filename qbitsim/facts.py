@@ -321,6 +321,9 @@ class Profile:
     migration_names_protocol: bool = came_with("8.2")
     """Whether the refusal of a URI shows it, and the migration is not counted as failed then (measured: not in 7.2)."""
 
+    migration_to_files: bool = came_with("8.2")
+    """Whether a URI may begin with ``file:`` (QAPI: MigrationAddressType came in 8.2)."""
+
     migration_shown_in_short: bool = came_with("11.1")
     """Whether the human monitor shows a migration in few lines (measured: not in 10.0)."""
 

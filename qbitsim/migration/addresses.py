@@ -45,7 +45,7 @@ def parse_uri(uri: str, profile: Profile) -> Address:
         return UnixAddress(rest)
     if colon and protocol == "tcp":
         return _parse_inet(rest)
-    if protocol + colon in _OTHERS and (protocol != "file" or profile.offers("8.2")):
+    if protocol + colon in _OTHERS and (protocol != "file" or profile.migration_to_files):
         raise UnsupportedError(_OTHERS[protocol + colon])
     if profile.migration_names_protocol:
         raise QmpError(f"unknown migration protocol: {uri}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +11,6 @@ from qbitsim.files.network import InetAddress, UnixAddress
 from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from qbitsim.files.network import Address
@@ -51,13 +51,12 @@ class Turns(Protocol):
 class MigrationListener:
     """Listens for one source, and listens no more when it is there.
 
-    :param server: of the machine.
-    :param loop: in which both run.
+    :param server: of the machine; both run in the event loop in which this is made.
     """
 
-    def __init__(self, server: Turns, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: Turns) -> None:
         self._server = server
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
         self._source: socket.socket | None = None
         self._remove: Callable[[], None] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from functools import partial
@@ -117,7 +116,7 @@ class _Program:
         """Serve until the end."""
         server = Server(machine, trim_events=True)
         server.nbd.attach()
-        machine.migration_host = MigrationListener(server, asyncio.get_running_loop())
+        machine.migration_host = MigrationListener(server)
         startup.listen_for_migration()
         process.hold_signals()
         if not startup.starts_paused:
