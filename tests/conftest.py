@@ -33,6 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Workers())
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let workers of pytest-xdist take whole files, and one of them all that needs a browser, which is busy enough."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            needs_browser = "chromium" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("browser" if needs_browser else str(item.path)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How much of what is recorded is played on real files."""
     parser.addoption(
