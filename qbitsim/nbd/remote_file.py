@@ -185,17 +185,6 @@ class RemoteContent(HostPlainContent):
         del offset, length
         return 0
 
-    def write_zeroes(
-        self,
-        offset: int,
-        length: int,
-        below: Reader | None = None,
-        below_is_zero: Callable[[int, int], bool] | None = None,
-    ) -> None:
-        """Zero a range, which stays allocated."""
-        del below, below_is_zero
-        self.file.zero(offset, length)
-
     def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """Say that bytes are not needed any more."""
         del backed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 
 import pytest
@@ -173,6 +174,10 @@ def test_a_crash_with_a_restart_goes_on(live, page):
     assert shown(live, page)["disk", "drive0"]["count"] == 1
 
 
+@pytest.mark.skipif(
+    "PYTEST_XDIST_WORKER" in os.environ,
+    reason="workers take the port of a server that has gone",
+)
 def test_when_the_server_is_gone_the_page_says_so_and_comes_back_by_itself(visit):
     with Live() as live:
         page = visit(live.url)

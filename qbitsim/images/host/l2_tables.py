@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Collection, Iterator, MutableMapping
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.images.content import Kind
 from qbitsim.images.host.table_cache import TableCache
@@ -456,13 +456,34 @@ def _leading(data: bytes, what: bytes) -> int:
     return len(data) - len(data.lstrip(what))
 
 
-class _Places(MutableMapping[int, int]):
-    """Guest clusters with places of their own."""
+_V = TypeVar("_V")
+
+
+class _GuestClusters(MutableMapping[int, _V]):
+    """Guest clusters of one kind, with what their L2 entries say."""
 
     __slots__ = ("_tables",)
 
     def __init__(self, tables: CachedTables) -> None:
         self._tables = tables
+
+    def __delitem__(self, guest: int) -> None:
+        if guest not in self:
+            raise KeyError(guest)
+        self._tables.take_place(guest)
+
+    def __iter__(self) -> Iterator[int]:
+        last = (max(self._tables.l2, default=-1) + 1) * self._tables.cache.per_table
+        return (guest for guest in self._tables.allocated(0, last) if guest in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Places(_GuestClusters[int]):
+    """Guest clusters with places of their own."""
+
+    __slots__ = ()
 
     def _at(self, guest: int) -> int | None:
         entry = self._tables.entry(guest)
@@ -485,26 +506,11 @@ class _Places(MutableMapping[int, int]):
     def __setitem__(self, guest: int, cluster: int) -> None:
         self._tables.give_place(guest, cluster * self._tables.cache.cluster_size | COPIED)
 
-    def __delitem__(self, guest: int) -> None:
-        if guest not in self:
-            raise KeyError(guest)
-        self._tables.take_place(guest)
 
-    def __iter__(self) -> Iterator[int]:
-        last = (max(self._tables.l2, default=-1) + 1) * self._tables.cache.per_table
-        return (guest for guest in self._tables.allocated(0, last) if guest in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-class _PackedClusters(MutableMapping[int, Packed]):
+class _PackedClusters(_GuestClusters[Packed]):
     """Guest clusters that are compressed."""
 
-    __slots__ = ("_tables",)
-
-    def __init__(self, tables: CachedTables) -> None:
-        self._tables = tables
+    __slots__ = ()
 
     def __getitem__(self, guest: int) -> Packed:
         entry = self._tables.entry(guest)
@@ -518,15 +524,3 @@ class _PackedClusters(MutableMapping[int, Packed]):
 
     def __setitem__(self, guest: int, place: Packed) -> None:
         self._tables.give_place(guest, structures.compressed_entry(*place, self._tables.cache.bits))
-
-    def __delitem__(self, guest: int) -> None:
-        if guest not in self:
-            raise KeyError(guest)
-        self._tables.take_place(guest)
-
-    def __iter__(self) -> Iterator[int]:
-        last = (max(self._tables.l2, default=-1) + 1) * self._tables.cache.per_table
-        return (guest for guest in self._tables.allocated(0, last) if guest in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
