@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jsontypes import Json
-from qbitsim.migration.addresses import of_channels, parse_uri
+from qbitsim.migration.addresses import Program, of_channels, parse_uri
 from qbitsim.qapi.migration import (
     MigrateSetParameters,
     MigrationCapability,
@@ -30,7 +30,7 @@ from qbitsim.qapi.values import to_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qbitsim.files.network import Address
+    from qbitsim.migration.addresses import Place
 
 
 @struct
@@ -83,8 +83,7 @@ def migrate(context: Context, args: Migrate) -> None:
         address = _address(context, args.uri, args.channels)
     if args.blk or args.inc:
         raise UnsupportedError("a migration that copies disks")
-    images = context.machine.images
-    outgoing.start(lambda: images.network.connect(address, context.graph))
+    outgoing.start(lambda: context.machine.connect_for_migration(address), is_answered=not isinstance(address, Program))
 
 
 def _check_can_start(context: Context, args: Migrate) -> None:
@@ -93,7 +92,7 @@ def _check_can_start(context: Context, args: Migrate) -> None:
     context.machine.outgoing.check_can_start()
 
 
-def _address(context: Context, uri: str | None, channels: Sequence[MigrationChannel] | None) -> Address:
+def _address(context: Context, uri: str | None, channels: Sequence[MigrationChannel] | None) -> Place:
     if uri is not None and channels:
         raise QmpError("need either 'uri' or 'channels' argument")
     if uri is not None:

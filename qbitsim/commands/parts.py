@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from qbitsim.engine.events import EventLog
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.files.fdsets import MonitorDescriptors
-    from qbitsim.files.network import Address
+    from qbitsim.files.network import Connection
+    from qbitsim.migration.addresses import Place
     from qbitsim.images.store import ImageStore
     from qbitsim.injection.faults import FaultInjection
     from qbitsim.jobs.job_list import JobList
@@ -167,10 +168,17 @@ class MachineLike(Protocol):
     def incoming(self) -> Incoming | None:
         """The migration that it was started to wait for, if it was."""
 
-    def await_migration(self, address: Address) -> None:
-        """Listen there for the guest.
+    def await_migration(self, place: Place) -> None:
+        """Wait there for the guest.
 
         :raises QmpError: that cannot be.
+        """
+
+    def connect_for_migration(self, place: Place) -> Connection:
+        """Connect to the place that the guest is to migrate to.
+
+        :raises OSError: nobody is there.
+        :raises QmpError: it cannot be reached from here.
         """
 
     @property

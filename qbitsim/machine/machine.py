@@ -24,7 +24,7 @@ from qbitsim.control.registry import controlled_registry_for
 from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.faults import StalledError
 from qbitsim.images.store import ImageStore
 from qbitsim.injection.faults import FaultInjection
@@ -34,7 +34,7 @@ from qbitsim.machine.clock import Clock
 from qbitsim.machine.delegates import delegate
 from qbitsim.machine.disks import Disks
 from qbitsim.machine.state import PARTS, Snapshot, describe, differences
-from qbitsim.migration.addresses import as_json
+from qbitsim.migration.addresses import Program, as_json
 from qbitsim.migration.incoming import Incoming
 from qbitsim.migration.local import LocalConnection
 from qbitsim.migration.outgoing import Outgoing
@@ -46,7 +46,7 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from qbitsim.commands.parts import ChardevLike
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from qbitsim.files.network import Address, Connection
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
+    from qbitsim.migration.addresses import Place
     from qbitsim.nbd.local import LocalClient
     from qbitsim.nbd.protocol import Mode
     from qbitsim.qmp.journal import Journal
@@ -558,20 +559,40 @@ class Machine:
         self.graph.opens_inactive = True
         self.incoming = Incoming(self, autostart=autostart)
 
-    def await_migration(self, address: Address) -> None:
-        """Listen there: on sockets if the machine is served, otherwise for machines of this process.
+    def await_migration(self, place: Place) -> None:
+        """Wait there: on sockets or for a program if the machine is served, otherwise for machines of this process.
 
-        :raises QmpError: the address cannot be had.
+        :raises QmpError: the place cannot be had.
         """
         incoming = self.incoming
         assert incoming is not None
+        if isinstance(place, Program):
+            self._host_of_programs.receive_migration(place.argv, incoming)
+            incoming.listen(None)
+            return
         if self.migration_host is not None:
-            address = self.migration_host.listen_for_migration(address, incoming)
+            place = self.migration_host.listen_for_migration(place, incoming)
         else:
             network = self.images.network
-            network.listen(address, partial(_accept_migration, incoming))
-            incoming.leave = partial(network.forget, address)
-        incoming.listen(as_json(address))
+            network.listen(place, partial(_accept_migration, incoming))
+            incoming.leave = partial(network.forget, place)
+        incoming.listen(as_json(place))
+
+    def connect_for_migration(self, place: Place) -> Connection:
+        """Connect to the place that the guest is to migrate to.
+
+        :raises OSError: nobody is there; ``strerror`` is what QEMU says.
+        :raises QmpError: nothing of the kind can be reached from here.
+        """
+        if isinstance(place, Program):
+            return self._host_of_programs.send_migration(place.argv)
+        return self.images.network.connect(place, self.graph)
+
+    @property
+    def _host_of_programs(self) -> MigrationHost:
+        if self.migration_host is None:
+            raise UnsupportedError("a migration through the program of 'exec:' from a machine inside of a process")
+        return self.migration_host
 
     def migrate_to(self, other: Machine) -> None:
         """Migrate the guest to a machine of this process that waits for one, as far as it goes by itself.
@@ -684,12 +705,24 @@ class Machine:
 
 
 class MigrationHost(Protocol):
-    """Who listens on sockets for a machine that is served."""
+    """Who listens on sockets, and starts programs, for a machine that is served."""
 
     def listen_for_migration(self, address: Address, incoming: Incoming) -> Address:
         """Listen there; the address that it is, with a port that is no 0.
 
         :raises QmpError: it cannot be had.
+        """
+
+    def receive_migration(self, argv: Sequence[str], incoming: Incoming) -> None:
+        """Start a program whose output is the stream.
+
+        :raises QmpError: it cannot be started.
+        """
+
+    def send_migration(self, argv: Sequence[str]) -> Connection:
+        """Start a program whose input is the stream.
+
+        :raises OSError: it cannot be started.
         """
 
 

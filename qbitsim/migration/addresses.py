@@ -1,11 +1,11 @@
-"""Where the other end of a migration is: ``unix:PATH``, ``tcp:HOST:PORT`` and what else QEMU knows."""
+"""Where the other end of a migration is: ``unix:PATH``, ``tcp:HOST:PORT``, ``exec:COMMAND``, and what else there is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files.network import InetAddress, UnixAddress
+from qbitsim.files.network import Address, InetAddress, UnixAddress
 from qbitsim.qapi.migration import (
     FileMigrationArgs,
     InetSocket,
@@ -15,16 +15,31 @@ from qbitsim.qapi.migration import (
     MigrationSocket,
     UnixSocket,
 )
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qbitsim.files.network import Address
     from qbitsim.profiles import Profile
     from qbitsim.qapi.migration import MigrationAddress, MigrationChannel, SocketAddress
 
+
+@record
+class Program:
+    """A program that takes the stream at its input, or gives it at its output, and answers nothing.
+
+    :ivar argv: its name, and its arguments.
+    """
+
+    argv: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join(self.argv)
+
+
+Place: TypeAlias = Address | Program
+
 _OTHERS = {
-    "exec:": "a migration through the program of 'exec:'",
     "rdma:": "a migration over RDMA",
     "vsock:": "a migration over a socket of type 'vsock'",
     "fd:": "a migration over a descriptor that a client handed over",
@@ -32,8 +47,8 @@ _OTHERS = {
 }
 
 
-def parse_uri(uri: str, profile: Profile) -> Address:
-    """The socket that a URI names (migrate_uri_parse, migration/migration.c, QEMU 10.0).
+def parse_uri(uri: str, profile: Profile) -> Place:
+    """The place that a URI names (migrate_uri_parse, migration/migration.c, QEMU 10.0).
 
     :raises QmpError: there is no such protocol, or no address behind it.
     :raises UnsupportedError: QEMU knows the protocol.
@@ -45,6 +60,8 @@ def parse_uri(uri: str, profile: Profile) -> Address:
         return UnixAddress(rest)
     if colon and protocol == "tcp":
         return _parse_inet(rest)
+    if colon and protocol == "exec":
+        return Program(("/bin/sh", "-c", rest))
     if protocol + colon in _OTHERS and (protocol != "file" or profile.migration_to_files):
         raise UnsupportedError(_OTHERS[protocol + colon])
     if profile.migration_names_protocol:
@@ -61,11 +78,11 @@ def _parse_inet(text: str) -> InetAddress:
     return InetAddress(host.removeprefix("[").removesuffix("]"), port)
 
 
-def of_channels(channels: Sequence[MigrationChannel]) -> Address:
-    """The socket of the one channel (qmp_migrate, migration/migration.c, QEMU 10.0).
+def of_channels(channels: Sequence[MigrationChannel]) -> Place:
+    """The place of the one channel (qmp_migrate, migration/migration.c, QEMU 10.0).
 
     :raises QmpError: there is none, or more than one.
-    :raises UnsupportedError: it is no plain socket.
+    :raises UnsupportedError: it is neither a plain socket nor a program.
     """
     main = [each for each in channels if each.channel_type is MigrationChannelType.MAIN]
     if len(main) > 1:
@@ -77,14 +94,16 @@ def of_channels(channels: Sequence[MigrationChannel]) -> Address:
     return _of_address(main[0].addr)
 
 
-def _of_address(address: MigrationAddress) -> Address:
+def _of_address(address: MigrationAddress) -> Place:
     match address:
         case MigrationSocket(socket=UnixSocket() as unix):
             return UnixAddress(unix.path, bool(unix.abstract), unix.tight is not False)
         case MigrationSocket(socket=InetSocket() as inet):
             return InetAddress(inet.host, inet.port)
         case MigrationExecCommand():
-            raise UnsupportedError(_OTHERS["exec:"])
+            if not address.args:
+                raise QmpError("Failed to execute child process: there is no command")  # QEMU dies of it
+            return Program(tuple(address.args))
         case MigrationRdma():
             raise UnsupportedError(_OTHERS["rdma:"])
         case FileMigrationArgs():

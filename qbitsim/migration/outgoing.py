@@ -90,16 +90,17 @@ class Outgoing:
         if self._machine.run_state == "postmigrate":
             raise QmpError("Can't migrate the vm that was paused due to previous migration")
 
-    def start(self, connect: Callable[[], Connection]) -> None:
+    def start(self, connect: Callable[[], Connection], *, is_answered: bool = True) -> None:
         """Begin a migration; :meth:`check_can_start` says that it can.
 
         :param connect: makes the connection to the destination; OSError, with QEMU's text, if it cannot.
+        :param is_answered: the destination answers on it.
         """
         self.error, self._passes, self._postcopy, self._guest_was = None, 0, False, None
         self._began, self._times = self._now, {}
         self._become("setup")
         try:
-            self._channel = Channel(connect())
+            self._channel = Channel(connect(), is_answered=is_answered)
         except OSError as error:
             self._fail(error.strerror or str(error))
         except QmpError as error:

@@ -4,7 +4,8 @@ Theory of operation
 ===================
 
 1. The source sends :data:`MAGIC` and then frames: four bytes with a length, most significant first, and as many bytes
-   of JSON. The destination answers with :data:`MAGIC`, and each frame with a frame.
+   of JSON. The destination answers with :data:`MAGIC`, and each frame with a frame. A stream through a program has
+   no answers: the source does not learn what becomes of it.
 2. A frame of the source has a ``kind``: ``begin``, ``bitmap``, ``bits``, ``switchover``, ``end``. An answer is empty,
    or has the ``error`` for which the destination gives up; it hangs up then.
 3. QEMU's stream starts with :data:`QEMU_MAGIC`. Each side recognises a QEMU at the other end, and says so.
@@ -92,11 +93,13 @@ class Channel:
     """The source's end of a connection: each frame is answered before the next one is sent.
 
     :param connection: to the destination.
+    :param is_answered: if not, nobody answers.
     """
 
-    __slots__ = ("_answers", "_connection", "sent")
+    __slots__ = ("_answers", "_connection", "_is_answered", "sent")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, is_answered: bool = True) -> None:
+        self._is_answered = is_answered
         self._connection = connection
         self._answers = FrameReader()
         self.sent = 0
@@ -109,6 +112,8 @@ class Channel:
         :raises UnsupportedError: it is no qbitsim.
         """
         self._send(encode(frame))
+        if not self._is_answered:
+            return
         while not (answers := self._answers.feed(data := self._receive())):
             if not data:
                 self._hung_up()
@@ -130,7 +135,7 @@ class Channel:
         try:
             self._connection.send(data)
         except OSError:
-            if not self.sent or self._answers.greeted:
+            if not self.sent or self._answers.greeted or not self._is_answered:
                 raise QmpError("Unable to write to socket: Broken pipe") from None
             self._hung_up()
         self.sent += len(data)

@@ -1,4 +1,4 @@
-"""Sockets at which a served machine waits for the guest that migrates to it."""
+"""Sockets and programs by which a guest migrates to a machine that is served, or from it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from qbitsim.errors import QmpError
 from qbitsim.files.network import InetAddress, UnixAddress
+from qbitsim.serving.migration_program import MigrationProgram
 from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qbitsim.files.network import Address
 
@@ -48,8 +49,27 @@ class Turns(Protocol):
         """Do something with the machine; the clients get the events of it."""
 
 
+class _Socket:
+    """A source that is connected by a socket."""
+
+    def __init__(self, source: socket.socket) -> None:
+        self._source = source
+
+    def fileno(self) -> int:
+        return self._source.fileno()
+
+    def receive(self) -> bytes:
+        return self._source.recv(_READ_AT_ONCE)
+
+    def send(self, data: bytes) -> None:
+        self._source.sendall(data)
+
+    def close(self) -> None:
+        self._source.close()
+
+
 class MigrationListener:
-    """Listens for one source, and listens no more when it is there.
+    """Listens for one source, and listens no more when it is there; starts the programs of ``exec:``.
 
     :param server: of the machine; both run in the event loop in which this is made.
     """
@@ -58,7 +78,7 @@ class MigrationListener:
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._source: socket.socket | None = None
+        self._source: _Socket | MigrationProgram | None = None
         self._remove: Callable[[], None] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MigrationListener:
@@ -100,10 +120,12 @@ class MigrationListener:
             self.close()
             return
         try:
-            self._source, _ = listening.accept()
+            source, _ = listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         self._stop_listening()
+        source.settimeout(None)  # it waits for each answer, which is short
+        self._source = _Socket(source)
         self._loop.add_reader(self._source, self._read, incoming)
         self._server.call(incoming.connected)
 
@@ -112,12 +134,11 @@ class MigrationListener:
         if source is None or self._server.finished:
             self.close()
             return
-        source.settimeout(None)  # it waits for each answer, which is short
         try:
-            data = source.recv(_READ_AT_ONCE)
+            data = source.receive()
             answer = self._server.call(lambda: incoming.feed(data)) if data else b""
-            if answer:
-                source.sendall(answer)
+            if answer and isinstance(source, _Socket):
+                source.send(answer)
         except OSError:
             data = b""
         if not data:
@@ -125,6 +146,31 @@ class MigrationListener:
             self._server.call(incoming.hung_up)
         elif incoming.over:
             self._hang_up()
+
+    def receive_migration(self, argv: Sequence[str], incoming: Arriving) -> None:
+        """Start a program whose output is the stream (exec_start_incoming_migration, migration/exec.c, QEMU 10.0).
+
+        :raises QmpError: it cannot be started.
+        """
+        try:
+            self._source = program = MigrationProgram(argv)
+        except OSError as error:
+            raise QmpError(str(error.strerror)) from None
+        self._loop.add_reader(program, self._read_first, incoming)
+
+    def _read_first(self, incoming: Arriving) -> None:
+        """Something has come, or the end: that is when the source is there."""
+        assert self._source is not None
+        self._loop.remove_reader(self._source)
+        self._loop.add_reader(self._source, self._read, incoming)
+        self._server.call(incoming.connected)
+
+    def send_migration(self, argv: Sequence[str]) -> MigrationProgram:
+        """Start a program whose input is the stream.
+
+        :raises OSError: it cannot be started.
+        """
+        return MigrationProgram(argv)
 
     def _stop_listening(self) -> None:
         for each in self._listening:

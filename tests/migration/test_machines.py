@@ -257,7 +257,6 @@ def test_images_that_a_job_writes_cannot_be_given_away() -> None:
         ("", "unknown migration protocol: "),
         ("tcp:foo", "error parsing address 'foo'"),
         ("unix:", "invalid Unix socket address"),
-        ("exec:false", "qbitsim does not emulate a migration through the program of 'exec:'"),
         ("file:/x", "qbitsim does not emulate a migration to or from a file"),
     ],
 )
@@ -269,6 +268,19 @@ def test_addresses_that_are_refused_change_nothing(uri: str, text: str) -> None:
             machine.qmp(command, uri=uri)
         assert refused.value.desc == text
     assert (source.state(), destination.state()) == before
+
+
+def test_inside_of_a_process_no_program_is_started() -> None:
+    source, destination = pair()
+    before = destination.state()
+    text = "qbitsim does not emulate a migration through the program of 'exec:' from a machine inside of a process"
+    with pytest.raises(QmpError) as refused:
+        destination.qmp("migrate-incoming", uri="exec:false")
+    assert refused.value.desc == text
+    assert destination.state() == before
+    source.qmp("migrate", uri="exec:false")
+    assert source.qmp("query-migrate") == {"status": "failed", "error-desc": text}
+    assert status(source) == "running"
 
 
 def test_channels_are_another_way_to_name_a_socket() -> None:

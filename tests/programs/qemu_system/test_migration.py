@@ -55,6 +55,39 @@ def test_bitmaps_go_over_a_socket(tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
+def test_a_program_keeps_the_stream_and_gives_it_back(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_disk(tmp_path, name)
+    one, source = start(tmp_path, "a")
+    source("block-dirty-bitmap-add", node="n0", name="b0")
+    assert source("migrate", uri=f"exec:cat > {tmp_path}/stream") == {"return": {}}
+    wait_for(source, "completed")
+    two, destination = start(tmp_path, "b", "-incoming", "defer")
+    channel = {"channel-type": "main", "addr": {"transport": "exec", "args": ["cat", f"{tmp_path}/stream"]}}
+    assert destination("migrate-incoming", channels=[channel]) == {"return": {}}
+    wait_for(destination, "completed")
+    shown = [each for each in destination("query-named-block-nodes")["return"] if each["node-name"] == "n0"]
+    assert [each["name"] for each in shown[0]["dirty-bitmaps"]] == ["b0"]
+    for process, client in ((one, source), (two, destination)):
+        client("quit")
+        client.close()
+        assert process.communicate() == (None, b"")
+        assert process.returncode == 0
+
+
+def test_a_program_that_does_not_take_the_stream_leaves_the_guest_here(tmp_path: Path) -> None:
+    make_disk(tmp_path, "a")
+    process, source = start(tmp_path, "a")
+    addresses = ({"transport": "exec", "args": ["no-such-program"]}, {"transport": "exec", "args": ["false"]})
+    for address in addresses:
+        assert source("migrate", channels=[{"channel-type": "main", "addr": address}]) == {"return": {}}
+        wait_for(source, "failed")
+        assert source("query-status")["return"]["status"] == "running"
+    source("quit")
+    source.close()
+    process.communicate()
+
+
 def test_real_qemu_as_the_source_ends_the_destination_with_a_reason(tmp_path: Path) -> None:
     make_disk(tmp_path, "b")
     process, destination = start(tmp_path, "b", "-incoming", f"unix:{tmp_path}/m")
