@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.files.network import Connection
-    from qbitsim.migration.addresses import Place
     from qbitsim.images.store import ImageStore
     from qbitsim.injection.faults import FaultInjection
     from qbitsim.jobs.job_list import JobList
     from qbitsim.jsontypes import Json
+    from qbitsim.migration.addresses import Place
     from qbitsim.migration.incoming import Incoming
     from qbitsim.migration.outgoing import Outgoing
     from qbitsim.migration.settings import MigrationSettings
