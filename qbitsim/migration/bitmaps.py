@@ -113,21 +113,38 @@ def _of_node(node: Node, name: str, mapping: dict[str, Any] | None) -> Iterator[
                 yield SentBitmap(bitmap, alias, each["alias"], persistent)
 
 
-@record
 class _Loaded:
-    bitmap: DirtyBitmap
-    enabled: bool
+    """A bitmap that arrives.
+
+    :ivar is_enabled: it records at the source.
+    :ivar is_complete: its content has come.
+    """
+
+    __slots__ = ("bitmap", "is_complete", "is_enabled")
+
+    def __init__(self, bitmap: DirtyBitmap, *, is_enabled: bool) -> None:
+        self.bitmap = bitmap
+        self.is_enabled = is_enabled
+        self.is_complete = False
+
+    def release(self) -> None:
+        """Nobody uses it for the migration any more."""
+        if self.bitmap.successor is not None:
+            self.bitmap.reclaim()
+        else:
+            self.bitmap.busy = False
 
 
 class LoadedBitmaps:
     """The bitmaps that arrive at the destination.
 
-    Those that record have a successor until their content has come: in postcopy the guest writes meanwhile.
+    Those that record have a successor until their content has come: in postcopy the guest writes meanwhile. All are
+    busy until then, and none records before the guest runs (migration/block-dirty-bitmap.c, QEMU 10.0).
 
     :param complain: told why no more bitmaps are taken, though the guest is.
     """
 
-    __slots__ = ("_bitmaps", "_complain", "_graph", "_ignores", "_settings")
+    __slots__ = ("_bitmaps", "_complain", "_graph", "_guest_is_here", "_ignores", "_settings")
 
     def __init__(self, graph: Graph, settings: MigrationSettings, complain: Callable[[str], None]) -> None:
         self._graph = graph
@@ -135,6 +152,7 @@ class LoadedBitmaps:
         self._complain = complain
         self._bitmaps: dict[tuple[str, str], _Loaded] = {}
         self._ignores = False
+        self._guest_is_here = False
 
     def announce(self, frame: Json) -> None:
         """Make a bitmap (dirty_bitmap_load_start).
@@ -154,7 +172,9 @@ class LoadedBitmaps:
         bitmap.disabled = True
         if frame["enabled"]:
             bitmap.create_successor()
-        self._bitmaps[frame["node"], frame["name"]] = _Loaded(bitmap, frame["enabled"])
+        else:
+            bitmap.busy = True
+        self._bitmaps[frame["node"], frame["name"]] = _Loaded(bitmap, is_enabled=frame["enabled"])
 
     def _place(self, node_alias: str, alias: str) -> tuple[Node, str, bool | None] | None:
         """The node, the bitmap's name there, and whether it is to be persistent if that is said here.
@@ -183,29 +203,34 @@ class LoadedBitmaps:
 
     def fill(self, frame: Json) -> None:
         """The content of a bitmap has come (dirty_bitmap_load_complete)."""
-        loaded = self._bitmaps.pop((frame["node"], frame["name"]), None)
-        if loaded is None:
+        place = frame["node"], frame["name"]
+        loaded = self._bitmaps.get(place)
+        if loaded is None or loaded.is_complete:
             return
         bitmap = loaded.bitmap
         for start, stop in _checked_ranges(frame["ranges"], -(-bitmap.size // bitmap.granularity)):
             bitmap.bits.set(start, stop)
-        if bitmap.successor is not None:
-            bitmap.reclaim()
-        bitmap.disabled = not loaded.enabled
+        loaded.release()
+        loaded.is_complete = True
+        if self._guest_is_here:
+            del self._bitmaps[place]
 
     def before_start(self) -> None:
         """The guest is about to run: what is still to come records in successors (dirty_bitmap_mig_before_vm_start)."""
-        for loaded in self._bitmaps.values():
-            if loaded.bitmap.successor is not None:
-                loaded.bitmap.successor.disabled = False
+        self._guest_is_here = True
+        for place, loaded in list(self._bitmaps.items()):
+            recording = loaded.bitmap if loaded.is_complete else loaded.bitmap.successor
+            if loaded.is_enabled and recording is not None:
+                recording.disabled = False
+            if loaded.is_complete:
+                del self._bitmaps[place]
 
     def give_up(self) -> None:
-        """No more comes: drop what is not complete (cancel_incoming_locked)."""
+        """No more comes: drop what is not complete, and all if the guest has not come (cancel_incoming_locked)."""
         for loaded in self._bitmaps.values():
-            bitmap = loaded.bitmap
-            if bitmap.successor is not None:
-                bitmap.reclaim()
-            bitmap.node.release_bitmap(bitmap)
+            if not loaded.is_complete:
+                loaded.release()
+            loaded.bitmap.node.release_bitmap(loaded.bitmap)
         self._bitmaps.clear()
 
 

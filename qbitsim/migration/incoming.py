@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from qbitsim.migration.roles import MigratingMachine
 
 
+_LOST_IN_POSTCOPY = (
+    "postcopy_ram_listen_thread: loadvm failed during postcopy: -5. All states are migrated except dirty bitmaps. Some "
+    "dirty bitmaps may be lost, and present migrated dirty bitmaps are correctly migrated and valid."
+)
+"""The guest is here, and goes on (postcopy_ram_listen_thread, migration/savevm.c, QEMU 10.0)."""
+
 _FIELDS: dict[str, dict[str, type]] = {
     "begin": {"postcopy": bool},
     "bitmap": {"node": str, "name": str, "granularity": int, "size": int, "enabled": bool, "persistent": bool},
@@ -152,9 +158,13 @@ class Incoming:
         self._stop_listening()
 
     def _fail(self, reason: str) -> None:
+        self._bitmaps.give_up()
+        if self.status == "postcopy-active":
+            self._machine.say(_LOST_IN_POSTCOPY)
+            self._end()
+            return
         self.error = reason
         self._machine.say(reason)
-        self._bitmaps.give_up()
         self._become("failed")
         self._stop_listening()
         if self.exits_on_error and self._machine.run_state == "inmigrate":

@@ -46,7 +46,7 @@ class Outgoing:
 
     __slots__ = (
         *("_began", "_bitmaps", "_channel", "_guest_was", "_machine", "_passes", "_postcopy", "_setup", "_stopped"),
-        *("_task", "_times", "error", "status"),
+        *("_task", "_times", "_unsent", "error", "status"),
     )
 
     def __init__(self, machine: MigratingMachine) -> None:
@@ -55,6 +55,7 @@ class Outgoing:
         self.error: str | None = None
         self._channel: Channel | None = None
         self._bitmaps: list[SentBitmap] = []
+        self._unsent: list[SentBitmap] = []
         self._task: Task | None = None
         self._guest_was: str | None = None
         self._passes = 0
@@ -176,7 +177,8 @@ class Outgoing:
             self._give_away()
             if self._postcopy:
                 self._become("postcopy-active")
-                self._next(self._finish_postcopy, "sends bitmaps")
+                self._unsent = list(self._bitmaps)
+                self._next(self._send_next, "sends bitmaps")
                 return
             self._ask({"kind": "end"})
         except QmpError as error:
@@ -196,10 +198,16 @@ class Outgoing:
         for sent in self._bitmaps:
             self._ask(sent.content)
 
-    def _finish_postcopy(self) -> None:
-        """The guest runs at the destination: whatever fails now, it is not here any more."""
+    def _send_next(self) -> None:
+        """The guest runs at the destination: whatever fails now, it is not here any more.
+
+        A bitmap takes one pass of QEMU's rate limit: how long it is does not matter here.
+        """
         try:
-            self._send_bits()
+            if self._unsent:
+                self._ask(self._unsent.pop(0).content)
+                self._next(self._send_next, "sends bitmaps", ITERATION)
+                return
             self._ask({"kind": "end"})
         except QmpError as error:
             self._fail(error.desc)
@@ -222,7 +230,7 @@ class Outgoing:
             self._channel.close()
             self._channel = None
         release(self._bitmaps)
-        self._bitmaps = []
+        self._bitmaps, self._unsent = [], []
 
     def _fail(self, reason: str) -> None:
         self.error = reason

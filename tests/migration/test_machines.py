@@ -193,9 +193,32 @@ def test_in_postcopy_the_guest_writes_before_the_bitmap_is_there() -> None:
     destination.drive("d0").write(500000, b"y")
     with pytest.raises(QmpError, match=r"^Postcopy migration in progress, cannot cancel\.$"):
         source.qmp("migrate_cancel")
-    source.run_until_idle()
+    with pytest.raises(QmpError, match="is currently in use by another operation"):
+        destination.qmp("block-dirty-bitmap-remove", node="n0", name="b0")
+    source.until(lambda machine: not machine.outgoing.under_way)
     assert bitmaps(destination) == {"b0": (131072, True, False)}
     assert (status(source), source.qmp("query-migrate")["status"]) == ("postmigrate", "completed")
+
+
+def test_a_source_that_is_gone_in_postcopy_loses_bitmaps_and_not_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, destination = pair()
+    said: list[str] = []
+    monkeypatch.setattr(Machine, "complain", lambda _machine, text: said.append(text))
+    for name in ("b0", "b1"):
+        source.qmp("block-dirty-bitmap-add", node="n0", name=name)
+    destination.qmp("migrate-incoming", uri="unix:/m")
+    source.images.network = destination.images.network
+    source.qmp("migrate", uri="unix:/m")
+    source.qmp("migrate-start-postcopy")
+    source.until(lambda machine: machine.outgoing.status == "postcopy-active")
+    source.clock.step()
+    assert destination.incoming is not None
+    destination.incoming.hung_up()
+    assert bitmaps(destination) == {"b1": (0, True, False)}
+    assert (status(destination), events(destination)[-1]) == ("running", "MIGRATION completed")
+    assert [text.partition(". ")[0] for text in said] == [
+        "postcopy_ram_listen_thread: loadvm failed during postcopy: -5"
+    ]
 
 
 def _exists_already(_: Machine, destination: Machine) -> None:
