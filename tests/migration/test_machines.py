@@ -369,3 +369,16 @@ def test_the_human_monitor_shows_a_migration(release: str) -> None:
     shown = source.qmp("human-monitor-command", command_line="info migrate_parameters")
     assert "block-bitmap-mapping:\r\n  'n0' -> 'al'\r\n    'b0' -> 'xb0'\r\n" in shown
     assert shown.startswith("announce-initial: 50 ms\r\n")
+
+
+def test_11_1_shows_in_short_what_a_machine_did_not_migrate() -> None:
+    machine = Machine("11.1")
+    assert machine.qmp("human-monitor-command", command_line="info migrate") == ""
+    assert machine.qmp("human-monitor-command", command_line="info migrate -a") == (
+        "Globals:\r\n  store-global-state: on\r\n  only-migratable: off\r\n  send-configuration: on\r\n"
+        "  send-section-footer: on\r\n  send-switchover-start: on\r\n  clear-bitmap-shift: 18\r\n"
+    )
+    machine.qmp("migrate", uri="unix:/nobody")
+    reason = "Failed to connect to '/nobody': No such file or directory"
+    shown = f"Status: \t\tfailed ({reason})\r\n"
+    assert machine.qmp("human-monitor-command", command_line="info migrate") == shown

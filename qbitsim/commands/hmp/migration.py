@@ -142,10 +142,25 @@ def _mapped(mapping: dict[str, Json]) -> Iterator[str]:
 def info_migrate(context: Context) -> str:
     """How far the migration has come."""
     info = execute(context, migration.query_migrate)
-    if context.profile.migration_shown_in_short:
-        return "".join(_short(info))
     last = "send-switchover-start" if context.profile.migration_shows_setup else "decompress-error-check"
-    return _GLOBALS.format(last) + "".join(_long(info)) + "\n"
+    return _GLOBALS.format(last) + "".join(_long(info))
+
+
+@hmp(
+    "info migrate",
+    "all:-a",
+    params="[-a]",
+    help="show migration status (-a: all, dump all status)",
+    fact="migration_shown_in_short",
+)
+def info_migrate_in_short(context: Context, *, all: bool) -> str:  # noqa: A002 - its name in QEMU's table
+    """How far the migration has come, in few lines, and what does not change behind it."""
+    info = execute(context, migration.query_migrate)
+    shown = "".join(_short(info))
+    if not all:
+        return shown
+    first, *settings = _GLOBALS.format("send-switchover-start").splitlines()
+    return f"{shown}{first.capitalize()}\n" + "".join(f"  {each}\n" for each in settings)
 
 
 def _long(info: Json) -> Iterator[str]:
@@ -198,7 +213,6 @@ def _short(info: Json) -> Iterator[str]:
         yield "Sockets: [\n"
         yield from (f"\t{describe(each)}\n" for each in info["socket-address"])
         yield "]\n"
-    yield "\n"
 
 
 def _short_memory(ram: Json) -> Iterator[str]:

@@ -64,7 +64,7 @@ def human_monitor_command(context: Context, line: str, commands: Mapping[str, Hm
         return f"unknown command: '{typed}'\r\n"
     if name not in commands:
         raise UnsupportedError(f"HMP command '{name}'")
-    command = commands[name]
+    command = commands[name].of(context.profile)
     try:
         arguments = read_arguments(
             line, end, command.arguments, command.shown, strict=context.profile.qemu_io_sizes_strict
