@@ -97,6 +97,8 @@ def _activate(graph: Graph, roots: list[Node]) -> None:
         graph.refresh_permissions(*roots)
         for node in reversed(nodes):
             node.activate()
+            for bitmap in node.bitmaps:
+                bitmap.skip_store = False
             done.append(node)
     except QmpError:
         for node in done:

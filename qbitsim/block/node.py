@@ -43,6 +43,7 @@ class Node(Requests):
     :ivar name: the node-name, unique in the graph.
     :ivar auto_named: the name was generated (``#block017``).
     :ivar probed: its format was told from its content, because nobody had named it.
+    :ivar named_backing: the backing file that was opened because the image's header names it, None otherwise.
     :ivar inactive: the image is in use by another process, from or to which the guest migrates (BDRV_O_INACTIVE).
     :ivar implicit: QEMU put it there by itself; it goes when its job goes.
     :ivar held: a job keeps it, even when it is no parent of it any more.
@@ -54,7 +55,8 @@ class Node(Requests):
 
     __slots__ = (
         *("_blocked_at", "_read_only", "auto_named", "bitmaps", "bitmaps_by_name", "blockers", "children", "graph"),
-        *("held", "implicit", "inactive", "monitor_owned", "name", "options", "parents", "probed", "quiesce"),
+        *("held", "implicit", "inactive", "monitor_owned", "name", "named_backing", "options", "parents"),
+        *("probed", "quiesce"),
     )
 
     def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -63,6 +65,7 @@ class Node(Requests):
         self.name = ""
         self.auto_named = False
         self.probed = False
+        self.named_backing: Node | None = None
         self.implicit = False
         self.inactive = graph.opens_inactive
         self.held = False

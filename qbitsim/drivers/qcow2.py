@@ -487,14 +487,13 @@ class Qcow2Node(DriverNode):
 
     def inactivate(self) -> None:
         """Store the bitmaps, which are the image's alone then, and write all down (qcow2_inactivate)."""
-        if self.read_only:
-            return
-        kept = {id(bitmap) for bitmap in self.bitmaps if not bitmap.persistent or bitmap.skip_store}
-        if self.store_bitmaps():
-            for bitmap in [each for each in self.bitmaps if id(each) not in kept and not each.inconsistent]:
+        stored = [each for each in self.bitmaps if each.persistent and not (each.skip_store or each.inconsistent)]
+        if self.read_only or self.store_bitmaps():
+            for bitmap in stored:
                 self.release_bitmap(bitmap)
-        self.flush()
-        self.image.save()
+        if not self.read_only:
+            self.flush()
+            self.image.save()
 
     def activate(self) -> None:
         """Open the image in the file again, with the bitmaps that it has now (qcow2_co_invalidate_cache)."""
@@ -505,6 +504,7 @@ class Qcow2Node(DriverNode):
         if not isinstance(image, Qcow2Image):
             raise QmpError("Could not reopen qcow2 layer: Image is not in qcow2 format")
         if not self.read_only:
+            image.drop_unknown_autoclear()
             image.repair_if_dirty()
         self.image = image
         self._requests = FileRequests(self, image)

@@ -136,11 +136,18 @@ class MigrationListener:
             return
         try:
             data = source.receive()
-            answer = self._server.call(lambda: incoming.feed(data)) if data else b""
-            if answer and isinstance(source, _Socket):
-                source.send(answer)
         except OSError:
             data = b""
+        self._take(incoming, data)
+
+    def _take(self, incoming: Arriving, data: bytes) -> None:
+        """Hand over what the source has said; nothing is its end."""
+        answer = self._server.call(lambda: incoming.feed(data)) if data else b""
+        if answer and isinstance(self._source, _Socket):
+            try:
+                self._source.send(answer)
+            except OSError:
+                data = b""
         if not data:
             self._hang_up()
             self._server.call(incoming.hung_up)
@@ -159,11 +166,17 @@ class MigrationListener:
         self._loop.add_reader(program, self._read_first, incoming)
 
     def _read_first(self, incoming: Arriving) -> None:
-        """Something has come, or the end: that is when the source is there."""
-        assert self._source is not None
-        self._loop.remove_reader(self._source)
-        self._loop.add_reader(self._source, self._read, incoming)
+        """Something has come: the source is there. A program that says nothing at all is waited for, for ever."""
+        source = self._source
+        assert source is not None
+        self._loop.remove_reader(source)
+        data = source.receive()
+        if not data:
+            self._hang_up()
+            return
+        self._loop.add_reader(source, self._read, incoming)
         self._server.call(incoming.connected)
+        self._take(incoming, data)
 
     def send_migration(self, argv: Sequence[str]) -> MigrationProgram:
         """Start a program whose input is the stream.

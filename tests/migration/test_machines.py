@@ -119,6 +119,31 @@ def test_on_shared_storage_persistent_bitmaps_go_by_the_image() -> None:
     assert bitmaps(source) == {"stored": (65536, True, True), "lost": (65536, True, False)}
 
 
+def test_a_backing_file_has_its_bitmaps_again_when_the_guest_goes_on() -> None:
+    images = ImageStore()
+    for name, backing in (("base.qcow2", None), ("top.qcow2", "base.qcow2")):
+        images.create(name, "qcow2", 1 << 20, backing=backing, backing_format="qcow2" if backing else None)
+    machine = Machine(images=images)
+    machine.add_disk("base", "1M", node_name="n", file="base.qcow2")
+    machine.qmp("block-dirty-bitmap-add", node="n", name="b0", persistent=True)
+    machine.close()
+    source, destination = Machine(images=images), Machine(images=images, incoming=True)
+    source.add_node({"driver": "qcow2", "node-name": "top", "file": {"driver": "file", "filename": "top.qcow2"}})
+    before = source.state()["nodes"]
+    source.migrate_to(destination)
+    source.qmp("cont")
+    assert source.state()["nodes"] == before
+
+
+def test_a_bitmap_that_migrated_is_stored_if_the_guest_goes_on_at_the_source() -> None:
+    source, destination = pair()
+    source.qmp("block-dirty-bitmap-add", node="n0", name="p0", persistent=True)
+    source.migrate_to(destination)
+    source.qmp("cont")
+    source.restart()
+    assert bitmaps(source) == {"p0": (0, True, True)}
+
+
 def test_images_of_a_machine_that_waits_lock_nobody_out() -> None:
     source, destination = pair(shared=True)
     assert [node.inactive for node in destination.graph.nodes.values()] == [True, True]
