@@ -48,6 +48,11 @@ class SentBitmap:
         }
 
     @property
+    def bytes_of_bits(self) -> int:
+        """How much there is of it, a bit for a granule."""
+        return -(-self.bitmap.size // self.bitmap.granularity) // 8
+
+    @property
     def content(self) -> Json:
         """The frame with its dirty granules, as [first, behind the last]."""
         return {"kind": "bits", "node": self.node, "name": self.name, "ranges": list(self.bitmap.bits.ranges())}

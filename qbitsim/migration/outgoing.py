@@ -178,7 +178,7 @@ class Outgoing:
             if self._postcopy:
                 self._become("postcopy-active")
                 self._unsent = list(self._bitmaps)
-                self._next(self._send_next, "sends bitmaps")
+                self._wait_for_next()
                 return
             self._ask({"kind": "end"})
         except QmpError as error:
@@ -198,15 +198,20 @@ class Outgoing:
         for sent in self._bitmaps:
             self._ask(sent.content)
 
-    def _send_next(self) -> None:
-        """The guest runs at the destination: whatever fails now, it is not here any more.
+    def _wait_for_next(self) -> None:
+        """A bitmap takes its bytes' time by ``max-bandwidth``, and a pass of QEMU's rate limit at least."""
+        delay = 0
+        if self._unsent:
+            length, bandwidth = self._unsent[0].bytes_of_bits, self._machine.migration.parameters["max-bandwidth"]
+            delay = max(ITERATION, length * 1000 * MILLISECOND // bandwidth if bandwidth else 0)
+        self._next(self._send_next, "sends bitmaps", delay)
 
-        A bitmap takes one pass of QEMU's rate limit: how long it is does not matter here.
-        """
+    def _send_next(self) -> None:
+        """The guest runs at the destination: whatever fails now, it is not here any more."""
         try:
             if self._unsent:
                 self._ask(self._unsent.pop(0).content)
-                self._next(self._send_next, "sends bitmaps", ITERATION)
+                self._wait_for_next()
                 return
             self._ask({"kind": "end"})
         except QmpError as error:

@@ -236,7 +236,7 @@ def test_a_source_that_is_gone_in_postcopy_loses_bitmaps_and_not_the_guest(monke
     source.qmp("migrate", uri="unix:/m")
     source.qmp("migrate-start-postcopy")
     source.until(lambda machine: machine.outgoing.status == "postcopy-active")
-    source.clock.step()
+    source.until(lambda _: not destination.graph.find_bitmap("n0", "b1").busy)
     assert destination.incoming is not None
     destination.incoming.hung_up()
     assert bitmaps(destination) == {"b1": (0, True, False)}
