@@ -647,6 +647,9 @@ class Machine:
         self.jobs.check_not_stalled()
         data = {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None
         self.emit("SHUTDOWN", data)
+        self.outgoing.abandon()
+        if self.incoming is not None:
+            self.incoming.abandon()
         self.exports.stop()
         for _ in range(self._drains_at_end - 1):
             self.graph.drain_all()

@@ -115,6 +115,11 @@ class Incoming:
         """Whether nothing more is to come."""
         return self.status in ("completed", "failed")
 
+    def abandon(self) -> None:
+        """The process ends: bitmaps that are not complete are not stored (migration_shutdown)."""
+        self._bitmaps.give_up()
+        self._stop_listening()
+
     def hung_up(self) -> None:
         """The source has gone."""
         if not self.over:

@@ -46,7 +46,7 @@ class Outgoing:
 
     __slots__ = (
         *("_began", "_bitmaps", "_channel", "_guest_was", "_machine", "_passes", "_postcopy", "_setup", "_stopped"),
-        *("_task", "_times", "_unsent", "error", "status"),
+        *("_task", "_times", "error", "status"),
     )
 
     def __init__(self, machine: MigratingMachine) -> None:
@@ -55,7 +55,6 @@ class Outgoing:
         self.error: str | None = None
         self._channel: Channel | None = None
         self._bitmaps: list[SentBitmap] = []
-        self._unsent: list[SentBitmap] = []
         self._task: Task | None = None
         self._guest_was: str | None = None
         self._passes = 0
@@ -177,8 +176,7 @@ class Outgoing:
             self._give_away()
             if self._postcopy:
                 self._become("postcopy-active")
-                self._unsent = list(self._bitmaps)
-                self._wait_for_next()
+                self._next(self._finish_postcopy, "sends bitmaps", self._time_in_postcopy)
                 return
             self._ask({"kind": "end"})
         except QmpError as error:
@@ -198,21 +196,22 @@ class Outgoing:
         for sent in self._bitmaps:
             self._ask(sent.content)
 
-    def _wait_for_next(self) -> None:
-        """A bitmap takes its bytes' time by ``max-bandwidth``, and a pass of QEMU's rate limit at least."""
-        delay = 0
-        if self._unsent:
-            length, bandwidth = self._unsent[0].bytes_of_bits, self._machine.migration.parameters["max-bandwidth"]
-            delay = max(ITERATION, length * 1000 * MILLISECOND // bandwidth if bandwidth else 0)
-        self._next(self._send_next, "sends bitmaps", delay)
+    @property
+    def _time_in_postcopy(self) -> int:
+        """Nanoseconds that the bitmaps take by ``max-bandwidth``; a pass of QEMU's rate limit at least."""
+        if not self._bitmaps:
+            return 0
+        length = sum(each.bytes_of_bits for each in self._bitmaps)
+        bandwidth = self._machine.migration.parameters["max-bandwidth"]
+        return max(ITERATION, length * 1000 * MILLISECOND // bandwidth if bandwidth else 0)
 
-    def _send_next(self) -> None:
-        """The guest runs at the destination: whatever fails now, it is not here any more."""
+    def _finish_postcopy(self) -> None:
+        """The guest runs at the destination: whatever fails now, it is not here any more.
+
+        All bitmaps are complete at once (dirty_bitmap_save_complete, migration/block-dirty-bitmap.c, QEMU 10.0).
+        """
         try:
-            if self._unsent:
-                self._ask(self._unsent.pop(0).content)
-                self._wait_for_next()
-                return
+            self._send_bits()
             self._ask({"kind": "end"})
         except QmpError as error:
             self._fail(error.desc)
@@ -235,7 +234,7 @@ class Outgoing:
             self._channel.close()
             self._channel = None
         release(self._bitmaps)
-        self._bitmaps, self._unsent = [], []
+        self._bitmaps = []
 
     def _fail(self, reason: str) -> None:
         self.error = reason
@@ -274,6 +273,12 @@ class Outgoing:
         self._let_go()
         self._take_back()
         self._become("cancelled")
+
+    def abandon(self) -> None:
+        """The process ends (migration_shutdown)."""
+        if self.under_way:
+            self._become("cancelling")
+            self._let_go()
 
     def go_on(self, state: str) -> None:
         """Let it go on that waits in a state.
