@@ -617,10 +617,6 @@ class Machine:
         if self.outgoing.status == "failed":
             raise QmpError(self.outgoing.error or "the migration failed")
 
-    def say(self, text: str) -> None:
-        """Say something on the standard error of the process: to :attr:`complain`."""
-        self.complain(text)
-
     def reset(self) -> None:
         """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
         reason = "host-qmp-system-reset"

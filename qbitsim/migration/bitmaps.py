@@ -8,7 +8,7 @@ from qbitsim.errors import QmpError
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.graph import Graph
@@ -146,15 +146,14 @@ class LoadedBitmaps:
     Those that record have a successor until their content has come: in postcopy the guest writes meanwhile. All are
     busy until then, and none records before the guest runs (migration/block-dirty-bitmap.c, QEMU 10.0).
 
-    :param complain: told why no more bitmaps are taken, though the guest is.
+    If one of them has no place here, no more are taken, though the guest is; the graph complains why.
     """
 
-    __slots__ = ("_bitmaps", "_complain", "_graph", "_guest_is_here", "_ignores", "_settings")
+    __slots__ = ("_bitmaps", "_graph", "_guest_is_here", "_ignores", "_settings")
 
-    def __init__(self, graph: Graph, settings: MigrationSettings, complain: Callable[[str], None]) -> None:
+    def __init__(self, graph: Graph, settings: MigrationSettings) -> None:
         self._graph = graph
         self._settings = settings
-        self._complain = complain
         self._bitmaps: dict[tuple[str, str], _Loaded] = {}
         self._ignores = False
         self._guest_is_here = False
@@ -190,7 +189,7 @@ class LoadedBitmaps:
             return self._find(node_alias, alias)
         except QmpError as error:
             self._ignores = True
-            self._complain(error.desc)
+            self._graph.complain(error.desc)
             return None
 
     def _find(self, node_alias: str, alias: str) -> tuple[Node, str, bool | None]:

@@ -60,7 +60,7 @@ class Incoming:
         self.exits_on_error = True
         self.error: str | None = None
         self._reader = FrameReader()
-        self._bitmaps = LoadedBitmaps(machine.graph, machine.migration, machine.say)
+        self._bitmaps = LoadedBitmaps(machine.graph, machine.migration)
         self.leave: Callable[[], None] = _nothing
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Incoming:
@@ -150,7 +150,7 @@ class Incoming:
         try:
             activate_all(self._machine.graph)
         except QmpError as error:
-            self._machine.say(error.desc)
+            self._machine.graph.complain(error.desc)
             self.autostart = False
         self._bitmaps.before_start()
         if running and self.autostart:
@@ -165,11 +165,11 @@ class Incoming:
     def _fail(self, reason: str) -> None:
         self._bitmaps.give_up()
         if self.status == "postcopy-active":
-            self._machine.say(_LOST_IN_POSTCOPY)
+            self._machine.graph.complain(_LOST_IN_POSTCOPY)
             self._end()
             return
         self.error = reason
-        self._machine.say(reason)
+        self._machine.graph.complain(reason)
         self._become("failed")
         self._stop_listening()
         if self.exits_on_error and self._machine.run_state == "inmigrate":

@@ -238,7 +238,7 @@ class Outgoing:
 
     def _fail(self, reason: str) -> None:
         self.error = reason
-        self._machine.say(reason)
+        self._machine.graph.complain(reason)
         if self._machine.profile.migration_fails_in_two_steps:
             self._become("failing")
         self._let_go()

@@ -46,8 +46,5 @@ class MigratingMachine(Protocol):
     def resume(self, state: str) -> None:
         """Put the guest back into a run state that it was in."""
 
-    def say(self, text: str) -> None:
-        """Say something on the standard error of the process."""
-
     def crash(self) -> None:
         """End as a process does that gives up."""

@@ -290,9 +290,9 @@ def test_a_migration_that_fails_changes_nothing_at_the_source(text: str) -> None
 def test_an_unknown_node_at_the_destination_loses_the_bitmaps_and_not_the_guest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source, destination = pair(disk="other")
     said: list[str] = []
     monkeypatch.setattr(Machine, "complain", lambda _machine, text: said.append(text))
+    source, destination = pair(disk="other")
     source.qmp("block-dirty-bitmap-add", node="n0", name="b0")
     source.migrate_to(destination)
     assert said == ["Cannot find device='d0' nor node-name='d0'"]
