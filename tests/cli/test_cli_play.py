@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import sys
-from pathlib import Path
 
 import pytest
+from recordings import recorded, unpack
 
 from qbitsim.cli.main import main
 
-CONFORMANCE = Path(__file__).parent.parent / "conformance"
 NOW = '"timestamp": {"seconds": 1447192343, "microseconds": 0}'
 
 
@@ -180,15 +179,16 @@ def test_a_job_that_retries_for_ever_ends_the_play(tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize("name", ["a16-merge-basic", "d02-incremental-default-failure", "e05-id-echo"])
 def test_a_transcript_is_that_of_real_qemu(name, version, tmp_path, capsys):
     out = tmp_path / "out.json"
-    scenario = CONFORMANCE / "scenarios" / f"{name}.json"
-    golden = CONFORMANCE / f"golden-{version}" / f"{name}.json"
+    unpack(tmp_path, [name])
+    scenario = tmp_path / "scenarios" / f"{name}.json"
+    golden = tmp_path / f"golden-{version}" / f"{name}.json"
     assert main(["play", str(scenario), "--profile", version, "--transcript", str(out)]) == 0
     assert capsys.readouterr() == ("", "")
     assert out.read_text(encoding="utf-8") == golden.read_text(encoding="utf-8")
 
 
-def test_without_transcript_the_records_are_printed_one_per_line(capsys):
-    scenario = CONFORMANCE / "scenarios" / "a16-merge-basic.json"
-    golden = json.loads((CONFORMANCE / "golden-10.0" / "a16-merge-basic.json").read_text(encoding="utf-8"))
-    assert main(["play", str(scenario)]) == 0
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == golden["records"]
+def test_without_transcript_the_records_are_printed_one_per_line(tmp_path, capsys):
+    unpack(tmp_path, ["a16-merge-basic"])
+    assert main(["play", str(tmp_path / "scenarios" / "a16-merge-basic.json")]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [printed] == recorded("10.0", "a16-merge-basic")

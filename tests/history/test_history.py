@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import random
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +14,7 @@ from replay import Replay, truth
 from qbitsim import Machine, QmpError
 from qbitsim.engine.policies import Seeded
 from qbitsim.history.history import History
-from qbitsim.scenario.player import Player
 
-SCENARIOS = sorted((Path(__file__).parent.parent / "conformance" / "scenarios").glob("*.json"))
 KIB = 1024
 
 
@@ -96,14 +92,6 @@ def test_a_machine_that_is_watched_does_what_it_does_otherwise(rolls: int, seed:
         act(watched, one)
         act(other, two)
         assert watched.state() == other.state()
-
-
-@pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
-def test_a_scenario_that_is_watched_has_the_same_records(file: Path) -> None:
-    steps = json.loads(file.read_text())["steps"]
-    history = History()
-    assert Player("10.0", history).play(steps) == Player("10.0").play(steps)
-    assert json.loads(json.dumps(history.to_json())) == history.to_json()
 
 
 def test_moments_are_told_in_the_order_in_which_they_happened() -> None:

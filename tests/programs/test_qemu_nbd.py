@@ -169,11 +169,19 @@ def make_images(path: Path, qemu_img: str, qemu_io: str) -> None:
     subprocess.run([qemu_io, "-f", "qcow2", "-c", "write -q -P 7 64k 64k", "a.qcow2"], check=True, cwd=path)
 
 
+@pytest.fixture(scope="module")
+def images(programs: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images of 10.0."""
+    folder, made = tmp_path_factory.mktemp("images"), programs("10.0")
+    make_images(folder, str(made / "qemu-img"), str(made / "qemu-io"))
+    return folder
+
+
 @pytest.fixture
-def folder(programs: Callable[[str], Path], tmp_path: Path) -> Iterator[Folder]:
+def folder(programs: Callable[[str], Path], images: Path, tmp_path: Path) -> Iterator[Folder]:
     """Images of 10.0, and its qemu-nbd."""
     made = programs("10.0")
-    make_images(tmp_path, str(made / "qemu-img"), str(made / "qemu-io"))
+    shutil.copytree(images, tmp_path, dirs_exist_ok=True)
     found = Folder(tmp_path, [str(made / "qemu-nbd")], str(tmp_path))
     yield found
     found.close()

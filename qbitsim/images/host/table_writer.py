@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _PER_SECTOR = SECTOR // TABLE_ENTRY
+_COUNTS_AT_ONCE = 256
+"""Refcounts that are compared as a whole: of a block mostly a few have changed."""
 
 
 class TableWriter:
@@ -217,11 +219,17 @@ class TableWriter:
 
         :param raised: by how much each count has risen, without regard to falls.
         """
-        if raised is None:
-            return array(new.typecode, map(max, old, new))
         most = (1 << self._image.layout.clusters.refcount_bits) - 1
-        risen = (min(before + more, most) for before, more in zip(old, raised, strict=True))
-        return array(new.typecode, map(max, risen, new))
+        found = new[:]
+        for start in range(0, len(new), _COUNTS_AT_ONCE):
+            part = slice(start, start + _COUNTS_AT_ONCE)
+            before, more = old[part], raised[part] if raised is not None else ()
+            if any(more):
+                risen = (min(count + rise, most) for count, rise in zip(before, more, strict=True))
+                found[part] = array(new.typecode, map(max, risen, new[part]))
+            elif before != new[part]:
+                found[part] = array(new.typecode, map(max, before, new[part]))
+        return found
 
     # -- tables
 

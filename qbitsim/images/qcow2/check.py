@@ -312,6 +312,8 @@ class _Check:
                 self._refer(place * self._unit, self._unit)
             return
         for number, entry in enumerate(self._metadata.refcount_table):
+            if not entry:
+                continue  # most of them
             place = entry & structures.BLOCK_OFFSET_MASK
             cluster = place // self._unit
             if entry & structures.BLOCK_RESERVED_MASK:

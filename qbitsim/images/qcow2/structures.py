@@ -275,7 +275,7 @@ def unpack_bitmaps_extension(data: bytes) -> BitmapsExtension:
 
 def pack_table(entries: Iterable[int]) -> bytes:
     """The bytes of a table of 64-bit entries."""
-    values = array("Q", entries)
+    values = entries[:] if isinstance(entries, array) else array("Q", entries)
     if sys.byteorder == "little":
         values.byteswap()
     return values.tobytes()
@@ -319,7 +319,8 @@ def pack_refcounts(counts: Sequence[int], bits: int) -> bytes:
             for place, count in enumerate(counts[shift::per_byte]):
                 packed[place] |= count << shift * bits
         return bytes(packed)
-    values = array(_CODES[bits], counts)
+    code = _CODES[bits]
+    values = counts[:] if isinstance(counts, array) and counts.typecode == code else array(code, counts)
     if sys.byteorder == "little":
         values.byteswap()
     return values.tobytes()

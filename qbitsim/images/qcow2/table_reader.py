@@ -175,6 +175,8 @@ def _blocks(metadata: Metadata) -> dict[int, int]:
     """The refcount blocks: number -> cluster."""
     unit, blocks = metadata.cluster_size, dict[int, int]()
     for number, entry in enumerate(metadata.refcount_table):
+        if not entry:
+            continue  # most of them
         place = entry & structures.BLOCK_OFFSET_MASK
         if place % unit:
             raise QmpError(f"Refblock offset {place:#x} unaligned (reftable index: {number:#x})")
