@@ -64,6 +64,11 @@ class DriverHooks:
         return True
 
     @property
+    def is_zero_when_new(self) -> bool:
+        """Whether a new image reads as zeroes (bdrv_has_zero_init)."""
+        return True
+
+    @property
     def knows_cluster_size(self) -> bool:
         """Whether bdrv_get_info works at all; it does not on null-co."""
         return True
