@@ -307,5 +307,8 @@ class DriverHooks:
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
 
+    def disconnect(self) -> None:
+        """The machine was put back to what it was before, which has a node of its own: hang up on servers."""
+
     def abandon(self) -> None:
         """The process was killed: nothing is stored, but the locks of a file are gone with it."""

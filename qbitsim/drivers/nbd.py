@@ -266,6 +266,10 @@ class NbdNode(DriverNode):
             self._file.close()
         self.export.close()
 
+    def disconnect(self) -> None:
+        """The node that takes the place of this one connects by itself."""
+        self.export.close()
+
     def abandon(self) -> None:
         """The connection ends with the process."""
         self.export.close()

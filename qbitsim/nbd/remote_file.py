@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.host.file import HostImageFile
 from qbitsim.images.host.plain import HostPlainContent, HostRawImage
@@ -42,6 +42,9 @@ class RemoteFile:
         self.touched = False
         self.writable = False
         self.is_open = True
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise UnsupportedError("a snapshot of a machine with an image of a format on an NBD server")
 
     def make_writable(self) -> None:
         """Write from now on.
