@@ -288,6 +288,10 @@ def test_no_image_is_made_where_none_can_be_opened(release: str, text: str) -> N
         with pytest.raises(QmpError) as caught:
             pair.client.execute("drive-backup", {"device": "own", "target": target, "sync": "full", "format": "raw"})
         assert caught.value.desc == f"Protocol driver 'nbd' does not support {text}{reason}"
+    for kind in ("drive-backup", "drive-mirror"):
+        arguments = {"device": "own", "target": "nbd:unix:/nbd.sock:exportname=disk", "sync": "full"}
+        with pytest.raises(QmpError, match=r"^Block node is read-only$"):
+            pair.client.execute(kind, {**arguments, "mode": "existing", "format": "qcow2"})
     assert pair.server.exports.connections == []
 
 
