@@ -64,6 +64,11 @@ class DriverHooks:
         return True
 
     @property
+    def is_zero_when_new(self) -> bool:
+        """Whether a new image reads as zeroes (bdrv_has_zero_init)."""
+        return True
+
+    @property
     def knows_cluster_size(self) -> bool:
         """Whether bdrv_get_info works at all; it does not on null-co."""
         return True
@@ -313,6 +318,9 @@ class DriverHooks:
 
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
+
+    def disconnect(self) -> None:
+        """The machine was put back to what it was before, which has a node of its own: hang up on servers."""
 
     def abandon(self) -> None:
         """The process was killed: nothing is stored, but the locks of a file are gone with it."""

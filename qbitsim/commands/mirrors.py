@@ -111,7 +111,8 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
     target = _open_target(context, args, image_format, source)
     try:
         context.match_aio_contexts()
-        _start(context, args, source, target, zero_target=sync is MirrorSyncMode.FULL and existing)
+        zero_target = sync is MirrorSyncMode.FULL and (existing or not target.is_zero_when_new)
+        _start(context, args, source, target, zero_target=zero_target)
     except QmpError:
         context.graph.release(target)
         raise
@@ -163,7 +164,7 @@ def _start(
             base=below if sync == "top" else None,
             copy_nothing=sync == "none",
             zero_target=zero_target,
-            target_is_zero=_is_known_zero(args),
+            target_is_zero=_is_known_zero(args, target),
             replaces=replaces,
             new_backing=new_backing,
             opens_backing=opens_backing,
@@ -182,11 +183,11 @@ def _start(
     context.transaction.add(commit=job.start)
 
 
-def _is_known_zero(args: BlockdevMirror | DriveMirror) -> bool:
+def _is_known_zero(args: BlockdevMirror | DriveMirror, target: Node) -> bool:
     """Whether nobody has to look whether the target is all zeroes: so a new file is (qmp_drive_mirror, QEMU 11.1)."""
     if isinstance(args, BlockdevMirror):
         return bool(args.target_is_zero)
-    return args.mode is not NewImageMode.EXISTING
+    return args.mode is not NewImageMode.EXISTING and target.is_zero_when_new
 
 
 def _check_replaces(context: Context, source: Node, name: str) -> None:

@@ -86,6 +86,8 @@ class Qcow2Node(DriverNode):
     def open(cls, opener: Opener, options: Options) -> Node:
         """The image in the file."""
         file = opener.open_file_child(options)
+        if file.read_only and not flag(options, "read-only"):
+            raise QmpError("Block node is read-only")  # before anybody reads of it (bdrv_open_file_child)
         found = file_below(file)
         try:
             file.pread(0, SECTOR)

@@ -103,7 +103,7 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
-    name = plain_name(call.store, name)
+    name = _place(call, name, wanted)
     preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
     if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
@@ -126,7 +126,7 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         compression="zlib" if refusal else wanted.compression,
     )
     if refusal is not None:
-        call.store.remove(name)
+        _unmake(call, name)
         raise ToolError(refusal)
     if preallocation is not None and preallocation != "off":
         if wanted.format == "raw" and preallocation == "metadata":
@@ -134,6 +134,32 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         assert wanted.size is not None
         _preallocate(call, name, image, -(-wanted.size // SECTOR) * SECTOR, preallocation)
     return image
+
+
+def _place(call: Call, name: str, wanted: Wanted) -> str:
+    """The file in which an image is to be made; on a server it has to be there.
+
+    :raises ToolError: it is not, or nobody may write.
+    """
+    if not name.startswith(("nbd:", "nbd+")):
+        return plain_name(call.store, name)
+    if wanted.format == "raw" and wanted.preallocation not in (None, "off"):
+        raise ToolError(f"Unsupported preallocation mode '{wanted.preallocation}'")
+    from qbitsim.drivers.nbd import explained_creation_failure  # noqa: PLC0415 - for those who are clients
+    from qbitsim.qemu_img.remote import check_writable  # noqa: PLC0415
+
+    try:
+        place = plain_name(call.store, name)
+        check_writable(call.store.file(place))
+    except ToolError as error:
+        raise ToolError(explained_creation_failure(error.text, call.profile)) from None
+    return place
+
+
+def _unmake(call: Call, name: str) -> None:
+    """Remove a file in which there is no image; what is on a server stays."""
+    if not call.store.is_remote(name):
+        call.store.remove(name)
 
 
 def _preallocate(call: Call, name: str, image: Image, size: int, preallocation: Preallocation) -> None:
@@ -147,7 +173,7 @@ def _preallocate(call: Call, name: str, image: Image, size: int, preallocation: 
                 image.resize(size, preallocation=preallocation)
     except StepError as error:
         if image.format != "raw":
-            call.store.remove(name)
+            _unmake(call, name)
         raise ToolError(str(error.strerror)) from None
     image.reopen()
 

@@ -298,6 +298,8 @@ def _repair_if_dirty(call: Call, image: Image) -> None:
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, data: bool = True) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
+    if write:
+        _check_may_write(call.store, name)
     image = find_image(call.store, name, format_name)
     refusal = image.refusal(write=write and call.options.command != "check")
     if refusal is not None:
@@ -319,6 +321,15 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, d
         call.complain(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
+
+
+def _check_may_write(store: ImageStore, name: str) -> None:
+    """Refuse an export that its server lets nobody write, before anybody looks what is in it."""
+    name = plain_name(store, name)
+    if store.is_remote(name):
+        from qbitsim.qemu_img.remote import check_writable  # noqa: PLC0415 - for those who are clients
+
+        check_writable(store.file(name))
 
 
 def _hold(call: Call, name: str, file: ImageFile, perm: int, shared: int) -> None:

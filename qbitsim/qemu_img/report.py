@@ -69,8 +69,8 @@ def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: boo
 def _image_info(call: Call, image: Image, word: str, chosen: str | None) -> _Json:
     """The members of ImageInfo in the order of QEMU's hash table."""
     qcow2, name, protocol = isinstance(image, Qcow2Image), call.file_name(word), call.protocol(word)
-    remote = call.store.is_remote(name)
-    shown = name.partition("#")[0] if remote else name
+    remote = call.store.is_remote(image.name)
+    shown = image.name.partition("#")[0] if remote else name
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
     specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) else None
     file, limits = _file_info(call, image, shown), _limits(call, image, word, chosen)

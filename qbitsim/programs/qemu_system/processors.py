@@ -50,8 +50,10 @@ def read_topology(tree: Tree, machine: MachineType, profile: Profile) -> Process
 def _read_numbers(tree: Tree, profile: Profile) -> dict[str, int]:
     """The numbers by name, each below 2^32."""
     known = {"cpus", "maxcpus", "clusters", "dies", *_FILLED_UP}
+    if profile.processors_have_books:
+        known |= {"books", "drawers"}
     if profile.processors_have_modules:
-        known |= {*_OTHER_LEVELS}
+        known.add("modules")
     numbers = {}
     for name, value in tree.items():
         if name not in known:
