@@ -76,12 +76,18 @@ class Chain:
     :ivar drive: the id of the drive.
     :ivar files: names of the images, oldest first: a full backup and the incremental ones to be laid over it.
     :ivar bitmap: the name of the bitmap, on the drive's node, that holds what was written since the last of them;
-        None if nothing does.
+        several names if it takes several bitmaps together; None if nothing holds it. Where snapshots were taken,
+        bitmaps of the same name on the backing files count too.
     """
 
     drive: str
     files: tuple[str, ...]
-    bitmap: str | None = None
+    bitmap: str | tuple[str, ...] | None = None
+
+    @property
+    def bitmaps(self) -> tuple[str, ...]:
+        """The names of its bitmaps."""
+        return (self.bitmap,) if isinstance(self.bitmap, str) else self.bitmap or ()
 
 
 class BackupClient(Protocol):
@@ -162,6 +168,14 @@ class Dialogue:
                 return request
         self._resume(self.conversation.send, answer)
         return request
+
+    def lose(self, seen: int) -> None:
+        """The connection is lost, whatever the client waits for; it hears no event before the cursor ``seen``.
+
+        :raises Exception: whatever the client raises.
+        """
+        self.seen = seen
+        self._resume(self.conversation.throw, ConnectionResetError("QEMU has ended"))
 
     def close(self) -> None:
         """End the conversation where it is."""
@@ -253,7 +267,7 @@ class Monitor:
             raise _ClosedError
         self._asked.put(request)
         answer = self._answers.get()
-        if isinstance(answer, QmpError | _ClosedError):
+        if isinstance(answer, QmpError | ConnectionError | _ClosedError):
             raise answer
         return answer
 
@@ -268,7 +282,7 @@ class Monitor:
             while not isinstance(request := self._asked.get(), _Done):
                 try:
                     answer = yield request
-                except QmpError as error:
+                except (QmpError, ConnectionError) as error:
                     answer = error
                 self._answers.put(answer)
         except GeneratorExit:

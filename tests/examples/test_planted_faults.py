@@ -7,7 +7,7 @@ from hypothesis import Phase, settings
 from planted_faults import FAULTY, FILE, HEAD, SETTINGS, Honest, found, moves_of, section
 
 from qbitsim.testing.laws import NO_BIT_LOST, NOTHING_LEFT, RESTORES
-from qbitsim.testing.shorten import play
+from qbitsim.testing.moves import play
 from qbitsim.testing.stateful import run_as_test
 
 LAWS = {"ClearsTheBitmap": NO_BIT_LOST, "TakesAnyJob": RESTORES, "CleansUpEarly": NOTHING_LEFT}
