@@ -68,14 +68,14 @@ def differing(one: Sequence[Content], other: Sequence[Content], granule: int = G
             yield number
 
 
-def find_bitmaps(node: Node, name: str) -> Iterator[DirtyBitmap]:
-    """The bitmaps of that name on the node, on those that it filters, and on those of its backing files."""
-    below: Node | None = node
-    while below is not None:
-        for bitmap in below.bitmaps:
+def find_bitmaps(node: Node, name: str, *, below: bool = True) -> Iterator[DirtyBitmap]:
+    """The bitmaps of that name on the node and on those that it filters, and, ``below``, on its backing files."""
+    each: Node | None = node
+    while each is not None:
+        for bitmap in each.bitmaps:
             if bitmap.name == name and not bitmap.inconsistent:
                 yield bitmap
-        below = below.filtered or below.backing
+        each = each.filtered or (each.backing if below else None)
 
 
 def any_dirty(bitmaps: Sequence[DirtyBitmap], offset: int) -> bool:

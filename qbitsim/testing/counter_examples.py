@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qbitsim.testing.stateful import BackupClientMachine
 
 SETTINGS = Settings(
-    max_examples=1500,
+    max_examples=300,
     stateful_step_count=6,
     deadline=None,
     report_multiple_bugs=False,
@@ -46,15 +46,18 @@ def run_as_test(machine: type[BackupClientMachine], *, settings: Settings | None
         raise found.with_traceback(_own_part(found.__traceback__))
 
 
-def find(
-    machine: type[BackupClientMachine], *, settings: Settings | None = None, seconds: float = PATIENCE
-) -> Exception | None:
-    """Let Hypothesis play, and return what it finds, made as short as it can be in so many seconds."""
+def find(machine: type[BackupClientMachine], *, settings: Settings | None = None) -> Exception | None:
+    """Let Hypothesis play, and return what it finds, made as short as it can be."""
+    found = first_failure(machine, settings=settings)
+    return None if found is None else shorten(machine, found)
+
+
+def first_failure(machine: type[BackupClientMachine], *, settings: Settings | None = None) -> Exception | None:
+    """Let Hypothesis play, and return what it finds as it is."""
     try:
         run_state_machine_as_test(machine, settings=settings or machine.TestCase.settings)
     except Exception as error:
-        found = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-        return shorten(machine, found, seconds)
+        return error.exceptions[0] if isinstance(error, ExceptionGroup) else error
     return None
 
 

@@ -20,7 +20,7 @@ Some are QEMU's, so that qbitsim must keep them whatever is done to it; those ab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qbitsim.errors import QmpError
@@ -82,12 +82,14 @@ class Witness:
 
     :ivar writes: (drive, offset, length) of each write of the guest, oldest first.
     :ivar commands: how many commands were run.
+    :ivar executed: is told the name of each command that was run, and whether it was refused.
     """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.writes: list[tuple[str, int, int]] = []
         self.commands = 0
+        self.executed: Callable[..., None] | None = None
         self._moments: dict[str, Moment] = {}
         self._restored: set[tuple[str, tuple[str, ...]]] = set()
         self._disturbed: dict[str, int] = {}  # drive: how many commands were run before what its bitmaps knew was lost
@@ -124,9 +126,13 @@ class Witness:
         try:
             reply = machine.execute(name, arguments)
         except QmpError as error:
+            if self.executed is not None:
+                self.executed(name, refused=True)
             if all(_is_pause(event) for event in machine.events.read(events)):
                 _check_unchanged(before, fingerprint(machine), f"{name} was refused ({error.desc})")
             raise
+        if self.executed is not None:
+            self.executed(name, refused=False)
         for file, moment in begun:
             self._moments[file] = moment
             self._begun[file] = self.commands
@@ -219,8 +225,8 @@ class Witness:
         :raises LawBrokenError: there are none, or those of the active node record nothing.
         """
         found = [bitmap for name in chain.bitmaps for bitmap in find_bitmaps(node, name)]
-        active = node.skip_filters()
-        if not any(bitmap.recording and bitmap.node.skip_filters() is active for bitmap in found):
+        active = [bitmap for name in chain.bitmaps for bitmap in find_bitmaps(node, name, below=False)]
+        if not any(bitmap.recording for bitmap in active):
             names = " and ".join(map(repr, chain.bitmaps))
             what = "does not record" if found else "does not exist"
             raise LawBrokenError(NO_BIT_LOST, f"bitmap {names} of {chain.drive} {what}")

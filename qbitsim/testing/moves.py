@@ -1,7 +1,7 @@
 """Moves: what may happen between two requests of a client, one plain call each.
 
-Theory of operation: a move is a method that was declared with :func:`move`. Each call is kept in ``self.moves``, so that
-it can be made again without Hypothesis, left out, or pasted into a test. What is to happen next is read from
+Theory of operation: a move is a method that was declared with :func:`move`. Each call is kept in ``self.moves``, so
+that it can be made again without Hypothesis, left out, or pasted into a test. What is to happen next is read from
 :class:`Choices`, a few bytes that Hypothesis draws at once: a draw costs more than most moves do.
 """
 

@@ -43,7 +43,10 @@ TALK_LIMIT = 1000
 """So many requests without waiting are no conversation any more."""
 
 POLL = 8
-"""After the same request so many times in a row a client counts as one that waits."""
+"""After the same request so many times in a row a client counts as one that waits for something to happen."""
+
+IDLE_POLLS = 25
+"""So many times a client may do so while nothing at all happens."""
 
 PAUSES = (None, None, None, 1, 2, 3, 4)
 """After how many requests something else comes between; None: when the client must wait."""
@@ -128,6 +131,8 @@ class BackupClientMachine(Surroundings):
         finally:
             if self._dialogue is not None:
                 self._dialogue.close()
+            if self.observer is not None:
+                self.observer.ended(self.moves)
 
     # -- the client
 
@@ -157,8 +162,8 @@ class BackupClientMachine(Surroundings):
         self._guarded(self._dialogue.begin)
         self._talk(pause_after)
 
-    def _talk(self, pause_after: int | None) -> None:
-        """Let the client get on until it waits, or for so many requests."""
+    def _talk(self, pause_after: int | None) -> bool:
+        """Let the client get on until it waits, or for so many requests; return whether it only asks again."""
         dialogue, before, repeated = self._dialogue, None, 0
         for count in range(TALK_LIMIT):
             if dialogue is None or dialogue.over:
@@ -176,6 +181,7 @@ class BackupClientMachine(Surroundings):
             self.broken(NEVER_HANGS, f"{self._action} has made {TALK_LIMIT} requests without waiting")
         if dialogue is not None and dialogue.over:
             self._rest(dialogue)
+        return repeated == POLL
 
     def _guarded(self, go: Callable[[], object]) -> None:
         """Let the client do one thing; it may fail in the ways that were allowed."""
@@ -228,21 +234,20 @@ class BackupClientMachine(Surroundings):
         self._to_the_end()
 
     def _to_the_end(self) -> None:
-        machine = self.machine
-        for _ in range(TALK_LIMIT):
+        machine, idle = self.machine, 0
+        while True:
             machine.run_until_idle()
             self.story.events()
             if (dialogue := self._dialogue) is None:
                 break
-            if dialogue.can_go_on:
-                self._talk(None)
+            if dialogue.can_go_on and not self._talk(None):
                 continue
             times = [when for when in (machine.next_deadline, dialogue.wakes) if when is not None]
-            if not times:
-                self.broken(NEVER_HANGS, f"{self._action} waits for an event that will not come")
-            machine.advance_to(min(times))
-        else:
-            self.broken(NEVER_HANGS, f"{self._action} asks for ever")
+            if times:
+                machine.advance_to(min(times))
+            elif (idle := idle + 1) > IDLE_POLLS or not dialogue.can_go_on:
+                what = "asks for ever" if dialogue.can_go_on else "waits for an event that will not come"
+                self.broken(NEVER_HANGS, f"{self._action} {what}")
         machine.settle()
         self.check_laws()
 

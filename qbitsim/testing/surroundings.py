@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from errno import EIO
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
@@ -67,12 +67,32 @@ def _busy(state: Surroundings) -> list[DirtyBitmap]:
     return [bitmap for bitmap in bitmaps if bitmap is not None]
 
 
+class Observer(Protocol):
+    """Who wants to know what happens to all machines of a class."""
+
+    def began(self) -> None:
+        """A run begins."""
+
+    def look(self, state: Surroundings) -> None:
+        """Something has happened."""
+
+    def executed(self, name: str, *, refused: bool) -> None:
+        """A command was run."""
+
+    def failed(self, error: Exception, moves: Sequence[Move]) -> None:
+        """A run fails."""
+
+    def ended(self, moves: Sequence[Move]) -> None:
+        """A run has ended."""
+
+
 class Surroundings(RuleBasedStateMachine):
     """A machine with disks, and what happens to it.
 
     :cvar drives: the guest's disks: ids and sizes; the node of ``drive0`` is called ``drive0-node``.
     :cvar profile: which QEMU it is.
     :cvar refusable: commands that may be refused for no reason.
+    :cvar observer: who wants to know what happens to all machines of the class.
     :ivar machine: the machine.
     :ivar witness: who watches the laws.
     :ivar moves: the moves that were made, and with what.
@@ -83,6 +103,7 @@ class Surroundings(RuleBasedStateMachine):
     drives: ClassVar[Mapping[str, int | str]] = {"drive0": 8 * GRANULE, "drive1": 4 * GRANULE}
     profile: ClassVar[str | Profile] = DEFAULT_PROFILE
     refusable: ClassVar[Sequence[str]] = ("transaction",)
+    observer: ClassVar[Observer | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,6 +121,9 @@ class Surroundings(RuleBasedStateMachine):
         self.moves: list[Move] = []
         self._others = 0
         self._resizes = 0
+        if self.observer is not None:
+            self.observer.began()
+            self.witness.executed = self.observer.executed
 
     def check_laws(self) -> None:
         """See whether the laws hold; moves of a subclass end with it.
@@ -108,6 +132,8 @@ class Surroundings(RuleBasedStateMachine):
         """
         self.story.events()
         self.witnessed(self.witness.look)
+        if self.observer is not None:
+            self.observer.look(self)
 
     def witnessed(self, do: Callable[[], _T]) -> _T:
         """Do or look at something; if a law is broken, tell the story.
@@ -132,6 +158,8 @@ class Surroundings(RuleBasedStateMachine):
     def end_badly(self, error: Exception) -> None:
         """Add the story to what is raised."""
         self.over = True
+        if self.observer is not None:
+            self.observer.failed(error, self.moves)
         self.story.events()
         lines = self.story.lines()
         if any(self._policy.choices):
@@ -206,7 +234,7 @@ class Surroundings(RuleBasedStateMachine):
 
     # -- what ends chains
 
-    @move(kind=DISRUPTION, weights=(1, 0), drive=PLACES["drive"], quarters=(2, 4, 4, 5))
+    @move(kind=DISRUPTION, weights=(1, 0), drive=PLACES["drive"], quarters=(2, 4, 2, 5))
     def disk_is_resized(self, drive: str, quarters: int) -> None:
         """The guest's disk gets another size, some quarters of its first one; what is cut off is lost.
 

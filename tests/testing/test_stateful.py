@@ -20,8 +20,8 @@ from qbitsim.testing.shorten import shortened
 from qbitsim.testing.stateful import BackupClientMachine, run_as_test
 
 SHORT = settings(
-    max_examples=60,
-    stateful_step_count=12,
+    max_examples=25,
+    stateful_step_count=4,
     derandomize=True,
     database=None,
     deadline=None,
@@ -92,7 +92,7 @@ def test_a_client_that_waits_for_ever_is_found() -> None:
 
 def test_a_client_that_never_waits_is_found() -> None:
     error = found(actions=("talks",))
-    assert str(error) == f"{laws.NEVER_HANGS}: talks has made 1000 requests without waiting"
+    assert str(error) == f"{laws.NEVER_HANGS}: talks asks for ever"
 
 
 def test_a_client_that_leaves_something_behind_is_found_unless_it_may() -> None:
