@@ -78,11 +78,14 @@ class Chain:
     :ivar bitmap: the name of the bitmap, on the drive's node, that holds what was written since the last of them;
         several names if it takes several bitmaps together; None if nothing holds it. Where snapshots were taken,
         bitmaps of the same name on the backing files count too.
+    :ivar began: the target of the job that began at the moment which the last of the files shows, if that is not the
+        file itself, as in pull mode.
     """
 
     drive: str
     files: tuple[str, ...]
     bitmap: str | tuple[str, ...] | None = None
+    began: str | None = None
 
     @property
     def bitmaps(self) -> tuple[str, ...]:

@@ -196,12 +196,13 @@ class Witness:
             files = files_of(self.machine, chain.files)
         except OSError as error:
             raise LawBrokenError(RESTORES, f"{' + '.join(chain.files)}: {error.filename} is missing") from None
-        moment = self._moments.get(chain.files[-1])
+        began = chain.began or chain.files[-1]
+        moment = self._moments.get(began)
         key = (chain.drive, chain.files)
         if moment is not None and key not in self._restored:
             self._check_restores(chain, files, moment)
             self._restored.add(key)
-        begun = self._begun.setdefault(chain.files[-1], self.commands)
+        begun = self._begun.setdefault(began, self.commands)
         if chain.bitmap is None or begun <= self._disturbed.get(chain.drive, -1):
             return
         bitmaps = self._bitmaps_of(chain, node)
