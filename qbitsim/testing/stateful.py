@@ -48,7 +48,7 @@ POLL = 8
 IDLE_POLLS = 25
 """So many times a client may do so while nothing at all happens."""
 
-PAUSES = (None, None, None, 1, 2, 3, 4)
+PAUSES = (None, None, None, None, 1, 2, 3, 4, 5, 6)
 """After how many requests something else comes between; None: when the client must wait."""
 
 SCENE = 32
@@ -175,7 +175,7 @@ class BackupClientMachine(Surroundings):
                 self.story.tell("  %s %s", request.name, request.arguments)
             self._guarded(dialogue.go_on)
             self.story.events()
-            repeated = repeated + 1 if request == before else 0
+            repeated = repeated + 1 if request == before and isinstance(request, Execute) else 0
             before = request
         else:
             self.broken(NEVER_HANGS, f"{self._action} has made {TALK_LIMIT} requests without waiting")

@@ -185,8 +185,8 @@ HONEST: dict[str, type[Honest]] = {
 }
 
 
-def moves_without_alarm(machine: type[Honest], moves: int) -> Counts:
-    """Make at least so many moves; return what was seen.
+def moves_without_alarm(machine: type[Honest], moves: int, runs: int = ROUND) -> Counts:
+    """Make at least so many moves, so many runs from each seed; return what was seen.
 
     :raises LawBrokenError: an honest client is blamed.
     """
@@ -195,7 +195,7 @@ def moves_without_alarm(machine: type[Honest], moves: int) -> Counts:
     for seed in count():
         machine._hypothesis_internal_use_seed = seed  # as @seed does
         machine.observer = watcher = Watcher(machine, ())
-        quiet = settings(machine.TestCase.settings, max_examples=ROUND, database=None, phases=[Phase.generate])
+        quiet = settings(machine.TestCase.settings, max_examples=runs, database=None, phases=[Phase.generate])
         try:
             error = first_failure(machine, settings=quiet)
         finally:

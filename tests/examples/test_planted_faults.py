@@ -15,7 +15,7 @@ QUICK = settings(Honest.TestCase.settings, derandomize=True, database=None)
 
 
 def test_the_honest_client_breaks_no_law() -> None:
-    run_as_test(Honest, settings=settings(QUICK, max_examples=20))
+    run_as_test(Honest, settings=settings(QUICK, max_examples=5))
 
 
 @pytest.mark.parametrize("name", FAULTY)
