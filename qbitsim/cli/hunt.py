@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
                 progress.clear()
                 _tell(machine, told.failure, len(campaign.failures), folder)
             progress.show(campaign)
+            if len(campaign.failures) == arguments.failures:
+                break
     except RuntimeError as error:
         raise CliError(str(error), FAILED) from None
     except KeyboardInterrupt:

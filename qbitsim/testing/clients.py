@@ -48,11 +48,16 @@ def execute(name: str, /, **arguments: Any) -> Execute:
 
 @record
 class NextEvent:
-    """The oldest event that this client has not had yet; answered when there is one."""
+    """The oldest event that this client has not had yet; answered when there is one.
+
+    :ivar seconds: of virtual time after which it is answered by None if there was none; None: it waits for ever.
+    """
+
+    seconds: float | None = None
 
 
 NEXT_EVENT = NextEvent()
-"""The only one that is needed."""
+"""The one that waits for ever."""
 
 
 @record
@@ -141,8 +146,9 @@ class Dialogue:
         match self.waiting:
             case None:
                 return False
-            case NextEvent():
-                return self._machine.events.end > self.seen
+            case NextEvent(seconds=seconds):
+                come = self._machine.events.end > self.seen
+                return come or (seconds is not None and self._machine.clock() >= self._wakes)
             case Sleep():
                 return self._machine.clock() >= self._wakes
         return True
@@ -150,7 +156,12 @@ class Dialogue:
     @property
     def wakes(self) -> int | None:
         """Nanoseconds of virtual time at which a client that sleeps wants to go on."""
-        return self._wakes if isinstance(self.waiting, Sleep) else None
+        match self.waiting:
+            case Sleep():
+                return self._wakes
+            case NextEvent(seconds=seconds) if seconds is not None:
+                return self._wakes
+        return None
 
     def go_on(self) -> Request | None:
         """Answer the request that waits, which must be possible; return it.
@@ -160,7 +171,7 @@ class Dialogue:
         request = self.waiting
         assert self.can_go_on
         answer: object = None
-        if isinstance(request, NextEvent):
+        if isinstance(request, NextEvent) and self._machine.events.end > self.seen:
             self.seen += 1
             answer = self._machine.events.at(self.seen - 1)
         elif isinstance(request, Execute):
@@ -192,9 +203,9 @@ class Dialogue:
             request = give(what)
         except StopIteration:
             return
-        if isinstance(request, Sleep):
-            self._wakes = self._machine.clock() + round(request.seconds * NANOSECONDS)
-        elif not isinstance(request, Execute | NextEvent):
+        if isinstance(request, Sleep | NextEvent):
+            self._wakes = self._machine.clock() + round((request.seconds or 0) * NANOSECONDS)
+        elif not isinstance(request, Execute):
             raise TypeError(f"a client yields execute(...), NEXT_EVENT or Sleep(...), not {request!r}")
         self.waiting = request
 

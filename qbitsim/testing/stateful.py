@@ -34,6 +34,7 @@ from qbitsim.testing.clients import BackupClient, Dialogue, Execute
 from qbitsim.testing.counter_examples import add_test_case, run_as_test
 from qbitsim.testing.laws import NEVER_HANGS, NOTHING_LEFT, LawBrokenError
 from qbitsim.testing.moves import Choices, Declared, move
+from qbitsim.testing.over_sockets import OverSocket
 from qbitsim.testing.surroundings import GRANULE, Surroundings
 from qbitsim.testing.weights import CLIENT, DISRUPTION, Table, Weights, declared_moves
 
@@ -88,7 +89,11 @@ class BackupClientMachine(Surroundings):
         self._tables: tuple[Table, Table] | None = None
 
     def client(self, machine: Machine) -> BackupClient:
-        """Make the client; :class:`~qbitsim.testing.clients.Plain` makes one of a client with plain methods."""
+        """Make the client.
+
+        One that is no conversation needs an adapter: :class:`~qbitsim.testing.clients.Plain` for plain calls in this
+        process, and those of :mod:`qbitsim.testing.over_sockets` for what talks over a socket.
+        """
         raise NotImplementedError
 
     # -- what goes on by itself
@@ -131,6 +136,8 @@ class BackupClientMachine(Surroundings):
         finally:
             if self._dialogue is not None:
                 self._dialogue.close()
+            if isinstance(self._client, OverSocket):
+                self._client.close()
             if self.observer is not None:
                 self.observer.ended(self.moves)
 

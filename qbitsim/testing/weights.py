@@ -63,8 +63,8 @@ class Weights:
 
     def _table(self, often: Mapping[str, int], phase: int) -> Table:
         """Hypothesis likes zeroes, so that what is picked by them comes first: what the client does."""
-        names = sorted(self.moves, key=lambda name: (self.moves[name].kind != CLIENT, name))
-        entries = [(self.moves[name].at_rest, self.moves[name].under_way, (name,)) for name in names]
+        ordered = sorted(self.moves.items(), key=lambda each: (each[1].kind != CLIENT, each[0]))
+        entries = [(each.at_rest, each.under_way, (name,)) for name, each in ordered]
         table: Table = []
         for *weights, names in (*entries, *SCENES):
             if all(name in self.moves for name in names):

@@ -73,7 +73,7 @@ class AddsTheBitmapAfterwards(BackupClient):
 
 
 class DoesNotWait(BackupClient):
-    """It takes the reply to the transaction for the end of the backup, and closes the files later."""
+    """It gives the jobs a minute, and does not ask how they ended."""
 
     def wait(self, jobs: list[str]) -> Conversation:
         yield Sleep(60)
