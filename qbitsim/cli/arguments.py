@@ -329,6 +329,7 @@ def _hunt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machine", metavar="MODULE:CLASS", help="the module is looked for here first")
     parser.add_argument("--minutes", type=_positive, default=5.0, help="how long (default: 5)")
     parser.add_argument("--workers", type=_count, default=2, help="processes side by side (default: 2)")
+    parser.add_argument("--failures", metavar="N", type=_count, help="end when so many kinds were found")
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="of the first round; the next has the next one"
     )

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     :raises CliError: there is no such class, or a worker has died.
     """
-    sys.path.insert(0, "")
+    sys.path.insert(0, str(Path.cwd()))
     try:
         machine = machine_at(arguments.machine)
     except (ImportError, ValueError) as error:

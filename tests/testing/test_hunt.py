@@ -68,12 +68,12 @@ def test_a_round_finds_a_failure_and_the_next_one_looks_behind_it() -> None:
     first = hunter.round(0)
     assert first.failure is not None
     assert first.failure.kind == Known("LawBrokenError", NOTHING_LEFT, frozenset())
-    assert [name for name, _ in first.failure.moves] == ["client_does"]
+    assert len(first.failure.moves) == 1
     second = hunter.round(1)
     assert second.failure is None
     assert second.again > 0
     assert second.runs >= second.again
-    assert second.counts["moves", "client_does"] > 0
+    assert second.counts["moves", "client_begins"] > 0
     assert second.counts["commands", "blockdev-add"] > 0
 
 
