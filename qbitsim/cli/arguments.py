@@ -144,6 +144,19 @@ examples:
   PATH=/tmp/qemu:$PATH qemu-img create -f qcow2 disk.qcow2 1G
 """
 
+_HUNT_EXAMPLES = """\
+MODULE:CLASS is a subclass of qbitsim.testing.stateful.BackupClientMachine: your backup client, as the guide shows it.
+Hypothesis plays against it from many seeds side by side, and goes on behind what it has found. Each kind of failure is
+told once, as short as it can be: as a story, as a test to paste, and as a page of all that happened. The exit status is
+1 if there is one.
+
+What failed is kept in the example database of the class's settings, with which a run of its TestCase begins.
+
+examples:
+  qbitsim hunt test_client:MyClientMachine --minutes 5 --workers 2
+  qbitsim hunt test_client:MyClientMachine --seed 1000 -o found
+"""
+
 _IMAGE_OPTIONS = "format=qcow2 or raw, cluster-size=, backing=FILE"
 _DISK_OPTIONS = f"{_IMAGE_OPTIONS}, node-name=, file=, discard=on, read-only=on"
 
@@ -188,6 +201,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("shell", "Type QMP commands, on a machine of its own or on any QMP server.", _SHELL_EXAMPLES, _shell),
         ("record", "Record a client's conversation with a QMP server.", _RECORD_EXAMPLES, _record),
         ("report", "Show what happened as a picture of time.", _REPORT_EXAMPLES, _report),
+        ("hunt", "Let Hypothesis hunt for what is wrong with a backup client.", _HUNT_EXAMPLES, _hunt),
         ("programs", "Put QEMU's programs into a folder, for clients that start them.", _PROGRAMS_EXAMPLES, _programs),
         ("reference", "List what is emulated, or show a document.", _REFERENCE_EXAMPLES, _reference),
     ):
@@ -309,6 +323,33 @@ def _tour(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="FILE", type=Path, help="keep how far you are in this file")
     _drawing(parser)
     _profile(parser)
+
+
+def _hunt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("machine", metavar="MODULE:CLASS", help="the module is looked for here first")
+    parser.add_argument("--minutes", type=_positive, default=5.0, help="how long (default: 5)")
+    parser.add_argument("--workers", type=_count, default=2, help="processes side by side (default: 2)")
+    parser.add_argument("--failures", metavar="N", type=_count, help="end when so many kinds were found")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the first round; the next has the next one"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", default="found", help="for stories, tests and pages (default: found)"
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def _programs(parser: argparse.ArgumentParser) -> None:
