@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import UnsupportedError
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 _MODES = {None, "off", "metadata", "falloc", "full"}
 
 
+READERS = {"measure": dict.fromkeys(("size", "s"), partial(size_argument, "image size"))}
+
+
 def measure(call: Call) -> int:
     """``qemu-img measure``."""
     options = call.options
     options.only("f", "l", "o", "O", "output", "size", "s", "U", "image-opts")
-    output, size = output_format(call), _size(call)
+    output, size = output_format(call), options.numbers.get("size", options.numbers.get("s"))
     image, chain = _source(call, size)
     format_name = options.last("O") or "raw"
     if not known_format(format_name):
@@ -50,11 +54,6 @@ def measure(call: Call) -> int:
     if bitmaps is not None:
         call.print(f"bitmaps size: {bitmaps}\n")
     return 0
-
-
-def _size(call: Call) -> int | None:
-    text = call.options.last("size" if "size" in call.options else "s")
-    return None if text is None else size_argument("image size", text, call.profile)
 
 
 def _source(call: Call, size: int | None) -> tuple[Image | None, Chain]:

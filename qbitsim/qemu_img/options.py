@@ -7,12 +7,19 @@ long as they stay unique. An option is known by its first name in the table.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import Profile
 
 INT64_MAX = 2**63 - 1
+
+Readers = Mapping[str, Callable[[str, Profile], int]]
+"""First name of an option -> what reads its value, as soon as it is met: before what is wrong behind it is seen."""
+
+
+_SHRINKS = re.compile(r"-\d", re.ASCII)
+"""What a size begins with, behind the file that is resized, that is no option (img_resize, qemu-img.c, 11.0)."""
 
 
 class ToolError(Exception):
@@ -35,14 +42,16 @@ class Options:
 
     :ivar given: pairs (first name of the option, value), in the order given; the value of a flag is an empty string.
     :ivar words: everything else.
+    :ivar numbers: first name -> the number that its last value means, of the options that have a reader.
     """
 
-    __slots__ = ("command", "given", "words")
+    __slots__ = ("command", "given", "numbers", "words")
 
     def __init__(self, command: str, given: list[tuple[str, str]], words: list[str]) -> None:
         self.command = command
         self.given = given
         self.words = words
+        self.numbers: dict[str, int] = {}
 
     def __contains__(self, name: str) -> bool:
         return any(key == name for key, _ in self.given)
@@ -58,24 +67,34 @@ class Options:
                 raise UnsupportedError(f"qemu-img {self.command} {'-' if len(name) == 1 else '--'}{name}")
 
 
-def parse_options(command: str, arguments: Sequence[str], profile: Profile) -> Options:
-    """Take the *arguments* of *command* apart; ToolError in the words of getopt or of older qemu-img."""
+def parse_options(command: str, arguments: Sequence[str], profile: Profile, readers: Readers) -> Options:
+    """Take the *arguments* of *command* apart.
+
+    :raises ToolError: in the words of getopt or of older qemu-img, or of a reader.
+    """
     table = _table(profile.qemu_img_options[command])
-    given: list[tuple[str, str]] = []
-    words: list[str] = []
+    options = Options(command, [], [])
+    sizes = command == "resize" and profile.qemu_img_commands_complain
     rest = list(arguments)
+    before = command
     while rest:
         argument = rest.pop(0)
         if argument == "--":
-            words += rest
+            options.words += rest
             break
         if argument.startswith("--"):
-            given.append(_long(command, argument, rest, table, profile))
+            found = [_long(command, argument, rest, table, profile)]
         elif argument.startswith("-") and argument != "-":
-            given += _short(command, argument, rest, table, profile)
+            found = _short(command, argument, rest, table, profile, options.words[-1] if options.words else before)
         else:
-            words.append(argument)
-    return Options(command, given, words)
+            found = []
+            options.words.append(argument)
+            if sizes and len(options.words) == 1 and rest and _SHRINKS.match(rest[0]):
+                options.words.append(rest.pop(0))
+        options.given += found
+        options.numbers.update({key: readers[key](value, profile) for key, value in found if key in readers})
+        before = arguments[len(arguments) - len(rest) - 1]
+    return options
 
 
 def _table(spec: str) -> dict[str, tuple[str, bool]]:
@@ -114,8 +133,9 @@ def _long(
 
 
 def _short(
-    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], profile: Profile
+    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], profile: Profile, before: str
 ) -> list[tuple[str, str]]:
+    """The short options of an argument; *before* is what stands before it, which older releases blame."""
     found = []
     letters = argument[1:]
     while letters:
@@ -123,7 +143,7 @@ def _short(
         if letter not in table:
             if profile.qemu_img_commands_complain:
                 raise _getopt_error(command, f"invalid option -- '{letter}'")
-            raise _bad_option(command, argument, profile)
+            raise _bad_option(command, before if letters else argument, profile)
         key, takes_value = table[letter]
         value = ""
         if takes_value:

@@ -1,6 +1,7 @@
 """A client in JavaScript, pointed at the program under QEMU's name as it is at QEMU, and the same at QEMU itself.
 
-npm has no client of QMP; ``javascript/qmp.mjs`` is one of the standard library of Node.js. Nothing here needs a network.
+npm has no client of QMP; ``javascript/qmp.mjs`` is one with nothing but the standard library of Node.js. No network is
+needed.
 """
 
 from __future__ import annotations

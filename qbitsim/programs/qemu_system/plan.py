@@ -352,7 +352,7 @@ class Plan:
             raise StartError(error.desc) from None
 
     def check_processor(self, machine: MachineType) -> None:
-        """Refuse an unknown model of processor, an unknown feature, and any processor of a machine that gives it no place.
+        """Refuse an unknown model of processor or feature, and any on a machine that gives processors no place.
 
         :raises StartError: there is no such, or no place (x86_cpu_realizefn, target/i386/cpu.c, QEMU 10.0).
         """
