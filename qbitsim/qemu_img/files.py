@@ -198,13 +198,13 @@ def open_image(
         image = _open_file(call, name, format_name, write=write, data=data)
         if image.format == "raw" and format_name is None and write:
             call.complain(_RAW_WARNING.format(name))
+        image.reopen()
+        if write:
+            call.note_written(image)  # even if there is no backing file: it is open before that is looked for
         if backing:
             open_backing(call, image, name, write=write)
     except ToolError as error:
         raise ToolError(f"Could not open '{word}': {error.text}", status) from None
-    image.reopen()
-    if write:
-        call.note_written(image)
     return image
 
 

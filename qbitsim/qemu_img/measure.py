@@ -34,7 +34,8 @@ def measure(call: Call) -> int:
     options.only("f", "l", "o", "O", "output", "size", "s", "U", "image-opts")
     output, size = output_format(call), options.numbers.get("size", options.numbers.get("s"))
     image, chain = _source(call, size)
-    format_name = options.last("O") or "raw"
+    given = options.last("O")
+    format_name = "raw" if given is None else given
     if not known_format(format_name):
         raise ToolError(f"Unknown file format '{format_name}'")
     wanted = _wanted(call, format_name)
