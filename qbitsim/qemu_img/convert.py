@@ -212,7 +212,8 @@ def _load_snapshot(call: Call, images: list[Image], sources: list[Chain]) -> Non
 
 
 def _wanted(call: Call, images: list[Image]) -> Wanted:
-    options, format_name = call.options, call.options.last("O") or "raw"
+    options = call.options
+    format_name = options.last("O", "raw")
     if "target-image-opts" not in options and not known_format(format_name):
         raise ToolError(f"Unknown file format '{format_name}'")
     size = sum(image.size for image in images)

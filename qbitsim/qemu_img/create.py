@@ -22,7 +22,7 @@ def create(call: Call) -> int:
     options.only("q", "f", "o", "b", "F", "u")
     if not options.words:
         raise ToolError("Expecting image file name", usage=True)
-    name, format_name = options.words[0], options.last("f") or "raw"
+    name, format_name = options.words[0], options.last("f", "raw")
     size = size_argument("image size", options.words[1], call.profile) if len(options.words) > 1 else None
     if len(options.words) > 2:
         raise ToolError(f"Unexpected argument: {options.words[2]}", usage=True)

@@ -34,8 +34,7 @@ def measure(call: Call) -> int:
     options.only("f", "l", "o", "O", "output", "size", "s", "U", "image-opts")
     output, size = output_format(call), options.numbers.get("size", options.numbers.get("s"))
     image, chain = _source(call, size)
-    given = options.last("O")
-    format_name = "raw" if given is None else given
+    format_name = options.last("O", "raw")
     if not known_format(format_name):
         raise ToolError(f"Unknown file format '{format_name}'")
     wanted = _wanted(call, format_name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import overload
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import Profile
@@ -56,9 +57,15 @@ class Options:
     def __contains__(self, name: str) -> bool:
         return any(key == name for key, _ in self.given)
 
-    def last(self, name: str) -> str | None:
-        """The value of the option given last under this name; None if it was not given."""
-        return next((value for key, value in reversed(self.given) if key == name), None)
+    @overload
+    def last(self, name: str) -> str | None: ...
+
+    @overload
+    def last(self, name: str, default: str) -> str: ...
+
+    def last(self, name: str, default: str | None = None) -> str | None:
+        """The value of the option given last under this name; *default* if it was not given."""
+        return next((value for key, value in reversed(self.given) if key == name), default)
 
     def only(self, *names: str) -> None:
         """Refuse, loudly, options that qbitsim does not do; *names* are those that the command does."""
@@ -85,7 +92,8 @@ def parse_options(command: str, arguments: Sequence[str], profile: Profile, read
         if argument.startswith("--"):
             found = [_long(command, argument, rest, table, profile)]
         elif argument.startswith("-") and argument != "-":
-            found = _short(command, argument, rest, table, profile, options.words[-1] if options.words else before)
+            before = options.words[-1] if options.words else before
+            found = _short(command, argument, rest, table, profile, before=before)
         else:
             found = []
             options.words.append(argument)
@@ -133,7 +141,13 @@ def _long(
 
 
 def _short(
-    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], profile: Profile, before: str
+    command: str,
+    argument: str,
+    rest: list[str],
+    table: Mapping[str, tuple[str, bool]],
+    profile: Profile,
+    *,
+    before: str,
 ) -> list[tuple[str, str]]:
     """The short options of an argument; *before* is what stands before it, which older releases blame."""
     found = []
