@@ -19,8 +19,9 @@ from qbitsim.images.qcow2.snapshots import StoredSnapshot, find_by_id_or_name
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
-from qbitsim.qemu_img.formats import known_format
-from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
+from qbitsim.qemu_img.formats import check_format
+from qbitsim.qemu_img.option_lists import print_creation_options, wants_help
+from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, parse_size, size_argument
 from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
@@ -89,6 +90,9 @@ def convert(call: Call) -> int:
         *("skip-broken-bitmaps", "target-is-zero", "image-opts", "target-image-opts"),
     )
     sparse = options.numbers.get("S", _DEFAULT_SPARSE)
+    if "n" not in options and wants_help(call):
+        filename = options.words[-1] if len(options.words) > 1 else None
+        return print_creation_options(call, options.last("O", "raw"), filename)
     _check_combinations(call)
     check_cache(call, "T", "source cache")
     call.progress(0)
@@ -142,7 +146,13 @@ def _snapshot(text: str, _profile: Profile) -> int:
 
 
 READERS = {
-    "convert": {"S": _sparse, "m": _coroutines, "r": partial(size_argument, "rate limit"), "l": _snapshot},
+    "convert": {
+        "S": _sparse,
+        "m": _coroutines,
+        "r": partial(size_argument, "rate limit"),
+        "l": _snapshot,
+        "o": check_option_list,
+    },
 }
 
 
@@ -214,8 +224,8 @@ def _load_snapshot(call: Call, images: list[Image], sources: list[Chain]) -> Non
 def _wanted(call: Call, images: list[Image]) -> Wanted:
     options = call.options
     format_name = options.last("O", "raw")
-    if "target-image-opts" not in options and not known_format(format_name):
-        raise ToolError(f"Unknown file format '{format_name}'")
+    if "target-image-opts" not in options:
+        check_format(format_name)
     size = sum(image.size for image in images)
     wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call, "B"))
     if len(images) > 1 and wanted.backing is not None:

@@ -200,6 +200,8 @@ def open_image(
             call.complain(_RAW_WARNING.format(name))
         image.reopen()
         if write:
+            if isinstance(image, Qcow2Image):
+                image.drop_unknown_autoclear()
             call.note_written(image)  # even if there is no backing file: it is open before that is looked for
         if backing:
             open_backing(call, image, name, write=write)

@@ -251,3 +251,13 @@ def key_values(text: str) -> list[tuple[str, str]]:
             name, value = (name[2:], "off") if name.startswith("no") else (name, "on")
         pairs.append((name, value))
     return pairs
+
+
+def check_option_list(text: str, _profile: Profile) -> int:
+    """Refuse a list of ``-o`` that cannot be put behind another one (is_valid_option_list, util/qemu-option.c, 10.0).
+
+    :raises ToolError: it begins or ends with a comma.
+    """
+    if text and any(not part or part.startswith("\0") for part in text.replace(",,", "\0").split(",")):
+        raise ToolError(f"Invalid option list: {text}")
+    return 0
