@@ -53,7 +53,8 @@ def bench(call: Call) -> int:
 def _number(what: str, least: int, text: str, profile: Profile) -> int:
     number, modern = parse_size(text), profile.qemu_img_commands_complain
     if number is None and not (modern and NEGATIVE.fullmatch(text)):
-        raise ToolError(f"Invalid {what} specified: '{text}'." if modern else f"Invalid {what} specified")
+        end = "" if profile.qemu_img_texts_polished else "."
+        raise ToolError(f"Invalid {what} specified: '{text}'{end}" if modern else f"Invalid {what} specified")
     if number is None or not (least if modern else 0) <= number <= _MAXIMUM:
         limits = f". Must be between {least} and {_MAXIMUM}." if modern else ""
         raise ToolError(f"Invalid {what} specified{limits}")

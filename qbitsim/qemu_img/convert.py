@@ -135,7 +135,8 @@ def _coroutines(text: str, profile: Profile) -> int:
         limits = f"Allowed number of coroutines is between 1 and {_MAXIMUM_COROUTINES}"
         raise ToolError(f"Invalid number of coroutines. {limits}")
     if number is None:
-        raise ToolError(f"Invalid number of coroutines specified: '{text}'.")
+        end = "" if profile.qemu_img_texts_polished else "."
+        raise ToolError(f"Invalid number of coroutines specified: '{text}'{end}")
     raise ToolError(f"Invalid number of coroutines specified. Must be between 1 and {_MAXIMUM_COROUTINES}.")
 
 

@@ -475,10 +475,15 @@ def output_format(call: Call) -> str:
         return "human"  # the number of files comes first, and is about to be refused
     if wanted == "json":
         return "json"
-    if call.profile.qemu_img_commands_complain:
-        comma = "," if call.profile.qemu_img_texts_polished else ""
-        raise ToolError(f"--output expects 'human' or 'json'{comma} not '{wanted}'", usage=True)
-    raise ToolError("--output must be used with human or json as argument.")
+    raise wrong_output_format(wanted, call.profile)
+
+
+def wrong_output_format(wanted: str | None, profile: Profile) -> ToolError:
+    """What is said of a wrong value of ``--output``."""
+    if profile.qemu_img_commands_complain:
+        comma = "," if profile.qemu_img_texts_polished else ""
+        return ToolError(f"--output expects 'human' or 'json'{comma} not '{wanted}'", usage=True)
+    return ToolError("--output must be used with human or json as argument.")
 
 
 def check_resizable(image: Image) -> None:

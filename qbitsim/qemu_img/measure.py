@@ -13,7 +13,7 @@ from qbitsim.images.qcow2.bitmap_places import directory_length
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.convert import load_snapshot
 from qbitsim.qemu_img.creation import VERSIONS, option_pairs, parse_creation
-from qbitsim.qemu_img.files import Call, contents, open_image, output_format
+from qbitsim.qemu_img.files import Call, contents, open_image, output_format, wrong_output_format
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.records import changed
@@ -21,11 +21,20 @@ from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
+    from qbitsim.profiles import Profile
 
 _MODES = {None, "off", "metadata", "falloc", "full"}
 
 
-READERS = {"measure": dict.fromkeys(("size", "s"), partial(size_argument, "image size"))}
+def _output(text: str, profile: Profile) -> int:
+    if text not in {"human", "json"}:
+        raise wrong_output_format(text, profile)
+    return 0
+
+
+READERS = {
+    "measure": {**dict.fromkeys(("size", "s"), partial(size_argument, "image size")), "output": _output},
+}
 
 
 def measure(call: Call) -> int:

@@ -28,14 +28,15 @@ class ToolError(Exception):
 
     :param text: the message without the leading ``qemu-img: ``; None prints nothing.
     :param status: exit status.
-    :param usage: the message is followed by the hint to ask for help.
+    :param usage: the message is followed by the hint to ask for help; :param helps: by the help.
     """
 
-    def __init__(self, text: str, status: int = 1, *, usage: bool = False) -> None:
+    def __init__(self, text: str, status: int = 1, *, usage: bool = False, helps: bool = False) -> None:
         super().__init__(text)
         self.text = text
         self.status = status
         self.usage = usage
+        self.helps = helps
 
 
 class Options:
@@ -123,9 +124,9 @@ def _long(
     if name in fitting:
         fitting = [name]
     different = {table[long] for long in fitting}
-    if len(different) > 1 and profile.qemu_img_commands_complain:
+    if len(different) > 1 and _getopt_speaks(command, profile):
         found = " ".join(f"'--{long}'" for long in fitting)
-        raise _getopt_error(command, f"option '{argument}' is ambiguous; possibilities: {found}")
+        raise _getopt_error(command, profile, f"option '{argument}' is ambiguous; possibilities: {found}")
     if len(different) != 1:
         raise _bad_option(command, argument, profile)
     key, takes_value = table[fitting[0]]
@@ -134,9 +135,9 @@ def _long(
             raise _missing_value(command, f"option '--{fitting[0]}' requires an argument", argument, profile)
         value = rest.pop(0)
     elif equals and not takes_value:
-        if not profile.qemu_img_commands_complain:
+        if not _getopt_speaks(command, profile):
             raise _bad_option(command, argument, profile)
-        raise _getopt_error(command, f"option '--{fitting[0]}' doesn't allow an argument")
+        raise _getopt_error(command, profile, f"option '--{fitting[0]}' doesn't allow an argument")
     return key, value
 
 
@@ -155,8 +156,8 @@ def _short(
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter not in table:
-            if profile.qemu_img_commands_complain:
-                raise _getopt_error(command, f"invalid option -- '{letter}'")
+            if _getopt_speaks(command, profile):
+                raise _getopt_error(command, profile, f"invalid option -- '{letter}'")
             raise _bad_option(command, before if letters else argument, profile)
         key, takes_value = table[letter]
         value = ""
@@ -168,19 +169,26 @@ def _short(
     return found
 
 
-def _getopt_error(command: str, text: str) -> ToolError:
-    return ToolError(f"\0qemu-img {command}: {text}", usage=True)
+def _getopt_speaks(command: str, profile: Profile) -> bool:
+    """Whether getopt itself says what is wrong: older releases let it do so for one command only (img_measure)."""
+    return profile.qemu_img_commands_complain or command == "measure"
+
+
+def _getopt_error(command: str, profile: Profile, text: str) -> ToolError:
+    if profile.qemu_img_commands_complain:
+        return ToolError(f"\0qemu-img {command}: {text}", usage=True)
+    return ToolError(f"\0{command}: {text}", 0, helps=True)
 
 
 def _bad_option(command: str, argument: str, profile: Profile) -> ToolError:
-    if profile.qemu_img_commands_complain:
-        return _getopt_error(command, f"unrecognized option '{argument}'")
+    if _getopt_speaks(command, profile):
+        return _getopt_error(command, profile, f"unrecognized option '{argument}'")
     return ToolError(f"unrecognized option '{argument}'", usage=True)
 
 
 def _missing_value(command: str, modern: str, argument: str, profile: Profile) -> ToolError:
-    if profile.qemu_img_commands_complain:
-        return _getopt_error(command, modern)
+    if _getopt_speaks(command, profile):
+        return _getopt_error(command, profile, modern)
     return ToolError(f"missing argument for option '{argument}'", usage=True)
 
 

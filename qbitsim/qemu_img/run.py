@@ -61,6 +61,8 @@ def run_on(
     except ToolError as error:
         status = error.status
         call.complain(_complaint(error, arguments[0] if arguments else "", call.profile))
+        if error.helps:
+            call.print(program_help(profile))
     except OSError as error:  # of a file of the host
         status = 1
         call.complain(f"qemu-img: {error.strerror}\n")

@@ -165,4 +165,5 @@ def _plain(data: bytes) -> str:
     text = blanked(data.decode(errors="surrogateescape"))
     text = re.sub(r'"(vm-clock|date)-(n?sec)": \d+', r'"\1-\2": -', text)
     text = re.sub(r"    \(\d+\.\d+/100%\)\r(?=    \()", "", text)  # how often progress is told is a matter of time
+    text = re.sub(r"[Uu]sage: qemu-img .*", "Usage: qemu-img", text, flags=re.DOTALL)
     return re.sub(r"Usage: qemu-io .*", "Usage: qemu-io", text, flags=re.DOTALL)
