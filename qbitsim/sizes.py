@@ -8,12 +8,12 @@ import re
 SECTOR = 512
 """Bytes: what QEMU counts disks in (BDRV_SECTOR_SIZE)."""
 
-_SIZE = re.compile(r"(\d+)([kKmMgGtTpPeE]?)(?:i?[bB])?\Z")
+_SIZE = re.compile(r"(\d+)(\.\d+(?=[kKmMgGtTpPeE]))?([kKmMgGtTpPeE]?)(?:i?[bB])?\Z")
 _EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 
 
 def parse_size(size: int | str) -> int:
-    """Bytes: ``64M`` is 64 * 1024 * 1024; a number stays.
+    """Bytes: ``64M`` is 64 * 1024 * 1024, ``1.5k`` is 1536; a number stays.
 
     :raises ValueError: if it is no size.
     """
@@ -24,7 +24,9 @@ def parse_size(size: int | str) -> int:
     match = _SIZE.match(size.strip())
     if match is None:
         raise ValueError(f"invalid size {size!r}: write a number of bytes, or one with a suffix k, M, G, T or P")
-    return int(match[1]) << 10 * _EXPONENT[match[2].lower()]
+    shift, digits = 10 * _EXPONENT[match[3].lower()], (match[2] or "")[1:]
+    scale: int = 10 ** len(digits)
+    return (int(match[1]) << shift) + ((int(digits or 0) << shift) + scale // 2) // scale
 
 
 def human_size(size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import UnsupportedError
@@ -12,7 +13,7 @@ from qbitsim.images.qcow2.bitmap_places import directory_length
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.convert import load_snapshot
 from qbitsim.qemu_img.creation import VERSIONS, option_pairs, parse_creation
-from qbitsim.qemu_img.files import Call, contents, open_image, output_format
+from qbitsim.qemu_img.files import Call, contents, open_image, output_format, wrong_output_format
 from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.records import changed
@@ -20,17 +21,29 @@ from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
+    from qbitsim.profiles import Profile
 
 _MODES = {None, "off", "metadata", "falloc", "full"}
+
+
+def _output(text: str, profile: Profile) -> int:
+    if text not in {"human", "json"}:
+        raise wrong_output_format(text, profile)
+    return 0
+
+
+READERS = {
+    "measure": {**dict.fromkeys(("size", "s"), partial(size_argument, "image size")), "output": _output},
+}
 
 
 def measure(call: Call) -> int:
     """``qemu-img measure``."""
     options = call.options
     options.only("f", "l", "o", "O", "output", "size", "s", "U", "image-opts")
-    output, size = output_format(call), _size(call)
+    output, size = output_format(call), options.numbers.get("size", options.numbers.get("s"))
     image, chain = _source(call, size)
-    format_name = options.last("O") or "raw"
+    format_name = options.last("O", "raw")
     if not known_format(format_name):
         raise ToolError(f"Unknown file format '{format_name}'")
     wanted = _wanted(call, format_name)
@@ -50,11 +63,6 @@ def measure(call: Call) -> int:
     if bitmaps is not None:
         call.print(f"bitmaps size: {bitmaps}\n")
     return 0
-
-
-def _size(call: Call) -> int | None:
-    text = call.options.last("size" if "size" in call.options else "s")
-    return None if text is None else size_argument("image size", text, call.profile)
 
 
 def _source(call: Call, size: int | None) -> tuple[Image | None, Chain]:

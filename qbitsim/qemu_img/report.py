@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 
 from qbitsim.block.limits import Limits, merged
 from qbitsim.errors import QmpError, UnsupportedError
@@ -440,14 +441,15 @@ class _Extent:
         return self.offset is None or other.offset == self.offset + self.length
 
 
+READERS = {"map": {"s": partial(size_argument, "start offset"), "l": partial(size_argument, "max length")}}
+
+
 def map_image(call: Call) -> int:
     """``qemu-img map``."""
     options = call.options
     options.only("f", "s", "l", "output", "U", "image-opts")
     output = output_format(call)
-    first, most = options.last("s"), options.last("l")
-    start = 0 if first is None else size_argument("start offset", first, call.profile)
-    length = None if most is None else size_argument("max length", most, call.profile)
+    start, length = options.numbers.get("s", 0), options.numbers.get("l")
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     name = options.words[0]

@@ -234,9 +234,12 @@ def unpack_extension_start(data: bytes) -> tuple[int, int]:
 
 
 def feature_names(data: bytes) -> Iterator[tuple[int, int, str]]:
-    """Kind (0 for incompatible), bit and name of each feature in a feature name table, up to the first without name."""
-    for start in range(0, len(data) - len(data) % _FEATURE.size, _FEATURE.size):
-        kind, bit, name = _FEATURE.unpack_from(data, start)
+    """Kind (0 for incompatible), bit and name of each feature in a feature name table, up to the first without name.
+
+    The last one may be short (qcow2_read_extensions, block/qcow2.c, QEMU 10.0).
+    """
+    for start in range(0, len(data), _FEATURE.size):
+        kind, bit, name = _FEATURE.unpack(data[start : start + _FEATURE.size].ljust(_FEATURE.size, b"\0"))
         if not name[0]:
             return
         yield kind, bit, name.split(b"\0")[0].decode(errors="replace")

@@ -351,15 +351,17 @@ class Plan:
         except QmpError as error:
             raise StartError(error.desc) from None
 
-    def check_processor(self) -> None:
-        """Refuse an unknown model of processor, or an unknown feature.
+    def check_processor(self, machine: MachineType) -> None:
+        """Refuse an unknown model of processor or feature, and any on a machine that gives processors no place.
 
-        :raises StartError: there is no such.
+        :raises StartError: there is no such, or no place (x86_cpu_realizefn, target/i386/cpu.c, QEMU 10.0).
         """
         if "cpu" not in self._text:
             return
         try:
             self.processors = read_model(self._text["cpu"], self.processors, self.profile)
+            if machine.kind == "none":
+                raise QmpError("apic-id property was not initialized properly")
         except QmpError as error:
             raise StartError(error.desc) from None
 

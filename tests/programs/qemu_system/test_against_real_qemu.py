@@ -25,8 +25,9 @@ OPTIONS: dict[str, list[str]] = {
     "-drive": [
         *("if=none,id=d,driver=null-co", "if=none,id=d", "if=none", "if=foo", "if=virtio,driver=null-co", "id=1"),
         *("if=none,id=e,driver=null-co,cache=foo", "if=none,id=e,driver=null-co,media=foo", "if=none,driver=foo"),
-        *("if=none,id=n,driver=null-co", "if=none,unit=x", "if=none,index=3,bus=1", "file=/nope,if=none"),
+        *("if=none,id=n,driver=null-co", "if=none,unit=x", "if=none,index=3,bus=1", "file=/no/such,if=none"),
         *("if=ide,driver=null-co", "if=floppy", "if=ide,index=9", "if=scsi", "if=ide,unit=1", "driver=null-co"),
+        *("if=none,detect-zeroes=5", "if=none,discard=on", "if=none,driver=raw,file.driver=file,file.filename=/tmp"),
         *("if=none,id=e,driver=null-co,readonly=on", "if=none,id=e,driver=null-co,werror=foo", "if=none,id=e,foo=1"),
     ],
     "-device": [
@@ -45,11 +46,16 @@ OPTIONS: dict[str, list[str]] = {
     ],
     "-chardev": [
         *("null,id=c", "null", "foo,id=c", "null,id=c,foo=1", "socket,id=c", "socket,id=c,fd=77", "null,id=1"),
-        *("socket,id=c,path=/nope/s,server=on,wait=off", "socket,id=c,path=/nope/s", "file,id=c", "null,id=c,server"),
+        *(
+            "socket,id=c,path=/no/such/s,server=on,wait=off",
+            "socket,id=c,path=/no/such/s",
+            "file,id=c",
+            "null,id=c,server",
+        ),
         *("socket,id=c,host=h", "socket,id=c,path=/a,fd=3", "socket,id=c,path=/a,wait=off", "null,id=c,wait=x"),
     ],
     "-mon": ["c,mode=control", "c", "chardev=c,mode=foo", "c,pretty=on", "c,mode=control,pretty=x", "mode=control"],
-    "-monitor": ["none", "null", "foo", "unix:/nope/s,server=on,wait=off", "tcp:foo", "chardev:c"],
+    "-monitor": ["none", "null", "foo", "unix:/no/such/s,server=on,wait=off", "tcp:foo", "chardev:c"],
     "-name": ["guest", "guest,process=p", "guest=a,debug-threads=on", "a=b", "a,id=b", "a,debug-threads=x"],
     "-uuid": ["00000000-0000-0000-0000-000000000001", "foo"],
     "-m": ["64", "1G", "foo", "1M,foo=1", "size=64k,slots=x"],
@@ -67,6 +73,7 @@ OPTIONS: dict[str, list[str]] = {
     "-vga": ["none", "foo"],
     "-append": ["x"],
     "-foo": [],
+    "-cpu": ["qemu64", "foo", "qemu64,foo=1"],
     "-S": [],
     "-no-user-config": [],
     "-no-shutdown": [],
