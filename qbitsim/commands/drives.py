@@ -103,7 +103,7 @@ def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node
     options, probed = opener.probe(options)
     check_given_options(machine.registry, {name: options[name] for name in options if name != "copy-on-read"})
     check_detect_zeroes(options)
-    options = {"auto-read-only": True, **options}
+    options.setdefault("auto-read-only", True)
     copy_on_read = options.pop("copy-on-read", False)
     detect_zeroes = options.pop("detect-zeroes", "off")
     if common.native_aio and not options.get("cache", {}).get("direct"):
