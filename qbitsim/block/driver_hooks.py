@@ -26,6 +26,7 @@ class DriverHooks:
     :cvar is_filter: it shows the disk of its child.
     :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
+    :cvar takes_part_in_draining: it has something to do before it is quiet (bdrv_co_drain_begin, QEMU 7.2).
     :cvar tells_filename: it says itself whether its file name tells all (bdrv_refresh_filename).
     """
 
@@ -39,6 +40,7 @@ class DriverHooks:
     filename_prefix: ClassVar[str] = ""
     strong_options: ClassVar[tuple[str, ...]] = ()
     shows_filename_of_child: ClassVar[bool] = False
+    takes_part_in_draining: ClassVar[bool] = False
     tells_filename: ClassVar[bool] = False
 
     __slots__ = ()
