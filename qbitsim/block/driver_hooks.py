@@ -217,8 +217,8 @@ class DriverHooks:
     def note_discarded(self, offset: int, length: int) -> None:
         """The format above gives up a part of its file (bdrv_pdiscard)."""
 
-    def count_discard(self, length: int) -> None:
-        """The format above gives up ``length`` bytes of its file that it may use again at once."""
+    def count_discard(self, offset: int, length: int) -> None:
+        """The format above gives up a part of its file that it may use again at once."""
 
     def discard_stats(self) -> tuple[int, int, int] | None:
         """How many discards of the file succeeded and failed, and their bytes; None if the driver does not count."""

@@ -552,10 +552,12 @@ class Machine:
             self.jobs.run_timers()  # they go in a turn of the main loop, which ends with timers (aio_poll)
         for _ in range(self._drains_at_end - 1):
             self.graph.drain_all()
+            self.graph.flush_all()
             self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
         self.graph.drain_all_begin()
         self.jobs.cancel_all()
+        self.graph.flush_all()
         self.graph.close()
         self.closing = True
         self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone

@@ -112,9 +112,7 @@ def test_all_exports_go_with_the_server_in_the_order_of_the_release(machine):
     assert deleted(machine) == (order if machine.profile.name == "7.2" else order[::-1])
 
 
-@pytest.mark.parametrize(
-    ("profile", "order"), [("7.2", ["e1", "e4", "e3", "e2"]), ("10.0", ["e4", "e3", "e2", "e1"])]
-)
+@pytest.mark.parametrize(("profile", "order"), [("7.2", ["e1", "e4", "e3", "e2"]), ("10.0", ["e4", "e3", "e2", "e1"])])
 def test_an_export_below_a_throttle_node_goes_after_those_that_are_left(profile, order):
     """In 7.2 its node becomes quiet in a coroutine, and the others go while QEMU waits for that."""
     machine = Machine(profile)
