@@ -213,10 +213,17 @@ def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:
 
 
 def _two_on_one_drive(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """By drive, the second one means the filter or the overlay of the first, which is gone when it is undone."""
+    """By drive, the second one means the filter of the first, in 7.2 also its overlay, gone when it is undone."""
     del answer
-    roots = [_root(machine, data) for kind, data in actions if "backup" in kind or "snapshot" in kind]
-    return len(set(roots)) < len(roots)
+    taken: set[str] = set()
+    for kind, data in actions:
+        if "backup" in kind or "snapshot" in kind:
+            root = _root(machine, data)
+            if root in taken and data.get("device") in machine.graph.drives:
+                return True
+            if "backup" in kind or machine.profile.name == "7.2":
+                taken.add(root)
+    return False
 
 
 def _root(machine: Machine, data: dict[str, Any]) -> str:
@@ -234,26 +241,24 @@ def _two_unstarted(actions: Actions, answer: Records, machine: Machine) -> bool:
 
 
 def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """A backup with bitmap-mode always frees its bitmap when it is undone, before the clear or merge is undone."""
-    del answer, machine
-    synced = {
-        data.get("bitmap") for kind, data in actions if kind.endswith("-backup") and data.get("bitmap-mode") == "always"
-    }
-    changed = {data.get("name", data.get("target")) for kind, data in actions if "dirty-bitmap" in kind}
-    return bool(synced & changed)
+    """A backup with bitmap-mode always puts another bitmap in the place of its own, which an earlier action undoes.
 
-
-def _snapshot_then_backup(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """7.2 only."""
+    In 7.2 that does no harm to an addition.
+    """
     del answer
-    kinds = " ".join(kind for kind, _ in actions)
-    return machine.profile.name == "7.2" and "snapshot" in kinds and "backup" in kinds
+    changed: set[tuple[str, str | None]] = set()
+    for kind, data in actions:
+        changes = {"add", "clear", "disable", "enable", "merge"} - ({"add"} if machine.profile.name == "7.2" else set())
+        if "dirty-bitmap" in kind and kind.rpartition("-")[2] in changes:
+            changed.add((_root(machine, data), data.get("name", data.get("target"))))
+        elif data.get("bitmap-mode") == "always" and (_root(machine, data), data.get("bitmap")) in changed:
+            return True
+    return False
 
 
 _CHECKS: dict[str, Callable[[Actions, Records, Machine], bool]] = {
     "a failed transaction with an enable action": _enable,
-    "a failed transaction with two backups or snapshots of one drive": _two_on_one_drive,
+    "a failed transaction with a backup or snapshot by drive after another one of that disk": _two_on_one_drive,
     "a failed transaction with two jobs that were not started": _two_unstarted,
-    "a failed transaction that changes a bitmap of a backup with bitmap-mode always": _always,
-    "a failed transaction with a snapshot and a backup": _snapshot_then_backup,
+    "a failed transaction that changes a bitmap before a backup with bitmap-mode always": _always,
 }
