@@ -180,6 +180,13 @@ class Profile:
 
     reopening_drains_below: bool = gone_with("8.0")
     """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
+
+    drivers_drain_in_coroutines: bool = gone_with("8.0")
+    """Whether what a driver does to be quiet is a coroutine, which others get their turn to wait for.
+
+    bdrv_drain_invoke() in block/io.c.
+    """
+
     allocation_looks_for_zeroes: bool = came_with("10.1")
     """Whether qcow2 does not read what is around a write in a new cluster, where a raw file below has a hole.
 

@@ -26,6 +26,7 @@ class DriverHooks:
     :cvar is_filter: it shows the disk of its child.
     :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
+    :cvar takes_part_in_draining: it has something to do before it is quiet (bdrv_co_drain_begin, QEMU 7.2).
     :cvar tells_filename: it says itself whether its file name tells all (bdrv_refresh_filename).
     """
 
@@ -39,6 +40,7 @@ class DriverHooks:
     filename_prefix: ClassVar[str] = ""
     strong_options: ClassVar[tuple[str, ...]] = ()
     shows_filename_of_child: ClassVar[bool] = False
+    takes_part_in_draining: ClassVar[bool] = False
     tells_filename: ClassVar[bool] = False
 
     __slots__ = ()
@@ -220,8 +222,8 @@ class DriverHooks:
     def note_discarded(self, offset: int, length: int) -> None:
         """The format above gives up a part of its file (bdrv_pdiscard)."""
 
-    def count_discard(self, length: int) -> None:
-        """The format above gives up ``length`` bytes of its file that it may use again at once."""
+    def count_discard(self, offset: int, length: int) -> None:
+        """The format above gives up a part of its file that it may use again at once."""
 
     def discard_stats(self) -> tuple[int, int, int] | None:
         """How many discards of the file succeeded and failed, and their bytes; None if the driver does not count."""

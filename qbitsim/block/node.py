@@ -422,6 +422,8 @@ def poll_all(nodes: Iterable[Node]) -> None:
 
     def visit(node: Node) -> Iterator[Node]:
         seen.add(node)
+        if node.takes_part_in_draining and node.graph.drivers_drain_in_coroutines:
+            node.graph.scheduler.run_bottom_halves()
         for edge in list(node.parents):
             parent = edge.parent
             if not isinstance(parent, Node):

@@ -257,7 +257,7 @@ class FileNode(DriverNode):
     def _discard(self, offset: int, length: int) -> None:
         self._check("discard", offset, length)
         self.file.take_bytes().discard(offset, length)
-        self.count_discard(length)
+        self.count_discard(offset, length)
 
     @property
     def copies_ranges(self) -> bool:
@@ -268,11 +268,12 @@ class FileNode(DriverNode):
         """Let the host have the range back and count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
             self.file.punch(offset, length)
-        self.count_discard(length)
+        self.count_discard(offset, length)
 
-    def count_discard(self, length: int) -> None:
+    def count_discard(self, offset: int, length: int) -> None:
         """Count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
+            self.note_discard_end(offset + length)
             self.discards += 1
             self.discarded_bytes += length
 

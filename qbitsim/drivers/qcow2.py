@@ -167,6 +167,7 @@ class Qcow2Node(DriverNode):
             raise io_error(errno.ENOTSUP)
         old_list = self.image.layout.snapshots.list_clusters(self.cluster_size)
         made = self.image.create_snapshot(name, date, clock, state_size)
+        self._requests.note_snapshot()
         self._requests.note_freed(old_list)
         return made
 
@@ -183,7 +184,10 @@ class Qcow2Node(DriverNode):
         old_list = layout.snapshots.list_clusters(self.cluster_size)
         parts = layout.snapshots.parts(layout.clusters, self.image.snapshots.index(snapshot))
         self.image.delete_snapshot(snapshot)
-        for freed in (old_list, *parts):
+        self._requests.note_snapshot_list()
+        self._requests.note_freed(layout.clusters.unused(old_list))
+        self._requests.note_shared_tables(1)
+        for freed in parts:
             self._requests.note_freed(layout.clusters.unused(freed))
 
     def change_backing_file(self, name: str | None, driver: str | None) -> None:

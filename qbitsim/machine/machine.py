@@ -173,6 +173,7 @@ class Machine:
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.graph.copy_before_write_always_reads = self.profile.copy_before_write_always_reads
         self.graph.reopening_drains_below = self.profile.reopening_drains_below
+        self.graph.drivers_drain_in_coroutines = self.profile.drivers_drain_in_coroutines
         self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
         self.graph.lengths_followed_by = self.profile.lengths_followed_by
         self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
@@ -646,13 +647,18 @@ class Machine:
         self.outgoing.abandon()
         if self.incoming is not None:
             self.incoming.abandon()
+        had_exports = bool(self.exports.exports)
         self.exports.stop()
+        if had_exports:
+            self.jobs.run_timers()  # they go in a turn of the main loop, which ends with timers (aio_poll)
         for _ in range(self._drains_at_end - 1):
             self.graph.drain_all()
+            self.graph.flush_all()
             self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
         self.graph.drain_all_begin()
         self.jobs.cancel_all()
+        self.graph.flush_all()
         self.graph.close()
         self.closing = True
         self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone
