@@ -39,7 +39,7 @@ class Shell:
     """A shell.
 
     :param connect: makes a connection to the server.
-    :param machine: the server, if it is a machine of the shell's own.
+    :param machine: the server, if it is a machine of the shell's own; the shell watches it.
     :param patience: seconds to wait for a reply; None: for ever.
     :ivar schema: what is known of the server's commands.
     :ivar events: the latest events; :ivar unawaited: those that nobody has waited for.
@@ -59,6 +59,9 @@ class Shell:
     ) -> None:
         self.screen = screen
         self.machine = machine
+        self._history = machine.watch() if machine is not None else None
+        if machine is not None:
+            machine.journal = None  # only what people type is told, not what the shell asks for itself
         # What a machine in this process has not said at once, it does not say.
         self.monitor = Monitor(connect, self._on_event, screen.late, patience if machine is None else 0)
         self.schema = Schema(())
@@ -233,7 +236,9 @@ class Shell:
         self._ending = name == "quit"
         if changes:
             self.save_undo_point(write(message, self.schema))
+        self._note("->", message)
         reply = self.monitor.ask(message)
+        self._note("<-", reply)
         self.last = reply
         if "error" in reply and changes:
             self.drop_undo_point()
@@ -245,6 +250,10 @@ class Shell:
         if changes:
             self.after_change()
         return 0
+
+    def _note(self, arrow: str, message: Json) -> None:
+        if self._history is not None and self.machine is not None:
+            self._history.note(self.machine.events, "", arrow, message)
 
     def _hint(self, name: str) -> None:
         found = nearest(name, self.schema.commands)

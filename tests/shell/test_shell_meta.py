@@ -88,6 +88,27 @@ def test_a_job_moves_only_in_steps(shell, say):
     assert say(shell, ":step") == "0 steps, t = 0 s, 0 due\n"
 
 
+def test_why_tells_what_made_a_granule_dirty(shell, say):
+    say(shell, BACKUP, ":run")
+    shown_of_it = say(shell, ":why bitmap0 1M")
+    assert shown_of_it.startswith("bitmap0 of drive0, 64 KiB at 1048576: clean\n  clean since moment ")
+    assert "the guest writes 2097152 bytes at 0 of drive0\n" in shown_of_it
+    assert "backup job0 (sync=bitmap, to t):" in shown_of_it
+    assert say(shell, ":why bitmap0 1M drive0-node") == shown_of_it
+
+
+def test_why_knows_the_reasons_of_what_was_undone(shell, say):
+    say(shell, "block-dirty-bitmap-clear node=drive0 name=bitmap0", ":undo")
+    shown_of_it = say(shell, ":why bitmap0 0")
+    assert "the machine is what it was before\n" in shown_of_it
+    assert "the guest writes 2097152 bytes at 0 of drive0\n" in shown_of_it
+
+
+def test_why_needs_a_bitmap_that_there_is(shell, say):
+    assert say(shell, ":why bitmap0") == ":why needs BITMAP OFFSET, such as ':why bitmap0 1M'\n"
+    assert say(shell, ":why b 0") == "GenericError: there is no bitmap 'b'\n"
+
+
 def test_run_lets_everything_happen(shell, say):
     say(shell, BACKUP)
     assert say(shell, ":run").splitlines()[-1] == "2 steps, t = 0 s, 0 due"
