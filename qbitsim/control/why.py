@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from qbitsim.commands.context import Context
+from qbitsim.control.units import SizeOnWire
 from qbitsim.errors import QmpError
 from qbitsim.history.history import History
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX, command
-from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
 
 
@@ -20,7 +20,7 @@ class XQbitsimWhy:
     """Arguments of x-qbitsim-why: a bitmap, any byte of the granule, and the node or drive if several have one."""
 
     bitmap: str
-    offset: Int64
+    offset: SizeOnWire
     node: str | None = None
 
 

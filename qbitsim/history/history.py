@@ -25,6 +25,7 @@ from qbitsim.history.why import Why, why
 from qbitsim.history.words import guest_words, plain, reply_words, request_words
 from qbitsim.jsontypes import Json
 from qbitsim.qmp.journal import Journal
+from qbitsim.sizes import Size
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
@@ -116,7 +117,7 @@ class History(Journal):
             self.look()
         return {**self.header(), "lanes": list(self.lanes), "moments": list(self.moments)}
 
-    def why(self, bitmap: str, offset: int | str, *, node: str | None = None, moment: int | None = None) -> Why:
+    def why(self, bitmap: str, offset: Size, *, node: str | None = None, moment: int | None = None) -> Why:
         """Why a granule is dirty, or clean: what set it, what cleared it before, which backup copied it last.
 
         ``print(history.why("bitmap0", "1M"))`` tells it in words.

@@ -23,7 +23,7 @@ from qbitsim.history.runs import PARTS
 from qbitsim.history.words import actions_of
 from qbitsim.jsontypes import Json
 from qbitsim.nearest import nearest
-from qbitsim.sizes import human_size, parse_size
+from qbitsim.sizes import Size, human_size, parse_size
 
 _CONTEXTS = ("start", "request", "write", "nbd", "step", "fault", "look")
 """The kinds of moments that cause what follows."""
@@ -128,7 +128,7 @@ class Why:
             yield f"  then copied at {self.unfinished}"
 
 
-def why(history: Json, bitmap: str, offset: int | str, *, node: str | None = None, moment: int | None = None) -> Why:
+def why(history: Json, bitmap: str, offset: Size, *, node: str | None = None, moment: int | None = None) -> Why:
     """Why a granule is dirty, or clean.
 
     :param history: as :meth:`.History.to_json` gives it, or :func:`.history.file.loads`.
@@ -142,7 +142,7 @@ def why(history: Json, bitmap: str, offset: int | str, *, node: str | None = Non
     moments = history["moments"] if moment is None else history["moments"][: moment + 1]
     lanes = history["lanes"]
     number = _lane_called(bitmap, node, lanes, _sizes(moments))
-    byte, size = parse_size(offset), _sizes(moments)[number]
+    byte, size = parse_size(offset, "offset"), _sizes(moments)[number]
     if byte >= size:
         raise ValueError(f"offset {offset!r} is behind the end of {bitmap!r}, which covers {size} bytes")
     granularity = lanes[number]["cell"]

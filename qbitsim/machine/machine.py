@@ -10,7 +10,7 @@ A machine is made of parts: :attr:`Machine.clock` lets it go on, :attr:`Machine.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from qbitsim.block.graph import Graph
 from qbitsim.commands.character_devices import ONE_MONITOR
@@ -35,7 +35,7 @@ from qbitsim.machine.state import PARTS, Snapshot, describe, differences
 from qbitsim.migration.settings import MigrationSettings
 from qbitsim.nbd.exports import Exports
 from qbitsim.nearest import nearest
-from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.profiles import DEFAULT_PROFILE, Profile, ReleaseName
 from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
@@ -57,10 +57,12 @@ if TYPE_CHECKING:
     from qbitsim.report.report import Report
     from qbitsim.serving.threads import AsyncServer, LoopThread, ThreadServer
 
-PACINGS = ("manual", "immediate")
+Pacing: TypeAlias = Literal["manual", "immediate"]
 """How a machine goes on by itself: not at all, or to the end after each command."""
+PACINGS: tuple[Pacing, ...] = get_args(Pacing)
 
-MACHINE_TYPES = ("none", "pc", "q35")
+MachineType: TypeAlias = Literal["none", "pc", "q35"]
+MACHINE_TYPES: tuple[MachineType, ...] = get_args(MachineType)
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
@@ -104,22 +106,22 @@ class Machine:
 
     def __init__(
         self,
-        profile: str | Profile = DEFAULT_PROFILE,
+        profile: ReleaseName | Profile = DEFAULT_PROFILE,
         *,
         images: ImageStore | None = None,
         policy: Policy = first_in_first_out,
         epoch: int = EPOCH,
         running: bool = True,
-        pacing: str = "manual",
+        pacing: Pacing = "manual",
         control: bool = False,
-        machine_type: str = "none",
+        machine_type: MachineType = "none",
         registry: Registry | None = None,
     ) -> None:
         if pacing not in PACINGS:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
         if machine_type not in MACHINE_TYPES:
             raise ValueError(f"unknown type of machine {machine_type!r}: choose one of {', '.join(MACHINE_TYPES)}")
-        self.machine_type = machine_type
+        self.machine_type: MachineType = machine_type
         self.profile: Profile = profile_called(profile)
         self.registry = registry or (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
@@ -127,7 +129,7 @@ class Machine:
         self.clock = Clock(self, epoch)
         self.disks = Disks(self)
         self.faults = FaultInjection(self)
-        self.pacing = pacing
+        self.pacing: Pacing = pacing
         self.journal: Journal | None = None
         self.control = Control() if control else None
         self.images.fdsets.explained = self.profile.fdset_refusals_explained

@@ -32,6 +32,7 @@ from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.profiles import profile as profile_called
 from qbitsim.testing.chains import image_of
 from qbitsim.testing.clients import BackupClient, Dialogue, Execute
 from qbitsim.testing.counter_examples import add_test_case, run_as_test
@@ -94,7 +95,7 @@ class BackupClientMachine(RuleBasedStateMachine):
         super().__init__()
         self._order: list[int] = []
         self._policy = Drawn(self._choose)
-        self.machine = Machine(self.profile, policy=self._policy)
+        self.machine = Machine(profile_called(self.profile), policy=self._policy)
         self.story = Story(self.machine)
         self._sizes = {
             name: self.machine.add_disk(name, size, node_name=f"{name}-node", discard=True).size

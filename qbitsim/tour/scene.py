@@ -12,6 +12,7 @@ from errno import EIO
 
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
+from qbitsim.profiles import profile as profile_called
 from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
 from qbitsim.terminal.narrator import Narrator
@@ -37,7 +38,7 @@ class Scene(View):
     """
 
     def __init__(self, profile: str, disks: Sequence[str], style: Style, write: Callable[[str], None]) -> None:
-        super().__init__(Machine(profile))
+        super().__init__(Machine(profile_called(profile)))
         self.narrator = Narrator(style, write)
         self._disks = disks
         self._drawing = Drawing(style)

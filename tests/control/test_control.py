@@ -115,7 +115,7 @@ def test_a_client_waits_for_an_event_or_for_a_job(machine):
 def test_waiting_for_what_never_comes_says_so(machine):
     with pytest.raises(QmpError, match=r"BLOCK_JOB_COMPLETED"):
         ask(machine, "until", event="BLOCK_JOB_COMPLETED")
-    assert refused(machine, "until", event="FROB") == "there is no event 'FROB'"
+    assert refused(machine, "until", event="FROB") == "QEMU 10.0 has no event 'FROB'"
     assert refused(machine, "until", job="j", status="frob") == "there is no job status 'frob'"
     assert refused(machine, "until", job="j") == "give either 'event', or 'job' and 'status'"
     assert refused(machine, "until", event="STOP", data=[]) == "'data' is not an object"

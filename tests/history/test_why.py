@@ -237,7 +237,7 @@ def test_where_only_numbers_are_known_it_says_so() -> None:
     [
         (("b00", 0), "there is no bitmap 'b00'; did you mean 'b0'?"),
         (("b0", 1 << 20), "offset 1048576 is behind the end of 'b0', which covers 1048576 bytes"),
-        (("b0", "lots"), "invalid size 'lots': write a number of bytes, or one with a suffix k, M, G, T or P"),
+        (("b0", "lots"), "invalid offset 'lots': write a number of bytes, or one with a suffix k, M, G, T or P"),
     ],
 )
 def test_what_is_not_there_is_refused(arguments: tuple[str, int | str], text: str) -> None:
