@@ -128,9 +128,7 @@ def _renumbered(moment: Json, places: list[int | None], told: list[int | None]) 
     """A moment whose numbers are those of the lanes and moments that could be read, without the changes of others."""
     if "of" in moment:
         of = told[moment["of"]] if moment["of"] < len(told) else None
-        moment = {name: value for name, value in moment.items() if name != "of"} | (
-            {"of": of} if of is not None else {}
-        )
+        moment = {name: of if name == "of" else moment[name] for name in moment if name != "of" or of is not None}
     if "changes" not in moment or None not in places:
         return moment
     changes = {}

@@ -19,6 +19,7 @@ from qbitsim.shell.completer import Completer
 from qbitsim.shell.line import parse, write
 from qbitsim.shell.monitor import HungUpError, Monitor, NoReplyError, PeerError
 from qbitsim.shell.names import Names
+from qbitsim.shell.pasted import is_said_line, without_prompt
 from qbitsim.shell.queries import jobs_of_queries, rows_of_queries
 from qbitsim.shell.schema import Schema
 from qbitsim.shell.screen import Screen
@@ -158,6 +159,7 @@ class Shell:
 
     def is_complete(self, text: str) -> bool:
         """Whether a line need not go on."""
+        text = without_prompt(text)
         if not text.strip() or text.lstrip()[0] in ":#":
             return True
         try:
@@ -173,8 +175,15 @@ class Shell:
 
         :raises CliError: nobody can read what is shown.
         """
+        line = without_prompt(line)
         if not line.strip() or line.lstrip().startswith("#"):
             return 0
+        if is_said_line(line):
+            self.screen.remark("this is what a server has said: it is left out")
+            return 0
+        if line.strip() == "exit" and "exit" not in self.schema.commands:
+            self.screen.complain("'exit' is no command: leave with ':quit' or Ctrl-D")
+            return USAGE
         try:
             self._connect_again()
             status = meta.run(self, line) if line.lstrip().startswith(":") else self.send(parse(line, self.schema))
