@@ -27,6 +27,7 @@ from qbitsim.shell.script import StoppedError
 from qbitsim.shell.undo import Undo
 from qbitsim.shell.words import IncompleteError, LineError, Word
 from qbitsim.terminal.errors import FAILED, USAGE, CliError
+from qbitsim.terminal.hints import hint
 from qbitsim.terminal.picture import rows_of_state
 
 _NAMES_PATIENCE = 1.0  # seconds that somebody who completes a line waits for names
@@ -253,8 +254,7 @@ class Shell:
             self.drop_undo_point()
         self.screen.reply(name, reply)
         if "error" in reply:
-            if reply["error"].get("class") == "CommandNotFound" and name not in self.schema.commands:
-                self._hint(name)
+            self._hint(name, reply["error"])
             return FAILED
         if changes:
             self.after_change()
@@ -264,10 +264,19 @@ class Shell:
         if self._history is not None and self.machine is not None:
             self._history.note(self.machine.events, "", arrow, message)
 
-    def _hint(self, name: str) -> None:
-        found = nearest(name, self.schema.commands)
-        if found and not self.screen.raw:
-            self.screen.say(found.removeprefix("; "), "dim")
+    def _hint(self, name: str, error: Json) -> None:
+        """Say what may help somebody whose command was refused."""
+        if self.screen.raw:
+            return
+        if error.get("class") == "CommandNotFound" and name not in self.schema.commands:
+            found = nearest(name, self.schema.commands).removeprefix("; ") or None
+        else:
+            due = len(self.machine.scheduler.ready()) if self.machine is not None else 0
+            found = hint(str(error.get("desc")), lambda: self._list("query-named-block-nodes"), due)
+            if found is not None and found.endswith(" due"):
+                found += ": ':step' or ':run'"
+        if found:
+            self.screen.say(found, "dim")
 
     def save_undo_point(self, what: str) -> None:
         """Save the machine before something changes it, if it can be controlled."""
