@@ -197,7 +197,8 @@ def _fitted(bits: Bits, length: int) -> tuple[Bits, list[tuple[int, int]]]:
 
 
 def _bitmap(bitmap: DirtyBitmap) -> Json:
-    return {"flags": [flag for flag in _FLAGS if getattr(bitmap, flag)], "size": bitmap.size}
+    flags = [flag for flag in _FLAGS if getattr(bitmap, flag) and (flag != "disabled" or not bitmap.recording)]
+    return {"flags": flags, "size": bitmap.size}
 
 
 def _is_near(state: Json, before: Json | None) -> bool:

@@ -32,7 +32,7 @@ class LaneStrip {
     const flags = state.flags.join(" ");
     if (this.flags.dataset.shown !== flags) {
       this.flags.dataset.shown = flags;
-      this.flags.replaceChildren(...state.flags.map((flag) => make("span", { class: `flag flag-${flag}` }, flag)));
+      this.flags.replaceChildren(...state.flags.map((flag) => make("span", { class: `flag flag-${flag}` }, flagWord(flag))));
     }
     say(this.count, this.countText());
     const change = this.recording.bits ? this.track.changeAt(moment) : null;
