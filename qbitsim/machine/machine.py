@@ -79,6 +79,19 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 class Machine:
     """One emulated QEMU process.
 
+    ============  ======================================================================================================
+    disks         ``add_disk("drive0", "64M")``; of a drive: ``write``, ``read``, ``write_zeroes``, ``discard``
+    commands      ``qmp("query-block")``, ``execute(name, arguments)``; a refusal is a ``QmpError``
+    events        ``for event in machine.events``, ``events.read(cursor)``
+    time          ``step``, ``run_until_idle``, ``advance(seconds)``, ``until("BLOCK_JOB_COMPLETED")``, ``settle``
+    failures      ``inject_error``, ``limit_capacity``, ``delay_io``, ``stall_io``, ``refuse``, ``hold_reply``, ...
+    others        ``guest_writes``, ``foreign_job``
+    clients       ``serve`` in a thread, ``serve_async``, ``export_nbd``, ``connect_nbd``
+    state         ``state``, ``snapshot``, ``restore``, ``==``
+    what happened ``watch``, which returns a history with ``why(bitmap, offset)``; ``report``
+    its end       ``with Machine() as machine``, ``close``, ``restart``, ``crash``
+    ============  ======================================================================================================
+
     :param profile: which release it is, a record or the name of one, such as ``"7.2"`` (see :data:`.PROFILES`).
     :param images: the files that it sees; an empty store if not given.
     :param policy: chooses among the tasks that are due; first in, first out if not given.

@@ -183,9 +183,7 @@ def rows_of_bitmap(bitmap: Json, size: int, style: Style, note: Note = bitmap_no
     cells = UNKNOWN * style.cells if unknown else _cells(bitmap["dirty"], size, style)
     yield Row(f" {bitmap['name'] or '(no name)'}", cells, note(_total(bitmap["dirty"]), flags), "yellow")
     if successor is not None:
-        yield Row(
-            "  successor", _cells(successor["dirty"], size, style), note(_total(successor["dirty"]), ()), "cyan"
-        )
+        yield Row("  successor", _cells(successor["dirty"], size, style), note(_total(successor["dirty"]), ()), "cyan")
 
 
 def _total(ranges: Iterable[tuple[int, int]]) -> int:
