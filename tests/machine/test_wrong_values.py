@@ -35,6 +35,10 @@ def machine() -> Machine:
             lambda it: it.until(job="j", status="conclude"),
             "there is no job status 'conclude'; did you mean 'concluded'?",
         ),
+        (
+            lambda it: it.drive("drive0").write("lots", b"x"),
+            "invalid offset 'lots': write a number of bytes, or one with a suffix k, M, G, T or P",
+        ),
         (lambda it: it.limit_capacity("t", -1), "invalid capacity -1: it must not be negative"),
         (
             lambda it: it.limit_capacity("t", "lots"),
@@ -122,7 +126,11 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_size_and_an_errno_are_spelled_the_same_everywhere() -> None:
     texts, numbers = Machine(control=True), Machine(control=True)
     for machine, (k64, mib, eio) in ((texts, ("64k", "1M", "EIO")), (numbers, (65536, 1 << 20, errno.EIO))):
-        machine.add_disk("drive0", mib, node_name="node0", cluster_size=k64)
+        disk = machine.add_disk("drive0", mib, node_name="node0", cluster_size=k64, discard=True)
+        disk.write(k64, b"x")
+        disk.write_zeroes(0, k64)
+        disk.discard(k64, k64)
+        assert disk.read(k64, k64) == bytes(65536)
         machine.limit_capacity("t", k64)
         machine.inject_error("drive0", "read", eio, k64, k64)
         machine.delay_io("drive0", "write", 0.1, k64, k64)
