@@ -6,6 +6,8 @@ A release is added here and nowhere else: :func:`release` makes it like another 
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from qbitsim.facts import Profile
 from qbitsim.records import changed
 
@@ -17,6 +19,7 @@ __all__ = [
     "QEMU_10_0",
     "QEMU_11_1",
     "Profile",
+    "ReleaseName",
     "profile",
     "release",
 ]
@@ -270,6 +273,9 @@ QEMU_2_5 = release(
     progress_is_position=True,
     recorded_answers=None,
 )
+
+ReleaseName: TypeAlias = Literal["2.5", "7.2", "10.0", "11.1"]
+"""The names of the releases that there are, for those who check types."""
 
 PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0, QEMU_11_1)}
 """Every profile by name, oldest first."""

@@ -70,12 +70,14 @@ FILE is a scenario (a JSON object with "steps", or a list of steps) or a file of
   # a comment
   disk drive0=64M,format=qcow2
   {"execute": "block-dirty-bitmap-add", "arguments": {"node": "drive0", "name": "bitmap0"}}
+  block-dirty-bitmap-add node=drive0 name=bitmap1     the same; also: 'info block', as 'qbitsim shell' takes it
   write drive0 0 64k 0x41              also: zero, discard, qemu-io drive0 "read -P 0x41 0 64k"
   qemu-img create -f qcow2 incr.img 64M      also: ls, rm, mv, cp, mkdir
   capacity incr.img=128k               also: image, drive, blockdev, fail; as the options
   advance 1.5                          let 1.5 seconds pass; 'run': let time pass until all is done
   hold                                 from here jobs go on only in 'step [N]', 'run' and 'advance'
 
+It may be a list of commands, too, and hold what a terminal has shown: prompts, arrows and replies are left out.
 Every reply and event is printed as QEMU writes it. The exit status is 1 if the scenario, or a command on
 image files, fails, and 2 if FILE is malformed.
 """

@@ -27,6 +27,7 @@ from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.replayer import first_difference
+from qbitsim.shell.pasted import is_list_of_commands
 from qbitsim.terminal.errors import CliError
 from qbitsim.terminal.streams import read
 
@@ -70,6 +71,8 @@ def _json(name: str, text: str) -> tuple[object, str]:
             return value, "The file is cut off. What comes before is shown."
         if name.endswith(".json"):
             raise CliError(f"{name}: it is no JSON, and nothing of it can be read") from None
+        return None, ""
+    if is_list_of_commands(value):
         return None, ""
     if not _is_scenario(value):
         if isinstance(value, dict) and "execute" in value:

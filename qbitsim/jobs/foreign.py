@@ -7,7 +7,7 @@ job's end for the end of its own.
 from __future__ import annotations
 
 from errno import EIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from qbitsim.errnos import Errno, errno_number
 from qbitsim.jobs.job import Job
@@ -96,6 +96,7 @@ class ForeignStream(ForeignJob):
     __slots__ = ()
 
 
+ForeignKind: TypeAlias = Literal["backup", "commit", "stream"]
 KINDS: dict[str, type[ForeignJob]] = {each.kind: each for each in (ForeignBackup, ForeignCommit, ForeignStream)}
 """The kinds that there are."""
 

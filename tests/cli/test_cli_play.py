@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
 from recordings import recorded, unpack
 
+from qbitsim import Machine
 from qbitsim.cli.main import main
+from qbitsim.cli.script import Script
+from qbitsim.terminal.errors import CliError
 
 NOW = '"timestamp": {"seconds": 1447192343, "microseconds": 0}'
 
@@ -154,6 +158,55 @@ def test_echo_shows_what_is_played(play):
     assert play('disk d=1M\n{"execute":\n"stop"}\nrun\n', "--echo") == (
         0,
         ["-> disk d=1M", '-> {"execute":', '-> "stop"}', f'{{{NOW}, "event": "STOP"}}', '{"return": {}}', "-> run"],
+    )
+
+
+def test_commands_can_be_typed_as_in_the_shell(play):
+    lines = """
+        disk d=1M
+        block-dirty-bitmap-add node=d name=b0 granularity=64k
+        transaction(
+          block-dirty-bitmap-add node=d name=b1
+          block-dirty-bitmap-add node=d name=b2 )
+        transaction actions=[{'type': 'block-dirty-bitmap-clear', 'data': {'node': 'd', 'name': 'b0'}}]
+        info kvm
+        query-jobs
+    """
+    replies = [json.loads(line)["return"] for line in play(lines)[1]]
+    assert replies == [{}, {}, {}, "kvm support: disabled\r\n", []]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("query-jobs x", "'x' is no argument: write key=value"),
+        ("block-dirty-bitmap-add nod=d", "block-dirty-bitmap-add has no 'nod'; did you mean 'node'?"),
+        ("transaction( abort", "the transaction has no ')'"),
+        ("query-job", "unknown command 'query-job'; did you mean 'query-jobs'?"),
+    ],
+)
+def test_what_is_typed_wrongly_is_told(line, text):
+    with pytest.raises(CliError, match=f"^f:2: {re.escape(text)}$"):
+        Script(Machine(), "f", lambda _: None).play(f"query-status\n{line}\n".encode())
+
+
+def test_a_list_of_commands_is_played_one_by_one(play):
+    commands = [{"execute": "query-jobs"}, {"execute": "query-name", "id": 2}]
+    shown = ['{"return": []}', '{"return": {}, "id": 2}']
+    assert play(json.dumps(commands)) == (0, shown)
+    assert play("# both\n" + json.dumps(commands, indent=1)) == (0, shown)
+
+
+def test_a_pasted_conversation_is_played_without_what_the_server_had_said(tmp_path, capsys):
+    file = tmp_path / "f"
+    file.write_text(
+        '<- {"QMP": {"version": {}, "capabilities": []}}\n-> {"execute": "query-jobs"}\n<- {"return": []}\n'
+        '{"timestamp": {"seconds": 1, "microseconds": 0}, "event": "STOP"}\n(QEMU) query-jobs\n{\n"return": []\n}\n'
+    )
+    assert main(["play", str(file)]) == 0
+    assert capsys.readouterr() == (
+        '{"return": []}\n' * 2,
+        f"qbitsim: {file}: left out is what a server has said: 1, 3, 4, 6\n",
     )
 
 

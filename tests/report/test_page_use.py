@@ -82,9 +82,9 @@ def test_keys_move_the_cursor(show: Open) -> None:
     assert moved == KEYS
 
 
-def test_the_page_opens_at_its_end_and_says_what_there_was(show: Open) -> None:
-    page = show(conversation())
-    assert page.moment == 7
+def test_the_page_opens_at_its_first_failure_and_says_what_there_was(show: Open) -> None:
+    page = show(conversation(), hash_="")
+    assert page.moment == 6
     assert page.text("#facts") == "QEMU 10.0 · 3 s · 2 commands · 1 refused · 2 events · 1 fault"
     assert page.texts(".banner") == ["⚠ The file ends early."]
 
@@ -106,9 +106,17 @@ def test_the_address_keeps_the_moment(show: Open) -> None:
     assert page.js("location.hash") == "#m=7"
 
 
-@pytest.mark.parametrize("address", ["#m=999", "#m=x"])
-def test_an_address_of_no_moment_shows_the_end(show: Open, address: str) -> None:
-    assert show(conversation(), hash_=address).moment == 7
+def test_a_page_without_failures_opens_at_its_start(show: Open) -> None:
+    calm = conversation()
+    calm["moments"] = calm["moments"][:5]
+    assert show(calm, hash_="").moment == 0
+
+
+@pytest.mark.parametrize(("address", "moment"), [("#m=999", 7), ("#m=x", 6)])
+def test_an_address_of_no_moment_shows_the_end_and_one_that_is_none_nothing_else(
+    show: Open, address: str, moment: int
+) -> None:
+    assert show(conversation(), hash_=address).moment == moment
 
 
 def test_a_click_and_a_drag_on_the_timeline_scrub(show: Open) -> None:

@@ -13,12 +13,13 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.records import record
 
 if TYPE_CHECKING:
+    from qbitsim.machine.machine import MachineType as MachineKind
     from qbitsim.profiles import Profile
 
 _RECORDED = Path(__file__).with_name("recorded")
 _LINE = re.compile(r"(?P<name>\S+) +(?P<about>.*)")
 _ALIAS = re.compile(r"\(alias of (?P<name>\S+)\)")
-_KINDS = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
+_KINDS: dict[MachineKind, str] = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
 _PROPERTIES = frozenset(
     {"accel", "append", "boot", "confidential-guest-support", "dt-compatible", "dtb", "dump-guest-core", "dumpdtb"}
     | {"firmware", "graphics", "initrd", "kernel", "mem-merge", "memory", "memory-backend", "memory-encryption"}
@@ -41,7 +42,7 @@ class MachineType:
     """
 
     name: str
-    kind: str
+    kind: MachineKind
 
     def check_property(self, name: str) -> None:
         """Refuse a property that it does not have.
@@ -82,7 +83,7 @@ def find_machine_type(profile: Profile, name: str | None) -> MachineType:
 
 def _type(name: str) -> MachineType:
     if name == "none":
-        return MachineType(name=name, kind=name)
+        return MachineType(name=name, kind="none")
     for kind, beginning in _KINDS.items():
         if name.startswith(beginning):
             return MachineType(name=name, kind=kind)
