@@ -265,6 +265,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="with --against, compare record by record, not by step")
     parser.add_argument("--patience", metavar="SECONDS", type=float, default=10.0, help="with --against (default: 10)")
     parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
+    _conversations(parser)
     _history(parser)
     _profile(parser)
     _images(parser)
@@ -280,6 +281,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
         default="report.html",
         help="the page; a picture if it ends in .svg, a history if in .jsonl; - is stdout (default: %(default)s)",
     )
+    _conversations(parser)
     _profile(parser)
     _settings(parser)
 
@@ -353,6 +355,18 @@ def _images(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="DIR",
         help="image files are real ones: their names are relative to this folder, which must exist, or absolute",
+    )
+
+
+def _conversations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--conversation",
+        "--domain",
+        metavar="NAME",
+        dest="conversations",
+        action="append",
+        default=[],
+        help="of a log: only this conversation, or those with this domain; may be given several times",
     )
 
 

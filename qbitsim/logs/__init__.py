@@ -1,0 +1,1 @@
+"""Logs in which clients of QEMU have written down what was said."""

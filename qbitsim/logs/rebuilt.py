@@ -1,0 +1,372 @@
+"""A machine with the disks that a conversation tells of.
+
+What QEMU answered to ``query-named-block-nodes`` and ``query-block`` before anything was changed says which nodes and
+devices there were, and with which bitmaps; from that a machine on files in memory is made. Rules:
+
+1. What is on the disks is not known, and no reply is judged by it. Each disk has a little data, so that jobs have
+   something to do.
+2. The disks are small, however large they really are, so that jobs need few steps: :class:`Sizes`.
+3. Files of the host that a client names later are there as soon as they are named, as :meth:`Rebuilt.prepare` guesses
+   from what is done with them; whatever is guessed is in :attr:`Rebuilt.assumed`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+
+from qbitsim.engine.scheduler import Policy
+from qbitsim.errors import QmpError
+from qbitsim.history.words import actions_of
+from qbitsim.jsontypes import Json
+from qbitsim.logs.conversation import Conversation
+from qbitsim.machine.boot import add_device, add_drive
+from qbitsim.machine.machine import Machine
+from qbitsim.profiles import Profile
+
+SMALL = 64 << 20
+"""Bytes: disks up to this size keep it."""
+
+_STEP = 1 << 20
+_FILES = ("file", "host_device", "host_cdrom")
+_FORMATS = ("qcow2", "raw")
+_QUESTIONS = ("query-", "qom-", "device-list-", "qmp_capabilities", "migrate-set-", "human-monitor-command")
+"""How the names of commands begin that change no disk."""
+
+
+class Sizes:
+    """Small sizes for large ones, in the same order.
+
+    :param sizes: all that there are, in bytes.
+    """
+
+    def __init__(self, sizes: set[int]) -> None:
+        large = sorted(size for size in sizes if size > SMALL)
+        self._small = {size: SMALL + number * _STEP for number, size in enumerate(large, 1)}
+
+    def small(self, size: int) -> int:
+        """The size that a disk has here."""
+        return self._small.get(size, size)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether there are large ones."""
+        return bool(self._small)
+
+
+class Rebuilt:
+    """The machine, and what is known of it.
+
+    :param conversation: is only read.
+    :param policy: of the machine.
+    :ivar machine: None if the conversation does not tell which disks there are.
+    :ivar assumed: names of nodes whose files are guesses.
+    :ivar names: generated node-names in the conversation, and what they are called here.
+    :ivar unknown: names of what is there and could not be made.
+    """
+
+    def __init__(self, conversation: Conversation, profile: Profile, policy: Policy) -> None:
+        self.machine: Machine | None = None
+        self.assumed: set[str] = set()
+        self.unknown: set[str] = set()
+        self.names: dict[str, str] = {}
+        replies = list(_replies(conversation))
+        nodes, drives = _first_look(replies)
+        if not nodes:
+            return
+        self.sizes = Sizes(set(_sizes(replies)))
+        self._uses = _Uses(replies)
+        self.machine = Machine(profile, machine_type="pc", running=False, policy=policy)
+        self._make(nodes, drives)
+
+    # -- at the beginning
+
+    def _make(self, nodes: dict[str, Json], drives: list[Json]) -> None:
+        for node in nodes.values():
+            if node.get("drv") in _FORMATS and isinstance(node.get("file"), str):
+                self._make_image(node, nodes)
+        for drive in drives:
+            if drive.get("device"):
+                self._try(self._make_drive, drive)
+        assert self.machine is not None
+        for node in _bottom_up(nodes):
+            if node["node-name"] not in self.machine.graph.nodes:
+                self._try(self._make_node, node, nodes)
+        for drive in drives:
+            self._try(self._plug, drive)
+        for node in nodes.values():
+            for bitmap in _bitmaps_of(node):
+                self._make_bitmap(node, bitmap)
+
+    def _try(self, make: Any, described: Json, *more: Any) -> None:
+        """Make something, or note the name of what cannot be made."""
+        try:
+            make(described, *more)
+        except (QmpError, OSError):
+            inserted = described.get("inserted", described)
+            self.unknown.update(filter(None, (described.get("device"), inserted.get("node-name"))))
+
+    def _make_image(self, node: Json, nodes: dict[str, Json]) -> None:
+        backing = _backing(node, nodes)
+        self._make_file(
+            node["file"], node["drv"], self.sizes.small(node["image"]["virtual-size"]), backing["file"] if backing else None
+        )
+
+    def _make_file(self, name: str, kind: str, size: int, backing: str | None = None) -> None:
+        assert self.machine is not None
+        images = self.machine.images
+        folder, missing = posixpath.dirname(name), []
+        while folder and not images.is_directory(folder):
+            missing.append(folder)
+            folder = posixpath.dirname(folder)
+        for each in reversed(missing):
+            images.mkdir(each)
+        if name not in images:
+            options = {"backing": backing, "backing_format": "qcow2"} if backing and kind == "qcow2" else {}
+            images.create(name, kind, size, **options)
+
+    def _make_drive(self, drive: Json) -> None:
+        """A drive of ``-drive`` with its nodes."""
+        assert self.machine is not None
+        inserted = drive["inserted"]
+        given = {"id": drive["device"], "file": inserted["file"], "format": inserted["drv"], "if": "none"}
+        if not inserted["node-name"].startswith("#"):
+            given["node-name"] = inserted["node-name"]
+        if inserted.get("ro"):
+            given["read-only"] = "on"
+        made = add_drive(self.machine, given)
+        assert made.root is not None
+        self.names[inserted["node-name"]] = made.root.node.name
+
+    def _make_node(self, node: Json, nodes: dict[str, Json]) -> None:
+        assert self.machine is not None
+        options: Json = {"node-name": node["node-name"], "read-only": bool(node.get("ro"))}
+        if node["drv"] in _FILES:
+            options |= {"driver": "file", "filename": node["file"]}
+        else:
+            below = next((each for each in nodes.values() if each["drv"] in _FILES and each["file"] == node["file"]), None)
+            options |= {"driver": node["drv"], "file": below["node-name"] if below else _file(node["file"])}
+            if node["drv"] == "qcow2":
+                backing = _backing(node, nodes)
+                options["backing"] = backing["node-name"] if backing else None
+        self.machine.execute("blockdev-add", options)
+
+    def _plug(self, drive: Json) -> None:
+        """Give a disk to a device of the guest. Of what kind it is does not matter to the disk."""
+        assert self.machine is not None
+        node, path = drive["inserted"]["node-name"], drive.get("qdev")
+        if not isinstance(path, str):
+            return
+        name = drive.get("device") or self.names.get(node, node)
+        identifier = path.removeprefix("/machine/peripheral/").partition("/")[0]
+        known = path.startswith("/machine/peripheral/") and identifier
+        add_device(self.machine, f"virtio-blk-pci,drive={name}" + (f",id={identifier}" if known else ""))
+
+    def _make_bitmap(self, node: Json, bitmap: Json) -> None:
+        assert self.machine is not None
+        name = self.names.get(node["node-name"], node["node-name"])
+        options = {"node": name, "name": bitmap["name"], "granularity": bitmap["granularity"]}
+        options |= {"persistent": bool(bitmap.get("persistent")), "disabled": not bitmap.get("recording", True)}
+        try:
+            self.machine.execute("block-dirty-bitmap-add", options)
+        except QmpError:
+            self.unknown.add(bitmap["name"])
+            return
+        self.machine.graph.nodes[name].bitmaps[0].inconsistent = bool(bitmap.get("inconsistent"))
+        if bitmap.get("busy"):
+            self.unknown.add(bitmap["name"])
+
+    # -- later
+
+    def translated(self, value: Any) -> Any:
+        """What a client said, with the names and the sizes that things have here."""
+        if isinstance(value, dict):
+            out = {key: self.translated(each) for key, each in value.items()}
+            if out.get("driver") in _FILES[1:]:
+                out["driver"] = "file"
+            return out
+        if isinstance(value, list):
+            return [self.translated(each) for each in value]
+        if isinstance(value, str):
+            return self.names.get(value, value)
+        return self.sizes.small(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    def prepare(self, command: str, arguments: Json, place: int) -> None:
+        """Make the files that a command needs, and give each disk something to copy.
+
+        :param arguments: translated.
+        :param place: of the request in the conversation, for looking at what is done later.
+        """
+        for name, data in actions_of(command, arguments):
+            if name == "blockdev-add":
+                self._prepare_node(data, data, place)
+            elif name == "drive-backup" and data.get("mode") == "existing" and isinstance(data.get("target"), str):
+                kind = data.get("format") if data.get("format") in _FORMATS else "raw"
+                self._try_file(data["target"], str(kind), self._size_of(str(data.get("device"))))
+        if command not in ("query-jobs", "blockdev-add", "blockdev-del", "job-dismiss"):
+            self._touch()
+
+    def _prepare_node(self, options: Json, top: Json, place: int) -> None:
+        """Make the file of a node to be, or of one below it."""
+        for child in ("file", "backing", "data-file"):
+            if isinstance(options.get(child), dict):
+                self._prepare_node(options[child], {**options[child], "above": options}, place)
+        filename, node = options.get("filename"), options.get("node-name")
+        if options.get("driver") != "file" or not isinstance(filename, str):
+            return
+        assert self.machine is not None
+        if filename in self.machine.images:
+            return
+        above = top.get("above")
+        kind, name = (above.get("driver"), above.get("node-name")) if above else self._uses.use_of(str(node), place)
+        if kind != "new":
+            self.assumed.update(each for each in (node, name) if isinstance(each, str))
+        size = 0 if kind == "new" else self._size(str(name or node))
+        self._try_file(filename, "qcow2" if kind == "qcow2" else "raw", size)
+
+    def _try_file(self, name: str, kind: str, size: int) -> None:
+        try:
+            self._make_file(name, kind, size)
+        except (OSError, QmpError):
+            self.unknown.add(name)
+
+    def _size(self, node: str) -> int:
+        """The size that a node has most likely: what it is said to have, or what is copied to it has."""
+        known = self._uses.sizes.get(node)
+        return self.sizes.small(known) if known is not None else self._size_of(self._uses.sources.get(node, ""))
+
+    def _size_of(self, name: str) -> int:
+        """The length of a disk here, by its node-name or its drive's id; if it is not known, of the first one."""
+        assert self.machine is not None
+        graph = self.machine.graph
+        drive = graph.drives.get(name)
+        node = graph.nodes.get(self.names.get(name, name)) if drive is None or drive.root is None else drive.root.node
+        if node is not None:
+            return node.length
+        return next((each.length for each in graph.nodes.values() if each.is_format), SMALL)
+
+    def _touch(self) -> None:
+        """Let the guest write to each disk."""
+        assert self.machine is not None
+        devices = self.machine.devices.devices if self.machine.devices is not None else {}
+        for device in devices.values():
+            drive = device.drive
+            if drive is None or drive.root is None or drive.root.node.read_only:
+                continue
+            try:
+                drive.write(0, bytes(65536))
+            except (OSError, QmpError):
+                self.unknown.add(drive.root.node.name)
+
+
+class _Uses:
+    """What a conversation does with nodes after they are made.
+
+    :ivar sizes: the lengths of nodes, as they are told; :ivar sources: what is copied to a node.
+    """
+
+    def __init__(self, replies: list[tuple[int, Json, Json]]) -> None:
+        self.sizes: dict[str, int] = {}
+        self.sources: dict[str, str] = {}
+        self._events: dict[str, list[tuple[int, str, str | None]]] = {}
+        for place, request, reply in replies:
+            for node in _nodes_in(reply.get("return")):
+                self.sizes.setdefault(node["node-name"], node["image"]["virtual-size"])
+            for name, data in actions_of(request.get("execute"), request.get("arguments")):
+                self._learn(place, name, data)
+
+    def _learn(self, place: int, command: str, data: Json) -> None:
+        target, device, options = data.get("target"), data.get("device"), data.get("options")
+        if isinstance(target, str) and isinstance(device, str):
+            self.sources.setdefault(target, device)
+        if command == "blockdev-create" and isinstance(options, dict) and isinstance(options.get("file"), str):
+            self._events.setdefault(options["file"], []).append((place, "new", None))
+        if command == "blockdev-add" and isinstance(data.get("file"), str):
+            self._events.setdefault(data["file"], []).append((place, str(data.get("driver")), data.get("node-name")))
+
+    def use_of(self, node: str, place: int) -> tuple[str, str | None]:
+        """What is done first with a node after a place: ``new``, or a format, and the name of the node with that."""
+        return next(((kind, name) for when, kind, name in self._events.get(node, ()) if when > place), ("", None))
+
+
+def _replies(conversation: Conversation) -> Iterator[tuple[int, Json, Json]]:
+    """Requests with their replies, and the place of the request."""
+    asked: dict[str, tuple[int, Json]] = {}
+    for place, said in enumerate(conversation.said):
+        message = said.message
+        if not isinstance(message, dict) or said.kind not in ("request", "reply"):
+            continue
+        key = repr(message.get("id"))
+        if said.kind == "request":
+            asked[key] = (place, message)
+        elif key in asked:
+            yield (*asked.pop(key), message)
+
+
+def _first_look(replies: list[tuple[int, Json, Json]]) -> tuple[dict[str, Json], list[Json]]:
+    """The nodes by name and the drives, as they were before anything was changed."""
+    nodes: dict[str, Json] = {}
+    drives: list[Json] = []
+    for _, request, reply in replies:
+        command, value = request.get("execute"), reply.get("return")
+        if not isinstance(command, str) or not command.startswith(_QUESTIONS):
+            break
+        for node in _nodes_in(value):
+            nodes.setdefault(node["node-name"], node)
+        if command == "query-block" and not drives and isinstance(value, list):
+            drives = [each for each in value if any(_nodes_in([each])) and "inserted" in each]
+    return nodes, drives
+
+
+def _nodes_in(value: object) -> Iterator[Json]:
+    """The nodes that a reply describes."""
+    for each in value if isinstance(value, list) else ():
+        node = each.get("inserted", each) if isinstance(each, dict) else None
+        image = node.get("image") if isinstance(node, dict) else None
+        if not isinstance(node, dict) or not isinstance(image, dict) or not _is_size(image.get("virtual-size")):
+            continue
+        if all(isinstance(node.get(name), str) for name in ("node-name", "drv", "file")):
+            yield node
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _bitmaps_of(node: Json) -> Iterator[Json]:
+    """The bitmaps of a node, as a reply describes them."""
+    bitmaps = node.get("dirty-bitmaps")
+    for each in bitmaps if isinstance(bitmaps, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("name"), str) and _is_size(each.get("granularity")):
+            yield each
+
+
+def _sizes(replies: list[tuple[int, Json, Json]]) -> Iterator[int]:
+    """All lengths of disks that are spoken of."""
+    for _, request, reply in replies:
+        for node in _nodes_in(reply.get("return")):
+            yield node["image"]["virtual-size"]
+        for _, data in actions_of(request.get("execute"), request.get("arguments")):
+            options = data.get("options")
+            for given in (data, options if isinstance(options, dict) else {}):
+                if _is_size(given.get("size")):
+                    yield given["size"]
+
+
+def _backing(node: Json, nodes: dict[str, Json]) -> Json | None:
+    """The node below an overlay, if it is one of those that are known."""
+    image = node["image"]
+    name = image.get("full-backing-filename", image.get("backing-filename"))
+    if not node.get("backing_file_depth") or name is None:
+        return None
+    return next((each for each in nodes.values() if each["drv"] in _FORMATS and each["file"] == name), None)
+
+
+def _bottom_up(nodes: dict[str, Json]) -> list[Json]:
+    """Files first, then images with the shortest chains below them."""
+    return sorted(nodes.values(), key=lambda node: (node["drv"] not in _FILES, node.get("backing_file_depth") or 0))
+
+
+def _file(name: str) -> Json:
+    return {"driver": "file", "filename": name}
