@@ -55,8 +55,7 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
     if log is not None:
         refuse_settings(arguments, "a log tells what disks there are")
         return history_of_log(log, logs.chosen(name, log, arguments), title)
-    if arguments.conversations:
-        raise CliError(f"{name}: it is no log, from which --conversation could choose")
+    logs.refuse_choice(name, arguments)
     value, note = _json(name, text)
     if value is None:
         return _of_commands(name, title, data, arguments)

@@ -1,8 +1,8 @@
 """A history made of messages alone, for conversations whose machine is not there to be looked at.
 
-It has what the messages say of jobs and bitmaps: the status of jobs from events, their progress from queries, the number of dirty bytes from the
-replies to ``query-block`` and ``query-named-block-nodes``. Which bits were dirty is not known, and ``bits`` of the
-history is false.
+It has what the messages say of jobs and bitmaps: the status of jobs from events, their progress from queries, the
+number of dirty bytes from the replies to ``query-block`` and ``query-named-block-nodes``. Which bits were dirty is not
+known, and ``bits`` of the history is false.
 """
 
 from __future__ import annotations
@@ -64,19 +64,17 @@ class MessageHistory:
         self._asked[key] = (len(self.moments), request)
         self._add("request", request_words(request), who, machine, data=request)
 
-    def reply(self, reply: object, who: str = "", *, machine: str = "", **more: object) -> None:
+    def reply(self, reply: object, who: str = "", *, machine: str = "", expected: Json | None = None) -> None:
         """The server has answered what that client asked last, or the request with the same id.
 
-        :param more: members that the moment is to have besides.
+        :param expected: what a faithful machine would have answered, if that is otherwise.
         """
         reply = plain(reply)
         place, request = self._request_of(reply, who)
-        changes: Json = {}
-        answered = isinstance(reply, dict) and "return" in reply
-        if answered:
-            changes = self._changes_of_reply(request, reply["return"], machine)
-        more |= {"of": place, "changes": changes}
-        self._add("reply" if answered else "error", reply_words(reply), who, machine, data=reply, **more)
+        more: Json = {"of": place, "expected": expected}
+        if isinstance(reply, dict) and "return" in reply:
+            more["changes"] = self._changes_of_reply(request, reply["return"], machine)
+        self._add("reply" if "changes" in more else "error", reply_words(reply), who, machine, data=reply, **more)
 
     def _request_of(self, reply: object, who: str) -> tuple[int | None, object]:
         """The moment of the request that is answered, and the request."""
@@ -89,13 +87,12 @@ class MessageHistory:
         """An event came."""
         self._follow_stamp(event.get("timestamp"))
         name, data = event.get("event"), event.get("data", {})
-        known = isinstance(name, str) and isinstance(data, dict)
-        changes = self._changes_of_event(name, data, machine) if known else {}
+        changes: Json = {}
+        if isinstance(name, str) and isinstance(data, dict):
+            changes = self._changes_of_event(name, data, machine)
         self._add("event", str(name), "", machine, data=event, changes=changes, failed=is_failure(event))
 
-    def remark(
-        self, kind: str, text: str, who: str = "", *, changes: Json | None = None, failed: bool = False
-    ) -> None:
+    def remark(self, kind: str, text: str, who: str = "", *, changes: Json | None = None, failed: bool = False) -> None:
         """Something that is no message."""
         self._add(kind, text, who, changes=changes, failed=failed)
 

@@ -21,47 +21,58 @@ _LONG_NUMBER = re.compile(r"\d{6,}")
 
 def refusal(reply: Json) -> tuple[object, object]:
     """The class of an error and its text, without sizes of disks."""
-    error = reply["error"]
-    return error["class"], _LONG_NUMBER.sub("#", normal(error["desc"]))
+    error = reply.get("error")
+    error = error if isinstance(error, dict) else {}
+    return error.get("class"), _LONG_NUMBER.sub("#", str(normal(error.get("desc"))))
 
 
-def reduced(command: str, value: Any, untold: Collection[str], *, settled: bool) -> Any:
-    """What counts of the value of a reply.
+def difference(command: str, theirs: Any, mine: Any, *, known: Collection[str], settled: bool) -> Json:
+    """What the reply to a query is otherwise here: by the name of the job or the node; null if there is none.
 
-    :param untold: names of what does not count, as it may be otherwise.
+    :param known: names of what counts: of other things one machine may have more than the other.
     :param settled: whether jobs are at the same place on both machines.
     """
     reduce = _REDUCTIONS.get(command)
-    entries = [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-    return reduce(entries, untold, settled) if reduce is not None else None
+    if reduce is None:
+        return {}
+    one, other = (reduce(_objects(value), known, settled) for value in (theirs, mine))
+    return {name: other.get(name) for name in one | other if one.get(name) != other.get(name)}
 
 
-def _jobs(entries: list[Json], untold: Collection[str], settled: bool) -> Json:  # noqa: FBT001
+def _objects(value: Any) -> list[Json]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _jobs(entries: list[Json], known: Collection[str], settled: bool) -> Json:
     """Each job's type and status."""
     told = {str(each.get("id", each.get("device"))): each for each in entries}
     return {
-        name: (each.get("type"), _PASSING.get(str(each.get("status")), each.get("status")) if settled else None)
+        name: {
+            "type": each.get("type"),
+            **({"status": _PASSING.get(str(each.get("status")), each.get("status"))} if settled else {}),
+        }
         for name, each in told.items()
-        if name not in untold
+        if name in known
     }
 
 
-def _nodes(entries: list[Json], untold: Collection[str], settled: bool) -> Json:  # noqa: FBT001
+def _nodes(entries: list[Json], known: Collection[str], settled: bool) -> Json:
     """The bitmaps of each node that has a name of its own."""
     flags = (*_FLAGS, *(_PASSING_FLAGS if settled else ()))
-    nodes = {str(each.get("node-name")): each for each in (entry.get("inserted", entry) for entry in entries)}
+    inserted = (entry.get("inserted", entry) for entry in entries)
+    nodes = {str(each.get("node-name")): each for each in inserted if isinstance(each, dict)}
     return {
-        name: sorted(
-            (str(bitmap.get("name")), *(bool(bitmap.get(flag)) if flag != "granularity" else bitmap.get(flag) for flag in flags))
-            for bitmap in node.get("dirty-bitmaps", ())
-            if bitmap.get("name") not in untold
-        )
+        name: {
+            bitmap["name"]: {flag: bitmap.get(flag, False) for flag in flags}
+            for bitmap in _objects(node.get("dirty-bitmaps"))
+            if bitmap.get("name") in known
+        }
         for name, node in nodes.items()
-        if name not in untold and not name.startswith("#")
+        if name in known and not name.startswith("#")
     }
 
 
-_REDUCTIONS: dict[str, Callable[[list[Json], Collection[str], bool], Any]] = {
+_REDUCTIONS: dict[str, Callable[[list[Json], Collection[str], bool], Json]] = {
     "query-jobs": _jobs,
     "query-block-jobs": _jobs,
     "query-named-block-nodes": _nodes,

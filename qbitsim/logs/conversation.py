@@ -65,9 +65,10 @@ _PROBES = ("query-qmp-schema", "qom-list-types", "query-machines")
 
 def _version(value: object) -> tuple[int, int, int] | None:
     qemu = value.get("qemu") if isinstance(value, dict) else None
-    numbers = [qemu.get(name) for name in ("major", "minor", "micro")] if isinstance(qemu, dict) else []
-    if len(numbers) == 3 and all(isinstance(number, int) for number in numbers):
-        major, minor, micro = numbers
+    if not isinstance(qemu, dict):
+        return None
+    major, minor, micro = (qemu.get(name) for name in ("major", "minor", "micro"))
+    if isinstance(major, int) and isinstance(minor, int) and isinstance(micro, int):
         return major, minor, micro
     return None
 

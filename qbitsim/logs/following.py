@@ -8,15 +8,18 @@ of it any more.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from errno import EIO, errorcode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from qbitsim.history.words import actions_of
 from qbitsim.jsontypes import Json
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
+    from qbitsim.logs.conversation import Conversation
     from qbitsim.machine.machine import Machine
 
 _BY_THEMSELVES = ("created", "running", "paused", "standby")
@@ -24,6 +27,9 @@ _BY_THEMSELVES = ("created", "running", "paused", "standby")
 
 _STEPS = 20_000
 """That one event may take."""
+
+_Sign: TypeAlias = tuple[str, str, str]
+"""What an event of a job is known by: its name, the job, and its status."""
 
 _ERRNOS = {os.strerror(number): number for number in errorcode}
 
@@ -47,17 +53,16 @@ class Follower:
     """Follows a log with a machine.
 
     :param policy: that of the machine.
-    :param ends: for each job of the log, in order, the errors with which it ended.
-    :ivar lost: the ids of jobs that went another way than those of the log.
+    :param conversation: what is to be followed.
     """
 
-    def __init__(self, machine: Machine, policy: OthersLast, ends: dict[str, list[str]]) -> None:
-        self.lost: set[str] = set()
+    def __init__(self, machine: Machine, policy: OthersLast, conversation: Conversation) -> None:
         self._machine = machine
         self._policy = policy
-        self._ends = ends
+        self._errors = _errors(conversation)
         self._cursor = machine.events.end
-        self._ahead: list[tuple[str, str, str]] = []  # what the machine has emitted and the log has not told yet
+        self._lost: set[str] = set()  # the ids of jobs that went another way
+        self._ahead: list[_Sign] = []  # what the machine has emitted and the log has not told yet
         self._places: dict[str, tuple[str, str]] = {}  # where each job reads and writes
 
     def expect_jobs(self, command: str, arguments: Json) -> None:
@@ -69,57 +74,58 @@ class Follower:
                 device = target = str(options.get("file"))
             identifier = data.get("job-id", data.get("device"))
             if isinstance(identifier, str):
+                self._lost.discard(identifier)
                 self._places[identifier] = (device, target)
-
-    def has_jobs(self) -> bool:
-        """Whether anything is to be followed."""
-        return bool(self._machine.jobs.jobs)
 
     def is_ahead(self) -> bool:
         """Whether a job of the machine is further than that of the log."""
         self._listen()
-        return any(name == "JOB_STATUS_CHANGE" and status not in _BY_THEMSELVES for name, _, status in self._ahead)
+        return bool(self._ahead)
 
-    def follow(self, event: Json) -> None:
-        """Go on until the machine has said that, too."""
+    def follow(self, event: Json) -> tuple[str, ...]:
+        """Go on until the machine has said that, too.
+
+        :return: if the job is lost, its id, and the names of the nodes where it works.
+        """
         sign = sign_of(event)
-        if sign is None or sign[1] in self.lost or (sign[0] == "JOB_STATUS_CHANGE" and sign[2] in _BY_THEMSELVES):
-            return
+        if sign is None or sign[1] in self._lost or sign[2] in _BY_THEMSELVES:
+            return ()
         self._listen()
         if sign in self._ahead:
             self._ahead.remove(sign)
-            return
+            return ()
         name, job, status = sign
-        if name == "BLOCK_JOB_ERROR" or (status == "aborting" and not self._is_cancelled(job)):
-            self._fail(job, event["data"].get("operation", "write"))
-        if not self._reach(sign) and name != "BLOCK_JOB_ERROR":
-            self.lost.add(job)
+        if name == "BLOCK_JOB_ERROR" or (status == "aborting" and not self._is_ending(job)):
+            self._fail(job, event["data"].get("operation"))
+        if self._reach(sign) or name == "BLOCK_JOB_ERROR":
+            return ()
+        self._lost.add(job)
+        return (job, *self._places.get(job, ()))
 
-    def marks(self) -> tuple[int, list[tuple[str, str, str]], set[str]]:
+    def marks(self) -> tuple[int, list[_Sign]]:
         """Where it stands, for :meth:`go_back`."""
         self._listen()
-        return self._cursor, list(self._ahead), set(self.lost)
+        return self._cursor, list(self._ahead)
 
-    def go_back(self, marks: tuple[int, list[tuple[str, str, str]], set[str]]) -> None:
+    def go_back(self, marks: tuple[int, list[_Sign]]) -> None:
         """Stand where it stood, after the machine was put back."""
-        self._cursor, self._ahead, self.lost = marks[0], list(marks[1]), set(marks[2])
+        self._cursor, self._ahead = marks
 
-    def _is_cancelled(self, job: str) -> bool:
+    def _is_ending(self, job: str) -> bool:
+        """Whether a job comes to its end by itself, as it was cancelled, for instance."""
         mine = next((each for each in self._machine.jobs.jobs if each.id == job), None)
-        return mine is None or str(mine.status) != "running"
+        return mine is None or mine.cancelled or str(mine.status) != "running"
 
     def _fail(self, job: str, operation: object) -> None:
         """Let the job's next request fail as it did."""
         reads, writes = self._places.get(job, ("", ""))
-        errors = self._ends.get(job, [])
-        number = next((_ERRNOS[each] for each in errors[:1] if each in _ERRNOS), EIO)
+        errors = self._errors.get(job)
+        number = _ERRNOS.get(errors.popleft(), EIO) if errors else EIO
         where, what = (reads, "read") if operation == "read" else (writes, "write")
-        try:
+        with suppress(ValueError):  # there is no such node, and the job will be lost
             self._machine.inject_error(where, what, number, once=True)
-        except ValueError:
-            self.lost.add(job)
 
-    def _reach(self, sign: tuple[str, str, str]) -> bool:
+    def _reach(self, sign: _Sign) -> bool:
         """Go on until the machine says that; False if it never does."""
         self._policy.others = {str(job.id) for job in self._machine.jobs.jobs} - {sign[1]}
         clock = self._machine.clock
@@ -144,8 +150,21 @@ class Follower:
         self._cursor = events.end
 
 
-def sign_of(event: Json) -> tuple[str, str, str] | None:
-    """What an event of a job is known by: its name, the job, and its status; None if it is no such event."""
+def _errors(conversation: Conversation) -> dict[str, deque[str]]:
+    """For each job the errors with which it ended, in order."""
+    errors: dict[str, deque[str]] = {}
+    for said in conversation.said:
+        message = said.message
+        if said.kind != "event" or not isinstance(message, dict) or message.get("event") != "BLOCK_JOB_COMPLETED":
+            continue
+        data = message.get("data")
+        if isinstance(data, dict) and isinstance(data.get("device"), str) and isinstance(data.get("error"), str):
+            errors.setdefault(data["device"], deque()).append(data["error"])
+    return errors
+
+
+def sign_of(event: Json) -> _Sign | None:
+    """What an event of a job is known by; None if it is no such event."""
     name, data = event.get("event"), event.get("data")
     if not isinstance(name, str) or not isinstance(data, dict) or not name.startswith(("JOB_", "BLOCK_JOB_")):
         return None

@@ -3,8 +3,9 @@
 With ``log_filters="1:qemu"`` each message is there as ``QEMU_MONITOR_SEND_MSG``, ``QEMU_MONITOR_RECV_REPLY`` or
 ``QEMU_MONITOR_RECV_EVENT`` with the address of the monitor (qemuMonitorSend, qemuMonitorJSONIOProcessLine, libvirt
 11.3). An address is one connection up to ``QEMU_MONITOR_CLOSE``, and may be another's later; each begins with
-``qmp_capabilities``. The name of its domain stands where libvirt enters the monitor (qemuDomainObjEnterMonitorInternal) and in the path of the
-monitor's socket. A greeting has no address, but the thread of the monitor's other messages.
+``qmp_capabilities``. The name of its domain stands where libvirt enters the monitor
+(qemuDomainObjEnterMonitorInternal) and in the path of the monitor's socket. A greeting has no address, but the thread
+of the monitor's other messages.
 
 An entry begins with a time of day, and goes on in lines that have none; a message may be wrapped or cut off.
 """
@@ -31,12 +32,16 @@ _SEARCHED = 400
 
 def is_libvirt(text: str) -> bool:
     """Whether it is a log of libvirt with messages of monitors."""
-    return re.search(r"^.{0,400}?QEMU_MONITOR_(?:SEND_MSG|RECV_REPLY|RECV_EVENT): mon=0x", text, re.MULTILINE) is not None
+    return (
+        re.search(r"^.{0,400}?QEMU_MONITOR_(?:SEND_MSG|RECV_REPLY|RECV_EVENT): mon=0x", text, re.MULTILINE) is not None
+    )
 
 
 def is_deaf_libvirt(text: str) -> bool:
     """Whether it is a log of libvirt, be it one in which no monitor is heard."""
-    return _HEAD.match(text) is not None or re.search(r"^.{0,100}libvirt version: ", text[:4000], re.MULTILINE) is not None
+    return (
+        _HEAD.match(text) is not None or re.search(r"^.{0,100}libvirt version: ", text[:4000], re.MULTILINE) is not None
+    )
 
 
 def read_libvirt(text: str) -> Log:
@@ -75,7 +80,9 @@ class _Reader:
         named(heard)
         log = Log("libvirt", heard)
         if self._cut:
-            log.notes.append(f"{self._cut} of the messages are cut off in the log; of those only the beginning is shown.")
+            log.notes.append(
+                f"{self._cut} of the messages are cut off in the log; of those only the beginning is shown."
+            )
         return log
 
     def read(self, entry: str) -> None:

@@ -83,7 +83,9 @@ class _Reader:
         named(self._conversations)
         log = Log("qemu.qmp", self._conversations)
         if self._cut:
-            log.notes.append(f"{self._cut} of the messages are cut off in the log; of those only the beginning is shown.")
+            log.notes.append(
+                f"{self._cut} of the messages are cut off in the log; of those only the beginning is shown."
+            )
         return log
 
     def read(self, line: str, rest: str) -> None:
@@ -143,7 +145,7 @@ def _time(line: str) -> int | None:
 
 
 def _offset(line: str, at: int, message: Json) -> int | None:
-    """By how much the clock of a log is ahead of UTC, from an event, which has its time in itself; None if it has none."""
+    """By how much the clock of a log is ahead of UTC, as an event tells that has its own time; None if it has none."""
     stamp = stamp_of(line)
     if stamp is not None and stamp[1]:
         return 0

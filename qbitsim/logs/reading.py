@@ -21,7 +21,9 @@ def read_log(text: str) -> Log | None:
     if is_qemu_qmp(text):
         return read_qemu_qmp(text)
     if is_deaf_libvirt(text):
-        raise DeafLogError('it is a log of libvirt without messages of QEMU: set log_filters="1:qemu" in its configuration')
+        raise DeafLogError(
+            'it is a log of libvirt without messages of QEMU: set log_filters="1:qemu" in its configuration'
+        )
     if is_deaf_qmpbackup(text):
         raise DeafLogError("it is a log of qmpbackup without messages of QEMU: run it with --debug")
     return None

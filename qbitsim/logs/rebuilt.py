@@ -3,9 +3,9 @@
 What QEMU answered to ``query-named-block-nodes`` and ``query-block`` before anything was changed says which nodes and
 devices there were, and with which bitmaps; from that a machine on files in memory is made. Rules:
 
-1. What is on the disks is not known, and no reply is judged by it. Each disk has a little data, so that jobs have
-   something to do.
-2. The disks are small, however large they really are, so that jobs need few steps: :class:`Sizes`.
+1. What is on the disks is not known, and no reply is judged by it.
+2. The disks have sizes of their own, however large they really are, so that jobs need not too few steps and not too
+   many: :class:`Sizes`. All of a disk is written to before a job begins.
 3. Files of the host that a client names later are there as soon as they are named, as :meth:`Rebuilt.prepare` guesses
    from what is done with them; whatever is guessed is in :attr:`Rebuilt.assumed`.
 """
@@ -13,7 +13,7 @@ devices there were, and with which bitmaps; from that a machine on files in memo
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from qbitsim.engine.scheduler import Policy
@@ -21,38 +21,39 @@ from qbitsim.errors import QmpError
 from qbitsim.history.words import actions_of
 from qbitsim.jsontypes import Json
 from qbitsim.logs.conversation import Conversation
+from qbitsim.logs.exchange import Exchange, exchanges, is_question
 from qbitsim.machine.boot import add_device, add_drive
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import Profile
 
-SMALL = 64 << 20
-"""Bytes: disks up to this size keep it."""
+LENGTH = 1 << 30
+"""Bytes of a disk here, at least: so many that a job is not at its end when all its requests in flight are."""
+
+TINY = 1 << 20
+"""Bytes: lengths up to this one are left as they are."""
 
 _STEP = 1 << 20
 _FILES = ("file", "host_device", "host_cdrom")
 _FORMATS = ("qcow2", "raw")
-_QUESTIONS = ("query-", "qom-", "device-list-", "qmp_capabilities", "migrate-set-", "human-monitor-command")
-"""How the names of commands begin that change no disk."""
+_COPYING = (
+    *("blockdev-backup", "drive-backup", "blockdev-mirror", "drive-mirror", "block-commit", "block-stream"),
+    "block-dirty-bitmap-merge",
+)
 
 
 class Sizes:
-    """Small sizes for large ones, in the same order.
+    """Lengths of disks here, in the same order as those in the conversation.
 
     :param sizes: all that there are, in bytes.
     """
 
     def __init__(self, sizes: set[int]) -> None:
-        large = sorted(size for size in sizes if size > SMALL)
-        self._small = {size: SMALL + number * _STEP for number, size in enumerate(large, 1)}
+        disks = sorted(size for size in sizes if size > TINY)
+        self._here = {size: LENGTH + number * _STEP for number, size in enumerate(disks)}
 
-    def small(self, size: int) -> int:
-        """The size that a disk has here."""
-        return self._small.get(size, size)
-
-    @property
-    def scaled(self) -> bool:
-        """Whether there are large ones."""
-        return bool(self._small)
+    def here(self, size: int) -> int:
+        """The length that a disk of that one has here."""
+        return self._here.get(size, size)
 
 
 class Rebuilt:
@@ -71,14 +72,36 @@ class Rebuilt:
         self.assumed: set[str] = set()
         self.unknown: set[str] = set()
         self.names: dict[str, str] = {}
-        replies = list(_replies(conversation))
-        nodes, drives = _first_look(replies)
+        heard = list(exchanges(conversation))
+        nodes, drives = _first_look(heard)
+        self._sizes = Sizes(set(_sizes(heard)))
+        self._uses = _Uses(heard)
         if not nodes:
             return
-        self.sizes = Sizes(set(_sizes(replies)))
-        self._uses = _Uses(replies)
         self.machine = Machine(profile, machine_type="pc", running=False, policy=policy)
         self._make(nodes, drives)
+
+    def known(self) -> set[str]:
+        """The names of nodes, drives, devices and bitmaps at the beginning, as they are here."""
+        if self.machine is None:
+            return set()
+        graph = self.machine.graph
+        devices = self.machine.devices.devices if self.machine.devices is not None else {}
+        bitmaps = {bitmap.name for node in graph.nodes.values() for bitmap in node.bitmaps if bitmap.name is not None}
+        return {*graph.nodes, *graph.drives, *bitmaps, *(each.id for each in devices.values() if each.id is not None)}
+
+    def below(self, names: Iterable[str]) -> set[str]:
+        """These names, and those of all nodes below the ones that they are of."""
+        assert self.machine is not None
+        found: set[str] = set()
+        rest = list(names)
+        while rest:
+            name = rest.pop()
+            node = self.machine.graph.nodes.get(name)
+            if name not in found and node is not None:
+                rest += [child.node.name for child in node.children]
+            found.add(name)
+        return found
 
     # -- at the beginning
 
@@ -110,7 +133,10 @@ class Rebuilt:
     def _make_image(self, node: Json, nodes: dict[str, Json]) -> None:
         backing = _backing(node, nodes)
         self._make_file(
-            node["file"], node["drv"], self.sizes.small(node["image"]["virtual-size"]), backing["file"] if backing else None
+            node["file"],
+            node["drv"],
+            self._sizes.here(node["image"]["virtual-size"]),
+            backing["file"] if backing else None,
         )
 
     def _make_file(self, name: str, kind: str, size: int, backing: str | None = None) -> None:
@@ -145,7 +171,9 @@ class Rebuilt:
         if node["drv"] in _FILES:
             options |= {"driver": "file", "filename": node["file"]}
         else:
-            below = next((each for each in nodes.values() if each["drv"] in _FILES and each["file"] == node["file"]), None)
+            below = next(
+                (each for each in nodes.values() if each["drv"] in _FILES and each["file"] == node["file"]), None
+            )
             options |= {"driver": node["drv"], "file": below["node-name"] if below else _file(node["file"])}
             if node["drv"] == "qcow2":
                 backing = _backing(node, nodes)
@@ -165,7 +193,8 @@ class Rebuilt:
 
     def _make_bitmap(self, node: Json, bitmap: Json) -> None:
         assert self.machine is not None
-        name = self.names.get(node["node-name"], node["node-name"])
+        given = str(node["node-name"])
+        name = self.names.get(given, given)
         options = {"node": name, "name": bitmap["name"], "granularity": bitmap["granularity"]}
         options |= {"persistent": bool(bitmap.get("persistent")), "disabled": not bitmap.get("recording", True)}
         try:
@@ -173,7 +202,8 @@ class Rebuilt:
         except QmpError:
             self.unknown.add(bitmap["name"])
             return
-        self.machine.graph.nodes[name].bitmaps[0].inconsistent = bool(bitmap.get("inconsistent"))
+        made = self.machine.graph.nodes[name].bitmaps[0]
+        made.inconsistent = bool(bitmap.get("inconsistent"))
         if bitmap.get("busy"):
             self.unknown.add(bitmap["name"])
 
@@ -190,10 +220,10 @@ class Rebuilt:
             return [self.translated(each) for each in value]
         if isinstance(value, str):
             return self.names.get(value, value)
-        return self.sizes.small(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return self._sizes.here(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     def prepare(self, command: str, arguments: Json, place: int) -> None:
-        """Make the files that a command needs, and give each disk something to copy.
+        """Make the files that a command needs, and give its jobs something to do.
 
         :param arguments: translated.
         :param place: of the request in the conversation, for looking at what is done later.
@@ -204,8 +234,8 @@ class Rebuilt:
             elif name == "drive-backup" and data.get("mode") == "existing" and isinstance(data.get("target"), str):
                 kind = data.get("format") if data.get("format") in _FORMATS else "raw"
                 self._try_file(data["target"], str(kind), self._size_of(str(data.get("device"))))
-        if command not in ("query-jobs", "blockdev-add", "blockdev-del", "job-dismiss"):
-            self._touch()
+            if name in _COPYING or data.get("driver") == "copy-before-write":
+                self._touch()
 
     def _prepare_node(self, options: Json, top: Json, place: int) -> None:
         """Make the file of a node to be, or of one below it."""
@@ -234,28 +264,29 @@ class Rebuilt:
     def _size(self, node: str) -> int:
         """The size that a node has most likely: what it is said to have, or what is copied to it has."""
         known = self._uses.sizes.get(node)
-        return self.sizes.small(known) if known is not None else self._size_of(self._uses.sources.get(node, ""))
+        return self._sizes.here(known) if known is not None else self._size_of(self._uses.sources.get(node, ""))
 
     def _size_of(self, name: str) -> int:
         """The length of a disk here, by its node-name or its drive's id; if it is not known, of the first one."""
         assert self.machine is not None
         graph = self.machine.graph
         drive = graph.drives.get(name)
-        node = graph.nodes.get(self.names.get(name, name)) if drive is None or drive.root is None else drive.root.node
+        given = self.names.get(name, name)
+        node = drive.root.node if drive is not None and drive.root is not None else graph.nodes.get(given)
         if node is not None:
             return node.length
-        return next((each.length for each in graph.nodes.values() if each.is_format), SMALL)
+        return next((each.length for each in graph.nodes.values() if each.is_format), LENGTH)
 
     def _touch(self) -> None:
-        """Let the guest write to each disk."""
+        """Let the guest write to all of each disk that nobody copies from now."""
         assert self.machine is not None
         devices = self.machine.devices.devices if self.machine.devices is not None else {}
         for device in devices.values():
             drive = device.drive
-            if drive is None or drive.root is None or drive.root.node.read_only:
+            if drive is None or drive.root is None or drive.root.node.read_only or drive.root.node.is_filter:
                 continue
             try:
-                drive.write(0, bytes(65536))
+                drive.write_zeroes(0, drive.root.node.length)
             except (OSError, QmpError):
                 self.unknown.add(drive.root.node.name)
 
@@ -266,15 +297,15 @@ class _Uses:
     :ivar sizes: the lengths of nodes, as they are told; :ivar sources: what is copied to a node.
     """
 
-    def __init__(self, replies: list[tuple[int, Json, Json]]) -> None:
+    def __init__(self, heard: list[Exchange]) -> None:
         self.sizes: dict[str, int] = {}
         self.sources: dict[str, str] = {}
         self._events: dict[str, list[tuple[int, str, str | None]]] = {}
-        for place, request, reply in replies:
-            for node in _nodes_in(reply.get("return")):
+        for each in heard:
+            for node in _nodes_in(each.reply.get("return")):
                 self.sizes.setdefault(node["node-name"], node["image"]["virtual-size"])
-            for name, data in actions_of(request.get("execute"), request.get("arguments")):
-                self._learn(place, name, data)
+            for name, data in actions_of(each.command, each.arguments):
+                self._learn(each.asked, name, data)
 
     def _learn(self, place: int, command: str, data: Json) -> None:
         target, device, options = data.get("target"), data.get("device"), data.get("options")
@@ -290,31 +321,17 @@ class _Uses:
         return next(((kind, name) for when, kind, name in self._events.get(node, ()) if when > place), ("", None))
 
 
-def _replies(conversation: Conversation) -> Iterator[tuple[int, Json, Json]]:
-    """Requests with their replies, and the place of the request."""
-    asked: dict[str, tuple[int, Json]] = {}
-    for place, said in enumerate(conversation.said):
-        message = said.message
-        if not isinstance(message, dict) or said.kind not in ("request", "reply"):
-            continue
-        key = repr(message.get("id"))
-        if said.kind == "request":
-            asked[key] = (place, message)
-        elif key in asked:
-            yield (*asked.pop(key), message)
-
-
-def _first_look(replies: list[tuple[int, Json, Json]]) -> tuple[dict[str, Json], list[Json]]:
+def _first_look(heard: list[Exchange]) -> tuple[dict[str, Json], list[Json]]:
     """The nodes by name and the drives, as they were before anything was changed."""
     nodes: dict[str, Json] = {}
     drives: list[Json] = []
-    for _, request, reply in replies:
-        command, value = request.get("execute"), reply.get("return")
-        if not isinstance(command, str) or not command.startswith(_QUESTIONS):
+    for each in heard:
+        value = each.reply.get("return")
+        if not is_question(each.command):
             break
         for node in _nodes_in(value):
             nodes.setdefault(node["node-name"], node)
-        if command == "query-block" and not drives and isinstance(value, list):
+        if each.command == "query-block" and not drives and isinstance(value, list):
             drives = [each for each in value if any(_nodes_in([each])) and "inserted" in each]
     return nodes, drives
 
@@ -342,12 +359,12 @@ def _bitmaps_of(node: Json) -> Iterator[Json]:
             yield each
 
 
-def _sizes(replies: list[tuple[int, Json, Json]]) -> Iterator[int]:
+def _sizes(heard: list[Exchange]) -> Iterator[int]:
     """All lengths of disks that are spoken of."""
-    for _, request, reply in replies:
-        for node in _nodes_in(reply.get("return")):
+    for each in heard:
+        for node in _nodes_in(each.reply.get("return")):
             yield node["image"]["virtual-size"]
-        for _, data in actions_of(request.get("execute"), request.get("arguments")):
+        for _, data in actions_of(each.command, each.arguments):
             options = data.get("options")
             for given in (data, options if isinstance(options, dict) else {}):
                 if _is_size(given.get("size")):

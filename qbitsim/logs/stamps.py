@@ -22,8 +22,8 @@ def stamp_of(line: str) -> tuple[int, bool] | None:
         return None
     *numbers, fraction, zone = found.groups()
     try:
-        moment = datetime(*map(int, numbers), tzinfo=_zone(zone))
-        seconds = int(moment.timestamp())
+        year, month, day, hour, minute, second = map(int, numbers)
+        seconds = int(datetime(year, month, day, hour, minute, second, tzinfo=_zone(zone)).timestamp())
     except (ValueError, OverflowError):
         return None
     return max(0, seconds) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), zone is not None
