@@ -86,6 +86,12 @@ class Log:
     conversations: list[Conversation]
     notes: list[str] = field(default_factory=list)
 
+    def note_damage(self, count: int) -> None:
+        """Note that so many messages are not whole."""
+        if count:
+            what = "1 message is" if count == 1 else f"{count} messages are"
+            self.notes.append(f"{what} cut off in the log; only {'its' if count == 1 else 'their'} beginning is shown.")
+
     def chosen(self, names: Sequence[str]) -> list[Conversation]:
         """The conversations of these names, or of domains of these names; without names all but those that only probe.
 

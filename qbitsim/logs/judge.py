@@ -111,6 +111,7 @@ class _Judge:
             judgement.unjudged[doubt] += 1
         else:
             judgement.expected[exchange.answered] = self._expected(exchange, mine)
+            self._trust.distrust(self._rebuilt.below(names))
         if exchange.succeeded:
             if "error" in mine:
                 self._trust.distrust(self._rebuilt.below(names))

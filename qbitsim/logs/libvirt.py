@@ -79,10 +79,7 @@ class _Reader:
         heard = [each for each in self._conversations if each.said]
         named(heard)
         log = Log("libvirt", heard)
-        if self._cut:
-            log.notes.append(
-                f"{self._cut} of the messages are cut off in the log; of those only the beginning is shown."
-            )
+        log.note_damage(self._cut)
         return log
 
     def read(self, entry: str) -> None:
@@ -111,8 +108,8 @@ class _Reader:
             self._open.pop(address, None)
             return
         message = message_in(entry, probe.end())
-        if message is not None and message.get("execute") == "qmp_capabilities":
-            self._open.pop(address, None)
+        if message is not None and message.get("execute") == "qmp_capabilities" and self._at(address).said:
+            del self._open[address]
         conversation = self._spoke[thread] = self._at(address)
         if thread in self._greeted:
             conversation.said.insert(0, self._greeted.pop(thread))

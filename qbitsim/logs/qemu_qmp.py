@@ -47,7 +47,7 @@ def read_qemu_qmp(text: str) -> Log:
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:
     """Each line that begins something, and the rest of the message if it does."""
-    lines = iter(_COLOURS.sub("", text).split("\n"))
+    lines = iter(_COLOURS.sub("", text).replace("\r\n", "\n").split("\n"))
     line = next(lines, None)
     while line is not None:
         rest: list[str] = []
@@ -82,16 +82,12 @@ class _Reader:
                 conversation.said[:] = [_moved(each, self._zone) for each in conversation.said]
         named(self._conversations)
         log = Log("qemu.qmp", self._conversations)
-        if self._cut:
-            log.notes.append(
-                f"{self._cut} of the messages are cut off in the log; of those only the beginning is shown."
-            )
+        log.note_damage(self._cut)
         return log
 
     def read(self, line: str, rest: str) -> None:
         """Take up one line, with what belongs to it."""
         self._place += 1
-        line = line.rstrip("\r")
         found = _MESSAGE.search(line, 0, _SEARCHED)
         if found is None:
             if self._last is not None and _LEVEL.search(line, 0, _SEARCHED) is not None:

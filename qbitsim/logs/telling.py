@@ -77,10 +77,10 @@ def _tell(
         history.remark("start", "QEMU greets the client", who)
     elif kind == "remark":
         history.remark("look", shortened(str(message)), who, failed=True)
-    elif kind == "request":
-        history.request(message, who, machine=machine)
     elif isinstance(message, str):
         history.remark("look", shortened(f"cut off in the log: {message}"), who)
+    elif kind == "request":
+        history.request(message, who, machine=machine)
     elif kind == "event":
         history.event(message, machine=machine)
     else:

@@ -84,7 +84,8 @@ class Trust:
         if names & self._assumed and texts:
             return "about files that are not known"
         absent = any(map(_ABSENT.search, texts)) and not names <= self._known
-        if absent or (not exchange.succeeded and _PRESENT.search(texts[0]) and not names <= self._made):
+        present = "error" in exchange.reply and _PRESENT.search(texts[0]) and not names <= self._made
+        if absent or present:
             return "about what may have been there before"
         return None
 
