@@ -1,1 +1,1 @@
-"""Logs in which clients of QEMU have written down what was said."""
+"""Logs of clients, in which is what was said to QEMU: read, compared with a machine, told as histories."""
