@@ -65,8 +65,8 @@ examples:
 """
 
 _PLAY_EXAMPLES = """\
-FILE is a scenario (a JSON object with "steps", or a list of steps), a debug log of libvirt, qmpbackup or qemu.qmp, whose
-replies are compared with those of a machine of its own, or a file of commands, one per line:
+FILE is a scenario (a JSON object with "steps", or a list of steps), a debug log of libvirt, qmpbackup or qemu.qmp, in
+which each reply is compared with that of a machine of its own, or a file of commands, one per line:
 
   # a comment
   disk drive0=64M,format=qcow2
@@ -83,9 +83,9 @@ image files, fails, or a reply of the log is another here, and 2 if FILE is malf
 
 _REPORT_EXAMPLES = """\
 TRANSCRIPT is a history ('qbitsim play --history', 'qbitsim serve --history'), a scenario, a recorded conversation
-('qbitsim record'), a debug log of libvirt, qmpbackup or qemu.qmp, or a file of commands ('qbitsim play'), which is played
-on a machine that is watched. Two of them are shown side by side, with their first difference marked; the exit status is
-1 then, if there is one.
+('qbitsim record'), a debug log of libvirt, qmpbackup or qemu.qmp, or a file of commands ('qbitsim play'), which is
+played on a machine that is watched. Two of them are shown side by side, with their first difference marked; the exit
+status is 1 then, if there is one.
 
 examples:
   qbitsim report backup.txt -o report.html      a page that needs nothing but itself; open it in a browser

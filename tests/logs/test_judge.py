@@ -60,7 +60,7 @@ def test_a_refusal_without_a_cause_is_found() -> None:
     said = conversation(LIBVIRT, "mail").said[place]
     assert isinstance(said.message, dict)
     assert said.message["id"] == number
-    assert [*judgement.notes("mail")][0] == "mail: 1 reply is not what QEMU 10.0 answers."
+    assert next(iter(judgement.notes("mail"))) == "mail: 1 reply is not what QEMU 10.0 answers."
 
 
 def test_another_text_of_a_refusal_is_found() -> None:

@@ -63,8 +63,10 @@ def test_qmpbackup_names_the_machine_and_its_clock_is_told_by_events() -> None:
         assert abs(said.at // 1_000_000_000 - said.message["timestamp"]["seconds"]) <= 1
     assert [said.message for said in night.said if said.kind == "remark"] == [
         "ERROR - backup  Block job [qmpbackup.d1.d1.qcow2] failed.",
-        "CRITICAL - main  Error executing backup: Block job failed for device [qmpbackup.d1.d1.qcow2]: "
-        "Reason: [No space left on device]",
+        (
+            "CRITICAL - main  Error executing backup: Block job failed for device [qmpbackup.d1.d1.qcow2]: "
+            "Reason: [No space left on device]"
+        ),
     ]
 
 
@@ -123,7 +125,7 @@ def test_conversations_are_chosen_by_name_or_domain() -> None:
     assert [each.name for each in log.chosen(["web"])] == ["web"]
     assert [each.name for each in log.chosen(["monitor-0xb", "mail"])] == ["mail", "monitor-0xb"]
     assert [each.name for each in read(probe).chosen([])] == ["monitor-0xb"]
-    with pytest.raises(KeyError, match="^'db'$"):
+    with pytest.raises(KeyError, match=r"^'db'$"):
         log.chosen(["db"])
 
 
