@@ -71,13 +71,14 @@ def test_a_domain_outlives_the_daemon(start: Start) -> None:
 
 def test_bitmaps_outlive_the_process(start: Start) -> None:
     domain = start()
-    domain.push("old", "c0")
+    new = f"{domain.name}.new"
+    domain.push(f"{domain.name}.old", "c0")
     domain.write("vda", 64, 64, 1)
     domain.virsh("destroy")
     domain.virsh("start", "--paused")
-    domain.push("new", None, "c0")
+    domain.push(new, None, "c0")
     domain.virsh("destroy")
-    (written,) = [each for each in domain.extents(domain.daemon.files / "new.vda.qcow2") if each["depth"] == 0]
+    (written,) = [each for each in domain.extents(domain.daemon.files / f"{new}.vda.qcow2") if each["depth"] == 0]
     assert (written["start"], written["length"]) == (65536, 65536)
 
 
