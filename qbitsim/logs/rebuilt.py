@@ -13,7 +13,7 @@ devices there were, and with which bitmaps; from that a machine on files in memo
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qbitsim.engine.scheduler import Policy
@@ -21,7 +21,8 @@ from qbitsim.errors import QmpError
 from qbitsim.history.words import actions_of
 from qbitsim.jsontypes import Json
 from qbitsim.logs.conversation import Conversation
-from qbitsim.logs.exchange import Exchange, exchanges, is_question
+from qbitsim.logs.exchange import exchanges
+from qbitsim.logs.told_disks import FILES, FORMATS, Uses, backing_of, bitmaps_of, bottom_up, first_look, sizes_in
 from qbitsim.machine.boot import add_device, add_drive
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import Profile
@@ -33,8 +34,6 @@ TINY = 1 << 20
 """Bytes: lengths up to this one are left as they are."""
 
 _STEP = 1 << 20
-_FILES = ("file", "host_device", "host_cdrom")
-_FORMATS = ("qcow2", "raw")
 _COPYING = (
     *("blockdev-backup", "drive-backup", "blockdev-mirror", "drive-mirror", "block-commit", "block-stream"),
     "block-dirty-bitmap-merge",
@@ -73,9 +72,9 @@ class Rebuilt:
         self.unknown: set[str] = set()
         self.names: dict[str, str] = {}
         heard = list(exchanges(conversation))
-        nodes, drives = _first_look(heard)
-        self._sizes = Sizes(set(_sizes(heard)))
-        self._uses = _Uses(heard)
+        nodes, drives = first_look(heard)
+        self._sizes = Sizes(set(sizes_in(heard)))
+        self._uses = Uses(heard)
         if not nodes:
             return
         self.machine = Machine(profile, machine_type="pc", running=False, policy=policy)
@@ -107,22 +106,22 @@ class Rebuilt:
 
     def _make(self, nodes: dict[str, Json], drives: list[Json]) -> None:
         for node in nodes.values():
-            if node.get("drv") in _FORMATS and isinstance(node.get("file"), str):
+            if node.get("drv") in FORMATS and isinstance(node.get("file"), str):
                 self._make_image(node, nodes)
         for drive in drives:
             if drive.get("device"):
                 self._try(self._make_drive, drive)
         assert self.machine is not None
-        for node in _bottom_up(nodes):
+        for node in bottom_up(nodes):
             if node["node-name"] not in self.machine.graph.nodes:
                 self._try(self._make_node, node, nodes)
         for drive in drives:
             self._try(self._plug, drive)
         for node in nodes.values():
-            for bitmap in _bitmaps_of(node):
+            for bitmap in bitmaps_of(node):
                 self._make_bitmap(node, bitmap)
 
-    def _try(self, make: Any, described: Json, *more: Any) -> None:
+    def _try(self, make: Callable[..., None], described: Json, *more: Any) -> None:
         """Make something, or note the name of what cannot be made."""
         try:
             make(described, *more)
@@ -131,7 +130,7 @@ class Rebuilt:
             self.unknown.update(filter(None, (described.get("device"), inserted.get("node-name"))))
 
     def _make_image(self, node: Json, nodes: dict[str, Json]) -> None:
-        backing = _backing(node, nodes)
+        backing = backing_of(node, nodes)
         self._make_file(
             node["file"],
             node["drv"],
@@ -168,15 +167,15 @@ class Rebuilt:
     def _make_node(self, node: Json, nodes: dict[str, Json]) -> None:
         assert self.machine is not None
         options: Json = {"node-name": node["node-name"], "read-only": bool(node.get("ro"))}
-        if node["drv"] in _FILES:
+        if node["drv"] in FILES:
             options |= {"driver": "file", "filename": node["file"]}
         else:
             below = next(
-                (each for each in nodes.values() if each["drv"] in _FILES and each["file"] == node["file"]), None
+                (each for each in nodes.values() if each["drv"] in FILES and each["file"] == node["file"]), None
             )
             options |= {"driver": node["drv"], "file": below["node-name"] if below else _file(node["file"])}
             if node["drv"] == "qcow2":
-                backing = _backing(node, nodes)
+                backing = backing_of(node, nodes)
                 options["backing"] = backing["node-name"] if backing else None
         self.machine.execute("blockdev-add", options)
 
@@ -213,7 +212,7 @@ class Rebuilt:
         """What a client said, with the names and the sizes that things have here."""
         if isinstance(value, dict):
             out = {key: self.translated(each) for key, each in value.items()}
-            if out.get("driver") in _FILES[1:]:
+            if out.get("driver") in FILES[1:]:
                 out["driver"] = "file"
             return out
         if isinstance(value, list):
@@ -232,7 +231,7 @@ class Rebuilt:
             if name == "blockdev-add":
                 self._prepare_node(data, data, place)
             elif name == "drive-backup" and data.get("mode") == "existing" and isinstance(data.get("target"), str):
-                kind = data.get("format") if data.get("format") in _FORMATS else "raw"
+                kind = data.get("format") if data.get("format") in FORMATS else "raw"
                 self._try_file(data["target"], str(kind), self._size_of(str(data.get("device"))))
             if name in _COPYING or data.get("driver") == "copy-before-write":
                 self._touch()
@@ -289,100 +288,6 @@ class Rebuilt:
                 drive.write_zeroes(0, drive.root.node.length)
             except (OSError, QmpError):
                 self.unknown.add(drive.root.node.name)
-
-
-class _Uses:
-    """What a conversation does with nodes after they are made.
-
-    :ivar sizes: the lengths of nodes, as they are told; :ivar sources: what is copied to a node.
-    """
-
-    def __init__(self, heard: list[Exchange]) -> None:
-        self.sizes: dict[str, int] = {}
-        self.sources: dict[str, str] = {}
-        self._events: dict[str, list[tuple[int, str, str | None]]] = {}
-        for each in heard:
-            for node in _nodes_in(each.reply.get("return")):
-                self.sizes.setdefault(node["node-name"], node["image"]["virtual-size"])
-            for name, data in actions_of(each.command, each.arguments):
-                self._learn(each.asked, name, data)
-
-    def _learn(self, place: int, command: str, data: Json) -> None:
-        target, device, options = data.get("target"), data.get("device"), data.get("options")
-        if isinstance(target, str) and isinstance(device, str):
-            self.sources.setdefault(target, device)
-        if command == "blockdev-create" and isinstance(options, dict) and isinstance(options.get("file"), str):
-            self._events.setdefault(options["file"], []).append((place, "new", None))
-        if command == "blockdev-add" and isinstance(data.get("file"), str):
-            self._events.setdefault(data["file"], []).append((place, str(data.get("driver")), data.get("node-name")))
-
-    def use_of(self, node: str, place: int) -> tuple[str, str | None]:
-        """What is done first with a node after a place: ``new``, or a format, and the name of the node with that."""
-        return next(((kind, name) for when, kind, name in self._events.get(node, ()) if when > place), ("", None))
-
-
-def _first_look(heard: list[Exchange]) -> tuple[dict[str, Json], list[Json]]:
-    """The nodes by name and the drives, as they were before anything was changed."""
-    nodes: dict[str, Json] = {}
-    drives: list[Json] = []
-    for each in heard:
-        value = each.reply.get("return")
-        if not is_question(each.command):
-            break
-        for node in _nodes_in(value):
-            nodes.setdefault(node["node-name"], node)
-        if each.command == "query-block" and not drives and isinstance(value, list):
-            drives = [each for each in value if any(_nodes_in([each])) and "inserted" in each]
-    return nodes, drives
-
-
-def _nodes_in(value: object) -> Iterator[Json]:
-    """The nodes that a reply describes."""
-    for each in value if isinstance(value, list) else ():
-        node = each.get("inserted", each) if isinstance(each, dict) else None
-        image = node.get("image") if isinstance(node, dict) else None
-        if not isinstance(node, dict) or not isinstance(image, dict) or not _is_size(image.get("virtual-size")):
-            continue
-        if all(isinstance(node.get(name), str) for name in ("node-name", "drv", "file")):
-            yield node
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _bitmaps_of(node: Json) -> Iterator[Json]:
-    """The bitmaps of a node, as a reply describes them."""
-    bitmaps = node.get("dirty-bitmaps")
-    for each in bitmaps if isinstance(bitmaps, list) else ():
-        if isinstance(each, dict) and isinstance(each.get("name"), str) and _is_size(each.get("granularity")):
-            yield each
-
-
-def _sizes(heard: list[Exchange]) -> Iterator[int]:
-    """All lengths of disks that are spoken of."""
-    for each in heard:
-        for node in _nodes_in(each.reply.get("return")):
-            yield node["image"]["virtual-size"]
-        for _, data in actions_of(each.command, each.arguments):
-            options = data.get("options")
-            for given in (data, options if isinstance(options, dict) else {}):
-                if _is_size(given.get("size")):
-                    yield given["size"]
-
-
-def _backing(node: Json, nodes: dict[str, Json]) -> Json | None:
-    """The node below an overlay, if it is one of those that are known."""
-    image = node["image"]
-    name = image.get("full-backing-filename", image.get("backing-filename"))
-    if not node.get("backing_file_depth") or name is None:
-        return None
-    return next((each for each in nodes.values() if each["drv"] in _FORMATS and each["file"] == name), None)
-
-
-def _bottom_up(nodes: dict[str, Json]) -> list[Json]:
-    """Files first, then images with the shortest chains below them."""
-    return sorted(nodes.values(), key=lambda node: (node["drv"] not in _FILES, node.get("backing_file_depth") or 0))
 
 
 def _file(name: str) -> Json:
