@@ -47,6 +47,14 @@ def test_the_usual_furniture(start: Start, machine: str) -> None:
     assert domain.virsh("vcpuinfo").count("VCPU:") == 2
 
 
+@pytest.mark.parametrize("mode", ["host-model", "maximum"])
+def test_processors_are_what_the_emulator_can_do(start: Start, mode: str) -> None:
+    domain = start(model=f"<cpu mode='{mode}'/>")
+    domain.virsh("checkpoint-create-as", "c")
+    told = domain.virsh("dumpxml")
+    assert ("<cpu mode='maximum'" if mode == "maximum" else "<model fallback='forbid'>EPYC</model>") in told
+
+
 def test_the_guest_runs_and_stops(start: Start) -> None:
     domain = start()
     assert domain.virsh("domstate").strip() == "paused"
