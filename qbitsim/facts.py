@@ -405,6 +405,9 @@ class Profile:
 
     # -- what queries show
 
+    processor_errors_have_paths: bool = came_with("10.0")
+    """Whether query-cpu-model-expansion refuses properties by their place in the request (measured: not in 7.2)."""
+
     processors_tell_type: bool = came_with("11.1")
     """Whether query-cpus-fast tells the ``qom-type`` of a processor (measured: not in 10.0)."""
 

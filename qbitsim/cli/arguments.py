@@ -65,7 +65,8 @@ examples:
 """
 
 _PLAY_EXAMPLES = """\
-FILE is a scenario (a JSON object with "steps", or a list of steps) or a file of commands, one per line:
+FILE is a scenario (a JSON object with "steps", or a list of steps), a debug log of libvirt, qmpbackup or qemu.qmp, in
+which each reply is compared with that of a machine of its own, or a file of commands, one per line:
 
   # a comment
   disk drive0=64M,format=qcow2
@@ -79,18 +80,20 @@ FILE is a scenario (a JSON object with "steps", or a list of steps) or a file of
 
 It may be a list of commands, too, and hold what a terminal has shown: prompts, arrows and replies are left out.
 Every reply and event is printed as QEMU writes it. The exit status is 1 if the scenario, or a command on
-image files, fails, and 2 if FILE is malformed.
+image files, fails, or a reply of the log is another here, and 2 if FILE is malformed.
 """
 
 _REPORT_EXAMPLES = """\
 TRANSCRIPT is a history ('qbitsim play --history', 'qbitsim serve --history'), a scenario, a recorded conversation
-('qbitsim record') or a file of commands ('qbitsim play'), which is played on a machine that is watched. Two of them are
-shown side by side, with their first difference marked; the exit status is 1 then, if there is one.
+('qbitsim record'), a debug log of libvirt, qmpbackup or qemu.qmp, or a file of commands ('qbitsim play'), which is
+played on a machine that is watched. Two of them are shown side by side, with their first difference marked; the exit
+status is 1 then, if there is one.
 
 examples:
   qbitsim report backup.txt -o report.html      a page that needs nothing but itself; open it in a browser
   qbitsim report backup.txt -o picture.svg      its timeline as a picture
   qbitsim report good.jsonl bad.jsonl -o report.html
+  qbitsim report libvirtd.log --domain mail     what happened last night, and which replies QEMU would not have given
 """
 
 _DEMO_EXAMPLES = """\
@@ -281,6 +284,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="with --against, compare record by record, not by step")
     parser.add_argument("--patience", metavar="SECONDS", type=float, default=10.0, help="with --against (default: 10)")
     parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
+    _conversations(parser)
     _history(parser)
     _profile(parser)
     _images(parser)
@@ -296,6 +300,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
         default="report.html",
         help="the page; a picture if it ends in .svg, a history if in .jsonl; - is stdout (default: %(default)s)",
     )
+    _conversations(parser)
     _profile(parser)
     _settings(parser)
 
@@ -396,6 +401,18 @@ def _images(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="DIR",
         help="image files are real ones: their names are relative to this folder, which must exist, or absolute",
+    )
+
+
+def _conversations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--conversation",
+        "--domain",
+        metavar="NAME",
+        dest="conversations",
+        action="append",
+        default=[],
+        help="of a log: only this conversation, or those with this domain; may be given several times",
     )
 
 

@@ -1,4 +1,4 @@
-"""``qbitsim play``: a scenario, or a file of commands, on a machine of its own."""
+"""``qbitsim play``: a scenario, a file of commands, or what was said in a log, on a machine of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from qbitsim.cli import scenario
+from qbitsim.cli import logs, scenario
 from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
 from qbitsim.cli.images import ending, image_store
 from qbitsim.cli.script import Script
@@ -26,6 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     :raises CliError: the file cannot be read or is malformed, or the scenario fails.
     """
     name, data = "<stdin>" if arguments.file == "-" else arguments.file, read(arguments.file)
+    log = logs.read_log(name, data.decode("utf-8", "replace"))
+    if log is not None:
+        return logs.play(name, log, arguments)
+    logs.refuse_choice(name, arguments)
     value = _as_scenario(name, data)
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them

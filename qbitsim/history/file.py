@@ -12,8 +12,9 @@ names them.
 * ``job``: ``type``, ``drive`` (or null).
 
 Moment: ``at`` (nanoseconds), ``kind`` (:data:`KINDS`), ``text``; if there is something to say ``who`` (the client),
-``data`` (the message), ``of`` (of a reply: the number of the request's moment), ``failed``, and ``changes``: by the
-lane's number what is different after the moment, or null if it is gone.
+``data`` (the message), ``of`` (of a reply: the number of the request's moment), ``expected`` (of a reply: what a
+faithful machine would have answered instead), ``machine`` (which of several; names of its lanes begin with it and a
+blank), ``failed``, and ``changes``: by the lane's number what is different after the moment, or null if it is gone.
 
 * of a job: ``status``, ``done`` and ``total`` in bytes, ``error``; of a backup, when it begins, ``sync``, ``mode`` (its
   ``bitmap-mode``), ``bitmap`` (the number of that lane, or null), ``node`` and ``target``, and ``copied``: the bytes
@@ -160,7 +161,11 @@ def is_moment(value: Json, lanes: int) -> bool:
     changes = value.get("changes", {})
     if not (_is_number(value.get("at")) and isinstance(value.get("kind"), str) and isinstance(value.get("text"), str)):
         return False
-    if not isinstance(changes, dict) or not _is_number(value.get("of", 0)):
+    if (
+        not isinstance(changes, dict)
+        or not _is_number(value.get("of", 0))
+        or not isinstance(value.get("machine", ""), str)
+    ):
         return False
     return all(_is_number_of(number, lanes) and _is_change(change, lanes) for number, change in changes.items())
 

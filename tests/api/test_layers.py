@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("control", "report"),
     ("machine",),
     ("programs", "terminal"),
-    ("scenario",),
+    ("logs", "scenario"),
     ("shell", "tour", "web"),
     ("testing",),
     ("cli",),

@@ -461,3 +461,35 @@ def test_what_has_no_name_or_changed_nothing_is_shown_all_the_same(show: Open) -
     tale = Tale("")
     page = show(tale.done())
     assert page.js("qbitsim.runs[0].at(0)") == []
+
+
+def two_machines() -> dict[str, Any]:
+    """Jobs of one name on two machines, of which one fails, and a reply that was not expected."""
+    tale = Tale("two machines", bits=False)
+    jobs = {name: tale.job(f"{name} backup") for name in ("mail", "web")}
+    for name, job in jobs.items():
+        tale.tell("request", "block-job-cancel device=backup", who=name, machine=name, data={"execute": "x"})
+        status = {"event": "JOB_STATUS_CHANGE", "data": {"id": "backup", "status": "running"}}
+        tale.tell("event", "JOB_STATUS_CHANGE", {job: {"status": "running"}}, machine=name, data=status)
+    for name, more in (("mail", {"error": "No space left on device"}), ("web", {})):
+        end = {"event": "BLOCK_JOB_COMPLETED", "data": {"device": "backup", **more}}
+        tale.tell("event", "BLOCK_JOB_COMPLETED", machine=name, data=end, failed=bool(more))
+        tale.tell("event", "JOB_STATUS_CHANGE", {jobs[name]: None}, machine=name, data={"data": {"id": "backup"}})
+    tale.tell("reply", "return {}", of=0, who="mail", data={"return": {}}, expected={"error": {"desc": "Not so"}})
+    return tale.done()
+
+
+def test_jobs_of_one_name_on_two_machines_are_told_apart(show: Open) -> None:
+    outcomes = show(two_machines()).js("qbitsim.app.runs[0].outcomes().map(({ lane, end }) => [lane.name, end])")
+    assert outcomes == [["mail backup", "failed"], ["web backup", "completed"]]
+
+
+def test_a_reply_that_was_not_expected_is_marked(show: Open) -> None:
+    looking = show(two_machines())
+    looking.goto(8)
+    assert looking.js("qbitsim.app.runs[0].isFailure(8)")
+    (line,) = looking.texts(SELECTED)
+    assert line.split("\n") == ["8", "≠", "return {}", "unexpected"]
+    (detail,) = looking.texts(".detail")
+    assert "≠ QEMU 10.0 answers:" in detail
+    assert '"desc": "Not so"' in detail
