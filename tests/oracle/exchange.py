@@ -77,6 +77,14 @@ class ImageDrawer(ToolsDrawer):
             backing = f" -b {other} -F {self.image(other).format}"
         return f"qemu-img create -q -f qcow2 -o {','.join(options)}{backing} {name} {size}"
 
+    def resize(self) -> str:
+        """Also with what is new preallocated."""
+        line = super().resize()
+        if self.rng.random() < 0.5 or not isinstance(self.image(line.split()[-2]), Qcow2Image):
+            return line
+        mode = self.rng.choice(("metadata", "falloc", "full"))
+        return line.replace("--shrink", f"--preallocation={mode}")
+
 
 class Exchange:
     """A folder.
