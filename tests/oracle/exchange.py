@@ -64,7 +64,7 @@ class ImageDrawer(ToolsDrawer):
         elif rng.random() < 0.3 and has_zstd():
             options.append("compression_type=zstd")
         if rng.random() < 0.2:
-            options.append(f"preallocation={rng.choice(('falloc', 'full'))}")
+            options.append(f"preallocation={rng.choice(('metadata', 'falloc', 'full'))}")
         size = rng.randrange(1, 4000) * rng.choice((1, 2, 8)) * 512
         if unit == 512:
             size = min(size, 1000 * KIB)
@@ -227,6 +227,9 @@ def main(rounds: int, first: int, ways: list[str]) -> int:
             try:
                 Exchange(qemu, way, seed).play()
                 ends[f"{way}: the same"] += 1
+            except subprocess.TimeoutExpired as late:
+                ends[f"{way}: no answer in time"] += 1
+                print(f"{way} {seed} on {qemu.installation}: {late!s}", flush=True)  # noqa: T201
             except AssertionError as difference:  # of the comparison, or of the emulator itself
                 ends[f"{way}: different"] += 1
                 print(f"{way} {seed} on {qemu.installation}: {difference!s}", flush=True)  # noqa: T201

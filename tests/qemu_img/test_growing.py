@@ -124,3 +124,14 @@ def test_a_disk_of_which_the_last_cluster_is_whole_keeps_its_holes() -> None:
     image.resize(2 << 20, preallocation="metadata")
     assert image.data_run(0, 2 << 20) == (True, (1 << 20) - 65536)
     assert image.data_run((1 << 20) - 65536, 1 << 20) == (False, 65536)
+
+
+@pytest.mark.parametrize("where", ["memory", "files"])
+def test_preallocated_metadata_count_for_nothing_when_a_copy_is_measured(tmp_path: Path, where: str) -> None:
+    images = grown(
+        ImageStore() if where == "memory" else HostImageStore(str(tmp_path)),
+        "qemu-img create -q -f qcow2 -o preallocation=metadata a 1M",
+        "qemu-io -f qcow2 -c 'write -q 17k 90k' a",
+    )
+    _, text = Shell(images, PROFILES["7.2"]).run(["qemu-img", "measure", "-O", "qcow2", "a"])
+    assert text == f"required size: {7 * 65536}\nfully allocated size: {21 * 65536}\nbitmaps size: 0\n"
