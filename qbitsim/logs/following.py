@@ -19,6 +19,7 @@ from qbitsim.jsontypes import Json
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
+    from qbitsim.files.faults import Operation
     from qbitsim.logs.conversation import Conversation
     from qbitsim.machine.machine import Machine
 
@@ -121,9 +122,9 @@ class Follower:
         reads, writes = self._places.get(job, ("", ""))
         errors = self._errors.get(job)
         number = _ERRNOS.get(errors.popleft(), EIO) if errors else EIO
-        where, what = (reads, "read") if operation == "read" else (writes, "write")
+        what: Operation = "read" if operation == "read" else "write"
         with suppress(ValueError):  # there is no such node, and the job will be lost
-            self._machine.inject_error(where, what, number, once=True)
+            self._machine.inject_error(reads if what == "read" else writes, what, number, once=True)
 
     def _reach(self, sign: _Sign) -> bool:
         """Go on until the machine says that; False if it never does."""

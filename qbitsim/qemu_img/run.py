@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from qbitsim.qemu_img.options import Readers
 
 _MODULES = {
-    **{name: name for name in ("amend", "bench", "bitmap", "commit", "convert", "create", "dd", "measure", "rebase")},
-    **{name: name for name in ("resize", "snapshot")},
+    **{name: name for name in ("amend", "bench", "bitmap", "commit", "convert", "create", "dd", "map", "measure")},
+    **{name: name for name in ("rebase", "resize", "snapshot")},
     **dict.fromkeys(("check", "compare", "info"), "report"),
-    "map": "report",
 }
 _FUNCTIONS = {"map": "map_image"}
 _OWN_LETTERS = {"h": "help", "V": "version", "T": "trace"}

@@ -269,14 +269,16 @@ class TableWriter:
 
     def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
         """An L2 table with COPIED flags that are as the refcounts say."""
-        unit, refcount, external = layout.cluster_size, layout.clusters.refcount, layout.external
+        if layout.external:
+            return table  # nothing shares clusters there
+        unit, refcount = layout.cluster_size, layout.clusters.refcount
         return array(
             "Q",
             [
                 entry
                 if entry & COMPRESSED or not entry & ~COPIED
                 else entry & ~COPIED
-                if not entry & OFFSET_MASK or (not external and refcount((entry & OFFSET_MASK) // unit) != 1)
+                if not entry & OFFSET_MASK or refcount((entry & OFFSET_MASK) // unit) != 1
                 else entry | COPIED
                 for entry in table
             ],

@@ -249,7 +249,7 @@ class _Check:
             if entry & structures.L2_RESERVED_MASK:
                 self._result.corrupt(f"ERROR found l2 entry with reserved bits set: {entry:x}")
             place = entry & OFFSET_MASK
-            if not place and not (self._external and entry & COPIED):
+            if not place and not (self._external and entry & (COPIED | structures.ZERO) == COPIED):
                 continue
             if active:
                 self._result.allocated += 1

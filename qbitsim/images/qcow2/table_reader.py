@@ -121,7 +121,7 @@ class TableReader:
                     f"External data file host cluster offset {place:#x} does not match guest cluster "
                     f"offset: {(guest + index) * unit:#x}, L2 index: {index:#x})"
                 )
-            if place or (self._data_file and entry & structures.COPIED):
+            if place or (self._data_file and entry & (structures.COPIED | structures.ZERO) == structures.COPIED):
                 places[guest + index] = place // unit
         self._left -= len(places) + len(packed) - before
         if self._left < 0:
