@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 _BARE = re.compile(r"\S*")
 _BLANK = re.compile(r"\s*")
@@ -19,8 +20,8 @@ _UP_TO_VALUE = re.compile(r"[^\s=]*=")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _PYTHON_STRING = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 _INSIDE = re.compile(r"[^\"'\[\]{}]*")
-_PYTHON_NAMES = {"true": "True", "false": "False", "null": "None"}
-_JSON_NAME = re.compile(r"""\b(?:true|false|null)\b(?=(?:[^'"]|'[^']*'|"[^"]*")*\Z)""")  # outside of quotes
+_LONGEST_LITERAL = 1 << 16
+"""Characters of what people write as Python does."""
 
 
 class LineError(Exception):
@@ -144,12 +145,22 @@ def parse_json(text: str, place: int) -> object:
         raise LineError(str(error), place) from None
 
 
+class _JsonNames(ast.NodeTransformer):
+    """JSON's names in a Python expression, as qmp-shell takes them."""
+
+    _VALUES: ClassVar = {"true": True, "false": False, "null": None}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The constant that a name stands for."""
+        return ast.Constant(self._VALUES[node.id]) if node.id in self._VALUES else node
+
+
 def _python_literal(text: str) -> object:
     """A list or an object as Python writes it, ``{'a': True}``; None if it is none that JSON could hold."""
-    if text[:1] not in ("{", "["):
+    if text[:1] not in ("{", "[") or len(text) > _LONGEST_LITERAL:
         return None
     try:
-        value = ast.literal_eval(_JSON_NAME.sub(lambda name: _PYTHON_NAMES[name[0]], text))
+        value = ast.literal_eval(_JsonNames().visit(ast.parse(text, mode="eval")))
         return json.loads(json.dumps(value, allow_nan=False)) if isinstance(value, dict | list) else None
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
