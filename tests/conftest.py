@@ -7,11 +7,12 @@ a failure is never an accident of the day.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from browser import Browser
 from hypothesis import HealthCheck, settings
 from summaries import Workers
 from trees import machines_on_files
@@ -28,6 +29,9 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+BROWSER = Browser()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Say at the end what workers have to say."""
     config.pluginmanager.register(Workers())
@@ -37,8 +41,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Let workers of pytest-xdist take whole files, and one of them all that needs a browser, which is busy enough."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            needs_browser = "chromium" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("browser" if needs_browser else str(item.path)))
+            item.add_marker(pytest.mark.xdist_group("browser" if needs_browser(item) else str(item.path)))
+
+
+def needs_browser(item: pytest.Item) -> bool:
+    return "chromium" in getattr(item, "fixturenames", ())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,44 +71,48 @@ def tree(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
+def chromium() -> Any:
     """A headless Chromium, as playwright's ``Browser``; tests that need it are skipped where there is none.
 
     As long as it is there an event loop runs in this thread, so that a module with it has no tests with asyncio.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("the program chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    return BROWSER.open()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Close the browser when the next module does without it."""
+    yield
+    if nextitem is None or (nextitem.path != item.path and not needs_browser(nextitem)):
+        BROWSER.close()
 
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a URL in a fresh window and waits until the page is ready; the options are those of playwright's new_page.
+    """Opens a URL in an empty window and waits until the page is ready; the options are those of playwright's new_page.
 
     At the end no page may have complained, and none may have asked for anything but what is under its own address. A
     test takes out of ``visit.complaints`` what it expects.
     """
     complaints: list[str] = []
-    pages: list[Any] = []
+    stack = ExitStack()
 
     def go(url: str, **options: Any) -> Any:
-        page = chromium.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
-        pages.append(page)
+        page = BROWSER.window(**options)
+        stack.callback(BROWSER.give_back, page, plain=not options.keys() - {"viewport"})
         home = url.partition("#")[0].rpartition("/")[0]
-        page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith((home, "data:")) or complaints.append(asked.url))
+        for event, hear in (
+            ("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text)),
+            ("pageerror", lambda error: complaints.append(str(error))),
+            ("request", lambda asked: asked.url.startswith((home, "data:")) or complaints.append(asked.url)),
+        ):
+            page.on(event, hear)
+            stack.callback(page.remove_listener, event, hear)
         page.goto(url)
         page.wait_for_selector("html.ready", timeout=10_000)
         return page
 
     go.complaints = complaints  # type: ignore[attr-defined]
-    yield go
-    for page in pages:
-        page.close()
+    with stack:
+        yield go
     assert complaints == []
