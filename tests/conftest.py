@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,18 +31,48 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 BROWSER = Browser()
+HERE = Path(__file__).parent
+LONG_ONES = (
+    "browser",
+    "conformance/test_on_files.py",
+    "conformance/test_recorded.py",
+    "cli/test_record.py",
+    "machine/test_deep_chains.py",
+    "docs/test_documents.py",
+    "images/qcow2/test_damaged_files.py",
+    "stateful/test_bitmap_model.py",
+    "programs/test_qemu_nbd.py",
+    "images/host/test_errors_of_the_host.py",
+    "benchmarks/test_smoke.py",
+    "history/test_history.py",
+    "programs/test_programs.py",
+)
+"""Groups of tests that take more than five seconds of a processor, the longest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say at the end what workers have to say."""
+    """Say at the end what workers have to say; let them take groups in the order in which they are collected."""
     config.pluginmanager.register(Workers())
+    if config.pluginmanager.hasplugin("xdist"):
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let workers of pytest-xdist take whole files, and one of them all that needs a browser, which is busy enough."""
+    """Let workers of pytest-xdist take whole files, those first that take long, so that all end at about one time."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            item.add_marker(pytest.mark.xdist_group("browser" if needs_browser(item) else str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(group(item)))
+    if hasattr(config, "workerinput"):
+        order = {name: number for number, name in enumerate(LONG_ONES)}
+        items.sort(key=lambda item: order.get(group(item), len(order)))
+
+
+def group(item: pytest.Item) -> str:
+    """What one worker runs: a file; all that needs the browser; the rules that read all modules."""
+    if needs_browser(item):
+        return "browser"
+    path = item.path.relative_to(HERE)
+    return "api" if path.parts[0] == "api" else path.as_posix()
 
 
 def needs_browser(item: pytest.Item) -> bool:
