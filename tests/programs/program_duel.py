@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracle"))
 
+import forked
 from qcow2_file import Qcow2File
 from real_qemu import ROOT_VARIABLE
 from tools_duel import MAGIC, blanked, differences
@@ -70,14 +71,10 @@ def installations() -> tuple[Real, ...]:
 
 
 class ProgramDuel:
-    """Two folders with the same files, one for each world.
+    """Two folders with the same files, one for each world."""
 
-    :param programs: the folder with qbitsim's programs of that release.
-    """
-
-    def __init__(self, real: Real, programs: Path) -> None:
+    def __init__(self, real: Real) -> None:
         self.real = real
-        self.programs = programs
         self.base = Path(tempfile.mkdtemp(prefix="programs-", dir=Path(real.root or "/") / "tmp"))
         self.theirs, self.ours = self.base / "real", self.base / "ours"
         self.theirs.mkdir()
@@ -100,7 +97,8 @@ class ProgramDuel:
         """
         self.played.append(" ".join(argv))
         real = self._run(self.real.wrap(self.theirs, argv), given)
-        ours = self._run(["env", "-C", str(self.ours), str(self.programs / argv[0]), *argv[1:]], given)
+        status, *said = forked.run(argv[0], self.real.release, *argv[1:], stdin=(given or "").encode(), cwd=self.ours)
+        ours = Outcome(status, *map(_plain, said))
         if "qbitsim does not emulate" in ours.stderr:
             self.unsupported.append(f"{self.played[-1]}: {ours.stderr}")
             self.take_over()

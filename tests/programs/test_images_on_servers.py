@@ -6,10 +6,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import pytest
 from program_duel import Real, installations
 
@@ -102,18 +103,21 @@ def words(line: str) -> list[str]:
     return [word for number, part in enumerate(line.split("|")) for word in ([part] if number % 2 else part.split())]
 
 
-def outcome(argv: list[str]) -> tuple[int, str]:
-    """Exit status and all output of a command, without what depends on the time."""
+def run_real(argv: list[str]) -> tuple[int, bytes]:
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60
     )
-    return done.returncode, re.sub(r"\d\d\.\d\d sec \(.*\)", "TIME", done.stdout.decode())
+    return done.returncode, done.stdout
+
+
+def outcome(status: int, output: bytes) -> tuple[int, str]:
+    """Exit status and all output of a command, without what depends on the time."""
+    return status, re.sub(r"\d\d\.\d\d sec \(.*\)", "TIME", output.decode())
 
 
 @pytest.mark.parametrize("real", REAL)
-def test_images_on_servers(real: Real, programs: Callable[[str], Path]) -> None:
+def test_images_on_servers(real: Real) -> None:
     """Every line leaves the export as it finds it for the next one, in both worlds."""
-    folder = programs(real.release)
     told = []
     for is_real in (True, False):
         base = Path(tempfile.mkdtemp(prefix="nbd-", dir=Path(real.root or "/") / "tmp"))
@@ -121,8 +125,10 @@ def test_images_on_servers(real: Real, programs: Callable[[str], Path]) -> None:
             with server(base):
                 run = []
                 for argv in map(words, LINES):
-                    ours = ["env", "-C", str(base), str(folder / argv[0]), *argv[1:]]
-                    run.append(outcome(real.wrap(base, argv) if is_real else ours))
+                    if is_real:
+                        run.append(outcome(*run_real(real.wrap(base, argv))))
+                    else:
+                        run.append(outcome(*forked.run(argv[0], real.release, *argv[1:], cwd=base, together=True)[:2]))
                 told.append(run)
         finally:
             shutil.rmtree(base)
