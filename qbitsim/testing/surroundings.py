@@ -17,6 +17,7 @@ from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.profiles import profile as profile_called
 from qbitsim.sizes import SECTOR
 from qbitsim.testing.chains import image_of
 from qbitsim.testing.laws import BUSY, OVER, LawBrokenError, Witness
@@ -109,7 +110,7 @@ class Surroundings(RuleBasedStateMachine):
         super().__init__()
         self._order: list[int] = []
         self._policy = Drawn(self._choose)
-        self.machine = Machine(self.profile, policy=self._policy)
+        self.machine = Machine(profile_called(self.profile), policy=self._policy)
         self.story = Story(self.machine)
         self.drive_names = sorted(self.drives)
         for name, size in self.drives.items():
