@@ -10,7 +10,7 @@ import pytest
 from qbitsim.testing import shorten
 from qbitsim.testing.moves import Choices, Declared, Move, as_code, move, play
 from qbitsim.testing.shorten import shortened
-from qbitsim.testing.weights import CLIENT, FAULT, SCENES, Weights
+from qbitsim.testing.weights import CLIENT, FAULT, SCENES, Weights, variety
 
 
 def test_choices_read_bytes_and_then_the_first_of_everything() -> None:
@@ -106,3 +106,8 @@ def test_scenes_are_made_of_moves_that_there_are() -> None:
     for at_rest, under_way, names in SCENES:
         assert set(names) <= set(Machine.weighted.moves)
         assert at_rest or under_way
+
+
+def test_variety_counts_what_came_one_after_the_other() -> None:
+    assert variety(["a", "b", "a", "b", "a"]) == 2
+    assert variety(["a"]) == 0
