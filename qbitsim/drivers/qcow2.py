@@ -442,7 +442,14 @@ class Qcow2Node(DriverNode):
             self._file.pwrite(SIZE_IN_HEADER, 8)
         except OSError as error:
             raise QmpError(f"Failed to update the image size: {error.strerror}") from None
-        self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
+        old = self.length
+        try:
+            self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
+        except OSError as error:
+            if not zero_new:
+                raise
+            self.image.resize(old)  # QEMU changes the length last
+            raise QmpError(f"Failed to zero out the new area: {error.strerror}") from None
         if self._data_place:
             self._data.follow_length()
             self._requests.ask_for_preallocated()

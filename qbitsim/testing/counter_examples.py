@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from qbitsim.testing.stateful import BackupClientMachine
 
 SETTINGS = Settings(
-    max_examples=300,
+    max_examples=500,
     stateful_step_count=6,
     deadline=None,
     report_multiple_bugs=False,
     print_blob=False,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target],
     suppress_health_check=list(HealthCheck),
 )
 """What a ``TestCase`` has unless it is told otherwise; Hypothesis does not shrink, for :mod:`.shorten` does."""

@@ -182,7 +182,7 @@ class Hunter:
         :param stored: begin with what the example database has.
         """
         machine = self.machine
-        phases = [Phase.reuse, Phase.generate] if stored else [Phase.generate]
+        phases = [*([Phase.reuse] if stored else []), Phase.generate, Phase.target]
         settings = Settings(machine.TestCase.settings, max_examples=ROUND, phases=phases, report_multiple_bugs=False)
         machine._hypothesis_internal_use_seed = seed  # noqa: SLF001 - as @seed does
         watcher = Watcher(machine, self.known)

@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
+from hypothesis import target
 from hypothesis.stateful import RULE_MARKER, rule
 
 from qbitsim.errors import QmpError
@@ -36,7 +37,7 @@ from qbitsim.testing.laws import NEVER_HANGS, NOTHING_LEFT, LawBrokenError
 from qbitsim.testing.moves import Choices, Declared, move
 from qbitsim.testing.over_sockets import OverSocket
 from qbitsim.testing.surroundings import GRANULE, Surroundings
-from qbitsim.testing.weights import CLIENT, DISRUPTION, Table, Weights, declared_moves
+from qbitsim.testing.weights import CLIENT, DISRUPTION, Table, Weights, declared_moves, variety
 
 __all__ = ["GRANULE", "PAUSES", "SCENE", "TALK_LIMIT", "BackupClientMachine", "run_as_test"]
 
@@ -133,6 +134,8 @@ class BackupClientMachine(Surroundings):
         try:
             if not self.over:
                 self._to_the_end()
+                if self._tables is not None:
+                    target(variety(name for name, _ in self.moves))
         finally:
             if self._dialogue is not None:
                 self._dialogue.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from errno import EIO
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine
@@ -235,23 +236,24 @@ class Surroundings(RuleBasedStateMachine):
 
     # -- what ends chains
 
-    @move(kind=DISRUPTION, weights=(1, 0), drive=PLACES["drive"], quarters=(2, 4, 2, 5))
-    def disk_is_resized(self, drive: str, quarters: int) -> None:
-        """The guest's disk gets another size, some quarters of its first one; what is cut off is lost.
+    @move(kind=DISRUPTION, weights=(1, 0), drive=PLACES["drive"], quarters=([2, 4], [2], [4], [1, 5]))
+    def disk_is_resized(self, drive: str, quarters: Sequence[int]) -> None:
+        """The guest's disk gets one size after the other, each some quarters of its first one.
 
         What a bitmap knew of the part that is cut off is lost with it, so that a chain may end here. Each time it is a
         size that the disk has not had, for else a client could not know.
         """
-        self._resizes += 1
-        size = (self.sizes[drive] * quarters // 4 // SECTOR + self._resizes) * SECTOR
-        node = self.machine.drive(drive).node.name
-        self.story.tell("the disk %s is resized to %s bytes", drive, size)
-        try:
-            self.witnessed(lambda: self.witness.execute("block_resize", {"node-name": node, "size": size}))
-        except QmpError as error:
-            self.story.tell("  it is refused: %s", error.desc)
-        else:
-            self.witness.disturbed([drive])
+        for number in quarters:
+            self._resizes += 1
+            size = (self.sizes[drive] * number // 4 // SECTOR + self._resizes) * SECTOR
+            self.story.tell("the disk %s is resized to %s bytes", drive, size)
+            arguments: JsonObject = {"node-name": self.machine.drive(drive).node.name, "size": size}
+            try:
+                self.witnessed(partial(self.witness.execute, "block_resize", arguments))
+            except QmpError as error:
+                self.story.tell("  it is refused: %s", error.desc)
+            else:
+                self.witness.disturbed([drive])
         self.check_laws()
 
     # -- other clients

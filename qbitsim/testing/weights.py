@@ -1,12 +1,13 @@
 """What happens how often: the kinds of moves, moods, and what goes together.
 
 Theory of operation: what is likely to be wrong with a client shows when something fails, or the guest writes, at a
-decisive moment: while a job copies, between two requests, between two backups. Three things lead there:
+decisive moment: while a job copies, between two requests, between two backups. Four things lead there:
 
 * *weights*: each move declares how often it is made while the client does nothing, and while it does;
 * *moods* (swarm testing): each run leaves out some kinds of moves, or makes them often, so that one run has a quiet
   guest and many failures, and the next one the reverse;
-* *scenes*: some moves mean something only one after the other, and are made so.
+* *scenes*: some moves mean something only one after the other, and are made so;
+* *variety*: Hypothesis is told how many different things came one after the other, and tries for more.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SCENES: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (2, 0, ("guest_writes", "machine_crashes", "client_does")),
     (1, 0, ("client_begins", "steps", "machine_crashes", "client_does")),
     (1, 0, ("guest_writes", "machine_restarts", "client_does")),
-    (3, 0, ("guest_writes", "client_does", "disk_is_resized", "disk_is_resized", "client_does")),
+    (3, 0, ("guest_writes", "client_does", "disk_is_resized", "client_does")),
     (0, 3, ("guest_writes", "steps", "guest_writes")),
 )
 """How often at rest, how often under way, and the names of the moves."""
@@ -74,6 +75,12 @@ class Weights:
     def _times(self, weight: int, often: Mapping[str, int], names: Iterable[str]) -> int:
         factors = (often[self.moves[name].kind] / 2 * self._factors.get(name, 1) for name in names)
         return round(weight * 2 * min(factors))
+
+
+def variety(moves: Iterable[str]) -> float:
+    """How many different things came one after the other: threes of moves."""
+    names = list(moves)
+    return float(len(set(zip(names, names[1:], names[2:], strict=False))))
 
 
 def declared_moves(cls: type, is_own: Callable[[Any], bool]) -> dict[str, Declared]:

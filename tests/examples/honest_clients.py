@@ -60,7 +60,7 @@ class MergingClient(BackupClient):
     def chains(self) -> Iterator[Chain]:
         for disk in self.disks:
             if disk.files:
-                yield Chain(disk.drive, tuple(disk.files), tuple(self.since[disk.drive]))
+                yield Chain(disk.drive, tuple(disk.files), tuple(self.since[disk.drive]) or None)
 
     def full(self) -> Conversation:
         self.number += 1
@@ -147,7 +147,9 @@ class SnapshotClient(MergingClient):
             layers = self.layers[disk.drive]
             if drive["inserted"]["node-name"] != disk.node and disk.node not in nodes:
                 disk.node = drive["inserted"]["node-name"]
-            layers[:] = [name for name in layers if name in nodes]
+            if not set(layers) <= nodes.keys():  # a QEMU that was started anew has named the layers below anew
+                layers[:] = [disk.node]
+                self.since[disk.drive] = []
             self.held[disk.drive] = {}
             for layer in layers:
                 for name, bitmap in bitmaps_of(nodes[layer]).items():
