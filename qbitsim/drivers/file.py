@@ -128,7 +128,7 @@ class FileNode(DriverNode):
 
     @classmethod
     def parse_filename(cls, protocol: str, name: str) -> Options:
-        """A name that looks like one with a protocol gets ``./`` in front (bdrv_parse_filename_strip_prefix, block.c)."""
+        """The name, behind ``./`` if it looks like one with a protocol (bdrv_parse_filename_strip_prefix, block.c)."""
         del protocol
         return {"driver": cls.driver, "filename": f"./{name}" if has_protocol(name) else name}
 

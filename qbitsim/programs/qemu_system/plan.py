@@ -27,7 +27,7 @@ from qbitsim.records import record
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qbitsim.programs.option_text import OptionList
     from qbitsim.programs.qemu_system.late_options import GlobalProperty
@@ -420,10 +420,10 @@ class Plan:
         if not is_help(kind) and "help" not in values and "?" not in values:
             return
         known = recorded_objects(self.profile)
+        if not kind:
+            raise QmpError("Parameter 'qom-type' is missing")
         if not is_help(kind) and kind not in known:
-            raise QmpError(
-                f"Parameter 'qom-type' does not accept value '{kind}'" if kind else "Parameter 'qom-type' is missing"
-            )
+            raise QmpError(f"Parameter 'qom-type' does not accept value '{kind}'")
         kinds = "List of user creatable objects:\n" + "".join(f"  {each}\n" for each in known)
         self._print(known.get(kind, kinds))
         raise EndError
