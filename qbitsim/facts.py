@@ -525,6 +525,9 @@ class Profile:
     qemu_io_truncate_needs_size: bool
     """Whether qemu-io refuses a ``truncate`` with options alone, of which it dies otherwise (truncate_f())."""
 
+    device_help_has_json: bool
+    """Whether ``-device NAME,help`` prints default values as JSON (qdev_device_help(), system/qdev-monitor.c)."""
+
     qemu_img_options: Mapping[str, str]
     """The commands of qemu-img and the options of each, as :mod:`qbitsim.qemu_img.options` reads them."""
 

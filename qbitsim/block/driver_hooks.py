@@ -116,6 +116,11 @@ class DriverHooks:
         return None
 
     @property
+    def header_changed(self) -> bool:
+        """Whether the image's header got the name of another backing file while it was open."""
+        return False
+
+    @property
     def header_backing(self) -> str | None:
         """The backing file that the image's header names (auto_backing_file), None if there is none."""
         return None

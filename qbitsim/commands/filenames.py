@@ -72,6 +72,8 @@ class ShownFilenames:
             return backing is not None or header is not None
         if header.startswith("json:") and backing is node.named_backing:
             return False
+        if node.header_changed:
+            return self.of(backing) != header
         names = header, header.removeprefix("file:"), node.graph.images.backing_name(node.filename, header)
         return self.of(backing) not in names
 

@@ -16,6 +16,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
+from qbitsim.images.store import has_protocol
 from qbitsim.qapi.block import OnOffAuto
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.schema import Int64, arg, struct_features
@@ -127,9 +128,9 @@ class FileNode(DriverNode):
 
     @classmethod
     def parse_filename(cls, protocol: str, name: str) -> Options:
-        """A name that may look like one with a protocol."""
+        """The name, behind ``./`` if it looks like one with a protocol (bdrv_parse_filename_strip_prefix, block.c)."""
         del protocol
-        return {"driver": cls.driver, "filename": name}
+        return {"driver": cls.driver, "filename": f"./{name}" if has_protocol(name) else name}
 
     @property
     def image_file(self) -> ImageFile:

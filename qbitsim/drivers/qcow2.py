@@ -68,7 +68,10 @@ class Qcow2Node(DriverNode):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_data_place", "_requests", "_shows_holes", "_stored_bitmaps", "_written", "image")
+    __slots__ = (
+        *("_counted", "_data_place", "_header_changed", "_requests", "_shows_holes", "_stored_bitmaps", "_written"),
+        "image",
+    )
 
     image: Qcow2Image
 
@@ -81,6 +84,7 @@ class Qcow2Node(DriverNode):
         self._counted = False
         self._data_place = 0 if image.data_file is None else 1
         self._shows_holes = False
+        self._header_changed = False
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
@@ -140,6 +144,11 @@ class Qcow2Node(DriverNode):
         return self.image.compat != "0.10"
 
     @property
+    def header_changed(self) -> bool:
+        """As long as it is open."""
+        return self._header_changed
+
+    @property
     def header_backing(self) -> str | None:
         """As the header says."""
         return self.image.backing
@@ -192,7 +201,7 @@ class Qcow2Node(DriverNode):
 
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header, which is in the first cluster."""
-        self.image.backing, self.image.backing_format = name, driver
+        self.image.backing, self.image.backing_format, self._header_changed = name, driver, True
         self.image.save()
         self._file.note_write_end(self.cluster_size)
 

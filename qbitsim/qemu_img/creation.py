@@ -47,7 +47,7 @@ def parse_creation(call: Call, wanted: Wanted, pairs: list[tuple[str, str]]) -> 
         if wanted.format == "raw" and name in {"backing_file", "backing_fmt"}:
             what = "Backing file" if name == "backing_file" else "Backing file format"
             raise ToolError(f"{what} not supported for file format 'raw'")
-        if name in {"size", "preallocation"} or wanted.format == "qcow2":
+        if name in {"size", "preallocation", "nocow", "extent_size_hint"} or wanted.format == "qcow2":
             wanted = _set(call, wanted, name, value)
         else:
             raise ToolError(f"Invalid parameter '{name}'")
@@ -80,11 +80,12 @@ def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
         return changed(wanted, size=signed(size_parameter(name, value, call.profile)))
     if name == "cluster_size":
         return changed(wanted, cluster_size=size_parameter(name, value, call.profile))
-    if name in {"lazy_refcounts", "data_file_raw"}:
+    if name == "extent_size_hint":
+        return changed(wanted, extent_size_hint=size_parameter(name, value, call.profile))
+    if name in {"lazy_refcounts", "data_file_raw", "nocow"}:
         if value not in {"on", "off"}:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
-        is_on = value == "on"
-        return changed(wanted, lazy_refcounts=is_on) if name[0] == "l" else changed(wanted, data_file_raw=is_on)
+        return changed(wanted, **{name: value == "on"})
     if name == "refcount_bits":
         if not value.isdecimal():
             raise ToolError(f"Parameter '{name}' expects a number")
@@ -212,6 +213,8 @@ def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:
 
 def refusal_of(wanted: Wanted) -> str | None:
     """Why the format does not want such an image (block/qcow2.c, qcow2_co_create, 10.0)."""
+    if wanted.extent_size_hint is not None and wanted.extent_size_hint >= 1 << 32:
+        return "Extent size hint is too large"
     if wanted.format == "raw":
         return None
     for name, value, values in (

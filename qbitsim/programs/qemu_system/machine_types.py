@@ -5,6 +5,7 @@ Which types there are is told by what each release printed of them (``-machine h
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,13 +55,25 @@ class MachineType:
 
 
 def recorded(profile: Profile, what: str) -> str:
-    """What the release printed when it was asked for ``devices``, ``formats`` or ``machines``.
+    """What the release printed when it was asked for ``chardevs``, ``devices``, ``formats`` or ``machines``.
 
     :raises UnsupportedError: nobody has asked such a QEMU.
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the list of {what} of QEMU {profile.name}")
     return (_RECORDED / f"{profile.recorded_answers}-{what}.txt").read_text(encoding="ascii")
+
+
+def recorded_objects(profile: Profile) -> dict[str, str]:
+    """Kind of object that ``-object`` makes -> what the release printed of its properties.
+
+    :raises UnsupportedError: nobody has asked such a QEMU.
+    """
+    if profile.recorded_answers is None:
+        raise UnsupportedError(f"the list of objects of QEMU {profile.name}")
+    text = (_RECORDED / f"{profile.recorded_answers}-objects.json").read_text(encoding="ascii")
+    known: dict[str, str] = json.loads(text)
+    return known
 
 
 def find_machine_type(profile: Profile, name: str | None) -> MachineType:

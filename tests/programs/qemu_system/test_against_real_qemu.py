@@ -36,16 +36,18 @@ OPTIONS: dict[str, list[str]] = {
         *("ide-hd,drive=d", "ide-cd,id=c", "floppy", "usb-tablet", "virtio-scsi-pci,foo=1", "virtio-blk-device"),
         *('{"driver":"virtio-balloon-pci","id":"b"}', '{"driver":"virtio-blk-pci","drive":"n","id":"b"}'),
         *('{"driver":"virtio-scsi-pci","id":"1"}', '{"driver":"scsi-cd","id":"c"}', "scsi-cd,bus=s.0", "pci-device"),
+        *("virtio-blk,help", "foo,help", "floppy,?", "pci-device,help"),
     ],
     "-object": [
         *("iothread,id=t", "iothread", "throttle-group,id=g", "throttle-group,id=g,x-iops-total=5", "foo,id=f"),
         *("throttle-group,id=g,x-iops-total=x", "throttle-group,id=g,foo=1", "id=t", "iothread,id=1"),
         *("secret,id=t", "secret,id=s,data=a", "memory-backend-ram,id=m", "memory-backend-ram,id=m,size=1M"),
         *("memory-backend-ram,id=m,size=foo", "rng-builtin,id=t", "iothread,id=t,poll-max-ns=x"),
+        *("help", "iothread,help", "foo,help", "throttle-group,id=g,?"),
         *('{"qom-type":"iothread","id":"t"}', '{"qom-type":"secret","id":"t"}', '{"qom-type":"rng-builtin","id":"t"}'),
     ],
     "-chardev": [
-        *("null,id=c", "null", "foo,id=c", "null,id=c,foo=1", "socket,id=c", "socket,id=c,fd=77", "null,id=1"),
+        *("help", "null,id=c", "null", "foo,id=c", "null,id=c,foo=1", "socket,id=c", "socket,id=c,fd=77", "null,id=1"),
         *(
             "socket,id=c,path=/no/such/s,server=on,wait=off",
             "socket,id=c,path=/no/such/s",
