@@ -63,9 +63,9 @@ def _nodes(entries: list[Json], known: Collection[str], settled: bool) -> Json:
     nodes = {str(each.get("node-name")): each for each in inserted if isinstance(each, dict)}
     return {
         name: {
-            bitmap["name"]: {flag: bitmap.get(flag, False) for flag in flags}
+            str(bitmap["name"]): {flag: bitmap.get(flag, False) for flag in flags}
             for bitmap in _objects(node.get("dirty-bitmaps"))
-            if bitmap.get("name") in known
+            if str(bitmap.get("name")) in known
         }
         for name, node in nodes.items()
         if name in known and not name.startswith("#")

@@ -159,7 +159,10 @@ def test_behind_a_migration_nothing_is_judged() -> None:
 
 def test_damaged_replies_are_judged_without_trouble() -> None:
     text = LIBVIRT
-    odd: list[dict[str, Any]] = [{"return": None}, {"error": 3}, {"return": [1, {"id": 2}]}, {"error": {}}, {}]
+    odd: list[dict[str, Any]] = [
+        *({"return": None}, {"error": 3}, {"return": [1, {"id": 2}]}, {"error": {}}, {}),
+        {"return": [{"node-name": "libvirt-1-format", "dirty-bitmaps": [{"name": {}}, 1]}, {"inserted": 1, "id": []}]},
+    ]
     for place, reply in enumerate(odd):
         for command in ("query-jobs", "query-named-block-nodes", "job-dismiss", "blockdev-add"):
             text = with_reply(text, number_of(text, command, place), reply)
