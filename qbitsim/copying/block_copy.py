@@ -264,10 +264,7 @@ class BlockCopyState:
 
     def delay(self, task: CopyTask) -> int:
         """Nanoseconds that throttled nodes put the chunk off."""
-        if task.zeroes:
-            return 0
-        reading = self.source.delay(task.length, writing=False)
-        return max(reading, self.target.delay(task.length, writing=True))
+        return max(node.delay(operation, task.length) for node, operation in self._requests(task))
 
     def end_task(self, task: CopyTask, *, failed: bool) -> None:
         """The chunk is no longer in flight; if it failed it is to be copied again."""
@@ -433,7 +430,7 @@ class BlockCopyState:
             status = self.source.skip_filters().status(position, self.length - position)
             allocated = status.allocated
             position += status.length
-            if not allocated and position - offset >= self.cluster_size and position < self.length:
+            if not allocated and position - offset >= self.cluster_size:
                 position -= (position - offset) % self.cluster_size
                 break
         end = offset + -(-(position - offset) // self.cluster_size) * self.cluster_size

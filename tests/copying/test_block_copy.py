@@ -99,6 +99,39 @@ def test_zero_areas_are_not_written_but_count() -> None:
     assert end["offset"] == 4 * MIB
 
 
+@pytest.mark.parametrize(
+    ("target", "seconds"),
+    [
+        ({"driver": "throttle", "file": {"driver": "file", "filename": "t"}}, 2.9),
+        ({"driver": "raw", "file": {"driver": "throttle", "file": {"driver": "file", "filename": "t"}}}, 2.9),
+        ({"driver": "qcow2", "file": {"driver": "throttle", "file": {"driver": "file", "filename": "t"}}}, 0),
+    ],
+)
+def test_zeroes_wait_for_a_limit_on_the_target_unless_a_format_only_notes_them(
+    target: dict[str, Any], seconds: float
+) -> None:
+    machine = Machine()
+    machine.execute("object-add", {"qom-type": "throttle-group", "id": "g", "limits": {"bps-write": MIB}})
+    machine.images.create("t", "qcow2" if target["driver"] == "qcow2" else "raw", 4 * MIB)
+    (target if target["driver"] == "throttle" else target["file"])["throttle-group"] = "g"
+    machine.add_node({**target, "node-name": "t"})
+    machine.add_disk("drive0", 4 * MIB)
+    machine.qmp("blockdev-backup", device="drive0", target="t", sync="full", job_id="j")
+    machine.until("BLOCK_JOB_COMPLETED")
+    assert machine.scheduler.now / 10**9 == pytest.approx(seconds, abs=0.1)
+
+
+def test_a_single_cluster_that_the_top_layer_does_not_have_is_not_copied_with_the_next() -> None:
+    machine = Machine()
+    machine.images.create("base", "qcow2", 4 * CLUSTER).write(0, b"b" * 4 * CLUSTER)
+    drive = machine.add_disk("drive0", 4 * CLUSTER, backing="base")
+    for cluster in (1, 3):
+        drive.write(cluster * CLUSTER, b"top")
+    machine.qmp("drive-backup", device="drive0", target="t", sync="top")
+    machine.run_until_idle()
+    assert machine.images.lookup("t").content.stored_clusters() == [1, 3]
+
+
 @pytest.mark.parametrize("speed", [1, 100_000, 1 << 20])
 def test_a_rate_limit_lets_the_first_go_and_then_no_more_than_the_speed(speed: int) -> None:
     limit, now, sent = RateLimit(), 0, 0
