@@ -435,7 +435,7 @@ class BlockCopyState:
                 break
         end = offset + -(-(position - offset) // self.cluster_size) * self.cluster_size
         if not allocated:
-            self.reset(offset, min(end, self.length) - offset)
+            self.reset(offset, end - offset)
         return end
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from qbitsim.copying.ratelimit import RateLimit
+from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
@@ -130,6 +131,33 @@ def test_a_single_cluster_that_the_top_layer_does_not_have_is_not_copied_with_th
     machine.qmp("drive-backup", device="drive0", target="t", sync="top")
     machine.run_until_idle()
     assert machine.images.lookup("t").content.stored_clusters() == [1, 3]
+
+
+def backup_of_a_node(*, read_only: bool, **options: Any) -> Machine:
+    """A backup of ``source``, whose first two of four clusters are data, to ``target``."""
+    machine = Machine()
+    for name, read in (("source", read_only), ("target", False)):
+        machine.images.create(name, "qcow2", 4 * CLUSTER)
+        if name == "source":
+            machine.images.lookup(name).write(0, b"o" * 2 * CLUSTER)
+        file = {"driver": "file", "filename": name, "read-only": read}
+        machine.add_node({"driver": "qcow2", "node-name": name, "read-only": read, "discard": "unmap", "file": file})
+    machine.qmp("blockdev-backup", device="source", target="target", sync="full", job_id="j", **options)
+    machine.run_until_idle()
+    return machine
+
+
+@pytest.mark.parametrize(("discards", "left"), [(True, []), (False, [0, 1])])
+def test_the_source_is_discarded_where_it_is_copied_if_that_is_wanted(discards: bool, left: list[int]) -> None:
+    images = backup_of_a_node(read_only=False, discard_source=discards).images
+    assert [images.lookup(name).content.stored_clusters() for name in ("source", "target")] == [left, [0, 1]]
+
+
+def test_only_a_backup_that_discards_its_source_writes_to_it() -> None:
+    machine = backup_of_a_node(read_only=True)
+    assert machine.images.lookup("target").content.stored_clusters() == [0, 1]
+    with pytest.raises(QmpError, match=r"^Block node is read-only$"):
+        backup_of_a_node(read_only=True, discard_source=True)
 
 
 @pytest.mark.parametrize("speed", [1, 100_000, 1 << 20])
