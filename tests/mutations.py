@@ -164,7 +164,7 @@ def survivors(source: str, chosen: Sequence[Mutation], passes: Callable[[str], b
 class Copy:
     """A copy of the project in a folder of its own, whose modules can be broken.
 
-    :param tests: files and folders of tests that are run, and options of pytest.
+    :param tests: files and folders of tests that are run.
     :raises SystemExit: they fail as it is.
     """
 

@@ -332,11 +332,9 @@ class Job(JobVerbs):
     def finish_sync(self) -> None:
         """Wait until the work has ended (job_finish_sync)."""
         self.enter()
-        scheduler = self.jobs.scheduler
-        scheduler.run_bottom_halves()
         while not self.completed:
+            self.jobs.scheduler.run_bottom_halves()
             self.finish_in_flight()
-            scheduler.run_bottom_halves()
 
     def _exit(self) -> None:
         try:
