@@ -348,7 +348,7 @@ class Qcow2Image(Image):
             layout.grow(size)
             if size > old:
                 self.save()  # before what the old L1 table took is used again
-            if preallocation != "off" and size > old:
+            if preallocation != "off" and (size > old or not size):  # a new image of no bytes has an L2 table, too
                 self._preallocate(old, preallocation, below)
             # What is preallocated as data is zero in the file (BDRV_REQ_ZERO_WRITE of the file's own truncation).
             zero_new = zero_new and size > old and (preallocation in {"off", "metadata"} or self.data_file is not None)
