@@ -304,6 +304,29 @@ class Profile:
     machine_state_errors_named: bool = came_with("11.1")
     """Whether a load says what is wrong with the machine's state, not an error number (measured: not in 10.0)."""
 
+    # -- migration
+
+    migration_shows_setup: bool = came_with("10.0")
+    """Whether query-migrate has a status as soon as a destination listens (measured: not in 7.2)."""
+
+    migration_always_says_device: bool = came_with("10.0")
+    """Whether each migration is in the state ``device`` (measured: 7.2 only after ``pre-switchover``)."""
+
+    migration_counts_outer_passes: bool = gone_with("11.1")
+    """Whether MIGRATION_PASS tells of the first and the last pass (measured: not in 11.1)."""
+
+    migration_fails_in_two_steps: bool = came_with("11.0")
+    """Whether a migration is ``failing`` before it has failed, as QAPI's documentation of 11.0 says."""
+
+    migration_names_protocol: bool = came_with("8.2")
+    """Whether the refusal of a URI shows it, and the migration is not counted as failed then (measured: not in 7.2)."""
+
+    migration_to_files: bool = came_with("8.2")
+    """Whether a URI may begin with ``file:`` (QAPI: MigrationAddressType came in 8.2)."""
+
+    migration_shown_in_short: bool = came_with("11.1")
+    """Whether the human monitor shows a migration in few lines (measured: not in 10.0)."""
+
     # -- settings of a migration
 
     migration_levels_checked: bool = came_with("10.0")

@@ -23,16 +23,25 @@ class DrainedSections:
     """The nodes of a graph, and how they become quiet.
 
     :ivar nodes: by name, in order of creation.
+    :ivar opens_inactive: see :class:`.Surroundings`.
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
     :ivar reopening_drains_below: a node that is reopened is made quiet with all that is below it (QEMU up to 7.2).
     :ivar watchers: how many edges jobs have that were started: without one nobody notices that nodes are drained.
     """
 
-    __slots__ = ("drains_on_change", "nodes", "quiet_during_change", "reopening_drains_below", "watchers")
+    __slots__ = (
+        "drains_on_change",
+        "nodes",
+        "opens_inactive",
+        "quiet_during_change",
+        "reopening_drains_below",
+        "watchers",
+    )
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
+        self.opens_inactive = False
         self.drains_on_change = False
         self.quiet_during_change = False
         self.reopening_drains_below = False

@@ -43,6 +43,8 @@ class Drive:
     :ivar device: the guest's device that uses it, None if no device does.
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
+    :ivar allows_inactivation: a job gives its images away, too, when the guest migrates (force_allow_inactivate).
+    :ivar suspended: its images belong to another process: it needs nothing of what it is to need (blk->disable_perm).
     :ivar write_cache: the guest is told of a write cache, which it has to flush.
     :ivar throttle_group: the group whose limits it shares, None without limits.
     :ivar stats: what it counts of its guest's requests.
@@ -61,7 +63,17 @@ class Drive:
 
     __slots__ = (
         *("_is_guests", "device", "graph", "id", "info", "io_status", "locked", "medium_options", "on_read_error"),
-        *("on_write_error", "perm", "root", "shared", "stats", "throttle_group", "write_cache"),
+        *(
+            "on_write_error",
+            "perm",
+            "root",
+            "shared",
+            "stats",
+            "suspended",
+            "allows_inactivation",
+            "throttle_group",
+            "write_cache",
+        ),
     )
 
     def __init__(self, graph: Edges, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
@@ -71,6 +83,8 @@ class Drive:
         self._is_guests = True
         self.perm = perm
         self.shared = shared
+        self.allows_inactivation = False
+        self.suspended = graph.opens_inactive and bool(identifier)
         self.root: Child | None = None
         self.locked = False
         self.write_cache = True
@@ -130,7 +144,8 @@ class Drive:
 
         :raises QmpError: if another user of the node does not allow it.
         """
-        self.root = self.graph.attach(self, "root", node, self.perm, self.shared)
+        perm, shared = (0, perms.ALL) if self.suspended else (self.perm, self.shared)
+        self.root = self.graph.attach(self, "root", node, perm, shared)
 
     def eject(self, meanwhile: Callable[[], None] | None = None) -> None:
         """Give up the medium, if there is one.
@@ -181,6 +196,9 @@ class Drive:
         """
         if self.root is None or self.perm | perm == self.perm:
             return
+        if self.suspended:
+            self.perm |= perm
+            return
         old, self.root.perm = self.root.perm, self.perm | perm
         try:
             self.graph.refresh_permissions(self.root.node)
@@ -195,7 +213,7 @@ class Drive:
         :raises QmpError: if another user needs more.
         """
         self.shared = shared
-        if self.root is not None:
+        if self.root is not None and not self.suspended:
             self.root.shared = shared
             self.graph.refresh_permissions(self.root.node)
 
@@ -389,6 +407,8 @@ class Drive:
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)
             raise io_error(errno.EIO)
+        if node.inactive and operation not in ("read", "flush"):
+            raise io_error(errno.EPERM)  # real QEMU dies of it (bdrv_co_write_req_prepare, block/io.c, QEMU 10.0)
         owner = node.fault_owner
         if owner is not None and owner.faults is not None:
             stall = owner.faults.stall(operation, offset, length)

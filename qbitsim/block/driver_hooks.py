@@ -299,6 +299,18 @@ class DriverHooks:
     def reopen_commit(self, options: Mapping[str, Any]) -> None:
         """Take over the driver's own options (bdrv_reopen_commit)."""
 
+    def inactivate(self) -> None:
+        """Write down what another process must find in the image; the node is quiet (bdrv_inactivate).
+
+        :raises OSError: that cannot be done.
+        """
+
+    def activate(self) -> None:
+        """Look at the image anew, for another process had it (bdrv_co_invalidate_cache); nodes below come first.
+
+        :raises QmpError: it is none any more.
+        """
+
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
 

@@ -61,6 +61,9 @@ class Edges(DrainedSections):
         :param is_part: it is part of a change that the caller makes.
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
+        if node.inactive and not isinstance(parent, Node) and perm & ~perms.CONSISTENT_READ:
+            wanted = perms.names(perm & ~perms.CONSISTENT_READ)
+            raise QmpError(f"Permission '{wanted}' unavailable on inactive node")
         edge = Child(parent, name, node, perm, shared, stays=stays)
         if not (stays or is_part):
             self.changing()

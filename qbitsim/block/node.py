@@ -43,6 +43,8 @@ class Node(Requests):
     :ivar name: the node-name, unique in the graph.
     :ivar auto_named: the name was generated (``#block017``).
     :ivar probed: its format was told from its content, because nobody had named it.
+    :ivar named_backing: the backing file that was opened because the image's header names it, None otherwise.
+    :ivar inactive: the image is in use by another process, from or to which the guest migrates (BDRV_O_INACTIVE).
     :ivar implicit: QEMU put it there by itself; it goes when its job goes.
     :ivar held: a job keeps it, even when it is no parent of it any more.
     :ivar monitor_owned: made by blockdev-add: stays until blockdev-del.
@@ -52,19 +54,9 @@ class Node(Requests):
     """
 
     __slots__ = (
-        *(
-            "_blocked_at",
-            "_read_only",
-            "auto_named",
-            "bitmaps",
-            "bitmaps_by_name",
-            "blockers",
-            "children",
-            "graph",
-            "held",
-            "implicit",
-        ),
-        *("monitor_owned", "name", "options", "parents", "probed", "quiesce"),
+        *("_blocked_at", "_read_only", "auto_named", "bitmaps", "bitmaps_by_name", "blockers", "children", "graph"),
+        *("held", "implicit", "inactive", "monitor_owned", "name", "named_backing", "options", "parents"),
+        *("probed", "quiesce"),
     )
 
     def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -73,7 +65,9 @@ class Node(Requests):
         self.name = ""
         self.auto_named = False
         self.probed = False
+        self.named_backing: Node | None = None
         self.implicit = False
+        self.inactive = graph.opens_inactive
         self.held = False
         self.monitor_owned = False
         self._read_only = read_only
@@ -336,6 +330,8 @@ class Node(Requests):
             if shared & perms.WRITE:
                 backing_shared |= perms.WRITE | perms.RESIZE
             return perm & perms.CONSISTENT_READ, backing_shared
+        if self.inactive:
+            return perm | perms.CONSISTENT_READ, shared | perms.WRITE | perms.RESIZE
         if not self.read_only:
             perm |= perms.WRITE | perms.RESIZE
         return perm | perms.CONSISTENT_READ, shared & ~(perms.WRITE | perms.RESIZE)

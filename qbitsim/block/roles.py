@@ -113,6 +113,7 @@ class Surroundings(Protocol):
     :ivar emit: called with the name and the data of each event.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar images: where the names of files are looked up.
+    :ivar opens_inactive: what is opened belongs to another process until it is activated.
     :ivar lengths_followed_by: the drivers whose nodes are as long as their children are now.
     :ivar links: how often an edge was led to a node.
     :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
@@ -125,5 +126,6 @@ class Surroundings(Protocol):
     images: ImageStore
     lengths_followed_by: frozenset[str]
     links: int
+    opens_inactive: bool
     reopen_asks_for_length: bool
     waiting: WaitingRequests

@@ -63,10 +63,15 @@ class ShownFilenames:
         return f"{node.filename_prefix}{name}" if name else ""
 
     def backing_overridden(self, node: Node) -> bool:
-        """Whether the backing file is another one than the image's header says (bdrv_backing_overridden)."""
+        """Whether the backing file is another one than the image's header says (bdrv_backing_overridden).
+
+        Options in a header mean the file that was opened for them, whatever it is called (bdrv_open_backing_file).
+        """
         header, backing = node.header_backing, node.backing
         if backing is None or header is None:
             return backing is not None or header is not None
+        if header.startswith("json:") and backing is node.named_backing:
+            return False
         names = header, header.removeprefix("file:"), node.graph.images.backing_name(node.filename, header)
         return self.of(backing) not in names
 

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from qbitsim.engine.events import EventLog
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.files.fdsets import MonitorDescriptors
+    from qbitsim.files.network import Connection
     from qbitsim.images.store import ImageStore
     from qbitsim.injection.faults import FaultInjection
     from qbitsim.jobs.job_list import JobList
     from qbitsim.jsontypes import Json
+    from qbitsim.migration.addresses import Place
+    from qbitsim.migration.incoming import Incoming
+    from qbitsim.migration.outgoing import Outgoing
     from qbitsim.migration.settings import MigrationSettings
     from qbitsim.nbd.exports import Exports
     from qbitsim.profiles import Profile
@@ -155,6 +159,27 @@ class MachineLike(Protocol):
     @property
     def migration(self) -> MigrationSettings:
         """What is set for a migration."""
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """The last migration away."""
+
+    @property
+    def incoming(self) -> Incoming | None:
+        """The migration that it was started to wait for, if it was."""
+
+    def await_migration(self, place: Place) -> None:
+        """Wait there for the guest.
+
+        :raises QmpError: that cannot be.
+        """
+
+    def connect_for_migration(self, place: Place) -> Connection:
+        """Connect to the place that the guest is to migrate to.
+
+        :raises OSError: nobody is there.
+        :raises QmpError: it cannot be reached from here.
+        """
 
     @property
     def exports(self) -> Exports:

@@ -97,7 +97,7 @@ def node_info(node: Node, images: ImageInfos, *, of_drive: bool = False) -> Json
         edges = sorted(node.children, key=lambda edge: edge.linked, reverse=True)
         info["children"] = [{"child": edge.name, "node-name": edge.node.name} for edge in edges]
     if profile.nodes_show_active:
-        info["active"] = True
+        info["active"] = not node.inactive
     if node.bitmaps and profile.nodes_show_bitmaps:
         info["dirty-bitmaps"] = bitmap_infos(node, profile)
     return info

@@ -36,6 +36,7 @@ def find_drive(graph: Graph, device: Device, name: str) -> Drive:
         owner = device.type.backend or device.type.name
         raise QmpError(f"Property '{owner}.drive' can't find value '{name}'")
     drive = Drive(graph, "")
+    drive.suspended = graph.opens_inactive
     drive.insert(node)
     return drive
 
@@ -71,7 +72,7 @@ def attach(graph: Graph, device: Device, drive: Drive) -> None:
 
 def _set_permissions(drive: Drive, perm: int, shared: int) -> None:
     drive.perm, drive.shared = perm, shared
-    if drive.root is not None:
+    if drive.root is not None and not drive.suspended:
         drive.root.perm, drive.root.shared = perm, shared
         drive.graph.refresh_permissions(drive.root.node)
 

@@ -173,6 +173,14 @@ class FileNode(DriverNode):
         if conflict is not None:
             raise QmpError(conflict, hint=in_use_hint(self.opened_as))
 
+    def inactivate(self) -> None:
+        """Let all be in the file."""
+        self.file.flush()
+
+    def activate(self) -> None:
+        """Look at it anew."""
+        self.file.reload()
+
     def close(self) -> None:
         """Give up the locks and the file."""
         if self._is_open:

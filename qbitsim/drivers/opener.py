@@ -279,6 +279,7 @@ class Opener:
             self.graph.attach(layer.node, "backing", below, 0, perms.ALL)
             if layer.backing.named:
                 below.probed = layer.backing.probed
+                layer.node.named_backing = below
 
     # -- the steps of a driver
 

@@ -99,7 +99,7 @@ class Qcow2Node(DriverNode):
         refusal = image.refusal(write=not flag(options, "read-only"))
         if refusal is not None:
             raise QmpError(refusal)
-        if not flag(options, "read-only"):
+        if not (flag(options, "read-only") or opener.graph.opens_inactive):
             image.drop_unknown_autoclear()
             image.repair_if_dirty()
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
@@ -479,9 +479,40 @@ class Qcow2Node(DriverNode):
 
     def on_opened(self) -> None:
         """Take up what the file has stored."""
+        if self.inactive:
+            return
         if not self.read_only:
             self.image.file.let_format_write()
         self._stored_bitmaps.load()
+
+    def inactivate(self) -> None:
+        """Store the bitmaps, which are the image's alone then, and write all down (qcow2_inactivate)."""
+        stored = [each for each in self.bitmaps if each.persistent and not (each.skip_store or each.inconsistent)]
+        if self.read_only or self.store_bitmaps():
+            for bitmap in stored:
+                self.release_bitmap(bitmap)
+        if not self.read_only:
+            self.flush()
+            self.image.save()
+
+    def activate(self) -> None:
+        """Open the image in the file again, with the bitmaps that it has now (qcow2_co_invalidate_cache)."""
+        found = file_below(self._file)
+        if found is not None:
+            found.refresh()
+        image = image_below(self._file)
+        if not isinstance(image, Qcow2Image):
+            raise QmpError("Could not reopen qcow2 layer: Image is not in qcow2 format")
+        if not self.read_only:
+            image.drop_unknown_autoclear()
+            image.repair_if_dirty()
+        self.image = image
+        self._requests = FileRequests(self, image)
+        self._written = self._requests.written
+        self._stored_bitmaps = PersistentBitmaps(self, image)
+        self._counted = False
+        self.follow_length()
+        self.on_opened()
 
     def store_bitmaps(self) -> bool:
         """Write the persistent bitmaps into the file; whether it worked."""
@@ -514,7 +545,7 @@ class Qcow2Node(DriverNode):
 
     def close(self) -> None:
         """Store the bitmaps (qcow2_close)."""
-        if not self.read_only:
+        if not (self.read_only or self.inactive):
             self.store_bitmaps()
         if self.image.data_file is not None:
             self.image.data_file.is_held = False

@@ -42,6 +42,8 @@ class PersistentBitmaps:
     def load(self) -> None:
         """Take up what the file has stored (qcow2_load_dirty_bitmaps)."""
         for stored in self._image.bitmaps:
+            if stored.in_use and self._node.find_bitmap(stored.name) is not None:
+                continue  # it was not stored because it was to migrate, and is here still
             bitmap = self._node.create_bitmap(stored.name, stored.granularity)
             bitmap.persistent = True
             if stored.in_use:

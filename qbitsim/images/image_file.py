@@ -140,6 +140,9 @@ class ImageFile:
     def flush(self) -> None:
         """Let all that was written survive a failure of the power."""
 
+    def reload(self) -> None:
+        """Another process may have written to the file: forget what was known of it. Nothing is, of one in memory."""
+
     def punch(self, offset: int, length: int) -> None:
         """Let the host have a range of the file back, which nothing refers to."""
 

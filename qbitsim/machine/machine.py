@@ -10,8 +10,10 @@ A machine is made of parts: :attr:`Machine.clock` lets it go on, :attr:`Machine.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from qbitsim.block.activation import activate_all, is_inactive
 from qbitsim.block.graph import Graph
 from qbitsim.commands.character_devices import ONE_MONITOR
 from qbitsim.commands.context import Context
@@ -22,7 +24,7 @@ from qbitsim.control.registry import controlled_registry_for
 from qbitsim.engine.events import EventLog
 from qbitsim.engine.scheduler import NANOSECONDS, Policy, Scheduler, first_in_first_out
 from qbitsim.engine.transaction import Transaction
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.faults import StalledError
 from qbitsim.images.store import ImageStore
 from qbitsim.injection.faults import FaultInjection
@@ -32,6 +34,10 @@ from qbitsim.machine.clock import Clock
 from qbitsim.machine.delegates import delegate
 from qbitsim.machine.disks import Disks
 from qbitsim.machine.state import PARTS, Snapshot, describe, differences
+from qbitsim.migration.addresses import Program, as_json
+from qbitsim.migration.incoming import Incoming
+from qbitsim.migration.local import LocalConnection
+from qbitsim.migration.outgoing import Outgoing
 from qbitsim.migration.settings import MigrationSettings
 from qbitsim.nbd.exports import Exports
 from qbitsim.nearest import nearest
@@ -40,16 +46,17 @@ from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from qbitsim.commands.parts import ChardevLike
     from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
     from qbitsim.files.fdsets import MonitorDescriptors
-    from qbitsim.files.network import Connection
+    from qbitsim.files.network import Address, Connection
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
+    from qbitsim.migration.addresses import Place
     from qbitsim.nbd.local import LocalClient
     from qbitsim.nbd.protocol import Mode
     from qbitsim.qmp.journal import Journal
@@ -85,6 +92,8 @@ class Machine:
     :param pacing: ``"manual"``: things go on when told to; ``"immediate"``: :meth:`settle` after each command.
     :param control: whether clients may use qbitsim's own commands; see :mod:`qbitsim.control.time`.
     :param machine_type: ``"none"``, ``"pc"`` or ``"q35"``: which buses there are for devices of the guest.
+    :param incoming: it waits for a guest that migrates to it (``-incoming defer``): its images are another machine's
+        until then.
     :param registry: the commands that it has, if not those of the system emulator.
     :ivar announces_images: whether it prints, as QEMU does, that a command makes an image file.
     :ivar chardevs: the character devices of the process by name.
@@ -99,7 +108,7 @@ class Machine:
 
     __slots__ = (
         *(*PARTS, "announces_images", "control", "disks", "guest_clock_stands", "guest_name", "guest_uuid"),
-        *("journal", "machine_type", "memory", "monitor_descriptors", "processors"),
+        *("journal", "machine_type", "migration_host", "memory", "monitor_descriptors", "processors"),
     )
 
     def __init__(
@@ -113,6 +122,7 @@ class Machine:
         pacing: str = "manual",
         control: bool = False,
         machine_type: str = "none",
+        incoming: bool = False,
         registry: Registry | None = None,
     ) -> None:
         if pacing not in PACINGS:
@@ -137,10 +147,13 @@ class Machine:
         self.guest_clock_stands = False
         self.guest_name: str | None = None
         self.guest_uuid = NO_UUID
+        self.migration_host: MigrationHost | None = None
         self.memory = MEMORY
         self.networks: dict[str, str] = {}
         self.processors: Processors | None = None
         self._begin(Scheduler(policy), running=running)
+        if incoming:
+            self.wait_for_migration(autostart=running)
 
     def _begin(self, scheduler: Scheduler, *, running: bool) -> None:
         """Make what ends with the process."""
@@ -153,6 +166,8 @@ class Machine:
         self.devices: DeviceTree | None = None
         self.objects: dict[str, Json] = {}
         self.migration = MigrationSettings()
+        self.outgoing = Outgoing(self)
+        self.incoming: Incoming | None = None
         self.graph.drains_on_change = self.profile.graph_changes_drain
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
@@ -489,6 +504,9 @@ class Machine:
 
         :param state: the run state that it is in from now on, if it ran.
         """
+        if self.incoming is not None and self.run_state == "inmigrate":
+            self.incoming.autostart = False
+            return
         if self.running:
             self.run_state = state
             self.emit("STOP")
@@ -499,8 +517,18 @@ class Machine:
     def cont(self) -> None:
         """Let the guest run; requests that stopped it are made again.
 
-        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0).
+        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0). A guest that is still
+        to come runs as soon as it is there.
+
+        :raises QmpError: another process has the images that this one gave away, or is about to.
         """
+        if self.run_state == "finish-migrate":
+            raise QmpError("Migration is not finalized yet")
+        if self.incoming is not None and self.run_state == "inmigrate":
+            self.incoming.autostart = True
+            return
+        if is_inactive(self.graph):
+            activate_all(self.graph)
         drives = list(self.graph.drives.values())
         for drive in drives:
             if drive.id:
@@ -514,10 +542,80 @@ class Machine:
 
     def resume(self, state: str) -> None:
         """Put the guest back into a run state that it was in (vm_resume, system/cpus.c)."""
-        if state == "running":
+        if state == "running" and not self.running:
+            self.run_state = "paused"
             self.cont()
         else:
             self.run_state = state
+
+    # -- migration
+
+    def wait_for_migration(self, *, autostart: bool) -> None:
+        """Be a machine to which a guest is to migrate, before any disk is there.
+
+        :param autostart: the guest runs as soon as it is there, if it did before.
+        """
+        self.run_state = "inmigrate"
+        self.graph.opens_inactive = True
+        self.incoming = Incoming(self, autostart=autostart)
+
+    def await_migration(self, place: Place) -> None:
+        """Wait there: on sockets or for a program if the machine is served, otherwise for machines of this process.
+
+        :raises QmpError: the place cannot be had.
+        """
+        incoming = self.incoming
+        assert incoming is not None
+        if isinstance(place, Program):
+            self._host_of_programs.receive_migration(place.argv, incoming)
+            incoming.listen(None)
+            return
+        if self.migration_host is not None:
+            place = self.migration_host.listen_for_migration(place, incoming)
+        else:
+            network = self.images.network
+            network.listen(place, partial(_accept_migration, incoming))
+            incoming.leave = partial(network.forget, place)
+        incoming.listen(as_json(place))
+
+    def connect_for_migration(self, place: Place) -> Connection:
+        """Connect to the place that the guest is to migrate to.
+
+        :raises OSError: nobody is there; ``strerror`` is what QEMU says.
+        :raises QmpError: nothing of the kind can be reached from here.
+        """
+        if isinstance(place, Program):
+            return self._host_of_programs.send_migration(place.argv)
+        return self.images.network.connect(place, self.graph)
+
+    @property
+    def _host_of_programs(self) -> MigrationHost:
+        if self.migration_host is None:
+            raise UnsupportedError("a migration through the program of 'exec:' from a machine inside of a process")
+        return self.migration_host
+
+    def migrate_to(self, other: Machine) -> None:
+        """Migrate the guest to a machine of this process that waits for one, as far as it goes by itself.
+
+        It stops in ``pre-switchover`` if that is asked for; ``migrate-continue`` and :meth:`settle` let it go on.
+
+        :raises QmpError: it cannot begin, or it failed; then the guest is here, as it was.
+        :raises ValueError: the other machine does not wait for a guest.
+        """
+        incoming = other.incoming
+        if incoming is None or incoming.over or incoming.status == "active":
+            raise ValueError(f"{other} does not wait for a migration: make it with incoming=True")
+        self.outgoing.check_can_start()
+        if incoming.may_listen:
+            incoming.listen(None)
+        self.outgoing.start(lambda: LocalConnection(incoming))
+        while self.outgoing.under_way and self.outgoing.status != "pre-switchover":
+            if not self.clock.step():
+                deadline = self.clock.next_deadline
+                assert deadline is not None, "a migration that is under way has a step that is due"
+                self.clock.advance_to(deadline)
+        if self.outgoing.status == "failed":
+            raise QmpError(self.outgoing.error or "the migration failed")
 
     def reset(self) -> None:
         """Reset the guest (qemu_system_reset, system/runstate.c, QEMU 10.0)."""
@@ -545,6 +643,9 @@ class Machine:
         self.jobs.check_not_stalled()
         data = {"guest": False, "reason": reason} if self.profile.shutdown_event_has_data else None
         self.emit("SHUTDOWN", data)
+        self.outgoing.abandon()
+        if self.incoming is not None:
+            self.incoming.abandon()
         self.exports.stop()
         for _ in range(self._drains_at_end - 1):
             self.graph.drain_all()
@@ -600,6 +701,33 @@ class Machine:
         text = "".join(self._stdout)
         self._stdout.clear()
         return text
+
+
+class MigrationHost(Protocol):
+    """Who listens on sockets, and starts programs, for a machine that is served."""
+
+    def listen_for_migration(self, address: Address, incoming: Incoming) -> Address:
+        """Listen there; the address that it is, with a port that is no 0.
+
+        :raises QmpError: it cannot be had.
+        """
+
+    def receive_migration(self, argv: Sequence[str], incoming: Incoming) -> None:
+        """Start a program whose output is the stream.
+
+        :raises QmpError: it cannot be started.
+        """
+
+    def send_migration(self, argv: Sequence[str]) -> Connection:
+        """Start a program whose input is the stream.
+
+        :raises OSError: it cannot be started.
+        """
+
+
+def _accept_migration(incoming: Incoming, client: object) -> Connection | None:
+    del client
+    return LocalConnection(incoming) if incoming.status == "setup" else None
 
 
 def _accept_nbd_client(exports: Exports, client: object) -> Connection | None:

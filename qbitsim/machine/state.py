@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     *("profile", "registry", "pacing"),
-    *("images", "graph", "scheduler", "jobs", "exports", "migration"),
+    *("images", "graph", "scheduler", "jobs", "exports", "migration", "outgoing", "incoming"),
     *("events", "clock", "faults", "devices", "objects", "networks", "chardevs"),
     *("run_state", "closing", "_stdout"),
 )

@@ -1,6 +1,6 @@
 """What clients have set for a migration: capabilities and parameters (migration/options.c, QEMU 10.0).
 
-Nothing migrates here; the settings are kept, checked as QEMU checks them, and shown.
+They are kept, checked as QEMU checks them, and shown; :mod:`.outgoing` and :mod:`.incoming` go by some of them.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class MigrationSettings:
 
     :ivar capabilities: those that are on.
     :ivar parameters: name -> value, of all releases; :func:`DEFAULTS` where nothing was set.
-    :ivar counted: members of MigrationStats that are not 0, of the last one; None if there was none. Only snapshots of
-        the machine are saved as by a migration.
+    :ivar counted: members of MigrationStats that are not 0, of the last time that the machine was saved in a snapshot,
+        which counts as a migration; None if it never was.
     """
 
     __slots__ = ("capabilities", "counted", "parameters")
@@ -141,6 +141,12 @@ class MigrationSettings:
         self.capabilities: frozenset[str] = frozenset()
         self.parameters: dict[str, Any] = dict(DEFAULTS)
         self.counted: dict[str, int] | None = None
+
+    @property
+    def bitmap_mapping(self) -> dict[str, Json] | None:
+        """Node-name -> entry of ``block-bitmap-mapping``; None if it was never set."""
+        given = self.parameters.get("block-bitmap-mapping")
+        return None if given is None else {each["node-name"]: each for each in given}
 
     def note_saved(self, transferred: int, passes: int) -> None:
         """A machine without memory was saved in a snapshot (qemu_savevm_state, migration/savevm.c, QEMU 10.0).

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qbitsim.block.activation import activate
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -300,6 +301,8 @@ class Exports:
         """
         if node.read_only and writable:
             raise QmpError("Cannot export read-only node as writable")
+        if node.inactive:
+            activate(self.graph, node)
         user = ExportUser(self.graph, writable=writable)
         user.write_cache = not writethrough
         user.insert(node)

@@ -77,8 +77,13 @@ class Decoders:
 
     def _of_union(self, shape: ObjectShape) -> Decoder:
         assert shape.tag is not None
-        variants = {value: (each.build, self._steps(each.members)) for value, each in shape.variants.items()}
-        return _union(shape, self._steps(shape.members), shape.tag.attribute, variants)
+        plain = {value: each for value, each in shape.variants.items() if value not in shape.held}
+        variants = {value: (each.build, self._steps(each.members)) for value, each in plain.items()}
+        decode = _union(shape, self._steps(shape.members), shape.tag.attribute, variants)
+        if not shape.held:
+            return decode
+        inner = {value: self._of_object(shape.variants[value]) for value in shape.held}
+        return _holding_union(shape, decode, inner)
 
     def _steps(self, members: tuple[Member, ...]) -> tuple[Step, ...]:
         return tuple((each.wire, each.attribute, self._of(each.shape, each.wire), each.optional) for each in members)
@@ -255,6 +260,23 @@ def _union(
         if found + _visit(steps, value, prefix, attributes) != len(value):
             raise _unexpected(value, prefix, base + steps)
         return build(attributes)
+
+    return decode
+
+
+def _holding_union(shape: ObjectShape, decode_plain: Decoder, inner: dict[str, Decoder]) -> Decoder:
+    """The decoder of a union of which some variants are unions."""
+    assert shape.tag is not None
+    tag = shape.tag
+
+    def decode(value: JsonValue, path: str) -> object:
+        chosen = value.get(tag.wire) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(chosen, str) or chosen not in inner:
+            return decode_plain(value, path)
+        build, attribute = shape.held[chosen]
+        rest = {name: each for name, each in value.items() if name != tag.wire}
+        assert isinstance(tag.shape, EnumShape)
+        return build({tag.attribute: tag.shape.values[chosen], attribute: inner[chosen](rest, path)})
 
     return decode
 

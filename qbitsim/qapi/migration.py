@@ -22,6 +22,7 @@ from qbitsim.qapi.schema import (
     arg,
     branch,
     enum_values,
+    holds_union,
     note,
     union,
 )
@@ -344,6 +345,83 @@ class FdSocket(SocketAddress):
     """A file descriptor by name or number."""
 
     str: str
+
+
+class MigrationAddressType(StrEnum):
+    """What connects the two ends of a migration."""
+
+    SOCKET = "socket"
+    EXEC = "exec"
+    RDMA = "rdma"
+    FILE = "file"
+
+
+@enum_values(since={"cpr": "10.0"})
+class MigrationChannelType(StrEnum):
+    """What a channel is for."""
+
+    MAIN = "main"
+    CPR = "cpr"
+
+
+@union("transport")
+@struct
+class MigrationAddress:
+    """Where the other end of a migration is."""
+
+    transport: MigrationAddressType
+
+
+@branch(MigrationAddress, MigrationAddressType.SOCKET)
+@holds_union("socket")
+@struct
+class MigrationSocket(MigrationAddress):
+    """A socket."""
+
+    socket: SocketAddress
+
+
+@branch(MigrationAddress, MigrationAddressType.EXEC)
+@struct
+class MigrationExecCommand(MigrationAddress):
+    """The standard input or output of a program."""
+
+    args: list[str]
+
+
+@branch(MigrationAddress, MigrationAddressType.RDMA)
+@struct
+class MigrationRdma(MigrationAddress):
+    """RDMA."""
+
+    host: str
+    port: str
+    numeric: bool | None = None
+    to: UInt16 | None = None
+    ipv4: bool | None = None
+    ipv6: bool | None = None
+    keep_alive: bool | None = None
+    keep_alive_count: UInt32 | None = arg(since="10.1")
+    keep_alive_idle: UInt32 | None = arg(since="10.1")
+    keep_alive_interval: UInt32 | None = arg(since="10.1")
+    mptcp: bool | None = None
+
+
+@branch(MigrationAddress, MigrationAddressType.FILE)
+@struct
+class FileMigrationArgs(MigrationAddress):
+    """A file."""
+
+    filename: str
+    offset: Size
+
+
+@struct
+class MigrationChannel:
+    """One connection of a migration."""
+
+    channel_type: MigrationChannelType
+    addr: MigrationAddress
 
 
 MigrationInfo = TypedDict(

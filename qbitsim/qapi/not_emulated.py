@@ -9,8 +9,8 @@ from __future__ import annotations
 _SINCE = {
     "0.13": "device_add",
     "0.14": (
-        "add_client client_migrate_info device_del expire_password inject-nmi memsave migrate "
-        "migrate_cancel  pmemsave query-mice query-pci query-spice "
+        "add_client client_migrate_info device_del expire_password inject-nmi memsave "
+        "pmemsave query-mice query-pci query-spice "
         "screendump set_link set_password"
     ),
     "1.1": "change-vnc-password qom-list-types system_wakeup xen-save-devices-state",
@@ -21,15 +21,15 @@ _SINCE = {
     "2.0": "query-chardev-backends query-dump-guest-memory-capability",
     "2.1": "query-acpi-ospm-status query-memdev query-memory-devices rtc-reset-reinjection",
     "2.2": "trace-event-get-state trace-event-set-state",
-    "2.3": "migrate-incoming query-vnc-servers",
+    "2.3": "query-vnc-servers",
     "2.4": "query-rocker query-rocker-of-dpa-flows query-rocker-of-dpa-groups query-rocker-ports",
-    "2.5": "blockdev-change-medium blockdev-close-tray blockdev-open-tray migrate-start-postcopy",
+    "2.5": "blockdev-change-medium blockdev-close-tray blockdev-open-tray",
     "2.6": "input-send-event query-dump",
     "2.7": "xen-load-devices-state",
     "2.8": "query-cpu-model-expansion x-colo-lost-heartbeat",
     "2.9": "query-vm-generation-id query-xen-replication-status xen-colo-do-checkpoint xen-set-replication",
     "2.10": "chardev-change chardev-send-break",
-    "2.11": "migrate-continue watchdog-set-action",
+    "2.11": "watchdog-set-action",
     "2.12": (
         "blockdev-insert-medium blockdev-remove-medium qom-list-properties query-sev query-sev-capabilities "
         "query-sev-launch-measure x-blockdev-set-iothread"

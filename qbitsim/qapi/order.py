@@ -42,7 +42,8 @@ _EXPORT = """
 _REST = """
     query-chardev netdev_add netdev_del query-tpm-models query-tpm-types query-tpm query-vnc
     query-migrate migrate-set-capabilities query-migrate-capabilities migrate-set-parameters query-migrate-parameters
-    MIGRATION MIGRATION_PASS migrate-recover migrate-pause snapshot-save snapshot-load snapshot-delete
+    migrate-start-postcopy MIGRATION MIGRATION_PASS migrate_cancel migrate-continue migrate migrate-incoming
+    migrate-recover migrate-pause snapshot-save snapshot-load snapshot-delete
     transaction qmp_capabilities query-version query-commands quit
     query-qmp-schema qom-list qom-get qom-set qom-list-types qom-list-properties object-add object-del
     device-list-properties device_add device_del DEVICE_DELETED query-cpus-fast query-machines query-current-machine

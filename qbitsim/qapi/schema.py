@@ -97,6 +97,7 @@ class ArgInfo:
     features: tuple[FeatureLike, ...] = ()
     required: bool | str = False
     before: tuple[str, object] | None = None
+    required_before: str | None = None
 
 
 class Field:
@@ -117,6 +118,7 @@ def arg(  # the result stands where a default stands, hence Any
     until: str | None = None,
     features: Iterable[FeatureLike] = (),
     before: tuple[str, object] | None = None,
+    required_before: str | None = None,
 ) -> Any:
     """A member of a struct with more than a default.
 
@@ -126,8 +128,9 @@ def arg(  # the result stands where a default stands, hence Any
     :param until: first release that does not have it any more.
     :param features: QAPI features, for introspection.
     :param before: a release and the type that the member had before it.
+    :param required_before: the first release in which the member may be left out.
     """
-    info = ArgInfo(name, since, until, tuple(features), before=before)
+    info = ArgInfo(name, since, until, tuple(features), before=before, required_before=required_before)
     return Field(default, info)
 
 
@@ -216,12 +219,13 @@ class Enumeration:
 class StructInfo:
     """What decorators say about a class itself, not inherited by its subclasses."""
 
-    __slots__ = ("branches", "discriminator", "features", "last", "name", "open_ended")
+    __slots__ = ("branches", "discriminator", "features", "holds", "last", "name", "open_ended")
 
     def __init__(self) -> None:
         self.name: str | None = None
         self.features: tuple[FeatureLike, ...] = ()
         self.discriminator: str | None = None
+        self.holds: str | None = None
         self.branches: dict[str, type] = {}
         self.last: tuple[str, str | None, str | None] | None = None
         self.open_ended = False
@@ -242,6 +246,16 @@ def struct_features(*features: FeatureLike) -> Callable[[type[_T]], type[_T]]:
 
     def decorate(cls: type[_T]) -> type[_T]:
         struct_info(cls).features = features
+        return cls
+
+    return decorate
+
+
+def holds_union(attribute: str) -> Callable[[type[_T]], type[_T]]:
+    """Says that a branch of a union is a union itself, which its instances have as ``attribute``."""
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        struct_info(cls).holds = attribute
         return cls
 
     return decorate

@@ -78,10 +78,11 @@ class ObjectShape:
     :param members: in QEMU's order; those of the base only if it is a union.
     :param tag: the member that chooses a variant, an :class:`EnumShape`.
     :param variants: for each value that adds members, its builder and those members.
+    :ivar held: for each value whose variant is a union itself, the builder of what holds it, and as which attribute.
     :ivar open_ended: members that are not declared are taken too.
     """
 
-    __slots__ = ("build", "features", "members", "open_ended", "tag", "variants")
+    __slots__ = ("build", "features", "held", "members", "open_ended", "tag", "variants")
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class ObjectShape:
         self.tag = tag
         self.variants = {} if variants is None else variants
         self.open_ended = False
+        self.held: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {}
 
 
 @record(eq=False)
@@ -197,7 +199,15 @@ class Shapes:
             assert isinstance(shape.tag.shape, EnumShape)
             inherited = {each.attribute for each in shape.members}
             for value, branch in info.branches.items():
-                if value in shape.tag.shape.values:
+                if value not in shape.tag.shape.values:
+                    continue
+                holds = struct_info(branch).holds
+                if holds is not None:
+                    shape.held[value] = _builder(branch), holds
+                    inner = self.of(typing.get_type_hints(branch)[holds])
+                    assert isinstance(inner, ObjectShape)
+                    shape.variants[value] = inner
+                else:
                     own = tuple(each for each in self._members(branch) if each.attribute not in inherited)
                     features = self.features(struct_info(branch).features)
                     shape.variants[value] = ObjectShape(_builder(branch), own, features)
@@ -218,6 +228,8 @@ class Shapes:
         if not self._profile.offers(info.since, info.until):
             return None
         shape = self.of(self._type(_without_none(hint) if optional else hint, info))
+        if info.required_before is not None and self._profile.offers(until=info.required_before):
+            optional = False
         return Member(info.name or name.replace("_", "-"), name, shape, optional, self.features(info.features))
 
     def _typed_dict_member(self, name: str, hint: object, _: object) -> Member | None:

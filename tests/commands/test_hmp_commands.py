@@ -140,7 +140,7 @@ def test_a_later_commit_pauses_jobs_once() -> None:
     assert paused == {"10.0": 0, "11.1": 1}
 
 
-@pytest.mark.parametrize("line", ["help", "help migrate", "?", "change vnc password x"])
+@pytest.mark.parametrize("line", ["help", "help screendump", "?", "change vnc password x"])
 def test_what_is_not_emulated_says_so(line: str) -> None:
     machine = Machine("10.0")
     with pytest.raises(UnsupportedError, match=r"^qbitsim does not emulate"):

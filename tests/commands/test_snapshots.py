@@ -125,3 +125,15 @@ def test_internal_snapshots_are_taken_undone_and_deleted(machine):
         refusal(machine, take, device="nul", name="i")
         == "Block format 'null-co' used by device 'nul' does not support internal snapshots"
     )
+
+
+def test_options_in_a_header_do_not_give_the_node_above_another_name():
+    machine = Machine()
+    machine.images.create("base.qcow2", "qcow2", 1 << 20)
+    options = 'json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}'
+    machine.images.create("top.qcow2", "qcow2", 1 << 20, backing=options, backing_format="qcow2")
+    machine.add_node({"driver": "qcow2", "node-name": "top", "file": {"driver": "file", "filename": "top.qcow2"}})
+    machine.add_drive("d0", machine.graph.nodes["top"])
+    machine.qmp("blockdev-snapshot-sync", device="d0", snapshot_file="ov.qcow2", snapshot_node_name="ov")
+    nodes = {info["node-name"]: info for info in machine.qmp("query-named-block-nodes")}
+    assert (nodes["top"]["file"], nodes["ov"]["backing_file"]) == ("top.qcow2", "top.qcow2")

@@ -86,6 +86,6 @@ def test_a_state_that_cannot_be_saved_is_refused_and_the_guest_goes_on(start: St
         pytest.skip("real QEMU saves it")
     domain = start()
     domain.virsh("resume")
-    with pytest.raises(RefusedError, match="does not emulate the command 'migrate'"):
+    with pytest.raises(RefusedError, match="does not emulate a migration over a descriptor"):
         domain.virsh("managedsave")
     assert domain.virsh("domstate").strip() == "running"

@@ -70,7 +70,7 @@ class Qmp:
                 return message
             self.events.append(message["event"])
 
-    def __call__(self, name: str, **arguments: object) -> dict[str, Any]:
+    def __call__(self, name: str, /, **arguments: object) -> dict[str, Any]:
         given = {key.replace("_", "-"): value for key, value in arguments.items()}
         self.client.sendall(json.dumps({"execute": name, "arguments": given}).encode() + b"\n")
         return self.read()

@@ -16,6 +16,7 @@ from typing import Any
 from qbitsim.commands.context import Context
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError
+from qbitsim.profiles import Profile
 from qbitsim.records import record
 
 Handler = Callable[..., str | None]
@@ -36,6 +37,8 @@ class HmpCommand:
         flag; a ``?`` behind it if it may be missing.
     :param params: the arguments as ``help`` shows them.
     :param help: what ``help`` says.
+    :param fact: of a profile that has the command so; None if all have it so.
+    :param before: the command as the others have it.
     :param reports: refusals are printed by error_report(), see :attr:`.Profile.hmp_reports_have_prefix`; otherwise by
         hmp_handle_error().
     """
@@ -47,6 +50,14 @@ class HmpCommand:
     help: str
     reports: bool
     handler: Handler
+    fact: str | None = None
+    before: HmpCommand | None = None
+
+    def of(self, profile: Profile) -> HmpCommand:
+        """The command as a release has it."""
+        if self.fact is None or self.before is None or getattr(profile, self.fact):
+            return self
+        return self.before
 
     @property
     def help_line(self) -> str:
@@ -76,15 +87,27 @@ def hmp(
     params: str = "",
     help: str,  # noqa: A002
     reports: bool = False,
+    fact: str | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Declares the function below as the command ``name`` of the human monitor; see :class:`HmpCommand`."""
+    """Declares the function below as the command ``name`` of the human monitor; see :class:`HmpCommand`.
+
+    With a ``fact`` it takes the place of the command of that name that is declared above it.
+    """
 
     def declare(handler: Handler) -> Handler:
         if alias:
             ALIASES[alias] = name
         shown = name.removeprefix("info ") + (f"|{alias}" if alias else "")
         COMMANDS[name] = HmpCommand(
-            name=name, shown=shown, arguments=arguments, params=params, help=help, reports=reports, handler=handler
+            name=name,
+            shown=shown,
+            arguments=arguments,
+            params=params,
+            help=help,
+            reports=reports,
+            handler=handler,
+            fact=fact,
+            before=COMMANDS[name] if fact is not None else None,
         )
         return handler
 

@@ -50,7 +50,7 @@ def help_(context: Context, *, name: str | None = None) -> str:
     if wanted not in known:
         return f"unknown command: '{wanted}'\n"
     if wanted in COMMANDS:
-        return COMMANDS[wanted].help_line
+        return COMMANDS[wanted].of(context.profile).help_line
     for topic in _topics(context.profile):
         if wanted == f"info {topic[0]}":
             return f"info {topic[0]} {topic[1]} -- {topic[2]}\n"
@@ -59,7 +59,8 @@ def help_(context: Context, *, name: str | None = None) -> str:
 
 def _topics(profile: Profile) -> list[tuple[str, str, str]]:
     """Name, parameters and help of the subcommands of ``info``."""
-    declared = [(each.shown, each.params, each.help) for each in COMMANDS.values() if each.name.startswith("info ")]
+    commands = [each.of(profile) for each in COMMANDS.values() if each.name.startswith("info ")]
+    declared = [(each.shown, each.params, each.help) for each in commands]
     names = {name for name, _params, _text in declared}
     others = [
         (each.name, each.params, each.help)
@@ -100,10 +101,6 @@ _NOT_EMULATED = (
         "show the amount of initially allocated and present hotpluggable (if enabled) memory in bytes.",
     ),
     _Topic("mice", "", "show which guest mouse is receiving events"),
-    _Topic("migrate", "", "show migration status", until="11.1"),
-    _Topic("migrate", "[-a]", "show migration status (-a: all, dump all status)", since="11.1"),
-    _Topic("migrate_capabilities", "", "show current migration capabilities"),
-    _Topic("migrate_parameters", "", "show current migration parameters"),
     _Topic(
         "mtree",
         "[-f][-d][-o][-D]",

@@ -14,6 +14,7 @@ from qbitsim.commands.hmp import (
     listing,
     machine,
     media,
+    migration,
     savevm,
     snapshots,
 )
@@ -28,7 +29,20 @@ if TYPE_CHECKING:
     from qbitsim.commands.hmp.declaration import HmpCommand
     from qbitsim.commands.hmp.line import Arguments
 
-DECLARING = (block_info, block_jobs, commit, devices, exports, guest_io, listing, machine, media, savevm, snapshots)
+DECLARING = (
+    block_info,
+    block_jobs,
+    commit,
+    devices,
+    exports,
+    guest_io,
+    listing,
+    machine,
+    media,
+    migration,
+    savevm,
+    snapshots,
+)
 """The modules that declare commands."""
 
 _ALIASES = ALIASES | {"p": "print"}
@@ -50,7 +64,7 @@ def human_monitor_command(context: Context, line: str, commands: Mapping[str, Hm
         return f"unknown command: '{typed}'\r\n"
     if name not in commands:
         raise UnsupportedError(f"HMP command '{name}'")
-    command = commands[name]
+    command = commands[name].of(context.profile)
     try:
         arguments = read_arguments(
             line, end, command.arguments, command.shown, strict=context.profile.qemu_io_sizes_strict

@@ -145,6 +145,12 @@ class HostImageFile(ImageFile):
         if self.bytes.writable:
             self.bytes.flush()
 
+    def reload(self) -> None:
+        """As of every file."""
+        if not self.is_current:
+            self.image = self._plain_image()
+            self._stamp = self.bytes.stamp
+
     def punch(self, offset: int, length: int) -> None:
         """Let the host have the range back."""
         self.bytes.punch(offset, length)

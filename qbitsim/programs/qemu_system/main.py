@@ -16,6 +16,7 @@ from qbitsim.programs.qemu_system.command_line import line, read_words
 from qbitsim.programs.qemu_system.plan import Plan
 from qbitsim.programs.qemu_system.startup import Startup, add_descriptor
 from qbitsim.serving import process
+from qbitsim.serving.migration_listener import MigrationListener
 from qbitsim.serving.qtest import attach_qtest
 from qbitsim.serving.server import Server
 from qbitsim.serving.socket_network import SocketNetwork
@@ -78,10 +79,17 @@ class _Program:
             startup.run()
             with process.raw_terminal():
                 process.run(self._serve(machine, startup, background))
+            return self._end_of_migration(machine)
         finally:
             if pid_file is not None:
                 pid_file.remove()
-        return 0
+
+    def _end_of_migration(self, machine: TalkingMachine) -> int:
+        """The exit status; a guest that could not come ends the process with an error."""
+        incoming = machine.incoming
+        if incoming is None:
+            return 0
+        return 1 if incoming.status == "failed" and incoming.exits_on_error else 0
 
     def _machine(self, plan: Plan, machine_type: MachineType, images: HostImageStore) -> TalkingMachine:
         machine = TalkingMachine(
@@ -107,6 +115,8 @@ class _Program:
         """Serve until the end."""
         server = Server(machine, trim_events=True)
         server.nbd.attach()
+        machine.migration_host = MigrationListener(server)
+        startup.listen_for_migration()
         process.hold_signals()
         if not startup.starts_paused:
             machine.cont()

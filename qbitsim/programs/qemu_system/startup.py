@@ -13,6 +13,7 @@ from qbitsim.commands.machine_snapshots import load_snapshot, writable_disks
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_default_drive, add_plugged_drive, plug_board_drives, plug_virtio_drive
+from qbitsim.migration.addresses import parse_uri
 from qbitsim.programs.chardevs import Chardevs, describe, parse_short
 from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionText, read_number
@@ -96,6 +97,8 @@ class Startup:
         """
         plan = self._plan
         plan.check_vga()
+        if plan.incoming is not None:
+            self.machine.wait_for_migration(autostart=not plan.paused)
         for asked in plan.objects:
             self._blamed(asked, self._add_object)
         for asked in plan.chardevs:
@@ -126,7 +129,6 @@ class Startup:
         for text in unknown_drivers(plan.globals, self.machine.profile) if plan.globals else ():
             self._complain(line(text, label="warning"))
         self._load_snapshot()
-        self._set_run_state()
 
     def _blamed(self, asked: Asked, act: Callable[[Asked], object]) -> None:
         with asked.given.blamed():
@@ -158,13 +160,17 @@ class Startup:
         except QmpError as error:
             raise StartError(message(error)) from None
 
-    def _set_run_state(self) -> None:
+    def listen_for_migration(self) -> None:
+        """Listen where ``-incoming`` says, unless a client is to say it.
+
+        :raises StartError: that cannot be.
+        """
         incoming = self._plan.incoming
-        if incoming is None:
-            return
-        if incoming.value != "defer":
-            raise StartError(UnsupportedError(f"the incoming migration '{incoming.value}'").desc, incoming.given.words)
-        self.machine.run_state = "inmigrate"
+        if incoming is not None and incoming.value != "defer":
+            try:
+                self.machine.await_migration(parse_uri(incoming.value, self.machine.profile))
+            except QmpError as error:
+                raise StartError(error.desc, incoming.given.words) from None
 
     # -- objects
 

@@ -114,7 +114,7 @@ def test_an_unknown_type_of_machine(release: str, text: str, capsys: pytest.Capt
     assert capsys.readouterr().err == f"qemu-system-x86_64: {text}\n{hint}\n"
 
 
-@pytest.mark.parametrize("words", ["-readconfig f", "-preconfig", NONE + "-incoming tcp:0:1"])
+@pytest.mark.parametrize("words", ["-readconfig f", "-preconfig", NONE + "-incoming exec:cat"])
 def test_what_matters_and_is_not_emulated_is_refused_by_name(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(shlex.split(words), PROFILES["10.0"]) == 1
     assert "qbitsim does not emulate" in capsys.readouterr().err
