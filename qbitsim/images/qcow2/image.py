@@ -533,7 +533,8 @@ class Qcow2Image(Image):
         unit, layout, end = self.cluster_size, self.layout, offset + length
         hole, stop = False, offset
         while stop < end:
-            place, limit = layout.host_offset(stop), min(end, stop - stop % unit + unit)
+            place = layout.host_offset(stop)
+            limit = min(end, layout.run_end(stop // unit, -(-end // unit)) * unit)
             found, run = (False, limit - stop) if place is None else self._holes.run(place, place + limit - stop)
             if stop > offset and found != hole:
                 break
