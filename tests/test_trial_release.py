@@ -64,6 +64,7 @@ def test_facts_that_follow_from_the_number_follow_from_its_own() -> None:
     assert differing == {
         *(
             "boards_have_sd_drive",
+            "processor_errors_have_paths",
             "cpu_hotplug_blames_machine",
             "drives_unmap_zeroes",
             "root_containers_made_early",

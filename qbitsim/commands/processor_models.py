@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from qbitsim.commands.context import Context
-from qbitsim.devices.processors import expanded
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.machine import CpuModelExpansionInfo, CpuModelExpansionType, CpuModelInfo
@@ -24,6 +23,8 @@ class QueryCpuModelExpansion:
 @command("query-cpu-model-expansion", QueryCpuModelExpansion, returns=CpuModelExpansionInfo, since="2.8")
 def query_cpu_model_expansion(context: Context, args: QueryCpuModelExpansion) -> Json:
     """The properties of a model; ``static``: those by which it can be made of the model ``base``."""
+    from qbitsim.devices.processors import expanded  # noqa: PLC0415  (few machines are ever asked)
+
     profile, model = context.profile, args.model
     given: Any = model.props
     if given is not None and not isinstance(given, dict):

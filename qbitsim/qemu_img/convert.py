@@ -20,7 +20,6 @@ from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.formats import check_format
-from qbitsim.qemu_img.option_lists import print_creation_options, wants_help
 from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, parse_size, size_argument
 from qbitsim.records import record
 from qbitsim.sizes import SECTOR
@@ -90,8 +89,10 @@ def convert(call: Call) -> int:
         *("skip-broken-bitmaps", "target-is-zero", "image-opts", "target-image-opts"),
     )
     sparse = options.numbers.get("S", _DEFAULT_SPARSE)
-    if "n" not in options and wants_help(call):
+    if "n" not in options and options.wants_help:
         filename = options.words[-1] if len(options.words) > 1 else None
+        from qbitsim.qemu_img.option_lists import print_creation_options  # noqa: PLC0415 - reads what few ask for
+
         return print_creation_options(call, options.last("O", "raw"), filename)
     _check_combinations(call)
     check_cache(call, "T", "source cache")

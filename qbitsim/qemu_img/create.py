@@ -12,7 +12,6 @@ from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, find_image, open_backing, plain_name
 from qbitsim.qemu_img.formats import check_format, known_format
-from qbitsim.qemu_img.option_lists import print_creation_options, wants_help
 from qbitsim.qemu_img.options import ToolError, check_option_list, size_argument
 from qbitsim.records import changed
 
@@ -23,7 +22,9 @@ def create(call: Call) -> int:
     """``qemu-img create``."""
     options = call.options
     options.only("q", "f", "o", "b", "F", "u")
-    if wants_help(call):
+    if options.wants_help:
+        from qbitsim.qemu_img.option_lists import print_creation_options  # noqa: PLC0415 - reads what few ask for
+
         return print_creation_options(call, options.last("f", "raw"), next(iter(options.words), None))
     if not options.words:
         raise ToolError("Expecting image file name", usage=True)

@@ -88,6 +88,7 @@ def status_runs(call: Call, name: str, start: int, end: int) -> Iterator[Extent]
         names.append(call.store.backing_name(names[-1], image.backing or ""))
     shows_holes = [isinstance(image, Qcow2Image) and image.shows_holes for image in chain]
     names = [name.partition("#")[0] if call.store.is_remote(name) else name for name in names]
+    known: dict[int, tuple[Kind, int]] = {}  # of each image, what it is up to where: no table is looked at twice
     while start < end:
         length = end - start
         for depth, image in enumerate(chain):
@@ -98,7 +99,11 @@ def status_runs(call: Call, name: str, start: int, end: int) -> Iterator[Extent]
                 place = start if present else None
                 extent = Extent(start, length, depth, present, zero, data=data, offset=place, file=names[depth])
                 break
-            kind, length = image.content.status(start, length)
+            kind, stop = known.get(depth, (Kind.HOLE, 0))
+            if start >= stop:
+                kind, length = image.content.status(start, length)
+                known[depth] = kind, start + length
+            length = min(length, known[depth][1] - start)
             present, zero = kind is Kind.ZERO, kind is not Kind.DATA
             extent = Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if kind is Kind.DATA:

@@ -21,12 +21,6 @@ _FOLDER = Path(__file__).with_name("recorded")
 _MORE = "\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n"
 
 
-def wants_help(call: Call) -> bool:
-    """Whether one of the lists of ``-o`` has ``help`` in it (has_help_option, util/qemu-option.c, QEMU 10.0)."""
-    lists = [value for key, value in call.options.given if key == "o"]
-    return any(part in {"help", "?"} for text in lists for part in text.replace(",,", "\0").split(","))
-
-
 def print_creation_options(call: Call, format_name: str, filename: str | None) -> int:
     """The options for a new image, with those of the file that it is to be in; the exit status.
 

@@ -68,6 +68,12 @@ class Options:
         """The value of the option given last under this name; *default* if it was not given."""
         return next((value for key, value in reversed(self.given) if key == name), default)
 
+    @property
+    def wants_help(self) -> bool:
+        """Whether one of the lists of ``-o`` has ``help`` in it (has_help_option, util/qemu-option.c, QEMU 10.0)."""
+        lists = [value for key, value in self.given if key == "o"]
+        return any(part in {"help", "?"} for text in lists for part in text.replace(",,", "\0").split(","))
+
     def only(self, *names: str) -> None:
         """Refuse, loudly, options that qbitsim does not do; *names* are those that the command does."""
         for name, _ in self.given:

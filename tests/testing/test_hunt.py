@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from qbitsim import Machine
 from qbitsim.cli.main import main
+from qbitsim.testing import hunt
 from qbitsim.testing.clients import Chain, Conversation, execute
 from qbitsim.testing.hunt import Hunter, Known, machine_at
 from qbitsim.testing.laws import NOTHING_LEFT
@@ -63,7 +64,8 @@ def test_more_bad_luck_than_it_takes_is_the_same_failure() -> None:
     assert not known.covers(Known("LookupError", "law", frozenset({"disk_fails"})))
 
 
-def test_a_round_finds_a_failure_and_the_next_one_looks_behind_it() -> None:
+def test_a_round_finds_a_failure_and_the_next_one_looks_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hunt, "ROUND", 10)
     hunter = Hunter(PLACE)
     first = hunter.round(0)
     assert first.failure is not None

@@ -348,7 +348,7 @@ class Qcow2Image(Image):
             layout.grow(size)
             if size > old:
                 self.save()  # before what the old L1 table took is used again
-            if preallocation != "off" and size > old:
+            if preallocation != "off" and (size > old or not size):  # a new image of no bytes has an L2 table, too
                 self._preallocate(old, preallocation, below)
             # What is preallocated as data is zero in the file (BDRV_REQ_ZERO_WRITE of the file's own truncation).
             zero_new = zero_new and size > old and (preallocation in {"off", "metadata"} or self.data_file is not None)
@@ -533,7 +533,8 @@ class Qcow2Image(Image):
         unit, layout, end = self.cluster_size, self.layout, offset + length
         hole, stop = False, offset
         while stop < end:
-            place, limit = layout.host_offset(stop), min(end, stop - stop % unit + unit)
+            place = layout.host_offset(stop)
+            limit = min(end, layout.run_end(stop // unit, -(-end // unit)) * unit)
             found, run = (False, limit - stop) if place is None else self._holes.run(place, place + limit - stop)
             if stop > offset and found != hole:
                 break

@@ -354,14 +354,12 @@ class Plan:
     def check_processor(self, machine: MachineType) -> None:
         """Refuse an unknown model of processor or feature, and any on a machine that gives processors no place.
 
-        :raises StartError: there is no such, or no place (x86_cpu_realizefn, target/i386/cpu.c, QEMU 10.0).
+        :raises StartError: there is no such, or no place.
         """
         if "cpu" not in self._text:
             return
         try:
-            self.processors = read_model(self._text["cpu"], self.processors, self.profile)
-            if machine.kind == "none":
-                raise QmpError("apic-id property was not initialized properly")
+            self.processors = read_model(self._text["cpu"], self.processors, machine, self.profile)
         except QmpError as error:
             raise StartError(error.desc) from None
 
