@@ -355,7 +355,7 @@ class BlockCopyState:
         with suppress(OSError):
             self.source.discard(offset, length)
 
-    def copy_now(self, offset: int, end: int, timeout: int = 0) -> None:
+    def copy_now(self, offset: int, end: int, timeout: int) -> None:
         """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
 
         A guest's write takes no time here, so that nobody waits for what throttled nodes or faults put off; but whether

@@ -67,6 +67,15 @@ def test_a_guest_write_waits_for_a_chunk_that_waits_for_a_slot() -> None:
     assert machine.images.read_chain("t", 0, 4 * MIB) == b"o" * (4 * MIB)
 
 
+def test_a_guest_write_right_beside_chunks_in_flight_does_not_wait_for_them() -> None:
+    machine = copying(x_perf={"max-workers": 1, "max-chunk": CLUSTER})
+    machine.step()
+    machine.step()  # clusters 2 and 3 are in flight
+    for cluster in (1, 4):
+        machine.drive("drive0").write(cluster * CLUSTER, b"n" * CLUSTER)
+    assert machine.qmp("query-jobs")[0]["current-progress"] == 3 * CLUSTER
+
+
 def test_chunks_before_a_guest_write_are_in_flight_together_so_that_one_failure_does_not_stop_the_others() -> None:
     machine = Machine()
     drive = machine.add_disk("drive0", MIB)
