@@ -8,7 +8,7 @@ A mutation swaps comparisons (``<`` and ``<=``, ``==`` and ``!=``, ``is`` and ``
 ``and`` and ``or``, ``+`` and ``-``, ``True`` and ``False``, moves a number by one, turns a condition round, or removes
 a statement. ``--limit`` of them are drawn from all there are, the same ones for the same seed. Each is written into a
 copy of the project in a temporary folder, where pytest runs the given tests and stops at the first failure; a run that
-takes ten times as long as the one without a mutation, and 30 seconds more, counts as noticed too. What survives is
+takes five times as long as the one without a mutation, and ten seconds more, counts as noticed too. What survives is
 printed with its place, what it was and what it became, then the share that was noticed; the exit status is 1 if
 anything survived.
 
@@ -180,7 +180,7 @@ class Copy:
         ran = self._run(None, PYTHONDONTWRITEBYTECODE="")
         if ran.returncode:
             raise SystemExit(f"Without a mutation the tests fail already:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
-        self.patience = 30 + 10 * (time.monotonic() - start)
+        self.patience = 10 + 5 * (time.monotonic() - start)
 
     def passes(self, module: str, source: str) -> bool:
         """Whether the tests pass with that source in the place of the module."""

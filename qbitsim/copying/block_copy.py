@@ -230,7 +230,7 @@ class BlockCopyState:
             status = Status(0)  # what cannot be told is copied, and that may fail
         if status.length < self.cluster_size:
             # A cluster of mixed status is copied as data, and so is a cut one at the end if it is looked at alone.
-            status.length, status.data, status.zero, status.allocated = self.cluster_size, True, False, True
+            status.length, status.zero, status.allocated = self.cluster_size, False, True
         elif offset + status.length == self.length:
             status.length = -(-status.length // self.cluster_size) * self.cluster_size
         else:

@@ -131,13 +131,14 @@ def test_zeroes_wait_for_a_limit_on_the_target_unless_a_format_only_notes_them(
     assert machine.scheduler.now / 10**9 == pytest.approx(seconds, abs=0.1)
 
 
-def test_a_single_cluster_that_the_top_layer_does_not_have_is_not_copied_with_the_next() -> None:
+def test_a_single_cluster_that_the_top_layer_does_not_have_is_neither_work_nor_copied_with_the_next() -> None:
     machine = Machine()
     machine.images.create("base", "qcow2", 4 * CLUSTER).write(0, b"b" * 4 * CLUSTER)
     drive = machine.add_disk("drive0", 4 * CLUSTER, backing="base")
     for cluster in (1, 3):
         drive.write(cluster * CLUSTER, b"top")
-    machine.qmp("drive-backup", device="drive0", target="t", sync="top")
+    machine.qmp("drive-backup", device="drive0", target="t", sync="top", job_id="j")
+    assert machine.qmp("query-jobs")[0]["total-progress"] == 2 * CLUSTER
     machine.run_until_idle()
     assert machine.images.lookup("t").content.stored_clusters() == [1, 3]
 
