@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qbitsim import Machine
 from qbitsim.jobs.job import Job
 from qbitsim.qmp.session import Session
-from qbitsim.serving.server import Connection, Server
+from qbitsim.serving.server import REMEMBERED_EVENTS, Connection, Server
 from qbitsim.testing.chains import any_dirty, differing, disk_of, files_of, find_bitmaps
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Population:
                 "faults of monitors": [each for each in machine.monitor_faults if each.times != 0],
             }
             found += [f"machine {number} has {what}: {things}" for what, things in left.items() if things]
-            if len(machine.events.read(machine.events.start)) > 100:
+            if len(machine.events.read(machine.events.start)) > REMEMBERED_EVENTS:
                 found.append(f"machine {number} keeps {machine.events.end - machine.events.start} events")
         return found
 

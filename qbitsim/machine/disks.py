@@ -104,6 +104,7 @@ class Disks:
                 cluster_size=cluster,
             )
         options: Options = {"driver": format, "read-only": read_only, "discard": "unmap" if discard else "ignore"}
+        options["auto-read-only"] = True
         if node_name is not None:
             options["node-name"] = node_name
         return self.add_drive(identifier, self.open_file(name, options))

@@ -47,7 +47,8 @@ _T = TypeVar("_T")
 _SLICE = 0.005
 _WRITE_BUFFER = 1 << 20
 _MOST_EVENTS = 1 << 16  # that wait for a client which does not read: tens of MiB
-_REMEMBERED_EVENTS = 1000  # for x-qbitsim-until, which looks back
+REMEMBERED_EVENTS = 1000
+"""So many are kept that everybody has heard of: for x-qbitsim-until, which looks back."""
 _LAST_WORDS = 1.5  # seconds that a client has for reading what it was sent before the end
 
 
@@ -542,7 +543,7 @@ class Server:
                     self.connections.discard(connection)
         unread = min((each.cursor for each in self.connections), default=events.end)
         if self.machine.control is not None:
-            unread = min(unread, max(events.waited, events.end - _REMEMBERED_EVENTS))
+            unread = min(unread, max(events.waited, events.end - REMEMBERED_EVENTS))
         events.trim(unread)
 
 
