@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from qbitsim import Machine
 from qbitsim.jobs.job import Job
 from qbitsim.qmp.session import Session
-from qbitsim.serving.server import Connection, Server
-from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, is_dirty
+from qbitsim.serving.server import REMEMBERED_EVENTS, Connection, Server
+from qbitsim.testing.chains import any_dirty, differing, disk_of, files_of, find_bitmaps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ class Population:
                 "faults of monitors": [each for each in machine.monitor_faults if each.times != 0],
             }
             found += [f"machine {number} has {what}: {things}" for what, things in left.items() if things]
-            if len(machine.events.read(machine.events.start)) > 100:
+            if len(machine.events.read(machine.events.start)) > REMEMBERED_EVENTS:
                 found.append(f"machine {number} keeps {machine.events.end - machine.events.start} events")
         return found
 
@@ -133,17 +133,18 @@ class Population:
         for world in worlds:
             number = world["machine"]
             node = self.machines[number].drive("drive0").node
-            reference, chain = find_bitmap(node, "ref"), find_bitmap(node, "chain")
-            assert reference is not None
-            assert chain is not None
-            dirty = sum(1 << granule for granule in range(DISK // GRANULE) if is_dirty(reference, granule))
+            reference, chain = (list(find_bitmaps(node, name)) for name in ("ref", "chain"))
+            assert reference
+            assert chain
+            dirty = sum(1 << each for each in range(DISK // GRANULE) if any_dirty(reference, each * GRANULE))
             if lost := world["written"] & ~dirty:
                 found.append(f"machine {number}: written, but not dirty: {lost:b}")
             if extra := dirty & ~world["attempted"]:
                 found.append(f"machine {number}: dirty, but nobody wrote it: {extra:b}")
             if world["chain"]:
                 files = files_of(self.machines[number], world["chain"])
-                wrong = [each for each in differing(files, disk_of(node), GRANULE) if not is_dirty(chain, each)]
+                differs = differing(files, disk_of(node), GRANULE)
+                wrong = [each for each in differs if not any_dirty(chain, each * GRANULE)]
                 if wrong:
                     found.append(f"machine {number}: {' + '.join(world['chain'])} and the dirty bits lack {wrong}")
         return found

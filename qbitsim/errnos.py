@@ -6,6 +6,7 @@ from errno import errorcode
 from typing import TypeAlias
 
 Errno: TypeAlias = int | str
+"""What every public function takes that takes an errno."""
 
 _NUMBERS = {name: number for number, name in errorcode.items()}
 

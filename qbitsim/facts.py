@@ -173,10 +173,20 @@ class Profile:
     """
 
     copy_before_write_always_reads: bool = came_with("9.1")
-    """Whether a copy-before-write filter needs to read its child even if nobody above writes (measured: not in 7.2)."""
+    """Whether a copy-before-write filter needs to read its child even if nobody above writes.
+
+    Commit 137b4d4bd506, in the first pull request after 9.0 (cbw_child_perm()).
+    """
 
     reopening_drains_below: bool = gone_with("8.0")
     """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
+
+    drivers_drain_in_coroutines: bool = gone_with("8.0")
+    """Whether what a driver does to be quiet is a coroutine, which others get their turn to wait for.
+
+    bdrv_drain_invoke() in block/io.c.
+    """
+
     allocation_looks_for_zeroes: bool = came_with("10.1")
     """Whether qcow2 does not read what is around a write in a new cluster, where a raw file below has a hole.
 
@@ -245,11 +255,23 @@ class Profile:
     nbd_extended_headers: bool = came_with("8.2")
     """Whether clients may ask for extended headers, with lengths of 64 bits."""
 
-    nbd_handshake_limited: bool = came_with("9.2")
-    """Whether qemu-nbd lets its user choose how long a handshake may take (``--handshake-limit``)."""
+    nbd_handshake_limited: bool = came_with("10.0")
+    """Whether qemu-nbd lets its user choose how long a handshake may take (``--handshake-limit``).
 
-    nbd_verbose_keeps_errors: bool = came_with("8.1")
-    """Whether ``qemu-nbd --fork --verbose`` keeps its standard error (nbd_client_release_pipe(), qemu-nbd.c)."""
+    Pull request of 11 February 2025, with ``handshake-max-seconds`` of nbd-server-start.
+    """
+
+    nbd_verbose_keeps_errors: bool = came_with("8.2")
+    """Whether ``qemu-nbd --fork --verbose`` keeps its standard error (nbd_client_release_pipe(), qemu-nbd.c).
+
+    Commit f6f4620cbbe0, of 7 September 2023; measured: not in 7.2.
+    """
+
+    nbd_creation_explained: bool = came_with("8.2")
+    """Whether the refusal to make an image says that one on a server has to be there (bdrv_co_create_opts_simple()).
+
+    Commit 816248675a21, of 4 September 2023.
+    """
 
     nbd_shares_writable: bool = came_with("7.1")
     """Whether several clients may use an export that they can write to (NBD_FLAG_CAN_MULTI_CONN)."""
@@ -383,6 +405,9 @@ class Profile:
 
     # -- what queries show
 
+    processor_errors_have_paths: bool = came_with("10.0")
+    """Whether query-cpu-model-expansion refuses properties by their place in the request (measured: not in 7.2)."""
+
     processors_tell_type: bool = came_with("11.1")
     """Whether query-cpus-fast tells the ``qom-type`` of a processor (measured: not in 10.0)."""
 
@@ -440,8 +465,13 @@ class Profile:
     """How many processors a q35 of the release has places for (measured)."""
 
     processors_have_modules: bool = came_with("9.1")
-    """Whether ``-smp`` speaks of modules, books and drawers, and of ``> 1`` where a machine lacks a level (hw/core/
-    machine-smp.c; measured: not in 7.2)."""
+    """Whether ``-smp`` speaks of modules, and of ``> 1`` where a machine lacks a level (hw/core/machine-smp.c).
+
+    Commits 8ec0a4634798 and 9d7950edb0cd, both in 2024 after 9.0.
+    """
+
+    processors_have_books: bool = came_with("8.2")
+    """Whether ``-smp`` speaks of books and drawers (SMPConfiguration, qapi/machine.json)."""
 
     boards_have_sd_drive: bool = gone_with("10.0")
     """Whether a PC has an empty drive ``sd0`` by default, though no reader of cards (measured: in 7.2)."""
@@ -494,6 +524,9 @@ class Profile:
 
     qemu_io_truncate_needs_size: bool
     """Whether qemu-io refuses a ``truncate`` with options alone, of which it dies otherwise (truncate_f())."""
+
+    device_help_has_json: bool
+    """Whether ``-device NAME,help`` prints default values as JSON (qdev_device_help(), system/qdev-monitor.c)."""
 
     qemu_img_options: Mapping[str, str]
     """The commands of qemu-img and the options of each, as :mod:`qbitsim.qemu_img.options` reads them."""

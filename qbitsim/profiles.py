@@ -6,6 +6,8 @@ A release is added here and nowhere else: :func:`release` makes it like another 
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from qbitsim.facts import Profile
 from qbitsim.records import changed
 
@@ -17,6 +19,7 @@ __all__ = [
     "QEMU_10_0",
     "QEMU_11_1",
     "Profile",
+    "ReleaseName",
     "profile",
     "release",
 ]
@@ -191,6 +194,7 @@ QEMU_10_0 = Profile(
     qemu_io_registered_buffers=True,
     qemu_io_sizes_strict=True,
     qemu_io_truncate_needs_size=True,
+    device_help_has_json=False,
     qemu_img_options=_QEMU_IMG_10_0,
     qemu_img_commands_complain=True,
     qemu_img_quotes_sizes=True,
@@ -252,6 +256,7 @@ QEMU_7_2 = Profile(
     qemu_io_registered_buffers=False,
     qemu_io_sizes_strict=False,
     qemu_io_truncate_needs_size=False,
+    device_help_has_json=True,
     qemu_img_options=_QEMU_IMG_7_2,
     qemu_img_commands_complain=False,
     qemu_img_quotes_sizes=False,
@@ -270,6 +275,9 @@ QEMU_2_5 = release(
     progress_is_position=True,
     recorded_answers=None,
 )
+
+ReleaseName: TypeAlias = Literal["2.5", "7.2", "10.0", "11.1"]
+"""The names of the releases that there are, for those who check types."""
 
 PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0, QEMU_11_1)}
 """Every profile by name, oldest first."""

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Annotated, TypeAlias
+
+Size: TypeAlias = Annotated[int | str, "bytes"]
+"""Bytes, or a text such as ``"64M"``: what every public function takes that takes a size or an offset of a disk."""
 
 SECTOR = 512
 """Bytes: what QEMU counts disks in (BDRV_SECTOR_SIZE)."""
 
-_SIZE = re.compile(r"(\d+)([kKmMgGtTpPeE]?)(?:i?[bB])?\Z")
+_SIZE = re.compile(r"(\d+)(\.\d+(?=[kKmMgGtTpPeE]))?([kKmMgGtTpPeE]?)(?:i?[bB])?\Z")
 _EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 
 
-def parse_size(size: int | str) -> int:
-    """Bytes: ``64M`` is 64 * 1024 * 1024; a number stays.
+def parse_size(size: Size, name: str = "size") -> int:
+    """Bytes: ``64M`` is 64 * 1024 * 1024, ``1.5k`` is 1536; a number stays.
 
+    :param name: what the error calls it.
     :raises ValueError: if it is no size.
     """
     if isinstance(size, int):
         if size < 0:
-            raise ValueError(f"invalid size {size!r}: it must not be negative")
+            raise ValueError(f"invalid {name} {size!r}: it must not be negative")
         return size
     match = _SIZE.match(size.strip())
     if match is None:
-        raise ValueError(f"invalid size {size!r}: write a number of bytes, or one with a suffix k, M, G, T or P")
-    return int(match[1]) << 10 * _EXPONENT[match[2].lower()]
+        raise ValueError(f"invalid {name} {size!r}: write a number of bytes, or one with a suffix k, M, G, T or P")
+    shift, digits = 10 * _EXPONENT[match[3].lower()], (match[2] or "")[1:]
+    scale: int = 10 ** len(digits)
+    return (int(match[1]) << shift) + ((int(digits or 0) << shift) + scale // 2) // scale
 
 
 def human_size(size: int) -> str:

@@ -7,11 +7,13 @@ a failure is never an accident of the day.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Browser
 from hypothesis import HealthCheck, settings
 from summaries import Workers
 from trees import machines_on_files
@@ -28,17 +30,53 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+BROWSER = Browser()
+HERE = Path(__file__).parent
+LONG_ONES = (
+    "browser",
+    "conformance/test_on_files.py",
+    "conformance/test_recorded.py",
+    "cli/test_record.py",
+    "machine/test_deep_chains.py",
+    "docs/test_documents.py",
+    "images/qcow2/test_damaged_files.py",
+    "stateful/test_bitmap_model.py",
+    "programs/test_qemu_nbd.py",
+    "images/host/test_errors_of_the_host.py",
+    "benchmarks/test_smoke.py",
+    "history/test_history.py",
+    "programs/test_programs.py",
+)
+"""Groups of tests that take more than five seconds of a processor, the longest first."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Say at the end what workers have to say."""
+    """Say at the end what workers have to say; let them take groups in the order in which they are collected."""
     config.pluginmanager.register(Workers())
+    if config.pluginmanager.hasplugin("xdist"):
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let workers of pytest-xdist take whole files, and one of them all that needs a browser, which is busy enough."""
+    """Let workers of pytest-xdist take whole files, those first that take long, so that all end at about one time."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            needs_browser = "chromium" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("browser" if needs_browser else str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(group(item)))
+    if hasattr(config, "workerinput"):
+        order = {name: number for number, name in enumerate(LONG_ONES)}
+        items.sort(key=lambda item: order.get(group(item), len(order)))
+
+
+def group(item: pytest.Item) -> str:
+    """What one worker runs: a file; all that needs the browser; the rules that read all modules."""
+    if needs_browser(item):
+        return "browser"
+    path = item.path.relative_to(HERE)
+    return "api" if path.parts[0] == "api" else path.as_posix()
+
+
+def needs_browser(item: pytest.Item) -> bool:
+    return "chromium" in getattr(item, "fixturenames", ())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,44 +102,48 @@ def tree(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
+def chromium() -> Any:
     """A headless Chromium, as playwright's ``Browser``; tests that need it are skipped where there is none.
 
     As long as it is there an event loop runs in this thread, so that a module with it has no tests with asyncio.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("the program chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    return BROWSER.open()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Close the browser when the next module does without it."""
+    yield
+    if nextitem is None or (nextitem.path != item.path and not needs_browser(nextitem)):
+        BROWSER.close()
 
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a URL in a fresh window and waits until the page is ready; the options are those of playwright's new_page.
+    """Opens a URL in an empty window and waits until the page is ready; the options are those of playwright's new_page.
 
     At the end no page may have complained, and none may have asked for anything but what is under its own address. A
     test takes out of ``visit.complaints`` what it expects.
     """
     complaints: list[str] = []
-    pages: list[Any] = []
+    stack = ExitStack()
 
     def go(url: str, **options: Any) -> Any:
-        page = chromium.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
-        pages.append(page)
+        page = BROWSER.window(**options)
+        stack.callback(BROWSER.give_back, page, plain=not options.keys() - {"viewport"})
         home = url.partition("#")[0].rpartition("/")[0]
-        page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith((home, "data:")) or complaints.append(asked.url))
+        for event, hear in (
+            ("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text)),
+            ("pageerror", lambda error: complaints.append(str(error))),
+            ("request", lambda asked: asked.url.startswith((home, "data:")) or complaints.append(asked.url)),
+        ):
+            page.on(event, hear)
+            stack.callback(page.remove_listener, event, hear)
         page.goto(url)
         page.wait_for_selector("html.ready", timeout=10_000)
         return page
 
     go.complaints = complaints  # type: ignore[attr-defined]
-    yield go
-    for page in pages:
-        page.close()
+    with stack:
+        yield go
     assert complaints == []

@@ -102,6 +102,7 @@ OFFERED = [
     "query-target",
     "query-machines",
     "query-cpu-definitions",
+    "query-cpu-model-expansion",
     "query-command-line-options",
     "netdev_add",
     "netdev_del",

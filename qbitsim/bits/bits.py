@@ -135,17 +135,18 @@ class Bits(Chunks):
         For those who want many runs at once: nothing is made for each run.
 
         :param shift: a bit counts as 2**shift.
-        :return: the first one is of clear bits, and 0 if the first bit is set.
+        :return: the first one is of clear bits, and 0 if the first bit is set; numbers of 4 bytes if that is enough.
         """
-        found = array("Q", [0])
+        code = "Q" if stop - start << shift >> 32 else "I"
+        found = array(code, [0])
         for first, end, chunk in self._pieces(start, stop):
             if chunk is ZEROS:
-                new = array("Q", [end - first << shift])
+                new = array(code, [end - first << shift])
             elif chunk is ONES:
-                new = array("Q", [0, end - first << shift])
+                new = array(code, [0, end - first << shift])
             else:
                 low = first & MASK
-                new = lengths(chunk[low : low + end - first], shift)
+                new = lengths(chunk[low : low + end - first], code, shift)
             append_runs(found, new)
             if len(found) > most:
                 break

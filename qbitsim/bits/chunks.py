@@ -78,18 +78,22 @@ def runs(bits: bitarray, offset: int) -> Iterator[tuple[int, int]]:
         yield offset + start, offset + stop
 
 
-def lengths(bits: bitarray, shift: int) -> array[int]:
+def lengths(bits: bitarray, code: str, shift: int) -> array[int]:
     """How long the runs in `bits` are, clear and set in turn, times 2**shift; the first is 0 if the first bit is set.
 
     All differences are taken at once, as one of two long numbers: none of them is negative, so nothing is carried
     from one to the next.
+
+    :param code: of the array that is returned, ``I`` or ``Q``.
     """
-    places = array("Q", [0])
-    places.extend(edges(bits))
+    places = array(code, [0])
+    places.extend(array(code, list(edges(bits))))  # by way of a list is quickest
     if places[-1] != len(bits):
         places.append(len(bits))
-    later, earlier = (int.from_bytes(part.tobytes(), sys.byteorder) for part in (places[1:], places[:-1]))
-    return array("Q", (later - earlier << shift).to_bytes((len(places) - 1) * places.itemsize, sys.byteorder))
+    size = (len(places) - 1) * places.itemsize
+    data = places.tobytes()
+    later, earlier = int.from_bytes(data[places.itemsize :], sys.byteorder), int.from_bytes(data[:size], sys.byteorder)
+    return array(code, (later - earlier << shift).to_bytes(size, sys.byteorder))
 
 
 def append_runs(found: array[int], new: array[int]) -> None:

@@ -27,16 +27,13 @@ class DrainedSections:
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
     :ivar reopening_drains_below: a node that is reopened is made quiet with all that is below it (QEMU up to 7.2).
+    :ivar drivers_drain_in_coroutines: bottom halves run while a driver that takes part becomes quiet (QEMU up to 7.2).
     :ivar watchers: how many edges jobs have that were started: without one nobody notices that nodes are drained.
     """
 
     __slots__ = (
-        "drains_on_change",
-        "nodes",
-        "opens_inactive",
-        "quiet_during_change",
-        "reopening_drains_below",
-        "watchers",
+        *("drains_on_change", "drivers_drain_in_coroutines", "nodes", "opens_inactive", "quiet_during_change"),
+        *("reopening_drains_below", "watchers"),
     )
 
     def __init__(self) -> None:
@@ -45,6 +42,7 @@ class DrainedSections:
         self.drains_on_change = False
         self.quiet_during_change = False
         self.reopening_drains_below = False
+        self.drivers_drain_in_coroutines = False
         self.watchers = 0
 
     def watch(self, edges: Iterable[Edge[Node]]) -> None:

@@ -17,6 +17,7 @@ from qbitsim.block.request import GuestRequest
 from qbitsim.block.waiting import DrainedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
+from qbitsim.sizes import Size, parse_size
 
 if TYPE_CHECKING:
     from qbitsim.block.drive_info import DriveInfo
@@ -224,12 +225,15 @@ class Drive:
         """Bytes; 0 without a medium."""
         return self.root.node.length if self.root is not None else 0
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: Size, length: Size) -> bytes:
         """The guest reads ``length`` bytes at ``offset``.
 
+        :raises ValueError: a text is no size.
         :raises OSError: EIO out of range, ENOMEDIUM, or what a fault says.
         :raises WouldWaitError: it would have to wait, or it failed and stopped the guest.
         """
+        if isinstance(offset, str) or isinstance(length, str):
+            offset, length = parse_size(offset, "offset"), parse_size(length, "length")
         node = self._checked("read", offset, length)
         if not length:
             return b""
@@ -241,13 +245,16 @@ class Drive:
         self.stats.done("read", length, self.graph.scheduler.now)
         return data
 
-    def write(self, offset: int, data: bytes, *, compressed: bool = False) -> None:
+    def write(self, offset: Size, data: bytes, *, compressed: bool = False) -> None:
         """The guest writes ``data`` at ``offset``.
 
+        :raises ValueError: the offset is a text and no size.
         :raises OSError: EIO out of range, EPERM on a read-only node, ENOTSUP for a compressed write on a
             format without compression, or what a fault says.
         :raises DrainedError: it would have to wait.
         """
+        if isinstance(offset, str):
+            offset = parse_size(offset, "offset")
         if self.graph.scheduler.observer is not None:
             self._observed("write", offset, len(data), lambda: self._write(offset, data, compressed=compressed))
         else:
@@ -266,12 +273,14 @@ class Drive:
             return
         self.stats.done("write", len(data), self.graph.scheduler.now)
 
-    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False, fast: bool = False) -> None:
+    def write_zeroes(self, offset: Size, length: Size, *, unmap: bool = False, fast: bool = False) -> None:
         """The guest zeroes ``length`` bytes at ``offset``.
 
         :param fast: fail with ENOTSUP where zeroes would have to be written.
         :raises OSError: as :meth:`write`.
         """
+        if isinstance(offset, str) or isinstance(length, str):
+            offset, length = parse_size(offset, "offset"), parse_size(length, "length")
         if self.graph.scheduler.observer is not None:
             self._observed(
                 "write-zeroes", offset, length, lambda: self._write_zeroes(offset, length, unmap=unmap, fast=fast)
@@ -291,11 +300,13 @@ class Drive:
             return
         self.stats.done("write", length, self.graph.scheduler.now)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: Size, length: Size) -> None:
         """The guest no longer needs ``length`` bytes at ``offset``.
 
         :raises OSError: as :meth:`write`.
         """
+        if isinstance(offset, str) or isinstance(length, str):
+            offset, length = parse_size(offset, "offset"), parse_size(length, "length")
         if self.graph.scheduler.observer is not None:
             self._observed("discard", offset, length, lambda: self._discard(offset, length))
         else:

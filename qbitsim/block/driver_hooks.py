@@ -26,6 +26,7 @@ class DriverHooks:
     :cvar is_filter: it shows the disk of its child.
     :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
+    :cvar takes_part_in_draining: it has something to do before it is quiet (bdrv_co_drain_begin, QEMU 7.2).
     :cvar tells_filename: it says itself whether its file name tells all (bdrv_refresh_filename).
     """
 
@@ -39,6 +40,7 @@ class DriverHooks:
     filename_prefix: ClassVar[str] = ""
     strong_options: ClassVar[tuple[str, ...]] = ()
     shows_filename_of_child: ClassVar[bool] = False
+    takes_part_in_draining: ClassVar[bool] = False
     tells_filename: ClassVar[bool] = False
 
     __slots__ = ()
@@ -61,6 +63,11 @@ class DriverHooks:
     @property
     def shows_children(self) -> bool:
         """Whether queries of the graph tell what is below."""
+        return True
+
+    @property
+    def is_zero_when_new(self) -> bool:
+        """Whether a new image reads as zeroes (bdrv_has_zero_init)."""
         return True
 
     @property
@@ -107,6 +114,11 @@ class DriverHooks:
     def breakpoints(self) -> Breakpoints | None:
         """Where requests can be made to wait; only ``blkdebug`` has such places (bdrv_debug_breakpoint)."""
         return None
+
+    @property
+    def header_changed(self) -> bool:
+        """Whether the image's header got the name of another backing file while it was open."""
+        return False
 
     @property
     def header_backing(self) -> str | None:
@@ -215,8 +227,8 @@ class DriverHooks:
     def note_discarded(self, offset: int, length: int) -> None:
         """The format above gives up a part of its file (bdrv_pdiscard)."""
 
-    def count_discard(self, length: int) -> None:
-        """The format above gives up ``length`` bytes of its file that it may use again at once."""
+    def count_discard(self, offset: int, length: int) -> None:
+        """The format above gives up a part of its file that it may use again at once."""
 
     def discard_stats(self) -> tuple[int, int, int] | None:
         """How many discards of the file succeeded and failed, and their bytes; None if the driver does not count."""
@@ -313,6 +325,9 @@ class DriverHooks:
 
     def close(self) -> None:
         """Give up everything outside the graph; called once, when nobody uses the node any more."""
+
+    def disconnect(self) -> None:
+        """The machine was put back to what it was before, which has a node of its own: hang up on servers."""
 
     def abandon(self) -> None:
         """The process was killed: nothing is stored, but the locks of a file are gone with it."""

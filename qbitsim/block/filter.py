@@ -132,10 +132,10 @@ class FilterNode(OwnLengthNode):
         if self.unmap:
             self._filtered.note_discarded(offset, length)
 
-    def count_discard(self, length: int) -> None:
+    def count_discard(self, offset: int, length: int) -> None:
         """Pass it on, if the filter passes discards on."""
         if self.unmap:
-            self._filtered.count_discard(length)
+            self._filtered.count_discard(offset, length)
 
     # -- what a job may know before it asks
 

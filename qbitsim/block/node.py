@@ -374,7 +374,7 @@ class Node(Requests):
 
         :param nodes_too: and nodes above enter one too.
         """
-        if nodes_too:
+        if nodes_too and not self.quiesce:
             depth_first(self, Node._begin_drained)
             return
         self.quiesce += 1
@@ -395,7 +395,10 @@ class Node(Requests):
 
     def drained_end(self) -> None:
         """Leave the drained section."""
-        depth_first(self, Node._end_drained)
+        if self.quiesce > 1:
+            self.quiesce -= 1
+        else:
+            depth_first(self, Node._end_drained)
 
     def _end_drained(self) -> Iterator[Node]:
         self.quiesce -= 1
@@ -419,6 +422,8 @@ def poll_all(nodes: Iterable[Node]) -> None:
 
     def visit(node: Node) -> Iterator[Node]:
         seen.add(node)
+        if node.takes_part_in_draining and node.graph.drivers_drain_in_coroutines:
+            node.graph.scheduler.run_bottom_halves()
         for edge in list(node.parents):
             parent = edge.parent
             if not isinstance(parent, Node):

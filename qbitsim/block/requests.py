@@ -139,6 +139,8 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         :raises OSError: ENOTSUP, with a part of it done; or as :meth:`write`.
         """
         unit, end, place = self.limits.zeroes or 1, offset + length, offset
+        if end > self.noticed_end:
+            self.note_write_end(end)
         try:
             while place < end:
                 in_part = place % unit or end - place < unit
@@ -162,6 +164,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         """
         if not self.unmap:
             return
+        self.note_discard_end(offset + length)
         self.unflushed = True
         try:
             self._discard(offset, length)

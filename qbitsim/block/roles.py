@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from qbitsim.block.request import GuestRequest
     from qbitsim.block.waiting import WaitingRequests
+    from qbitsim.engine.scheduler import Scheduler
     from qbitsim.images.store import ImageStore
     from qbitsim.jsontypes import Json
 
@@ -109,6 +110,7 @@ class GuestDevice(Protocol):
 class Surroundings(Protocol):
     """What a node asks of the graph that it is in.
 
+    :ivar drivers_drain_in_coroutines: bottom halves run while a driver that takes part becomes quiet.
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar emit: called with the name and the data of each event.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
@@ -117,9 +119,11 @@ class Surroundings(Protocol):
     :ivar lengths_followed_by: the drivers whose nodes are as long as their children are now.
     :ivar links: how often an edge was led to a node.
     :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
+    :ivar scheduler: the clock of the machine.
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
+    drivers_drain_in_coroutines: bool
     drives_unmap_zeroes: bool
     emit: Callable[[str, Json], None]
     hide_filters: bool
@@ -128,4 +132,5 @@ class Surroundings(Protocol):
     links: int
     opens_inactive: bool
     reopen_asks_for_length: bool
+    scheduler: Scheduler
     waiting: WaitingRequests

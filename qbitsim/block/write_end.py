@@ -39,9 +39,13 @@ class WriteEnd:
     def note_write_end(self, end: int) -> None:
         """A write ends at ``end``, which is behind :attr:`noticed_end`."""
         self.highest_write = max(self.highest_write, end)
+        self.note_discard_end(end)
+        self.set_write_threshold(self.write_threshold)
+
+    def note_discard_end(self, end: int) -> None:
+        """What was discarded ends at ``end``, which counts for the threshold alone (bdrv_co_write_req_prepare)."""
         threshold = self.write_threshold
         if threshold and end > threshold:
             data = {"node-name": self.name, "amount-exceeded": end - threshold, "write-threshold": threshold}
             self.graph.emit("BLOCK_WRITE_THRESHOLD", data)
-            threshold = 0
-        self.set_write_threshold(threshold)
+            self.set_write_threshold(0)

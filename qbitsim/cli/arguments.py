@@ -65,30 +65,35 @@ examples:
 """
 
 _PLAY_EXAMPLES = """\
-FILE is a scenario (a JSON object with "steps", or a list of steps) or a file of commands, one per line:
+FILE is a scenario (a JSON object with "steps", or a list of steps), a debug log of libvirt, qmpbackup or qemu.qmp, in
+which each reply is compared with that of a machine of its own, or a file of commands, one per line:
 
   # a comment
   disk drive0=64M,format=qcow2
   {"execute": "block-dirty-bitmap-add", "arguments": {"node": "drive0", "name": "bitmap0"}}
+  block-dirty-bitmap-add node=drive0 name=bitmap1     the same; also: 'info block', as 'qbitsim shell' takes it
   write drive0 0 64k 0x41              also: zero, discard, qemu-io drive0 "read -P 0x41 0 64k"
   qemu-img create -f qcow2 incr.img 64M      also: ls, rm, mv, cp, mkdir
   capacity incr.img=128k               also: image, drive, blockdev, fail; as the options
   advance 1.5                          let 1.5 seconds pass; 'run': let time pass until all is done
   hold                                 from here jobs go on only in 'step [N]', 'run' and 'advance'
 
+It may be a list of commands, too, and hold what a terminal has shown: prompts, arrows and replies are left out.
 Every reply and event is printed as QEMU writes it. The exit status is 1 if the scenario, or a command on
-image files, fails, and 2 if FILE is malformed.
+image files, fails, or a reply of the log is another here, and 2 if FILE is malformed.
 """
 
 _REPORT_EXAMPLES = """\
 TRANSCRIPT is a history ('qbitsim play --history', 'qbitsim serve --history'), a scenario, a recorded conversation
-('qbitsim record') or a file of commands ('qbitsim play'), which is played on a machine that is watched. Two of them are
-shown side by side, with their first difference marked; the exit status is 1 then, if there is one.
+('qbitsim record'), a debug log of libvirt, qmpbackup or qemu.qmp, or a file of commands ('qbitsim play'), which is
+played on a machine that is watched. Two of them are shown side by side, with their first difference marked; the exit
+status is 1 then, if there is one.
 
 examples:
   qbitsim report backup.txt -o report.html      a page that needs nothing but itself; open it in a browser
   qbitsim report backup.txt -o picture.svg      its timeline as a picture
   qbitsim report good.jsonl bad.jsonl -o report.html
+  qbitsim report libvirtd.log --domain mail     what happened last night, and which replies QEMU would not have given
 """
 
 _DEMO_EXAMPLES = """\
@@ -144,6 +149,19 @@ examples:
   PATH=/tmp/qemu:$PATH qemu-img create -f qcow2 disk.qcow2 1G
 """
 
+_HUNT_EXAMPLES = """\
+MODULE:CLASS is a subclass of qbitsim.testing.stateful.BackupClientMachine: your backup client, as the guide shows it.
+Hypothesis plays against it from many seeds side by side, and goes on behind what it has found. Each kind of failure is
+told once, as short as it can be: as a story, as a test to paste, and as a page of all that happened. The exit status is
+1 if there is one.
+
+What failed is kept in the example database of the class's settings, with which a run of its TestCase begins.
+
+examples:
+  qbitsim hunt test_client:MyClientMachine --minutes 5 --workers 2
+  qbitsim hunt test_client:MyClientMachine --seed 1000 -o found
+"""
+
 _IMAGE_OPTIONS = "format=qcow2 or raw, cluster-size=, backing=FILE"
 _DISK_OPTIONS = f"{_IMAGE_OPTIONS}, node-name=, file=, discard=on, read-only=on"
 
@@ -188,6 +206,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("shell", "Type QMP commands, on a machine of its own or on any QMP server.", _SHELL_EXAMPLES, _shell),
         ("record", "Record a client's conversation with a QMP server.", _RECORD_EXAMPLES, _record),
         ("report", "Show what happened as a picture of time.", _REPORT_EXAMPLES, _report),
+        ("hunt", "Let Hypothesis hunt for what is wrong with a backup client.", _HUNT_EXAMPLES, _hunt),
         ("programs", "Put QEMU's programs into a folder, for clients that start them.", _PROGRAMS_EXAMPLES, _programs),
         ("reference", "List what is emulated, or show a document.", _REFERENCE_EXAMPLES, _reference),
     ):
@@ -265,6 +284,7 @@ def _play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="with --against, compare record by record, not by step")
     parser.add_argument("--patience", metavar="SECONDS", type=float, default=10.0, help="with --against (default: 10)")
     parser.add_argument("--transcript", metavar="OUT", help="write the records of a scenario to this file; - is stdout")
+    _conversations(parser)
     _history(parser)
     _profile(parser)
     _images(parser)
@@ -280,6 +300,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
         default="report.html",
         help="the page; a picture if it ends in .svg, a history if in .jsonl; - is stdout (default: %(default)s)",
     )
+    _conversations(parser)
     _profile(parser)
     _settings(parser)
 
@@ -309,6 +330,33 @@ def _tour(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="FILE", type=Path, help="keep how far you are in this file")
     _drawing(parser)
     _profile(parser)
+
+
+def _hunt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("machine", metavar="MODULE:CLASS", help="the module is looked for here first")
+    parser.add_argument("--minutes", type=_positive, default=5.0, help="how long (default: 5)")
+    parser.add_argument("--workers", type=_count, default=2, help="processes side by side (default: 2)")
+    parser.add_argument("--failures", metavar="N", type=_count, help="end when so many kinds were found")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the first round; the next has the next one"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", default="found", help="for stories, tests and pages (default: found)"
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def _programs(parser: argparse.ArgumentParser) -> None:
@@ -353,6 +401,18 @@ def _images(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="DIR",
         help="image files are real ones: their names are relative to this folder, which must exist, or absolute",
+    )
+
+
+def _conversations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--conversation",
+        "--domain",
+        metavar="NAME",
+        dest="conversations",
+        action="append",
+        default=[],
+        help="of a log: only this conversation, or those with this domain; may be given several times",
     )
 
 

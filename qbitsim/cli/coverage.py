@@ -9,7 +9,9 @@ The files are found in directories that the caller names; an installed package h
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,23 +58,24 @@ class Coverage:
 def read(conformance: Path | None, draws: Path | None) -> Coverage:
     """Count.
 
-    :param conformance: a directory with ``scenarios/*.json`` and transcripts in ``golden-*/*.json``, perhaps more of
-        them in ``more/``; scenarios without a transcript to be compared with, those of group x, do not count.
+    :param conformance: a directory with scenarios and their transcripts in ``recorded/*.json.gz``; those without a
+        transcript to be compared with, which are of group x, do not count.
     :param draws: a file with one JSON object, subject -> number; it may be missing.
     :raises CliError: a file is not what it should be.
     """
     drawn = _draws(draws) if draws is not None and draws.exists() else None
     if conformance is None:
         return Coverage(draws=drawn)
-    found = [*conformance.glob("scenarios/*.json"), *conformance.glob("more/scenarios/*.json")]
-    scenarios = [path for path in sorted(found) if not path.name.startswith("x")]
+    scenarios = [path for path in sorted(conformance.glob("recorded/*.json.gz")) if not path.name.startswith("x")]
     if not scenarios:
-        raise CliError(f"{conformance}: no scenarios/*.json")
+        raise CliError(f"{conformance}: no recorded/*.json.gz")
     counts: Counter[str] = Counter()
     for path in scenarios:
-        used = set(subjects(_list(_get(_load(path), "steps"))))
-        for transcript in path.parent.parent.glob(f"golden-*/{path.name}"):
-            used.update(_events(_load(transcript)))
+        scenario = _load(path)
+        used = set(subjects(_list(_get(scenario, "steps"))))
+        transcripts = _get(scenario, "transcripts")
+        for transcript in transcripts.values() if isinstance(transcripts, dict) else ():
+            used.update(_events(transcript))
         counts.update(used)
     return Coverage(dict(counts), len(scenarios), drawn)
 
@@ -86,8 +89,9 @@ def _draws(path: Path) -> dict[str, int]:
 
 def _load(path: Path) -> JsonValue:
     try:
-        value: JsonValue = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+        value: JsonValue = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (EOFError, OSError, ValueError, zlib.error) as error:
         raise CliError(f"{path}: {error}") from None
     return value
 

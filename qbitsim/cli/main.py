@@ -37,5 +37,6 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _end(text: str, status: int) -> int:
-    print(f"qbitsim: {text}", file=sys.stderr)
+    if text:
+        print(f"qbitsim: {text}", file=sys.stderr)
     return status

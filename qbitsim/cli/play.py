@@ -1,12 +1,13 @@
-"""``qbitsim play``: a scenario, or a file of commands, on a machine of its own."""
+"""``qbitsim play``: a scenario, a file of commands, or what was said in a log, on a machine of its own."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from qbitsim.cli import scenario
+from qbitsim.cli import logs, scenario
 from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
 from qbitsim.cli.images import ending, image_store
 from qbitsim.cli.script import Script
@@ -14,6 +15,7 @@ from qbitsim.history.file import dumps
 from qbitsim.history.history import History
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
+from qbitsim.shell.pasted import is_list_of_commands, is_said
 from qbitsim.terminal.errors import FAILED, CliError
 from qbitsim.terminal.streams import read, show, write
 
@@ -24,6 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     :raises CliError: the file cannot be read or is malformed, or the scenario fails.
     """
     name, data = "<stdin>" if arguments.file == "-" else arguments.file, read(arguments.file)
+    log = logs.read_log(name, data.decode("utf-8", "replace"))
+    if log is not None:
+        return logs.play(name, log, arguments)
+    logs.refuse_choice(name, arguments)
     value = _as_scenario(name, data)
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
@@ -46,9 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     with ending(machine, arguments):
         apply_settings(machine, arguments)
         history = machine.watch(Path(name).stem) if arguments.history is not None else None
+        script = Script(machine, name, show, echo=arguments.echo)
         try:
-            return Script(machine, name, show, echo=arguments.echo).play(data)
+            return script.play(data)
         finally:
+            if script.left_out:
+                lines = ", ".join(map(str, script.left_out))
+                print(f"qbitsim: {name}: left out is what a server has said: {lines}", file=sys.stderr)
             _save(history, arguments.history)
 
 
@@ -68,6 +78,8 @@ def _as_scenario(name: str, data: bytes) -> object:
         if isinstance(error, json.JSONDecodeError):
             raise CliError(f"{name}:{error.lineno}:{error.colno}: {error.msg}") from None
         raise CliError(f"{name}: {'nested too deep' if isinstance(error, RecursionError) else 'not UTF-8'}") from None
+    if is_list_of_commands(value) or is_said(value):
+        return None
     return value if isinstance(value, list) or "steps" in value or "execute" not in value else None
 
 

@@ -2,14 +2,17 @@
 
 A line is one of
 
-* a JSON object: a QMP command, sent as it is; it may go on over several lines;
+* a JSON object: a QMP command, sent as it is; it may go on over several lines. A list of them is sent one by one;
+* ``NAME key=value ...``, or a line of the human monitor such as ``info block``: as ``qbitsim shell`` takes it;
 * ``write DRIVE OFFSET LENGTH [PATTERN]``, ``zero DRIVE OFFSET LENGTH``, ``discard DRIVE OFFSET LENGTH``,
   ``qemu-io DRIVE "COMMAND"``: what the guest does;
 * ``qemu-img …``, ``ls``, ``rm FILE``, ``mv``, ``cp``, ``mkdir``: commands on the image files;
 * ``disk …``, ``image …``, ``drive …``, ``blockdev …``, ``capacity …``, ``fail …``: as the options of those names;
 * ``run``: let time pass until nothing is left to do; ``advance SECONDS``: let time pass;
 * ``hold``: from here jobs go on only in ``step [N]``, ``run`` and ``advance``;
-* empty, or begins with ``#``.
+* empty, or begins with ``#``; or it is what a server has said, which is left out.
+
+Prompts and arrows that were pasted with a line, ``(QEMU)`` and ``->``, are left out.
 
 Without ``hold`` everything that needs no time happens after each line. What is printed is what a QMP client reads, in
 order, and between it what QEMU and the other programs print. The greeting is shown if the file negotiates by itself;
@@ -18,15 +21,24 @@ otherwise the negotiation is made silently before its first command.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
+from functools import cached_property
+from typing import cast
 
 from qbitsim.errors import QmpError
-from qbitsim.jsontypes import JsonValue
+from qbitsim.jsontypes import Json, JsonValue
 from qbitsim.machine.machine import Machine
+from qbitsim.nearest import nearest
 from qbitsim.programs.shell import Shell
+from qbitsim.qapi.introspect import query_qmp_schema
 from qbitsim.qmp.parser import JsonStream
 from qbitsim.qmp.session import Session
+from qbitsim.shell.line import TRANSACTION, human_commands, parse
+from qbitsim.shell.pasted import is_list_of_commands, is_said, without_prompt
+from qbitsim.shell.schema import Schema
+from qbitsim.shell.words import IncompleteError, LineError
 from qbitsim.terminal.errors import FAILED, CliError
 from qbitsim.terminal.options import SETTINGS
 
@@ -45,6 +57,7 @@ class Script:
     :param name: of the file, for messages.
     :param show: is given each line of output, without its end.
     :param echo: whether each line that is played is shown, too, behind ``->``.
+    :ivar left_out: the numbers of the lines that are what a server has said.
     :ivar status: 0, or :data:`.FAILED` once a command on image files has failed.
     """
 
@@ -52,6 +65,7 @@ class Script:
         self.machine = machine
         self.name = name
         self.status = 0
+        self.left_out: list[int] = []
         self._show = show
         self._echo = echo
         self._shell = Shell(machine.images, machine.profile)
@@ -59,15 +73,16 @@ class Script:
         self._session: Session | None = None
         self._held = False
         self._number = 0
+        self._lines: list[bytes] = []
 
     def play(self, data: bytes) -> int:
         """Play the whole file and return the exit status.
 
         :raises CliError: a line is malformed; the text says which one.
         """
-        lines = data.splitlines()
+        lines = self._lines = data.splitlines()
         while self._number < len(lines):
-            line = lines[self._number].strip()
+            line = without_prompt(lines[self._number].decode("latin-1")).encode("latin-1").strip()
             self._number += 1
             if line.startswith((b"{", b"[")):
                 self._qmp(line, lines)
@@ -96,10 +111,20 @@ class Script:
         for value in values:
             if isinstance(value, QmpError):
                 raise self._fault(value.desc, begin)
+        if is_said(values[0]):
+            self.left_out.append(begin)
+            return
+        if is_list_of_commands(values[0]):
+            for value in cast("list[Json]", values[0]):
+                self._send(json.dumps(value).encode(), value, begin)
+            return
+        self._send(data, values[0], begin)
+
+    def _send(self, data: bytes, value: JsonValue | QmpError, begin: int) -> None:
         if self.machine.closing:
             raise self._fault("the machine has quit", begin)
         self._echo_line(data)
-        session = self._session or self._connect(values[0])
+        session = self._session or self._connect(value)
         session.receive(data + b"\n")
         while session.pending:
             self._print(session.answer())
@@ -138,7 +163,8 @@ class Script:
             raise self._fault("not UTF-8") from None
         word, _, rest = text.partition(" ")
         rest = rest.strip()
-        self._echo_line(line)
+        if word in SETTINGS or word in FILE_COMMANDS or word in _GUEST or word in _TIME or word == "qemu-io":
+            self._echo_line(line)
         if word in SETTINGS:
             try:
                 SETTINGS[word](self.machine, rest)
@@ -150,8 +176,30 @@ class Script:
             self._guest(word, rest)
         elif word in _TIME:
             _TIME[word](self, rest)
+        elif word in self._schema.commands or word in human_commands() or TRANSACTION.match(text):
+            self._typed(text)
         else:
-            raise self._fault(f"unknown command '{word}'")
+            known = [*self._schema.commands, *SETTINGS, *FILE_COMMANDS, *_GUEST, *_TIME]
+            raise self._fault(f"unknown command '{word}'{nearest(word, known)}")
+
+    @cached_property
+    def _schema(self) -> Schema:
+        """What is known of the commands."""
+        return Schema(query_qmp_schema(self.machine.registry))
+
+    def _typed(self, text: str) -> None:
+        """A command as people type it, which may go on over several lines."""
+        begin = self._number
+        while True:
+            try:
+                message = parse(text, self._schema)
+                break
+            except LineError as error:
+                if not isinstance(error, IncompleteError) or self._number == len(self._lines):
+                    raise self._fault(error.text, begin) from None
+            text += "\n" + self._lines[self._number].decode("utf-8", "replace")
+            self._number += 1
+        self._send(json.dumps(message).encode(), message, begin)
 
     def _run_shell(self, text: str) -> None:
         try:

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
 
 _EXTRA = ("prompt_toolkit", "rich")
+"""What the keyboard needs; commands from elsewhere need nothing."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run commands from the command line, a file, a pipe or the keyboard; the exit status.
 
-    :raises CliError: the extra is not installed, the machine cannot be set up, or the server cannot be reached.
+    :raises CliError: somebody wants to type and the extra is not installed, the machine cannot be set up, or the server
+        cannot be reached.
     """
-    if any(find_spec(name) is None for name in _EXTRA):
-        raise CliError("shell needs the extra 'shell': pip install 'qbitsim[shell]'")
+    if _has_keyboard(arguments) and any(find_spec(name) is None for name in _EXTRA):
+        raise CliError("the shell with a keyboard needs: pip install 'qbitsim[shell]'; -c and a pipe need nothing")
     if sys.stdin is None and not arguments.commands:
         raise CliError("there is no standard input")
     if arguments.connect:
@@ -43,11 +45,16 @@ def _run(shell: Shell, arguments: argparse.Namespace) -> int:
     try:
         if arguments.commands:
             return play(shell, arguments.commands, "-c")
-        if sys.stdin.isatty() and sys.stdout.isatty():
+        if _has_keyboard(arguments):
             return _at_keyboard(shell)
         return play(shell, sys.stdin.readlines() if sys.stdin.seekable() else sys.stdin, "<stdin>")
     finally:
         shell.monitor.close()
+
+
+def _has_keyboard(arguments: argparse.Namespace) -> bool:
+    """Whether somebody types the commands."""
+    return not arguments.commands and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _machine(arguments: argparse.Namespace) -> Machine:

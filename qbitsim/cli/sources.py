@@ -4,6 +4,8 @@
 * A scenario with its disks is played on a machine that is watched. If it was recorded with replies, a note says where
   the machine answered otherwise.
 * Of a conversation whose disks are not known, or a transcript without the requests, the messages are shown.
+* Of a log of libvirt, of ``qemu.qmp`` or of a program that uses it the conversations are shown, and each reply is
+  compared with what a machine of the same release answers.
 * A file of commands is played as ``qbitsim play`` does it.
 
 What is cut off or of a newer version gets a note, and what can be shown is shown.
@@ -15,7 +17,7 @@ import argparse
 import json
 from pathlib import Path
 
-from qbitsim.cli import scenario
+from qbitsim.cli import logs, scenario
 from qbitsim.cli.arguments import apply_settings, refuse_settings
 from qbitsim.cli.script import Script
 from qbitsim.history import file as history_file
@@ -23,10 +25,12 @@ from qbitsim.history.history import History
 from qbitsim.history.records import history_of_records
 from qbitsim.history.salvage import salvage
 from qbitsim.jsontypes import Json
+from qbitsim.logs.telling import history_of_log
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
 from qbitsim.scenario.recorder import FORMAT
 from qbitsim.scenario.replayer import first_difference
+from qbitsim.shell.pasted import is_list_of_commands
 from qbitsim.terminal.errors import CliError
 from qbitsim.terminal.streams import read
 
@@ -48,6 +52,11 @@ def read_history(name: str, arguments: argparse.Namespace) -> Json:
             return history_file.loads(text)
         except history_file.HistoryError as error:
             raise CliError(f"{name}: {error}") from None
+    log = logs.read_log(name, text)
+    if log is not None:
+        refuse_settings(arguments, "a log tells what disks there are")
+        return history_of_log(log, logs.chosen(name, log, arguments), title)
+    logs.refuse_choice(name, arguments)
     value, note = _json(name, text)
     if value is None:
         return _of_commands(name, title, data, arguments)
@@ -70,6 +79,8 @@ def _json(name: str, text: str) -> tuple[object, str]:
             return value, "The file is cut off. What comes before is shown."
         if name.endswith(".json"):
             raise CliError(f"{name}: it is no JSON, and nothing of it can be read") from None
+        return None, ""
+    if is_list_of_commands(value):
         return None, ""
     if not _is_scenario(value):
         if isinstance(value, dict) and "execute" in value:

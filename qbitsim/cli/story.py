@@ -59,7 +59,7 @@ def _full_backup(demo: DemoMachine) -> None:
 def _first_incremental(demo: DemoMachine) -> None:
     demo.chapter(
         "The first incremental backup",
-        "Its target is backed by the full backup and gets only what the bitmap says. Meanwhile the bitmap is frozen, "
+        "Its target is backed by the full backup and gets only what the bitmap says. Meanwhile the bitmap is busy, "
         "and a successor without a name records what the guest writes.",
     )
     demo.guest("drive0", "C", (4, 2), (33, 1))

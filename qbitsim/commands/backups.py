@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
+from qbitsim.commands.nodes import taken_over
 from qbitsim.drivers.copy_before_write import OnCbwError
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options
@@ -88,7 +89,7 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
         image_format = image_format if image_format is not None else source.driver
         opened = sync == "top"  # not for 'none', with BDRV_O_NO_BACKING
         create_image(context, args.target, image_format, source.length, backing, backing_opened=opened)
-    target = _open_target(opener, args.target, image_format, source if sync == "none" else None)
+    target = _open_target(opener, args.target, image_format, source, backed=sync == "none")
     target.held = True
     try:
         context.match_aio_contexts()
@@ -98,14 +99,14 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
         context.graph.release(target)
 
 
-def _open_target(opener: Opener, filename: str, image_format: str | None, backing: Node | None) -> Node:
-    options: Options = {"discard": "unmap", "detect-zeroes": "unmap"}
+def _open_target(opener: Opener, filename: str, image_format: str | None, source: Node, *, backed: bool) -> Node:
+    options: Options = {"discard": "unmap", "detect-zeroes": "unmap", **taken_over(source)}
     if image_format is not None:
         options["driver"] = image_format
-    if backing is not None:
-        options["backing"] = backing.name
+    if backed:
+        options["backing"] = source.name
     target = opener.open_file(filename, options)
-    if backing is not None and not target.supports_backing:
+    if backed and not target.supports_backing:
         name = target.name
         opener.graph.release(target)
         raise QmpError(f"Driver '{target.driver}' of node '{name}' does not support backing files")

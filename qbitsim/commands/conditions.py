@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import NeverError
+from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
     from qbitsim.commands.parts import MachineLike
@@ -53,6 +54,11 @@ class StatusCondition:
         """Whether it is so."""
         job = machine.jobs.find(self.job)
         return self.status == ("null" if job is None else str(job.status))
+
+
+def known_statuses() -> list[str]:
+    """What :class:`StatusCondition` may wait for."""
+    return [str(each) for each in JobStatus]
 
 
 def run_until(machine: _M, condition: Callable[[_M], Any], within: float) -> Any:

@@ -41,7 +41,7 @@ class NamedFd:
     fdname: str
 
 
-def _of_monitor(context: Context) -> MonitorDescriptors:
+def of_monitor(context: Context) -> MonitorDescriptors:
     """What the asking client handed over; who asks in process cannot hand over anything."""
     return context.machine.monitor_descriptors or MonitorDescriptors()
 
@@ -49,7 +49,7 @@ def _of_monitor(context: Context) -> MonitorDescriptors:
 @command("add-fd", AddFd, returns=AddfdInfo, since="1.2")
 def add_fd(context: Context, args: AddFd) -> Json:
     """Put the descriptor that came with the message into a set."""
-    descriptor = _of_monitor(context).take()
+    descriptor = of_monitor(context).take()
     try:
         number = context.machine.images.fdsets.add(descriptor, args.fdset_id, args.opaque)
     except QmpError:
@@ -81,15 +81,15 @@ def _shown(descriptor: int, opaque: str | None) -> Json:
 @command("getfd", NamedFd, since="0.14")
 def getfd(context: Context, args: NamedFd) -> None:
     """Give a name to the descriptor that came with the message."""
-    of_monitor = _of_monitor(context)
-    descriptor = of_monitor.take()
+    descriptors = of_monitor(context)
+    descriptor = descriptors.take()
     if args.fdname[:1].isdigit():
         os.close(descriptor)
         raise QmpError("Parameter 'fdname' expects a name not starting with a digit")
-    of_monitor.name(args.fdname, descriptor)
+    descriptors.name(args.fdname, descriptor)
 
 
 @command("closefd", NamedFd, since="0.14")
 def closefd(context: Context, args: NamedFd) -> None:
     """Close the descriptor of a name."""
-    _of_monitor(context).close(args.fdname)
+    of_monitor(context).close(args.fdname)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.devices import DeviceAdd, DeviceDel, DeviceListProperties, ObjectPropertyInfo, XBlockdevSetIothread
 from qbitsim.qapi.registry import command
@@ -97,14 +97,7 @@ def device_list_properties(context: Context, args: DeviceListProperties) -> list
     """What a device of a type can be told."""
     from qbitsim.devices.properties import descriptions  # noqa: PLC0415  (few machines are ever asked)
 
-    known = descriptions(context.profile)
-    if args.typename in known.device_properties:
-        return known.device_properties[args.typename]
-    if args.typename not in known.types:
-        raise QmpError(f"Device '{args.typename}' not found", "DeviceNotFound")
-    if "device" not in known.ancestors(args.typename) or args.typename in known.abstract:
-        raise QmpError("Parameter 'typename' expects a non-abstract device type")
-    raise UnsupportedError(f"the properties of '{args.typename}'")
+    return descriptions(context.profile).settable(args.typename)
 
 
 @command("x-blockdev-set-iothread", XBlockdevSetIothread, since="2.12", features=["unstable"])

@@ -94,16 +94,16 @@ def check_new_drive(graph: Graph, identifier: str) -> None:
 def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node | None:
     """The node that the options of ``-drive`` mean; without a driver it is what the file is."""
     if not options.get("file") and "driver" not in options:
-        unknown = [
-            name for name in options if name not in ("read-only", "cache", "detect-zeroes", "discard", "copy-on-read")
-        ]
-        if unknown:
+        own = {name: value for name, value in options.items() if name not in ("read-only", "cache", "copy-on-read")}
+        check_given_options(machine.registry, {"driver": "null-co", "detect-zeroes": own.pop("detect-zeroes", "off")})
+        if own:
             raise QmpError("Must specify either driver or file")
         return None
     opener = Opener(machine.graph, on_filter=machine.profile.backup_bitmap_on_filter)
     options, probed = opener.probe(options)
     check_given_options(machine.registry, {name: options[name] for name in options if name != "copy-on-read"})
     check_detect_zeroes(options)
+    options.setdefault("auto-read-only", True)
     copy_on_read = options.pop("copy-on-read", False)
     detect_zeroes = options.pop("detect-zeroes", "off")
     if common.native_aio and not options.get("cache", {}).get("direct"):

@@ -6,10 +6,13 @@ process can connect, and the address is checked for what the machine's own files
 
 from __future__ import annotations
 
+import os
 import posixpath
+import stat
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
+from qbitsim.commands.descriptors import of_monitor
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.nbd.exports import DEFAULT_CONNECTIONS, DEFAULT_HANDSHAKE, Listening
 from qbitsim.qapi.block import (
@@ -17,6 +20,7 @@ from qbitsim.qapi.block import (
     BlockExportOptions,
     BlockExportOptionsNbd,
     BlockExportRemoveMode,
+    FdSocketAddress,
     FdSocketAddressLegacy,
     InetSocketAddressLegacy,
     NbdServerOptions,
@@ -28,6 +32,7 @@ from qbitsim.qapi.info import BlockExportInfo
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import arg
 from qbitsim.qapi.structs import struct
+from qbitsim.records import changed
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
@@ -73,15 +78,13 @@ def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
     if exports.running:
         raise QmpError("NBD server already running")
     if isinstance(address, FdSocketAddressLegacy):
-        raise QmpError(f"File descriptor named '{address.data.fd}' has not been found")
+        address = _taken_descriptor(context, address)
     if isinstance(address, VsockSocketAddressLegacy):
         raise UnsupportedError("an NBD server on a socket of type 'vsock'")
     if isinstance(address, InetSocketAddressLegacy) and address.data.ipv4 is False and address.data.ipv6 is False:
         raise QmpError("Cannot disable IPv4 and IPv6 at same time")
     if exports.host is None:
         _check_path(context, address)
-    if args.tls_creds is not None:
-        raise QmpError(f"No TLS credentials with id '{args.tls_creds}'")
     exports.start(
         Listening(
             address,
@@ -89,6 +92,24 @@ def nbd_server_start(context: Context, args: NbdServerOptions) -> None:
             DEFAULT_HANDSHAKE if args.handshake_max_seconds is None else args.handshake_max_seconds,
         )
     )
+    if args.tls_creds is not None:
+        exports.stop()
+        if args.tls_creds in context.machine.objects:
+            raise QmpError(f"Object with id '{args.tls_creds}' is not TLS credentials")
+        raise QmpError(f"No TLS credentials with id '{args.tls_creds}'")
+
+
+def _taken_descriptor(context: Context, address: FdSocketAddressLegacy) -> FdSocketAddressLegacy:
+    """The address of a socket that the client has named, by its number (socket_get_fd, util/qemu-sockets.c, QEMU 10.0).
+
+    :raises QmpError: it has not, or it is no socket and is closed.
+    """
+    name = address.data.fd
+    descriptor = of_monitor(context).take_named(name)
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise QmpError(f"File descriptor '{name}' is not a socket")
+    return changed(address, data=FdSocketAddress(fd=str(descriptor)))
 
 
 def _check_path(context: Context, address: SocketAddressLegacy) -> None:

@@ -72,6 +72,8 @@ class ShownFilenames:
             return backing is not None or header is not None
         if header.startswith("json:") and backing is node.named_backing:
             return False
+        if node.header_changed:
+            return self.of(backing) != header
         names = header, header.removeprefix("file:"), node.graph.images.backing_name(node.filename, header)
         return self.of(backing) not in names
 
@@ -82,7 +84,7 @@ class ShownFilenames:
         return self._full_options[node]
 
     def _gathered_options(self, node: Node) -> Json:
-        if (node.implicit or node.driver.endswith("_top")) and node.filtered is not None:
+        if node.implicit and node.filtered is not None:
             return self._options(node.filtered)
         strong = list(_strong_options(node))
         if not _is_opened_within(node):
@@ -93,7 +95,7 @@ class ShownFilenames:
             name, _dot, number = edge.name.partition(".")
             if number:
                 options.setdefault(name, []).append(self._options(edge.node))
-            elif name != "backing":
+            elif name != "backing" or node.is_filter:
                 options[name] = self._options(edge.node)
         if self.backing_overridden(node):
             options["backing"] = self._options(node.backing) if node.backing is not None else None

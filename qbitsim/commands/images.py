@@ -46,8 +46,7 @@ def create_image(
     if context.machine.announces_images:
         context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
     try:
-        stored = "raw" if image_format == "file" else image_format
-        graph.images.create(filename, stored, size, backing=backing_name, backing_format=backing_format)
+        _create(context, filename, image_format, size, backing=backing_name, backing_format=backing_format)
     except LockConflictError as error:
         raise QmpError(error.args[1], hint=in_use_hint(filename)) from None
     except OSError as error:
@@ -57,17 +56,30 @@ def create_image(
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
 
 
+def _create(context: Context, filename: str, image_format: str, size: int, **backing: str | None) -> None:
+    """Make the file, or an image in an export."""
+    stored = "raw" if image_format == "file" else image_format
+    if _is_on_server(filename):
+        from qbitsim.drivers.nbd import make_image  # noqa: PLC0415 - for those who are clients
+
+        make_image(context.graph, context.profile, filename, stored, size, **backing)
+    else:
+        context.graph.images.create(filename, stored, size, **backing)
+
+
+def _is_on_server(filename: str) -> bool:
+    """Whether a name is one of an NBD export."""
+    return filename.startswith(("nbd:", "nbd+"))
+
+
 def _check_can_create(context: Context, filename: str, image_format: str) -> None:
     driver = known_driver(image_format, context.profile)
     if driver is None:
         raise QmpError(f"Unknown file format '{image_format}'")
-    is_nbd = filename.startswith(("nbd:", "nbd+"))
-    if not is_nbd:
+    if not _is_on_server(filename):
         protocol_options(filename)  # which refuses a name of a protocol that nobody knows
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if is_nbd:
-        raise UnsupportedError("the making of an image on an NBD server: use mode 'existing'")
     if image_format not in (*image_formats(), "file"):
         raise UnsupportedError(f"images of format '{image_format}'")
 

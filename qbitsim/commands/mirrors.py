@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
-from qbitsim.commands.nodes import opener
+from qbitsim.commands.nodes import opener, taken_over
 from qbitsim.drivers.filename_options import name_options
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
@@ -111,7 +111,8 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
     target = _open_target(context, args, image_format, source)
     try:
         context.match_aio_contexts()
-        _start(context, args, source, target, zero_target=sync is MirrorSyncMode.FULL and existing)
+        zero_target = sync is MirrorSyncMode.FULL and (existing or not target.is_zero_when_new)
+        _start(context, args, source, target, zero_target=zero_target)
     except QmpError:
         context.graph.release(target)
         raise
@@ -121,6 +122,7 @@ def _open_target(context: Context, args: DriveMirror, image_format: str | None, 
     """Open the target as the source was opened: if that passes discards on, so does the target (qmp_drive_mirror)."""
     image_format = image_format if image_format is not None else opener(context).format_of(name_options(args.target))
     options: Options = {"driver": image_format, "discard": "unmap" if source.unmap else "ignore"}
+    options |= taken_over(source)
     if args.node_name is not None:
         options["node-name"] = args.node_name
     if image_format == "qcow2":
@@ -163,7 +165,7 @@ def _start(
             base=below if sync == "top" else None,
             copy_nothing=sync == "none",
             zero_target=zero_target,
-            target_is_zero=_is_known_zero(args),
+            target_is_zero=_is_known_zero(args, target),
             replaces=replaces,
             new_backing=new_backing,
             opens_backing=opens_backing,
@@ -182,11 +184,11 @@ def _start(
     context.transaction.add(commit=job.start)
 
 
-def _is_known_zero(args: BlockdevMirror | DriveMirror) -> bool:
+def _is_known_zero(args: BlockdevMirror | DriveMirror, target: Node) -> bool:
     """Whether nobody has to look whether the target is all zeroes: so a new file is (qmp_drive_mirror, QEMU 11.1)."""
     if isinstance(args, BlockdevMirror):
         return bool(args.target_is_zero)
-    return args.mode is not NewImageMode.EXISTING
+    return args.mode is not NewImageMode.EXISTING and target.is_zero_when_new
 
 
 def _check_replaces(context: Context, source: Node, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.drivers.opener import Opener
+from qbitsim.drivers.options import flag
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions
@@ -17,6 +18,7 @@ from qbitsim.qapi.values import to_json
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
+    from qbitsim.drivers.options import Options
 
 MAXIMUM_LENGTH = (1 << 63) - (1 << 30)
 """Bytes: BDRV_MAX_LENGTH, the largest multiple of the largest alignment."""
@@ -71,6 +73,11 @@ def blockdev_del(context: Context, args: BlockdevDel) -> None:
 def opener(context: Context) -> Opener:
     """What makes nodes for this machine."""
     return Opener(context.graph, on_filter=context.profile.backup_bitmap_on_filter)
+
+
+def taken_over(node: Node) -> Options:
+    """The options that a file takes over that a command opens beside a node (``bs->open_flags``, blockdev.c, 10.0)."""
+    return {"auto-read-only": True} if flag(node.options, "auto-read-only") else {}
 
 
 @command("block_resize", BlockResize, since="0.14")

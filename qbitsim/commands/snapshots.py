@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
-from qbitsim.commands.nodes import opener
+from qbitsim.commands.nodes import opener, taken_over
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -137,6 +137,7 @@ def blockdev_snapshot_sync(context: Context, args: BlockdevSnapshotSync) -> None
         "driver": image_format,
         "read-only": old.read_only,
         "discard": "unmap" if old.unmap else "ignore",
+        **taken_over(old),
     }
     if name is not None:
         options["node-name"] = name

@@ -8,6 +8,7 @@ import binascii
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.control.faults import refusing
+from qbitsim.control.units import SizeOnWire, bytes_of
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX, command
@@ -25,28 +26,28 @@ class XQbitsimGuestWrite:
     """Arguments of x-qbitsim-write: ``length`` bytes of ``pattern`` (0x41 if not given), or ``data`` in base64."""
 
     drive: str
-    offset: Int64
-    length: Int64 | None = None
+    offset: SizeOnWire
+    length: SizeOnWire | None = None
     pattern: Int64 | None = None
     data: str | None = None
 
 
 @struct
 class XQbitsimDiscard:
-    """Arguments of x-qbitsim-discard, in bytes."""
+    """Arguments of x-qbitsim-discard."""
 
     drive: str
-    offset: Int64
-    length: Int64
+    offset: SizeOnWire
+    length: SizeOnWire
 
 
 @struct
 class XQbitsimRead:
-    """Arguments of x-qbitsim-read, in bytes."""
+    """Arguments of x-qbitsim-read."""
 
     drive: str
-    offset: Int64
-    length: Int64
+    offset: SizeOnWire
+    length: SizeOnWire
 
 
 @struct
@@ -73,13 +74,13 @@ class XQbitsimOutput:
 
 @struct
 class XQbitsimCreateImage:
-    """Arguments of x-qbitsim-create-image; sizes in bytes, ``format`` is qcow2 unless it is given."""
+    """Arguments of x-qbitsim-create-image; ``format`` is qcow2 unless it is given."""
 
     file: str
-    size: Int64 | None = None
+    size: SizeOnWire | None = None
     format: str | None = None
     backing: str | None = None
-    cluster_size: Int64 | None = None
+    cluster_size: SizeOnWire | None = None
 
 
 @struct
@@ -94,11 +95,11 @@ class XQbitsimAddDisk:
     """Arguments of x-qbitsim-add-disk; see :meth:`.Machine.add_disk`."""
 
     id: str
-    size: Int64 | None = None
+    size: SizeOnWire | None = None
     format: str | None = None
     node_name: str | None = None
     file: str | None = None
-    cluster_size: Int64 | None = None
+    cluster_size: SizeOnWire | None = None
     backing: str | None = None
     discard: bool | None = None
     read_only: bool | None = None
@@ -111,9 +112,11 @@ def _drive(context: Context, identifier: str) -> Drive:
     return drive
 
 
-def _check_length(length: int) -> None:
-    if not 0 < length <= MOST:
+def _checked_length(length: str | int) -> int:
+    found = bytes_of(length)
+    if not 0 < found <= MOST:
         raise QmpError(f"{length} bytes: one read or write is of 1 to {MOST} bytes ({MOST >> 20} MiB)")
+    return found
 
 
 @command(f"{PREFIX}write", XQbitsimGuestWrite, control=True)
@@ -123,32 +126,34 @@ def write(context: Context, args: XQbitsimGuestWrite) -> None:
     if (args.data is None) == (args.length is None) or (args.data is not None and args.pattern is not None):
         raise QmpError("give either 'length' and perhaps 'pattern', or 'data'")
     if args.length is not None:
-        _check_length(args.length)
+        length = _checked_length(args.length)
         pattern = 0x41 if args.pattern is None else args.pattern
         if not 0 <= pattern <= 0xFF:
             raise QmpError(f"pattern {pattern} is no byte")
-        data = filled(pattern, args.length)
+        data = filled(pattern, length)
     else:
         try:
             data = base64.b64decode(args.data or "", validate=True)
         except binascii.Error as error:
             raise QmpError(f"'data' is no base64: {error}") from None
-    refusing(lambda: drive.write(args.offset, data))
+    offset = bytes_of(args.offset)
+    refusing(lambda: drive.write(offset, data))
 
 
 @command(f"{PREFIX}discard", XQbitsimDiscard, control=True)
 def discard(context: Context, args: XQbitsimDiscard) -> None:
     """Let the guest discard."""
     drive = _drive(context, args.drive)
-    refusing(lambda: drive.discard(args.offset, args.length))
+    offset, length = bytes_of(args.offset), bytes_of(args.length)
+    refusing(lambda: drive.discard(offset, length))
 
 
 @command(f"{PREFIX}read", XQbitsimRead, returns=XQbitsimData, control=True)
 def read(context: Context, args: XQbitsimRead) -> Json:
     """Let the guest read."""
-    _check_length(args.length)
-    drive = _drive(context, args.drive)
-    data = refusing(lambda: drive.read(args.offset, args.length))
+    length = _checked_length(args.length)
+    drive, offset = _drive(context, args.drive), bytes_of(args.offset)
+    data = refusing(lambda: drive.read(offset, length))
     return {"data": base64.b64encode(data).decode()}
 
 
@@ -167,14 +172,14 @@ def create_image(context: Context, args: XQbitsimCreateImage) -> None:
         raise QmpError(f"the file {args.file!r} exists already")
     argv = ["create", "-q", "-f", args.format or "qcow2"]
     if args.cluster_size is not None:
-        argv += ["-o", f"cluster_size={args.cluster_size}"]
+        argv += ["-o", f"cluster_size={bytes_of(args.cluster_size)}"]
     if args.backing is not None:
         if args.backing not in images:
             raise QmpError(f"there is no backing file {args.backing!r}")
         argv += ["-b", args.backing, "-F", images.lookup(args.backing).format]
     argv += ["--", args.file]
     if args.size is not None:
-        argv.append(str(args.size))
+        argv.append(str(bytes_of(args.size)))
     status, output = qemu_img.run(images, argv, context.profile)
     if status:
         raise QmpError(output.strip().splitlines()[0].removeprefix("qemu-img: "))

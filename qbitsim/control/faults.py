@@ -6,23 +6,23 @@ Each answers with an id (the given one, or one that it makes), by which the faul
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from qbitsim.commands.context import Context
+from qbitsim.control.units import ErrnoOnWire, SizeOnWire
 from qbitsim.errnos import Errno
-from qbitsim.errors import QmpError
+from qbitsim.errors import ErrorClass, QmpError
+from qbitsim.files.faults import Operation
 from qbitsim.injection.declaration import Kind, Ranges
 from qbitsim.injection.faults import KINDS, Holder
-from qbitsim.jobs.foreign import ForeignJob
+from qbitsim.jobs.foreign import ForeignJob, ForeignKind
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX, command
-from qbitsim.qapi.schema import Alternate, Int64
+from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
+from qbitsim.sizes import Size
 
 _T = TypeVar("_T")
-
-ErrnoOnWire: TypeAlias = Annotated[str | int, Alternate("XQbitsimErrno")]
-"""A name such as EIO, or a number."""
 
 
 @struct
@@ -60,10 +60,10 @@ class XQbitsimEndForeignJob:
 
 @struct
 class XQbitsimWrite:
-    """One write of a guest, in bytes."""
+    """One write of a guest."""
 
-    offset: Int64
-    length: Int64
+    offset: SizeOnWire
+    length: SizeOnWire
 
 
 @struct
@@ -104,6 +104,10 @@ def _find(context: Context, identifier: str) -> Any:
 
 _WIRE_TYPES: dict[Any, Any] = {
     Errno: ErrnoOnWire,
+    Size: SizeOnWire,
+    Operation: str,
+    ErrorClass: str,
+    ForeignKind: str,
     Ranges: list[XQbitsimWrite],
 }
 """What a type of a fault's member is on the wire, if it is not itself."""

@@ -17,6 +17,7 @@ def controlled_registry_for(profile: Profile) -> Registry:
     from qbitsim.control import disks as control_disks  # noqa: PLC0415 - few machines have them
     from qbitsim.control import faults as control_faults  # noqa: PLC0415 - few machines have them
     from qbitsim.control import time as control  # noqa: PLC0415 - few machines have them
+    from qbitsim.control import why as control_why  # noqa: PLC0415 - few machines have them
 
-    assert all((control, control_disks, control_faults)), "importing them has declared their commands"
+    assert all((control, control_disks, control_faults, control_why)), "importing them has declared their commands"
     return Registry(profile, [*DECLARED_COMMANDS, *CONTROL_COMMANDS])

@@ -18,13 +18,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from qbitsim.commands.conditions import EventCondition, StatusCondition, run_until
+from qbitsim.commands.conditions import EventCondition, StatusCondition, known_statuses, run_until
 from qbitsim.commands.context import Context
 from qbitsim.commands.parts import ControlLike, MachineLike
 from qbitsim.engine.scheduler import first_in_first_out
 from qbitsim.errors import NeverError, QmpError, SnapshotError
 from qbitsim.jsontypes import Json
-from qbitsim.qapi.job import JobStatus
+from qbitsim.nearest import nearest
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
@@ -156,7 +156,11 @@ def settle(context: Context, args: None) -> Json:
 
 @command(f"{PREFIX}until", XQbitsimUntil, returns=Any, control=True)
 def until(context: Context, args: XQbitsimUntil) -> Any:
-    """Let things happen until there is an event, which is returned, or a job has a status; ``null``: it is gone."""
+    """Let things happen until there is an event, which is returned, or a job has a status; ``null``: it is gone.
+
+    It looks back, as :meth:`.Machine.until` does: an event that has come already, and that no wait has returned, is
+    returned at once. A server that runs by itself remembers the last 1000 events for it.
+    """
     within = LONGEST if args.within is None else args.within
     if not 0 <= within <= LONGEST:
         raise QmpError(f"cannot wait for {within} seconds: it must be from 0 to {LONGEST:.0f}")
@@ -165,12 +169,13 @@ def until(context: Context, args: XQbitsimUntil) -> Any:
         raise QmpError("'data' is not an object")
     machine = context.machine
     if args.event is not None and args.job is None and args.status is None:
-        if args.event not in machine.registry.events:
-            raise QmpError(f"there is no event {args.event!r}")
+        known = machine.registry.events
+        if args.event not in known:
+            raise QmpError(f"QEMU {machine.profile.name} has no event {args.event!r}{nearest(args.event, known)}")
         condition: Callable[[MachineLike], Any] = EventCondition(args.event, data)
     elif args.event is None and args.job is not None and args.status is not None:
-        if args.status not in [str(each) for each in JobStatus]:
-            raise QmpError(f"there is no job status {args.status!r}")
+        if args.status not in known_statuses():
+            raise QmpError(f"there is no job status {args.status!r}{nearest(args.status, known_statuses())}")
         condition = StatusCondition(args.job, args.status)
     else:
         raise QmpError("give either 'event', or 'job' and 'status'")

@@ -347,6 +347,8 @@ class BlockCopyState:
         if self.progress is not None:
             self.progress.done(task.length)
         self.end_task(task, failed=False)
+        if self.scheduler.observer is not None:
+            self.scheduler.observer.copied(self, offset, length)
         if self.discard_source:
             self._discard(offset, length)
         return 0, False

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.devices.properties import parse
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.records import record
 
@@ -22,6 +23,39 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).with_name("recorded")
 _NO_THREAD = 999
+_SAME = {
+    "sse3": "pni",
+    "pclmuldq": "pclmulqdq",
+    "sse4-1": "sse4.1",
+    "sse4_1": "sse4.1",
+    "sse4-2": "sse4.2",
+    "sse4_2": "sse4.2",
+    "xd": "nx",
+    "ffxsr": "fxsr-opt",
+    "i64": "lm",
+    "hv-apicv": "hv-avic",
+    **{
+        name.replace("-", "_"): name
+        for name in (
+            *("ds-cpl", "tsc-adjust", "fxsr-opt", "lahf-lm", "cmp-legacy", "nodeid-msr", "perfctr-core", "perfctr-nb"),
+            *(
+                "kvm-nopiodelay",
+                "kvm-mmu",
+                "kvm-asyncpf",
+                "kvm-asyncpf-int",
+                "kvm-steal-time",
+                "kvm-pv-eoi",
+                "kvm-pv-unhalt",
+            ),
+            *("kvm-poll-control", "svm-lock", "nrip-save", "tsc-scale", "vmcb-clean", "pause-filter", "lbr-fmt"),
+        )
+    },
+}
+"""Other names of properties (x86_cpu_initfn, target/i386/cpu.c)."""
+
+_FOLLOWING = {**_SAME, "level": "min-level", "xlevel": "min-xlevel"}
+"""Properties that become what others are, if nothing is said of them (x86_cpu_expand_features, as well)."""
+
 _ALL_OF_TCG = "max"
 """The model that has every feature that TCG has."""
 
@@ -128,6 +162,64 @@ class Processors:
 
     def _values(self, profile: Profile) -> Json:
         return _model(profile, self.model)
+
+
+def expanded(profile: Profile, model: str, given: Json, *, full: bool) -> Json:
+    """The properties of a model that no processor is of (qmp_query_cpu_model_expansion, target/i386/cpu-system.c).
+
+    :param given: properties that are to be otherwise.
+    :param full: all that can be set; otherwise those by which the model can be made of the model ``base``.
+    :raises QmpError: there is no such model or property, or the property cannot be so.
+    :raises UnsupportedError: nobody has asked such a QEMU.
+    """
+    if profile.recorded_answers is None:
+        raise UnsupportedError(f"the processors of QEMU {profile.name}")
+    known = _ALL_OF_TCG if model == "host" else model  # with TCG, the host's own model has what TCG has
+    values = _read_expansion(profile.recorded_answers, known)
+    types = _read(profile.recorded_answers)["properties"]
+    changed = {_SAME.get(name, name): _parsed(profile, model, types, name, value) for name, value in given.items()}
+    for name, other in _FOLLOWING.items():
+        if name in values and name not in changed and other in changed:
+            changed[name] = changed[other]
+    values |= changed
+    return values if full else {name: values[name] for name in _static(profile.recorded_answers)}
+
+
+def _parsed(profile: Profile, model: str, types: dict[str, str], name: str, value: Any) -> Any:
+    """The value that a property is given."""
+    kind = types.get(name)
+    if kind is None:
+        raise QmpError(f"Property '{model}-x86_64-cpu.{name}' not found")
+    path = f"model.props.{name}" if profile.processor_errors_have_paths else name
+    return parse(path, kind, value, from_json=True)
+
+
+def _static(release: str) -> list[str]:
+    names: str = _read(release)["expansion"]["static"]
+    return names.split()
+
+
+def _read_expansion(release: str, model: str) -> Json:
+    """The values of all properties of a model that can be set, while no processor is of it."""
+    recorded = _read(release)
+    expansion, types = recorded["expansion"], recorded["properties"]
+    models: Json = expansion["models"]
+    mine = models.get(model) or models.get(f"{model}-v1")
+    if mine is None:
+        raise QmpError(f"CPU model '{model}' not found")
+    real = _read_model(release, model)
+    turned = set(mine["turned"].split())
+    left_out = expansion["max"].split() if model != _ALL_OF_TCG else []
+    given: Json = {**expansion["common"], **mine}
+    return {
+        name: given[name]
+        if name in given
+        else (name in real["on"]) != (name in turned)
+        if types[name] == "bool"
+        else real[name]
+        for name in expansion["full"].split()
+        if name not in left_out
+    }
 
 
 def _model(profile: Profile, name: str) -> Json:

@@ -120,6 +120,20 @@ class Descriptions:
             name = self.types.get(name, "")
         return found
 
+    def settable(self, type_name: str) -> list[Json]:
+        """What device-list-properties says of a type.
+
+        :raises QmpError: there is no such device.
+        :raises UnsupportedError: nobody has asked for it.
+        """
+        if type_name in self.device_properties:
+            return self.device_properties[type_name]
+        if type_name not in self.types:
+            raise QmpError(f"Device '{type_name}' not found", "DeviceNotFound")
+        if "device" not in self.ancestors(type_name) or type_name in self.abstract:
+            raise QmpError("Parameter 'typename' expects a non-abstract device type")
+        raise UnsupportedError(f"the properties of '{type_name}'")
+
     def kind(self, type_name: str, name: str) -> str | None:
         """The type of a property that can be set, None if there is none of that name."""
         return next((each["type"] for each in self.device_properties[type_name] if each["name"] == name), None)

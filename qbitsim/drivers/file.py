@@ -16,6 +16,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
+from qbitsim.images.store import has_protocol
 from qbitsim.qapi.block import OnOffAuto
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.schema import Int64, arg, struct_features
@@ -127,9 +128,9 @@ class FileNode(DriverNode):
 
     @classmethod
     def parse_filename(cls, protocol: str, name: str) -> Options:
-        """A name that may look like one with a protocol."""
+        """The name, behind ``./`` if it looks like one with a protocol (bdrv_parse_filename_strip_prefix, block.c)."""
         del protocol
-        return {"driver": cls.driver, "filename": name}
+        return {"driver": cls.driver, "filename": f"./{name}" if has_protocol(name) else name}
 
     @property
     def image_file(self) -> ImageFile:
@@ -257,7 +258,7 @@ class FileNode(DriverNode):
     def _discard(self, offset: int, length: int) -> None:
         self._check("discard", offset, length)
         self.file.take_bytes().discard(offset, length)
-        self.count_discard(length)
+        self.count_discard(offset, length)
 
     @property
     def copies_ranges(self) -> bool:
@@ -268,11 +269,12 @@ class FileNode(DriverNode):
         """Let the host have the range back and count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
             self.file.punch(offset, length)
-        self.count_discard(length)
+        self.count_discard(offset, length)
 
-    def count_discard(self, length: int) -> None:
+    def count_discard(self, offset: int, length: int) -> None:
         """Count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
+            self.note_discard_end(offset + length)
             self.discards += 1
             self.discarded_bytes += length
 

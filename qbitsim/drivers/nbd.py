@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from qbitsim.block.limits import Limits
     from qbitsim.block.status import Status
     from qbitsim.drivers.opener import Opener
+    from qbitsim.facts import Profile
     from qbitsim.files.faults import Faults
     from qbitsim.files.network import Network
     from qbitsim.images.image_file import ImageFile
     from qbitsim.nbd.remote import RemoteExport
+    from qbitsim.nbd.remote_file import RemoteImageFile
 
 MAXIMUM_STRING = 4096
 """Bytes of the name of an export or a context (NBD_MAX_STRING_SIZE)."""
@@ -134,6 +136,11 @@ class NbdNode(DriverNode):
     def filename(self) -> str:
         """As a name with a protocol, empty if none says all."""
         return name_of(self._server, self._export_name)
+
+    @property
+    def is_zero_when_new(self) -> bool:
+        """False: nothing is new, but is what the server had."""
+        return False
 
     @property
     def knows_cluster_size(self) -> bool:
@@ -259,6 +266,10 @@ class NbdNode(DriverNode):
             self._file.close()
         self.export.close()
 
+    def disconnect(self) -> None:
+        """The node that takes the place of this one connects by itself."""
+        self.export.close()
+
     def abandon(self) -> None:
         """The connection ends with the process."""
         self.export.close()
@@ -301,7 +312,45 @@ def connect(network: Network, options: Mapping[str, Any], client: Graph | None =
     return export
 
 
-def _as_file(name: str, export: RemoteExport) -> ImageFile:
+def explained_creation_failure(failure: str, profile: Profile) -> str:
+    """Why no image can be made where the server, or what it has, cannot be opened for it."""
+    if profile.nbd_creation_explained:
+        what = (
+            "creating new images, so an existing image must be selected as the target; however, opening the given "
+            "target as an existing image failed"
+        )
+    else:
+        what = "image creation, and opening the image failed"
+    return f"Protocol driver 'nbd' does not support {what}: {failure}"
+
+
+def make_image(
+    graph: Graph, profile: Profile, filename: str, image_format: str, size: int, **image_options: Any
+) -> None:
+    """Make an image in an export that is there (bdrv_co_create_opts_simple(), block.c, QEMU 10.0).
+
+    :param size: bytes.
+    :param image_options: of :class:`.Qcow2Image`.
+    :raises QmpError: with QEMU's text.
+    :raises OSError: as the server says.
+    """
+    try:
+        options = options_of(filename)
+        take_server(options)
+        check_options(options)
+        export = connect(graph.images.network, options, client=graph)
+        if export.read_only:
+            export.close()
+            raise QmpError("Could not open image: Permission denied")
+    except QmpError as error:
+        raise QmpError(explained_creation_failure(error.desc, profile), hint=error.hint) from None
+    try:
+        _as_file(_name(options), export).make_image(image_format, size, **image_options).save()
+    finally:
+        export.close()
+
+
+def _as_file(name: str, export: RemoteExport) -> RemoteImageFile:
     from qbitsim.nbd.remote_file import RemoteImageFile  # noqa: PLC0415 - for who looks for an image
 
     return RemoteImageFile(name, export)

@@ -99,6 +99,11 @@ NOT_EMULATED = {each.name: each for each in _OTHERS}
 BLOCKDEV_DRIVER.refused.update({each.name: (each.since, each.until) for each in _OTHERS})
 
 
+def find_driver(name: str) -> Driver | OtherDriver | None:
+    """The driver with that name, of any release, emulated or not."""
+    return DRIVERS.get(name) or NOT_EMULATED.get(name)
+
+
 def known_driver(name: str, profile: Profile) -> Driver | OtherDriver | None:
     """The driver with that name, emulated or not, if the release has one."""
     found = DRIVERS.get(name)

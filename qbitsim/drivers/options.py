@@ -50,5 +50,5 @@ def check_detect_zeroes(options: Mapping[str, object]) -> None:
 
 def file_options(options: Options) -> Options:
     """What a file below a format or filter inherits (bdrv_inherited_options, block.c, QEMU 10.0)."""
-    passed: Options = {name: options[name] for name in ("force-share", "cache") if name in options}
-    return {"read-only": flag(options, "read-only"), "discard": "unmap", "auto-read-only": True, **passed}
+    passed: Options = {name: options[name] for name in ("force-share", "cache", "auto-read-only") if name in options}
+    return {"read-only": flag(options, "read-only"), "discard": "unmap", **passed}

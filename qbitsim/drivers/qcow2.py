@@ -68,7 +68,10 @@ class Qcow2Node(DriverNode):
     supports_compression = True
     can_store_bitmaps = True
 
-    __slots__ = ("_counted", "_data_place", "_requests", "_shows_holes", "_stored_bitmaps", "_written", "image")
+    __slots__ = (
+        *("_counted", "_data_place", "_header_changed", "_requests", "_shows_holes", "_stored_bitmaps", "_written"),
+        "image",
+    )
 
     image: Qcow2Image
 
@@ -81,11 +84,14 @@ class Qcow2Node(DriverNode):
         self._counted = False
         self._data_place = 0 if image.data_file is None else 1
         self._shows_holes = False
+        self._header_changed = False
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """The image in the file."""
         file = opener.open_file_child(options)
+        if file.read_only and not flag(options, "read-only"):
+            raise QmpError("Block node is read-only")  # before anybody reads of it (bdrv_open_file_child)
         found = file_below(file)
         try:
             file.pread(0, SECTOR)
@@ -138,6 +144,11 @@ class Qcow2Node(DriverNode):
         return self.image.compat != "0.10"
 
     @property
+    def header_changed(self) -> bool:
+        """As long as it is open."""
+        return self._header_changed
+
+    @property
     def header_backing(self) -> str | None:
         """As the header says."""
         return self.image.backing
@@ -165,6 +176,7 @@ class Qcow2Node(DriverNode):
             raise io_error(errno.ENOTSUP)
         old_list = self.image.layout.snapshots.list_clusters(self.cluster_size)
         made = self.image.create_snapshot(name, date, clock, state_size)
+        self._requests.note_snapshot()
         self._requests.note_freed(old_list)
         return made
 
@@ -181,12 +193,15 @@ class Qcow2Node(DriverNode):
         old_list = layout.snapshots.list_clusters(self.cluster_size)
         parts = layout.snapshots.parts(layout.clusters, self.image.snapshots.index(snapshot))
         self.image.delete_snapshot(snapshot)
-        for freed in (old_list, *parts):
+        self._requests.note_snapshot_list()
+        self._requests.note_freed(layout.clusters.unused(old_list))
+        self._requests.note_shared_tables(1)
+        for freed in parts:
             self._requests.note_freed(layout.clusters.unused(freed))
 
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header, which is in the first cluster."""
-        self.image.backing, self.image.backing_format = name, driver
+        self.image.backing, self.image.backing_format, self._header_changed = name, driver, True
         self.image.save()
         self._file.note_write_end(self.cluster_size)
 
@@ -436,7 +451,14 @@ class Qcow2Node(DriverNode):
             self._file.pwrite(SIZE_IN_HEADER, 8)
         except OSError as error:
             raise QmpError(f"Failed to update the image size: {error.strerror}") from None
-        self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
+        old = self.length
+        try:
+            self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
+        except OSError as error:
+            if not zero_new:
+                raise
+            self.image.resize(old)  # QEMU changes the length last
+            raise QmpError(f"Failed to zero out the new area: {error.strerror}") from None
         if self._data_place:
             self._data.follow_length()
             self._requests.ask_for_preallocated()

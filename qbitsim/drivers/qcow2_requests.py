@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.image import Qcow2Image
+
+END_OF_SNAPSHOT_FIELDS = 72
+"""The end of those members of the header that tell of snapshots (``snapshots_offset`` of QCowHeader)."""
 
 MAXIMUM_WRITTEN = 65536
 """So many clusters are written before the file is told of them."""
@@ -65,10 +69,8 @@ class FileRequests:
 
     def note_tables(self, offset: int) -> None:
         """Let the file know of the tables that a request needs that stores no data."""
-        file = self._file
         for place, length in self._image.layout.new_table_places(offset):
-            if place + length > file.noticed_end:
-                file.note_write_end(place + length)
+            self._note_end(place + length)
 
     def note_changed_tables(self, offset: int, length: int) -> None:
         """Keep how far the tables go that a request changed in memory, though it stored no data."""
@@ -76,15 +78,54 @@ class FileRequests:
 
     def flush_tables(self) -> None:
         """Write the changed tables, refcounts first (qcow2_write_caches)."""
+        self._flush_refcounts()
         end, self._tables_end = self._tables_end, 0
-        stored, layout, unit = self._image.content.allocation_order(), self._image.layout, self._image.cluster_size
+        self._note_end(end)
+
+    def _flush_refcounts(self) -> None:
+        """Write the refcounts of what was stored since the last time; the tables can be written now."""
+        stored, layout = self._image.content.allocation_order(), self._image.layout
         new, self._flushed = list(islice(reversed(stored), max(0, len(stored) - self._flushed))), len(stored)
         places = [layout.active.places[guest] for guest in new if guest in layout.active.places]
-        blocks = {layout.clusters.block_of(place) for place in places}
-        ends = [(block + 1) * unit for block in sorted(blocks)]
-        for each in (*ends, max([end, *(layout.table_end(guest * unit) for guest in new)])):
-            if each > self._file.noticed_end:
-                self._file.note_write_end(each)
+        for block in sorted({layout.clusters.block_of(place) for place in places}):
+            self._note_end((block + 1) * self._image.cluster_size)
+        ends = (layout.table_end(guest * self._image.cluster_size) for guest in new)
+        self._tables_end = max([self._tables_end, *ends])
+
+    def note_snapshot(self) -> None:
+        """Let the file know of the L1 table of the newest snapshot, and of the list (qcow2_snapshot_create)."""
+        first, entries = self._image.layout.snapshots.saved[-1].l1
+        self._note_end(first * self._image.cluster_size + entries * TABLE_ENTRY)
+        self.note_shared_tables(2)
+        self.note_snapshot_list()
+
+    def note_shared_tables(self, references: int) -> None:
+        """Write the L2 tables that have come to be shared or to be the disk's own (QCOW_OFLAG_COPIED).
+
+        :param references: those of such a table by now.
+        """
+        layout, unit = self._image.layout, self._image.cluster_size
+        changed = [place for place in layout.active.l2.values() if layout.clusters.refcount(place) == references]
+        self._tables_end = max([self._tables_end, *((place + 1) * unit for place in changed)])
+        self.flush_tables()
+
+    def note_snapshot_list(self) -> None:
+        """Write the list of snapshots part by part, its refcounts first, the header last (qcow2_write_snapshots)."""
+        layout, unit = self._image.layout, self._image.cluster_size
+        first, length = layout.snapshots.list_place
+        if length:
+            self._note_end((layout.clusters.block_of(first) + 1) * unit)
+        end = first * unit
+        for snapshot in self._image.snapshots:
+            end = -(-end // 8) * 8
+            for part in snapshot.part_lengths:
+                end += part
+                self._note_end(end)
+        self._note_end(END_OF_SNAPSHOT_FIELDS)
+
+    def _note_end(self, end: int) -> None:
+        if end > self._file.noticed_end:
+            self._file.note_write_end(end)
 
     def discard_places(self, offset: int, length: int) -> None:
         """Let the file discard the places of the whole clusters in a range that nothing else refers to.
@@ -102,6 +143,9 @@ class FileRequests:
                 runs[-1] = runs[-1][0], runs[-1][1] + unit
             else:
                 runs.append((place, unit))
+        if runs:
+            # What the tables waited for is written: refcounts wait for tables from now on (qcow2_cache_set_dependency).
+            self._flush_refcounts()
         for place, run in runs:
             if self._image.data_file is None:
                 self._file.note_discarded(place, run)
@@ -110,10 +154,10 @@ class FileRequests:
 
     def note_freed(self, clusters: Iterable[int]) -> None:
         """Let the file count clusters of it that were freed, run by run; they may be in use again already."""
-        free = Spans()
+        free, unit = Spans(), self._image.cluster_size
         free.add_all(clusters)
         for start, stop in free:
-            self._file.count_discard((stop - start) * self._image.cluster_size)
+            self._file.count_discard(start * unit, (stop - start) * unit)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""

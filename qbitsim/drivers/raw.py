@@ -135,6 +135,11 @@ class RawNode(DriverNode, OwnLengthNode):
         return self._file.cluster_size
 
     @property
+    def is_zero_when_new(self) -> bool:
+        """As of its file."""
+        return self._file.is_zero_when_new
+
+    @property
     def knows_cluster_size(self) -> bool:
         """Whether the file knows."""
         return self._file.knows_cluster_size

@@ -45,6 +45,7 @@ class ThrottleNode(FilterDriverNode):
     """
 
     supports_compression = True
+    takes_part_in_draining = True
 
     __slots__ = ("group",)
 

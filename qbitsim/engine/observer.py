@@ -29,5 +29,11 @@ class Observer(Protocol):
         :param error: with what it failed.
         """
 
+    def copied(self, copy: Any, offset: int, length: int) -> None:
+        """A chunk of a backup is in its target.
+
+        :param copy: the :class:`~qbitsim.copying.block_copy.BlockCopyState`; :param offset: bytes.
+        """
+
     def noted(self, kind: str, text: str) -> None:
         """Something else was done to the machine: ``fault``, or ``look`` for the rest; ``text`` says what."""

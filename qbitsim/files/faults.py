@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from qbitsim.countdown import Countdown
 from qbitsim.engine.scheduler import NANOSECONDS
@@ -23,7 +23,8 @@ from qbitsim.errors import QmpError
 if TYPE_CHECKING:
     from random import Random
 
-OPERATIONS = ("read", "write", "write-zeroes", "discard", "flush")
+Operation: TypeAlias = Literal["read", "write", "write-zeroes", "discard", "flush"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 """The kinds of requests that can be made to fail."""
 
 _PLURALS = {

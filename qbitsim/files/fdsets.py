@@ -160,6 +160,15 @@ class MonitorDescriptors:
             os.close(self.named[name])
         self.named[name] = descriptor
 
+    def take_named(self, name: str) -> int:
+        """The descriptor of that name, which is the caller's from now on (monitor_get_fd).
+
+        :raises QmpError: there is none.
+        """
+        if name not in self.named:
+            raise QmpError(f"File descriptor named '{name}' has not been found")
+        return self.named.pop(name)
+
     def close(self, name: str) -> None:
         """Close the descriptor of that name.
 

@@ -12,10 +12,13 @@ names them.
 * ``job``: ``type``, ``drive`` (or null).
 
 Moment: ``at`` (nanoseconds), ``kind`` (:data:`KINDS`), ``text``; if there is something to say ``who`` (the client),
-``data`` (the message), ``of`` (of a reply: the number of the request's moment), ``failed``, and ``changes``: by the
-lane's number what is different after the moment, or null if it is gone.
+``data`` (the message), ``of`` (of a reply: the number of the request's moment), ``expected`` (of a reply: what a
+faithful machine would have answered instead), ``machine`` (which of several; names of its lanes begin with it and a
+blank), ``failed``, and ``changes``: by the lane's number what is different after the moment, or null if it is gone.
 
-* of a job: ``status``, ``done`` and ``total`` in bytes, ``error``.
+* of a job: ``status``, ``done`` and ``total`` in bytes, ``error``; of a backup, when it begins, ``sync``, ``mode`` (its
+  ``bitmap-mode``), ``bitmap`` (the number of that lane, or null), ``node`` and ``target``, and ``copied``: the bytes
+  that it has copied since the moment before, as runs.
 * of the others: ``+`` and ``-``, the cells that became dirty and clean, as runs (:mod:`qbitsim.history.runs`); or
   ``heat``, the number of dirty cells in equal parts, which replaces what was; ``count`` of dirty cells, ``flags``,
   ``size``. Runs come before a new size.
@@ -66,8 +69,11 @@ def loads(text: str) -> Json:
     moments: list[Json] = []
     notes = notes_on_format(header.get("format"), FORMAT)
     notes += [note for note in _list(header.get("notes")) if isinstance(note, str)]
+    is_cut = not text.endswith("\n")
+    if is_cut and len(lines) > 1 and _object(lines[-1]) is None:
+        lines.pop()
     notes += _read(lines[1:], lanes, moments)
-    if text and not text.endswith("\n"):
+    if is_cut:
         notes.append("The file is cut off: it ends in the middle of a line.")
     known = new_header(
         str(header.get("title", "")),
@@ -89,19 +95,50 @@ def notes_on_format(version: object, known: int) -> list[str]:
 def _read(lines: list[str], lanes: list[Json], moments: list[Json]) -> Iterator[str]:
     """Sort the lines into lanes and moments, and say which could not be read."""
     strange = []
+    places: list[int | None] = []  # by the numbers of the file: where a lane stands now, if it could be read
+    told: list[int | None] = []  # likewise of the moments
     for number, line in enumerate(lines, 2):
         value = _object(line)
-        if value is None and number == len(lines) + 1:
-            continue  # the line in which the file was cut off
-        if value is not None and "lane" in value and is_lane(value["lane"]):
-            lanes.append(value["lane"])
-        elif value is not None and is_moment(value, len(lanes)):
-            moments.append(value if value["kind"] in KINDS else {**value, "kind": "look"})
+        lane = _lane(value["lane"], places) if value is not None and "lane" in value else None
+        if lane is not None:
+            places.append(len(lanes))
+            lanes.append(lane)
+        elif value is not None and is_moment(value, len(places)):
+            told.append(len(moments))
+            moments.append(_renumbered(value if value["kind"] in KINDS else {**value, "kind": "look"}, places, told))
         else:
             strange.append(number)
+            (places if line.startswith('{"lane"') else told).append(None)  # those behind it keep their numbers
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         yield f"Line {strange[0]}{more} could not be read."
+
+
+def _lane(value: object, places: list[int | None]) -> Json | None:
+    """A lane whose numbers are those of the lanes that could be read; None if it cannot."""
+    if not isinstance(value, dict) or not is_lane(value):
+        return None
+    of = value.get("of")
+    if of is None:
+        return value
+    place = places[of] if of < len(places) else None
+    return {**value, "of": place} if place is not None else None
+
+
+def _renumbered(moment: Json, places: list[int | None], told: list[int | None]) -> Json:
+    """A moment whose numbers are those of the lanes and moments that could be read, without the changes of others."""
+    if "of" in moment:
+        of = told[moment["of"]] if moment["of"] < len(told) else None
+        moment = {name: of if name == "of" else moment[name] for name in moment if name != "of" or of is not None}
+    if "changes" not in moment or None not in places:
+        return moment
+    changes = {}
+    for number, change in moment["changes"].items():
+        place = places[int(number)]
+        if place is not None:
+            held = change.get("bitmap") if change is not None else None
+            changes[str(place)] = change if held is None else {**change, "bitmap": places[held]}
+    return {**moment, "changes": changes}
 
 
 def is_lane(value: object) -> bool:
@@ -124,9 +161,13 @@ def is_moment(value: Json, lanes: int) -> bool:
     changes = value.get("changes", {})
     if not (_is_number(value.get("at")) and isinstance(value.get("kind"), str) and isinstance(value.get("text"), str)):
         return False
-    if not isinstance(changes, dict) or not _is_number(value.get("of", 0)):
+    if (
+        not isinstance(changes, dict)
+        or not _is_number(value.get("of", 0))
+        or not isinstance(value.get("machine", ""), str)
+    ):
         return False
-    return all(_is_number_of(number, lanes) and _is_change(change) for number, change in changes.items())
+    return all(_is_number_of(number, lanes) and _is_change(change, lanes) for number, change in changes.items())
 
 
 def _is_number_of(text: str, lanes: int) -> bool:
@@ -134,21 +175,22 @@ def _is_number_of(text: str, lanes: int) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 10 and str(int(text)) == text and int(text) < lanes
 
 
-def _is_change(change: object) -> bool:
+def _is_change(change: object, lanes: int) -> bool:
     if change is None:
         return True
     if not isinstance(change, dict):
         return False
     numbers = [change.get(name, 0) for name in ("count", "size", "done", "total")]
-    lists = [_list(change.get(name, [])) for name in ("+", "-", "heat")]
-    flags = change.get("flags", [])
+    lists = [_list(change.get(name, [])) for name in ("+", "-", "copied", "heat")]
+    flags, held = change.get("flags", []), change.get("bitmap")
     return (
         all(map(_is_number, numbers))
         and all(all(map(_is_number, each)) for each in lists)
-        and not any(len(each) % 2 for each in lists[:2])
+        and not any(len(each) % 2 for each in lists[:3])
+        and (held is None or (_is_number(held) and held < lanes))
+        and all(isinstance(change.get(name, ""), str) for name in ("status", "sync", "mode", "node", "target"))
         and isinstance(flags, list)
         and all(isinstance(flag, str) for flag in flags)
-        and isinstance(change.get("status", ""), str)
         and isinstance(change.get("error"), str | None)
     )
 

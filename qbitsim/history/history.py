@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING
 
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.lanes import Lanes
+from qbitsim.history.why import Why, why
 from qbitsim.history.words import guest_words, plain, reply_words, request_words
 from qbitsim.jsontypes import Json
 from qbitsim.qmp.journal import Journal
+from qbitsim.sizes import Size
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.commands.parts import MachineLike
+    from qbitsim.copying.block_copy import BlockCopyState
     from qbitsim.engine.events import EventLog
 
 
@@ -114,6 +117,18 @@ class History(Journal):
             self.look()
         return {**self.header(), "lanes": list(self.lanes), "moments": list(self.moments)}
 
+    def why(self, bitmap: str, offset: Size, *, node: str | None = None, moment: int | None = None) -> Why:
+        """Why a granule is dirty, or clean: what set it, what cleared it before, which backup copied it last.
+
+        ``print(history.why("bitmap0", "1M"))`` tells it in words.
+
+        :param offset: any byte of the granule, as a number or such as ``"64k"``.
+        :param node: the node, or the drive, that the bitmap is on, if several have one of that name.
+        :param moment: the number of the moment after which it is asked; the last one if not given.
+        :raises ValueError: there is no such bitmap then, or no such byte.
+        """
+        return why(self.to_json(), bitmap, offset, node=node, moment=moment)
+
     # -- as a journal
 
     def note(self, log: EventLog, who: str, arrow: str, what: object) -> None:
@@ -162,6 +177,10 @@ class History(Journal):
         self._add_moment(
             "write", guest_words(operation, drive, offset, length, error), data=data, failed=error is not None
         )
+
+    def copied(self, copy: BlockCopyState, offset: int, length: int) -> None:
+        """Let the next moment tell what a backup has copied."""
+        self._lanes.copied(copy, offset, length)
 
     def noted(self, kind: str, text: str) -> None:
         """Add what else was done to the machine."""

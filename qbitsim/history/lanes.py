@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.bits.bits import Bits
 from qbitsim.history.runs import PARTS, encode, heat
+from qbitsim.jobs.backup import BackupJob
 from qbitsim.jsontypes import Json
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
     from qbitsim.block.node import Node
     from qbitsim.commands.parts import MachineLike
+    from qbitsim.copying.block_copy import BlockCopyState
     from qbitsim.jobs.job import Job
 
 _T = TypeVar("_T")
@@ -45,6 +47,7 @@ class Lanes:
         self._states: dict[int, Json] = {}  # by number, of the lanes that exist now
         self._bits: dict[int, Bits] = {}
         self._disks: dict[str, Bits] = {}
+        self._copied: dict[int, list[tuple[int, int]]] = {}  # by the id of what copies, since the last look
 
     def forget(self) -> None:
         """What was seen of the machine is no longer true: another one takes its place, on the same files."""
@@ -56,10 +59,11 @@ class Lanes:
         :param fine: otherwise small progress of jobs does not count.
         """
         changes: dict[str, Json | None] = {}
-        seen = set()
+        seen, left_out = set(), False
         for number, state, bits in self._found(machine):
             seen.add(number)
             if not fine and bits is None and _is_near(state, self._states.get(number)):
+                left_out = True
                 continue
             change = self._change(number, state, bits)
             if change:
@@ -68,6 +72,8 @@ class Lanes:
             del self._states[number]
             self._bits.pop(number, None)
             changes[str(number)] = None
+        if not left_out:
+            self._copied.clear()
         return changes
 
     def touched(self, machine: MachineLike, drive: Drive, operation: str, offset: int, length: int) -> str | None:
@@ -86,6 +92,10 @@ class Lanes:
             bits.clear(-(-offset // CELL), (offset + length) // CELL)
         return named
 
+    def copied(self, copy: BlockCopyState, offset: int, length: int) -> None:
+        """Keep in mind that a job has copied so many bytes to its target."""
+        self._copied.setdefault(id(copy), []).append((offset, offset + length))
+
     # -- what there is
 
     def _found(self, machine: MachineLike) -> Iterator[tuple[int, Json, Bits | None]]:
@@ -99,7 +109,24 @@ class Lanes:
         for number, job in _numbered(reversed(machine.jobs.jobs), lambda job: job.id):
             of = next((drives[id(edge.node)] for edge in job.edges if id(edge.node) in drives), None)
             lane = {"kind": "job", "name": job.id or job.kind, "type": job.kind, "drive": of}
-            yield self._number(("job", job.id, job.kind, number), lane), _job(job), None
+            lane_number = self._number(("job", job.id, job.kind, number), lane)
+            yield lane_number, {**_job(job), **self._backup(job, self._states.get(lane_number))}, None
+
+    def _backup(self, job: Job, before: Json | None) -> Json:
+        """What a backup is of, as it was when it began; and what it has copied since the last look."""
+        if not isinstance(job, BackupJob):
+            return {}
+        options, bitmap = job.options, job.options.bitmap
+        about = {name: before[name] for name in ("sync", "mode", "bitmap", "node", "target")} if before else None
+        if about is None:
+            target = job.state.target
+            about = {"sync": options.sync, "mode": options.bitmap_mode, "bitmap": None}
+            about |= {"node": job.state.source.name, "target": target.filename or target.name}
+            if bitmap is not None:
+                key = ("bitmap", bitmap.node.name, bitmap.name, 0, bitmap.granularity)
+                about["bitmap"] = self._numbers.get(key)
+        copied = self._copied.get(id(job.state))
+        return {**about, "copied": encode(_joined(copied))} if copied else about
 
     def _disk(self, name: str, drive: Drive) -> tuple[int, Json, Bits]:
         size = drive.size
@@ -137,10 +164,10 @@ class Lanes:
 
     def _change(self, number: int, state: Json, bits: Bits | None) -> Json:
         before = self._states.get(number)
-        change = state if before is None else {name: state[name] for name in state if state[name] != before[name]}
+        change = state if before is None else {name: state[name] for name in state if state[name] != before.get(name)}
         if bits is not None:
             change = {**change, **self._change_of_bits(number, bits)}
-        self._states[number] = state
+        self._states[number] = {name: value for name, value in state.items() if name != "copied"}
         return change
 
     def _change_of_bits(self, number: int, bits: Bits) -> Json:
@@ -170,12 +197,13 @@ def _fitted(bits: Bits, length: int) -> tuple[Bits, list[tuple[int, int]]]:
 
 
 def _bitmap(bitmap: DirtyBitmap) -> Json:
-    return {"flags": [flag for flag in _FLAGS if getattr(bitmap, flag)], "size": bitmap.size}
+    flags = [flag for flag in _FLAGS if getattr(bitmap, flag) and (flag != "disabled" or not bitmap.recording)]
+    return {"flags": flags, "size": bitmap.size}
 
 
 def _is_near(state: Json, before: Json | None) -> bool:
     """Whether a job has come little further, and that is all."""
-    if before is None or {**state, "done": before["done"]} != before:
+    if before is None or any(before[name] != state[name] for name in before if name != "done"):
         return False
     done: int = state["done"] - before["done"]
     total: int = state["total"]
@@ -185,6 +213,17 @@ def _is_near(state: Json, before: Json | None) -> bool:
 def _job(job: Job) -> Json:
     progress = job.progress
     return {"status": str(job.status), "done": progress.current, "total": progress.total, "error": job.error}
+
+
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in order, those that touch or overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], stop)
+        else:
+            joined.append((start, stop))
+    return joined
 
 
 def _numbered(things: Iterable[_T], name: Callable[[_T], str | None]) -> Iterator[tuple[int, _T]]:

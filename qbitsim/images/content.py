@@ -152,12 +152,21 @@ class Content:
         """The bytes of a cluster, with what may be stored behind the end of the disk."""
         return self._stored.get(number) or zero_block(self.cluster_size)
 
+    def is_hole(self, cluster: int) -> bool:
+        """Whether a cluster reads as what is below."""
+        return cluster not in self._stored and cluster not in self._zero
+
     # -- writing
 
     def store_cluster(self, number: int, block: bytes) -> None:
         """Store a cluster, which may reach behind the end of the disk."""
         assert len(block) == self.cluster_size
         self._put(number, block)
+
+    def store_part(self, number: int, skip: int, piece: bytes) -> None:
+        """Store a part of a cluster, which may be behind the end of the disk."""
+        assert skip + len(piece) <= self.cluster_size
+        self._put_part(number, skip, piece, None)
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """Store *data*. The range must lie inside the content.
@@ -305,9 +314,7 @@ class Content:
         self._put(index, old[:skip] + piece + old[skip + len(piece) :])
 
     def _fill(self, index: int, below: Reader) -> bytes:
-        start = index * self.cluster_size
-        length = min(self.cluster_size, self.size - start)
-        return below(start, length).ljust(self.cluster_size, b"\0")
+        return below(index * self.cluster_size, self.cluster_size)  # behind the disk, too: it may grow
 
     def _drop(self, first: int, last: int) -> list[int]:
         """Forget the stored bytes of clusters [first, last); their numbers."""

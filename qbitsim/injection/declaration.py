@@ -23,14 +23,17 @@ from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from qbitsim.errnos import Errno, errno_name, errno_number
+from qbitsim.errors import ErrorClass
+from qbitsim.files.faults import Operation
+from qbitsim.jobs.foreign import ForeignKind
 from qbitsim.records import record
-from qbitsim.sizes import parse_size
+from qbitsim.sizes import Size, parse_size
 
 if TYPE_CHECKING:
     from qbitsim.injection.faults import FaultInjection
 
-Ranges: TypeAlias = Iterable[tuple[int, int]]
-"""(offset, length) of each, in bytes."""
+Ranges: TypeAlias = Iterable[tuple[Size, Size]]
+"""(offset, length) of each."""
 
 Victim: TypeAlias = Literal["disk", "file", "command", "monitor", "client", "nobody"]
 """Whom a fault strikes: ``client`` is one of NBD; ``nobody`` for what others do without harm."""
@@ -60,7 +63,7 @@ def _errno(text: str) -> str:
 
 def _ranges(text: str) -> Ranges:
     """``0+64k/1M+512``."""
-    found = []
+    found: list[tuple[Size, Size]] = []
     for part in text.split("/"):
         offset, plus, length = part.partition("+")
         if not plus:
@@ -72,10 +75,14 @@ def _ranges(text: str) -> Ranges:
 TYPES: Mapping[Any, Callable[[str], Any]] = {
     str: str,
     int: parse_size,
+    Size: parse_size,
     float: _number,
     bool: _switch,
     Errno: _errno,
     Ranges: _ranges,
+    Operation: str,
+    ErrorClass: str,
+    ForeignKind: str,
 }
 """The types of parameters, with what reads one from a text; its ValueError says what is wrong."""
 
@@ -218,7 +225,7 @@ def _parameter_hints(method: Callable[..., Any]) -> dict[str, Any]:
     """The types of the parameters; what the method returns need not be loaded."""
     bare = FunctionType(method.__code__, method.__globals__)
     bare.__annotations__ = {name: hint for name, hint in method.__annotations__.items() if name != "return"}
-    return typing.get_type_hints(bare)
+    return typing.get_type_hints(bare, include_extras=True)
 
 
 def _without_none(hint: Any) -> Any:

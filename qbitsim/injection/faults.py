@@ -13,16 +13,18 @@ from qbitsim.countdown import Countdown
 from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errnos import Errno, errno_number
-from qbitsim.errors import ERROR_CLASSES, QmpError
-from qbitsim.files.faults import Delay, Fault, Rule, Stall
+from qbitsim.errors import ERROR_CLASSES, ErrorClass, QmpError
+from qbitsim.files.faults import Delay, Fault, Operation, Rule, Stall
 from qbitsim.injection.declaration import Kind, Ranges, fault, kinds_of
 from qbitsim.injection.guest import GuestActivity, GuestMachine, spread
 from qbitsim.injection.refusal import Refusal
-from qbitsim.jobs.foreign import ForeignJob, foreign_job
+from qbitsim.jobs.foreign import ForeignJob, ForeignKind, foreign_job
 from qbitsim.nearest import nearest
 from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, MonitorFault
+from qbitsim.sizes import Size, parse_size
 
 if TYPE_CHECKING:
+    from qbitsim.block.graph import Graph
     from qbitsim.images.store import ImageStore
     from qbitsim.jobs.job_list import JobList
     from qbitsim.nbd.exports import Exports
@@ -125,10 +127,10 @@ class FaultInjection:
     def inject_error(
         self,
         where: str,
-        operation: str,
+        operation: Operation,
         errno: Errno = EIO,
-        offset: int | None = None,
-        length: int = 1,
+        offset: Size | None = None,
+        length: Size = 1,
         *,
         once: bool = False,
         times: int | None = None,
@@ -153,7 +155,7 @@ class FaultInjection:
             raise ValueError(f"once=True and times={times} contradict each other: give one of them")
         operations = checked_operations(operation)
         rules = faults_of(self._machine.graph, where).rules
-        check_range(self._machine.graph, where, offset, length)
+        offset, length = _range(self._machine.graph, where, offset, length)
         number = errno_number(errno)
         check_often(after, 1 if once else times, probability)
         rule = Fault(
@@ -169,7 +171,9 @@ class FaultInjection:
         return self._add_rule(where, rules, rule)
 
     @fault("delay", "disk")
-    def delay_io(self, where: str, operation: str, seconds: float, offset: int | None = None, length: int = 1) -> Delay:
+    def delay_io(
+        self, where: str, operation: Operation, seconds: float, offset: Size | None = None, length: Size = 1
+    ) -> Delay:
         """Let requests of jobs take so long, in virtual time; the delay that is returned can be lifted.
 
         :raises ValueError: as :meth:`inject_error`; or no time at all.
@@ -178,35 +182,34 @@ class FaultInjection:
             raise ValueError(f"a delay of {seconds} seconds is none")
         operations = checked_operations(operation)
         faults = faults_of(self._machine.graph, where)
-        check_range(self._machine.graph, where, offset, length)
+        offset, length = _range(self._machine.graph, where, offset, length)
         delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
         return self._add_rule(where, faults.delays, delay)
 
     @fault("stall", "disk", waits=True)
-    def stall_io(self, where: str, operation: str, offset: int | None = None, length: int = 1) -> Stall:
+    def stall_io(self, where: str, operation: Operation, offset: Size | None = None, length: Size = 1) -> Stall:
         """Let requests of jobs wait until the stall that is returned is released.
 
         :raises ValueError: as :meth:`inject_error`.
         """
         operations = checked_operations(operation)
         faults = faults_of(self._machine.graph, where)
-        check_range(self._machine.graph, where, offset, length)
+        offset, length = _range(self._machine.graph, where, offset, length)
         stall = Stall(operations, offset, length)
         return self._add_rule(where, faults.stalls, stall)
 
     @fault("", "file")
-    def limit_capacity(self, file: str, capacity: int | None) -> None:
+    def limit_capacity(self, file: str, capacity: Size | None) -> None:
         """Give the image file of that name, now or when it is made, room for so many bytes of data.
 
         What does not fit fails with ENOSPC; persistent bitmaps that do not fit are lost when the image is closed. The
         limit stays with the name until it is lifted with None.
 
-        :raises ValueError: for a negative number.
+        :raises ValueError: it is no size.
         """
-        if capacity is not None and capacity < 0:
-            raise ValueError(f"invalid capacity {capacity}: it must not be negative")
-        self._machine.images.limit(file, capacity)
-        self._notify_observer("no limit" if capacity is None else f"room for {capacity} bytes", file)
+        room = None if capacity is None else parse_size(capacity, "capacity")
+        self._machine.images.limit(file, room)
+        self._notify_observer("no limit" if room is None else f"room for {room} bytes", file)
 
     def _add_rule(self, where: str, rules: list[_R], rule: _R) -> _R:
         rule.where = where
@@ -215,7 +218,9 @@ class FaultInjection:
     # -- commands and monitors
 
     @fault("refusal", "command")
-    def refuse(self, command: str, desc: str, error_class: str = "GenericError", *, times: int | None = 1) -> Refusal:
+    def refuse(
+        self, command: str, desc: str, error_class: ErrorClass = "GenericError", *, times: int | None = 1
+    ) -> Refusal:
         """Let commands of that name be refused with that error, whatever they say; nothing else happens.
 
         :param times: so many of them; None for all.
@@ -399,7 +404,7 @@ class FaultInjection:
     # -- what others do
 
     @fault("job", "nobody", ended_by="end-foreign-job")
-    def foreign_job(self, identifier: str, kind: str = "backup", length: int = 1 << 20) -> ForeignJob:
+    def foreign_job(self, identifier: str, kind: ForeignKind = "backup", length: Size = 1 << 20) -> ForeignJob:
         """Let another client start a job, which ends when :meth:`.ForeignJob.finish` or the like is called.
 
         :param kind: one of :data:`qbitsim.jobs.foreign.KINDS`.
@@ -407,7 +412,7 @@ class FaultInjection:
         :raises ValueError: there is no such kind, or the length is negative.
         :raises QmpError: the id is ill-formed or taken.
         """
-        return foreign_job(self._machine.jobs, identifier, kind, length)
+        return foreign_job(self._machine.jobs, identifier, kind, parse_size(length, "length"))
 
     @fault("guest", "nobody")
     def guest_writes(
@@ -417,7 +422,7 @@ class FaultInjection:
         *,
         every: float = 0.0,
         count: int = 100,
-        length: int = 65536,
+        length: Size = 65536,
         seed: int = 0,
     ) -> GuestActivity:
         """Let the guest write by itself while other things go on.
@@ -431,7 +436,10 @@ class FaultInjection:
         found = self._machine.graph.drives.get(drive)
         if found is None or found.root is None:
             raise ValueError(f"there is no drive {drive!r} with a medium")
-        writes = list(pattern) if pattern is not None else spread(found.size, count, length, seed)
+        if pattern is not None:
+            writes = [(parse_size(offset), parse_size(size)) for offset, size in pattern]
+        else:
+            writes = spread(found.size, count, parse_size(length, "length"), seed)
         for offset, size in writes:
             if offset < 0 or size < 1 or offset + size > found.size:
                 raise ValueError(f"a write of {size} bytes at {offset} is outside of {drive!r}")
@@ -452,6 +460,16 @@ class FaultInjection:
         if observer is not None:
             place = f" in {where}" if where else ""
             observer.noted("fault", f"{str(begun).strip('<>')}{place}")
+
+
+def _range(graph: Graph, where: str, offset: Size | None, length: Size) -> tuple[int | None, int]:
+    """The range of a fault in bytes.
+
+    :raises ValueError: it is none, or no request can ever touch it.
+    """
+    found = None if offset is None else parse_size(offset, "offset"), parse_size(length, "length")
+    check_range(graph, where, *found)
+    return found
 
 
 def _check_often(times: int | None, after: int, what: str) -> None:

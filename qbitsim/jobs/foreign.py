@@ -7,7 +7,7 @@ job's end for the end of its own.
 from __future__ import annotations
 
 from errno import EIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from qbitsim.errnos import Errno, errno_number
 from qbitsim.jobs.job import Job
@@ -96,6 +96,7 @@ class ForeignStream(ForeignJob):
     __slots__ = ()
 
 
+ForeignKind: TypeAlias = Literal["backup", "commit", "stream"]
 KINDS: dict[str, type[ForeignJob]] = {each.kind: each for each in (ForeignBackup, ForeignCommit, ForeignStream)}
 """The kinds that there are."""
 
@@ -103,11 +104,9 @@ KINDS: dict[str, type[ForeignJob]] = {each.kind: each for each in (ForeignBackup
 def foreign_job(jobs: JobList, identifier: str, kind: str, length: int) -> ForeignJob:
     """Start one.
 
-    :raises ValueError: there is no such kind, or the length is negative.
+    :raises ValueError: there is no such kind.
     :raises QmpError: the id is ill-formed or taken.
     """
     if kind not in KINDS:
         raise ValueError(f"no foreign job is of the kind {kind!r}: choose one of {', '.join(KINDS)}")
-    if length < 0:
-        raise ValueError(f"a job of {length} bytes has a negative length")
     return KINDS[kind](jobs, identifier, length)

@@ -269,6 +269,9 @@ class Job(JobVerbs):
             self.finish_in_flight()
             self.jobs.scheduler.run_bottom_halves()
 
+    def wake_if_due(self) -> None:
+        """Nothing: it does not sleep."""
+
     # -- the work
 
     def _finish(self, ret: int) -> None:

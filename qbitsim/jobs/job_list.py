@@ -74,6 +74,11 @@ class JobList:
             if self.graph.drains_on_change or job in settled.txn.jobs or any(e.node in nodes for e in job.edges):
                 raise StalledError(job.stall)
 
+    def run_timers(self) -> None:
+        """Let the jobs go on that have slept long enough."""
+        for job in list(self.jobs):
+            job.wake_if_due()
+
     def cancel_all(self) -> None:
         """Cancel every job and wait for it, as a shutdown does (job_cancel_sync_all)."""
         while self.jobs:

@@ -77,6 +77,12 @@ class LoopJob(Job):
         self._timer = None
         self.enter()
 
+    def wake_if_due(self) -> None:
+        """Go on if the sleep is over."""
+        if self._timer is not None and self._timer.when <= self.jobs.scheduler.now:
+            self._timer.cancel()
+            self._due()
+
     def _entered(self) -> None:
         self._cancel_timer()
         super()._entered()

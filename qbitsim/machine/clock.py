@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.commands.conditions import EventCondition, StatusCondition, run_until
+from qbitsim.commands.conditions import EventCondition, StatusCondition, known_statuses, run_until
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.nearest import nearest
 
@@ -97,11 +97,11 @@ class Clock:
         :param job: the id of a job that is to be in ``status``; ``"null"`` means that it is gone.
         :param within: seconds of virtual time at most.
         :param data: members that the event's data must have, with these values.
-        :return: the event, or what the function returned, or True. An event is returned once: the next call for
-            it looks behind it.
+        :return: the event, or what the function returned, or True. It looks back: an event that has come already is
+            returned at once. Each is returned once: the next call looks behind it.
         :raises NeverError: nothing is due any more, or not within that time.
         :raises TypeError: it does not say until what.
-        :raises ValueError: the release has no event of that name.
+        :raises ValueError: the release has no event of that name, or there is no such status.
         """
         if isinstance(condition, str):
             known = self._machine.registry.events
@@ -112,6 +112,8 @@ class Clock:
             data |= {name: value for name, value in named.items() if value is not None}
             return run_until(self._machine, EventCondition(condition, data), within)
         if job is not None and status is not None:
+            if status not in known_statuses():
+                raise ValueError(f"there is no job status {status!r}{nearest(status, known_statuses())}")
             return run_until(self._machine, StatusCondition(job, status), within)
         if condition is None:
             raise TypeError("until what? Name an event, a job with its status, or give a function")

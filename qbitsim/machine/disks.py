@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.drive_info import DriveInfo
@@ -11,7 +11,7 @@ from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.records import record
-from qbitsim.sizes import parse_size
+from qbitsim.sizes import Size, parse_size
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
@@ -35,6 +35,9 @@ class Boot:
 _SMALLEST_CLUSTER, _LARGEST_CLUSTER = 512, 2 << 20  # block/qcow2.h
 
 
+ImageFormat: TypeAlias = Literal["qcow2", "raw"]
+
+
 class Disks:
     """What gives a machine its drives and nodes; the graph keeps them."""
 
@@ -55,12 +58,12 @@ class Disks:
     def add_disk(
         self,
         identifier: str,
-        size: int | str | None = None,
+        size: Size | None = None,
         *,
-        format: str = "qcow2",  # noqa: A002 - QEMU's word
+        format: ImageFormat = "qcow2",  # noqa: A002 - QEMU's word
         node_name: str | None = None,
         file: str | None = None,
-        cluster_size: int = 65536,
+        cluster_size: Size = 65536,
         backing: str | None = None,
         discard: bool = False,
         read_only: bool = False,
@@ -82,7 +85,8 @@ class Disks:
         name = file if file is not None else f"{identifier}.{format}"
         if format not in image_formats():
             raise ValueError(f"unknown disk format {format!r}: choose {' or '.join(reversed(image_formats()))}")
-        if cluster_size & (cluster_size - 1) or not _SMALLEST_CLUSTER <= cluster_size <= _LARGEST_CLUSTER:
+        cluster = parse_size(cluster_size, "cluster_size")
+        if cluster & (cluster - 1) or not _SMALLEST_CLUSTER <= cluster <= _LARGEST_CLUSTER:
             limits = f"{_SMALLEST_CLUSTER} to {_LARGEST_CLUSTER}"
             raise ValueError(f"cluster_size={cluster_size!r}: give a power of two from {limits} bytes")
         images = self._machine.images
@@ -97,9 +101,10 @@ class Disks:
                 length,
                 backing=backing,
                 backing_format=images.lookup(below).format if below is not None else None,
-                cluster_size=cluster_size,
+                cluster_size=cluster,
             )
         options: Options = {"driver": format, "read-only": read_only, "discard": "unmap" if discard else "ignore"}
+        options["auto-read-only"] = True
         if node_name is not None:
             options["node-name"] = node_name
         return self.add_drive(identifier, self.open_file(name, options))

@@ -11,7 +11,7 @@ A machine is made of parts: :attr:`Machine.clock` lets it go on, :attr:`Machine.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, get_args
 
 from qbitsim.block.activation import activate_all, is_inactive
 from qbitsim.block.graph import Graph
@@ -41,7 +41,7 @@ from qbitsim.migration.outgoing import Outgoing
 from qbitsim.migration.settings import MigrationSettings
 from qbitsim.nbd.exports import Exports
 from qbitsim.nearest import nearest
-from qbitsim.profiles import DEFAULT_PROFILE, Profile
+from qbitsim.profiles import DEFAULT_PROFILE, Profile, ReleaseName
 from qbitsim.profiles import profile as profile_called
 from qbitsim.qapi.registry import Command, Registry
 
@@ -64,10 +64,12 @@ if TYPE_CHECKING:
     from qbitsim.report.report import Report
     from qbitsim.serving.threads import AsyncServer, LoopThread, ThreadServer
 
-PACINGS = ("manual", "immediate")
+Pacing: TypeAlias = Literal["manual", "immediate"]
 """How a machine goes on by itself: not at all, or to the end after each command."""
+PACINGS: tuple[Pacing, ...] = get_args(Pacing)
 
-MACHINE_TYPES = ("none", "pc", "q35")
+MachineType: TypeAlias = Literal["none", "pc", "q35"]
+MACHINE_TYPES: tuple[MachineType, ...] = get_args(MachineType)
 
 EPOCH = 1_447_192_343
 """Seconds: the time of the day at which a machine is made, unless told otherwise."""
@@ -83,6 +85,19 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 class Machine:
     """One emulated QEMU process.
+
+    ============  ======================================================================================================
+    disks         ``add_disk("drive0", "64M")``; of a drive: ``write``, ``read``, ``write_zeroes``, ``discard``
+    commands      ``qmp("query-block")``, ``execute(name, arguments)``; a refusal is a ``QmpError``
+    events        ``for event in machine.events``, ``events.read(cursor)``
+    time          ``step``, ``run_until_idle``, ``advance(seconds)``, ``until("BLOCK_JOB_COMPLETED")``, ``settle``
+    failures      ``inject_error``, ``limit_capacity``, ``delay_io``, ``stall_io``, ``refuse``, ``hold_reply``, ...
+    others        ``guest_writes``, ``foreign_job``
+    clients       ``serve`` in a thread, ``serve_async``, ``export_nbd``, ``connect_nbd``
+    state         ``state``, ``snapshot``, ``restore``, ``==``
+    what happened ``watch``, which returns a history with ``why(bitmap, offset)``; ``report``
+    its end       ``with Machine() as machine``, ``close``, ``restart``, ``crash``
+    ============  ======================================================================================================
 
     :param profile: which release it is, a record or the name of one, such as ``"7.2"`` (see :data:`.PROFILES`).
     :param images: the files that it sees; an empty store if not given.
@@ -113,15 +128,15 @@ class Machine:
 
     def __init__(
         self,
-        profile: str | Profile = DEFAULT_PROFILE,
+        profile: ReleaseName | Profile = DEFAULT_PROFILE,
         *,
         images: ImageStore | None = None,
         policy: Policy = first_in_first_out,
         epoch: int = EPOCH,
         running: bool = True,
-        pacing: str = "manual",
+        pacing: Pacing = "manual",
         control: bool = False,
-        machine_type: str = "none",
+        machine_type: MachineType = "none",
         incoming: bool = False,
         registry: Registry | None = None,
     ) -> None:
@@ -129,7 +144,7 @@ class Machine:
             raise ValueError(f"unknown pacing {pacing!r}: choose one of {', '.join(PACINGS)}")
         if machine_type not in MACHINE_TYPES:
             raise ValueError(f"unknown type of machine {machine_type!r}: choose one of {', '.join(MACHINE_TYPES)}")
-        self.machine_type = machine_type
+        self.machine_type: MachineType = machine_type
         self.profile: Profile = profile_called(profile)
         self.registry = registry or (controlled_registry_for if control else registry_for)(self.profile)
         self.images = images if images is not None else ImageStore()
@@ -137,7 +152,7 @@ class Machine:
         self.clock = Clock(self, epoch)
         self.disks = Disks(self)
         self.faults = FaultInjection(self)
-        self.pacing = pacing
+        self.pacing: Pacing = pacing
         self.journal: Journal | None = None
         self.control = Control() if control else None
         self.images.fdsets.explained = self.profile.fdset_refusals_explained
@@ -173,6 +188,7 @@ class Machine:
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.graph.copy_before_write_always_reads = self.profile.copy_before_write_always_reads
         self.graph.reopening_drains_below = self.profile.reopening_drains_below
+        self.graph.drivers_drain_in_coroutines = self.profile.drivers_drain_in_coroutines
         self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
         self.graph.lengths_followed_by = self.profile.lengths_followed_by
         self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
@@ -646,13 +662,18 @@ class Machine:
         self.outgoing.abandon()
         if self.incoming is not None:
             self.incoming.abandon()
+        had_exports = bool(self.exports.exports)
         self.exports.stop()
+        if had_exports:
+            self.jobs.run_timers()  # they go in a turn of the main loop, which ends with timers (aio_poll)
         for _ in range(self._drains_at_end - 1):
             self.graph.drain_all()
+            self.graph.flush_all()
             self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
         self.graph.drain_all_begin()
         self.jobs.cancel_all()
+        self.graph.flush_all()
         self.graph.close()
         self.closing = True
         self.scheduler.run_bottom_halves()  # requests that waited for nodes which have gone

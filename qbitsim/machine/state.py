@@ -63,6 +63,7 @@ class Snapshot:
         for fault in machine.faults.monitor_faults:
             fault.release_held()
         observer, exports = machine.scheduler.observer, machine.exports
+        nodes = list(machine.graph.nodes.values())
         for name, value in _copied(self._origin, self._state, machine).items():
             setattr(machine, name, value)
         machine.events.resumed_at = machine.events.end
@@ -70,6 +71,8 @@ class Snapshot:
         if observer is not None:
             observer.noted("look", "the machine is what it was before")
         machine.exports.take_over(exports)
+        for node in nodes:
+            node.disconnect()
 
 
 def _copied(origin: MachineLike, state: Json, target: MachineLike) -> Json:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qbitsim.images.store import ImageStore
-    from qbitsim.profiles import Profile
+    from qbitsim.machine.machine import MachineType
+    from qbitsim.profiles import Profile, ReleaseName
     from qbitsim.qapi.registry import Registry
 
 _PIECES = 4
@@ -30,13 +31,13 @@ class TalkingMachine(Machine):
 
     def __init__(
         self,
-        profile: str | Profile,
+        profile: ReleaseName | Profile,
         *,
         epoch: int,
         running: bool,
         images: ImageStore | None = None,
         control: bool = False,
-        machine_type: str = "none",
+        machine_type: MachineType = "none",
         registry: Registry | None = None,
     ) -> None:
         super().__init__(

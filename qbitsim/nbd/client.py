@@ -61,6 +61,7 @@ from qbitsim.nbd.protocol import (
     Reading,
     command_words,
     discard,
+    error_from_wire,
     option_words,
     string,
 )
@@ -103,7 +104,7 @@ class Pending:
     :ivar holes: (offset, length) of what was told to be a hole, in order.
     """
 
-    __slots__ = ("_data", "command", "done", "error", "extents", "holes", "length", "offset")
+    __slots__ = ("_data", "_told", "command", "done", "error", "extents", "holes", "length", "offset")
 
     def __init__(self, command: int, offset: int, length: int) -> None:
         self.command = command
@@ -114,6 +115,7 @@ class Pending:
         self.extents: dict[str, list[Extent]] = {}
         self.holes: list[tuple[int, int]] = []
         self._data: list[tuple[int, bytes]] = []
+        self._told = 0  # bytes that the server has told of
 
     def __repr__(self) -> str:
         state = "in flight" if not self.done else "done" if self.error is None else f"failed: {self.error}"
@@ -150,7 +152,8 @@ class Pending:
         self._data.append((offset, bytes(length)))
 
     def _check_inside(self, offset: int, length: int) -> None:
-        if not self.offset <= offset <= offset + length <= self.offset + self.length:
+        self._told += length
+        if self._told > self.length or not self.offset <= offset <= offset + length <= self.offset + self.length:
             raise NbdError(errno.EPROTO, f"{length} bytes at {offset} come that were not asked for")
 
 
@@ -329,6 +332,7 @@ class ClientSession:
             self.flags = ExportFlag(flags)
         elif info == Info.BLOCK_SIZE:
             self.block_sizes = BLOCK_SIZES.unpack(data)
+            _check_block_sizes(*self.block_sizes)
         elif info == Info.DESCRIPTION:
             self.description = data.decode("utf-8", "surrogateescape")
 
@@ -339,9 +343,11 @@ class ClientSession:
         """
         self._send_option(option, payload)
         answers: list[tuple[int, bytes]] = []
+        told = 0
         while True:
             magic, answered, kind, length = OPTION_REPLY.unpack((yield OPTION_REPLY.size))
-            if magic != OPTION_REPLY_MAGIC or answered != option or length > MAXIMUM_PAYLOAD:
+            told += length + OPTION_REPLY.size
+            if magic != OPTION_REPLY_MAGIC or answered != option or told > MAXIMUM_PAYLOAD:
                 raise NbdError(errno.EPROTO, f"the answer to {option_words(option)} makes no sense")
             data = (yield length) if length else b""
             if kind & _ERROR_BIT:
@@ -370,6 +376,7 @@ class ClientSession:
     def _simple_reply(self, error: int, cookie: int) -> Reading[None]:
         pending = self._find(cookie)
         if error:
+            error = error_from_wire(error)
             pending.error = NbdError(error, os.strerror(error))
         elif pending.command == Command.READ and pending.length:
             pending.take_data(pending.offset, (yield pending.length))
@@ -390,7 +397,8 @@ class ClientSession:
             number, _count = EXTENDED_STATUS.unpack(payload[: EXTENDED_STATUS.size])
             self._take_extents(pending, number, list(_pairs(U64, payload[EXTENDED_STATUS.size :])))
         elif kind & _CHUNK_ERROR_BIT:
-            error, size = ERROR.unpack(payload[: ERROR.size])
+            number, size = ERROR.unpack(payload[: ERROR.size])
+            error = error_from_wire(number)
             text = payload[ERROR.size : ERROR.size + size].decode("utf-8", "replace")
             pending.error = NbdError(error, text or os.strerror(error))
         elif kind != ChunkKind.NONE:
@@ -411,6 +419,19 @@ class ClientSession:
 
     def _finish(self, cookie: int) -> None:
         self._pending.pop(cookie).done = True
+
+
+def _check_block_sizes(least: int, preferred: int, largest: int) -> None:
+    """Refuse sizes with which no request could be made (nbd_opt_info_or_go(), nbd/client.c, QEMU 10.0).
+
+    :raises NbdError: with QEMU's text.
+    """
+    if least.bit_count() != 1:
+        raise NbdError(errno.EINVAL, f"server minimum block size {least} is not a power of two")
+    if preferred.bit_count() != 1 or preferred < least:
+        raise NbdError(errno.EINVAL, f"server preferred block size {preferred} is not valid")
+    if largest < least:
+        raise NbdError(errno.EINVAL, f"server maximum block size {largest} is not valid")
 
 
 def _pairs(layout: Struct, data: bytes) -> Iterable[Extent]:

@@ -38,7 +38,7 @@ class Extents:
     """A list of extents that grows at its end, up to a limit.
 
     :ivar most: so many extents at most.
-    :ivar lengths: bytes of each; :ivar flags: what is so there.
+    :ivar lengths: bytes of each; :ivar flags: what is so there; both in numbers of 4 bytes or of 8.
     """
 
     __slots__ = ("flags", "lengths", "most")
@@ -66,8 +66,10 @@ class Extents:
 
         :param first: the flags of the first one.
         """
-        self.lengths = lengths[: self.most]
-        self.flags = (array("Q", [first, STATE_DIRTY - first]) * (len(self.lengths) // 2 + 1))[: len(self.lengths)]
+        del lengths[self.most :]
+        self.lengths = lengths
+        self.flags = array("I", [first, STATE_DIRTY - first]) * (len(lengths) // 2 + 1)
+        del self.flags[len(lengths) :]
 
 
 class Context:

@@ -162,8 +162,9 @@ class Exports:
         for export in exports:
             export.user.drained_poll()
         if self.profile.exports_go_oldest_first:
-            for export in exports:
-                self._remove(export)
+            for export in self.exports:
+                self.scheduler.bottom_half(partial(self._remove, export))
+            self.scheduler.run_bottom_halves()
         else:
             self._remove_all(exports)
 

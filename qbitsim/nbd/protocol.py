@@ -220,6 +220,11 @@ def error_on_wire(number: int | None) -> int:
     return _ERRORS.get(number or errno.EIO, errno.EINVAL)
 
 
+def error_from_wire(number: int) -> int:
+    """The errno that an error on the wire stands for (nbd_errno_to_system_errno, nbd/common.c, QEMU 10.0)."""
+    return number if number in _ERRORS.values() else errno.EINVAL
+
+
 def option_words(option: int) -> str:
     """What messages call an option, known or not."""
     return Option(option).words if option in Option._value2member_map_ else "<unknown>"

@@ -8,13 +8,14 @@ that breaks the rules of the protocol nobody connects again, and all requests fa
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.status import Status
-from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.errors import QmpError
 from qbitsim.nbd.client import ClientSession, Pending, RefusedError
 from qbitsim.nbd.protocol import (
     MAXIMUM_PAYLOAD,
@@ -86,6 +87,7 @@ class RemoteExport:
         self._connection: Connection | None = None
         self._connecting = False
         self._given_up = False
+        self._waits_to_connect = False  # a copy that nobody has asked for anything
         self._context = wanted.context or BASE_ALLOCATION
         self._session = self._connect_patiently(wanted.open_timeout)
         self.size = -(-self._session.size // SECTOR) * SECTOR
@@ -93,8 +95,13 @@ class RemoteExport:
     def __repr__(self) -> str:
         return f"<RemoteExport {self.wanted.export!r} at {self.wanted.address}, {self.size} bytes>"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        raise UnsupportedError("a snapshot of a machine that is a client of an NBD server")
+    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteExport:
+        """One that connects with its first request: the server, and this connection to it, are no part of a copy."""
+        twin = copy.copy(self)
+        vars(twin).update(
+            _client=copy.deepcopy(self._client, memo), _connection=None, _waits_to_connect=self.is_connected
+        )
+        return twin
 
     # -- what there is
 
@@ -142,6 +149,8 @@ class RemoteExport:
     @property
     def is_connected(self) -> bool:
         """Whether nothing says that the server has gone."""
+        if self._waits_to_connect:
+            return True
         return self._connection is not None and self._connection.is_open and self._session.error is None
 
     # -- requests
@@ -289,6 +298,8 @@ class RemoteExport:
             return
         if self._given_up:
             raise _broken()
+        if self._waits_to_connect:
+            self._waits_to_connect, self._connecting = False, True
         if not self.wanted.reconnect_delay and not self._connecting:
             self._connecting = True  # from now on, and this request does not wait for it
             raise _broken()

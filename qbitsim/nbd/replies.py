@@ -98,12 +98,22 @@ def _packed(code: str, extents: Extents) -> bytes:
     """The numbers of all extents, big-endian, in 4 bytes (``I``) or 8 (``Q``) each."""
     numbers = array(code, bytes(2 * array(code).itemsize * len(extents.lengths)))
     for place, part in enumerate((extents.lengths, extents.flags)):
-        numbers[place::2] = part if code == part.typecode else _halved(part)
+        numbers[place::2] = part if code == part.typecode else _halved(part) if code == "I" else _doubled(part)
     if sys.byteorder == "little":
         numbers.byteswap()
     return numbers.tobytes()
 
 
+_LOW_HALF = 0 if sys.byteorder == "little" else 1
+
+
 def _halved(numbers: array[int]) -> array[int]:
     """Numbers of 8 bytes, which are small enough, in 4 bytes each."""
-    return array("I", numbers.tobytes())[0 if sys.byteorder == "little" else 1 :: 2]
+    return array("I", numbers.tobytes())[_LOW_HALF::2]
+
+
+def _doubled(numbers: array[int]) -> array[int]:
+    """Numbers of 4 bytes in 8 bytes each."""
+    halves = array("I", bytes(8 * len(numbers)))
+    halves[_LOW_HALF::2] = numbers
+    return array("Q", halves.tobytes())

@@ -42,6 +42,7 @@ _READERS = {"bool": read_switch, "number": read_number, "size": read_size}
 class Chardevs(Mapping[str, OpenChardev]):
     """The character devices that a program has opened, by name.
 
+    :param lacks: the backends that the program was built without.
     :param print_: prints on standard output.
     :param complain: is told a text, the words of the command line that it is about, and ``info`` or nothing.
     :param in_background: whether the program has no standard input of its own.
@@ -54,8 +55,10 @@ class Chardevs(Mapping[str, OpenChardev]):
         complain: Callable[[str, str, str], None],
         *,
         in_background: bool,
+        lacks: frozenset[str] = frozenset(),
     ) -> None:
         self._profile = profile
+        self._lacks = lacks
         self._print = print_
         self._complain = complain
         self._in_background = in_background
@@ -77,6 +80,8 @@ class Chardevs(Mapping[str, OpenChardev]):
         """
         if not given.id:
             raise QmpError("chardev: no id specified")
+        if given.values.get("backend") in self._lacks:
+            raise QmpError(f"'{given.values['backend']}' is not a valid char driver name")
         chardev = describe(given)
         if chardev.backend == "stdio" and self._in_background:
             raise QmpError("cannot use stdio with -daemonize")

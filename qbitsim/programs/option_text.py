@@ -45,8 +45,8 @@ class OptionList:
     def help(self) -> str:
         """As it is printed for an argument that asks for help."""
         named = {"bool": "bool (on/off)", "number": "num", "size": "size", "string": "str"}
-        lines = [f"  {name}=<{named[kind]}>\n" for name, kind in sorted(self.kinds.items())]
-        return "".join([f"{self.name} options:\n", *lines])
+        lines = [f"  {name}=<{named[kind]}>\n" for name, kind in self.kinds.items()]
+        return "".join([f"{self.name} options:\n", *sorted(lines)])
 
 
 def option_list(name: str, implied: str = "", *, merged: bool = False, **kinds: str) -> OptionList:

@@ -7,9 +7,10 @@ declared all the same, for clients read the schema to learn what a release can t
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from qbitsim.qapi.schema import branch, enum_values, note, union
+from qbitsim.qapi.structs import struct
 
 
 @enum_values(since={"hexagon": "11.1"}, until={"cris": "9.2", "nios2": "9.1", "microblazeel": "11.1"})
@@ -257,6 +258,28 @@ CpuDefinitionInfo = TypedDict(
     },
 )
 """A model of processors; its features that are not available are those that the host or TCG has not."""
+
+
+class CpuModelExpansionType(StrEnum):
+    """How much is told of a model of processors."""
+
+    STATIC = "static"
+    FULL = "full"
+
+
+@struct
+class CpuModelInfo:
+    """A model of processors, with properties that are not as they are in it."""
+
+    name: str
+    props: Any | None = None
+
+
+CpuModelExpansionInfo = TypedDict(
+    "CpuModelExpansionInfo",
+    {"model": CpuModelInfo, "deprecated-props": Annotated[NotRequired[list[str]], note(since="11.1")]},
+)
+"""A model as query-cpu-model-expansion tells it."""
 
 
 class CommandLineParameterType(StrEnum):

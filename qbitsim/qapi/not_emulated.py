@@ -26,7 +26,7 @@ _SINCE = {
     "2.5": "blockdev-change-medium blockdev-close-tray blockdev-open-tray",
     "2.6": "input-send-event query-dump",
     "2.7": "xen-load-devices-state",
-    "2.8": "query-cpu-model-expansion x-colo-lost-heartbeat",
+    "2.8": "x-colo-lost-heartbeat",
     "2.9": "query-vm-generation-id query-xen-replication-status xen-colo-do-checkpoint xen-set-replication",
     "2.10": "chardev-change chardev-send-break",
     "2.11": "watchdog-set-action",

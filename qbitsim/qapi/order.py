@@ -48,8 +48,8 @@ _REST = """
     query-qmp-schema qom-list qom-get qom-set qom-list-types qom-list-properties object-add object-del
     device-list-properties device_add device_del DEVICE_DELETED query-cpus-fast query-machines query-current-machine
     query-target query-uuid system_reset system_powerdown query-kvm query-hotpluggable-cpus balloon query-balloon
-    query-memory-size-summary query-cpu-definitions yank query-yank query-name query-iothreads
-    stop cont human-monitor-command getfd closefd add-fd
+    query-memory-size-summary query-cpu-model-expansion query-cpu-definitions yank query-yank query-name
+    query-iothreads stop cont human-monitor-command getfd closefd add-fd
     remove-fd query-fdsets query-command-line-options
 """
 _ACTIONS = """

@@ -8,7 +8,7 @@ from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.version import change_refcount_bits, downgrade, upgrade
 from qbitsim.qemu_img.creation import VERSIONS, signed
 from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
-from qbitsim.qemu_img.options import ToolError, key_values, size_parameter
+from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, size_parameter
 from qbitsim.sizes import SECTOR
 
 _CREATION_ONLY = {
@@ -21,6 +21,9 @@ _KNOWN = {
 }
 
 
+READERS = {"amend": {"o": check_option_list}}
+
+
 def amend(call: Call) -> int:
     """``qemu-img amend``."""
     options = call.options
@@ -29,21 +32,30 @@ def amend(call: Call) -> int:
     if not given:
         raise ToolError("Must specify options (-o)", usage=True)
     call.start_progress()
+    format_name = options.last("f")
+    if format_name is not None and options.wants_help:
+        return _print_options(call, format_name)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name")
     pairs = [pair for value in given for pair in key_values(value)]
-    if any(name in {"help", "?"} for name, _ in pairs):
-        raise UnsupportedError("qemu-img amend -o help")
     check_cache(call)
     image = open_image(call, options.words[0], options.last("f"), write=True)
     if not isinstance(image, Qcow2Image):
         raise ToolError("Format driver 'raw' does not support option amendment")
+    if options.wants_help:
+        return _print_options(call, image.format)
     values = _values(call, pairs)
     call.progress(0)
     _amend(call, image, values)
     call.progress(100)
     call.progress(100)
     return 0
+
+
+def _print_options(call: Call, format_name: str) -> int:
+    from qbitsim.qemu_img.option_lists import print_amend_options  # noqa: PLC0415 - reads what few ask for
+
+    return print_amend_options(call, format_name)
 
 
 def _values(call: Call, pairs: list[tuple[str, str]]) -> dict[str, str | int | bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.images.chain import reader
@@ -12,6 +13,7 @@ from qbitsim.qemu_img.options import NEGATIVE, ToolError, parse_size, size_argum
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
+    from qbitsim.profiles import Profile
 
 _COUNT, _DEPTH, _BUFFER = 75000, 64, 4096
 _MAXIMUM = 2**31 - 1
@@ -24,17 +26,12 @@ def bench(call: Call) -> int:
         *("c", "d", "f", "n", "i", "o", "q", "s", "S", "t", "w", "U", "flush-interval", "pattern", "no-drain"),
         "image-opts",
     )
-    count, depth = _number(call, "c", "request count", _COUNT), _number(call, "d", "queue depth", _DEPTH)
-    start = _size(call, "o", "offset", 0)
-    buffer = _size(call, "s", "buffer size", _BUFFER)
-    step = _size(call, "S", "step size" if call.profile.qemu_img_commands_complain else "step_size", 0) or buffer
-    pattern = _pattern(call)
-    flush = _number(call, "flush-interval", "flush interval", 0)
+    numbers = options.numbers
+    count, depth = numbers.get("c", _COUNT), numbers.get("d", _DEPTH)
+    start, buffer = numbers.get("o", 0), numbers.get("s", _BUFFER)
+    step = numbers.get("S", 0) or buffer
+    pattern, flush = numbers.get("pattern", 0), numbers.get("flush-interval", 0)
     write = "w" in options
-    if options.last("i") not in {None, "threads", "native", "io_uring"}:
-        raise ToolError(f"Invalid aio option: {options.last('i')}")
-    if options.last("t") is not None and options.last("t") not in CACHE_MODES:
-        raise ToolError("Invalid cache mode")
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     if not write and flush:
@@ -53,36 +50,57 @@ def bench(call: Call) -> int:
     return 0
 
 
-def _number(call: Call, key: str, what: str, default: int) -> int:
-    text = call.options.last(key)
-    if text is None:
-        return default
-    number, modern = parse_size(text), call.profile.qemu_img_commands_complain
+def _number(what: str, least: int, text: str, profile: Profile) -> int:
+    number, modern = parse_size(text), profile.qemu_img_commands_complain
     if number is None and not (modern and NEGATIVE.fullmatch(text)):
-        raise ToolError(f"Invalid {what} specified: '{text}'." if modern else f"Invalid {what} specified")
-    least = 1 if key in {"c", "d"} and modern else 0
-    if number is None or not least <= number <= _MAXIMUM:
+        end = "" if profile.qemu_img_texts_polished else "."
+        raise ToolError(f"Invalid {what} specified: '{text}'{end}" if modern else f"Invalid {what} specified")
+    if number is None or not (least if modern else 0) <= number <= _MAXIMUM:
         limits = f". Must be between {least} and {_MAXIMUM}." if modern else ""
         raise ToolError(f"Invalid {what} specified{limits}")
     return number
 
 
-def _size(call: Call, key: str, what: str, default: int) -> int:
-    text = call.options.last(key)
-    return default if text is None else size_argument(what, text, call.profile)
+def _step(text: str, profile: Profile) -> int:
+    return size_argument("step size" if profile.qemu_img_commands_complain else "step_size", text, profile)
 
 
-def _pattern(call: Call) -> int:
-    text = call.options.last("pattern")
-    number = 0 if text is None else parse_size(text)
-    modern = call.profile.qemu_img_commands_complain
-    if number is None and text is not None and modern and not NEGATIVE.fullmatch(text):
-        end = "" if call.profile.qemu_img_texts_polished else "."
+def _pattern(text: str, profile: Profile) -> int:
+    number, modern = parse_size(text), profile.qemu_img_commands_complain
+    if number is None and modern and not NEGATIVE.fullmatch(text):
+        end = "" if profile.qemu_img_texts_polished else "."
         raise ToolError(f"Invalid pattern byte specified: '{text}'{end}")
     if number is None or number > 255:
         limits = ". Must be between 0 and 255." if modern else ""
         raise ToolError(f"Invalid pattern byte specified{limits}")
     return number
+
+
+def _aio(text: str, _profile: Profile) -> int:
+    if text not in {"threads", "native", "io_uring"}:
+        raise ToolError(f"Invalid aio option: {text}")
+    return 0
+
+
+def _cache(text: str, _profile: Profile) -> int:
+    if text not in CACHE_MODES:
+        raise ToolError("Invalid cache mode")
+    return 0
+
+
+READERS = {
+    "bench": {
+        "c": partial(_number, "request count", 1),
+        "d": partial(_number, "queue depth", 1),
+        "flush-interval": partial(_number, "flush interval", 0),
+        "i": _aio,
+        "o": partial(size_argument, "offset"),
+        "pattern": _pattern,
+        "s": partial(size_argument, "buffer size"),
+        "S": _step,
+        "t": _cache,
+    }
+}
 
 
 def _open(call: Call, *, write: bool) -> Image:

@@ -6,6 +6,7 @@ The actions run in the order given, each as the QMP command of that name; one th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
@@ -21,12 +22,14 @@ _MAXIMUM_NAME = 1023
 _MAXIMUM_BYTES = 1 << 29
 
 
+READERS = {"bitmap": {"g": partial(size_argument, "granularity")}}
+
+
 def bitmap(call: Call) -> int:
     """``qemu-img bitmap``."""
     options = call.options
     options.only(*_ACTIONS, "g", "b", "F", "f", "image-opts")
-    text = options.last("g")
-    granularity = None if text is None else size_argument("granularity", text, call.profile) or None
+    granularity = options.numbers.get("g") or None
     actions = [(key, value) for key, value in options.given if key in _ACTIONS]
     _check_usage(call, {key for key, _ in actions}, granularity)
     file_name, name = _names(options, {key for key, _ in actions})

@@ -6,6 +6,7 @@ that read as zeroes are zeroed in the target, and give their places back.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import step
@@ -26,13 +27,13 @@ _SMALLEST_CHUNK = 4096
 _LARGEST_CHUNK = 65536
 
 
+READERS = {"commit": {"r": partial(size_argument, "rate limit")}}
+
+
 def commit(call: Call) -> int:
     """``qemu-img commit``."""
     options = call.options
     options.only("q", "p", "f", "t", "b", "d", "r", "image-opts")
-    rate = options.last("r")
-    if rate is not None:
-        size_argument("rate limit", rate, call.profile)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     check_cache(call)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
@@ -18,8 +19,8 @@ from qbitsim.images.qcow2.snapshots import StoredSnapshot, find_by_id_or_name
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
-from qbitsim.qemu_img.formats import known_format
-from qbitsim.qemu_img.options import ToolError, key_values, parse_size, size_argument
+from qbitsim.qemu_img.formats import check_format
+from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, parse_size, size_argument
 from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qbitsim.images.image import Image
+    from qbitsim.profiles import Profile
 
 BUFFER = 2 << 20
 _DEFAULT_SPARSE = 4096
@@ -86,7 +88,12 @@ def convert(call: Call) -> int:
         ),
         *("skip-broken-bitmaps", "target-is-zero", "image-opts", "target-image-opts"),
     )
-    sparse = _check_values(call)
+    sparse = options.numbers.get("S", _DEFAULT_SPARSE)
+    if "n" not in options and options.wants_help:
+        filename = options.words[-1] if len(options.words) > 1 else None
+        from qbitsim.qemu_img.option_lists import print_creation_options  # noqa: PLC0415 - reads what few ask for
+
+        return print_creation_options(call, options.last("O", "raw"), filename)
     _check_combinations(call)
     check_cache(call, "T", "source cache")
     call.progress(0)
@@ -110,36 +117,45 @@ def convert(call: Call) -> int:
 # -- the command line
 
 
-def _check_values(call: Call) -> int:
-    """Check what the options' values are by themselves; bytes of zeroes that are worth a hole."""
-    options, sparse = call.options, _DEFAULT_SPARSE
-    for key, value in options.given:
-        if key == "S":
-            sparse = size_argument("buffer size for sparse output", value, call.profile)
-            if sparse % SECTOR or sparse > _MAXIMUM_SPARSE:
-                raise ToolError(
-                    f"Invalid buffer size for sparse output specified. Valid sizes are multiples of {SECTOR} up to "
-                    f"{_MAXIMUM_SPARSE}. Select 0 to disable sparse detection (fully allocates output)."
-                )
-        elif key == "m":
-            _check_coroutines(call, value)
-        elif key == "r":
-            size_argument("rate limit", value, call.profile)
-        elif key == "l" and value.startswith("snapshot."):
-            _snapshot_parameters(value)
+def _sparse(text: str, profile: Profile) -> int:
+    """Bytes of zeroes that are worth a hole."""
+    sparse = size_argument("buffer size for sparse output", text, profile)
+    if sparse % SECTOR or sparse > _MAXIMUM_SPARSE:
+        raise ToolError(
+            f"Invalid buffer size for sparse output specified. Valid sizes are multiples of {SECTOR} up to "
+            f"{_MAXIMUM_SPARSE}. Select 0 to disable sparse detection (fully allocates output)."
+        )
     return sparse
 
 
-def _check_coroutines(call: Call, text: str) -> None:
+def _coroutines(text: str, profile: Profile) -> int:
     number = parse_size(text)
     if number is not None and 1 <= number <= _MAXIMUM_COROUTINES:
-        return
-    if not call.profile.qemu_img_commands_complain:
+        return number
+    if not profile.qemu_img_commands_complain:
         limits = f"Allowed number of coroutines is between 1 and {_MAXIMUM_COROUTINES}"
         raise ToolError(f"Invalid number of coroutines. {limits}")
     if number is None:
-        raise ToolError(f"Invalid number of coroutines specified: '{text}'.")
+        end = "" if profile.qemu_img_texts_polished else "."
+        raise ToolError(f"Invalid number of coroutines specified: '{text}'{end}")
     raise ToolError(f"Invalid number of coroutines specified. Must be between 1 and {_MAXIMUM_COROUTINES}.")
+
+
+def _snapshot(text: str, _profile: Profile) -> int:
+    if text.startswith("snapshot."):
+        _snapshot_parameters(text)
+    return 0
+
+
+READERS = {
+    "convert": {
+        "S": _sparse,
+        "m": _coroutines,
+        "r": partial(size_argument, "rate limit"),
+        "l": _snapshot,
+        "o": check_option_list,
+    },
+}
 
 
 def _check_combinations(call: Call) -> None:
@@ -208,9 +224,10 @@ def _load_snapshot(call: Call, images: list[Image], sources: list[Chain]) -> Non
 
 
 def _wanted(call: Call, images: list[Image]) -> Wanted:
-    options, format_name = call.options, call.options.last("O") or "raw"
-    if "target-image-opts" not in options and not known_format(format_name):
-        raise ToolError(f"Unknown file format '{format_name}'")
+    options = call.options
+    format_name = options.last("O", "raw")
+    if "target-image-opts" not in options:
+        check_format(format_name)
     size = sum(image.size for image in images)
     wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call, "B"))
     if len(images) > 1 and wanted.backing is not None:

@@ -11,24 +11,29 @@ from qbitsim.images.store import has_protocol
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, find_image, open_backing, plain_name
-from qbitsim.qemu_img.formats import known_format
-from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.qemu_img.formats import check_format, known_format
+from qbitsim.qemu_img.options import ToolError, check_option_list, size_argument
 from qbitsim.records import changed
+
+READERS = {"create": {"o": check_option_list}}
 
 
 def create(call: Call) -> int:
     """``qemu-img create``."""
     options = call.options
     options.only("q", "f", "o", "b", "F", "u")
+    if options.wants_help:
+        from qbitsim.qemu_img.option_lists import print_creation_options  # noqa: PLC0415 - reads what few ask for
+
+        return print_creation_options(call, options.last("f", "raw"), next(iter(options.words), None))
     if not options.words:
         raise ToolError("Expecting image file name", usage=True)
-    name, format_name = options.words[0], options.last("f") or "raw"
+    name, format_name = options.words[0], options.last("f", "raw")
     size = size_argument("image size", options.words[1], call.profile) if len(options.words) > 1 else None
     if len(options.words) > 2:
         raise ToolError(f"Unexpected argument: {options.words[2]}", usage=True)
     try:
-        if not known_format(format_name):
-            raise ToolError(f"Unknown file format '{format_name}'")
+        check_format(format_name)
         plain = name if name.startswith(("nbd:", "nbd+")) else plain_name(call.store, name)
         wanted = parse_creation(call, Wanted(format=format_name, size=size), option_pairs(call))
         wanted = _with_backing(call, plain, wanted)

@@ -47,7 +47,7 @@ def parse_creation(call: Call, wanted: Wanted, pairs: list[tuple[str, str]]) -> 
         if wanted.format == "raw" and name in {"backing_file", "backing_fmt"}:
             what = "Backing file" if name == "backing_file" else "Backing file format"
             raise ToolError(f"{what} not supported for file format 'raw'")
-        if name in {"size", "preallocation"} or wanted.format == "qcow2":
+        if name in {"size", "preallocation", "nocow", "extent_size_hint"} or wanted.format == "qcow2":
             wanted = _set(call, wanted, name, value)
         else:
             raise ToolError(f"Invalid parameter '{name}'")
@@ -80,11 +80,12 @@ def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
         return changed(wanted, size=signed(size_parameter(name, value, call.profile)))
     if name == "cluster_size":
         return changed(wanted, cluster_size=size_parameter(name, value, call.profile))
-    if name in {"lazy_refcounts", "data_file_raw"}:
+    if name == "extent_size_hint":
+        return changed(wanted, extent_size_hint=size_parameter(name, value, call.profile))
+    if name in {"lazy_refcounts", "data_file_raw", "nocow"}:
         if value not in {"on", "off"}:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
-        is_on = value == "on"
-        return changed(wanted, lazy_refcounts=is_on) if name[0] == "l" else changed(wanted, data_file_raw=is_on)
+        return changed(wanted, **{name: value == "on"})
     if name == "refcount_bits":
         if not value.isdecimal():
             raise ToolError(f"Parameter '{name}' expects a number")
@@ -103,7 +104,7 @@ def signed(size: int) -> int:
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
-    name = plain_name(call.store, name)
+    name = _place(call, name, wanted)
     preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
     if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
@@ -126,7 +127,7 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         compression="zlib" if refusal else wanted.compression,
     )
     if refusal is not None:
-        call.store.remove(name)
+        _unmake(call, name)
         raise ToolError(refusal)
     if preallocation is not None and preallocation != "off":
         if wanted.format == "raw" and preallocation == "metadata":
@@ -134,6 +135,32 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         assert wanted.size is not None
         _preallocate(call, name, image, -(-wanted.size // SECTOR) * SECTOR, preallocation)
     return image
+
+
+def _place(call: Call, name: str, wanted: Wanted) -> str:
+    """The file in which an image is to be made; on a server it has to be there.
+
+    :raises ToolError: it is not, or nobody may write.
+    """
+    if not name.startswith(("nbd:", "nbd+")):
+        return plain_name(call.store, name)
+    if wanted.format == "raw" and wanted.preallocation not in (None, "off"):
+        raise ToolError(f"Unsupported preallocation mode '{wanted.preallocation}'")
+    from qbitsim.drivers.nbd import explained_creation_failure  # noqa: PLC0415 - for those who are clients
+    from qbitsim.qemu_img.remote import check_writable  # noqa: PLC0415
+
+    try:
+        place = plain_name(call.store, name)
+        check_writable(call.store.file(place))
+    except ToolError as error:
+        raise ToolError(explained_creation_failure(error.text, call.profile)) from None
+    return place
+
+
+def _unmake(call: Call, name: str) -> None:
+    """Remove a file in which there is no image; what is on a server stays."""
+    if not call.store.is_remote(name):
+        call.store.remove(name)
 
 
 def _preallocate(call: Call, name: str, image: Image, size: int, preallocation: Preallocation) -> None:
@@ -147,7 +174,7 @@ def _preallocate(call: Call, name: str, image: Image, size: int, preallocation: 
                 image.resize(size, preallocation=preallocation)
     except StepError as error:
         if image.format != "raw":
-            call.store.remove(name)
+            _unmake(call, name)
         raise ToolError(str(error.strerror)) from None
     image.reopen()
 
@@ -186,6 +213,8 @@ def _make_data_file(call: Call, name: str, wanted: Wanted) -> DataFile | None:
 
 def refusal_of(wanted: Wanted) -> str | None:
     """Why the format does not want such an image (block/qcow2.c, qcow2_co_create, 10.0)."""
+    if wanted.extent_size_hint is not None and wanted.extent_size_hint >= 1 << 32:
+        return "Extent size hint is too large"
     if wanted.format == "raw":
         return None
     for name, value, values in (

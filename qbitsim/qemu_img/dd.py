@@ -29,7 +29,7 @@ def dd(call: Call) -> int:
     source, target_name = str(operands["if"]), str(operands["of"])
     block, count, skip = (operands.get(name) for name in ("bs", "count", "skip"))
     image = open_image(call, source, options.last("f"))
-    format_name = options.last("O") or "raw"
+    format_name = options.last("O", "raw")
     if not known_format(format_name):
         raise ToolError("Unknown file format")
     chain, unit = contents(call, source), int(block or _BLOCK)

@@ -198,13 +198,15 @@ def open_image(
         image = _open_file(call, name, format_name, write=write, data=data)
         if image.format == "raw" and format_name is None and write:
             call.complain(_RAW_WARNING.format(name))
+        image.reopen()
+        if write:
+            if isinstance(image, Qcow2Image):
+                image.drop_unknown_autoclear()
+            call.note_written(image)  # even if there is no backing file: it is open before that is looked for
         if backing:
             open_backing(call, image, name, write=write)
     except ToolError as error:
         raise ToolError(f"Could not open '{word}': {error.text}", status) from None
-    image.reopen()
-    if write:
-        call.note_written(image)
     return image
 
 
@@ -298,6 +300,8 @@ def _repair_if_dirty(call: Call, image: Image) -> None:
 def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, data: bool = True) -> Image:
     if format_name is not None and not known_format(format_name):
         raise ToolError(f"Unknown driver '{format_name}'")
+    if write:
+        _check_may_write(call.store, name)
     image = find_image(call.store, name, format_name)
     refusal = image.refusal(write=write and call.options.command != "check")
     if refusal is not None:
@@ -319,6 +323,15 @@ def _open_file(call: Call, name: str, format_name: str | None, *, write: bool, d
         call.complain(STALE_BITMAPS.format("qemu-img"))
         image.has_stale_bitmaps = not write
     return image
+
+
+def _check_may_write(store: ImageStore, name: str) -> None:
+    """Refuse an export that its server lets nobody write, before anybody looks what is in it."""
+    name = plain_name(store, name)
+    if store.is_remote(name):
+        from qbitsim.qemu_img.remote import check_writable  # noqa: PLC0415 - for those who are clients
+
+        check_writable(store.file(name))
 
 
 def _hold(call: Call, name: str, file: ImageFile, perm: int, shared: int) -> None:
@@ -473,10 +486,15 @@ def output_format(call: Call) -> str:
         return "human"  # the number of files comes first, and is about to be refused
     if wanted == "json":
         return "json"
-    if call.profile.qemu_img_commands_complain:
-        comma = "," if call.profile.qemu_img_texts_polished else ""
-        raise ToolError(f"--output expects 'human' or 'json'{comma} not '{wanted}'", usage=True)
-    raise ToolError("--output must be used with human or json as argument.")
+    raise wrong_output_format(wanted, call.profile)
+
+
+def wrong_output_format(wanted: str | None, profile: Profile) -> ToolError:
+    """What is said of a wrong value of ``--output``."""
+    if profile.qemu_img_commands_complain:
+        comma = "," if profile.qemu_img_texts_polished else ""
+        return ToolError(f"--output expects 'human' or 'json'{comma} not '{wanted}'", usage=True)
+    return ToolError("--output must be used with human or json as argument.")
 
 
 def check_resizable(image: Image) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import UnsupportedError
@@ -12,34 +13,48 @@ from qbitsim.images.qcow2.bitmap_places import directory_length
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.convert import load_snapshot
 from qbitsim.qemu_img.creation import VERSIONS, option_pairs, parse_creation
-from qbitsim.qemu_img.files import Call, contents, open_image, output_format
+from qbitsim.qemu_img.files import Call, contents, open_image, output_format, wrong_output_format
 from qbitsim.qemu_img.formats import known_format
+from qbitsim.qemu_img.map import status_runs
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.images.image import Image
+    from qbitsim.profiles import Profile
 
 _MODES = {None, "off", "metadata", "falloc", "full"}
+
+
+def _output(text: str, profile: Profile) -> int:
+    if text not in {"human", "json"}:
+        raise wrong_output_format(text, profile)
+    return 0
+
+
+READERS = {
+    "measure": {**dict.fromkeys(("size", "s"), partial(size_argument, "image size")), "output": _output},
+}
 
 
 def measure(call: Call) -> int:
     """``qemu-img measure``."""
     options = call.options
     options.only("f", "l", "o", "O", "output", "size", "s", "U", "image-opts")
-    output, size = output_format(call), _size(call)
-    image, chain = _source(call, size)
-    format_name = options.last("O") or "raw"
+    output, size = output_format(call), options.numbers.get("size", options.numbers.get("s"))
+    image, end, runs = _source(call, size)
+    format_name = options.last("O", "raw")
     if not known_format(format_name):
         raise ToolError(f"Unknown file format '{format_name}'")
     wanted = _wanted(call, format_name)
-    size = chain[0].size if size is None else -(-size // SECTOR) * SECTOR
     if format_name == "raw":
-        required = full = size
+        required = full = end
         bitmaps = None
     else:
-        required, full = _qcow2_size(wanted, size, chain)
+        required, full = _qcow2_size(wanted, end, None if image is None else runs)
         keeps = VERSIONS[wanted.compat or "1.1"] != "0.10" and image is not None and image.keeps_bitmaps
         bitmaps = _bitmaps_size(image, wanted.cluster_size) if keeps and image is not None else None
     if output == "json":
@@ -52,12 +67,8 @@ def measure(call: Call) -> int:
     return 0
 
 
-def _size(call: Call) -> int | None:
-    text = call.options.last("size" if "size" in call.options else "s")
-    return None if text is None else size_argument("image size", text, call.profile)
-
-
-def _source(call: Call, size: int | None) -> tuple[Image | None, Chain]:
+def _source(call: Call, size: int | None) -> tuple[Image | None, int, Iterator[tuple[int, int]]]:
+    """What is measured, None for a disk of *size* bytes; how large its disk is; where it has data: offset, length."""
     options = call.options
     if len(options.words) > 1:
         raise ToolError("At most one filename argument is allowed.")
@@ -66,12 +77,25 @@ def _source(call: Call, size: int | None) -> tuple[Image | None, Chain]:
             raise ToolError("--image-opts, -f, and -l require a filename argument.")
         if size is None:
             raise ToolError("Either --size N or one filename must be specified.")
-        return None, []
+        return None, -(-size // SECTOR) * SECTOR, iter(())
     if size is not None:
         raise ToolError("--size N cannot be used together with a filename.")
-    image = open_image(call, options.words[0], options.last("f"))
-    chain, text = contents(call, options.words[0]), options.last("l")
-    return image, chain if text is None else [*load_snapshot(image, text), *chain[1:]]
+    name, text = options.words[0], options.last("l")
+    image = open_image(call, name, options.last("f"))
+    if text is None:
+        found = (run for run in status_runs(call, name, 0, image.size) if run.data and not run.zero)
+        return image, image.size, ((run.start, run.length) for run in found)
+    chain = [*load_snapshot(image, text), *contents(call, name)[1:]]
+    return image, chain[0].size, _data_runs(chain)
+
+
+def _data_runs(chain: Chain) -> Iterator[tuple[int, int]]:
+    offset, size = 0, chain[0].size
+    while offset < size:
+        kind, length, _ = chain_status(chain, offset, size - offset)
+        if kind is Kind.DATA:
+            yield offset, length
+        offset += length
 
 
 def _wanted(call: Call, format_name: str) -> Wanted:
@@ -104,27 +128,27 @@ def _check(wanted: Wanted) -> None:
         raise ToolError("Refcount width must be a power of two and may not exceed 64 bits")
 
 
-def _qcow2_size(wanted: Wanted, size: int, chain: Chain) -> tuple[int, int]:
-    """The bytes of a file that holds what *chain* does, and of one that is full."""
+def _qcow2_size(wanted: Wanted, size: int, runs: Iterator[tuple[int, int]] | None) -> tuple[int, int]:
+    """The bytes of a file that holds data in these *runs*, if there is anything to copy, and of one that is full."""
     unit = wanted.cluster_size
     virtual = -(-size // unit) * unit
     full = _full_size(wanted, virtual)
     required = 0
-    if wanted.preallocation in {"falloc", "full"} or (chain and wanted.backing is not None):
+    if wanted.preallocation in {"falloc", "full"} or (runs is not None and wanted.backing is not None):
         required = virtual
-    elif chain:
-        required = _data_size(chain, unit)
+    elif runs is not None:
+        required = _data_size(runs, unit)
     return full - virtual + required, full
 
 
-def _data_size(chain: Chain, unit: int) -> int:
-    offset, found, size = 0, 0, chain[0].size
-    while offset < size:
-        kind, length, _ = chain_status(chain, offset, size - offset)
-        if kind is Kind.DATA:
-            length = -(-(offset + length) // unit) * unit - offset
-            found += offset % unit + length
-        offset += length
+def _data_size(runs: Iterator[tuple[int, int]], unit: int) -> int:
+    """The bytes of the clusters in which there are data; no cluster is looked at again once it was counted."""
+    found = reached = 0
+    for offset, length in runs:
+        start, stop = max(offset, reached), offset + length
+        if start < stop:
+            reached = -(-stop // unit) * unit
+            found += start % unit + reached - start
     return found
 
 

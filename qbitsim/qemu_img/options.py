@@ -7,12 +7,20 @@ long as they stay unique. An option is known by its first name in the table.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import overload
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import Profile
 
 INT64_MAX = 2**63 - 1
+
+Readers = Mapping[str, Callable[[str, Profile], int]]
+"""First name of an option -> what reads its value, as soon as it is met: before what is wrong behind it is seen."""
+
+
+_SHRINKS = re.compile(r"-\d", re.ASCII)
+"""What a size begins with, behind the file that is resized, that is no option (img_resize, qemu-img.c, 11.0)."""
 
 
 class ToolError(Exception):
@@ -20,14 +28,15 @@ class ToolError(Exception):
 
     :param text: the message without the leading ``qemu-img: ``; None prints nothing.
     :param status: exit status.
-    :param usage: the message is followed by the hint to ask for help.
+    :param usage: the message is followed by the hint to ask for help; :param helps: by the help.
     """
 
-    def __init__(self, text: str, status: int = 1, *, usage: bool = False) -> None:
+    def __init__(self, text: str, status: int = 1, *, usage: bool = False, helps: bool = False) -> None:
         super().__init__(text)
         self.text = text
         self.status = status
         self.usage = usage
+        self.helps = helps
 
 
 class Options:
@@ -35,21 +44,35 @@ class Options:
 
     :ivar given: pairs (first name of the option, value), in the order given; the value of a flag is an empty string.
     :ivar words: everything else.
+    :ivar numbers: first name -> the number that its last value means, of the options that have a reader.
     """
 
-    __slots__ = ("command", "given", "words")
+    __slots__ = ("command", "given", "numbers", "words")
 
     def __init__(self, command: str, given: list[tuple[str, str]], words: list[str]) -> None:
         self.command = command
         self.given = given
         self.words = words
+        self.numbers: dict[str, int] = {}
 
     def __contains__(self, name: str) -> bool:
         return any(key == name for key, _ in self.given)
 
-    def last(self, name: str) -> str | None:
-        """The value of the option given last under this name; None if it was not given."""
-        return next((value for key, value in reversed(self.given) if key == name), None)
+    @overload
+    def last(self, name: str) -> str | None: ...
+
+    @overload
+    def last(self, name: str, default: str) -> str: ...
+
+    def last(self, name: str, default: str | None = None) -> str | None:
+        """The value of the option given last under this name; *default* if it was not given."""
+        return next((value for key, value in reversed(self.given) if key == name), default)
+
+    @property
+    def wants_help(self) -> bool:
+        """Whether one of the lists of ``-o`` has ``help`` in it (has_help_option, util/qemu-option.c, QEMU 10.0)."""
+        lists = [value for key, value in self.given if key == "o"]
+        return any(part in {"help", "?"} for text in lists for part in text.replace(",,", "\0").split(","))
 
     def only(self, *names: str) -> None:
         """Refuse, loudly, options that qbitsim does not do; *names* are those that the command does."""
@@ -58,24 +81,35 @@ class Options:
                 raise UnsupportedError(f"qemu-img {self.command} {'-' if len(name) == 1 else '--'}{name}")
 
 
-def parse_options(command: str, arguments: Sequence[str], profile: Profile) -> Options:
-    """Take the *arguments* of *command* apart; ToolError in the words of getopt or of older qemu-img."""
+def parse_options(command: str, arguments: Sequence[str], profile: Profile, readers: Readers) -> Options:
+    """Take the *arguments* of *command* apart.
+
+    :raises ToolError: in the words of getopt or of older qemu-img, or of a reader.
+    """
     table = _table(profile.qemu_img_options[command])
-    given: list[tuple[str, str]] = []
-    words: list[str] = []
+    options = Options(command, [], [])
+    sizes = command == "resize" and profile.qemu_img_commands_complain
     rest = list(arguments)
+    before = command
     while rest:
         argument = rest.pop(0)
         if argument == "--":
-            words += rest
+            options.words += rest
             break
         if argument.startswith("--"):
-            given.append(_long(command, argument, rest, table, profile))
+            found = [_long(command, argument, rest, table, profile)]
         elif argument.startswith("-") and argument != "-":
-            given += _short(command, argument, rest, table, profile)
+            before = options.words[-1] if options.words else before
+            found = _short(command, argument, rest, table, profile, before=before)
         else:
-            words.append(argument)
-    return Options(command, given, words)
+            found = []
+            options.words.append(argument)
+            if sizes and len(options.words) == 1 and rest and _SHRINKS.match(rest[0]):
+                options.words.append(rest.pop(0))
+        options.given += found
+        options.numbers.update({key: readers[key](value, profile) for key, value in found if key in readers})
+        before = arguments[len(arguments) - len(rest) - 1]
+    return options
 
 
 def _table(spec: str) -> dict[str, tuple[str, bool]]:
@@ -96,9 +130,9 @@ def _long(
     if name in fitting:
         fitting = [name]
     different = {table[long] for long in fitting}
-    if len(different) > 1 and profile.qemu_img_commands_complain:
+    if len(different) > 1 and _getopt_speaks(command, profile):
         found = " ".join(f"'--{long}'" for long in fitting)
-        raise _getopt_error(command, f"option '{argument}' is ambiguous; possibilities: {found}")
+        raise _getopt_error(command, profile, f"option '{argument}' is ambiguous; possibilities: {found}")
     if len(different) != 1:
         raise _bad_option(command, argument, profile)
     key, takes_value = table[fitting[0]]
@@ -107,23 +141,30 @@ def _long(
             raise _missing_value(command, f"option '--{fitting[0]}' requires an argument", argument, profile)
         value = rest.pop(0)
     elif equals and not takes_value:
-        if not profile.qemu_img_commands_complain:
+        if not _getopt_speaks(command, profile):
             raise _bad_option(command, argument, profile)
-        raise _getopt_error(command, f"option '--{fitting[0]}' doesn't allow an argument")
+        raise _getopt_error(command, profile, f"option '--{fitting[0]}' doesn't allow an argument")
     return key, value
 
 
 def _short(
-    command: str, argument: str, rest: list[str], table: Mapping[str, tuple[str, bool]], profile: Profile
+    command: str,
+    argument: str,
+    rest: list[str],
+    table: Mapping[str, tuple[str, bool]],
+    profile: Profile,
+    *,
+    before: str,
 ) -> list[tuple[str, str]]:
+    """The short options of an argument; *before* is what stands before it, which older releases blame."""
     found = []
     letters = argument[1:]
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter not in table:
-            if profile.qemu_img_commands_complain:
-                raise _getopt_error(command, f"invalid option -- '{letter}'")
-            raise _bad_option(command, argument, profile)
+            if _getopt_speaks(command, profile):
+                raise _getopt_error(command, profile, f"invalid option -- '{letter}'")
+            raise _bad_option(command, before if letters else argument, profile)
         key, takes_value = table[letter]
         value = ""
         if takes_value:
@@ -134,19 +175,26 @@ def _short(
     return found
 
 
-def _getopt_error(command: str, text: str) -> ToolError:
-    return ToolError(f"\0qemu-img {command}: {text}", usage=True)
+def _getopt_speaks(command: str, profile: Profile) -> bool:
+    """Whether getopt itself says what is wrong: older releases let it do so for one command only (img_measure)."""
+    return profile.qemu_img_commands_complain or command == "measure"
+
+
+def _getopt_error(command: str, profile: Profile, text: str) -> ToolError:
+    if profile.qemu_img_commands_complain:
+        return ToolError(f"\0qemu-img {command}: {text}", usage=True)
+    return ToolError(f"\0{command}: {text}", 0, helps=True)
 
 
 def _bad_option(command: str, argument: str, profile: Profile) -> ToolError:
-    if profile.qemu_img_commands_complain:
-        return _getopt_error(command, f"unrecognized option '{argument}'")
+    if _getopt_speaks(command, profile):
+        return _getopt_error(command, profile, f"unrecognized option '{argument}'")
     return ToolError(f"unrecognized option '{argument}'", usage=True)
 
 
 def _missing_value(command: str, modern: str, argument: str, profile: Profile) -> ToolError:
-    if profile.qemu_img_commands_complain:
-        return _getopt_error(command, modern)
+    if _getopt_speaks(command, profile):
+        return _getopt_error(command, profile, modern)
     return ToolError(f"missing argument for option '{argument}'", usage=True)
 
 
@@ -217,3 +265,13 @@ def key_values(text: str) -> list[tuple[str, str]]:
             name, value = (name[2:], "off") if name.startswith("no") else (name, "on")
         pairs.append((name, value))
     return pairs
+
+
+def check_option_list(text: str, _profile: Profile) -> int:
+    """Refuse a list of ``-o`` that cannot be put behind another one (is_valid_option_list, util/qemu-option.c, 10.0).
+
+    :raises ToolError: it begins or ends with a comma.
+    """
+    if text and any(not part or part.startswith("\0") for part in text.replace(",,", "\0").split(",")):
+        raise ToolError(f"Invalid option list: {text}")
+    return 0

@@ -37,9 +37,9 @@ def rebase(call: Call) -> int:
     backing, backing_format, unsafe = options.last("b"), options.last("F"), "u" in options
     if not unsafe and backing is None:
         raise ToolError("Must specify backing file (-b) or use unsafe mode (-u)", usage=True)
+    call.progress(0)
     check_cache(call)
     check_cache(call, "T", "source cache")
-    call.progress(0)
     image = open_image(call, options.words[0], options.last("f"), write=True, backing=not unsafe)
     if "c" in options and not isinstance(image, Qcow2Image):
         raise ToolError("Compression not supported for this file format")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.nbd import check_options, connect
 from qbitsim.drivers.nbd_names import name_of, take_server
+from qbitsim.errors import QmpError
 from qbitsim.nbd.remote_file import RemoteImageFile
 from qbitsim.qemu_img.options import ToolError
-from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,20 +45,27 @@ def limits_of(file: ImageFile) -> Limits:
     return file.limits
 
 
-def make_image(file: ImageFile, image_format: str, size: int, **options: Any) -> Image:
-    """Make an image in an export, which keeps its length (bdrv_co_create_opts_simple(), block.c, QEMU 10.0).
+def check_writable(file: ImageFile) -> None:
+    """Refuse an export that its server lets nobody write.
 
-    :raises ToolError: it is too short.
+    :raises ToolError: it is one.
+    """
+    assert isinstance(file, RemoteImageFile)
+    if file.bytes.export.read_only:
+        raise ToolError("Could not open image: Permission denied")
+
+
+def make_image(file: ImageFile, image_format: str, size: int, **options: Any) -> Image:
+    """See :meth:`.RemoteImageFile.make_image`.
+
+    :raises ToolError: it cannot be.
     :raises OSError: as the server says.
     """
     assert isinstance(file, RemoteImageFile)
-    if image_format == "qcow2":
-        return file.make_qcow2(size, **options)
-    if size > file.bytes.length:
-        raise ToolError("Cannot grow NBD nodes")
-    image = file.take_bytes()
-    image.write_zeroes(0, min(SECTOR, image.size), unmap=True)  # what it held before is not to be found any more
-    return image
+    try:
+        return file.make_image(image_format, size, **options)
+    except QmpError as error:
+        raise ToolError(error.desc) from None
 
 
 def take_image_options(options: Mapping[str, str]) -> dict[str, Any]:

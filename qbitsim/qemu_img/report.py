@@ -1,4 +1,4 @@
-"""The subcommands of qemu-img that only look: info, check, map, compare."""
+"""The subcommands of qemu-img that only look: info, check, compare; for ``map`` see :mod:`.map`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from collections.abc import Iterator
 
 from qbitsim.block.limits import Limits, merged
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.images.chain import Chain, chain_status, first_difference, read_chain
+from qbitsim.images.chain import Chain, chain_status, read_chain
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.raw import RawImage
 from qbitsim.qemu_img.files import Call, check_cache, contents, find_image, open_image, output_format
 from qbitsim.qemu_img.formats import known_format
-from qbitsim.qemu_img.options import ToolError, size_argument
+from qbitsim.qemu_img.map import Extent, status_runs
+from qbitsim.qemu_img.options import ToolError
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
-from qbitsim.records import changed, record
+from qbitsim.records import changed
 from qbitsim.sizes import SECTOR, human_size
 
 _WITHOUT_HOST_CACHE = ("none", "off", "directsync")
+_AT_ONCE = 1 << 16
+"""So many bytes of each disk are compared at once, or a cluster."""
 _CACHE_MODES = (None, *_WITHOUT_HOST_CACHE, "writeback", "writethrough", "unsafe")
 _Json = dict[str, object]
 
@@ -69,8 +71,8 @@ def _open_for_info(call: Call, name: str, chosen: str | None, *, as_options: boo
 def _image_info(call: Call, image: Image, word: str, chosen: str | None) -> _Json:
     """The members of ImageInfo in the order of QEMU's hash table."""
     qcow2, name, protocol = isinstance(image, Qcow2Image), call.file_name(word), call.protocol(word)
-    remote = call.store.is_remote(name)
-    shown = name.partition("#")[0] if remote else name
+    remote = call.store.is_remote(image.name)
+    shown = image.name.partition("#")[0] if remote else name
     full = None if image.backing is None or not qcow2 else call.store.backing_name(name, image.backing)
     specific = {"type": "qcow2", "data": _qcow2_info(image)} if isinstance(image, Qcow2Image) else None
     file, limits = _file_info(call, image, shown), _limits(call, image, word, chosen)
@@ -378,7 +380,7 @@ def compare(call: Call) -> int:
         if mismatch is not None:
             call.say(mismatch)
             return 1
-    found = first_difference(one, other)
+    found = _first_difference(call, one, other)
     common = min(one[0].size, other[0].size)
     if one[0].size != other[0].size and (found is None or found >= common):
         call.say("Warning: Image size mismatch!")
@@ -388,6 +390,35 @@ def compare(call: Call) -> int:
         return 0
     call.say(f"Content mismatch at offset {found // 512 * 512}!")
     return 1
+
+
+def _first_difference(call: Call, one: Chain, other: Chain) -> int | None:
+    """As :func:`.first_difference` of the two disks, without a look at what the files say is zero."""
+    unit = max(_AT_ONCE, *(content.cluster_size for content in (*one, *other)))
+    words = call.options.words
+    runs = [status_runs(call, word, 0, chain[0].size) for word, chain in zip(words, (one, other), strict=True)]
+    for begin, stop in _not_zero(*runs):
+        for piece in range(begin - begin % unit, stop, unit):
+            start = max(begin, piece)
+            length = min(stop, piece + unit) - start
+            left, right = read_chain(one, start, length), read_chain(other, start, length)
+            if left != right:
+                return start + next(at for at, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
+    return None
+
+
+def _not_zero(one: Iterator[Extent], other: Iterator[Extent]) -> Iterator[tuple[int, int]]:
+    """The ranges in which not both of two disks are known to read as zero, as (start, stop)."""
+    offset, left, right = 0, next(one, None), next(other, None)
+    while found := [run for run in (left, right) if run is not None]:
+        stop = min(run.start + run.length for run in found)
+        if not all(run.zero for run in found):
+            yield offset, stop
+        if left is not None and left.start + left.length == stop:
+            left = next(one, None)
+        if right is not None and right.start + right.length == stop:
+            right = next(other, None)
+        offset = stop
 
 
 def _strict_mismatch(one: Chain, other: Chain) -> str | None:
@@ -405,128 +436,11 @@ def _strict_mismatch(one: Chain, other: Chain) -> str | None:
             return f"Strict mode: Offset {offset} block status mismatch!"
         length = min(length, other_length)
         if kind is Kind.DATA:
-            for place in range(offset, offset + length, SECTOR):
-                run = min(SECTOR, size - place)
-                if read_chain(one, place, run) != read_chain(other, place, run):
-                    return f"Content mismatch at offset {place}!"
+            for place in range(offset, offset + length, _AT_ONCE):
+                run = min(_AT_ONCE, offset + length - place)
+                left, right = read_chain(one, place, run), read_chain(other, place, run)
+                if left != right:
+                    found = next(at for at, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
+                    return f"Content mismatch at offset {(place + found) // SECTOR * SECTOR}!"
         offset += length
     return None
-
-
-# -- map
-
-
-@record(frozen=False, eq=False)
-class _Extent:
-    """A range of the disk whose bytes come from one place."""
-
-    start: int
-    length: int
-    depth: int
-    present: bool
-    zero: bool
-    data: bool
-    offset: int | None
-    file: str
-    compressed: bool = False
-
-    def _kind(self) -> tuple[object, ...]:
-        return self.depth, self.present, self.zero, self.data, self.compressed, self.offset is None, self.file
-
-    def joins(self, other: _Extent) -> bool:
-        """Whether *other*, which comes right after, is printed as one with this."""
-        if self._kind() != other._kind():
-            return False
-        return self.offset is None or other.offset == self.offset + self.length
-
-
-def map_image(call: Call) -> int:
-    """``qemu-img map``."""
-    options = call.options
-    options.only("f", "s", "l", "output", "U", "image-opts")
-    output = output_format(call)
-    first, most = options.last("s"), options.last("l")
-    start = 0 if first is None else size_argument("start offset", first, call.profile)
-    length = None if most is None else size_argument("max length", most, call.profile)
-    if len(options.words) != 1:
-        raise ToolError("Expecting one image file name", usage=True)
-    name = options.words[0]
-    image = open_image(call, name, options.last("f"))
-    end = image.size if length is None else min(image.size, start + length)
-    extents: list[_Extent] = []
-    for extent in _extents(call, name, start, end):
-        if extents and extents[-1].joins(extent):
-            extents[-1].length += extent.length
-        else:
-            extents.append(extent)
-    if output == "json":
-        if not image.size:
-            extents = [_Extent(0, 0, 0, present=False, zero=False, data=False, offset=None, file=name)]
-        call.print("[" + ",\n".join(_json_extent(extent, call) for extent in extents) + "]\n")
-        return 0
-    call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")
-    for extent in extents:
-        if extent.data and extent.offset is None:
-            raise ToolError("File contains external, encrypted or compressed clusters.")
-        if extent.data and not extent.zero:
-            numbers = (extent.start, extent.length, extent.offset or 0)
-            call.print("".join(f"{hex(number) if number else '0':<16}" for number in numbers) + extent.file + "\n")
-    return 0
-
-
-def _json_extent(extent: _Extent, call: Call) -> str:
-    flags = {"present": extent.present, "zero": extent.zero, "data": extent.data}
-    if call.profile.qemu_img_map_shows_compression:
-        flags["compressed"] = extent.compressed
-    text = "".join(f', "{name}": {str(value).lower()}' for name, value in flags.items())
-    offset = "" if extent.offset is None else f', "offset": {extent.offset}'
-    return f'{{ "start": {extent.start}, "length": {extent.length}, "depth": {extent.depth}{text}{offset}}}'
-
-
-def _extents(call: Call, name: str, start: int, end: int) -> Iterator[_Extent]:
-    chain, names = call.chain(name), [call.file_name(name)]
-    for image in chain[:-1]:
-        names.append(call.store.backing_name(names[-1], image.backing or ""))
-    shows_holes = [isinstance(image, Qcow2Image) and image.shows_holes for image in chain]
-    names = [name.partition("#")[0] if call.store.is_remote(name) else name for name in names]
-    while start < end:
-        length = end - start
-        for depth, image in enumerate(chain):
-            length = min(length, image.size - start)
-            assert isinstance(image, RawImage | Qcow2Image)
-            if isinstance(image, RawImage):
-                length, present, data, zero = image.described(start, length)
-                place = start if present else None
-                extent = _Extent(start, length, depth, present, zero, data=data, offset=place, file=names[depth])
-                break
-            kind, length = image.content.status(start, length)
-            present, zero = kind is Kind.ZERO, kind is not Kind.DATA
-            extent = _Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
-            if kind is Kind.DATA:
-                extent = _stored_extent(image, extent, shows_holes=shows_holes[depth])
-            elif kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
-                extent = _cut_to_run(image, extent)
-            if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
-                break
-        yield extent
-        start += extent.length
-
-
-def _stored_extent(image: Qcow2Image, extent: _Extent, *, shows_holes: bool) -> _Extent:
-    extent.present, extent.data, extent.zero = True, True, False
-    extent.compressed = image.layout.is_packed(extent.start)
-    if image.data_file is not None and image.data_file.name is not None:
-        extent.file = image.data_file.name
-    extent = _cut_to_run(image, extent)
-    if shows_holes:
-        extent.zero, extent.length = image.data_run(extent.start, extent.length)
-    return extent
-
-
-def _cut_to_run(image: Qcow2Image, extent: _Extent) -> _Extent:
-    """Only the part of the extent that is in one piece in the file, with its place there."""
-    unit = image.cluster_size
-    stop = image.layout.run_end(extent.start // unit, -(-(extent.start + extent.length) // unit)) * unit
-    extent.length = min(extent.length, stop - extent.start)
-    extent.offset = image.host_offset(extent.start)
-    return extent

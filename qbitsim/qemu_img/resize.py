@@ -18,6 +18,10 @@ _SHRINK_WARNING = (
 )
 
 
+_NOT_IN_FILE = ("off", "metadata")
+"""With these kinds of preallocation the clusters that are new have to say that they are zero."""
+
+
 def resize(call: Call) -> int:
     """``qemu-img resize``."""
     options = call.options
@@ -50,7 +54,7 @@ def resize(call: Call) -> int:
     contents = [each.content for each in below]
     zero_new = bool(below) and below[0].size > image.size
     last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
-    if isinstance(image, Qcow2Image) and image.compat == "0.10" and zero_new and size > last:
+    if isinstance(image, Qcow2Image) and image.compat == "0.10" and zero_new and size > last and mode in _NOT_IN_FILE:
         raise ToolError("Failed to zero out new clusters: Operation not supported")
     image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents), preallocation=mode)
     call.say("Image resized.")

@@ -18,15 +18,16 @@ from qbitsim.standard_streams import StandardStreams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
+    from qbitsim.qemu_img.options import Readers
 
 _MODULES = {
-    **{name: name for name in ("amend", "bench", "bitmap", "commit", "convert", "create", "dd", "measure", "rebase")},
-    **{name: name for name in ("resize", "snapshot")},
+    **{name: name for name in ("amend", "bench", "bitmap", "commit", "convert", "create", "dd", "map", "measure")},
+    **{name: name for name in ("rebase", "resize", "snapshot")},
     **dict.fromkeys(("check", "compare", "info"), "report"),
-    "map": "report",
 }
 _FUNCTIONS = {"map": "map_image"}
 _OWN_LETTERS = {"h": "help", "V": "version", "T": "trace"}
@@ -59,6 +60,8 @@ def run_on(
     except ToolError as error:
         status = error.status
         call.complain(_complaint(error, arguments[0] if arguments else "", call.profile))
+        if error.helps:
+            call.print(program_help(profile))
     except OSError as error:  # of a file of the host
         status = 1
         call.complain(f"qemu-img: {error.strerror}\n")
@@ -89,13 +92,18 @@ def _run(call: Call, arguments: list[str]) -> int:
     if command not in call.profile.qemu_img_options:
         raise ToolError(f"Command not found: {command}", usage=True)
     rest = arguments[1:]
-    if command == "resize":
-        rest = _resize_arguments(rest, call.profile)
-    call.options = parse_options(command, rest, call.profile)
+    if command == "resize" and not call.profile.qemu_img_commands_complain:
+        rest = _resize_arguments(rest)
+    module = _module(command)
+    readers: Readers = getattr(module, "READERS", {}).get(command, {})
+    call.options = parse_options(command, rest, call.profile, readers)
     if "h" in call.options:
         call.print(command_help(command, call.profile))
         return 0
-    return _function(command)(call)
+    if module is None:
+        raise UnsupportedError(f"qemu-img {command}")
+    function: Callable[[Call], int] = getattr(module, _FUNCTIONS.get(command, command))
+    return function(call)
 
 
 def _own_option(word: str) -> str:
@@ -106,16 +114,9 @@ def _own_option(word: str) -> str:
     return next((each for each in _OWN_LETTERS.values() if name and each.startswith(name)), "")
 
 
-def _function(command: str) -> Callable[[Call], int]:
-    """What does a command; only its module is imported.
-
-    :raises UnsupportedError: nothing here does.
-    """
-    if command not in _MODULES:
-        raise UnsupportedError(f"qemu-img {command}")
-    module = import_module(f"qbitsim.qemu_img.{_MODULES[command]}")
-    function: Callable[[Call], int] = getattr(module, _FUNCTIONS.get(command, command))
-    return function
+def _module(command: str) -> ModuleType | None:
+    """What does a command, and has the readers of its options; only that is imported. None if nothing here does it."""
+    return import_module(f"qbitsim.qemu_img.{_MODULES[command]}") if command in _MODULES else None
 
 
 def _unknown_option(option: str, profile: Profile) -> ToolError:
@@ -124,12 +125,11 @@ def _unknown_option(option: str, profile: Profile) -> ToolError:
     return ToolError(f"unrecognized option '{option}'", usage=True)
 
 
-def _resize_arguments(rest: list[str], profile: Profile) -> list[str]:
+def _resize_arguments(rest: list[str]) -> list[str]:
     """The last word of ``resize`` is the size even if it looks like an option: ``-512k``."""
-    if not rest or (len(rest) == 1 and not profile.qemu_img_commands_complain):
-        text = "Expecting image file name and size" if profile.qemu_img_commands_complain else "Not enough arguments"
-        raise ToolError(text, usage=True)
-    return rest if len(rest) == 1 or rest[-1] in {"-h", "--help"} else [*rest[:-1], "--", rest[-1]]
+    if len(rest) < 2:
+        raise ToolError("Not enough arguments", usage=True)
+    return rest if rest[-1] in {"-h", "--help"} else [*rest[:-1], "--", rest[-1]]
 
 
 def _complaint(error: ToolError, command: str, profile: Profile) -> str:

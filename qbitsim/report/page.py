@@ -19,8 +19,8 @@ from importlib.resources import files
 from qbitsim.jsontypes import Json
 
 SCRIPTS = (
-    "base", "edges", "tracks", "recording", "axis", "paint", "lanes", "timeline", "pointer", "strip", "lane_strip",
-    "state", "conversation", "header", "keyboard", "app", "main",
+    "base", "edges", "tracks", "recording", "axis", "paint", "lanes", "timeline", "pointer", "strip", "why",
+    "lane_strip", "state", "conversation", "header", "keyboard", "app", "main",
 )  # fmt: skip
 """The parts of the script, in their order."""
 LIVE = ("feed", "commands", "controls", "live")

@@ -212,7 +212,8 @@ class Still:
         for place, moment in enumerate(self.moments):
             event = moment.get("data")
             data = event.get("data") if moment["kind"] == "event" and isinstance(event, dict) else None
-            if not isinstance(data, dict) or job not in (data.get("device"), data.get("id")):
+            before = f"{moment['machine']} " if moment.get("machine") else ""
+            if not isinstance(data, dict) or job not in (f"{before}{data.get('device')}", f"{before}{data.get('id')}"):
                 continue
             if moment["text"] == "BLOCK_JOB_CANCELLED":
                 ended = "⊘ cancelled", "bad"
@@ -237,8 +238,8 @@ class Still:
     # -- the conversation
 
     def _asked(self, bottom: int) -> Iterator[str]:
-        """A line and a number for each request; a heavy one if it was refused."""
-        refused = {moment.get("of") for moment in self.moments if moment["kind"] == "error"}
+        """A line and a number for each request; a heavy one if it was refused, or not answered as QEMU does."""
+        refused = {each.get("of") for each in self.moments if each["kind"] == "error" or "expected" in each}
         paths: dict[str, list[str]] = {}
         before = float(-_NUMBER)
         for number, (place, _) in enumerate(self._requests, 1):

@@ -29,6 +29,7 @@ from urllib.parse import quote
 from qbitsim.errors import QmpError
 from qbitsim.nbd.exports import Listening
 from qbitsim.qapi.block import (
+    FdSocketAddressLegacy,
     InetSocketAddress,
     InetSocketAddressLegacy,
     SocketAddressType,
@@ -275,6 +276,8 @@ class NbdListener:
             self._sockets = [self._bind_unix(address.data)]
         elif isinstance(address, InetSocketAddressLegacy):
             self._sockets = _bind_inet(address.data)
+        elif isinstance(address, FdSocketAddressLegacy):
+            self._sockets = [self._take_socket(int(address.data.fd))]
         for each in self._sockets:
             each.listen(_BACKLOG)
             each.settimeout(0)
@@ -327,6 +330,22 @@ class NbdListener:
         except OSError as error:
             raise QmpError(f"Failed to bind socket to {address.path}: {os.strerror(error.errno or 0)}") from error
         self._cleanups.append(remove_if_ours(address.path))
+        return found
+
+    def _take_socket(self, descriptor: int) -> socket.socket:
+        """A socket that was handed over; the file that it is bound to goes with it.
+
+        :raises QmpError: nobody could connect to it.
+        """
+        found = socket.socket(fileno=descriptor)
+        try:
+            found.listen(_BACKLOG)
+        except OSError as error:
+            found.close()
+            raise QmpError(f"Failed to listen on fd socket: {error.strerror}") from error
+        name = found.getsockname()
+        if found.family == socket.AF_UNIX and name and isinstance(name, str):
+            self._cleanups.append(remove_if_ours(name))
         return found
 
     # -- clients

@@ -47,6 +47,8 @@ _T = TypeVar("_T")
 _SLICE = 0.005
 _WRITE_BUFFER = 1 << 20
 _MOST_EVENTS = 1 << 16  # that wait for a client which does not read: tens of MiB
+REMEMBERED_EVENTS = 1000
+"""So many are kept that everybody has heard of: for x-qbitsim-until, which looks back."""
 _LAST_WORDS = 1.5  # seconds that a client has for reading what it was sent before the end
 
 
@@ -539,7 +541,10 @@ class Server:
                 if connection.cursor < events.end - _MOST_EVENTS:
                     connection.abort()
                     self.connections.discard(connection)
-        events.trim(min((each.cursor for each in self.connections), default=events.end))
+        unread = min((each.cursor for each in self.connections), default=events.end)
+        if self.machine.control is not None:
+            unread = min(unread, max(events.waited, events.end - REMEMBERED_EVENTS))
+        events.trim(unread)
 
 
 def _last_served(connection: Connection) -> int:

@@ -30,6 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
+from qbitsim.serving.awaited import Awaited
 from qbitsim.serving.nbd_server import OfferingMachine, nbd_uri, offer_disks, parse_nbd_address
 from qbitsim.serving.pacing import check_pacing
 from qbitsim.serving.server import ServedMachine, Server
@@ -301,12 +302,19 @@ class Service(Generic[_M]):
         return function(self._machine)
 
     def _call_journalled(self, function: Callable[[_M], _T]) -> _T:
-        """What ``function`` says to the machine belongs to the conversation, too."""
+        """What ``function`` says to the machine belongs to the conversation, too.
+
+        :raises TypeError: it is asynchronous, and nobody would await it.
+        """
         self._machine.journal = self._journal
         try:
-            return function(self._machine)
+            value = function(self._machine)
         finally:
             self._machine.journal = None
+        if isinstance(value, Coroutine):
+            value.close()
+            raise TypeError("run() takes a plain function: nothing would await what an 'async def' returns")
+        return value
 
 
 class ThreadServer(Service[_M]):
@@ -352,6 +360,11 @@ class ThreadServer(Service[_M]):
     def run(self, function: Callable[[_M], _T]) -> _T:
         """Call ``function`` with the machine, in the server's thread; return, or raise, what it does.
 
+        ``server.run(lambda machine: machine.advance(1))``. While a machine is served it belongs to that thread: this is
+        how a test looks at it and drives it. The function runs between two turns of the server, so that no command of
+        a client is half done, and the caller waits for it; the clients get the events that it causes.
+
+        :raises TypeError: the function is asynchronous.
         :raises RuntimeError: this is the server's thread, or the server does not run.
         :raises Exception: the bug of the machine with which the server has ended.
         """
@@ -416,21 +429,30 @@ class AsyncServer(Service[_M]):
         finally:
             self._sockets.remove()
 
-    async def run(self, function: Callable[[_M], _T]) -> _T:
+    def run(self, function: Callable[[_M], _T]) -> Coroutine[Any, Any, _T]:
         """Call ``function`` with the machine, between two turns of the server; return, or raise, what it does.
 
+        ``await server.run(lambda machine: machine.advance(1))``. While a machine is served it belongs to the server:
+        this is how a test looks at it and drives it. The function is a plain one; the clients get the events that it
+        causes. Without ``await`` the server ends at once, and the ``async with`` raises a RuntimeError that says so.
+
+        :raises TypeError: the function is asynchronous.
         :raises RuntimeError: the server does not run.
         :raises Exception: the bug of the machine with which the server has ended.
         """
-        return await self._run(function)
+        return Awaited(self._run(function), lambda: self._forgotten("run(...)"))
 
-    async def add_monitor(self, path: str | Path | None = None) -> str:
+    def add_monitor(self, path: str | Path | None = None) -> Coroutine[Any, Any, str]:
         """Have one more monitor, on a UNIX socket, and return its path; one in a private directory if none is given.
 
         :raises RuntimeError: the server does not run.
         :raises OSError: the address cannot be had.
         """
-        return await self._add_monitor(path, self._sockets)
+        return Awaited(self._add_monitor(path, self._sockets), lambda: self._forgotten("add_monitor(...)"))
+
+    def _forgotten(self, call: str) -> None:
+        if self._server is not None:
+            self._server.stop(RuntimeError(f"'await' is missing: write 'await server.{call}'"))
 
 
 def _tells_of(error: BaseException | None, bug: Exception) -> bool:

@@ -4,7 +4,9 @@
 written as ``transaction( ACTION key=value ... )``, with one action per line or between semicolons, and behind the
 bracket what else it takes; or with the list of its actions as JSON. A JSON object is sent as it is.
 
-A command that the schema does not know is sent, too: it is for the server to refuse it.
+A command that the schema does not know is sent, too: it is for the server to refuse it. One that is known to the human
+monitor, such as ``info block``, is sent to that, and so is ``block_resize drive0 64M``, of which no word is
+``key=value``.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from qbitsim.jsontypes import Json
 from qbitsim.nearest import nearest
+from qbitsim.profiles import PROFILES
 from qbitsim.shell.schema import UNKNOWN, Schema
 from qbitsim.shell.values import Leaf, Tree, object_of, value_of
 from qbitsim.shell.words import IncompleteError, LineError, Word, parse_json, words
@@ -35,11 +39,27 @@ def parse(line: str, schema: Schema) -> Json:
     opening = TRANSACTION.match(line)
     if opening is not None:
         return _transaction(line, opening.end(), schema)
+    if _is_human(line, schema):
+        return _message("human-monitor-command", {"command-line": line.strip()})
     first, *rest = _complete(words(line))
     if first.text == "transaction" and rest and rest[0].key is None and rest[0].text.startswith("["):
         actions = Word(f"actions={rest[0].text}", rest[0].start - 8, rest[0].start)
         rest = [actions, *rest[1:]]
     return _message(first.text, arguments(rest, schema.arguments(first.text), schema, first.text))
+
+
+def _is_human(line: str, schema: Schema) -> bool:
+    """Whether a line is one of the human monitor; of a command that both have, whether it is written so."""
+    name, *rest = line.split()
+    if name not in human_commands():
+        return False
+    return name not in schema.commands or (bool(rest) and "=" not in rest[0])
+
+
+@cache
+def human_commands() -> frozenset[str]:
+    """The commands of the human monitor that some release has, without the topics of ``info``."""
+    return frozenset(name for profile in PROFILES.values() for name in profile.hmp_commands if " " not in name)
 
 
 def _whole(line: str) -> Json:

@@ -92,6 +92,10 @@ def complete(shell: Shell, given: Given) -> Iterable[str]:
             return shell.names.drives()
         case ":fault", 2:
             return [*(f"{name}:" for name in dict.fromkeys([*shell.names.drives(), *shell.names.nodes()])), *KINDS]
+        case (":why", 2):
+            return shell.names.bitmaps()
+        case (":why", 4):
+            return [*shell.names.drives(), *shell.names.nodes()]
         case (":events", 2):
             return ["on", "off", "list"]
         case (":json", 2):
@@ -165,6 +169,15 @@ def _help(shell: Shell, given: Given) -> None:
     else:
         known = [*(f":{each}" for each in METAS), *shell.schema.commands]
         raise LineError(f"nothing is called '{name}'{nearest(name, known)}", given[0].start)
+
+
+def _why(shell: Shell, given: Given) -> None:
+    if len(given) < 2:
+        raise CliError(":why needs BITMAP OFFSET, such as ':why bitmap0 1M'")
+    asked = {"bitmap": given[0].text, "offset": size(given[1])}
+    if len(given) > 2:
+        asked["node"] = given[2].text
+    shell.screen.wrapped(shell.monitor.execute(f"{PREFIX}why", asked)["text"], 8)
 
 
 _HOW = """
@@ -262,6 +275,10 @@ METAS = {
         f"[{FAIL_HELP}|FILE=BYTES|KIND NAME=VALUE ...]",
         "let requests fail, or a file be full, or any kind of fault; show the faults", _fault, None,
         controls=True, changes=True,
+    ),
+    "why": Meta(
+        "BITMAP OFFSET [NODE]", "tell why a granule is dirty: what set it, what cleared it, what copied it", _why, 3,
+        controls=True,
     ),
     "undo": Meta("[N]", "undo what changed the machine last, or the last N", _undo, 1, controls=True),
     "events": Meta("[on|off|list]", "show events as they come, or do not; list the latest", _events, 1),

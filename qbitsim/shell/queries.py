@@ -42,8 +42,8 @@ def _bitmaps(bitmaps: list[Json]) -> Iterator[Row]:
         if not bitmap.get("name"):
             continue  # what a job records for itself
         flags = [flag for flag in ("busy", "persistent", "inconsistent") if bitmap.get(flag)]
-        if bitmap.get("status", "active") != "active":
-            flags.append(bitmap["status"])
+        if bitmap.get("status", "active") != "active":  # QEMU before 4.2
+            flags.append("busy" if bitmap["status"] in ("frozen", "locked") else bitmap["status"])
         elif bitmap.get("recording") is False and not bitmap.get("busy"):
             flags.append("disabled")
         yield Row(f" {bitmap['name']}", "", bitmap_note(bitmap["count"], flags))

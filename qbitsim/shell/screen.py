@@ -2,26 +2,20 @@
 
 On a terminal a reply is coloured JSON, the reply of a query a table if it is a list of objects, and an event a line of
 ``key=value``. Elsewhere each reply and event is one line of JSON, complete, for other programs. Without colours
-nothing is lost but the colours.
+nothing is lost but the colours; without rich, which comes with the extra, a reply is plain JSON.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO, cast
-
-from rich.console import Console
-from rich.file_proxy import FileProxy
-from rich.json import JSON
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from importlib.util import find_spec
+from typing import TextIO
 
 from qbitsim.jsontypes import Json
-from qbitsim.shell.table import table_of
-from qbitsim.terminal.picture import Row, Style, draw, human
+from qbitsim.terminal.picture import Row, Style, draw
 from qbitsim.terminal.streams import lost
 
 _MOST_LINES = 200
@@ -63,6 +57,13 @@ class Screen:
         """Show a line."""
         self.write((self.style.paint(text, colour) if colour else text) + "\n")
 
+    def remark(self, text: str) -> None:
+        """Show what is good to know, beside what programs read."""
+        if self.terminal:
+            self.say(text, "dim")
+        else:
+            sys.stderr.write(f"qbitsim: {text}\n")
+
     def complain(self, text: str) -> None:
         """Show what is wrong with what somebody typed, or with the server."""
         if self.terminal:
@@ -81,6 +82,8 @@ class Screen:
         elif "error" in message:
             error = message["error"]
             self.say(f"{error.get('class')}: {error.get('desc')}", "red")
+        elif name == "human-monitor-command" and isinstance(message.get("return"), str):
+            self.write(message["return"].replace("\r\n", "\n"))
         else:
             self.write(self._pretty(name, message.get("return")))
 
@@ -112,27 +115,17 @@ class Screen:
             self.write(style.wrap(line, "", " " * min(indent, style.width // 2)) + "\n")
 
     def _pretty(self, name: str, value: object) -> str:
-        """A reply as a table or as JSON, of which a very long one is cut."""
-        table = table_of(value, self.style.width) if name.startswith(("query-", "x-qbitsim-query-")) else None
-        if table is not None:
-            return _cut(self._rendered(table))
+        """A reply as a table or as JSON, of which a very long one is cut; without rich as plain JSON."""
         text = json.dumps(value, indent=2, ensure_ascii=False)
-        return self._rendered(JSON(text)) if text.count("\n") < _MOST_LINES else _cut(f"{text}\n")
+        if find_spec("rich") is None:
+            return _cut(f"{text}\n")
+        from qbitsim.shell import rendering  # noqa: PLC0415 - the extra is there
 
-    def _rendered(self, what: object) -> str:
-        style = self.style
-        out = io.StringIO()
-        console = Console(
-            file=out,
-            width=style.width,
-            force_terminal=style.colour,
-            color_system="standard" if style.colour else None,
-            no_color=not style.colour,
-            legacy_windows=False,
-            safe_box=True,
-        )
-        console.print(what, soft_wrap=True)
-        return out.getvalue()
+        if name.startswith(("query-", "x-qbitsim-query-")):
+            table = rendering.table(value, self.style)
+            if table is not None:
+                return _cut(table)
+        return rendering.colored(value, self.style) if text.count("\n") < _MOST_LINES else _cut(f"{text}\n")
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Iterable[Json]], None]]:
@@ -140,16 +133,15 @@ class Screen:
 
         What it yields is given the jobs: ``id``, ``current-progress`` and ``total-progress``.
         """
-        style = self.style
-        if not self.terminal or self._environment.get("TERM") == "dumb":
+        if not self.terminal or self._environment.get("TERM") == "dumb" or find_spec("rich") is None:
             yield lambda _: None
             return
-        console = Console(file=self._stream, width=style.width, no_color=not style.colour, legacy_windows=False)
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, console=console, transient=True) as bars:
-            before, self.out = self.out, cast(TextIO, FileProxy(console, self._stream))
+        from qbitsim.shell import rendering  # noqa: PLC0415 - the extra is there
+
+        with rendering.bars(self._stream, self.style) as (out, update):
+            before, self.out = self.out, out
             try:
-                yield _Bars(bars).update
+                yield update
             finally:
                 self.out = before
 
@@ -162,23 +154,6 @@ def _cut(text: str) -> str:
         "".join(lines[:_LINES_OF_A_LONG_REPLY])
         + f"... {len(lines) - _LINES_OF_A_LONG_REPLY} more lines; ':json' shows all on one line\n"
     )
-
-
-class _Bars:
-    """The bars of jobs, by id."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def update(self, jobs: Iterable[Json]) -> None:
-        """Draw the jobs as they are now."""
-        for job in jobs:
-            done, total = job["current-progress"], job["total-progress"]
-            note = f"{human(done)} of {human(total)}"
-            if job["id"] not in self._tasks:
-                self._tasks[job["id"]] = self._progress.add_task(job["id"], total=total, note=note)
-            self._progress.update(self._tasks[job["id"]], completed=done, total=total, note=note)
 
 
 def _word(value: object) -> str:

@@ -6,6 +6,7 @@ the server, and it is a failure if lines are left; those of a pipe are not waite
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,8 @@ def play(shell: Shell, lines: Iterable[str], name: str) -> int:
     """
     commands = _commands(shell, lines)
     for number, text in commands:
-        tolerant = text.startswith("-")
-        status = shell.run(text.removeprefix("-"))
+        tolerant = text.startswith("-") and not text.startswith("->")
+        status = shell.run(text.removeprefix("-") if tolerant else text)
         if shell.over:
             left = _first_to_run(commands) if shell.ended and isinstance(lines, Sequence) else None
             if left is not None:
@@ -75,7 +76,7 @@ def _commands(shell: Shell, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
         if not begun:
             first = number
         begun.append(line.rstrip("\n"))
-        if shell.is_complete("\n".join(begun).removeprefix("-")):
+        if shell.is_complete(re.sub(r"\A-(?!>)", "", "\n".join(begun))):
             yield first, "\n".join(begun)
             begun.clear()
     if begun:

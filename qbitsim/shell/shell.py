@@ -19,6 +19,7 @@ from qbitsim.shell.completer import Completer
 from qbitsim.shell.line import parse, write
 from qbitsim.shell.monitor import HungUpError, Monitor, NoReplyError, PeerError
 from qbitsim.shell.names import Names
+from qbitsim.shell.pasted import is_said_line, without_prompt
 from qbitsim.shell.queries import jobs_of_queries, rows_of_queries
 from qbitsim.shell.schema import Schema
 from qbitsim.shell.screen import Screen
@@ -26,6 +27,7 @@ from qbitsim.shell.script import StoppedError
 from qbitsim.shell.undo import Undo
 from qbitsim.shell.words import IncompleteError, LineError, Word
 from qbitsim.terminal.errors import FAILED, USAGE, CliError
+from qbitsim.terminal.hints import hint
 from qbitsim.terminal.picture import rows_of_state
 
 _NAMES_PATIENCE = 1.0  # seconds that somebody who completes a line waits for names
@@ -39,7 +41,7 @@ class Shell:
     """A shell.
 
     :param connect: makes a connection to the server.
-    :param machine: the server, if it is a machine of the shell's own.
+    :param machine: the server, if it is a machine of the shell's own; the shell watches it.
     :param patience: seconds to wait for a reply; None: for ever.
     :ivar schema: what is known of the server's commands.
     :ivar events: the latest events; :ivar unawaited: those that nobody has waited for.
@@ -59,6 +61,9 @@ class Shell:
     ) -> None:
         self.screen = screen
         self.machine = machine
+        self._history = machine.watch() if machine is not None else None
+        if machine is not None:
+            machine.journal = None  # only what people type is told, not what the shell asks for itself
         # What a machine in this process has not said at once, it does not say.
         self.monitor = Monitor(connect, self._on_event, screen.late, patience if machine is None else 0)
         self.schema = Schema(())
@@ -155,6 +160,7 @@ class Shell:
 
     def is_complete(self, text: str) -> bool:
         """Whether a line need not go on."""
+        text = without_prompt(text)
         if not text.strip() or text.lstrip()[0] in ":#":
             return True
         try:
@@ -170,8 +176,15 @@ class Shell:
 
         :raises CliError: nobody can read what is shown.
         """
+        line = without_prompt(line)
         if not line.strip() or line.lstrip().startswith("#"):
             return 0
+        if is_said_line(line):
+            self.screen.remark("this is what a server has said: it is left out")
+            return 0
+        if line.strip() == "exit" and "exit" not in self.schema.commands:
+            self.screen.complain("'exit' is no command: leave with ':quit' or Ctrl-D")
+            return USAGE
         try:
             self._connect_again()
             status = meta.run(self, line) if line.lstrip().startswith(":") else self.send(parse(line, self.schema))
@@ -233,23 +246,37 @@ class Shell:
         self._ending = name == "quit"
         if changes:
             self.save_undo_point(write(message, self.schema))
+        self._note("->", message)
         reply = self.monitor.ask(message)
+        self._note("<-", reply)
         self.last = reply
         if "error" in reply and changes:
             self.drop_undo_point()
         self.screen.reply(name, reply)
         if "error" in reply:
-            if reply["error"].get("class") == "CommandNotFound" and name not in self.schema.commands:
-                self._hint(name)
+            self._hint(name, reply["error"])
             return FAILED
         if changes:
             self.after_change()
         return 0
 
-    def _hint(self, name: str) -> None:
-        found = nearest(name, self.schema.commands)
-        if found and not self.screen.raw:
-            self.screen.say(found.removeprefix("; "), "dim")
+    def _note(self, arrow: str, message: Json) -> None:
+        if self._history is not None and self.machine is not None:
+            self._history.note(self.machine.events, "", arrow, message)
+
+    def _hint(self, name: str, error: Json) -> None:
+        """Say what may help somebody whose command was refused."""
+        if self.screen.raw:
+            return
+        if error.get("class") == "CommandNotFound" and name not in self.schema.commands:
+            found = nearest(name, self.schema.commands).removeprefix("; ") or None
+        else:
+            due = len(self.machine.scheduler.ready()) if self.machine is not None else 0
+            found = hint(str(error.get("desc")), lambda: self._list("query-named-block-nodes"), due)
+            if found is not None and found.endswith(" due"):
+                found += ": ':step' or ':run'"
+        if found:
+            self.screen.say(found, "dim")
 
     def save_undo_point(self, what: str) -> None:
         """Save the machine before something changes it, if it can be controlled."""

@@ -138,7 +138,7 @@ def _scalar(text: str, kind: str, values: list[str]) -> object:
     if kind == "string" or (kind == "enum" and text in values):
         return text
     if kind == "boolean":
-        return BOOLEANS.get(text, _NONE)
+        return BOOLEANS.get(text.lower(), _NONE)
     if kind == "null":
         return None if text == "null" else _NONE
     if kind == "number" and _NUMBER.fullmatch(text):

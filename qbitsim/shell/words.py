@@ -6,17 +6,22 @@ closes it, one that begins with a quote to the next quote; ``"..."`` has JSON's 
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 _BARE = re.compile(r"\S*")
 _BLANK = re.compile(r"\s*")
 _UP_TO_VALUE = re.compile(r"[^\s=]*=")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_INSIDE = re.compile(r'[^"\[\]{}]*')
+_PYTHON_STRING = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
+_INSIDE = re.compile(r"[^\"'\[\]{}]*")
+_LONGEST_LITERAL = 1 << 16
+"""Characters of what people write as Python does."""
 
 
 class LineError(Exception):
@@ -103,8 +108,8 @@ def _end_of_brackets(line: str, start: int) -> int | None:
     depth = 0
     place = start
     while place < len(line):
-        if line[place] == '"':
-            string = _STRING.match(line, place)
+        if line[place] in "\"'":
+            string = (_STRING if line[place] == '"' else _PYTHON_STRING).match(line, place)
             if string is None:
                 return None
             place = string.end()
@@ -120,7 +125,7 @@ def _end_of_brackets(line: str, start: int) -> int | None:
 
 
 def parse_json(text: str, place: int) -> object:
-    """The JSON value that a word holds.
+    """The JSON value that a word holds; objects and lists may be written as in Python, as for qmp-shell.
 
     :param place: the index of the text in the line.
     :raises LineError: it is none; IncompleteError: it only has not ended.
@@ -128,6 +133,9 @@ def parse_json(text: str, place: int) -> object:
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
+        literal = _python_literal(text)
+        if literal is not None:
+            return literal
         if text[error.pos :].strip() == "":
             raise IncompleteError("the JSON does not end", place) from None
         raise LineError(f"{error.msg} (JSON)", place + error.pos) from None
@@ -135,6 +143,27 @@ def parse_json(text: str, place: int) -> object:
         raise LineError("the JSON is nested too deep", place) from None
     except ValueError as error:
         raise LineError(str(error), place) from None
+
+
+class _JsonNames(ast.NodeTransformer):
+    """JSON's names in a Python expression, as qmp-shell takes them."""
+
+    _VALUES: ClassVar = {"true": True, "false": False, "null": None}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The constant that a name stands for."""
+        return ast.Constant(self._VALUES[node.id]) if node.id in self._VALUES else node
+
+
+def _python_literal(text: str) -> object:
+    """A list or an object as Python writes it, ``{'a': True}``; None if it is none that JSON could hold."""
+    if text[:1] not in ("{", "[") or len(text) > _LONGEST_LITERAL:
+        return None
+    try:
+        value = ast.literal_eval(_JsonNames().visit(ast.parse(text, mode="eval")))
+        return json.loads(json.dumps(value, allow_nan=False)) if isinstance(value, dict | list) else None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _refuse_constant(name: str) -> object:

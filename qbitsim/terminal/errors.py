@@ -12,7 +12,7 @@ FAILED = 1
 class CliError(Exception):
     """The command cannot go on.
 
-    :param text: one line, without the program's name.
+    :param text: one line, without the program's name; empty if there is nothing to say.
     :ivar status: the exit status, :data:`USAGE` or :data:`FAILED`.
     """
 

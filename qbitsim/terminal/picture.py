@@ -104,14 +104,8 @@ def rows_of_drive(machine: Machine, identifier: str, style: Style) -> list[Row]:
     rows = [Row(identifier, letters(node.image, style), human(node.length))]
     for bitmap in reversed(node.bitmaps):
         if bitmap.name is not None:
-            rows += rows_of_bitmap(bitmap_state(bitmap), bitmap.size, style, _short_note)
+            rows += rows_of_bitmap(bitmap_state(bitmap), bitmap.size, style)
     return rows
-
-
-def _short_note(dirty: int, flags: Collection[str]) -> str:
-    if "inconsistent" in flags:
-        return "inconsistent"
-    return f"{human(dirty)} {'frozen' if 'busy' in flags else 'dirty'}"
 
 
 def row_of_file(image: Image, style: Style) -> Row:
@@ -161,14 +155,15 @@ def bitmap_note(dirty: int, flags: Collection[str]) -> str:
     """What stands beside a bitmap: its dirty bytes and its flags, first those that keep it from being used."""
     if "inconsistent" in flags:
         return "inconsistent"
-    return ", ".join([f"{human(dirty)} dirty", *sorted(flags, key=_rank)])
+    return ", ".join([f"{human(dirty)} dirty", *flag_words(flags)])
 
 
-def _rank(flag: str) -> int:
-    return _LESSER.index(flag) if flag in _LESSER else -1
+def flag_words(flags: Collection[str]) -> list[str]:
+    """Flags of a bitmap in the words of the replies of QMP, in order: what is ``disabled`` is not ``recording``."""
+    return [word for flag, word in _WORDS.items() if flag in flags]
 
 
-_LESSER = ("disabled", "persistent")
+_WORDS = {"busy": "busy", "readonly": "readonly", "disabled": "not recording", "persistent": "persistent"}
 
 
 Note = Callable[[int, Collection[str]], str]

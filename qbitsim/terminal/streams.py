@@ -49,7 +49,7 @@ def lost(error: OSError) -> CliError:
     # What is still buffered cannot be written at exit either; let it go nowhere.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
-        return CliError("standard output was closed", FAILED)
+        return CliError("", FAILED)  # whoever has read enough, such as head, need not be told so
     return CliError(f"standard output: {error.strerror}", FAILED)
 
 

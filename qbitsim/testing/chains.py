@@ -68,18 +68,22 @@ def differing(one: Sequence[Content], other: Sequence[Content], granule: int = G
             yield number
 
 
-def find_bitmap(node: Node, name: str) -> DirtyBitmap | None:
-    """The bitmap of that name on the node, or on the nodes that it filters."""
-    below: Node | None = node
-    while below is not None:
-        for bitmap in below.bitmaps:
-            if bitmap.name == name:
-                return bitmap
-        below = below.filtered
-    return None
+def find_bitmaps(node: Node, name: str, *, below: bool = True) -> Iterator[DirtyBitmap]:
+    """The bitmaps of that name on the node and on those that it filters, and, ``below``, on its backing files."""
+    each: Node | None = node
+    while each is not None:
+        for bitmap in each.bitmaps:
+            if bitmap.name == name and not bitmap.inconsistent:
+                yield bitmap
+        each = each.filtered or (each.backing if below else None)
 
 
-def is_dirty(bitmap: DirtyBitmap, granule: int) -> bool:
-    """Whether the granule is dirty, or would be if the job that uses the bitmap failed now."""
-    successor = bitmap.successor
-    return bitmap.bits.get(granule) or (successor is not None and successor.bits.get(granule))
+def any_dirty(bitmaps: Sequence[DirtyBitmap], offset: int) -> bool:
+    """Whether one of the bitmaps has a byte dirty, or would have it if the job that uses it failed now."""
+    for bitmap in bitmaps:
+        if offset < bitmap.size:
+            granule = offset >> bitmap.shift
+            successor = bitmap.successor
+            if bitmap.bits.get(granule) or (successor is not None and successor.bits.get(granule)):
+                return True
+    return False

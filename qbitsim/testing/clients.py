@@ -48,11 +48,16 @@ def execute(name: str, /, **arguments: Any) -> Execute:
 
 @record
 class NextEvent:
-    """The oldest event that this client has not had yet; answered when there is one."""
+    """The oldest event that this client has not had yet; answered when there is one.
+
+    :ivar seconds: of virtual time after which it is answered by None if there was none; None: it waits for ever.
+    """
+
+    seconds: float | None = None
 
 
 NEXT_EVENT = NextEvent()
-"""The only one that is needed."""
+"""The one that waits for ever."""
 
 
 @record
@@ -76,12 +81,21 @@ class Chain:
     :ivar drive: the id of the drive.
     :ivar files: names of the images, oldest first: a full backup and the incremental ones to be laid over it.
     :ivar bitmap: the name of the bitmap, on the drive's node, that holds what was written since the last of them;
-        None if nothing does.
+        several names if it takes several bitmaps together; None if nothing holds it. Where snapshots were taken,
+        bitmaps of the same name on the backing files count too.
+    :ivar began: the target of the job that began at the moment which the last of the files shows, if that is not the
+        file itself, as in pull mode.
     """
 
     drive: str
     files: tuple[str, ...]
-    bitmap: str | None = None
+    bitmap: str | tuple[str, ...] | None = None
+    began: str | None = None
+
+    @property
+    def bitmaps(self) -> tuple[str, ...]:
+        """The names of its bitmaps."""
+        return (self.bitmap,) if isinstance(self.bitmap, str) else self.bitmap or ()
 
 
 class BackupClient(Protocol):
@@ -132,8 +146,9 @@ class Dialogue:
         match self.waiting:
             case None:
                 return False
-            case NextEvent():
-                return self._machine.events.end > self.seen
+            case NextEvent(seconds=seconds):
+                come = self._machine.events.end > self.seen
+                return come or (seconds is not None and self._machine.clock() >= self._wakes)
             case Sleep():
                 return self._machine.clock() >= self._wakes
         return True
@@ -141,7 +156,12 @@ class Dialogue:
     @property
     def wakes(self) -> int | None:
         """Nanoseconds of virtual time at which a client that sleeps wants to go on."""
-        return self._wakes if isinstance(self.waiting, Sleep) else None
+        match self.waiting:
+            case Sleep():
+                return self._wakes
+            case NextEvent(seconds=seconds) if seconds is not None:
+                return self._wakes
+        return None
 
     def go_on(self) -> Request | None:
         """Answer the request that waits, which must be possible; return it.
@@ -151,7 +171,7 @@ class Dialogue:
         request = self.waiting
         assert self.can_go_on
         answer: object = None
-        if isinstance(request, NextEvent):
+        if isinstance(request, NextEvent) and self._machine.events.end > self.seen:
             self.seen += 1
             answer = self._machine.events.at(self.seen - 1)
         elif isinstance(request, Execute):
@@ -162,6 +182,14 @@ class Dialogue:
                 return request
         self._resume(self.conversation.send, answer)
         return request
+
+    def lose(self, seen: int) -> None:
+        """The connection is lost, whatever the client waits for; it hears no event before the cursor ``seen``.
+
+        :raises Exception: whatever the client raises.
+        """
+        self.seen = seen
+        self._resume(self.conversation.throw, ConnectionResetError("QEMU has ended"))
 
     def close(self) -> None:
         """End the conversation where it is."""
@@ -175,9 +203,9 @@ class Dialogue:
             request = give(what)
         except StopIteration:
             return
-        if isinstance(request, Sleep):
-            self._wakes = self._machine.clock() + round(request.seconds * NANOSECONDS)
-        elif not isinstance(request, Execute | NextEvent):
+        if isinstance(request, Sleep | NextEvent):
+            self._wakes = self._machine.clock() + round((request.seconds or 0) * NANOSECONDS)
+        elif not isinstance(request, Execute):
             raise TypeError(f"a client yields execute(...), NEXT_EVENT or Sleep(...), not {request!r}")
         self.waiting = request
 
@@ -253,7 +281,7 @@ class Monitor:
             raise _ClosedError
         self._asked.put(request)
         answer = self._answers.get()
-        if isinstance(answer, QmpError | _ClosedError):
+        if isinstance(answer, QmpError | ConnectionError | _ClosedError):
             raise answer
         return answer
 
@@ -268,7 +296,7 @@ class Monitor:
             while not isinstance(request := self._asked.get(), _Done):
                 try:
                     answer = yield request
-                except QmpError as error:
+                except (QmpError, ConnectionError) as error:
                     answer = error
                 self._answers.put(answer)
         except GeneratorExit:

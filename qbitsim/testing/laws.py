@@ -12,19 +12,22 @@ jobs belong together. Each law is looked at where it could break, so that watchi
 * *a refusal changes nothing*: neither the graph, nor the bitmaps, the drives, the disks, nor the list of jobs;
 * *busy until the job is gone*: a bitmap that a backup uses is busy as long as the job is not concluded.
 
+QEMU itself loses bits: those of bitmaps that are not stored when it ends, of all of them when it is killed, and of what
+is cut off a disk that gets smaller. No client is blamed for that; what it makes of its chain afterwards must be right.
+
 Some are QEMU's, so that qbitsim must keep them whatever is done to it; those about chains are the client's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qbitsim.errors import QmpError
 from qbitsim.history.words import actions_of, end_of_job
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.qapi.job import JobStatus
-from qbitsim.testing.chains import differing, disk_of, files_of, find_bitmap, image_of, is_dirty
+from qbitsim.testing.chains import any_dirty, differing, disk_of, files_of, find_bitmaps, image_of
 
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
@@ -45,7 +48,8 @@ NOTHING_LEFT = "a client that has ended leaves no job and no node behind"
 NEVER_HANGS = "a client does not wait for ever"
 
 _BACKUPS = ("blockdev-backup", "drive-backup")
-_OVER = (JobStatus.CONCLUDED, JobStatus.NULL)
+OVER = (JobStatus.CONCLUDED, JobStatus.NULL)
+"""The states of a job that has let go of everything."""
 _QUIET = ("running", "paused", "ready", "standby")
 
 
@@ -78,14 +82,18 @@ class Witness:
 
     :ivar writes: (drive, offset, length) of each write of the guest, oldest first.
     :ivar commands: how many commands were run.
+    :ivar executed: is told the name of each command that was run, and whether it was refused.
     """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.writes: list[tuple[str, int, int]] = []
         self.commands = 0
+        self.executed: Callable[..., None] | None = None
         self._moments: dict[str, Moment] = {}
         self._restored: set[tuple[str, tuple[str, ...]]] = set()
+        self._disturbed: dict[str, int] = {}  # drive: how many commands were run before what its bitmaps knew was lost
+        self._begun: dict[str, int] = {}  # file: how many commands were run before it was begun
         self._groups: list[dict[str, str | None]] = []  # how each job of a grouped transaction ended, None: not yet
         self._events = machine.events.end
         self._checked: tuple[object, ...] = ()
@@ -102,7 +110,7 @@ class Witness:
         while node is not None:
             for bitmap in node.bitmaps:
                 if bitmap.name is not None and bitmap.recording:
-                    self._check_marked(bitmap, drive, offset, length)
+                    _check_marked([bitmap], drive, offset, length)
             node = node.filtered
 
     def execute(self, name: str, arguments: JsonObject) -> Any:
@@ -118,11 +126,16 @@ class Witness:
         try:
             reply = machine.execute(name, arguments)
         except QmpError as error:
+            if self.executed is not None:
+                self.executed(name, refused=True)
             if all(_is_pause(event) for event in machine.events.read(events)):
                 _check_unchanged(before, fingerprint(machine), f"{name} was refused ({error.desc})")
             raise
+        if self.executed is not None:
+            self.executed(name, refused=False)
         for file, moment in begun:
             self._moments[file] = moment
+            self._begun[file] = self.commands
             self._restored = {each for each in self._restored if file not in each[1]}
         if name == "transaction":
             self._note_group(arguments)
@@ -135,7 +148,7 @@ class Witness:
         """
         machine = self.machine
         for job in machine.jobs.jobs:
-            if isinstance(job, BackupJob) and job.status not in _OVER:
+            if isinstance(job, BackupJob) and job.status not in OVER:
                 bitmap = job.options.bitmap
                 if bitmap is not None and not bitmap.busy:
                     raise LawBrokenError(BUSY, f"job {job.id!r} is {job.status}, but {bitmap!r} is not busy")
@@ -144,6 +157,23 @@ class Witness:
                 for event in machine.events.read(self._events):
                     self._note_end(event)
             self._events = machine.events.end
+
+    def disturbed(self, drives: Iterable[str]) -> None:
+        """What bitmaps of these drives knew is lost, by no fault of a client's.
+
+        Until a further backup of a chain has begun nothing is expected of its bitmaps; what that backup makes of the
+        chain must then be right.
+        """
+        self._disturbed |= dict.fromkeys(drives, self.commands)
+
+    def restart(self, *, crash: bool) -> None:
+        """QEMU ends and is started anew: see :meth:`.Machine.restart`. Persistent bitmaps outlive a clean end."""
+        machine = self.machine
+        lost = [drive for drive in machine.graph.drives if crash or not _all_persistent(self._node(drive))]
+        machine.restart(crash=crash)
+        self._groups.clear()
+        self._events = machine.events.end
+        self.disturbed(lost)
 
     # -- what a client holds for good
 
@@ -166,29 +196,42 @@ class Witness:
             files = files_of(self.machine, chain.files)
         except OSError as error:
             raise LawBrokenError(RESTORES, f"{' + '.join(chain.files)}: {error.filename} is missing") from None
-        moment = self._moments.get(chain.files[-1])
+        began = chain.began or chain.files[-1]
+        moment = self._moments.get(began)
         key = (chain.drive, chain.files)
         if moment is not None and key not in self._restored:
             self._check_restores(chain, files, moment)
             self._restored.add(key)
-        if chain.bitmap is None:
+        begun = self._begun.setdefault(began, self.commands)
+        if chain.bitmap is None or begun <= self._disturbed.get(chain.drive, -1):
             return
-        bitmap = find_bitmap(node, chain.bitmap)
-        if bitmap is None or bitmap.inconsistent or not bitmap.recording:
-            found = "does not record" if bitmap is not None else "does not exist"
-            raise LawBrokenError(NO_BIT_LOST, f"bitmap {chain.bitmap!r} of {chain.drive} {found}")
+        bitmaps = self._bitmaps_of(chain, node)
         if moment is not None:
             for drive, offset, length in self.writes[moment.written :]:
                 if drive == chain.drive:
-                    self._check_marked(bitmap, drive, offset, length, f" after {chain.files[-1]} began")
-        granularity = bitmap.granularity
-        clean = [each for each in differing(files, disk_of(node), granularity) if not is_dirty(bitmap, each)]
+                    _check_marked(bitmaps, drive, offset, length, f" after {chain.files[-1]} began")
+        granularity = min(bitmap.granularity for bitmap in bitmaps)
+        differs = differing(files, disk_of(node), granularity)
+        clean = [each for each in differs if not any_dirty(bitmaps, each * granularity)]
         if clean:
             raise LawBrokenError(
                 REBUILDS,
-                f"{' + '.join(chain.files)} + dirty bits of {chain.bitmap!r} is not {chain.drive}: "
-                f"{_ranges(clean, granularity)}",
+                f"{' + '.join(chain.files)} + dirty bits of {' and '.join(map(repr, chain.bitmaps))} is not "
+                f"{chain.drive}: {_ranges(clean, granularity)}",
             )
+
+    def _bitmaps_of(self, chain: Chain, node: Node) -> list[DirtyBitmap]:
+        """Those that a chain names, on the drive's nodes and on those below them, as snapshots leave them there.
+
+        :raises LawBrokenError: there are none, or those of the active node record nothing.
+        """
+        found = [bitmap for name in chain.bitmaps for bitmap in find_bitmaps(node, name)]
+        active = [bitmap for name in chain.bitmaps for bitmap in find_bitmaps(node, name, below=False)]
+        if not any(bitmap.recording for bitmap in active):
+            names = " and ".join(map(repr, chain.bitmaps))
+            what = "does not record" if found else "does not exist"
+            raise LawBrokenError(NO_BIT_LOST, f"bitmap {names} of {chain.drive} {what}")
+        return found
 
     @staticmethod
     def _check_restores(chain: Chain, files: list[Content], moment: Moment) -> None:
@@ -198,15 +241,6 @@ class Witness:
                 RESTORES,
                 f"{' + '.join(chain.files)} is not {chain.drive} as it was: {_ranges(wrong, 65536)}",
             )
-
-    @staticmethod
-    def _check_marked(bitmap: DirtyBitmap, drive: str, offset: int, length: int, when: str = "") -> None:
-        for granule in range(offset >> bitmap.shift, ((offset + length - 1) >> bitmap.shift) + 1):
-            if not is_dirty(bitmap, granule):
-                raise LawBrokenError(
-                    NO_BIT_LOST,
-                    f"the guest wrote {length} bytes at {offset} of {drive}{when}, but {bitmap.name!r} has them clean",
-                )
 
     # -- what the witness remembers
 
@@ -252,6 +286,22 @@ class Witness:
                 if len(set(group.values()) - {None}) > 1:
                     raise LawBrokenError(ALL_OR_NOTHING, f"the jobs ended so: {group}")
         self._groups = [group for group in self._groups if None in group.values()]
+
+
+def _all_persistent(node: Node) -> bool:
+    return all(bitmap.persistent for bitmap in node.skip_filters().bitmaps if bitmap.name is not None)
+
+
+def _check_marked(bitmaps: list[DirtyBitmap], drive: str, offset: int, length: int, when: str = "") -> None:
+    """See whether all of a range is dirty, each part of it in one of the bitmaps."""
+    shift = min(bitmap.shift for bitmap in bitmaps)
+    for granule in range(offset >> shift, ((offset + length - 1) >> shift) + 1):
+        if not any_dirty(bitmaps, granule << shift):
+            names = " and ".join(dict.fromkeys(repr(bitmap.name) for bitmap in bitmaps))
+            raise LawBrokenError(
+                NO_BIT_LOST,
+                f"the guest wrote {length} bytes at {offset} of {drive}{when}, but {names} has them clean",
+            )
 
 
 def _ranges(granules: list[int], granularity: int) -> str:

@@ -41,7 +41,7 @@ class Settings:
         """Make the machine; a test whose disks or faults cannot be made fails."""
         from qbitsim.machine.machine import Machine  # noqa: PLC0415 - options are checked without it
 
-        machine = Machine(self.profile, pacing="immediate" if self.pacing == "immediate" else "manual")
+        machine = Machine(profile(self.profile), pacing="immediate" if self.pacing == "immediate" else "manual")
         for name, disk in self.disks.items():
             _make(f"disk {name!r}", _add_disk, machine, name, disk)
         for fault in self.faults:

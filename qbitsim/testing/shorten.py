@@ -1,76 +1,52 @@
-"""Making a failing sequence of moves shorter than Hypothesis does.
+"""Making a failing sequence of moves as short and as simple as it can be.
 
-Hypothesis cannot always delete a step of a state machine, for its choices about which rules are in play are kept within
-the steps. What remains is shortened here by leaving out moves, as long as the same thing fails: the moves are plain
-calls, which can be made again without Hypothesis.
+Hypothesis does not shrink what a :class:`~qbitsim.testing.stateful.BackupClientMachine` finds: it knows bytes, and not
+the moves that were made of them. Here moves are left out, and their arguments made simpler, as long as the same thing
+fails: the moves are plain calls, which can be made again without Hypothesis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import monotonic
+from typing import Any
 
-from qbitsim.jsontypes import Json
+from qbitsim.testing.moves import Move
 
-F = TypeVar("F", bound=Callable[..., None])
+PATIENCE = 10.0
+"""Seconds that shortening may take, unless told otherwise."""
 
-Move = tuple[str, Json]
-"""The name of a method and the arguments that it was called with."""
+Fails = Callable[[list[Move]], bool]
 
 
-def move(when: Callable[[Any], object] | None = None) -> Callable[[F], F]:
-    """Let a method record its calls in ``self.moves``, so that they can be made again; goes below ``@rule``.
+def shortened(
+    moves: Sequence[Move],
+    fails: Fails,
+    simpler: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
+    *,
+    seconds: float = PATIENCE,
+) -> list[Move]:
+    """As few of the moves as still fail, as simple as they can be; if time allows, none of them can be left out.
 
-    :param when: the method's precondition: a call does nothing if it does not hold.
+    :param simpler: what the arguments of a move may be, the simplest first.
+    :param seconds: after so many what was reached is returned.
     """
+    end = monotonic() + seconds
 
-    def decorate(method: F) -> F:
-        @wraps(method)
-        def recorded(self: Any, **arguments: Any) -> None:
-            if when is None or when(self):
-                self.moves.append((method.__name__, arguments))
-                method(self, **arguments)
+    def still_fails(fewer: list[Move]) -> bool:
+        return monotonic() < end and fails(fewer)
 
-        return recorded  # type: ignore[return-value]
-
-    return decorate
-
-
-def as_code(name: str, moves: Sequence[Move]) -> list[str]:
-    """The moves as lines of a test."""
-    calls = [
-        f"state.{each}({', '.join(f'{key}={_literal(value)}' for key, value in given.items())})"
-        for each, given in moves
-    ]
-    return [f"state = {name}()", *calls, "state.teardown()"]
+    kept = _fewer(list(moves), still_fails)
+    if simpler:
+        before = None
+        while before != kept:
+            before = kept
+            kept = _fewer(_simpler(kept, still_fails, simpler), still_fails)
+    return kept
 
 
-def _literal(value: object) -> str:
-    """As formatters write it: a plain text in double quotes."""
-    text = repr(value)
-    return f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text
-
-
-def play(make: Callable[[], Any], moves: Sequence[Move]) -> Exception | None:
-    """Make the moves on a new state machine, and end it; return what was raised."""
-    state = make()
-    failure = None
-    try:
-        for name, arguments in moves:
-            getattr(state, name)(**arguments)
-    except Exception as error:
-        state.over, failure = True, error
-    try:
-        state.teardown()
-    except Exception as error:
-        failure = failure or error
-    return failure
-
-
-def shortened(moves: Sequence[Move], fails: Callable[[list[Move]], bool]) -> list[Move]:
-    """As few of the moves as still fail; none of them can be left out."""
-    kept, size = list(moves), max(1, len(moves) // 2)
+def _fewer(kept: list[Move], fails: Fails) -> list[Move]:
+    size = max(1, len(kept) // 2)
     while size:
         start, before = len(kept) - size, len(kept)
         while start > -size:
@@ -81,3 +57,21 @@ def shortened(moves: Sequence[Move], fails: Callable[[list[Move]], bool]) -> lis
         if len(kept) == before or size > 1:
             size //= 2
     return kept
+
+
+def _simpler(kept: list[Move], fails: Fails, simpler: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[Move]:
+    for place, (name, given) in enumerate(kept):
+        for argument, values in simpler.get(name, {}).items():
+            for value in _simpler_values(given.get(argument), values):
+                changed = [*kept[:place], (name, {**kept[place][1], argument: value}), *kept[place + 1 :]]
+                if fails(changed):
+                    kept = changed
+                    break
+    return kept
+
+
+def _simpler_values(value: object, values: Sequence[Any]) -> Iterator[Any]:
+    for each in values:
+        if each == value:
+            return
+        yield each

@@ -10,7 +10,18 @@ from qbitsim.block.node import Node
 from qbitsim.history.words import end_of_job
 from qbitsim.jsontypes import Json
 from qbitsim.machine.state import bitmap_state
-from qbitsim.terminal.picture import UNKNOWN, Row, Style, draw, human, letters, row_of_file, row_of_job, rows_of_bitmap
+from qbitsim.terminal.picture import (
+    UNKNOWN,
+    Row,
+    Style,
+    draw,
+    flag_words,
+    human,
+    letters,
+    row_of_file,
+    row_of_job,
+    rows_of_bitmap,
+)
 from qbitsim.tour.lesson import CELL, CELLS
 from qbitsim.tour.view import View, levels_of
 
@@ -105,7 +116,7 @@ class Drawing:
 def _note(dirty: int, flags: Collection[str], *, on_filter: bool) -> str:
     if "inconsistent" in flags:
         return "inconsistent"
-    shown = [flag for flag in ("busy", "persistent", "disabled") if flag in flags] + ["on the filter"] * on_filter
+    shown = flag_words(flags) + ["on the filter"] * on_filter
     return ", ".join([human(dirty) if dirty else "clean", *shown])
 
 

@@ -12,8 +12,10 @@ from errno import EIO
 
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
+from qbitsim.profiles import profile as profile_called
 from qbitsim.programs.shell import Shell
 from qbitsim.qmp.session import Session
+from qbitsim.terminal.hints import hint
 from qbitsim.terminal.narrator import Narrator
 from qbitsim.terminal.picture import Style, human
 from qbitsim.tour.drawing import Drawing
@@ -37,7 +39,7 @@ class Scene(View):
     """
 
     def __init__(self, profile: str, disks: Sequence[str], style: Style, write: Callable[[str], None]) -> None:
-        super().__init__(Machine(profile))
+        super().__init__(Machine(profile_called(profile)))
         self.narrator = Narrator(style, write)
         self._disks = disks
         self._drawing = Drawing(style)
@@ -172,7 +174,16 @@ class Scene(View):
                 self.narrator.line("<-", f"{line[:MOST_CHARACTERS]} ... ({len(line)} characters in all)")
             else:
                 self._narrate_reply(json.loads(line))
+                self._hint(json.loads(line))
         return bool(replies)
+
+    def _hint(self, reply: object) -> None:
+        """Say what may help a reader whose command was refused."""
+        if isinstance(reply, dict) and isinstance(reply.get("error"), dict) and not self.machine.closing:
+            due = len(self.machine.scheduler.ready())
+            text = hint(reply["error"]["desc"], lambda: self.machine.qmp("query-named-block-nodes"), due)
+            if text is not None:
+                self.narrator.line("**", text)
 
     def go_on(self) -> None:
         """Let the jobs go on, and time pass, for as long as is sensible."""

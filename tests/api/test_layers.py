@@ -10,17 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
+from syntax import MODULES, PACKAGE, breaking, text_of, tree_of
 
 import qbitsim
-
-PACKAGE = Path(qbitsim.__file__).parent
-MODULES = {
-    ".".join(("qbitsim", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("",),
@@ -40,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("control", "report"),
     ("machine",),
     ("programs", "terminal"),
-    ("scenario",),
+    ("logs", "scenario"),
     ("shell", "tour", "web"),
     ("testing",),
     ("cli",),
@@ -120,18 +114,18 @@ def _walk(node: ast.AST, *, annotations: bool) -> Iterator[ast.AST]:
 
 
 @cache
-def imports(path: Path, *, annotations: bool = False) -> set[str]:
+def imports(module: str, *, annotations: bool = False) -> frozenset[str]:
     """The modules that a module imports when it runs, inside functions too; and on request those of annotations."""
     found = set()
-    for node in _walk(ast.parse(path.read_text()), annotations=annotations):
+    for node in _walk(tree_of(module), annotations=annotations):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: imports are absolute"
+            assert node.level == 0, f"{module}: imports are absolute"
             for alias in node.names:
                 below = f"{node.module}.{alias.name}"
                 found.add(below if below in MODULES else node.module or "")
-    return found
+    return frozenset(found)
 
 
 def test_every_folder_has_one_floor() -> None:
@@ -139,23 +133,26 @@ def test_every_folder_has_one_floor() -> None:
     assert len(LEVELS) == sum(len(floor) for floor in FLOORS)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in ROOF])
-def test_a_module_imports_only_from_its_own_folder_and_the_floors_below(module: str) -> None:
+def test_a_module_imports_only_from_its_own_folder_and_the_floors_below() -> None:
     """Also for annotations: what is above is known by a protocol."""
-    found = imports(MODULES[module], annotations=True) & set(MODULES)
-    assert {other for other in found if not may_import(module, other)} == set()
+
+    def from_above(module: str) -> list[str]:
+        found = imports(module, annotations=True) & set(MODULES)
+        return sorted(other for other in found if not may_import(module, other))
+
+    assert breaking(from_above, set(MODULES) - set(ROOF)) == {}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     """When it runs, inside functions too; what is imported for annotations alone closes no circle."""
-    assert circles({name: imports(path) & set(MODULES) for name, path in MODULES.items()}) == []
+    assert circles({name: {*imports(name)} & set(MODULES) for name in MODULES}) == []
 
 
 @pytest.mark.parametrize("name", sorted(set(LEVELS) - KNOTTED))
 def test_the_modules_of_a_folder_do_not_know_each_other_in_a_circle(name: str) -> None:
     """Annotations count: where one of two has to come first, it knows the other one by a protocol."""
     mine = {module for module in MODULES if folder(module) == name}
-    assert circles({module: imports(MODULES[module], annotations=True) & mine for module in mine}) == []
+    assert circles({module: mine & imports(module, annotations=True) for module in mine}) == []
 
 
 def test_a_circle_is_found_and_a_module_beside_it_is_not_in_it() -> None:
@@ -163,16 +160,17 @@ def test_a_circle_is_found_and_a_module_beside_it_is_not_in_it() -> None:
     assert circles(graph) == [["b", "c"], ["e"]]
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_the_core_knows_no_clock_no_chance_and_no_socket(module: str) -> None:
-    banned = BANNED_IN_THE_CORE - ({"random"} if module in SEEDED else set())
-    assert {name.split(".")[0] for name in imports(MODULES[module])} & banned == set()
+def test_the_core_knows_no_clock_no_chance_and_no_socket() -> None:
+    def banned(module: str) -> set[str]:
+        found = {name.split(".")[0] for name in imports(module)} & BANNED_IN_THE_CORE
+        return found - {"random"} if module in SEEDED else found
+
+    assert breaking(banned, PURE) == {}
 
 
 @pytest.mark.parametrize("module", sorted(SEEDED))
 def test_whoever_draws_draws_from_a_seed(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
-    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [ast.unparse(node) for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)]
     assert not any(call.startswith("random.") and not call.startswith("random.Random(") for call in calls)
     assert not any(call in ("Random()", "random.Random()") for call in calls)
 
@@ -182,27 +180,27 @@ def test_bitarray_is_the_only_foreign_package_of_the_core() -> None:
         name.split(".")[0]
         for module in MODULES
         if not module.startswith(("qbitsim.shell", "qbitsim.tour.keyboard", "qbitsim.testing", "qbitsim.web"))
-        for name in imports(MODULES[module])
+        for name in imports(module)
     } - set(sys.stdlib_module_names)
     assert foreign == {"bitarray", "qbitsim"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_says_what_it_is_about_and_holds_no_tabs_and_no_private_places(module: str) -> None:
-    text = MODULES[module].read_text()
-    assert not text.strip() or ast.get_docstring(ast.parse(text))
-    assert "\t" not in text
-    for place in ("work", "opt", "root"):
-        assert f"/{place}/" not in text
+def test_a_module_says_what_it_is_about_and_holds_no_tabs_and_no_private_places() -> None:
+    unwanted = ["\t", *(f"/{place}/" for place in ("work", "opt", "root"))]
+    assert breaking(lambda module: text_of(module).strip() and not ast.get_docstring(tree_of(module))) == {}
+    assert breaking(lambda module: [each for each in unwanted if each in text_of(module)]) == {}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_functions_have_at_most_60_lines(module: str) -> None:
-    text = MODULES[module].read_text()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 60, node.name
+def test_functions_have_at_most_60_lines() -> None:
+    def too_long(module: str) -> list[str]:
+        return [
+            node.name
+            for node in ast.walk(tree_of(module))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            if (node.end_lineno or 0) - node.lineno >= 60
+        ]
+
+    assert breaking(too_long) == {}
 
 
 def test_importing_the_package_does_not_import_asyncio() -> None:

@@ -44,7 +44,7 @@ def test_the_story_shows_a_bitmap_and_its_successor(capsys):
     assert (
         """\
   drive0            AACAEEE.ABDD..F.C...AA.E..B...D.  64 MiB
-   bitmap0          ....###................+........  7 MiB frozen
+   bitmap0          ....###................+........  7 MiB dirty, busy
     successor       ..............#.................  2 MiB dirty
 
   <- BLOCK_JOB_ERROR device=drive0 operation=write action=report
@@ -127,7 +127,7 @@ def test_the_flags_that_matter_most_come_first():
     assert notes == {
         "d": "64 MiB",
         "plain": "64 KiB dirty",
-        "off": "0 dirty, disabled, persistent",
+        "off": "0 dirty, not recording, persistent",
         "frozen": "64 KiB dirty, busy, persistent",
         "successor": "0 dirty",
         "job0": "running, 0 of 64 KiB",

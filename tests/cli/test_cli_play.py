@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
-from pathlib import Path
 
 import pytest
+from recordings import recorded, unpack
 
+from qbitsim import Machine
 from qbitsim.cli.main import main
+from qbitsim.cli.script import Script
+from qbitsim.terminal.errors import CliError
 
-CONFORMANCE = Path(__file__).parent.parent / "conformance"
 NOW = '"timestamp": {"seconds": 1447192343, "microseconds": 0}'
 
 
@@ -158,6 +161,55 @@ def test_echo_shows_what_is_played(play):
     )
 
 
+def test_commands_can_be_typed_as_in_the_shell(play):
+    lines = """
+        disk d=1M
+        block-dirty-bitmap-add node=d name=b0 granularity=64k
+        transaction(
+          block-dirty-bitmap-add node=d name=b1
+          block-dirty-bitmap-add node=d name=b2 )
+        transaction actions=[{'type': 'block-dirty-bitmap-clear', 'data': {'node': 'd', 'name': 'b0'}}]
+        info kvm
+        query-jobs
+    """
+    replies = [json.loads(line)["return"] for line in play(lines)[1]]
+    assert replies == [{}, {}, {}, "kvm support: disabled\r\n", []]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("query-jobs x", "'x' is no argument: write key=value"),
+        ("block-dirty-bitmap-add nod=d", "block-dirty-bitmap-add has no 'nod'; did you mean 'node'?"),
+        ("transaction( abort", "the transaction has no ')'"),
+        ("query-job", "unknown command 'query-job'; did you mean 'query-jobs'?"),
+    ],
+)
+def test_what_is_typed_wrongly_is_told(line, text):
+    with pytest.raises(CliError, match=f"^f:2: {re.escape(text)}$"):
+        Script(Machine(), "f", lambda _: None).play(f"query-status\n{line}\n".encode())
+
+
+def test_a_list_of_commands_is_played_one_by_one(play):
+    commands = [{"execute": "query-jobs"}, {"execute": "query-name", "id": 2}]
+    shown = ['{"return": []}', '{"return": {}, "id": 2}']
+    assert play(json.dumps(commands)) == (0, shown)
+    assert play("# both\n" + json.dumps(commands, indent=1)) == (0, shown)
+
+
+def test_a_pasted_conversation_is_played_without_what_the_server_had_said(tmp_path, capsys):
+    file = tmp_path / "f"
+    file.write_text(
+        '<- {"QMP": {"version": {}, "capabilities": []}}\n-> {"execute": "query-jobs"}\n<- {"return": []}\n'
+        '{"timestamp": {"seconds": 1, "microseconds": 0}, "event": "STOP"}\n(QEMU) query-jobs\n{\n"return": []\n}\n'
+    )
+    assert main(["play", str(file)]) == 0
+    assert capsys.readouterr() == (
+        '{"return": []}\n' * 2,
+        f"qbitsim: {file}: left out is what a server has said: 1, 3, 4, 6\n",
+    )
+
+
 def test_a_dash_is_standard_input(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"frob\n")))
     assert main(["play", "-"]) == 2
@@ -180,15 +232,16 @@ def test_a_job_that_retries_for_ever_ends_the_play(tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize("name", ["a16-merge-basic", "d02-incremental-default-failure", "e05-id-echo"])
 def test_a_transcript_is_that_of_real_qemu(name, version, tmp_path, capsys):
     out = tmp_path / "out.json"
-    scenario = CONFORMANCE / "scenarios" / f"{name}.json"
-    golden = CONFORMANCE / f"golden-{version}" / f"{name}.json"
+    unpack(tmp_path, [name])
+    scenario = tmp_path / "scenarios" / f"{name}.json"
+    golden = tmp_path / f"golden-{version}" / f"{name}.json"
     assert main(["play", str(scenario), "--profile", version, "--transcript", str(out)]) == 0
     assert capsys.readouterr() == ("", "")
     assert out.read_text(encoding="utf-8") == golden.read_text(encoding="utf-8")
 
 
-def test_without_transcript_the_records_are_printed_one_per_line(capsys):
-    scenario = CONFORMANCE / "scenarios" / "a16-merge-basic.json"
-    golden = json.loads((CONFORMANCE / "golden-10.0" / "a16-merge-basic.json").read_text(encoding="utf-8"))
-    assert main(["play", str(scenario)]) == 0
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == golden["records"]
+def test_without_transcript_the_records_are_printed_one_per_line(tmp_path, capsys):
+    unpack(tmp_path, ["a16-merge-basic"])
+    assert main(["play", str(tmp_path / "scenarios" / "a16-merge-basic.json")]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [printed] == recorded("10.0", "a16-merge-basic")

@@ -10,12 +10,14 @@ import zlib
 from pathlib import Path
 
 import pytest
+from recordings import unpack
 
 from qbitsim.cli.main import main
 from qbitsim.history.file import loads
 
-CONFORMANCE = Path(__file__).parent.parent / "conformance"
-SCENARIO = CONFORMANCE / "scenarios" / "d01-incremental-default-success.json"
+NAME = "d01-incremental-default-success"
+SCENARIO = Path("scenarios", f"{NAME}.json")
+GOLDEN = Path("golden-10.0", f"{NAME}.json")
 DISKS = "disks and failures are for files of commands; a scenario starts its own machine"
 PNG = "-o two.png: a report is a page (.html), a picture (.svg) or a history (.jsonl)"
 COMMANDS = """\
@@ -29,6 +31,7 @@ write drive0 0 64k
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    unpack(tmp_path, [NAME])
 
 
 @pytest.fixture
@@ -68,9 +71,8 @@ def test_a_scenario_is_played_and_shown(report):
 
 
 def test_a_transcript_of_real_qemu_is_shown_as_far_as_it_tells(report):
-    golden = CONFORMANCE / "golden-10.0" / SCENARIO.name
     note = "The machine is not known, only what was said: there are no bits to show."
-    assert report(golden, "-o", "h.jsonl")[::2] == (0, f"qbitsim: {golden}: {note}\n")
+    assert report(GOLDEN, "-o", "h.jsonl")[::2] == (0, f"qbitsim: {GOLDEN}: {note}\n")
     history = loads(Path("h.jsonl").read_text())
     assert (history["profile"], history["bits"]) == ("10.0.13", False)
     assert "job" in {lane["kind"] for lane in history["lanes"]}
@@ -78,7 +80,7 @@ def test_a_transcript_of_real_qemu_is_shown_as_far_as_it_tells(report):
 
 def test_a_scenario_that_was_recorded_otherwise_is_shown_with_the_difference(report):
     value = json.loads(SCENARIO.read_text())
-    records = json.loads((CONFORMANCE / "golden-10.0" / SCENARIO.name).read_text())["records"]
+    records = json.loads(GOLDEN.read_text())["records"]
     Path("same.json").write_text(json.dumps({**value, "records": records}))
     assert report("same.json")[::2] == (0, "")
     for record in records:
@@ -97,7 +99,7 @@ def test_a_history_is_written_by_play_and_shown(report, capsys):
     capsys.readouterr()
     assert report("h.jsonl", "-o", "again.jsonl") == (0, "again.jsonl: 3 commands, 9 events\n", "")
     assert Path("again.jsonl").read_text() == Path("h.jsonl").read_text()
-    assert loads(Path("s.jsonl").read_text())["title"] == SCENARIO.stem
+    assert loads(Path("s.jsonl").read_text())["title"] == NAME
 
 
 def test_a_picture_is_small_and_well_formed(report):

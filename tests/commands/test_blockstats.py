@@ -77,6 +77,49 @@ def test_a_threshold_is_told_once(machine: Machine) -> None:
     assert info["inserted"]["write_threshold"] == 0
 
 
+def ends_behind(machine: Machine, threshold: int, command: str, **arguments: str) -> list[int]:
+    """Where the first write of the file ends behind the threshold while a command runs, if one does."""
+    machine.qmp("block-set-write-threshold", node_name="file0", write_threshold=threshold)
+    seen = machine.events.end
+    machine.qmp(command, **arguments)
+    told = [event["data"] for event in machine.events.read(seen) if event["event"] == "BLOCK_WRITE_THRESHOLD"]
+    return [data["amount-exceeded"] + threshold for data in told]
+
+
+@pytest.fixture
+def qcow2_machine() -> Machine:
+    """A disk whose file notices writes; clusters 0 to 3 are the header, two tables of refcounts and the L1 table."""
+    made = Machine()
+    made.images.create("a.qcow2", "qcow2", 1 << 20)
+    file = {"driver": "file", "filename": "a.qcow2", "node-name": "file0"}
+    made.add_node({"driver": "qcow2", "node-name": "node0", "discard": "unmap", "file": file})
+    made.add_drive("drive0", made.graph.nodes["node0"])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("threshold", "ends"),
+    [
+        (1, [262152, 524296, 196608, 72]),
+        (262152, [327720, 524296, 327720, 393216]),
+        (327720, [327744, 524296, 327744, 393216]),
+        (327746, [327747, 524296, 327747, 393216]),
+        (393216, [524296, 655360, 458752]),
+    ],
+)
+def test_snapshots_write_tables_before_they_are_listed(qcow2_machine: Machine, threshold: int, ends: list[int]) -> None:
+    """An L1 table of a snapshot, refcounts, the parts of the list, the header; a cluster that is freed is discarded."""
+    machine = qcow2_machine
+    found = []
+    for command, name in (("", "s1"), ("", "s2"), ("delete-", "s1"), ("delete-", "s2")):
+        found += ends_behind(
+            machine, threshold, f"blockdev-snapshot-{command}internal-sync", device="drive0", name=name
+        )
+        if name == "s1" and not command:
+            machine.drive("drive0").write(0, b"x" * CLUSTER)
+    assert found == ends
+
+
 def test_histograms_count_from_when_they_are_set(machine: Machine) -> None:
     drive = machine.drive("drive0")
     machine.execute("device_add", {"driver": "virtio-scsi-pci"})

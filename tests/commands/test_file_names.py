@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from qbitsim.errors import QmpError
@@ -62,3 +64,27 @@ def test_the_name_of_the_backing_file_comes_behind_the_threshold() -> None:
     machine = machine_with_folders()
     text = encode(machine.qmp("query-block")).decode()
     assert text.index('"write_threshold"') < text.index('"backing_file"') < text.index('"encrypted"')
+
+
+@pytest.mark.parametrize(
+    ("filter_node_name", "below"),
+    [
+        ("f", {"driver": "commit_top", "backing": {"driver": "qcow2", "file": {"driver": "file", "filename": "mid"}}}),
+        (None, {"driver": "qcow2", "file": {"driver": "file", "filename": "mid"}}),
+    ],
+)
+def test_the_name_of_what_is_above_a_commit_tells_its_filter_if_that_has_a_name(
+    filter_node_name: str | None, below: dict
+) -> None:
+    machine = Machine()
+    machine.images.create("base", "raw", SIZE)
+    machine.images.create("mid", "qcow2", SIZE, backing="base", backing_format="raw")
+    machine.images.lookup("mid").write(0, b"m" * SIZE)
+    machine.images.create("top", "qcow2", SIZE, backing="mid", backing_format="qcow2")
+    machine.add_drive("drive0", machine.open_file("top", {"backing": {"node-name": "mid"}}))
+    machine.add_node({"driver": "blkdebug", "node-name": "above", "image": "mid", "inject-error": [{"event": "none"}]})
+    named = {} if filter_node_name is None else {"filter_node_name": filter_node_name}
+    machine.qmp("block-commit", device="drive0", top_node="mid", speed=1, **named)
+    nodes = {node["node-name"]: node["file"] for node in machine.qmp("query-named-block-nodes")}
+    shown = json.loads(nodes["above"].removeprefix("json:"))
+    assert shown == {"driver": "blkdebug", "image": below, "inject-error.0.event": "none"}

@@ -6,16 +6,15 @@ answered with a success or an error, one that changes nothing when it refuses, a
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+import recordings
+from recordings import VERSIONS
 
 from qbitsim.scenario.player import Player
 
-HERE = Path(__file__).parent
-NAMES = sorted(path.stem for path in (HERE / "scenarios").glob("x*.json"))
+NAMES = [name for name in recordings.NAMES if name not in recordings.COMPARED]
 
 EXPECTED: dict[str, list[str]] = {
     "x01-merge-empty-list-crashes-qemu": [""],
@@ -41,7 +40,7 @@ CRUCIAL = ("transaction", "block-dirty-bitmap-merge")
 
 
 def steps_of(name: str) -> list[dict[str, Any]]:
-    steps: list[dict[str, Any]] = json.loads((HERE / "scenarios" / f"{name}.json").read_text())["steps"]
+    steps: list[dict[str, Any]] = recordings.scenario(name)["steps"]
     return steps
 
 
@@ -59,7 +58,7 @@ def state(player: Player) -> Any:
     return bitmaps, queries
 
 
-@pytest.mark.parametrize("version", ["11.1", "10.0", "7.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_answered_and_a_refused_one_changes_nothing(version: str, name: str) -> None:
     player = Player(version)

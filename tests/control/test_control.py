@@ -115,7 +115,7 @@ def test_a_client_waits_for_an_event_or_for_a_job(machine):
 def test_waiting_for_what_never_comes_says_so(machine):
     with pytest.raises(QmpError, match=r"BLOCK_JOB_COMPLETED"):
         ask(machine, "until", event="BLOCK_JOB_COMPLETED")
-    assert refused(machine, "until", event="FROB") == "there is no event 'FROB'"
+    assert refused(machine, "until", event="FROB") == "QEMU 10.0 has no event 'FROB'"
     assert refused(machine, "until", job="j", status="frob") == "there is no job status 'frob'"
     assert refused(machine, "until", job="j") == "give either 'event', or 'job' and 'status'"
     assert refused(machine, "until", event="STOP", data=[]) == "'data' is not an object"
@@ -516,3 +516,25 @@ def test_a_clean_restart_says_goodbye_to_everybody(machine):
         assert (control.read(), client.read()) == (None, None)
         for each in (control, client):
             each.close()
+
+
+# -- why
+
+
+def test_a_machine_that_is_watched_says_why_a_granule_is_dirty(machine):
+    machine.watch()
+    machine.qmp("block-dirty-bitmap-add", node="d", name="b0")
+    ask(machine, "write", drive="d", offset=65536, length=1, pattern=1)
+    why = ask(machine, "why", bitmap="b0", offset=65536)
+    assert why["dirty"] is True
+    assert [cause["text"] for cause in why["causes"]] == ["the guest writes 1 bytes at 65536 of d"]
+    assert why["text"].startswith("b0 of d, 64 KiB at 65536: dirty\n  dirty since\n")
+    assert ask(machine, "why", bitmap="b0", offset=0, node="d")["dirty"] is False
+    assert refused(machine, "why", bitmap="b1", offset=0) == "there is no bitmap 'b1'"
+
+
+def test_a_machine_that_nobody_watches_does_not_know_why(machine):
+    machine.qmp("block-dirty-bitmap-add", node="d", name="b0")
+    assert refused(machine, "why", bitmap="b0", offset=0) == (
+        "nobody watches this machine: start it with 'serve --history FILE' or '--web', or watch() it"
+    )

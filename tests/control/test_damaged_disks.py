@@ -11,9 +11,12 @@ from qbitsim import Machine, QmpError
 def test_a_size_of_clusters_that_no_file_has_is_refused_and_nothing_is_made(size):
     machine = Machine("10.0", control=True)
     arguments = {"id": "d0", "size": 1 << 20, "cluster-size": size}
-    with pytest.raises(QmpError, match=rf"cluster_size={size}: give a power of two from 512 to 2097152 bytes"):
+    with pytest.raises(
+        QmpError,
+        match=rf"^(invalid cluster_size {size}: |cluster_size={size}: give a power of two from 512 to 2097152 bytes)",
+    ):
         machine.execute("x-qbitsim-add-disk", arguments)
-    with pytest.raises(ValueError, match="cluster_size="):
+    with pytest.raises(ValueError, match="cluster_size"):
         machine.add_disk("d0", size="1M", cluster_size=size)
     assert "d0.qcow2" not in machine.images
     machine.add_disk("d0", size="1M", cluster_size=512)

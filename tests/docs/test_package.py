@@ -24,6 +24,13 @@ def test_every_file_of_the_package_that_is_no_module_is_installed_with_it() -> N
     assert [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in data)] == []
 
 
+def test_the_examples_are_installed() -> None:
+    ((place, patterns),) = PROJECT["tool"]["setuptools"]["data-files"].items()
+    examples = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
+    assert "backup_client.py" in {path.name for path in examples}
+    assert place in (REPOSITORY / "qbitsim" / "testing" / "__init__.py").read_text()
+
+
 def test_a_source_distribution_holds_tests_and_benchmarks() -> None:
     lines = (REPOSITORY / "MANIFEST.in").read_text().splitlines()
     assert {"graft tests", "graft benchmarks", "graft .ci"} <= set(lines)

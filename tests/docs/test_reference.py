@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -161,11 +162,10 @@ def test_a_value_that_is_listed_as_refused_is_refused_as_qbitsims_own_limit(
 
 def recorded(directory: Path, name: str, steps: list[Any], events: list[str] = []) -> None:  # noqa: B006
     """Write a scenario and its transcript."""
-    for place in ("scenarios", "golden-10.0"):
-        (directory / place).mkdir(exist_ok=True)
-    (directory / "scenarios" / f"{name}.json").write_text(json.dumps({"name": name, "steps": steps}))
     records = [{"type": "event", "event": event} for event in events]
-    (directory / "golden-10.0" / f"{name}.json").write_text(json.dumps({"records": records}))
+    scenario = {"name": name, "steps": steps, "transcripts": {"10.0": {"records": records}}}
+    (directory / "recorded").mkdir(exist_ok=True)
+    (directory / "recorded" / f"{name}.json.gz").write_bytes(gzip.compress(json.dumps(scenario).encode()))
 
 
 def test_a_scenario_counts_once_for_each_command_argument_driver_and_event_in_it(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_nothing_that_is_emulated_was_never_played_on_real_qemu() -> None:
 
 def test_a_directory_without_scenarios_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reference", "--conformance", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"qbitsim: {tmp_path}: no scenarios/*.json\n"
+    assert capsys.readouterr().err == f"qbitsim: {tmp_path}: no recorded/*.json.gz\n"
 
 
 @pytest.mark.parametrize("content", ["[", "[]", "\xff"])

@@ -240,13 +240,59 @@ def test_drive_mirror_goes_to_a_name_with_a_protocol() -> None:
     drive = pair.client.add_disk("own", 2 * MB)
     drive.write(0, b"own" * 512)
     arguments = {"device": "own", "target": "nbd:unix:/nbd.sock:exportname=disk", "sync": "full", "format": "raw"}
-    with pytest.raises(UnsupportedError, match="use mode 'existing'"):
-        pair.client.execute("drive-mirror", {**arguments, "job-id": "j"})
-    pair.client.execute("drive-mirror", {**arguments, "mode": "existing", "job-id": "j"})
+    for mode in ("existing", "absolute-paths"):
+        pair.client.execute("drive-mirror", {**arguments, "mode": mode, "job-id": "j"})
+        pair.client.run_until_idle()
+        pair.client.execute("block-job-cancel", {"device": "j"})
+        pair.client.run_until_idle()
+        assert pair.disk.read(0, 3) == b"own"
+        assert pair.disk.read(MB, KB64) == bytes(KB64)  # what was there before is no part of a new image either
+        pair.disk.write(0, b"x" * KB64)
+        pair.disk.write(MB, b"y" * KB64)
+
+
+def test_a_new_image_is_made_in_an_export_as_far_as_it_has_room() -> None:
+    pair = Pair()
+    pair.client.add_disk("own", 2 * MB).write(0, b"own" * 512)
+    pair.client.add_disk("long", 4 * MB)
+    target = "nbd:unix:/nbd.sock:exportname=disk"
+    pair.client.execute("drive-backup", {"device": "own", "target": target, "sync": "full", "format": "qcow2"})
     pair.client.run_until_idle()
-    pair.client.execute("block-job-cancel", {"device": "j"})
+    assert pair.disk.read(0, 4) == b"QFI\xfb"
+    with pytest.raises(QmpError, match=r"^Cannot grow NBD nodes$"):
+        pair.client.execute("drive-backup", {"device": "long", "target": target, "sync": "full", "format": "raw"})
+    pair.client.execute("drive-mirror", {"device": "long", "target": target, "sync": "full", "format": "qcow2"})
     pair.client.run_until_idle()
-    assert pair.disk.read(0, 3) == b"own"
+    pair.client.execute("blockdev-snapshot-sync", {"device": "own", "snapshot-file": target, "format": "qcow2"})
+    assert pair.client.drive("own").read(0, 3) == b"own"
+
+
+NOTHING_MADE = {
+    "7.2": "image creation, and opening the image failed: ",
+    "10.0": "creating new images, so an existing image must be selected as the target; however, opening the given "
+    "target as an existing image failed: ",
+}
+
+
+@pytest.mark.parametrize(("release", "text"), NOTHING_MADE.items())
+def test_no_image_is_made_where_none_can_be_opened(release: str, text: str) -> None:
+    pair = Pair(release=release, writable=False)
+    pair.client.add_disk("own", 2 * MB)
+    for target, reason in (
+        ("nbd:unix:/nbd.sock:exportname=disk", "Could not open image: Permission denied"),
+        ("nbd:unix:/nbd.sock:exportname=nope", "Requested export not available"),
+        ("nbd+unix:///disk?socket=/nope", "Failed to connect to '/nope': No such file or directory"),
+        ("nbd:", "NBD server address missing"),
+        ("nbd:frob", "error parsing address 'frob'"),
+    ):
+        with pytest.raises(QmpError) as caught:
+            pair.client.execute("drive-backup", {"device": "own", "target": target, "sync": "full", "format": "raw"})
+        assert caught.value.desc == f"Protocol driver 'nbd' does not support {text}{reason}"
+    for kind in ("drive-backup", "drive-mirror"):
+        arguments = {"device": "own", "target": "nbd:unix:/nbd.sock:exportname=disk", "sync": "full"}
+        with pytest.raises(QmpError, match=r"^Block node is read-only$"):
+            pair.client.execute(kind, {**arguments, "mode": "existing", "format": "qcow2"})
+    assert pair.server.exports.connections == []
 
 
 @pytest.mark.parametrize("sync", ["full", "top"])
@@ -391,15 +437,48 @@ def test_a_server_that_never_answers_is_not_waited_for() -> None:
         drive.read(0, 512)
 
 
-def test_a_client_has_no_snapshots() -> None:
+def test_a_client_that_is_put_back_connects_anew() -> None:
+    pair = Pair()
+    drive = pair.drive()
+    before = pair.client.snapshot()
+    drive.write(0, b"later")
+    pair.client.execute("block-dirty-bitmap-add", {"node": "n", "name": "b"})
+    for _ in range(2):
+        pair.client.restore(before)
+        assert pair.server.exports.connections == []
+        assert pair.client.drive("d").read(0, 5) == b"later"  # what the server has is the server's
+        assert len(pair.server.exports.connections) == 1
+        assert pair.client.drive("d").node.bitmaps == []
+    pair.server.execute("nbd-server-stop", {})
+    pair.client.restore(before)
+    with pytest.raises(OSError, match="Input/output error"):
+        pair.client.drive("d").read(0, 1)
+
+
+def test_a_job_to_a_server_goes_on_from_a_snapshot() -> None:
     pair = Pair()
     pair.add()
-    with pytest.raises(UnsupportedError, match="client of an NBD server"):
+    pair.client.add_disk("own", 2 * MB, format="raw").write(0, b"own" * KB64)
+    pair.client.execute("blockdev-backup", {"device": "own", "target": "n", "sync": "full", "job-id": "j"})
+    pair.client.step()
+    before, heard = pair.client.snapshot(), []
+    for _ in range(2):
+        pair.client.restore(before)
+        start = pair.client.events.end
+        pair.client.run_until_idle()
+        heard.append([event["event"] for event in pair.client.events.read(start)])
+        assert pair.disk.read(0, 3 * KB64) == b"own" * KB64
+    assert heard[0] == heard[1]
+    assert heard[0][-1] == "JOB_STATUS_CHANGE"
+
+
+def test_an_image_of_a_format_on_a_server_has_no_snapshots() -> None:
+    pair = Pair()
+    pair.client.add_disk("own", 2 * MB)
+    target = "nbd:unix:/nbd.sock:exportname=disk"
+    pair.client.execute("blockdev-snapshot-sync", {"device": "own", "snapshot-file": target, "format": "qcow2"})
+    with pytest.raises(UnsupportedError, match="image of a format on an NBD server"):
         pair.client.snapshot()
-    pair.client.execute("blockdev-del", {"node-name": "n"})
-    before = pair.client.snapshot()
-    pair.client.restore(before)
-    pair.add()
 
 
 def test_a_server_that_was_put_back_is_found_again() -> None:

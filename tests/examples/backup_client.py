@@ -1,11 +1,11 @@
 """A small backup client, as people write them: full and incremental backups of all disks, with dirty bitmaps.
 
-It can be told to make three mistakes that were found in real programs; without them it is honest.
+It is honest. ``planted_faults.py`` has subclasses with one mistake each, of kinds that were found in real programs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,13 @@ from qbitsim.testing.clients import NEXT_EVENT, Chain, Conversation, execute
 
 SPEED = 1 << 20
 """Bytes per second, so that the guest has some of the disk for itself."""
+
+ENDS = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED")
+
+PREFIX = "backup-"
+"""What the names of the client's bitmaps begin with."""
+
+Json = dict[str, Any]
 
 
 class BackupError(Exception):
@@ -31,30 +38,15 @@ class Disk:
     node: str
     files: list[str] = field(default_factory=list)
     bitmap: str = ""
+    size: int = 0
 
 
 class BackupClient:
-    """Backs up disks.
+    """Backs up disks."""
 
-    :param clears_bitmap: a new full backup clears the old chain's bitmap in the transaction that begins the copy.
-    :param any_job: the end of any job counts as the end of the one that is waited for.
-    :param cleans_early: after the first failure it cleans up at once, although another job still runs.
-    """
-
-    def __init__(
-        self,
-        machine: Machine,
-        drives: Iterable[str],
-        *,
-        clears_bitmap: bool = False,
-        any_job: bool = False,
-        cleans_early: bool = False,
-    ) -> None:
+    def __init__(self, machine: Machine, drives: Iterable[str]) -> None:
         self.machine = machine
         self.disks = [Disk(drive, f"{drive}-node") for drive in drives]
-        self.clears_bitmap = clears_bitmap
-        self.any_job = any_job
-        self.cleans_early = cleans_early
         self.number = 0
 
     def chains(self) -> Iterator[Chain]:
@@ -66,96 +58,128 @@ class BackupClient:
     def full(self) -> Conversation:
         """Begin a new chain for every disk; an old one is given up when the new one is good."""
         self.number += 1
-        actions, fresh = [], {}
+        nodes = yield from self.look()
+        yield from self.remove_bitmaps(nodes)
+        files = yield from self.open_targets(self.disks, nodes)
+        jobs = {disk.drive: self.job(disk, files[disk.drive], sync="full") for disk in self.disks}
+        good = yield from self.copy_all(jobs)
+        yield from self.close_targets(files.values())
         for disk in self.disks:
-            if self.clears_bitmap and disk.bitmap:
-                actions.append(_action("block-dirty-bitmap-clear", node=disk.node, name=disk.bitmap))
-            else:
-                fresh[disk.drive] = f"bitmap{self.number}"
-                actions.append(_action("block-dirty-bitmap-add", node=disk.node, name=fresh[disk.drive]))
-        files = yield from self._open_targets(self.disks)
-        good = yield from self._copy(files, actions, {drive: {"sync": "full"} for drive in files})
-        superfluous = []
-        for disk in self.disks:
-            bitmap = fresh.get(disk.drive, disk.bitmap)
             if disk.drive in good:
-                disk.files, disk.bitmap, bitmap = [files[disk.drive]], bitmap, disk.bitmap
-            if disk.drive in fresh and bitmap:
-                superfluous.append(_action("block-dirty-bitmap-remove", node=disk.node, name=bitmap)["data"])
-        yield from self._close_targets(files.values())
-        for names in superfluous:
-            yield execute("block-dirty-bitmap-remove", **names)
-        _complain(files, good)
+                disk.files, disk.bitmap = [files[disk.drive]], self.new_bitmap(disk)
+                disk.size = nodes[disk.node]["image"]["virtual-size"]
+        yield from self.remove_bitmaps((yield from self.look()))
+        self.complain(files, good)
 
     def incremental(self) -> Conversation:
-        """Add what has changed to every chain, all of them or none."""
-        disks = [disk for disk in self.disks if disk.files]
-        if not disks:
-            raise BackupError("there is no full backup")
+        """Add what has changed to every chain, all of them or none; where that cannot be, make a full backup."""
+        nodes = yield from self.look()
+        if not all(self.is_usable(disk, nodes[disk.node]) for disk in self.disks):
+            yield from self.full()
+            return
         self.number += 1
-        files = yield from self._open_targets(disks)
-        options = {disk.drive: {"sync": "incremental", "bitmap": disk.bitmap} for disk in disks}
-        good = yield from self._copy(files, [], options, grouped=True)
-        for disk in disks:
+        files = yield from self.open_targets(self.disks, nodes)
+        jobs = {
+            disk.drive: self.job(disk, files[disk.drive], sync="incremental", bitmap=disk.bitmap) for disk in self.disks
+        }
+        good = yield from self.copy_changes(jobs)
+        for disk in self.disks:
             if disk.drive in good:
                 disk.files.append(files[disk.drive])
-        yield from self._close_targets(files.values())
-        _complain(files, good)
+        yield from self.close_targets(files.values())
+        self.complain(files, good)
 
     # -- their parts
 
-    def _open_targets(self, disks: list[Disk]) -> Conversation:
+    def look(self) -> Conversation:
+        """What QEMU says of each node."""
+        nodes = yield execute("query-named-block-nodes", flat=True)
+        return {node["node-name"]: node for node in nodes}
+
+    def is_usable(self, disk: Disk, node: Json) -> bool:
+        """Whether a chain can be made longer: its bitmap has recorded all since, and the disk is as large as it was."""
+        bitmap = bitmaps_of(node).get(disk.bitmap, {"recording": False})
+        same_size = node["image"]["virtual-size"] == disk.size
+        return bool(disk.files) and bitmap["recording"] and not bitmap.get("inconsistent") and same_size
+
+    def new_bitmap(self, disk: Disk) -> str:
+        """The name of the bitmap that a full backup begins with."""
+        return f"{PREFIX}{self.number}"
+
+    def remove_bitmaps(self, nodes: Mapping[str, Json]) -> Conversation:
+        """Remove what failed backups, former chains and a QEMU that was killed have left."""
+        for disk in self.disks:
+            for name, bitmap in bitmaps_of(nodes[disk.node]).items():
+                used = disk.files and name == disk.bitmap and not bitmap.get("inconsistent")
+                if name.startswith(PREFIX) and not used and not bitmap["busy"]:
+                    yield execute("block-dirty-bitmap-remove", node=disk.node, name=name)
+
+    def open_targets(self, disks: list[Disk], nodes: Mapping[str, Json]) -> Conversation:
         """Make an image for each disk and let QEMU open it; return its name by drive."""
         files = {disk.drive: f"{disk.drive}-{self.number}" for disk in disks}
-        for drive, name in files.items():
-            self.machine.images.create(name, "qcow2", self.machine.drive(drive).size)
+        for disk in disks:
+            name = files[disk.drive]
+            self.machine.images.create(name, "qcow2", nodes[disk.node]["image"]["virtual-size"])
             file = {"driver": "file", "filename": name}
             yield execute("blockdev-add", driver="qcow2", node_name=name, file=file)
         return files
 
-    def _close_targets(self, files: Iterable[str]) -> Conversation:
+    def close_targets(self, files: Iterable[str]) -> Conversation:
+        """Let QEMU close them again."""
         for name in files:
             yield execute("blockdev-del", node_name=name)
 
-    def _copy(
-        self, files: dict[str, str], actions: list[Any], options: dict[str, dict[str, str]], *, grouped: bool = False
-    ) -> Conversation:
-        """Copy drives to files at one moment; return those drives that were copied."""
-        for drive, name in files.items():
-            job = {"job-id": name, "device": drive, "target": name, "speed": SPEED, **options[drive]}
-            actions.append({"type": "blockdev-backup", "data": job})
-        mode = "grouped" if grouped else "individual"
+    def job(self, disk: Disk, file: str, **options: str) -> Json:
+        """The action that copies a disk."""
+        data = {"job-id": file, "device": disk.drive, "target": file, "speed": SPEED, **options}
+        return {"type": "blockdev-backup", "data": data}
+
+    def copy_all(self, jobs: dict[str, Json]) -> Conversation:
+        """Begin bitmaps and copies at one moment; return the drives that were copied."""
+        bitmaps = [self.action("block-dirty-bitmap-add", disk, persistent=True) for disk in self.disks]
+        return (yield from self.run([*bitmaps, *jobs.values()], jobs))
+
+    def copy_changes(self, jobs: dict[str, Json]) -> Conversation:
+        """Copy what has changed, of all disks or of none; return the drives that were copied."""
+        return (yield from self.run([*jobs.values()], jobs, "grouped"))
+
+    def action(self, name: str, disk: Disk, **more: Any) -> Json:
+        """An action about the new bitmap of a disk."""
+        return {"type": name, "data": {"node": disk.node, "name": self.new_bitmap(disk), **more}}
+
+    def run(self, actions: list[Json], jobs: dict[str, Json], mode: str = "individual") -> Conversation:
+        """Do a transaction and wait for its jobs; return the drives whose jobs succeeded."""
+        files = {job["data"]["job-id"]: drive for drive, job in jobs.items()}
         try:
             yield execute("transaction", actions=actions, properties={"completion-mode": mode})
         except QmpError:
-            yield from self._close_targets(files.values())
+            yield from self.close_targets(files)
             raise
-        failed = yield from self._wait(list(files.values()))
-        return {drive for drive, name in files.items() if name not in failed}
+        good = yield from self.wait(list(files))
+        return {drive for file, drive in files.items() if file in good}
 
-    def _wait(self, jobs: list[str]) -> Conversation:
-        """Wait for the ends of jobs; return those that failed."""
-        running, failed = list(jobs), set()
+    def wait(self, jobs: list[str]) -> Conversation:
+        """Wait for the ends of jobs; return those that succeeded."""
+        running, good = list(jobs), set()
         while running:
             event = yield NEXT_EVENT
-            if event["event"] not in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"):
-                continue
-            job = running[0] if self.any_job else event["data"]["device"]
-            if job not in running:
-                continue
-            running.remove(job)
-            if event["event"] == "BLOCK_JOB_CANCELLED" or "error" in event["data"]:
-                failed.add(job)
-                if self.cleans_early:
-                    return failed | set(running)
-        return failed
+            if event["event"] in ENDS and event["data"]["device"] in running:
+                running.remove(event["data"]["device"])
+                if self.succeeded(event):
+                    good.add(event["data"]["device"])
+        return good
+
+    def succeeded(self, event: Json) -> bool:
+        """Whether this is the end of a job that did what it should."""
+        return event["event"] == "BLOCK_JOB_COMPLETED" and "error" not in event["data"]
+
+    def complain(self, files: Iterable[str], good: Iterable[str]) -> None:
+        """Say which disks were not copied."""
+        failed = sorted(set(files) - set(good))
+        if failed:
+            raise BackupError(f"no backup of {', '.join(failed)}")
 
 
-def _action(name: str, /, **data: str) -> dict[str, Any]:
-    return {"type": name, "data": data}
-
-
-def _complain(files: Iterable[str], good: Iterable[str]) -> None:
-    failed = sorted(set(files) - set(good))
-    if failed:
-        raise BackupError(f"no backup of {', '.join(failed)}")
+def bitmaps_of(node: Json) -> dict[str, Json]:
+    """The bitmaps that QEMU tells of, by name."""
+    return {bitmap["name"]: bitmap for bitmap in node.get("dirty-bitmaps", []) if bitmap.get("name")}

@@ -66,4 +66,10 @@ def _bitmap(bitmap: Json) -> tuple[frozenset[int], tuple[str, ...]]:
     cell = bitmap["granularity"]
     ranges = [range(offset // cell, -(-(offset + length) // cell)) for offset, length in bitmap["dirty"]]
     order = ("busy", "disabled", "persistent", "readonly", "inconsistent")
-    return frozenset().union(*ranges), tuple(flag for flag in order if flag in bitmap["flags"])
+    flags = [flag for flag in bitmap["flags"] if flag != "disabled" or not _records(bitmap)]
+    return frozenset().union(*ranges), tuple(flag for flag in order if flag in flags)
+
+
+def _records(bitmap: Json) -> bool:
+    """Whether a successor records in its stead."""
+    return bitmap["successor"] is not None and "disabled" not in bitmap["successor"]["flags"]

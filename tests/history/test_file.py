@@ -97,10 +97,41 @@ def test_a_newer_format_is_read_as_far_as_it_is_known_and_a_note_says_so() -> No
     ],
 )
 def test_a_line_that_cannot_be_read_is_left_out_and_named(line: str) -> None:
+    read = loads(f"{TEXT}{line}\n")
+    assert read == {**HISTORY, "notes": [f"Line {TEXT.count(chr(10)) + 1} could not be read."]}
+
+
+@pytest.mark.parametrize("name", ["5", "null", "}"])
+@pytest.mark.parametrize("number", range(len(HISTORY["lanes"])))
+def test_lanes_behind_one_that_cannot_be_read_keep_their_changes(number: int, name: str) -> None:
     lines = TEXT.splitlines()
-    number = len(HISTORY["lanes"]) + 3
-    read = loads("\n".join([*lines[: number - 1], line, *lines[number - 1 :], ""]))
-    assert read == {**HISTORY, "notes": [f"Line {number} could not be read."]}
+    place = 1 + number
+    lines[place] = f'{{"lane": {{"kind": "job", "name": {name}}}}}'
+    read = loads("\n".join([*lines, ""]))
+    lost = {number} | {at for at, lane in enumerate(HISTORY["lanes"]) if lane.get("of") == number}
+    kept = [at for at in range(len(HISTORY["lanes"])) if at not in lost]
+    assert [lane["name"] for lane in read["lanes"]] == [HISTORY["lanes"][at]["name"] for at in kept]
+    for mine, theirs in zip(read["moments"], HISTORY["moments"], strict=True):
+        expected = {
+            str(kept.index(int(at))): change for at, change in theirs.get("changes", {}).items() if int(at) in kept
+        }
+        for at, change in expected.items():
+            if change is not None and change.get("bitmap") is not None:
+                held = change["bitmap"]
+                expected[at] = {**change, "bitmap": None if held in lost else kept.index(held)}
+        assert mine.get("changes", {}) == expected
+
+
+@pytest.mark.parametrize("number", range(len(HISTORY["moments"])))
+def test_replies_behind_a_moment_that_cannot_be_read_keep_their_requests(number: int) -> None:
+    lines = TEXT.splitlines()
+    place = 1 + len(HISTORY["lanes"]) + number
+    lines[place] = lines[place][:-1]
+    read = loads("\n".join([*lines, ""]))
+    asked = [read["moments"][each["of"]]["text"] for each in read["moments"] if "of" in each]
+    others = [each for at, each in enumerate(HISTORY["moments"]) if at != number]
+    known = [each["of"] for each in others if each.get("of", number) != number]
+    assert asked == [HISTORY["moments"][of]["text"] for of in known]
 
 
 @settings(max_examples=200, deadline=None)

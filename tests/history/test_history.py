@@ -3,65 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import random
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
+from deeds import act, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay import Replay, truth
 
 from qbitsim import Machine, QmpError
-from qbitsim.engine.policies import Seeded
 from qbitsim.history.history import History
-from qbitsim.scenario.player import Player
 
-SCENARIOS = sorted((Path(__file__).parent.parent / "conformance" / "scenarios").glob("*.json"))
 KIB = 1024
-
-
-def act(machine: Machine, dice: random.Random) -> None:
-    """Something that a client, a guest or a test does."""
-    drive = dice.choice(["drive0", "drive1"])
-    names = [bitmap.name for bitmap in machine.drive(drive).node.skip_filters().bitmaps if bitmap.name]
-    name = dice.choice([*names, "b0", "b1"])
-    other = dice.choice([*names, "b2"])
-    target = f"target{dice.randrange(1000)}"
-    granularity = dice.choice([512, 65536, 262144])
-    place = {"node": drive, "name": name}
-    sync = dice.choice([{"sync": "full"}, {"sync": "incremental", "bitmap": name}])
-    actions = [
-        lambda: machine.drive(drive).write(dice.randrange(960) * KIB, b"x" * (dice.randrange(1, 64) * KIB)),
-        lambda: machine.drive(drive).write_zeroes(dice.randrange(16) * 65536, 65536),
-        lambda: machine.drive(drive).discard(dice.randrange(8) * 65536, 8 * 65536),
-        lambda: machine.qmp("block-dirty-bitmap-add", **place, granularity=granularity),
-        lambda: machine.qmp("block-dirty-bitmap-remove", **place),
-        lambda: machine.qmp("block-dirty-bitmap-clear", **place),
-        lambda: machine.qmp("block-dirty-bitmap-disable", **place),
-        lambda: machine.qmp("block-dirty-bitmap-enable", **place),
-        lambda: machine.qmp("block-dirty-bitmap-merge", node=drive, target=name, bitmaps=[other]),
-        lambda: machine.qmp("drive-backup", device=drive, target=target, speed=dice.choice([0, 65536]), **sync),
-        lambda: machine.qmp("block-job-cancel", device=drive),
-        lambda: machine.qmp("block_resize", device=drive, size=dice.choice([512 * KIB, 1024 * KIB, 2048 * KIB])),
-        lambda: machine.inject_error(drive, dice.choice(["read", "write"]), errno.EIO, once=True),
-        lambda: machine.limit_capacity(target, 65536),
-        machine.step,
-        machine.step,
-        machine.run_until_idle,
-        lambda: machine.advance(dice.choice([0.1, 2])),
-        lambda: machine.restore(machine.snapshot()),
-    ]
-    with suppress(QmpError, OSError):  # what is refused is told, too
-        dice.choice(actions)()
-
-
-def make(seed: int) -> Machine:
-    machine = Machine(policy=Seeded(seed))
-    for drive in ("drive0", "drive1"):
-        machine.add_disk(drive, "1M", node_name=f"{drive}-node")
-    return machine
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,14 +49,6 @@ def test_a_machine_that_is_watched_does_what_it_does_otherwise(rolls: int, seed:
         act(watched, one)
         act(other, two)
         assert watched.state() == other.state()
-
-
-@pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
-def test_a_scenario_that_is_watched_has_the_same_records(file: Path) -> None:
-    steps = json.loads(file.read_text())["steps"]
-    history = History()
-    assert Player("10.0", history).play(steps) == Player("10.0").play(steps)
-    assert json.loads(json.dumps(history.to_json())) == history.to_json()
 
 
 def test_moments_are_told_in_the_order_in_which_they_happened() -> None:

@@ -226,6 +226,22 @@ def test_reading_through_the_filter_copies_what_is_below_and_no_more():
     assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (4, 5, 6)] == [False, True, False]
 
 
+@pytest.mark.parametrize(("exported", "offset"), [(False, 6), (True, 9)])
+def test_before_8_0_a_stream_goes_on_while_exports_go_at_the_end(exported, offset):
+    """Each pause lets a piece through, and the turn of the main loop in which the export goes one more."""
+    machine = chain("7.2", middle=(4, 5))
+    for cluster in (6, 8, 11):
+        machine.drive("drive0").write(cluster * CLUSTER, b"t" * CLUSTER)
+    machine.qmp("block-stream", device="drive0", speed=1)
+    machine.run_until_idle()
+    if exported:
+        machine.qmp("nbd-server-start", addr={"type": "unix", "data": {"path": "nbd.sock"}})
+        machine.qmp("block-export-add", type="nbd", id="e", node_name="node0")
+    machine.qmp("quit")
+    ends = [event["data"] for event in machine.events.read(0) if event["event"] == "BLOCK_JOB_CANCELLED"]
+    assert ends == [{"device": "drive0", "len": SIZE, "offset": offset * CLUSTER, "speed": 1, "type": "stream"}]
+
+
 @pytest.mark.parametrize("profile", ["7.2", "10.0"])
 def test_a_backing_file_with_a_bitmap_that_cannot_be_stored_is_in_the_way_of_a_reopen(profile):
     machine = chain(profile)

@@ -138,7 +138,7 @@ DISK = """
 </disk>"""
 
 DOMAIN = """
-<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>{processors}</vcpu>
+<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>{processors}</vcpu>{model}
 <os><type arch='x86_64' machine='{machine}'>hvm</type></os><features><acpi/></features>
 <devices><emulator>{emulator}</emulator>{devices}</devices></domain>"""
 
@@ -160,6 +160,7 @@ class Domain:
         *,
         machine: str = "pc",
         processors: int = 1,
+        model: str = "",
         more: str = BARE,
     ) -> None:
         self.daemon = daemon
@@ -170,7 +171,12 @@ class Domain:
             target, bus, kind = disk.split(":")
             devices += self._disk(number, target, bus, kind)
         text = DOMAIN.format(
-            name=name, machine=machine, processors=processors, emulator=emulator, devices=devices + more
+            name=name,
+            machine=machine,
+            processors=processors,
+            model=model,
+            emulator=emulator,
+            devices=devices + more,
         )
         daemon.virsh("define", daemon.written(f"{name}.xml", text))
         try:

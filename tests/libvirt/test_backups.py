@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,9 +62,10 @@ def test_a_chain_of_pushed_backups_holds_what_the_disks_held(domain: Domain) -> 
 
 
 def test_a_backup_into_a_raw_target(domain: Domain) -> None:
-    domain.begin(domain.push_xml("raw", kind="raw"))
+    name = f"{domain.name}.raw"
+    domain.begin(domain.push_xml(name, kind="raw"))
     assert kind_of(domain.end()) == "Completed"
-    assert (domain.daemon.files / "raw.vda.raw").read_bytes() == domain.content("vda")
+    assert (domain.daemon.files / f"{name}.vda.raw").read_bytes() == domain.content("vda")
 
 
 def test_a_target_that_exists_is_refused(domain: Domain) -> None:
@@ -173,6 +175,35 @@ def test_a_client_that_is_there_at_the_end_is_cut_off(domain: Domain, nbd_socket
         assert client.recv(1) == b""
     domain.begin(domain.pull_xml(nbd_socket))
     domain.virsh("domjobabort")
+
+
+def test_a_client_that_goes_in_the_middle_leaves_the_backup_to_others(domain: Domain, nbd_socket: Path) -> None:
+    before = domain.content("vda")
+    domain.begin(domain.pull_xml(nbd_socket))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(nbd_socket))
+        assert client.recv(18).startswith(b"NBDMAGICIHAVEOPT")
+        client.sendall(struct.pack(">I8sII3s", 3, b"IHAVEOPT", 1, 3, b"vda"))  # no zeroes; the export of that name
+        assert client.recv(10)[:8] == struct.pack(">Q", 16 << 20)
+        client.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 7, 0, 1 << 20))  # it does not wait for what it reads
+    assert domain.raw(f"nbd+unix:///vda?socket={nbd_socket}", "raw") == before
+    assert "Backup" in domain.virsh("domjobinfo")
+    domain.virsh("domjobabort")
+    assert kind_of(domain.end()) == "Completed"
+
+
+def test_a_pushed_backup_whose_end_the_daemon_misses_can_be_given_up(domain: Domain) -> None:
+    domain.begin(domain.push_xml(f"{domain.name}.away"), "c0")
+    domain.daemon.stop()
+    domain.daemon.start()
+    try:
+        domain.virsh("domjobabort")
+    except RefusedError as error:
+        assert "no job is active" in str(error)  # noqa: PT017 - it had ended, and the daemon knows
+    domain.end()
+    assert push(domain, "next", "c1") == "Completed"
+    assert domain.raw(target(domain, "next")) == domain.content("vda")
 
 
 def test_a_pulled_backup_holds_the_disk_of_its_begin(domain: Domain, nbd_socket: Path) -> None:

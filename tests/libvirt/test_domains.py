@@ -47,6 +47,14 @@ def test_the_usual_furniture(start: Start, machine: str) -> None:
     assert domain.virsh("vcpuinfo").count("VCPU:") == 2
 
 
+@pytest.mark.parametrize("mode", ["host-model", "maximum"])
+def test_processors_are_what_the_emulator_can_do(start: Start, mode: str) -> None:
+    domain = start(model=f"<cpu mode='{mode}'/>")
+    domain.virsh("checkpoint-create-as", "c")
+    told = domain.virsh("dumpxml")
+    assert ("<cpu mode='maximum'" if mode == "maximum" else "<model fallback='forbid'>EPYC</model>") in told
+
+
 def test_the_guest_runs_and_stops(start: Start) -> None:
     domain = start()
     assert domain.virsh("domstate").strip() == "paused"
@@ -71,13 +79,14 @@ def test_a_domain_outlives_the_daemon(start: Start) -> None:
 
 def test_bitmaps_outlive_the_process(start: Start) -> None:
     domain = start()
-    domain.push("old", "c0")
+    new = f"{domain.name}.new"
+    domain.push(f"{domain.name}.old", "c0")
     domain.write("vda", 64, 64, 1)
     domain.virsh("destroy")
     domain.virsh("start", "--paused")
-    domain.push("new", None, "c0")
+    domain.push(new, None, "c0")
     domain.virsh("destroy")
-    (written,) = [each for each in domain.extents(domain.daemon.files / "new.vda.qcow2") if each["depth"] == 0]
+    (written,) = [each for each in domain.extents(domain.daemon.files / f"{new}.vda.qcow2") if each["depth"] == 0]
     assert (written["start"], written["length"]) == (65536, 65536)
 
 

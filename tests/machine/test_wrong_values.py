@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 import qbitsim
@@ -29,6 +31,33 @@ def machine() -> Machine:
             lambda it: it.until("BLOCK_JOB_COMPLETE"),
             "QEMU 10.0 has no event 'BLOCK_JOB_COMPLETE'; did you mean 'BLOCK_JOB_COMPLETED'?",
         ),
+        (
+            lambda it: it.until(job="j", status="conclude"),
+            "there is no job status 'conclude'; did you mean 'concluded'?",
+        ),
+        (
+            lambda it: it.drive("drive0").write("lots", b"x"),
+            "invalid offset 'lots': write a number of bytes, or one with a suffix k, M, G, T or P",
+        ),
+        (lambda it: it.limit_capacity("t", -1), "invalid capacity -1: it must not be negative"),
+        (
+            lambda it: it.limit_capacity("t", "lots"),
+            "invalid capacity 'lots': write a number of bytes, or one with a suffix k, M, G, T or P",
+        ),
+        (
+            lambda it: it.inject_error("drive0", "reed"),
+            "unknown operation 'reed': choose one of read, write, write-zeroes, discard, flush",
+        ),
+        (
+            lambda it: it.inject_error("drive0", "read", "EOI"),
+            "unknown errno 'EOI': write a name such as EIO or ENOSPC",
+        ),
+        (
+            lambda it: it.inject_error("drive0", "read", "EIO", "2M"),
+            "no request can touch 1 bytes at 2097152: 'drive0' has 1048576 bytes",
+        ),
+        (lambda _: Machine("9.9"), "no profile '9.9': choose one of 2.5, 7.2, 10.0, 11.1"),
+        (lambda _: Machine(pacing="fast"), "unknown pacing 'fast': choose one of manual, immediate"),
         (
             lambda it: it.faults.refuse("stop", "no", "GenericErr"),
             "there is no error class 'GenericErr'; did you mean 'GenericError'?",
@@ -92,3 +121,38 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"qbitsim {qbitsim.__version__}\n")
+
+
+def test_a_size_and_an_errno_are_spelled_the_same_everywhere() -> None:
+    texts, numbers = Machine(control=True), Machine(control=True)
+    for machine, (k64, mib, eio) in ((texts, ("64k", "1M", "EIO")), (numbers, (65536, 1 << 20, errno.EIO))):
+        disk = machine.add_disk("drive0", mib, node_name="node0", cluster_size=k64, discard=True)
+        disk.write(k64, b"x")
+        disk.write_zeroes(0, k64)
+        disk.discard(k64, k64)
+        assert disk.read(k64, k64) == bytes(65536)
+        machine.limit_capacity("t", k64)
+        machine.inject_error("drive0", "read", eio, k64, k64)
+        machine.delay_io("drive0", "write", 0.1, k64, k64)
+        machine.stall_io("drive0", "flush", k64, k64)
+        machine.foreign_job("job0", length=mib).fail(eio)
+        machine.guest_writes("drive0", [(k64, 512), (0, k64)])
+        machine.guest_writes("drive0", length=k64, count=3)
+        machine.run_until_idle()
+        machine.qmp("x-qbitsim-write", drive="drive0", offset=k64, length=k64)
+        machine.qmp("x-qbitsim-inject-error", where="drive0", operation="write", offset=k64, length=k64, errno=eio)
+        machine.qmp("x-qbitsim-limit-capacity", file="t2", capacity=k64)
+        machine.qmp("x-qbitsim-create-image", file="i", size=mib, cluster_size=k64)
+        machine.qmp("x-qbitsim-add-disk", id="drive1", size=mib, cluster_size=k64)
+    assert texts == numbers
+    assert [rule.text for rule in texts.handles.values()] == [rule.text for rule in numbers.handles.values()]
+    assert list(texts.images.limits) == list(numbers.images.limits) == [("t", 65536), ("t2", 65536)]
+
+
+def test_a_size_on_the_wire_that_is_none_is_refused() -> None:
+    machine = Machine(control=True)
+    machine.add_disk("drive0", "1M")
+    with pytest.raises(QmpError, match=r"^invalid size 'lots': write a number of bytes"):
+        machine.qmp("x-qbitsim-write", drive="drive0", offset="lots", length=1)
+    with pytest.raises(QmpError, match=r"^cluster_size=0: give a power of two from 512 to 2097152 bytes$"):
+        machine.qmp("x-qbitsim-add-disk", id="drive1", size="1M", cluster_size=0)

@@ -112,6 +112,22 @@ def test_all_exports_go_with_the_server_in_the_order_of_the_release(machine):
     assert deleted(machine) == (order if machine.profile.name == "7.2" else order[::-1])
 
 
+@pytest.mark.parametrize(("profile", "order"), [("7.2", ["e1", "e4", "e3", "e2"]), ("10.0", ["e4", "e3", "e2", "e1"])])
+def test_an_export_below_a_throttle_node_goes_after_those_that_are_left(profile, order):
+    """In 7.2 its node becomes quiet in a coroutine, and the others go while QEMU waits for that."""
+    machine = Machine(profile)
+    machine.images.create("plain.raw", "raw", 1 << 20)
+    machine.add_disk("drive0", "1M", node_name="node0")
+    machine.add_node({"driver": "raw", "node-name": "plain", "file": {"driver": "file", "filename": "plain.raw"}})
+    machine.execute("object-add", {"qom-type": "throttle-group", "id": "tg"})
+    machine.add_node({"driver": "throttle", "throttle-group": "tg", "node-name": "limited", "file": "node0"})
+    machine.qmp("nbd-server-start", addr=ADDRESS)
+    for name, node in (("e1", "plain"), ("e2", "node0"), ("e3", "limited"), ("e4", "plain")):
+        export(machine, name, node_name=node, name=name)
+    machine.qmp("quit")
+    assert deleted(machine) == order
+
+
 def test_nbd_server_add_goes_with_the_medium_of_the_drive(machine):
     export(machine)
     machine.qmp("nbd-server-add", device="drive0", name="x")

@@ -334,6 +334,31 @@ def test_faults_are_control_commands_too():
     assert pending.result() == b"\0"
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "error"),
+    [
+        ("drop-nbd-client", {"export": "drive0", "request": "read"}, "hung up"),
+        ("half-nbd-answer", {"export": "drive0"}, "hung up"),
+        ("wrong-nbd-magic", {"request": "read"}, "wrong magic number"),
+        ("hold-nbd-answer", {"seconds": 3.0}, None),
+        ("slow-nbd-reads", {"seconds": 3.0}, None),
+        ("refuse-nbd-option", {"option": "go", "message": "not today"}, "not today"),
+    ],
+)
+def test_each_fault_is_a_control_command(command, arguments, error):
+    machine = Machine(control=True)
+    machine.add_disk("drive0", "1M")
+    machine.export_nbd("drive0")
+    name = machine.qmp(f"x-qbitsim-{command}", **arguments)["id"]
+    assert [fault["id"] for fault in machine.qmp("x-qbitsim-query-faults")] == [name]
+    if error is None:
+        machine.connect_nbd("drive0").read(0, 1)
+        assert machine.clock() == 3 * 10**9
+    else:
+        with pytest.raises(OSError, match=error):
+            machine.connect_nbd("drive0").read(0, 1)
+
+
 def test_a_client_without_a_fault_hears_all_of_it():
     machine = served()
     machine.drop_nbd_client("other")

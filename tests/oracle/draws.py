@@ -297,7 +297,7 @@ class Drawer:
         roots: set[str] = set()
         for _ in range(self.rng.randint(1, 4)):
             action = self._action(backups_only=grouped and not self.often(0.03))
-            if not self._is_risky(action, roots) or self.often(0.04):
+            if not self._is_risky(action, roots) or self.often(0.02):
                 actions.append(action)
         message = qmp("transaction", actions=actions)
         if grouped:
@@ -312,9 +312,10 @@ class Drawer:
             return True
         if "backup" not in action["type"] and "snapshot" not in action["type"]:
             return False
-        root = self._find(action["data"]["device"])
+        device = action["data"]["device"]
+        root = self._find(device)
         name = root.name if root is not None else ""
-        again = name in roots
+        again = name in roots and device in self.machine.graph.drives
         roots.add(name)
         return again
 

@@ -64,7 +64,7 @@ class ImageDrawer(ToolsDrawer):
         elif rng.random() < 0.3 and has_zstd():
             options.append("compression_type=zstd")
         if rng.random() < 0.2:
-            options.append(f"preallocation={rng.choice(('falloc', 'full'))}")
+            options.append(f"preallocation={rng.choice(('metadata', 'falloc', 'full'))}")
         size = rng.randrange(1, 4000) * rng.choice((1, 2, 8)) * 512
         if unit == 512:
             size = min(size, 1000 * KIB)
@@ -76,6 +76,14 @@ class ImageDrawer(ToolsDrawer):
             other = rng.choice(others)
             backing = f" -b {other} -F {self.image(other).format}"
         return f"qemu-img create -q -f qcow2 -o {','.join(options)}{backing} {name} {size}"
+
+    def resize(self) -> str:
+        """Also with what is new preallocated."""
+        line = super().resize()
+        if self.rng.random() < 0.5 or not isinstance(self.image(line.split()[-2]), Qcow2Image):
+            return line
+        mode = self.rng.choice(("metadata", "falloc", "full"))
+        return line.replace("--shrink", f"--preallocation={mode}")
 
 
 class Exchange:
@@ -219,6 +227,9 @@ def main(rounds: int, first: int, ways: list[str]) -> int:
             try:
                 Exchange(qemu, way, seed).play()
                 ends[f"{way}: the same"] += 1
+            except subprocess.TimeoutExpired as late:
+                ends[f"{way}: no answer in time"] += 1
+                print(f"{way} {seed} on {qemu.installation}: {late!s}", flush=True)  # noqa: T201
             except AssertionError as difference:  # of the comparison, or of the emulator itself
                 ends[f"{way}: different"] += 1
                 print(f"{way} {seed} on {qemu.installation}: {difference!s}", flush=True)  # noqa: T201

@@ -128,10 +128,7 @@ class GraphDrawer(ChainDrawer):
 
     def _quorum(self) -> Arguments:
         children = self.rng.choice((["small0", "small1"], ["small0", "small1"], ["small0"], ["target1", "node1"]))
-        options: Arguments = {"driver": "quorum", "children": children, "vote-threshold": self.rng.choice((1, 2, 2, 3))}
-        if self.often(0.2):
-            options["rewrite-corrupted"] = True
-        return options
+        return {"driver": "quorum", "children": children, "vote-threshold": self.rng.choice((1, 2, 2, 3))}
 
     def _child(self) -> str:
         made = self._made()
@@ -208,11 +205,12 @@ class GraphDrawer(ChainDrawer):
     def snapshots(self) -> list[Step]:
         """Internal snapshots come and go."""
         tag = self.rng.choice(TAGS)
-        if self.often(0.45):
+        stops = self.machine.profile.name != "7.2" or not self.streams_or_commits()
+        if stops and self.often(0.45):
             line = f"{self.rng.choice(('savevm', 'savevm', 'loadvm', 'loadvm', 'delvm'))} {tag}"
             return [qmp("human-monitor-command", **{"command-line": line}), SETTLE]
         device = self.rng.choice(("drive0", "drive0", "drive1", "target0"))
-        if self.often(0.6):
+        if not stops or self.often(0.6):
             kind = self.rng.choice(("", "", "delete-"))
             return [qmp(f"blockdev-snapshot-{kind}internal-sync", device=device, name=tag), SETTLE]
         kind = self.rng.choice(("save", "load", "delete"))
@@ -269,10 +267,10 @@ class GraphDrawer(ChainDrawer):
     # -- looking
 
     def look(self) -> list[Step]:
-        """Whole replies, and what people read; a stream that is over goes first: 7.2 dies of looks at its filter."""
-        over = [job.id for job in self.machine.jobs.jobs if job.kind == "stream" and str(job.status) == "concluded"]
-        if over and self.machine.profile.stream_filter_detached and self.often(0.95):
-            return [step for job in over for step in (qmp("job-dismiss", id=job), SETTLE)]
+        """Whole replies, and what people read."""
+        steps = self.dismiss_streams()
+        if steps:
+            return steps
         steps = [*look(self.machine)]
         steps += [qmp(name) for name in self.rng.sample(QUERIES, 4)]
         line = self.rng.choice(REPORTS)

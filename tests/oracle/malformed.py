@@ -19,6 +19,7 @@ NOT_DRAWN = frozenset(
     {
         *("quit", "stop", "cont", "human-monitor-command", "nbd-server-start"),
         *("query-qmp-schema", "query-commands", "query-command-line-options", "query-chardev"),
+        "query-yank",
         *("qom-list", "qom-list-types", "qom-list-properties", "device-list-properties", "device_add"),
     }
 )

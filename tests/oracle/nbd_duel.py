@@ -111,7 +111,8 @@ def converse(installation: Installation, rng: random.Random, requests: int = 40)
         if duel.over is None:
             extended = PROFILES[profile_for(installation)].nbd_extended_headers
             for _ in range(rng.randint(1, 3)):
-                _talk(NbdDuel(duel), Talk(rng, exports, extended=extended), rng.randint(1, requests))
+                talk, number = Talk(rng, exports, extended=extended), rng.randint(1, requests)
+                _talk(NbdDuel(duel), talk, number)  # last, for drawing may come to an end
         duel.play([{"qmp": {"execute": "nbd-server-stop"}}])
         duel.finish()
     finally:

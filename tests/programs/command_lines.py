@@ -17,7 +17,7 @@ _VALUES = {
     "s": ("0", "64k"),
     "l": ("64k", "s1", "snapshot.name=s1"),
     "S": ("0", "4k", "64k"),
-    "o": ("compat=0.10", "compat=1.1", "cluster_size=4k", "lazy_refcounts=on", "size=2M", "refcount_bits=8"),
+    "o": ("compat=0.10", "compat=1.1", "cluster_size=4k", "lazy_refcounts=on", "size=2M", "refcount_bits=8", "help"),
     "b": ("b.qcow2", "a.qcow2", "r.raw"),
     "B": ("b.qcow2",),
     "g": ("64k", "512"),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import forked
 
 START = (
     "import sys; from qbitsim.profiles import profile; from qbitsim.programs.{}.main import main; "
     "sys.exit(main(sys.argv[2:], profile(sys.argv[1])))"
 )
 SYSTEM, DAEMON = "qemu_system", "storage_daemon"
+NAMES = {SYSTEM: "qemu-system-x86_64", DAEMON: "qemu-storage-daemon"}
 BASE = ["-M", "none", "-nodefaults", "-display", "none"]
 PATIENCE = 30.0
 
@@ -26,14 +28,8 @@ def command(release: str, *argv: str, program: str = SYSTEM) -> list[str]:
 
 def run(release: str, *argv: str, stdin: str = "", program: str = SYSTEM) -> tuple[int, str, str]:
     """Run it to its end: exit status, standard output, standard error."""
-    done = subprocess.run(
-        command(release, *argv, program=program),
-        input=stdin.encode(),
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    status, out, err = forked.run(NAMES[program], release, *argv, stdin=stdin.encode())
+    return status, out.decode(), err.decode()
 
 
 def connected(path: Path) -> socket.socket:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from command_lines import CommandLines
@@ -44,11 +42,10 @@ def _words(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize("real", REAL)
-def test_drawn_command_lines(real: Real, programs: Callable[[str], Path]) -> None:
-    folder = programs(real.release)
+def test_drawn_command_lines(real: Real) -> None:
     for seed in range(-(-LINES // ROUND)):
         drawer = CommandLines(random.Random(f"{real.release} {seed}"), PROFILES[real.release])
-        duel = ProgramDuel(real, folder)
+        duel = ProgramDuel(real)
         try:
             for line in FILES:
                 duel.play(_words(line))

@@ -6,10 +6,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import pytest
 from program_duel import Real, installations
 
@@ -43,11 +44,18 @@ LINES = (
     f"qemu-img convert -f qcow2 -O raw o.qcow2 {URI}",
     f"qemu-img compare -s -f raw -F raw {URI} {URI}",
     f"qemu-img create -f qcow2 -b {URI} -F raw ov.qcow2",
+    "qemu-img info --backing-chain ov.qcow2",
     "qemu-img map --output=json ov.qcow2",
     "qemu-io -f qcow2 -c|write -q -P 5 0 64k|ov.qcow2",
     "qemu-img commit -f qcow2 ov.qcow2",
     f"qemu-img create -f raw {URI} 512k",
     f"qemu-img create -f raw {URI} 2M",
+    f"qemu-img create -f raw -o preallocation=full {URI} 512k",
+    "qemu-img create -f raw nbd:unix:none.sock:exportname=e0 1M",
+    "qemu-img create -f qcow2 nbd+unix:///zz?socket=s.sock 1M",
+    "qemu-img create nbd: 1M",
+    "qemu-img create nbd:frob 1M",
+    f"qemu-img create -f qcow2 -o preallocation=metadata {URI} 512k",
     f"qemu-img create -f qcow2 {URI} 512k",
     f"qemu-img info {URI}",
     f"qemu-img bitmap --add -f qcow2 {URI} bb",
@@ -95,18 +103,21 @@ def words(line: str) -> list[str]:
     return [word for number, part in enumerate(line.split("|")) for word in ([part] if number % 2 else part.split())]
 
 
-def outcome(argv: list[str]) -> tuple[int, str]:
-    """Exit status and all output of a command, without what depends on the time."""
+def run_real(argv: list[str]) -> tuple[int, bytes]:
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60
     )
-    return done.returncode, re.sub(r"\d\d\.\d\d sec \(.*\)", "TIME", done.stdout.decode())
+    return done.returncode, done.stdout
+
+
+def outcome(status: int, output: bytes) -> tuple[int, str]:
+    """Exit status and all output of a command, without what depends on the time."""
+    return status, re.sub(r"\d\d\.\d\d sec \(.*\)", "TIME", output.decode())
 
 
 @pytest.mark.parametrize("real", REAL)
-def test_images_on_servers(real: Real, programs: Callable[[str], Path]) -> None:
+def test_images_on_servers(real: Real) -> None:
     """Every line leaves the export as it finds it for the next one, in both worlds."""
-    folder = programs(real.release)
     told = []
     for is_real in (True, False):
         base = Path(tempfile.mkdtemp(prefix="nbd-", dir=Path(real.root or "/") / "tmp"))
@@ -114,8 +125,10 @@ def test_images_on_servers(real: Real, programs: Callable[[str], Path]) -> None:
             with server(base):
                 run = []
                 for argv in map(words, LINES):
-                    ours = ["env", "-C", str(base), str(folder / argv[0]), *argv[1:]]
-                    run.append(outcome(real.wrap(base, argv) if is_real else ours))
+                    if is_real:
+                        run.append(outcome(*run_real(real.wrap(base, argv))))
+                    else:
+                        run.append(outcome(*forked.run(argv[0], real.release, *argv[1:], cwd=base, together=True)[:2]))
                 told.append(run)
         finally:
             shutil.rmtree(base)

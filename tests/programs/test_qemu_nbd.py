@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from program_duel import Real, installations
+from qemu_process import connected
 
 from qbitsim.nbd.client import ClientSession, Pending
 from qbitsim.nbd.protocol import Command
@@ -102,20 +104,27 @@ class Folder:
 
     :ivar program: how it is started.
     :param inside: what the program calls the folder.
+    :param release: of qbitsim's own program.
     """
 
-    def __init__(self, path: Path, program: list[str], inside: str) -> None:
+    def __init__(self, path: Path, program: list[str], inside: str, release: str | None = None) -> None:
         self.path = path
         self.socket = str(path / "s")
         self.program = program
         self._inside = inside
+        self._release = release
         self._clients: list[Client] = []
 
     def run(self, line: str) -> tuple[int, str, str]:
         """Run it to its end, or that of the process that was started; what it says has no paths."""
-        argv = [*self.program, *line.replace("%D", self._inside).split()]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30, cwd=self.path)
-        return done.returncode, *(each.replace(self._inside, "%D") for each in (done.stdout, done.stderr))
+        argv = line.replace("%D", self._inside).split()
+        if self._release is not None and "--fork" not in argv:
+            status, *said = forked.run("qemu-nbd", self._release, *argv, cwd=self.path)
+        else:
+            argv[:0] = self.program
+            done = subprocess.run(argv, capture_output=True, check=False, timeout=30, cwd=self.path)
+            status, *said = done.returncode, done.stdout, done.stderr
+        return status, *(each.decode().replace(self._inside, "%D") for each in said)
 
     def start(self, line: str) -> int:
         """Start it in the background; the number of its process."""
@@ -169,12 +178,20 @@ def make_images(path: Path, qemu_img: str, qemu_io: str) -> None:
     subprocess.run([qemu_io, "-f", "qcow2", "-c", "write -q -P 7 64k 64k", "a.qcow2"], check=True, cwd=path)
 
 
+@pytest.fixture(scope="module")
+def images(programs: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images of 10.0."""
+    folder, made = tmp_path_factory.mktemp("images"), programs("10.0")
+    make_images(folder, str(made / "qemu-img"), str(made / "qemu-io"))
+    return folder
+
+
 @pytest.fixture
-def folder(programs: Callable[[str], Path], tmp_path: Path) -> Iterator[Folder]:
+def folder(programs: Callable[[str], Path], images: Path, tmp_path: Path) -> Iterator[Folder]:
     """Images of 10.0, and its qemu-nbd."""
     made = programs("10.0")
-    make_images(tmp_path, str(made / "qemu-img"), str(made / "qemu-io"))
-    found = Folder(tmp_path, [str(made / "qemu-nbd")], str(tmp_path))
+    shutil.copytree(images, tmp_path, dirs_exist_ok=True)
+    found = Folder(tmp_path, [str(made / "qemu-nbd")], str(tmp_path), "10.0")
     yield found
     found.close()
 
@@ -183,9 +200,7 @@ class Client:
     """A client on a UNIX socket."""
 
     def __init__(self, path: str, contexts: tuple[str, ...]) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(path)
-        self._socket.settimeout(20)
+        self._socket = connected(Path(path))
         self.session = ClientSession(self._socket.sendall, "", contexts)
         self._wait(lambda: self.session.ready)
 
@@ -285,13 +300,12 @@ def test_it_stays_if_it_is_persistent_and_ends_by_a_signal_with_all_written_down
 def test_a_signal_ends_it_with_success(folder: Folder, number: int) -> None:
     argv = [*folder.program, "-t", "-k", folder.socket, "-f", "qcow2", "a.qcow2"]
     with subprocess.Popen(argv, cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        until = time.monotonic() + 20
-        while not Path(folder.socket).exists():
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        client = folder.connect()
-        process.send_signal(number)
-        assert process.wait(20) == 0
+        try:
+            client = folder.connect()
+            process.send_signal(number)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
         assert process.stdout is not None
         assert process.stdout.read() == b""
         with pytest.raises(ConnectionError):
@@ -395,7 +409,7 @@ def pair(request: pytest.FixtureRequest, programs: Callable[[str], Path]) -> Ite
     inside = str(theirs) if real.root is None else "/" + str(theirs.relative_to(real.root))
     yield [
         Folder(theirs, real.wrap(theirs, ["qemu-nbd"]), inside),
-        Folder(ours, [str(made / "qemu-nbd")], str(ours)),
+        Folder(ours, [str(made / "qemu-nbd")], str(ours), real.release),
     ]
     shutil.rmtree(base)
 

@@ -264,7 +264,7 @@ def test_a_foreign_job_that_is_paused_ends_once_it_is_resumed(machine):
 def test_a_foreign_job_is_refused_as_a_whole(machine):
     with pytest.raises(ValueError, match=r"^no foreign job is of the kind 'frob': choose one of backup, commit, "):
         machine.foreign_job("other", "frob")
-    with pytest.raises(ValueError, match=r"^a job of -1 bytes has a negative length$"):
+    with pytest.raises(ValueError, match=r"^invalid length -1: it must not be negative$"):
         machine.foreign_job("other", length=-1)
     job = machine.foreign_job("other")
     with pytest.raises(ValueError, match=r"^99999 is no errno$"):

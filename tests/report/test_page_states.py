@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
+from deeds import act, make
 from looking import Looking
 from tales import CELL, Tale, random_history, replay, runs_of
 
 from qbitsim import Machine
 from qbitsim.history.history import History
+from qbitsim.history.why import Cause, Copy, Why, why
 
 Open = Callable[..., Looking]
 
@@ -121,10 +125,63 @@ def test_a_clicked_cell_tells_since_when_it_is_dirty(show: Open) -> None:
     page = show(tale.done())
     page.click(".strip", across=0.05, down=0.4)
     assert page.text(".readout") == (
-        "cell 0: 0+64 KiB, dirty since moment 1: the guest writes 65536 bytes at 0 of drive0 go there close"
+        "cell 0: 0+64 KiB, dirty since moment 1: the guest writes 65536 bytes at 0 of drive0 go there "
+        "clean before since moment 0: it begins go there no backup that was seen here has copied it close"
     )
     page.click(".readout button")
     assert page.moment == 1
+
+
+def _plain(cause: Cause) -> dict[str, Any]:
+    """A cause as the page tells it."""
+    sources = [_plain(each) for each in cause.sources]
+    return {"moment": cause.moment, "kind": cause.kind, "text": cause.text, "sources": sources}
+
+
+def _answer(found: Why) -> dict[str, Any]:
+    """An answer as the page gives it."""
+
+    def told(copy: Copy | None) -> dict[str, Any] | None:
+        if copy is None:
+            return None
+        return {name: getattr(copy, name) for name in ("moment", "job", "sync", "target", "outcome")}
+
+    return {
+        "dirty": found.dirty,
+        "causes": [_plain(each) for each in found.causes],
+        "successor": [_plain(each) for each in found.successor],
+        "cleared": found.cleared and _plain(found.cleared),
+        "copied": told(found.copied),
+        "unfinished": told(found.unfinished),
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_page_says_why_a_cell_is_dirty_as_python_does(show: Open, seed: int) -> None:
+    dice = Random(seed)
+    machine = make(seed)
+    history = machine.watch()
+    for drive in ("drive0", "drive1"):
+        machine.qmp("block-dirty-bitmap-add", node=f"{drive}-node", name="b0")
+    for _ in range(60):
+        act(machine, dice)
+    told = history.to_json()
+    asked, answers = [], []
+    for moment in range(0, len(told["moments"]), 7):
+        for number, lane in enumerate(told["lanes"]):
+            for cell in (0, 1, 5, 11):
+                if lane["kind"] != "bitmap" or lane["name"] is None:
+                    continue
+                with suppress(ValueError):  # it does not exist then
+                    found = why(told, lane["name"], cell * lane["cell"], node=lane["node"], moment=moment)
+                    if found.offset // lane["cell"] == cell:
+                        asked.append([number, cell, moment])
+                        answers.append(_answer(found))
+    assert len(asked) > 50
+    page = show(told)
+    found = page.js("(asked) => asked.map((each) => qbitsim.runs[0].why(...each))", asked)
+    for place, mine, theirs in zip(asked, found, answers, strict=True):
+        assert mine == theirs, place
 
 
 def test_a_dragged_range_is_shown_and_the_whole_again(show: Open) -> None:

@@ -82,9 +82,9 @@ def test_keys_move_the_cursor(show: Open) -> None:
     assert moved == KEYS
 
 
-def test_the_page_opens_at_its_end_and_says_what_there_was(show: Open) -> None:
-    page = show(conversation())
-    assert page.moment == 7
+def test_the_page_opens_at_its_first_failure_and_says_what_there_was(show: Open) -> None:
+    page = show(conversation(), hash_="")
+    assert page.moment == 6
     assert page.text("#facts") == "QEMU 10.0 · 3 s · 2 commands · 1 refused · 2 events · 1 fault"
     assert page.texts(".banner") == ["⚠ The file ends early."]
 
@@ -106,9 +106,17 @@ def test_the_address_keeps_the_moment(show: Open) -> None:
     assert page.js("location.hash") == "#m=7"
 
 
-@pytest.mark.parametrize("address", ["#m=999", "#m=x"])
-def test_an_address_of_no_moment_shows_the_end(show: Open, address: str) -> None:
-    assert show(conversation(), hash_=address).moment == 7
+def test_a_page_without_failures_opens_at_its_start(show: Open) -> None:
+    calm = conversation()
+    calm["moments"] = calm["moments"][:5]
+    assert show(calm, hash_="").moment == 0
+
+
+@pytest.mark.parametrize(("address", "moment"), [("#m=999", 7), ("#m=x", 6)])
+def test_an_address_of_no_moment_shows_the_end_and_one_that_is_none_nothing_else(
+    show: Open, address: str, moment: int
+) -> None:
+    assert show(conversation(), hash_=address).moment == moment
 
 
 def test_a_click_and_a_drag_on_the_timeline_scrub(show: Open) -> None:
@@ -453,3 +461,35 @@ def test_what_has_no_name_or_changed_nothing_is_shown_all_the_same(show: Open) -
     tale = Tale("")
     page = show(tale.done())
     assert page.js("qbitsim.runs[0].at(0)") == []
+
+
+def two_machines() -> dict[str, Any]:
+    """Jobs of one name on two machines, of which one fails, and a reply that was not expected."""
+    tale = Tale("two machines", bits=False)
+    jobs = {name: tale.job(f"{name} backup") for name in ("mail", "web")}
+    for name, job in jobs.items():
+        tale.tell("request", "block-job-cancel device=backup", who=name, machine=name, data={"execute": "x"})
+        status = {"event": "JOB_STATUS_CHANGE", "data": {"id": "backup", "status": "running"}}
+        tale.tell("event", "JOB_STATUS_CHANGE", {job: {"status": "running"}}, machine=name, data=status)
+    for name, more in (("mail", {"error": "No space left on device"}), ("web", {})):
+        end = {"event": "BLOCK_JOB_COMPLETED", "data": {"device": "backup", **more}}
+        tale.tell("event", "BLOCK_JOB_COMPLETED", machine=name, data=end, failed=bool(more))
+        tale.tell("event", "JOB_STATUS_CHANGE", {jobs[name]: None}, machine=name, data={"data": {"id": "backup"}})
+    tale.tell("reply", "return {}", of=0, who="mail", data={"return": {}}, expected={"error": {"desc": "Not so"}})
+    return tale.done()
+
+
+def test_jobs_of_one_name_on_two_machines_are_told_apart(show: Open) -> None:
+    outcomes = show(two_machines()).js("qbitsim.app.runs[0].outcomes().map(({ lane, end }) => [lane.name, end])")
+    assert outcomes == [["mail backup", "failed"], ["web backup", "completed"]]
+
+
+def test_a_reply_that_was_not_expected_is_marked(show: Open) -> None:
+    looking = show(two_machines())
+    looking.goto(8)
+    assert looking.js("qbitsim.app.runs[0].isFailure(8)")
+    (line,) = looking.texts(SELECTED)
+    assert line.split("\n") == ["8", "≠", "return {}", "unexpected"]
+    (detail,) = looking.texts(".detail")
+    assert "≠ QEMU 10.0 answers:" in detail
+    assert '"desc": "Not so"' in detail

@@ -116,3 +116,32 @@ def test_no_more_parts_than_cells() -> None:
     density = Density(3, 16)
     density.apply({"+": [1, 5]})
     assert (density.wholes, density.levels(1)) == ([1, 1, 1], [0, 1, 1])
+
+
+def test_a_reply_that_was_not_expected_is_a_heavy_line() -> None:
+    request = {"at": 0, "kind": "request", "text": "query-jobs", "machine": "mail"}
+    reply = {"at": 0, "kind": "reply", "text": "return []", "of": 0, "machine": "mail"}
+    header = {"title": "", "profile": "10.0", "lanes": []}
+    plain = still({**header, "moments": [request, reply]})
+    marked = still({**header, "moments": [request, {**reply, "expected": {"return": {}}}]})
+    assert ('class="no"' in plain, 'class="no"' in marked) == (False, True)
+
+
+def test_jobs_of_one_name_on_two_machines_end_apart() -> None:
+    lanes = [{"kind": "job", "name": f"{name} backup", "type": "backup"} for name in ("mail", "web")]
+    moments: list[dict[str, Any]] = []
+    for number, name in enumerate(("mail", "web")):
+        moments.append({"at": 0, "kind": "event", "text": "x", "changes": {str(number): {"status": "running"}}})
+        end = {"device": "backup", **({"error": "No space left on device"} if name == "mail" else {})}
+        moments.append(
+            {"at": 0, "kind": "event", "text": "BLOCK_JOB_COMPLETED", "machine": name, "data": {"data": end}}
+        )
+        gone = {"data": {"id": "backup", "status": "null"}}
+        moments.append(
+            {"at": 0, "kind": "event", "text": "x", "machine": name, "data": gone, "changes": {str(number): None}}
+        )
+    told = words(still({"title": "", "profile": "10.0", "lanes": lanes, "moments": moments}))
+    assert [each for each in told if each in ("✗ No space left on device", "✓ completed")] == [
+        "✗ No space left on device",
+        "✓ completed",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -115,6 +116,73 @@ def test_a_server_that_was_started_before_listens_while_the_machine_is_served(ma
     assert machine.exports.running
     assert machine.exports.host is None
     del server
+
+
+class HandingOver:
+    """A monitor over which descriptors are handed over."""
+
+    def __init__(self, client):
+        self._client = client
+        self._file = client.makefile("rb")
+        self._file.readline()
+        self.execute("qmp_capabilities")
+
+    def execute(self, command, descriptors=(), **arguments):
+        message = json.dumps({"execute": command, "arguments": arguments}).encode()
+        socket.send_fds(self._client, [message], list(descriptors))
+        reply = json.loads(self._file.readline())
+        return reply["error"]["desc"] if "error" in reply else reply["return"]
+
+    def start(self, name, **more):
+        return self.execute("nbd-server-start", addr={"type": "fd", "data": {"str": name}}, **more)
+
+    def close(self):
+        self._file.close()
+
+
+def test_a_socket_that_was_handed_over_is_listened_on(machine, tmp_path, connected):
+    path = tmp_path / "nbd.sock"
+    with machine.serve() as server, contextlib.closing(HandingOver(connected(server.path))) as monitor:
+        for listens in (True, False):
+            with socket.socket(socket.AF_UNIX) as ours:
+                ours.bind(str(path))
+                if listens:
+                    ours.listen()
+                assert monitor.execute("getfd", [ours.fileno()], fdname="nbd") == {}
+            assert monitor.start("nbd") == {}
+            assert monitor.start("nbd") == "NBD server already running"
+            assert greeted(connected(path))
+            assert monitor.execute("nbd-server-stop") == {}
+            assert not path.exists()
+            assert monitor.start("nbd") == "File descriptor named 'nbd' has not been found"
+
+
+def test_what_is_no_socket_or_has_no_place_cannot_be_listened_on(machine, tmp_path, connected):
+    with machine.serve() as server, contextlib.closing(HandingOver(connected(server.path))) as monitor:
+        with open(tmp_path / "file", "wb") as file:
+            monitor.execute("getfd", [file.fileno()], fdname="f")
+        assert monitor.start("f") == "File descriptor 'f' is not a socket"
+        assert monitor.start("f") == "File descriptor named 'f' has not been found"
+        with socket.socket(socket.AF_UNIX) as unbound:
+            monitor.execute("getfd", [unbound.fileno()], fdname="u")
+        assert monitor.start("u") == "Failed to listen on fd socket: Invalid argument"
+        assert monitor.execute("query-block-exports") == []
+
+
+def test_there_are_no_credentials_for_tls_and_nobody_listens_without(machine, tmp_path):
+    path = tmp_path / "nbd.sock"
+    machine.qmp("object-add", qom_type="secret", id="s0", data="x")
+    with machine.serve() as server:
+        for name, text in (
+            ("nope", "No TLS credentials with id 'nope'"),
+            ("s0", "Object with id 's0' is not TLS credentials"),
+        ):
+            with pytest.raises(QmpError, match=f"^{text}$"):
+                server.run(start(path, tls_creds=name))
+            assert not path.exists()
+        with pytest.raises(QmpError, match=r"^Failed to bind socket to "):
+            server.run(start(tmp_path / "none" / "nbd.sock", tls_creds="nope"))
+        server.run(start(path))
 
 
 def test_what_is_at_the_path_and_no_dead_socket_is_left_alone(machine, tmp_path):

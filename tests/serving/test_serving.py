@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import stat
 import threading
@@ -387,6 +388,48 @@ def test_a_machine_is_served_in_an_asyncio_program():
 
     asyncio.run(main())
     assert threads() == []
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda server: server.run(lambda machine: machine.step()), "write 'await server.run(...)'"),
+        (lambda server: server.add_monitor(), "write 'await server.add_monitor(...)'"),
+    ],
+)
+def test_a_forgotten_await_ends_the_server_at_once_instead_of_letting_its_clients_wait(call, text):
+    async def main():
+        async with machine_with_data().serve_async(pacing="manual") as server:
+            reader, writer = await asyncio.open_unix_connection(server.path)
+            await reader.readline()
+            call(server)
+            assert await reader.read() == b""
+            writer.close()
+
+    with pytest.raises(RuntimeError, match=re.escape(text)):
+        asyncio.run(main())
+
+
+def test_what_an_asyncio_server_runs_can_be_a_task_and_may_be_given_up():
+    async def main():
+        async with machine_with_data().serve_async(pacing="manual") as server:
+            task = asyncio.create_task(server.run(lambda machine: machine.clock()))
+            assert await task == 0
+            assert await asyncio.gather(server.run(repr), server.run(repr)) == [repr(server._machine)] * 2
+            server.run(repr).close()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(server.run(lambda _: (_ for _ in ()).throw(TimeoutError)), 1)
+
+    asyncio.run(main())
+
+
+def test_what_a_server_runs_is_no_coroutine():
+    async def wrong(machine):
+        raise AssertionError(machine)
+
+    text = r"^run\(\) takes a plain function: nothing would await what an 'async def' returns$"
+    with machine_with_data().serve() as server, pytest.raises(TypeError, match=text):
+        server.run(wrong)
 
 
 def test_in_an_asyncio_program_too_a_bug_is_raised_at_the_end():

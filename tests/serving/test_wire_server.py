@@ -11,6 +11,8 @@ from typing import ClassVar
 import pytest
 from wire_fake import FakeMachine
 
+from qbitsim import Machine
+from qbitsim.serving import server as server_module
 from qbitsim.serving.server import Server
 from qbitsim.serving.sockets import SpareDescriptor
 from qbitsim.serving.stdio import attach_stdio
@@ -425,3 +427,27 @@ def test_clients_are_accepted_again_when_files_can_be_opened_again(tmp_path, mon
         await running
 
     run_closing(main())
+
+
+def test_until_looks_back_on_a_server_that_runs_by_itself_and_what_is_kept_for_it_has_bounds(serve, monkeypatch):
+    monkeypatch.setattr(server_module, "_REMEMBERED_EVENTS", 10)
+
+    async def test(machine, path, *_):
+        client = await Client.connect(path)
+
+        async def ask(command, **arguments):
+            client.send(command, **arguments)
+            while "event" in (message := await client.read()):
+                pass
+            return message
+
+        assert await ask("stop") == {"return": {}}
+        found = await ask("x-qbitsim-until", event="STOP", within=0)
+        assert found["return"]["event"] == "STOP"
+        assert "event STOP" in (await ask("x-qbitsim-until", event="STOP", within=0))["error"]["desc"]
+        for _ in range(20):
+            await ask("cont")
+            await ask("stop")
+        assert len(machine.events) == 10
+
+    serve(test, Machine(control=True))

@@ -35,7 +35,7 @@ def shell(new_shell, say):
 def test_an_empty_line_may_become_any_command(shell):
     found = texts(shell, "")
     assert {"query-block", "transaction", ":show"} <= set(found)
-    assert len(found) == len(set(found)) == len(shell.schema.commands) + 13
+    assert len(found) == len(set(found)) == len(shell.schema.commands) + 14
 
 
 @pytest.mark.parametrize("profile", PROFILES)

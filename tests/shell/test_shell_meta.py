@@ -88,6 +88,49 @@ def test_a_job_moves_only_in_steps(shell, say):
     assert say(shell, ":step") == "0 steps, t = 0 s, 0 due\n"
 
 
+def test_a_command_that_comes_too_early_is_told_that_nothing_moves_by_itself(shell, say):
+    say(shell, "drive-mirror device=drive0 target=m sync=full job-id=m")
+    assert say(shell, "block-job-complete device=m") == shown(
+        """
+        GenericError: Job 'm' in state 'running' cannot accept command verb 'complete'
+        job 'm' is running still: nothing moves until told, and 2 things are due: ':step' or ':run'
+        """
+    )
+    assert "due" not in say(shell, "job-dismiss id=nope")
+
+
+def test_a_bitmap_that_a_filter_hides_is_found_by_its_node(shell, say):
+    say(shell, "drive-backup device=drive0 target=t sync=full job-id=j")
+    assert say(shell, "block-dirty-bitmap-clear node=drive0 name=bitmap0") == (
+        "GenericError: Dirty bitmap 'bitmap0' not found\n"
+        "node 'drive0-node' has a bitmap 'bitmap0'; while a job runs, its filter is above that node, and "
+        "the drive means the filter\n"
+    )
+    say(shell, ":run")
+    assert say(shell, "block-dirty-bitmap-clear node=drive0 name=b") == "GenericError: Dirty bitmap 'b' not found\n"
+
+
+def test_why_tells_what_made_a_granule_dirty(shell, say):
+    say(shell, BACKUP, ":run")
+    shown_of_it = say(shell, ":why bitmap0 1M")
+    assert shown_of_it.startswith("bitmap0 of drive0, 64 KiB at 1048576: clean\n  clean since moment ")
+    assert "the guest writes 2097152 bytes at 0 of drive0\n" in shown_of_it
+    assert "backup job0 (sync=bitmap, to t):" in shown_of_it
+    assert say(shell, ":why bitmap0 1M drive0-node") == shown_of_it
+
+
+def test_why_knows_the_reasons_of_what_was_undone(shell, say):
+    say(shell, "block-dirty-bitmap-clear node=drive0 name=bitmap0", ":undo")
+    shown_of_it = say(shell, ":why bitmap0 0")
+    assert "the machine is what it was before\n" in shown_of_it
+    assert "the guest writes 2097152 bytes at 0 of drive0\n" in shown_of_it
+
+
+def test_why_needs_a_bitmap_that_there_is(shell, say):
+    assert say(shell, ":why bitmap0") == ":why needs BITMAP OFFSET, such as ':why bitmap0 1M'\n"
+    assert say(shell, ":why b 0") == "GenericError: there is no bitmap 'b'\n"
+
+
 def test_run_lets_everything_happen(shell, say):
     say(shell, BACKUP)
     assert say(shell, ":run").splitlines()[-1] == "2 steps, t = 0 s, 0 due"

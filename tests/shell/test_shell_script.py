@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from qbitsim import Machine
 from qbitsim.cli import main as entry
 from qbitsim.cli import shell as subcommand
+from qbitsim.shell import screen as screen_module
 
 
 def run(*arguments, text=""):
@@ -184,9 +186,77 @@ def test_what_is_wrong_with_the_command_line_is_one_line(in_process, arguments, 
     assert in_process(*arguments) == (status, "", f"qbitsim: {text}\n")
 
 
-def test_without_the_extra_one_line_says_so(in_process, monkeypatch):
+def test_pasted_prompts_and_arrows_are_left_out_and_so_is_what_the_server_had_said(in_process):
+    lines = """(QEMU) query-jobs
+qbitsim 10.0 [2 due]> query-jobs
+-> {"execute": "query-jobs"}
+<- {"return": []}
+-> { "execute":
+     "query-jobs" }
+{"timestamp": {"seconds": 1, "microseconds": 0}, "event": "STOP"}
+"""
+    note = "qbitsim: this is what a server has said: it is left out\n"
+    assert in_process(text=lines) == (0, '{"return": []}\n' * 4, note * 2)
+
+
+def test_python_literals_are_taken_as_qmp_shell_does(in_process):
+    lines = """transaction actions=[{'type': 'block-dirty-bitmap-add', 'data': {'node': 'drive0', 'name': 'b}"'}}]
+{'execute': 'block-dirty-bitmap-add', 'arguments': {"node": 'drive0', 'name': "it's", 'persistent': True}}
+block-dirty-bitmap-add node=drive0 name=b2 persistent=True disabled=False
+block-dirty-bitmap-merge node=drive0 target=b2 bitmaps=['b}"', {'node': 'drive0', 'name': "it's"}]
+"""
+    assert in_process(*DISK, text=lines) == (0, '{"return": {}}\n' * 4, "")
+
+
+@pytest.mark.parametrize("line", ["{'a': {1, 2}}", "{'a': 1e999}", "{'a': b'x'}", "[1, 2", "{'execute': f('x')}"])
+def test_what_is_neither_json_nor_a_python_literal_is_refused(in_process, line):
+    status, out, error = in_process(text=line)
+    assert (status, out) == (2, "")
+    assert error.endswith("stopped here\n")
+
+
+def test_lines_of_the_human_monitor_are_sent_to_it(in_process):
+    lines = 'info kvm\nblock_resize drive0 2M\nblock_resize device=drive0 size=4M\nqemu-io drive0 "length"\n'
+    status, out, error = in_process(*DISK, text=lines)
+    assert (status, error) == (0, "")
+    assert out == '{"return": "kvm support: disabled\\r\\n"}\n{"return": ""}\n{"return": {}}\n4 MiB\n{"return": ""}\n'
+
+
+def test_exit_is_told_how_one_leaves(in_process):
+    assert in_process("-c", "exit") == (
+        2,
+        "",
+        "qbitsim: 'exit' is no command: leave with ':quit' or Ctrl-D\nqbitsim: -c:1: stopped here\n",
+    )
+
+
+def test_a_keyboard_needs_the_extra(in_process, monkeypatch):
     monkeypatch.setattr(subcommand, "find_spec", lambda _: None)
-    assert in_process() == (2, "", "qbitsim: shell needs the extra 'shell': pip install 'qbitsim[shell]'\n")
+    monkeypatch.setattr(subcommand, "_has_keyboard", lambda _: True)
+    assert in_process() == (
+        2,
+        "",
+        "qbitsim: the shell with a keyboard needs: pip install 'qbitsim[shell]'; -c and a pipe need nothing\n",
+    )
+
+
+def test_a_pipe_and_c_need_no_extra():
+    bare = "import sys; sys.modules |= dict.fromkeys(['rich', 'prompt_toolkit']); from qbitsim.cli.main import main; "
+    for arguments, text in ((["-c", "query-jobs"], ""), ([], "query-jobs")):
+        code = f"{bare}sys.exit(main({['shell', *arguments]!r}))"
+        ended = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, '{"return": []}\n', "")
+
+
+def test_on_a_terminal_without_rich_replies_are_plain_json(monkeypatch):
+    monkeypatch.setattr(screen_module, "find_spec", lambda _: None)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    screen = screen_module.Screen(terminal, {"TERM": "xterm"})
+    screen.reply("query-jobs", {"return": [{"id": "j", "type": "backup"}]})
+    with screen.progress() as bars:
+        bars([])
+    assert json.loads(terminal.getvalue()) == [{"id": "j", "type": "backup"}]
 
 
 def test_an_old_server_is_told_to_be_one(in_process, tmp_path, monkeypatch):
@@ -208,4 +278,4 @@ def test_a_reader_that_goes_away_is_no_traceback():
         timeout=60,
     )
     assert ended.stdout == '{"return":1\n'
-    assert ended.stderr == "qbitsim: standard output was closed\n"
+    assert ended.stderr == ""

@@ -112,7 +112,7 @@ def test_on_any_other_server_the_picture_says_how_much_is_dirty(shell_at, say):
             "{}\n"
             "  drive0              16 MiB\n"
             "   bitmap0            2 MiB dirty\n"
-            "   b1                 2 MiB dirty, disabled\n"
+            "   b1                 2 MiB dirty, not recording\n"
             "  QMP tells how much is dirty, not where\n"
         )
 

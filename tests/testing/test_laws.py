@@ -169,3 +169,76 @@ def test_a_group_of_which_one_fails_and_one_succeeds_is_noticed(stage: Stage) ->
     stage.machine.emit("BLOCK_JOB_COMPLETED", {"device": "b"})
     with broken(laws.ALL_OR_NOTHING, "the jobs ended so: {'a': 'failed', 'b': 'succeeded'}"):
         stage.witness.look()
+
+
+def test_nobody_is_blamed_for_what_a_smaller_disk_loses_until_the_next_backup(stage: Stage) -> None:
+    stage.write(6)
+    stage.backup("full")
+    stage.finish()
+    for size in (4, 8):
+        stage.witness.execute("block_resize", {"node-name": "node0", "size": size * GRANULE})
+        stage.witness.disturbed(["drive0"])
+    stage.check()
+    stage.backup("next", sync="incremental", bitmap="b")
+    stage.finish()
+    with broken(laws.RESTORES, r"full \+ next is not drive0 as it was: 65536 bytes at 393216 differ"):
+        stage.check()
+
+
+@pytest.mark.parametrize(("crash", "persistent"), [(True, True), (True, False), (False, False)])
+def test_nobody_is_blamed_for_bits_that_end_with_qemu(stage: Stage, crash: bool, persistent: bool) -> None:
+    stage.backup("full")
+    stage.finish()
+    stage.machine.qmp("block-dirty-bitmap-remove", node="node0", name="b")
+    stage.machine.qmp("block-dirty-bitmap-add", node="node0", name="b", persistent=persistent)
+    stage.write(1)
+    stage.witness.restart(crash=crash)
+    stage.check()
+
+
+def test_a_persistent_bitmap_must_outlive_a_clean_end(stage: Stage) -> None:
+    stage.machine.qmp("block-dirty-bitmap-add", node="node0", name="p", persistent=True)
+    stage.backup("full")
+    stage.finish()
+    stage.machine.qmp("block-dirty-bitmap-remove", node="node0", name="b")
+    stage.witness.restart(crash=False)
+    stage.check("p")
+    stage.machine.qmp("block-dirty-bitmap-remove", node="node0", name="p")
+    stage.write(1)
+    with broken(laws.NO_BIT_LOST, "bitmap 'p' of drive0 does not exist"):
+        stage.check("p")
+
+
+def test_several_bitmaps_hold_together_what_was_written(stage: Stage) -> None:
+    stage.backup("full")
+    stage.finish()
+    stage.write(1)
+    stage.machine.qmp("block-dirty-bitmap-disable", node="node0", name="b")
+    stage.machine.qmp("block-dirty-bitmap-add", node="node0", name="c")
+    stage.write(2)
+    stage.witness.check([Chain("drive0", ("full",), ("b", "c"))])
+    with broken(laws.NO_BIT_LOST, "the guest wrote 65536 bytes at 65536 of drive0 after full began, but 'c' has"):
+        stage.check("c")
+    with broken(laws.NO_BIT_LOST, "bitmap 'b' of drive0 does not record"):
+        stage.check("b")
+
+
+def test_bitmaps_below_an_overlay_count(stage: Stage) -> None:
+    stage.backup("full")
+    stage.finish()
+    stage.write(1)
+    stage.machine.qmp(
+        "blockdev-snapshot-sync", device="drive0", snapshot_file="overlay", snapshot_node_name="top", format="qcow2"
+    )
+    with broken(laws.NO_BIT_LOST, "bitmap 'b' of drive0 does not record"):
+        stage.check()
+    stage.machine.qmp("block-dirty-bitmap-add", node="top", name="b")
+    stage.write(2)
+    stage.check()
+
+
+def test_what_was_pulled_must_be_the_disk_as_its_job_began(stage: Stage) -> None:
+    stage.backup("scratch", sync="none")
+    stage.machine.images.create("pulled", "qcow2", 8 * GRANULE)
+    with broken(laws.RESTORES, "pulled is not drive0 as it was: 65536 bytes at 0 differ"):
+        stage.witness.check([Chain("drive0", ("pulled",), began="scratch")])

@@ -187,3 +187,20 @@ def test_the_steps_that_are_done_are_counted_up_to_where_the_reader_leaves():
     with pytest.raises(LeftError):
         Player(find("chain"), "10.0", Style(80), lambda _: None).play(Leaver(), 1, done.append)
     assert done == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (
+            BUSY.replace("disk0", "drive0"),
+            "** node 'disk0' has a bitmap 'bitmap0'; while a job runs, its filter is above that node",
+        ),
+        (
+            '{"execute": "job-finalize", "arguments": {"id": "drive0"}}',
+            "** job 'drive0' is running still: nothing moves until told, and 1 thing is due",
+        ),
+    ],
+)
+def test_a_refusal_that_surprises_is_explained(command, hint):
+    assert hint in told("failure", Scripted(changes=[command], at=3))

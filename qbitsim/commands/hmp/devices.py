@@ -27,6 +27,10 @@ def device_add(context: Context, *, device: str = "") -> str | None:
     options = parse_device(device) if device else {}
     if "id" in options and not is_well_formed(options["id"]):
         return 'Try "help device_add" for more information\n'
+    if "driver" in options and {"help", "?"} & options.keys():
+        from qbitsim.devices.help import device_help  # noqa: PLC0415 - reads what few ask for
+
+        return device_help(options["driver"], context.profile)
     devices.device_tree(context.machine).add(options, from_json=False, hotplug=True)
     return None
 

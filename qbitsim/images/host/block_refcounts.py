@@ -248,9 +248,9 @@ class BlockRefcounts(Refcounts):
         """As of every file."""
         for number in reversed(self._blocks()):
             block = self.cache.get(number)
-            if any(block):
-                place = next(place for place in range(len(block) - 1, -1, -1) if block[place])
-                return number * self._per_block + place
+            used = block.tobytes().rstrip(b"\0")
+            if used:
+                return number * self._per_block + (len(used) - 1) // block.itemsize
         return -1
 
     def in_use(self, first: int, stop: int) -> int:

@@ -176,8 +176,13 @@ class CachedTables(Tables):
         return min((each for each in self.l2 if near <= each < stop), default=stop)
 
     def has_place(self, entry: int) -> bool:
-        """Whether an entry leads to a cluster as a whole; that at offset 0 of a data file is one, too."""
-        return not entry & COMPRESSED and bool(entry & OFFSET_MASK or (self.cache.external and entry & COPIED))
+        """Whether an entry leads to a cluster as a whole; that at offset 0 of a data file is one unless it is ZERO.
+
+        (qcow2_get_cluster_type, block/qcow2.h, 10.0)
+        """
+        if entry & COMPRESSED:
+            return False
+        return bool(entry & OFFSET_MASK) or (self.cache.external and entry & (COPIED | ZERO) == COPIED)
 
     def kind(self, entry: int) -> Kind:
         """What an entry says."""
@@ -227,7 +232,7 @@ class CachedTables(Tables):
     def give_place(self, guest: int, entry: int) -> None:
         """The layout has a new place for a cluster, which reads as before until the disk says otherwise."""
         now = self.read_entry(guest)
-        if self.kind(now) is Kind.ZERO and not entry & COMPRESSED:
+        if self.kind(now) is Kind.ZERO and entry & OFFSET_MASK and not entry & COMPRESSED:
             entry |= ZERO
             self.unsettled.pop(guest, None)
         elif self.place_of(now) == self.place_of(entry):

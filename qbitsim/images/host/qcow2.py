@@ -178,21 +178,13 @@ class HostQcow2Image(Qcow2Image):
             offset = start
         if end % unit and not self._is_in_place(end // unit):
             stop = -(-end // unit) * unit
-            if end < self.size:
-                data += self._cluster_bytes(end, min(stop, self.size) - end, below)
-            data = data.ljust(stop - offset, b"\0")  # behind the disk, too: it may grow
+            data += self._cluster_bytes(end, stop - end, below)  # behind the disk, too: it may grow
         return offset, data
 
     def _is_in_place(self, guest: int) -> bool:
         """Whether what a cluster reads as is where it is to be written: it has a place of its own, and is not ZERO."""
         tables = self.content.tables
         return self._layout.is_own(guest) and guest not in tables.unsettled and tables.holds_data(guest)
-
-    def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
-        """What a part of one cluster reads as."""
-        if below is not None and self.content.is_hole(offset // self.cluster_size):
-            return below(offset, length)
-        return self.content.read(offset, length)
 
     def takes_compressed(self, offset: int) -> bool:
         """As every qcow2 image; a copy of a table that a snapshot shares is in the file at once, as one that is new."""
@@ -321,16 +313,14 @@ class HostQcow2Image(Qcow2Image):
             super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
             self._writer.write(everything=True, cut_off=True)
 
-    def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
-        for place, length in self.content.take_places(first, stop):
+    def _store_preallocated(self, offset: int, stop: int, preallocation: Preallocation) -> None:
+        for place, length in self.content.take_places(offset // self.cluster_size, stop):
             if preallocation == "falloc":
                 with step("Failed to resize underlying file"), step("Could not preallocate new data"):
                     self._writer.bytes.allocate(place, length)
             elif preallocation == "full":
                 with step("Failed to resize underlying file"), step("Could not write zeros for preallocation"):
                     self._writer.bytes.write_zeroes(place, length)
-            elif (tail := self.size - (stop - 1) * length) < length and place == self.host_offset(self.size - tail):
-                self._writer.bytes.write_zeroes(place + tail, length - tail)  # QEMU fills the last cluster up
 
     def make_empty(self) -> None:
         """As every qcow2 image.

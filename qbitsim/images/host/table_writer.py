@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _PER_SECTOR = SECTOR // TABLE_ENTRY
+_COUNTS_AT_ONCE = 256
+"""Refcounts that are compared as a whole: of a block mostly a few have changed."""
 
 
 class TableWriter:
@@ -217,11 +219,17 @@ class TableWriter:
 
         :param raised: by how much each count has risen, without regard to falls.
         """
-        if raised is None:
-            return array(new.typecode, map(max, old, new))
         most = (1 << self._image.layout.clusters.refcount_bits) - 1
-        risen = (min(before + more, most) for before, more in zip(old, raised, strict=True))
-        return array(new.typecode, map(max, risen, new))
+        found = new[:]
+        for start in range(0, len(new), _COUNTS_AT_ONCE):
+            part = slice(start, start + _COUNTS_AT_ONCE)
+            before, more = old[part], raised[part] if raised is not None else ()
+            if any(more):
+                risen = (min(count + rise, most) for count, rise in zip(before, more, strict=True))
+                found[part] = array(new.typecode, map(max, risen, new[part]))
+            elif before != new[part]:
+                found[part] = array(new.typecode, map(max, before, new[part]))
+        return found
 
     # -- tables
 
@@ -261,14 +269,16 @@ class TableWriter:
 
     def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
         """An L2 table with COPIED flags that are as the refcounts say."""
-        unit, refcount, external = layout.cluster_size, layout.clusters.refcount, layout.external
+        if layout.external:
+            return table  # nothing shares clusters there
+        unit, refcount = layout.cluster_size, layout.clusters.refcount
         return array(
             "Q",
             [
                 entry
                 if entry & COMPRESSED or not entry & ~COPIED
                 else entry & ~COPIED
-                if not entry & OFFSET_MASK or (not external and refcount((entry & OFFSET_MASK) // unit) != 1)
+                if not entry & OFFSET_MASK or refcount((entry & OFFSET_MASK) // unit) != 1
                 else entry | COPIED
                 for entry in table
             ],

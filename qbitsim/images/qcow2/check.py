@@ -7,6 +7,7 @@ the COPIED flags of the active tables are compared with these. Nothing is writte
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
@@ -21,11 +22,12 @@ from qbitsim.images.qcow2.metadata import (
     read_snapshots,
 )
 from qbitsim.images.qcow2.rebuilding import RebuiltRefcounts
+from qbitsim.images.qcow2.references import References
 from qbitsim.images.qcow2.structures import COPIED, OFFSET_MASK, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import read_bitmaps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from qbitsim.files.tree import ByteSource
     from qbitsim.images.qcow2.allocator import Allocator
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 
 MAXIMUM_TABLES_READ = 1 << 18
 """So many L2 tables are looked at, one that is used twice counted twice."""
+_AT_ONCE = 1 << 16
+"""So many refcounts are compared at once."""
+_ROOM = 8 << 20
+"""So many bytes of refcount blocks are kept."""
 
 
 class CheckResult:
@@ -87,9 +93,10 @@ def repair(layout: HostLayout, result: CheckResult) -> None:
 
 def _exchange(clusters: Allocator, rebuilt: RebuiltRefcounts) -> None:
     counts = clusters.counts.emptied()
-    for cluster, count in rebuilt.counts.items():
-        counts.set(cluster, count)
-    end = (max(rebuilt.counts) + 1) * clusters.cluster_size
+    last = 0
+    for last, count in rebuilt.counts.items():
+        counts.set(last, count)
+    end = (last + 1) * clusters.cluster_size
     clusters.load(rebuilt.table, rebuilt.blocks, max(clusters.end, end), counts)
     clusters.changes += 1
 
@@ -103,7 +110,7 @@ class _Check:
         self._clusters = -(-file.length // self._unit)
         self._fix_leaks, self._fix_errors = leaks or errors, errors
         self._most = (1 << metadata.refcount_bits) - 1
-        self._references: dict[int, int] = {}
+        self._references = References()
         self._rebuilt: RebuiltRefcounts | None = None
         self._blocks_read: dict[int, Sequence[int]] = {}
         self._left = MAXIMUM_TABLES_READ
@@ -156,13 +163,14 @@ class _Check:
         corruptions, leaks = result.corruptions, result.leaks
         self._rebuilt = result.rebuilt = rebuilt = RebuiltRefcounts(self._references, self._clusters, self._metadata)
         self._clusters = rebuilt.clusters
-        self._references, self._rebuild = {}, False
+        self._references, self._rebuild = References(), False
         self._blocks_read.clear()
         result.corruptions = result.leaks = result.allocated = result.fragmented = result.compressed = 0
         self._count_references(snapshots, length)
         still, fixed = result.corruptions, (result.corruptions_fixed, result.leaks_fixed)
         self._report(list(self._mismatches()), fix=True)
-        rebuilt.counts.update(result.repaired)
+        for cluster, count in result.repaired.items():
+            rebuilt.counts[cluster] = count
         result.repaired = {}
         result.corruptions, result.leaks = still, 0
         result.corruptions_fixed = fixed[0] + max(0, corruptions - still)
@@ -195,7 +203,7 @@ class _Check:
             )
             return
         for cluster in range(offset // self._unit, (offset + length - 1) // self._unit + 1):
-            count = self._references.get(cluster, 0)
+            count = self._references[cluster]
             if count == self._most:
                 self._result.corrupt(f"ERROR: overflow cluster offset={cluster * self._unit:#x}")
                 self._result.lines.append(
@@ -240,38 +248,46 @@ class _Check:
             self._check_l2(place, active=active)
 
     def _check_l2(self, offset: int, *, active: bool) -> None:
-        expected, unit, last = 0, self._unit, self._file.length - self._unit
-        references, most = self._references, self._most
-        for entry in self._l2_entries(offset):
+        expected, result = 0, self._result
+        for entry, count in self._l2_runs(offset):
             if entry & structures.COMPRESSED:
                 self._check_compressed(entry, active=active)
                 continue
             if entry & structures.L2_RESERVED_MASK:
-                self._result.corrupt(f"ERROR found l2 entry with reserved bits set: {entry:x}")
+                result.corrupt(f"ERROR found l2 entry with reserved bits set: {entry:x}")
             place = entry & OFFSET_MASK
-            if not place and not (self._external and entry & COPIED):
+            if not place and not (self._external and entry & (COPIED | structures.ZERO) == COPIED):
                 continue
             if active:
-                self._result.allocated += 1
-                self._result.fragmented += bool(expected) and place != expected
-                expected = place + unit
-            cluster, skip = divmod(place, unit)
-            if skip:
+                result.allocated += count
+                result.fragmented += bool(expected) and place != expected
+                expected = place + count * self._unit
+            if place % self._unit:
                 self._note_unaligned(entry, place)
-            if self._external:
-                continue
-            if not skip and place <= last and (count := references.get(cluster, 0)) < most:
-                references[cluster] = count + 1  # the usual case, for all that there are
-                continue
-            self._refer(place, unit)
+            if not self._external:
+                self._refer_to_data(place, count)
 
-    def _l2_entries(self, offset: int) -> Iterable[int]:
-        """The entries of an L2 table that are not 0."""
+    def _refer_to_data(self, place: int, count: int) -> None:
+        """Count references to clusters that follow each other; most are in the file, and referred to only once."""
+        first, skip = divmod(place, self._unit)
+        at = first
+        if not skip:
+            stop = min(first + count, self._file.length // self._unit)
+            while at < stop:
+                at = self._references.take(at, stop)
+                if at < stop:
+                    self._refer(at * self._unit, self._unit)
+                    at += 1
+        for number in range(at - first, count):
+            self._refer(place + number * self._unit, self._unit)
+
+    def _l2_runs(self, offset: int) -> Iterator[tuple[int, int]]:
+        """The entries of an L2 table that are not 0: the first of those that lead to clusters in a row; how many."""
         self._left -= 1
         if self._left < 0:
             raise UnsupportedError(f"the check of more than {MAXIMUM_TABLES_READ} L2 tables")
         data = read_padded(self._file, offset, self._unit)
-        return filter(None, structures.unpack_table(data)) if any(data) else ()
+        return _ascending_runs(structures.unpack_table(data), self._unit) if any(data) else iter(())
 
     def _check_compressed(self, entry: int, *, active: bool) -> None:
         offset, length = structures.compressed_place(entry, self._metadata.header.cluster_bits)
@@ -312,6 +328,8 @@ class _Check:
                 self._refer(place * self._unit, self._unit)
             return
         for number, entry in enumerate(self._metadata.refcount_table):
+            if not entry:
+                continue  # most of them
             place = entry & structures.BLOCK_OFFSET_MASK
             cluster = place // self._unit
             if entry & structures.BLOCK_RESERVED_MASK:
@@ -339,8 +357,7 @@ class _Check:
         table, bits = self._metadata.refcount_table, self._metadata.refcount_bits
         if self._rebuilt is not None:
             per_block = self._unit * 8 // bits
-            counts = self._rebuilt.counts
-            return [counts.get(cluster, 0) for cluster in range(number * per_block, (number + 1) * per_block)]
+            return self._rebuilt.counts.counts(number * per_block, (number + 1) * per_block)
         place = table[number] & structures.BLOCK_OFFSET_MASK if number < len(table) else 0
         data = read_padded(self._file, place, self._unit) if place else bytes(self._unit)
         return structures.unpack_refcounts(data, bits)
@@ -356,26 +373,32 @@ class _Check:
         blocks = {number for number, entry in enumerate(self._metadata.refcount_table) if entry}
         if self._rebuilt is not None:
             blocks = set(self._rebuilt.blocks)
-        for number in sorted(blocks | {cluster // per_block for cluster in self._references}):
+        for low, high in self._references.pieces():
+            blocks.update(range(low // per_block, -(-high // per_block)))
+        for number in sorted(blocks):
             first = number * per_block
             stop = min(first + per_block, self._clusters)
             if first >= stop:
                 break
             try:
-                counts = list(self._block(number)[: stop - first])
+                block = self._block(number)
             except OSError as error:
                 self._note_unreadable(range(first, stop), error)
                 continue
-            references = [self._references.get(cluster, 0) for cluster in range(first, stop)]
-            used = [place for place, pair in enumerate(zip(counts, references, strict=True)) if any(pair)]
-            last = first + used[-1] if used else last
-            if counts == references:
-                continue
-            for place in used:
-                if counts[place] != references[place]:
-                    self._rebuild |= not counts[place]
-                    yield first + place, counts[place], references[place]
+            for begin in range(first, stop, _AT_ONCE):
+                end = min(begin + _AT_ONCE, stop)
+                counts, references = list(block[begin - first : end - first]), self._references.counts(begin, end)
+                if any(counts) or any(references):
+                    last = begin + max(at for at in range(end - begin) if counts[at] or references[at])
+                if counts != references:
+                    yield from self._differences(begin, counts, references)
         self._result.end = (last + 1) * self._unit
+
+    def _differences(self, first: int, counts: list[int], references: list[int]) -> Iterator[tuple[int, int, int]]:
+        for cluster, (count, found) in enumerate(zip(counts, references, strict=True), first):
+            if count != found:
+                self._rebuild |= not count
+                yield cluster, count, found
 
     def _report(self, wrong: list[tuple[int, int, int]], *, fix: bool) -> None:
         """Say what is wrong with refcounts, and in case of *fix* what is done about it (compare_refcounts)."""
@@ -405,11 +428,18 @@ class _Check:
                 continue
             what = f"L2 cluster: l1_index={number} l1_entry"
             self._compare_copied(what, entry, self._refcount(place // self._unit), repairs=repairs)
-            for found in self._l2_entries(place):
+            for found, length in self._l2_runs(place):
                 if found & OFFSET_MASK and not found & structures.COMPRESSED:
-                    # Nobody counts the clusters of an external data file.
-                    count = 1 if self._external else self._refcount((found & OFFSET_MASK) // self._unit)
-                    self._compare_copied("data cluster: l2_entry", found, count, repairs=repairs)
+                    self._check_copied_run(found, length, repairs=repairs)
+
+    def _check_copied_run(self, entry: int, length: int, *, repairs: bool) -> None:
+        """Compare the COPIED flags of entries that lead to clusters in a row; nobody counts those of a data file."""
+        first = (entry & OFFSET_MASK) // self._unit
+        if length > 1 and entry & COPIED and (self._external or self._is_used_once(first, length)):
+            return
+        for number in range(length):
+            count = 1 if self._external else self._refcount(first + number)
+            self._compare_copied("data cluster: l2_entry", entry + number * self._unit, count, repairs=repairs)
 
     def _compare_copied(self, what: str, entry: int, count: int | None, *, repairs: bool) -> None:
         if count is None or (count == 1) is bool(entry & COPIED):
@@ -425,11 +455,48 @@ class _Check:
         """The refcount of a cluster; None if it cannot be read, as was said before."""
         if cluster in self._result.repaired:
             return self._result.repaired[cluster]
+        number, place = divmod(cluster, self._unit * 8 // self._metadata.refcount_bits)
+        block = self._read_block(number)
+        return None if block is None else block[place]
+
+    def _is_used_once(self, first: int, length: int) -> bool:
+        """Whether the refcounts of all clusters of a range are 1, and stay so."""
         per_block = self._unit * 8 // self._metadata.refcount_bits
-        number = cluster // per_block
+        number, low = divmod(first, per_block)
+        if self._result.repaired or low + length > per_block:
+            return False
+        block = self._read_block(number)
+        return block is not None and block[low : low + length].count(1) == length
+
+    def _read_block(self, number: int) -> Sequence[int] | None:
+        """The refcounts in a block, one of the last that were wanted; None if it cannot be read."""
         if number not in self._blocks_read:
             try:
-                self._blocks_read[number] = self._block(number)
+                found = self._block(number)
             except OSError:
                 return None
-        return self._blocks_read[number][cluster % per_block]
+            if len(self._blocks_read) >= max(4, _ROOM // self._unit):
+                del self._blocks_read[next(iter(self._blocks_read))]
+            self._blocks_read[number] = found
+        return self._blocks_read[number]
+
+
+def _ascending_runs(entries: array[int], step: int) -> Iterator[tuple[int, int]]:
+    """Entries that are not 0: the first of each run in which every one is *step* more than the one before; how many."""
+    end, at = len(entries), 0
+    if entries[0] and entries[-1] == entries[0] + (end - 1) * step and entries == _row(entries[0], end, step):
+        yield entries[0], end
+        return
+    while at < end:
+        start, entry = at, entries[at]
+        at += 1
+        if not entry:
+            continue
+        if not entry & structures.COMPRESSED:
+            while at < end and entries[at] == entry + (at - start) * step:
+                at += 1
+        yield entry, at - start
+
+
+def _row(first: int, count: int, step: int) -> array[int]:
+    return array("Q", range(first, first + count * step, step))

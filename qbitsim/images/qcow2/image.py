@@ -348,12 +348,14 @@ class Qcow2Image(Image):
             layout.grow(size)
             if size > old:
                 self.save()  # before what the old L1 table took is used again
-            if preallocation != "off" and size >= old:
-                self._preallocate(old, preallocation)
-            elif zero_new and size > old and self.compat != "0.10":
+            if preallocation != "off" and (size > old or not size):  # a new image of no bytes has an L2 table, too
+                self._preallocate(old, preallocation, below)
+            # What is preallocated as data is zero in the file (BDRV_REQ_ZERO_WRITE of the file's own truncation).
+            zero_new = zero_new and size > old and (preallocation in {"off", "metadata"} or self.data_file is not None)
+            if zero_new and self.compat != "0.10":
                 layout.zero(-(-old // unit), -(-size // unit), unmap=False)
                 self.content.zero_clusters_in(-(-old // unit), -(-size // unit))
-        if zero_new and preallocation == "off" and old < size and old % unit:
+        if zero_new and old % unit:
             self.write(old, bytes(min(size, -(-old // unit) * unit) - old), below)
         for bitmap in self.bitmaps:
             bitmap.bits.resize(-(-size // bitmap.granularity))
@@ -363,32 +365,65 @@ class Qcow2Image(Image):
         if size > max(self.size, MAXIMUM_L1 // TABLE_ENTRY * (unit // TABLE_ENTRY) * unit):
             raise StepError(errno.EFBIG, f"Failed to grow the L1 table: {os.strerror(errno.EFBIG)}")
 
-    def _preallocate(self, old: int, preallocation: Preallocation) -> None:
+    def _preallocate(self, old: int, preallocation: Preallocation, below: Reader | None) -> None:
+        """Give places to what is new of a disk that had *old* bytes (preallocate_co and qcow2_co_truncate, 10.0)."""
         unit = self.cluster_size
         first, stop = old // unit, -(-self.size // unit)
-        if self.data_file is not None:
-            self._layout.write(first, stop)
-            assert is_placed(self.content)
-            for _ in self.content.take_places(first, stop):
-                pass  # the data file was given room already
-            return
-        if preallocation == "metadata":
-            self._layout.write(first, stop)
-            # What the first and last cluster have outside the range is filled up with zeroes.
-            for place, length in self._layout.host_runs(old, self.size - old):
-                self._holes.add(place, place + length)
-        else:
+        as_data = preallocation != "metadata" and self.data_file is None
+        moved = first if as_data or not self._is_in_place(first) else first + 1
+        edges = list(self._edges(old, moved, below, tail=not as_data))
+        if as_data:
             self._layout.preallocate(first, stop)
-        self._store_preallocated(first, stop, preallocation)
+        else:
+            self._layout.write(first, stop)
+        if self.data_file is None:
+            self._store_preallocated(max(old, moved * unit), stop, preallocation)
+        else:
+            assert is_placed(self.content)
+            for _ in self.content.take_places(moved, stop):
+                pass  # the data file was given room already
+        for cluster, skip, data in edges:
+            self.content.store_part(cluster, skip, data)
+            self._fill_holes(cluster * unit + skip, len(data))
 
-    def _store_preallocated(self, first: int, stop: int, preallocation: Preallocation) -> None:
-        """Let clusters that have places now hold zeroes, but for those that hold data already."""
-        del preallocation
-        unit, known = self.cluster_size, self.content.allocation_order()
-        for number in range(first, stop):
-            if number not in known:
-                start = number * unit
-                self.content.write(start, zero_block(min(unit, self.size - start)))
+    def _edges(self, old: int, moved: int, below: Reader | None, *, tail: bool) -> Iterator[tuple[int, int, bytes]]:
+        """What is copied in front of and behind what is preallocated (perform_cow, block/qcow2-cluster.c, 10.0).
+
+        :param moved: the first cluster that gets a new place; :param tail: the last one is filled up.
+        :returns: clusters, how far in them, and bytes.
+        """
+        unit = self.cluster_size
+        first, skip = divmod(old, unit)
+        if skip and first == moved:
+            yield first, 0, self._cluster_bytes(old - skip, skip, below)
+        last, skip = divmod(self.size, unit)
+        if skip and last >= moved and tail:
+            yield last, skip, self._cluster_bytes(self.size, unit - skip, below)
+
+    def _is_in_place(self, guest: int) -> bool:
+        """Whether what a cluster reads as is where it is to be written: it has a place of its own, and is not ZERO."""
+        return self._layout.is_own(guest) and guest in self.content.allocation_order()
+
+    def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
+        """What a part of one cluster reads as, which may be behind the end of the disk."""
+        guest, skip = divmod(offset, self.cluster_size)
+        if below is not None and self.content.is_hole(guest):
+            return below(offset, length)
+        if offset + length <= self.size:
+            return self.content.read(offset, length)
+        return self.content.whole_cluster(guest)[skip : skip + length]
+
+    def _store_preallocated(self, offset: int, stop: int, preallocation: Preallocation) -> None:
+        """Let the clusters from the one at *offset* to before *stop*, which have new places, hold zeroes.
+
+        :param offset: what is in front of it in its cluster is written afterwards.
+        """
+        unit = self.cluster_size
+        for number in range(offset // unit, stop):
+            self.content.store_cluster(number, zero_block(unit))
+        if preallocation == "metadata" and offset < self.size:
+            for place, length in self._layout.host_runs(offset, self.size - offset):
+                self._holes.add(place, place + length)
 
     @property
     def can_be_reset(self) -> bool:
@@ -498,7 +533,8 @@ class Qcow2Image(Image):
         unit, layout, end = self.cluster_size, self.layout, offset + length
         hole, stop = False, offset
         while stop < end:
-            place, limit = layout.host_offset(stop), min(end, stop - stop % unit + unit)
+            place = layout.host_offset(stop)
+            limit = min(end, layout.run_end(stop // unit, -(-end // unit)) * unit)
             found, run = (False, limit - stop) if place is None else self._holes.run(place, place + limit - stop)
             if stop > offset and found != hole:
                 break

@@ -97,17 +97,19 @@ class HostLayout:
         """Place the guest clusters from *first* to before *stop* behind all others, with refcounts for them.
 
         That is what ``preallocation=falloc`` and ``full`` do when the disk grows (qcow2_co_truncate, block/qcow2.c,
-        10.0): a new refcount table comes first, then the clusters; L2 tables go where there is room.
+        10.0): a new refcount table comes first, then the clusters; L2 tables go where there is room. A cluster that had
+        a place before gives it back at the end, when nobody can write over what still has to be copied.
         """
         count = stop - first
         tables = -(-count // (self.cluster_size // TABLE_ENTRY)) + 1
         start = self.clusters.make_table(self.clusters.last_used + 1, count + tables, exact=True)
         assert self.clusters.take_at(start, count) == count
+        replaced: list[int | Packed | None] = []
         for number in range(count):
             self._prepare_table(first + number)
-            for place in list(self._old_places(first + number)):
-                self._release(place)
+            replaced += self._old_places(first + number)
             self.active.places[first + number] = start + number
+        self._release_all(replaced)
 
     def shrink(self, size: int, old: int) -> None:
         """The disk is cut off at *size* bytes (qcow2_co_truncate, block/qcow2.c, 10.0). Call :meth:`sync` before.

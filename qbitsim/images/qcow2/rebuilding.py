@@ -8,6 +8,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 
 if TYPE_CHECKING:
     from qbitsim.images.qcow2.metadata import Metadata
+    from qbitsim.images.qcow2.references import References
 
 
 _NEAR = 64
@@ -19,9 +20,9 @@ class RebuiltRefcounts:
     Blocks are put where nothing is used, each behind the beginning of what it counts, then the table, and the blocks
     that count the table; a table that gets too short by that stays behind. What was there before is counted on.
 
-    :param references: cluster -> how often it is referred to.
+    :param references: how often clusters are referred to.
     :param clusters: of the file, without those that only the new structures reach.
-    :ivar counts: cluster -> its refcount.
+    :ivar counts: the refcounts.
     :ivar blocks: number of the block -> its cluster.
     :ivar table: first cluster and number of clusters of the refcount table.
     :ivar clusters: of the file, with those that the new structures reach.
@@ -29,7 +30,7 @@ class RebuiltRefcounts:
 
     __slots__ = ("_entries", "_per_block", "_per_table", "blocks", "clusters", "counts", "table")
 
-    def __init__(self, references: dict[int, int], clusters: int, metadata: Metadata) -> None:
+    def __init__(self, references: References, clusters: int, metadata: Metadata) -> None:
         self.counts = references.copy()
         self.clusters = clusters
         self.blocks: dict[int, int] = {}
@@ -49,7 +50,7 @@ class RebuiltRefcounts:
         entries, free, at = self._entries, 0, first
         while at < stop:
             number = at // self._per_block
-            if not self.counts.get(at):
+            if not self.counts[at]:
                 at = self._next_counted(at, stop)
                 continue
             if number not in self.blocks:
@@ -63,16 +64,18 @@ class RebuiltRefcounts:
     def _next_counted(self, cluster: int, stop: int) -> int:
         """The first cluster behind one that is counted, at most *stop*; there may be a large hole in the file."""
         near = min(stop, cluster + _NEAR)
-        found = next((each for each in range(cluster + 1, near) if self.counts.get(each)), near)
+        found = next((each for each in range(cluster + 1, near) if self.counts[each]), near)
         if found < near or near == stop:
             return found
-        return min((each for each, count in self.counts.items() if count and near <= each < stop), default=stop)
+        pieces = ((max(low, near), min(high, stop)) for low, high in self.counts.pieces() if high > near and low < stop)
+        counted = (low + at for low, high in pieces for at, count in enumerate(self.counts.counts(low, high)) if count)
+        return next(counted, stop)
 
     def _take(self, first: int, count: int) -> int:
         """Take the first *count* unused clusters in a row from *first* on; the first of them (alloc_clusters_imrt)."""
         start = first
-        while any(self.counts.get(start + number) for number in range(count)):
-            start += next(number for number in range(count - 1, -1, -1) if self.counts.get(start + number)) + 1
+        while any(self.counts[start + number] for number in range(count)):
+            start += next(number for number in range(count - 1, -1, -1) if self.counts[start + number]) + 1
         for cluster in range(start, start + count):
             self.counts[cluster] = 1
         self.clusters = max(self.clusters, start + count)

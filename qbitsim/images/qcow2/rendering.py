@@ -107,11 +107,12 @@ def _extensions(image: Qcow2Image) -> Iterator[Extension]:
 def refcount_table(clusters: Allocator, blocks: Mapping[int, int]) -> bytes:
     """The refcount table, all its clusters; it leads to these *blocks* as far as it has room."""
     unit = clusters.cluster_size
-    entries = [0] * (clusters.table_clusters * unit // TABLE_ENTRY)
+    table = bytearray(clusters.table_clusters * unit)
     for number, place in blocks.items():
-        if number < len(entries):
-            entries[number] = place * unit
-    return structures.pack_table(entries)
+        start = number * TABLE_ENTRY
+        if start < len(table):
+            table[start : start + TABLE_ENTRY] = structures.pack_table((place * unit,))
+    return bytes(table)
 
 
 def refcount_block(clusters: Allocator, number: int) -> bytes:

@@ -39,10 +39,14 @@ class StoredSnapshot:
         return int(digits[1] or 0) if digits else 0
 
     @property
+    def part_lengths(self) -> tuple[int, ...]:
+        """Bytes of the parts of its entry in the list of snapshots."""
+        return SNAPSHOT_FIXED, SNAPSHOT_EXTRA, len(self.extra), len(os.fsencode(self.id)), len(os.fsencode(self.name))
+
+    @property
     def entry_length(self) -> int:
         """Bytes of its entry in the list of snapshots."""
-        texts = os.fsencode(self.id) + os.fsencode(self.name)
-        return SNAPSHOT_FIXED + SNAPSHOT_EXTRA + len(self.extra) + len(texts)
+        return sum(self.part_lengths)
 
 
 def find_by_id_or_name(snapshots: Sequence[StoredSnapshot], text: str) -> StoredSnapshot | None:

@@ -234,9 +234,12 @@ def unpack_extension_start(data: bytes) -> tuple[int, int]:
 
 
 def feature_names(data: bytes) -> Iterator[tuple[int, int, str]]:
-    """Kind (0 for incompatible), bit and name of each feature in a feature name table, up to the first without name."""
-    for start in range(0, len(data) - len(data) % _FEATURE.size, _FEATURE.size):
-        kind, bit, name = _FEATURE.unpack_from(data, start)
+    """Kind (0 for incompatible), bit and name of each feature in a feature name table, up to the first without name.
+
+    The last one may be short (qcow2_read_extensions, block/qcow2.c, QEMU 10.0).
+    """
+    for start in range(0, len(data), _FEATURE.size):
+        kind, bit, name = _FEATURE.unpack(data[start : start + _FEATURE.size].ljust(_FEATURE.size, b"\0"))
         if not name[0]:
             return
         yield kind, bit, name.split(b"\0")[0].decode(errors="replace")
@@ -275,7 +278,7 @@ def unpack_bitmaps_extension(data: bytes) -> BitmapsExtension:
 
 def pack_table(entries: Iterable[int]) -> bytes:
     """The bytes of a table of 64-bit entries."""
-    values = array("Q", entries)
+    values = entries[:] if isinstance(entries, array) else array("Q", entries)
     if sys.byteorder == "little":
         values.byteswap()
     return values.tobytes()
@@ -319,7 +322,8 @@ def pack_refcounts(counts: Sequence[int], bits: int) -> bytes:
             for place, count in enumerate(counts[shift::per_byte]):
                 packed[place] |= count << shift * bits
         return bytes(packed)
-    values = array(_CODES[bits], counts)
+    code = _CODES[bits]
+    values = counts[:] if isinstance(counts, array) and counts.typecode == code else array(code, counts)
     if sys.byteorder == "little":
         values.byteswap()
     return values.tobytes()

@@ -121,7 +121,7 @@ class TableReader:
                     f"External data file host cluster offset {place:#x} does not match guest cluster "
                     f"offset: {(guest + index) * unit:#x}, L2 index: {index:#x})"
                 )
-            if place or (self._data_file and entry & structures.COPIED):
+            if place or (self._data_file and entry & (structures.COPIED | structures.ZERO) == structures.COPIED):
                 places[guest + index] = place // unit
         self._left -= len(places) + len(packed) - before
         if self._left < 0:
@@ -175,6 +175,8 @@ def _blocks(metadata: Metadata) -> dict[int, int]:
     """The refcount blocks: number -> cluster."""
     unit, blocks = metadata.cluster_size, dict[int, int]()
     for number, entry in enumerate(metadata.refcount_table):
+        if not entry:
+            continue  # most of them
         place = entry & structures.BLOCK_OFFSET_MASK
         if place % unit:
             raise QmpError(f"Refblock offset {place:#x} unaligned (reftable index: {number:#x})")

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files.permissions import ALL, CONSISTENT_READ, WRITE, WRITE_UNCHANGED
+from qbitsim.files.permissions import ALL, CONSISTENT_READ, WRITE
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.programs.process import end_on_interrupt, standard_streams
 from qbitsim.programs.qemu_nbd.command_line import Arguments, FailureError, HelpError, read_arguments
@@ -176,10 +176,8 @@ class _Server:
         if given.loaded_snapshot is not None:
             _load_snapshot(node, given.loaded_snapshot)
         node.detect_zeroes = given.detect_zeroes
-        perm, shared = CONSISTENT_READ, CONSISTENT_READ | WRITE_UNCHANGED
-        if not given.flags.read_only:
-            perm, shared = perm | WRITE, ALL
-        drive = Drive(self._world.graph, "", perm=perm, shared=shared)
+        perm = CONSISTENT_READ | (0 if given.flags.read_only else WRITE)
+        drive = Drive(self._world.graph, "", perm=perm, shared=ALL)
         drive.insert(node)
         self._world.graph.drives[""] = drive
         return drive

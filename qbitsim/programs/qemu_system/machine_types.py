@@ -5,6 +5,7 @@ Which types there are is told by what each release printed of them (``-machine h
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,13 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.records import record
 
 if TYPE_CHECKING:
+    from qbitsim.machine.machine import MachineType as MachineKind
     from qbitsim.profiles import Profile
 
 _RECORDED = Path(__file__).with_name("recorded")
 _LINE = re.compile(r"(?P<name>\S+) +(?P<about>.*)")
 _ALIAS = re.compile(r"\(alias of (?P<name>\S+)\)")
-_KINDS = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
+_KINDS: dict[MachineKind, str] = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
 _PROPERTIES = frozenset(
     {"accel", "append", "boot", "confidential-guest-support", "dt-compatible", "dtb", "dump-guest-core", "dumpdtb"}
     | {"firmware", "graphics", "initrd", "kernel", "mem-merge", "memory", "memory-backend", "memory-encryption"}
@@ -41,7 +43,7 @@ class MachineType:
     """
 
     name: str
-    kind: str
+    kind: MachineKind
 
     def check_property(self, name: str) -> None:
         """Refuse a property that it does not have.
@@ -53,13 +55,25 @@ class MachineType:
 
 
 def recorded(profile: Profile, what: str) -> str:
-    """What the release printed when it was asked for ``devices``, ``formats`` or ``machines``.
+    """What the release printed when it was asked for ``chardevs``, ``devices``, ``formats`` or ``machines``.
 
     :raises UnsupportedError: nobody has asked such a QEMU.
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the list of {what} of QEMU {profile.name}")
     return (_RECORDED / f"{profile.recorded_answers}-{what}.txt").read_text(encoding="ascii")
+
+
+def recorded_objects(profile: Profile) -> dict[str, str]:
+    """Kind of object that ``-object`` makes -> what the release printed of its properties.
+
+    :raises UnsupportedError: nobody has asked such a QEMU.
+    """
+    if profile.recorded_answers is None:
+        raise UnsupportedError(f"the list of objects of QEMU {profile.name}")
+    text = (_RECORDED / f"{profile.recorded_answers}-objects.json").read_text(encoding="ascii")
+    known: dict[str, str] = json.loads(text)
+    return known
 
 
 def find_machine_type(profile: Profile, name: str | None) -> MachineType:
@@ -82,7 +96,7 @@ def find_machine_type(profile: Profile, name: str | None) -> MachineType:
 
 def _type(name: str) -> MachineType:
     if name == "none":
-        return MachineType(name=name, kind=name)
+        return MachineType(name=name, kind="none")
     for kind, beginning in _KINDS.items():
         if name.startswith(beginning):
             return MachineType(name=name, kind=kind)

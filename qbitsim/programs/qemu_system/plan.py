@@ -15,7 +15,7 @@ from qbitsim.programs.qemu_system import options
 from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, Given, line
 from qbitsim.programs.qemu_system.help import usage, version
 from qbitsim.programs.qemu_system.late_options import OptionGroup, global_of, set_value, split_global
-from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded
+from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded, recorded_objects
 from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
 from qbitsim.programs.qemu_system.processors import read_model, read_topology
@@ -27,7 +27,7 @@ from qbitsim.records import record
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qbitsim.programs.option_text import OptionList
     from qbitsim.programs.qemu_system.late_options import GlobalProperty
@@ -351,15 +351,15 @@ class Plan:
         except QmpError as error:
             raise StartError(error.desc) from None
 
-    def check_processor(self) -> None:
-        """Refuse an unknown model of processor, or an unknown feature.
+    def check_processor(self, machine: MachineType) -> None:
+        """Refuse an unknown model of processor or feature, and any on a machine that gives processors no place.
 
-        :raises StartError: there is no such.
+        :raises StartError: there is no such, or no place.
         """
         if "cpu" not in self._text:
             return
         try:
-            self.processors = read_model(self._text["cpu"], self.processors, self.profile)
+            self.processors = read_model(self._text["cpu"], self.processors, machine, self.profile)
         except QmpError as error:
             raise StartError(error.desc) from None
 
@@ -393,7 +393,10 @@ class Plan:
             self._print(recorded(self.profile, "devices"))
             raise EndError
         if "help" in text.values or "?" in text.values:
-            raise UnsupportedError(f"the help of the device '{driver}'")
+            from qbitsim.devices.help import device_help  # noqa: PLC0415 - reads what few ask for
+
+            self._print(device_help(driver, self.profile))
+            raise EndError
         self.devices.append(Asked(given, {**text.values, **({"id": text.id} if text.id else {})}))
 
     def _read_object(self, given: Given) -> None:
@@ -401,11 +404,27 @@ class Plan:
             tree = self._json(given)
         else:
             text = self._parse(given, options.OBJECT)
-            if is_help(text.values.get("qom-type", "")):
-                raise UnsupportedError("the help of '-object'")
+            self._check_object_help(text.values)
             tree = {**text.values, **({"id": text.id} if text.id else {})}
         texts = not given.argument.startswith("{")
         self.objects.append(Asked(given, read_object(self.registry, tree, texts=texts)))
+
+    def _check_object_help(self, values: Mapping[str, str]) -> None:
+        """Print which kinds of objects there are, or the properties of one, if that is asked for.
+
+        :raises EndError: it is.
+        """
+        kind = values.get("qom-type", "")
+        if not is_help(kind) and "help" not in values and "?" not in values:
+            return
+        known = recorded_objects(self.profile)
+        if not kind:
+            raise QmpError("Parameter 'qom-type' is missing")
+        if not is_help(kind) and kind not in known:
+            raise QmpError(f"Parameter 'qom-type' does not accept value '{kind}'")
+        kinds = "List of user creatable objects:\n" + "".join(f"  {each}\n" for each in known)
+        self._print(known.get(kind, kinds))
+        raise EndError
 
     def _read_add_fd(self, given: Given) -> None:
         self.descriptors.append(Asked(given, self._parse(given, options.ADD_FD)))
@@ -435,9 +454,11 @@ class Plan:
     # -- character devices and monitors
 
     def _read_chardev(self, given: Given) -> None:
-        if is_help(given.argument):
-            raise UnsupportedError("the help of '-chardev'")
-        self.chardevs.append(Asked(given, self._parse(given, CHARDEV)))
+        text = self._parse(given, CHARDEV)
+        if is_help(text.values.get("backend", "")):
+            self._print(recorded(self.profile, "chardevs"))
+            raise EndError
+        self.chardevs.append(Asked(given, text))
 
     def _read_mon(self, given: Given) -> None:
         is_first = all(asked.given.name != "mon" for asked in self.monitors)

@@ -50,8 +50,10 @@ def read_topology(tree: Tree, machine: MachineType, profile: Profile) -> Process
 def _read_numbers(tree: Tree, profile: Profile) -> dict[str, int]:
     """The numbers by name, each below 2^32."""
     known = {"cpus", "maxcpus", "clusters", "dies", *_FILLED_UP}
+    if profile.processors_have_books:
+        known |= {"books", "drawers"}
     if profile.processors_have_modules:
-        known |= {*_OTHER_LEVELS}
+        known.add("modules")
     numbers = {}
     for name, value in tree.items():
         if name not in known:
@@ -95,28 +97,36 @@ def _complete(given: Mapping[str, int], levels: tuple[str, ...]) -> Processors:
     )
 
 
-def read_model(text: str, processors: Processors, profile: Profile) -> Processors:
+def read_model(text: str, processors: Processors, machine: MachineType, profile: Profile) -> Processors:
     """The same processors, of the model and with the features that the argument of ``-cpu`` names.
 
-    :raises QmpError: there is no such model or feature.
+    :raises QmpError: there is no such model or feature, or the machine has no place for one (x86_cpu_realizefn).
     """
-    model, switched = _split_model(text)
-    processors = changed(processors, model=model, switched=switched)
-    processors.check(profile)
-    return processors
-
-
-def _split_model(text: str) -> tuple[str, dict[str, bool]]:
-    """A model and its features: ``+svm``, ``-svm``, ``svm=off``; values of other kinds change nothing that is told."""
     model, *features = text.split(",")
+    processors = changed(processors, model=model)
+    processors.check(profile)
     switched = {}
     for feature in filter(None, features):
         name, given, value = feature.partition("=")
         if feature[0] in "+-":
             switched[_hyphenated(feature[1:])] = feature[0] == "+"
-        elif not given or value in ("on", "off", "yes", "no", "true", "false", "y", "n"):
-            switched[_hyphenated(name)] = not given or read_switch(name, value)
-    return model, switched
+            continue
+        value = value if given else "on"
+        _check_feature(processors, _hyphenated(name), value, profile)
+        if value in ("on", "off", "yes", "no", "true", "false", "y", "n"):  # others change nothing that is told
+            switched[_hyphenated(name)] = read_switch(name, value)
+    if machine.kind == "none":
+        raise QmpError("apic-id property was not initialized properly")
+    processors = changed(processors, switched=switched)
+    processors.check(profile)
+    return processors
+
+
+def _check_feature(processors: Processors, name: str, value: str, profile: Profile) -> None:
+    """Refuse to set a property that the model does not have."""
+    if profile.recorded_answers is not None and name not in processors.properties(profile):
+        property_ = f"{processors.type}.{name}"
+        raise QmpError(f"can't apply global {property_}={value}: Property '{property_}' not found")
 
 
 def _hyphenated(name: str) -> str:

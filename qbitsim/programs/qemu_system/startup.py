@@ -113,7 +113,7 @@ class Startup:
         self._add_defaults()
         self._check_properties()
         plan.check_accelerator()
-        plan.check_processor()
+        plan.check_processor(self._type)
         self._add_processors()
         if plan.accelerator == "qtest":
             self.machine.graph.print = lambda _: None  # qtest_enabled()

@@ -23,6 +23,7 @@ from qbitsim.qapi.schema import UInt32, arg, moved_last
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.values import to_json
 from qbitsim.qmp.parser import parse_command_line_object
+from qbitsim.serving.chardev import SILENT
 from qbitsim.serving.server import Monitor
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 _NEEDED = ("tls-", "monitor-")
 """What the kinds of objects begin with that are refused, as others depend on them."""
+
+
+_GUESTS_CHARDEVS = frozenset({"braille", "msmouse", "testdev", "vc", "wctablet", *SILENT})
+"""Character devices that only a machine with a guest has (qemu-storage-daemon --chardev help)."""
 
 
 class MonitorMode(StrEnum):
@@ -84,6 +89,7 @@ class Startup:
             print_,
             lambda text, words, label: complain(line(text, words, label)),
             in_background=in_background,
+            lacks=_GUESTS_CHARDEVS,
         )
         machine.chardevs = self._chardevs
         self.monitors: list[tuple[OpenChardev, Monitor]] = []

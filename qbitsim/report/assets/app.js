@@ -21,11 +21,13 @@ class App {
     this.build();
   }
 
-  /** Where the page opens: where its address says, at the first difference, or at the end. */
+  /** Where the page opens: where its address says, at the first difference, the first failure, or the start; a live one at its end. */
   beginning() {
-    const { difference } = this.payload;
-    const end = difference ? this.axis.placeOf(0, difference.moments[0]) : this.axis.last;
-    return clamp(this.addressed() ?? end, 0, this.axis.last);
+    const { difference, live } = this.payload;
+    if (live) return clamp(this.addressed() ?? this.axis.last, 0, this.axis.last);
+    const [run] = this.runs;
+    const first = difference ? difference.moments[0] : run.moments.findIndex(({ kind, failed }) => failed || kind === "error");
+    return clamp(this.addressed() ?? this.axis.placeOf(0, Math.max(0, first)), 0, this.axis.last);
   }
 
   addressed() {

@@ -158,9 +158,12 @@ class Conversation extends RunPart {
     if (!entry) return;
     const facts = [`${moment}`, entry.kind, entry.who, recording.timeOf(moment), recording.dateOf(moment)].filter(Boolean).join(" · ");
     const data = entry.data === undefined ? [] : [make("pre", {}, JSON.stringify(entry.data, null, 2))];
+    const expected = entry.expected === undefined ? [] : [
+      make("p", { class: "bad" }, `≠ QEMU ${recording.profile} answers:`), make("pre", {}, JSON.stringify(entry.expected, null, 2)),
+    ];
     this.detail.replaceChildren(
       make("p", { class: `detail-line ${recording.isFailure(moment) ? "bad" : ""}` }, make("b", {}, `${SIGNS[entry.kind] ?? "◦"} ${entry.text}`)),
-      make("p", { class: "faint" }, facts, ...this.links(entry, moment)), ...data,
+      make("p", { class: "faint" }, facts, ...this.links(entry, moment)), ...expected, ...data,
     );
     this.detail.scrollTop = 0;
   }
@@ -249,10 +252,10 @@ class Line {
     element.setAttribute("aria-selected", String(index === moment));
     element.setAttribute("aria-posinset", line + 1);
     element.setAttribute("aria-setsize", conversation.lines.length);
-    say(this.sign, differs ? "≠" : SIGNS[entry.kind] ?? "◦");
+    say(this.sign, differs || entry.expected ? "≠" : SIGNS[entry.kind] ?? "◦");
     say(this.number, String(index));
     say(this.text, entry.text);
     say(this.more, entry.kind === "event" ? eventDetails(entry.data?.data ?? {}) : "");
-    say(this.who, recording.saysFailed(index) ? "failed" : entry.who ?? "");
+    say(this.who, entry.expected ? "unexpected" : recording.saysFailed(index) ? "failed" : entry.who ?? entry.machine ?? "");
   }
 }

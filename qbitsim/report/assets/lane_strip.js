@@ -13,7 +13,7 @@ class LaneStrip {
     this.canvas = make("canvas", { class: "strip", role: "img" });
     this.selection = make("div", { class: "selection", hidden: true });
     this.ranges = make("p", { class: "ranges" });
-    this.readout = make("p", { class: "readout", hidden: true });
+    this.readout = make("div", { class: "readout", hidden: true });
     this.element = make(
       "div", { class: `lane-strip ${kind}` },
       make(
@@ -32,7 +32,7 @@ class LaneStrip {
     const flags = state.flags.join(" ");
     if (this.flags.dataset.shown !== flags) {
       this.flags.dataset.shown = flags;
-      this.flags.replaceChildren(...state.flags.map((flag) => make("span", { class: `flag flag-${flag}` }, flag)));
+      this.flags.replaceChildren(...state.flags.map((flag) => make("span", { class: `flag flag-${flag}` }, flagWord(flag))));
     }
     say(this.count, this.countText());
     const change = this.recording.bits ? this.track.changeAt(moment) : null;
@@ -165,15 +165,37 @@ class LaneStrip {
     const what = this.state.heat ? "about here" : dirty ? this.word : emptyWord(this.track.lane.kind);
     const where = `cell ${grouped(this.picked)}: ${placeText(this.picked * cell)}+${exactSize(cell)}, ${what}`;
     const parts = [where];
-    if (since !== null) {
-      const { app, run } = this.drive.panel;
-      const go = () => app.gotoMoment(run, since);
-      parts.push(` since moment ${since}: ${this.recording.moments[since].text} `, make("button", { type: "button", class: "link", onclick: go }, "go there"));
-    }
+    if (this.track.lane.kind !== "disk") parts.push(...this.reasons());
+    else if (since !== null) parts.push(" since ", ...this.atMoment(since, this.recording.moments[since].text));
     const close = () => {
       this.picked = undefined;
       this.showReadout();
     };
     this.readout.replaceChildren(...parts, " ", make("button", { type: "button", class: "link", onclick: close }, "close"));
+  }
+
+  /** Why the cell that was picked is dirty, or clean. */
+  reasons() {
+    const { dirty, causes, successor, cleared, copied, unfinished } = whyOf(this.recording, this.lane, this.picked, this.moment);
+    const clean = cleared ? [` ${dirty ? "clean before since" : "since"} `, ...this.atMoment(cleared.moment, cleared.text)] : [];
+    const set = causes.length ? [dirty ? " since " : " dirty before since ", ...this.because(causes)] : [];
+    const held = successor.length ? [" dirty in its successor since ", ...this.because(successor)] : [];
+    const copy = ({ moment, job, sync, target, outcome }) => this.atMoment(moment, `backup ${job} (sync=${sync}, to ${target}): ${outcome}`);
+    const copies = copied ? [" last copied at ", ...copy(copied)] : [" no backup that was seen here has copied it"];
+    return [...(dirty ? [...set, ...held, ...clean] : [...clean, ...set, ...held]), ...copies, ...(unfinished ? [" then copied at ", ...copy(unfinished)] : [])];
+  }
+
+  /** Causes, and below each those of its sources. */
+  because(causes) {
+    return causes.flatMap(({ moment, text, sources }) => [
+      ...this.atMoment(moment, text), sources.length ? make("div", { class: "because" }, "as it was dirty since ", ...this.because(sources)) : "",
+    ]);
+  }
+
+  /** What happened at a moment, with a way there. */
+  atMoment(moment, text) {
+    const { app, run } = this.drive.panel;
+    const go = () => app.gotoMoment(run, moment);
+    return [`moment ${moment}: ${text} `, make("button", { type: "button", class: "link", onclick: go }, "go there")];
   }
 }

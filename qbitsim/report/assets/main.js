@@ -1,6 +1,6 @@
 // Unpacks the data, shows it, and offers `window.qbitsim` to tests and to the live page.
 //
-// ready: a promise of this object; runs[i]: at(moment), append(lanes, moments) and more; goto(moment): of the first run;
+// ready: a promise of this object; runs[i]: at(moment), why(lane, cell, moment), append(lanes, moments) and more; goto(moment): of the first run;
 // controls: an empty element for the controls of a live machine, hidden until used; live: what the page knows of it.
 
 async function begin() {
@@ -16,6 +16,7 @@ async function begin() {
         return app.runs[run];
       },
       at: (moment) => app.runs[run].at(moment),
+      why: (lane, cell, moment) => whyOf(app.runs[run], lane, cell, moment),
       append: (lanes, moments) => app.append(run, lanes, moments),
     })),
     goto: (moment) => app.gotoMoment(0, moment),

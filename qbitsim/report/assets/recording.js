@@ -6,6 +6,11 @@ const QMP_LANE = -1;
 const FAILURES = new Set(["error", "fault"]);
 const CELL_KINDS = new Set(["disk", "bitmap", "successor"]);
 
+/** What a thing is called that a moment names, where there are several machines. */
+function calledIn({ machine }, name) {
+  return machine && typeof name === "string" && name ? `${machine} ${name}` : name;
+}
+
 class Recording {
   constructor(history) {
     this.title = history.title;
@@ -73,7 +78,7 @@ class Recording {
     if (moment.of !== undefined) this.replies.set(moment.of, index);
     this.counts[moment.kind] = (this.counts[moment.kind] ?? 0) + 1;
     if (moment.kind === "event") this.hear(moment);
-    if (moment.kind === "request") this.learn(moment.data);
+    if (moment.kind === "request") this.learn(moment.data, moment);
     this.places.push(this.place(moment));
   }
 
@@ -87,20 +92,21 @@ class Recording {
   }
 
   /** Learn from a request, or the actions in it, which device a job is of. */
-  learn(value) {
+  learn(value, moment) {
     if (!value || typeof value !== "object") return;
-    if (typeof value["job-id"] === "string" && this.devices.get(value["job-id"]) !== value.device) {
-      this.devices.set(value["job-id"], value.device);
-      this.grouped = null;
+    if (typeof value["job-id"] === "string") {
+      const [job, device] = [calledIn(moment, value["job-id"]), calledIn(moment, value.device)];
+      if (this.devices.get(job) !== device) this.grouped = null;
+      this.devices.set(job, device);
     }
-    for (const member of Object.values(value)) this.learn(member);
+    for (const member of Object.values(value)) this.learn(member, moment);
   }
 
   /** Learn from an event how a job ended. */
   hear(moment) {
     const end = { BLOCK_JOB_CANCELLED: "cancelled", BLOCK_JOB_COMPLETED: "completed" }[moment.text];
     const details = moment.data?.data;
-    const lane = end && this.jobLane(details?.device);
+    const lane = end && this.jobLane(calledIn(moment, details?.device));
     if (lane >= 0) this.tracks[lane].ended(details.error ? "failed" : end, details.error ?? null, this.moments.length - 1);
   }
 
@@ -113,27 +119,29 @@ class Recording {
 
   /** The lane that a moment's mark is drawn on. */
   place(moment) {
-    if (moment.kind === "event") return this.placeOfEvent(moment.data?.data ?? {});
+    if (moment.kind === "event") return this.placeOfEvent(moment.data?.data ?? {}, moment);
     if (moment.kind !== "write" && moment.kind !== "fault") return QMP_LANE;
-    const named = this.placeOf(moment.data ?? {});
+    const named = this.placeOf(moment.data ?? {}, moment);
     if (named !== QMP_LANE) return named;
     const changed = Object.keys(moment.changes ?? {}).map(Number);
     return changed.find((lane) => this.lanes[lane].kind === "disk") ?? QMP_LANE;
   }
 
-  placeOfEvent(details) {
-    const place = this.placeOf(details);
+  placeOfEvent(details, moment) {
+    const place = this.placeOf(details, moment);
     if (place === QMP_LANE && details.id) {
-      this.early.set(details.id, [...(this.early.get(details.id) ?? []), this.places.length]);
+      const job = calledIn(moment, details.id);
+      this.early.set(job, [...(this.early.get(job) ?? []), this.places.length]);
     }
     return place;
   }
 
   /** The lane of the job or the disk that the members of a message name. */
-  placeOf(details) {
+  placeOf(details, moment) {
     const names = [details.id, details.device, details.job, details.drive, details["node-name"], details.node];
-    for (const name of names) {
-      if (typeof name !== "string" || !name) continue;
+    for (const given of names) {
+      if (typeof given !== "string" || !given) continue;
+      const name = calledIn(moment, given);
       const job = this.jobLane(name);
       if (job >= 0) return job;
       const disk = this.diskOf([name]);
@@ -145,7 +153,7 @@ class Recording {
   /** Whether a moment must catch the eye. */
   isFailure(index) {
     const moment = this.moments[index];
-    return Boolean(moment && (moment.failed || FAILURES.has(moment.kind)));
+    return Boolean(moment && (moment.failed || moment.expected || FAILURES.has(moment.kind)));
   }
 
   /** Whether a moment has failed and its kind does not say so. */

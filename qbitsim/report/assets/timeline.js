@@ -186,7 +186,7 @@ class Timeline extends RunPart {
     }
     const cells = track.cellsOf(record.size);
     const count = cells || recording.bits ? `${grouped(record.count)} of ${plural(cells, "cell")}` : plural(record.count, "cell");
-    lines.push([`${recording.nameOf(lane)}: ${count}`, ...record.flags].join(", "));
+    lines.push([`${recording.nameOf(lane)}: ${count}`, ...record.flags.map(flagWord)].join(", "));
     if (!recording.bits) return lines;
     const height = this.heightOf(track.lane.kind);
     const depth = clamp((share * height - PICTURE_TOP) / (height - PICTURE_TOP), 0, 1);

@@ -189,6 +189,11 @@ function levelOf({ count, size }, { kind, cell }) {
   return { dirty: true, short, long: `${short} ${word}${count === cells ? "" : ", it is not known where"}` };
 }
 
+/** A flag of a bitmap in the words of the replies of QMP. */
+function flagWord(flag) {
+  return flag === "disabled" ? "not recording" : flag;
+}
+
 /** What a cell of a lane is if its bit is set. */
 function wordOf(kind) {
   return kind === "disk" ? "written" : "dirty";

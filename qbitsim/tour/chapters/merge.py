@@ -23,7 +23,7 @@ CHAPTER = Chapter(
             question=Question(
                 "Then the guest writes cell 9. Which cells are dirty in monday?",
                 right="1 2",
-                why="A disabled bitmap keeps what it has and records nothing.",
+                why="A disabled bitmap is not recording: it keeps what it has.",
                 holds=lambda scene: scene.dirty("monday") == [1, 2],
             ),
             see=Finding(

@@ -69,6 +69,12 @@ MORE = "product of the hierarchy must match maxcpus:"
     [
         ("10.0", "-M pc -cpu foo", "unable to find CPU model 'foo'"),
         ("10.0", "-M pc -cpu qemu64,+foo", "Property 'qemu64-x86_64-cpu.foo' not found"),
+        (
+            "11.1",
+            "-M none -cpu qemu64,foo=1",
+            "can't apply global qemu64-x86_64-cpu.foo=1: Property 'qemu64-x86_64-cpu.foo' not found",
+        ),
+        ("7.2", "-M none -cpu qemu64,+foo", "apic-id property was not initialized properly"),
         ("10.0", "-M pc -smp 0", "Invalid CPU topology: CPU topology parameters must be greater than zero"),
         (
             "10.0",

@@ -28,7 +28,7 @@ OPTIONS: dict[str, list[str]] = {
         *("raw,node-name=r,file.driver=null-co", "raw,node-name=r,file=n", "raw,node-name=r", "raw,node-name=1"),
         *("null-co,node-name=n,read-only=maybe", "null-co,node-name=n,x.y=1", "null-co,node-name=m,read-only=on"),
         *('{"driver":"null-co","node-name":"j"}', '{"driver":"null-co","node-name":"j","size":"1"}', "null-co,,a"),
-        *("help", "", "node-name=n", '{"driver":', "file,node-name=f,filename=/nope", "throttle,node-name=t,file=n"),
+        *("help", "", "node-name=n", '{"driver":', "file,node-name=f,filename=/no/such", "throttle,node-name=t,file=n"),
         "throttle,node-name=t,throttle-group=g,file=n",
     ],
     "--object": [
@@ -41,16 +41,27 @@ OPTIONS: dict[str, list[str]] = {
     ],
     "--chardev": [
         *("null,id=c", "null", "foo,id=c", "null,id=c,foo=1", "socket,id=c", "socket,id=c,fd=77", "null,id=1"),
-        *("socket,id=c,path=/nope/s,server=on,wait=off", "socket,id=c,path=/nope/s", "file,id=c", "null,id=c,server"),
+        *(
+            "socket,id=c,path=/no/such/s,server=on,wait=off",
+            "socket,id=c,path=/no/such/s",
+            "file,id=c",
+            "null,id=c,server",
+        ),
         *("socket,id=c,host=h", "socket,id=c,path=/a,fd=3", "socket,id=c,path=/a,wait=off", "null,id=c,wait=x"),
-        *("stdio,id=c", "help", "id=c", "", "null,id=m"),
+        *("stdio,id=c", "help", "id=c", "", "null,id=m", "spicevmc,id=c,name=x", "vc,id=c"),
     ],
     "--monitor": [
         *("c", "c,mode=control", "chardev=c,mode=foo", "c,pretty=on", "c,mode=control,pretty=x", "mode=control"),
         *("m", "c,mode=readline", '{"chardev":"c"}', '{"chardev":1}', "c,id=1", "c,id=i", "c,foo=1", "help"),
     ],
     "--nbd-server": [
-        *("foo", "addr.type=unix", "addr.type=unix,addr.path=/nope/s", "addr.type=inet,addr.host=127.0.0.1", "addr=x"),
+        *(
+            "foo",
+            "addr.type=unix",
+            "addr.type=unix,addr.path=/no/such/s",
+            "addr.type=inet,addr.host=127.0.0.1",
+            "addr=x",
+        ),
         *("addr.type=inet,addr.host=127.0.0.1,addr.port=0", "addr.type=foo", "addr.path=x", "", "help"),
         *("addr.type=inet,addr.host=127.0.0.1,addr.port=0,max-connections=x", '{"addr":{"type":"unix","path":1}}'),
         *("addr.type=inet,addr.host=127.0.0.1,addr.port=0,tls-creds=c", '{"addr":{"type":"unix","data":{}}}'),
@@ -62,7 +73,7 @@ OPTIONS: dict[str, list[str]] = {
         *("nbd,id=e,node-name=n,bitmaps.0=b", '{"type":"nbd","id":"e","node-name":"n"}', '{"type":"nbd"}', "help"),
         *("nbd,id=e,node-name=n,description=d,writable=on", "nbd,id=e,node-name=n,iothread=t"),
     ],
-    "--pidfile": ["/nope/p"],
+    "--pidfile": ["/no/such/p"],
     "--trace": ["foo=1", "events=x,foo=1"],
     "--foo": [],
     "--he": [],
