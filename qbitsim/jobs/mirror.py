@@ -387,7 +387,7 @@ class MirrorJob(LoopJob):
             return
         delay = outage
         if method == "copy":
-            delay = max(delay, self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
+            delay = max(delay, self.source.delay("read", length), self.target.node.delay("write", length))
         self._operations.add(operation, delay, f"{self.id}: copy {offset}+{length}")
 
     def _operation_done(self, operation: MirrorOperation) -> None:
