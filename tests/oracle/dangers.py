@@ -236,7 +236,8 @@ def _ends_a_stream_in_a_section(message: dict[str, Any], answer: Records, machin
     actions = message.get("arguments", {}).get("actions", [])
     if not begins & {message.get("execute"), *(action["type"] for action in actions)}:
         return False
-    ended = {record["data"]["device"] for record in answer if record.get("data", {}).get("type") == "stream"}
+    over = [record["data"] for record in answer if record.get("event") == "BLOCK_JOB_COMPLETED"]
+    ended = {data["device"] for data in over if data["type"] == "stream"}
     gone = {record["data"].get("id") for record in answer if record.get("data", {}).get("status") == "null"}
     return bool(ended & gone) and any(node.driver == "throttle" for node in machine.graph.nodes.values())
 
