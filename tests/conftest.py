@@ -33,7 +33,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 BROWSER = Browser()
 HERE = Path(__file__).parent
 LONG_ONES = (
-    "browser",
     "conformance/test_on_files.py",
     "conformance/test_recorded.py",
     "cli/test_record.py",
@@ -47,32 +46,21 @@ LONG_ONES = (
     "history/test_history.py",
     "programs/test_programs.py",
 )
-"""Groups of tests that take more than five seconds of a processor, the longest first."""
+"""Files with tests that take more than five seconds of a processor, the longest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say at the end what workers have to say; let them take groups in the order in which they are collected."""
+    """Say at the end what workers have to say; let them take files in the order in which they are collected."""
     config.pluginmanager.register(Workers())
     if config.pluginmanager.hasplugin("xdist"):
         config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let workers of pytest-xdist take whole files, those first that take long, so that all end at about one time."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(group(item)))
+    """Let workers of pytest-xdist, which take whole files, take those first that last long: all end at about one time."""
     if hasattr(config, "workerinput"):
         order = {name: number for number, name in enumerate(LONG_ONES)}
-        items.sort(key=lambda item: order.get(group(item), len(order)))
-
-
-def group(item: pytest.Item) -> str:
-    """What one worker runs: a file; all that needs the browser; the rules that read all modules."""
-    if needs_browser(item):
-        return "browser"
-    path = item.path.relative_to(HERE)
-    return "api" if path.parts[0] == "api" else path.as_posix()
+        items.sort(key=lambda item: order.get(item.path.relative_to(HERE).as_posix(), len(order)))
 
 
 def needs_browser(item: pytest.Item) -> bool:

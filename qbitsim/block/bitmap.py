@@ -16,10 +16,13 @@ Theory of operation (block/dirty-bitmap.c, QEMU 10.0)
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MINIMUM_GRANULARITY = 512
 MAXIMUM_NAME_BYTES = 1023
@@ -71,6 +74,7 @@ class DirtyBitmap:
     :ivar readonly: the image cannot store changes of it at the moment.
     :ivar inconsistent: was not stored when the image was last in use; can only be removed.
     :ivar skip_store: an image that is being closed must leave it out.
+    :ivar on_mark: what is to happen when something was marked: a job waits for it.
     """
 
     __slots__ = (
@@ -81,6 +85,7 @@ class DirtyBitmap:
         "inconsistent",
         "name",
         "node",
+        "on_mark",
         "persistent",
         "readonly",
         "shift",
@@ -103,6 +108,7 @@ class DirtyBitmap:
         self.inconsistent = False
         self.skip_store = False
         self.successor: DirtyBitmap | None = None
+        self.on_mark: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         flags = [
@@ -151,6 +157,8 @@ class DirtyBitmap:
         """Make every granule dirty that overlaps ``length`` > 0 bytes at ``offset``."""
         shift = self.shift
         self.bits.set(offset >> shift, ((offset + length - 1) >> shift) + 1)
+        if self.on_mark is not None:
+            self.on_mark()
 
     def reset(self, offset: int, length: int) -> None:
         """Make the granules clean; the range must be whole granules, or reach the end of the disk."""

@@ -249,6 +249,11 @@ class DriverHooks:
         del offset, length
         return operation != "status"
 
+    def reads_nothing(self, offset: int, length: int) -> bool:
+        """Whether the range is known to be zeroes, so that reading it asks no file for anything."""
+        del offset, length
+        return False
+
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the next request of that kind is refused before any I/O: as a bottom half."""
         del operation, offset, length

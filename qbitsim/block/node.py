@@ -245,13 +245,16 @@ class Node(Requests):
             child.node.flush()
         self.unflushed = False
 
-    def delay(self, length: int, *, writing: bool) -> int:
-        """Nanoseconds that a job's request of ``length`` bytes has to wait for limits here and below."""
+    def delay(self, operation: str, length: int) -> int:
+        """Nanoseconds that a job's request of ``length`` bytes has to wait for limits here and below.
+
+        :param operation: ``"read"``, ``"write"``, or ``"write-zeroes"``, which a format only notes in its tables.
+        """
         below = self.filtered
-        if below is None:
+        if below is None and operation != "write-zeroes":
             file = self.child("file")
             below = file.node if file is not None else None
-        return below.delay(length, writing=writing) if below is not None else 0
+        return below.delay(operation, length) if below is not None else 0
 
     @property
     def own_outage(self) -> int:

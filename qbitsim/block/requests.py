@@ -160,7 +160,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
     def discard(self, offset: int, length: int) -> None:
         """Forget ``length`` > 0 bytes, if the node was opened to pass discards on.
 
-        Otherwise nothing happens, not even to the bitmaps (bdrv_co_pdiscard, block/io.c, QEMU 10.0).
+        Otherwise nothing happens, not even to the bitmaps. What says that it cannot discard has done enough: a discard
+        is a hint (bdrv_co_pdiscard, block/io.c, QEMU 10.0).
+
+        :raises OSError: as the driver, or a fault, says; the bits are marked all the same.
         """
         if not self.unmap:
             return
@@ -168,6 +171,9 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         self.unflushed = True
         try:
             self._discard(offset, length)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
         finally:
             if self.bitmaps:
                 self.mark_dirty(offset, length)

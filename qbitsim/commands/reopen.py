@@ -140,6 +140,9 @@ class _Change:
         edge = node.child(name)
         if edge is not None and edge.frozen:
             raise QmpError(f"Cannot change frozen '{name}' link from '{node.name}' to '{edge.node.name}'")
+        if old is not None and len(old.parents) == 1 and any(below.frozen for below in old.children):
+            # The filter of a commit would go before the job (bdrv_replace_child_noperm, seen with 7.2 and 10.0).
+            raise UnsupportedError(f"taking '{old.name}' from the job that needs it: real QEMU crashes")
         if name == "file" and node.image is not None:
             raise UnsupportedError(f"another file for the {node.driver} node '{node.name}'")
         if name == "backing" and not node.supports_backing:
@@ -268,10 +271,13 @@ class _Queue:
             self.graph.attach(node, name, new, 0, perms.ALL)
 
     def _refresh(self, changes: list[_Change]) -> None:
-        nodes = [change.node for change in changes]
-        former = [user.root.node for change in changes for _name, user in change.replaced if user.root is not None]
+        roots: list[Node] = []
+        for change in changes:
+            former = [user.root.node for _name, user in change.replaced if user.root is not None]
+            roots += [change.node, *former]
         try:
-            self.graph.refresh_permissions(*nodes, *former)
+            # What was queued last is visited first, so that it comes last (refresh_list of bdrv_reopen_multiple).
+            self.graph.refresh_permissions(*reversed(roots))
         except QmpError as error:
             raise QmpError(_read_only_text(changes, error.desc)) from None
 

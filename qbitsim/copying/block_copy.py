@@ -230,7 +230,7 @@ class BlockCopyState:
             status = Status(0)  # what cannot be told is copied, and that may fail
         if status.length < self.cluster_size:
             # A cluster of mixed status is copied as data, and so is a cut one at the end if it is looked at alone.
-            status.length, status.data, status.zero, status.allocated = self.cluster_size, True, False, True
+            status.length, status.zero, status.allocated = self.cluster_size, False, True
         elif offset + status.length == self.length:
             status.length = -(-status.length // self.cluster_size) * self.cluster_size
         else:
@@ -264,10 +264,7 @@ class BlockCopyState:
 
     def delay(self, task: CopyTask) -> int:
         """Nanoseconds that throttled nodes put the chunk off."""
-        if task.zeroes:
-            return 0
-        reading = self.source.delay(task.length, writing=False)
-        return max(reading, self.target.delay(task.length, writing=True))
+        return max(node.delay(operation, task.length) for node, operation in self._requests(task))
 
     def end_task(self, task: CopyTask, *, failed: bool) -> None:
         """The chunk is no longer in flight; if it failed it is to be copied again."""
@@ -358,7 +355,7 @@ class BlockCopyState:
         with suppress(OSError):
             self.source.discard(offset, length)
 
-    def copy_now(self, offset: int, end: int, timeout: int = 0) -> None:
+    def copy_now(self, offset: int, end: int, timeout: int) -> None:
         """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
 
         A guest's write takes no time here, so that nobody waits for what throttled nodes or faults put off; but whether
@@ -433,12 +430,12 @@ class BlockCopyState:
             status = self.source.skip_filters().status(position, self.length - position)
             allocated = status.allocated
             position += status.length
-            if not allocated and position - offset >= self.cluster_size and position < self.length:
+            if not allocated and position - offset >= self.cluster_size:
                 position -= (position - offset) % self.cluster_size
                 break
         end = offset + -(-(position - offset) // self.cluster_size) * self.cluster_size
         if not allocated:
-            self.reset(offset, min(end, self.length) - offset)
+            self.reset(offset, end - offset)
         return end
 
 

@@ -136,9 +136,9 @@ class NullNode(DriverNode):
         """Itself."""
         return self
 
-    def delay(self, length: int, *, writing: bool) -> int:
+    def delay(self, operation: str, length: int) -> int:
         """The latency; it is the same for all requests, which do not wait for each other."""
-        del length, writing
+        del operation, length
         return self.latency
 
     def _check(self, operation: str, offset: int, length: int) -> None:

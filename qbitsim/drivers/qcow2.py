@@ -357,6 +357,19 @@ class Qcow2Node(DriverNode):
             return True
         return not self._written.has_slices(offset, length)
 
+    def reads_nothing(self, offset: int, length: int) -> bool:
+        """Clusters of zeroes, and those that no layer has (qcow2_co_preadv_part)."""
+        if self.image.file.faults is not None or self.copy_on_read:
+            return False
+        end, backing = offset + length, self.backing
+        while offset < end:
+            status = self.layer_status(offset, end - offset)
+            below = 0 if backing is None or status.allocated else min(status.length, backing.length - offset)
+            if status.data or (backing is not None and below > 0 and not backing.reads_nothing(offset, below)):
+                return False
+            offset += status.length
+        return True
+
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         if self._notices:
             self._file.before_table_change(list(self.image.layout.host_runs(offset, length)))

@@ -153,6 +153,10 @@ class RawNode(DriverNode, OwnLengthNode):
         """Whether the file does."""
         return self._file.waits_for_io(operation, self.offset + offset, length)
 
+    def delay(self, operation: str, length: int) -> int:
+        """As long as the file."""
+        return self._file.delay(operation, length)
+
     def fails_without_io(self, operation: str, offset: int, length: int) -> bool:
         """Whether the file does."""
         return self._file.fails_without_io(operation, self.offset + offset, length)

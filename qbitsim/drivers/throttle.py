@@ -93,8 +93,8 @@ class ThrottleNode(FilterDriverNode):
         del child
         return perm, shared
 
-    def delay(self, length: int, *, writing: bool) -> int:
+    def delay(self, operation: str, length: int) -> int:
         """How long a request of a job has to wait here and below."""
         assert self.group is not None
-        own = self.group.reserve(self.graph.scheduler.now, length, writing=writing)
-        return max(own, super().delay(length, writing=writing))
+        own = self.group.reserve(self.graph.scheduler.now, length, writing=operation != "read")
+        return max(own, super().delay(operation, length))

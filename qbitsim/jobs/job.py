@@ -332,11 +332,9 @@ class Job(JobVerbs):
     def finish_sync(self) -> None:
         """Wait until the work has ended (job_finish_sync)."""
         self.enter()
-        scheduler = self.jobs.scheduler
-        scheduler.run_bottom_halves()
         while not self.completed:
+            self.jobs.scheduler.run_bottom_halves()
             self.finish_in_flight()
-            scheduler.run_bottom_halves()
 
     def _exit(self) -> None:
         try:
@@ -350,14 +348,14 @@ class Job(JobVerbs):
             self._completed()
 
     def _completed(self) -> None:
-        self.update_ret()
+        self._update_ret()
         if self.ret:
             self.txn.abort(self)
         else:
             self.transition(JobStatus.WAITING)
             self.txn.member_succeeded()
 
-    def update_ret(self) -> None:
+    def _update_ret(self) -> None:
         """Settle with what result the job ends; a failure shows as ``aborting`` (job_update_rc)."""
         if not self.ret and self.is_cancelled:
             self.ret = errno.ECANCELED
@@ -378,7 +376,7 @@ class Job(JobVerbs):
 
     def finalize_single(self) -> None:
         """Settle the job, tell the client and drop it (job_finalize_single)."""
-        self.update_ret()
+        self._update_ret()
         if self.ret:
             self._abort()
         else:

@@ -71,7 +71,7 @@ class LoopJob(Job):
 
     def _owe(self, source: Node, target: Node, length: int) -> None:
         """Throttled nodes put the next piece off."""
-        self._owed += max(source.delay(length, writing=False), target.delay(length, writing=True))
+        self._owed += max(source.delay("read", length), target.delay("write", length))
 
     def _due(self) -> None:
         self._timer = None

@@ -99,6 +99,9 @@ class MirrorJob(LoopJob):
         self.target.track_clusters(self.source.length, granularity)
         self.dirty = MirrorDirty(self.source, owner, granularity, self.options.buffer)
         self.dirty.bitmap.disabled = on_filter or self.copy_mode != "background"
+        if not on_filter:
+            # Whoever uses the source below the filter writes to its bitmap alone.
+            self.dirty.bitmap.on_mark = self._wake_up
 
     # -- what queries and clients see
 
@@ -376,7 +379,11 @@ class MirrorJob(LoopJob):
 
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
         outage = max(self.source.outage, self.target.node.outage)
-        operation = MirrorOperation(offset, length, "copy" if outage else method, self._operation_done)
+        if outage:
+            method = "copy"
+        elif method == "copy" and self.source.reads_nothing(offset, length):
+            method = "write"
+        operation = MirrorOperation(offset, length, method, self._operation_done)
         try:
             waits = operation.begin(self.source, self.target)
         except StalledError as error:
@@ -386,8 +393,8 @@ class MirrorJob(LoopJob):
             self._transfer(operation)
             return
         delay = outage
-        if method == "copy":
-            delay = max(delay, self.source.delay(length, writing=False), self.target.node.delay(length, writing=True))
+        if method in {"copy", "write"}:
+            delay = max(delay, self.source.delay("read", length), self.target.node.delay("write", length))
         self._operations.add(operation, delay, f"{self.id}: copy {offset}+{length}")
 
     def _operation_done(self, operation: MirrorOperation) -> None:

@@ -20,10 +20,11 @@ class MirrorOperation:
     """A piece that is being copied.
 
     :ivar offset: bytes, :ivar length: bytes.
-    :ivar method: ``copy``, or ``zero`` or ``discard``: that happens to the target, and nothing is read.
-    :ivar error: what the target answered to ``zero`` or ``discard``, and it is not yet known to the job.
+    :ivar method: ``copy``; or ``zero``, ``discard`` or ``write``, of zeroes: that happens to the target, and nothing is
+        read.
+    :ivar error: what the target answered when nothing was read, and it is not yet known to the job.
     :ivar stall: what one of its requests waits for; it is made again, as a whole, after that.
-    :ivar begun: whether the target has taken the zeroes or the discard.
+    :ivar begun: whether the target has taken what needs no reading.
     """
 
     __slots__ = ("_done", "_scheduler", "begun", "error", "length", "method", "offset", "stall", "task")
@@ -40,7 +41,7 @@ class MirrorOperation:
         self._scheduler: Scheduler | None = None
 
     def begin(self, source: Node, target: MirrorTarget) -> bool:
-        """Ask the target for zeroes or a discard: it takes that before data, which has to be read first.
+        """Ask the target for what needs no reading: it takes that before data, which has to be read first.
 
         :return: whether source and target have to wait for I/O; if not, it is complete as soon as it has begun.
         :raises StalledError: the target lets it wait; it has not begun.
@@ -52,6 +53,8 @@ class MirrorOperation:
                 waits = target.write_zeroes(offset, length)
             elif self.method == "discard":
                 waits = target.discard(offset, length)
+            elif self.method == "write":
+                target.write(offset, bytes(length))
         except OSError as error:
             self.error = error
             waits = True
@@ -102,7 +105,7 @@ class MirrorOperations:
 
     def is_full(self, length: int) -> bool:
         """Whether nothing more can be in flight that needs ``length`` bytes of the buffer."""
-        used = sum(each.length for each in self._operations if each.method == "copy")
+        used = sum(each.length for each in self._operations if each.method in {"copy", "write"})
         return len(self._operations) >= MAXIMUM_IN_FLIGHT or (bool(used) and used + length > self._buffer)
 
     def add(self, operation: MirrorOperation, delay: int, label: str) -> None:

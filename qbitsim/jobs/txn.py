@@ -46,7 +46,6 @@ class JobTxn:
             failure = _prepare(member)
             if failure:
                 member.ret = failure
-                member.update_ret()
                 self.abort(member)
                 return
         for member in list(self.jobs):

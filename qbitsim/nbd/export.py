@@ -149,7 +149,7 @@ class Export:
         :param operation: of :data:`qbitsim.files.faults.OPERATIONS`.
         """
         node = self.user.node
-        limited = node.delay(length, writing=operation != "read") if operation in ("read", "write") else 0
+        limited = node.delay(operation, length) if operation in ("read", "write") else 0
         slow = sum(each.nanoseconds for each in self.slow_reads if each.strikes(self.name, operation))
         owner = node.fault_owner
         rules: Faults | None = owner.faults if owner is not None else None

@@ -117,3 +117,46 @@ def test_a_read_only_layer_with_bitmaps_to_store_cannot_be_reopened_read_only():
     machine.qmp("block-dirty-bitmap-add", node="n", name="b", persistent=True)
     with pytest.raises(QmpError, match=r"^No write access$"):
         machine.qmp("blockdev-reopen", options=[{**options, "backing": "n"}])
+
+
+@pytest.fixture
+def chain():
+    """Two layers, ``top`` above ``bottom``, each with a file of a name; those of ``bottom`` are read-only."""
+    made = Machine()
+    made.images.create("bottom.qcow2", "qcow2", 1 << 20)
+    made.images.create("top.qcow2", "qcow2", 1 << 20, backing="bottom.qcow2", backing_format="qcow2")
+    made.images.create("kept.qcow2", "qcow2", 1 << 20)
+    layers = [{"driver": "qcow2", "node-name": name, "file": layer_file(name)} for name in ("top", "bottom")]
+    made.add_node({**layers[0], "backing": layers[1]})
+    made.add_node({"driver": "qcow2", "node-name": "kept", "file": layer_file("kept")})
+    return made
+
+
+def layer_file(name):
+    return {"driver": "file", "node-name": f"{name}-file", "filename": f"{name}.qcow2"}
+
+
+def test_users_that_disagree_are_found_before_a_child_that_is_reopened_too(chain):
+    """The file of ``bottom`` stays read-only, which is found later than what is wrong with the new backing file."""
+    chain.images.create("lower.qcow2", "qcow2", 1 << 20)
+    chain.add_node({"driver": "copy-before-write", "node-name": "cbw", "file": "kept", "target": "kept"})
+    options = {"driver": "qcow2", "node-name": "bottom", "file": "bottom-file", "backing": "cbw"}
+    with pytest.raises(QmpError) as caught:
+        chain.execute("blockdev-reopen", {"options": [options]})
+    assert caught.value.desc == (
+        "Permission conflict on node 'kept': permissions 'write' are both required by node 'cbw' (uses node 'kept' "
+        "as 'target' child) and unshared by node 'cbw' (uses node 'kept' as 'file' child)."
+    )
+
+
+def test_the_filter_of_a_commit_is_not_taken_from_its_job(chain):
+    """QEMU dies of it."""
+    chain.images.create("over.qcow2", "qcow2", 1 << 20, backing="top.qcow2", backing_format="qcow2")
+    chain.add_node({"driver": "qcow2", "node-name": "over", "file": layer_file("over"), "backing": "top"})
+    chain.qmp("block-commit", job_id="c", device="over", top_node="top", filter_node_name="f", auto_finalize=False)
+    before = chain.qmp("query-named-block-nodes")
+    options = {"driver": "qcow2", "node-name": "over", "file": "over-file", "backing": "bottom"}
+    with pytest.raises(QmpError) as caught:
+        chain.execute("blockdev-reopen", {"options": [options]})
+    assert caught.value.desc == "qbitsim does not emulate taking 'f' from the job that needs it: real QEMU crashes"
+    assert chain.qmp("query-named-block-nodes") == before

@@ -146,12 +146,12 @@ def test_what_cannot_be_shown_is_refused(words: list[str], text: str, capsys: py
 def test_the_readme_opens_with_the_two_commands() -> None:
     opening = README.split("\n## ")[0]
     shown = re.findall(r"^```sh\n(.*?)\n```$", opening, re.MULTILINE | re.DOTALL)
-    assert shown == ["pip install . && qbitsim demo", "pip install -q -e '.[test]' && pytest -n auto --dist loadgroup"]
+    assert shown == ["pip install . && qbitsim demo", "pip install -q -e '.[test]' && pytest -n auto --dist loadfile"]
 
 
 def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
     lines = (REPOSITORY / ".ci/run").read_text().splitlines()
-    assert lines.count("pip install -q -e '.[test]' && pytest -n auto --dist loadgroup") == 1
+    assert lines.count("pip install -q -e '.[test]' && pytest -n auto --dist loadfile") == 1
 
 
 # -- what is said

@@ -27,3 +27,13 @@ def test_it_cannot_be_resized(machine: Machine, size: int) -> None:
     with pytest.raises(QmpError, match=r"^Image format driver does not support resize$"):
         machine.execute("block_resize", {"node-name": "old", "size": size})
     assert machine.graph.nodes["old"].length == machine.graph.nodes["disk"].length == MIB
+
+
+def test_a_discard_of_what_no_filter_keeps_does_nothing_but_mark(machine: Machine) -> None:
+    """The driver below says that it cannot, and a discard is a hint."""
+    node = {"driver": "snapshot-access", "node-name": "plain", "file": "kept", "discard": "unmap", "read-only": False}
+    machine.add_node(node)
+    machine.qmp("block-dirty-bitmap-add", node="plain", name="b0")
+    said = machine.qmp("human-monitor-command", command_line='qemu-io plain "discard -q 524288 65536"')
+    (bitmap,) = machine.graph.nodes["plain"].bitmaps
+    assert (said, bitmap.count) == ("", 65536)

@@ -66,6 +66,31 @@ def test_a_cancelled_task_never_runs(diary: Diary) -> None:
     assert diary.scheduler.next_deadline is None
 
 
+def test_what_is_due_can_be_looked_at(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    scheduler.soon(diary.note("cancelled"), "cancelled").cancel()
+    scheduler.after(5, diary.note("timer"), "timer")
+    scheduler.move_clock(5)
+    assert [task.label for task in scheduler.ready()] == ["timer"]
+    assert diary.entries == []
+
+
+def test_the_rest_may_be_done_in_one_go_if_the_caller_runs_until_idle_and_nothing_else_is_due() -> None:
+    scheduler = Scheduler()
+    answers: list[list[bool]] = []
+
+    def ask() -> None:
+        answers.append([scheduler.runs_exclusively(own) for own in (0, 1)])
+
+    ask()
+    for _ in range(3):
+        scheduler.soon(ask, "ask")
+    scheduler.step()
+    scheduler.run_until_idle()
+    ask()
+    assert answers == [[False, False], [False, False], [False, True], [True, False], [False, False]]
+
+
 def test_a_bottom_half_runs_before_the_next_task(diary: Diary) -> None:
     scheduler = diary.scheduler
 

@@ -340,3 +340,28 @@ def test_a_child_of_a_quorum_that_others_use_is_not_replaced():
     machine.qmp("job-complete", id="m")
     machine.run_until_idle()
     assert [edge.node.name for edge in machine.graph.nodes["q"].children] == ["a", "t"]
+
+
+def test_in_7_2_the_source_notes_what_is_written_below_the_filter():
+    """Later the filter has the bitmap, and does not see it."""
+    for profile, copied in (("7.2", SIZE + CLUSTER), ("10.0", SIZE)):
+        machine = made(profile)
+        start(machine)
+        machine.add_node({"driver": "raw", "node-name": "beside", "file": "node0"})
+        said = machine.qmp("human-monitor-command", command_line=f'qemu-io beside "write -q {CLUSTER} {CLUSTER}"')
+        machine.run_until_idle()
+        assert (said, job(machine)["len"], job(machine)["offset"]) == ("", copied, copied)
+        assert [bitmap.count for bitmap in machine.graph.nodes["node0"].bitmaps] == [0] * (profile == "7.2")
+        assert (machine.images.compare("drive0.qcow2", "t.qcow2") is None) == (profile == "7.2")
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+def test_what_needs_no_reading_has_its_place_in_the_target_first(profile):
+    """The end of the source is a part of a cluster, so that its zeroes are written, before the data in front of it."""
+    machine, size = Machine(profile), SIZE - 512
+    machine.add_disk("drive0", size, node_name="node0").write(0, b"s" * CLUSTER)
+    machine.images.create("t.qcow2", "qcow2", size)
+    machine.add_node({"driver": "qcow2", "node-name": "t", "file": {"driver": "file", "filename": "t.qcow2"}})
+    start(machine)
+    layout = machine.images.lookup("t.qcow2").layout
+    assert [layout.host_offset(place) for place in (0, 15 * CLUSTER)] == [6 * CLUSTER, 5 * CLUSTER]

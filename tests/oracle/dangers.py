@@ -16,6 +16,7 @@ from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.null import NullNode
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.jobs.job import Job
+from qbitsim.jobs.mirror import MirrorJob
 from qbitsim.machine.machine import Machine
 
 Step = dict[str, Any]
@@ -47,6 +48,8 @@ def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()
         return "a stop while jobs work on chains, which may end in it"
     if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
         return "a stream into a read-only layer below a backup that runs"
+    if _mirrors_past_a_threshold(message, machine):
+        return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     of_nodes = asked.startswith("query-named-block-nodes") or ("info block" in asked and "-n" in asked)
     if over and machine.profile.stream_filter_detached and of_nodes:
@@ -74,6 +77,35 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
     layer = _node(str(message["arguments"].get("device")), machine)
     copied = [edge.node for job in machine.jobs.jobs if job.kind == "backup" for edge in job.edges if _runs(job)]
     return layer is not None and layer.read_only and layer in downwards(copied)
+
+
+def _mirrors_past_a_threshold(message: dict[str, Any], machine: Machine) -> bool:
+    """Of several pieces that a mirror has in flight any may be the first that is written behind the threshold."""
+    command, arguments = message["execute"], message.get("arguments", {})
+    top = _node(str(arguments.get("top-node", arguments.get("device"))), machine)
+    if command == "block-set-write-threshold":
+        mirrors = [job.target.node for job in machine.jobs.jobs if isinstance(job, MirrorJob)]
+        return _node(str(arguments.get("node-name")), machine) in [
+            node for target in mirrors for node in _written(target)
+        ]
+    if command == "blockdev-mirror":
+        target = _node(str(arguments.get("target")), machine)
+    elif command == "block-commit" and _is_root(top, machine):
+        target = _node(str(arguments.get("base-node", "base0")), machine)
+    else:
+        return False
+    return target is not None and any(node.write_threshold for node in _written(target))
+
+
+def _is_root(node: Node | None, machine: Machine) -> bool:
+    drives = machine.graph.drives.values()
+    return node is not None and any(drive.root is not None and drive.root.node is node for drive in drives)
+
+
+def _written(node: Node) -> list[Node]:
+    """The node and what its content is written to."""
+    below = [child.node for child in node.children if child.name != "backing"]
+    return [node, *(each for child in below for each in _written(child))]
 
 
 def _runs(job: Job) -> bool:
@@ -176,6 +208,8 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     arguments = message.get("arguments", {})
     if "the job that it belonged to has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"
+    if machine.profile.name == "7.2" and _ends_a_stream_in_a_section(message, answer, machine):
+        return "a backup or snapshot while a stream beside a throttle node is about to end"
     if message.get("execute") == "blockdev-reopen" and _cannot_keep_backing(arguments, answer, machine):
         return "a layer that cannot keep another backing file"
     if message.get("execute") == "block-dirty-bitmap-merge" and not arguments.get("bitmaps", True):
@@ -191,6 +225,21 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
         if check(actions, answer, machine):
             return reason
     return None
+
+
+def _ends_a_stream_in_a_section(message: dict[str, Any], answer: Records, machine: Machine) -> bool:
+    """The section that a backup or snapshot begins ends the stream, whose nodes go, and QEMU ends it for others.
+
+    With a throttle node alone (bdrv_do_drained_end, block/io.c, measured with 7.2.22).
+    """
+    begins = {"blockdev-backup", "drive-backup", "blockdev-snapshot", "blockdev-snapshot-sync"}
+    actions = message.get("arguments", {}).get("actions", [])
+    if not begins & {message.get("execute"), *(action["type"] for action in actions)}:
+        return False
+    over = [record["data"] for record in answer if record.get("event") == "BLOCK_JOB_COMPLETED"]
+    ended = {data["device"] for data in over if data["type"] == "stream"}
+    gone = {record["data"].get("id") for record in answer if record.get("data", {}).get("status") == "null"}
+    return bool(ended & gone) and any(node.driver == "throttle" for node in machine.graph.nodes.values())
 
 
 def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:

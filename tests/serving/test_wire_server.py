@@ -430,7 +430,7 @@ def test_clients_are_accepted_again_when_files_can_be_opened_again(tmp_path, mon
 
 
 def test_until_looks_back_on_a_server_that_runs_by_itself_and_what_is_kept_for_it_has_bounds(serve, monkeypatch):
-    monkeypatch.setattr(server_module, "_REMEMBERED_EVENTS", 10)
+    monkeypatch.setattr(server_module, "REMEMBERED_EVENTS", 10)
 
     async def test(machine, path, *_):
         client = await Client.connect(path)

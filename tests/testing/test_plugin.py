@@ -37,7 +37,8 @@ def run(pytester):
 
     def run_module(source, *arguments):
         pytester.makepyfile(ask=ASK, test_it=source)
-        return pytester.runpytest("-p", "qbitsim.testing.plugin", "-W", "error", *arguments)
+        imported = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"  # by this very process
+        return pytester.runpytest("-p", "qbitsim.testing.plugin", "-W", "error", "-W", imported, *arguments)
 
     return run_module
 
