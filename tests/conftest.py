@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let workers of pytest-xdist, which take whole files, take first those that last long, so that all end together."""
+    """Let workers of pytest-xdist, who take whole files, take first those that last long: then all end together."""
     if hasattr(config, "workerinput"):
         order = {name: number for number, name in enumerate(LONG_ONES)}
         items.sort(key=lambda item: order.get(item.path.relative_to(HERE).as_posix(), len(order)))
