@@ -25,10 +25,13 @@ def test_every_file_of_the_package_that_is_no_module_is_installed_with_it() -> N
 
 
 def test_the_examples_are_installed() -> None:
-    ((place, patterns),) = PROJECT["tool"]["setuptools"]["data-files"].items()
-    examples = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
-    assert "backup_client.py" in {path.name for path in examples}
+    installed = PROJECT["tool"]["setuptools"]["data-files"]
+    place = "share/doc/qbitsim/examples"
     assert place in (REPOSITORY / "qbitsim" / "testing" / "__init__.py").read_text()
+    folder = REPOSITORY / "tests" / "examples"
+    examples = {path for path in folder.rglob("*") if path.suffix in {".py", ".md", ".mjs"}}
+    found = {path: name for name, patterns in installed.items() for each in patterns for path in REPOSITORY.glob(each)}
+    assert found == {path: f"{place}/{path.parent.relative_to(folder)}".removesuffix("/.") for path in examples}
 
 
 def test_a_source_distribution_holds_tests_and_benchmarks() -> None:
