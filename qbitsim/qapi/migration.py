@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, NotRequired, TypeAlias, TypedDict
 
-from qbitsim.qapi.block import SocketAddressType
+from qbitsim.qapi.block import InetSocketAddress, SocketAddressType, UnixSocketAddress, VsockSocketAddress
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import (
     Alternate,
@@ -16,7 +16,6 @@ from qbitsim.qapi.schema import (
     QNull,
     Size,
     UInt8,
-    UInt16,
     UInt32,
     UInt64,
     arg,
@@ -304,39 +303,20 @@ class SocketAddress:
 
 @branch(SocketAddress, SocketAddressType.INET)
 @struct
-class InetSocket(SocketAddress):
-    """A TCP address; ``to`` is the last port to try."""
-
-    host: str
-    port: str
-    numeric: bool | None = None
-    to: UInt16 | None = None
-    ipv4: bool | None = None
-    ipv6: bool | None = None
-    keep_alive: bool | None = None
-    keep_alive_count: UInt32 | None = arg(since="10.1")
-    keep_alive_idle: UInt32 | None = arg(since="10.1")
-    keep_alive_interval: UInt32 | None = arg(since="10.1")
-    mptcp: bool | None = None
+class InetSocket(SocketAddress, InetSocketAddress):
+    """A TCP address."""
 
 
 @branch(SocketAddress, SocketAddressType.UNIX)
 @struct
-class UnixSocket(SocketAddress):
+class UnixSocket(SocketAddress, UnixSocketAddress):
     """A Unix domain socket."""
-
-    path: str
-    abstract: bool | None = None
-    tight: bool | None = None
 
 
 @branch(SocketAddress, SocketAddressType.VSOCK)
 @struct
-class VsockSocket(SocketAddress):
+class VsockSocket(SocketAddress, VsockSocketAddress):
     """A virtio socket."""
-
-    cid: str
-    port: str
 
 
 @branch(SocketAddress, SocketAddressType.FD)
@@ -391,20 +371,8 @@ class MigrationExecCommand(MigrationAddress):
 
 @branch(MigrationAddress, MigrationAddressType.RDMA)
 @struct
-class MigrationRdma(MigrationAddress):
+class MigrationRdma(MigrationAddress, InetSocketAddress):
     """RDMA."""
-
-    host: str
-    port: str
-    numeric: bool | None = None
-    to: UInt16 | None = None
-    ipv4: bool | None = None
-    ipv6: bool | None = None
-    keep_alive: bool | None = None
-    keep_alive_count: UInt32 | None = arg(since="10.1")
-    keep_alive_idle: UInt32 | None = arg(since="10.1")
-    keep_alive_interval: UInt32 | None = arg(since="10.1")
-    mptcp: bool | None = None
 
 
 @branch(MigrationAddress, MigrationAddressType.FILE)

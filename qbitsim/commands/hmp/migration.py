@@ -163,10 +163,21 @@ def info_migrate_in_short(context: Context, *, all: bool) -> str:  # noqa: A002 
     return f"{shown}{first.capitalize()}\n" + "".join(f"  {each}\n" for each in settings)
 
 
+def _status(info: Json) -> str:
+    reason = f" ({info['error-desc']})" if info["status"] == "failed" and "error-desc" in info else ""
+    return f"{info['status']}{reason}\n"
+
+
+def _sockets(info: Json, words: str) -> Iterator[str]:
+    if "socket-address" in info:
+        yield f"{words}: [\n"
+        yield from (f"\t{describe(each)}\n" for each in info["socket-address"])
+        yield "]\n"
+
+
 def _long(info: Json) -> Iterator[str]:
     if "status" in info:
-        reason = f" ({info['error-desc']})" if info["status"] == "failed" and "error-desc" in info else ""
-        yield f"Migration status: {info['status']}{reason}\n"
+        yield f"Migration status: {_status(info)}"
         yield f"total time: {info.get('total-time', 0)} ms\n"
         for name, words in (("expected-downtime", "expected downtime"), ("downtime", "downtime")):
             if name in info:
@@ -175,10 +186,7 @@ def _long(info: Json) -> Iterator[str]:
             yield f"setup: {info['setup-time']} ms\n"
     if "ram" in info:
         yield from _memory(info["ram"])
-    if "socket-address" in info:
-        yield "socket address: [\n"
-        yield from (f"\t{describe(each)}\n" for each in info["socket-address"])
-        yield "]\n"
+    yield from _sockets(info, "socket address")
 
 
 def _memory(ram: Json) -> Iterator[str]:
@@ -202,17 +210,13 @@ def _memory(ram: Json) -> Iterator[str]:
 def _short(info: Json) -> Iterator[str]:
     """As 11.1 shows it."""
     if "status" in info:
-        reason = f" ({info['error-desc']})" if info["status"] == "failed" and "error-desc" in info else ""
-        yield f"Status: \t\t{info['status']}{reason}\n"
+        yield f"Status: \t\t{_status(info)}"
     if "total-time" in info:
         down = f", down={info['downtime']}" if "downtime" in info else f", exp_down={info['expected-downtime']}"
         yield f"Time (ms): \t\ttotal={info['total-time']}, setup={info['setup-time']}{down}\n"
     if "ram" in info:
         yield from _short_memory(info["ram"])
-    if "socket-address" in info:
-        yield "Sockets: [\n"
-        yield from (f"\t{describe(each)}\n" for each in info["socket-address"])
-        yield "]\n"
+    yield from _sockets(info, "Sockets")
 
 
 def _short_memory(ram: Json) -> Iterator[str]:
