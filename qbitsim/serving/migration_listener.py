@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qbitsim.errors import QmpError
 from qbitsim.files.network import InetAddress, UnixAddress
 from qbitsim.serving.migration_program import MigrationProgram
-from qbitsim.serving.sockets import bind_tcp, bind_unix, remove_if_ours
+from qbitsim.serving.sockets import bind_tcp, bind_unix_address, remove_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,11 +98,12 @@ class MigrationListener:
         return found
 
     def _bind(self, address: Address) -> tuple[list[socket.socket], Address]:
-        try:
-            if isinstance(address, UnixAddress):
-                bound = [bind_unix(address.path)]
+        if isinstance(address, UnixAddress):
+            bound = [bind_unix_address(address.path, abstract=address.abstract, tight=address.tight)]
+            if not address.abstract:
                 self._remove = remove_if_ours(address.path)
-                return bound, address
+            return bound, address
+        try:
             if not address.port.isdecimal() or int(address.port) > 65535:
                 what = "Servname not supported for ai_socktype"
                 raise QmpError(f"address resolution failed for {address}: {what}")
@@ -111,8 +112,7 @@ class MigrationListener:
             raise QmpError(f"address resolution failed for {address}: {error.strerror}") from None
         except OSError as error:
             reason = (error.strerror or str(error)).rpartition(": ")[2]
-            where = f"to {address.path}" if isinstance(address, UnixAddress) else ""
-            raise QmpError(f"Failed to bind socket{' ' if where else ''}{where}: {reason}") from None
+            raise QmpError(f"Failed to bind socket: {reason}") from None
         return sockets, InetAddress(address.host, str(sockets[0].getsockname()[1]))
 
     def _accept(self, listening: socket.socket, incoming: Arriving) -> None:

@@ -37,7 +37,7 @@ from qbitsim.qapi.block import (
     UnixSocketAddressLegacy,
 )
 from qbitsim.serving.socket_network import SocketNetwork
-from qbitsim.serving.sockets import NO_DESCRIPTOR, SpareDescriptor, bind_tcp, bind_unix, remove_if_ours
+from qbitsim.serving.sockets import NO_DESCRIPTOR, SpareDescriptor, bind_tcp, bind_unix_address, remove_if_ours
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -54,7 +54,6 @@ _PARTS_AT_ONCE = 64
 _LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
 _PATIENCE = 1.0  # seconds until the next look whether the process may open another file
 _PORTS = 0xFFFF
-_ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
 
 
 class NbdMachine(Protocol):
@@ -316,20 +315,9 @@ class NbdListener:
 
         :raises QmpError: it cannot be had.
         """
-        if address.abstract:
-            name = b"\0" + os.fsencode(address.path)
-            found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                found.bind(name if address.tight is not False else name.ljust(_ABSTRACT_NAME + 1, b"\0"))
-            except OSError as error:
-                found.close()
-                raise QmpError(f"Failed to bind socket to {address.path}: {error.strerror}") from error
-            return found
-        try:
-            found = bind_unix(address.path)
-        except OSError as error:
-            raise QmpError(f"Failed to bind socket to {address.path}: {os.strerror(error.errno or 0)}") from error
-        self._cleanups.append(remove_if_ours(address.path))
+        found = bind_unix_address(address.path, abstract=bool(address.abstract), tight=address.tight is not False)
+        if not address.abstract:
+            self._cleanups.append(remove_if_ours(address.path))
         return found
 
     def _take_socket(self, descriptor: int) -> socket.socket:

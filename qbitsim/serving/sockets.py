@@ -27,6 +27,7 @@ NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds between two complaints
+_ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
 
 _ROOM = socket.CMSG_SPACE(16 * array("i").itemsize)
 """For as many descriptors as QEMU takes at once (TCP_MAX_FDS, chardev/char-socket.c)."""
@@ -55,6 +56,30 @@ class DescriptorSocket(socket.socket):
                 received.frombytes(content[: len(content) // received.itemsize * received.itemsize])
                 self.descriptors.receive(list(received))
         return data
+
+
+def bind_unix_address(path: str, *, abstract: bool, tight: bool) -> socket.socket:
+    """A socket at a path, or of an abstract name, which is no file.
+
+    :param tight: the abstract name is not filled up with zero bytes.
+    :raises QmpError: it cannot be had (unix_listen_saddr, util/qemu-sockets.c, QEMU 10.0).
+    """
+    try:
+        return _bind_abstract(path, tight=tight) if abstract else bind_unix(path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else (error.strerror or str(error)).rpartition(": ")[2]
+        raise QmpError(f"Failed to bind socket to {path}: {reason}") from error
+
+
+def _bind_abstract(path: str, *, tight: bool) -> socket.socket:
+    name = b"\0" + os.fsencode(path)
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        found.bind(name if tight else name.ljust(_ABSTRACT_NAME + 1, b"\0"))
+    except OSError:
+        found.close()
+        raise
+    return found
 
 
 class SpareDescriptor:

@@ -75,6 +75,21 @@ def test_a_program_keeps_the_stream_and_gives_it_back(tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
+def test_an_abstract_name_is_no_file(tmp_path: Path) -> None:
+    make_disk(tmp_path, "b")
+    process, destination = start(tmp_path, "b", "-incoming", "defer")
+    name = f"{tmp_path}/m"
+    address = {"transport": "socket", "type": "unix", "path": name, "abstract": True}
+    assert destination("migrate-incoming", channels=[{"channel-type": "main", "addr": address}]) == {"return": {}}
+    assert not (tmp_path / "m").exists()
+    with socket.socket(socket.AF_UNIX) as source:
+        source.connect(f"\0{name}")
+    _, errors = process.communicate()
+    destination.close()
+    assert process.returncode == 1
+    assert b"Not a migration stream" in errors
+
+
 def test_a_program_that_does_not_take_the_stream_leaves_the_guest_here(tmp_path: Path) -> None:
     make_disk(tmp_path, "a")
     process, source = start(tmp_path, "a")
