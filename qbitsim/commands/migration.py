@@ -90,6 +90,9 @@ def _check_can_start(context: Context, args: Migrate) -> None:
     if args.resume:
         raise QmpError("Cannot resume if there is no paused migration")
     context.machine.outgoing.check_can_start()
+    for node in context.graph.nodes.values():
+        if node.migration_blocker is not None:
+            raise QmpError(node.migration_blocker)
 
 
 def _address(context: Context, uri: str | None, channels: Sequence[MigrationChannel] | None) -> Place:

@@ -31,6 +31,11 @@ class RawImage(Image):
         super().__init__(file, PlainContent(size))
         self._unwritten = FileHoles()  # for which the host has kept room
 
+    @property
+    def plain(self) -> RawImage:
+        """Itself."""
+        return self
+
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """As every image; nothing is below."""
         if self.file.capacity is not None:

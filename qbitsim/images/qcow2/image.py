@@ -193,7 +193,7 @@ class Qcow2Image(Image):
             offset = stop
 
     def shrinks(self, data: bytes) -> bool:
-        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed.
+        """As every image, if it gets smaller.
 
         :raises UnsupportedError: this Python does not have the image's compression.
         """
