@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.nodes import opener
-from qbitsim.drivers.creation import FileCreation, Qcow2Creation, VmdkCreation
+from qbitsim.drivers.creation import FileCreation, Qcow2Creation
+from qbitsim.drivers.vmdk_creation import VmdkCreation
 from qbitsim.errors import QmpError
 from qbitsim.jobs.creation import AmendJob, CreateJob
 from qbitsim.qapi.creation import (

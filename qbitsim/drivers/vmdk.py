@@ -15,10 +15,7 @@ from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, file_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.images.file_bytes import ContentBytes
-from qbitsim.images.vmdk.content import WrittenGrainError
-from qbitsim.images.vmdk.info import specific_info
-from qbitsim.images.vmdk.loading import open_vmdk
+from qbitsim.files.failures import ReportedError
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericCOWFormat
 from qbitsim.qapi.structs import struct
 from qbitsim.records import changed
@@ -26,7 +23,7 @@ from qbitsim.records import changed
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener
-    from qbitsim.images.content import Content
+    from qbitsim.files.tree import ByteFile
     from qbitsim.images.vmdk.image import VmdkImage
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
@@ -37,27 +34,33 @@ class BlockdevOptionsVmdk(BlockdevOptionsGenericCOWFormat):
     """A VMDK image."""
 
 
-class NodeBytes(ContentBytes):
-    """The bytes of the file below a node, which is asked for each access.
+class NodeBytes:
+    """A :class:`.ByteFile`: the bytes of the file below a node, which is asked for each access.
 
     :param node: its first child is the file.
+    :param file: the bytes.
     """
 
-    __slots__ = ("_node",)
+    __slots__ = ("_file", "_node")
 
-    def __init__(self, node: Node, content: Content) -> None:
-        super().__init__(content)
+    def __init__(self, node: Node, file: ByteFile) -> None:
+        self._file = file
         self._node = node
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return self._file.length
 
     def read_at(self, offset: int, length: int) -> bytes:
         """As every file; OSError as the node below says."""
         self._node.children[0].node.pread(offset, length)
-        return super().read_at(offset, length)
+        return self._file.read_at(offset, length)
 
     def write_at(self, offset: int, data: bytes) -> None:
         """As every file; OSError as the node below says."""
         self._node.children[0].node.pwrite(offset, len(data))
-        super().write_at(offset, data)
+        self._file.write_at(offset, data)
 
 
 @driver("vmdk", options=BlockdevOptionsVmdk, format=True, creates=True, accepts={"backing": (None,)}, reopens=[])
@@ -76,11 +79,13 @@ class VmdkNode(DriverNode):
 
     def __init__(self, graph: Graph, image: VmdkImage, *, read_only: bool = False, unmap: bool = False) -> None:
         super().__init__(graph, read_only=read_only, unmap=unmap)
-        self.image = image.seen_through(NodeBytes(self, image.plain.content))
+        self.image = image.seen_through(NodeBytes(self, image.content.file))
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """The image in the file."""
+        from qbitsim.images.vmdk.loading import open_vmdk  # noqa: PLC0415 - few have one
+
         file = opener.open_file_child(options)
         read_only = flag(options, "read-only")
         if file.read_only and not read_only:
@@ -119,6 +124,8 @@ class VmdkNode(DriverNode):
 
     def specific_info(self, profile: Profile) -> Json:
         """ImageInfoSpecificVmdk."""
+        from qbitsim.images.vmdk.info import specific_info  # noqa: PLC0415 - few have one
+
         del profile
         return {"type": "vmdk", "data": specific_info(self.image, self.children[0].node.filename)}
 
@@ -148,7 +155,7 @@ class VmdkNode(DriverNode):
         """Say on the standard error that a compressed grain was to be written again."""
         try:
             yield
-        except WrittenGrainError as error:
+        except ReportedError as error:
             self.graph.complain(error.report)
             raise
 

@@ -12,6 +12,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from qbitsim.files.failures import ReportedError
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
@@ -303,8 +304,8 @@ def _copy(call: Call, plan: _Copy) -> None:
         try:
             _copy_run(plan, run)
         except OSError as error:
-            if isinstance(report := getattr(error, "report", None), str):
-                call.complain(f"qemu-img: {report}\n")
+            if isinstance(error, ReportedError):
+                call.complain(f"qemu-img: {error.report}\n")
             text = f"error while writing at byte {run.offset}: {os.strerror(error.errno or 0)}"
             raise ToolError(text) from None
         if _is_copied(plan, run):

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import ReportedError
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.file_bytes import BytesContent
 from qbitsim.images.vmdk import structures
@@ -22,11 +23,8 @@ MAXIMUM_SECTORS = 1 << 32
 """No grain begins behind so many sectors of the file (VMDK_EXTENT_MAX_SECTORS)."""
 
 
-class WrittenGrainError(OSError):
-    """A grain of a compressed extent was written before.
-
-    :ivar report: what QEMU says of it on its standard error (error_report).
-    """
+class WrittenGrainError(ReportedError):
+    """A grain of a compressed extent was written before (vmdk_pwritev)."""
 
     report = "Could not write to allocated cluster for streamOptimized"
 

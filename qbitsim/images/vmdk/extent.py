@@ -76,7 +76,7 @@ def new_extent(size: int, *, compressed: bool, zero_grains: bool) -> Extent:
     directory = redundant + directory_sectors + tables * _TABLE_SECTORS
     end = directory + directory_sectors + tables * _TABLE_SECTORS
     header = Header(
-        version=3 if compressed else 2 if zero_grains else 1,
+        file_version=3 if compressed else 2 if zero_grains else 1,
         flags=flags,
         capacity=size // SECTOR,
         grain=GRAIN,

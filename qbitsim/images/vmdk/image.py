@@ -84,7 +84,7 @@ class VmdkImage(Image):
         """
         if write and self.extent.has_footer:
             raise UnsupportedError("writing a vmdk image with a footer")
-        if write and self.extent.header.version == 3 and not self.extent.is_compressed:
+        if write and self.extent.header.file_version == 3 and not self.extent.is_compressed:
             return "VMDK version 3 must be read only"
         return None
 
@@ -210,7 +210,8 @@ class VmdkImage(Image):
         self.save()
 
     def extend_file(self, end: int) -> None:
-        """What is written is written to the bytes."""
+        """Let zeroes follow, until what is written arrives."""
+        self.end_file(end)
 
     def copy_into(self, file: ImageFile) -> VmdkImage:
         """As every image."""

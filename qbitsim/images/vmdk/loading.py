@@ -113,8 +113,8 @@ def _check_header(header: Header, sectors: int) -> None:
 
     :param sectors: of the file.
     """
-    if header.version > _NEWEST_VERSION:
-        raise QmpError(f"Unsupported VMDK version {header.version}")
+    if header.file_version > _NEWEST_VERSION:
+        raise QmpError(f"Unsupported VMDK version {header.file_version}")
     if header.table_entries > _MOST_ENTRIES:
         raise QmpError("L2 table size too big")
     if not header.table_entries * header.grain & 0xFFFF_FFFF:

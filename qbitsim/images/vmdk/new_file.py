@@ -39,7 +39,9 @@ def write_new(file: ImageFile, size: int, options: VmdkOptions = _DEFAULTS) -> V
         bytes_.write_at(place * SECTOR, pack_directory(list(tables)))
     identifier = zlib.crc32(f"{file.name} {size}".encode("utf-8", "surrogateescape"))
     bytes_.write_at(DESCRIPTOR_PLACE, new_descriptor(file.name, size, identifier, options))
-    file.image = image = VmdkImage(file, plain, extent)
+    image = VmdkImage(file, plain, extent)
+    if size:  # nobody can open an empty disk
+        file.image = image
     return image
 
 

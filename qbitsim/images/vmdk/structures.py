@@ -51,7 +51,7 @@ class Header:
     :ivar overhead: sectors in front of the first grain.
     """
 
-    version: int
+    file_version: int
     flags: int
     capacity: int
     grain: int
@@ -66,7 +66,7 @@ class Header:
         """The bytes of the header."""
         return _HEADER.pack(
             MAGIC,
-            self.version,
+            self.file_version,
             self.flags,
             self.capacity,
             self.grain,
@@ -86,7 +86,7 @@ def unpack_header(data: bytes) -> Header:
     fields = _HEADER.unpack(data[: _HEADER.size].ljust(_HEADER.size, b"\0"))
     version, flags, capacity, grain, place, length, entries, redundant, directory, overhead = fields[1:11]
     return Header(
-        version=version,
+        file_version=version,
         flags=flags,
         capacity=capacity,
         grain=grain,
