@@ -60,7 +60,6 @@ class OtherDriver:
 
 _OTHERS = (
     OtherDriver("blkreplay", protocols=("blkreplay",)),
-    OtherDriver("blkverify", protocols=("blkverify",)),
     OtherDriver("bochs", format=True, refusal="Image not in Bochs format"),
     OtherDriver("cloop", format=True),
     OtherDriver("dmg", format=True, refusal="Could not locate UDIF trailer in dmg file"),
