@@ -402,6 +402,7 @@ class Qcow2Node(DriverNode):
         return [(start, stop) for start, stop, as_zero in pieces if not as_zero]
 
     def _discard(self, offset: int, length: int) -> None:
+        backed = self.backing is not None
         if self.image.file.faults is not None:
             self.image.file.faults.check("discard", offset, length)
         if self._notices:
@@ -409,13 +410,13 @@ class Qcow2Node(DriverNode):
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
             self._requests.note_changed_tables(offset, length)
-        if self.unmap and self.image.can_discard:
+        if self.unmap and self.image.can_discard(backed=backed):
             self._requests.discard_places(offset, length)
         if self._file.notices_requests:
             first, last = self.image.content.whole_clusters(offset, length)
             if first < last:
                 self._requests.ask_for_tables(first * self.cluster_size)
-        self.image.discard(offset, length)
+        self.image.discard(offset, length, backed=backed)
 
     def _flush(self) -> None:
         if self.image.file.faults is not None:
@@ -465,6 +466,7 @@ class Qcow2Node(DriverNode):
         except OSError as error:
             raise QmpError(f"Failed to update the image size: {error.strerror}") from None
         old = self.length
+        shrinking = self._requests.begin_shrinking(size, old) if size < old else None
         try:
             self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
         except OSError as error:
@@ -472,6 +474,9 @@ class Qcow2Node(DriverNode):
                 raise
             self.image.resize(old)  # QEMU changes the length last
             raise QmpError(f"Failed to zero out the new area: {error.strerror}") from None
+        if shrinking is not None:
+            self._requests.end_shrinking(shrinking)
+        self._requests.flush_tables()
         if self._data_place:
             self._data.follow_length()
             self._requests.ask_for_preallocated()

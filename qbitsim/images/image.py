@@ -125,8 +125,8 @@ class Image(ABC):
         """
 
     @abstractmethod
-    def discard(self, offset: int, length: int) -> None:
-        """:meth:`.Content.discard`."""
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
+        """:meth:`.Content.discard`; *backed* says of a backing file that is open, whatever the header names."""
 
     @abstractmethod
     def resize(

@@ -53,8 +53,9 @@ class RawImage(Image):
         self._unwritten.drop(offset, offset + length)
         self.content.write_zeroes(offset, length, below, below_is_zero)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """Punch a hole."""
+        del backed
         self._unwritten.drop(offset, offset + length)
         self.content.discard(offset, length)
 

@@ -225,10 +225,10 @@ class HostQcow2Image(Qcow2Image):
         for start, stop in self._bites(offset, length):
             super().write_zeroes(start, stop - start, below, below_is_zero, unmap=unmap)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """As every image, a few L2 tables at a time."""
         for start, stop in self._bites(offset, length):
-            super().discard(start, stop - start)
+            super().discard(start, stop - start, backed=backed)
 
     def _bites(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """A range in parts after each of which changed tables may be written, as (start, stop)."""

@@ -248,10 +248,9 @@ class Qcow2Image(Image):
             self.content.write(offset, zero_block(length), below)
             self._fill_holes(offset, length)
 
-    @property
-    def can_discard(self) -> bool:
+    def can_discard(self, *, backed: bool) -> bool:
         """Whether a cluster can be given up: version 2 cannot hide what a backing file has in its place."""
-        return self.backing is None or self.compat != "0.10"
+        return not backed or self.compat != "0.10"
 
     def _zero_data_file(self, offset: int, length: int, *, unmap: bool) -> None:
         """Zero a range of a raw data file first, which must always read as the disk (zero_in_l2_slice, 10.0)."""
@@ -268,13 +267,13 @@ class Qcow2Image(Image):
             first, last = self.content.whole_clusters(offset, length)
             self.data_file.discard(first * self.cluster_size, (last - first) * self.cluster_size)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """As every image."""
-        if self.can_discard:
+        if self.can_discard(backed=backed):
             self._discard_data(offset, length)
             with self.placing() as layout:
                 layout.discard(*self.content.whole_clusters(offset, length))
-                self.content.discard(offset, length, backed=self.backing is not None)
+                self.content.discard(offset, length, backed=backed)
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """As every image."""
