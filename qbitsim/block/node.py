@@ -243,10 +243,12 @@ class Node(Requests):
 
     @property
     def has_unflushed(self) -> bool:
-        """Whether something was written, here or below, that was not flushed."""
-        return not self.read_only and (
-            self.unflushed or any(child.node.has_unflushed for child in self.flushed_children)
-        )
+        """Whether something was written, here or below, that a flush would reach."""
+        if self.read_only:
+            return False
+        flushed = self.flushed_children
+        own = self.unflushed and (flushed or not self.children)
+        return bool(own) or any(child.node.has_unflushed for child in flushed)
 
     def flush_at_end(self) -> None:
         """Flush what is left, as the node is about to be closed (bdrv_close, block.c); a failure is lost."""
@@ -255,7 +257,8 @@ class Node(Requests):
                 self.flush()
 
     def _flush(self) -> None:
-        for child in self.flushed_children:
+        # Who writes through a drive that no device uses has no permissions, and can flush all the same.
+        for child in self.flushed_children or [child for child in self.children if child.name != "backing"]:
             if child.name in ("file", "image"):
                 child.node.debug_event("flush_to_os")
                 if self.unflushed:

@@ -27,6 +27,7 @@ from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.images.content import known_zeroes
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
@@ -489,8 +490,19 @@ class Qcow2Node(DriverNode):
         backing = self.backing
         looks = self.graph.allocation_looks_for_zeroes
         if backing is None or (looks and not backing.reads_plainly and self._below_is_zero(offset, length)):
-            return bytes(length)
-        return read_below(backing, offset, length)
+            return known_zeroes(length)
+        found, zeroes = read_below(backing, offset, length), known_zeroes(length)
+        return zeroes if found == zeroes and self._is_known_zero(offset, length) else found
+
+    def _is_known_zero(self, offset: int, length: int) -> bool:
+        """Whether QEMU knows that a range is zero below without reading it (is_zero_cow, block/qcow2.c)."""
+        backing = self.backing
+        while backing is not None and not self.graph.allocation_looks_for_zeroes:
+            layer = backing.skip_filters()
+            if not isinstance(layer, Qcow2Node):
+                return False
+            backing = layer.backing
+        return self._below_is_zero(offset, length)
 
     def _below_is_zero(self, offset: int, length: int) -> bool:
         """Whether the layers below say that they are zero, without a look at bytes (is_zero, block/qcow2.c, 10.0)."""

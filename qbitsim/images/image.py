@@ -128,6 +128,10 @@ class Image(ABC):
     def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """:meth:`.Content.discard`; *backed* says of a backing file that is open, whatever the header names."""
 
+    def note_given_back(self, offset: int, length: int, *, used: bool) -> None:
+        """The host was given back clusters of the file, also those that are still *used* if that is said."""
+        del offset, length, used
+
     @abstractmethod
     def resize(
         self, size: int, *, zero_new: bool = False, below: Reader | None = None, preallocation: Preallocation = "off"

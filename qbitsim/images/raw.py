@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from qbitsim.images.content import Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE, PlainContent
+from qbitsim.images.pages import FILE_PAGE
+from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class RawImage(Image):
     @property
     def actual_size(self) -> int:
         """The allocated pages."""
-        return self.content.allocated + self._unwritten.size
+        return self.content.allocated + self._unwritten.size(self.size)
 
     @property
     def image_end(self) -> int:

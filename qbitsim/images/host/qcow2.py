@@ -120,6 +120,9 @@ class HostQcow2Image(Qcow2Image):
         super().end_file(end)
         self._writer.bytes.truncate(end)
 
+    def note_given_back(self, offset: int, length: int, *, used: bool) -> None:
+        """The file system knows."""
+
     @property
     def actual_size(self) -> int:
         """What the file system says."""
