@@ -2,8 +2,7 @@
 
 Where a new cluster is written in part and the rest is known to be zero, QEMU lets the file system zero all of it
 first, which only reserves the room (handle_alloc_space, block/qcow2.c, 10.0). Such pages are holes for who asks the
-file, until they are in the memory of the host: when one of them is read, Linux reads on (measured with ext4), here all
-of the file.
+file, until they are read: then they are in the memory of the host, which counts as data (measured with ext4).
 """
 
 from __future__ import annotations
@@ -51,14 +50,13 @@ class Qcow2Content(Content):
         return self._within(offset, length)
 
     def note_read(self, clusters: Collection[int], offset: int, end: int) -> None:
-        """What of *clusters* is between *offset* and *end* is read: the host has all pages if one was not written."""
+        """What of *clusters* is between *offset* and *end* is read."""
         unit, partial = self.cluster_size, self._pages.partial
         some = clusters if len(clusters) <= len(partial) else [index for index in partial if index in clusters]
         for index in some:
-            read = self._pages.touched(max(offset - index * unit, 0), min(end - index * unit, unit))
-            if read & ~self._pages.of(index):
-                partial.clear()
-                return
+            if index in partial:
+                read = self._pages.touched(max(offset - index * unit, 0), min(end - index * unit, unit))
+                self._pages.put(index, partial[index] | read)
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """As every content; what is copied is read, and written as a whole."""
