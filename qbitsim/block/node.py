@@ -244,11 +244,16 @@ class Node(Requests):
     @property
     def has_unflushed(self) -> bool:
         """Whether something was written, here or below, that a flush would reach."""
-        if self.read_only:
-            return False
-        flushed = self.flushed_children
-        own = self.unflushed and (flushed or not self.children)
-        return bool(own) or any(child.node.has_unflushed for child in flushed)
+        left: list[Node] = [self]
+        while left:
+            node = left.pop()
+            if node.read_only:
+                continue
+            flushed = node.flushed_children
+            if node.unflushed and (flushed or not node.children):
+                return True
+            left += [child.node for child in flushed]
+        return False
 
     def flush_at_end(self) -> None:
         """Flush what is left, as the node is about to be closed (bdrv_close, block.c); a failure is lost."""
