@@ -14,7 +14,8 @@ from qbitsim.files import permissions as perms
 from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.image import PREALLOCATIONS
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
+from qbitsim.images.plain_content import FILE_CLUSTER
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.sizes import SECTOR
 

@@ -141,8 +141,12 @@ class Image(ABC):
         """
 
     @abstractmethod
-    def discard(self, offset: int, length: int) -> None:
-        """:meth:`.Content.discard`."""
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
+        """:meth:`.Content.discard`; *backed* says of a backing file that is open, whatever the header names."""
+
+    def note_given_back(self, offset: int, length: int, *, used: bool) -> None:
+        """The host was given back clusters of the file, also those that are still *used* if that is said."""
+        del offset, length, used
 
     @abstractmethod
     def resize(

@@ -18,7 +18,7 @@ from qbitsim.files.network import Network
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.sizes import SECTOR
 
 MAXIMUM_PATH = 4096

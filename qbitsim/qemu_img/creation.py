@@ -10,7 +10,7 @@ from typing import Any
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.failures import StepError, failure_text, step
 from qbitsim.images.image import PREALLOCATIONS, Image, Preallocation
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.store import LockConflictError

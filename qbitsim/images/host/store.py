@@ -12,7 +12,7 @@ from qbitsim.files.host import HostFile, HostFolder
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.host.file import HostImageFile
 from qbitsim.images.host.plain import HostRawImage
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.store import ImageStore, LockConflictError
 from qbitsim.sizes import SECTOR
 
