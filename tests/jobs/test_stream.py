@@ -105,6 +105,23 @@ def test_a_pause_lets_one_more_piece_through_before_8_0(profile, offset):
     assert (jobs[0]["offset"] if jobs else 16 * CLUSTER) == offset * CLUSTER
 
 
+@pytest.mark.parametrize(("base", "first"), [((), "waiting"), ((0,), "ready")])
+def test_a_stream_that_copies_nothing_comes_before_io_that_is_in_flight(base, first):
+    """The stream begins when a mirror is flushing its target; as measured on QEMU 7.2."""
+    machine = chain("7.2", base=base)
+    for cluster in (0, 2):
+        machine.drive("drive0").write(cluster * CLUSTER, b"t" * CLUSTER)
+    machine.images.create("target", "qcow2", SIZE)
+    machine.add_node({"driver": "qcow2", "node-name": "target", "file": {"driver": "file", "filename": "target"}})
+    machine.qmp("blockdev-mirror", device="drive0", target="target", sync="top", speed=1)
+    machine.run_until_idle()
+    machine.qmp("block-stream", device="mid", job_id="s0")
+    told = [status for _, status in events(machine)]
+    machine.run_until_idle()
+    later = [status for _, status in events(machine)[len(told) :]]
+    assert next(status for status in later if status in {"waiting", "ready"}) == first
+
+
 def test_a_job_above_a_layer_that_becomes_writable_pauses_as_often_as_one_elsewhere():
     machine = chain()
     machine.add_disk("drive1", SIZE, node_name="node1")

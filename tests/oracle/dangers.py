@@ -256,23 +256,39 @@ def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Ma
 
 
 def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """The abort handler of the action uses a bitmap that it may never have found, or disables it."""
-    del answer, machine
-    return any(kind == "block-dirty-bitmap-enable" for kind, _ in actions)
+    """If the action itself fails, its abort handler uses a bitmap that it never found, or disables one in use.
+
+    Which action failed is told by the name in the error alone.
+    """
+    del machine
+    failed = " ".join(record["reply"]["error"]["desc"] for record in answer if "error" in record.get("reply", {}))
+    enabled = [data for kind, data in actions if kind == "block-dirty-bitmap-enable"]
+    return any(f"'{data[key]}'" in failed for data in enabled for key in ("node", "name"))
 
 
 def _two_on_one_drive(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """By drive, the second one means the filter of the first, in 7.2 also its overlay, gone when it is undone."""
-    del answer
+    """By drive, the second one means the filter of the first, in 7.2 also its overlay, gone when it is undone.
+
+    A backup that failed has left no filter, and nothing comes after it.
+    """
+    created = _created(answer)
     taken: set[str] = set()
     for kind, data in actions:
         if "backup" in kind or "snapshot" in kind:
             root = _root(machine, data)
             if root in taken and data.get("device") in machine.graph.drives:
                 return True
+            if "backup" in kind and not created:
+                return False
+            created -= "backup" in kind
             if "backup" in kind or machine.profile.name == "7.2":
                 taken.add(root)
     return False
+
+
+def _created(answer: Records) -> int:
+    """How many backups of a transaction got so far as to have a job: the first ones of its actions."""
+    return sum(record.get("data", {}).get("status") == "created" for record in answer)
 
 
 def _root(machine: Machine, data: dict[str, Any]) -> str:
@@ -284,24 +300,27 @@ def _root(machine: Machine, data: dict[str, Any]) -> str:
 def _two_unstarted(actions: Actions, answer: Records, machine: Machine) -> bool:
     """A group with two jobs that were never started: QEMU waits for the second one for ever."""
     del actions, machine
-    created = [record["data"]["id"] for record in answer if record.get("data", {}).get("status") == "created"]
     ends = [record["data"]["id"] for record in answer if record.get("data", {}).get("status") == "null"]
-    return len(created) > 1 and bool(ends)
+    return _created(answer) > 1 and bool(ends)
 
 
 def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
     """A backup with bitmap-mode always puts another bitmap in the place of its own, which an earlier action undoes.
 
-    In 7.2 that does no harm to an addition.
+    Only a backup that was created has done so when it is undone. In 7.2 that does no harm to an addition.
     """
-    del answer
+    created = _created(answer)
     changed: set[tuple[str, str | None]] = set()
     for kind, data in actions:
         changes = {"add", "clear", "disable", "enable", "merge"} - ({"add"} if machine.profile.name == "7.2" else set())
         if "dirty-bitmap" in kind and kind.rpartition("-")[2] in changes:
             changed.add((_root(machine, data), data.get("name", data.get("target"))))
-        elif data.get("bitmap-mode") == "always" and (_root(machine, data), data.get("bitmap")) in changed:
-            return True
+        elif "backup" in kind:
+            if not created:
+                return False
+            created -= 1
+            if data.get("bitmap-mode") == "always" and (_root(machine, data), data.get("bitmap")) in changed:
+                return True
     return False
 
 
