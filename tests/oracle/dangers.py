@@ -1,7 +1,7 @@
 """What kills or hangs real QEMU: the draws end before it, for there is nothing to compare with.
 
-Each is a bug of QEMU 7.2 and 10.0 alike, unless it says so. All but the first need a transaction that fails
-after some of its actions were run, so whether a step is one of them is known from the answer of the emulator.
+Each is a bug of QEMU 7.2 and 10.0 alike, unless it says so. Some are known before the step. Most need a transaction
+that fails after some of its actions were run, so whether a step is one of them is known from the emulator's answer.
 """
 
 from __future__ import annotations
@@ -210,6 +210,8 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
         return "a node that goes with its job while a command waits for it"
     if machine.profile.name == "7.2" and _ends_a_stream_in_a_section(message, answer, machine):
         return "a backup or snapshot while a stream beside a throttle node is about to end"
+    if _uses_what_is_over(arguments, answer, machine):
+        return "a new user of the filter of a stream that is over"
     if message.get("execute") == "blockdev-reopen" and _cannot_keep_backing(arguments, answer, machine):
         return "a layer that cannot keep another backing file"
     if message.get("execute") == "block-dirty-bitmap-merge" and not arguments.get("bitmaps", True):
@@ -221,10 +223,19 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
         return "a merge of nothing"
     if not any("error" in record.get("reply", {}) for record in answer):
         return None
+    if arguments.get("properties", {}).get("completion-mode") == "grouped" and _two_unstarted(answer):
+        return "a failed group with two jobs that were not started"
     for reason, check in _CHECKS.items():
         if check(actions, answer, machine):
             return reason
     return None
+
+
+def _uses_what_is_over(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
+    """In 7.2 there is nothing below it any more whose length a new user could ask for."""
+    over = [node.name for node in machine.graph.nodes.values() if not node.shows_children]
+    refused = any("error" in record.get("reply", {}) for record in answer)
+    return not refused and any(f'"{name}"' in json.dumps(arguments) for name in over)
 
 
 def _ends_a_stream_in_a_section(message: dict[str, Any], answer: Records, machine: Machine) -> bool:
@@ -297,9 +308,8 @@ def _root(machine: Machine, data: dict[str, Any]) -> str:
     return drive.root.node.name if drive is not None and drive.root is not None else name
 
 
-def _two_unstarted(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """A group with two jobs that were never started: QEMU waits for the second one for ever."""
-    del actions, machine
+def _two_unstarted(answer: Records) -> bool:
+    """QEMU waits for the second one for ever."""
     ends = [record["data"]["id"] for record in answer if record.get("data", {}).get("status") == "null"]
     return _created(answer) > 1 and bool(ends)
 
@@ -327,6 +337,5 @@ def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
 _CHECKS: dict[str, Callable[[Actions, Records, Machine], bool]] = {
     "a failed transaction with an enable action": _enable,
     "a failed transaction with a backup or snapshot by drive after another one of that disk": _two_on_one_drive,
-    "a failed transaction with two jobs that were not started": _two_unstarted,
     "a failed transaction that changes a bitmap before a backup with bitmap-mode always": _always,
 }
