@@ -243,6 +243,16 @@ def test_reading_through_the_filter_copies_what_is_below_and_no_more():
     assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (4, 5, 6)] == [False, True, False]
 
 
+def test_reading_through_the_filter_of_a_stream_of_nothing_copies_from_all_layers_below():
+    machine = chain(base=(0,), middle=(1,))
+    machine.qmp("block-stream", device="drive0", job_id="s0", base_node="mid", auto_finalize=False)
+    machine.run_until_idle()
+    assert machine.qmp("query-block-jobs")[0]["len"] == 0
+    assert machine.drive("drive0").read(0, 2 * CLUSTER) == b"b" * CLUSTER + b"m" * CLUSTER
+    node = machine.graph.nodes["node0"]
+    assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (0, 1, 2)] == [True, True, False]
+
+
 @pytest.mark.parametrize(("exported", "offset"), [(False, 6), (True, 9)])
 def test_before_8_0_a_stream_goes_on_while_exports_go_at_the_end(exported, offset):
     """Each pause lets a piece through, and the turn of the main loop in which the export goes one more."""
