@@ -6,6 +6,7 @@ that fails after some of its actions were run, so whether a step is one of them 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Collection
 from typing import Any
@@ -276,6 +277,8 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
         return "a node that goes with its job while a command waits for it"
     if machine.profile.name == "7.2" and _ends_a_stream_in_a_section(message, answer, machine):
         return "a backup or snapshot while a stream beside a throttle node is about to end"
+    if _loses_an_exported_bitmap(machine):
+        return "the end of a node whose bitmap an export holds"
     if _uses_what_is_over(arguments, answer, machine):
         return "a new user of the filter of a stream that is over"
     if message.get("execute") == "blockdev-reopen" and _cannot_keep_backing(arguments, answer, machine):
@@ -295,6 +298,16 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
         if check(actions, answer, machine):
             return reason
     return None
+
+
+def _loses_an_exported_bitmap(machine: Machine) -> bool:
+    """A job lets a node go, now or soon, and with it a bitmap that is in use (bdrv_release_named_dirty_bitmaps)."""
+    if not any(export.bitmaps for export in machine.exports.exports):
+        return False
+    later = copy.deepcopy(machine)
+    later.advance(1)
+    held = [bitmap.node for export in later.exports.exports for bitmap in export.bitmaps]
+    return any(later.graph.nodes.get(node.name) is not node for node in held)
 
 
 def _uses_what_is_over(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
