@@ -285,8 +285,11 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
         return "a layer that cannot keep another backing file"
     if message.get("execute") == "block-dirty-bitmap-merge" and not arguments.get("bitmaps", True):
         return "a merge of nothing"
-    if message.get("execute") != "transaction":
-        return None
+    return _danger_of_actions(arguments, answer, machine) if message.get("execute") == "transaction" else None
+
+
+def _danger_of_actions(arguments: dict[str, Any], answer: Records, machine: Machine) -> str | None:
+    """The same, of a transaction."""
     actions = [(action["type"], action["data"]) for action in arguments["actions"]]
     if any(kind == "block-dirty-bitmap-merge" and not data["bitmaps"] for kind, data in actions):
         return "a merge of nothing"
