@@ -173,6 +173,7 @@ class Edges(DrainedSections):
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
         with self.forced_change():
+            node.flush_at_end()
             node.close()
             for edge in list(node.children):
                 self._cut(edge)
