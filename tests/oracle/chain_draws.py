@@ -183,19 +183,13 @@ class ChainDrawer(Drawer):
 
     def last_look(self) -> list[Step]:
         """Without streams that are over, which 7.2 must not show."""
-        over = self._dismissals() if self.machine.profile.stream_filter_detached else []
+        over = self._dismissals() if self.machine.profile.dropped_filter_detached else []
         return [*over, *look(self.machine)]
 
     def dismiss_streams(self) -> list[Step]:
         """Streams that are over mostly go before anybody looks: 7.2 dies of looks at their filters."""
-<<<<<<< HEAD
-        if self.machine.profile.stream_filter_detached and self.often(0.97):
-            return self._dismissals()
-=======
-        over = [job.id for job in self.machine.jobs.jobs if job.kind == "stream" and str(job.status) == "concluded"]
         if self.machine.profile.dropped_filter_detached and self.often(0.97):
-            return [step for job in over for step in (qmp("job-dismiss", id=job), SETTLE)]
->>>>>>> main
+            return self._dismissals()
         return []
 
     def _dismissals(self) -> list[Step]:
