@@ -275,6 +275,8 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     arguments = message.get("arguments", {})
     if "the job that it belonged to has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"
+    if machine.profile.name == "7.2" and message.get("execute") == "stop" and _completed_streams(answer):
+        return "a stop in which a stream ends"
     if machine.profile.name == "7.2" and _ends_a_stream_in_a_section(message, answer, machine):
         return "a backup or snapshot while a stream beside a throttle node is about to end"
     if _loses_an_exported_bitmap(machine):
@@ -330,10 +332,20 @@ def _ends_a_stream_in_a_section(message: dict[str, Any], answer: Records, machin
     actions = message.get("arguments", {}).get("actions", [])
     if not begins & {message.get("execute"), *(action["type"] for action in actions)}:
         return False
-    over = [record["data"] for record in answer if record.get("event") == "BLOCK_JOB_COMPLETED"]
-    ended = {data["device"] for data in over if data["type"] == "stream"}
     gone = {record["data"].get("id") for record in answer if record.get("data", {}).get("status") == "null"}
-    return bool(ended & gone) and any(node.driver == "throttle" for node in machine.graph.nodes.values())
+    return bool(_completed_streams(answer) & gone) and any(
+        node.driver == "throttle" for node in machine.graph.nodes.values()
+    )
+
+
+def _completed_streams(answer: Records) -> set[str]:
+    """Those that end in the answer.
+
+    In a ``stop`` it is while 7.2 goes over all nodes, of which it takes some away: it dies then, or at its end, if it
+    had a chain of two layers below it (measured with 7.2.22).
+    """
+    over = [record["data"] for record in answer if record.get("event") == "BLOCK_JOB_COMPLETED"]
+    return {data["device"] for data in over if data["type"] == "stream"}
 
 
 def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
