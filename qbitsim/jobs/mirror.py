@@ -162,7 +162,10 @@ class MirrorJob(LoopJob):
     # -- guest writes
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
-        """The source has a guest's write: copy it at once, or note it."""
+        """The source has a guest's write: copy it at once, or note it.
+
+        :param kind: ``write``, ``zero``, or ``unmap`` for zeroes that may free clusters.
+        """
         dirty = self.dirty
         if dirty is None or self.deferred:
             return
@@ -185,7 +188,7 @@ class MirrorJob(LoopJob):
             if kind == "write":
                 self.target.write(offset, data[offset - begin : offset - begin + length])
             else:
-                self.target.write_zeroes(offset, length)
+                self.target.write_zeroes(offset, length, unmap=kind == "unmap")
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)
