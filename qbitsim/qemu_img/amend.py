@@ -6,9 +6,9 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.version import change_refcount_bits, downgrade, upgrade
-from qbitsim.qemu_img.creation import VERSIONS, signed
+from qbitsim.qemu_img.creation import VERSIONS
 from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
-from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, size_parameter
+from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, number_parameter, signed, size_parameter
 from qbitsim.sizes import SECTOR
 
 _CREATION_ONLY = {
@@ -79,9 +79,7 @@ def _value(call: Call, name: str, text: str) -> str | int | bool:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
         return text == "on"
     if name == "refcount_bits":
-        if not text.isdecimal():
-            raise ToolError(f"Parameter '{name}' expects a number")
-        return int(text)
+        return number_parameter(name, text)
     return text
 
 
@@ -92,12 +90,12 @@ def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -
     bits = values.get("refcount_bits", image.refcount_bits)
     assert isinstance(bits, int)
     if bits != image.refcount_bits:
-        if version == "0.10":
+        if version == "0.10" and bits != 16:
             raise ToolError(
                 "Refcount widths other than 16 bits require compatibility level 1.1 or above "
                 "(use compat=1.1 or greater)"
             )
-        change_refcount_bits(image, bits)
+        _change_refcount_bits(image, bits)
     lazy = values.get("lazy_refcounts", image.lazy_refcounts and version != "0.10")
     if lazy and version == "0.10":
         raise ToolError(
@@ -111,6 +109,17 @@ def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -
         _resize(call, image, values["size"])
     if version == "0.10":
         _downgrade(call, image)
+
+
+def _change_refcount_bits(image: Qcow2Image, bits: int) -> None:
+    crowded = image.layout.clusters.first_above((1 << bits) - 1)
+    if crowded is not None:
+        cluster, count = crowded
+        raise ToolError(
+            f"Cannot decrease refcount entry width to {bits} bits: "
+            f"Cluster at offset {cluster * image.cluster_size:#x} has a refcount of {count}"
+        )
+    change_refcount_bits(image, bits)
 
 
 def _check(image: Qcow2Image, values: dict[str, str | int | bool]) -> str:

@@ -6,9 +6,8 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.qemu_img.creation import signed
 from qbitsim.qemu_img.files import Call, check_resizable, open_image
-from qbitsim.qemu_img.options import ToolError, size_parameter
+from qbitsim.qemu_img.options import ToolError, signed, size_parameter
 from qbitsim.sizes import SECTOR
 
 _SHRINK_WARNING = (

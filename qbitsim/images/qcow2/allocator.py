@@ -95,6 +95,15 @@ class Allocator:
         """How many references there are to each of *count* clusters in a row."""
         return self.counts.counts(first, count)
 
+    def first_above(self, most: int) -> tuple[int, int] | None:
+        """The first cluster to which there are more references than *most*, and how many."""
+        for number in sorted(self.blocks):
+            first = number * self.per_block
+            counts = self.counts.counts(first, self.per_block)
+            if max(counts) > most:
+                return next((cluster, count) for cluster, count in enumerate(counts, first) if count > most)
+        return None
+
     def set_refcount(self, cluster: int, count: int) -> None:
         """Let there be *count* references to a cluster."""
         self.changes += 1
