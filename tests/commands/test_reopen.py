@@ -186,3 +186,22 @@ def test_the_first_node_that_cannot_be_written_is_named(release, text):
     with pytest.raises(QmpError) as caught:
         made.execute("blockdev-reopen", {"options": [options]})
     assert caught.value.desc == text
+
+
+def test_qemu_io_changes_some_options_of_a_node_or_of_one_below(machine):
+    machine.images.create("top.qcow2", "qcow2", 1 << 20, backing="other.qcow2", backing_format="qcow2")
+    machine.add_node({"driver": "qcow2", "node-name": "top", "file": {"driver": "file", "filename": "top.qcow2"}})
+    backing = machine.graph.nodes["top"].child("backing").node.name
+
+    def say(command):
+        return machine.qmp("human-monitor-command", command_line=f'qemu-io top "reopen -o {command}"')
+
+    assert say("backing.detect-zeroes=on") == ""
+    assert say("detect-zeroes=on,lazy-refcounts=on") == ""
+    assert [node(machine, name)["detect_zeroes"] for name in (backing, "top")] == ["on", "on"]
+    before = machine.qmp("query-named-block-nodes")
+    assert say("backing.node-name=x") == "Cannot change the option 'node-name'\r\n"
+    assert say("read-only=perhaps") == "Parameter 'read-only' expects 'on' or 'off'\r\n"
+    assert machine.qmp("query-named-block-nodes") == before
+    assert say("file.driver=file") == ""
+    assert node(machine, "top")["detect_zeroes"] == "on"
