@@ -53,7 +53,7 @@ def rebase(call: Call) -> int:
 
 
 def _can_be_named(call: Call, name: str, *, opened: bool) -> bool:
-    """Whether there is a driver for the backing file; one that is not opened may be for anything, disks of the host, too.
+    """Whether there is a driver for the backing file; for one that is not opened any will do, such as host_device.
 
     :raises UnsupportedError: there is one, which would be needed here.
     """

@@ -186,7 +186,7 @@ def test_a_node_goes_to_another_thread_unless_a_device_uses_it(machine: Machine)
         for thread in threads:
             move(node, thread)
     for node, thread in [("n0", None), ("n0", "io1"), ("n1", "io0")]:
-        with pytest.raises(QmpError, match="^Cannot change iothread of active block backend$"):
+        with pytest.raises(QmpError, match=r"^Cannot change iothread of active block backend$"):
             move(node, thread)
-    with pytest.raises(QmpError, match="^Device 'io2' not found$"):
+    with pytest.raises(QmpError, match=r"^Device 'io2' not found$"):
         add_device(machine, "virtio-blk,drive=free,iothread=io2")
