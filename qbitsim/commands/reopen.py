@@ -119,11 +119,16 @@ class _Change:
         driver.check(self.given)
 
     def _check_reset(self, resets: frozenset[str]) -> None:
-        inline = {"backing", *(child.name for child in self.node.children)}  # of a child that is gone, too
+        inline = self._names_of_children
         for key in qdict_order(list(old := dict(_flatten(self.node.options)))):
             known = key in _COMMON or key in resets or key.split(".")[0] in inline or key == "node-name"
             if not known and key not in self.flat and old[key] is not None:
                 raise QmpError(f"Option '{key}' cannot be reset to its default value")
+
+    @property
+    def _names_of_children(self) -> set[str]:
+        """Also of one that is gone; their options are none of the node's own."""
+        return {"backing", *(child.name for child in self.node.children)}
 
     def _find_children(self, graph: Graph) -> None:
         node = self.node
@@ -158,7 +163,8 @@ class _Change:
             raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
 
     def _check_same(self, own: frozenset[str]) -> None:
-        old = dict(_flatten(self.node.options))
+        inline = self._names_of_children
+        old = {key: value for key, value in _flatten(self.node.options) if key.split(".")[0] not in inline}
         free = _TAKEN_OVER | own
         for key in qdict_order(list(self.flat)):
             child = self.node.child(key)
@@ -317,10 +323,11 @@ class _Queue:
 
 
 def _inherits(node: Node, name: str, child: Node) -> bool:
-    """Whether the child was opened together with the node."""
+    """Whether the child was opened together with the node; what a job has put between was not."""
     if name not in node.options:
-        return child.auto_named and not child.monitor_owned
-    return isinstance(node.options[name], dict)
+        return child.auto_named and not child.monitor_owned and not child.implicit
+    given = node.options[name]
+    return isinstance(given, dict) and given.get("driver", child.driver) == child.driver
 
 
 def _merged(old: Options, new: Options) -> Options:
