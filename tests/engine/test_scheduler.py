@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbitsim.engine.scheduler import NANOSECONDS, Scheduler
+from qbitsim.engine.scheduler import NANOSECONDS, Scheduler, Task
 
 
 class Diary:
@@ -135,6 +135,22 @@ def test_a_policy_chooses_among_what_is_due() -> None:
         diary.scheduler.soon(diary.note(name), name)
     diary.scheduler.run_until_idle()
     assert [text for _when, text in diary.entries] == ["c", "b", "a"]
+
+
+def test_a_policy_does_not_see_what_was_cancelled() -> None:
+    seen: list[list[str]] = []
+
+    def last(ready: Sequence[Task]) -> int:
+        seen.append([task.label for task in ready])
+        return len(ready) - 1
+
+    diary = Diary(Scheduler(last))
+    tasks = [diary.scheduler.soon(diary.note(name), name) for name in "abcd"]
+    for number in (1, 3):
+        tasks[number].cancel()
+    assert diary.scheduler.run_until_idle() == 2
+    assert seen == [["a", "c"]]
+    assert [text for _when, text in diary.entries] == ["c", "a"]
 
 
 def test_running_until_idle_can_be_limited(diary: Diary) -> None:
