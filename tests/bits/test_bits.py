@@ -111,14 +111,13 @@ def test_two_vectors_are_combined_and_compared_however_they_keep_their_bits(name
         left, right = value_of(ours), value_of(theirs)
         assert (ours == theirs, theirs.intersects(ours)) == (left == right, bool(left & right))
         for operation, result in ((Bits.merge, left | right), (Bits.subtract, left & ~right)):
-            changed = ours.copy()
-            operation(changed, theirs)
-            assert_equals_model(changed, result, LENGTH)
-            changed.set(11, 13)  # which concerns nobody else
-            assert (value_of(ours), value_of(theirs), value_of(kept or theirs)) == (left, right, right)
-            changed = VECTORS[name]()
-            operation(changed, theirs)
-            assert_equals_model(changed, result, LENGTH)
+            for changed in (ours.copy(), VECTORS[name]()):
+                operation(changed, theirs)
+                assert_equals_model(changed, result, LENGTH)
+                for place in (11, CHUNK + 11):  # which concerns nobody else
+                    changed.set(place, place + 1)
+                assert value_of(changed) == result | 1 << 11 | 1 << CHUNK + 11
+                assert (value_of(ours), value_of(theirs), value_of(kept or theirs)) == (left, right, right)
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -130,6 +129,21 @@ def test_a_range_is_changed_however_the_bits_are_kept(name: str) -> None:
             assert_equals_model(bits, value | mask(start, stop), LENGTH)
             bits.clear(start, stop)
             assert_equals_model(bits, value & ~mask(start, stop), LENGTH)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_range_is_looked_at_however_the_bits_are_kept(name: str) -> None:
+    bits = VECTORS[name]()
+    value = value_of(bits)
+    for start, stop in RANGES:
+        found, gaps = (runs(each & mask(start, stop)) for each in (value, ~value))
+        assert list(bits.ranges(start, stop)) == found
+        assert bits.count_in(start, stop) == sum(end - first for first, end in found)
+        assert bits.next_set(start, stop) == (found[0][0] if found else -1)
+        assert bits.next_clear(start, stop) == (gaps[0][0] if gaps else -1)
+        for most in (1, 2, CHUNK):
+            first = (found[0][0], min(found[0][1], found[0][0] + most)) if found else None
+            assert bits.next_area(start, stop, most) == first
 
 
 @pytest.mark.parametrize("name", VECTORS)

@@ -349,6 +349,29 @@ def test_a_rate_limit_lets_the_first_go_and_then_no_more_than_the_speed(speed: i
     assert sent >= min(CLUSTER, speed * 20 / 2)
 
 
+def test_what_was_sent_is_waited_for_to_the_nanosecond_and_a_slice_begins_when_the_last_one_is_over() -> None:
+    limit = RateLimit()
+    limit.set_speed(10 * CLUSTER)
+    moments = [
+        (0, CLUSTER - 1, 0),
+        (0, 1, 100_000_000),
+        (30_000_000, CLUSTER // 2, 120_000_000),
+        (150_000_000, 0, 0),
+        (150_000_001, CLUSTER - 1, 0),
+        (150_000_001, 1, 100_000_000),
+    ]
+    assert [limit.delay(now, length) for now, length, _delay in moments] == [delay for *_moment, delay in moments]
+    limit.set_speed(20 * CLUSTER)  # what was sent counts, for half as long now
+    assert limit.delay(150_000_001, 0) == 0
+    assert limit.delay(150_000_001, CLUSTER) == 100_000_000
+
+
+def test_the_lowest_speeds_let_one_byte_go_in_each_slice() -> None:
+    limit = RateLimit()
+    limit.set_speed(1)
+    assert [limit.delay(0, length) for length in (0, 2, 1)] == [0, 200_000_000, 300_000_000]
+
+
 def test_without_a_speed_nothing_waits() -> None:
     limit = RateLimit()
     assert [limit.delay(0, CLUSTER) for _ in range(100)] == [0] * 100
