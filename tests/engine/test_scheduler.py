@@ -251,7 +251,11 @@ def test_a_timer_that_was_cancelled_is_no_deadline_and_one_that_is_due_is_none_e
 def test_time_does_not_go_back(diary: Diary) -> None:
     diary.scheduler.advance_to(5)
     diary.scheduler.after(1, diary.note("timer"), "timer")
-    for move, when in ((diary.scheduler.move_clock, 4), (diary.scheduler.advance_to, 4), (diary.scheduler.move_clock, 7)):
+    for move, when in (
+        (diary.scheduler.move_clock, 4),
+        (diary.scheduler.advance_to, 4),
+        (diary.scheduler.move_clock, 7),
+    ):
         with pytest.raises(AssertionError):
             move(when)
     assert (diary.scheduler.now, diary.entries) == (5, [])
