@@ -134,6 +134,19 @@ def test_zeroes_wait_for_a_limit_on_the_target_unless_a_format_only_notes_them(
     assert machine.scheduler.now / 10**9 == pytest.approx(seconds, abs=0.1)
 
 
+@pytest.mark.parametrize("driver", ["raw", "qcow2"])
+def test_data_waits_for_a_limit_below_any_format(driver: str) -> None:
+    machine = Machine()
+    machine.execute("object-add", {"qom-type": "throttle-group", "id": "g", "limits": {"bps-write": MIB}})
+    machine.images.create("t", driver, 4 * MIB)
+    below = {"driver": "throttle", "throttle-group": "g", "file": {"driver": "file", "filename": "t"}}
+    machine.add_node({"driver": driver, "node-name": "t", "file": below})
+    machine.add_disk("drive0", 4 * MIB).write(0, b"o" * 4 * MIB)
+    machine.qmp("blockdev-backup", device="drive0", target="t", sync="full", job_id="j")
+    machine.until("BLOCK_JOB_COMPLETED")
+    assert machine.scheduler.now / 10**9 == pytest.approx(2.9, abs=0.1)
+
+
 def test_a_single_cluster_that_the_top_layer_does_not_have_is_neither_work_nor_copied_with_the_next() -> None:
     machine = Machine()
     machine.images.create("base", "qcow2", 4 * CLUSTER).write(0, b"b" * 4 * CLUSTER)

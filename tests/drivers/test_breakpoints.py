@@ -38,6 +38,9 @@ STARTS = {
     "commit": ("block-commit", {"device": "d"}, "read_aio"),
 }
 
+PROGRESS = {"backup": MEGABYTE - 65536, "mirror": MEGABYTE - 65536, "stream": 65536, "commit": 0}
+"""Bytes of each that need no such request, or come before it."""
+
 
 @pytest.mark.parametrize("kind", STARTS)
 def test_a_job_waits_until_its_request_is_resumed(kind: str) -> None:
@@ -49,7 +52,7 @@ def test_a_job_waits_until_its_request_is_resumed(kind: str) -> None:
     machine.run_until_idle()
     assert machine.take_stdout() == "blkdebug: Suspended request 'A'\n"
     [job] = machine.qmp("query-jobs")
-    assert (job["status"], job["current-progress"] < MEGABYTE) == ("running", True)
+    assert (job["status"], job["current-progress"]) == ("running", PROGRESS[kind])
     assert hmp(machine, "resume A") == "blkdebug: Resuming request 'A'\n"
     machine.run_until_idle()
     jobs = machine.qmp("query-jobs")
@@ -124,3 +127,13 @@ def test_without_blkdebug_there_are_no_breakpoints(command: str, printed: str) -
 def test_what_would_never_come_is_refused_loudly(command: str) -> None:
     with pytest.raises(UnsupportedError):
         hmp(machine_on_blkdebug(), command)
+
+
+def test_a_flush_comes_to_the_disk_only_if_something_was_written_since_the_last_one() -> None:
+    machine = machine_on_blkdebug()
+    machine.drive("d").flush()
+    hmp(machine, "break flush_to_disk A")
+    machine.drive("d").flush()
+    machine.drive("d").write(0, b"new")
+    with pytest.raises(StalledError, match="breakpoint 'A'"):
+        machine.drive("d").flush()

@@ -56,6 +56,30 @@ def test_a_full_backup_is_the_disk_at_its_start_whatever_the_guest_writes_meanwh
     assert target(machine) == OLD
 
 
+def test_before_the_first_guest_write_all_of_the_disk_is_still_to_be_copied(machine: Machine) -> None:
+    backup(machine, "none")
+    (job,) = machine.qmp("query-jobs")
+    assert (job["current-progress"], job["total-progress"]) == (0, SIZE)
+
+
+def test_a_drained_section_after_the_look_up_of_a_top_backup_finishes_the_chunks_in_flight() -> None:
+    machine = Machine()
+    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
+    top = machine.images.create("top", "qcow2", SIZE, backing="base", backing_format="qcow2")
+    top.write(2 * CLUSTER, b"top" * CLUSTER)
+    machine.add_disk("drive0", file="top")
+    machine.images.create("t", "qcow2", SIZE)
+    machine.delay_io("t", "write", 10)
+    backup(machine, "top", device="drive0", mode="existing", x_perf=ONE_BY_ONE)
+    assert [task.label for task in machine.scheduler.ready()] == ["j: look up what is allocated"]
+    machine.run_until_idle()
+    machine.qmp("transaction", actions=[])
+    (job,) = machine.qmp("query-jobs")
+    assert (job["status"], job["current-progress"], job["total-progress"]) == ("running", 2 * CLUSTER, 3 * CLUSTER)
+    machine.advance(30)
+    assert machine.images.lookup("t").content.stored_clusters() == [2, 3, 4]
+
+
 def test_a_guest_write_before_the_copy_reads_the_old_content_once(machine: Machine) -> None:
     backup(machine, "none")
     machine.drive("drive0").write(CLUSTER + 5, b"new")

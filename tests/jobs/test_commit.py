@@ -156,3 +156,24 @@ def test_a_commit_keeps_zeroes_as_zeroes_since_10_0(profile, length):
     machine.run_until_idle()
     assert machine.graph.nodes["base"].children[0].node.length == length
     assert machine.drive("drive0").read(CLUSTER, CLUSTER) == bytes(CLUSTER)
+
+
+@pytest.mark.parametrize(("file", "operation"), [("mid.qcow2", "read"), ("base.qcow2", "write")])
+def test_a_commit_that_fails_says_how_far_it_was_and_one_that_stops_goes_on_from_there(file, operation):
+    machine = chain(middle=range(16))
+    machine.inject_error(file, operation, 28, offset=9 * CLUSTER, times=2)
+    for on_error, status in (("stop", "paused"), ("report", None)):
+        machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error=on_error)
+        machine.run_until_idle()
+        assert [job["status"] for job in machine.qmp("query-jobs")] == [status] * (status is not None)
+        if status is not None:
+            assert machine.qmp("query-jobs")[0]["current-progress"] == 8 * CLUSTER
+            machine.qmp("job-cancel", id="j")
+            machine.run_until_idle()
+    ends = [each["data"] for each in machine.events.read(0) if each["event"].startswith("BLOCK_JOB_C")]
+    common = {"device": "j", "len": SIZE, "offset": 8 * CLUSTER, "speed": 0, "type": "commit"}
+    assert ends == [common, {**common, "error": "No space left on device"}]
+    assert machine.graph.nodes["node0"].backing.name == "mid"
+    machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error="stop")
+    machine.run_until_idle()
+    assert machine.graph.nodes["node0"].backing.name == "base"
