@@ -61,16 +61,23 @@ def test_a_job_waits_until_its_request_is_resumed(kind: str) -> None:
     assert kind not in ("backup", "mirror") or machine.graph.nodes["t"].read(0, MEGABYTE) == before
 
 
-def test_who_would_wait_for_a_suspended_job_is_refused() -> None:
+@pytest.mark.parametrize("kind", STARTS)
+def test_who_would_wait_for_a_suspended_job_is_refused(kind: str) -> None:
     machine = machine_on_blkdebug()
-    hmp(machine, "break read_aio A")
-    machine.qmp("blockdev-mirror", job_id="j", device="d", target="t", sync="full")
+    command, arguments, event = STARTS[kind]
+    hmp(machine, f"break {event} A")
+    machine.qmp(command, job_id="j", **arguments)
     machine.run_until_idle()
+    before = machine.qmp("query-jobs")
     with pytest.raises(StalledError, match="breakpoint 'A'"):
         machine.qmp("blockdev-snapshot-sync", device="d", snapshot_file="s")
+    with pytest.raises(StalledError, match="breakpoint 'A'"):
+        machine.qmp("transaction", actions=[])
+    assert machine.qmp("query-jobs") == before
     hmp(machine, "remove_break A")
     machine.run_until_idle()
-    assert machine.qmp("query-jobs")[0]["status"] == "ready"
+    jobs = machine.qmp("query-jobs")
+    assert [each["status"] for each in jobs] == (["ready"] if kind in ("mirror", "commit") else [])
 
 
 def test_an_asynchronous_write_waits_and_a_plain_one_is_refused() -> None:

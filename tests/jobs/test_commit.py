@@ -177,3 +177,23 @@ def test_a_commit_that_fails_says_how_far_it_was_and_one_that_stops_goes_on_from
     machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error="stop")
     machine.run_until_idle()
     assert machine.graph.nodes["node0"].backing.name == "base"
+
+
+def test_all_layers_of_a_commit_are_in_use_until_it_is_over():
+    machine, below, names = Machine(), None, ("base", "one", "two", "top")
+    for name in names:
+        machine.images.create(name, "qcow2", SIZE, backing=below, backing_format=below and "qcow2")
+        machine.images.lookup(name).write(0, name.encode() * CLUSTER)
+        below = name
+    backing = {"node-name": "two", "backing": {"node-name": "one", "backing": {"node-name": "base"}}}
+    machine.add_drive("drive0", machine.open_file("top", {"node-name": "top", "backing": backing}))
+    machine.qmp("block-commit", device="drive0", top_node="two", job_id="j", auto_finalize=False)
+    in_use = ["block device is in use by block job: commit"]
+    assert [machine.graph.nodes[name].blockers for name in names] == [in_use] * 4
+    assert [machine.graph.nodes[name].read_only for name in names] == [False, True, True, False]
+    machine.run_until_idle()
+    machine.qmp("job-finalize", id="j")
+    assert machine.qmp("query-jobs") == []
+    assert [name in machine.graph.nodes for name in names] == [True, False, False, True]
+    assert [machine.graph.nodes[name].blockers for name in ("base", "top")] == [[], []]
+    assert machine.graph.nodes["base"].read_only
