@@ -96,6 +96,37 @@ def test_write_blocking_copies_at_once():
         machine.qmp("block-job-change", id="m", type="mirror", copy_mode="background")
 
 
+@pytest.mark.parametrize("kind", ["write", "write_zeroes"])
+def test_write_blocking_completes_what_is_in_flight_of_the_same_place_first(kind):
+    machine = made(written=range(16))
+    options = {"sync": "full", "copy_mode": "write-blocking", "buf_size": 4 * CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    while not (ready := machine.scheduler.ready()) or "copy" not in ready[-1].label:
+        assert machine.step()
+    before = job(machine)["offset"]
+    if kind == "write":
+        machine.drive("drive0").write(CLUSTER, b"g" * CLUSTER)
+    else:
+        machine.drive("drive0").write_zeroes(CLUSTER, CLUSTER)
+    assert job(machine)["offset"] - before == 5 * CLUSTER
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", *[SIZE + CLUSTER] * 2)
+    assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_a_disk_without_a_byte_is_mirrored(profile):
+    machine = Machine(profile)
+    for name in ("s", "t"):
+        machine.add_node({"driver": "null-co", "node-name": name, "size": 0})
+    machine.qmp("blockdev-mirror", device="s", target="t", sync="full", job_id="m")
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", 0, 0)
+    ready = [each["event"] for each in machine.events.read(0)].count("BLOCK_JOB_READY")
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert (ready, machine.qmp("query-jobs")) == (1, [])
+
+
 def test_the_internal_bitmap_is_at_the_filter_or_at_the_source():
     for profile, where in (("10.0", "mirror_top"), ("7.2", "qcow2")):
         machine = made(profile)
