@@ -114,6 +114,48 @@ def test_write_blocking_completes_what_is_in_flight_of_the_same_place_first(kind
     assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
 
 
+def test_a_flush_that_fails_stops_the_mirror_until_it_is_resumed_or_ends_it():
+    for on_error, expected in (("stop", ["paused"]), ("report", [])):
+        machine = made(written=(1,))
+        machine.inject_error("t.qcow2", "flush", 28, once=True)
+        start(machine, on_target_error=on_error)
+        assert [each["status"] for each in machine.qmp("query-jobs")] == expected
+        errors = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_ERROR"]
+        assert errors == [{"device": "m", "operation": "write", "action": on_error}]
+        if expected:
+            machine.qmp("job-resume", id="m")
+            machine.run_until_idle()
+            assert (job(machine)["status"], job(machine)["io-status"]) == ("ready", "ok")
+
+
+@pytest.mark.parametrize("last", [512, CLUSTER - 512])
+def test_the_last_chunk_may_be_cut_short_by_the_end_of_the_disk(last):
+    machine = Machine()
+    size = 3 * CLUSTER + last
+    drive = machine.add_disk("drive0", size)
+    drive.write(2 * CLUSTER, b"s" * (CLUSTER + last))
+    machine.qmp("drive-mirror", device="drive0", target="t", sync="full", job_id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("ready", CLUSTER + last)
+    drive.write(size - 1, b"e")
+    machine.run_until_idle()
+    assert (job(machine)["len"], job(machine)["offset"]) == (CLUSTER + 2 * last, CLUSTER + 2 * last)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert machine.drive("drive0").read(2 * CLUSTER, CLUSTER + last) == b"s" * (CLUSTER + last - 1) + b"e"
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+@pytest.mark.parametrize("end", ["job-complete", "job-cancel"])
+def test_a_mirror_that_is_over_leaves_no_bitmap(profile, end):
+    machine = made(profile, written=(1,))
+    start(machine)
+    source, target = machine.graph.nodes["node0"], machine.graph.nodes["t"]
+    machine.qmp(end, id="m")
+    machine.run_until_idle()
+    assert (machine.qmp("query-jobs"), source.bitmaps, target.bitmaps) == ([], [], [])
+
+
 @pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
 def test_a_disk_without_a_byte_is_mirrored(profile):
     machine = Machine(profile)
