@@ -145,6 +145,41 @@ def test_the_last_chunk_may_be_cut_short_by_the_end_of_the_disk(last):
     assert machine.drive("drive0").read(2 * CLUSTER, CLUSTER + last) == b"s" * (CLUSTER + last - 1) + b"e"
 
 
+@pytest.mark.parametrize(("sync", "backing"), [("top", "base"), ("none", "s"), ("full", None)])
+def test_a_new_target_ends_on_what_was_not_copied(sync, backing):
+    machine = Machine()
+    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
+    machine.images.create("s", "qcow2", SIZE, backing="base", backing_format="qcow2").write(CLUSTER, b"top" * CLUSTER)
+    machine.add_drive("drive0", machine.open_file("s", {"node-name": "s", "backing": {"node-name": "base"}}))
+    before = machine.drive("drive0").read(0, SIZE)
+    with machine.graph.kept(machine.graph.nodes["s"]):
+        machine.qmp("drive-mirror", device="drive0", target="new", node_name="t", sync=sync, job_id="m")
+        machine.run_until_idle()
+        assert machine.graph.nodes["t"].backing is None
+        machine.qmp("job-complete", id="m")
+        machine.run_until_idle()
+        assert machine.drive("drive0").node.name == "t"
+        assert [edge.node.name for edge in machine.graph.nodes["t"].children] == ["#block", backing][
+            : 1 + bool(backing)
+        ]
+        assert machine.drive("drive0").read(0, SIZE) == before
+
+
+@pytest.mark.parametrize("source_is_read_only", [True, False])
+def test_a_node_that_takes_the_place_of_another_can_be_written_if_that_could(source_is_read_only):
+    machine = Machine()
+    for name, read_only in (("s", source_is_read_only), ("t", False)):
+        machine.images.create(name, "qcow2", SIZE)
+        file = {"driver": "file", "filename": name}
+        machine.add_node({"driver": "qcow2", "node-name": name, "read-only": read_only, "file": file})
+    machine.add_drive("drive0", machine.graph.nodes["s"])
+    start(machine)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert machine.drive("drive0").node.name == "t"
+    assert machine.graph.nodes["t"].read_only is source_is_read_only
+
+
 @pytest.mark.parametrize("profile", ["7.2", "10.0"])
 @pytest.mark.parametrize("end", ["job-complete", "job-cancel"])
 def test_a_mirror_that_is_over_leaves_no_bitmap(profile, end):
