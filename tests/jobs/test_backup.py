@@ -322,3 +322,27 @@ def test_a_disk_stays_as_long_as_it_was_while_a_longer_overlay_is_below_the_filt
     machine.run_until_idle()
     drive.write(SIZE, b"n")
     assert drive.read(SIZE, 1) == b"n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "order"),
+    [("2.5", ["drive1", "drive2", "drive0"]), ("7.2", ["drive2", "drive1", "drive0"])],
+)
+def test_a_failed_group_ends_in_reverse_order_and_in_old_releases_who_has_failed_first(
+    profile: str, order: list[str]
+) -> None:
+    machine, actions = Machine(profile), []
+    for number in range(3):
+        name = f"drive{number}"
+        machine.add_disk(name, 4 * CLUSTER).write(0, b"o" * 4 * CLUSTER)
+        machine.images.create(f"t{number}", "qcow2", 4 * CLUSTER)
+        data = {"device": name, "target": f"t{number}", "sync": "full", "mode": "existing", "format": "qcow2"}
+        actions.append({"type": "drive-backup", "data": data})
+    machine.inject_error("t1", "write", errno.EIO)
+    machine.qmp("transaction", actions=actions, properties={"completion-mode": "grouped"})
+    machine.run_until_idle()
+    said = [(each["event"], each["data"].get("device")) for each in machine.events.read(0)]
+    names = {"drive1": "BLOCK_JOB_COMPLETED"}
+    assert [each for each in said if each[0].startswith("BLOCK_JOB_C")] == [
+        (names.get(device, "BLOCK_JOB_CANCELLED"), device) for device in order
+    ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.machine.machine import Machine
 
@@ -116,3 +117,24 @@ def test_a_job_needs_and_shares_what_it_has_to_and_gives_it_up_at_the_end(kind: 
     assert [node.blockers for node in machine.graph.nodes.values()] == [[]] * len(machine.graph.nodes)
     assert [edge.frozen for node in machine.graph.nodes.values() for edge in node.children] == [0] * 6
     assert [machine.graph.nodes[name].read_only for name in BEFORE] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("first", JOBS)
+def test_a_second_job_is_refused_and_leaves_everything_as_it_was(first: str) -> None:
+    refused = {}
+    for second in JOBS:
+        machine = made()
+        command, arguments = JOBS[first]
+        machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", **arguments)
+        before = users(machine)
+        command, arguments = JOBS[second]
+        try:
+            machine.qmp(command, job_id="k", speed=1, filter_node_name="other", **arguments)
+        except QmpError as error:
+            refused[second] = error.desc
+        assert ([job["id"] for job in machine.qmp("query-jobs")], users(machine)) == (["j"], before), second
+    busy = f"Node 'drive0' is busy: block device is in use by block job: {first.split()[0]}"
+    assert refused == {
+        **dict.fromkeys(("backup", "stream", "stream to a base"), busy.replace("active", "commit")),
+        **dict.fromkeys(("mirror", "active commit", "commit"), "Need a root block node"),
+    }
