@@ -122,19 +122,18 @@ def test_a_job_needs_and_shares_what_it_has_to_and_gives_it_up_at_the_end(kind: 
 @pytest.mark.parametrize("first", JOBS)
 def test_a_second_job_is_refused_and_leaves_everything_as_it_was(first: str) -> None:
     refused = {}
-    for second in JOBS:
+    for second, (command, arguments) in JOBS.items():
         machine = made()
-        command, arguments = JOBS[first]
-        machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", **arguments)
+        machine.qmp(JOBS[first][0], job_id="j", speed=1, filter_node_name="filter", **JOBS[first][1])
         before = users(machine)
-        command, arguments = JOBS[second]
         try:
             machine.qmp(command, job_id="k", speed=1, filter_node_name="other", **arguments)
         except QmpError as error:
             refused[second] = error.desc
         assert ([job["id"] for job in machine.qmp("query-jobs")], users(machine)) == (["j"], before), second
-    busy = f"Node 'drive0' is busy: block device is in use by block job: {first.split()[0]}"
+    kind = {"active commit": "commit", "stream to a base": "stream"}.get(first, first)
+    busy = f"Node 'drive0' is busy: block device is in use by block job: {kind}"
     assert refused == {
-        **dict.fromkeys(("backup", "stream", "stream to a base"), busy.replace("active", "commit")),
+        **dict.fromkeys(("backup", "stream", "stream to a base"), busy),
         **dict.fromkeys(("mirror", "active commit", "commit"), "Need a root block node"),
     }
