@@ -51,6 +51,14 @@ def test_tasks_that_are_due_run_first_in_first_out(diary: Diary) -> None:
     assert diary.entries == [(0, "a"), (0, "b"), (0, "c")]
 
 
+def test_tasks_are_numbered_in_the_order_in_which_they_are_made(diary: Diary) -> None:
+    scheduler, made = diary.scheduler, []
+    for _ in range(2):
+        made += [scheduler.soon(diary.note(""), ""), scheduler.after(5, diary.note(""), "")]
+        made.append(scheduler.at_once(diary.note(""), ""))
+    assert [(task.when, task.sequence) for task in made] == [(0, 1), (5, 2), (0, 3), (0, 4), (5, 5), (0, 6)]
+
+
 def test_time_stands_still_until_it_is_moved(diary: Diary) -> None:
     diary.scheduler.after(5, diary.note("timer"), "timer")
     assert diary.scheduler.step() is False

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qbitsim.block.drive import Drive
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.machine.machine import Machine
@@ -137,3 +138,38 @@ def test_a_second_job_is_refused_and_leaves_everything_as_it_was(first: str) -> 
         **dict.fromkeys(("backup", "stream", "stream to a base"), busy),
         **dict.fromkeys(("mirror", "active commit", "commit"), "Need a root block node"),
     }
+
+
+ABOVE_THE_FILTER = "required by block device 'other' (uses node 'filter' as 'root' child) and unshared by "
+ON_THE_TARGET = "required by block device 'other' (uses node 't' as 'root' child) and unshared by "
+IN_THE_WAY = [
+    ("mirror", "top", perms.RESIZE, f"{ABOVE_THE_FILTER}mirror job 'j' (uses node 'filter' as 'main node' child)."),
+    (
+        "active commit",
+        "top",
+        perms.RESIZE,
+        f"{ABOVE_THE_FILTER}commit job 'j' (uses node 'filter' as 'main node' child).",
+    ),
+    ("stream", "top", perms.RESIZE, f"{ABOVE_THE_FILTER}an unnamed block device (uses node 'filter' as 'root' child)."),
+    ("mirror", "t", perms.WRITE, f"{ON_THE_TARGET}an unnamed block device (uses node 't' as 'root' child)."),
+    ("backup", "t", perms.RESIZE, f"{ON_THE_TARGET}node 'filter' (uses node 't' as 'target' child)."),
+]
+
+
+@pytest.mark.parametrize(("kind", "where", "perm", "text"), IN_THE_WAY)
+def test_a_job_that_somebody_does_not_allow_leaves_everything_as_it_was(
+    kind: str, where: str, perm: int, text: str
+) -> None:
+    machine = made()
+    other = Drive(machine.graph, "other", perm=perm, shared=perms.ALL)
+    other.insert(machine.graph.nodes[where])
+    before = users(machine), list(machine.graph.nodes)
+    command, arguments = JOBS[kind]
+    with pytest.raises(QmpError) as refusal:
+        machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", **arguments)
+    assert refusal.value.desc.partition(" are both ")[2] == text
+    assert (users(machine), list(machine.graph.nodes), machine.qmp("query-jobs")) == (*before, [])
+    assert [node.blockers for node in machine.graph.nodes.values()] == [[]] * len(machine.graph.nodes)
+    other.eject()
+    machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", **arguments)
+    assert users(machine) == MEANWHILE[kind]
