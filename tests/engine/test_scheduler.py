@@ -59,6 +59,14 @@ def test_tasks_are_numbered_in_the_order_in_which_they_are_made(diary: Diary) ->
     assert [(task.when, task.sequence) for task in made] == [(0, 1), (5, 2), (0, 3), (0, 4), (5, 5), (0, 6)]
 
 
+def test_timers_without_delay_run_in_their_order_before_io(diary: Diary) -> None:
+    diary.scheduler.soon(diary.note("io"), "io")
+    for name in "ab":
+        diary.scheduler.before_io(diary.note(name), name)
+    diary.scheduler.run_until_idle()
+    assert diary.entries == [(0, "a"), (0, "b"), (0, "io")]
+
+
 def test_time_stands_still_until_it_is_moved(diary: Diary) -> None:
     diary.scheduler.after(5, diary.note("timer"), "timer")
     assert diary.scheduler.step() is False
