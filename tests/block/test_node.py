@@ -240,6 +240,31 @@ def test_a_read_only_node_is_not_resized_and_one_with_a_busy_bitmap_neither() ->
     assert (target.length, bitmap.size) == (2 * SIZE, 2 * SIZE)
 
 
+@pytest.mark.parametrize("nodes_too", [True, False])
+def test_a_drained_section_concerns_all_above_or_those_only_who_are_no_nodes(nodes_too: bool) -> None:
+    machine = chain()
+    nodes = {name: machine.graph.nodes[name] for name in ("top", "mid", "base")}
+    machine.add_drive("drive0", nodes["top"])
+    machine.add_drive("drive1", nodes["mid"])
+
+    def quiet() -> tuple[list[int], dict[str, bool]]:
+        edges = [edge for node in nodes.values() for edge in node.parents]
+        names = [edge.parent.name if isinstance(edge.parent, Node) else edge.parent.device_name for edge in edges]
+        return [node.quiesce for node in nodes.values()], {
+            name: edge.quiesced for name, edge in zip(names, edges, strict=True)
+        }
+
+    before = quiet()
+    for depth in (1, 2):
+        nodes["mid"].drained_begin(nodes_too=nodes_too)
+        above = {"drive0": nodes_too, "top": nodes_too, "drive1": True, "mid": False}  # the edges by who is above
+        assert quiet() == ([int(nodes_too), depth, 0], above)
+    nodes["mid"].drained_end()
+    assert quiet()[0] == [int(nodes_too), 1, 0]
+    nodes["mid"].drained_end()
+    assert quiet() == before
+
+
 REQUESTS = st.lists(
     st.tuples(st.sampled_from(["write", "zero", "discard"]), st.integers(0, SIZE), st.integers(0, 3 * 65536)),
     max_size=8,
