@@ -44,6 +44,8 @@ def test_what_is_still_there_can_be_counted_gone_over_and_looked_up() -> None:
     log.trim(1)
     assert (log.start, log.end, len(log), list(log)) == (1, 3, 2, [{"event": "B"}, {"event": "C"}])
     assert [log.at(place) for place in (1, 2)] == [{"event": "B"}, {"event": "C"}]
+    log.trim(2)
+    assert (log.start, log.end, len(log), list(log)) == (2, 3, 1, [{"event": "C"}])
 
 
 def test_what_was_forgotten_already_is_not_forgotten_again() -> None:
