@@ -162,7 +162,7 @@ def test_a_commit_keeps_zeroes_as_zeroes_since_10_0(profile, length):
 def test_a_commit_that_fails_says_how_far_it_was_and_one_that_stops_goes_on_from_there(file, operation):
     machine = chain(middle=range(16))
     machine.inject_error(file, operation, 28, offset=9 * CLUSTER, times=2)
-    for on_error, status in (("stop", "paused"), ("report", None)):
+    for on_error, status in (("enospc", "paused"), ("report", None)):
         machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error=on_error)
         machine.run_until_idle()
         assert [job["status"] for job in machine.qmp("query-jobs")] == [status] * (status is not None)
@@ -197,3 +197,22 @@ def test_all_layers_of_a_commit_are_in_use_until_it_is_over():
     assert [name in machine.graph.nodes for name in names] == [True, False, False, True]
     assert [machine.graph.nodes[name].blockers for name in ("base", "top")] == [[], []]
     assert machine.graph.nodes["base"].read_only
+
+
+def test_a_commit_whose_request_is_suspended_has_done_nothing_until_it_is_resumed():
+    machine, below = Machine(), None
+    for name in ("base", "mid", "top"):
+        machine.images.create(name, "qcow2", SIZE, backing=below, backing_format=below and "qcow2")
+        machine.images.lookup(name).write(0, name.encode() * CLUSTER)
+        below = name
+    file = {"driver": "blkdebug", "image": {"driver": "file", "filename": "mid"}}
+    machine.add_node({"driver": "qcow2", "node-name": "mid", "file": file, "read-only": True})
+    machine.add_drive("drive0", machine.open_file("top", {"node-name": "top", "backing": "mid"}))
+    machine.graph.nodes["mid"].breakpoints.set("read_aio", "A")
+    machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j")
+    machine.run_until_idle()
+    (job,) = machine.qmp("query-jobs")
+    assert (job["status"], job["current-progress"]) == ("running", 0)
+    machine.graph.nodes["mid"].breakpoints.remove("A")
+    machine.run_until_idle()
+    assert (machine.qmp("query-jobs"), machine.graph.nodes["top"].backing.filename) == ([], "base")

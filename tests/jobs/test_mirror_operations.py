@@ -7,6 +7,8 @@ import pytest
 from qbitsim.engine.scheduler import Scheduler
 from qbitsim.files.faults import Stall, StalledError
 from qbitsim.jobs.mirror_operations import MAXIMUM_IN_FLIGHT, MirrorOperation, MirrorOperations
+from qbitsim.jobs.mirror_target import MirrorTarget
+from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
 
@@ -109,3 +111,30 @@ def test_no_more_than_16_are_in_flight() -> None:
         assert not flight.operations.is_full(CLUSTER)
         flight.add(cluster, method="zero")
     assert (flight.operations.is_full(0), MAXIMUM_IN_FLIGHT) == (True, 16)
+
+
+def null_nodes(source_latency: int, target_latency: int) -> Machine:
+    machine = Machine()
+    for name, latency in (("s", source_latency), ("t", target_latency)):
+        machine.add_node({"driver": "null-co", "node-name": name, "size": 16 * CLUSTER, "latency-ns": latency})
+    return machine
+
+
+@pytest.mark.parametrize(("source", "target"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_a_copy_waits_for_io_if_one_of_both_nodes_does(source: int, target: int) -> None:
+    nodes = null_nodes(source, target).graph.nodes
+    operation = InFlight().made(0)
+    assert operation.begin(nodes["s"], MirrorTarget(nodes["t"], unmap=False)) is (bool(source) or bool(target))
+    assert (operation.begun, operation.error) == (True, None)
+
+
+@pytest.mark.parametrize("method", ["zero", "write"])
+def test_what_the_target_refuses_is_known_later(method: str) -> None:
+    machine = null_nodes(0, 0)
+    machine.inject_error("t", "write", 28)
+    operation = InFlight().made(0, method=method)
+    nodes = machine.graph.nodes
+    assert operation.begin(nodes["s"], MirrorTarget(nodes["t"], unmap=False)) is True
+    assert operation.begun
+    assert operation.error is not None
+    assert operation.error.errno == 28
