@@ -9,24 +9,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SAME: dict[tuple[str, str, str], str] = {
-    (
-        "qbitsim/bits/bits.py",
-        "if last < 0 and (limit == cut or base + limit == stop):",
-        "0 -> (-1)",
-    ): "the quick way is not taken, and the other one finds the same end",
-    (
-        "qbitsim/bits/bits.py",
-        "if chunk is None or stop - start != 1:",
-        "stop - start -> (stop + start)",
-    ): "the quick way is not taken",
-    (
-        "qbitsim/bits/chunks.py",
-        "self._owned[number] = chunk",
-        "self._owned[number] = chunk -> pass",
-    ): "the chunk is copied before its first change, as if others had it too",
+SAME: dict[str, dict[tuple[str, str], str]] = {
+    "qbitsim/bits/bits.py": {
+        ("if last < 0 and (limit == cut or base + limit == stop):", "0 -> (-1)"): "the quick way is left out",
+        ("if last < 0 and (limit == cut or base + limit == stop):", "0 -> 1"): "0 is in front of the first bit",
+        (
+            "first = self._find(1, start, stop) if first < 0 else base + first",
+            "first < 0 -> (first <= 0)",
+        ): "what was found is found once more",
+        ("if chunk is None or stop - start != 1:", "stop - start -> (stop + start)"): "the quick way is left out",
+    },
+    "qbitsim/bits/chunks.py": {
+        (
+            "self._owned[number] = chunk",
+            "self._owned[number] = chunk -> pass",
+        ): "the chunk is copied before its first change, as if others had it too",
+    },
+    "qbitsim/bits/iterator.py": {
+        ("levels = 1", "1 -> 2"): "a word of one bit more at the top",
+        ("end = limit if clear < 0 else clear", "clear < 0 -> (clear <= 0)"): "the bit in front of it is set",
+        (
+            "while first < stop and (found := bits.next_set(first, stop)) >= 0:",
+            "first < stop -> (first <= stop)",
+        ): "an empty range has no bit",
+        (
+            "self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first",
+            "0 -> 1",
+        ): ("written anew at once"),
+    },
+    "qbitsim/block/node.py": {
+        ("self._blocked_at = 0", "0 -> 1"): "read only after it was written",
+        ("self._blocked_at = 0", "0 -> (-1)"): "read only after it was written",
+    },
+    "qbitsim/copying/ratelimit.py": {
+        ("self._quota = 0", "0 -> 1"): "read only after it was written",
+        ("self._quota = 0", "0 -> (-1)"): "read only after it was written",
+    },
+    "qbitsim/engine/events.py": {
+        ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
+    },
+    "qbitsim/jobs/known_chunks.py": {
+        ("if first < stop:", "first < stop -> (first <= stop)"): "an empty range has no bit",
+    },
+    "qbitsim/jobs/mirror_dirty.py": {
+        ("if first < last:", "first < last -> (first <= last)"): "an empty range has no bit",
+    },
 }
-"""What does the same: a path, a line as it stands there, before and after; with the reason. Few, and none in doubt."""
+"""What does the same: by path, a line as it stands there and a change of it; with the reason. None is in doubt."""
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -162,8 +191,8 @@ def _with(node: ast.expr, **fields: object) -> str:
 def draw(path: str, limit: int | None, seed: int) -> list[Mutation]:
     """So many mutations of a module, None for all: the same ones for the same seed."""
     source = Path(path).read_text()
-    lines = source.splitlines()
-    found = [each for each in mutations(source) if (path, lines[each.start[0] - 1].strip(), each.change) not in SAME]
+    lines, same = source.splitlines(), SAME.get(path, {})
+    found = [each for each in mutations(source) if (lines[each.start[0] - 1].strip(), each.change) not in same]
     if limit is None or limit >= len(found):
         return found
     return sorted(random.Random(f"{seed} {path}").sample(found, limit), key=lambda mutation: mutation.start)
