@@ -32,10 +32,11 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "while first < stop and (found := bits.next_set(first, stop)) >= 0:",
             "first < stop -> (first <= stop)",
         ): "an empty range has no bit",
+        ("self._place = 0  # the number of the word at the lowest level", "0 -> 1"): "written anew at once",
         (
             "self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first",
-            "0 -> 1",
-        ): ("written anew at once"),
+            "0 -> (-1)",
+        ): "written anew at once",
     },
     "qbitsim/block/node.py": {
         ("self._blocked_at = 0", "0 -> 1"): "read only after it was written",
