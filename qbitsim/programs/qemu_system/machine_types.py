@@ -5,19 +5,17 @@ Which types there are is told by what each release printed of them (``-machine h
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.recorded import recorded_json, recorded_text
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.machine.machine import MachineType as MachineKind
     from qbitsim.profiles import Profile
 
-_RECORDED = Path(__file__).with_name("recorded")
 _LINE = re.compile(r"(?P<name>\S+) +(?P<about>.*)")
 _ALIAS = re.compile(r"\(alias of (?P<name>\S+)\)")
 _KINDS: dict[MachineKind, str] = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
@@ -61,7 +59,7 @@ def recorded(profile: Profile, what: str) -> str:
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the list of {what} of QEMU {profile.name}")
-    return (_RECORDED / f"{profile.recorded_answers}-{what}.txt").read_text(encoding="ascii")
+    return recorded_text(__file__, f"{profile.recorded_answers}-{what}.txt")
 
 
 def recorded_objects(profile: Profile) -> dict[str, str]:
@@ -71,8 +69,7 @@ def recorded_objects(profile: Profile) -> dict[str, str]:
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the list of objects of QEMU {profile.name}")
-    text = (_RECORDED / f"{profile.recorded_answers}-objects.json").read_text(encoding="ascii")
-    known: dict[str, str] = json.loads(text)
+    known: dict[str, str] = recorded_json(__file__, f"{profile.recorded_answers}-objects.json")
     return known
 
 
