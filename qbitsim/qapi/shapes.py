@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
 from qbitsim.qapi.schema import Alternate, ArgInfo, Enumeration, EnumInfo, Feature, Integer, QNull, struct_info
 from qbitsim.qapi.structs import struct_fields
+from qbitsim.qapi.typed_dicts import is_typeddict
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -215,8 +216,8 @@ class Shapes:
 
     def _members(self, cls: type) -> tuple[Member, ...]:
         hints = typing.get_type_hints(cls, include_extras=True)
-        read = self._typed_dict_member if typing.is_typeddict(cls) else self._struct_member
-        fields = hints if typing.is_typeddict(cls) else struct_fields(cls)
+        read = self._typed_dict_member if is_typeddict(cls) else self._struct_member
+        fields = hints if is_typeddict(cls) else struct_fields(cls)
         members = [each for each in (read(name, hints[name], fields[name]) for name in fields) if each is not None]
         last = struct_info(cls).last
         if last is not None and self._profile.offers(last[1], last[2]):
@@ -257,7 +258,7 @@ class Shapes:
 
 def _builder(cls: type) -> Callable[[dict[str, Any]], object]:
     """What makes an instance of ``cls`` out of attributes that were checked."""
-    if typing.is_typeddict(cls):
+    if is_typeddict(cls):
         return dict
     if not hasattr(cls, "__qapi_fields__"):
         return lambda attributes: cls(**attributes)

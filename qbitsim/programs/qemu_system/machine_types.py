@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from qbitsim.machine.machine import MachineType as MachineKind
     from qbitsim.profiles import Profile
 
-_LINE = re.compile(r"(?P<name>\S+) +(?P<about>.*)")
-_ALIAS = re.compile(r"\(alias of (?P<name>\S+)\)")
+_LINE = r"(?P<name>\S+) +(?P<about>.*)"
+_ALIAS = r"\(alias of (?P<name>\S+)\)"
 _KINDS: dict[MachineKind, str] = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
 _PROPERTIES = frozenset(
     {"accel", "append", "boot", "confidential-guest-support", "dt-compatible", "dtb", "dump-guest-core", "dumpdtb"}
@@ -82,9 +82,9 @@ def find_machine_type(profile: Profile, name: str | None) -> MachineType:
     if name == "none":
         return _type("none")
     for line in recorded(profile, "machines").splitlines()[1:]:
-        found = _LINE.fullmatch(line)
+        found = re.fullmatch(_LINE, line)
         assert found is not None, line
-        alias = _ALIAS.search(found["about"])
+        alias = re.search(_ALIAS, found["about"])
         if found["name"] == (name or "pc"):
             return _type(alias["name"] if alias is not None else found["name"])
     quoted = f': "{name}"' if profile.unknown_machine_type_is_named else ""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.registry import Registry
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _LEGACY_DRIVES = {
     **{f"hd{letter}": ("", index, "media=disk") for index, letter in enumerate("abcd")},
     **{f"fd{letter}": ("floppy", index, "") for index, letter in enumerate("ab")},
@@ -280,7 +280,7 @@ class Plan:
         self.guest_name = self._parse(given, options.NAME).values.get("guest", self.guest_name)
 
     def _read_uuid(self, given: Given) -> None:
-        if not _UUID.fullmatch(given.argument):
+        if not re.fullmatch(_UUID, given.argument):
             raise QmpError("failed to parse UUID string: wrong format")
         self.guest_uuid = given.argument.lower()
 
