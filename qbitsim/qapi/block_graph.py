@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.typed_dicts import TypedDict
 

@@ -5,9 +5,9 @@ Nothing of it does anything here; clients make such things, and ask for them.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.schema import Int64, arg, branch, enum_values, union
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.typed_dicts import TypedDict

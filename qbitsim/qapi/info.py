@@ -6,9 +6,9 @@ compares with these declarations. Sizes, counts and granularities are in bytes.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import BlockExportType
 from qbitsim.qapi.blockdev import BlockdevDetectZeroesOptions
 from qbitsim.qapi.job import BlockDeviceIoStatus

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import JobType
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import branch, note, union

@@ -5,9 +5,9 @@ Sizes are in bytes, rates in bytes per second, times in milliseconds unless a me
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, NotRequired, TypeAlias
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import InetSocketAddress, SocketAddressType, UnixSocketAddress, VsockSocketAddress
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import (

@@ -8,10 +8,10 @@ shapes, once for each class, so a type that contains itself is one object that r
 from __future__ import annotations
 
 import typing
-from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.schema import Alternate, ArgInfo, Enumeration, EnumInfo, Feature, Integer, QNull, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.qapi.typed_dicts import is_typeddict
