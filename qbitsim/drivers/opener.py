@@ -263,7 +263,9 @@ class Opener:
             raise UnsupportedError(f"block driver '{name}'")
         merged = {**inherited, **options}
         driver.check(merged)
-        return _Layer(driver.node.open(self, merged), options, merged)
+        node = driver.node.open(self, merged)
+        node.on_opened()
+        return _Layer(node, options, merged)
 
     def _complete(self, layer: _Layer, below: Node | None) -> Node:
         """Give a node its backing file, and what its options say of it; return the node."""
@@ -271,7 +273,6 @@ class Opener:
         self._attach_below(layer, below)
         node.options = layer.given
         node.detect_zeroes = layer.options.get("detect-zeroes", "off")
-        node.on_opened()
         return node
 
     def _attach_below(self, layer: _Layer, below: Node | None) -> None:
