@@ -260,7 +260,7 @@ class QemuIo:
                 image.has_stale_bitmaps = each.read_only
         probed = word is not None and "driver" not in keys and not word.startswith("json:")
         if probed and node.driver == "raw" and not flags.read_only:
-            self.streams.complain(RAW_WARNING.format(word))
+            self.streams.complain(RAW_WARNING.format(node.children[0].node.filename))
         return True
 
     def _close(self) -> None:

@@ -55,3 +55,14 @@ def test_drawn_command_lines(real: Real, program: str) -> None:
                 duel.play(*drawer.draw(program))
         finally:
             duel.close()
+
+
+@pytest.mark.parametrize("real", REAL)
+def test_an_image_whose_backing_file_is_broken_is_open_for_a_moment(real: Real) -> None:
+    """Its bitmaps are stored when it is closed again."""
+    duel = ProgramDuel(real)
+    try:
+        for line in (*FILES[:5], "qemu-io -f raw -c|write -q 0 64k|b.qcow2", "qemu-io -c|length|a.qcow2"):
+            duel.play(_words(line))
+    finally:
+        duel.close()

@@ -58,7 +58,11 @@ _NOT_EMULATED = {"T": "trace", "object": "object", "selinux-label": "selinux-lab
 _WRITETHROUGH = {"writethrough", "directsync"}
 _DETECT_ZEROES = {"off", "on", "unmap"}
 _HINT = "Try `qemu-nbd --help' for more information."
-_MOST = {"e": 2**31 - 1, "handshake-limit": 2**31 - 1, "o": 2**63 - 1}
+_RANGES = {
+    "e": range(2**31),
+    "handshake-limit": range(2**31),
+    "o": range(1 - 2**64, 2**64),  # unsigned, where a number less than zero is one from the other end
+}
 
 
 class FailureError(Exception):
@@ -85,6 +89,7 @@ class Arguments:
     """What the command line asks for.
 
     :ivar flags: how the image is to be opened; ``writethrough``: and each write to be flushed.
+    :ivar offset: where the export begins in the image; less than zero for a number that is too large.
     :ivar shared: how many clients there may be at once; 0 for any number.
     :ivar bitmaps: the last one first, which gets the first context.
     :ivar lists: the exports of another server are to be shown.
@@ -197,7 +202,7 @@ class _Reader:
             raise HelpError(key)
         elif key in _NOT_EMULATED:
             raise UnsupportedError(f"option '--{_NOT_EMULATED[key]}' of qemu-nbd")
-        elif key in _MOST:
+        elif key in _RANGES:
             self._take_number(key, value)
         else:
             self._take_mode(key, value)
@@ -205,8 +210,10 @@ class _Reader:
     def _take_number(self, key: str, value: str) -> None:
         what = {"e": "shared device number", "handshake-limit": "handshake limit", "o": "offset"}[key]
         number = _integer(value)
-        if number is None or not 0 <= number <= _MOST[key]:
+        if number is None or number not in _RANGES[key]:
             raise FailureError(f"Invalid {what} '{value}'")
+        if key == "o":
+            number = (number + 2**63) % 2**64 - 2**63
         setattr(self.arguments, {"e": "shared", "handshake-limit": "handshake_seconds", "o": "offset"}[key], number)
 
     def _take_mode(self, key: str, value: str) -> None:

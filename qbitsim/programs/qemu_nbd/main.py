@@ -169,8 +169,9 @@ class _Server:
             raise FailureError(f"Failed to blk_new_open '{word}': {error.desc}{hint}") from None
         guessed = name is not None and given.format is None and node.probed
         if guessed and node.driver == "raw" and not given.flags.read_only:
-            self._complain(RAW_WARNING.format(word))
+            self._complain(RAW_WARNING.format(node.children[0].node.filename))
         if given.offset:
+            _check_offset(given.offset, self._profile)
             above = {"driver": "raw", "file": node.name, "offset": given.offset, "read-only": given.flags.read_only}
             node = self._world.opener.open(above)
         if given.loaded_snapshot is not None:
@@ -195,6 +196,19 @@ class _Server:
         if driver is not None:
             raise FailureError("--image-opts and -f are mutually exclusive")
         return None, [(name, value) for name, value, _ in split_options(word, implied="file")]
+
+
+def _check_offset(offset: int, profile: Profile) -> None:
+    """Refuse one that is too large, as the option of ``raw`` that it becomes.
+
+    :raises FailureError: it is.
+    """
+    from qbitsim.qemu_img.options import ToolError, size_parameter  # noqa: PLC0415 - few ask for an offset
+
+    try:
+        size_parameter("offset", str(offset), profile)
+    except ToolError as error:
+        raise FailureError(error.text) from None
 
 
 def _load_snapshot(node: Node, name: str) -> None:
