@@ -104,9 +104,10 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
         raise QmpError("force-share=on can only be used with read-only images")
     if flags.copy_on_read and flags.read_only and (name is None or name in world.graph.images):
         raise QmpError("Can't use copy-on-read on read-only device")
-    if flags.native_aio and not flags.direct and (name is None or name in world.graph.images):
-        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     options: Options = {**flags.options(), **nested(dict(given))}
+    opens_file = _names_file(options) if name is None else name in world.graph.images
+    if flags.native_aio and not flags.direct and opens_file:
+        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     if flags.snapshot:
         options["read-only"] = True
     node = _open(world, name, options)
@@ -114,6 +115,14 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
         node = add_temporary_overlay(world.opener, node, read_only=flags.read_only)
     node.copy_on_read = flags.copy_on_read
     return node
+
+
+def _names_file(options: Options) -> bool:
+    """Whether the node with these options has a file of the host."""
+    below = options.get("file")
+    if isinstance(below, dict):
+        return _names_file(below)
+    return isinstance(below, str) or options.get("driver", "file") == "file"
 
 
 def lock_hint(images: ImageStore, name: str, text: str, *, read_only: bool) -> str:

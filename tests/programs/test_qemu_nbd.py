@@ -59,6 +59,13 @@ REFUSED = [
         "-k %D/s -f raw -o 2097152 r.raw",
         "Offset (2097152) cannot be greater than size of the containing file (1048576)",
     ),
+    (
+        "-k %D/s -f qcow2 -l snapshot.id a.qcow2",
+        (
+            "warning: short-form boolean option 'snapshot.id' deprecated\nPlease use snapshot.id=on instead\n"
+            "qemu-nbd: Failed to load snapshot: Can't find snapshot"
+        ),
+    ),
     ("-k %D/s -f raw -o -1 r.raw", "Value '-1' is out of range for parameter 'offset'"),
     ("-k %D/s -f raw -o 0xffffffffffffffff r.raw", "Value '-1' is out of range for parameter 'offset'"),
     ("-o 18446744073709551616 a.qcow2", "Invalid offset '18446744073709551616'"),
@@ -104,12 +111,13 @@ SERVED = [
     "-f raw -o 65536 r.raw",
     "--image-opts driver=raw,offset=65536,size=512,file.driver=file,file.filename=r.raw",
     "null-co://",
+    "--aio=native --image-opts driver=null-co,size=3",
 ]
 
 LINES = int(os.environ.get("QBITSIM_PROGRAM_LINES", "6"))
 OPTIONS = [
     *("-f qcow2", "-f qcow2", "-f qcow2", "-f raw", "-f bogus", "--format=qcow2", "-r", "-r", "-s", "-n", "-A"),
-    *("-v", "-x name", "-x=", "--export-name=a/b", "-D text", "--description=", "-e 0", "-e 3", "-e -1"),
+    *("-x name", "-x=", "--export-name=a/b", "-D text", "--description=", "-e 0", "-e 3", "-e -1"),
     *("--shared=x", "-e 1k", "-B b0", "-B b0", "-B b1", "-B nosuch", "--bitmap=b0", "-o 512", "-o 65536", "-o 1k"),
     *("-o 2M", "-o -1", "-o 0x200", "-l s0", "-l 1", "-l nosuch", "-l snapshot.id=1", "-l snapshot.name=s0"),
     *("-l snapshot.x=1", "-l snapshot.id", "--cache=none", "--cache=unsafe", "--cache=writethrough", "--cache=x"),

@@ -63,7 +63,7 @@ def _run(argv: Sequence[str], profile: Profile, complain: Callable[[str], None])
 
     :raises FailureError: it cannot be done.
     """
-    given = read_arguments(argv, profile)
+    given = read_arguments(argv, profile, complain)
     host, port = given.host or _EVERYWHERE, given.port or _PORT
     if given.lists:
         from qbitsim.programs.qemu_nbd.listing import exports_of  # noqa: PLC0415 - a server needs it not
@@ -170,17 +170,18 @@ class _Server:
         guessed = name is not None and given.format is None and node.probed
         if guessed and node.driver == "raw" and not given.flags.read_only:
             self._complain(RAW_WARNING.format(node.children[0].node.filename))
+        perm = CONSISTENT_READ | (0 if given.flags.read_only else WRITE)
+        drive = self._world.graph.drives[""] = Drive(self._world.graph, "", perm=perm, shared=ALL)
+        drive.insert(node)
         if given.offset:
             _check_offset(given.offset, self._profile)
             above = {"driver": "raw", "file": node.name, "offset": given.offset, "read-only": given.flags.read_only}
             node = self._world.opener.open(above)
+            drive.eject()
+            drive.insert(node)
         if given.loaded_snapshot is not None:
             _load_snapshot(node, given.loaded_snapshot)
         node.detect_zeroes = given.detect_zeroes
-        perm = CONSISTENT_READ | (0 if given.flags.read_only else WRITE)
-        drive = Drive(self._world.graph, "", perm=perm, shared=ALL)
-        drive.insert(node)
-        self._world.graph.drives[""] = drive
         return drive
 
     def _name_and_options(self, word: str) -> tuple[str | None, list[tuple[str, str]]]:
