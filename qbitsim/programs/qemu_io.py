@@ -16,7 +16,6 @@ from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.jobs.loop import set_writable
 from qbitsim.programs import process
 from qbitsim.programs.file_opening import (
     CACHE_MODES,
@@ -413,6 +412,8 @@ class QemuIo:
             if drive.root is not None:
                 drive.root.perm = drive.perm
         assert self.world is not None
+        from qbitsim.jobs.loop import set_writable  # noqa: PLC0415 - wanted by this command alone
+
         try:
             set_writable(self.world.graph, drive.node, writable=not read_only)
         except QmpError as error:

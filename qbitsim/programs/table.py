@@ -35,6 +35,7 @@ def start(name: str, release: str) -> NoReturn:
     :param release: what it claims to be, such as ``"10.0"``.
     """
     gc.disable()
+    sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio does without it, as nothing here needs it
     program = import_module(f"qbitsim.programs.{PROGRAMS[name]}")
     gc.freeze()
     gc.enable()
