@@ -105,8 +105,7 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
     if flags.copy_on_read and flags.read_only and (name is None or name in world.graph.images):
         raise QmpError("Can't use copy-on-read on read-only device")
     options: Options = {**flags.options(), **nested(dict(given))}
-    opens_file = _names_file(options) if name is None else name in world.graph.images
-    if flags.native_aio and not flags.direct and opens_file:
+    if flags.native_aio and not flags.direct and _opens_file(world.graph.images, name, options):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     if flags.snapshot:
         options["read-only"] = True
@@ -115,6 +114,14 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
         node = add_temporary_overlay(world.opener, node, read_only=flags.read_only)
     node.copy_on_read = flags.copy_on_read
     return node
+
+
+def _opens_file(images: ImageStore, name: str | None, options: Options) -> bool:
+    """Whether there is a file of the host to be opened."""
+    if name is None:
+        return _names_file(options)
+    below = protocol_options(name)
+    return below["driver"] == "file" and below["filename"] in images
 
 
 def _names_file(options: Options) -> bool:

@@ -71,6 +71,13 @@ REFUSED = [
     ("-o 18446744073709551616 a.qcow2", "Invalid offset '18446744073709551616'"),
     ("--cache=x a.qcow2", "Invalid cache mode `x'"),
     ("-n --cache=none a.qcow2", "-n and --cache can only be specified once"),
+    (
+        "-k %D/s --aio=native file:r.raw",
+        (
+            "Failed to blk_new_open 'file:r.raw': aio=native was specified, but it requires cache.direct=on, which was "
+            "not specified."
+        ),
+    ),
     ("--aio=x a.qcow2", "Invalid aio mode 'x'"),
     ("--discard=x a.qcow2", "Invalid discard mode `x'"),
     ("--detect-zeroes=x a.qcow2", "Failed to parse detect_zeroes mode: invalid parameter value: x"),
