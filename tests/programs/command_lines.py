@@ -90,7 +90,9 @@ class CommandLines:
         key = names[0].rstrip(":")
         value = self.rng.choice(_VALUES.get(key, ("1",)))
         if not self.spoilt and self.rng.random() < 0.15:
-            self.spoilt, value = True, self.rng.choice(_WRONG_VALUES)
+            # At a rate of a few bytes a second, nothing ends.
+            wrong = [each for each in _WRONG_VALUES if not (each.isdigit() and "rate-limit:" in names)]
+            self.spoilt, value = True, self.rng.choice(wrong)
         if len(plain) == 1:
             return [f"-{plain}", value] if takes_value else [f"-{plain}"]
         if not takes_value:
