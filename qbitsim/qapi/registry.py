@@ -198,6 +198,10 @@ class Registry:
         }
         self._decoders.shapes.define(TransactionAction, self._transaction_action())
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Registry:
+        """Itself: one serves all machines."""
+        return self
+
     @property
     def shapes(self) -> Shapes:
         """The declarations as this profile sees them."""
