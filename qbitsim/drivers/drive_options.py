@@ -26,6 +26,9 @@ _CACHE_MODES: dict[str, Options] = {
 }
 """``cache=`` -> the options of the node that it stands for (bdrv_parse_cache_mode, block.c, QEMU 10.0)."""
 
+_TEXTS = frozenset({"aio", "driver", "file", "filename", "node-name"})
+"""Options that are texts, whatever the driver: who gives no others need not wait until the schema was read."""
+
 _BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
 
@@ -166,7 +169,7 @@ def _with_lists(value: Any) -> Any:
 
 
 def _scalar(name: str, value: Any, path: Sequence[str] = ()) -> Any:
-    kind = _kinds().get(name) if isinstance(value, str) else None
+    kind = _kinds().get(name) if isinstance(value, str) and name not in _TEXTS else None
     if kind in ("size", "int"):
         try:
             return parse_size(value) if kind == "size" else int(value, 0)

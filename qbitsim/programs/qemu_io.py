@@ -17,7 +17,6 @@ from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.jobs.loop import set_writable
 from qbitsim.programs import process
 from qbitsim.programs.file_opening import (
     CACHE_MODES,
@@ -262,7 +261,7 @@ class QemuIo:
                 image.has_stale_bitmaps = each.read_only
         probed = word is not None and "driver" not in keys and not word.startswith("json:")
         if probed and node.driver == "raw" and not flags.read_only:
-            self.streams.complain(RAW_WARNING.format(word))
+            self.streams.complain(RAW_WARNING.format(node.children[0].node.filename))
         return True
 
     def _close(self) -> None:
@@ -413,6 +412,8 @@ class QemuIo:
         if read_only:
             _give_up_writing(drive)
         assert self.world is not None
+        from qbitsim.jobs.loop import set_writable  # noqa: PLC0415 - wanted by this command alone
+
         try:
             set_writable(self.world.graph, drive.node, writable=not read_only)
         except QmpError as error:

@@ -6,9 +6,9 @@ system/vl.c, 10.0.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from qbitsim.enums import StrEnum
 from qbitsim.programs.option_text import OptionList, option_list
 from qbitsim.records import record
 

@@ -115,9 +115,7 @@ class Startup:
         plan.check_board(self._type)
         self._add_defaults()
         self._check_properties()
-        plan.check_accelerator()
-        plan.check_processor(self._type)
-        self._add_processors()
+        plan.choose_accelerator()
         if plan.accelerator == "qtest":
             self.machine.graph.print = lambda _: None  # qtest_enabled()
             self.machine.guest_clock_stands = True
@@ -125,6 +123,8 @@ class Startup:
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
         self._open_serials()
+        plan.check_processor(self._type)
+        self._add_processors()
         if self._type.name == "none" and plan.kernel:
             raise StartError("The -kernel parameter is not supported (use the generic 'loader' device instead).")
         self._plug_board_drives()
@@ -270,11 +270,14 @@ class Startup:
         mode = values.get("mode", "readline")
         if mode not in ("readline", "control"):
             raise QmpError(f"Parameter 'mode' does not accept value '{mode}'")
-        if values["chardev"] not in self._chardevs:
-            raise QmpError(f'chardev "{values["chardev"]}" not found')
         pretty = values.get("pretty") in ("on", "yes", "true", "y")
-        if mode == "readline" and pretty:
-            raise QmpError("'pretty' is not compatible with HMP monitors")
+        refusals = [
+            (values["chardev"] not in self._chardevs, f'chardev "{values["chardev"]}" not found'),
+            (mode == "readline" and pretty, "'pretty' is not compatible with HMP monitors"),
+        ]
+        for is_refused, text in reversed(refusals) if self.machine.profile.monitors_are_objects else refusals:
+            if is_refused:
+                raise QmpError(text)
         kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
         device = self._chardevs.take(values["chardev"])
         if self.machine.profile.monitors_are_objects:
