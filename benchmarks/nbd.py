@@ -14,7 +14,7 @@ import time
 from random import Random
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import GRANULE, Row, Run, main, median_time
+from benchmarks.harness import GRANULE, Row, Run, beside_qemu, main, median_time
 from benchmarks.qemu import running, store_bitmap, stored_node
 from qbitsim import Machine
 
@@ -51,10 +51,10 @@ def reading(run: Run) -> Iterator[Row]:
     for number in range(length // GRANULE):
         disk.write(number * GRANULE, blocks[number % len(blocks)])
     with machine.serve(nbd=True) as server:
-        ours = median_time(_copy, lambda: server.nbd_uri("drive0"), run.few_repeats)
+        ours = median_time(_copy, lambda: server.nbd_uri("drive0"), run.few_repeats, time.perf_counter)
     theirs = _reading_from_qemu(blocks, length, run) if run.qemu and shutil.which("qemu-nbd") else None
-    aim = 4 * theirs if theirs is not None else 4.0
-    yield Row(name=f"nbdcopy reads {length >> 20:,} MiB", unit="s", measured=ours, aim=aim, qemu=theirs)
+    name = f"nbdcopy reads {length >> 20:,} MiB"
+    yield Row(name=name, unit="s", measured=ours, beside=beside_qemu(theirs), aim=4)
 
 
 def _reading_from_qemu(blocks: list[bytes], length: int, run: Run) -> float:
@@ -68,7 +68,7 @@ def _reading_from_qemu(blocks: list[bytes], length: int, run: Run) -> float:
         try:
             while not os.path.exists(sock):
                 time.sleep(0.01)
-            return median_time(_copy, lambda: f"nbd+unix:///?socket={sock}", run.few_repeats)
+            return median_time(_copy, lambda: f"nbd+unix:///?socket={sock}", run.few_repeats, time.perf_counter)
         finally:
             server.kill()
             server.wait()
@@ -93,9 +93,15 @@ def asking(run: Run) -> Iterator[Row]:
         server.run(lambda machine: machine.export_nbd("disk", bitmaps=["b"]))
         ours, of_client = min(_ask(server.nbd_uri("disk")) for _ in range(run.few_repeats))
     theirs = _asking_qemu(run, bits) if run.qemu else None
-    aim = theirs if theirs is not None else 0.5
     note = f"libnbd in Python works for {of_client * 1e3:.3g} ms of it"
-    yield Row(name="block status of a scattered bitmap", unit="ms", measured=ours, aim=aim, qemu=theirs, note=note)
+    yield Row(
+        name="block status of a scattered bitmap",
+        unit="ms",
+        measured=ours,
+        beside=beside_qemu(theirs),
+        aim=1,
+        note=note,
+    )
 
 
 def _asking_qemu(run: Run, bits: list[int]) -> float:

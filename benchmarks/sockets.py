@@ -14,9 +14,11 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import Row, Run, main
+from benchmarks.harness import Row, Run, beside_qemu, main
+from benchmarks.qemu import running
 from benchmarks.qmp_client import Client
-from benchmarks.startup import TOP, ready_machine, resident
+from benchmarks.startup import ready_machine, resident
+from benchmarks.yardsticks import TOP
 from qbitsim.serving.server import Server
 
 if TYPE_CHECKING:
@@ -73,7 +75,22 @@ def sockets(run: Run) -> Iterator[Row]:
         "resident memory, after a command to each" if count == wanted else f"only {count:,}: no more files may be open"
     )
     yield Row(name=f"each of {wanted:,} machines with a socket", unit="KiB", measured=memory, aim=60 * 1024, note=note)
-    yield Row(name="... to connect, run a command and hang up", unit="µs", measured=needed)
+    beside = beside_qemu(_connecting_to_qemu(run, min(count, 1000)))
+    yield Row(name="... to connect, run a command and hang up", unit="µs", measured=needed, beside=beside, aim=0.5)
+
+
+def _connecting_to_qemu(run: Run, count: int) -> float | None:
+    """Seconds for each of so many connections to the only monitor of one process."""
+    if run.qemu is None:
+        return None
+    with running(run.qemu) as qemu:
+        qemu.client.close()
+        start = time.perf_counter()
+        for _ in range(count):
+            client = Client(qemu.path)
+            assert client.call("query-status")["status"]
+            client.close()
+        return (time.perf_counter() - start) / count
 
 
 BENCHMARKS = (sockets,)
