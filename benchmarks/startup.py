@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.harness import Beside, Row, Run, beside_qemu, main, median_of_each, median_time
 from benchmarks.qemu import null_node, running
-from benchmarks.yardsticks import children_time, run_python
+from benchmarks.yardsticks import children_time, run_python, start
 from qbitsim import Machine
 
 if TYPE_CHECKING:
@@ -44,23 +44,23 @@ def imports(run: Run) -> Iterator[Row]:
     """What imports cost fresh processes beside one that imports nothing, by turns."""
     statements = {"pass": 0.0, "import qbitsim": 0.2, "from qbitsim import Machine": 1.6, "import asyncio": None}
     with tempfile.TemporaryDirectory() as cache:
-        seen, _ = run_python("import sys; from qbitsim import Machine; print('asyncio' in sys.modules)", cache)
+        seen = run_python("import sys; from qbitsim import Machine; print('asyncio' in sys.modules)", cache)
         times: dict[str, list[float]] = {statement: [] for statement in statements}
         for _ in range(run.processes):
             for statement, needed in times.items():
-                needed.append(run_python(statement, cache)[1])
+                needed.append(start(statement, cache))
         bare, *costs = map(statistics.median, times.values())
-        yield Row(name="a bare interpreter's start", unit="ms", measured=bare, note="a yardstick, with its end")
-        start = Beside("a bare interpreter", bare)
+        yield Row(name="a bare interpreter's start", unit="ms", measured=bare, note="a yardstick")
+        beside = Beside("the start", bare)
         for cost, (statement, aim) in zip(costs, [*statements.items()][1:], strict=True):
-            note = "not of qbitsim, for comparison" if aim is None else ""
-            yield Row(name=statement, unit="ms", measured=cost - bare, beside=start, aim=aim, note=note)
+            note = "none of ours, for comparison" if aim is None else ""
+            yield Row(name=statement, unit="ms", measured=cost - bare, beside=beside, aim=aim, note=note)
         yield Row(name="... and asyncio with it", unit="", measured=seen.strip() == "True", aim=0)
         program = f"from benchmarks.startup import population; print(population({run.machines}))"
-        memory = float(run_python(program, cache)[0])
+        memory = float(run_python(program, cache))
     name = f"each of {run.machines:,} machines in a process"
-    beside = beside_qemu(_qemu_memory(run))
-    yield Row(name=name, unit="KiB", measured=memory, beside=beside, aim=0.001, note="resident memory")
+    theirs = beside_qemu(_qemu_memory(run))
+    yield Row(name=name, unit="KiB", measured=memory, beside=theirs, aim=0.001, note="resident memory")
 
 
 def machines(run: Run) -> Iterator[Row]:

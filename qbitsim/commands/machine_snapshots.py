@@ -6,8 +6,8 @@ and a disk that has any cannot be put back.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import snapshot_holder, snapshot_path
@@ -213,7 +213,7 @@ def save_snapshot(
     elif name is not None and have_snapshot(disks, name):
         raise QmpError(f"Snapshot '{name}' already exists in one or more devices")
     if name is None:
-        name = datetime.fromtimestamp(date // NANOSECONDS, UTC).strftime("vm-%Y%m%d%H%M%S")
+        name = time.strftime("vm-%Y%m%d%H%M%S", time.gmtime(date // NANOSECONDS))
     main, state = state_disk(disks, vmstate), machine.run_state
     _check_no_bitmap_migrates(context)
     machine.stop("save-vm")

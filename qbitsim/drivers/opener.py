@@ -10,7 +10,6 @@ How a node of one driver is opened is said where the driver is declared, with th
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
@@ -25,6 +24,7 @@ from qbitsim.files import permissions as perms
 from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
+from qbitsim.records import record
 
 _CHILDREN = ("file", "image", "data-file", "target", "children")
 """The options that are nodes; a backing file is found by its own way."""
@@ -40,7 +40,7 @@ def _pass_filename_down(node: type[Node], options: Options, *, protocol: bool) -
         options["image"] = {**below, **options.get("image", {})}
 
 
-@dataclass(slots=True)
+@record(frozen=False, eq=False)
 class _Layer:
     """A node that is being opened.
 
