@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 _SPARE = 100
 """Open files that are needed for other things than listening."""
 
+_FILES = 2
+"""Open files of a server: its socket, and one in reserve."""
+
 
 def allowed(count: int) -> int:
     """How many machines of ``count`` may listen at once; the limit of open files is raised as far as it may be."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return count if hard == resource.RLIM_INFINITY else min(count, hard - _SPARE)
+    return count if hard == resource.RLIM_INFINITY else min(count, (hard - _SPARE) // _FILES)
 
 
 async def serve(directory: str, count: int) -> None:
