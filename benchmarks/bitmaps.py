@@ -50,7 +50,7 @@ def whole(run: Run) -> Iterator[Row]:
         ("set", "set all of a bitmap, merging a coarse one", 0.2),
         ("clear", "clear a scattered bitmap", 0.2),
         ("merge", "merge a scattered bitmap into another", 0.2),
-        ("count", "... and ask for its count", 0.5),
+        ("count", "... and ask for its count", 1),
     ):
         yield Row(name=name, unit="µs", measured=ours[key], beside=beside_qemu(theirs.get(key)), aim=aim)
 
