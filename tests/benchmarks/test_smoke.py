@@ -64,7 +64,7 @@ BROWSER = ["... opened in a browser"] if shutil.which("chromium") and find_spec(
 
 def run(*arguments: str) -> str:
     command = [sys.executable, "-m", *arguments, "--quick", "--no-qemu"]
-    done = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True, timeout=180)
     assert done.stderr == ""
     return done.stdout
 
