@@ -3,7 +3,7 @@
 A benchmark is a function that takes a :class:`Run` and yields :class:`Row`. Each result is compared with something that
 was measured in the same run: with real QEMU's same work where there is a QEMU, or with a yardstick (see
 :mod:`benchmarks.yardsticks`). Times are medians in seconds: of the processor, for the process that does the work, or of
-the clock on the wall where several work together.
+the clock on the wall where files of the host are written.
 """
 
 from __future__ import annotations
