@@ -273,6 +273,9 @@ class Job(JobVerbs):
             if self.busy and not self.completed:
                 self.finish_in_flight()
 
+    def finish_flush(self) -> None:
+        """Complete a flush that is in flight, for which another flush of that node waits: there is none."""
+
     def wake_if_due(self) -> None:
         """Nothing: it does not sleep."""
 

@@ -393,3 +393,32 @@ def test_what_an_nbd_client_has_in_flight_then_is_copied_too(profile):
     machine.run_until_idle()
     assert machine.drive("drive0").node.name == "t"
     assert machine.drive("drive0").read(5 * CLUSTER, CLUSTER) == b"g" * CLUSTER
+
+
+def test_a_stop_ends_when_the_flush_of_a_mirror_does():
+    machine = made("7.2", written=(0,))
+    start(machine, speed=1, sync="top")
+    machine.advance(1)
+    seen = len(machine.events)
+    machine.qmp("stop")
+    told = [(event["event"], event.get("data", {}).get("status")) for event in list(machine.events)[seen:]]
+    assert told == [
+        ("STOP", None),
+        ("JOB_STATUS_CHANGE", "paused"),
+        ("JOB_STATUS_CHANGE", "running"),
+        ("JOB_STATUS_CHANGE", "ready"),
+        ("BLOCK_JOB_READY", None),
+    ]
+
+
+@pytest.mark.parametrize(("flags", "kept"), [("", True), ("-u ", False)])
+def test_zeroes_of_a_guest_free_clusters_of_the_target_only_if_the_guest_allows_it(flags, kept):
+    machine = made("7.2", written=(3,))
+    start(machine, copy_mode="write-blocking")
+    target = machine.images.lookup("t.qcow2")
+    place = target.host_offset(3 * CLUSTER)
+    line = f'qemu-io drive0 "write -q -z {flags}{2 * CLUSTER} {4 * CLUSTER}"'
+    machine.qmp("human-monitor-command", command_line=line)
+    machine.run_until_idle()
+    assert target.read(3 * CLUSTER, CLUSTER) == bytes(CLUSTER)
+    assert target.host_offset(3 * CLUSTER) == (place if kept else None)
