@@ -28,7 +28,7 @@ class WriteWatcher(Protocol):
     """Who is told of the guest's writes: a mirror."""
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
-        """The source has the write; ``kind`` is ``write``, ``zero``, or ``unmap`` for zeroes that may free clusters."""
+        """The source has the write; ``kind`` is ``write`` or ``zero``."""
 
 
 class MirrorTopNode(FilterNode):
@@ -75,7 +75,7 @@ class MirrorTopNode(FilterNode):
 
     def _write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         super()._write_zeroes(offset, length, unmap=unmap)
-        self._report_write("unmap" if unmap else "zero", offset, length)
+        self._report_write("zero", offset, length)
 
     def _report_write(self, kind: str, offset: int, length: int, data: bytes = b"") -> None:
         if self.watcher is not None:

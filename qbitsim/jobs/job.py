@@ -194,15 +194,13 @@ class Job(JobVerbs):
         super().start()
 
     def use(self, name: str, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
-        """Hold ``node`` and block operations on it (block_job_add_bdrv).
+        """Hold ``node`` and block operations on it, before the job starts (block_job_add_bdrv).
 
         :param shared: what others may have meanwhile; :param perm: what the job itself has to have.
         :raises QmpError: somebody else does not allow it, or has more; nothing has changed then.
         """
         edge = self.jobs.graph.attach(self, name, node, perm, shared, stays=True)
         self.edges.append(edge)
-        if self.started:
-            self.jobs.graph.watch([edge])
         node.block(self.blocker)
 
     @staticmethod

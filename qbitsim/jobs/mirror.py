@@ -162,10 +162,7 @@ class MirrorJob(LoopJob):
     # -- guest writes
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
-        """The source has a guest's write: copy it at once, or note it.
-
-        :param kind: ``write``, ``zero``, or ``unmap`` for zeroes that may free clusters.
-        """
+        """The source has a guest's write: copy it at once, or note it."""
         dirty = self.dirty
         if dirty is None or self.deferred:
             return
@@ -188,7 +185,8 @@ class MirrorJob(LoopJob):
             if kind == "write":
                 self.target.write(offset, data[offset - begin : offset - begin + length])
             else:
-                self.target.write_zeroes(offset, length, unmap=kind == "unmap")
+                # What a guest allows zeroes to free does not get through the filter (supported_zero_flags).
+                self.target.write_zeroes(offset, length, unmap=False)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)

@@ -203,6 +203,9 @@ _SIZE = re.compile(
     r"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<whole>\d+)(?P<fraction>\.\d*)?(?P<unit>[bBkKmMgGtTpPeE]?))"
 )
 
+_NUMBER = re.compile(
+    r"[ \t\n\v\f\r]*(?P<sign>[+-]?)(?P<digits>(?P<hexadecimal>0[xX][0-9a-fA-F]+)|0[0-7]*|[1-9]\d*)", re.ASCII
+)
 NEGATIVE = re.compile(r"\s*-\d+", re.ASCII)
 """A number that is out of range; with a unit or a fraction, or in hexadecimal, it is none at all."""
 
@@ -251,6 +254,25 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
         "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
         "and exabytes, respectively."
     )
+
+
+def number_parameter(name: str, text: str) -> int:
+    """The value of a number inside ``-o`` as QEMU's signed integers hold it; ToolError if it is none.
+
+    (parse_option_number, util/qemu-option.c, 10.0)
+    """
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise ToolError(f"Parameter '{name}' expects a number")
+    number = int(found["digits"], 0 if found["hexadecimal"] else 8 if found["digits"].startswith("0") else 10)
+    if number >= 2**64:
+        raise ToolError(f"Value '{text}' is too large for parameter '{name}'")
+    return signed(-number % 2**64 if found["sign"] == "-" else number)
+
+
+def signed(number: int) -> int:
+    """64 bits as QEMU's signed integers hold them."""
+    return number if number <= INT64_MAX else number - 2**64
 
 
 def key_values(text: str) -> list[tuple[str, str]]:

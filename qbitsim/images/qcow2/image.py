@@ -588,7 +588,7 @@ class Qcow2Image(Image):
 
     @property
     def can_take_snapshot(self) -> bool:
-        """Whether all clusters can have one reference more. Where they cannot, QEMU leaves leaked clusters behind."""
+        """Whether all clusters can have one reference more."""
         return self.layout.most_references < (1 << self.refcount_bits) - 1
 
     def save_state(self, length: int) -> None:
@@ -611,6 +611,10 @@ class Qcow2Image(Image):
         self.snapshots.append(made)
         self.layout.create_snapshot((each.entry_length for each in self.snapshots), state_size)
         return made
+
+    def create_snapshot_in_vain(self) -> None:
+        """Keep nothing, and leave leaked clusters behind, as QEMU does where not all can have one reference more."""
+        self.layout.create_snapshot_in_vain()
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Put the disk back to what it was; the bitmaps stay as they are. Both must have the same size."""

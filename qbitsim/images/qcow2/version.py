@@ -46,12 +46,13 @@ def downgrade(image: Qcow2Image, *, backed: bool) -> None:
         layout.bitmaps.lose()
 
 
-def change_refcount_bits(image: Qcow2Image, bits: int) -> None:
-    """Count references in *bits* bits from now on."""
+def change_refcount_bits(image: Qcow2Image, bits: int) -> int:
+    """Count references in *bits* bits from now on; as :meth:`.Allocator.change_refcount_bits`."""
     with image.placing() as layout:
-        layout.clusters.change_refcount_bits(bits)
+        walks = layout.clusters.change_refcount_bits(bits)
         image.refcount_bits = bits
     image.save()
+    return walks
 
 
 def _place_zeroes(layout: HostLayout, tables: Tables, content: Content) -> None:

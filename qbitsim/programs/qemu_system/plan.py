@@ -110,6 +110,7 @@ class Plan:
         self.networks: list[Asked] = []
         self.loaded: str | None = None
         self.qtest: Given | None = None
+        self.qtest_log: str | None = None
         self.vga: str | None = None
         self.processors = Processors()
         self._topology: Tree = {}
@@ -508,3 +509,6 @@ class Plan:
 
     def _read_qtest(self, given: Given) -> None:
         self.qtest = given
+
+    def _read_qtest_log(self, given: Given) -> None:
+        self.qtest_log = given.argument
