@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import GRANULE, Row, Run, main, median_time
+from benchmarks.harness import GRANULE, Clock, Row, Run, beside_qemu, main, median_time
 from benchmarks.qemu import running
 from qbitsim import HostImageStore, Machine
 
@@ -26,11 +27,15 @@ def writes(run: Run) -> Iterator[Row]:
     length = _length(run)
     with tempfile.TemporaryDirectory() as folder:
         needed = median_time(
-            lambda machine: _write_all(machine, length), lambda: _with_disks(folder, length), run.few_repeats
+            lambda machine: _write_all(machine, length),
+            lambda: _with_disks(folder, length),
+            run.few_repeats,
+            time.perf_counter,
         )
-        qemu = _qemu_io(Path(folder), length, run) if run.qemu and shutil.which("qemu-io") else None
-    name, each, aim = "64 KiB guest write to a file", needed / (length // GRANULE), None if qemu is None else 3 * qemu
-    yield Row(name=name, unit="µs", measured=each, aim=aim, qemu=qemu, note="qemu-io in QEMU's place")
+        count = length // GRANULE
+        theirs = time_of_qemu_io(Path(folder), length, count, run) / count if has_qemu_io(run) else None
+    beside = beside_qemu(theirs, "qemu-io")
+    yield Row(name="64 KiB guest write to a file", unit="µs", measured=needed / count, beside=beside, aim=3)
 
 
 def backup(run: Run) -> Iterator[Row]:
@@ -38,10 +43,12 @@ def backup(run: Run) -> Iterator[Row]:
     length = _length(run)
     with tempfile.TemporaryDirectory() as folder:
         _write_all(_with_disks(folder, length), length)
-        needed = median_time(_back_up, lambda: _with_disks(folder, length, fresh="target"), run.few_repeats)
-        qemu = _qemu_backup(Path(folder), length, run) if run.qemu else None
-    aim = None if qemu is None else 1.5 * qemu
-    yield Row(name=f"backup of {length >> 20:,} MiB to a file", unit="s", measured=needed, aim=aim, qemu=qemu)
+        needed = median_time(
+            _back_up, lambda: _with_disks(folder, length, fresh="target"), run.few_repeats, time.perf_counter
+        )
+        theirs = _qemu_backup(Path(folder), length, run) if run.qemu else None
+    name = f"backup of {length >> 20:,} MiB to a file"
+    yield Row(name=name, unit="s", measured=needed, beside=beside_qemu(theirs), aim=1.5)
 
 
 def memory(run: Run) -> Iterator[Row]:
@@ -113,19 +120,34 @@ def _create(path: Path, length: int) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, str(length)], check=True)
 
 
-def _qemu_io(folder: Path, length: int, run: Run) -> float:
-    """Seconds that qemu-io needs for one write, without those for its start."""
+def has_qemu_io(run: Run) -> bool:
+    """Whether QEMU's own program for reads and writes is there, and wanted."""
+    return run.qemu is not None and shutil.which("qemu-io") is not None
+
+
+def time_of_qemu_io(
+    folder: Path, size: int, count: int, run: Run, *, bitmap: bool = False, clock: Clock = time.perf_counter
+) -> float:
+    """Seconds that qemu-io needs for so many writes, one behind the other, without those for its start and end.
+
+    :param bitmap: whether a bitmap in the file records them.
+    """
     path = folder / "written"
-    commands = [word for offset in range(0, length, GRANULE) for word in ("-c", f"write -q {offset} {GRANULE}")]
+    commands = [word for number in range(count) for word in ("-c", f"write -q {number * GRANULE} {GRANULE}")]
+
+    def prepare() -> None:
+        _create(path, size)
+        if bitmap:
+            subprocess.run(["qemu-img", "bitmap", "--add", "-g", str(GRANULE), path, "b"], check=True)
 
     def start(words: list[str]) -> float:
-        _create(path, length)
-        begun = time.perf_counter()
+        prepare()
+        begun = clock()
         subprocess.run(["qemu-io", *words, path], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - begun
+        return clock() - begun
 
     pairs = [(start(commands), start(["-c", "length"])) for _ in range(run.few_repeats)]
-    return (min(full for full, _ in pairs) - min(bare for _, bare in pairs)) / (length // GRANULE)
+    return statistics.median(full for full, _ in pairs) - statistics.median(bare for _, bare in pairs)
 
 
 def _qemu_backup(folder: Path, length: int, run: Run) -> float:
@@ -141,7 +163,7 @@ def _qemu_backup(folder: Path, length: int, run: Run) -> float:
             data = qemu.client.wait_for("BLOCK_JOB_COMPLETED")
             times.append(time.perf_counter() - begun)
             assert "error" not in data, data
-    return sorted(times)[len(times) // 2]
+    return statistics.median(times)
 
 
 BENCHMARKS = (writes, backup, memory)

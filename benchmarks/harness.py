@@ -1,7 +1,9 @@
 """What every benchmark uses: how big the work is, how it is timed, and how a result is shown.
 
-A benchmark is a function that takes a :class:`Run` and yields :class:`Row`. Times are medians in seconds. Where a real
-QEMU is on the PATH the same work runs on it in the same run, and the row says how much longer that took.
+A benchmark is a function that takes a :class:`Run` and yields :class:`Row`. Each result is compared with something that
+was measured in the same run: with real QEMU's same work where there is a QEMU, or with a yardstick (see
+:mod:`benchmarks.yardsticks`). Times are medians in seconds: of the processor, for the process that does the work, or of
+the clock on the wall where files of the host are written.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import shutil
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+
+from benchmarks import yardsticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +31,10 @@ T = TypeVar("T")
 GRANULE = 65536
 """Bytes per bit of the bitmaps that are measured."""
 
-_UNITS = {"s": 1.0, "ms": 1e3, "µs": 1e6, "KiB": 2**-10, "MiB": 2**-20, "": 1.0}
+TMPFS = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""A folder in memory for files that QEMU works on; None for where temporary files are otherwise."""
+
+_UNITS = {"s": 1.0, "ms": 1e3, "µs": 1e6, "ns": 1e9, "KiB": 2**-10, "MiB": 2**-20, "": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,7 @@ class Run:
     :ivar processes: how many fresh processes are started for one median.
     :ivar machines: how many machines are made in one process.
     :ivar repeats: how often short work is done for one median; long work is done less often.
+    :ivar turn: seconds for a turn of the fixed loop, measured just before.
     """
 
     qemu: str | None = None
@@ -47,6 +56,12 @@ class Run:
     processes: int = 25
     machines: int = 10_000
     repeats: int = 40
+    turn: float = 0.0
+
+    @property
+    def turns(self) -> Beside:
+        """The yardstick for work in Python."""
+        return Beside("a turn", self.turn)
 
     @property
     def granules(self) -> int:
@@ -63,75 +78,116 @@ class Run:
         return sorted(Random(seed).sample(range(self.granules), self.granules // 100))
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a result is compared with.
+
+    :ivar name: what it is.
+    :ivar measured: what that needed; None if it could not be measured.
+    """
+
+    name: str
+    measured: float | None
+
+
+def beside_qemu(measured: float | None, name: str = "QEMU") -> Beside:
+    """Real QEMU's same work, None if there is no QEMU."""
+    return Beside(name, measured)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One line of the table.
 
     :ivar name: what was done.
-    :ivar unit: one of ``s``, ``ms``, ``µs``, ``KiB``, ``MiB`` or nothing; the numbers are in seconds, bytes or pieces.
+    :ivar unit: one of ``s``, ``ms``, ``µs``, ``ns``, ``KiB``, ``MiB`` or nothing; the numbers are in seconds, bytes or
+        pieces.
     :ivar measured: what qbitsim needed.
-    :ivar aim: the most that it should need; None if there is no aim, or none without QEMU.
-    :ivar qemu: what QEMU needed for the same work; None if it was not measured.
-    :ivar note: why there is nothing to compare, or how the comparison was made.
+    :ivar beside: what it is compared with; None if there is nothing.
+    :ivar aim: the most that it should need, as a multiple of what it is compared with or, without that, as it is.
+    :ivar note: what else there is to say.
     """
 
     name: str
     unit: str
     measured: float
+    beside: Beside | None = None
     aim: float | None = None
-    qemu: float | None = None
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
-        """How many times as much as qbitsim QEMU needed."""
-        return self.qemu / self.measured if self.qemu is not None and self.measured else None
+        """How many times as much as the other qbitsim needed."""
+        return self.measured / self.beside.measured if self.beside is not None and self.beside.measured else None
 
     @property
-    def missed(self) -> bool:
-        """Whether the aim was not reached."""
-        return self.aim is not None and self.measured > self.aim
+    def met(self) -> bool | None:
+        """Whether the aim was reached; None if there is none, or nothing to compare with."""
+        result = self.measured if self.beside is None else self.ratio
+        return None if self.aim is None or result is None else result <= self.aim
 
-    def cells(self, *, has_qemu: bool) -> tuple[str, ...]:
+    def cells(self) -> tuple[str, ...]:
         """The texts of the columns."""
         ratio = self.ratio
-        nothing = "-" if has_qemu else "no QEMU found"
         return (
             self.name,
-            self._show(self.aim) if self.aim is not None else "-",
             self._show(self.measured),
-            "missed" if self.missed else "",
-            self._show(self.qemu) if self.qemu is not None else nothing,
-            f"{ratio:.3g} x" if ratio is not None else "",
+            self._show_beside(),
+            _plain(ratio) if ratio is not None else "",
+            self._show_aim(),
+            {True: "yes", False: "no", None: ""}[self.met],
             self.note,
         )
 
+    def _show_beside(self) -> str:
+        if self.beside is None:
+            return ""
+        if self.beside.measured is None:
+            return f"no {self.beside.name} found"
+        unit = "ns" if self.beside.measured < 1e-6 else self.unit
+        return f"{_shown(self.beside.measured, unit)}, {self.beside.name}"
+
+    def _show_aim(self) -> str:
+        if self.aim is None:
+            return ""
+        return self._show(self.aim) if self.beside is None else _plain(self.aim)
+
     def _show(self, value: float) -> str:
-        shown = value * _UNITS[self.unit]
-        digits = 0 if shown >= 100 or shown == int(shown) else 1 if shown >= 10 else 2
-        return f"{shown:,.{digits}f} {self.unit}".rstrip()
+        return _shown(value, self.unit)
 
 
-HEADINGS = ("", "aim", "measured", "", "QEMU", "ratio", "")
+def _shown(value: float, unit: str) -> str:
+    return f"{_plain(value * _UNITS[unit])} {unit}".rstrip()
 
 
-def table(rows: Sequence[Row], *, has_qemu: bool) -> str:
+def _plain(number: float) -> str:
+    """A number with three digits that count, and without an exponent."""
+    if number == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(number))))
+    text = f"{number:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if digits else text
+
+
+HEADINGS = ("work", "qbitsim", "beside it", "ratio", "at most", "met", "remark")
+
+
+def table(rows: Sequence[Row]) -> str:
     """The rows as text, under headings."""
-    lines = [HEADINGS, *(row.cells(has_qemu=has_qemu) for row in rows)]
+    lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if 1 <= column <= 5 and column != 3 else cell.ljust(width)
+            cell.rjust(width) if 1 <= column <= 4 else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )
 
 
-def as_markdown(rows: Sequence[Row], *, has_qemu: bool) -> str:
+def as_markdown(rows: Sequence[Row]) -> str:
     """The rows as a table for ``qbitsim/docs/speed.md``; a pipe in a name would break it, and there is none."""
-    headings = ("work", "aim", "measured", "", "real QEMU", "QEMU / qbitsim", "remark")
-    lines = [headings, tuple("---" for _ in headings), *(row.cells(has_qemu=has_qemu) for row in rows)]
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *(row.cells() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -149,33 +205,80 @@ def replaced(document: str, markdown: str) -> str:
 
 def as_json(rows: Iterable[Row]) -> str:
     """The rows as a JSON array, in seconds, bytes and pieces."""
-    return json.dumps([{**asdict(row), "ratio": row.ratio, "missed": row.missed} for row in rows], indent=1)
+    return json.dumps([{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows], indent=1)
 
 
 # -- timing
 
 
-def median_time(action: Callable[[T], object], prepare: Callable[[], T], repeats: int) -> float:
-    """The median of the seconds that ``action`` takes; ``prepare`` makes its argument and is not timed."""
+Clock: TypeAlias = "Callable[[], float]"
+"""Tells seconds."""
+
+
+def processor_time(pid: int) -> Clock:
+    """A clock of the processor time of another process and all its threads (clock_getcpuclockid(3) on Linux)."""
+    return lambda: time.clock_gettime(~pid << 3 | 2)
+
+
+def median_time(
+    action: Callable[[T], object], prepare: Callable[[], T], repeats: int, clock: Clock = time.process_time
+) -> float:
+    """The median of the seconds that ``action`` takes; ``prepare`` makes its argument and is not timed.
+
+    :param clock: that of the processor, of this process, unless another is given.
+    """
     times = []
     for _ in range(repeats):
         argument = prepare()
-        start = time.perf_counter()
+        start = clock()
         action(argument)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
         del argument
     return statistics.median(times)
 
 
+class Work(NamedTuple):
+    """Something that is done by a process which is measured.
+
+    :ivar action: does it, and waits for its end.
+    :ivar clock: the processor time of that process.
+    """
+
+    action: Callable[[], object]
+    clock: Clock
+
+
+class Needed(NamedTuple):
+    """Seconds that work needed: of the processor, and until it was done."""
+
+    processor: float
+    wall: float
+
+
+def medians_by_turns(works: Sequence[Work], repeats: int, count: int = 1) -> list[Needed]:
+    """For each work the medians of what it needed.
+
+    Each is done ``count`` times, then the next, and so on ``repeats`` times, so that all see the same weather.
+    """
+    times: list[list[Needed]] = [[] for _ in works]
+    for _ in range(repeats):
+        for work, needed in zip(works, times, strict=True):
+            before, start = work.clock(), time.perf_counter()
+            for _ in range(count):
+                work.action()
+            needed.append(Needed((work.clock() - before) / count, (time.perf_counter() - start) / count))
+    return [Needed(*map(statistics.median, zip(*needed, strict=True))) for needed in times]
+
+
 def median_of_each(action: Callable[[int], object], repeats: int, count: int) -> float:
-    """The median over ``repeats`` rounds of the seconds for one of ``count`` calls; each gets its number."""
+    """The median over ``repeats`` rounds of the seconds of processor for one of ``count`` calls, each with a number."""
     times = []
     for round_ in range(repeats):
         numbers = range(round_ * count, (round_ + 1) * count)
-        start = time.perf_counter()
+        start = time.process_time()
         for number in numbers:
             action(number)
-        times.append((time.perf_counter() - start) / count)
+        times.append((time.process_time() - start) / count)
     return statistics.median(times)
 
 
@@ -207,15 +310,14 @@ def main(*benchmarks: Callable[[Run], Iterator[Row]], argv: Sequence[str] | None
     run = run_from(arguments)
     rows: list[Row] = []
     for benchmark in benchmarks:
-        rows.extend(benchmark(run))
+        rows.extend(benchmark(replace(run, turn=yardsticks.turn())))
         gc.collect()
-    has_qemu = run.qemu is not None
     if arguments.update is not None:
-        document = replaced(arguments.update.read_text(), as_markdown(rows, has_qemu=has_qemu))
+        document = replaced(arguments.update.read_text(), as_markdown(rows))
         arguments.update.write_text(document)
     if arguments.json:
         print(as_json(rows))
     elif arguments.markdown:
-        print(as_markdown(rows, has_qemu=has_qemu))
+        print(as_markdown(rows))
     else:
-        print(table(rows, has_qemu=has_qemu))
+        print(table(rows))

@@ -28,13 +28,14 @@ class Qemu:
     """A running process.
 
     :ivar pid: of the process.
-    :ivar client: its monitor.
+    :ivar path: of the socket of its monitor.
+    :ivar client: of that monitor.
     """
 
     def __init__(self, program: str, directory: str, nodes: Iterable[str]) -> None:
-        path = os.path.join(directory, "qmp.sock")
+        self.path = os.path.join(directory, "qmp.sock")
         command = [program, "-M", "none", "-nodefaults", "-display", "none", "-S"]
-        command += ["-qmp", f"unix:{path},server=on,wait=off"]
+        command += ["-qmp", f"unix:{self.path},server=on,wait=off"]
         for node in nodes:
             command += ["-blockdev", node]
         complaints = Path(directory, "stderr")
@@ -44,7 +45,7 @@ class Qemu:
             )
         self.pid = self._process.pid
         try:
-            self.client = Client(path)
+            self.client = Client(self.path)
         except OSError as error:
             self._process.kill()
             self._process.wait()

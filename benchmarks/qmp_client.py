@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from typing import Any
+
+_SILENCE = struct.pack("ll", 120, 0)
+"""The longest time that a server may say nothing, as struct timeval; it costs nothing, unlike settimeout()."""
 
 
 class Client:
@@ -51,11 +55,11 @@ class Client:
             reply += self._socket.recv(1 << 16)
         return reply
 
-    def wait_for(self, event: str) -> Any:
-        """Wait for an event of that name since the last message was sent; return its data."""
+    def wait_for(self, event: str, **members: Any) -> Any:
+        """Wait for an event of that name, with these members, since the last message was sent; return its data."""
         while True:
             for each in self._events:
-                if each["event"] == event:
+                if each["event"] == event and members.items() <= each.get("data", {}).items():
                     return each.get("data")
             self._events = [json.loads(self._line())]
 
@@ -83,6 +87,7 @@ def _connect(path: str, patience: float) -> socket.socket:
     until = time.monotonic() + patience
     while True:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _SILENCE)
         try:
             client.connect(path)
         except OSError:

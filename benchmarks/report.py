@@ -51,11 +51,12 @@ def reports(run: Run) -> Iterator[Row]:
     report = Report([long_history(run, events).to_json()])
     needed = median_time(lambda _: report.html(), lambda: None, run.few_repeats)
     html = report.html()
-    yield Row(name=f"write a report of {events:,} events", unit="ms", measured=needed)
+    yield Row(name=f"write a report of {events:,} events", unit="ms", measured=needed, beside=run.turns)
     yield Row(name="... its weight", unit="MiB", measured=len(html.encode()), aim=2 << 20)
     program = shutil.which("chromium")
     if program is not None and find_spec("playwright") is not None:
-        yield Row(name="... opened in a browser", unit="ms", measured=_opened(program, html, run.few_repeats), aim=1)
+        opened = _opened(program, html, run.few_repeats)
+        yield Row(name="... opened in a browser", unit="ms", measured=opened, beside=run.turns, aim=14_000_000)
 
 
 def _opened(program: str, html: str, repeats: int) -> float:

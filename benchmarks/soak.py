@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import IO, TYPE_CHECKING, Any
 
-from benchmarks.startup import TOP, resident
+from benchmarks.startup import resident
+from benchmarks.yardsticks import TOP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,12 +11,13 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import Row, Run, main
+from benchmarks.harness import Row, Run, beside_qemu, main, processor_time
+from benchmarks.qemu import running
 from benchmarks.qmp_client import Client
-from benchmarks.startup import TOP, ready_machine, resident
+from benchmarks.startup import ready_machine, resident
+from benchmarks.yardsticks import TOP
 from qbitsim.serving.server import Server
 
 if TYPE_CHECKING:
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 _SPARE = 100
 """Open files that are needed for other things than listening."""
 
+_FILES = 2
+"""Open files of a server: its socket, and one in reserve."""
+
 
 def allowed(count: int) -> int:
     """How many machines of ``count`` may listen at once; the limit of open files is raised as far as it may be."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return count if hard == resource.RLIM_INFINITY else min(count, hard - _SPARE)
+    return count if hard == resource.RLIM_INFINITY else min(count, (hard - _SPARE) // _FILES)
 
 
 async def serve(directory: str, count: int) -> None:
@@ -60,12 +64,13 @@ def sockets(run: Run) -> Iterator[Row]:
             assert server.stdin is not None
             assert server.stdout is not None
             count = int(server.stdout.readline())
-            start = time.perf_counter()
+            clock = processor_time(server.pid)
+            start = clock()
             for number in range(count):
                 client = Client(f"{directory}/{number}")
                 assert client.call("query-status")["running"]
                 client.close()
-            needed = (time.perf_counter() - start) / count
+            needed = (clock() - start) / count
             server.stdin.write("\n")
             server.stdin.flush()
             memory = float(server.stdout.readline())
@@ -73,7 +78,23 @@ def sockets(run: Run) -> Iterator[Row]:
         "resident memory, after a command to each" if count == wanted else f"only {count:,}: no more files may be open"
     )
     yield Row(name=f"each of {wanted:,} machines with a socket", unit="KiB", measured=memory, aim=60 * 1024, note=note)
-    yield Row(name="... to connect, run a command and hang up", unit="µs", measured=needed)
+    beside = beside_qemu(_connecting_to_qemu(run, min(count, 1000)))
+    yield Row(name="... to connect, run a command and hang up", unit="µs", measured=needed, beside=beside, aim=1)
+
+
+def _connecting_to_qemu(run: Run, count: int) -> float | None:
+    """The same for each of so many connections to the only monitor of one process."""
+    if run.qemu is None:
+        return None
+    with running(run.qemu) as qemu:
+        qemu.client.close()
+        clock = processor_time(qemu.pid)
+        start = clock()
+        for _ in range(count):
+            client = Client(qemu.path)
+            assert client.call("query-status")["status"]
+            client.close()
+        return (clock() - start) / count
 
 
 BENCHMARKS = (sockets,)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import Row, Run, main, median_of_each, median_time
+from benchmarks.harness import Beside, Row, Run, beside_qemu, main, median_of_each, median_time
 from benchmarks.qemu import null_node, running
+from benchmarks.yardsticks import children_time, run_python, start
 from qbitsim import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TOP = Path(__file__).resolve().parent.parent
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -43,42 +40,35 @@ def population(count: int) -> float:
     return (resident() - before) / len(machines)
 
 
-def _python(code: str, cache: str) -> str:
-    """Run ``code`` in a fresh interpreter that keeps compiled modules in ``cache``; return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(TOP), "PYTHONPYCACHEPREFIX": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=cache, check=True, capture_output=True, text=True
-    )
-    return done.stdout
-
-
 def imports(run: Run) -> Iterator[Row]:
-    """``from qbitsim import Machine`` in fresh processes, each beside one that imports nothing."""
+    """What imports cost fresh processes beside one that imports nothing, by turns."""
+    statements = {"pass": 0.0, "import qbitsim": 0.2, "from qbitsim import Machine": 1.6, "import asyncio": None}
     with tempfile.TemporaryDirectory() as cache:
-        seen = _python("import sys; from qbitsim import Machine; print('asyncio' in sys.modules)", cache)
-        asyncio = seen.strip() == "True"
-        bare: list[float] = []
-        full: list[float] = []
+        seen = run_python("import sys; from qbitsim import Machine; print('asyncio' in sys.modules)", cache)
+        times: dict[str, list[float]] = {statement: [] for statement in statements}
         for _ in range(run.processes):
-            for code, times in (("pass", bare), ("from qbitsim import Machine", full)):
-                start = time.perf_counter()
-                _python(code, cache)
-                times.append(time.perf_counter() - start)
-        cost = statistics.median(full) - statistics.median(bare)
-        note = f"a bare interpreter takes {statistics.median(bare) * 1e3:.1f} ms"
-        yield Row(name="import qbitsim", unit="ms", measured=cost, aim=0.040, note=note)
-        yield Row(name="... and asyncio with it", unit="", measured=asyncio, aim=0)
-        memory = float(_python(f"from benchmarks.startup import population; print(population({run.machines}))", cache))
+            for statement, needed in times.items():
+                needed.append(start(statement, cache))
+        bare, *costs = map(statistics.median, times.values())
+        yield Row(name="a bare interpreter's start", unit="ms", measured=bare, note="a yardstick")
+        beside = Beside("the start", bare)
+        for cost, (statement, aim) in zip(costs, [*statements.items()][1:], strict=True):
+            note = "none of ours, for comparison" if aim is None else ""
+            yield Row(name=statement, unit="ms", measured=cost - bare, beside=beside, aim=aim, note=note)
+        yield Row(name="... and asyncio with it", unit="", measured=seen.strip() == "True", aim=0)
+        program = f"from benchmarks.startup import population; print(population({run.machines}))"
+        memory = float(run_python(program, cache))
     name = f"each of {run.machines:,} machines in a process"
-    yield Row(name=name, unit="KiB", measured=memory, aim=30 * 1024, qemu=_qemu_memory(run), note="resident memory")
+    theirs = beside_qemu(_qemu_memory(run))
+    yield Row(name=name, unit="KiB", measured=memory, beside=theirs, aim=0.001, note="resident memory")
 
 
 def machines(run: Run) -> Iterator[Row]:
     """A machine with a disk and a bitmap, ready for use."""
     needed = median_of_each(lambda _: ready_machine(), run.repeats, 10)
-    qemu = median_time(_ready_qemu, lambda: run, run.few_repeats) if run.qemu else None
-    yield Row(name="Machine() with a disk and a bitmap", unit="µs", measured=needed, aim=100e-6, qemu=qemu)
+    yield Row(name="Machine() with a disk and a bitmap", unit="µs", measured=needed, beside=run.turns, aim=1_400)
+    qemu = median_time(_ready_qemu, lambda: run, run.few_repeats, children_time) if run.qemu else None
+    yield Row(name="... and QEMU's start", unit="µs", measured=needed, beside=beside_qemu(qemu), aim=0.01)
 
 
 def _ready_qemu(run: Run) -> None:

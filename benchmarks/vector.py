@@ -27,23 +27,23 @@ def single_bits(run: Run) -> Iterator[Row]:
     base = median_time(each(lambda _bits, _i: None), lambda: Bits(run.granules), run.few_repeats)
     full = scattered(run, 1)
     for name, operation, aim, prepare in (
-        ("set", lambda bits, i: bits.set(i, i + 1), 0.5e-6, lambda: owning_copy(full)),
-        ("set in a shared copy", lambda bits, i: bits.set(i, i + 1), 0.5e-6, full.copy),
-        ("clear", lambda bits, i: bits.clear(i, i + 1), 0.5e-6, lambda: owning_copy(full)),
-        ("set 16", lambda bits, i: bits.set(i & ~15, (i & ~15) + 16), 1e-6, lambda: owning_copy(full)),
-        ("get", lambda bits, i: bits.get(i), 0.5e-6, lambda: owning_copy(full)),
-        ("next_set", lambda bits, i: bits.next_set(i), 1e-6, lambda: owning_copy(full)),
+        ("set", lambda bits, i: bits.set(i, i + 1), 7, lambda: owning_copy(full)),
+        ("set in a shared copy", lambda bits, i: bits.set(i, i + 1), 7, full.copy),
+        ("clear", lambda bits, i: bits.clear(i, i + 1), 7, lambda: owning_copy(full)),
+        ("set 16", lambda bits, i: bits.set(i & ~15, (i & ~15) + 16), 14, lambda: owning_copy(full)),
+        ("get", lambda bits, i: bits.get(i), 7, lambda: owning_copy(full)),
+        ("next_set", lambda bits, i: bits.next_set(i), 14, lambda: owning_copy(full)),
     ):
         needed = median_time(each(operation), prepare, run.few_repeats) - base
-        yield Row(name=f"vector: {name}", unit="µs", measured=needed / len(places), aim=aim)
+        yield Row(name=f"vector: {name}", unit="µs", measured=needed / len(places), beside=run.turns, aim=aim)
 
 
 def walks(run: Run) -> Iterator[Row]:
     """What a job does: from one area to the next, clearing it or not."""
     bits = scattered(run, 1)
-    for name, clears, aim in (("next_area", False, 1e-6), ("next_area and clear", True, 1.5e-6)):
+    for name, clears, aim in (("next_area", False, 14), ("next_area and clear", True, 21)):
         needed = median_time(_clear_areas if clears else _visit_areas, bits.copy, run.few_repeats)
-        yield Row(name=f"vector: {name}", unit="µs", measured=needed / bits.count, aim=aim)
+        yield Row(name=f"vector: {name}", unit="µs", measured=needed / bits.count, beside=run.turns, aim=aim)
 
 
 def _visit_areas(bits: Bits) -> None:
@@ -76,23 +76,23 @@ def whole_vectors(run: Run) -> Iterator[Row]:
         return Bits(length)
 
     for name, action, aim, prepare in (
-        ("copy", Bits.copy, 50e-6, own),
-        ("set all", Bits.set_all, 240e-6, own),
-        ("clear all", Bits.clear_all, 50e-6, own),
-        ("merge scattered into scattered", lambda bits: bits.merge(two), 440e-6, own),
-        ("merge scattered into empty", lambda bits: bits.merge(two), 220e-6, empty),
-        ("set all but one bit", lambda bits: bits.set(1, length), 1100e-6, own),
-        ("merge into what shares its chunks", lambda bits: bits.merge(two), 440e-6, one.copy),
-        ("merge full into scattered", lambda bits: bits.merge(full), 220e-6, own),
-        ("subtract scattered", lambda bits: bits.subtract(two), 440e-6, own),
-        ("==", lambda bits: bits == one, 1100e-6, own),
-        ("intersects", lambda bits: bits.intersects(two), 1100e-6, own),
-        ("merge from 4 times finer", lambda bits: bits.merge_scaled(fine, 4, 1, length * 4), 20e-3, empty),
-        ("merge from 4 times coarser", lambda bits: bits.merge_scaled(quarter, 1, 4, length), 200e-3, empty),
-        ("sha256", Bits.sha256, 5e-3, own),
+        ("copy", Bits.copy, 710, own),
+        ("set all", Bits.set_all, 3_400, own),
+        ("clear all", Bits.clear_all, 710, own),
+        ("merge scattered into scattered", lambda bits: bits.merge(two), 6_300, own),
+        ("merge scattered into empty", lambda bits: bits.merge(two), 3_100, empty),
+        ("set all but one bit", lambda bits: bits.set(1, length), 16_000, own),
+        ("merge into what shares its chunks", lambda bits: bits.merge(two), 6_300, one.copy),
+        ("merge full into scattered", lambda bits: bits.merge(full), 3_100, own),
+        ("subtract scattered", lambda bits: bits.subtract(two), 6_300, own),
+        ("==", lambda bits: bits == one, 16_000, own),
+        ("intersects", lambda bits: bits.intersects(two), 16_000, own),
+        ("merge from 4 times finer", lambda bits: bits.merge_scaled(fine, 4, 1, length * 4), 290_000, empty),
+        ("merge from 4 times coarser", lambda bits: bits.merge_scaled(quarter, 1, 4, length), 2_900_000, empty),
+        ("sha256", Bits.sha256, 71_000, own),
     ):
         needed = median_time(action, prepare, run.few_repeats)
-        yield Row(name=f"vector: {name}", unit="µs", measured=needed, aim=aim)
+        yield Row(name=f"vector: {name}", unit="µs", measured=needed, beside=run.turns, aim=aim)
 
 
 BENCHMARKS = (single_bits, walks, whole_vectors)

@@ -23,7 +23,7 @@ from qbitsim.errors import QmpError
 from qbitsim.history.file import dumps
 from qbitsim.machine.talking import TalkingMachine
 from qbitsim.serving.nbd_server import offer_disks
-from qbitsim.serving.pacing import check_pacing
+from qbitsim.serving.pacing import ServedPacing, read_pacing
 from qbitsim.serving.server import Server
 from qbitsim.serving.stdio import attach_stdio
 from qbitsim.terminal.errors import FAILED, CliError
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     addresses = _addresses(arguments)
     try:
-        check_pacing(arguments.pacing)
+        pacing = read_pacing(arguments.pacing)
     except ValueError as error:
         raise CliError(f"--pacing: {error}") from None
     machine = TalkingMachine(
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
         machine.journal = None  # the sessions of its clients write it
         with _opened(arguments.history) as file:
-            asyncio.run(_serve(machine, addresses, arguments.pacing, history, file, nbd=arguments.nbd))
+            asyncio.run(_serve(machine, addresses, pacing, history, file, nbd=arguments.nbd))
     return 0
 
 
@@ -155,7 +155,7 @@ def _write(file: TextIO, text: str) -> None:
 async def _serve(
     machine: TalkingMachine,
     addresses: list[Address],
-    pacing: str,
+    pacing: ServedPacing,
     history: History | None,
     file: TextIO | None,
     *,

@@ -219,9 +219,7 @@ def save_snapshot(
     elif name is not None and have_snapshot(disks, name):
         raise QmpError(f"Snapshot '{name}' already exists in one or more devices")
     if name is None:
-        from datetime import UTC, datetime  # noqa: PLC0415 - for snapshots without a name alone
-
-        name = datetime.fromtimestamp(date // NANOSECONDS, UTC).strftime("vm-%Y%m%d%H%M%S")
+        name = _name_of_its_time(date)
     main, state = state_disk(disks, vmstate), machine.run_state
     _check_no_bitmap_migrates(context)
     machine.stop("save-vm")
@@ -396,3 +394,10 @@ def _delete(graph: Graph, path: list[Node], found: StoredSnapshot) -> None:
         for node in path:
             quiet.enter_context(graph.drained(node))
         path[-1].delete_snapshot(found)
+
+
+def _name_of_its_time(date: int) -> str:
+    """What a snapshot is called that was given no name, after the nanoseconds since 1970 when it is taken."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - wanted where there is no name
+
+    return datetime.fromtimestamp(date // NANOSECONDS, UTC).strftime("vm-%Y%m%d%H%M%S")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.files.faults import OPERATIONS, FaultOwner, Faults
+from qbitsim.nearest import nearest
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -31,7 +32,8 @@ def faults_of(graph: Graph, where: str) -> Faults:
         if owner.faults is None:
             owner.faults = Faults()
         return owner.faults
-    raise ValueError(f"no drive with a medium, no node and no image file is called {where!r}")
+    meant = nearest(where, [*(key for key, each in graph.drives.items() if each.root is not None), *graph.nodes])
+    raise ValueError(f"no drive with a medium, no node and no image file is called {where!r}{meant}")
 
 
 def checked_operations(operation: str) -> frozenset[str]:

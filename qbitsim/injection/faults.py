@@ -435,7 +435,8 @@ class FaultInjection:
         """
         found = self._machine.graph.drives.get(drive)
         if found is None or found.root is None:
-            raise ValueError(f"there is no drive {drive!r} with a medium")
+            meant = nearest(drive, self._machine.graph.drives)
+            raise ValueError(f"there is no drive {drive!r} with a medium{meant}")
         if pattern is not None:
             writes = [(parse_size(offset), parse_size(size)) for offset, size in pattern]
         else:

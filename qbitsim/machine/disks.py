@@ -9,6 +9,7 @@ from qbitsim.block.drive_info import DriveInfo
 from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.nearest import nearest
 from qbitsim.records import record
 from qbitsim.sizes import Size, parse_size
 
@@ -52,7 +53,10 @@ class Disks:
 
         :raises KeyError: there is none.
         """
-        return self._machine.graph.drives[identifier]
+        drives = self._machine.graph.drives
+        if identifier not in drives:
+            raise KeyError(f"there is no drive {identifier!r}{nearest(identifier, drives)}")
+        return drives[identifier]
 
     # -- drives
 

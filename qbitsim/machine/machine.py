@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from qbitsim.qmp.journal import Journal
     from qbitsim.qmp.monitor_faults import MonitorFault
     from qbitsim.report.report import Report
+    from qbitsim.serving.pacing import ServedPacing
     from qbitsim.serving.threads import AsyncServer, LoopThread, ThreadServer
 
 Pacing: TypeAlias = Literal["manual", "immediate"]
@@ -434,7 +435,7 @@ class Machine:
         *,
         port: int | None = None,
         host: str = _LOCALHOST,
-        pacing: str | None = None,
+        pacing: ServedPacing | None = None,
         nbd: str | bool = False,
         thread: LoopThread | None = None,
     ) -> ThreadServer[Self]:
@@ -442,8 +443,8 @@ class Machine:
 
         :param path: of its UNIX socket; one in a private directory if neither it nor ``port`` is given.
         :param port: of TCP, 0 for any that is free; ``host``: the address to listen on.
-        :param pacing: ``"realtime"``, ``"realtime:10"`` (ten times as fast), ``"immediate"`` or ``"manual"``; if not
-            given, the machine's own if that is ``"immediate"``, else ``"realtime"``.
+        :param pacing: ``"realtime"``, 10 (ten times as fast), ``"immediate"`` or ``"manual"``; if not given, the
+            machine's own if that is ``"immediate"``, else ``"realtime"``.
         :param nbd: where to offer the drives over NBD, such as ``"unix:nbd.sock"`` or ``"tcp:127.0.0.1:0"``; True for
             a socket in the private directory. Otherwise the NBD server listens where nbd-server-start says.
         :param thread: one to use instead of the thread that all servers share.
@@ -461,7 +462,7 @@ class Machine:
         *,
         port: int | None = None,
         host: str = _LOCALHOST,
-        pacing: str | None = None,
+        pacing: ServedPacing | None = None,
         nbd: str | bool = False,
     ) -> AsyncServer[Self]:
         """A server in the running event loop: ``async with machine.serve_async() as server:``.

@@ -19,6 +19,8 @@ from qbitsim.errors import NbdError, NeverError, UnsupportedError
 from qbitsim.nbd.client import ClientSession, Pending
 from qbitsim.nbd.protocol import Command, CommandFlag, ExportFlag, Mode
 from qbitsim.nbd.session import Session
+from qbitsim.nearest import nearest
+from qbitsim.sizes import Size, parse_size
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler
@@ -97,16 +99,17 @@ class LocalClient:
 
     # -- requests
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Read ``length`` bytes at ``offset``.
+    def read(self, offset: Size, length: Size) -> bytes:
+        """Read ``length`` bytes at ``offset``; both may be texts such as ``"64k"``.
 
+        :raises ValueError: one of them is no size.
         :raises NbdError: the server says so.
         :raises ConnectionError: the server has hung up.
         :raises NeverError: the machine is idle and there is no answer, for instance because a test holds it up.
         """
         return self.wait(self.start("read", offset, length))
 
-    def write(self, offset: int, data: bytes, *, fua: bool = False) -> None:
+    def write(self, offset: Size, data: bytes, *, fua: bool = False) -> None:
         """Write ``data`` at ``offset``.
 
         :param fua: and flush it.
@@ -114,7 +117,7 @@ class LocalClient:
         """
         self.wait(self.start("write", offset, len(data), CommandFlag.FUA if fua else 0, data))
 
-    def write_zeroes(self, offset: int, length: int, *, no_hole: bool = False, fast: bool = False) -> None:
+    def write_zeroes(self, offset: Size, length: Size, *, no_hole: bool = False, fast: bool = False) -> None:
         """Make bytes zero.
 
         :param no_hole: keep them allocated; ``fast``: fail if that is not faster than a write.
@@ -123,14 +126,14 @@ class LocalClient:
         flags = (CommandFlag.NO_HOLE if no_hole else 0) | (CommandFlag.FAST_ZERO if fast else 0)
         self.wait(self.start("write-zeroes", offset, length, flags))
 
-    def trim(self, offset: int, length: int) -> None:
+    def trim(self, offset: Size, length: Size) -> None:
         """Say that bytes are not needed any more.
 
         :raises OSError: as :meth:`read`.
         """
         self.wait(self.start("trim", offset, length))
 
-    def cache(self, offset: int, length: int) -> None:
+    def cache(self, offset: Size, length: Size) -> None:
         """Ask the server to read ahead.
 
         :raises OSError: as :meth:`read`.
@@ -144,7 +147,7 @@ class LocalClient:
         """
         self.wait(self.start("flush"))
 
-    def block_status(self, offset: int, length: int, *, one: bool = False) -> dict[str, list[Extent]]:
+    def block_status(self, offset: Size, length: Size, *, one: bool = False) -> dict[str, list[Extent]]:
         """What each context tells of ``length`` bytes at ``offset``: (length, flags) of each extent.
 
         :param one: one extent of each.
@@ -171,13 +174,17 @@ class LocalClient:
                 place += length
         return found
 
-    def start(self, command: str, offset: int = 0, length: int = 0, flags: int = 0, data: bytes = b"") -> Pending:
+    def start(self, command: str, offset: Size = 0, length: Size = 0, flags: int = 0, data: bytes = b"") -> Pending:
         """Send a request and return at once; the machine answers as it goes on.
 
         :param command: of :data:`COMMANDS`.
+        :raises ValueError: there is no such command, or the offset or length is no size.
         :raises ConnectionError: the server has hung up.
         """
-        return self.session.request(COMMANDS[command], offset, length, flags, data)
+        if command not in COMMANDS:
+            raise ValueError(f"unknown command {command!r}{nearest(command, COMMANDS)}")
+        place, size = parse_size(offset, "offset"), parse_size(length, "length")
+        return self.session.request(COMMANDS[command], place, size, flags, data)
 
     def wait(self, pending: Pending) -> bytes:
         """Let the machine go on until the request is answered; what was read.

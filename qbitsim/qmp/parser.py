@@ -9,9 +9,9 @@ a piece of data is never given to the fast way twice.
 
 Data may be read in pieces (:meth:`JsonStream.read_piece`), so that a long message does not hold up others.
 
-What keeps the fast way honest: the characters are plain ASCII without escapes or control
-characters (so strings are the same); `_fast_integer` and `_fast_float` do what QEMU does or refuse; a key
-given twice is refused; NaN and Infinity are refused; and the data is so short and has so few
+What keeps the fast way honest: the characters are plain ASCII without control characters, and of escapes there are
+only those of two characters that JSON has (so strings are the same); `_fast_integer` and `_fast_float` do what QEMU
+does or refuse; a key given twice is refused; NaN and Infinity are refused; and the data is so short and has so few
 brackets that no limit can be exceeded.
 """
 
@@ -30,7 +30,7 @@ from qbitsim.qmp.lexer import Lexer
 
 _FAST_BYTES = 1 << 20
 _EXACT_BYTES = 4096  # read by the exact way at a time: some milliseconds
-_PLAIN = re.compile(rb"[\t\n\r -\[\]-~]*").fullmatch
+_PLAIN = re.compile(rb'[\t\n\r -\[\]-~]*(?:\\["\\/bfnrt][\t\n\r -\[\]-~]*)*').fullmatch
 _SPACE = re.compile(r"[ \t\n\r]*").match
 _INT64_DIGITS = 19
 

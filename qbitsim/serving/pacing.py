@@ -14,11 +14,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias, get_args
 
 _NANOSECONDS = 1_000_000_000
-PACINGS = ("manual", "immediate", "realtime")
-"""The names of the pacings; ``realtime:10`` is ten times as fast as the wall clock."""
+PacingName: TypeAlias = Literal["manual", "immediate", "realtime"]
+PACINGS: tuple[PacingName, ...] = get_args(PacingName)
+
+ServedPacing: TypeAlias = PacingName | float
+"""A number is realtime so many times as fast as the wall clock; as a text 10 is ``realtime:10``."""
 
 
 class PacedMachine(Protocol):
@@ -131,28 +134,47 @@ def _step(machine: PacedMachine, until: float, wall: Callable[[], float]) -> boo
     return False
 
 
-def check_pacing(text: str) -> tuple[str, float]:
+def check_pacing(pacing: str | float) -> tuple[PacingName, float]:
     """The name of a pacing and its factor, which has a meaning only in realtime.
 
-    :param text: ``"manual"``, ``"immediate"``, ``"realtime"`` or ``"realtime:FACTOR"``.
+    :param pacing: ``"manual"``, ``"immediate"``, ``"realtime"``, ``"realtime:FACTOR"`` or the factor itself.
     :raises ValueError: it is none of these; the text names the choices.
     """
-    name, colon, rest = text.partition(":")
-    if name in PACINGS and not colon:
-        return name, 1.0
+    name, colon, rest = pacing.partition(":") if isinstance(pacing, str) else ("realtime", ":", str(pacing))
+    for known in PACINGS:
+        if name == known and not colon:
+            return known, 1.0
     if name == "realtime" and re.fullmatch(r"\d+(\.\d+)?([eE][+-]?\d+)?|\.\d+", rest):
         factor = float(rest)
         if 0 < factor < math.inf:
-            return name, factor
-    raise ValueError(f"unknown pacing {text!r}: choose manual, immediate, realtime or realtime:FACTOR")
+            return "realtime", factor
+    raise ValueError(f"unknown pacing {pacing!r}: choose manual, immediate, realtime or realtime:FACTOR")
 
 
-def make_pacing(text: str, machine: PacedMachine, wall: Callable[[], float]) -> Pacing:
-    """The pacing of that name, for a machine.
+def read_pacing(text: str) -> ServedPacing:
+    """The pacing that a text names.
 
     :raises ValueError: as :func:`check_pacing`.
     """
     name, factor = check_pacing(text)
+    return name if factor == 1.0 else factor
+
+
+def pacing_text(pacing: str | float) -> str:
+    """A pacing as a text.
+
+    :raises ValueError: as :func:`check_pacing`.
+    """
+    name, factor = check_pacing(pacing)
+    return name if factor == 1.0 else f"{name}:{factor:g}"
+
+
+def make_pacing(pacing: str | float, machine: PacedMachine, wall: Callable[[], float]) -> Pacing:
+    """A pacing for a machine.
+
+    :raises ValueError: as :func:`check_pacing`.
+    """
+    name, factor = check_pacing(pacing)
     if name == "realtime":
         return Realtime(machine, wall, factor)
     return Immediate(machine, wall) if name == "immediate" else Pacing(machine, wall)

@@ -32,7 +32,7 @@ from qbitsim.qmp.session import Backend, Lives, Session
 from qbitsim.serving.chardev import connect, standard_input_and_output
 from qbitsim.serving.monitor_socket import MonitorCaller, MonitorClient, MonitorSocket
 from qbitsim.serving.nbd_server import NbdListener, NbdMachine
-from qbitsim.serving.pacing import PacedMachine, make_pacing
+from qbitsim.serving.pacing import PacedMachine, ServedPacing, make_pacing
 from qbitsim.serving.sockets import SpareDescriptor, bind_tcp, bind_unix, remove_if_ours
 from qbitsim.serving.streams import Transport, attach_streams
 
@@ -288,13 +288,13 @@ class Server:
         self,
         machine: ServedMachine,
         *,
-        pacing: str = "realtime",
+        pacing: ServedPacing = "realtime",
         trim_events: bool = False,
         journal: Journal | None = None,
     ) -> None:
         """Make it inside a running event loop.
 
-        :param pacing: ``"realtime"``, ``"realtime:FACTOR"``, ``"manual"`` or ``"immediate"``.
+        :param pacing: ``"realtime"``, a number for so many times as fast, ``"manual"`` or ``"immediate"``.
         :param trim_events: forget the events that every client has got; only if nobody else reads the log.
         :param journal: keeps the end of the conversation.
         :raises ValueError: there is no such pacing.

@@ -33,6 +33,8 @@ _ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
 _ROOM = socket.CMSG_SPACE(16 * array("i").itemsize)
 """For as many descriptors as QEMU takes at once (TCP_MAX_FDS, chardev/char-socket.c)."""
 
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
+
 
 class DescriptorSocket(socket.socket):
     """A socket that keeps the file descriptors that come with data (SCM_RIGHTS), those of the last data only.
@@ -40,17 +42,18 @@ class DescriptorSocket(socket.socket):
     :ivar descriptors: what the client handed over.
     """
 
-    __slots__ = ("descriptors",)
+    __slots__ = ("_may_bring_some", "descriptors")
 
     def __init__(self, fileno: int) -> None:
         super().__init__(fileno=fileno)
+        self._may_bring_some = self.family == socket.AF_UNIX  # asked once, as the answer is slow
         self.descriptors = MonitorDescriptors()
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive data, and descriptors with it."""
-        if self.family != socket.AF_UNIX:
+        if not self._may_bring_some:
             return super().recv(size, flags)
-        data, ancillary, *_ = self.recvmsg(size, _ROOM, flags | socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = self.recvmsg(size, _ROOM, flags | _CLOSE_ON_EXEC)
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 received = array("i")

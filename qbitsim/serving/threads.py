@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from qbitsim.serving.awaited import Awaited
 from qbitsim.serving.nbd_server import OfferingMachine, nbd_uri, offer_disks, parse_nbd_address
-from qbitsim.serving.pacing import check_pacing
+from qbitsim.serving.pacing import PacingName, ServedPacing, pacing_text, read_pacing
 from qbitsim.serving.server import ServedMachine, Server
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Service(Generic[_M]):
 
     :param path: of a UNIX socket; one in a private directory if neither it nor ``port`` is given.
     :param port: of TCP, 0 for any that is free; :param host: the address to listen on.
-    :param pacing: ``"realtime"``, ``"realtime:FACTOR"``, ``"manual"`` or ``"immediate"``; see
+    :param pacing: ``"realtime"``, a number for so many times as fast, ``"manual"`` or ``"immediate"``; see
         :mod:`qbitsim.serving.pacing`. If not given, the machine's own if that is ``"immediate"``, else ``"realtime"``.
     :param nbd: where to offer the drives over NBD meanwhile, ``unix:PATH`` or ``tcp:HOST:PORT``; True for a socket in
         the private directory. If not given, the NBD server listens where nbd-server-start says.
@@ -180,13 +180,12 @@ class Service(Generic[_M]):
         *,
         port: int | None = None,
         host: str = LOCALHOST,
-        pacing: str | None = None,
+        pacing: ServedPacing | None = None,
         nbd: str | bool = False,
     ) -> None:
         if path is not None and port is not None:
             raise ValueError("a server listens on a path or on a port, not on both")
-        self.pacing = pacing if pacing is not None else _default_pacing(machine)
-        check_pacing(self.pacing)
+        self.pacing = pacing_text(pacing if pacing is not None else _default_pacing(machine))
         if isinstance(nbd, str):
             parse_nbd_address(nbd)
         self._nbd = nbd
@@ -252,7 +251,7 @@ class Service(Generic[_M]):
         """
         machine = self._machine
         self._journal, machine.journal = machine.journal, None
-        server = Server(machine, pacing=self.pacing, journal=self._journal)
+        server = Server(machine, pacing=read_pacing(self.pacing), journal=self._journal)
         try:
             server.nbd.attach()
             if self._nbd:
@@ -465,7 +464,7 @@ def _tells_of(error: BaseException | None, bug: Exception) -> bool:
     return True
 
 
-def _default_pacing(machine: ServableMachine) -> str:
+def _default_pacing(machine: ServableMachine) -> PacingName:
     return "immediate" if machine.pacing == "immediate" else "realtime"
 
 

@@ -80,13 +80,14 @@ def qmp_machine(request: pytest.FixtureRequest) -> Machine:
 @pytest.fixture
 def qmp_server(request: pytest.FixtureRequest) -> Iterator[ThreadServer[Machine]]:
     """An emulated QEMU behind a UNIX socket, ``qmp_server.path``, until the test ends."""
-    from qbitsim.testing.report import watch  # noqa: PLC0415 - only if used
+    from qbitsim.serving.pacing import read_pacing  # noqa: PLC0415 - only if used
+    from qbitsim.testing.report import watch  # noqa: PLC0415
     from qbitsim.testing.settings import settings_of  # noqa: PLC0415
 
     settings = settings_of(request)
     machine = settings.machine()
     seen = watch(request, "qmp_server", machine)
-    with machine.serve(pacing=settings.pacing) as server:
+    with machine.serve(pacing=read_pacing(settings.pacing) if settings.pacing else None) as server:
         seen.server = server
         yield server
 

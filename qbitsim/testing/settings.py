@@ -26,7 +26,7 @@ class Settings:
     """What a machine is to be.
 
     :ivar profile: the QEMU release.
-    :ivar pacing: how it goes on; None for the default of the fixture.
+    :ivar pacing: how it goes on, as a text; None for the default of the fixture.
     :ivar disks: drive id -> size, or the arguments of :meth:`.Machine.add_disk`.
     :ivar faults: each a text as ``qbitsim serve --fail`` takes it, or the arguments of :meth:`.Machine.inject_error`;
         or those of another kind of fault, whose name is the argument ``fault``.

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+SLOW = {"ast", "asyncio", "dataclasses", "datetime", "inspect", "subprocess", "tempfile", "urllib.request"}
+"""Of the standard library: what an import of a machine can do without, each some milliseconds."""
 LIST = Path(__file__).with_name("loaded_modules.txt")
 
 ONE_BACKUP = """
@@ -32,3 +34,10 @@ def loaded() -> list[str]:
 def test_a_machine_and_one_backup_load_these_modules_and_no_others() -> None:
     """A module that is new here costs everybody's start: list it on purpose, or import it where it is used."""
     assert loaded() == LIST.read_text().splitlines()
+
+
+def test_a_machine_needs_nothing_slow_of_the_standard_library() -> None:
+    program = f"import sys; sys.path[:0] = {sys.path!r}; before = {{*sys.modules}}; from qbitsim import Machine"
+    program += "; print(*{*sys.modules} - before)"
+    shown = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert SLOW & set(shown.stdout.split()) == set()

@@ -23,6 +23,9 @@ machine.inject_error("drive0", "read", "EIO", "64k", 65536)
 machine.limit_capacity("increment.qcow2", "3M")
 machine.refuse("transaction", "no", "GenericError")
 machine.foreign_job("other", "stream", "1M").fail("ENOSPC")
+machine.serve(pacing="realtime")
+machine.serve_async(pacing=0.5)
+machine.connect_nbd("drive0").read("64k", 512)
 """
 WRONG = """
 Machine("9.9")
@@ -33,6 +36,9 @@ machine.inject_error("drive0", "reed")
 machine.refuse("transaction", "no", "GenericErr")
 machine.foreign_job("other", "mirror")
 machine.limit_capacity("increment.qcow2", 0.5)
+machine.serve(pacing="fast")
+machine.serve_async(pacing="real time")
+machine.connect_nbd("drive0").read(0, 0.5)
 """
 
 

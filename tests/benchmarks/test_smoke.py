@@ -23,29 +23,35 @@ NBD = [
     *(["block status of a scattered bitmap"] if has_libnbd() else []),
 ]
 NAMES = [
+    "a bare interpreter's start",
     "import qbitsim",
+    "from qbitsim import Machine",
+    "import asyncio",
     "... and asyncio with it",
     "each of 50 machines in a process",
     "Machine() with a disk and a bitmap",
+    "... and QEMU's start",
     "each of 50 machines with a socket",
     "... to connect, run a command and hang up",
     "block-dirty-bitmap-clear, 1 TiB, in process",
     "query-status, over the socket",
     "block-dirty-bitmap-clear, 1 TiB, over the socket",
     "guest write of 64 KiB by qemu-io, over the socket",
+    "add, 10 writes, backup, dismiss, remove over the socket",
     "guest write of 64 KiB, one bitmap",
     "... of a granule that is dirty already",
+    "1,000 guest writes of 64 KiB, one bitmap",
     "set all of a bitmap, merging a coarse one",
     "clear a scattered bitmap",
     "merge a scattered bitmap into another",
-    "count a bitmap after a merge",
+    "... and ask for its count",
     "visit a scattered dirty granule",
     "... as a run of granules",
     "add a bitmap to a disk of 1 PiB",
     "... its memory, with 100 scattered writes",
     *NBD,
     "backup of 2,621 granules, null-co",
-    "backup of 2,621 granules, qcow2 with content",
+    "backup of 81 granules, qcow2 with content",
     "64 KiB guest write to a file",
     "backup of 16 MiB to a file",
     "memory for writes and backup of 16 MiB",
@@ -58,7 +64,7 @@ BROWSER = ["... opened in a browser"] if shutil.which("chromium") and find_spec(
 
 def run(*arguments: str) -> str:
     command = [sys.executable, "-m", *arguments, "--quick", "--no-qemu"]
-    done = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True, timeout=180)
     assert done.stderr == ""
     return done.stdout
 
@@ -68,7 +74,11 @@ def test_every_benchmark_prints_its_row() -> None:
     plain = [row["name"] for row in rows if not row["name"].startswith(("vector: ", "growth: "))]
     assert plain == NAMES + BROWSER
     assert len(rows) > len(plain)
-    assert {row["qemu"] for row in rows} == {None}
+    for row in rows:
+        beside = row["beside"] or {"name": "nothing", "measured": None}
+        assert (row["ratio"] is None) == (beside["measured"] is None), row
+        assert (beside["measured"] is None) == (beside["name"] not in {"a turn", "the start"}), row
+        assert row["aim"] is not None or row["met"] is None, row
     assert all(row["measured"] > 0 for row in rows if row["unit"])
 
 
@@ -81,5 +91,23 @@ def test_the_growth_of_each_work_is_a_row() -> None:
 
 def test_an_area_runs_alone_and_says_that_there_is_no_qemu() -> None:
     lines = run("benchmarks.writes").splitlines()
-    assert [line[:33] for line in lines[1:]] == [name[:33] for name in NAMES[10:12]]
-    assert all("no QEMU found" in line for line in lines[1:])
+    first = NAMES.index("guest write of 64 KiB, one bitmap")
+    assert [line[:33].rstrip() for line in lines[1:]] == [name[:33] for name in NAMES[first : first + 3]]
+    assert ["no qemu-io on a tmpfs found" in line for line in lines[1:]] == [False, False, True]
+
+
+ROWS = """
+from benchmarks.harness import Beside, Row, beside_qemu
+for beside, aim in ((Beside("a turn", 2e-6), 4), (beside_qemu(8e-6), 0.25), (beside_qemu(None), 0.5), (None, 3e-6)):
+    print(*Row(name="work", unit="µs", measured=4e-6, beside=beside, aim=aim).cells(), sep="|")
+"""
+
+
+def test_a_row_says_what_it_is_compared_with_and_whether_the_aim_is_met() -> None:
+    done = subprocess.run([sys.executable, "-c", ROWS], cwd=TOP, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "work|4 µs|2 µs, a turn|2|4|yes|",
+        "work|4 µs|8 µs, QEMU|0.5|0.25|no|",
+        "work|4 µs|no QEMU found||0.5||",
+        "work|4 µs|||3 µs|no|",
+    ]

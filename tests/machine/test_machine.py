@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pydoc
 
 import pytest
 
@@ -131,9 +132,21 @@ def test_what_people_say_most_often_stands_for_methods_of_the_parts():
     assert machine.time_of_day() == machine.clock.time_of_day()
     machine.refuse("stop", "no")
     assert machine.refusals == machine.faults.refusals != []
-    for name, part in (("add_disk", Disks), ("inject_error", FaultInjection), ("until", Clock)):
+    for name, part, part_name in (
+        ("add_disk", Disks, "disks"),
+        ("inject_error", FaultInjection, "faults"),
+        ("until", Clock, "clock"),
+    ):
         assert inspect.signature(getattr(Machine, name)) == inspect.signature(getattr(part, name))
-        assert getattr(Machine, name).__doc__ == getattr(part, name).__doc__
+        told = getattr(Machine, name).__doc__
+        assert told.partition(" More: ")[0] == getattr(part, name).__doc__.partition("\n\n")[0]
+        assert told.endswith(f"More: ``machine.{part_name}.{name}``.")
+
+
+def test_the_help_of_a_machine_is_an_overview():
+    lines = pydoc.plain(pydoc.render_doc(Machine)).splitlines()
+    assert len(lines) < 420
+    assert any("disks" in line for line in lines[:12])
 
 
 @pytest.mark.parametrize("crash", [False, True])

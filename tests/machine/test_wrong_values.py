@@ -56,6 +56,11 @@ def machine() -> Machine:
             lambda it: it.inject_error("drive0", "read", "EIO", "2M"),
             "no request can touch 1 bytes at 2097152: 'drive0' has 1048576 bytes",
         ),
+        (
+            lambda it: it.inject_error("drive1", "read"),
+            "no drive with a medium, no node and no image file is called 'drive1'; did you mean 'drive0'?",
+        ),
+        (lambda it: it.guest_writes("driv0"), "there is no drive 'driv0' with a medium; did you mean 'drive0'?"),
         (lambda _: Machine("9.9"), "no profile '9.9': choose one of 2.5, 7.2, 10.0, 11.1"),
         (lambda _: Machine(pacing="fast"), "unknown pacing 'fast': choose one of manual, immediate"),
         (
@@ -78,6 +83,11 @@ def test_the_error_names_the_value(machine: Machine, wrong, text: str) -> None:
         wrong(machine)
     assert str(caught.value) == text
     assert describe(machine) == before
+
+
+def test_a_drive_that_is_not_there_is_told_with_the_one_that_is(machine: Machine) -> None:
+    with pytest.raises(KeyError, match="there is no drive 'drve0'; did you mean 'drive0'"):
+        machine.drive("drve0")
 
 
 def test_only_a_snapshot_can_be_put_back(machine: Machine) -> None:

@@ -385,3 +385,20 @@ def test_requests_rest_while_a_job_keeps_the_disk_drained():
     machine.run_until_idle()
     client.wait(pending)
     assert machine.drive("drive0").read(0, 2) == b"x\0"
+
+
+def test_places_and_lengths_are_sizes_as_elsewhere():
+    machine = Machine()
+    machine.add_disk("drive0", "1M")
+    machine.export_nbd("drive0", writable=True)
+    with machine.connect_nbd("drive0", ["base:allocation"]) as client:
+        client.write("64k", b"x")
+        client.write_zeroes("128k", "1k")
+        assert client.read("65535", 2) == b"\0x"
+        assert client.block_status(0, "1M") == client.block_status(0, 1 << 20)
+        with pytest.raises(ValueError, match="invalid length '64q'"):
+            client.read(0, "64q")
+        with pytest.raises(ValueError, match="invalid offset -1"):
+            client.read(-1, 1)
+        with pytest.raises(ValueError, match="unknown command 'reed'; did you mean 'read'"):
+            client.start("reed")

@@ -310,7 +310,7 @@ def test_over_a_socket_half_a_reply_is_followed_by_the_end(machine):
 
 def test_over_a_socket_a_slow_monitor_follows_the_pacing(machine):
     held = machine.hold_reply("query-jobs", seconds=3600)
-    with machine.serve(pacing="realtime:1000000") as server, connected(server) as file:
+    with machine.serve(pacing=1e6) as server, connected(server) as file:
         send(file, "query-jobs")
         assert json.loads(file.readline()) == {"return": []}
     assert held.waiting == 0

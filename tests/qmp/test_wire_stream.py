@@ -158,7 +158,7 @@ def test_a_long_string_in_pieces_is_read_once():
 
 TOKENS = rb"""
     { } [ ] , : " ' \ \u d83d de00 0 - 1 9223372036854775808 .5 e5 E+ true null abc 0.0e1 00
-    NaN -Infinity -0 0e0 1e400 "a": "a" {"execute":"x","id":
+    NaN -Infinity -0 0e0 1e400 "a": "a" {"execute":"x","id": \" \\ \/ \b \n \' "\"\\\/\b\f\n\r\t"
 """
 SPACES_AND_BYTES = [b" ", b"\t", b"\n", b"\0", b"\x7f", b"\x80", b"\xc3\xa9", b"\xfe", b"\xff"]
 PIECES = st.sampled_from(TOKENS.split() + SPACES_AND_BYTES)
@@ -192,3 +192,7 @@ def test_how_the_stream_is_cut_makes_no_difference(data, cuts):
 def test_ordinary_commands_take_the_fast_way():
     data = b'{"execute":"block-dirty-bitmap-clear","arguments":{"node":"drive0","name":"bitmap0"},"id":7}\n'
     assert _feed_fast(data + data, []) == 2 * len(data)
+    quoted = rb'{"execute":"human-monitor-command","arguments":{"command-line":"qemu-io d \"write 0 64k\""}}'
+    assert _feed_fast(quoted, []) == len(quoted)
+    escaped = rb'{"execute":"human-monitor-command","arguments":{"command-line":"qemu-io d \u0022"}}'
+    assert _feed_fast(escaped, []) == 0

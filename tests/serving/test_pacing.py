@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_fake import FakeMachine
 
-from qbitsim.serving.pacing import Immediate, Realtime, check_pacing, make_pacing
+from qbitsim.serving.pacing import Immediate, Realtime, check_pacing, make_pacing, pacing_text, read_pacing
 
 
 class Wall:
@@ -37,6 +37,8 @@ def paced(text):
         ("realtime:0.5", "realtime", 0.5),
         ("realtime:.5", "realtime", 0.5),
         ("realtime:1e3", "realtime", 1000.0),
+        (10, "realtime", 10.0),
+        (1e-7, "realtime", 1e-7),
     ],
 )
 def test_a_pacing_has_a_name_and_realtime_a_factor(text, name, factor):
@@ -46,11 +48,19 @@ def test_a_pacing_has_a_name_and_realtime_a_factor(text, name, factor):
 @pytest.mark.parametrize(
     "text",
     ["", "fast", "Manual", "manual:1", "immediate:", "realtime:", "realtime:0", "realtime:-1", "realtime:x",
-     "realtime:inf", "realtime:nan", "realtime:1e999", "realtime:1_0", " realtime"],
+     "realtime:inf", "realtime:nan", "realtime:1e999", "realtime:1_0", " realtime",
+     0, -1.5, float("inf"), float("nan"), True],
 )  # fmt: skip
 def test_anything_else_is_refused_with_the_choices(text):
     with pytest.raises(ValueError, match="choose manual, immediate, realtime or realtime:FACTOR"):
         check_pacing(text)
+
+
+@pytest.mark.parametrize("text", ["manual", "immediate", "realtime", "realtime:10", "realtime:0.5"])
+def test_a_text_is_read_as_what_calls_take_and_written_again(text):
+    read = read_pacing(text)
+    assert check_pacing(read) == check_pacing(text)
+    assert pacing_text(read) == pacing_text(text) == text
 
 
 def test_manual_does_nothing():

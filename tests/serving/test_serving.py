@@ -219,7 +219,7 @@ def test_a_machine_that_is_immediate_is_served_so():
 
 
 def test_in_realtime_a_factor_makes_hours_pass_in_moments():
-    with machine_with_data().serve(pacing="realtime:1000") as server, Client(server) as client:
+    with machine_with_data().serve(pacing=1000) as server, Client(server) as client:
         start = time.monotonic()
         client.ask("drive-backup", **SLOW)
         while client.event() != "BLOCK_JOB_COMPLETED":
