@@ -5,7 +5,7 @@ from __future__ import annotations
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.qcow2.version import change_refcount_bits, downgrade, upgrade
+from qbitsim.images.qcow2.version import downgrade, upgrade
 from qbitsim.qemu_img.creation import VERSIONS, signed
 from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
 from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, size_parameter
@@ -97,7 +97,7 @@ def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -
                 "Refcount widths other than 16 bits require compatibility level 1.1 or above "
                 "(use compat=1.1 or greater)"
             )
-        change_refcount_bits(image, bits)
+        _change_refcount_bits(image, bits)
     lazy = values.get("lazy_refcounts", image.lazy_refcounts and version != "0.10")
     if lazy and version == "0.10":
         raise ToolError(
@@ -111,6 +111,17 @@ def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -
         _resize(call, image, values["size"])
     if version == "0.10":
         _downgrade(call, image)
+
+
+def _change_refcount_bits(image: Qcow2Image, bits: int) -> None:
+    found = image.layout.clusters.first_above((1 << bits) - 1) if bits < image.refcount_bits else None
+    if found is not None:
+        cluster, count = found
+        raise ToolError(
+            f"Cannot decrease refcount entry width to {bits} bits: "
+            f"Cluster at offset {cluster * image.cluster_size:#x} has a refcount of {count}"
+        )
+    image.change_refcount_bits(bits)
 
 
 def _check(image: Qcow2Image, values: dict[str, str | int | bool]) -> str:

@@ -10,12 +10,13 @@ import os
 from array import array
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import step
 from qbitsim.images.host.table_cache import TableCache
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from qbitsim.files.tree import ByteFile
 
@@ -192,18 +193,17 @@ class BlockRefcounts(Refcounts):
         self.has_freed = bool(self.fallen)
         self._full.clear()
 
-    def change_bits(self, bits: int) -> None:
-        """As of every file; all counts are in memory until they are written."""
-        counts = [(number * self._per_block, self.cache.get(number)) for number in self._blocks()]
-        self._bits, self.in_file = bits, {}
-        self.cache = TableCache(self.read, self._table_length)
-        self._full.clear()
-        self.raised, self.fallen = {}, set()
-        self._stop = 0
-        for first, block in counts:
-            for place, count in enumerate(block):
-                if count:
-                    self.set(first + place, count)
+    def with_bits(self, bits: int, blocks: Mapping[int, int]) -> BlockRefcounts:
+        """As of every file; the blocks are written, of which nothing in the file knows yet.
+
+        :raises StepError: the host refuses that.
+        """
+        twin = BlockRefcounts(self._file, self._unit, bits, dict(blocks))
+        for number, place in blocks.items():
+            counts = structures.pack_refcounts(self.counts(number * twin._per_block, twin._per_block), bits)
+            with step("Failed to write refblock"):
+                self._file.write_at(place * self._unit, counts)
+        return twin
 
     # -- looking for free clusters
 

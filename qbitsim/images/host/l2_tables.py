@@ -438,13 +438,20 @@ class CachedTables(Tables):
 
     def data_runs(self) -> Iterator[tuple[int, int]]:
         """The clusters that hold data, as (first, behind the last), ascending."""
+        return self._runs_of(Kind.DATA)
+
+    def zero_runs(self) -> Iterator[tuple[int, int]]:
+        """The clusters that are ZERO, likewise."""
+        return self._runs_of(Kind.ZERO)
+
+    def _runs_of(self, wanted: Kind) -> Iterator[tuple[int, int]]:
         per_table = self.cache.per_table
         for number in sorted(self.l2):
             at, stop = number * per_table, (number + 1) * per_table
             while at < stop:
                 first = at
                 kind, at = self.run(at, stop)
-                if kind is Kind.DATA:
+                if kind is wanted:
                     yield first, at
 
     def holds_data(self, guest: int) -> bool:

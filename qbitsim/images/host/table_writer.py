@@ -193,7 +193,7 @@ class TableWriter:
         clusters, counts = layout.clusters, self._counts(layout)
         is_old = clusters.refcount_bits == self._refcount_bits
         for number in sorted(
-            (counts.cache.changed | (clusters.blocks.keys() - self._blocks.keys())) & clusters.blocks.keys()
+            (counts.cache.changed | (clusters.blocks.keys() - counts.in_file.keys())) & clusters.blocks.keys()
         ):
             place = clusters.blocks[number]
             if not is_old or self._blocks.get(number) != place:

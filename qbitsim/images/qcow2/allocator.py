@@ -9,6 +9,8 @@ is put at the end, with the blocks that count it.
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
@@ -90,6 +92,15 @@ class Allocator:
     def refcounts(self, first: int, count: int) -> Sequence[int]:
         """How many references there are to each of *count* clusters in a row."""
         return self.counts.counts(first, count)
+
+    def first_above(self, most: int) -> tuple[int, int] | None:
+        """The first cluster to which there are more than *most* references, and how many; None for none."""
+        for number in sorted(self.blocks):
+            counts = self.refcounts(number * self.per_block, self.per_block)
+            if max(counts) > most:
+                place = next(place for place, count in enumerate(counts) if count > most)
+                return number * self.per_block + place, counts[place]
+        return None
 
     def set_refcount(self, cluster: int, count: int) -> None:
         """Let there be *count* references to a cluster."""
@@ -209,7 +220,10 @@ class Allocator:
         return self.counts.first_gap(self._cursor, 1)
 
     def _search(self, count: int) -> int:
+        """The first of *count* free clusters; in a damaged file the header's may be among them, which nobody gets."""
         first = self.counts.first_gap(self._cursor, count)
+        if not first:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._cursor = first + count
         return first
 
@@ -274,7 +288,10 @@ class Allocator:
         return end
 
     def change_refcount_bits(self, bits: int) -> None:
-        """Make new refcount blocks and a new table, then free the old ones (qcow2_change_refcount_order)."""
+        """Make new refcount blocks and a new table, then free the old ones (qcow2_change_refcount_order).
+
+        :raises OSError: of the host, or since nothing is counted in a damaged file.
+        """
         per_block, entries = self.cluster_size * 8 // bits, self.cluster_size // TABLE_ENTRY
         blocks: dict[int, int] = {}
         table: tuple[int, int] | None = None
@@ -290,9 +307,10 @@ class Allocator:
                     self.free(*table)
                 size = -(-(max(blocks) + 1) // entries)
                 table = self.take(size), size
-        assert table is not None
+        if table is None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         old_blocks, old_table = self.blocks, self.table
-        self.counts.change_bits(bits)
+        self.counts = self.counts.with_bits(bits, blocks)
         self.blocks, self.table, self.refcount_bits = blocks, table, bits
         for _, place in sorted(old_blocks.items()):
             self.free(place)
