@@ -107,9 +107,10 @@ class Exchange:
         self._shell = Shell(self._images, self._profile)
         self.played: list[str] = []
 
-    def play(self) -> None:
+    def play(self) -> int:
         """Write, and compare what both say.
 
+        :returns: of how many files.
         :raises AssertionError: they do not say the same.
         """
         drawer = ImageDrawer(self._rng, self._images)
@@ -118,6 +119,7 @@ class Exchange:
         for name in self._images.names():
             self._compare(name)
         self._compare_bitmaps()
+        return len(self._images.names())
 
     def _write(self, argv: list[str]) -> None:
         is_ours = self._way == "ours" or (self._way == "turns" and self._rng.random() < 0.5)
@@ -225,7 +227,7 @@ def main(rounds: int, first: int, ways: list[str]) -> int:
         for seed, way in product(range(first, first + rounds), ways):
             qemu = running[seed % len(running)]
             try:
-                Exchange(qemu, way, seed).play()
+                ends[f"{way}: files"] += Exchange(qemu, way, seed).play()
                 ends[f"{way}: the same"] += 1
             except subprocess.TimeoutExpired as late:
                 ends[f"{way}: no answer in time"] += 1

@@ -55,6 +55,11 @@ class BlockRefcounts(Refcounts):
         self.has_freed = False
 
     @property
+    def _most(self) -> int:
+        """References that can be counted."""
+        return (1 << self._bits) - 1
+
+    @property
     def _per_block(self) -> int:
         return self._unit * 8 // self._bits
 
@@ -120,13 +125,16 @@ class BlockRefcounts(Refcounts):
             first += high - low
 
     def add(self, first: int, stop: int) -> None:
-        """As of every file."""
+        """As of every file; OSError if there are more references than can be counted (update_refcount)."""
         for number, low, high in self._parts(first, stop):
             block = self.cache.change(number)
             self._stop = max(self._stop, number + 1)
             before = block[low:high]
+            some_are_used = any(before)
+            if some_are_used and max(before) == self._most:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             block[low:high] = array(block.typecode, [count + 1 for count in before])
-            if any(before):
+            if some_are_used:
                 raised = self._raised(number)
                 for place, count in enumerate(before, low):
                     if count:
@@ -142,7 +150,7 @@ class BlockRefcounts(Refcounts):
 
     def _raise(self, raised: array[int], place: int, more: int) -> None:
         """Note that a count has risen; by more than a count can say it need not be known."""
-        raised[place] = min(raised[place] + more, (1 << self._bits) - 1)
+        raised[place] = min(raised[place] + more, self._most)
 
     def _write_risen(self) -> None:
         """Write the blocks in which nothing has fallen, which can be done at any time."""

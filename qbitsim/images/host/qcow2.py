@@ -327,7 +327,7 @@ class HostQcow2Image(Qcow2Image):
                     layout.discard(start // unit, stop // unit)
                     self.content.cut_off(start // unit, stop // unit)
 
-    def _store_preallocated(self, offset: int, stop: int, preallocation: Preallocation) -> None:
+    def _store_preallocated(self, offset: int, stop: int, part: Part, preallocation: Preallocation) -> None:
         for place, length in self.content.take_places(offset // self.cluster_size, stop):
             if preallocation == "falloc":
                 with step("Failed to resize underlying file"), step("Could not preallocate new data"):
@@ -335,6 +335,8 @@ class HostQcow2Image(Qcow2Image):
             elif preallocation == "full":
                 with step("Failed to resize underlying file"), step("Could not write zeros for preallocation"):
                     self._writer.bytes.write_zeroes(place, length)
+        if preallocation == "metadata":
+            self._writer.make_room(part.tables)
         if self._writer.is_crowded:
             self._writer.write()
 

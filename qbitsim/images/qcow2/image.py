@@ -373,8 +373,8 @@ class Qcow2Image(Image):
         moved = first if as_data or not self._is_in_place(first) else first + 1
         edges = list(self._edges(old, moved, below, tail=not as_data))
 
-        def store(begin: int, end: int, _: Part) -> None:
-            self._store_preallocated(max(old, max(begin, moved) * unit), end, preallocation)
+        def store(begin: int, end: int, part: Part) -> None:
+            self._store_preallocated(max(old, max(begin, moved) * unit), end, part, preallocation)
 
         place = self._layout.preallocate if as_data else self._layout.write
         place(first, stop, store)
@@ -409,11 +409,13 @@ class Qcow2Image(Image):
             return self.content.read(offset, length)
         return self.content.whole_cluster(guest)[skip : skip + length]
 
-    def _store_preallocated(self, offset: int, stop: int, preallocation: Preallocation) -> None:
+    def _store_preallocated(self, offset: int, stop: int, part: Part, preallocation: Preallocation) -> None:
         """Let the clusters from the one at *offset* to before *stop*, which have new places, hold zeroes.
 
         :param offset: what is in front of it in its cluster is written afterwards.
+        :param part: what was changed for them.
         """
+        del part
         unit, end = self.cluster_size, min(stop * self.cluster_size, self.size)
         if is_placed(self.content):
             for _ in self.content.take_places(offset // unit, stop):

@@ -110,11 +110,12 @@ class HostLayout:
         guest, per_table = first, self.cluster_size // TABLE_ENTRY
         while guest < stop:
             begin, guest = guest, min(stop, guest - guest % per_table + per_table)
-            self._prepare_table(begin)
+            part = Part({}, {})
+            self._prepare_table(begin, part)
             for each in range(begin, guest):
                 replaced += self._old_places(each)
                 self.active.places[each] = start + each - first
-            store(begin, guest, Part({}, {}))
+            store(begin, guest, part)
         self._release_all(replaced)
 
     def shrink(self, size: int, old: int) -> None:

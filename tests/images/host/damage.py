@@ -249,12 +249,14 @@ def all_trouble(seeds: range) -> Iterator[list[str]]:
 def main(count: int, first: int) -> int:
     """Try so many files; print each kind of trouble once, and how often there was any."""
     kinds: Counter[str] = Counter()
-    for found in all_trouble(range(first, first + count)):
+    for number, found in enumerate(all_trouble(range(first, first + count)), 1):
         for each in found:
             kind = each.split("\n")[1]
             kinds[kind] += 1
             if kinds[kind] == 1:
                 print(each, flush=True)  # noqa: T201
+        if not number % 10:
+            print(f"{number * _AT_ONCE} files", flush=True)  # noqa: T201
     print(f"{count} files, trouble with {kinds.total()}: {dict(kinds)}")  # noqa: T201
     return kinds.total()
 
