@@ -135,22 +135,25 @@ print(kib("VmHWM") - before)
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "most"),
     [
-        "qemu-img resize -q --shrink full 64k",
-        "qemu-img resize -q --preallocation=metadata full +4G",
-        "qemu-img amend -q -o refcount_bits=64 full",
-        "qemu-img amend -q -o compat=0.10 full",
+        ("qemu-img resize -q --shrink full 64k", 5000),
+        ("qemu-img resize -q --preallocation=metadata full +4G", 5000),
+        ("qemu-img amend -q -o refcount_bits=64 full", 900),
+        ("qemu-img amend -q -o compat=0.10 full", 1500),
     ],
 )
-def test_tables_that_change_take_little_memory(line: str, tmp_path: Path) -> None:
-    """A full disk of 4 GiB, with room for some of its tables."""
+def test_tables_that_change_take_little_memory(line: str, most: int, tmp_path: Path) -> None:
+    """A full disk of 4 GiB, with room for some of its tables.
+
+    :param most: KiB.
+    """
     make_full(tmp_path / "full", clusters=1 << 16)
     program = f"import sys; sys.path[:0] = {sys.path!r}\n{RESIZED}"
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path), line], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 6 * 1024
+    assert int(done.stdout) < most
     assert complaints_in(tmp_path) == {}
 
 
