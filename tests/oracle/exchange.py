@@ -85,6 +85,12 @@ class ImageDrawer(ToolsDrawer):
         mode = self.rng.choice(("metadata", "falloc", "full"))
         return line.replace("--shrink", f"--preallocation={mode}")
 
+    def odd(self) -> str:
+        """Also refcounts of all widths."""
+        if self.rng.random() < 0.6:
+            return super().odd()
+        return f"qemu-img amend -o refcount_bits={self.rng.choice((1, 2, 4, 8, 16, 32, 64))} {self.name()}"
+
 
 class Exchange:
     """A folder.
