@@ -312,12 +312,14 @@ class TableWriter:
         """Write the L1 tables of internal snapshots that are new, and the tables of snapshots and bitmaps."""
         for tables in layout.snapshots.saved:
             assert is_cached(tables)
-            if tables.l1_changed:
+            if tables.l1_changed or self._everything:
                 self.bytes.write_at(tables.l1[0] * layout.cluster_size, rendering.l1_table(layout, tables))
                 tables.l1_changed.clear()
-        for name, offset, data in self._compared(layout):
-            if name != "header":
-                self._write_structure(name, offset, data)
+        found = {name: (offset, data) for name, offset, data in self._compared(layout) if name != "header"}
+        for name, (offset, data) in found.items():
+            self._write_structure(name, offset, data)
+        for name in {"snapshot table", "bitmap directory"} - found.keys():
+            self._structures.pop(name, None)  # its clusters can be used for something else
 
     def _write_l1_table(self, layout: HostLayout) -> None:
         """Write the sectors of the L1 table that have changed (qcow2_write_l1_entry)."""
