@@ -51,16 +51,6 @@ FOUND: list[Told] = [
     ("cluster_size=1024,refcount_bits=64", 125952, True, [("resize", 414), ("amend", "refcount_bits=16"), ("commit",)]),
     # an L1 table that leads nowhere, where other tables were
     ("cluster_size=4096,refcount_bits=16", 52224, False, [("amend", "refcount_bits=64"), ("snapshot", 0)]),
-    # the same list of snapshots at the same place, where something else was meanwhile
-    (
-        "cluster_size=65536,refcount_bits=8",
-        52224,
-        False,
-        [
-            *(("snapshot", 0), ("forget", 0), ("amend", "refcount_bits=16"), ("amend", "refcount_bits=64")),
-            ("snapshot", 0),
-        ],
-    ),
 ]
 
 
