@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
+MAXIMUM_BLOCKS = 8 << 20
+"""A refcount table that grows leads to no more blocks (QCOW_MAX_REFTABLE_SIZE, as qcow2_refcount_area takes it)."""
 
 
 class Allocator:
@@ -195,8 +197,9 @@ class Allocator:
         return offset
 
     def refer(self, first: int, count: int = 1) -> None:
-        """Count one more reference to clusters that are in use."""
-        self.counts.add(first, first + count)
+        """Count one more reference to clusters that are in use; in a damaged file their blocks may have to be made."""
+        while not self._count(first, count):
+            pass
 
     def refer_to(self, cluster: int, more: int) -> None:
         """Count *more* references to a cluster in use."""
@@ -270,10 +273,13 @@ class Allocator:
         :param room: clusters behind *start* that the blocks are to count, too.
         :param exact: the table is not to be larger than needed.
         :returns: the first cluster behind the table.
+        :raises OSError: EFBIG, as a damaged file refers to what no table can count.
         """
         entries = self.cluster_size // TABLE_ENTRY
         total = refcount_blocks(start + room, self.cluster_size, self.refcount_bits, generous=not exact)
         wanted = total if exact else total + -(-total // 2)
+        if wanted > MAXIMUM_BLOCKS:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         size = -(-wanted // entries)
         place = start
         for number in range(start // self.per_block, total):

@@ -206,7 +206,7 @@ def in_trouble(seed: int, folder: Path) -> str | None:
     try:
         for doing in trial(draws, folder):
             said += f"{doing}; "
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS)  # again: the first may come where it is ignored
     except (Exception, TooLongError) as error:
         signal.setitimer(signal.ITIMER_PROF, 0)
         frames = traceback.extract_tb(error.__traceback__)

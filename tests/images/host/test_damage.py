@@ -82,6 +82,13 @@ def test_a_header_that_counts_as_free_is_not_written_over(tmp_path: Path, shell:
     assert path.read_bytes()[:4] == b"QFI\xfb"
 
 
+def test_a_cluster_that_no_table_can_count_is_not_referred_to_once_more(tmp_path: Path, shell: Shell) -> None:
+    table = field(tmp_path / "d", field(tmp_path / "d", 40)) & ~(1 << 63)
+    overwrite(tmp_path / "d", table + 8 * 20, ">Q", 1 << 54)
+    refusal = "qemu-img: Could not create snapshot 'two': File too large\n"
+    assert shell.run(["qemu-img", "snapshot", "-c", "two", "d"]) == (1, refusal)
+
+
 def test_a_file_in_which_nothing_is_counted_gets_no_other_refcounts(tmp_path: Path, shell: Shell) -> None:
     overwrite(tmp_path / "d", 48, ">Q", 1 << 40)
     assert shell.run(["qemu-img", "amend", "-o", "refcount_bits=64", "d"]) == (1, 2 * "qemu-img: Input/output error\n")
