@@ -155,10 +155,11 @@ class Profile:
     So it was until 2.11; since then both count the bytes that are to be copied (block/backup.c).
     """
 
-    stream_filter_detached: bool = gone_with("8.0")
-    """Whether the filter of a stream that is over has nothing below it any more (bdrv_cor_filter_drop, up to 7.2).
+    dropped_filter_detached: bool = gone_with("8.0")
+    """Whether the filter of a job that is over has nothing below it any more (bdrv_drop_filter, up to 7.2).
 
-    Later it keeps its permissions until the job is dismissed, so that a node below cannot become read-only again.
+    Later that of a stream keeps its permissions until the job is dismissed, so that a node below cannot become
+    read-only again; and those of streams and backups flush what is below when they are closed.
     """
 
     speed_survives_pauses: bool = came_with("8.0")
@@ -180,6 +181,9 @@ class Profile:
 
     reopening_drains_below: bool = gone_with("8.0")
     """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
+
+    reopening_refreshes_backwards: bool = came_with("8.0")
+    """Whether reopening works out permissions beginning with the node that was queued last (bdrv_reopen_multiple())."""
 
     drivers_drain_in_coroutines: bool = gone_with("8.0")
     """Whether what a driver does to be quiet is a coroutine, which others get their turn to wait for.

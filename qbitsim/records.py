@@ -94,7 +94,9 @@ def _values(self: Any) -> tuple[Any, ...]:
 
 
 def _eq(self: Any, other: object) -> Any:
-    return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
+    if type(other) is not type(self):
+        return NotImplemented
+    return self.__dict__ == other.__dict__ or _values(self) == _values(other)
 
 
 def _hash(self: Any) -> int:

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[1] / "qbitsim" / "qemu_img" / "recorded"
 
 
 def main(release: str, *qemu_img: str) -> None:
-    create = {name: listed(qemu_img, "create", "-f", name, "-o", "help") for name in ("qcow2", "raw")}
+    create = {name: listed(qemu_img, "create", "-f", name, "-o", "help") for name in ("qcow2", "raw", "vmdk")}
     on_file = listed(qemu_img, "create", "-f", "raw", "-o", "help", "x")
     create["file"] = {name: line for name, line in on_file.items() if name not in create["raw"]}
     folder = Path("/", *qemu_img[1:-1], "tmp") if qemu_img[0] == "chroot" else Path("/tmp")

@@ -70,8 +70,18 @@ class DrainedSections:
             is freed, and dies (external_snapshot_action, blockdev.c, seen with 7.2, 10.0 and 11.1).
         """
         self.drain(node)
-        if self.nodes.get(node.name) is not node:
+        try:
+            self.check_not_gone(node)
+        except QmpError:
             node.drained_end()
+            raise
+
+    def check_not_gone(self, node: Node) -> None:
+        """Refuse what wants to use a node that has gone while all became quiet.
+
+        :raises QmpError: as :meth:`drain_found`.
+        """
+        if self.nodes.get(node.name) is not node:
             raise QmpError(f"Node '{node.name}' is gone: the job that it belonged to has just ended")
 
     @contextmanager

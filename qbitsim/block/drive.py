@@ -158,8 +158,9 @@ class Drive:
             edge, self.root = self.root, None
             for _ in range(2):
                 # blk_drain and bdrv_root_unref_child, in block/block-backend.c and block.c
-                self.graph.drain(edge.node)
-                edge.node.drained_end()
+                node = edge.node  # which a job that ends now may replace
+                self.graph.drain(node)
+                node.drained_end()
             self.graph.detach(edge, meanwhile)
         elif meanwhile is not None:
             meanwhile()

@@ -130,6 +130,11 @@ class DriverHooks:
         raise AssertionError("only a format that supports backing files has a header that names one")
 
     @property
+    def migration_blocker(self) -> str | None:
+        """Why a guest that uses the node cannot migrate, None if it can (migrate_add_blocker)."""
+        return None
+
+    @property
     def snapshots(self) -> list[StoredSnapshot] | None:
         """The internal snapshots in the image, oldest first; None if the driver takes none."""
         return None

@@ -59,14 +59,18 @@ class Edges(DrainedSections):
 
         :param stays: it keeps its node when another one takes the node's place.
         :param is_part: it is part of a change that the caller makes.
-        :raises QmpError: if permissions disagree; nothing has changed then.
+        :raises QmpError: if permissions disagree, or the node is a filter whose job ends at this moment; nothing has
+            changed then.
         """
         if node.inactive and not isinstance(parent, Node) and perm & ~perms.CONSISTENT_READ:
             wanted = perms.names(perm & ~perms.CONSISTENT_READ)
             raise QmpError(f"Permission '{wanted}' unavailable on inactive node")
         edge = Child(parent, name, node, perm, shared, stays=stays)
         if not (stays or is_part):
+            is_new = self.nodes.get(node.name) is not node
             self.changing()
+            if not is_new:
+                self.check_not_gone(node)
         if isinstance(parent, Node):
             parent.children.append(edge)
         self._link(edge, node)
@@ -169,6 +173,7 @@ class Edges(DrainedSections):
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
         with self.forced_change():
+            node.flush_at_end()
             node.close()
             for edge in list(node.children):
                 self._cut(edge)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.node import Child, Node
 from qbitsim.block.own_length import OwnLengthNode
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 class FilterNode(OwnLengthNode):
-    """The common part of filters. One that was taken out of the graph has no child any more."""
+    """The common part of filters. One that was taken out of the graph has no child any more.
+
+    :cvar flushes_in_any_case: what it filters, even if nobody may write to it (drivers with a bdrv_co_flush).
+    """
 
     is_filter = True
+    flushes_in_any_case: ClassVar[bool] = False
 
     __slots__ = ()
 
@@ -40,6 +44,14 @@ class FilterNode(OwnLengthNode):
     @property
     def backing(self) -> None:
         """None: what a filter has as ``backing`` is what it filters."""
+
+    @property
+    def flushed_children(self) -> list[Child]:
+        """What may be written to, or what is filtered."""
+        if not self.flushes_in_any_case:
+            return super().flushed_children
+        filtered = self.filtered
+        return [child for child in self.children if child.node is filtered]
 
     def can_replace(self, node: Node) -> bool:
         """As what it filters can, too."""

@@ -12,6 +12,7 @@ Theory of operation
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -21,6 +22,7 @@ from qbitsim.block.requests import Requests
 from qbitsim.block.walk import depth_first, parents_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.faults import StalledError
 
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
@@ -234,10 +236,34 @@ class Node(Requests):
         sizes = [edge.node.allocated_file_size() for edge in self.children if edge.name != "backing"]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
+    @property
+    def flushed_children(self) -> list[Child]:
+        """Those that a flush goes on to: what may be written to (bdrv_co_flush, block/io.c, QEMU 10.0)."""
+        return [child for child in self.children if child.perm & (perms.WRITE | perms.WRITE_UNCHANGED)]
+
+    @property
+    def has_unflushed(self) -> bool:
+        """Whether something was written, here or below, that a flush would reach."""
+        left: list[Node] = [self]
+        while left:
+            node = left.pop()
+            if node.read_only:
+                continue
+            flushed = node.flushed_children
+            if node.unflushed and (flushed or not node.children):
+                return True
+            left += [child.node for child in flushed]
+        return False
+
+    def flush_at_end(self) -> None:
+        """Flush what is left, as the node is about to be closed (bdrv_close, block.c); a failure is lost."""
+        if self.has_unflushed:
+            with suppress(OSError, StalledError):
+                self.flush()
+
     def _flush(self) -> None:
-        for child in self.children:
-            if child.name == "backing" and not child.perm & (perms.WRITE | perms.WRITE_UNCHANGED):
-                continue  # nobody writes to it (bdrv_co_flush, block/io.c, QEMU 10.0)
+        # Who writes through a drive that no device uses has no permissions, and can flush all the same.
+        for child in self.flushed_children or [child for child in self.children if child.name != "backing"]:
             if child.name in ("file", "image"):
                 child.node.debug_event("flush_to_os")
                 if self.unflushed:

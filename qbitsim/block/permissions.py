@@ -14,6 +14,17 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
 
+class ReadOnlyNodeError(QmpError):
+    """A node that cannot be written would be.
+
+    :ivar node: that one.
+    """
+
+    def __init__(self, node: Node) -> None:
+        super().__init__("Block node is read-only")
+        self.node = node
+
+
 def cumulative(edges: Iterable[Child]) -> tuple[int, int]:
     """What all parents together need and share, as (perm, shared)."""
     perm, shared = 0, perms.ALL
@@ -63,7 +74,7 @@ def _refresh_node(node: Node, undo: list[tuple[Child, int, int]]) -> None:
         check_conflict(node)
     perm, shared = cumulative(node.parents)
     if node.read_only and perm & (perms.WRITE | perms.WRITE_UNCHANGED):
-        raise QmpError("Block node is read-only")
+        raise ReadOnlyNodeError(node)
     for edge in node.children:
         wanted = node.child_permissions(edge, perm, shared)
         if wanted != (edge.perm, edge.shared):

@@ -141,6 +141,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         unit, end, place = self.limits.zeroes or 1, offset + length, offset
         if end > self.noticed_end:
             self.note_write_end(end)
+        self.unflushed = True
         try:
             while place < end:
                 in_part = place % unit or end - place < unit
@@ -206,6 +207,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
 
         :raises OSError: as the driver, or a fault, says.
         """
+        self.unflushed = True
         if data.count(0) == len(data):
             self._write_zeroes(offset, len(data), unmap=False)
         else:

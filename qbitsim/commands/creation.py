@@ -5,6 +5,7 @@ from __future__ import annotations
 from qbitsim.commands.context import Context
 from qbitsim.commands.nodes import opener
 from qbitsim.drivers.creation import FileCreation, Qcow2Creation
+from qbitsim.drivers.vmdk_creation import VmdkCreation
 from qbitsim.errors import QmpError
 from qbitsim.jobs.creation import AmendJob, CreateJob
 from qbitsim.qapi.creation import (
@@ -13,6 +14,7 @@ from qbitsim.qapi.creation import (
     BlockdevCreate,
     BlockdevCreateOptionsFile,
     BlockdevCreateOptionsQcow2,
+    BlockdevCreateOptionsVmdk,
 )
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.values import to_json
@@ -32,6 +34,8 @@ def blockdev_create(context: Context, args: BlockdevCreate) -> None:
         work = Qcow2Creation(opener(context), to_json(options), graph_changes=changes)
         waits = context.profile.creation_waits_first or not isinstance(options.file, str)
         job = CreateJob(context.jobs, args.job_id, work, checks_at_once=not waits)
+    elif isinstance(options, BlockdevCreateOptionsVmdk):
+        job = CreateJob(context.jobs, args.job_id, VmdkCreation(opener(context), to_json(options)), checks_at_once=True)
     else:
         raise QmpError("Driver does not support blockdev-create")
     job.start()

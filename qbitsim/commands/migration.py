@@ -90,6 +90,14 @@ def _check_can_start(context: Context, args: Migrate) -> None:
     if args.resume:
         raise QmpError("Cannot resume if there is no paused migration")
     context.machine.outgoing.check_can_start()
+    for reason in reversed(_blocked_reasons(context)):
+        raise QmpError(reason)
+
+
+def _blocked_reasons(context: Context) -> list[str]:
+    """Why the guest cannot migrate, oldest first; who asks for it hears the newest (migration_is_blocked)."""
+    nodes = context.graph.nodes.values()
+    return [node.migration_blocker for node in nodes if node.migration_blocker is not None]
 
 
 def _address(context: Context, uri: str | None, channels: Sequence[MigrationChannel] | None) -> Place:
@@ -149,6 +157,8 @@ def query_migrate(context: Context, args: None) -> Json:
         known = machine.registry.shapes.of(MigrationStats)
         assert isinstance(known, ObjectShape)
         shown["ram"] = {each.wire: shown["ram"].get(each.wire, 0) for each in known.members}
+    if reasons := _blocked_reasons(context):
+        shown["blocked-reasons"] = reasons
     if machine.incoming is not None and "status" not in shown:
         shown |= machine.incoming.describe(shows_setup=context.profile.migration_shows_setup)
     return shown

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qbitsim.block.drive import Drive
-from qbitsim.block.permissions import cumulative
+from qbitsim.block.permissions import ReadOnlyNodeError
 from qbitsim.commands.context import Context
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options, check_detect_zeroes
@@ -56,7 +56,8 @@ def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
     """Give nodes other options."""
     if not args.options:
         raise UnsupportedError("blockdev-reopen of no node: real QEMU crashes")
-    graph, queue = context.graph, _Queue(context.graph)
+    graph = context.graph
+    queue = _Queue(graph, backwards=context.profile.reopening_refreshes_backwards)
     for options in args.options:
         name = options.node_name
         if name is None:
@@ -186,10 +187,14 @@ class _Queued(NamedTuple):
 
 
 class _Queue:
-    """All nodes that are being reopened, in QEMU's order: parents before their children."""
+    """All nodes that are being reopened, in QEMU's order: parents before their children, of which the newest is first.
 
-    def __init__(self, graph: Graph) -> None:
+    :ivar backwards: permissions are worked out beginning with the last one.
+    """
+
+    def __init__(self, graph: Graph, *, backwards: bool) -> None:
         self.graph = graph
+        self.backwards = backwards
         self.changes: dict[str, _Change] = {}
 
     def add(self, node: Node, given: Options, *, read_only: bool) -> None:
@@ -203,7 +208,7 @@ class _Queue:
         node, given, is_child = queued.node, queued.given, queued.is_child
         change = self.changes[node.name] = _Change(node, given, read_only=queued.read_only)
         change.says_backing |= queued.keeps_options
-        for edge in node.children:
+        for edge in reversed(node.children):
             if not _inherits(node, edge.name, edge.node):
                 continue
             wanted: str | Options | None = given.get(edge.name, {})
@@ -276,27 +281,18 @@ class _Queue:
             former = [user.root.node for _name, user in change.replaced if user.root is not None]
             roots += [change.node, *former]
         try:
-            # What was queued last is visited first, so that it comes last (refresh_list of bdrv_reopen_multiple).
-            self.graph.refresh_permissions(*reversed(roots))
-        except QmpError as error:
-            raise QmpError(_read_only_text(changes, error.desc)) from None
+            self.graph.refresh_permissions(*(reversed(roots) if self.backwards else roots))
+        except ReadOnlyNodeError as error:
+            if any(change.node is error.node and not change.was_read_only for change in changes):
+                text = f"Read-only block node '{error.node.name}' cannot support read-write users"
+                raise QmpError(text) from None
+            raise
 
     @staticmethod
     def _release_former(changes: list[_Change]) -> None:
         for change in changes:
             for _name, user in change.replaced:
                 user.eject()
-
-
-def _read_only_text(changes: list[_Change], desc: str) -> str:
-    """QEMU names the node if it was writable before (bdrv_node_refresh_perm)."""
-    if desc != "Block node is read-only":
-        return desc
-    for change in changes:
-        needed, _shared = cumulative(change.node.parents)
-        if change.read_only and not change.was_read_only and needed & (perms.WRITE | perms.WRITE_UNCHANGED):
-            return f"Read-only block node '{change.node.name}' cannot support read-write users"
-    return desc
 
 
 def _inherits(node: Node, name: str, child: Node) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
-from qbitsim.files.faults import StalledError
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qapi.block import BlockDirtyBitmap
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat, BlockdevRef
@@ -87,15 +85,17 @@ class CopyBeforeWriteNode(FilterDriverNode):
 
     :ivar break_snapshot: a failed copy spoils the snapshot (``on-cbw-error=break-snapshot``) instead of failing
         the guest's write.
+    :ivar detached: it was taken out of the graph so that it has nothing below it that its end could flush.
     :ivar snapshot_error: errno of the copy that spoilt the snapshot, or 0.
     :ivar timeout: nanoseconds after which a copy has failed, 0 for none (``cbw-timeout``).
     """
 
+    flushes_in_any_case = True
     shows_filename_of_child = True
 
     __slots__ = (
-        *("_has_tables", "access_bitmap", "break_snapshot", "copy_state", "discard_source", "done_bitmap"),
-        *("snapshot_error", "timeout"),
+        *("_has_tables", "access_bitmap", "break_snapshot", "copy_state", "detached", "discard_source"),
+        *("done_bitmap", "snapshot_error", "timeout"),
     )
 
     def __init__(
@@ -110,6 +110,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         super().__init__(graph, read_only=read_only, unmap=unmap)
         self.break_snapshot = break_snapshot
         self.discard_source = discard_source
+        self.detached = False
         self.snapshot_error = 0
         self.timeout = 0
         self._has_tables = False  # those of the format above were copied
@@ -163,6 +164,11 @@ class CopyBeforeWriteNode(FilterDriverNode):
             for own in (self.copy_state.copy_bitmap, self.access_bitmap):
                 own.bits.clear_all()
                 own.merge_from(bitmap)
+
+    @property
+    def flushed_children(self) -> list[Child]:
+        """What is filtered."""
+        return [] if self.detached else super().flushed_children
 
     def child_node(self, name: str) -> Node:
         """The node of the child of that name."""
@@ -338,12 +344,12 @@ def insert_filter(
     return node
 
 
-def drop_filter(graph: Graph, node: CopyBeforeWriteNode) -> None:
-    """Take the filter out again (bdrv_cbw_drop); its end flushes what it filtered, if there is anything to flush."""
-    source = node.child_node("file")
-    if source.unflushed:
-        with suppress(OSError, StalledError):
-            source.flush()
-    graph.remove_above(node, source)
+def drop_filter(graph: Graph, node: CopyBeforeWriteNode, *, detached: bool) -> None:
+    """Take the filter out again (bdrv_cbw_drop).
+
+    :param detached: it has nothing below it then that its end could flush.
+    """
+    graph.remove_above(node, node.child_node("file"))
+    node.detached = detached
     node.held = False
     graph.release(node)

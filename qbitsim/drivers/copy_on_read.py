@@ -46,11 +46,11 @@ class CopyOnReadNode(FilterDriverNode):
         return not self.detached
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
-        """Pass through, and write what does not change the content (cor_child_perm)."""
+        """Pass through, and write what does not change the content, unless inactive (cor_child_perm)."""
         del child
         if self.detached:
             return 0, perms.ALL
-        return perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
+        return perm if self.inactive else perm | perms.WRITE_UNCHANGED, shared | perms.WRITE_UNCHANGED
 
     def _read(self, offset: int, length: int) -> bytes:
         child, place, end = self._filtered, offset, offset + length

@@ -1,4 +1,4 @@
-"""Making images in files as ``blockdev-create`` asks for them (raw_co_create and qcow2_co_create, QEMU 10.0)."""
+"""Making images in files as ``blockdev-create`` asks for them (block/create.c, QEMU 10.0)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from qbitsim.files import permissions as perms
 from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.image import PREALLOCATIONS
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
+from qbitsim.images.plain_content import FILE_CLUSTER
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.sizes import SECTOR
 

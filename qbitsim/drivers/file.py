@@ -269,11 +269,13 @@ class FileNode(DriverNode):
         """Let the host have the range back and count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
             self.file.punch(offset, length)
+            self.image.note_given_back(offset, length, used=True)
         self.count_discard(offset, length)
 
     def count_discard(self, offset: int, length: int) -> None:
         """Count it (raw_account_discard), if discards are passed on."""
         if self.unmap:
+            self.image.note_given_back(offset, length, used=False)
             self.note_discard_end(offset + length)
             self.discards += 1
             self.discarded_bytes += length

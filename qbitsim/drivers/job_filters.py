@@ -40,6 +40,7 @@ class MirrorTopNode(FilterNode):
     """
 
     driver = "mirror_top"
+    flushes_in_any_case = True
     never_freeze = True
     shows_filename_of_child = True
 

@@ -3,9 +3,9 @@
 The names are those of BlockdevDriver (qapi/block-core.json, QEMU 7.2, 10.0 and 11.1). A driver that is declared one day
 simply wins over this table.
 
-Image files here are raw or qcow2. As any other format real QEMU refuses them, and so does qbitsim, with the same texts
-(the open functions of the block drivers, QEMU 10.0). Where a text would quote bytes of the file, or QEMU would open
-it, the refusal is qbitsim's own.
+Image files here are raw, qcow2 or vmdk. As any other format real QEMU refuses them, and so does qbitsim, with the same
+texts (the open functions of the block drivers, QEMU 10.0). Where a text would quote bytes of the file, or QEMU would
+open it, the refusal is qbitsim's own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class OtherDriver:
     :ivar until: the first release that has it no more; None for those that go on having it.
     :ivar format: it is a format of image files.
     :ivar creates: QEMU makes images with it.
-    :ivar refusal: how it refuses a file that is raw or qcow2, with ``{}`` for its name; empty if that is not said here.
+    :ivar refusal: how it refuses a file of another format, with ``{}`` for its name; empty if that is not said here.
     :ivar refusal_of_raw: the same for a raw file only.
     :ivar protocols: what file names for it begin with, in front of a colon.
     """
@@ -60,7 +60,6 @@ class OtherDriver:
 
 _OTHERS = (
     OtherDriver("blkreplay", protocols=("blkreplay",)),
-    OtherDriver("blkverify", protocols=("blkverify",)),
     OtherDriver("bochs", format=True, refusal="Image not in Bochs format"),
     OtherDriver("cloop", format=True),
     OtherDriver("dmg", format=True, refusal="Could not locate UDIF trailer in dmg file"),
@@ -88,7 +87,6 @@ _OTHERS = (
     OtherDriver("virtio-blk-vfio-pci", since="8.0"),
     OtherDriver("virtio-blk-vhost-user", since="8.0"),
     OtherDriver("virtio-blk-vhost-vdpa", since="8.0"),
-    OtherDriver("vmdk", format=True, creates=True, refusal="invalid VMDK image descriptor"),
     OtherDriver("vpc", format=True, creates=True, refusal="invalid VPC image"),
     OtherDriver("vvfat", protocols=("fat",)),
 )

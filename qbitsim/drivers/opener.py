@@ -26,7 +26,7 @@ from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 
-_CHILDREN = ("file", "image", "data-file", "target", "children")
+_CHILDREN = ("file", "image", "raw", "test", "data-file", "target", "children")
 """The options that are nodes; a backing file is found by its own way."""
 
 
@@ -121,7 +121,7 @@ class Opener:
         if driver is not None:
             _pass_filename_down(driver.node, options, protocol=protocol)
             for name in _CHILDREN:
-                filtered = driver.node.is_filter and name in ("file", "image")
+                filtered = driver.node.is_filter and name in ("file", "image", "raw")
                 only_files = protocol if filtered else driver.node.is_format
                 children = options.get(name)
                 for child in children if isinstance(children, list) else [children]:

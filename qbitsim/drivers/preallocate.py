@@ -72,6 +72,8 @@ class PreallocateNode(FilterDriverNode):
     :ivar align: the file's length becomes a multiple of it; :ivar size: bytes to preallocate.
     """
 
+    flushes_in_any_case = True
+
     __slots__ = ("_drop", "_ends", "align", "size")
 
     def __init__(self, graph: Graph, *, read_only: bool = False, unmap: bool = False) -> None:

@@ -27,7 +27,7 @@ from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.images.content import Kind
+from qbitsim.images.content import Kind, known_zeroes
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
@@ -400,6 +400,7 @@ class Qcow2Node(DriverNode):
         return [(start, stop) for start, stop, as_zero in pieces if not as_zero]
 
     def _discard(self, offset: int, length: int) -> None:
+        backed = self.backing is not None
         if self.image.file.faults is not None:
             self.image.file.faults.check("discard", offset, length)
         if self._notices:
@@ -407,13 +408,13 @@ class Qcow2Node(DriverNode):
         if length >= self.cluster_size:
             self._requests.note_tables(offset)
             self._requests.note_changed_tables(offset, length)
-        if self.unmap and self.image.can_discard:
+        if self.unmap and self.image.can_discard(backed=backed):
             self._requests.discard_places(offset, length)
         if self._file.notices_requests:
             first, last = self.image.content.whole_clusters(offset, length)
             if first < last:
                 self._requests.ask_for_tables(first * self.cluster_size)
-        self.image.discard(offset, length)
+        self.image.discard(offset, length, backed=backed)
 
     def _flush(self) -> None:
         if self.image.file.faults is not None:
@@ -463,6 +464,7 @@ class Qcow2Node(DriverNode):
         except OSError as error:
             raise QmpError(f"Failed to update the image size: {error.strerror}") from None
         old = self.length
+        shrinking = self._requests.begin_shrinking(size, old) if size < old else None
         try:
             self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
         except OSError as error:
@@ -470,6 +472,9 @@ class Qcow2Node(DriverNode):
                 raise
             self.image.resize(old)  # QEMU changes the length last
             raise QmpError(f"Failed to zero out the new area: {error.strerror}") from None
+        if shrinking is not None:
+            self._requests.end_shrinking(shrinking)
+        self._requests.flush_tables()
         if self._data_place:
             self._data.follow_length()
             self._requests.ask_for_preallocated()
@@ -482,8 +487,19 @@ class Qcow2Node(DriverNode):
         backing = self.backing
         looks = self.graph.allocation_looks_for_zeroes
         if backing is None or (looks and not backing.reads_plainly and self._below_is_zero(offset, length)):
-            return bytes(length)
-        return read_below(backing, offset, length)
+            return known_zeroes(length)
+        found, zeroes = read_below(backing, offset, length), known_zeroes(length)
+        return zeroes if found == zeroes and self._is_known_zero(offset, length) else found
+
+    def _is_known_zero(self, offset: int, length: int) -> bool:
+        """Whether QEMU knows that a range is zero below without reading it (is_zero_cow, block/qcow2.c)."""
+        backing = self.backing
+        while backing is not None and not self.graph.allocation_looks_for_zeroes:
+            layer = backing.skip_filters()
+            if not isinstance(layer, Qcow2Node):
+                return False
+            backing = layer.backing
+        return self._below_is_zero(offset, length)
 
     def _below_is_zero(self, offset: int, length: int) -> bool:
         """Whether the layers below say that they are zero, without a look at bytes (is_zero, block/qcow2.c, 10.0)."""

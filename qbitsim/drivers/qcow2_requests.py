@@ -7,7 +7,7 @@ before the image changes. Others are told how far they were written, and only wh
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
@@ -19,12 +19,23 @@ if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.image import Qcow2Image
+    from qbitsim.images.qcow2.layout import CutOff
 
 END_OF_SNAPSHOT_FIELDS = 72
 """The end of those members of the header that tell of snapshots (``snapshots_offset`` of QCowHeader)."""
 
 MAXIMUM_WRITTEN = 65536
 """So many clusters are written before the file is told of them."""
+
+
+class Shrinking(NamedTuple):
+    """A disk that is being cut off.
+
+    :ivar cut_off: what it will give back; :ivar l1: the L1 table, as :attr:`.Tables.l1`.
+    """
+
+    cut_off: CutOff
+    l1: tuple[int, int]
 
 
 class FileRequests:
@@ -158,6 +169,34 @@ class FileRequests:
         free.add_all(clusters)
         for start, stop in free:
             self._file.count_discard(start * unit, (stop - start) * unit)
+
+    def begin_shrinking(self, size: int, old: int) -> Shrinking:
+        """The disk is about to be cut off; refcounts are written before others are discarded."""
+        layout = self._image.layout
+        cut_off = layout.cut_off(size, old)
+        if cut_off.data:
+            self._flush_refcounts()
+        return Shrinking(cut_off, layout.active.l1)
+
+    def end_shrinking(self, shrinking: Shrinking) -> None:
+        """Let the file know what the disk has given back, and of the tables (qcow2_co_truncate, block/qcow2.c, 10.0).
+
+        What of the guest is freed is discarded together, each L2 table alone. The rest of the L1 table is zeroed and
+        the refcount table written, then refcounts and the last L2 table are when they are flushed.
+        """
+        layout, unit = self._image.layout, self._image.cluster_size
+        freed, cut_off = layout.clusters.unused(shrinking.cut_off.data), shrinking.cut_off
+        self.note_freed(freed)
+        for place in layout.clusters.unused(cut_off.tables):
+            self.note_freed([place])
+        first, entries = shrinking.l1
+        if cut_off.tables:
+            self._note_end(first * unit + entries * TABLE_ENTRY)
+        self._note_end(sum(layout.clusters.table) * unit)
+        for block in sorted({place // layout.clusters.per_block for place in freed} & set(layout.clusters.blocks)):
+            self._note_end((layout.clusters.blocks[block] + 1) * unit)
+        if cut_off.data and cut_off.last_table is not None:
+            self._tables_end = max(self._tables_end, (cut_off.last_table + 1) * unit)
 
     def _note_runs(self, offset: int, length: int) -> None:
         """Let the file know how far each contiguous run of a request goes, for QEMU writes it in one."""

@@ -91,6 +91,11 @@ class QuorumNode(DriverNode, OwnLengthNode):
         return [child.node for child in self.children]
 
     @property
+    def flushed_children(self) -> list[Child]:
+        """All (quorum_co_flush)."""
+        return self.children
+
+    @property
     def knows_cluster_size(self) -> bool:
         """False: the driver has no bdrv_get_info."""
         return False

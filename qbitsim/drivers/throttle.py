@@ -44,6 +44,7 @@ class ThrottleNode(FilterDriverNode):
     :ivar group: the group whose limits it shares; None once it is closed.
     """
 
+    flushes_in_any_case = True
     supports_compression = True
     takes_part_in_draining = True
 

@@ -31,4 +31,5 @@ class World:
         self.graph.drains_on_change = profile.graph_changes_drain
         self.graph.quiet_during_change = profile.graph_changes_stay_quiet
         self.graph.hide_filters = profile.backup_filter_hidden
+        self.graph.allocation_looks_for_zeroes = profile.allocation_looks_for_zeroes
         self.opener = Opener(self.graph, on_filter=profile.backup_bitmap_on_filter)

@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 
 class StepError(OSError):
     """A step of something longer failed; ``strerror`` is all that QEMU says of it."""
+
+
+class ReportedError(OSError):
+    """A failure of which QEMU says more on its standard error than in the reply.
+
+    :cvar report: what it says (error_report).
+    """
+
+    report: ClassVar[str]
 
 
 @contextmanager

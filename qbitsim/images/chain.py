@@ -104,8 +104,14 @@ def first_difference(one: Chain, other: Chain) -> int | None:
 
 
 def digest(chain: Chain) -> str:
-    """A hexadecimal digest of what *chain* reads as and of its size; how it is stored has no influence."""
+    """A hexadecimal digest of what *chain* reads as and of its size; how it is stored has no influence.
+
+    It tells contents apart and is no protection against somebody who forges them: of each 64 KiB only the CRC-32 goes
+    into it, so that a GiB takes a quarter of a second. A change within 4 bytes is always seen, others all but once in
+    2**32.
+    """
     from hashlib import blake2b  # noqa: PLC0415  (costly to import, and rarely asked for)
+    from zlib import crc32  # noqa: PLC0415
 
     unit = max([_DIGEST_UNIT, *(content.cluster_size for content in chain)])
     state = blake2b(str(chain[0].size if chain else 0).encode(), digest_size=16)
@@ -114,8 +120,7 @@ def digest(chain: Chain) -> str:
         for start in range(number * unit, (number + 1) * unit, _DIGEST_UNIT):
             block = read_chain(chain, start, _DIGEST_UNIT)
             if block != empty:
-                state.update(start.to_bytes(8, "big"))
-                state.update(block)
+                state.update(start.to_bytes(8, "big") + crc32(block).to_bytes(4, "big"))
     return state.hexdigest()
 
 

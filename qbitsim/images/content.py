@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from _collections_abc import dict_keys
 
 Reader = Callable[[int, int], bytes]
-"""``reader(offset, length)``: the bytes that a backing chain reads as."""
+"""``reader(offset, length)``: the bytes that a backing chain reads as.
+
+Where it is known without a look at bytes that they are zeroes, it returns :func:`known_zeroes`.
+"""
 
 
 class Kind(Enum):
@@ -47,6 +50,12 @@ class Kind(Enum):
 @lru_cache(maxsize=16)
 def zero_block(length: int) -> bytes:
     """*length* zero bytes; the same object each time for the common sizes."""
+    return bytes(length)
+
+
+@lru_cache(maxsize=16)
+def known_zeroes(length: int) -> bytes:
+    """*length* zero bytes, an object that stands for what is zero without a look at bytes."""
     return bytes(length)
 
 
@@ -151,6 +160,11 @@ class Content:
     def whole_cluster(self, number: int) -> bytes:
         """The bytes of a cluster, with what may be stored behind the end of the disk."""
         return self._stored.get(number) or zero_block(self.cluster_size)
+
+    def unwritten(self, offset: int, length: int) -> tuple[bool, int]:
+        """Whether the file has only room for the byte at *offset*, which is stored, and for how many that goes on."""
+        del offset
+        return False, length
 
     def is_hole(self, cluster: int) -> bool:
         """Whether a cluster reads as what is below."""
@@ -309,12 +323,15 @@ class Content:
     def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
         old = self._stored.get(index)
         if old is None:
-            unit = self.cluster_size
-            old = zero_block(unit) if below is None or index in self._zero else self._fill(index, below)
+            old = self._new_cluster(index, below)
         self._put(index, old[:skip] + piece + old[skip + len(piece) :])
 
-    def _fill(self, index: int, below: Reader) -> bytes:
-        return below(index * self.cluster_size, self.cluster_size)  # behind the disk, too: it may grow
+    def _new_cluster(self, index: int, below: Reader | None) -> bytes:
+        """What a new cluster holds around what is written."""
+        unit = self.cluster_size
+        if below is None or index in self._zero:
+            return known_zeroes(unit)
+        return below(index * unit, unit)  # behind the disk, too: it may grow
 
     def _drop(self, first: int, last: int) -> list[int]:
         """Forget the stored bytes of clusters [first, last); their numbers."""

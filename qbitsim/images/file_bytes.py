@@ -111,7 +111,7 @@ class RenderedContent(BytesContent):
 
 
 class ContentBytes:
-    """A :class:`.ByteSource`: what a content holds.
+    """A :class:`.ByteFile`: what a content holds.
 
     :ivar content: it.
     """
@@ -130,3 +130,9 @@ class ContentBytes:
         """*length* bytes from *offset* on, fewer where the content ends."""
         inside = min(offset + length, self.content.size) - offset
         return self.content.read(offset, inside) if inside > 0 else b""
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Store bytes; the content becomes longer if they reach behind its end."""
+        if offset + len(data) > self.content.size:
+            self.content.resize(offset + len(data))
+        self.content.write(offset, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.spans import Spans
 
 
@@ -21,10 +21,10 @@ class FileHoles:
     def __bool__(self) -> bool:
         return bool(self._pages)
 
-    @property
-    def size(self) -> int:
-        """Bytes of all pages."""
-        return sum(stop - start for start, stop in self._pages) * FILE_PAGE
+    def size(self, end: int) -> int:
+        """Bytes of the pages that begin in front of *end*."""
+        last = -(-end // FILE_PAGE)
+        return sum(max(min(stop, last) - start, 0) for start, stop in self._pages) * FILE_PAGE
 
     def add(self, start: int, end: int) -> None:
         """The pages that are whole in the range are such pages."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
     from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
+    from qbitsim.images.raw import RawImage
 
 Preallocation: TypeAlias = Literal["off", "metadata", "falloc", "full"]
 """Nothing; places in the file; room for them; zeroes that are written there (PreallocMode)."""
@@ -31,7 +32,7 @@ class Image(ABC):
     """The disk in a file. A format that cannot keep something has none of it.
 
     :param file: where it is.
-    :ivar format: ``"raw"`` or ``"qcow2"``.
+    :ivar format: such as ``"qcow2"``.
     :ivar content: the disk.
     """
 
@@ -50,6 +51,11 @@ class Image(ABC):
     def name(self) -> str:
         """That of the file."""
         return self.file.name
+
+    @property
+    def plain(self) -> RawImage | None:
+        """The bytes of the file, if the image is in nothing else; None if the bytes follow from the image."""
+        return None
 
     @property
     def size(self) -> int:
@@ -91,6 +97,16 @@ class Image(ABC):
         """Whether bitmaps can be stored in it."""
         return False
 
+    @property
+    def can_resize(self) -> bool:
+        """Whether the disk can become longer or shorter."""
+        return True
+
+    @property
+    def needs_compressed_writes(self) -> bool:
+        """Whether ``qemu-img convert`` is to compress what it writes, unasked (bdrv_get_info)."""
+        return False
+
     def refusal(self, *, write: bool) -> str | None:
         """Why the format cannot be opened, in QEMU's words; None if it can.
 
@@ -125,8 +141,12 @@ class Image(ABC):
         """
 
     @abstractmethod
-    def discard(self, offset: int, length: int) -> None:
-        """:meth:`.Content.discard`."""
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
+        """:meth:`.Content.discard`; *backed* says of a backing file that is open, whatever the header names."""
+
+    def note_given_back(self, offset: int, length: int, *, used: bool) -> None:
+        """The host was given back clusters of the file, also those that are still *used* if that is said."""
+        del offset, length, used
 
     @abstractmethod
     def resize(
@@ -138,6 +158,26 @@ class Image(ABC):
         :param preallocation: what is new gets room in the file, too.
         :raises ValueError: the format does not know this kind of preallocation.
         """
+
+    def shrinks(self, data: bytes) -> bool:
+        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed."""
+        del data
+        return False
+
+    def takes_compressed(self, offset: int) -> bool:
+        """Whether a compressed cluster can be put at *offset*. Asking is the first half of writing."""
+        del offset
+        return False
+
+    def write_compressed(self, offset: int, data: bytes) -> None:
+        """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
+
+        :raises OSError: as :meth:`write`.
+        """
+        raise AssertionError(f"{len(data)} compressed bytes at {offset} of a format that has none")
+
+    def end_compressed_writes(self) -> None:  # noqa: B027 (most formats do nothing then)
+        """All is written that was to be compressed."""
 
     @abstractmethod
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:

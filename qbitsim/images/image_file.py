@@ -1,8 +1,9 @@
 """A file of the image store: who has it open, how it fails, how much it may hold, and the image that is in it now.
 
 A file is bytes and, for who opens it as one, an image. Where the image is a qcow2 one it is the truth, and its bytes
-follow from it (:attr:`ImageFile.raw`); whoever writes bytes makes a plain file of it (:meth:`ImageFile.take_bytes`), in
-which an image is looked for when it is opened again (:meth:`ImageFile.refresh`).
+follow from it (:attr:`ImageFile.raw`); an image of another format works on the bytes (:attr:`.Image.plain`). Whoever
+writes bytes makes a plain file of it (:meth:`ImageFile.take_bytes`), in which an image is looked for when it is opened
+again (:meth:`ImageFile.refresh`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.rendered import RenderedFile
 
 _MAGIC = MAGIC.to_bytes(4, "big")
+_BEGINNINGS_OF_VMDK = frozenset({b"K", b"C", b"#", b" ", b"\n", b"\r", b"v"})
+"""A VMDK file begins with a magic number or with a text."""
 
 
 class ImageFile:
@@ -57,15 +60,29 @@ class ImageFile:
         self._plain = None
         return image
 
+    def make_image(self, image_format: str, size: int, **options: Any) -> Image:
+        """Let the file hold an empty image.
+
+        :param options: those of the format: of :meth:`make_qcow2` or :func:`.write_new`; a raw one has none.
+        :raises OSError: as the file says.
+        """
+        if image_format == "qcow2":
+            return self.make_qcow2(size, **options)
+        if image_format == "vmdk":
+            from qbitsim.images.vmdk.new_file import write_new  # noqa: PLC0415 - few make one
+
+            return write_new(self, size, **options)
+        assert image_format == "raw"
+        return self.make_raw(size)
+
     # -- as bytes
 
     @property
     def raw(self) -> RawImage:
         """The file as it is, byte for byte, to be read. Tables of an open image are there as after a flush."""
-        if isinstance(self.image, RawImage):
-            return self.image
-        if self._plain is not None:
-            return self._plain
+        plain = self.image.plain or self._plain
+        if plain is not None:
+            return plain
         from qbitsim.images.file_bytes import RenderedContent  # noqa: PLC0415 - few look at the bytes
 
         found = RawImage(self, 0)
@@ -77,7 +94,7 @@ class ImageFile:
         """The bytes of :attr:`raw`."""
         from qbitsim.images.file_bytes import ContentBytes  # noqa: PLC0415 - few look at the bytes
 
-        is_plain = isinstance(self.image, RawImage) or self._plain is not None
+        is_plain = self.image.plain is not None or self._plain is not None
         return ContentBytes(self.raw.content) if is_plain else self._render()
 
     def _render(self) -> RenderedFile:
@@ -98,7 +115,7 @@ class ImageFile:
 
     def _own_bytes(self) -> RawImage:
         """A plain image of the file's own, with the bytes that it has."""
-        plain, self._plain, self._rendered = self._plain, None, None
+        plain, self._plain, self._rendered = self.image.plain or self._plain, None, None
         if plain is None:
             plain = self.raw
             plain.content = plain.content.clone()
@@ -111,11 +128,19 @@ class ImageFile:
         :raises UnsupportedError: none that can be opened here.
         """
         image = self.image
-        if isinstance(image, RawImage) and image.size >= len(_MAGIC) and image.content.read(0, len(_MAGIC)) == _MAGIC:
+        if not isinstance(image, RawImage):
+            return
+        beginning = image.content.read(0, min(image.size, len(_MAGIC)))
+        if beginning == _MAGIC:
             self._load(image)
+        elif beginning[:1] in _BEGINNINGS_OF_VMDK:
+            from qbitsim.images.vmdk.loading import PROBED, is_vmdk, load_vmdk  # noqa: PLC0415 - few files are
+
+            if is_vmdk(image.content.read(0, min(image.size, PROBED))):
+                load_vmdk(self, image)
 
     def _load(self, plain: RawImage) -> None:
-        """Make an image of the bytes that the file has, with :data:`.MAGIC` at the beginning."""
+        """Make a qcow2 image of the bytes that the file has, with :data:`.MAGIC` at the beginning."""
         from qbitsim.images.file_bytes import ContentBytes  # noqa: PLC0415 - few files are written as bytes
         from qbitsim.images.qcow2.loading import load_image  # noqa: PLC0415
 

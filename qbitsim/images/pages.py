@@ -6,6 +6,9 @@ only for the others a mask is kept, the lowest bit for the first page.
 
 from __future__ import annotations
 
+FILE_PAGE = 4096
+"""Unit in which a plain file is allocated, bytes."""
+
 
 class PageMasks:
     """Masks of the clusters of which some pages are allocated and some are not.

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from qbitsim.images.content import Content, Kind, Reader
-from qbitsim.images.pages import PageMasks
+from qbitsim.images.pages import FILE_PAGE, PageMasks
 
 FILE_CLUSTER = 65536
 """Bytes kept together for a plain file."""
-FILE_PAGE = 4096
-"""Unit in which a plain file is allocated."""
 
 
 class PlainContent(Content):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from qbitsim.images.content import Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE, PlainContent
+from qbitsim.images.pages import FILE_PAGE
+from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class RawImage(Image):
     def __init__(self, file: ImageFile, size: int) -> None:
         super().__init__(file, PlainContent(size))
         self._unwritten = FileHoles()  # for which the host has kept room
+
+    @property
+    def plain(self) -> RawImage:
+        """Itself."""
+        return self
 
     def write(self, offset: int, data: bytes, below: Reader | None = None) -> None:
         """As every image; nothing is below."""
@@ -53,8 +59,9 @@ class RawImage(Image):
         self._unwritten.drop(offset, offset + length)
         self.content.write_zeroes(offset, length, below, below_is_zero)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """Punch a hole."""
+        del backed
         self._unwritten.drop(offset, offset + length)
         self.content.discard(offset, length)
 
@@ -111,7 +118,7 @@ class RawImage(Image):
     @property
     def actual_size(self) -> int:
         """The allocated pages."""
-        return self.content.allocated + self._unwritten.size
+        return self.content.allocated + self._unwritten.size(self.size)
 
     @property
     def image_end(self) -> int:

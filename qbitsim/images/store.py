@@ -18,7 +18,7 @@ from qbitsim.files.network import Network
 from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.sizes import SECTOR
 
 MAXIMUM_PATH = 4096
@@ -69,7 +69,7 @@ class ImageStore:
         """Create an image, in place of one of that name if there is one.
 
         :param size: bytes, rounded up to sectors; None takes the size of the backing file.
-        :param options: of :class:`.Qcow2Image`.
+        :param options: of the format, as for :meth:`.ImageFile.make_image`; a backing file is for qcow2 only.
         :raises OSError: ENOENT if the directory, or a backing file whose size is needed, does not exist; EISDIR;
             ENAMETOOLONG, as Linux counts bytes.
         :raises LockConflictError: the existing file is in use.
@@ -89,9 +89,10 @@ class ImageStore:
         file, size = ImageFile(name, self._limits.get(key)), -(-size // SECTOR) * SECTOR
         self._files[key] = file
         if format == "qcow2":
-            return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
-        assert format == "raw"
-        image = file.make_raw(size)
+            options |= {"backing": backing, "backing_format": backing_format}
+        image = file.make_image(format, size, **options)
+        if format != "raw":
+            return image
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
         image.content.write(0, bytes(min(FILE_PAGE, image.size)))
         return image

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qbitsim.records import record
+
+if TYPE_CHECKING:
+    from qbitsim.images.vmdk.options import VmdkOptions
 
 
 @record(kw_only=True)
 class Wanted:
-    """The creation options of an image, as far as they are known; those of the file, the last two, change nothing."""
+    """The creation options of an image, as far as they are known; those of the file, the last two, change nothing.
+
+    :ivar vmdk: those that only this format has, None for its defaults.
+    """
 
     format: str
     size: int | None = None
@@ -21,6 +29,7 @@ class Wanted:
     compression: str = "zlib"
     data_file: str | None = None
     data_file_raw: bool | None = None
+    vmdk: VmdkOptions | None = None
     nocow: bool | None = None
     extent_size_hint: int | None = None
 
@@ -29,6 +38,8 @@ class Wanted:
         on_file = self._optional("nocow") + self._optional("extent_size_hint")
         if self.format == "raw":
             return f"fmt=raw size={self.size}{self._optional('preallocation')}{on_file}"
+        if self.format == "vmdk":
+            return f"fmt=vmdk size={self.size}{self._of_vmdk()}{self._optional('preallocation')}{on_file}"
         lazy = "on" if self.lazy_refcounts else "off"
         return (
             f"fmt=qcow2 cluster_size={self.cluster_size} extended_l2=off{self._optional('preallocation')}"
@@ -38,9 +49,20 @@ class Wanted:
             f" lazy_refcounts={lazy} refcount_bits={self.refcount_bits}{on_file}"
         )
 
+    def _of_vmdk(self) -> str:
+        from qbitsim.images.vmdk.options import VmdkOptions  # noqa: PLC0415 - few make one
+
+        options = self.vmdk or VmdkOptions()
+        backing = f"{self._optional('backing_file')}{self._optional('backing_fmt')}"
+        first, *others = ((name, getattr(options, name)) for name in options.NAMES)
+        return _shown(*first) + backing + "".join(_shown(*each) for each in others)
+
     def _optional(self, name: str) -> str:
         member = {"backing_file": "backing", "backing_fmt": "backing_format"}.get(name, name)
-        value = getattr(self, member)
-        if isinstance(value, bool):
-            value = "on" if value else "off"
-        return "" if value is None else f" {name}={str(value).replace(',', ',,')}"
+        return _shown(name, getattr(self, member))
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        value = "on" if value else "off"
+    return "" if value is None else f" {name}={str(value).replace(',', ',,')}"

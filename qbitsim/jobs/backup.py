@@ -264,7 +264,7 @@ class BackupJob(Job):
             self.jobs.graph.drain(self.filter)
             self.filter.drained_end()
         self.detach_all()
-        drop_filter(self.jobs.graph, self.filter)
+        drop_filter(self.jobs.graph, self.filter, detached=self.jobs.profile.dropped_filter_detached)
 
 
 def create_backup(
@@ -319,7 +319,7 @@ def _create_over_filter(
     try:
         return _create_job(jobs, filter_, target, options, txn)
     except QmpError:
-        drop_filter(jobs.graph, filter_)
+        drop_filter(jobs.graph, filter_, detached=jobs.profile.dropped_filter_detached)
         raise
 
 

@@ -54,8 +54,8 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_looks_first", "_operations"),
-        *("_replaced", "_run_left", "_waiting"),
+        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_in_drain", "_looks_first"),
+        *("_operations", "_replaced", "_run_left", "_waiting"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -85,6 +85,7 @@ class MirrorJob(LoopJob):
         self._completing = False
         self._replaced: Node | None = None
         self._drained = False
+        self._in_drain = False
         self._ending: Task | None = None
         self._looks_first = False
         self._idle = False
@@ -307,7 +308,10 @@ class MirrorJob(LoopJob):
         self.jobs.emit("BLOCK_JOB_READY", data)
 
     def _end(self, ret: int) -> None:
-        """Keep the source quiet until the job is settled; that takes a turn, so that a reply comes first."""
+        """Keep the source quiet until the job is settled; that takes a turn, so that a reply comes first.
+
+        What a guest writes before that turn is copied first.
+        """
         self.ret = ret
         self._ending = self.jobs.scheduler.soon(self._ended, f"{self.id}: drain the source")
 
@@ -315,7 +319,29 @@ class MirrorJob(LoopJob):
         self._ending = None
         self._drained = True
         self.source.drained_begin()
-        self._finish(self.ret)
+        self._let_requests_end()
+        if self.dirty is not None and self.dirty.count and not (self.ret or self.is_cancelled):
+            # A guest has written since the last look, which is taken anew (mirror_run, block/mirror.c, QEMU 10.0).
+            self._drained = False
+            self.source.drained_end()
+            self._round()
+        else:
+            self._finish(self.ret)
+
+    def _let_requests_end(self) -> None:
+        """What others have in flight on the source comes to its end; what a test stalls does so later."""
+        self._in_drain = True
+        try:
+            self.source.drained_poll()
+        except StalledError:
+            pass
+        finally:
+            self._in_drain = False
+
+    def drained_poll(self) -> None:
+        """As every job, unless it is the one that waits."""
+        if not self._in_drain:
+            super().drained_poll()
 
     @property
     def stall(self) -> Stall | None:

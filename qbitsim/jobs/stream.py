@@ -153,7 +153,7 @@ class StreamJob(LoopJob):
     def _drop_filter(self) -> None:
         if self.filter is not None:
             filter_, self.filter = self.filter, None
-            filter_.detached = self.jobs.profile.stream_filter_detached
+            filter_.detached = self.jobs.profile.dropped_filter_detached
             drop_filter(self.jobs.graph, filter_, filter_.children[0].node)
             self.jobs.graph.refresh_permissions(filter_)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.drive_info import DriveInfo
-from qbitsim.drivers.driver import image_formats
 from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -36,6 +35,8 @@ _SMALLEST_CLUSTER, _LARGEST_CLUSTER = 512, 2 << 20  # block/qcow2.h
 
 
 ImageFormat: TypeAlias = Literal["qcow2", "raw"]
+"""The formats of the images that a machine makes for itself."""
+IMAGE_FORMATS: tuple[ImageFormat, ...] = ("qcow2", "raw")
 
 
 class Disks:
@@ -83,8 +84,8 @@ class Disks:
         """
         self._check_new_drive(identifier)
         name = file if file is not None else f"{identifier}.{format}"
-        if format not in image_formats():
-            raise ValueError(f"unknown disk format {format!r}: choose {' or '.join(reversed(image_formats()))}")
+        if format not in IMAGE_FORMATS:
+            raise ValueError(f"unknown disk format {format!r}: choose {' or '.join(reversed(IMAGE_FORMATS))}")
         cluster = parse_size(cluster_size, "cluster_size")
         if cluster & (cluster - 1) or not _SMALLEST_CLUSTER <= cluster <= _LARGEST_CLUSTER:
             limits = f"{_SMALLEST_CLUSTER} to {_LARGEST_CLUSTER}"
@@ -101,7 +102,7 @@ class Disks:
                 length,
                 backing=backing,
                 backing_format=images.lookup(below).format if below is not None else None,
-                cluster_size=cluster,
+                **({"cluster_size": cluster} if format == "qcow2" else {}),
             )
         options: Options = {"driver": format, "read-only": read_only, "discard": "unmap" if discard else "ignore"}
         options["auto-read-only"] = True

@@ -259,10 +259,13 @@ class RemoteImageFile(HostImageFile):
 
         :param options: of :meth:`make_qcow2`.
         :raises QmpError: the export is too short for a raw one.
+        :raises UnsupportedError: it is of another format.
         :raises OSError: as the server says.
         """
         if image_format == "qcow2":
             return self.make_qcow2(size, **options)
+        if image_format != "raw":
+            raise UnsupportedError(f"a {image_format} image in an NBD export")
         if size > self.bytes.length:
             raise QmpError("Cannot grow NBD nodes")
         image = self.take_bytes()

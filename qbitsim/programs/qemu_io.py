@@ -240,6 +240,7 @@ class QemuIo:
             self._fail("-U conflicts with image options")
             return False
         world = World(self.images, self.profile, self.streams.print)
+        world.graph.complain = lambda text: self.streams.complain(f"qemu-io: {text}\n")
         what = "" if word is None else f" device {word}"
         name = keys.get("file.filename", "") if word is None else word
         try:
@@ -428,15 +429,23 @@ class QemuIo:
             names = [node.driver] if protocol is None else [node.driver, protocol]
             self.streams.print("".join(f"format name: {name}\n" for name in names))
             return True
-        if image is None:
-            raise UnsupportedError("qemu-io command 'info' of an image that is not qcow2")
-        reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
-        from qbitsim.qemu_img.report import format_specific  # noqa: PLC0415 - wanted by this command alone
-
-        self.streams.print(f"format name: qcow2\ncluster size: {format_size(node.cluster_size)}\n")
-        self.streams.print(f"vm state offset: {format_size(-(-node.length // reach) * reach)}\n")
-        self.streams.print("\n".join(["Format specific information:", *format_specific(image)]) + "\n")
+        state = 0
+        if image is not None:
+            reach = node.cluster_size * node.cluster_size // TABLE_ENTRY
+            state = -(-node.length // reach) * reach
+        self.streams.print(f"format name: {node.driver}\ncluster size: {format_size(node.cluster_size)}\n")
+        self.streams.print(f"vm state offset: {format_size(state)}\n")
+        self._print_specific_info(node, image)
         return False
+
+    def _print_specific_info(self, node: Node, image: Qcow2Image | None) -> None:
+        from qbitsim.qemu_img.report import format_specific, tree  # noqa: PLC0415 - wanted by this command alone
+
+        assert self.world is not None
+        specific = node.specific_info(self.world.profile)
+        if specific is not None:
+            lines = tree(specific["data"], 1) if image is None else format_specific(image)
+            self.streams.print("\n".join(["Format specific information:", *lines]) + "\n")
 
 
 def _qcow2_image(node: Node) -> Qcow2Image | None:

@@ -157,6 +157,41 @@ class BlockdevCreateOptionsQcow2(BlockdevCreateOptions):
     compression_type: Qcow2CompressionType | None = arg(since="5.1")
 
 
+class BlockdevVmdkSubformat(StrEnum):
+    """How a VMDK image is spread over files."""
+
+    MONOLITHIC_SPARSE = "monolithicSparse"
+    MONOLITHIC_FLAT = "monolithicFlat"
+    TWO_GB_MAX_EXTENT_SPARSE = "twoGbMaxExtentSparse"
+    TWO_GB_MAX_EXTENT_FLAT = "twoGbMaxExtentFlat"
+    STREAM_OPTIMIZED = "streamOptimized"
+
+
+class BlockdevVmdkAdapterType(StrEnum):
+    """The adapter for which a VMDK image says it is."""
+
+    IDE = "ide"
+    BUSLOGIC = "buslogic"
+    LSILOGIC = "lsilogic"
+    LEGACY_ESX = "legacyESX"
+
+
+@branch(BlockdevCreateOptions, "vmdk")
+@struct
+class BlockdevCreateOptionsVmdk(BlockdevCreateOptions):
+    """A VMDK image in files that exist; ``extents`` are those beside the first."""
+
+    file: BlockdevRef
+    size: Size
+    extents: list[BlockdevRef] | None = None
+    subformat: BlockdevVmdkSubformat | None = None
+    backing_file: str | None = None
+    adapter_type: BlockdevVmdkAdapterType | None = None
+    hwversion: str | None = None
+    toolsversion: str | None = arg(since="6.2")
+    zeroed_grain: bool | None = None
+
+
 class QCryptoBlockLUKSKeyslotState(StrEnum):
     """Whether a key can be used."""
 

@@ -106,18 +106,31 @@ ImageInfoSpecificQCow2 = TypedDict(
 )
 """Properties of a qcow2 image."""
 
+VmdkExtentInfo = TypedDict(
+    "VmdkExtentInfo",
+    {
+        "filename": str,
+        "format": str,
+        "virtual-size": int,
+        "cluster-size": NotRequired[int],
+        "compressed": NotRequired[bool],
+    },
+)
+"""A part of a VMDK image."""
+
 ImageInfoSpecificFile = TypedDict("ImageInfoSpecificFile", {"extent-size-hint": NotRequired[int]})
 """Properties of a host file."""
 
 
 @enum_values(
     since={"file": "8.0"},
-    refused={"vmdk": (None, None), "luks": ("2.7", None), "rbd": ("6.1", None)},
+    refused={"luks": ("2.7", None), "rbd": ("6.1", None)},
 )
 class ImageInfoSpecificKind(StrEnum):
     """Drivers with properties of their own."""
 
     QCOW2 = "qcow2"
+    VMDK = "vmdk"
     FILE = "file"
 
 
@@ -133,13 +146,6 @@ class ImageInfoSpecificQCow2Wrapper(ImageInfoSpecific):
     """Properties of a qcow2 image inside ``data``."""
 
     data: ImageInfoSpecificQCow2
-
-
-@branch(ImageInfoSpecific, ImageInfoSpecificKind.FILE)
-class ImageInfoSpecificFileWrapper(ImageInfoSpecific):
-    """Properties of a host file inside ``data``."""
-
-    data: ImageInfoSpecificFile
 
 
 BlockLimitsInfo = TypedDict(
@@ -186,6 +192,32 @@ _ImageInfo = TypedDict(
 @moved_last("format-specific", until="8.0")
 class ImageInfo(_ImageInfo):
     """An image and its backing chain."""
+
+
+ImageInfoSpecificVmdk = TypedDict(
+    "ImageInfoSpecificVmdk",
+    {
+        "create-type": str,
+        "cid": int,
+        "parent-cid": int,
+        "extents": Annotated[list[VmdkExtentInfo], note(before=("8.0", list[ImageInfo]))],
+    },
+)
+"""Properties of a VMDK image."""
+
+
+@branch(ImageInfoSpecific, ImageInfoSpecificKind.VMDK)
+class ImageInfoSpecificVmdkWrapper(ImageInfoSpecific):
+    """Properties of a VMDK image inside ``data``."""
+
+    data: ImageInfoSpecificVmdk
+
+
+@branch(ImageInfoSpecific, ImageInfoSpecificKind.FILE)
+class ImageInfoSpecificFileWrapper(ImageInfoSpecific):
+    """Properties of a host file inside ``data``."""
+
+    data: ImageInfoSpecificFile
 
 
 _BlockdevCacheInfo = TypedDict("_BlockdevCacheInfo", {"writeback": bool, "direct": bool, "no-flush": bool})

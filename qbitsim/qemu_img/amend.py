@@ -41,7 +41,7 @@ def amend(call: Call) -> int:
     check_cache(call)
     image = open_image(call, options.words[0], options.last("f"), write=True)
     if not isinstance(image, Qcow2Image):
-        raise ToolError("Format driver 'raw' does not support option amendment")
+        raise ToolError(f"Format driver '{image.format}' does not support option amendment")
     if options.wants_help:
         return _print_options(call, image.format)
     values = _values(call, pairs)

@@ -12,6 +12,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from qbitsim.files.failures import ReportedError
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
@@ -109,6 +110,7 @@ def convert(call: Call) -> int:
     _copy(call, _plan(call, list(zip(sources, sizes, strict=True)), target, sparse, wanted))
     if "bitmaps" in options:
         _copy_bitmaps(images[0], target)
+    target.end_compressed_writes()
     call.progress(100)
     # The end of what is compressed is told to the target; a data file refuses that, and nothing is said of it.
     return 1 if "c" in options and target.data_file is not None else 0
@@ -192,9 +194,9 @@ def load_snapshot(image: Image, text: str) -> Chain:
     :raises ToolError: ``Failed to load snapshot: ...``.
     """
     found = find_snapshot(image, text)
-    if image.format == "raw":
+    if image.format != "qcow2":
         cannot = "does not support temporarily loading internal snapshots"
-        raise ToolError(f"Failed to load snapshot: Block format 'raw' used by device '' {cannot}")
+        raise ToolError(f"Failed to load snapshot: Block format '{image.format}' used by device '' {cannot}")
     if found is None:
         raise ToolError("Failed to load snapshot: Can't find snapshot")
     return [found.content]
@@ -280,7 +282,7 @@ def _plan(call: Call, sources: list[tuple[Chain, int]], target: Image, sparse: i
         sparse=sparse,
         starts_zero="target-is-zero" in options or ("n" not in options and bool(sparse) and not shares_backing),
         shares_backing=shares_backing,
-        compressed="c" in options,
+        compressed="c" in options or target.needs_compressed_writes,
         offloaded="C" in options,
     )
 
@@ -302,6 +304,8 @@ def _copy(call: Call, plan: _Copy) -> None:
         try:
             _copy_run(plan, run)
         except OSError as error:
+            if isinstance(error, ReportedError):
+                call.complain(f"qemu-img: {error.report}\n")
             text = f"error while writing at byte {run.offset}: {os.strerror(error.errno or 0)}"
             raise ToolError(text) from None
         if _is_copied(plan, run):
@@ -402,7 +406,6 @@ def _write_data(plan: _Copy, offset: int, data: bytes) -> None:
 
 def _write_compressed(target: Image, offset: int, data: bytes) -> None:
     """:raises OSError: EIO if the cluster has a place already."""
-    assert isinstance(target, Qcow2Image)
     if target.data_file is not None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), target.name)
     if not target.shrinks(data):

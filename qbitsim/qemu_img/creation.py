@@ -10,7 +10,7 @@ from typing import Any
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.failures import StepError, failure_text, step
 from qbitsim.images.image import PREALLOCATIONS, Image, Preallocation
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.store import LockConflictError
@@ -49,9 +49,21 @@ def parse_creation(call: Call, wanted: Wanted, pairs: list[tuple[str, str]]) -> 
             raise ToolError(f"{what} not supported for file format 'raw'")
         if name in {"size", "preallocation", "nocow", "extent_size_hint"} or wanted.format == "qcow2":
             wanted = _set(call, wanted, name, value)
+        elif wanted.format == "vmdk":
+            wanted = _set_of_vmdk(wanted, name, value)
         else:
             raise ToolError(f"Invalid parameter '{name}'")
     return wanted
+
+
+def _set_of_vmdk(wanted: Wanted, name: str, value: str) -> Wanted:
+    if name == "backing_file":
+        return changed(wanted, backing=value)
+    if name == "backing_fmt":
+        return changed(wanted, backing_format=value)
+    from qbitsim.qemu_img.vmdk_creation import with_option  # noqa: PLC0415 - few make one
+
+    return with_option(wanted, name, value)
 
 
 def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
@@ -105,6 +117,10 @@ def signed(size: int) -> int:
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     """Create the file; a format that refuses the options leaves no file (block.c, bdrv_co_create_opts_simple, 10.0)."""
     name = _place(call, name, wanted)
+    if wanted.format == "vmdk":
+        from qbitsim.qemu_img.vmdk_creation import check_wanted  # noqa: PLC0415 - few make one
+
+        return _create_file(call, name, wanted.format, wanted.size, options=check_wanted(wanted))
     preallocation = PREALLOCATIONS.get(wanted.preallocation or "off")
     if preallocation is None:
         refusal: str | None = f"Parameter 'preallocation' does not accept value '{wanted.preallocation}'"
@@ -112,20 +128,9 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         refusal = refusal_of(wanted)
     if preallocation == "off" and wanted.data_file_raw:
         preallocation = "metadata"  # the tables must say that all of the data file is in use
-    image = _create_file(
-        call,
-        name,
-        wanted.format,
-        0 if refusal or preallocation != "off" else wanted.size,
-        backing=wanted.backing,
-        backing_format=wanted.backing_format,
-        cluster_size=65536 if refusal else wanted.cluster_size,
-        compat=VERSIONS.get(wanted.compat or "1.1", "1.1"),
-        lazy_refcounts=wanted.lazy_refcounts,
-        refcount_bits=16 if refusal else wanted.refcount_bits,
-        data_file=_make_data_file(call, name, wanted),
-        compression="zlib" if refusal else wanted.compression,
-    )
+    options = _qcow2_options(call, name, wanted, refused=refusal is not None) if wanted.format == "qcow2" else {}
+    size = 0 if refusal or preallocation != "off" else wanted.size
+    image = _create_file(call, name, wanted.format, size, **options)
     if refusal is not None:
         _unmake(call, name)
         raise ToolError(refusal)
@@ -135,6 +140,20 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
         assert wanted.size is not None
         _preallocate(call, name, image, -(-wanted.size // SECTOR) * SECTOR, preallocation)
     return image
+
+
+def _qcow2_options(call: Call, name: str, wanted: Wanted, *, refused: bool) -> dict[str, Any]:
+    """How to make a qcow2 image; one that is refused is not what was wanted, and goes again."""
+    return {
+        "backing": wanted.backing,
+        "backing_format": wanted.backing_format,
+        "cluster_size": 65536 if refused else wanted.cluster_size,
+        "compat": VERSIONS.get(wanted.compat or "1.1", "1.1"),
+        "lazy_refcounts": wanted.lazy_refcounts,
+        "refcount_bits": 16 if refused else wanted.refcount_bits,
+        "data_file": _make_data_file(call, name, wanted),
+        "compression": "zlib" if refused else wanted.compression,
+    }
 
 
 def _place(call: Call, name: str, wanted: Wanted) -> str:

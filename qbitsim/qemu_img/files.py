@@ -240,7 +240,7 @@ def _parse_image_options(call: Call, word: str) -> tuple[str, str | None, bool]:
     filename = options.get("file.filename", "")
     if has_protocol(filename):
         return plain_name(call.store, filename), driver, options.get("read-only") == "on"
-    if driver not in {None, "qcow2", "raw"} or options.get("file.driver", "file") != "file":
+    if driver not in {None, "qcow2", "raw", "vmdk"} or options.get("file.driver", "file") != "file":
         raise UnsupportedError(f"the image options '{word}'")
     if "file.filename" not in options:
         text = "Must specify either driver or file" if driver is None else 'A block device must be specified for "file"'
@@ -371,7 +371,20 @@ def find_image(store: ImageStore, name: str, format_name: str | None) -> Image:
         raise _as_told(error) from None
     if format_name == "qcow2" and file.image.format != "qcow2":
         raise ToolError("Image is not in qcow2 format")
+    if format_name == "vmdk":
+        return _find_vmdk(file)
     return file.image
+
+
+def _find_vmdk(file: ImageFile) -> Image:
+    from qbitsim.images.vmdk.loading import open_vmdk  # noqa: PLC0415 - few ask for one
+
+    try:
+        return open_vmdk(file)
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        raise _as_told(error) from None
 
 
 def _find_file(store: ImageStore, name: str) -> ImageFile:
@@ -503,6 +516,8 @@ def check_resizable(image: Image) -> None:
     """Refuse to resize an image whose format does not let it (qcow2_co_truncate, block/qcow2.c, 10.0)."""
     if isinstance(image, Qcow2Image) and image.snapshots and image.compat == "0.10":
         raise ToolError("Can't resize a v2 image which has snapshots")
+    if not image.can_resize:
+        raise ToolError("Image format driver does not support resize")
     for bitmap in image.bitmaps:
         if bitmap.in_use:
             raise ToolError(inconsistent(bitmap.name))

@@ -7,7 +7,7 @@ from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.raw import RawImage
 from qbitsim.qemu_img.options import ToolError
 
-_FORMATS = {RawImage.format, Qcow2Image.format}
+_FORMATS = {RawImage.format, Qcow2Image.format, "vmdk"}
 _AMENDABLE = {Qcow2Image.format, "luks"}
 
 

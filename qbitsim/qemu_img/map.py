@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from qbitsim.images.content import Kind
+from qbitsim.images.image import Image
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.raw import RawImage
 from qbitsim.qemu_img.files import Call, open_image, output_format
@@ -93,7 +94,6 @@ def status_runs(call: Call, name: str, start: int, end: int) -> Iterator[Extent]
         length = end - start
         for depth, image in enumerate(chain):
             length = min(length, image.size - start)
-            assert isinstance(image, RawImage | Qcow2Image)
             if isinstance(image, RawImage):
                 length, present, data, zero = image.described(start, length)
                 place = start if present else None
@@ -108,7 +108,7 @@ def status_runs(call: Call, name: str, start: int, end: int) -> Iterator[Extent]
             extent = Extent(start, length, depth, present, zero, data=False, offset=None, file=names[depth])
             if kind is Kind.DATA:
                 extent = _stored_extent(image, extent, shows_holes=shows_holes[depth])
-            elif kind is Kind.ZERO and image.layout.keeps_zeroes(image.content):
+            elif kind is Kind.ZERO and isinstance(image, Qcow2Image) and image.layout.keeps_zeroes(image.content):
                 extent = _cut_to_run(image, extent)
             if extent.present or depth + 1 == len(chain) or start >= chain[depth + 1].size:
                 break
@@ -116,8 +116,12 @@ def status_runs(call: Call, name: str, start: int, end: int) -> Iterator[Extent]
         start += extent.length
 
 
-def _stored_extent(image: Qcow2Image, extent: Extent, *, shows_holes: bool) -> Extent:
+def _stored_extent(image: Image, extent: Extent, *, shows_holes: bool) -> Extent:
     extent.present, extent.data, extent.zero = True, True, False
+    if not isinstance(image, Qcow2Image):
+        extent.offset = image.host_offset(extent.start)
+        extent.compressed = extent.offset is None
+        return extent
     extent.compressed = image.layout.is_packed(extent.start)
     if image.data_file is not None and image.data_file.name is not None:
         extent.file = image.data_file.name

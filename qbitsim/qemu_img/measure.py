@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Image
     from qbitsim.profiles import Profile
 
+_MEASURED = ("raw", "qcow2")
 _MODES = {None, "off", "metadata", "falloc", "full"}
 
 
@@ -50,6 +51,8 @@ def measure(call: Call) -> int:
     if not known_format(format_name):
         raise ToolError(f"Unknown file format '{format_name}'")
     wanted = _wanted(call, format_name)
+    if format_name not in _MEASURED:
+        raise ToolError(f"Block driver '{format_name}' does not support size measurement")
     if format_name == "raw":
         required = full = end
         bitmaps = None
@@ -116,7 +119,7 @@ def _wanted(call: Call, format_name: str) -> Wanted:
 
 def _check(wanted: Wanted) -> None:
     unit, bits = wanted.cluster_size, wanted.refcount_bits
-    if wanted.format == "raw":
+    if wanted.format != "qcow2":
         return
     if unit & (unit - 1) or not 512 <= unit <= 2 << 20:
         raise ToolError("Cluster size must be a power of two between 512 and 2048k")

@@ -54,10 +54,12 @@ def rebase(call: Call) -> int:
 
 def _change_header(image: Image, backing: str | None, backing_format: str | None) -> None:
     refusal = f"Could not change the backing file to '{'(null)' if backing is None else backing}': "
-    if not isinstance(image, Qcow2Image):
+    if image.format == "raw":
         raise ToolError(refusal + os.strerror(errno.EOPNOTSUPP))
     if backing and backing_format is None:
         raise ToolError(refusal + "backing format must be specified")
+    if not isinstance(image, Qcow2Image):
+        raise ToolError(refusal + os.strerror(errno.EOPNOTSUPP))
     image.backing, image.backing_format = backing or None, backing_format if backing else None
 
 

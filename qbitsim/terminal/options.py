@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from qbitsim.drivers.driver import image_formats
 from qbitsim.errnos import errno_name, errno_number
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import OPERATIONS
@@ -19,7 +18,7 @@ from qbitsim.images.store import ImageStore
 from qbitsim.injection.declaration import Kind
 from qbitsim.injection.faults import KINDS
 from qbitsim.machine.boot import add_drive, check_node_options
-from qbitsim.machine.disks import ImageFormat
+from qbitsim.machine.disks import IMAGE_FORMATS, ImageFormat
 from qbitsim.machine.machine import Machine
 from qbitsim.qemu_img import run as qemu_img
 from qbitsim.sizes import parse_size
@@ -229,9 +228,9 @@ def _parts(text: str) -> list[tuple[str, str | None]]:
 
 def _format(text: str, options: Mapping[str, str]) -> ImageFormat:
     chosen = options.get("format", "qcow2")
-    if chosen not in image_formats():
-        raise CliError(f"{text!r}: unknown disk format {chosen!r}: choose {' or '.join(image_formats())}")
-    return cast(ImageFormat, chosen)
+    if chosen not in IMAGE_FORMATS:
+        raise CliError(f"{text!r}: unknown disk format {chosen!r}: choose {' or '.join(IMAGE_FORMATS)}")
+    return chosen
 
 
 def _switch(text: str, options: Mapping[str, str], key: str, values: Mapping[str, bool]) -> bool:

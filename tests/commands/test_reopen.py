@@ -160,3 +160,29 @@ def test_the_filter_of_a_commit_is_not_taken_from_its_job(chain):
         chain.execute("blockdev-reopen", {"options": [options]})
     assert caught.value.desc == "qbitsim does not emulate taking 'f' from the job that needs it: real QEMU crashes"
     assert chain.qmp("query-named-block-nodes") == before
+
+
+@pytest.mark.parametrize(
+    ("release", "text"),
+    [
+        ("7.2", "Block node is read-only"),
+        ("10.0", "Read-only block node 'base' cannot support read-write users"),
+    ],
+)
+def test_the_first_node_that_cannot_be_written_is_named(release, text):
+    """The file of ``middle`` stays read-only, its backing file becomes it: newest children come first, then last."""
+    made = Machine(release)
+    below = None
+    for name in ("base", "middle", "top"):
+        header = {} if below is None else {"backing": below, "backing_format": "qcow2"}
+        made.images.create(f"{name}.qcow2", "qcow2", 1 << 20, **header)
+        below = f"{name}.qcow2"
+    layers = [{"driver": "qcow2", "node-name": name, "file": layer_file(name)} for name in ("top", "middle", "base")]
+    made.add_drive("drive0", made.add_node({**layers[0], "backing": {**layers[1], "backing": layers[2]}}))
+    made.qmp("block-commit", device="drive0")
+    made.run_until_idle()
+    made.execute("blockdev-reopen", {"options": [{"driver": "qcow2", "node-name": "base", "file": "base-file"}]})
+    options = {"driver": "qcow2", "node-name": "middle", "file": "middle-file", "backing": "base"}
+    with pytest.raises(QmpError) as caught:
+        made.execute("blockdev-reopen", {"options": [options]})
+    assert caught.value.desc == text

@@ -102,9 +102,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "null-aio": {},
     "null-co": {},
     "qcow2": {"file": {"driver": "file", "filename": "file"}},
+    "vmdk": {"file": {"driver": "file", "filename": "file"}},
 }
 VALUES: dict[str, Any] = {
     "config": "x",
+    "backing": "base",
     "bottom": "base",
     "pr-manager": "x",
     "encrypt": {"format": "luks"},

@@ -29,7 +29,7 @@ def test_what_is_said_of_options_is_said_of_options_that_there_are(name: str) ->
 
 
 def test_the_formats_of_image_files_are_those_that_are_declared_as_formats() -> None:
-    assert image_formats() == ["qcow2", "raw"]
+    assert image_formats() == ["qcow2", "raw", "vmdk"]
 
 
 def test_no_protocol_stands_for_two_drivers() -> None:

@@ -64,7 +64,7 @@ def test_a_backing_name_that_cannot_be_opened_is_refused(name: str, text: str) -
     assert list(machine.graph.nodes) == []
 
 
-@pytest.mark.parametrize("name", ["ssh:host/disk", "blkverify:src.raw:copy.raw"])
+@pytest.mark.parametrize("name", ["ssh:host/disk", "nfs:host/disk"])
 def test_a_protocol_that_is_not_emulated_is_refused_loudly(name: str) -> None:
     with pytest.raises(UnsupportedError):
         protocol_options(name)

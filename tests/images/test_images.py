@@ -124,8 +124,15 @@ def test_a_full_disk_refuses_a_write_and_changes_nothing() -> None:
 
 def test_a_discard_does_not_uncover_the_backing_file() -> None:
     image = Qcow2Image(ImageFile("a"), MIB, backing="b", backing_format="raw")
-    image.discard(0, MIB)
+    image.discard(0, MIB, backed=True)
     assert list(image.content.ranges(Kind.ZERO)) == [(0, MIB)]
+
+
+def test_a_discard_leaves_holes_if_the_backing_file_of_the_header_is_not_open() -> None:
+    """As after blockdev-reopen with ``"backing": null`` (discard_in_l2_slice asks for bs->backing)."""
+    image = Qcow2Image(ImageFile("a"), MIB, backing="b", backing_format="raw")
+    image.discard(0, MIB)
+    assert list(image.content.ranges(Kind.ZERO)) == []
 
 
 def test_version_2_stores_zeroes_as_bytes_only_over_a_backing_file() -> None:

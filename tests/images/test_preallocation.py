@@ -35,7 +35,7 @@ def test_pages_are_holes_only_if_all_of_them_are() -> None:
     pages = FileHoles()
     pages.add(100, 5 * 4096 + 100)
     assert pages.run(4096, 1 << 20) == (True, 4 * 4096)
-    assert (pages.run(0, 4096), pages.size) == ((False, 4096), 4 * 4096)
+    assert (pages.run(0, 4096), pages.size(1 << 20)) == ((False, 4096), 4 * 4096)
     pages.fill(2 * 4096 + 1, 2 * 4096 + 2)
     pages.drop(3 * 4096 + 1, 5 * 4096)
     assert [pages.run(number * 4096, 1 << 20)[0] for number in range(6)] == [False, True, False, True, False, False]

@@ -365,3 +365,31 @@ def test_what_needs_no_reading_has_its_place_in_the_target_first(profile):
     start(machine)
     layout = machine.images.lookup("t.qcow2").layout
     assert [layout.host_offset(place) for place in (0, 15 * CLUSTER)] == [6 * CLUSTER, 5 * CLUSTER]
+
+
+def is_told_to_complete(machine):
+    start(machine)
+    machine.qmp("block-job-complete", device="m")
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_what_a_guest_writes_after_it_was_told_to_complete_is_copied(profile):
+    machine = made(profile, written=(0,))
+    is_told_to_complete(machine)
+    machine.drive("drive0").write(5 * CLUSTER + 512, b"g" * 512)
+    machine.run_until_idle()
+    assert machine.drive("drive0").node.name == "t"
+    assert machine.drive("drive0").read(5 * CLUSTER + 512, 512) == b"g" * 512
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_what_an_nbd_client_has_in_flight_then_is_copied_too(profile):
+    machine = made(profile, written=(0,))
+    start(machine)
+    machine.export_nbd("drive0", writable=True)
+    with machine.connect_nbd("drive0") as client:
+        machine.qmp("block-job-complete", device="m")
+        client.write(5 * CLUSTER, b"g" * CLUSTER)
+    machine.run_until_idle()
+    assert machine.drive("drive0").node.name == "t"
+    assert machine.drive("drive0").read(5 * CLUSTER, CLUSTER) == b"g" * CLUSTER

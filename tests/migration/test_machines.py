@@ -119,6 +119,20 @@ def test_on_shared_storage_persistent_bitmaps_go_by_the_image() -> None:
     assert bitmaps(source) == {"stored": (65536, True, True), "lost": (65536, True, False)}
 
 
+def test_a_disk_below_many_filters_is_given_away() -> None:
+    source, destination = pair(shared=True)
+    for machine in (source, destination):
+        machine.qmp("blockdev-add", driver="copy-on-read", file="n0", **{"node-name": "cor"})
+        machine.qmp("blockdev-add", driver="blkdebug", image="cor", **{"node-name": "debug"})
+        machine.qmp("blockdev-add", driver="null-co", **{"node-name": "null", "read-zeroes": True})
+        machine.qmp("blockdev-add", driver="blkverify", test="debug", raw="null", **{"node-name": "verify"})
+
+    source.migrate_to(destination)
+
+    assert (status(source), status(destination)) == ("postmigrate", "running")
+    destination.drive("d0").write(0, b"abc")
+
+
 def test_a_backing_file_has_its_bitmaps_again_when_the_guest_goes_on() -> None:
     images = ImageStore()
     for name, backing in (("base.qcow2", None), ("top.qcow2", "base.qcow2")):

@@ -149,3 +149,28 @@ def test_exports_go_when_the_machine_ends(machine):
     export(machine)
     machine.qmp("quit")
     assert [event["event"] for event in machine.events.read(0)][-2:] == ["SHUTDOWN", "BLOCK_EXPORT_DELETED"]
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_an_export_that_goes_while_a_job_ends_leaves_nothing_drained(machine, steps):
+    machine.qmp("drive-backup", device="drive0", target="t.qcow2", sync="full", job_id="j")
+    exported = machine.export_nbd("drive0")
+    for _ in range(steps):
+        machine.step()
+    machine.exports.remove(exported)
+    machine.run_until_idle()
+    assert {node.name: node.quiesce for node in machine.graph.nodes.values()} == dict.fromkeys(machine.graph.nodes, 0)
+
+
+@pytest.mark.parametrize("profile", ["10.0", "11.1"])
+@pytest.mark.parametrize("end", ["cancel", "complete"])
+def test_a_filter_that_goes_as_it_is_to_be_exported_is_refused(profile, end):
+    machine = Machine(profile)
+    machine.add_disk("drive0", "1M")
+    machine.qmp("drive-mirror", device="drive0", target="t.qcow2", sync="full", job_id="j")
+    machine.run_until_idle()
+    machine.qmp(f"block-job-{end}", device="j")
+    with pytest.raises(QmpError, match=r"^Node '#block\d+' is gone: the job that it belonged to has just ended$"):
+        machine.export_nbd("drive0")
+    assert machine.jobs.jobs == machine.exports.exports == []
+    machine.export_nbd("drive0")

@@ -184,7 +184,7 @@ class ChainDrawer(Drawer):
     def dismiss_streams(self) -> list[Step]:
         """Streams that are over mostly go before anybody looks: 7.2 dies of looks at their filters."""
         over = [job.id for job in self.machine.jobs.jobs if job.kind == "stream" and str(job.status) == "concluded"]
-        if self.machine.profile.stream_filter_detached and self.often(0.97):
+        if self.machine.profile.dropped_filter_detached and self.often(0.97):
             return [step for job in over for step in (qmp("job-dismiss", id=job), SETTLE)]
         return []
 

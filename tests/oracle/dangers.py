@@ -52,7 +52,7 @@ def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
     of_nodes = asked.startswith("query-named-block-nodes") or ("info block" in asked and "-n" in asked)
-    if over and machine.profile.stream_filter_detached and of_nodes:
+    if over and machine.profile.dropped_filter_detached and of_nodes:
         return "a query of the nodes while a stream is over and not dismissed"
     return None
 

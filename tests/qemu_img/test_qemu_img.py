@@ -130,7 +130,7 @@ def test_inconsistent_bitmaps_can_only_be_removed() -> None:
     ("words", "what"),
     [
         (["-T", "x", "info", "a"], "qemu-img -T"),
-        (["create", "-f", "vmdk", "a", "1M"], "the image format 'vmdk'"),
+        (["create", "-f", "vdi", "a", "1M"], "the image format 'vdi'"),
         (["create", "-f", "qcow2", "-o", "extended_l2=on", "a", "1M"], "the image creation option 'extended_l2=on'"),
         (["compare", "--object", "secret,id=s", "a", "b"], "qemu-img compare --object"),
     ],

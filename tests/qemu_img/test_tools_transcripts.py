@@ -26,6 +26,7 @@ def blanked(text: str) -> str:
     text = re.sub(r"#block\d+", "#block", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "-", text)
     text = re.sub(r'"date-(n?sec)": \d+', r'"date-\1": -', text)
+    text = re.sub(r'cid("?): \d+', r"cid\1: -", text)
     text = re.sub(r"in \d+\.\d+ seconds", "in - seconds", text)
     return re.sub(r"(ops; ).*", r"\1-", text)
 

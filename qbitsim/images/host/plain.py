@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qbitsim.files.failures import StepError, step
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.file_bytes import BytesContent
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 

@@ -120,6 +120,9 @@ class HostQcow2Image(Qcow2Image):
         super().end_file(end)
         self._writer.bytes.truncate(end)
 
+    def note_given_back(self, offset: int, length: int, *, used: bool) -> None:
+        """The file system knows."""
+
     @property
     def actual_size(self) -> int:
         """What the file system says."""
@@ -225,10 +228,10 @@ class HostQcow2Image(Qcow2Image):
         for start, stop in self._bites(offset, length):
             super().write_zeroes(start, stop - start, below, below_is_zero, unmap=unmap)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """As every image, a few L2 tables at a time."""
         for start, stop in self._bites(offset, length):
-            super().discard(start, stop - start)
+            super().discard(start, stop - start, backed=backed)
 
     def _bites(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """A range in parts after each of which changed tables may be written, as (start, stop)."""

@@ -12,7 +12,7 @@ from qbitsim.files.host import HostFile, HostFolder
 from qbitsim.files.locks import CREATOR
 from qbitsim.images.host.file import HostImageFile
 from qbitsim.images.host.plain import HostRawImage
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.store import ImageStore, LockConflictError
 from qbitsim.sizes import SECTOR
 
@@ -70,7 +70,7 @@ class HostImageStore(ImageStore):
             size = self.lookup(self.backing_name(name, backing)).size
         opened = HostFile(name, self._folder, writable=True, create=True)
         file = self._known.get(opened.identity)
-        if file is None:
+        if file is None or not file.bytes.is_open:
             file = self._new_file(name, opened)
             HostRawImage(file)
         self._remember(opened.identity, file)
@@ -79,12 +79,15 @@ class HostImageStore(ImageStore):
             raise LockConflictError(conflict, name)
         size = -(-size // SECTOR) * SECTOR
         if format == "qcow2":
-            try:
-                return file.make_qcow2(size, backing=backing, backing_format=backing_format, **options)
-            except OSError:
+            options |= {"backing": backing, "backing_format": backing_format}
+        try:
+            image = file.make_image(format, size, **options)
+        except OSError:
+            if format == "qcow2":
                 self.remove(name)  # as QEMU does (qcow2_co_create_opts)
-                raise
-        image = file.make_raw(size)
+            raise
+        if format != "raw":
+            return image
         # QEMU writes the first page of a new file so that it is allocated (file-posix.c, allocate_first_block).
         with suppress(OSError):  # it does not matter where there is no room
             image.content.write(0, bytes(min(FILE_PAGE, image.size)))

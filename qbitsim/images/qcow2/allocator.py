@@ -13,6 +13,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ class Allocator:
     :ivar table: first cluster and number of clusters of the refcount table.
     :ivar blocks: refcount blocks, number of the block -> its cluster.
     :ivar counts: the reference counts.
+    :ivar holes: pages that nobody has written, as behind a table that does not fill its clusters, or that the host was
+        given back; those among the clusters of the disk are not told here.
     :ivar changes: grows whenever clusters are taken or freed.
     """
 
     __slots__ = (
         *("_byte_cursor", "_cursor"),
-        *("blocks", "changes", "cluster_size", "counts", "end", "refcount_bits", "table"),
+        *("blocks", "changes", "cluster_size", "counts", "end", "holes", "refcount_bits", "table"),
     )
 
     def __init__(self, cluster_size: int, refcount_bits: int, counts: Refcounts | None = None) -> None:
@@ -54,6 +57,7 @@ class Allocator:
         self._cursor = 0
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
+        self.holes = FileHoles()
         self.changes = 0
 
     def load(self, table: tuple[int, int], blocks: dict[int, int], end: int, counts: Refcounts) -> None:
@@ -159,7 +163,13 @@ class Allocator:
         """
         if first <= self._byte_cursor // self.cluster_size < first + count:
             self._byte_cursor = 0
-        self.written(first, count * self.cluster_size if length is None else length)
+        unit = self.cluster_size
+        length = count * unit if length is None else length
+        start, stop = first * unit, (first + count) * unit
+        if self.holes:
+            self.holes.fill(start, start + length)
+        self.holes.add(max(start + length, self.end), stop)
+        self.written(first, length)
 
     def take_table(self, length: int) -> tuple[int, int]:
         """Take the clusters of a table of *length* bytes; the first one, and how many."""
@@ -356,7 +366,7 @@ class Allocator:
         """
         twin = Allocator(self.cluster_size, self.refcount_bits)
         twin.load(self.table, self.blocks.copy(), self.end, self.counts if same_file else self.counts.copy())
-        twin._cursor, twin._byte_cursor = self._cursor, self._byte_cursor
+        twin._cursor, twin._byte_cursor, twin.holes = self._cursor, self._byte_cursor, self.holes.copy()
         return twin
 
 

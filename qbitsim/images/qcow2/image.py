@@ -13,8 +13,10 @@ from qbitsim.files.failures import StepError
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
-from qbitsim.images.plain_content import FILE_CLUSTER, FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
+from qbitsim.images.plain_content import FILE_CLUSTER
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
+from qbitsim.images.qcow2.content import Qcow2Content
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.metadata import MAXIMUM_L1
 from qbitsim.images.qcow2.packing import Compression, packed_length
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.table_reader import Disk
     from qbitsim.images.qcow2.tables import Part, Tables
-
-_FIRST_CLUSTERS = 3  # the header, the refcount table and the first refcount block, in front of the first L1 table
 
 
 class Qcow2Image(Image):
@@ -85,7 +85,7 @@ class Qcow2Image(Image):
         compression: Compression = "zlib",
     ) -> None:
         self.compression = compression
-        super().__init__(file, Content(size, cluster_size, zero_clusters=compat != "0.10"))
+        super().__init__(file, Qcow2Content(size, cluster_size, zero_clusters=compat != "0.10"))
         self.cluster_size = cluster_size
         self.backing = backing
         self.backing_format = backing_format
@@ -115,7 +115,7 @@ class Qcow2Image(Image):
 
     def _empty_content(self, tables: Tables, size: int) -> Content:
         if self.data_file is None:
-            return Content(size, self.cluster_size, zero_clusters=self.content.zero_clusters)
+            return Qcow2Content(size, self.cluster_size, zero_clusters=self.content.zero_clusters)
         from qbitsim.images.host.clusters import PlacedContent  # noqa: PLC0415 - few have a data file
 
         assert is_cached(tables)
@@ -193,7 +193,7 @@ class Qcow2Image(Image):
             offset = stop
 
     def shrinks(self, data: bytes) -> bool:
-        """Whether a cluster of these bytes, or what the disk's last one has of it, can be stored compressed.
+        """As every image, if it gets smaller.
 
         :raises UnsupportedError: this Python does not have the image's compression.
         """
@@ -248,10 +248,9 @@ class Qcow2Image(Image):
             self.content.write(offset, zero_block(length), below)
             self._fill_holes(offset, length)
 
-    @property
-    def can_discard(self) -> bool:
+    def can_discard(self, *, backed: bool) -> bool:
         """Whether a cluster can be given up: version 2 cannot hide what a backing file has in its place."""
-        return self.backing is None or self.compat != "0.10"
+        return not backed or self.compat != "0.10"
 
     def _zero_data_file(self, offset: int, length: int, *, unmap: bool) -> None:
         """Zero a range of a raw data file first, which must always read as the disk (zero_in_l2_slice, 10.0)."""
@@ -268,13 +267,13 @@ class Qcow2Image(Image):
             first, last = self.content.whole_clusters(offset, length)
             self.data_file.discard(first * self.cluster_size, (last - first) * self.cluster_size)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """As every image."""
-        if self.can_discard:
+        if self.can_discard(backed=backed):
             self._discard_data(offset, length)
             with self.placing() as layout:
                 layout.discard(*self.content.whole_clusters(offset, length))
-                self.content.discard(offset, length, backed=self.backing is not None)
+                self.content.discard(offset, length, backed=backed)
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """As every image."""
@@ -495,6 +494,15 @@ class Qcow2Image(Image):
         """As every image."""
         self._layout.clusters.written(0, end)
 
+    def note_given_back(self, offset: int, length: int, *, used: bool) -> None:
+        """As every image."""
+        unit, clusters = self.cluster_size, self.layout.clusters
+        if used:
+            clusters.holes.add(offset, offset + length)
+            return
+        for cluster in clusters.unused(range(offset // unit, (offset + length) // unit)):
+            clusters.holes.add(cluster * unit, (cluster + 1) * unit)
+
     @property
     def file_length(self) -> int:
         """As every image."""
@@ -512,13 +520,9 @@ class Qcow2Image(Image):
 
     @property
     def actual_size(self) -> int:
-        """As every image; nothing is written behind the end of an L1 table that is shorter than its clusters."""
-        unit, pages = self.cluster_size, -(-self.file_length // FILE_PAGE)
-        table = max(1, -(-self.size // (unit * (unit // TABLE_ENTRY)))) * TABLE_ENTRY
-        clusters = -(-table // unit)
-        if self.file_length >= (_FIRST_CLUSTERS + clusters) * unit:
-            pages -= clusters * unit // FILE_PAGE - -(-table // FILE_PAGE)
-        return pages * FILE_PAGE - self._holes.size
+        """As every image."""
+        end = self.file_length
+        return -(-end // FILE_PAGE) * FILE_PAGE - self._holes.size(end) - self.layout.clusters.holes.size(end)
 
     @property
     def shows_holes(self) -> bool:
@@ -526,7 +530,7 @@ class Qcow2Image(Image):
 
         (qcow2_detect_metadata_preallocation, block/qcow2-refcount.c, 10.0)
         """
-        if not self._holes or self.data_file is not None:
+        if self.data_file is not None:
             return False
         full = self.actual_size // self.cluster_size
         return self.layout.clusters.clusters_in_use >= max(full * 10 // 9, full + 2)
@@ -544,6 +548,8 @@ class Qcow2Image(Image):
             place = layout.host_offset(stop)
             limit = min(end, layout.run_end(stop // unit, -(-end // unit)) * unit)
             found, run = (False, limit - stop) if place is None else self._holes.run(place, place + limit - stop)
+            if not found:
+                found, run = self.content.unwritten(stop, run)
             if stop > offset and found != hole:
                 break
             hole, stop = found, stop + run

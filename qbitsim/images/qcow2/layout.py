@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
+from typing import NamedTuple
 
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
@@ -23,6 +24,18 @@ from qbitsim.images.qcow2.tables import Packed, Part, Tables, packed_span
 
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
+
+
+class CutOff(NamedTuple):
+    """What a disk that is cut off leaves behind, as clusters of the file.
+
+    :ivar data: of the guest, compressed or not; :ivar tables: L2 tables.
+    :ivar last_table: the L2 table that is still needed, though not all of it; None if there is none.
+    """
+
+    data: list[int]
+    tables: list[int]
+    last_table: int | None
 
 
 class HostLayout:
@@ -131,6 +144,20 @@ class HostLayout:
                 self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY))
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
+
+    def cut_off(self, size: int, old: int) -> CutOff:
+        """What :meth:`shrink` will count less."""
+        unit, per_table = self.cluster_size, self.cluster_size // TABLE_ENTRY
+        first, stop = -(-size // unit), -(-old // unit)
+        data: list[int] = []
+        for table in sorted(table for table in self.active.l2 if (table + 1) * per_table > first):
+            for guest in self.active.allocated(max(first, table * per_table), min(stop, (table + 1) * per_table)):
+                packed = self.active.packed.get(guest)
+                start, count = (self.active.places[guest], 1) if packed is None else packed_span(packed, unit)
+                data += range(start, start + count)
+        tables = [place for table, place in sorted(self.active.l2.items()) if table * per_table >= first]
+        last_table = self.active.l2.get(first // per_table) if first % per_table else None
+        return CutOff([] if self.external else data, tables, last_table)
 
     @property
     def can_be_reset(self) -> bool:

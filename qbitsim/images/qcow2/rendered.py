@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.images.content import zero_block
-from qbitsim.images.plain_content import FILE_PAGE
+from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.qcow2 import rendering
 from qbitsim.images.qcow2.packing import pack
 from qbitsim.images.spans import Spans

@@ -371,3 +371,15 @@ def test_what_is_written_over_a_file_for_a_while_is_not_written_to_it(tmp_path: 
     status, text = Shell(images, DEFAULT_PROFILE).run(["qemu-io", "-s", *commands, "t.qcow2"])
     assert (status, "Pattern verification failed" in text) == (0, False)
     assert (tmp_path / "t.qcow2").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["raw", "qcow2"])
+def test_an_image_is_made_anew_over_a_file_that_was_closed_with_its_last_user(kind: str, tmp_path: Path) -> None:
+    machine = Machine(images=HostImageStore(str(tmp_path), closes_unused=True))
+    machine.add_disk("drive0", "1M").write(0, b"a" * 512)
+    for number in range(2):
+        target = {"device": "drive0", "target": "t", "format": kind, "sync": "full", "job-id": f"j{number}"}
+        machine.qmp("drive-backup", **target)
+        machine.run_until_idle()
+    assert machine.events.read(0)[-1]["data"] == {"status": "null", "id": "j1"}
+    assert machine.images.compare("t", "drive0.qcow2") is None
