@@ -139,7 +139,7 @@ class VmdkImage(Image):
             self.content.file.write_at(DESCRIPTOR_PLACE, new)
             self._has_new_id = True
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, backed: bool = False) -> None:
         """Nothing: grains are never given up."""
 
     def resize(
