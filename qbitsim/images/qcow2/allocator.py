@@ -13,6 +13,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import StepError
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
-MAXIMUM_BLOCKS = 8 << 20
-"""A refcount table that grows leads to no more blocks (QCOW_MAX_REFTABLE_SIZE, as qcow2_refcount_area takes it)."""
+MAXIMUM_BLOCKS = (8 << 20) // TABLE_ENTRY
+"""A refcount table leads to no more blocks (QCOW_MAX_REFTABLE_SIZE). QEMU's may grow further, and is then refused."""
+_TOO_LARGE = "This operation would make the refcount table grow beyond the maximum size supported by QEMU, aborting"
 
 
 class Allocator:
@@ -306,6 +308,7 @@ class Allocator:
     def change_refcount_bits(self, bits: int) -> None:
         """Make new refcount blocks and a new table, then free the old ones (qcow2_change_refcount_order).
 
+        :raises StepError: the table would become too large.
         :raises OSError: of the host, or since nothing is counted in a damaged file.
         """
         per_block, entries = self.cluster_size * 8 // bits, self.cluster_size // TABLE_ENTRY
@@ -321,6 +324,8 @@ class Allocator:
             if grown:
                 if table is not None:
                     self.free(*table)
+                if max(blocks) >= MAXIMUM_BLOCKS:
+                    raise StepError(errno.ENOTSUP, _TOO_LARGE)
                 size = -(-(max(blocks) + 1) // entries)
                 table = self.take(size), size
         if table is None:

@@ -133,7 +133,7 @@ LINES = (
     "qemu-img measure -O qcow2 d",
     "qemu-img compare d e",
     "qemu-img rebase -u -b e -F raw d",
-    "qemu-img dd bs=64k if=d of=c",
+    "qemu-img dd bs=64k count=40 if=d of=c",
     "qemu-io -c map -c 'alloc 0 200k' -c info -c length d",
     "qemu-io -r -c 'read 0 1M' -c 'read 500k 64k' d",
     "qemu-io -c 'write -q 0 200k' -c 'write -q 300k 1k' -c flush -c 'write -q 600k 90k' d",
