@@ -257,7 +257,7 @@ class Profile:
     """Whether clients may ask for metadata contexts."""
 
     nbd_extended_headers: bool = came_with("8.2")
-    """Whether clients may ask for extended headers, with lengths of 64 bits."""
+    """Whether clients may ask for extended headers, with lengths of 64 bits, and QEMU's own do."""
 
     nbd_handshake_limited: bool = came_with("10.0")
     """Whether qemu-nbd lets its user choose how long a handshake may take (``--handshake-limit``).

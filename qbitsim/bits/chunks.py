@@ -81,19 +81,25 @@ def runs(bits: bitarray, offset: int) -> Iterator[tuple[int, int]]:
 def lengths(bits: bitarray, code: str, shift: int) -> array[int]:
     """How long the runs in `bits` are, clear and set in turn, times 2**shift; the first is 0 if the first bit is set.
 
-    All differences are taken at once, as one of two long numbers: none of them is negative, so nothing is carried
-    from one to the next.
+    All differences are taken at once, as one of two long numbers in which the first place stands highest: none of them
+    is negative, so nothing is carried from one to the next.
 
     :param code: of the array that is returned, ``I`` or ``Q``.
     """
-    places = array(code, [0])
-    places.extend(array(code, list(edges(bits))))  # by way of a list is quickest
-    if places[-1] != len(bits):
+    places = array(code, list(edges(bits)))  # by way of a list is quickest
+    if not places or places[-1] != len(bits):
         places.append(len(bits))
-    size = (len(places) - 1) * places.itemsize
-    data = places.tobytes()
-    later, earlier = int.from_bytes(data[places.itemsize :], sys.byteorder), int.from_bytes(data[:size], sys.byteorder)
-    return array(code, (later - earlier << shift).to_bytes(size, sys.byteorder))
+    _highest_byte_first(places)
+    number, width = int.from_bytes(places, "big"), 8 * places.itemsize
+    found = array(code, (number - (number >> width) << shift).to_bytes(places.itemsize * len(places), "big"))
+    _highest_byte_first(found)
+    return found
+
+
+def _highest_byte_first(numbers: array[int]) -> None:
+    """Turn the bytes of each number round, if this machine has the lowest one first; and back."""
+    if sys.byteorder == "little":
+        numbers.byteswap()
 
 
 def append_runs(found: array[int], new: array[int]) -> None:

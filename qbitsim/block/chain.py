@@ -35,14 +35,15 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
 def missing_above(node: Node, overlay: Node, offset: int, length: int) -> tuple[int, bool]:
     """Whether ``node`` lacks what the layers below it, down to and with ``overlay``, hold.
 
-    So the job and the filter of a stream see what is to be copied (stream_run and cor_co_preadv_part, QEMU 10.0).
+    So the job and the filter of a stream see what is to be copied (stream_run and cor_co_preadv_part, QEMU 10.0). The
+    filter of one that has nothing to copy, whose overlay is the node itself, sees what all layers below hold.
 
     :return: for how many bytes from ``offset`` it is so, and whether they lack.
     """
     layer = node.skip_filters()
     own = layer.layer_status(offset, length)
     below = layer.backing_chain_next
-    if own.allocated or below is None or layer is overlay:
+    if own.allocated or below is None:
         return own.length, False
     if offset >= below.length:
         return length, False

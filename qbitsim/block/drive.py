@@ -41,6 +41,7 @@ class Drive:
     """A user of a node, with a name of its own, or without one.
 
     :ivar id: ``drive0``; empty for anonymous ones.
+    :ivar number: its place among all drives of the graph in the order in which they were made.
     :ivar device: the guest's device that uses it, None if no device does.
     :ivar root: the edge to the topmost node; None without a medium.
     :ivar locked: the guest locked the medium.
@@ -65,6 +66,7 @@ class Drive:
     __slots__ = (
         *("_is_guests", "device", "graph", "id", "info", "io_status", "locked", "medium_options", "on_read_error"),
         *(
+            "number",
             "on_write_error",
             "perm",
             "root",
@@ -80,6 +82,8 @@ class Drive:
     def __init__(self, graph: Edges, identifier: str, *, perm: int = 0, shared: int = perms.ALL) -> None:
         self.graph = graph
         self.id = identifier
+        self.number = graph.drives_made
+        graph.drives_made += 1
         self.device: GuestDevice | None = None
         self._is_guests = True
         self.perm = perm

@@ -33,16 +33,18 @@ class Edges(DrainedSections):
 
     :ivar scheduler: the clock of the machine, for nodes and drives whose requests are timed.
     :ivar links: how often an edge was led to a node.
+    :ivar drives_made: how many drives were made, named or not.
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
-    __slots__ = ("links", "scheduler", "waiting")
+    __slots__ = ("drives_made", "links", "scheduler", "waiting")
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__()
         self.scheduler = scheduler
         self.waiting = WaitingRequests(scheduler)
         self.links = 0
+        self.drives_made = 0
 
     def attach(
         self,

@@ -45,6 +45,7 @@ class Graph(Edges):
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar lengths_followed_by: the drivers whose nodes are as long as their children are now.
     :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
+    :ivar nbd_asks_for_extended_headers: those of its nodes that are NBD clients do.
     :ivar throttle_groups: by id.
     :ivar emit: called with the name and the data of each event.
     :ivar print: called with what QEMU prints on its standard output.
@@ -55,7 +56,7 @@ class Graph(Edges):
     __slots__ = (
         *("_generated", "_start", "copy_before_write_always_reads", "drives", "drives_unmap_zeroes", "emit"),
         *("hide_filters", "images", "allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length"),
-        *("complain", "print", "stop_guest", "throttle_groups"),
+        *("complain", "nbd_asks_for_extended_headers", "print", "stop_guest", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -68,6 +69,7 @@ class Graph(Edges):
         self.allocation_looks_for_zeroes = False
         self.lengths_followed_by: frozenset[str] = frozenset()
         self.reopen_asks_for_length = False
+        self.nbd_asks_for_extended_headers = True
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self.print: Callable[[str], None] = lambda _text: None

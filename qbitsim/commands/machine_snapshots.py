@@ -120,18 +120,25 @@ def writable_disks(context: Context) -> list[Node]:
 
 
 def all_disks(context: Context) -> list[Node]:
-    """What is in use, drives first, then what only the monitor has (bdrv_next, block/block-backend.c)."""
-    graph = context.graph
-    drives = [drive.root.node for drive in graph.drives.values() if drive.root is not None]
-    used = list(dict.fromkeys(drives + [node for node in graph.nodes.values() if _is_in_use(node)]))
-    owned = [node for node in graph.nodes.values() if node.monitor_owned]
+    """What is in use, then what only the monitor has (bdrv_next, block/block-backend.c, QEMU 10.0).
+
+    A node stands where the newest of its users was made, whether that is a drive, an export or a job (bdrv_first_blk).
+    """
+    nodes = context.graph.nodes.values()
+    users = {user.number: node for node in nodes if (user := _newest_user(node)) is not None}
+    used = [users[number] for number in sorted(users)]
+    owned = [node for node in nodes if node.monitor_owned]
     if used and context.profile.snapshots_skip_unused_nodes:
         owned = owned[owned.index(used[-1]) + 1 :] if used[-1] in owned else []
     return used + [node for node in owned if not _is_in_use(node)]
 
 
 def _is_in_use(node: Node) -> bool:
-    return any(isinstance(edge.parent, Drive) for edge in node.parents)
+    return _newest_user(node) is not None
+
+
+def _newest_user(node: Node) -> Drive | None:
+    return next((edge.parent for edge in node.parents if isinstance(edge.parent, Drive)), None)
 
 
 def snapshots_of(node: Node) -> list[StoredSnapshot]:

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 MAXIMUM_STRING = 4096
 """Bytes of the name of an export or a context (NBD_MAX_STRING_SIZE)."""
 
+MAXIMUM_ALIGNMENT = 1 << 30
+"""Bytes (BDRV_MAX_ALIGNMENT)."""
+MAXIMUM_LENGTH = (1 << 63) - MAXIMUM_ALIGNMENT
+"""Bytes of a node (BDRV_MAX_LENGTH)."""
+
 
 @struct
 class BlockdevOptionsNbd(BlockdevOptions):
@@ -296,7 +301,8 @@ def connect(network: Network, options: Mapping[str, Any], client: Graph | None =
     :param client: the graph that the node is for, if it is for one.
     :raises QmpError: with QEMU's text.
     """
-    from qbitsim.nbd.remote import RemoteExport, Wanted  # noqa: PLC0415 - for those who are clients
+    from qbitsim.nbd.protocol import Mode  # noqa: PLC0415 - for those who are clients
+    from qbitsim.nbd.remote import RemoteExport, Wanted  # noqa: PLC0415
 
     wanted = Wanted(
         address_of(options["server"]),
@@ -304,12 +310,25 @@ def connect(network: Network, options: Mapping[str, Any], client: Graph | None =
         context=options.get("x-dirty-bitmap"),
         reconnect_delay=options.get("reconnect-delay", 0),
         open_timeout=options.get("open-timeout", 0),
+        mode=Mode.EXTENDED if client is None or client.nbd_asks_for_extended_headers else Mode.STRUCTURED,
     )
     export = RemoteExport(network, wanted, client)
-    if wanted.context is not None and not export.knows_context:
+    refusal = _refusal(export)
+    if refusal is not None:
         export.close()
-        raise QmpError("Could not open image: Invalid argument")
+        raise QmpError(refusal)
     return export
+
+
+def _refusal(export: RemoteExport) -> str | None:
+    """Why no node can be made of an export, or None (nbd_client_handshake, bdrv_open_driver, QEMU 10.0)."""
+    if export.wanted.context is not None and not export.knows_context:
+        return "Could not open image: Invalid argument"
+    if export.size > MAXIMUM_LENGTH:
+        return "Could not refresh total sector count: File too large"
+    if export.limits.request > MAXIMUM_ALIGNMENT:
+        return "Driver requires too large request alignment"
+    return None
 
 
 def explained_creation_failure(failure: str, profile: Profile) -> str:

@@ -98,12 +98,14 @@ def take_server(options: Options) -> None:
 def address_of(server: Mapping[str, Any]) -> Address:
     """The address that a SocketAddress stands for.
 
-    :raises UnsupportedError: it is none of a server that could be reached here.
+    :raises QmpError: it excludes all servers; UnsupportedError: it is none of a server that could be reached here.
     """
     match server["type"]:
         case "unix":
             return UnixAddress(server["path"], bool(server.get("abstract")), server.get("tight") is not False)
         case "inet":
+            if server.get("ipv4") is False and server.get("ipv6") is False:
+                raise QmpError("Cannot disable IPv4 and IPv6 at same time")
             return InetAddress(server["host"], server["port"])
         case kind:
             raise UnsupportedError(f"an NBD server on a socket of type '{kind}'")

@@ -31,5 +31,6 @@ class World:
         self.graph.drains_on_change = profile.graph_changes_drain
         self.graph.quiet_during_change = profile.graph_changes_stay_quiet
         self.graph.hide_filters = profile.backup_filter_hidden
+        self.graph.nbd_asks_for_extended_headers = profile.nbd_extended_headers
         self.graph.allocation_looks_for_zeroes = profile.allocation_looks_for_zeroes
         self.opener = Opener(self.graph, on_filter=profile.backup_bitmap_on_filter)

@@ -5,7 +5,8 @@ Theory of operation
 
 1. Time is an integer number of nanoseconds and moves only in :meth:`Scheduler.advance_to`.
 2. A *task* is something that happens later: the completion of a piece of I/O (due now) or
-   a timer (due at some instant). Every task carries (when, sequence).
+   a timer (due at some instant). Every task carries (when, sequence). A timer without delay
+   comes before I/O, which takes its time.
 3. A *bottom half* is something that happens as soon as the code that is running returns,
    before any other task and before the reply of the command that caused it. QEMU's jobs
    end in one (job.c, job_co_entry, QEMU 10.0), which is why the end of a job without I/O
@@ -42,15 +43,19 @@ class Task:
     :ivar when: instant in nanoseconds of virtual time.
     :ivar sequence: position among all tasks ever made; breaks ties.
     :ivar label: what a person or a policy reads: ``"copy drive0 65536"``.
+    :ivar needs_io: it may stand for I/O.
     """
 
-    __slots__ = ("callback", "label", "sequence", "when")
+    __slots__ = ("callback", "label", "needs_io", "sequence", "when")
 
-    def __init__(self, when: int, sequence: int, callback: Callable[[], None], label: str) -> None:
+    def __init__(
+        self, when: int, sequence: int, callback: Callable[[], None], label: str, *, needs_io: bool = True
+    ) -> None:
         self.when = when
         self.sequence = sequence
         self.callback: Callable[[], None] | None = callback
         self.label = label
+        self.needs_io = needs_io
 
     def __lt__(self, other: Task) -> bool:
         return (self.when, self.sequence) < (other.when, other.sequence)
@@ -120,6 +125,14 @@ class Scheduler:
         self._sequence += 1
         task = Task(self.now, self._sequence, callback, label)
         self._ready.append(task)
+        return task
+
+    def before_io(self, callback: Callable[[], None], label: str) -> Task:
+        """Let a task be due at once, before all that stands for I/O: a timer without delay."""
+        self._sequence += 1
+        task = Task(self.now, self._sequence, callback, label, needs_io=False)
+        place = next((index for index, other in enumerate(self._ready) if other.needs_io), len(self._ready))
+        self._ready.insert(place, task)
         return task
 
     def after(self, delay: int, callback: Callable[[], None], label: str) -> Task:

@@ -264,10 +264,14 @@ class Job(JobVerbs):
         self.resume()
 
     def drained_poll(self) -> None:
-        """Wait until it has come to its pause point (child_job_drained_poll, blockjob.c)."""
+        """Wait until it has come to its pause point (child_job_drained_poll, blockjob.c).
+
+        Who waits runs the bottom halves that there are before any I/O is done (aio_poll).
+        """
         while self.busy and not self.completed:
-            self.finish_in_flight()
             self.jobs.scheduler.run_bottom_halves()
+            if self.busy and not self.completed:
+                self.finish_in_flight()
 
     def wake_if_due(self) -> None:
         """Nothing: it does not sleep."""

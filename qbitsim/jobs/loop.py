@@ -36,13 +36,14 @@ class LoopJob(Job):
     :ivar limit: the speed limit.
     """
 
-    __slots__ = ("_after_sleep", "_again", "_owed", "_stall", "_timer", "limit")
+    __slots__ = ("_after_sleep", "_again", "_did_io", "_owed", "_stall", "_timer", "limit")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.limit = RateLimit()
         self._timer: Task | None = None
         self._owed = 0
+        self._did_io = False
         self._after_sleep: Continuation | None = None
         self._stall: Stall | None = None
         self._again: Task | None = None
@@ -66,11 +67,18 @@ class LoopJob(Job):
         delay, self._owed = max(delay, self._owed), 0
         if not self.is_cancelled and not self.pause_count:
             scheduler, label = self.jobs.scheduler, f"{self.id}: next piece"
-            self._timer = scheduler.after(delay, self._due, label) if delay else scheduler.soon(self._due, label)
+            if delay:
+                self._timer = scheduler.after(delay, self._due, label)
+            elif self._did_io:
+                self._timer = scheduler.soon(self._due, label)
+            else:
+                self._timer = scheduler.before_io(self._due, label)
+        self._did_io = False
         self._yield(self._slept)
 
     def _owe(self, source: Node, target: Node, length: int) -> None:
-        """Throttled nodes put the next piece off."""
+        """The piece took its time; throttled nodes put the next one off."""
+        self._did_io = True
         self._owed += max(source.delay("read", length), target.delay("write", length))
 
     def _due(self) -> None:
@@ -148,6 +156,7 @@ class LoopJob(Job):
 
     def _react(self, policy: str, number: int, *, reading: bool) -> str:
         """Tell the client of an I/O error and return what is done about it (block_job_error_action)."""
+        self._did_io = True
         if policy in ("enospc", "auto"):
             policy = "stop" if number == errno.ENOSPC else "report"
         operation = "read" if reading else "write"

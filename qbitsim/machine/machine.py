@@ -192,6 +192,7 @@ class Machine:
         self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
         self.graph.lengths_followed_by = self.profile.lengths_followed_by
         self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
+        self.graph.nbd_asks_for_extended_headers = self.profile.nbd_extended_headers
         self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, self.profile, _accept_nbd_client)

@@ -4,9 +4,6 @@ Theory of operation: :class:`ClientSession` writes what is to be sent, a transpo
 handed to :meth:`ClientSession.receive`. The handshake chooses an export; then any number of requests are in flight, and
 each is a :class:`Pending` that is done when its answer has come. What breaks the rules of the protocol ends the
 session with an error that says what it was.
-
-It asks for extended headers first, for structured replies if there are none, for the contexts that the caller wants,
-and for the export: the order of QEMU's own client (nbd/client.c, 10.0).
 """
 
 from __future__ import annotations
@@ -19,80 +16,39 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from qbitsim.errors import NbdError
+from qbitsim.nbd.negotiation import Negotiation
 from qbitsim.nbd.protocol import (
-    BLOCK_SIZES,
     CHUNK,
     CHUNK_DONE,
     ERROR,
-    EXPORT,
     EXTENDED_CHUNK,
     EXTENDED_REPLY_MAGIC,
     EXTENDED_REQUEST,
     EXTENDED_REQUEST_MAGIC,
     EXTENDED_STATUS,
-    GREETING,
-    GREETING_MAGIC,
     HOLE,
     MAXIMUM_PAYLOAD,
-    OLD_STYLE_EXPORT,
-    OLD_STYLE_MAGIC,
-    OPTION,
-    OPTION_MAGIC,
-    OPTION_REPLY,
-    OPTION_REPLY_MAGIC,
     REQUEST,
     REQUEST_MAGIC,
     SIMPLE_REPLY,
     SIMPLE_REPLY_MAGIC,
     STRUCTURED_REPLY_MAGIC,
-    U16,
     U32,
     U64,
-    ZEROES_AFTER_EXPORT,
     ChunkKind,
     Command,
     CommandFlag,
     ExportFlag,
-    HandshakeFlag,
-    Info,
     Mode,
-    Option,
-    OptionReply,
     Reading,
     command_words,
-    discard,
     error_from_wire,
-    option_words,
-    string,
 )
 
 if TYPE_CHECKING:
     from qbitsim.nbd.contexts import Extent
 
-_ERROR_BIT: Final = 0x80000000
 _CHUNK_ERROR_BIT: Final = 0x8000
-_OPTION_ERRORS: Final[dict[int, int]] = {
-    OptionReply.ERR_UNKNOWN: errno.ENOENT,
-    OptionReply.ERR_POLICY: errno.EPERM,
-    OptionReply.ERR_UNSUP: errno.ENOTSUP,
-    OptionReply.ERR_SHUTDOWN: errno.ESHUTDOWN,
-}
-"""Refusal of an option -> errno; all others are EINVAL."""
-
-
-class RefusedError(NbdError):
-    """A server refuses an option.
-
-    :ivar option: of :class:`.Option`; ``kind``: of :class:`.OptionReply`.
-    :ivar told: what the server says about it; may be empty.
-    """
-
-    def __init__(self, option: Option, kind: int, told: str) -> None:
-        text = told or f"the server refuses {option_words(option)}"
-        super().__init__(_OPTION_ERRORS.get(kind, errno.EINVAL), text)
-        self.option = option
-        self.kind = kind
-        self.told = told
 
 
 class Pending:
@@ -167,7 +123,7 @@ class ClientSession:
     :ivar size: of the export, in bytes; ``flags``: what can be done with it; ``description``: for people, or None.
     :ivar block_sizes: the least, the preferred and the largest size of a request, in bytes.
     :ivar contexts: the contexts that the server has agreed to, with their ids.
-    :ivar greeted: the server has said something; :ivar ready: the handshake is over.
+    :ivar negotiation: the handshake; :ivar ready: it is over.
     :ivar error: why the session has ended, if it has.
     """
 
@@ -180,22 +136,18 @@ class ClientSession:
         mode: Mode = Mode.EXTENDED,
     ) -> None:
         self._send = send
-        self._name = name.encode("utf-8", "surrogateescape")
-        self._wanted = list(contexts)
-        self._best = mode
+        self.negotiation = Negotiation(send, name.encode("utf-8", "surrogateescape"), contexts, mode)
         self.mode = Mode.SIMPLE
         self.size = 0
         self.flags = ExportFlag(0)
         self.description: str | None = None
         self.block_sizes = (1, 4096, MAXIMUM_PAYLOAD)
         self.contexts: dict[int, str] = {}
-        self.greeted = False
         self.ready = False
         self.error: OSError | None = None
         self._buffer = bytearray()
         self._pending: dict[int, Pending] = {}
         self._cookie = 0
-        self._no_zeroes = False
         self._conversation = self._converse()
         self._needed = next(self._conversation)
 
@@ -214,6 +166,14 @@ class ClientSession:
                 self.fail(error)
             except (struct.error, ValueError) as error:
                 self.fail(NbdError(errno.EPROTO, f"what the server says has the wrong length: {error}"))
+
+    def lose(self, error: OSError | None = None) -> None:
+        """The connection has ended, by itself or with an error; what the server did not say is told in QEMU's words."""
+        reason = "Unexpected end-of-file before all data were read"
+        if error is not None:
+            reason = f"Unable to read from socket: {error.strerror or error}"
+        text = f"Failed to read {self.negotiation.awaited}: {reason}"
+        self.fail(ConnectionResetError(errno.ECONNRESET, text))
 
     def fail(self, error: OSError) -> None:
         """The session has ended, and with it all that is in flight."""
@@ -249,115 +209,18 @@ class ClientSession:
     # -- the conversation
 
     def _converse(self) -> Reading[None]:
-        if (yield from self._greet()):
-            yield from self._settle_mode()
-            if self._wanted and self.mode is not Mode.SIMPLE:
-                yield from self._choose_contexts()
-            yield from self._go()
+        yield from self._negotiate()
         self.ready = True
         while True:
             yield from self._next_reply()
 
-    def _greet(self) -> Reading[bool]:
-        """Hear the greeting; return whether there are options to choose, and so an export."""
-        magic, option_magic, flags = GREETING.unpack((yield GREETING.size))
-        self.greeted = True
-        if (magic, option_magic) == (GREETING_MAGIC, OLD_STYLE_MAGIC):
-            yield from self._take_only_export(U16.pack(flags))
-            return False
-        if (magic, option_magic) != (GREETING_MAGIC, OPTION_MAGIC) or not flags & HandshakeFlag.FIXED_NEWSTYLE:
-            raise NbdError(errno.EPROTO, "the server does not greet as a server of the fixed newstyle")
-        self._no_zeroes = bool(flags & HandshakeFlag.NO_ZEROES)
-        self._send(U32.pack(flags & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)))
-        return True
-
-    def _take_only_export(self, begun: bytes) -> Reading[None]:
-        """A server of the old style has one export, and no options (nbd_negotiate_finish_oldstyle, nbd/client.c, 10.0).
-
-        :param begun: the first bytes of the size.
-        """
-        if self._name:
-            raise NbdError(errno.EINVAL, "Server does not support non-empty export names")
-        self.size, flags = OLD_STYLE_EXPORT.unpack(begun + (yield OLD_STYLE_EXPORT.size - len(begun)))
-        if flags >> 16:
-            raise NbdError(errno.EINVAL, f"Unexpected export flags {flags:0x}")
-        self.flags = ExportFlag(flags)
-        yield from discard(ZEROES_AFTER_EXPORT)
-
-    def _settle_mode(self) -> Reading[None]:
-        for mode, option in ((Mode.EXTENDED, Option.EXTENDED_HEADERS), (Mode.STRUCTURED, Option.STRUCTURED_REPLY)):
-            if mode <= self._best:
-                try:
-                    yield from self._ask(option)
-                except RefusedError:
-                    continue  # the next best will do
-                self.mode = mode
-                return
-
-    def _choose_contexts(self) -> Reading[None]:
-        queries = [each.encode("utf-8", "surrogateescape") for each in self._wanted]
-        payload = string(self._name) + U32.pack(len(queries)) + b"".join(map(string, queries))
-        try:
-            answers = yield from self._ask(Option.SET_META_CONTEXT, payload)
-        except RefusedError:
-            return  # if there is no such export, GO will say so
-        for kind, answer in answers:
-            if kind == OptionReply.META_CONTEXT:
-                (number,) = U32.unpack(answer[:4])
-                self.contexts[number] = answer[4:].decode("utf-8", "surrogateescape")
-
-    def _go(self) -> Reading[None]:
-        payload = string(self._name) + U16.pack(1) + U16.pack(Info.BLOCK_SIZE)
-        try:
-            answers = yield from self._ask(Option.GO, payload)
-        except RefusedError as error:
-            if error.kind != OptionReply.ERR_UNSUP:
-                raise
-            yield from self._go_as_of_old()
-            return
-        for kind, answer in answers:
-            if kind == OptionReply.INFO:
-                self._take_info(U16.unpack(answer[:2])[0], answer[2:])
-
-    def _go_as_of_old(self) -> Reading[None]:
-        """Choose the export of a server that does not know GO: it hangs up if there is none."""
-        self._send(OPTION.pack(OPTION_MAGIC, Option.EXPORT_NAME, len(self._name)) + self._name)
-        self._take_info(Info.EXPORT, (yield EXPORT.size))
-        if not self._no_zeroes:
-            yield from discard(ZEROES_AFTER_EXPORT)
-
-    def _take_info(self, info: int, data: bytes) -> None:
-        if info == Info.EXPORT:
-            self.size, flags = EXPORT.unpack(data)
-            self.flags = ExportFlag(flags)
-        elif info == Info.BLOCK_SIZE:
-            self.block_sizes = BLOCK_SIZES.unpack(data)
-            _check_block_sizes(*self.block_sizes)
-        elif info == Info.DESCRIPTION:
-            self.description = data.decode("utf-8", "surrogateescape")
-
-    def _ask(self, option: Option, payload: bytes = b"") -> Reading[list[tuple[int, bytes]]]:
-        """Ask for an option and return the answers, without the last.
-
-        :raises NbdError: the server refuses it.
-        """
-        self._send_option(option, payload)
-        answers: list[tuple[int, bytes]] = []
-        told = 0
-        while True:
-            magic, answered, kind, length = OPTION_REPLY.unpack((yield OPTION_REPLY.size))
-            told += length + OPTION_REPLY.size
-            if magic != OPTION_REPLY_MAGIC or answered != option or told > MAXIMUM_PAYLOAD:
-                raise NbdError(errno.EPROTO, f"the answer to {option_words(option)} makes no sense")
-            data = (yield length) if length else b""
-            if kind & _ERROR_BIT:
-                raise RefusedError(option, kind, data.decode("utf-8", "replace"))
-            if kind == OptionReply.ACK:
-                return answers
-            answers.append((kind, data))
-
-    def _send_option(self, option: Option, payload: bytes = b"") -> None:
-        self._send(OPTION.pack(OPTION_MAGIC, option, len(payload)) + payload)
+    def _negotiate(self) -> Reading[None]:
+        """Come to the export."""
+        chosen = self.negotiation
+        yield from chosen.run()
+        self.mode, self.contexts = chosen.mode, chosen.contexts
+        self.size, self.flags, self.description = chosen.size, chosen.flags, chosen.description
+        self.block_sizes = chosen.block_sizes or self.block_sizes
 
     # -- replies
 
@@ -419,19 +282,6 @@ class ClientSession:
 
     def _finish(self, cookie: int) -> None:
         self._pending.pop(cookie).done = True
-
-
-def _check_block_sizes(least: int, preferred: int, largest: int) -> None:
-    """Refuse sizes with which no request could be made (nbd_opt_info_or_go(), nbd/client.c, QEMU 10.0).
-
-    :raises NbdError: with QEMU's text.
-    """
-    if least.bit_count() != 1:
-        raise NbdError(errno.EINVAL, f"server minimum block size {least} is not a power of two")
-    if preferred.bit_count() != 1 or preferred < least:
-        raise NbdError(errno.EINVAL, f"server preferred block size {preferred} is not valid")
-    if largest < least:
-        raise NbdError(errno.EINVAL, f"server maximum block size {largest} is not valid")
 
 
 def _pairs(layout: Struct, data: bytes) -> Iterable[Extent]:

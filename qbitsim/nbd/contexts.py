@@ -38,25 +38,26 @@ class Extents:
     """A list of extents that grows at its end, up to a limit.
 
     :ivar most: so many extents at most.
-    :ivar lengths: bytes of each; :ivar flags: what is so there; both in numbers of 4 bytes or of 8.
+    :ivar numbers: bytes of the first extent and what is so there, of the second one, and so on; 4 bytes each, or 8.
     """
 
-    __slots__ = ("flags", "lengths", "most")
+    __slots__ = ("most", "numbers")
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.lengths = array("Q")
-        self.flags = array("Q")
+        self.numbers = array("Q")
+
+    def __len__(self) -> int:
+        return len(self.numbers) // 2
 
     def add(self, length: int, flags: int) -> bool:
         """Add a range behind the others; False, with nothing added, if there is no room for it."""
         if not length:
             return True
-        if self.flags and self.flags[-1] == flags:
-            self.lengths[-1] += length
-        elif len(self.flags) < self.most:
-            self.lengths.append(length)
-            self.flags.append(flags)
+        if self.numbers and self.numbers[-1] == flags:
+            self.numbers[-2] += length
+        elif len(self) < self.most:
+            self.numbers.extend((length, flags))
         else:
             return False
         return True
@@ -67,9 +68,9 @@ class Extents:
         :param first: the flags of the first one.
         """
         del lengths[self.most :]
-        self.lengths = lengths
-        self.flags = array("I", [first, STATE_DIRTY - first]) * (len(lengths) // 2 + 1)
-        del self.flags[len(lengths) :]
+        self.numbers = array(lengths.typecode, [0, first, 0, STATE_DIRTY - first]) * (len(lengths) + 1 >> 1)
+        del self.numbers[2 * len(lengths) :]
+        self.numbers[::2] = lengths
 
 
 class Context:
@@ -135,6 +136,9 @@ class Dirty(Context):
         del node
         shift, end = self.bitmap.shift, offset + length
         start, stop = offset >> shift, -(-end >> shift)
+        if extents.most == 1:
+            self._describe_first(start, stop, offset, end, extents)
+            return
         # So many make more extents than there is room for, whatever lies at the end.
         lengths = self.bitmap.bits.run_lengths(start, stop, extents.most + 2, shift)
         first = 0
@@ -144,6 +148,13 @@ class Dirty(Context):
         lengths[0] -= offset - (start << shift)
         lengths[-1] -= (stop << shift) - end
         extents.alternate(lengths, first)
+
+    def _describe_first(self, start: int, stop: int, offset: int, end: int, extents: Extents) -> None:
+        """Add the first area alone; many clients want no more of each request."""
+        bits, shift = self.bitmap.bits, self.bitmap.shift
+        dirty = bits.get(start)
+        found = (bits.next_clear if dirty else bits.next_set)(start, stop)
+        extents.add((end if found < 0 else found << shift) - offset, STATE_DIRTY if dirty else 0)
 
 
 def depth_above(node: Node, offset: int, length: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from qbitsim.errors import NbdError
 from qbitsim.nbd.client import ClientSession
-from qbitsim.nbd.protocol import U16, U32, ExportFlag, Info, Mode, Option, OptionReply, Reading, string
+from qbitsim.nbd.protocol import U32, ExportFlag, HandshakeFlag, Mode, Option, Reading, string
 from qbitsim.records import record
 
 
@@ -38,47 +38,49 @@ class ListingSession(ClientSession):
         self.exports: list[OfferedExport] = []
         super().__init__(send, "", mode=mode)
 
-    def _converse(self) -> Reading[None]:
-        yield from self._greet()
-        yield from self._settle_mode()
-        for _, data in (yield from self._ask(Option.LIST)):
-            self.exports.append((yield from self._describe(*_name_and_description(data))))
-        self._send_option(Option.ABORT)
-        self.ready = True
-        while True:
-            yield 1  # nobody wants to hear what the server says to that
+    def _negotiate(self) -> Reading[None]:
+        greeting = yield from self.negotiation.greet()
+        if greeting is None:
+            yield from self.negotiation.take_only_export()
+            self.exports.append(self._described("", "", []))
+        elif not greeting & HandshakeFlag.FIXED_NEWSTYLE:
+            raise NbdError(errno.ENOTSUP, "Server does not support export lists")
+        else:
+            yield from self._ask_for_all()
+            self.negotiation.abort()
+            self.mode = self.negotiation.mode
 
-    def _describe(self, name: bytes, description: bytes) -> Reading[OfferedExport]:
-        """Ask for all that there is to know of an export; a server that tells nothing is asked no more of it."""
-        self.size, self.flags, sizes, contexts = 0, ExportFlag(0), None, list[str]()
-        payload = string(name) + U16.pack(1) + U16.pack(Info.BLOCK_SIZE)
-        try:
-            answers = yield from self._ask(Option.INFO, payload)
-        except NbdError as error:
-            if error.errno != errno.ENOTSUP:
-                raise
-            return OfferedExport(_text(name), _text(description), 0, self.flags, None, [])
-        for kind, data in answers:
-            if kind == OptionReply.INFO:
-                (info,) = U16.unpack(data[: U16.size])
-                self._take_info(info, data[U16.size :])
-                sizes = self.block_sizes if info == Info.BLOCK_SIZE else sizes
-        if self.mode is not Mode.SIMPLE:
-            for kind, data in (yield from self._ask(Option.LIST_META_CONTEXT, string(name) + U32.pack(0))):
-                if kind == OptionReply.META_CONTEXT:
-                    contexts.append(_text(data[U32.size :]))
-        return OfferedExport(_text(name), _text(description), self.size, self.flags, sizes, contexts)
+    def _ask_for_all(self) -> Reading[None]:
+        negotiation = self.negotiation
+        yield from negotiation.settle_mode()
+        negotiation.ask(Option.LIST)
+        listed = []
+        while (found := (yield from negotiation.next_listed())) is not None:
+            listed.append(found)
+        known = True  # a server that tells nothing of an export is asked no more of the others
+        for name, description in listed:
+            contexts: list[str] = []
+            negotiation.size, negotiation.block_sizes = 0, None
+            known = known and (yield from negotiation.knows(name))
+            if known and negotiation.mode is not Mode.SIMPLE:
+                contexts = yield from self._contexts_of(name)
+            self.exports.append(self._described(_text(name), _text(description), contexts))
 
+    def _contexts_of(self, name: bytes) -> Reading[list[str]]:
+        """All contexts of an export; QEMU 3.0 has to be asked for its own ones (nbd_list_meta_contexts)."""
+        found: list[str] = []
+        for queries in (U32.pack(0), U32.pack(1) + string(b"qemu:")):
+            self.negotiation.ask(Option.LIST_META_CONTEXT, string(name) + queries)
+            while (context := (yield from self.negotiation.next_context(Option.LIST_META_CONTEXT))) is not None:
+                found.append(context[1])
+            if not found or any(each.startswith("qemu:") for each in found):
+                break
+        return found
 
-def _name_and_description(data: bytes) -> tuple[bytes, bytes]:
-    """What an answer to LIST holds.
-
-    :raises NbdError: it makes no sense.
-    """
-    if len(data) < U32.size or len(data) < U32.size + U32.unpack(data[: U32.size])[0]:
-        raise NbdError(errno.EPROTO, "incorrect option name length")
-    end = U32.size + U32.unpack(data[: U32.size])[0]
-    return data[U32.size : end], data[end:]
+    def _described(self, name: str, description: str, contexts: list[str]) -> OfferedExport:
+        """An export with what was told of it last."""
+        told = self.negotiation
+        return OfferedExport(name, description, told.size, told.flags, told.block_sizes, contexts)
 
 
 def _text(data: bytes) -> str:

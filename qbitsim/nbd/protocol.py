@@ -230,6 +230,29 @@ def option_words(option: int) -> str:
     return Option(option).words if option in Option._value2member_map_ else "<unknown>"
 
 
+_REPLY_WORDS: dict[int, str] = {
+    OptionReply.ACK: "ack",
+    OptionReply.SERVER: "server",
+    OptionReply.INFO: "info",
+    OptionReply.META_CONTEXT: "meta context",
+    OptionReply.ERR_UNSUP: "unsupported",
+    OptionReply.ERR_POLICY: "denied by policy",
+    OptionReply.ERR_INVALID: "invalid",
+    OptionReply.ERR_PLATFORM: "platform lacks support",
+    OptionReply.ERR_TLS_REQD: "TLS required",
+    OptionReply.ERR_UNKNOWN: "export unknown",
+    OptionReply.ERR_SHUTDOWN: "server shutting down",
+    OptionReply.ERR_BLOCK_SIZE_REQD: "block size required",
+    OptionReply.ERR_TOO_BIG: "option payload too big",
+    OptionReply.ERR_EXT_HEADER_REQD: "extended headers required",
+}
+
+
+def reply_words(kind: int) -> str:
+    """What messages call the kind of an answer to an option, known or not."""
+    return _REPLY_WORDS.get(kind, "<unknown>")
+
+
 def command_words(command: int) -> str:
     """What messages call a command, known or not."""
     return Command(command).words if command in Command._value2member_map_ else "<unknown>"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from qbitsim.block.limits import Limits
 from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
-from qbitsim.nbd.client import ClientSession, Pending, RefusedError
+from qbitsim.nbd.client import ClientSession, Pending
+from qbitsim.nbd.negotiation import RefusedError
 from qbitsim.nbd.protocol import (
     MAXIMUM_PAYLOAD,
     STATE_HOLE,
@@ -25,8 +26,6 @@ from qbitsim.nbd.protocol import (
     CommandFlag,
     ExportFlag,
     Mode,
-    OptionReply,
-    option_words,
 )
 from qbitsim.records import record
 from qbitsim.sizes import SECTOR
@@ -43,17 +42,6 @@ _INT_MAX = (1 << 31) - 1
 _LONGEST_WAIT = 16
 """Seconds between two attempts to connect, at most (client-connection.c, QEMU 10.0)."""
 
-_REFUSALS: dict[int, str] = {
-    OptionReply.ERR_POLICY: "Denied by server for option {}",
-    OptionReply.ERR_INVALID: "Invalid parameters for option {}",
-    OptionReply.ERR_PLATFORM: "Server lacks support for option {}",
-    OptionReply.ERR_TLS_REQD: "TLS negotiation required before option {}",
-    OptionReply.ERR_UNKNOWN: "Requested export not available",
-    OptionReply.ERR_SHUTDOWN: "Server shutting down before option {}",
-    OptionReply.ERR_BLOCK_SIZE_REQD: "Server requires INFO_BLOCK_SIZE for option {}",
-}
-"""How QEMU puts the refusal of an option (nbd_handle_reply_err(), nbd/client.c, 10.0)."""
-
 
 @record
 class Wanted:
@@ -63,6 +51,7 @@ class Wanted:
     :ivar context: the metadata context that stands for what is allocated (``x-dirty-bitmap``), None for that itself.
     :ivar reconnect_delay: seconds for which requests wait when the connection is broken.
     :ivar open_timeout: seconds for which the first attempt to connect is repeated.
+    :ivar mode: what to ask for at most: extended headers, structured replies, or nothing.
     """
 
     address: Address
@@ -70,6 +59,7 @@ class Wanted:
     context: str | None = None
     reconnect_delay: int = 0
     open_timeout: int = 0
+    mode: Mode = Mode.EXTENDED
 
 
 class RemoteExport:
@@ -254,9 +244,9 @@ class RemoteExport:
         assert self._connection is not None
         try:
             pending = self._session.request(command, offset, length, flags, data)
-            _hear(self._connection, self._session, lambda: pending.done)
         except OSError:
             return None
+        _hear(self._connection, self._session, lambda: pending.done)
         return pending if self._session.error is None else None
 
     # -- the connection
@@ -336,46 +326,35 @@ class RemoteExport:
             connection = self._network.connect(self.wanted.address, self._client)
         except OSError as error:
             raise QmpError(error.strerror or str(error)) from None
-        session = ClientSession(connection.send, self.wanted.export, [self._context])
-        try:
-            _hear(connection, session, lambda: session.ready)
-        except OSError as error:
-            session.fail(error)
+        session = ClientSession(connection.send, self.wanted.export, [self._context], mode=self.wanted.mode)
+        _hear(connection, session, lambda: session.ready)
         if session.error is not None:
             connection.close()
-            raise _refusal(session)
+            raise _refusal(session.error)
         self._connection = connection
         return session
 
 
 def _hear(connection: Connection, session: ClientSession, heard: Callable[[], bool]) -> None:
-    """Listen to the server until ``heard()``, or the session has ended.
-
-    :raises OSError: the connection is broken.
-    """
+    """Listen to the server until ``heard()``, or the session has ended."""
     while not heard() and session.error is None:
-        data = connection.receive()
-        if not data:
-            raise ConnectionResetError(errno.ECONNRESET, "server dropped connection")
-        session.receive(data)
+        try:
+            data = connection.receive()
+        except OSError as error:
+            session.lose(error)
+        else:
+            if data:
+                session.receive(data)
+            else:
+                session.lose()
 
 
 def _broken() -> OSError:
     return OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def _refusal(session: ClientSession) -> QmpError:
-    """Why a handshake has failed, in QEMU's words (nbd/client.c, 10.0)."""
-    error = session.error
+def _refusal(error: OSError) -> QmpError:
+    """Why a handshake has failed, in QEMU's words."""
     if isinstance(error, RefusedError):
-        option = f"{error.option} ({option_words(error.option)})"
-        text = _REFUSALS.get(error.kind, "Unknown error code when asking for option {}")
-        hint = "Did you forget a valid tls-creds?\n" if error.kind == OptionReply.ERR_TLS_REQD else ""
-        if error.told:
-            hint += f"server reported: {error.told}\n"
-        return QmpError(text.format(option), hint=hint)
-    if isinstance(error, ConnectionResetError):
-        what = "option reply" if session.greeted else "initial magic"
-        return QmpError(f"Failed to read {what}: Unexpected end-of-file before all bytes were read")
-    assert error is not None
-    return QmpError(error.strerror or str(error))
+        return QmpError(error.summary, hint=error.hint)
+    return QmpError(str(error.strerror))

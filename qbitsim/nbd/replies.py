@@ -80,7 +80,7 @@ class Reply:
     def extents(self, context: int, extents: Extents, *, last: bool) -> None:
         """What a context tells of a range."""
         if self._mode is Mode.EXTENDED:
-            head = EXTENDED_STATUS.pack(context, len(extents.lengths))
+            head = EXTENDED_STATUS.pack(context, len(extents))
             self._chunk(ChunkKind.BLOCK_STATUS_EXT, head, _packed("Q", extents), last=last)
         else:
             self._chunk(ChunkKind.BLOCK_STATUS, U32.pack(context), _packed("I", extents), last=last)
@@ -96,12 +96,14 @@ class Reply:
 
 def _packed(code: str, extents: Extents) -> bytes:
     """The numbers of all extents, big-endian, in 4 bytes (``I``) or 8 (``Q``) each."""
-    numbers = array(code, bytes(2 * array(code).itemsize * len(extents.lengths)))
-    for place, part in enumerate((extents.lengths, extents.flags)):
-        numbers[place::2] = part if code == part.typecode else _halved(part) if code == "I" else _doubled(part)
-    if sys.byteorder == "little":
-        numbers.byteswap()
-    return numbers.tobytes()
+    numbers = extents.numbers
+    if numbers.typecode != code:
+        numbers = _halved(numbers) if code == "I" else _doubled(numbers)
+    if sys.byteorder == "big":
+        return numbers.tobytes()
+    swapped = numbers[:]
+    swapped.byteswap()
+    return swapped.tobytes()
 
 
 _LOW_HALF = 0 if sys.byteorder == "little" else 1

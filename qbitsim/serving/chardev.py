@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from qbitsim.errors import QmpError
 from qbitsim.records import record
-from qbitsim.serving.sockets import DescriptorSocket, remove_if_ours
+from qbitsim.serving.sockets import DescriptorSocket, bind_inet_address, remove_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ class OpenChardev:
             if not chardev.abstract:
                 self._remove = remove_if_ours(chardev.path)
         elif chardev.host is not None:
-            self.listening = _bind_tcp(chardev)
+            self.listening = bind_inet_address(chardev.host, chardev.port)
         else:
             self.listening = [_inherited(chardev.descriptor or "")]
         for sock in self.listening:
@@ -187,7 +187,7 @@ def connect(chardev: Chardev) -> DescriptorSocket:
             sock = socket.socket(socket.AF_UNIX)
             sock.connect(("\0" if chardev.abstract else "") + chardev.path)
         else:
-            sock = socket.create_connection((chardev.host or None, _port(chardev)))
+            sock = socket.create_connection((chardev.host or None, chardev.port))
     except socket.gaierror as error:
         raise _unresolved(chardev, error) from None
     except OSError as error:
@@ -223,39 +223,6 @@ def _bind_unix(path: str, *, abstract: bool) -> socket.socket:
         sock.close()
         raise QmpError(f"Failed to bind socket to {path}: {error.strerror or error}") from None
     return sock
-
-
-def _bind_tcp(chardev: Chardev) -> list[socket.socket]:
-    port = _port(chardev)
-    try:
-        found = socket.getaddrinfo(
-            chardev.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
-        )
-    except socket.gaierror as error:
-        raise _unresolved(chardev, error) from None
-    sockets: list[socket.socket] = []
-    for family, kind, protocol, _, address in found:
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            sock.bind((address[0], port or (sockets[0].getsockname()[1] if sockets else 0), *address[2:]))
-        except OSError as error:
-            sock.close()
-            raise QmpError(f"Failed to find an available port: {error.strerror}") from None
-        sockets.append(sock)
-    return sockets
-
-
-def _port(chardev: Chardev) -> int:
-    if not chardev.port.isdigit():
-        try:
-            return socket.getservbyname(chardev.port, "tcp")
-        except OSError:
-            text = "Servname not supported for ai_socktype"
-            raise QmpError(f"address resolution failed for {chardev.host}:{chardev.port}: {text}") from None
-    return int(chardev.port) & 0xFFFF
 
 
 def _unresolved(chardev: Chardev, error: OSError) -> QmpError:

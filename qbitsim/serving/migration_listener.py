@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qbitsim.errors import QmpError
 from qbitsim.files.network import InetAddress, UnixAddress
 from qbitsim.serving.migration_program import MigrationProgram
-from qbitsim.serving.sockets import bind_tcp, bind_unix_address, remove_if_ours
+from qbitsim.serving.sockets import bind_inet_address, bind_unix_address, remove_if_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,16 +103,7 @@ class MigrationListener:
             if not address.abstract:
                 self._remove = remove_if_ours(address.path)
             return bound, address
-        try:
-            if not address.port.isdecimal() or int(address.port) > 65535:
-                what = "Servname not supported for ai_socktype"
-                raise QmpError(f"address resolution failed for {address}: {what}")
-            sockets = bind_tcp(address.host, int(address.port))
-        except socket.gaierror as error:
-            raise QmpError(f"address resolution failed for {address}: {error.strerror}") from None
-        except OSError as error:
-            reason = (error.strerror or str(error)).rpartition(": ")[2]
-            raise QmpError(f"Failed to bind socket: {reason}") from None
+        sockets = bind_inet_address(address.host, address.port)
         return sockets, InetAddress(address.host, str(sockets[0].getsockname()[1]))
 
     def _accept(self, listening: socket.socket, incoming: Arriving) -> None:

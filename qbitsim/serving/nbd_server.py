@@ -16,7 +16,6 @@ that have some, so that idle clients cost nothing.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 from collections import deque
@@ -37,7 +36,7 @@ from qbitsim.qapi.block import (
     UnixSocketAddressLegacy,
 )
 from qbitsim.serving.socket_network import SocketNetwork
-from qbitsim.serving.sockets import NO_DESCRIPTOR, SpareDescriptor, bind_tcp, bind_unix_address, remove_if_ours
+from qbitsim.serving.sockets import NO_DESCRIPTOR, SpareDescriptor, bind_inet_address, bind_unix_address, remove_if_ours
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -53,7 +52,6 @@ _MOST_UNSENT = 1 << 20  # bytes behind which nothing more is read from a client
 _PARTS_AT_ONCE = 64
 _LAST_WORDS = 2.0  # seconds that a client has for reading what it was sent before the end
 _PATIENCE = 1.0  # seconds until the next look whether the process may open another file
-_PORTS = 0xFFFF
 
 
 class NbdMachine(Protocol):
@@ -415,28 +413,14 @@ def nbd_uri(address: str, export: str) -> str:
 
 
 def _bind_inet(address: InetSocketAddress) -> list[socket.socket]:
-    """Sockets at the first port, of those that the address names, that is free (inet_listen_saddr, QEMU 10.0).
-
-    :raises QmpError: there is none, or the host is unknown.
-    """
-    if not address.port.isdecimal():
-        text = f"address resolution failed for {address.host}:{address.port}: Servname not supported for ai_socktype"
-        raise QmpError(text)
-    try:
-        socket.getaddrinfo(address.host, address.port)
-    except socket.gaierror as error:
-        text = f"address resolution failed for {address.host}:{address.port}: {error.strerror}"
-        raise QmpError(text) from error
-    first = int(address.port) & _PORTS  # as getaddrinfo() takes it
-    reason = "Invalid argument"
-    for port in range(first, (address.to if address.to is not None else first) + 1):
-        try:
-            return bind_tcp(address.host, port)
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            if error.errno != errno.EADDRINUSE:
-                raise QmpError(f"Failed to bind socket: {reason}") from error
-    raise QmpError(f"Failed to find an available port: {reason}")
+    return bind_inet_address(
+        address.host,
+        address.port,
+        to=address.to,
+        ipv4=address.ipv4,
+        ipv6=address.ipv6,
+        numeric=bool(address.numeric),
+    )
 
 
 def _address_of(sock: socket.socket) -> str:

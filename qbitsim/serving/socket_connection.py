@@ -77,7 +77,7 @@ def _unix(address: UnixAddress) -> socket.socket:
 
 def _tcp(address: InetAddress) -> socket.socket:
     """A socket that is connected to the first of the host's addresses that answers (inet_connect_saddr)."""
-    if not address.host or not address.port:
+    if not address.host:
         what = "Name or service not known"
         raise OSError(errno.EINVAL, f"address resolution failed for {address}: {what}")
     try:

@@ -27,6 +27,7 @@ NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds between two complaints
+_LONGEST_PATH = 108  # bytes
 _ABSTRACT_NAME = 107  # bytes of an abstract name that is not tight
 
 _ROOM = socket.CMSG_SPACE(16 * array("i").itemsize)
@@ -64,6 +65,8 @@ def bind_unix_address(path: str, *, abstract: bool, tight: bool) -> socket.socke
     :param tight: the abstract name is not filled up with zero bytes.
     :raises QmpError: it cannot be had (unix_listen_saddr, util/qemu-sockets.c, QEMU 10.0).
     """
+    if len(os.fsencode(path)) + abstract > _LONGEST_PATH:
+        raise QmpError(f"UNIX socket path '{path}' is too long")
     try:
         return _bind_abstract(path, tight=tight) if abstract else bind_unix(path)
     except OSError as error:
@@ -76,6 +79,83 @@ def _bind_abstract(path: str, *, tight: bool) -> socket.socket:
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         found.bind(name if tight else name.ljust(_ABSTRACT_NAME + 1, b"\0"))
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def bind_inet_address(
+    host: str,
+    port: str,
+    *,
+    to: int | None = None,
+    ipv4: bool | None = None,
+    ipv6: bool | None = None,
+    numeric: bool = False,
+) -> list[socket.socket]:
+    """A socket for each address that a host has, at the first port of a range that is free there.
+
+    Addresses that cannot be had are left out if there is another (qio_net_listener_open_sync(), io/net-listener.c,
+    QEMU 10.0).
+
+    :param host: empty for all of this one.
+    :param port: a number, or the name of a service; ``to``: the last one to try.
+    :param ipv4: and ``ipv6``: whether such addresses will do; ``numeric``: names of hosts will not.
+    :raises QmpError: there is none (inet_listen_saddr(), util/qemu-sockets.c).
+    """
+    flags = socket.AI_PASSIVE | (socket.AI_NUMERICHOST | socket.AI_NUMERICSERV if numeric else 0)
+    family = _family(ipv4=ipv4, ipv6=ipv6)
+    try:
+        found = socket.getaddrinfo(host or None, port or None, family, socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror as error:
+        raise QmpError(f"address resolution failed for {host}:{port}: {error.strerror}") from None
+    bound: list[socket.socket] = []
+    refusals: list[QmpError] = []
+    for place in dict.fromkeys(found):
+        first = int(place[4][1]) or (int(bound[0].getsockname()[1]) if bound else 0)
+        try:
+            bound.append(_bind_in_range(place, range(first, (first if to is None else to) + 1)))
+        except QmpError as refusal:
+            refusals.append(refusal)
+    if not bound:
+        raise refusals[0]
+    return bound
+
+
+def _family(*, ipv4: bool | None, ipv6: bool | None) -> socket.AddressFamily:
+    """Which addresses will do (inet_ai_family_from_address)."""
+    if ipv4 is False and ipv6 is False:
+        raise QmpError("Cannot disable IPv4 and IPv6 at same time")
+    if bool(ipv4) == bool(ipv6) and ipv4 is not False and ipv6 is not False:
+        return socket.AF_UNSPEC
+    return socket.AF_INET6 if ipv6 or ipv4 is False else socket.AF_INET
+
+
+def _bind_in_range(place: Any, ports: range) -> socket.socket:
+    """A socket at the first port that is free.
+
+    :param place: as getaddrinfo() gives it.
+    :raises QmpError: there is none.
+    """
+    in_use = os.strerror(errno.EADDRINUSE)
+    for port in ports:
+        try:
+            return _bind(place, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise QmpError(f"Failed to bind socket: {error.strerror}") from None
+    raise QmpError(f"Failed to {'find an available port' if ports else 'create a socket'}: {in_use}")
+
+
+def _bind(place: Any, port: int) -> socket.socket:
+    family, kind, protocol, _, address = place
+    found = socket.socket(family, kind, protocol)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        found.bind((address[0], port, *address[2:]))
     except OSError:
         found.close()
         raise
@@ -180,14 +260,8 @@ def bind_tcp(host: str, port: int) -> list[socket.socket]:
     """
     bound: list[socket.socket] = []
     try:
-        for family, kind, protocol, _, address in _addresses(host, port):
-            sock = socket.socket(family, kind, protocol)
-            bound.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            port = port or int(bound[0].getsockname()[1])
-            sock.bind((address[0], port, *address[2:]))
+        for place in _addresses(host, port):
+            bound.append(_bind(place, port or (int(bound[0].getsockname()[1]) if bound else 0)))
     except OSError as error:
         for sock in bound:
             sock.close()

@@ -189,3 +189,14 @@ def test_info_snapshots_lists_parts_of_disks_too(release, names):
     machine.qmp("blockdev-add", driver="raw", file={"driver": "file", "filename": "c"}, node_name="x3")
     partial = [line for line in say(machine, "info snapshots").splitlines() if line.startswith("List of partial")]
     assert partial == [f"List of partial (non-loadable) snapshots on '{name}':" for name in names]
+
+
+@pytest.mark.parametrize("version", ["7.2", "10.0", "11.1"])
+def test_a_disk_that_is_exported_stands_where_its_export_was_made(version: str) -> None:
+    machine = Machine(version)
+    machine.add_disk("drive0", "1M", node_name="node0", format="raw")
+    machine.add_disk("drive1", "1M", node_name="node1", format="raw")
+    machine.qmp("nbd-server-start", addr={"type": "unix", "data": {"path": "nbd.sock"}})
+    assert say(machine, "savevm s") == "Error: Device 'drive0' is writable but does not support snapshots\n"
+    machine.qmp("block-export-add", type="nbd", id="e", node_name="node0")
+    assert say(machine, "savevm s") == "Error: Device 'drive1' is writable but does not support snapshots\n"

@@ -106,6 +106,8 @@ def test_the_refusals_are_those_of_qemu() -> None:
     assert refusal(pair, server=nowhere) == "Failed to connect to '/none.sock': No such file or directory"
     tcp = {"type": "inet", "host": "localhost", "port": "10809"}
     assert refusal(pair, server=tcp) == "Failed to connect to 'localhost:10809': Connection refused"
+    neither = {**tcp, "ipv4": False, "ipv6": False}
+    assert refusal(pair, server=neither) == "Cannot disable IPv4 and IPv6 at same time"
     assert refusal(pair, export="nope") == "Requested export not available"
     assert refusal(pair, export="x" * 4097) == "export name too long to send to server"
     assert refusal(pair, x_dirty_bitmap="x" * 4097) == "x-dirty-bitmap query too long to send to server"

@@ -37,6 +37,14 @@ def test_tasks_that_are_due_run_first_in_first_out(diary: Diary) -> None:
     assert diary.entries == [(0, "a"), (0, "b"), (0, "c")]
 
 
+def test_timers_without_delay_run_in_their_order_before_io(diary: Diary) -> None:
+    diary.scheduler.soon(diary.note("io"), "io")
+    for name in "ab":
+        diary.scheduler.before_io(diary.note(name), name)
+    diary.scheduler.run_until_idle()
+    assert diary.entries == [(0, "a"), (0, "b"), (0, "io")]
+
+
 def test_time_stands_still_until_it_is_moved(diary: Diary) -> None:
     diary.scheduler.after(5, diary.note("timer"), "timer")
     assert diary.scheduler.step() is False

@@ -105,6 +105,23 @@ def test_a_pause_lets_one_more_piece_through_before_8_0(profile, offset):
     assert (jobs[0]["offset"] if jobs else 16 * CLUSTER) == offset * CLUSTER
 
 
+@pytest.mark.parametrize(("base", "first"), [((), "waiting"), ((0,), "ready")])
+def test_a_stream_that_copies_nothing_comes_before_io_that_is_in_flight(base, first):
+    """The stream begins when a mirror is flushing its target; as measured on QEMU 7.2."""
+    machine = chain("7.2", base=base)
+    for cluster in (0, 2):
+        machine.drive("drive0").write(cluster * CLUSTER, b"t" * CLUSTER)
+    machine.images.create("target", "qcow2", SIZE)
+    machine.add_node({"driver": "qcow2", "node-name": "target", "file": {"driver": "file", "filename": "target"}})
+    machine.qmp("blockdev-mirror", device="drive0", target="target", sync="top", speed=1)
+    machine.run_until_idle()
+    machine.qmp("block-stream", device="mid", job_id="s0")
+    told = [status for _, status in events(machine)]
+    machine.run_until_idle()
+    later = [status for _, status in events(machine)[len(told) :]]
+    assert next(status for status in later if status in {"waiting", "ready"}) == first
+
+
 def test_a_job_above_a_layer_that_becomes_writable_pauses_as_often_as_one_elsewhere():
     machine = chain()
     machine.add_disk("drive1", SIZE, node_name="node1")
@@ -224,6 +241,16 @@ def test_reading_through_the_filter_copies_what_is_below_and_no_more():
     machine.drive("drive0").read(4 * CLUSTER, 4 * CLUSTER)
     node = machine.graph.nodes["node0"]
     assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (4, 5, 6)] == [False, True, False]
+
+
+def test_reading_through_the_filter_of_a_stream_of_nothing_copies_from_all_layers_below():
+    machine = chain(base=(0,), middle=(1,))
+    machine.qmp("block-stream", device="drive0", job_id="s0", base_node="mid", auto_finalize=False)
+    machine.run_until_idle()
+    assert machine.qmp("query-block-jobs")[0]["len"] == 0
+    assert machine.drive("drive0").read(0, 2 * CLUSTER) == b"b" * CLUSTER + b"m" * CLUSTER
+    node = machine.graph.nodes["node0"]
+    assert [node.layer_status(at * CLUSTER, CLUSTER).allocated for at in (0, 1, 2)] == [True, True, False]
 
 
 @pytest.mark.parametrize(("exported", "offset"), [(False, 6), (True, 9)])

@@ -123,10 +123,10 @@ def test_block_sizes_with_which_nothing_could_be_asked_are_refused(sizes, text):
 def test_a_server_that_never_comes_to_the_end_of_an_answer_is_not_heard_out():
     client = ClientSession(lambda _data: None, "disk", mode=Mode.SIMPLE)
     client.receive(b"NBDMAGICIHAVEOPT\0\3")
-    answer = struct.pack(">QIII", OPTION_REPLY_MAGIC, 7, 3, MB) + bytes(MB)
+    answer = struct.pack(">QIII", OPTION_REPLY_MAGIC, 7, 3, MB) + b"\0\x63" + bytes(MB - 2)
     for _ in range(33):
         client.receive(answer)
-    assert str(client.error) == "[Errno 71] the answer to go makes no sense"
+    assert str(client.error) == "[Errno 71] the answer to go has no end"
 
 
 def test_a_thousand_idle_clients_cost_the_machine_nothing():

@@ -11,11 +11,9 @@ from qbitsim.nbd.local import LocalConnection
 from qbitsim.nbd.protocol import (
     EXTENDED_CHUNK,
     EXTENDED_REPLY_MAGIC,
-    GREETING,
     GREETING_MAGIC,
     OLD_STYLE_EXPORT,
     OLD_STYLE_MAGIC,
-    OPTION_MAGIC,
     SIMPLE_REPLY,
     SIMPLE_REPLY_MAGIC,
     ChunkKind,
@@ -83,38 +81,11 @@ def network(connection) -> Network:
     return found
 
 
-@pytest.mark.parametrize(
-    ("parts", "text"),
-    [
-        ([], "Failed to read initial magic: Unexpected end-of-file before all bytes were read"),
-        (
-            [GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, 3)],
-            "Failed to read option reply: Unexpected end-of-file before all bytes were read",
-        ),
-        ([b"HTTP/1.1 400 Bad Request\r\n"], "the server does not greet as a server of the fixed newstyle"),
-        ([OLD_STYLE], "Server does not support non-empty export names"),
-        ([GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, 3), bytes(20)], "the answer to extended headers makes no sense"),
-    ],
-)
-def test_a_bad_handshake_is_a_refusal(parts: list[bytes], text: str) -> None:
-    connection = Scripted(*parts)
-    with pytest.raises(QmpError) as caught:
-        RemoteExport(network(connection), WANTED)
-    assert caught.value.desc == text
-    assert not connection.is_open
-
-
 def test_a_server_of_the_old_style_has_one_export() -> None:
     written = SIMPLE_REPLY.pack(SIMPLE_REPLY_MAGIC, 0, 1)
     export = RemoteExport(network(Scripted(OLD_STYLE, written)), Wanted(PLACE))
     assert (export.size, export.read_only, export.zeroes, export.knows_context) == (MB, False, False, False)
     export.write(0, b"abc")
-
-
-def test_a_server_of_the_old_style_has_few_flags() -> None:
-    bad = Scripted(GREETING_MAGIC + OLD_STYLE_MAGIC + OLD_STYLE_EXPORT.pack(MB, 1 << 16))
-    with pytest.raises(QmpError, match=r"^Unexpected export flags 10000$"):
-        RemoteExport(network(bad), Wanted(PLACE))
 
 
 def chunk(kind: int, payload: bytes, *, magic: int = EXTENDED_REPLY_MAGIC):

@@ -181,12 +181,21 @@ class ChainDrawer(Drawer):
         """The graph, too."""
         return self.dismiss_streams() or [*look(self.machine), graph_of_nodes()]
 
+    def last_look(self) -> list[Step]:
+        """Without streams that are over, which 7.2 must not show."""
+        over = self._dismissals() if self.machine.profile.dropped_filter_detached else []
+        return [*over, *look(self.machine)]
+
     def dismiss_streams(self) -> list[Step]:
         """Streams that are over mostly go before anybody looks: 7.2 dies of looks at their filters."""
-        over = [job.id for job in self.machine.jobs.jobs if job.kind == "stream" and str(job.status) == "concluded"]
         if self.machine.profile.dropped_filter_detached and self.often(0.97):
-            return [step for job in over for step in (qmp("job-dismiss", id=job), SETTLE)]
+            return self._dismissals()
         return []
+
+    def _dismissals(self) -> list[Step]:
+        """Dismiss all streams that are over."""
+        over = [job.id for job in self.machine.jobs.jobs if job.kind == "stream" and str(job.status) == "concluded"]
+        return [step for job in over for step in (qmp("job-dismiss", id=job), SETTLE)]
 
     def streams_or_commits(self) -> int:
         """How many jobs work on chains; in 7.2 what stops the machine meanwhile may end them, and QEMU dies of that."""

@@ -1,20 +1,23 @@
 """What kills or hangs real QEMU: the draws end before it, for there is nothing to compare with.
 
-Each is a bug of QEMU 7.2 and 10.0 alike, unless it says so. All but the first need a transaction that fails
-after some of its actions were run, so whether a step is one of them is known from the answer of the emulator.
+Each is a bug of QEMU 7.2 and 10.0 alike, unless it says so. Some are known before the step. Most need a transaction
+that fails after some of its actions were run, so whether a step is one of them is known from the emulator's answer.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Collection
 from typing import Any
 
+from qbitsim.block.chain import status_above
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node, downwards
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.null import NullNode
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.mirror import MirrorJob
 from qbitsim.machine.machine import Machine
@@ -22,6 +25,9 @@ from qbitsim.machine.machine import Machine
 Step = dict[str, Any]
 Records = list[dict[str, Any]]
 Actions = list[tuple[str, dict[str, Any]]]
+
+CLUSTER = 65536
+"""Bytes of a cluster of the disk."""
 
 
 def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()) -> str | None:
@@ -33,21 +39,22 @@ def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()
     """
     if "write" in step or "io" in step:
         device = str(step.get("write", step.get("io"))[0])
-        if "io" in step and str(step["io"][1]).startswith("read") and _streams_nothing(device, machine):
-            return "a read through the filter of a stream that has nothing to copy"
+        if "io" in step and str(step["io"][1]).startswith("read") and _streams_nothing(step, device, machine):
+            return "a read of what no layer holds through the filter of a stream that has nothing to copy"
         return (
             _hangs(device, machine)
             or _copies_too_far(device, machine)
             or _ends_behind(step, device, machine)
             or _spoils_a_cluster(device, machine, compressed)
             or _is_undefined(step, device, machine)
+            or _passes_a_short_layer(step, device, machine)
         )
     message = step.get("qmp", step.get("second"))
     asked = f"{message['execute']} {message.get('arguments', {}).get('command-line', '')}"
     if machine.profile.name == "7.2" and _ends_jobs_within(asked, machine):
         return "a stop while jobs work on chains, which may end in it"
     if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
-        return "a stream into a read-only layer below a backup that runs"
+        return "a stream into a read-only layer that a backup looks into"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
@@ -75,8 +82,16 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
     if message["execute"] != "block-stream":
         return False
     layer = _node(str(message["arguments"].get("device")), machine)
-    copied = [edge.node for job in machine.jobs.jobs if job.kind == "backup" for edge in job.edges if _runs(job)]
-    return layer is not None and layer.read_only and layer in downwards(copied)
+    backups = [job for job in machine.jobs.jobs if isinstance(job, BackupJob) and _runs(job)]
+    return layer is not None and layer.read_only and any(_looks_into(layer, job) for job in backups)
+
+
+def _looks_into(layer: Node, backup: BackupJob) -> bool:
+    """Whether a backup has to ask this layer for what it copies next: the ones above do not have it."""
+    source, area = backup.state.source, backup.state.copy_bitmap.next_area(0, backup.state.length, 1)
+    if backup.options.sync == "none" or area is None or layer not in downwards([source]):
+        return False
+    return source.skip_filters() is layer or not status_above(source, layer, area[0], 1).allocated
 
 
 def _mirrors_past_a_threshold(message: dict[str, Any], machine: Machine) -> bool:
@@ -124,13 +139,27 @@ def _hangs(device: str, machine: Machine) -> str | None:
     return None
 
 
-def _streams_nothing(device: str, machine: Machine) -> bool:
-    """QEMU looks for what the layers above the base hold below the node that is the only one, and dies of it."""
+def _streams_nothing(step: Step, device: str, machine: Machine) -> bool:
+    """The filter looks for what the layers below hold down to the node itself, which is none of them.
+
+    Where no layer holds anything it comes to the end of the chain, and QEMU dies of it (cor_co_preadv_part).
+    """
     node = _node(device, machine)
     while node is not None:
         if isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters():
-            return True
+            return _lacks_somewhere(node.skip_filters(), step)
         node = node.filtered
+    return False
+
+
+def _lacks_somewhere(node: Node, step: Step) -> bool:
+    """Whether a part of what is read is in no layer."""
+    place, end = int(str(step["io"][1]).split()[-2]), _end(step) or 0
+    while place < end <= node.length:
+        status = status_above(node, None, place, end - place)
+        if not status.allocated:
+            return True
+        place += status.length
     return False
 
 
@@ -189,6 +218,44 @@ def _is_undefined(step: Step, device: str, machine: Machine) -> str | None:
     return None
 
 
+def _passes_a_short_layer(step: Step, device: str, machine: Machine) -> str | None:
+    """The filter of a stream stops reading where the layer below its node ends, and leaves the buffer as it is.
+
+    So it is, too, if the buffer is for what a write to a part of a cluster leaves of it (cor_co_preadv_part, 10.0).
+    """
+    top = node = _node(device, machine)
+    while node is not None:
+        below = node.skip_filters().backing_chain_next
+        short = isinstance(node, CopyOnReadNode) and node.bottom is not None and below is not None
+        if short and top is not None and any(_is_read_behind(top, below, *part) for part in _parts_read(step)):
+            return "a request behind the end of a layer below the filter of a stream"
+        node = node.filtered or node.backing
+    return None
+
+
+def _is_read_behind(top: Node, below: Node | None, place: int, end: int) -> bool:
+    """Whether no layer above ``below`` has a part of the range that is behind its end."""
+    assert below is not None
+    place, end = max(place, below.length), min(end, top.length)
+    while place < end:
+        status = status_above(top, below, place, end - place)
+        if not status.allocated:
+            return True
+        place += status.length
+    return False
+
+
+def _parts_read(step: Step) -> list[tuple[int, int]]:
+    """What is read for a request: all of it, or for a write what it leaves of clusters."""
+    end = _end(step)
+    if end is None:
+        return []
+    begin = int(step["write"][1]) if "write" in step else int(str(step["io"][1]).split()[-2])
+    if "io" in step and str(step["io"][1]).startswith("read"):
+        return [(begin, end)]
+    return [(begin - begin % CLUSTER, begin), (end, end + -end % CLUSTER)]
+
+
 def _end(step: Step) -> int | None:
     """Where a request of a guest ends; None without a place."""
     if "write" in step:
@@ -208,23 +275,52 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     arguments = message.get("arguments", {})
     if "the job that it belonged to has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"
+    if machine.profile.name == "7.2" and message.get("execute") == "stop" and _completed_streams(answer):
+        return "a stop in which a stream ends"
     if machine.profile.name == "7.2" and _ends_a_stream_in_a_section(message, answer, machine):
         return "a backup or snapshot while a stream beside a throttle node is about to end"
+    if _loses_an_exported_bitmap(machine):
+        return "the end of a node whose bitmap an export holds"
+    if _uses_what_is_over(arguments, answer, machine):
+        return "a new user of the filter of a stream that is over"
     if message.get("execute") == "blockdev-reopen" and _cannot_keep_backing(arguments, answer, machine):
         return "a layer that cannot keep another backing file"
     if message.get("execute") == "block-dirty-bitmap-merge" and not arguments.get("bitmaps", True):
         return "a merge of nothing"
-    if message.get("execute") != "transaction":
-        return None
+    return _danger_of_actions(arguments, answer, machine) if message.get("execute") == "transaction" else None
+
+
+def _danger_of_actions(arguments: dict[str, Any], answer: Records, machine: Machine) -> str | None:
+    """The same, of a transaction."""
     actions = [(action["type"], action["data"]) for action in arguments["actions"]]
     if any(kind == "block-dirty-bitmap-merge" and not data["bitmaps"] for kind, data in actions):
         return "a merge of nothing"
     if not any("error" in record.get("reply", {}) for record in answer):
         return None
+    if arguments.get("properties", {}).get("completion-mode") == "grouped" and _two_unstarted(answer):
+        return "a failed group with two jobs that were not started"
     for reason, check in _CHECKS.items():
         if check(actions, answer, machine):
             return reason
     return None
+
+
+def _loses_an_exported_bitmap(machine: Machine) -> bool:
+    """A job lets a node go, now or soon, and with it a bitmap that is in use (bdrv_release_named_dirty_bitmaps)."""
+    if not any(export.bitmaps for export in machine.exports.exports):
+        return False
+    later = copy.deepcopy(machine)
+    later.advance(1)
+    held = [bitmap.node for export in later.exports.exports for bitmap in export.bitmaps]
+    return any(later.graph.nodes.get(node.name) is not node for node in held)
+
+
+def _uses_what_is_over(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
+    """In 7.2 there is nothing below it any more whose length a new user could ask for."""
+    over = [node.name for node in machine.graph.nodes.values() if not node.shows_children]
+    refused = any("error" in record.get("reply", {}) for record in answer)
+    used = json.dumps({name: value for name, value in arguments.items() if name != "filter-node-name"})
+    return not refused and any(f'"{name}"' in used for name in over)
 
 
 def _ends_a_stream_in_a_section(message: dict[str, Any], answer: Records, machine: Machine) -> bool:
@@ -236,10 +332,20 @@ def _ends_a_stream_in_a_section(message: dict[str, Any], answer: Records, machin
     actions = message.get("arguments", {}).get("actions", [])
     if not begins & {message.get("execute"), *(action["type"] for action in actions)}:
         return False
-    over = [record["data"] for record in answer if record.get("event") == "BLOCK_JOB_COMPLETED"]
-    ended = {data["device"] for data in over if data["type"] == "stream"}
     gone = {record["data"].get("id") for record in answer if record.get("data", {}).get("status") == "null"}
-    return bool(ended & gone) and any(node.driver == "throttle" for node in machine.graph.nodes.values())
+    return bool(_completed_streams(answer) & gone) and any(
+        node.driver == "throttle" for node in machine.graph.nodes.values()
+    )
+
+
+def _completed_streams(answer: Records) -> set[str]:
+    """Those that end in the answer.
+
+    In a ``stop`` it is while 7.2 goes over all nodes, of which it takes some away: it dies then, or at its end, if it
+    had a chain of two layers below it (measured with 7.2.22).
+    """
+    over = [record["data"] for record in answer if record.get("event") == "BLOCK_JOB_COMPLETED"]
+    return {data["device"] for data in over if data["type"] == "stream"}
 
 
 def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
@@ -256,23 +362,39 @@ def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Ma
 
 
 def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """The abort handler of the action uses a bitmap that it may never have found, or disables it."""
-    del answer, machine
-    return any(kind == "block-dirty-bitmap-enable" for kind, _ in actions)
+    """If the action itself fails, its abort handler uses a bitmap that it never found, or disables one in use.
+
+    Which action failed is told by the name in the error alone.
+    """
+    del machine
+    failed = " ".join(record["reply"]["error"]["desc"] for record in answer if "error" in record.get("reply", {}))
+    enabled = [data for kind, data in actions if kind == "block-dirty-bitmap-enable"]
+    return any(f"'{data[key]}'" in failed for data in enabled for key in ("node", "name"))
 
 
 def _two_on_one_drive(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """By drive, the second one means the filter of the first, in 7.2 also its overlay, gone when it is undone."""
-    del answer
+    """By drive, the second one means the filter of the first, in 7.2 also its overlay, gone when it is undone.
+
+    A backup that failed has left no filter, and nothing comes after it.
+    """
+    created = _created(answer)
     taken: set[str] = set()
     for kind, data in actions:
         if "backup" in kind or "snapshot" in kind:
             root = _root(machine, data)
             if root in taken and data.get("device") in machine.graph.drives:
                 return True
+            if "backup" in kind and not created:
+                return False
+            created -= "backup" in kind
             if "backup" in kind or machine.profile.name == "7.2":
                 taken.add(root)
     return False
+
+
+def _created(answer: Records) -> int:
+    """How many backups of a transaction got so far as to have a job: the first ones of its actions."""
+    return sum(record.get("data", {}).get("status") == "created" for record in answer)
 
 
 def _root(machine: Machine, data: dict[str, Any]) -> str:
@@ -281,33 +403,34 @@ def _root(machine: Machine, data: dict[str, Any]) -> str:
     return drive.root.node.name if drive is not None and drive.root is not None else name
 
 
-def _two_unstarted(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """A group with two jobs that were never started: QEMU waits for the second one for ever."""
-    del actions, machine
-    created = [record["data"]["id"] for record in answer if record.get("data", {}).get("status") == "created"]
+def _two_unstarted(answer: Records) -> bool:
+    """QEMU waits for the second one for ever."""
     ends = [record["data"]["id"] for record in answer if record.get("data", {}).get("status") == "null"]
-    return len(created) > 1 and bool(ends)
+    return _created(answer) > 1 and bool(ends)
 
 
 def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
     """A backup with bitmap-mode always puts another bitmap in the place of its own, which an earlier action undoes.
 
-    In 7.2 that does no harm to an addition.
+    Only a backup that was created has done so when it is undone. In 7.2 that does no harm to an addition.
     """
-    del answer
+    created = _created(answer)
     changed: set[tuple[str, str | None]] = set()
     for kind, data in actions:
         changes = {"add", "clear", "disable", "enable", "merge"} - ({"add"} if machine.profile.name == "7.2" else set())
         if "dirty-bitmap" in kind and kind.rpartition("-")[2] in changes:
             changed.add((_root(machine, data), data.get("name", data.get("target"))))
-        elif data.get("bitmap-mode") == "always" and (_root(machine, data), data.get("bitmap")) in changed:
-            return True
+        elif "backup" in kind:
+            if not created:
+                return False
+            created -= 1
+            if data.get("bitmap-mode") == "always" and (_root(machine, data), data.get("bitmap")) in changed:
+                return True
     return False
 
 
 _CHECKS: dict[str, Callable[[Actions, Records, Machine], bool]] = {
     "a failed transaction with an enable action": _enable,
     "a failed transaction with a backup or snapshot by drive after another one of that disk": _two_on_one_drive,
-    "a failed transaction with two jobs that were not started": _two_unstarted,
     "a failed transaction that changes a bitmap before a backup with bitmap-mode always": _always,
 }

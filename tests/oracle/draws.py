@@ -409,6 +409,10 @@ class Drawer:
         """Everything that can be compared: bitmaps with their hashes, and jobs."""
         return look(self.machine)
 
+    def last_look(self) -> list[Step]:
+        """The same at the end of an example, where nothing may be left out."""
+        return look(self.machine)
+
     def restart(self) -> list[Step]:
         """End cleanly, or by force, and start again on the same images."""
         assert self.start is not None

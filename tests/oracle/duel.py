@@ -10,7 +10,7 @@ from typing import Any
 
 from channel import QemuDiedError
 from dangers import danger, danger_before
-from draws import Drawer, look
+from draws import Drawer
 from real_qemu import Installation, RealQemu
 from two_monitors import TwoMonitors
 
@@ -202,7 +202,7 @@ class Duel:
     def finish(self) -> None:
         """Look at everything; then let both end, and compare the content of all images."""
         if self.over is None and self.player.machine is not None:
-            self.play(look(self.machine))
+            self.play(self.drawer(random.Random(0)).last_look())
         if self.killed:
             self.over = "equal until killed"
         if self.over is None:

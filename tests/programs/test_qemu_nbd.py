@@ -368,8 +368,8 @@ def test_an_image_is_locked_while_it_is_served(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("greeting", "text"),
     [
-        (b"", "Unexpected end-of-file before all data were read"),
-        (b"x" * 18, "the server does not greet as a server of the fixed newstyle"),
+        (b"", "Failed to read initial magic: Unexpected end-of-file before all data were read"),
+        (b"x" * 18, "Bad initial magic received: 0x7878787878787878"),
     ],
 )
 def test_a_server_that_is_none_has_no_list(folder: Folder, greeting: bytes, text: str) -> None:

@@ -55,3 +55,21 @@ def test_two_runs_have_their_titles_as_names_and_their_first_difference() -> Non
     runs = [machine_with_a_bitmap().report(title).runs[0] for title in ("one", "two")]
     report = Report(runs)
     assert (report.names, report.difference) == (["one", "two"], None)
+
+
+def test_a_pull_backup_is_seen_in_time() -> None:
+    machine = machine_with_a_bitmap()
+    disk = machine.drive("drive0")
+    disk.write(131072, b"before")
+    machine.images.create("scratch", "qcow2", 1 << 20)
+    machine.watch()
+    file = {"driver": "file", "filename": "scratch"}
+    machine.qmp("blockdev-add", driver="qcow2", node_name="moment", file=file, backing=disk.node.name)
+    machine.qmp("blockdev-backup", device="drive0", target="moment", sync="none", job_id="job0")
+    machine.export_nbd("moment")
+    with machine.connect_nbd("moment") as client:
+        disk.write(131072, b"behind")
+        assert client.read(131072, 6) == b"before"
+    (run,) = machine.report("A pull backup").runs
+    told = [moment["text"] for moment in run["moments"] if moment["kind"] in ("write", "nbd")]
+    assert told == ["the guest writes 6 bytes at 131072 of drive0", "NBD read moment 131072+6"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
 from qbitsim.nbd.listing import ListingSession, OfferedExport
+from qbitsim.nbd.negotiation import RefusedError
 from qbitsim.nbd.protocol import ExportFlag, Mode
 from qbitsim.programs.qemu_nbd.command_line import FailureError
 from qbitsim.serving.sockets import connected
@@ -46,14 +47,18 @@ def exports_of(path: str | None, host: str, port: str, profile: Profile) -> str:
         session = ListingSession(
             server.sendall, mode=Mode.EXTENDED if profile.nbd_extended_headers else Mode.STRUCTURED
         )
-        try:
-            while not session.ready and session.error is None:
+        while not session.ready and session.error is None:
+            try:
                 data = server.recv(_AT_ONCE)
-                if not data:
-                    raise FailureError("Unexpected end-of-file before all data were read")
-                session.receive(data)
-        except OSError as error:
-            raise FailureError(f"Failed to read data: {error.strerror}") from None
+            except OSError as error:
+                session.lose(error)
+            else:
+                if data:
+                    session.receive(data)
+                else:
+                    session.lose()
+    if isinstance(session.error, RefusedError):
+        raise FailureError(f"{session.error.summary}\n{session.error.hint}".rstrip("\n"))
     if session.error is not None:
         raise FailureError(str(session.error.strerror))
     lines = [f"exports available: {len(session.exports)}"]
