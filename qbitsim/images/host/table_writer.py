@@ -39,8 +39,8 @@ class TableWriter:
     """
 
     __slots__ = (
-        *("_bitmaps", "_blocks", "_everything", "_image", "_l1", "_refcount_bits", "_roomy", "_structures", "_tables"),
-        "bytes",
+        *("_bitmaps", "_blocks", "_everything", "_image", "_l1", "_refcount_bits", "_roomy", "_saved", "_structures"),
+        *("_tables", "bytes"),
     )
 
     def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
@@ -51,6 +51,7 @@ class TableWriter:
         self._refcount_bits = image.refcount_bits
         self._bitmaps: dict[str, BitmapPlace] = {}
         self._roomy: set[int] = set()  # refcount blocks for which there is room, which are not written yet
+        self._saved: set[int] = set()  # where the L1 tables of the snapshots in the file begin
         self._tables = 0  # how many L2 tables the file has
         self._l1 = 0, 0  # where the file has the L1 table
         self._everything = False
@@ -72,6 +73,7 @@ class TableWriter:
         counts.in_file = self._blocks
         self._refcount_bits = layout.clusters.refcount_bits
         self._roomy.clear()
+        self._saved = {saved.l1[0] for saved in layout.snapshots.saved}
         self._tables, self._l1 = len(tables.l2), tables.l1
         self._bitmaps = dict(layout.bitmaps.by_name)
         self._everything = False
@@ -312,7 +314,7 @@ class TableWriter:
         """Write the L1 tables of internal snapshots that are new, and the tables of snapshots and bitmaps."""
         for tables in layout.snapshots.saved:
             assert is_cached(tables)
-            if tables.l1_changed or self._everything:
+            if tables.l1_changed or tables.l1[0] not in self._saved:
                 self.bytes.write_at(tables.l1[0] * layout.cluster_size, rendering.l1_table(layout, tables))
                 tables.l1_changed.clear()
         found = {name: (offset, data) for name, offset, data in self._compared(layout) if name != "header"}

@@ -89,6 +89,11 @@ def test_a_cluster_that_no_table_can_count_is_not_referred_to_once_more(tmp_path
     assert shell.run(["qemu-img", "snapshot", "-c", "two", "d"]) == (1, refusal)
 
 
+def test_the_tables_of_a_snapshot_that_no_file_can_hold_are_left_alone(tmp_path: Path, shell: Shell) -> None:
+    overwrite(tmp_path / "d", field(tmp_path / "d", 64), ">Q", 0xB2D3 << 48)
+    assert shell.run(["qemu-img", "resize", "-q", "d", "17M"]) == (0, "")
+
+
 def test_a_file_in_which_nothing_is_counted_gets_no_other_refcounts(tmp_path: Path, shell: Shell) -> None:
     overwrite(tmp_path / "d", 48, ">Q", 1 << 40)
     assert shell.run(["qemu-img", "amend", "-o", "refcount_bits=64", "d"]) == (1, 2 * "qemu-img: Input/output error\n")
