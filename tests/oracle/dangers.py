@@ -67,14 +67,25 @@ def danger_before(step: Step, machine: Machine, compressed: Collection[str] = ()
 def _ends_jobs_within(asked: str, machine: Machine) -> bool:
     """What stops the guest drains all nodes several times, and each time lets a job go on with another piece.
 
-    A job may end so while QEMU goes over the nodes, of which it takes some away.
+    A job may end so while QEMU goes over the nodes, of which it takes some away. It dies then, or at its end, if it was
+    several layers.
     """
-    working = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"}]
-    allowed = {"stop": 1, "snapshot-save": 0, "snapshot-load": 0}
+    working = _working_on_chains(machine)
     command, *words = asked.split()
     if command == "human-monitor-command" and words[:1] in (["savevm"], ["loadvm"]):
-        return any(not job.completed for job in working)
-    return len(working) > allowed.get(command, len(working))
+        return bool(working)
+    if command in {"snapshot-save", "snapshot-load"}:
+        return any(job.kind in {"stream", "commit"} for job in machine.jobs.jobs)
+    if command != "stop" or not working:
+        return False
+    later = copy.deepcopy(machine)
+    later.qmp("stop")
+    later.advance(1)
+    return len(working) > 1 or _working_on_chains(later) != working
+
+
+def _working_on_chains(machine: Machine) -> set[str]:
+    return {job.id for job in machine.jobs.jobs if job.kind in {"stream", "commit"} and not job.completed}
 
 
 def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
@@ -209,12 +220,16 @@ def _spoils_a_cluster(device: str, machine: Machine, compressed: Collection[str]
 
 
 def _is_undefined(step: Step, device: str, machine: Machine) -> str | None:
-    """QEMU leaves the reader's buffer as it is."""
-    node = _node(device, machine)
-    while node is not None and node.children and (node.is_filter or node.driver == "raw"):
-        node = node.children[0].node
-    if "io" in step and "read" in step["io"][1] and isinstance(node, NullNode) and not node.read_zeroes:
-        return "reading what a null node without read-zeroes holds"
+    """QEMU leaves the reader's buffer as it is, which may be for what a write leaves of a cluster."""
+    top = node = _node(device, machine)
+    while node is not None:
+        if isinstance(node, NullNode):
+            undefined = not node.read_zeroes and any(
+                _is_missing(top or node, node, *part) for part in _parts_read(step)
+            )
+            return "reading what a null node without read-zeroes holds" if undefined else None
+        passed_on = node.children[0].node if node.driver == "raw" and node.children else None
+        node = passed_on or node.filtered or node.backing
     return None
 
 
@@ -236,7 +251,12 @@ def _passes_a_short_layer(step: Step, device: str, machine: Machine) -> str | No
 def _is_read_behind(top: Node, below: Node | None, place: int, end: int) -> bool:
     """Whether no layer above ``below`` has a part of the range that is behind its end."""
     assert below is not None
-    place, end = max(place, below.length), min(end, top.length)
+    return _is_missing(top, below, max(place, below.length), end)
+
+
+def _is_missing(top: Node, below: Node, place: int, end: int) -> bool:
+    """Whether no layer above ``below`` has a part of the range."""
+    end = min(end, top.length)
     while place < end:
         status = status_above(top, below, place, end - place)
         if not status.allocated:
@@ -275,8 +295,6 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     arguments = message.get("arguments", {})
     if "the job that it belonged to has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"
-    if machine.profile.name == "7.2" and message.get("execute") == "stop" and _completed_streams(answer):
-        return "a stop in which a stream ends"
     if machine.profile.name == "7.2" and _ends_a_stream_in_a_section(message, answer, machine):
         return "a backup or snapshot while a stream beside a throttle node is about to end"
     if _loses_an_exported_bitmap(machine):
@@ -333,19 +351,15 @@ def _ends_a_stream_in_a_section(message: dict[str, Any], answer: Records, machin
     if not begins & {message.get("execute"), *(action["type"] for action in actions)}:
         return False
     gone = {record["data"].get("id") for record in answer if record.get("data", {}).get("status") == "null"}
-    return bool(_completed_streams(answer) & gone) and any(
+    return bool(_completed(answer, "stream") & gone) and any(
         node.driver == "throttle" for node in machine.graph.nodes.values()
     )
 
 
-def _completed_streams(answer: Records) -> set[str]:
-    """Those that end in the answer.
-
-    In a ``stop`` it is while 7.2 goes over all nodes, of which it takes some away: it dies then, or at its end, if it
-    had a chain of two layers below it (measured with 7.2.22).
-    """
+def _completed(answer: Records, *kinds: str) -> set[str]:
+    """The jobs of these kinds that end in the answer."""
     over = [record["data"] for record in answer if record.get("event") == "BLOCK_JOB_COMPLETED"]
-    return {data["device"] for data in over if data["type"] == "stream"}
+    return {data["device"] for data in over if data["type"] in kinds}
 
 
 def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Machine) -> bool:
