@@ -255,8 +255,8 @@ class CachedTables(Tables):
     def allocated(self, first: int, stop: int) -> Iterator[int]:
         """As of every L1 table."""
         for key, start, low, high in self.parts(first, stop):
-            if key is not None:
-                entries = self.cache.slices.get(key)[low:high]
+            entries = self.cache.slices.get(key)[low:high] if key is not None else ()
+            if any(entries):
                 places = ((guest, entry) for guest, entry in enumerate(entries, start + low) if entry & ~ZERO)
                 yield from (guest for guest, entry in places if self.place_of(entry) is not None)
 
@@ -382,7 +382,8 @@ class CachedTables(Tables):
         """The clusters of a range are holes; one that has a place is to lose it soon."""
         self._settle(first, stop)
         for key, start, low, high in self.parts(first, stop):
-            for index, entry in enumerate(self.cache.slices.get(key)[low:high] if key is not None else (), low):
+            entries = self.cache.slices.get(key)[low:high] if key is not None else ()
+            for index, entry in enumerate(entries if any(entries) else (), low):
                 if self.place_of(entry) is not None:
                     self.unsettled[start + index] = 0
                 elif entry:

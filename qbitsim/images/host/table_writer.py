@@ -271,7 +271,7 @@ class TableWriter:
 
     def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
         """An L2 table with COPIED flags that are as the refcounts say."""
-        if layout.external:
+        if layout.external or not any(table):
             return table  # nothing shares clusters there
         unit, refcount = layout.cluster_size, layout.clusters.refcount
         return array(
