@@ -12,7 +12,7 @@ Size: TypeAlias = Annotated[int | str, "bytes"]
 SECTOR = 512
 """Bytes: what QEMU counts disks in (BDRV_SECTOR_SIZE)."""
 
-_SIZE = re.compile(r"(\d+)(\.\d+(?=[kKmMgGtTpPeE]))?([kKmMgGtTpPeE]?)(?:i?[bB])?\Z")
+_SIZE = r"(\d+)(\.\d+(?=[kKmMgGtTpPeE]))?([kKmMgGtTpPeE]?)(?:i?[bB])?\Z"
 _EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 
 
@@ -26,7 +26,7 @@ def parse_size(size: Size, name: str = "size") -> int:
         if size < 0:
             raise ValueError(f"invalid {name} {size!r}: it must not be negative")
         return size
-    match = _SIZE.match(size.strip())
+    match = re.match(_SIZE, size.strip())
     if match is None:
         raise ValueError(f"invalid {name} {size!r}: write a number of bytes, or one with a suffix k, M, G, T or P")
     shift, digits = 10 * _EXPONENT[match[3].lower()], (match[2] or "")[1:]

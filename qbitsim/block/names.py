@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-_WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9\-._]*\Z")
+_WELL_FORMED = r"[A-Za-z][A-Za-z0-9\-._]*\Z"
 
 
 def is_well_formed(identifier: str) -> bool:
     """Whether it is an ASCII letter followed by ASCII letters, digits and ``-._``."""
-    return _WELL_FORMED.match(identifier) is not None
+    return re.match(_WELL_FORMED, identifier) is not None
 
 
 ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"

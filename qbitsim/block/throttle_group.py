@@ -13,6 +13,10 @@ from qbitsim.errors import QmpError
 
 MAXIMUM = 1_000_000_000_000_000
 KINDS = ("iops-total", "iops-read", "iops-write", "bps-total", "bps-read", "bps-write")
+LIMITS = (*(f"{kind}{part}" for kind in KINDS for part in ("", "-max", "-max-length")), "iops-size")
+"""The names of QAPI's ThrottleLimits."""
+
+_LONGEST = 2**32 - 1
 
 
 class Bucket:
@@ -79,6 +83,11 @@ class ThrottleGroup:
         }
         self._unit = limits.get("iops-size", 0)
 
+    @property
+    def all_limits(self) -> dict[str, int]:
+        """Every limit, those that were not given too."""
+        return {name: self.limits.get(name, int(name.endswith("-length"))) for name in LIMITS}
+
     def reserve(self, now: int, length: int, *, writing: bool) -> int:
         """Let a request of ``length`` bytes take its turn; return how many nanoseconds it has to wait."""
         side = "write" if writing else "read"
@@ -95,6 +104,16 @@ class ThrottleGroup:
 def is_limited(limits: Mapping[str, int]) -> bool:
     """Whether there is any limit (throttle_enabled)."""
     return any(limits.get(kind, 0) for kind in KINDS)
+
+
+def check_lengths(limits: Mapping[str, int]) -> None:
+    """Refuse bursts that are too long for the group of an object.
+
+    :raises QmpError: with the text of throttle_limits_to_config (util/throttle.c, QEMU 10.0).
+    """
+    for kind in ("bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"):
+        if limits.get(f"{kind}-max-length", 1) > _LONGEST:
+            raise QmpError(f"{kind}-max-length value must be in the range [0, {_LONGEST}]")
 
 
 def check_limits(limits: Mapping[str, int]) -> None:

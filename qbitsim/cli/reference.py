@@ -13,7 +13,6 @@ import textwrap
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
 from qbitsim.commands.offered import registry_for
 from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions
 from qbitsim.drivers.driver import DRIVERS, Driver
+from qbitsim.enums import StrEnum
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TypedDict
 
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
@@ -13,6 +12,7 @@ from qbitsim.qapi.machine import FdsetInfo
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 AddfdInfo = TypedDict("AddfdInfo", {"fdset-id": int, "fd": int})
 """Where a descriptor is."""

@@ -13,6 +13,7 @@ from qbitsim.qapi.schema import QNull
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive
+    from qbitsim.block.node import Node
     from qbitsim.commands.parts import MachineLike
     from qbitsim.devices.processors import Processors
     from qbitsim.devices.tree import DeviceTree
@@ -114,10 +115,19 @@ def x_blockdev_set_iothread(context: Context, args: XBlockdevSetIothread) -> Non
             f"Node {args.node_name} is associated with a BlockBackend and could be in use "
             "(use force=true to override this check)"
         )
-    if isinstance(args.iothread, QNull):
-        return
-    found = context.machine.objects.get(args.iothread)
-    if found is None or found["qom-type"] != "iothread":
-        raise QmpError(f"Cannot find iothread {args.iothread}")
-    if any(edge.parent in context.graph.drives.values() for edge in node.parents):
+    wanted = None if isinstance(args.iothread, QNull) else args.iothread
+    if wanted is not None and context.machine.objects.get(wanted, {}).get("qom-type") != "iothread":
+        raise QmpError(f"Cannot find iothread {wanted}")
+    check_thread(context.machine, node, wanted)
+
+
+def check_thread(machine: MachineLike, node: Node, thread: str | None) -> None:
+    """Refuse another I/O thread than that of a device that uses the node (blk_root_change_aio_ctx, QEMU 10.0).
+
+    :param thread: None for the main loop.
+    :raises QmpError: so it is; a drive that no device uses goes where its node goes.
+    """
+    users = [edge.parent for edge in node.parents]
+    devices = machine.devices.devices.values() if machine.devices is not None else ()
+    if any(each.drive in users and each.iothread != thread for each in devices):
         raise QmpError("Cannot change iothread of active block backend")

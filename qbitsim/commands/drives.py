@@ -38,8 +38,8 @@ _REFUSALS = {
     "overlap-check": "Unsupported value '{}' for qcow2 option 'overlap-check'. Allowed are any of the following: "
     "none, constant, cached, all",
 }
-_NOT_ACCEPTED = re.compile(rf"Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'", re.DOTALL)
-_UNEXPECTED = re.compile(r"Parameter '(.*)' is unexpected", re.DOTALL)
+_NOT_ACCEPTED = rf"(?s)Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'"
+_UNEXPECTED = r"(?s)Parameter '(.*)' is unexpected"
 
 
 def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
@@ -125,11 +125,11 @@ def check_given_options(registry: Registry, options: Options) -> None:
     try:
         check_node_options(registry, completed(options))
     except QmpError as error:
-        if found := _NOT_ACCEPTED.fullmatch(error.desc):
+        if found := re.fullmatch(_NOT_ACCEPTED, error.desc):
             raise QmpError(_REFUSALS[found[1]].format(found[2])) from None
         if error.desc == "Parameter 'file' is missing":
             raise QmpError('A block device must be specified for "file"') from None
-        if found := _UNEXPECTED.fullmatch(error.desc):
+        if found := re.fullmatch(_UNEXPECTED, error.desc):
             raise _unexpected(completed(options), found[1].split(".")) from None
         raise
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.descriptors import of_monitor
+from qbitsim.commands.devices import check_thread
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.nbd.exports import DEFAULT_CONNECTIONS, DEFAULT_HANDSHAKE, Listening
 from qbitsim.qapi.block import (
@@ -177,11 +178,9 @@ def _check_iothreads(context: Context, node: Node, wanted: str | list[str], *, f
     for name in [wanted] if isinstance(wanted, str) else wanted:
         if context.machine.objects.get(name, {}).get("qom-type") != "iothread":
             raise QmpError(f'iothread "{name}" not found')
-    if fixed and context.machine.devices is not None:
-        users = [edge.parent for edge in node.parents]
-        devices = context.machine.devices.devices.values()
-        if any(each.drive in users and each.iothread != wanted for each in devices):
-            raise QmpError("Cannot change iothread of active block backend")
+    if fixed:
+        assert isinstance(wanted, str)
+        check_thread(context.machine, node, wanted)
 
 
 @command("block-export-del", BlockExportDel, since="5.2")

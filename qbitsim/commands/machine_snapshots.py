@@ -7,7 +7,6 @@ and a disk that has any cannot be put back.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import snapshot_holder, snapshot_path
@@ -220,6 +219,8 @@ def save_snapshot(
     elif name is not None and have_snapshot(disks, name):
         raise QmpError(f"Snapshot '{name}' already exists in one or more devices")
     if name is None:
+        from datetime import UTC, datetime  # noqa: PLC0415 - for snapshots without a name alone
+
         name = datetime.fromtimestamp(date // NANOSECONDS, UTC).strftime("vm-%Y%m%d%H%M%S")
     main, state = state_disk(disks, vmstate), machine.run_state
     _check_no_bitmap_migrates(context)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block.names import ID_HINT, is_well_formed
-from qbitsim.block.throttle_group import ThrottleGroup
+from qbitsim.block.throttle_group import ThrottleGroup, check_lengths
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
@@ -51,6 +51,7 @@ def _limits(args: ThrottleGroupProperties) -> Json:
     given = to_json(args)
     old = {name.removeprefix("x-"): value for name, value in given.items() if name.startswith("x-")}
     limits: Json = old | given.get("limits", {})
+    check_lengths(limits)
     return limits
 
 

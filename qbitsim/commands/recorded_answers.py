@@ -7,8 +7,6 @@ same whatever machine it is.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from qbitsim.commands.context import Context
@@ -18,11 +16,10 @@ from qbitsim.qapi.machine import CommandLineOptionInfo, CpuDefinitionInfo, Machi
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import arg
 from qbitsim.qapi.structs import struct
+from qbitsim.recorded import recorded_json
 
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
-
-_FOLDER = Path(__file__).with_name("recorded")
 
 
 @struct
@@ -76,5 +73,4 @@ def recorded(profile: Profile, name: str) -> list[Any]:
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the {name} of QEMU {profile.name}")
-    text = (_FOLDER / f"{profile.recorded_answers}.json").read_text(encoding="ascii")
-    return cast("list[Any]", json.loads(text)[name])
+    return cast("list[Any]", recorded_json(__file__, f"{profile.recorded_answers}.json")[name])

@@ -34,6 +34,7 @@ from qbitsim.qapi.values import to_json
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
+    from qbitsim.profiles import Profile
 
 
 _COMMON = frozenset(
@@ -66,10 +67,17 @@ def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
         if node is None:
             raise QmpError(f"Failed to find node with node-name='{name}'")
         queue.add(node, to_json(options), read_only=False)
-    with ExitStack() as drained:
-        for change in queue.changes.values():
-            drained.enter_context(graph.reopening(change.node))
-        queue.run()
+    queue.run()
+
+
+def reopen_with(graph: Graph, node: Node, given: Options, profile: Profile) -> None:
+    """Give a node, and those that were opened with it, some other options; all others stay (bdrv_reopen).
+
+    :raises QmpError: nothing has changed then.
+    """
+    queue = _Queue(graph, backwards=profile.reopening_refreshes_backwards)
+    queue.add(node, {"read-only": node.read_only, **given}, read_only=node.read_only, keeps_options=True)
+    queue.run()
 
 
 class _Change:
@@ -111,11 +119,16 @@ class _Change:
         driver.check(self.given)
 
     def _check_reset(self, resets: frozenset[str]) -> None:
-        inline = {"backing", *(child.name for child in self.node.children)}  # of a child that is gone, too
+        inline = self._names_of_children
         for key in qdict_order(list(old := dict(_flatten(self.node.options)))):
             known = key in _COMMON or key in resets or key.split(".")[0] in inline or key == "node-name"
             if not known and key not in self.flat and old[key] is not None:
                 raise QmpError(f"Option '{key}' cannot be reset to its default value")
+
+    @property
+    def _names_of_children(self) -> set[str]:
+        """Also of one that is gone; their options are none of the node's own."""
+        return {"backing", *(child.name for child in self.node.children)}
 
     def _find_children(self, graph: Graph) -> None:
         node = self.node
@@ -150,7 +163,8 @@ class _Change:
             raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
 
     def _check_same(self, own: frozenset[str]) -> None:
-        old = dict(_flatten(self.node.options))
+        inline = self._names_of_children
+        old = {key: value for key, value in _flatten(self.node.options) if key.split(".")[0] not in inline}
         free = _TAKEN_OVER | own
         for key in qdict_order(list(self.flat)):
             child = self.node.child(key)
@@ -185,6 +199,12 @@ class _Queued(NamedTuple):
     is_child: bool = False
     keeps_options: bool = False
 
+    def all_options(self) -> Options:
+        """The node's options from then on."""
+        if self.keeps_options and self.given is not self.node.options:
+            return _merged(self.node.options, self.given)
+        return self.given
+
 
 class _Queue:
     """All nodes that are being reopened, in QEMU's order: parents before their children, of which the newest is first.
@@ -197,15 +217,15 @@ class _Queue:
         self.backwards = backwards
         self.changes: dict[str, _Change] = {}
 
-    def add(self, node: Node, given: Options, *, read_only: bool) -> None:
+    def add(self, node: Node, given: Options, *, read_only: bool, keeps_options: bool = False) -> None:
         """Add a node, and those below it that were opened with it (bdrv_reopen_queue_child)."""
-        pending = [_Queued(node, given, read_only)]
+        pending = [_Queued(node, given, read_only, keeps_options=keeps_options)]
         while pending:
             pending += reversed(list(self._add_one(pending.pop())))
 
     def _add_one(self, queued: _Queued) -> Iterator[_Queued]:
         """Add a node alone, and tell which of its children come with it."""
-        node, given, is_child = queued.node, queued.given, queued.is_child
+        node, given, is_child = queued.node, queued.all_options(), queued.is_child
         change = self.changes[node.name] = _Change(node, given, read_only=queued.read_only)
         change.says_backing |= queued.keeps_options
         for edge in reversed(node.children):
@@ -215,7 +235,8 @@ class _Queue:
             if isinstance(wanted, str | None) and wanted != edge.node.name:
                 continue
             change.take_inline_child(edge.name)
-            below = wanted if isinstance(wanted, dict) and wanted and given is not node.options else edge.node.options
+            said = wanted if not queued.keeps_options else queued.given.get(edge.name)
+            below = said if isinstance(said, dict) and said and given is not node.options else edge.node.options
             change.given[edge.name] = below
             # A child follows what its parent's options say; what they leave to the default stays, if it is named.
             stays = isinstance(wanted, str) and edge.node.read_only
@@ -224,10 +245,16 @@ class _Queue:
             yield _Queued(edge.node, below, inherited or edge.name == "backing", is_child=True, keeps_options=keeps)
 
     def run(self) -> None:
-        """Flush all, prepare all, then change all.
+        """Drain all, flush all, prepare all, then change all.
 
         :raises QmpError: nothing has changed then.
         """
+        with ExitStack() as drained:
+            for change in self.changes.values():
+                drained.enter_context(self.graph.reopening(change.node))
+            self._run()
+
+    def _run(self) -> None:
         changes = list(self.changes.values())
         for change in changes:
             try:
@@ -296,10 +323,20 @@ class _Queue:
 
 
 def _inherits(node: Node, name: str, child: Node) -> bool:
-    """Whether the child was opened together with the node."""
+    """Whether the child was opened together with the node; what a job has put between was not."""
     if name not in node.options:
-        return child.auto_named and not child.monitor_owned
-    return isinstance(node.options[name], dict)
+        return child.auto_named and not child.monitor_owned and not child.implicit
+    given = node.options[name]
+    return isinstance(given, dict) and given.get("driver", child.driver) == child.driver
+
+
+def _merged(old: Options, new: Options) -> Options:
+    """Options, some of which are others now; those of children by member."""
+    merged = dict(old)
+    for name, value in new.items():
+        before = merged.get(name)
+        merged[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -419,11 +419,12 @@ class BlockCopyState:
         return self.source.skip_filters().waits_for_io("status", 0, self.length)
 
     def reset_unallocated(self, offset: int) -> int:
-        """Leave out the clusters at ``offset`` if the topmost layer does not have them; return where to go on.
-
-        :raises OSError: the layer cannot tell.
+        """Leave out the clusters from ``offset``, where one begins, if the topmost layer does not have them.
 
         Partial clusters count as allocated (block_copy_is_cluster_allocated).
+
+        :return: where to go on.
+        :raises OSError: the layer cannot tell.
         """
         position, allocated = offset, False
         while position < self.length and not allocated:
@@ -431,9 +432,9 @@ class BlockCopyState:
             allocated = status.allocated
             position += status.length
             if not allocated and position - offset >= self.cluster_size:
-                position -= (position - offset) % self.cluster_size
+                position -= position % self.cluster_size
                 break
-        end = offset + -(-(position - offset) // self.cluster_size) * self.cluster_size
+        end = -(-position // self.cluster_size) * self.cluster_size
         if not allocated:
             self.reset(offset, end - offset)
         return end

@@ -119,24 +119,20 @@ class BlockCopyCall:
             return
         if self._waiting is not None:
             self._launch_waiting()
-        if self._waiting is None and self._copy_rest():
-            return
+        if self._waiting is None:
+            self._copy_rest()
         while self._waiting is None and self._sleep is None and self._next():
             pass
         if self._waiting is None and self._sleep is None and not self._in_flight:
             self._round_ended()
 
-    def _copy_rest(self) -> bool:
-        """Finish the work in one go, if nobody can tell the difference."""
+    def _copy_rest(self) -> None:
+        """Copy all that is left in one go, if nobody can tell the difference; nothing more is found then."""
         if self.cancelled or self.failure or (self.offset, self.end) != (0, self.state.length):
-            return False
+            return
         alone = self.state.needs_no_io or self.state.scheduler.runs_exclusively(self._in_flight)
-        if not alone or not self.state.copy_rest():
-            return False
-        if not self._in_flight:
+        if alone and self.state.copy_rest():
             self._found = False
-            self._round_ended()
-        return True
 
     def _next(self) -> bool:
         """Make one chunk; False when there is nothing more to make in this round."""

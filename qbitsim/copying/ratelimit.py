@@ -29,7 +29,7 @@ class RateLimit:
     def set_speed(self, speed: int) -> None:
         """Change the limit; what was dispatched in the slice still counts."""
         self.speed = speed
-        self._quota = max(1, speed // (1_000_000_000 // SLICE)) if speed else 0
+        self._quota = max(1, speed // (1_000_000_000 // SLICE))
 
     def delay(self, now: int, length: int) -> int:
         """Nanoseconds to wait at the instant ``now`` before more may go, with ``length`` more bytes dispatched."""

@@ -100,8 +100,8 @@ class Device:
     def iothread(self) -> str | None:
         """The thread in which its requests run: its own, or that of the controller; None for the main loop."""
         owner = self.bus.owner if self.bus is not None else None
-        own = self.values.get("iothread")
-        return own if own or owner is None else owner.iothread
+        own: str | None = self.values.get("iothread") or None
+        return own if own is not None or owner is None else owner.iothread
 
     # -- what its drive asks
 

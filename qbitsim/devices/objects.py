@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.devices import properties
+from qbitsim.devices import properties, throttle_properties
 from qbitsim.devices.attaching import replace_node
 from qbitsim.devices.properties import descriptions
 from qbitsim.errors import QmpError, UnsupportedError
@@ -16,6 +16,7 @@ from qbitsim.errors import QmpError, UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qbitsim.block.throttle_group import ThrottleGroup
     from qbitsim.devices.device import Device
     from qbitsim.devices.processors import Processors
     from qbitsim.devices.properties import Descriptions
@@ -45,7 +46,7 @@ class Objects:
         tree: DeviceTree,
         profile: Profile,
         objects: Mapping[str, Json],
-        groups: Mapping[str, object],
+        groups: Mapping[str, ThrottleGroup],
         chardevs: Mapping[str, str],
         *,
         processors: Processors | None,
@@ -101,6 +102,9 @@ class Objects:
             return self._processors.value(self._profile, number, name)
         if name == "type":
             return self._type_of(found)
+        group = self._group(found)
+        if group is not None:
+            return throttle_properties.value_of(group, name)
         device = self._device(found)
         if device is None:
             return self._of_object(found, name)
@@ -113,6 +117,10 @@ class Objects:
         :raises QmpError: there is no such object or property, or it does not take that.
         """
         found = self._resolve(path)
+        group = self._group(found)
+        if group is not None:
+            throttle_properties.set_value(group, name, value, self._profile)
+            return
         device = self._device(found)
         if device is None:
             raise UnsupportedError(f"qom-set of '{name}' of '{path}'")
@@ -176,6 +184,10 @@ class Objects:
 
     def _device(self, path: str) -> Device | None:
         return next((each for each in self._tree.devices.values() if path in (each.path, each.disk_path)), None)
+
+    def _group(self, path: str) -> ThrottleGroup | None:
+        place, _, name = path.rpartition("/")
+        return self._groups.get(name) if place == "/objects" else None
 
     def _processor(self, path: str) -> int | None:
         return self._processors.number_at(path) if self._processors is not None else None

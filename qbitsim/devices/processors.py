@@ -6,13 +6,12 @@ which is read when it is asked for. A feature that is asked for and that TCG lac
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.devices.properties import parse
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.recorded import recorded_json
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
-_FOLDER = Path(__file__).with_name("recorded")
 _NO_THREAD = 999
 _SAME = {
     "sse3": "pni",
@@ -242,5 +240,5 @@ def _read_model(release: str, name: str) -> Json:
 
 @cache
 def _read(release: str) -> Json:
-    recorded: Json = json.loads((_FOLDER / f"{release}-processors.json").read_text(encoding="ascii"))
+    recorded: Json = recorded_json(__file__, f"{release}-processors.json")
     return recorded

@@ -6,20 +6,18 @@ kept in a file for each release, which is read when it is asked for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.recorded import recorded_json
 from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from qbitsim.jsontypes import Json
     from qbitsim.profiles import Profile
 
-_FOLDER = Path(__file__).with_name("recorded")
 _SWITCHES = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 _VALUES = {
     "OnOffAuto": ("auto", "on", "off"),
@@ -49,6 +47,8 @@ class PropertyLists(Mapping[str, "list[Json]"]):
     @staticmethod
     def packed(lists: Mapping[str, list[Json]]) -> Json:
         """The form in which such lists are kept."""
+        import json  # noqa: PLC0415 - for those who record them
+
         numbered: dict[str, int] = {}
         numbers = {}
         for name, entries in lists.items():
@@ -151,7 +151,7 @@ def descriptions(profile: Profile) -> Descriptions:
 
 @cache
 def _read(release: str) -> Descriptions:
-    return Descriptions(json.loads((_FOLDER / f"{release}.json").read_text(encoding="ascii")))
+    return Descriptions(recorded_json(__file__, f"{release}.json"))
 
 
 def parse(name: str, kind: str, given: Any, *, from_json: bool) -> Any:

@@ -229,9 +229,13 @@ class DeviceTree:
                 values[name] = properties.parse(name, described, given, from_json=from_json)
             if name in self._backends:
                 self._check_backend(kind, name, values[name])
-            if described == "link<iothread>" and self._objects.get(str(given), {}).get("qom-type") != "iothread":
-                raise QmpError(f"Device '{given}' not found", "DeviceNotFound")
+            if described == "link<iothread>" and given != "":  # (the empty one leads nowhere)
+                self._check_thread(str(given))
         return values
+
+    def _check_thread(self, name: str) -> None:
+        if self._objects.get(name, {}).get("qom-type") != "iothread":
+            raise QmpError(f"Device '{name}' not found", "DeviceNotFound")
 
     def _check_backend(self, kind: DeviceType, name: str, value: str) -> None:
         """Refuse a backend that is not there, or that another device has (set_chr and set_netdev)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from qbitsim.block.breakpoints import Breakpoints
@@ -13,6 +12,7 @@ from qbitsim.drivers.blkdebug_config import read_config
 from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import OPERATIONS, Fault, Faults

@@ -11,8 +11,8 @@ from qbitsim.errors import QmpError, UnsupportedError
 if TYPE_CHECKING:
     from qbitsim.images.store import ImageStore
 
-_GROUP = re.compile(r"\[([^\]\s]+)(?: \"[^\"]*\")?\]")
-_OPTION = re.compile(r"\s*(\S+)\s*=\s*\"([^\"]*)\"")
+_GROUP = r"\[([^\]\s]+)(?: \"[^\"]*\")?\]"
+_OPTION = r"\s*(\S+)\s*=\s*\"([^\"]*)\""
 _NUMBERS = {"state", "errno", "sector", "new_state", "delay-ns"}
 _SWITCHES = {"once", "immediately"}
 _OPTIONS = {
@@ -36,12 +36,12 @@ def read_config(images: ImageStore, name: str) -> Options:
     for line in text.rstrip("\0").splitlines():
         if not line or line.startswith("#"):
             continue
-        if found := _GROUP.match(line):
+        if found := re.match(_GROUP, line):
             group, rule = found[1], {}
             if group not in rules:
                 raise QmpError(f"There is no option group '{group}'")
             rules[group].append(rule)
-        elif found := _OPTION.match(line):
+        elif found := re.match(_OPTION, line):
             if rule is None:
                 raise QmpError("no group defined")
             rule[found[1]] = _value(group, found[1], found[2])

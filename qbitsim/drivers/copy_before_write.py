@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -24,6 +23,7 @@ from qbitsim.drivers.driver import FilterDriverNode, driver
 from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.images.qcow2.image import Qcow2Image

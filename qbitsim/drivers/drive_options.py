@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,9 @@ _CACHE_MODES: dict[str, Options] = {
     "writethrough": {},
 }
 """``cache=`` -> the options of the node that it stands for (bdrv_parse_cache_mode, block.c, QEMU 10.0)."""
+
+_TEXTS = frozenset({"aio", "driver", "file", "filename", "node-name"})
+"""Options that are texts, whatever the driver: who gives no others need not wait until the schema was read."""
 
 _BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
@@ -89,16 +92,8 @@ def _plain(value: Any) -> Any:
 
 def parse_device(given: str) -> Options:
     """``driver,name=value``; a comma in a value is written twice, and the last of several counts."""
-    parts = [part.replace("\0", ",") for part in given.replace(",,", "\0").split(",")]
-    options: Options = {}
-    for number, part in enumerate(parts):
-        name, equals, value = part.partition("=")
-        if not equals and number == 0:
-            name, value = "driver", part
-        elif not equals:
-            name, value = (part.removeprefix("no"), "off") if part.startswith("no") else (part, "on")
-        options[name] = value
-    return options
+    first, _comma, _rest = given.partition(",")
+    return dict(split_options(given if "=" in first else f"driver={given}"))
 
 
 def parse_object(given: str) -> Options:
@@ -110,6 +105,20 @@ def parse_object(given: str) -> Options:
         flat[name] = int(value) if re.fullmatch(r"-?\d+", value) and name != "id" else value
     plain: Options = _plain(nested(flat))
     return plain
+
+
+def split_options(text: str) -> dict[str, str]:
+    """``a=1,b=x,,y,c,nod`` by name; a lone name is ``on``, behind ``no`` it is ``off``, a doubled comma is a comma.
+
+    (util/qemu-option.c, QEMU 10.0)
+    """
+    options: dict[str, str] = {}
+    for part in text.replace(",,", "\0").split(","):
+        name, equals, value = part.replace("\0", ",").partition("=")
+        if not equals:
+            name, value = (name.removeprefix("no"), "off") if name.startswith("no") else (name, "on")
+        options[name] = value
+    return options
 
 
 def nested(flat: Mapping[str, Any]) -> Options:
@@ -129,7 +138,7 @@ def nested(flat: Mapping[str, Any]) -> Options:
         if isinstance(place.get(last), dict):
             _add_filename(place[last], str(value))
             continue
-        place[last] = _scalar(last, value)
+        place[last] = _scalar(last, value, path)
         if isinstance(place, Written):
             place.texts[last] = str(value)
     lists = _with_lists(tree)
@@ -159,8 +168,8 @@ def _with_lists(value: Any) -> Any:
     return value
 
 
-def _scalar(name: str, value: Any) -> Any:
-    kind = _kinds().get(name) if isinstance(value, str) else None
+def _scalar(name: str, value: Any, path: Sequence[str] = ()) -> Any:
+    kind = _kinds().get(name) if isinstance(value, str) and name not in _TEXTS else None
     if kind in ("size", "int"):
         try:
             return parse_size(value) if kind == "size" else int(value, 0)
@@ -168,7 +177,7 @@ def _scalar(name: str, value: Any) -> Any:
             expected = "non-negative number below 2^64" if kind == "size" else "number"
             raise QmpError(f"Parameter '{name}' expects a {expected}") from None
     if kind == "boolean":
-        return switch(name, value)
+        return switch(f"cache.{name}" if path[-1:] == ["cache"] else name, value)
     return value
 
 

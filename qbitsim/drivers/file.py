@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.limits import Limits
@@ -12,6 +11,7 @@ from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError
 from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint

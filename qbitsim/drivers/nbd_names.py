@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 DEFAULT_PORT = "10809"
 
 _EXPORT = ":exportname="
-_HOST = re.compile(r"(?P<bracket>\[)?(?P<host>(?(bracket)[^\]]{1,64}|[^:]{1,64}))(?(bracket)\]):(?P<port>[^,]{1,32})")
-_PORT_ALONE = re.compile(r":(?P<port>[^,]{1,32})")
+_HOST = r"(?P<bracket>\[)?(?P<host>(?(bracket)[^\]]{1,64}|[^:]{1,64}))(?(bracket)\]):(?P<port>[^,]{1,32})"
+_PORT_ALONE = r":(?P<port>[^,]{1,32})"
 
 
 def options_of(name: str) -> Options:
@@ -44,7 +44,7 @@ def options_of(name: str) -> Options:
 
 def _inet(text: str) -> Options:
     """``HOST:PORT`` with what may follow behind a comma (inet_parse, util/qemu-sockets.c, QEMU 10.0)."""
-    found = (_PORT_ALONE if text.startswith(":") else _HOST).match(text)
+    found = re.match(_PORT_ALONE if text.startswith(":") else _HOST, text)
     if found is None:
         what = "port in address" if text.startswith(":") else "IPv6 address" if text.startswith("[") else "address"
         raise QmpError(f"error parsing {what} '{text}'")

@@ -10,7 +10,6 @@ How a node of one driver is opened is said where the driver is declared, with th
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
@@ -25,6 +24,7 @@ from qbitsim.files import permissions as perms
 from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
+from qbitsim.records import record
 
 _CHILDREN = ("file", "image", "raw", "test", "data-file", "target", "children")
 """The options that are nodes; a backing file is found by its own way."""
@@ -40,7 +40,7 @@ def _pass_filename_down(node: type[Node], options: Options, *, protocol: bool) -
         options["image"] = {**below, **options.get("image", {})}
 
 
-@dataclass(slots=True)
+@record(frozen=False, eq=False)
 class _Layer:
     """A node that is being opened.
 
@@ -263,7 +263,9 @@ class Opener:
             raise UnsupportedError(f"block driver '{name}'")
         merged = {**inherited, **options}
         driver.check(merged)
-        return _Layer(driver.node.open(self, merged), options, merged)
+        node = driver.node.open(self, merged)
+        node.on_opened()
+        return _Layer(node, options, merged)
 
     def _complete(self, layer: _Layer, below: Node | None) -> Node:
         """Give a node its backing file, and what its options say of it; return the node."""
@@ -271,7 +273,6 @@ class Opener:
         self._attach_below(layer, below)
         node.options = layer.given
         node.detect_zeroes = layer.options.get("detect-zeroes", "off")
-        node.on_opened()
         return node
 
     def _attach_below(self, layer: _Layer, below: Node | None) -> None:

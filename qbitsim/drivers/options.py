@@ -40,11 +40,14 @@ def passes_discards(options: Mapping[str, object]) -> bool:
 
 
 def check_detect_zeroes(options: Mapping[str, object]) -> None:
-    """Refuse to unmap zeroes where discards are not passed on.
+    """Refuse an unknown mode, and to unmap zeroes where discards are not passed on.
 
     :raises QmpError: with the text of bdrv_parse_detect_zeroes (block.c, QEMU 10.0).
     """
-    if options.get("detect-zeroes") == "unmap" and not passes_discards(options):
+    mode = options.get("detect-zeroes", "off")
+    if mode not in {"off", "on", "unmap"}:
+        raise QmpError(f"invalid parameter value: {mode}")
+    if mode == "unmap" and not passes_discards(options):
         raise QmpError("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
 
 

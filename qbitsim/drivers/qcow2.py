@@ -572,8 +572,9 @@ class Qcow2Node(DriverNode):
         self._stored_bitmaps.check_room()
 
     def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
-        """Refuse to become read-only if there is no room for the bitmaps that would be stored then, or no right to."""
-        del options
+        """Refuse caches that do not fit, and to be read-only if bitmaps could not be stored then."""
+        check_cache_sizes(options)
+        check_entry_size(options, self.cluster_size)
         if read_only and not self.read_only:
             self.check_room_for_bitmaps()
         elif read_only and any(each.persistent and not (each.readonly or each.inconsistent) for each in self.bitmaps):

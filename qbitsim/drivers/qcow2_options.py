@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, TypeAlias
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericCOWFormat, BlockdevRef
 from qbitsim.qapi.schema import Alternate, Int64, arg, branch, union
 from qbitsim.qapi.structs import struct

@@ -8,7 +8,6 @@ events (QUORUM_REPORT_BAD, QUORUM_FAILURE); these are not emulated, so such a re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Child, Node
@@ -16,6 +15,7 @@ from qbitsim.block.own_length import OwnLengthNode
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef

@@ -7,14 +7,12 @@ reading by who uses permission *n*, byte ``200 + n`` by who does not share it.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import stat
 import struct
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING
 
 from qbitsim.files.fdsets import PREFIX
@@ -30,7 +28,6 @@ _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # modes of fallocate(2)
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
 _COPIED_AT_ONCE = 1 << 20  # bytes
 _FARTHEST = (1 << 63) - 1  # where a file can reach
-_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 class HostFile:
@@ -199,17 +196,10 @@ class HostFile:
 
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
         """fallocate(2); False if this file system cannot do it."""
+        from qbitsim.files.fallocate import fallocate  # noqa: PLC0415 - it loads ctypes, for the few that need it
+
         self._begin_write()
-        call = _fallocate()
-        if call is None:
-            return False
-        while call(self._descriptor, mode, offset, length):
-            number = ctypes.get_errno()
-            if number in _UNSUPPORTED:
-                return False
-            if number != errno.EINTR:
-                raise OSError(number, os.strerror(number), self.path)
-        return True
+        return fallocate(self._descriptor, mode, offset, length)
 
     def next_data(self, offset: int) -> int | None:
         """The first byte from *offset* on that is no hole; None if there is none."""
@@ -378,13 +368,3 @@ def _open(path: str, folder: int | None, *, writable: bool, create: bool) -> int
         number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(number, os.strerror(number), path)
     return descriptor
-
-
-@cache
-def _fallocate() -> ctypes._NamedFuncPointer | None:
-    """fallocate(2) of the C library, which Python does not offer with its modes; None where there is none."""
-    function = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
-    if function is not None:
-        function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-        function.restype = ctypes.c_int
-    return function

@@ -49,23 +49,23 @@ class BackupOptions:
     :ivar filter_node_name: None for a generated name.
     """
 
-    job_id: str | None = None
+    job_id: str | None
     sync: str
-    bitmap: DirtyBitmap | None = None
-    bitmap_mode: str = "on-success"
-    speed: int = 0
-    compress: bool = False
-    on_source_error: str = "report"
-    on_target_error: str = "report"
-    auto_finalize: bool = True
-    auto_dismiss: bool = True
-    filter_node_name: str | None = None
-    discard_source: bool = False
-    break_snapshot: bool = False
+    bitmap: DirtyBitmap | None
+    bitmap_mode: str
+    speed: int
+    compress: bool
+    on_source_error: str
+    on_target_error: str
+    auto_finalize: bool
+    auto_dismiss: bool
+    filter_node_name: str | None
+    discard_source: bool
+    break_snapshot: bool
     max_workers: int = MAXIMUM_WORKERS
     max_chunk: int = 0
     min_cluster_size: int = 0
-    copy_range: bool = False
+    copy_range: bool
 
 
 class BackupJob(Job):

@@ -194,15 +194,13 @@ class Job(JobVerbs):
         super().start()
 
     def use(self, name: str, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
-        """Hold ``node`` and block operations on it (block_job_add_bdrv).
+        """Hold ``node`` and block operations on it, before the job starts (block_job_add_bdrv).
 
         :param shared: what others may have meanwhile; :param perm: what the job itself has to have.
         :raises QmpError: somebody else does not allow it, or has more; nothing has changed then.
         """
         edge = self.jobs.graph.attach(self, name, node, perm, shared, stays=True)
         self.edges.append(edge)
-        if self.started:
-            self.jobs.graph.watch([edge])
         node.block(self.blocker)
 
     @staticmethod
@@ -272,6 +270,9 @@ class Job(JobVerbs):
             self.jobs.scheduler.run_bottom_halves()
             if self.busy and not self.completed:
                 self.finish_in_flight()
+
+    def finish_flush(self) -> None:
+        """Complete a flush that is in flight, for which another flush of that node waits: there is none."""
 
     def wake_if_due(self) -> None:
         """Nothing: it does not sleep."""

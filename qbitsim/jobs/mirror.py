@@ -54,8 +54,8 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_idle", "_in_drain", "_looks_first"),
-        *("_operations", "_replaced", "_run_left", "_waiting"),
+        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
+        *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -87,6 +87,7 @@ class MirrorJob(LoopJob):
         self._drained = False
         self._in_drain = False
         self._ending: Task | None = None
+        self._flushing: Task | None = None
         self._looks_first = False
         self._idle = False
         self._error_text: str | None = None
@@ -184,7 +185,8 @@ class MirrorJob(LoopJob):
             if kind == "write":
                 self.target.write(offset, data[offset - begin : offset - begin + length])
             else:
-                self.target.write_zeroes(offset, length)
+                # What a guest allows zeroes to free does not get through the filter (supported_zero_flags).
+                self.target.write_zeroes(offset, length, unmap=False)
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(error.errno or errno.EIO, reading=False)
@@ -282,7 +284,7 @@ class MirrorJob(LoopJob):
             if self.target.unflushed or self._looks_first:
                 # Flushing what was written takes a turn, and so does the first look at the source.
                 self.target.unflushed = self._looks_first = False
-                self._ending = self.jobs.scheduler.soon(self._flushed, f"{self.id}: flush the target")
+                self._flushing = self.jobs.scheduler.soon(self._flushed, f"{self.id}: flush the target")
                 return
             if not self._flush():
                 self._round()
@@ -299,7 +301,7 @@ class MirrorJob(LoopJob):
             self._round()
 
     def _flushed(self) -> None:
-        self._ending = None
+        self._flushing = None
         self._caught_up()
 
     def _become_ready(self) -> None:
@@ -354,8 +356,14 @@ class MirrorJob(LoopJob):
         :raises StalledError: something in flight waits.
         """
         self._operations.complete_all()
+        self.finish_flush()
         if self._ending is not None:
             self.jobs.scheduler.run(self._ending)
+
+    def finish_flush(self) -> None:
+        """Flush the target now, if that is what comes next (bdrv_co_flush, block/io.c, waits for active_flush_req)."""
+        if self._flushing is not None:
+            self.jobs.scheduler.run(self._flushing)
 
     def _entered(self) -> None:
         self._idle = False

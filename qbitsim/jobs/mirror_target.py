@@ -105,16 +105,17 @@ class MirrorTarget:
         """Whether zeroes need not be written there: it costs nothing then (mirror_co_zero, since QEMU 10.1)."""
         return self._zeroes is not None and self._zeroes.holds(offset, length)
 
-    def write_zeroes(self, offset: int, length: int) -> bool:
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool | None = None) -> bool:
         """Write zeroes, unless they are there (mirror_co_zero).
 
+        :param unmap: whether they may free clusters; as the job was told if None.
         :return: whether that has to wait for I/O.
         :raises OSError: as the node fails.
         """
         if self.is_known_zero(offset, length):
             return False
         waits = self.node.waits_for_io("write-zeroes", offset, length)
-        self.node.write_zeroes(offset, length, unmap=self._unmap)
+        self.node.write_zeroes(offset, length, unmap=self._unmap if unmap is None else unmap)
         self._note_write()
         if self._zeroes is not None:
             self._zeroes.learn(offset, length)

@@ -5,8 +5,7 @@ Sources: JobSTT and JobVerbTable in job.c, QEMU 10.0. This module does not know 
 
 from __future__ import annotations
 
-from enum import StrEnum
-
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.job import JobStatus
 
 

@@ -527,8 +527,13 @@ class Machine:
         if self.running:
             self.run_state = state
             self.emit("STOP")
+        self._drain_and_flush_all()
+
+    def _drain_and_flush_all(self) -> None:
         self.graph.drain_all()
         self.graph.flush_all()
+        for job in list(self.jobs.jobs):
+            job.finish_flush()
         self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
 
     def cont(self) -> None:
@@ -668,9 +673,7 @@ class Machine:
         if had_exports:
             self.jobs.run_timers()  # they go in a turn of the main loop, which ends with timers (aio_poll)
         for _ in range(self._drains_at_end - 1):
-            self.graph.drain_all()
-            self.graph.flush_all()
-            self.scheduler.run_bottom_halves()  # bdrv_flush_all polls
+            self._drain_and_flush_all()
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
         self.graph.drain_all_begin()
         self.jobs.cancel_all()

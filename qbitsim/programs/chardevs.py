@@ -35,7 +35,7 @@ _NOT_EMULATED = frozenset(
 )
 _EMULATED = frozenset({"file", "null", "pty", "socket", "stdio", *SILENT})
 _SHORT_NAMES = frozenset({"null", "pty", "msmouse", "wctablet", "braille", "testdev", "stdio"})
-_HOST_AND_PORT = re.compile(r"(?P<host>[^:]{1,64})?:(?P<port>[^,]{1,32})")
+_HOST_AND_PORT = r"(?P<host>[^:]{1,64})?:(?P<port>[^,]{1,32})"
 _READERS = {"bool": read_switch, "number": read_number, "size": read_size}
 
 
@@ -131,14 +131,14 @@ def parse_short(text: str) -> OptionText | None:
     if ":" in text and name == "unix":
         return OptionText("", {"backend": "socket", **_socket_options(rest, "path")})
     if ":" in text and name in ("tcp", "telnet", "tn3270", "websocket"):
-        found = _HOST_AND_PORT.match(rest)
+        found = re.match(_HOST_AND_PORT, rest)
         if found is None:
             return None
         values = {"backend": "socket", "host": found["host"] or "", "port": found["port"]}
         values |= _socket_options(rest[found.end() + 1 :])
         return OptionText("", values if name == "tcp" else values | {name: "on"})
     if ":" in text and name == "udp":
-        return OptionText("", {"backend": "udp"}) if _HOST_AND_PORT.match(rest) else None
+        return OptionText("", {"backend": "udp"}) if re.match(_HOST_AND_PORT, rest) else None
     if text.startswith("/dev/"):
         return OptionText("", {"backend": "serial", "path": text})
     raise QmpError(f"'{text}' is not a valid char driver")

@@ -104,9 +104,9 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
         raise QmpError("force-share=on can only be used with read-only images")
     if flags.copy_on_read and flags.read_only and (name is None or name in world.graph.images):
         raise QmpError("Can't use copy-on-read on read-only device")
-    if flags.native_aio and not flags.direct and (name is None or name in world.graph.images):
-        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     options: Options = {**flags.options(), **nested(dict(given))}
+    if flags.native_aio and not flags.direct and _opens_file(world.graph.images, name, options):
+        raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     if flags.snapshot:
         options["read-only"] = True
     node = _open(world, name, options)
@@ -114,6 +114,22 @@ def open_node(world: World, name: str | None, given: list[tuple[str, str]], flag
         node = add_temporary_overlay(world.opener, node, read_only=flags.read_only)
     node.copy_on_read = flags.copy_on_read
     return node
+
+
+def _opens_file(images: ImageStore, name: str | None, options: Options) -> bool:
+    """Whether there is a file of the host to be opened."""
+    if name is None:
+        return _names_file(options)
+    below = protocol_options(name)
+    return below["driver"] == "file" and below["filename"] in images
+
+
+def _names_file(options: Options) -> bool:
+    """Whether the node with these options has a file of the host."""
+    below = options.get("file")
+    if isinstance(below, dict):
+        return _names_file(below)
+    return isinstance(below, str) or options.get("driver", "file") == "file"
 
 
 def lock_hint(images: ImageStore, name: str, text: str, *, read_only: bool) -> str:

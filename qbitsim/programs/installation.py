@@ -54,7 +54,7 @@ def script(name: str, release: str) -> str:
         "import sys\n"
         f"sys.path += {list(homes)!r}\n"
         "from qbitsim.programs.table import start\n"
-        f"sys.exit(start({name!r}, {release!r}))\n"
+        f"start({name!r}, {release!r})\n"
     )
 
 

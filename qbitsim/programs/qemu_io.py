@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
+from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.world import World
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.permissions import ALL, WRITE, WRITE_UNCHANGED
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.jobs.loop import set_writable
 from qbitsim.programs import process
 from qbitsim.programs.file_opening import (
     CACHE_MODES,
@@ -261,7 +261,7 @@ class QemuIo:
                 image.has_stale_bitmaps = each.read_only
         probed = word is not None and "driver" not in keys and not word.startswith("json:")
         if probed and node.driver == "raw" and not flags.read_only:
-            self.streams.complain(RAW_WARNING.format(word))
+            self.streams.complain(RAW_WARNING.format(node.children[0].node.filename))
         return True
 
     def _close(self) -> None:
@@ -312,6 +312,7 @@ class QemuIo:
             command,
             profile=self.profile,
             permit=self._permit,
+            reopen=self._reopen_with,
             clock=self._clock,
             sleep=self._sleep,
         )
@@ -396,7 +397,7 @@ class QemuIo:
         if self.drive is None:
             return self._no_file()
         if any(word.startswith("-o") for word in words[1:]):
-            raise UnsupportedError(f"qemu-io command '{' '.join(words)}'")
+            return self._on_disk(" ".join(words))
         if words[1:] == ["-r"] and self.drive.node.copy_on_read:
             name = self.drive.node.name
             return bool(self._fail(f"Can't set node '{name}' to r/o with copy-on-read enabled"))
@@ -409,15 +410,30 @@ class QemuIo:
     def _reopen(self, drive: Drive, *, read_only: bool) -> bool:
         """Reopen the node; whoever only reads needs no right to write any more (reopen_f, qemu-io-cmds.c, 10.0)."""
         if read_only:
-            drive.perm &= ~(WRITE | WRITE_UNCHANGED)
-            if drive.root is not None:
-                drive.root.perm = drive.perm
+            _give_up_writing(drive)
         assert self.world is not None
+        from qbitsim.jobs.loop import set_writable  # noqa: PLC0415 - wanted by this command alone
+
         try:
             set_writable(self.world.graph, drive.node, writable=not read_only)
         except QmpError as error:
             return bool(self._fail(error.desc))
         return False
+
+    def _reopen_with(self, request: qemu_io.Request) -> None:
+        """Reopen the node with other options."""
+        from qbitsim.commands.reopen import reopen_with  # noqa: PLC0415 - wanted by this command alone
+
+        assert self.world is not None
+        assert self.drive is not None
+        given = nested(dict(request.options))
+        if "r" in request.flags:
+            _give_up_writing(self.drive)
+        elif not self.drive.node.read_only:
+            self.drive.require(WRITE)  # as it was opened (blk_new_open, block/block-backend.c, 10.0)
+        if request.flags & {"r", "w"}:
+            given["read-only"] = "r" in request.flags
+        reopen_with(self.world.graph, self.drive.node, given, self.profile)
 
     def _do_info(self, _words: list[str]) -> bool:
         if self.drive is None:
@@ -446,6 +462,12 @@ class QemuIo:
         if specific is not None:
             lines = tree(specific["data"], 1) if image is None else format_specific(image)
             self.streams.print("\n".join(["Format specific information:", *lines]) + "\n")
+
+
+def _give_up_writing(drive: Drive) -> None:
+    drive.perm &= ~(WRITE | WRITE_UNCHANGED)
+    if drive.root is not None:
+        drive.root.perm = drive.perm
 
 
 def _qcow2_image(node: Node) -> Qcow2Image | None:

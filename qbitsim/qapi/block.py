@@ -5,9 +5,9 @@ The names are QAPI's. Integer types are as QAPI declares them, because error tex
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, TypeAlias
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.schema import (
     REQUIRED,
     Alternate,

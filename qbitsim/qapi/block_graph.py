@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TypedDict
-
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 class BlockPermission(StrEnum):

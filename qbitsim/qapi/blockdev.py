@@ -7,9 +7,9 @@ refused by whoever opens the node. Other drivers are listed only as names to ref
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, TypeAlias
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.order import driver_order
 from qbitsim.qapi.schema import Alternate, Enumeration, QNull, arg, union
 from qbitsim.qapi.structs import struct

@@ -5,12 +5,13 @@ Offsets and lengths are bytes, times nanoseconds.
 
 from __future__ import annotations
 
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
 
 from qbitsim.qapi.blockdev import BlockdevDriver
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import UInt64, arg, branch, note, union
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 class BlockLatencyHistogramInfo(TypedDict):

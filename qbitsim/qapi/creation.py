@@ -5,8 +5,7 @@ Sizes are in bytes. Every member of the drivers that qbitsim emulates is declare
 
 from __future__ import annotations
 
-from enum import StrEnum
-
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.blockdev import BlockdevDriver, BlockdevRef
 from qbitsim.qapi.info import Qcow2CompressionType
 from qbitsim.qapi.schema import REQUIRED, Int64, Size, arg, branch, enum_values, union

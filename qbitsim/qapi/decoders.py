@@ -20,11 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, SlowTextError, UnsupportedError
+from qbitsim.qapi.lazy import Lazy
 from qbitsim.qapi.schema import QNull, open_ended
 from qbitsim.qapi.shapes import AlternateShape, ArrayShape, EnumShape, ObjectShape, ScalarShape, Shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from qbitsim.jsontypes import JsonObject, JsonValue
     from qbitsim.profiles import Profile
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     Decoder = Callable[[JsonValue, str], Any]
     Step = tuple[str, str, Decoder, bool]
+    Branch = tuple[Callable[[dict[str, Any]], object], tuple[Step, ...]]
 
 _MISSING = object()
 _FEW = 256
@@ -77,13 +79,15 @@ class Decoders:
 
     def _of_union(self, shape: ObjectShape) -> Decoder:
         assert shape.tag is not None
-        plain = {value: each for value, each in shape.variants.items() if value not in shape.held}
-        variants = {value: (each.build, self._steps(each.members)) for value, each in plain.items()}
+        plain = [value for value in shape.variants if value not in shape.held]
+        variants = Lazy(dict.fromkeys(plain), lambda value: self._branch(shape.variants[value]))
         decode = _union(shape, self._steps(shape.members), shape.tag.attribute, variants)
         if not shape.held:
             return decode
-        inner = {value: self._of_object(shape.variants[value]) for value in shape.held}
-        return _holding_union(shape, decode, inner)
+        return _holding_union(shape, decode, Lazy(shape.held, lambda value: self._of_object(shape.variants[value])))
+
+    def _branch(self, variant: ObjectShape) -> Branch:
+        return variant.build, self._steps(variant.members)
 
     def _steps(self, members: tuple[Member, ...]) -> tuple[Step, ...]:
         return tuple((each.wire, each.attribute, self._of(each.shape, each.wire), each.optional) for each in members)
@@ -246,9 +250,9 @@ def _union(
     shape: ObjectShape,
     base: tuple[Step, ...],
     tag: str,
-    variants: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[Step, ...]]],
+    variants: Mapping[str, Branch],
 ) -> Decoder:
-    no_variant: tuple[Callable[[dict[str, Any]], object], tuple[Step, ...]] = (shape.build, ())
+    no_variant: Branch = (shape.build, ())
 
     def decode(value: JsonValue, path: str) -> object:
         if type(value) is not dict:
@@ -264,7 +268,7 @@ def _union(
     return decode
 
 
-def _holding_union(shape: ObjectShape, decode_plain: Decoder, inner: dict[str, Decoder]) -> Decoder:
+def _holding_union(shape: ObjectShape, decode_plain: Decoder, inner: Mapping[str, Decoder]) -> Decoder:
     """The decoder of a union of which some variants are unions."""
     assert shape.tag is not None
     tag = shape.tag

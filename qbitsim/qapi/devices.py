@@ -5,14 +5,15 @@ The events of media and of requests that fail are in qapi/block.json and qapi/bl
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.jsontypes import JsonObject
 from qbitsim.qapi.migration import StrOrNull
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import arg, note, open_ended
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 @open_ended

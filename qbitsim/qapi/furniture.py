@@ -5,11 +5,12 @@ Nothing of it does anything here; clients make such things, and ask for them.
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.schema import Int64, arg, branch, enum_values, union
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 _ALWAYS: tuple[str | None, str | None] = (None, None)
 _OTHERS = "none nic tap l2tpv3 socket stream dgram vde bridge hubport netmap vhost-user vhost-vdpa"

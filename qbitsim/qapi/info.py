@@ -6,14 +6,15 @@ compares with these declarations. Sizes, counts and granularities are in bytes.
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import BlockExportType
 from qbitsim.qapi.blockdev import BlockdevDetectZeroesOptions
 from qbitsim.qapi.job import BlockDeviceIoStatus
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import branch, enum_values, moved_last, note, union
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 class DirtyBitmapStatus(StrEnum):

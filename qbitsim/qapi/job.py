@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import JobType
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import branch, note, union
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 class JobStatus(StrEnum):

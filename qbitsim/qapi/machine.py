@@ -6,11 +6,12 @@ declared all the same, for clients read the schema to learn what a release can t
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.schema import branch, enum_values, note, union
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 @enum_values(since={"hexagon": "11.1"}, until={"cris": "9.2", "nios2": "9.1", "microblazeel": "11.1"})

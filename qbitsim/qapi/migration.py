@@ -5,9 +5,9 @@ Sizes are in bytes, rates in bytes per second, times in milliseconds unless a me
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, NotRequired, TypeAlias, TypedDict
+from typing import Annotated, NotRequired, TypeAlias
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import InetSocketAddress, SocketAddressType, UnixSocketAddress, VsockSocketAddress
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import (
@@ -26,6 +26,7 @@ from qbitsim.qapi.schema import (
     union,
 )
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 @enum_values(

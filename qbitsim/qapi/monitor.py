@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
+from qbitsim.enums import StrEnum
 from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import Feature, branch, note, union
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 
 class QMPCapability(StrEnum):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.decoders import Decoders
+from qbitsim.qapi.lazy import Lazy
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import action_order, schema_order
 from qbitsim.qapi.shapes import EnumShape, Member, ObjectShape
@@ -197,6 +198,10 @@ class Registry:
         }
         self._decoders.shapes.define(TransactionAction, self._transaction_action())
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Registry:
+        """Itself: one serves all machines."""
+        return self
+
     @property
     def shapes(self) -> Shapes:
         """The declarations as this profile sees them."""
@@ -269,11 +274,11 @@ class Registry:
         status = {name: self._status_features(each) for name, each in self._actions.items()}
         kinds = EnumShape({name: name for name in self._actions}, features=status)
         tag = Member("type", "type", kinds, optional=False)
-        variants = {}
-        for name, each in self._actions.items():
-            shape = self._decoders.shapes.of(each.arguments or _NoArguments)
-            variants[name] = ObjectShape(_build_action, (Member("data", "data", shape, optional=False),))
-        return ObjectShape(_build_action, (tag,), tag=tag, variants=variants)
+        return ObjectShape(_build_action, (tag,), tag=tag, variants=Lazy(self._actions, self._action_shape))
+
+    def _action_shape(self, name: str) -> ObjectShape:
+        data = self._decoders.shapes.of(self._actions[name].arguments or _NoArguments)
+        return ObjectShape(_build_action, (Member("data", "data", data, optional=False),))
 
     def _status_features(self, command: Command) -> tuple[str, ...]:
         """What an action shows of its command's features."""

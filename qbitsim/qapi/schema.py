@@ -18,9 +18,10 @@ into what ``query-qmp-schema`` answers.
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
+from qbitsim.enums import StrEnum
 from qbitsim.records import record
 
 if TYPE_CHECKING:

@@ -8,12 +8,14 @@ shapes, once for each class, so a type that contains itself is one object that r
 from __future__ import annotations
 
 import typing
-from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
+from qbitsim.enums import StrEnum
+from qbitsim.qapi.lazy import Lazy
 from qbitsim.qapi.schema import Alternate, ArgInfo, Enumeration, EnumInfo, Feature, Integer, QNull, struct_info
 from qbitsim.qapi.structs import struct_fields
+from qbitsim.qapi.typed_dicts import is_typeddict
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -90,13 +92,13 @@ class ObjectShape:
         members: tuple[Member, ...] = (),
         features: tuple[str, ...] = (),
         tag: Member | None = None,
-        variants: dict[str, ObjectShape] | None = None,
+        variants: Mapping[str, ObjectShape] = MappingProxyType({}),
     ) -> None:
         self.build = build
         self.members = members
         self.features = features
         self.tag = tag
-        self.variants = {} if variants is None else variants
+        self.variants = variants
         self.open_ended = False
         self.held: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {}
 
@@ -197,26 +199,30 @@ class Shapes:
             shape.tag = None  # a union only since the release in which its discriminator became an enumeration
         if shape.tag is not None:
             assert isinstance(shape.tag.shape, EnumShape)
-            inherited = {each.attribute for each in shape.members}
-            for value, branch in info.branches.items():
-                if value not in shape.tag.shape.values:
-                    continue
+            values = shape.tag.shape.values
+            branches = {value: branch for value, branch in info.branches.items() if value in values}
+            for value, branch in branches.items():
                 holds = struct_info(branch).holds
                 if holds is not None:
                     shape.held[value] = _builder(branch), holds
-                    inner = self.of(typing.get_type_hints(branch)[holds])
-                    assert isinstance(inner, ObjectShape)
-                    shape.variants[value] = inner
-                else:
-                    own = tuple(each for each in self._members(branch) if each.attribute not in inherited)
-                    features = self.features(struct_info(branch).features)
-                    shape.variants[value] = ObjectShape(_builder(branch), own, features)
+            shape.variants = Lazy(branches, lambda value: self._variant(shape, branches[value]))
         return shape
+
+    def _variant(self, union: ObjectShape, branch: type) -> ObjectShape:
+        """What a branch adds to its union."""
+        holds = struct_info(branch).holds
+        if holds is not None:
+            inner = self.of(typing.get_type_hints(branch)[holds])
+            assert isinstance(inner, ObjectShape)
+            return inner
+        inherited = {each.attribute for each in union.members}
+        own = tuple(each for each in self._members(branch) if each.attribute not in inherited)
+        return ObjectShape(_builder(branch), own, self.features(struct_info(branch).features))
 
     def _members(self, cls: type) -> tuple[Member, ...]:
         hints = typing.get_type_hints(cls, include_extras=True)
-        read = self._typed_dict_member if typing.is_typeddict(cls) else self._struct_member
-        fields = hints if typing.is_typeddict(cls) else struct_fields(cls)
+        read = self._typed_dict_member if is_typeddict(cls) else self._struct_member
+        fields = hints if is_typeddict(cls) else struct_fields(cls)
         members = [each for each in (read(name, hints[name], fields[name]) for name in fields) if each is not None]
         last = struct_info(cls).last
         if last is not None and self._profile.offers(last[1], last[2]):
@@ -257,7 +263,7 @@ class Shapes:
 
 def _builder(cls: type) -> Callable[[dict[str, Any]], object]:
     """What makes an instance of ``cls`` out of attributes that were checked."""
-    if typing.is_typeddict(cls):
+    if is_typeddict(cls):
         return dict
     if not hasattr(cls, "__qapi_fields__"):
         return lambda attributes: cls(**attributes)

@@ -17,10 +17,10 @@ import re
 
 from qbitsim.errors import QmpError
 
-_NONCHARACTER = re.compile(
+_NONCHARACTER = (
     "[\ufdd0-\ufdef" + "".join(f"{chr(p + 0xFFFE)}{chr(p + 0xFFFF)}" for p in range(0, 0x110000, 0x10000)) + "]"
 )
-_SEQUENCE = re.compile(
+_SEQUENCE = (
     rb"[\x00-\x7f]+|[\xc0-\xdf][\x80-\xbf]?|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}"
     rb"|[\xf8-\xfb][\x80-\xbf]{0,4}|[\xfc\xfd][\x80-\xbf]{0,5}|[\x80-\xff]"
 )
@@ -45,7 +45,7 @@ def decode(data: bytes) -> str | None:
         text = data.replace(b"\xc0\x80", b"\0").decode()
     except UnicodeDecodeError:
         return None
-    return text if text.isascii() or _NONCHARACTER.search(text) is None else None
+    return text if text.isascii() or re.search(_NONCHARACTER, text) is None else None
 
 
 def decode_replacing(data: bytes) -> str:
@@ -55,7 +55,7 @@ def decode_replacing(data: bytes) -> str:
     continuation bytes that it claims and finds, or one stray byte) becomes one U+FFFD.
     """
     data = data.partition(b"\0")[0]
-    parts = (decode(match.group()) for match in _SEQUENCE.finditer(data))
+    parts = (decode(match.group()) for match in re.finditer(_SEQUENCE, data))
     return "".join("\ufffd" if part is None else part for part in parts)
 
 
@@ -69,7 +69,7 @@ def encode(text: str) -> bytes:
 
 def printable(text: str) -> str:
     """`text` with all that is invalid for QEMU replaced by U+FFFD, as its JSON writer does."""
-    return _NONCHARACTER.sub("\ufffd", re.sub("[\ud800-\udfff]", "\ufffd", text))
+    return re.sub(_NONCHARACTER, "\ufffd", re.sub("[\ud800-\udfff]", "\ufffd", text))
 
 
 def unquote(token: bytes) -> str:
@@ -117,7 +117,7 @@ def _unicode_escape(token: bytes, pos: int) -> tuple[str, int]:
         if 0xDC00 <= trailing <= 0xDFFF:
             code = 0x10000 + ((code & 0x3FF) << 10 | trailing & 0x3FF)
             end += 6
-    if code < 0 or 0xD800 <= code <= 0xDFFF or _NONCHARACTER.match(chr(code)):
+    if code < 0 or 0xD800 <= code <= 0xDFFF or re.match(_NONCHARACTER, chr(code)):
         raise QmpError(f"JSON parse error, {decode_replacing(token[pos - 2 : end])} is not a valid Unicode character")
     return chr(code), end
 

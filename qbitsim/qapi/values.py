@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any
 
+from qbitsim.enums import StrEnum
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.schema import QNull
 from qbitsim.qapi.structs import struct_fields
@@ -14,7 +14,7 @@ def to_json(value: Any) -> Any:
     """A struct as a dictionary under the names of the wire, without the members that were not given."""
     if isinstance(value, QNull):
         return None
-    if isinstance(value, Enum):
+    if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, list):
         return [to_json(item) for item in value]

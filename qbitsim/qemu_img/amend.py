@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
+from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.version import downgrade, upgrade
-from qbitsim.qemu_img.creation import VERSIONS, signed
+from qbitsim.qemu_img.creation import VERSIONS
 from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
-from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, size_parameter
+from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, number_parameter, signed, size_parameter
 from qbitsim.sizes import SECTOR
 
 _CREATION_ONLY = {
@@ -48,8 +49,32 @@ def amend(call: Call) -> int:
     call.progress(0)
     _amend(call, image, values)
     call.progress(100)
-    call.progress(100)
     return 0
+
+
+class _Operations:
+    """Changes that take time, one after another, each with steps of its own.
+
+    The work that is not begun yet counts as much as that of the others on average (qcow2_amend_helper_cb).
+    """
+
+    def __init__(self, call: Call, number: int) -> None:
+        self._call = call
+        self._waiting = number
+        self._begun = 0
+        self._before = self._work = 0
+
+    def begin(self) -> None:
+        """The next one begins."""
+        self._waiting -= 1
+        self._begun += 1
+        self._before += self._work
+
+    def show(self, done: int, work: int) -> None:
+        """So many steps of the work that there seems to be are done."""
+        self._work = work
+        known = self._before + work
+        self._call.progress(100 * (self._before + done) / (known + known * self._waiting // self._begun))
 
 
 def _print_options(call: Call, format_name: str) -> int:
@@ -79,25 +104,28 @@ def _value(call: Call, name: str, text: str) -> str | int | bool:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
         return text == "on"
     if name == "refcount_bits":
-        if not text.isdecimal():
-            raise ToolError(f"Parameter '{name}' expects a number")
-        return int(text)
+        return number_parameter(name, text)
     return text
 
 
 def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -> None:
     version = _check(image, values)
-    if version == "1.1":
-        upgrade(image)
     bits = values.get("refcount_bits", image.refcount_bits)
     assert isinstance(bits, int)
+    operations = _Operations(call, (version != image.compat) + (bits != image.refcount_bits))
+    if version == "1.1" and image.compat == "0.10":
+        operations.begin()
+        upgrade(image)
+        for step in range(3):
+            operations.show(step, 2)
     if bits != image.refcount_bits:
-        if version == "0.10":
+        if version == "0.10" and bits != 16:
             raise ToolError(
                 "Refcount widths other than 16 bits require compatibility level 1.1 or above "
                 "(use compat=1.1 or greater)"
             )
-        _change_refcount_bits(image, bits)
+        operations.begin()
+        _change_refcount_bits(operations, image, bits)
     lazy = values.get("lazy_refcounts", image.lazy_refcounts and version != "0.10")
     if lazy and version == "0.10":
         raise ToolError(
@@ -110,18 +138,28 @@ def _amend(call: Call, image: Qcow2Image, values: dict[str, str | int | bool]) -
     if "size" in values:
         _resize(call, image, values["size"])
     if version == "0.10":
-        _downgrade(call, image)
+        _downgrade(call, operations, image)
 
 
-def _change_refcount_bits(image: Qcow2Image, bits: int) -> None:
-    found = image.layout.clusters.first_above((1 << bits) - 1) if bits < image.refcount_bits else None
-    if found is not None:
-        cluster, count = found
+def _change_refcount_bits(operations: _Operations, image: Qcow2Image, bits: int) -> None:
+    """Count references in other widths.
+
+    The refcount table is gone through until there is room for the new one, and once more to write it. QEMU guesses at
+    how often that will be: three times, or once more than until then.
+    """
+    entries = image.layout.clusters.table_clusters * image.cluster_size // TABLE_ENTRY
+    crowded = image.layout.clusters.first_above((1 << bits) - 1)
+    if crowded is not None:
+        cluster, count = crowded
         raise ToolError(
             f"Cannot decrease refcount entry width to {bits} bits: "
             f"Cluster at offset {cluster * image.cluster_size:#x} has a refcount of {count}"
         )
-    image.change_refcount_bits(bits)
+    walks = image.change_refcount_bits(bits)
+    for walk in range(walks + 1):
+        total = max(walk + 2, 3) if walk < walks else walks + 1
+        for entry in range(entries + 1):
+            operations.show(walk * entries + entry, total * entries)
 
 
 def _check(image: Qcow2Image, values: dict[str, str | int | bool]) -> str:
@@ -155,7 +193,7 @@ def _resize(call: Call, image: Qcow2Image, size: str | int | bool) -> None:
     image.resize(size, zero_new=bool(below) and below[0].size > image.size, below=reader(below))
 
 
-def _downgrade(call: Call, image: Qcow2Image) -> None:
+def _downgrade(call: Call, operations: _Operations, image: Qcow2Image) -> None:
     if image.compat == "0.10":
         return
     if image.refcount_bits != 16:
@@ -164,4 +202,8 @@ def _downgrade(call: Call, image: Qcow2Image) -> None:
         raise ToolError("Cannot downgrade an image with a data file")
     if any(found.content.size != image.size for found in image.snapshots):
         raise ToolError("Internal snapshots prevent downgrade of image")
+    operations.begin()
     downgrade(image, backed=len(contents(call, call.options.words[0])) > 1)
+    entries = sum(tables.l1[1] for tables in (image.layout.active, *image.layout.snapshots.saved))
+    for entry in range(entries):
+        operations.show(entry + 1, entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def bench(call: Call) -> int:
 
 def _number(what: str, least: int, text: str, profile: Profile) -> int:
     number, modern = parse_size(text), profile.qemu_img_commands_complain
-    if number is None and not (modern and NEGATIVE.fullmatch(text)):
+    if number is None and not (modern and re.fullmatch(NEGATIVE, text)):
         end = "" if profile.qemu_img_texts_polished else "."
         raise ToolError(f"Invalid {what} specified: '{text}'{end}" if modern else f"Invalid {what} specified")
     if number is None or not (least if modern else 0) <= number <= _MAXIMUM:
@@ -67,7 +68,7 @@ def _step(text: str, profile: Profile) -> int:
 
 def _pattern(text: str, profile: Profile) -> int:
     number, modern = parse_size(text), profile.qemu_img_commands_complain
-    if number is None and modern and not NEGATIVE.fullmatch(text):
+    if number is None and modern and not re.fullmatch(NEGATIVE, text):
         end = "" if profile.qemu_img_texts_polished else "."
         raise ToolError(f"Invalid pattern byte specified: '{text}'{end}")
     if number is None or number > 255:

@@ -17,7 +17,7 @@ from qbitsim.images.store import LockConflictError
 from qbitsim.images.wanted import Wanted
 from qbitsim.qemu_img.files import Call, plain_name
 from qbitsim.qemu_img.formats import known_format
-from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, size_parameter
+from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, number_parameter, signed, size_parameter
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
@@ -99,19 +99,12 @@ def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
             raise ToolError(f"Parameter '{name}' expects 'on' or 'off'")
         return changed(wanted, **{name: value == "on"})
     if name == "refcount_bits":
-        if not value.isdecimal():
-            raise ToolError(f"Parameter '{name}' expects a number")
-        return changed(wanted, refcount_bits=int(value))
+        return changed(wanted, refcount_bits=number_parameter(name, value))
     if _DEFAULTS.get(name) == value:
         return wanted
     if name in _NOT_DONE or name.startswith("encrypt."):
         raise UnsupportedError(f"the image creation option '{name}={value}'")
     raise ToolError(f"Invalid parameter '{name}'")
-
-
-def signed(size: int) -> int:
-    """A size of 64 bits as QEMU's signed integers hold it."""
-    return size if size <= INT64_MAX else size - 2**64
 
 
 def make_image(call: Call, name: str, wanted: Wanted) -> Image:

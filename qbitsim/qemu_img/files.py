@@ -216,7 +216,7 @@ _IMAGE_OPTIONS = {
     *("driver", "file.driver", "file.filename", "filename", "read-only"),
     *("file.read-only", "file.aio", "file.discard", "discard", "cache.direct", "cache.no-flush"),  # without effect here
 }
-_OTHER_OPTIONS = re.compile(
+_OTHER_OPTIONS = (
     r"(file|backing|data-file|encrypt|cache|server|image)(\..*)?|node-name|discard|detect-zeroes|auto-read-only|"
     r"force-share|offset|size|lazy-refcounts|.*cache.*|overlap-check.*|pass-discard-.*|snapshot|locking|aio|export|path"
 )
@@ -234,7 +234,7 @@ def _parse_image_options(call: Call, word: str) -> tuple[str, str | None, bool]:
         raise ToolError(f"Unknown driver '{driver}'")
     for key in options:
         if key not in _IMAGE_OPTIONS:
-            if _OTHER_OPTIONS.fullmatch(key):
+            if re.fullmatch(_OTHER_OPTIONS, key):
                 raise UnsupportedError(f"the image options '{word}'")
             raise ToolError(f"Block format '{driver or 'raw'}' does not support the option '{key}'")
     filename = options.get("file.filename", "")

@@ -5,19 +5,17 @@ Read when it is needed; tests/record_image_options.py of the source distribution
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.store import has_protocol
 from qbitsim.qemu_img.formats import check_format
+from qbitsim.recorded import recorded_json
 
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
     from qbitsim.qemu_img.files import Call
 
-_FOLDER = Path(__file__).with_name("recorded")
 _MORE = "\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n"
 
 
@@ -52,7 +50,7 @@ def print_amend_options(call: Call, format_name: str) -> int:
 def _lines(profile: Profile, command: Literal["create", "amend"], name: str) -> dict[str, str]:
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the list of image options of QEMU {profile.name}")
-    recorded = json.loads((_FOLDER / f"{profile.recorded_answers}.json").read_text(encoding="ascii"))
+    recorded = recorded_json(__file__, f"{profile.recorded_answers}.json")
     lines: dict[str, str] = recorded[command][name]
     return lines
 

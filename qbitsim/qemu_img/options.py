@@ -19,7 +19,7 @@ Readers = Mapping[str, Callable[[str, Profile], int]]
 """First name of an option -> what reads its value, as soon as it is met: before what is wrong behind it is seen."""
 
 
-_SHRINKS = re.compile(r"-\d", re.ASCII)
+_SHRINKS = r"(?a)-\d"
 """What a size begins with, behind the file that is resized, that is no option (img_resize, qemu-img.c, 11.0)."""
 
 
@@ -104,7 +104,7 @@ def parse_options(command: str, arguments: Sequence[str], profile: Profile, read
         else:
             found = []
             options.words.append(argument)
-            if sizes and len(options.words) == 1 and rest and _SHRINKS.match(rest[0]):
+            if sizes and len(options.words) == 1 and rest and re.match(_SHRINKS, rest[0]):
                 options.words.append(rest.pop(0))
         options.given += found
         options.numbers.update({key: readers[key](value, profile) for key, value in found if key in readers})
@@ -198,18 +198,19 @@ def _missing_value(command: str, modern: str, argument: str, profile: Profile) -
     return ToolError(f"missing argument for option '{argument}'", usage=True)
 
 
-_SIZE = re.compile(
+_SIZE = (
     r"[ \t\n\v\f\r]*\+?"
     r"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<whole>\d+)(?P<fraction>\.\d*)?(?P<unit>[bBkKmMgGtTpPeE]?))"
 )
 
-NEGATIVE = re.compile(r"\s*-\d+", re.ASCII)
+_NUMBER = r"(?a)[ \t\n\v\f\r]*(?P<sign>[+-]?)(?P<digits>(?P<hexadecimal>0[xX][0-9a-fA-F]+)|0[0-7]*|[1-9]\d*)"
+NEGATIVE = r"(?a)\s*-\d+"
 """A number that is out of range; with a unit or a fraction, or in hexadecimal, it is none at all."""
 
 
 def parse_size(text: str) -> int | None:
     """Bytes for ``64k``, ``1.5G``, ``0x200``; None if *text* is no size (util/cutils.c, qemu_strtosz, 10.0)."""
-    found = _SIZE.fullmatch(text)
+    found = re.fullmatch(_SIZE, text)
     if found is None:
         return None
     if found["hex"]:
@@ -228,7 +229,7 @@ def size_argument(what: str, text: str, profile: Profile) -> int:
     size = parse_size(text)
     if size is not None and size <= INT64_MAX:
         return size
-    if size is not None or (NEGATIVE.fullmatch(text) and profile.qemu_img_quotes_sizes):
+    if size is not None or (re.fullmatch(NEGATIVE, text) and profile.qemu_img_quotes_sizes):
         raise ToolError(f"Invalid {what} specified. Must be between 0 and {INT64_MAX}.")
     if profile.qemu_img_quotes_sizes:
         end = "" if profile.qemu_img_texts_polished else "."
@@ -244,13 +245,32 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
     size = parse_size(text)
     if size is not None and size < 2**64:
         return size
-    if size is not None or (profile.qemu_img_quotes_sizes and NEGATIVE.fullmatch(text)):
+    if size is not None or (profile.qemu_img_quotes_sizes and re.fullmatch(NEGATIVE, text)):
         raise ToolError(f"Value '{text}' is out of range for parameter '{name}'")
     raise ToolError(
         f"Parameter '{name}' expects a non-negative number below 2^64\n"
         "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
         "and exabytes, respectively."
     )
+
+
+def number_parameter(name: str, text: str) -> int:
+    """The value of a number inside ``-o`` as QEMU's signed integers hold it; ToolError if it is none.
+
+    (parse_option_number, util/qemu-option.c, 10.0)
+    """
+    found = re.fullmatch(_NUMBER, text)
+    if found is None:
+        raise ToolError(f"Parameter '{name}' expects a number")
+    number = int(found["digits"], 0 if found["hexadecimal"] else 8 if found["digits"].startswith("0") else 10)
+    if number >= 2**64:
+        raise ToolError(f"Value '{text}' is too large for parameter '{name}'")
+    return signed(-number % 2**64 if found["sign"] == "-" else number)
+
+
+def signed(number: int) -> int:
+    """64 bits as QEMU's signed integers hold them."""
+    return number if number <= INT64_MAX else number - 2**64
 
 
 def key_values(text: str) -> list[tuple[str, str]]:

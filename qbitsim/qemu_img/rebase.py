@@ -43,13 +43,25 @@ def rebase(call: Call) -> int:
     image = open_image(call, options.words[0], options.last("f"), write=True, backing=not unsafe)
     if "c" in options and not isinstance(image, Qcow2Image):
         raise ToolError("Compression not supported for this file format")
-    if backing_format is not None and not known_format(backing_format):
+    if backing_format is not None and not _can_be_named(call, backing_format, opened=not unsafe):
         raise ToolError(f"Invalid format name: '{backing_format}'")
     if not unsafe:
         _keep_what_it_reads_as(call, image)
     call.progress(100)
     _change_header(image, backing, backing_format)
     return 0
+
+
+def _can_be_named(call: Call, name: str, *, opened: bool) -> bool:
+    """Whether there is a driver for the backing file; for one that is not opened any will do, such as host_device.
+
+    :raises UnsupportedError: there is one, which would be needed here.
+    """
+    if opened:
+        return known_format(name)
+    from qbitsim.drivers.not_emulated import known_driver  # noqa: PLC0415 - loads all drivers
+
+    return known_driver(name, call.profile) is not None
 
 
 def _change_header(image: Image, backing: str | None, backing_format: str | None) -> None:

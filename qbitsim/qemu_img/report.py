@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterator
 
@@ -255,6 +254,8 @@ def _pretty(value: object, indent: str = "") -> str:
     if isinstance(value, list):
         lines = [inner + _pretty(item, inner) for item in value]
         return "[\n" + ",\n".join(lines) + ("\n" if lines else "") + indent + "]"
+    import json  # noqa: PLC0415 - for those who want it
+
     return json.dumps(value)
 
 

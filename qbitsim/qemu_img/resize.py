@@ -6,9 +6,9 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.qemu_img.creation import signed
+from qbitsim.images.spans import Spans
 from qbitsim.qemu_img.files import Call, check_resizable, open_image
-from qbitsim.qemu_img.options import ToolError, size_parameter
+from qbitsim.qemu_img.options import ToolError, signed, size_parameter
 from qbitsim.sizes import SECTOR
 
 _SHRINK_WARNING = (
@@ -56,6 +56,21 @@ def resize(call: Call) -> int:
     last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
     if isinstance(image, Qcow2Image) and image.compat == "0.10" and zero_new and size > last and mode in _NOT_IN_FILE:
         raise ToolError("Failed to zero out new clusters: Operation not supported")
-    image.resize(-(-size // SECTOR) * SECTOR, zero_new=zero_new, below=reader(contents), preallocation=mode)
+    size = -(-size // SECTOR) * SECTOR
+    if isinstance(image, Qcow2Image) and size < image.size:
+        cut_off = image.layout.cut_off(size, image.size)
+        image.resize(size)
+        _give_back(image, [*cut_off.data, *cut_off.tables])
+    else:
+        image.resize(size, zero_new=zero_new, below=reader(contents), preallocation=mode)
     call.say("Image resized.")
     return 0
+
+
+def _give_back(image: Qcow2Image, clusters: list[int]) -> None:
+    """Let the host have clusters of the file that are no longer in use (QCOW2_DISCARD_ALWAYS of qcow2_co_truncate)."""
+    image.save()  # a failure now finds nothing that leads there
+    free, unit = Spans(), image.cluster_size
+    free.add_all(image.layout.clusters.unused(clusters))
+    for start, stop in free:
+        image.file.punch(start * unit, (stop - start) * unit)

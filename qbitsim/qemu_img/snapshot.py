@@ -61,6 +61,8 @@ def _create(call: Call, image: Image, name: str) -> None:
             number = error.errno or errno.EIO
         else:
             return
+    elif isinstance(image, Qcow2Image) and keeps:
+        image.create_snapshot_in_vain()
     reason = os.strerror(number)
     text = reason if call.profile.qemu_img_commands_complain else f"-{number} ({reason})"
     raise ToolError(f"Could not create snapshot '{name}': {text}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from qbitsim.sizes import human_size
@@ -25,6 +24,8 @@ def snapshot_table(snapshots: Iterable[Json], profile: Profile) -> str:
 
 
 def _row(snapshot: Json, *, wide: bool) -> str:
+    from datetime import UTC, datetime  # noqa: PLC0415 - few images have snapshots
+
     date = datetime.fromtimestamp(snapshot["date-sec"], UTC).strftime("%Y-%m-%d %H:%M:%S")
     minutes, seconds = divmod(snapshot["vm-clock-sec"], 60)
     hours, minutes = divmod(minutes, 60)

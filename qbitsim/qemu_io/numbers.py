@@ -22,10 +22,10 @@ _DUMPED = 1 << 14  # bytes that are dumped at a time
 _SHOWN = bytes(byte if byte < 128 and chr(byte).isalnum() else ord(".") for byte in range(256))
 """Only ASCII letters and digits are shown, as isalnum() says in the C locale."""
 
-_DECIMAL = re.compile(r"\s*\+?(\d*)(?:\.(\d*))?([bkmgtpe]?)", re.ASCII | re.IGNORECASE)
-_HEXADECIMAL = re.compile(r"\s*\+?0x([0-9a-f]+)([kmgtp]?)", re.ASCII | re.IGNORECASE)
-_NEGATIVE = re.compile(r"\s*-(\d+|\.\d+)", re.ASCII)
-_INTEGER = re.compile(r"\s*([+-]?)(?:0x([0-9a-f]+)|(0[0-7]*)|([1-9]\d*))", re.ASCII | re.IGNORECASE)
+_DECIMAL = r"(?ai)\s*\+?(\d*)(?:\.(\d*))?([bkmgtpe]?)"
+_HEXADECIMAL = r"(?ai)\s*\+?0x([0-9a-f]+)([kmgtp]?)"
+_NEGATIVE = r"(?a)\s*-(\d+|\.\d+)"
+_INTEGER = r"(?ai)\s*([+-]?)(?:0x([0-9a-f]+)|(0[0-7]*)|([1-9]\d*))"
 
 
 class SizeError(ValueError):
@@ -38,24 +38,24 @@ def parse_size(text: str, *, strict: bool) -> int:
     :param strict: how, see :attr:`.Profile.qemu_io_sizes_strict`.
     :raises SizeError: it means none, or more than 2**63 - 1 (cvtnum, qemu-io-cmds.c, 7.2 and 10.0).
     """
-    if match := _HEXADECIMAL.fullmatch(text):
+    if match := re.fullmatch(_HEXADECIMAL, text):
         return _hexadecimal(match[1], match[2].lower(), strict=strict)
-    if match := _DECIMAL.fullmatch(text):
+    if match := re.fullmatch(_DECIMAL, text):
         return _decimal(match[1], match[2], match[3].lower(), strict=strict)
-    if match := _NEGATIVE.fullmatch(text):
+    if match := re.fullmatch(_NEGATIVE, text):
         raise SizeError(TOO_LARGE if strict or _overflows(match[1]) else NOT_A_NUMBER)
     raise SizeError(NOT_A_NUMBER)
 
 
 def has_deprecated_suffix(text: str) -> bool:
     """Whether ``text`` begins with a hexadecimal size and a multiplier, about which 7.2 warns whatever follows."""
-    match = _HEXADECIMAL.match(text)
+    match = re.match(_HEXADECIMAL, text)
     return match is not None and match[2] != "" and int(match[1], 16) <= _MAX_WORD
 
 
 def parse_integer(text: str) -> int | None:
     """The integer that C's strtol(text, 0) reads if it reads all of ``text``, else None."""
-    match = _INTEGER.fullmatch(text)
+    match = re.fullmatch(_INTEGER, text)
     if match is None:
         return None
     sign, hexadecimal, octal, decimal = match.groups()

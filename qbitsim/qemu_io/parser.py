@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from qbitsim.drivers.drive_options import split_options
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_io.numbers import (
@@ -76,6 +77,9 @@ class Request:
 
     words: tuple[str, ...] = ()
     """What a command about breakpoints was given."""
+
+    options: tuple[tuple[str, str], ...] = ()
+    """The options of nodes that ``reopen`` was given, with dotted names."""
 
     warning: str = ""
     """What the monitor prints before anything else."""
@@ -337,18 +341,22 @@ def _read_help(words: _Arguments) -> Request:
 
 
 def _read_reopen(words: _Arguments) -> Request:
-    modes = 0
+    modes, options = 0, dict[str, str]()
     for letter, value in words.options():
         modes += letter in "rw"
         if modes > 1:
             raise _RefusalError(hmp="Only one -r/-w option may be given\n")
         if letter == "c" and value not in ("none", "off", "directsync", "writeback", "unsafe", "writethrough"):
             raise _RefusalError(hmp=f"Invalid cache option: {value}\n")
+        if letter == "o":
+            options |= split_options(value)
     if words.operands:
         raise words.usage()
-    if words.flags:
-        raise UnsupportedError("qemu-io's reopen with options")
-    return Request()
+    if words.flags & {"r", "w"} and "read-only" in options:
+        raise _RefusalError(hmp="Cannot set both -r/-w and 'read-only'\n")
+    if "c" in words.flags and not options.keys().isdisjoint({"cache.direct", "cache.no-flush"}):
+        raise _RefusalError(hmp="Cannot set both -c and the cache options\n")
+    return Request(flags=frozenset(words.flags), options=tuple(options.items()))
 
 
 def _read_words(words: _Arguments) -> Request:

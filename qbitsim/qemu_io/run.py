@@ -81,6 +81,7 @@ def run(
     clock: Callable[[], int] = lambda: 0,
     sleep: Callable[[int], object] = lambda _: None,
     permit: Callable[[tuple[str, ...]], object] = lambda _: None,
+    reopen: Callable[[Request], object] | None = None,
 ) -> Output:
     """Execute one command line on ``disk`` and return what it prints.
 
@@ -88,6 +89,7 @@ def run(
     :param sleep: waits for so many nanoseconds.
     :param permit: takes ``("write",)`` or ``("write", "resize")`` or raises QmpError: its text goes to the
         monitor, as for a node on which a device has the only right to write, or a read-only one.
+    :param reopen: gives the node the options of a ``reopen`` or raises QmpError.
     :raises UnsupportedError: as :func:`parse`.
     """
     request = parse(command, profile)
@@ -105,6 +107,8 @@ def run(
         output = Output()
     elif request.text:
         output = Output(request.text)
+    elif request.verb == "reopen":
+        output = _reopen(request, reopen)
     else:
         output = _EXECUTE[request.verb](disk, request, clock) if request.verb else Output()
     return output._replace(hmp=request.warning + output.hmp) if request.warning else output
@@ -319,6 +323,20 @@ _BREAK_FAILURES = {
 }
 
 
+def _reopen(request: Request, reopen: Callable[[Request], object] | None) -> Output:
+    if not request.flags:
+        return Output()
+    if reopen is None:
+        raise UnsupportedError("qemu-io's reopen with options")
+    try:
+        reopen(request)
+    except UnsupportedError:
+        raise
+    except QmpError as error:
+        return Output(hmp=error.desc + "\n", failed=True)
+    return Output()
+
+
 def _do_nothing(_disk: Disk, _request: Request, _clock: Callable[[], int]) -> Output:
     return Output()
 
@@ -337,7 +355,6 @@ _EXECUTE: dict[str, Callable[[Disk, Request, Callable[[], int]], Output]] = {
     "read": _do_read,
     "readv": _do_read,
     "remove_break": _do_break,
-    "reopen": _do_nothing,
     "resume": _do_break,
     "truncate": _do_truncate,
     "wait_break": _do_break,

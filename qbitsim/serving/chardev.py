@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tty
 from typing import TYPE_CHECKING, BinaryIO
 
 from qbitsim.errors import QmpError
@@ -127,6 +126,8 @@ class OpenChardev:
             _, other = os.openpty()
         except OSError as error:
             raise QmpError(f"Failed to create PTY: {error.strerror}") from None
+        import tty  # noqa: PLC0415 - few have one
+
         self.terminal = os.ttyname(other)
         tty.setraw(other)
         os.close(other)

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 from qbitsim.errors import QmpError
 from qbitsim.nbd.exports import Listening
@@ -406,6 +405,8 @@ def offer_disks(machine: OfferingMachine, address: str) -> None:
 
 def nbd_uri(address: str, export: str) -> str:
     """What NBD clients call an export at such an address: ``nbd+unix:///drive0?socket=/tmp/nbd``."""
+    from urllib.parse import quote  # noqa: PLC0415 - a server of its own has no need of it
+
     kind, _, rest = address.partition(":")
     if kind == "unix":
         return f"nbd+unix:///{quote(export, safe='')}?socket={quote(rest)}"

@@ -8,10 +8,8 @@ import os
 import signal
 import struct
 import sys
-import termios
 import threading
 import time
-import tty
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -186,6 +184,9 @@ def raw_terminal() -> Iterator[None]:
     if sys.stdin is None or not sys.stdin.isatty():
         yield
         return
+    import termios  # noqa: PLC0415 - few have a terminal
+    import tty  # noqa: PLC0415
+
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)

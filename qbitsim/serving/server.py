@@ -25,7 +25,6 @@ import socket
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.qmp.human_session import HumanSession
@@ -38,6 +37,8 @@ from qbitsim.serving.sockets import SpareDescriptor, bind_tcp, bind_unix, remove
 from qbitsim.serving.streams import Transport, attach_streams
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qbitsim.files.fdsets import MonitorDescriptors
     from qbitsim.qmp.journal import Journal
     from qbitsim.serving.chardev import OpenChardev

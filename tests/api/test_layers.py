@@ -175,12 +175,9 @@ ABOVE_THE_MACHINE = {"programs", "report", "terminal", "tour"}
 OTHER_FILES = {
     "qbitsim.commands.descriptors": {"os.close"},  # descriptors that a client has sent
     "qbitsim.commands.exports": {"os.close", "os.fstat"},
-    "qbitsim.commands.recorded_answers": {"pathlib"},  # files of the package
-    "qbitsim.devices.processors": {"pathlib"},
-    "qbitsim.devices.properties": {"pathlib"},
     "qbitsim.drivers": {"os.listdir"},
     "qbitsim.machine.talking": {"os.path"},  # of a text
-    "qbitsim.qemu_img.option_lists": {"pathlib"},
+    "qbitsim.recorded": {"open", "os.path"},  # files of the package
 }
 
 

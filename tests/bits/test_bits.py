@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -46,10 +47,117 @@ def assert_equals_model(bits: Bits, value: int, length: int) -> None:
     """The whole of `bits` is the integer `value`, seen through every way of looking at it."""
     expected = runs(value)
     assert list(bits.ranges()) == expected
-    assert bits.count == value.bit_count()
     assert bool(bits) == bool(value)
+    assert bits.count == value.bit_count()
     assert bits.to_bytes() == words(value, length)
     assert bits == Bits.from_bytes(length, words(value, length))
+
+
+LENGTH = 2 * CHUNK + 10
+
+
+def cleared_again(bits: Bits) -> Bits:
+    """Chunks that are clear, but not by being absent."""
+    whole = Bits(bits.length)
+    whole.set_all()
+    bits.subtract(whole)
+    return bits
+
+
+def made_full(bits: Bits) -> Bits:
+    whole = Bits(bits.length)
+    whole.set_all()
+    bits.merge(whole)
+    return bits
+
+
+def filled_but(*ranges: tuple[int, int]) -> Bits:
+    bits = Bits(LENGTH)
+    bits.set_all()
+    for start, stop in ranges:
+        bits.clear(start, stop)
+    return bits
+
+
+VECTORS: dict[str, Callable[[], Bits]] = {
+    "empty": lambda: Bits(LENGTH),
+    "full": filled_but,
+    "full, not counted": lambda: made_full(bits_of(LENGTH, (3, 4))),
+    "clear, not counted": lambda: cleared_again(bits_of(LENGTH, (3, 4), (CHUNK, 2 * CHUNK))),
+    "some bits": lambda: bits_of(LENGTH, (0, 1), (5, 9), (CHUNK - 1, CHUNK + 1), (LENGTH - 2, LENGTH)),
+    "other bits": lambda: bits_of(LENGTH, (1, 5), (CHUNK + 1, CHUNK + 2), (2 * CHUNK, 2 * CHUNK + 1)),
+    "a chunk": lambda: bits_of(LENGTH, (CHUNK, 2 * CHUNK)),
+    "a chunk bit by bit": lambda: bits_of(LENGTH, (CHUNK, CHUNK + 1), (CHUNK + 1, 2 * CHUNK)),
+    "all but a chunk": lambda: filled_but((0, CHUNK)),
+    "all but some bits": lambda: filled_but((5, 6), (CHUNK + 7, CHUNK + 9), (LENGTH - 1, LENGTH)),
+    "the short chunk": lambda: bits_of(LENGTH, (2 * CHUNK, LENGTH)),
+}
+"""One vector for each way of keeping bits."""
+
+PLACES = (0, 7, 8, 9, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, LENGTH)
+RANGES = [(start, stop) for start in PLACES for stop in PLACES if start <= stop]
+
+
+def value_of(bits: Bits) -> int:
+    return sum(mask(*run) for run in bits.ranges())
+
+
+@pytest.mark.parametrize("other", VECTORS)
+@pytest.mark.parametrize("name", VECTORS)
+def test_two_vectors_are_combined_and_compared_however_they_keep_their_bits(name: str, other: str) -> None:
+    for shared in (False, True):
+        ours, theirs = VECTORS[name](), VECTORS[other]()
+        kept = theirs.copy() if shared else None
+        left, right = value_of(ours), value_of(theirs)
+        assert (ours == theirs, theirs.intersects(ours)) == (left == right, bool(left & right))
+        for operation, result in ((Bits.merge, left | right), (Bits.subtract, left & ~right)):
+            for changed in (ours.copy(), VECTORS[name]()):
+                operation(changed, theirs)
+                assert_equals_model(changed, result, LENGTH)
+                for place in (11, CHUNK + 11):  # which concerns nobody else
+                    changed.set(place, place + 1)
+                assert value_of(changed) == result | 1 << 11 | 1 << CHUNK + 11
+                assert (value_of(ours), value_of(theirs), value_of(kept or theirs)) == (left, right, right)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_range_is_changed_however_the_bits_are_kept(name: str) -> None:
+    for start, stop in RANGES:
+        for bits in (VECTORS[name](), VECTORS[name]().copy()):
+            value = value_of(bits)
+            bits.set(start, stop)
+            assert_equals_model(bits, value | mask(start, stop), LENGTH)
+            bits.clear(start, stop)
+            assert_equals_model(bits, value & ~mask(start, stop), LENGTH)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_range_is_looked_at_however_the_bits_are_kept(name: str) -> None:
+    bits = VECTORS[name]()
+    value = value_of(bits)
+    for start, stop in RANGES:
+        found, gaps = (runs(each & mask(start, stop)) for each in (value, ~value))
+        assert list(bits.ranges(start, stop)) == found
+        assert bits.count_in(start, stop) == sum(end - first for first, end in found)
+        assert bits.next_set(start, stop) == (found[0][0] if found else -1)
+        assert bits.next_clear(start, stop) == (gaps[0][0] if gaps else -1)
+        for most in (1, 2, CHUNK):
+            first = (found[0][0], min(found[0][1], found[0][0] + most)) if found else None
+            assert bits.next_area(start, stop, most) == first
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_part_goes_out_as_bytes_and_comes_in_again_and_the_rest_stays(name: str) -> None:
+    for start, stop in ((0, LENGTH), (5, 5), (8, 24), (CHUNK - 8, CHUNK + 8), (CHUNK, LENGTH), (CHUNK + 3, 2 * CHUNK)):
+        bits = VECTORS[name]()
+        value = value_of(bits)
+        part = (value >> start & mask(0, stop - start)).to_bytes(-(-(stop - start) // 8), "little")
+        assert bits.part_to_bytes(start, stop) == part
+        for other in ("some bits", "all but some bits"):
+            into = VECTORS[other]()
+            expected = value_of(into) & ~mask(start, stop) | value & mask(start, stop)
+            into.part_from_bytes(start, stop, part + b"\xff")
+            assert_equals_model(into, expected, LENGTH)
 
 
 # Positions crowd round the borders of chunks, where the mistakes are.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +74,22 @@ def test_a_run_is_what_one_finds_bit_by_bit(changes: list[tuple[tuple[int, int],
         found = quick.next_run(LENGTH, longest)
         assert found == run_bit_by_bit(slow, bits, LENGTH, longest)
         bits.clear(*found)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_run_is_what_one_finds_bit_by_bit_whatever_changes_close_to_it(seed: int) -> None:
+    drawn, length, end = random.Random(seed), 64 * 3 + 20, 0
+    bits = Bits(length)
+    bits.set_all()
+    quick, slow = BitIterator(bits), BitIterator(bits)
+    for _ in range(100):
+        for _ in range(drawn.randrange(8)):
+            place = (end + drawn.randrange(-6, 14)) % length
+            drawn.choice([bits.set, bits.clear])(place, min(place + drawn.randrange(1, 4), length))
+        if not bits:
+            bits.set_all()
+        longest = drawn.randrange(1, 100)
+        first, end = quick.next_run(length, longest)
+        assert (first, end) == run_bit_by_bit(slow, bits, length, longest)
+        if drawn.randrange(4):
+            bits.clear(first, end)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +48,9 @@ def test_a_vector_that_is_set_as_a_whole_is_one_run():
     assert bits.run_lengths(5, LENGTH, 2).tolist() == [LENGTH - 5]
     bits.set(0, LENGTH)
     assert bits.run_lengths(5, LENGTH, 2).tolist() == [0, LENGTH - 5]
+
+
+@pytest.mark.parametrize(("length", "code"), [(3, "I"), (4, "Q")])
+def test_numbers_of_four_bytes_are_used_as_long_as_they_are_enough(length, code):
+    assert Bits(length).run_lengths(0, length, 1, shift=30) == array(code, [length << 30])
+    assert Bits(length).run_lengths(0, length, 1, shift=30).typecode == code

@@ -136,6 +136,93 @@ def test_resizing_keeps_what_is_below_and_forgets_what_is_cut() -> None:
     assert granules(bitmap) == {0, 1, 2}
 
 
+def test_a_bitmap_that_is_resized_resizes_its_successor() -> None:
+    bitmap = bitmap_on(node_of(4 * 65536))
+    bitmap.create_successor()
+    assert bitmap.successor is not None
+    bitmap.resize(8 * 65536 + 512)
+    bitmap.successor.mark(8 * 65536, 1)
+    assert [(each.size, each.bits.length) for each in (bitmap, bitmap.successor)] == [(8 * 65536 + 512, 9)] * 2
+    assert bitmap.successor.dirty_ranges == [(8 * 65536, 512)]
+
+
+@pytest.mark.parametrize("flag", ["readonly", "inconsistent"])
+def test_a_bitmap_can_be_frozen_that_may_not_be_changed(flag: str) -> None:
+    bitmap = bitmap_on(node_of())
+    setattr(bitmap, flag, True)
+    bitmap.create_successor()
+    assert (bitmap.busy, bitmap.disabled, bitmap.recording) == (True, True, True)
+    with pytest.raises(QmpError, match=r"^Bitmap 'b' is currently in use by another operation and cannot be used$"):
+        bitmap.check(allow_readonly=True, allow_inconsistent=True)
+
+
+def test_a_readonly_bitmap_may_be_merged_into_another_and_an_inconsistent_one_may_not() -> None:
+    node = node_of()
+    source, target = bitmap_on(node, "s"), bitmap_on(node, "t")
+    source.mark(0, 1)
+    source.readonly = True
+    target.merge_checked(source)
+    assert granules(target) == {0}
+    source.inconsistent = True
+    with pytest.raises(QmpError, match=r"^Bitmap 's' is inconsistent and cannot be used$"):
+        target.merge_checked(source)
+    target.readonly = True
+    with pytest.raises(QmpError, match=r"^Bitmap 't' is readonly and cannot be modified$"):
+        target.merge_checked(source)
+
+
+def test_a_bitmap_that_has_abdicated_is_nothing_any_more() -> None:
+    node = node_of()
+    bitmap = bitmap_on(node)
+    bitmap.persistent = True
+    bitmap.create_successor()
+    heir = bitmap.abdicate()
+    assert (bitmap.name, bitmap.persistent, bitmap.busy, bitmap.successor) == (None, False, False, None)
+    assert (node.find_bitmap("b"), heir.name, heir.successor) == (heir, "b", None)
+
+
+def test_dirty_areas_are_found_in_bytes_and_cut_at_a_limit_and_at_the_end() -> None:
+    bitmap = bitmap_on(node_of())
+    assert bitmap.next_area(0, SIZE, SIZE) is None
+    bitmap.mark(65536, 2 * 65536)
+    bitmap.mark(SIZE - 1, 1)
+    assert bitmap.next_area(0, SIZE, SIZE) == (65536, 2 * 65536)
+    assert bitmap.next_area(0, SIZE, 65536) == (65536, 65536)
+    assert bitmap.next_area(0, SIZE, 65537) == (65536, 2 * 65536)
+    assert bitmap.next_area(2 * 65536, SIZE, SIZE) == (2 * 65536, 65536)
+    assert bitmap.next_area(2 * 65536 + 1, 3 * 65536 - 1, SIZE) == (2 * 65536, 65535)
+    assert bitmap.next_area(3 * 65536, 1 << 20, SIZE) == (983040, 65536)
+    assert bitmap.next_area(3 * 65536, SIZE, SIZE) == (983040, SIZE - 983040)
+    assert bitmap.next_area(0, 65536, SIZE) is None
+    assert [bitmap.any_dirty(*each) for each in ((0, 65536), (0, 65537), (3 * 65536, 983040), (983040, 1 << 20))] == [
+        *(False, True, False, True)
+    ]
+
+
+def test_whole_granules_are_made_clean_and_the_last_one_up_to_the_end_of_the_disk() -> None:
+    bitmap = bitmap_on(node_of())
+    bitmap.mark(0, SIZE)
+    bitmap.reset(65536, 2 * 65536)
+    bitmap.reset(983040, SIZE - 983040)
+    assert granules(bitmap) == {0, *range(3, 15)}
+
+
+def test_who_waits_for_a_mark_is_told_of_each() -> None:
+    bitmap, told = bitmap_on(node_of()), []
+    bitmap.mark(0, 1)
+    bitmap.on_mark = lambda: told.append(granules(bitmap))
+    bitmap.mark(65536, 1)
+    bitmap.reset(0, 65536)
+    assert told == [{0, 1}]
+
+
+def test_a_new_bitmap_records_and_is_nothing_else() -> None:
+    bitmap = bitmap_on(node_of())
+    flags = ("recording", "busy", "disabled", "persistent", "readonly", "inconsistent", "skip_store")
+    assert [flag for flag in flags if getattr(bitmap, flag)] == ["recording"]
+    assert (bitmap.count, bitmap.successor, bitmap.on_mark) == (0, None, None)
+
+
 RANGES = st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(1, SIZE)), max_size=6)
 SHIFTS = st.sampled_from([9, 12, 15, 16, 17, 20, 31])
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qbitsim.block.node import Node
 from qbitsim.errors import QmpError
+from qbitsim.files import permissions as perms
 from qbitsim.machine.machine import Machine
 
 SIZE = 1 << 20
@@ -139,6 +140,129 @@ def test_a_one_pebibyte_disk_costs_nothing_until_it_is_written() -> None:
     drive.write((1 << 50) - 4, b"end!")
     assert drive.read((1 << 50) - 8, 8) == b"\0\0\0\0end!"
     assert machine.images.lookup("drive0.qcow2").content.allocated == 65536
+
+
+def test_of_several_reasons_why_a_node_is_blocked_the_newest_is_told() -> None:
+    target = node()
+    for reason in ("one", "another"):
+        target.block(reason)
+    for operation in ("mirror-target", "drive-del"):
+        with pytest.raises(QmpError, match=r"^Node 'drive0' is busy: another$"):
+            target.check_not_blocked(operation)
+
+
+def chain() -> Machine:
+    """``top`` over ``mid`` over ``base``, all of them nodes with names."""
+    machine = Machine()
+    machine.images.create("base", "raw", SIZE)
+    for name, below in (("mid", "base"), ("top", "mid")):
+        machine.images.create(name, "qcow2", SIZE, backing=below, backing_format="qcow2" if name == "top" else "raw")
+    file = {"driver": "file", "filename": "base"}
+    machine.add_node({"driver": "raw", "node-name": "base", "read-only": True, "file": file})
+    for name, below in (("mid", "base"), ("top", "mid")):
+        read_only = name == "mid"
+        file = {"driver": "file", "filename": name, "node-name": f"{name}-file", "read-only": read_only}
+        options = {"driver": "qcow2", "node-name": name, "file": file, "backing": below, "read-only": read_only}
+        machine.add_node(options)
+    return machine
+
+
+def test_a_backing_file_is_blocked_for_all_but_what_concerns_the_whole_chain() -> None:
+    nodes = chain().graph.nodes
+    nodes["top"].check_not_blocked("drive-del")
+    text = r"^Node 'mid' is busy: node is used as backing hd of 'top'$"
+    with pytest.raises(QmpError, match=text):
+        nodes["mid"].check_not_blocked("drive-del")
+    nodes["mid"].check_not_blocked("backup-source")
+    nodes["mid"].block("a job")
+    with pytest.raises(QmpError, match=r"^Node 'mid' is busy: a job$"):
+        nodes["mid"].check_not_blocked("backup-source")
+
+
+def test_nodes_know_what_is_above_and_below() -> None:
+    machine = chain()
+    machine.add_drive("drive0", machine.graph.nodes["top"])
+    nodes = machine.graph.nodes
+    names = ("top", "mid", "base")
+    assert [nodes[name].device_or_node_name for name in names] == ["drive0", "mid", "base"]
+    assert [nodes[name].filename for name in names] == ["top", "mid", "base"]
+    assert [nodes[name].backing_chain_next for name in names] == [nodes["mid"], nodes["base"], None]
+    assert [each.name for each in nodes["mid"].parent_nodes] == ["top"]
+    assert [nodes["top"].leads_to(nodes[name]) for name in names] == [True] * 3
+    assert [nodes[name].leads_to(nodes["mid"]) for name in names] == [True, True, False]
+    assert nodes["top"].can_replace(nodes["top"])
+    assert not nodes["top"].can_replace(nodes["mid"])
+
+
+def test_the_file_of_a_node_is_counted_without_its_backing_file() -> None:
+    machine = chain()
+    for name in ("top", "mid"):
+        assert machine.graph.nodes[name].allocated_file_size() == machine.images.lookup(name).actual_size
+
+
+UNCHANGED = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
+PERMISSIONS = [
+    ("backing", False, (perms.ALL, perms.ALL), (perms.CONSISTENT_READ, perms.ALL)),
+    ("backing", False, (0, perms.CONSISTENT_READ), (0, UNCHANGED)),
+    ("file", False, (0, perms.ALL), (perms.CONSISTENT_READ | perms.WRITE | perms.RESIZE, UNCHANGED)),
+    ("file", True, (0, perms.ALL), (perms.CONSISTENT_READ, UNCHANGED)),
+    ("file", True, (perms.WRITE_UNCHANGED, 0), (UNCHANGED, 0)),
+]
+"""A child, whether the node is read-only, what the parents need and share, and what the node does on the child."""
+
+
+@pytest.mark.parametrize(("child", "read_only", "above", "below"), PERMISSIONS)
+def test_a_format_needs_its_file_to_write_metadata_and_its_backing_file_to_stay(
+    child: str, read_only: bool, above: tuple[int, int], below: tuple[int, int]
+) -> None:
+    top = chain().graph.nodes["top"]
+    top.mark_read_only(read_only=read_only)
+    edge = top.child(child)
+    assert edge is not None
+    assert top.child_permissions(edge, *above) == below
+
+
+def test_a_read_only_node_is_not_resized_and_one_with_a_busy_bitmap_neither() -> None:
+    machine = machine_with_bitmap()
+    target = machine.graph.nodes["node0"]
+    bitmap = target.find_bitmap("b")
+    assert bitmap is not None
+    bitmap.busy = True
+    with pytest.raises(QmpError, match=r"^Bitmap 'b' is currently in use by another operation and cannot be used$"):
+        target.truncate(2 * SIZE)
+    bitmap.busy = False
+    target.mark_read_only(read_only=True)
+    with pytest.raises(QmpError, match=r"^Image is read-only$"):
+        target.truncate(2 * SIZE)
+    assert (target.length, bitmap.size) == (SIZE, SIZE)
+    target.mark_read_only(read_only=False)
+    target.truncate(2 * SIZE)
+    assert (target.length, bitmap.size) == (2 * SIZE, 2 * SIZE)
+
+
+@pytest.mark.parametrize("nodes_too", [True, False])
+def test_a_drained_section_concerns_all_above_or_those_only_who_are_no_nodes(nodes_too: bool) -> None:
+    machine = chain()
+    nodes = {name: machine.graph.nodes[name] for name in ("top", "mid", "base")}
+    machine.add_drive("drive0", nodes["top"])
+    machine.add_drive("drive1", nodes["mid"])
+
+    def quiet() -> tuple[list[int], dict[str, bool]]:
+        edges = [edge for node in nodes.values() for edge in node.parents]
+        names = [edge.parent.name if isinstance(edge.parent, Node) else edge.parent.device_name for edge in edges]
+        return [node.quiesce for node in nodes.values()], {
+            name: edge.quiesced for name, edge in zip(names, edges, strict=True)
+        }
+
+    before = quiet()
+    for depth in (1, 2):
+        nodes["mid"].drained_begin(nodes_too=nodes_too)
+        above = {"drive0": nodes_too, "top": nodes_too, "drive1": True, "mid": False}  # the edges by who is above
+        assert quiet() == ([int(nodes_too), depth, 0], above)
+    nodes["mid"].drained_end()
+    assert quiet()[0] == [int(nodes_too), 1, 0]
+    nodes["mid"].drained_end()
+    assert quiet() == before
 
 
 REQUESTS = st.lists(

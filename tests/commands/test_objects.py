@@ -82,3 +82,60 @@ def test_a_throttled_target_slows_a_backup_down_on_virtual_time(machine):
     machine.advance(2.0)
     assert machine.qmp("query-jobs") == []
     assert machine.images.compare("drive0.qcow2", "t.raw") is None
+
+
+def limits_of(machine):
+    return machine.qmp("qom-get", path="tg0", property="limits")
+
+
+def test_the_limits_of_a_group_are_told_and_changed_together(machine):
+    add(machine, iops_total=1000)
+    before = limits_of(machine)
+    assert {name: value for name, value in before.items() if value} == {
+        "iops-total": 1000,
+        **{f"{unit}-{side}-max-length": 1 for unit in ("iops", "bps") for side in ("total", "read", "write")},
+    }
+    assert len(before) == 19
+    given = {"iops-total": 0, "bps-read": 5, "bps-read-max": 7, "bps-read-max-length": 3}
+    machine.qmp("qom-set", path="/objects/tg0", property="limits", value=given)
+    assert limits_of(machine) == {**before, **given}
+    assert machine.qmp("qom-get", path="tg0", property="x-bps-read-max") == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("nope", 1, "Property 'throttle-group.nope' not found"),
+        ("type", "x", "Property 'throttle-group.type' is not writable"),
+        ("x-iops-total", 1, "Property cannot be set after initialization"),
+        ("limits", 3, "Invalid parameter type for 'limits', expected: object"),
+        ("limits", {"iops-total": "x"}, "Invalid parameter type for 'limits.iops-total', expected: integer"),
+        ("limits", {"foo": 1}, "Parameter 'limits.foo' is unexpected"),
+        ("limits", {"bps-write": -1}, "bps/iops/max values must be within [0, 1000000000000000]"),
+        ("limits", {"bps-read-max-length": 1 << 32}, "bps-read-max-length value must be in the range [0, 4294967295]"),
+        (
+            "limits",
+            {"iops-read": 10},
+            "bps/iops/max total values and read/write values cannot be used at the same time",
+        ),
+    ],
+)
+def test_a_group_refuses_what_it_cannot_be(machine, name, value, text):
+    add(machine, iops_total=1000)
+    before = limits_of(machine)
+    with pytest.raises(QmpError) as caught:
+        machine.qmp("qom-set", path="tg0", property=name, value=value)
+    assert caught.value.desc == text
+    assert limits_of(machine) == before
+
+
+def test_other_limits_hold_from_the_next_request_on(machine):
+    for name in ("src", "raw"):
+        machine.add_node({"driver": "null-co", "node-name": name, "size": 1 << 20, "read-zeroes": True})
+    add(machine, bps_total=1 << 20)
+    machine.add_node({"driver": "throttle", "node-name": "slow", "throttle-group": "tg0", "file": "raw"})
+    machine.qmp("qom-set", path="tg0", property="limits", value={"bps-total": 0})
+    machine.qmp("blockdev-backup", job_id="j", device="src", target="slow", sync="full")
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs") == []
+    assert machine.clock() < SECOND // 2

@@ -186,3 +186,65 @@ def test_the_first_node_that_cannot_be_written_is_named(release, text):
     with pytest.raises(QmpError) as caught:
         made.execute("blockdev-reopen", {"options": [options]})
     assert caught.value.desc == text
+
+
+def test_qemu_io_changes_some_options_of_a_node_or_of_one_below(machine):
+    machine.images.create("top.qcow2", "qcow2", 1 << 20, backing="other.qcow2", backing_format="qcow2")
+    machine.add_node({"driver": "qcow2", "node-name": "top", "file": {"driver": "file", "filename": "top.qcow2"}})
+    backing = machine.graph.nodes["top"].child("backing").node.name
+
+    def say(command):
+        return machine.qmp("human-monitor-command", command_line=f'qemu-io top "reopen -o {command}"')
+
+    assert say("backing.detect-zeroes=on") == ""
+    assert say("detect-zeroes=on,lazy-refcounts=on") == ""
+    assert [node(machine, name)["detect_zeroes"] for name in (backing, "top")] == ["on", "on"]
+    before = machine.qmp("query-named-block-nodes")
+    assert say("backing.node-name=x") == "Cannot change the option 'node-name'\r\n"
+    assert say("read-only=perhaps") == "Parameter 'read-only' expects 'on' or 'off'\r\n"
+    assert machine.qmp("query-named-block-nodes") == before
+    assert say("file.driver=file") == ""
+    assert node(machine, "top")["detect_zeroes"] == "on"
+
+
+def test_caches_that_do_not_fit_are_refused(machine):
+    assert refusal(machine, l2_cache_entry_size=128 << 10) == (
+        "L2 cache entry size must be a power of two between 512 and the cluster size (65536)"
+    )
+    assert refusal(machine, l2_cache_size=1 << 20, cache_size=1 << 19) == "l2-cache-size may not exceed cache-size"
+    reopen(machine, l2_cache_size=4 << 20, refcount_cache_size=4 << 20, l2_cache_entry_size=32 << 10)
+
+
+def opened_with_its_backing_file(machine):
+    backing = {
+        "driver": "qcow2",
+        "node-name": "b",
+        "file": {"driver": "file", "filename": "other.qcow2"},
+        "backing": None,
+    }
+    machine.images.create("top.qcow2", "qcow2", 1 << 20, backing="other.qcow2", backing_format="qcow2")
+    file = {"driver": "file", "filename": "top.qcow2"}
+    options = {"driver": "qcow2", "node-name": "top", "file": file, "backing": backing}
+    machine.add_node(options)
+    return options
+
+
+def why_not(machine, options):
+    with pytest.raises(QmpError) as caught:
+        machine.execute("blockdev-reopen", {"options": [options]})
+    return caught.value.desc
+
+
+def test_options_of_a_backing_file_that_is_gone_cannot_change(machine):
+    options = opened_with_its_backing_file(machine)
+    machine.qmp("block-stream", device="top", job_id="j")
+    machine.run_until_idle()
+    assert why_not(machine, options) == "Cannot change the option 'backing.driver'"
+    machine.execute("blockdev-reopen", {"options": [{**options, "backing": None}]})
+
+
+def test_the_filter_of_a_job_hides_the_options_of_the_backing_file(machine):
+    options = opened_with_its_backing_file(machine)
+    machine.qmp("block-stream", device="b", job_id="j", filter_node_name="cor", auto_finalize=False)
+    assert why_not(machine, options).startswith("Cannot change the option 'backing.")
+    machine.execute("blockdev-reopen", {"options": [{**options, "backing": None}]})

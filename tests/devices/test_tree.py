@@ -167,3 +167,26 @@ def test_a_path_without_a_slash_begins_among_the_devices_with_an_id() -> None:
     for name in ("disk/virtio-backend", "/machine/peripheral/disk/virtio-backend"):
         machine.execute("human-monitor-command", {"command-line": f'qemu-io -d {name} "write 0 512"'})
         assert "wrote 512/512 bytes" in machine.take_stdout()
+
+
+def test_a_node_goes_to_another_thread_unless_a_device_uses_it(machine: Machine) -> None:
+    for name in ("io0", "io1"):
+        machine.execute("object-add", {"qom-type": "iothread", "id": name})
+    add_device(machine, "virtio-scsi,id=bus,iothread=io0")
+    add_device(machine, "scsi-hd,drive=n0,bus=bus.0")
+    add_device(machine, "virtio-blk,drive=n1,iothread=")
+    machine.images.create("d.raw", "raw", 1 << 20)
+    add_drive(machine, {"id": "d", "file": "d.raw", "format": "raw", "node-name": "free"})
+
+    def move(node: str, thread: str | None) -> None:
+        arguments = {"node-name": node, "iothread": thread, "force": True}
+        machine.execute("x-blockdev-set-iothread", arguments)
+
+    for node, threads in {"n0": ["io0"], "n1": [None], "free": ["io0", "io1", None]}.items():
+        for thread in threads:
+            move(node, thread)
+    for node, thread in [("n0", None), ("n0", "io1"), ("n1", "io0")]:
+        with pytest.raises(QmpError, match=r"^Cannot change iothread of active block backend$"):
+            move(node, thread)
+    with pytest.raises(QmpError, match=r"^Device 'io2' not found$"):
+        add_device(machine, "virtio-blk,drive=free,iothread=io2")

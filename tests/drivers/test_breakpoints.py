@@ -38,6 +38,9 @@ STARTS = {
     "commit": ("block-commit", {"device": "d"}, "read_aio"),
 }
 
+PROGRESS = {"backup": MEGABYTE - 65536, "mirror": MEGABYTE - 65536, "stream": 65536, "commit": 0}
+"""Bytes of each that need no such request, or come before it."""
+
 
 @pytest.mark.parametrize("kind", STARTS)
 def test_a_job_waits_until_its_request_is_resumed(kind: str) -> None:
@@ -49,7 +52,7 @@ def test_a_job_waits_until_its_request_is_resumed(kind: str) -> None:
     machine.run_until_idle()
     assert machine.take_stdout() == "blkdebug: Suspended request 'A'\n"
     [job] = machine.qmp("query-jobs")
-    assert (job["status"], job["current-progress"] < MEGABYTE) == ("running", True)
+    assert (job["status"], job["current-progress"]) == ("running", PROGRESS[kind])
     assert hmp(machine, "resume A") == "blkdebug: Resuming request 'A'\n"
     machine.run_until_idle()
     jobs = machine.qmp("query-jobs")
@@ -58,16 +61,23 @@ def test_a_job_waits_until_its_request_is_resumed(kind: str) -> None:
     assert kind not in ("backup", "mirror") or machine.graph.nodes["t"].read(0, MEGABYTE) == before
 
 
-def test_who_would_wait_for_a_suspended_job_is_refused() -> None:
+@pytest.mark.parametrize("kind", STARTS)
+def test_who_would_wait_for_a_suspended_job_is_refused(kind: str) -> None:
     machine = machine_on_blkdebug()
-    hmp(machine, "break read_aio A")
-    machine.qmp("blockdev-mirror", job_id="j", device="d", target="t", sync="full")
+    command, arguments, event = STARTS[kind]
+    hmp(machine, f"break {event} A")
+    machine.qmp(command, job_id="j", **arguments)
     machine.run_until_idle()
+    before = machine.qmp("query-jobs")
     with pytest.raises(StalledError, match="breakpoint 'A'"):
         machine.qmp("blockdev-snapshot-sync", device="d", snapshot_file="s")
+    with pytest.raises(StalledError, match="breakpoint 'A'"):
+        machine.qmp("transaction", actions=[])
+    assert machine.qmp("query-jobs") == before
     hmp(machine, "remove_break A")
     machine.run_until_idle()
-    assert machine.qmp("query-jobs")[0]["status"] == "ready"
+    jobs = machine.qmp("query-jobs")
+    assert [each["status"] for each in jobs] == (["ready"] if kind in ("mirror", "commit") else [])
 
 
 def test_an_asynchronous_write_waits_and_a_plain_one_is_refused() -> None:
@@ -124,3 +134,13 @@ def test_without_blkdebug_there_are_no_breakpoints(command: str, printed: str) -
 def test_what_would_never_come_is_refused_loudly(command: str) -> None:
     with pytest.raises(UnsupportedError):
         hmp(machine_on_blkdebug(), command)
+
+
+def test_a_flush_comes_to_the_disk_only_if_something_was_written_since_the_last_one() -> None:
+    machine = machine_on_blkdebug()
+    machine.drive("d").flush()
+    hmp(machine, "break flush_to_disk A")
+    machine.drive("d").flush()
+    machine.drive("d").write(0, b"new")
+    with pytest.raises(StalledError, match="breakpoint 'A'"):
+        machine.drive("d").flush()

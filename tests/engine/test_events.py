@@ -37,3 +37,25 @@ def test_reading_what_was_forgotten_is_a_bug_of_the_reader() -> None:
     log.trim(1)
     with pytest.raises(AssertionError):
         log.read(0)
+
+
+def test_what_is_still_there_can_be_counted_gone_over_and_looked_up() -> None:
+    log = log_of("A", "B", "C")
+    log.trim(1)
+    assert (log.start, log.end, len(log), list(log)) == (1, 3, 2, [{"event": "B"}, {"event": "C"}])
+    assert [log.at(place) for place in (1, 2)] == [{"event": "B"}, {"event": "C"}]
+    log.trim(2)
+    assert (log.start, log.end, len(log), list(log)) == (2, 3, 1, [{"event": "C"}])
+
+
+def test_what_was_forgotten_already_is_not_forgotten_again() -> None:
+    log = log_of("A", "B", "C")
+    log.trim(2)
+    log.trim(2)
+    log.trim(0)
+    assert (log.start, list(log)) == (2, [{"event": "C"}])
+
+
+def test_nobody_has_read_or_waited_at_first() -> None:
+    log = log_of("A")
+    assert (log.waited, log.resumed_at) == (0, 0)

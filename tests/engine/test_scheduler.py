@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbitsim.engine.scheduler import NANOSECONDS, Scheduler
+from qbitsim.engine.observer import Observer
+from qbitsim.engine.scheduler import NANOSECONDS, Scheduler, Task, first_in_first_out
 
 
 class Diary:
@@ -25,6 +26,19 @@ class Diary:
         return write
 
 
+class Watcher(Observer):
+    """Notes the steps."""
+
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+
+    def stepping(self, label: str) -> None:
+        self.diary.note(f"stepping {label}")()
+
+    def stepped(self) -> None:
+        self.diary.note("stepped")()
+
+
 @pytest.fixture
 def diary() -> Diary:
     return Diary(Scheduler())
@@ -35,6 +49,14 @@ def test_tasks_that_are_due_run_first_in_first_out(diary: Diary) -> None:
         diary.scheduler.soon(diary.note(name), name)
     assert diary.scheduler.run_until_idle() == 3
     assert diary.entries == [(0, "a"), (0, "b"), (0, "c")]
+
+
+def test_tasks_are_numbered_in_the_order_in_which_they_are_made(diary: Diary) -> None:
+    scheduler, made = diary.scheduler, []
+    for _ in range(2):
+        made += [scheduler.soon(diary.note(""), ""), scheduler.after(5, diary.note(""), "")]
+        made.append(scheduler.at_once(diary.note(""), ""))
+    assert [(task.when, task.sequence) for task in made] == [(0, 1), (5, 2), (0, 3), (0, 4), (5, 5), (0, 6)]
 
 
 def test_timers_without_delay_run_in_their_order_before_io(diary: Diary) -> None:
@@ -145,11 +167,114 @@ def test_a_policy_chooses_among_what_is_due() -> None:
     assert [text for _when, text in diary.entries] == ["c", "b", "a"]
 
 
+def test_a_policy_does_not_see_what_was_cancelled() -> None:
+    seen: list[list[str]] = []
+
+    def last(ready: Sequence[Task]) -> int:
+        seen.append([task.label for task in ready])
+        return len(ready) - 1
+
+    diary = Diary(Scheduler(last))
+    tasks = [diary.scheduler.soon(diary.note(name), name) for name in "abcd"]
+    for number in (1, 3):
+        tasks[number].cancel()
+    assert diary.scheduler.run_until_idle() == 2
+    assert seen == [["a", "c"]]
+    assert [text for _when, text in diary.entries] == ["c", "a"]
+
+
 def test_running_until_idle_can_be_limited(diary: Diary) -> None:
     for name in "abc":
         diary.scheduler.soon(diary.note(name), name)
     assert diary.scheduler.run_until_idle(2) == 2
     assert len(diary.entries) == 2
+
+
+def test_bottom_halves_run_newest_first_and_a_poll_within_one_finishes_the_outer_one_before_what_is_new(
+    diary: Diary,
+) -> None:
+    scheduler = diary.scheduler
+
+    def polls() -> None:
+        diary.note("polls")()
+        scheduler.bottom_half(diary.note("new"))
+        scheduler.bottom_half(diary.note("newer"))
+        scheduler.run_bottom_halves()
+        diary.note("has polled")()
+
+    for name in "ab":
+        scheduler.bottom_half(diary.note(name))
+    scheduler.bottom_half(polls)
+    scheduler.run_bottom_halves()
+    assert [text for _when, text in diary.entries] == ["polls", "b", "a", "newer", "new", "has polled"]
+    assert scheduler.step() is False
+
+
+def test_what_bottom_halves_there_are_is_a_step(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    scheduler.soon(diary.note("task"), "task")
+    scheduler.bottom_half(diary.note("bottom half"))
+    assert scheduler.run_until_idle(1) == 1
+    assert diary.entries == [(0, "bottom half")]
+    assert (scheduler.run_until_idle(), scheduler.steps) == (1, 1)
+
+
+def test_a_task_that_is_run_before_its_turn_counts_and_does_not_run_again(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    early = scheduler.after(5, diary.note("early"), "early")
+    scheduler.soon(diary.note("task"), "task")
+    scheduler.run(early)
+    scheduler.advance_to(10)
+    assert diary.entries == [(0, "early"), (0, "task")]
+    assert (scheduler.steps, early.pending, scheduler.next_deadline) == (2, False, None)
+
+
+def test_an_observer_is_told_before_and_after_each_step(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    scheduler.observer = Watcher(diary)
+    scheduler.after(3, lambda: scheduler.bottom_half(diary.note("bottom half")), "timer")
+    scheduler.advance_to(3)
+    assert diary.entries == [(3, "stepping timer"), (3, "bottom half"), (3, "stepped")]
+
+
+@pytest.mark.parametrize("why", ["a limit", "a policy", "an observer", "a bottom half"])
+def test_the_rest_is_not_done_in_one_go_if_somebody_could_see_it(why: str) -> None:
+    scheduler = Scheduler((lambda _ready: 0) if why == "a policy" else first_in_first_out)
+    answers: list[bool] = []
+
+    def ask() -> None:
+        if why == "a bottom half":
+            scheduler.bottom_half(lambda: None)
+        answers.append(scheduler.runs_exclusively(0))
+
+    scheduler.soon(ask, "ask")
+    scheduler.observer = Watcher(Diary(scheduler)) if why == "an observer" else None
+    scheduler.run_until_idle(5 if why == "a limit" else None)
+    assert answers == [False]
+
+
+def test_a_timer_that_was_cancelled_is_no_deadline_and_one_that_is_due_is_none_either(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    first, second = (scheduler.after(delay, diary.note(str(delay)), "") for delay in (4, 7))
+    first.cancel()
+    assert scheduler.next_deadline == 7
+    scheduler.move_clock(7)
+    assert (scheduler.now, scheduler.ready(), scheduler.next_deadline) == (7, [second], None)
+    scheduler.advance_to(7)
+    assert diary.entries == [(7, "7")]
+
+
+def test_time_does_not_go_back(diary: Diary) -> None:
+    diary.scheduler.advance_to(5)
+    diary.scheduler.after(1, diary.note("timer"), "timer")
+    for move, when in (
+        (diary.scheduler.move_clock, 4),
+        (diary.scheduler.advance_to, 4),
+        (diary.scheduler.move_clock, 7),
+    ):
+        with pytest.raises(AssertionError):
+            move(when)
+    assert (diary.scheduler.now, diary.entries) == (5, [])
 
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.lists(st.integers(0, 20), max_size=6))

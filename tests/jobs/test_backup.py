@@ -56,6 +56,30 @@ def test_a_full_backup_is_the_disk_at_its_start_whatever_the_guest_writes_meanwh
     assert target(machine) == OLD
 
 
+def test_before_the_first_guest_write_all_of_the_disk_is_still_to_be_copied(machine: Machine) -> None:
+    backup(machine, "none")
+    (job,) = machine.qmp("query-jobs")
+    assert (job["current-progress"], job["total-progress"]) == (0, SIZE)
+
+
+def test_a_drained_section_after_the_look_up_of_a_top_backup_finishes_the_chunks_in_flight() -> None:
+    machine = Machine()
+    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
+    top = machine.images.create("top", "qcow2", SIZE, backing="base", backing_format="qcow2")
+    top.write(2 * CLUSTER, b"top" * CLUSTER)
+    machine.add_disk("drive0", file="top")
+    machine.images.create("t", "qcow2", SIZE)
+    machine.delay_io("t", "write", 10)
+    backup(machine, "top", device="drive0", mode="existing", x_perf=ONE_BY_ONE)
+    assert [task.label for task in machine.scheduler.ready()] == ["j: look up what is allocated"]
+    machine.run_until_idle()
+    machine.qmp("transaction", actions=[])
+    (job,) = machine.qmp("query-jobs")
+    assert (job["status"], job["current-progress"], job["total-progress"]) == ("running", 2 * CLUSTER, 3 * CLUSTER)
+    machine.advance(30)
+    assert machine.images.lookup("t").content.stored_clusters() == [2, 3, 4]
+
+
 def test_a_guest_write_before_the_copy_reads_the_old_content_once(machine: Machine) -> None:
     backup(machine, "none")
     machine.drive("drive0").write(CLUSTER + 5, b"new")
@@ -298,3 +322,27 @@ def test_a_disk_stays_as_long_as_it_was_while_a_longer_overlay_is_below_the_filt
     machine.run_until_idle()
     drive.write(SIZE, b"n")
     assert drive.read(SIZE, 1) == b"n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "order"),
+    [("2.5", ["drive1", "drive2", "drive0"]), ("7.2", ["drive2", "drive1", "drive0"])],
+)
+def test_a_failed_group_ends_in_reverse_order_and_in_old_releases_who_has_failed_first(
+    profile: str, order: list[str]
+) -> None:
+    machine, actions = Machine(profile), []
+    for number in range(3):
+        name = f"drive{number}"
+        machine.add_disk(name, 4 * CLUSTER).write(0, b"o" * 4 * CLUSTER)
+        machine.images.create(f"t{number}", "qcow2", 4 * CLUSTER)
+        data = {"device": name, "target": f"t{number}", "sync": "full", "mode": "existing", "format": "qcow2"}
+        actions.append({"type": "drive-backup", "data": data})
+    machine.inject_error("t1", "write", errno.EIO)
+    machine.qmp("transaction", actions=actions, properties={"completion-mode": "grouped"})
+    machine.run_until_idle()
+    said = [(each["event"], each["data"].get("device")) for each in machine.events.read(0)]
+    names = {"drive1": "BLOCK_JOB_COMPLETED"}
+    assert [each for each in said if each[0].startswith("BLOCK_JOB_C")] == [
+        (names.get(device, "BLOCK_JOB_CANCELLED"), device) for device in order
+    ]

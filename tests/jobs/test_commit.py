@@ -156,3 +156,63 @@ def test_a_commit_keeps_zeroes_as_zeroes_since_10_0(profile, length):
     machine.run_until_idle()
     assert machine.graph.nodes["base"].children[0].node.length == length
     assert machine.drive("drive0").read(CLUSTER, CLUSTER) == bytes(CLUSTER)
+
+
+@pytest.mark.parametrize(("file", "operation"), [("mid.qcow2", "read"), ("base.qcow2", "write")])
+def test_a_commit_that_fails_says_how_far_it_was_and_one_that_stops_goes_on_from_there(file, operation):
+    machine = chain(middle=range(16))
+    machine.inject_error(file, operation, 28, offset=9 * CLUSTER, times=2)
+    for on_error, status in (("enospc", "paused"), ("report", None)):
+        machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error=on_error)
+        machine.run_until_idle()
+        assert [job["status"] for job in machine.qmp("query-jobs")] == [status] * (status is not None)
+        if status is not None:
+            assert machine.qmp("query-jobs")[0]["current-progress"] == 8 * CLUSTER
+            machine.qmp("job-cancel", id="j")
+            machine.run_until_idle()
+    ends = [each["data"] for each in machine.events.read(0) if each["event"].startswith("BLOCK_JOB_C")]
+    common = {"device": "j", "len": SIZE, "offset": 8 * CLUSTER, "speed": 0, "type": "commit"}
+    assert ends == [common, {**common, "error": "No space left on device"}]
+    assert machine.graph.nodes["node0"].backing.name == "mid"
+    machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error="stop")
+    machine.run_until_idle()
+    assert machine.graph.nodes["node0"].backing.name == "base"
+
+
+def test_all_layers_of_a_commit_are_in_use_until_it_is_over():
+    machine, below, names = Machine(), None, ("base", "one", "two", "top")
+    for name in names:
+        machine.images.create(name, "qcow2", SIZE, backing=below, backing_format=below and "qcow2")
+        machine.images.lookup(name).write(0, name.encode() * CLUSTER)
+        below = name
+    backing = {"node-name": "two", "backing": {"node-name": "one", "backing": {"node-name": "base"}}}
+    machine.add_drive("drive0", machine.open_file("top", {"node-name": "top", "backing": backing}))
+    machine.qmp("block-commit", device="drive0", top_node="two", job_id="j", auto_finalize=False)
+    in_use = ["block device is in use by block job: commit"]
+    assert [machine.graph.nodes[name].blockers for name in names] == [in_use] * 4
+    assert [machine.graph.nodes[name].read_only for name in names] == [False, True, True, False]
+    machine.run_until_idle()
+    machine.qmp("job-finalize", id="j")
+    assert machine.qmp("query-jobs") == []
+    assert [name in machine.graph.nodes for name in names] == [True, False, False, True]
+    assert [machine.graph.nodes[name].blockers for name in ("base", "top")] == [[], []]
+    assert machine.graph.nodes["base"].read_only
+
+
+def test_a_commit_whose_request_is_suspended_has_done_nothing_until_it_is_resumed():
+    machine, below = Machine(), None
+    for name in ("base", "mid", "top"):
+        machine.images.create(name, "qcow2", SIZE, backing=below, backing_format=below and "qcow2")
+        machine.images.lookup(name).write(0, name.encode() * CLUSTER)
+        below = name
+    file = {"driver": "blkdebug", "image": {"driver": "file", "filename": "mid"}}
+    machine.add_node({"driver": "qcow2", "node-name": "mid", "file": file, "read-only": True})
+    machine.add_drive("drive0", machine.open_file("top", {"node-name": "top", "backing": "mid"}))
+    machine.graph.nodes["mid"].breakpoints.set("read_aio", "A")
+    machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j")
+    machine.run_until_idle()
+    (job,) = machine.qmp("query-jobs")
+    assert (job["status"], job["current-progress"]) == ("running", 0)
+    machine.graph.nodes["mid"].breakpoints.remove("A")
+    machine.run_until_idle()
+    assert (machine.qmp("query-jobs"), machine.graph.nodes["top"].backing.filename) == ([], "base")

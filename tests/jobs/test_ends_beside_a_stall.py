@@ -9,8 +9,8 @@ from qbitsim.files.faults import Stall, StalledError
 from qbitsim.profiles import QEMU_7_2, QEMU_10_0, Profile
 
 
-def two_backups(profile: Profile, mode: str) -> tuple[Machine, Stall]:
-    """Two backups in a transaction; a write to the target of the second one is stalled."""
+def two_backups(profile: Profile, mode: str, *, fails: bool = True, **options: object) -> tuple[Machine, Stall]:
+    """Two backups in a transaction; a write to the target of the second one is stalled, and the first one fails."""
     machine = Machine(profile)
     for number in range(2):
         machine.add_disk(f"drive{number}", 4 * 65536)
@@ -24,12 +24,13 @@ def two_backups(profile: Profile, mode: str) -> tuple[Machine, Stall]:
             },
         )
         machine.drive(f"drive{number}").write(0, b"x" * 65536)
-    machine.inject_error("t0", "write", 5)
+    if fails:
+        machine.inject_error("t0", "write", 5)
     stall = machine.stall_io("t1", "write")
     backups = [
         {
             "type": "blockdev-backup",
-            "data": {"job-id": f"j{n}", "device": f"drive{n}", "target": f"t{n}", "sync": "full"},
+            "data": {"job-id": f"j{n}", "device": f"drive{n}", "target": f"t{n}", "sync": "full", **options},
         }
         for n in range(2)
     ]
@@ -83,3 +84,18 @@ def test_a_job_is_not_finalized_while_that_would_wait_and_nothing_has_changed() 
     machine.qmp("job-finalize", id="j0")
     machine.run_until_idle()
     assert ends(machine) == [("BLOCK_JOB_COMPLETED", "j1"), ("BLOCK_JOB_COMPLETED", "j0")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "auto_finalize", "status"),
+    [("individual", False, "pending"), ("grouped", True, "waiting"), ("grouped", False, "waiting")],
+)
+def test_the_end_of_the_work_waits_for_nobody_if_the_end_of_the_job_comes_later(
+    mode: str, auto_finalize: bool, status: str
+) -> None:
+    machine, stall = two_backups(QEMU_10_0, mode, fails=False, **{"auto-finalize": auto_finalize})
+    machine.run_until_idle()
+    assert {job["id"]: job["status"] for job in machine.qmp("query-jobs")} == {"j0": status, "j1": "running"}
+    stall.release()
+    machine.run_until_idle()
+    assert [job["status"] for job in machine.qmp("query-jobs")] == ["pending"] * 2 * (not auto_finalize)

@@ -96,6 +96,113 @@ def test_write_blocking_copies_at_once():
         machine.qmp("block-job-change", id="m", type="mirror", copy_mode="background")
 
 
+@pytest.mark.parametrize("kind", ["write", "write_zeroes"])
+def test_write_blocking_completes_what_is_in_flight_of_the_same_place_first(kind):
+    machine = made(written=range(16))
+    options = {"sync": "full", "copy_mode": "write-blocking", "buf_size": 4 * CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    while not (ready := machine.scheduler.ready()) or "copy" not in ready[-1].label:
+        assert machine.step()
+    before = job(machine)["offset"]
+    if kind == "write":
+        machine.drive("drive0").write(CLUSTER, b"g" * CLUSTER)
+    else:
+        machine.drive("drive0").write_zeroes(CLUSTER, CLUSTER)
+    assert job(machine)["offset"] - before == 5 * CLUSTER
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", *[SIZE + CLUSTER] * 2)
+    assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
+
+
+def test_a_flush_that_fails_stops_the_mirror_until_it_is_resumed_or_ends_it():
+    for on_error, expected in (("stop", ["paused"]), ("report", [])):
+        machine = made(written=(1,))
+        machine.inject_error("t.qcow2", "flush", 28, once=True)
+        start(machine, on_target_error=on_error)
+        assert [each["status"] for each in machine.qmp("query-jobs")] == expected
+        errors = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_ERROR"]
+        assert errors == [{"device": "m", "operation": "write", "action": on_error}]
+        if expected:
+            machine.qmp("job-resume", id="m")
+            machine.run_until_idle()
+            assert (job(machine)["status"], job(machine)["io-status"]) == ("ready", "ok")
+
+
+@pytest.mark.parametrize("last", [512, CLUSTER - 512])
+def test_the_last_chunk_may_be_cut_short_by_the_end_of_the_disk(last):
+    machine = Machine()
+    size = 3 * CLUSTER + last
+    drive = machine.add_disk("drive0", size)
+    drive.write(2 * CLUSTER, b"s" * (CLUSTER + last))
+    machine.qmp("drive-mirror", device="drive0", target="t", sync="full", job_id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("ready", CLUSTER + last)
+    drive.write(size - 1, b"e")
+    machine.run_until_idle()
+    assert (job(machine)["len"], job(machine)["offset"]) == (CLUSTER + 2 * last, CLUSTER + 2 * last)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert machine.drive("drive0").read(2 * CLUSTER, CLUSTER + last) == b"s" * (CLUSTER + last - 1) + b"e"
+
+
+@pytest.mark.parametrize(("sync", "backing"), [("top", "base"), ("none", "s"), ("full", None)])
+def test_a_new_target_ends_on_what_was_not_copied(sync, backing):
+    machine = Machine()
+    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
+    machine.images.create("s", "qcow2", SIZE, backing="base", backing_format="qcow2").write(CLUSTER, b"top" * CLUSTER)
+    machine.add_drive("drive0", machine.open_file("s", {"node-name": "s", "backing": {"node-name": "base"}}))
+    before = machine.drive("drive0").read(0, SIZE)
+    with machine.graph.kept(machine.graph.nodes["s"]):
+        machine.qmp("drive-mirror", device="drive0", target="new", node_name="t", sync=sync, job_id="m")
+        machine.run_until_idle()
+        assert machine.graph.nodes["t"].backing is None
+        machine.qmp("job-complete", id="m")
+        machine.run_until_idle()
+        assert machine.drive("drive0").node.name == "t"
+        below = machine.graph.nodes["t"].backing
+        assert (below and below.name) == backing
+        assert machine.drive("drive0").read(0, SIZE) == before
+
+
+@pytest.mark.parametrize("source_is_read_only", [True, False])
+def test_a_node_that_takes_the_place_of_another_can_be_written_if_that_could(source_is_read_only):
+    machine = Machine()
+    for name, read_only in (("s", source_is_read_only), ("t", False)):
+        machine.images.create(name, "qcow2", SIZE)
+        file = {"driver": "file", "filename": name}
+        machine.add_node({"driver": "qcow2", "node-name": name, "read-only": read_only, "file": file})
+    machine.add_drive("drive0", machine.graph.nodes["s"])
+    start(machine)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert machine.drive("drive0").node.name == "t"
+    assert machine.graph.nodes["t"].read_only is source_is_read_only
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+@pytest.mark.parametrize("end", ["job-complete", "job-cancel"])
+def test_a_mirror_that_is_over_leaves_no_bitmap(profile, end):
+    machine = made(profile, written=(1,))
+    start(machine)
+    source, target = machine.graph.nodes["node0"], machine.graph.nodes["t"]
+    machine.qmp(end, id="m")
+    machine.run_until_idle()
+    assert (machine.qmp("query-jobs"), source.bitmaps, target.bitmaps) == ([], [], [])
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_a_disk_without_a_byte_is_mirrored(profile):
+    machine = Machine(profile)
+    for name in ("s", "t"):
+        machine.add_node({"driver": "null-co", "node-name": name, "size": 0})
+    machine.qmp("blockdev-mirror", device="s", target="t", sync="full", job_id="m")
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", 0, 0)
+    ready = [each["event"] for each in machine.events.read(0)].count("BLOCK_JOB_READY")
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert (ready, machine.qmp("query-jobs")) == (1, [])
+
+
 def test_the_internal_bitmap_is_at_the_filter_or_at_the_source():
     for profile, where in (("10.0", "mirror_top"), ("7.2", "qcow2")):
         machine = made(profile)
@@ -393,3 +500,33 @@ def test_what_an_nbd_client_has_in_flight_then_is_copied_too(profile):
     machine.run_until_idle()
     assert machine.drive("drive0").node.name == "t"
     assert machine.drive("drive0").read(5 * CLUSTER, CLUSTER) == b"g" * CLUSTER
+
+
+def test_a_stop_ends_when_the_flush_of_a_mirror_does():
+    machine = made("7.2", written=(0,))
+    start(machine, speed=1, sync="top")
+    machine.advance(1)
+    seen = len(machine.events)
+    machine.qmp("stop")
+    told = [(event["event"], event.get("data", {}).get("status")) for event in list(machine.events)[seen:]]
+    assert told == [
+        ("STOP", None),
+        ("JOB_STATUS_CHANGE", "paused"),
+        ("JOB_STATUS_CHANGE", "running"),
+        ("JOB_STATUS_CHANGE", "ready"),
+        ("BLOCK_JOB_READY", None),
+    ]
+
+
+@pytest.mark.parametrize("flags", ["", "-u "])
+def test_zeroes_of_a_guest_free_no_clusters_of_the_target(flags):
+    machine = made("7.2", written=(3,))
+    start(machine, copy_mode="write-blocking")
+    target = machine.images.lookup("t.qcow2")
+    place = target.host_offset(3 * CLUSTER)
+    line = f'qemu-io drive0 "write -q -z {flags}{2 * CLUSTER} {4 * CLUSTER}"'
+    machine.qmp("human-monitor-command", command_line=line)
+    machine.qmp("job-cancel", id="m")
+    machine.run_until_idle()
+    assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
+    assert target.host_offset(3 * CLUSTER) == place

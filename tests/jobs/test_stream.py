@@ -290,3 +290,22 @@ def test_holes_of_a_plain_file_are_copied_like_its_data(profile):
     machine.qmp("block-stream", device="drive0", job_id="s", speed=1)
     machine.advance(0.001)
     assert machine.qmp("query-block-jobs")[0]["offset"] == 512 * 1024
+
+
+@pytest.mark.parametrize(("on_error", "offset"), [("report", 8 * CLUSTER), ("ignore", SIZE), ("stop", 8 * CLUSTER)])
+def test_a_stream_that_cannot_read_ends_goes_on_or_stops_and_its_result_is_a_failure(on_error, offset):
+    machine = chain(base=range(16))
+    machine.inject_error("base.qcow2", "read", 28, offset=9 * CLUSTER)
+    machine.qmp("block-stream", device="drive0", job_id="j", on_error=on_error)
+    machine.run_until_idle()
+    errors = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_ERROR"]
+    assert errors == [{"device": "j", "operation": "read", "action": on_error}]
+    common = {"device": "j", "len": SIZE, "offset": offset, "speed": 0, "type": "stream"}
+    ends = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    if on_error == "stop":
+        (job,) = machine.qmp("query-block-jobs")
+        assert (job["status"], job["io-status"], job["offset"]) == ("paused", "nospace", offset)
+        assert ends == []
+    else:
+        assert ends == [{**common, "error": "No space left on device"}]
+    assert machine.graph.nodes["node0"].backing.name == "mid"

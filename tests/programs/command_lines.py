@@ -54,10 +54,10 @@ class CommandLines:
         self.profile = profile
         self.spoilt = False
 
-    def draw(self) -> tuple[list[str], str | None]:
+    def draw(self, program: str) -> tuple[list[str], str | None]:
         """A command line, and what is on its standard input; at most one thing of it is wrong on purpose."""
         self.spoilt = False
-        return self._qemu_io() if self.rng.random() < 0.3 else (self._qemu_img(), None)
+        return self._qemu_io() if program == "qemu-io" else (self._qemu_img(), None)
 
     def _file(self) -> str:
         return self.rng.choice(("a.qcow2", "a.qcow2", "b.qcow2", "c.qcow2", "r.raw", "none.qcow2"))
@@ -90,7 +90,9 @@ class CommandLines:
         key = names[0].rstrip(":")
         value = self.rng.choice(_VALUES.get(key, ("1",)))
         if not self.spoilt and self.rng.random() < 0.15:
-            self.spoilt, value = True, self.rng.choice(_WRONG_VALUES)
+            # At a rate of a few bytes a second, nothing ends.
+            wrong = [each for each in _WRONG_VALUES if not (each.isdigit() and "rate-limit:" in names)]
+            self.spoilt, value = True, self.rng.choice(wrong)
         if len(plain) == 1:
             return [f"-{plain}", value] if takes_value else [f"-{plain}"]
         if not takes_value:

@@ -27,6 +27,8 @@ from qbitsim.profiles import PROFILES
 from qbitsim.sizes import SECTOR
 
 TIMEOUT = 30
+_OF_THE_HOST = "Image size is not a multiple of request alignment"
+"""What QEMU says of a raw file that is opened for direct I/O, if the host's disk has larger sectors than 512 bytes."""
 
 
 class Outcome(NamedTuple):
@@ -90,7 +92,8 @@ class ProgramDuel:
     def play(self, argv: list[str], given: str | None = None) -> Outcome:
         """Run a command line in both worlds; how it ended on real QEMU.
 
-        What qbitsim refuses as not emulated is noted, and its files become those of QEMU.
+        What qbitsim refuses as not emulated is noted, and its files become those of QEMU; so is what QEMU refuses
+        because of the host's disk.
 
         :param given: standard input.
         :raises AssertionError: something differs.
@@ -99,7 +102,7 @@ class ProgramDuel:
         real = self._run(self.real.wrap(self.theirs, argv), given)
         status, *said = forked.run(argv[0], self.real.release, *argv[1:], stdin=(given or "").encode(), cwd=self.ours)
         ours = Outcome(status, *map(_plain, said))
-        if "qbitsim does not emulate" in ours.stderr:
+        if "qbitsim does not emulate" in ours.stderr or _OF_THE_HOST in real.stderr:
             self.unsupported.append(f"{self.played[-1]}: {ours.stderr}")
             self.take_over()
             return real
@@ -108,9 +111,13 @@ class ProgramDuel:
         return real
 
     def take_over(self) -> None:
-        """Let the files of qbitsim be those of QEMU."""
+        """Let both have the files of QEMU, copied in the same way, so that their holes are the same."""
+        given = self.base / "given"
+        self.theirs.rename(given)
         shutil.rmtree(self.ours)
-        subprocess.run(["cp", "-a", str(self.theirs), str(self.ours)], check=True)  # with holes as they are
+        for folder in (self.theirs, self.ours):
+            subprocess.run(["cp", "-a", str(given), str(folder)], check=True)
+        shutil.rmtree(given)
 
     def compare_files(self) -> None:
         """Compare what is in both folders.

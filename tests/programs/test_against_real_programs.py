@@ -1,6 +1,7 @@
 """qemu-img and qemu-io as processes against the real ones: accepted or refused, both streams, exit status, files.
 
-Some command lines are played in every run; ``QBITSIM_PROGRAM_LINES`` asks for more, for instance 500 for each release.
+Some command lines are played in every run; ``QBITSIM_PROGRAM_LINES`` asks for more, for instance 500 for each program
+and release.
 """
 
 from __future__ import annotations
@@ -41,15 +42,27 @@ def _words(line: str) -> list[str]:
     return [word for number, part in enumerate(line.split("|")) for word in ([part] if number % 2 else part.split())]
 
 
+@pytest.mark.parametrize("program", ["qemu-img", "qemu-io"])
 @pytest.mark.parametrize("real", REAL)
-def test_drawn_command_lines(real: Real) -> None:
+def test_drawn_command_lines(real: Real, program: str) -> None:
     for seed in range(-(-LINES // ROUND)):
-        drawer = CommandLines(random.Random(f"{real.release} {seed}"), PROFILES[real.release])
+        drawer = CommandLines(random.Random(f"{program} {real.release} {seed}"), PROFILES[real.release])
         duel = ProgramDuel(real)
         try:
             for line in FILES:
                 duel.play(_words(line))
             for _ in range(ROUND):
-                duel.play(*drawer.draw())
+                duel.play(*drawer.draw(program))
         finally:
             duel.close()
+
+
+@pytest.mark.parametrize("real", REAL)
+def test_an_image_whose_backing_file_is_broken_is_open_for_a_moment(real: Real) -> None:
+    """Its bitmaps are stored when it is closed again."""
+    duel = ProgramDuel(real)
+    try:
+        for line in (*FILES[:5], "qemu-io -f raw -c|write -q 0 64k|b.qcow2", "qemu-io -c|length|a.qcow2"):
+            duel.play(_words(line))
+    finally:
+        duel.close()

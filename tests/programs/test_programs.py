@@ -102,6 +102,15 @@ def test_nothing_is_imported_that_create_does_not_use(folder: Path) -> None:
     assert not imported & (unwanted | {f"qbitsim.{each}" for each in folders})
 
 
+def test_nothing_is_imported_that_reading_a_disk_does_not_use(folder: Path) -> None:
+    argv = [sys.executable, "-IS", "-X", "importtime", folder / "qemu-io", "-f", "qcow2", "-c", "read 0 512", "a.qcow2"]
+    done = subprocess.run(argv, capture_output=True, check=True, text=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "qbitsim.qemu_io.run" in imported
+    unwanted = {"argparse", "asyncio", "ctypes", "dataclasses", "datetime", "inspect", "json", "pathlib", "socket"}
+    assert not imported & (unwanted | {"qbitsim.commands", "qbitsim.machine", "qbitsim.qmp"})
+
+
 def test_output_that_nobody_reads_is_lost_without_a_word(folder: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

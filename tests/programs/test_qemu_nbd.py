@@ -1,8 +1,12 @@
-"""qemu-nbd as a process: what it serves, when it ends, what it says; and the same command lines on the real one."""
+"""qemu-nbd as a process: what it serves, when it ends, what it says; and the same command lines on the real one.
+
+Some are drawn in every run; ``QBITSIM_PROGRAM_LINES`` asks for more, for instance 500 for each release.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -55,8 +59,25 @@ REFUSED = [
         "-k %D/s -f raw -o 2097152 r.raw",
         "Offset (2097152) cannot be greater than size of the containing file (1048576)",
     ),
+    (
+        "-k %D/s -f qcow2 -l snapshot.id a.qcow2",
+        (
+            "warning: short-form boolean option 'snapshot.id' deprecated\nPlease use snapshot.id=on instead\n"
+            "qemu-nbd: Failed to load snapshot: Can't find snapshot"
+        ),
+    ),
+    ("-k %D/s -f raw -o -1 r.raw", "Value '-1' is out of range for parameter 'offset'"),
+    ("-k %D/s -f raw -o 0xffffffffffffffff r.raw", "Value '-1' is out of range for parameter 'offset'"),
+    ("-o 18446744073709551616 a.qcow2", "Invalid offset '18446744073709551616'"),
     ("--cache=x a.qcow2", "Invalid cache mode `x'"),
     ("-n --cache=none a.qcow2", "-n and --cache can only be specified once"),
+    (
+        "-k %D/s --aio=native file:r.raw",
+        (
+            "Failed to blk_new_open 'file:r.raw': aio=native was specified, but it requires cache.direct=on, which was "
+            "not specified."
+        ),
+    ),
     ("--aio=x a.qcow2", "Invalid aio mode 'x'"),
     ("--discard=x a.qcow2", "Invalid discard mode `x'"),
     ("--detect-zeroes=x a.qcow2", "Failed to parse detect_zeroes mode: invalid parameter value: x"),
@@ -92,11 +113,32 @@ SERVED = [
     "-f qcow2 -l snapshot.name=s0 a.qcow2",
     "-f qcow2 --cache=writethrough --discard=unmap --detect-zeroes=unmap a.qcow2",
     "r.raw",
+    "file:r.raw",
     "-r r.raw",
     "-f raw -o 65536 r.raw",
     "--image-opts driver=raw,offset=65536,size=512,file.driver=file,file.filename=r.raw",
     "null-co://",
+    "--aio=native --image-opts driver=null-co,size=3",
 ]
+
+LINES = int(os.environ.get("QBITSIM_PROGRAM_LINES", "6"))
+OPTIONS = [
+    *("-f qcow2", "-f qcow2", "-f qcow2", "-f raw", "-f bogus", "--format=qcow2", "-r", "-r", "-s", "-n", "-A"),
+    *("-x name", "-x=", "--export-name=a/b", "-D text", "--description=", "-e 0", "-e 3", "-e -1"),
+    *("--shared=x", "-e 1k", "-B b0", "-B b0", "-B b1", "-B nosuch", "--bitmap=b0", "-o 512", "-o 65536", "-o 1k"),
+    *("-o 2M", "-o -1", "-o 0x200", "-l s0", "-l 1", "-l nosuch", "-l snapshot.id=1", "-l snapshot.name=s0"),
+    *("-l snapshot.x=1", "-l snapshot.id", "--cache=none", "--cache=unsafe", "--cache=writethrough", "--cache=x"),
+    *("--aio=threads", "--aio=native", "--aio=x", "--discard=unmap", "--discard=on", "--discard=x"),
+    *("--detect-zeroes=on", "--detect-zeroes=unmap", "-t", "-Z", "two", "--image-opts", "--tls-creds=x"),
+    *("--tls-authz=x", "--tls-hostname=x", "--bogus", "--read", "--desc=1", "--de=1", "-L", "-k rel", "-k %D/no/s"),
+    *("-p x", "-b 127.0.0.1", "--fork=1", "--handshake-limit=5", "--handshake-limit=x", "-V"),
+]
+FILES = [
+    *("a.qcow2", "a.qcow2", "a.qcow2", "r.raw", "r.raw", "nosuch", "", "null-co://"),
+    *("driver=qcow2,file.filename=a.qcow2", "driver=raw,offset=512,size=1k,file.driver=file,file.filename=r.raw"),
+    *("json:{}", "file:r.raw", "driver=null-co,size=3"),
+]
+"""What a command line may be about; options of images with ``--image-opts``, or as names of files."""
 
 
 class Folder:
@@ -434,3 +476,36 @@ def test_exports_are_listed_as_by_the_real_one(pair: list[Folder]) -> None:
             stop(int((each.path / "pid").read_text()))
             outcomes.append((started, listed, Path(each.socket).exists()))
         assert outcomes[0] == outcomes[1], line
+
+
+def drawn(draw: random.Random) -> str:
+    """A command line for a server on a socket; most of its options are right on their own."""
+    options = draw.sample(OPTIONS, draw.choice((0, 1, 1, 2, 3)))
+    file = draw.choice(FILES)
+    if file.startswith("driver=") and draw.random() < 0.8:
+        options.append("--image-opts")
+    return " ".join([*options, file])
+
+
+def serve(folder: Folder, line: str) -> list[object]:
+    """How a server started, what it listed, and whether its socket is left when it has ended."""
+    found: list[object] = [folder.run(f"--fork --pid-file=%D/pid -t -k %D/s {line}")]
+    number = folder.path / "pid"
+    if number.exists() and alive(int(number.read_text())):
+        found.append(folder.run("-L -k %D/s"))
+        stop(int(number.read_text()))
+    number.unlink(missing_ok=True)
+    found.append(Path(folder.socket).exists())
+    folder.remove_socket()
+    return found
+
+
+@pytest.mark.parametrize("pair", REAL, indirect=True)
+def test_drawn_command_lines_do_what_they_do_on_the_real_one(
+    pair: list[Folder], request: pytest.FixtureRequest
+) -> None:
+    draw = random.Random(request.node.callspec.id)
+    for _ in range(LINES):
+        line = drawn(draw)
+        theirs, ours = (serve(each, line) for each in pair)
+        assert ours == theirs, line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import cache
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions, BlockdevOptionsBlkdebug
 from qbitsim.drivers.file import BlockdevOptionsFile
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
+from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.profiles import QEMU_2_5, QEMU_7_2, QEMU_10_0
 from qbitsim.qapi.block import BlockDirtyBitmap, BlockDirtyBitmapOrStr

@@ -135,3 +135,19 @@ def test_preallocated_metadata_count_for_nothing_when_a_copy_is_measured(tmp_pat
     )
     _, text = Shell(images, PROFILES["7.2"]).run(["qemu-img", "measure", "-O", "qcow2", "a"])
     assert text == f"required size: {7 * 65536}\nfully allocated size: {21 * 65536}\nbitmaps size: 0\n"
+
+
+def test_a_disk_that_shrinks_gives_back_to_the_host_what_lies_in_front_of_what_stays(tmp_path: Path) -> None:
+    shell = Shell(HostImageStore(str(tmp_path)), PROFILES["10.0"])
+    half = 4 << 20
+    shell.run(["qemu-img", "create", "-q", "-f", "qcow2", "a", str(2 * half)])
+    for line in (f"write -P 1 {half} {half}", f"write -P 2 0 {half}"):
+        assert shell.run(["qemu-io", "-f", "qcow2", "-c", line, "a"])[0] == 0
+    before = (tmp_path / "a").stat()
+    assert shell.run(["qemu-img", "resize", "--shrink", "-f", "qcow2", "a", str(half)]) == (0, "Image resized.\n")
+    after = (tmp_path / "a").stat()
+    assert after.st_size == before.st_size
+    assert (before.st_blocks - after.st_blocks) * 512 == half
+    status, text = shell.run(["qemu-io", "-f", "qcow2", "-c", f"read -P 2 0 {half}", "a"])
+    assert (status, "failed" in text) == (0, False)
+    assert shell.run(["qemu-img", "check", "-q", "a"])[0] == 0

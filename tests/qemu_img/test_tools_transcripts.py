@@ -21,6 +21,7 @@ TRANSCRIPTS = sorted((Path(__file__).parent / "tools_transcripts").glob("*/*.txt
 
 def blanked(text: str) -> str:
     """Without the facts of the host and of the moment."""
+    text = re.sub("\r\n?", "\n", text)  # progress, a line each time
     text = re.sub(r"disk size: .*", "disk size: -", text)
     text = re.sub(r'"actual-size": \d+', '"actual-size": -', text)
     text = re.sub(r"#block\d+", "#block", text)

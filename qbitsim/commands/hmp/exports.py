@@ -22,7 +22,7 @@ from qbitsim.qapi.block import (
 if TYPE_CHECKING:
     from qbitsim.commands.context import Context
 
-_INET = re.compile(r"(?:\[(?P<six>[^]]{1,64})\]|(?P<host>[^:]{0,64})):(?P<port>[^,]{1,32})(?P<options>,.*)?", re.DOTALL)
+_INET = r"(?s)(?:\[(?P<six>[^]]{1,64})\]|(?P<host>[^:]{0,64})):(?P<port>[^,]{1,32})(?P<options>,.*)?"
 
 
 @hmp(
@@ -68,7 +68,7 @@ def _address(text: str) -> SocketAddressLegacy:
 
 
 def _inet_address(text: str) -> SocketAddressLegacy:
-    match = _INET.fullmatch(text)
+    match = re.fullmatch(_INET, text)
     if match is None or (text.startswith("[") and match["six"] is None):
         raise QmpError(f"error parsing {'IPv6 ' if text.startswith('[') else ''}address '{text}'")
     if match["options"]:

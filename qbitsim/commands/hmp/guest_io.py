@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.devices import find_by_device
 from qbitsim.commands.hmp.declaration import hmp
-from qbitsim.errors import QmpError
+from qbitsim.commands.reopen import reopen_with
+from qbitsim.drivers.drive_options import nested
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 from qbitsim.qemu_io import run as qemu_io_run
@@ -117,7 +119,13 @@ class GuestIo:
                 profile=self._machine.profile,
                 clock=self._clock,
                 permit=_Permit(self.drive).require,
+                reopen=self._reopen,
             )
+
+    def _reopen(self, request: qemu_io_run.Request) -> None:
+        if request.flags != {"o"}:
+            raise UnsupportedError("qemu-io's reopen with options beside -o")
+        reopen_with(self._machine.graph, self.drive.node, nested(dict(request.options)), self._machine.profile)
 
     def finish(self) -> None:
         """Run what was answered before; the monitor that asked hears no more of it."""

@@ -343,12 +343,13 @@ class HostQcow2Image(Qcow2Image):
         if self._writer.is_crowded:
             self._writer.write()
 
-    def change_refcount_bits(self, bits: int) -> None:
+    def change_refcount_bits(self, bits: int) -> int:
         """As every qcow2 image; the file has it at once (qcow2_change_refcount_order)."""
         with self._all_or_nothing():
-            super().change_refcount_bits(bits)
+            walks = super().change_refcount_bits(bits)
             with step("Failed to write the new reftable"):
                 self._writer.write()
+        return walks
 
     def make_empty(self) -> None:
         """As every qcow2 image.

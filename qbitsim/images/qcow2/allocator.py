@@ -102,12 +102,12 @@ class Allocator:
         return self.counts.counts(first, count)
 
     def first_above(self, most: int) -> tuple[int, int] | None:
-        """The first cluster to which there are more than *most* references, and how many; None for none."""
+        """The first cluster to which there are more references than *most*, and how many."""
         for number in sorted(self.blocks):
-            counts = self.refcounts(number * self.per_block, self.per_block)
+            first = number * self.per_block
+            counts = self.counts.counts(first, self.per_block)
             if max(counts) > most:
-                place = next(place for place, count in enumerate(counts) if count > most)
-                return number * self.per_block + place, counts[place]
+                return next((cluster, count) for cluster, count in enumerate(counts, first) if count > most)
         return None
 
     def set_refcount(self, cluster: int, count: int) -> None:
@@ -305,18 +305,19 @@ class Allocator:
         self.free(*old)
         return end
 
-    def change_refcount_bits(self, bits: int) -> None:
+    def change_refcount_bits(self, bits: int) -> int:
         """Make new refcount blocks and a new table, then free the old ones (qcow2_change_refcount_order).
 
+        :returns: how often the old table was gone through to find room for them.
         :raises StepError: the table would become too large.
         :raises OSError: of the host, or since nothing is counted in a damaged file.
         """
         per_block, entries = self.cluster_size * 8 // bits, self.cluster_size // TABLE_ENTRY
         blocks: dict[int, int] = {}
         table: tuple[int, int] | None = None
-        grown = True
+        grown, walks = True, 0
         while grown:
-            grown = False
+            grown, walks = False, walks + 1
             for number in self._renumbered(per_block):
                 if number not in blocks and self.counts.in_use(number * per_block, (number + 1) * per_block):
                     blocks[number] = self.take(1)
@@ -336,6 +337,7 @@ class Allocator:
         for _, place in sorted(old_blocks.items()):
             self.free(place)
         self.free(*old_table)
+        return walks
 
     def _renumbered(self, per_block: int) -> list[int]:
         """The numbers that the blocks may get if each is to count *per_block* clusters, ascending."""

@@ -431,11 +431,12 @@ class Qcow2Image(Image):
         """Whether nothing but the disk is in the file, so that it becomes as short as a new one when it is emptied."""
         return self.compat != "0.10" and not self.snapshots and not self.bitmaps and self._layout.can_be_reset
 
-    def change_refcount_bits(self, bits: int) -> None:
-        """Count references in *bits* bits from now on; none must be counted more often (:meth:`.first_above`)."""
+    def change_refcount_bits(self, bits: int) -> int:
+        """Count references in *bits* bits from now on, which must do for all; as :class:`.Allocator` does it."""
         with self.placing() as layout:
-            layout.clusters.change_refcount_bits(bits)
+            walks = layout.clusters.change_refcount_bits(bits)
             self.refcount_bits = bits
+        return walks
 
     def make_empty(self) -> None:
         """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0)."""
@@ -596,7 +597,7 @@ class Qcow2Image(Image):
 
     @property
     def can_take_snapshot(self) -> bool:
-        """Whether all clusters can have one reference more. Where they cannot, QEMU leaves leaked clusters behind."""
+        """Whether all clusters can have one reference more."""
         return self.layout.most_references < (1 << self.refcount_bits) - 1
 
     def save_state(self, length: int) -> None:
@@ -619,6 +620,10 @@ class Qcow2Image(Image):
         self.snapshots.append(made)
         self.layout.create_snapshot((each.entry_length for each in self.snapshots), state_size)
         return made
+
+    def create_snapshot_in_vain(self) -> None:
+        """Keep nothing, and leave leaked clusters behind, as QEMU does where not all can have one reference more."""
+        self.layout.create_snapshot_in_vain()
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Put the disk back to what it was; the bitmaps stay as they are. Both must have the same size."""

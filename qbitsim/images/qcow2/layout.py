@@ -519,6 +519,10 @@ class HostLayout:
         self.snapshots.create(self.clusters, self.active, lengths)
         self.discard(*self._state_range(state_size))
 
+    def create_snapshot_in_vain(self) -> None:
+        """:meth:`.SnapshotTables.create_in_vain`."""
+        self.snapshots.create_in_vain(self.clusters, self.active)
+
     def _state_range(self, length: int) -> tuple[int, int]:
         first = self._state_table * (self.cluster_size // TABLE_ENTRY)
         return first, first + self._count(length)

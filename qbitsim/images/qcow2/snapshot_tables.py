@@ -43,6 +43,25 @@ class SnapshotTables:
         self.saved.append(saved)
         self._write_list(clusters, lengths)
 
+    def create_in_vain(self, clusters: Allocator, active: Tables) -> None:
+        """Leave behind what a snapshot leaves that cannot be: its L1 table, and the references counted before the end.
+
+        Tables are gone through one after another, the clusters of each before it (qcow2_update_snapshot_refcount).
+        """
+        unit, most = clusters.cluster_size, (1 << clusters.refcount_bits) - 1
+        per_table = unit // TABLE_ENTRY
+        clusters.take_table(active.l1[1] * TABLE_ENTRY)
+        for number, table in sorted(active.l2.items()):
+            for guest in active.allocated(number * per_table, (number + 1) * per_table):
+                packed = active.packed.get(guest)
+                first, count = (active.places[guest], 1) if packed is None else packed_span(packed, unit)
+                if most in clusters.refcounts(first, count):
+                    return
+                clusters.refer(first, count)
+            if clusters.refcount(table) == most:
+                return
+            clusters.refer(table)
+
     def delete(self, clusters: Allocator, index: int, lengths: Iterable[int]) -> None:
         """Forget the tables of a snapshot.
 

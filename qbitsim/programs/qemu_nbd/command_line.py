@@ -8,11 +8,11 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.nbd.exports import DEFAULT_HANDSHAKE, MAXIMUM_STRING
 from qbitsim.programs.file_opening import AIO_MODES, CACHE_MODES, DIRECT_CACHE_MODES, DISCARD_MODES, OpenFlags
 from qbitsim.programs.getopt import GetoptError, scan
-from qbitsim.programs.option_text import read_number
+from qbitsim.programs.option_text import OptionHelpError, option_list, parse_options, read_number
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qbitsim.profiles import Profile
 
@@ -57,8 +57,13 @@ _HANDSHAKE_LIMIT = {"handshake-limit:": "handshake-limit"}
 _NOT_EMULATED = {"T": "trace", "object": "object", "selinux-label": "selinux-label"}
 _WRITETHROUGH = {"writethrough", "directsync"}
 _DETECT_ZEROES = {"off", "on", "unmap"}
+_SNAPSHOT = option_list("snapshot", string="snapshot.id snapshot.name")
 _HINT = "Try `qemu-nbd --help' for more information."
-_MOST = {"e": 2**31 - 1, "handshake-limit": 2**31 - 1, "o": 2**63 - 1}
+_RANGES = {
+    "e": range(2**31),
+    "handshake-limit": range(2**31),
+    "o": range(1 - 2**64, 2**64),  # unsigned, where a number less than zero is one from the other end
+}
 
 
 class FailureError(Exception):
@@ -85,6 +90,7 @@ class Arguments:
     """What the command line asks for.
 
     :ivar flags: how the image is to be opened; ``writethrough``: and each write to be flushed.
+    :ivar offset: where the export begins in the image; less than zero for a number that is too large.
     :ivar shared: how many clients there may be at once; 0 for any number.
     :ivar bitmaps: the last one first, which gets the first context.
     :ivar lists: the exports of another server are to be shown.
@@ -121,14 +127,15 @@ class Arguments:
     loaded_snapshot: str | None = None
 
 
-def read_arguments(argv: Sequence[str], profile: Profile) -> Arguments:
+def read_arguments(argv: Sequence[str], profile: Profile, complain: Callable[[str], None]) -> Arguments:
     """Read the command line.
 
+    :param complain: writes a line on standard error.
     :raises FailureError: it is wrong.
     :raises HelpError: nothing is to be done.
     :raises UnsupportedError: it has an option that is not emulated.
     """
-    reader = _Reader()
+    reader = _Reader(lambda text: complain(f"qemu-nbd: warning: {text}\n"))
     words: list[str] = []
     try:
         for key, value in scan(argv, _LETTERS, words, long_options(profile)):
@@ -176,7 +183,8 @@ class _Reader:
     :ivar seen: options that can be given once only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
         self.arguments = Arguments([], [], OpenFlags(discard="ignore"))
         self.seen: set[str] = set()
 
@@ -187,6 +195,8 @@ class _Reader:
             setattr(given, _SWITCHES[key], True)
         elif key in _TEXTS:
             _check_text(key, value)
+            if key == "l" and value.startswith("snapshot."):
+                self._check_snapshot(value)
             setattr(given, _TEXTS[key], value)
             given.flags.read_only |= key == "l"
         elif key == "B":
@@ -197,16 +207,26 @@ class _Reader:
             raise HelpError(key)
         elif key in _NOT_EMULATED:
             raise UnsupportedError(f"option '--{_NOT_EMULATED[key]}' of qemu-nbd")
-        elif key in _MOST:
+        elif key in _RANGES:
             self._take_number(key, value)
         else:
             self._take_mode(key, value)
 
+    def _check_snapshot(self, value: str) -> None:
+        try:
+            parse_options(value, _SNAPSHOT, self._warn)
+        except OptionHelpError:
+            raise UnsupportedError("help on the options of qemu-nbd's '--load-snapshot'") from None
+        except QmpError as error:
+            raise FailureError(f"{error.desc}\nqemu-nbd: Failed in parsing snapshot param `{value}'") from None
+
     def _take_number(self, key: str, value: str) -> None:
         what = {"e": "shared device number", "handshake-limit": "handshake limit", "o": "offset"}[key]
         number = _integer(value)
-        if number is None or not 0 <= number <= _MOST[key]:
+        if number is None or number not in _RANGES[key]:
             raise FailureError(f"Invalid {what} '{value}'")
+        if key == "o":
+            number = (number + 2**63) % 2**64 - 2**63
         setattr(self.arguments, {"e": "shared", "handshake-limit": "handshake_seconds", "o": "offset"}[key], number)
 
     def _take_mode(self, key: str, value: str) -> None:
@@ -246,13 +266,6 @@ def _check_text(key: str, value: str) -> None:
     """Refuse a text that cannot be right."""
     if key == "k" and not value.startswith("/"):
         raise FailureError("socket path must be absolute")
-    if key == "l" and value.startswith("snapshot."):
-        from qbitsim.qemu_img.options import key_values  # noqa: PLC0415 - nobody else needs it
-
-        for name, _ in key_values(value):
-            if name not in {"snapshot.id", "snapshot.name"}:
-                text = f"Invalid parameter '{name}'\nqemu-nbd: Failed in parsing snapshot param `{value}'"
-                raise FailureError(text)
     too_long = len(value.encode("utf-8", "surrogateescape")) > MAXIMUM_STRING
     if too_long and key in {"x", "D"}:
         raise FailureError(f"export {'name' if key == 'x' else 'description'} '{value}' too long")

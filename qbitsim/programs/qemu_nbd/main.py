@@ -63,7 +63,7 @@ def _run(argv: Sequence[str], profile: Profile, complain: Callable[[str], None])
 
     :raises FailureError: it cannot be done.
     """
-    given = read_arguments(argv, profile)
+    given = read_arguments(argv, profile, complain)
     host, port = given.host or _EVERYWHERE, given.port or _PORT
     if given.lists:
         from qbitsim.programs.qemu_nbd.listing import exports_of  # noqa: PLC0415 - a server needs it not
@@ -169,17 +169,19 @@ class _Server:
             raise FailureError(f"Failed to blk_new_open '{word}': {error.desc}{hint}") from None
         guessed = name is not None and given.format is None and node.probed
         if guessed and node.driver == "raw" and not given.flags.read_only:
-            self._complain(RAW_WARNING.format(word))
+            self._complain(RAW_WARNING.format(node.children[0].node.filename))
+        perm = CONSISTENT_READ | (0 if given.flags.read_only else WRITE)
+        drive = self._world.graph.drives[""] = Drive(self._world.graph, "", perm=perm, shared=ALL)
+        drive.insert(node)
         if given.offset:
+            _check_offset(given.offset, self._profile)
             above = {"driver": "raw", "file": node.name, "offset": given.offset, "read-only": given.flags.read_only}
             node = self._world.opener.open(above)
+            drive.eject()
+            drive.insert(node)
         if given.loaded_snapshot is not None:
             _load_snapshot(node, given.loaded_snapshot)
         node.detect_zeroes = given.detect_zeroes
-        perm = CONSISTENT_READ | (0 if given.flags.read_only else WRITE)
-        drive = Drive(self._world.graph, "", perm=perm, shared=ALL)
-        drive.insert(node)
-        self._world.graph.drives[""] = drive
         return drive
 
     def _name_and_options(self, word: str) -> tuple[str | None, list[tuple[str, str]]]:
@@ -195,6 +197,19 @@ class _Server:
         if driver is not None:
             raise FailureError("--image-opts and -f are mutually exclusive")
         return None, [(name, value) for name, value, _ in split_options(word, implied="file")]
+
+
+def _check_offset(offset: int, profile: Profile) -> None:
+    """Refuse one that is too large, as the option of ``raw`` that it becomes.
+
+    :raises FailureError: it is.
+    """
+    from qbitsim.qemu_img.options import ToolError, size_parameter  # noqa: PLC0415 - few ask for an offset
+
+    try:
+        size_parameter("offset", str(offset), profile)
+    except ToolError as error:
+        raise FailureError(error.text) from None
 
 
 def _load_snapshot(node: Node, name: str) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from qbitsim.profiles import Profile
     from qbitsim.programs.option_text import OptionList
 
-_SET = re.compile(r"(?P<group>[^.]{1,63})\.(?P<id>[^.]{1,63})\.(?P<name>[^=]{1,63})=(?P<value>.*)", re.DOTALL)
-_GLOBAL = re.compile(r"(?P<driver>[^.=]{1,63})\.(?P<name>[^=]{1,63})=(?P<value>.*)", re.DOTALL)
+_SET = r"(?s)(?P<group>[^.]{1,63})\.(?P<id>[^.]{1,63})\.(?P<name>[^=]{1,63})=(?P<value>.*)"
+_GLOBAL = r"(?s)(?P<driver>[^.=]{1,63})\.(?P<name>[^=]{1,63})=(?P<value>.*)"
 _NO_GROUPS = frozenset({"object", "audiodev", "machine", "smp-opts", "boot-opts"})
 
 
@@ -47,7 +47,7 @@ def set_value(text: str, groups: Mapping[str, OptionGroup], profile: Profile) ->
 
     :raises QmpError: there is none of that name, or it takes no such value.
     """
-    found = _SET.fullmatch(text)
+    found = re.fullmatch(_SET, text)
     if found is None:
         raise QmpError(f'can\'t parse: "{text}"')
     name = found["group"]
@@ -63,7 +63,7 @@ def set_value(text: str, groups: Mapping[str, OptionGroup], profile: Profile) ->
 
 def split_global(text: str) -> GlobalProperty | None:
     """The property that the short form ``driver.property=value`` means; None if it is not of that form."""
-    found = _GLOBAL.fullmatch(text)
+    found = re.fullmatch(_GLOBAL, text)
     return None if found is None else GlobalProperty(found["driver"], found["name"], found["value"])
 
 

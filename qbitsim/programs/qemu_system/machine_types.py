@@ -5,21 +5,19 @@ Which types there are is told by what each release printed of them (``-machine h
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.recorded import recorded_json, recorded_text
 from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.machine.machine import MachineType as MachineKind
     from qbitsim.profiles import Profile
 
-_RECORDED = Path(__file__).with_name("recorded")
-_LINE = re.compile(r"(?P<name>\S+) +(?P<about>.*)")
-_ALIAS = re.compile(r"\(alias of (?P<name>\S+)\)")
+_LINE = r"(?P<name>\S+) +(?P<about>.*)"
+_ALIAS = r"\(alias of (?P<name>\S+)\)"
 _KINDS: dict[MachineKind, str] = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
 _PROPERTIES = frozenset(
     {"accel", "append", "boot", "confidential-guest-support", "dt-compatible", "dtb", "dump-guest-core", "dumpdtb"}
@@ -61,7 +59,7 @@ def recorded(profile: Profile, what: str) -> str:
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the list of {what} of QEMU {profile.name}")
-    return (_RECORDED / f"{profile.recorded_answers}-{what}.txt").read_text(encoding="ascii")
+    return recorded_text(__file__, f"{profile.recorded_answers}-{what}.txt")
 
 
 def recorded_objects(profile: Profile) -> dict[str, str]:
@@ -71,8 +69,7 @@ def recorded_objects(profile: Profile) -> dict[str, str]:
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the list of objects of QEMU {profile.name}")
-    text = (_RECORDED / f"{profile.recorded_answers}-objects.json").read_text(encoding="ascii")
-    known: dict[str, str] = json.loads(text)
+    known: dict[str, str] = recorded_json(__file__, f"{profile.recorded_answers}-objects.json")
     return known
 
 
@@ -85,9 +82,9 @@ def find_machine_type(profile: Profile, name: str | None) -> MachineType:
     if name == "none":
         return _type("none")
     for line in recorded(profile, "machines").splitlines()[1:]:
-        found = _LINE.fullmatch(line)
+        found = re.fullmatch(_LINE, line)
         assert found is not None, line
-        alias = _ALIAS.search(found["about"])
+        alias = re.search(_ALIAS, found["about"])
         if found["name"] == (name or "pc"):
             return _type(alias["name"] if alias is not None else found["name"])
     quoted = f': "{name}"' if profile.unknown_machine_type_is_named else ""

@@ -17,7 +17,6 @@ from qbitsim.programs.qemu_system.plan import Plan
 from qbitsim.programs.qemu_system.startup import Startup, add_descriptor
 from qbitsim.serving import process
 from qbitsim.serving.migration_listener import MigrationListener
-from qbitsim.serving.qtest import attach_qtest
 from qbitsim.serving.server import Server
 from qbitsim.serving.socket_network import SocketNetwork
 
@@ -122,7 +121,8 @@ class _Program:
             machine.cont()
 
         def end(words: str) -> None:
-            self.complain(line(words))
+            if startup.qtest is None:  # qemu_kill_report (system/runstate.c, QEMU 10.0)
+                self.complain(line(words))
             machine.shut_down("host-signal")
             server.stop()
 
@@ -130,8 +130,10 @@ class _Program:
         for monitor in startup.monitors:
             await server.add_chardev(monitor.device, monitor.kind)
         if startup.qtest is not None:
-            await attach_qtest(server, startup.qtest)
+            await startup.qtest.attach(server)
         if background is not None:
             background.ready()
         server.turn()
         await server.run()
+        if startup.qtest is not None:
+            startup.qtest.close()

@@ -6,9 +6,9 @@ system/vl.c, 10.0.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from qbitsim.enums import StrEnum
 from qbitsim.programs.option_text import OptionList, option_list
 from qbitsim.records import record
 
@@ -76,10 +76,10 @@ _FW_CFG = option_list("fw_cfg", "name", string="name file string gen_id")
 _ARGUMENTS: Mapping[Effect, str] = {
     Effect.USED: "machine M accel name uuid fda fdb hda hdb hdc hdd cdrom drive blockdev device object chardev mon "
     "monitor qmp qmp-pretty pidfile incoming add-fd serial parallel mtdblock sd pflash qtest display vga "
-    "global set loadvm",
+    "global set loadvm qtest-log",
     Effect.TAKEN: "cpu smp numa boot mem-path k audio audiodev fsdev virtfs iscsi usbdevice spice g vnc acpitable "
     "smbios netdev nic net tpmdev bios kernel shim append initrd dtb compat debugcon gdb d D dfilter seed L "
-    "watchdog-action echr plugin qtest-log",
+    "watchdog-action echr plugin",
     Effect.REFUSED: "readconfig dump-vmstate xen-domid chroot runas run-with",
     Effect.FOREIGN: "prom-env semihosting-config",
 }

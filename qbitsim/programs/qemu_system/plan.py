@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from qbitsim.commands.drives import check_node_options
 from qbitsim.devices.processors import Processors
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.registry import Registry
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _LEGACY_DRIVES = {
     **{f"hd{letter}": ("", index, "media=disk") for index, letter in enumerate("abcd")},
     **{f"fd{letter}": ("floppy", index, "") for index, letter in enumerate("ab")},
@@ -62,7 +62,13 @@ _ALIASES = {"M": "machine", "S": "paused", "h": "help"}
 _DISPLAY_OPTIONS = frozenset({"type", "full-screen", "window-close", "gl"})
 _DISPLAYS = frozenset({"none", "gtk", "sdl", "egl-headless", "curses", "spice-app", "dbus", "default"})
 _VGA = frozenset({"none", "std", "cirrus", "vmware", "xenfb", "qxl", "tcx", "cg3", "virtio"})
-_ACCELERATORS = frozenset({"tcg", "kvm", "xen", "qtest", "hax", "hvf", "nvmm", "whpx"})
+_ACCELERATORS = {
+    "tcg": "tcg",
+    "qtest": "QTest",
+    "xen": "Xen",
+    **{name: name.upper() for name in ("kvm", "hax", "hvf", "nvmm", "whpx")},
+}
+"""What runs the guest -> its own name for itself."""
 
 
 @record
@@ -104,18 +110,20 @@ class Plan:
         self.drives: list[Asked] = []
         self.devices: list[Asked] = []
         self.json_devices: list[Asked] = []
+        self._helped: tuple[Given, str] | None = None
         self.descriptors: list[Asked] = []
         self.serials: list[Given] = []
         self.globals: list[GlobalProperty] = []
         self.networks: list[Asked] = []
         self.loaded: str | None = None
         self.qtest: Given | None = None
+        self.qtest_log: str | None = None
         self.vga: str | None = None
         self.processors = Processors()
         self._topology: Tree = {}
         self._boot: Tree = {}
         self._memory: dict[str, str] = {}
-        self._accelerator_words = ""
+        self._accelerators: list[tuple[str, str]] = []
         self._ids: set[tuple[str, str]] = set()
         self._monitor_count = 0
         self._text: dict[str, str] = {}
@@ -141,6 +149,8 @@ class Plan:
             with given.blamed():
                 self._read(given)
         self._check_together()
+        if self._helped is not None:
+            self._print_device_help(*self._helped)
 
     def _check_together(self) -> None:
         """Refuse what does not go together (qemu_validate_options)."""
@@ -280,7 +290,7 @@ class Plan:
         self.guest_name = self._parse(given, options.NAME).values.get("guest", self.guest_name)
 
     def _read_uuid(self, given: Given) -> None:
-        if not _UUID.fullmatch(given.argument):
+        if not re.fullmatch(_UUID, given.argument):
             raise QmpError("failed to parse UUID string: wrong format")
         self.guest_uuid = given.argument.lower()
 
@@ -335,8 +345,7 @@ class Plan:
         if is_help(name):
             self._print("Accelerators supported in QEMU binary:\ntcg\n")
             raise EndError
-        self.accelerator = name
-        self._accelerator_words = given.words
+        self._accelerators.append((name, given.words))
 
     def check_board(self, machine: MachineType) -> None:
         """Refuse what has no effect here and is about nothing that the machine has.
@@ -371,16 +380,21 @@ class Plan:
             return None
         return int(size) << 20 if size.isdigit() else parse_size(size)
 
-    def check_accelerator(self) -> None:
-        """Refuse accelerators that there are not.
+    def choose_accelerator(self) -> None:
+        """Take the first of the accelerators that are wanted that there is, and complain of those before it.
 
-        :raises StartError: none of those that are wanted exists.
+        :raises StartError: there is none of them.
         """
-        if self.accelerator and self.accelerator not in _ACCELERATORS:
-            raise StartError(f"invalid accelerator {self.accelerator}", self._accelerator_words)
-        wanted = str(self.machine.get("accel", "tcg")).split(":")
-        if not any(name in _ACCELERATORS for name in wanted):
-            raise StartError(f"invalid accelerator {wanted[0]}")
+        wanted = self._accelerators or [(name, "") for name in str(self.machine.get("accel", "tcg")).split(":")]
+        for name, words in wanted:
+            if name in _ACCELERATORS:
+                self.accelerator = name
+                break
+            self._complain(line(f"invalid accelerator {name}", words))
+        if not self.accelerator:
+            raise StartError("")
+        if self.accelerator != wanted[0][0]:
+            self._complain(line(f"falling back to {_ACCELERATORS[self.accelerator]}"))
 
     def _read_device(self, given: Given) -> None:
         if given.argument.startswith("{"):
@@ -389,15 +403,24 @@ class Plan:
             return
         text = self._parse(given, options.DEVICE)
         driver = text.values.get("driver", "")
+        if is_help(driver) or "help" in text.values or "?" in text.values:
+            self._helped = self._helped or (given, driver)
+            return
+        self.devices.append(Asked(given, {**text.values, **({"id": text.id} if text.id else {})}))
+
+    def _print_device_help(self, given: Given, driver: str) -> NoReturn:
+        """Print which devices there are, or the properties of one; where there is none, that is a success, too."""
         if is_help(driver):
             self._print(recorded(self.profile, "devices"))
             raise EndError
-        if "help" in text.values or "?" in text.values:
-            from qbitsim.devices.help import device_help  # noqa: PLC0415 - reads what few ask for
+        from qbitsim.devices.help import device_help  # noqa: PLC0415 - reads what few ask for
 
+        try:
             self._print(device_help(driver, self.profile))
-            raise EndError
-        self.devices.append(Asked(given, {**text.values, **({"id": text.id} if text.id else {})}))
+        except QmpError as error:
+            status = 1 if isinstance(error, UnsupportedError) else 0
+            raise StartError(message(error), given.words, status) from None
+        raise EndError
 
     def _read_object(self, given: Given) -> None:
         if given.argument.startswith("{"):
@@ -508,3 +531,6 @@ class Plan:
 
     def _read_qtest(self, given: Given) -> None:
         self.qtest = given
+
+    def _read_qtest_log(self, given: Given) -> None:
+        self.qtest_log = given.argument

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qbitsim.programs.qemu_system.machine_types import MachineType
     from qbitsim.qapi.keyval import Tree
 
-_NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
+_NUMBER = r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)"
 _OTHER_LEVELS = ("modules", "clusters", "dies", "books", "drawers")
 """Those that a machine may not have, in the order in which they are refused."""
 
@@ -58,7 +58,7 @@ def _read_numbers(tree: Tree, profile: Profile) -> dict[str, int]:
     for name, value in tree.items():
         if name not in known:
             raise QmpError(f"Parameter 'smp.{name}' is unexpected")
-        if not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        if not (isinstance(value, str) and re.fullmatch(_NUMBER, value)):
             raise QmpError(f"Parameter 'smp.{name}' expects integer")
         numbers[name] = int(value, 0) % (1 << 32)
     return numbers

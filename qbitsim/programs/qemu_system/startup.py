@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.devices import device_tree
@@ -25,6 +26,7 @@ from qbitsim.qapi.keyval import is_help
 from qbitsim.records import changed, record
 from qbitsim.serving.chardev import open_chardev
 from qbitsim.serving.process import idle_threads
+from qbitsim.serving.qtest import Qtest
 from qbitsim.serving.server import Monitor
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Startup:
 
     :ivar machine: what is made.
     :ivar monitors: what clients come to.
+    :ivar qtest: from where a test drives the guest.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Startup:
         self._objects: set[str] = set()
         self._drives: list[tuple[Asked, Drive]] = []
         self.monitors: list[OpenMonitor] = []
-        self.qtest: OpenChardev | None = None
+        self.qtest: Qtest | None = None
 
     @property
     def starts_paused(self) -> bool:
@@ -112,9 +115,7 @@ class Startup:
         plan.check_board(self._type)
         self._add_defaults()
         self._check_properties()
-        plan.check_accelerator()
-        plan.check_processor(self._type)
-        self._add_processors()
+        plan.choose_accelerator()
         if plan.accelerator == "qtest":
             self.machine.graph.print = lambda _: None  # qtest_enabled()
             self.machine.guest_clock_stands = True
@@ -122,6 +123,8 @@ class Startup:
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
         self._open_serials()
+        plan.check_processor(self._type)
+        self._add_processors()
         if self._type.name == "none" and plan.kernel:
             raise StartError("The -kernel parameter is not supported (use the generic 'loader' device instead).")
         self._plug_board_drives()
@@ -267,11 +270,14 @@ class Startup:
         mode = values.get("mode", "readline")
         if mode not in ("readline", "control"):
             raise QmpError(f"Parameter 'mode' does not accept value '{mode}'")
-        if values["chardev"] not in self._chardevs:
-            raise QmpError(f'chardev "{values["chardev"]}" not found')
         pretty = values.get("pretty") in ("on", "yes", "true", "y")
-        if mode == "readline" and pretty:
-            raise QmpError("'pretty' is not compatible with HMP monitors")
+        refusals = [
+            (values["chardev"] not in self._chardevs, f'chardev "{values["chardev"]}" not found'),
+            (mode == "readline" and pretty, "'pretty' is not compatible with HMP monitors"),
+        ]
+        for is_refused, text in reversed(refusals) if self.machine.profile.monitors_are_objects else refusals:
+            if is_refused:
+                raise QmpError(text)
         kind = Monitor.HUMAN if mode == "readline" else Monitor.PRETTY_QMP if pretty else Monitor.QMP
         device = self._chardevs.take(values["chardev"])
         if self.machine.profile.monitors_are_objects:
@@ -288,9 +294,20 @@ class Startup:
             given = self._plan.qtest
             with given.blamed():
                 name = given.argument.removeprefix("chardev:")
-                self.qtest = self._chardevs.get(name) if name != given.argument else _opened_short(given.argument)
-                if self.qtest is None:
+                device = self._chardevs.get(name) if name != given.argument else _opened_short(given.argument)
+                if device is None:
                     raise QmpError(f'Failed to initialize device for qtest: "{given.argument}"')
+                self.qtest = Qtest(device, self._qtest_log())
+
+    def _qtest_log(self) -> TextIO | None:
+        """Where is told what a test does with the guest."""
+        path = self._plan.qtest_log
+        if path is None:
+            return sys.stderr
+        try:
+            return None if path == "none" else open(path, "w+", encoding="utf-8")
+        except OSError:
+            return None  # as qtest_server_start has it (system/qtest.c, QEMU 10.0)
 
     def _open_serials(self) -> None:
         """Serial ports have nobody at the guest's end: what they are connected to is opened, and that is all."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from qbitsim.qapi.keyval import Tree
 
-_NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
+_NUMBER = r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)"
 _BOOT = frozenset({"order", "once", "menu", "splash", "splash-time", "reboot-timeout", "strict"})
 _BOOT_DEVICES = "abcdefghijklmnop"
 _NETWORKS = frozenset(
@@ -33,7 +33,7 @@ def check_argument(name: str, argument: str, values: Mapping[str, str]) -> None:
     :param values: what it says, if it has names with values.
     :raises QmpError: it is wrong.
     """
-    if name == "seed" and not _NUMBER.fullmatch(argument):
+    if name == "seed" and not re.fullmatch(_NUMBER, argument):
         raise QmpError(f"Invalid seed number: {argument}")
     if name == "watchdog-action":
         values = {"watchdog": argument}

@@ -5,17 +5,14 @@ Read when it is needed; tests/record_storage_daemon.py of the source distributio
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from qbitsim.errors import UnsupportedError
+from qbitsim.recorded import recorded_json
 
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
-
-_FOLDER = Path(__file__).with_name("recorded")
 
 
 class Answers(TypedDict):
@@ -38,4 +35,4 @@ def answers(profile: Profile) -> Answers:
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"qemu-storage-daemon of QEMU {profile.name}")
-    return cast("Answers", json.loads((_FOLDER / f"{profile.recorded_answers}.json").read_text(encoding="ascii")))
+    return cast("Answers", recorded_json(__file__, f"{profile.recorded_answers}.json"))

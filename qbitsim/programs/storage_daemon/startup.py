@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qbitsim.block.names import ID_HINT, is_well_formed
+from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.programs.chardevs import CHARDEV, Chardevs
 from qbitsim.programs.complaints import EndError, StartError, blaming

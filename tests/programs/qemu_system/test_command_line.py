@@ -79,7 +79,7 @@ REFUSED = [
     (NONE + "-m 64,slots=2", "slots specified but no max-size"),
     ("-display none -cpu foo", "unable to find CPU model 'foo'"),
     (NONE + "-cpu qemu64", "apic-id property was not initialized properly"),
-    (NONE + "-device foo,help", "-device foo,help: Device 'foo' not found"),
+    (NONE + "-device foo,help -blockdev foo", "-blockdev foo: Parameter 'driver' does not accept value 'foo'"),
     (NONE + "-object foo,help", "-object foo,help: Parameter 'qom-type' does not accept value 'foo'"),
     (NONE + "-drive if=none,detect-zeroes=5", "-drive if=none,detect-zeroes=5: invalid parameter value: 5"),
     (NONE + "-drive if=none,discard=on", "-drive if=none,discard=on: Must specify either driver or file"),
@@ -87,6 +87,7 @@ REFUSED = [
     (NONE + "-loadvm s -incoming defer", "'incoming' and 'loadvm' options are mutually exclusive"),
     (NONE + "-append foo", "-append only allowed with -kernel option"),
     (NONE + "-accel foo", "-accel foo: invalid accelerator foo"),
+    (NONE + "-cpu qemu64,foo=1 -qmp chardev:c", '-qmp chardev:c: chardev "c" not found'),
     (NONE + "-smp foo", "Parameter 'smp.cpus' expects integer"),
     (
         NONE + "-pidfile /nope/x",
@@ -117,6 +118,45 @@ def test_an_unknown_type_of_machine(release: str, text: str, capsys: pytest.Capt
     assert main(["-M", "foo"], PROFILES[release]) == 1
     hint = "Use -machine help to list supported machines"
     assert capsys.readouterr().err == f"qemu-system-x86_64: {text}\n{hint}\n"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("foo", "Device 'foo' not found"),
+        ("pci-device", "Parameter 'typename' expects a non-abstract device type"),
+    ],
+)
+def test_a_device_without_help_is_no_failure(
+    name: str, text: str, release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split(f"-M foo -device {name},help -device bar"), PROFILES[release]) == 0
+    assert capsys.readouterr().err == f"qemu-system-x86_64: -device {name},help: {text}\n"
+
+
+def test_accelerators_are_tried_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(NONE + "-accel foo -accel bar"), PROFILES["10.0"]) == 1
+    tried = "".join(f"qemu-system-x86_64: -accel {name}: invalid accelerator {name}\n" for name in ("foo", "bar"))
+    assert capsys.readouterr().err == tried
+    assert main(shlex.split("-M none,accel=foo:kvm -display none -mon c"), PROFILES["10.0"]) == 1
+    assert capsys.readouterr().err == (
+        "qemu-system-x86_64: invalid accelerator foo\nqemu-system-x86_64: falling back to KVM\n"
+        'qemu-system-x86_64: -mon c: chardev "c" not found\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "text"),
+    [
+        ("7.2", 'chardev "c" not found'),
+        ("10.0", 'chardev "c" not found'),
+        ("11.1", "'pretty' is not compatible with HMP monitors"),
+    ],
+)
+def test_a_monitor_for_people_that_is_to_be_pretty(release: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(NONE + "-mon c,pretty=on"), PROFILES[release]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"qemu-system-x86_64: -mon c,pretty=on: {text}"
 
 
 @pytest.mark.parametrize("words", ["-readconfig f", "-preconfig"])

@@ -252,3 +252,43 @@ def test_clients_of_nbd_are_greeted_where_nbd_server_start_says(tmp_path: Path) 
     assert monitor("quit") == {"return": {}}
     assert ended(process) == (0, "", "")
     monitor.close()
+
+
+def driven(*argv: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A program whose guest a test has driven once, and the connection for that."""
+    test, guest = socket.socketpair()
+    test.settimeout(PATIENCE)
+    with guest:
+        number = guest.fileno()
+        given = ["-chardev", f"socket,id=qtest,fd={number}", "-qtest", "chardev:qtest", "-accel", "qtest", *argv]
+        process = started(*given, fds=(number,))
+    test.sendall(b"clock_step 1\n")
+    assert test.recv(100).startswith(b"OK ")
+    return test, process
+
+
+def told(text: str) -> list[str]:
+    return [re.sub(r"\d+", "N", each) for each in text.splitlines()]
+
+
+STEP = ["[I N.N] OPENED", "[R +N.N] clock_step N", "[S +N.N] OK N"]
+
+
+def test_what_a_test_does_with_the_guest_is_told_on_standard_error() -> None:
+    test, process = driven()
+    test.sendall(b"leap\n")
+    assert test.recv(100) == b"FAIL Unknown command 'leap'\n"
+    test.close()
+    process.send_signal(signal.SIGTERM)
+    status, _, err = ended(process)
+    rest = ["[R +N.N] leap", "[S +N.N] FAIL Unknown command 'leap'", "[I +N.N] CLOSED"]
+    assert (status, told(err)) == (0, [*STEP, *rest])
+
+
+def test_what_a_test_does_with_the_guest_is_told_elsewhere_or_nowhere(tmp_path: Path) -> None:
+    for path in (tmp_path / "log", "none", tmp_path / "none" / "log"):
+        test, process = driven("-qtest-log", str(path))
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (0, "", "")
+        test.close()
+    assert told((tmp_path / "log").read_text()) == [*STEP, "[I +N.N] CLOSED"]
