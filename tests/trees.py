@@ -54,10 +54,15 @@ def complaints_in(folder: Path) -> dict[str, str]:
     return _complaints(folder, run)
 
 
+def _begins_with(path: Path, what: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(what)) == what
+
+
 def _complaints(folder: Path, run: Callable[..., tuple[int, str, str]]) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.read_bytes()[: len(QCOW2)] == QCOW2:
+        if path.is_file() and _begins_with(path, QCOW2):
             name = str(path.relative_to(folder))
             file = {"driver": "file", "filename": name}
             options = json.dumps({"driver": "qcow2", "file": file, "backing": None})

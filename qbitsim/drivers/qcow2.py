@@ -7,7 +7,7 @@ bitmaps in :mod:`.qcow2_bitmaps`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.chain import read_below, status_above
@@ -27,7 +27,7 @@ from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.images.content import known_zeroes
+from qbitsim.images.content import Kind, known_zeroes
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
@@ -217,11 +217,11 @@ class Qcow2Node(DriverNode):
         below = self.backing
         if below is None:
             return self.image.content.read(offset, length)
-        parts, end = [], offset + length
-        while offset < end:
-            held, run = self._holds(offset, end - offset)
-            parts.append(self.image.content.read(offset, run) if held else read_below(below, offset, run))
-            offset += run
+        content = self.image.content
+        parts = [
+            read_below(below, start, run) if source is below else content.read(start, run)
+            for source, start, run in self._parts(below, offset, length)
+        ]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _ask_to_read(self, offset: int, length: int) -> None:
@@ -230,11 +230,13 @@ class Qcow2Node(DriverNode):
         if self._data.notices_requests:
             self._requests.ask_for_runs("read", offset, length)
 
-    def _holds(self, offset: int, length: int) -> tuple[bool, int]:
-        """Whether this layer says what is there, and for how many bytes that holds."""
-        kind, run = self.image.content.status(offset, length)
-        data, zero = STATUS_OF[kind]
-        return data or zero, run
+    def _parts(self, below: Node, offset: int, length: int) -> Iterator[ReadPart]:
+        """The parts of a range of which this layer says what is there, and those that are *below*."""
+        content, end = self.image.content, offset + length
+        while offset < end:
+            kind, run = content.status(offset, end - offset)
+            yield ReadPart(below if kind is Kind.HOLE else content, offset, run)
+            offset += run
 
     def read_in_parts(self, offset: int, length: int) -> list[ReadPart] | None:
         """Where each part of the range is; None if it is a read that copies, or needs no other layer."""
@@ -242,12 +244,7 @@ class Qcow2Node(DriverNode):
         if below is None or self.copy_on_read:
             return None
         self._ask_to_read(offset, length)
-        parts, end = [], offset + length
-        while offset < end:
-            held, run = self._holds(offset, end - offset)
-            parts.append(ReadPart(self.image.content if held else below, offset, run))
-            offset += run
-        return parts
+        return list(self._parts(below, offset, length))
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         if compressed:

@@ -153,7 +153,12 @@ class HostFile:
         self.touched = True
 
     def write_at(self, offset: int, data: bytes) -> None:
-        """Write bytes; a file that ends before them becomes longer, with a hole between."""
+        """Write bytes; a file that ends before them becomes longer, with a hole between.
+
+        :raises OSError: EIO where no file can reach, or as the host has it.
+        """
+        if offset + len(data) > _FARTHEST:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._begin_write()
         written = os.pwrite(self._descriptor, data, offset)
         while written < len(data):

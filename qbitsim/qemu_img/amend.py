@@ -6,7 +6,7 @@ from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.qcow2.version import change_refcount_bits, downgrade, upgrade
+from qbitsim.images.qcow2.version import downgrade, upgrade
 from qbitsim.qemu_img.creation import VERSIONS
 from qbitsim.qemu_img.files import Call, check_cache, check_resizable, contents, open_image
 from qbitsim.qemu_img.options import ToolError, check_option_list, key_values, number_parameter, signed, size_parameter
@@ -155,7 +155,7 @@ def _change_refcount_bits(operations: _Operations, image: Qcow2Image, bits: int)
             f"Cannot decrease refcount entry width to {bits} bits: "
             f"Cluster at offset {cluster * image.cluster_size:#x} has a refcount of {count}"
         )
-    walks = change_refcount_bits(image, bits)
+    walks = image.change_refcount_bits(bits)
     for walk in range(walks + 1):
         total = max(walk + 2, 3) if walk < walks else walks + 1
         for entry in range(entries + 1):

@@ -116,11 +116,13 @@ class Call:
     def close(self) -> None:
         """Close what was opened. Bitmaps of what was opened for writing are stored anew, changed or not."""
         self.end_progress()
-        for image in self._written:
-            image.close_written()
-        for file in self._opened:
-            file.close()
-            file.locks.release(self)
+        try:
+            for image in self._written:
+                image.close_written()
+        finally:
+            for file in self._opened:
+                file.close()
+                file.locks.release(self)
         for file in self.store.forget_remote():
             if file not in self._opened:
                 file.open()

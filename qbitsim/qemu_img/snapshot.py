@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import step
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.qemu_img.files import Call, open_image
@@ -87,7 +88,8 @@ def _apply(call: Call, image: Image, name: str) -> None:
             call.complain(f"qemu-img: {error.strerror}\n")
             text = f"Failed to load snapshot: {os.strerror(error.errno or 0)}"
             raise ToolError(f"Could not apply snapshot '{name}': {text}") from None
-    image.apply_snapshot(found)
+    with step(f"Could not apply snapshot '{name}'"), step("Failed to load snapshot"):
+        image.apply_snapshot(found)
 
 
 def _delete(image: Image, name: str) -> None:

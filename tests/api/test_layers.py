@@ -168,6 +168,33 @@ def test_the_core_knows_no_clock_no_chance_and_no_socket() -> None:
     assert breaking(banned, PURE) == {}
 
 
+TOUCHES_FILES = {"fcntl", "mmap", "pathlib", "shutil", "tempfile"}
+TOUCHES_NOTHING = {"os.strerror", "os.fsencode", "os.fsdecode"}
+OF_THE_HOST = {"qbitsim.files.host", "qbitsim.files.fdsets"}
+ABOVE_THE_MACHINE = {"programs", "report", "terminal", "tour"}
+OTHER_FILES = {
+    "qbitsim.commands.descriptors": {"os.close"},  # descriptors that a client has sent
+    "qbitsim.commands.exports": {"os.close", "os.fstat"},
+    "qbitsim.drivers": {"os.listdir"},
+    "qbitsim.machine.talking": {"os.path"},  # of a text
+    "qbitsim.recorded": {"open", "os.path"},  # files of the package
+}
+
+
+def test_only_the_tree_of_the_host_touches_files() -> None:
+    def touches(module: str) -> set[str]:
+        found = {name.split(".")[0] for name in imports(module)} & TOUCHES_FILES
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os":
+                found.add(ast.unparse(node))
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "open":
+                found.add("open")
+        return found - TOUCHES_NOTHING
+
+    core = [module for module in PURE if folder(module) not in ABOVE_THE_MACHINE and module not in OF_THE_HOST]
+    assert {module: found for module in core if (found := touches(module))} == OTHER_FILES
+
+
 @pytest.mark.parametrize("module", sorted(SEEDED))
 def test_whoever_draws_draws_from_a_seed(module: str) -> None:
     calls = [ast.unparse(node) for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)]

@@ -10,12 +10,13 @@ import os
 from array import array
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import step
 from qbitsim.images.host.table_cache import TableCache
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from qbitsim.files.tree import ByteFile
 
@@ -52,6 +53,11 @@ class BlockRefcounts(Refcounts):
         self.raised: dict[int, array[int]] = {}
         self.fallen: set[int] = set()
         self.has_freed = False
+
+    @property
+    def _most(self) -> int:
+        """References that can be counted."""
+        return (1 << self._bits) - 1
 
     @property
     def _per_block(self) -> int:
@@ -119,13 +125,16 @@ class BlockRefcounts(Refcounts):
             first += high - low
 
     def add(self, first: int, stop: int) -> None:
-        """As of every file."""
+        """As of every file; OSError if there are more references than can be counted (update_refcount)."""
         for number, low, high in self._parts(first, stop):
             block = self.cache.change(number)
             self._stop = max(self._stop, number + 1)
             before = block[low:high]
+            some_are_used = any(before)
+            if some_are_used and max(before) == self._most:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             block[low:high] = array(block.typecode, [count + 1 for count in before])
-            if any(before):
+            if some_are_used:
                 raised = self._raised(number)
                 for place, count in enumerate(before, low):
                     if count:
@@ -141,7 +150,7 @@ class BlockRefcounts(Refcounts):
 
     def _raise(self, raised: array[int], place: int, more: int) -> None:
         """Note that a count has risen; by more than a count can say it need not be known."""
-        raised[place] = min(raised[place] + more, (1 << self._bits) - 1)
+        raised[place] = min(raised[place] + more, self._most)
 
     def _write_risen(self) -> None:
         """Write the blocks in which nothing has fallen, which can be done at any time."""
@@ -192,18 +201,17 @@ class BlockRefcounts(Refcounts):
         self.has_freed = bool(self.fallen)
         self._full.clear()
 
-    def change_bits(self, bits: int) -> None:
-        """As of every file; all counts are in memory until they are written."""
-        counts = [(number * self._per_block, self.cache.get(number)) for number in self._blocks()]
-        self._bits, self.in_file = bits, {}
-        self.cache = TableCache(self.read, self._table_length)
-        self._full.clear()
-        self.raised, self.fallen = {}, set()
-        self._stop = 0
-        for first, block in counts:
-            for place, count in enumerate(block):
-                if count:
-                    self.set(first + place, count)
+    def with_bits(self, bits: int, blocks: Mapping[int, int]) -> BlockRefcounts:
+        """As of every file; the blocks are written, of which nothing in the file knows yet.
+
+        :raises StepError: the host refuses that.
+        """
+        twin = BlockRefcounts(self._file, self._unit, bits, dict(blocks))
+        for number, place in blocks.items():
+            counts = structures.pack_refcounts(self.counts(number * twin._per_block, twin._per_block), bits)
+            with step("Failed to write refblock"):
+                self._file.write_at(place * self._unit, counts)
+        return twin
 
     # -- looking for free clusters
 

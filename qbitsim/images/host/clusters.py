@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qbitsim.images.host.l2_tables import CachedTables
     from qbitsim.images.qcow2.tables import Packed
 
-_NEWEST = 1 << 17
+_NEWEST = 1 << 16
 """Of so many clusters it is known that they were stored last."""
 _MANY = 1 << 60
 """What the number of clusters that hold data is taken for when the disk is opened: nobody has counted them."""
@@ -335,34 +335,45 @@ class PlacedContent(Content):
     def take_places(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Let the clusters from *first* to before *stop* hold what is at the places that the tables have for them.
 
-        :returns: offset in the file and bytes of those that held no data before.
+        :returns: offset in the file and bytes of those that held no data before, as long as they follow each other.
         """
+        start = end = 0
         for cluster in range(first, stop):
-            if not self.tables.holds_data(cluster) or cluster in self.tables.unsettled:
-                place = self.tables.place_of(self.tables.entry(cluster))
-                assert isinstance(place, int)
-                self._stored.take(cluster)
-                yield place, self.cluster_size
+            if self.tables.holds_data(cluster) and cluster not in self.tables.unsettled:
+                continue
+            place = self.tables.place_of(self.tables.entry(cluster))
+            assert isinstance(place, int)
+            self._stored.take(cluster)
+            if place != end:
+                if start < end:
+                    yield start, end - start
+                start = place
+            end = place + self.cluster_size
+        if start < end:
+            yield start, end - start
 
     def resize(self, size: int, *, zero_new: bool = False) -> None:
         """As every content, table by table."""
         assert not zero_new
         unit, old = self.cluster_size, self.size
         for _, start, low, high in self.tables.parts(-(-size // unit), -(-old // unit)):
-            self._drop(start + low, start + high)
-            self._zero.remove(start + low, start + high)
+            self.cut_off(start + low, start + high)
         self.size = size
 
+    def cut_off(self, first: int, last: int) -> None:
+        """The clusters from *first* to before *last* are gone for good, ZERO ones as well."""
+        self._drop(first, last)
+        self._zero.remove(first, last)
+
     def expand_zeroes(self, stored: Iterable[int]) -> None:
-        """As every content."""
-        for number in list(stored):
-            if number not in self._stored:
-                self._put(number, zero_block(self.cluster_size))
-        for number in sorted(self.tables.l2):
-            start = number * self.tables.cache.per_table
-            for cluster in range(start, start + self.tables.cache.per_table):
-                if cluster in self._zero:
+        """As every content; the places in the tables are known."""
+        del stored
+        for first, last in list(self.tables.zero_runs()):
+            for cluster in range(first, last):
+                if self.tables.place_of(self.tables.entry(cluster)) is None:
                     self._zero.remove(cluster, cluster + 1)
+                else:
+                    self._put(cluster, zero_block(self.cluster_size))
         self.zero_clusters = False
 
     def forget(self) -> None:

@@ -58,7 +58,7 @@ class HostLocks(Locks):
             unshared |= ALL & ~shared
         if used & (WRITE | WRITE_UNCHANGED | RESIZE):
             self._file.make_writable()
-        return self._file.lock(used, unshared)
+        return self._file.lock(used, unshared) if self._file.is_open else None
 
 
 class HostImageFile(ImageFile):

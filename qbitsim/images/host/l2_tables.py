@@ -255,8 +255,8 @@ class CachedTables(Tables):
     def allocated(self, first: int, stop: int) -> Iterator[int]:
         """As of every L1 table."""
         for key, start, low, high in self.parts(first, stop):
-            if key is not None:
-                entries = self.cache.slices.get(key)[low:high]
+            entries = self.cache.slices.get(key)[low:high] if key is not None else ()
+            if any(entries):
                 places = ((guest, entry) for guest, entry in enumerate(entries, start + low) if entry & ~ZERO)
                 yield from (guest for guest, entry in places if self.place_of(entry) is not None)
 
@@ -382,7 +382,8 @@ class CachedTables(Tables):
         """The clusters of a range are holes; one that has a place is to lose it soon."""
         self._settle(first, stop)
         for key, start, low, high in self.parts(first, stop):
-            for index, entry in enumerate(self.cache.slices.get(key)[low:high] if key is not None else (), low):
+            entries = self.cache.slices.get(key)[low:high] if key is not None else ()
+            for index, entry in enumerate(entries if any(entries) else (), low):
                 if self.place_of(entry) is not None:
                     self.unsettled[start + index] = 0
                 elif entry:
@@ -438,13 +439,20 @@ class CachedTables(Tables):
 
     def data_runs(self) -> Iterator[tuple[int, int]]:
         """The clusters that hold data, as (first, behind the last), ascending."""
+        return self._runs_of(Kind.DATA)
+
+    def zero_runs(self) -> Iterator[tuple[int, int]]:
+        """The clusters that are ZERO, likewise."""
+        return self._runs_of(Kind.ZERO)
+
+    def _runs_of(self, wanted: Kind) -> Iterator[tuple[int, int]]:
         per_table = self.cache.per_table
         for number in sorted(self.l2):
             at, stop = number * per_table, (number + 1) * per_table
             while at < stop:
                 first = at
                 kind, at = self.run(at, stop)
-                if kind is Kind.DATA:
+                if kind is wanted:
                     yield first, at
 
     def holds_data(self, guest: int) -> bool:

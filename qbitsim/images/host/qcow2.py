@@ -287,11 +287,12 @@ class HostQcow2Image(Qcow2Image):
         before = self._layout
         layout, content, snapshots = before.copy(same_file=True), self.content.clone(), list(self.snapshots)
         bitmaps, preallocated = [bitmap.copy() for bitmap in self.bitmaps], self._preallocated_end
+        bits = self.refcount_bits
         try:
             yield
         except OSError:
             self._writer.undo(layout)
-            self._preallocated_end = preallocated
+            self._preallocated_end, self.refcount_bits = preallocated, bits
             self._layout, self.content, self.snapshots, self.bitmaps = layout, content, snapshots, bitmaps
             self._use_tables(layout)
             raise
@@ -310,13 +311,26 @@ class HostQcow2Image(Qcow2Image):
     ) -> None:
         """As every image; the file has it at once (qcow2_co_truncate)."""
         self._check_l1(size)
+        self._discard_cropped(size)
         steps = {"off": "Failed to grow the L1 table", "metadata": "Allocating clusters failed"}
         name = steps.get(preallocation) if size > self.size else None
         with self._all_or_nothing(), nullcontext() if name is None else step(name):
             super().resize(size, zero_new=zero_new, below=below, preallocation=preallocation)
             self._writer.write(everything=True, cut_off=True)
 
-    def _store_preallocated(self, offset: int, stop: int, preallocation: Preallocation) -> None:
+    def _discard_cropped(self, size: int) -> None:
+        """Give up what is behind the new end of the disk, if it becomes smaller; that stays so, whatever fails then."""
+        unit = self.cluster_size
+        first, last = -(-size // unit), -(-self.size // unit)
+        if last - first > self.content.tables.most_new * self.content.tables.cache.per_table:
+            return  # so many tables are not made
+        with step("Failed to discard cropped clusters"):
+            for start, stop in self._bites(first * unit, (last - first) * unit):
+                with self.placing() as layout:
+                    layout.discard(start // unit, stop // unit)
+                    self.content.cut_off(start // unit, stop // unit)
+
+    def _store_preallocated(self, offset: int, stop: int, part: Part, preallocation: Preallocation) -> None:
         for place, length in self.content.take_places(offset // self.cluster_size, stop):
             if preallocation == "falloc":
                 with step("Failed to resize underlying file"), step("Could not preallocate new data"):
@@ -324,6 +338,18 @@ class HostQcow2Image(Qcow2Image):
             elif preallocation == "full":
                 with step("Failed to resize underlying file"), step("Could not write zeros for preallocation"):
                     self._writer.bytes.write_zeroes(place, length)
+        if preallocation == "metadata":
+            self._writer.make_room(part.tables)
+        if self._writer.is_crowded:
+            self._writer.write()
+
+    def change_refcount_bits(self, bits: int) -> int:
+        """As every qcow2 image; the file has it at once (qcow2_change_refcount_order)."""
+        with self._all_or_nothing():
+            walks = super().change_refcount_bits(bits)
+            with step("Failed to write the new reftable"):
+                self._writer.write()
+        return walks
 
     def make_empty(self) -> None:
         """As every qcow2 image.

@@ -39,8 +39,8 @@ class TableWriter:
     """
 
     __slots__ = (
-        *("_bitmaps", "_blocks", "_everything", "_image", "_l1", "_refcount_bits", "_roomy", "_structures", "_tables"),
-        "bytes",
+        *("_bitmaps", "_blocks", "_everything", "_image", "_l1", "_refcount_bits", "_roomy", "_saved", "_structures"),
+        *("_tables", "bytes"),
     )
 
     def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
@@ -51,6 +51,7 @@ class TableWriter:
         self._refcount_bits = image.refcount_bits
         self._bitmaps: dict[str, BitmapPlace] = {}
         self._roomy: set[int] = set()  # refcount blocks for which there is room, which are not written yet
+        self._saved: set[int] = set()  # where the L1 tables of the snapshots in the file begin
         self._tables = 0  # how many L2 tables the file has
         self._l1 = 0, 0  # where the file has the L1 table
         self._everything = False
@@ -72,6 +73,7 @@ class TableWriter:
         counts.in_file = self._blocks
         self._refcount_bits = layout.clusters.refcount_bits
         self._roomy.clear()
+        self._saved = {saved.l1[0] for saved in layout.snapshots.saved}
         self._tables, self._l1 = len(tables.l2), tables.l1
         self._bitmaps = dict(layout.bitmaps.by_name)
         self._everything = False
@@ -193,7 +195,7 @@ class TableWriter:
         clusters, counts = layout.clusters, self._counts(layout)
         is_old = clusters.refcount_bits == self._refcount_bits
         for number in sorted(
-            (counts.cache.changed | (clusters.blocks.keys() - self._blocks.keys())) & clusters.blocks.keys()
+            (counts.cache.changed | (clusters.blocks.keys() - counts.in_file.keys())) & clusters.blocks.keys()
         ):
             place = clusters.blocks[number]
             if not is_old or self._blocks.get(number) != place:
@@ -269,7 +271,7 @@ class TableWriter:
 
     def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
         """An L2 table with COPIED flags that are as the refcounts say."""
-        if layout.external:
+        if layout.external or not any(table):
             return table  # nothing shares clusters there
         unit, refcount = layout.cluster_size, layout.clusters.refcount
         return array(
@@ -312,12 +314,14 @@ class TableWriter:
         """Write the L1 tables of internal snapshots that are new, and the tables of snapshots and bitmaps."""
         for tables in layout.snapshots.saved:
             assert is_cached(tables)
-            if tables.l1_changed:
+            if tables.l1_changed or tables.l1[0] not in self._saved:
                 self.bytes.write_at(tables.l1[0] * layout.cluster_size, rendering.l1_table(layout, tables))
                 tables.l1_changed.clear()
-        for name, offset, data in self._compared(layout):
-            if name != "header":
-                self._write_structure(name, offset, data)
+        found = {name: (offset, data) for name, offset, data in self._compared(layout) if name != "header"}
+        for name, (offset, data) in found.items():
+            self._write_structure(name, offset, data)
+        for name in {"snapshot table", "bitmap directory"} - found.keys():
+            self._structures.pop(name, None)  # its clusters can be used for something else
 
     def _write_l1_table(self, layout: HostLayout) -> None:
         """Write the sectors of the L1 table that have changed (qcow2_write_l1_entry)."""

@@ -9,8 +9,11 @@ is put at the end, with the blocks that count it.
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import StepError
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
+MAXIMUM_BLOCKS = (8 << 20) // TABLE_ENTRY
+"""A refcount table leads to no more blocks (QCOW_MAX_REFTABLE_SIZE). QEMU's may grow further, and is then refused."""
+_TOO_LARGE = "This operation would make the refcount table grow beyond the maximum size supported by QEMU, aborting"
 
 
 class Allocator:
@@ -203,8 +209,9 @@ class Allocator:
         return offset
 
     def refer(self, first: int, count: int = 1) -> None:
-        """Count one more reference to clusters that are in use."""
-        self.counts.add(first, first + count)
+        """Count one more reference to clusters that are in use; in a damaged file their blocks may have to be made."""
+        while not self._count(first, count):
+            pass
 
     def refer_to(self, cluster: int, more: int) -> None:
         """Count *more* references to a cluster in use."""
@@ -228,7 +235,10 @@ class Allocator:
         return self.counts.first_gap(self._cursor, 1)
 
     def _search(self, count: int) -> int:
+        """The first of *count* free clusters; in a damaged file the header's may be among them, which nobody gets."""
         first = self.counts.first_gap(self._cursor, count)
+        if not first:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._cursor = first + count
         return first
 
@@ -275,10 +285,13 @@ class Allocator:
         :param room: clusters behind *start* that the blocks are to count, too.
         :param exact: the table is not to be larger than needed.
         :returns: the first cluster behind the table.
+        :raises OSError: EFBIG, as a damaged file refers to what no table can count.
         """
         entries = self.cluster_size // TABLE_ENTRY
         total = refcount_blocks(start + room, self.cluster_size, self.refcount_bits, generous=not exact)
         wanted = total if exact else total + -(-total // 2)
+        if wanted > MAXIMUM_BLOCKS:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         size = -(-wanted // entries)
         place = start
         for number in range(start // self.per_block, total):
@@ -296,6 +309,8 @@ class Allocator:
         """Make new refcount blocks and a new table, then free the old ones (qcow2_change_refcount_order).
 
         :returns: how often the old table was gone through to find room for them.
+        :raises StepError: the table would become too large.
+        :raises OSError: of the host, or since nothing is counted in a damaged file.
         """
         per_block, entries = self.cluster_size * 8 // bits, self.cluster_size // TABLE_ENTRY
         blocks: dict[int, int] = {}
@@ -310,11 +325,14 @@ class Allocator:
             if grown:
                 if table is not None:
                     self.free(*table)
+                if max(blocks) >= MAXIMUM_BLOCKS:
+                    raise StepError(errno.ENOTSUP, _TOO_LARGE)
                 size = -(-(max(blocks) + 1) // entries)
                 table = self.take(size), size
-        assert table is not None
+        if table is None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         old_blocks, old_table = self.blocks, self.table
-        self.counts.change_bits(bits)
+        self.counts = self.counts.with_bits(bits, blocks)
         self.blocks, self.table, self.refcount_bits = blocks, table, bits
         for _, place in sorted(old_blocks.items()):
             self.free(place)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.check import CheckResult
     from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.table_reader import Disk
-    from qbitsim.images.qcow2.tables import Tables
+    from qbitsim.images.qcow2.tables import Part, Tables
 
 
 class Qcow2Image(Image):
@@ -371,16 +371,12 @@ class Qcow2Image(Image):
         as_data = preallocation != "metadata" and self.data_file is None
         moved = first if as_data or not self._is_in_place(first) else first + 1
         edges = list(self._edges(old, moved, below, tail=not as_data))
-        if as_data:
-            self._layout.preallocate(first, stop)
-        else:
-            self._layout.write(first, stop)
-        if self.data_file is None:
-            self._store_preallocated(max(old, moved * unit), stop, preallocation)
-        else:
-            assert is_placed(self.content)
-            for _ in self.content.take_places(moved, stop):
-                pass  # the data file was given room already
+
+        def store(begin: int, end: int, part: Part) -> None:
+            self._store_preallocated(max(old, max(begin, moved) * unit), end, part, preallocation)
+
+        place = self._layout.preallocate if as_data else self._layout.write
+        place(first, stop, store)
         for cluster, skip, data in edges:
             self.content.store_part(cluster, skip, data)
             self._fill_holes(cluster * unit + skip, len(data))
@@ -412,22 +408,35 @@ class Qcow2Image(Image):
             return self.content.read(offset, length)
         return self.content.whole_cluster(guest)[skip : skip + length]
 
-    def _store_preallocated(self, offset: int, stop: int, preallocation: Preallocation) -> None:
+    def _store_preallocated(self, offset: int, stop: int, part: Part, preallocation: Preallocation) -> None:
         """Let the clusters from the one at *offset* to before *stop*, which have new places, hold zeroes.
 
         :param offset: what is in front of it in its cluster is written afterwards.
+        :param part: what was changed for them.
         """
-        unit = self.cluster_size
+        del part
+        unit, end = self.cluster_size, min(stop * self.cluster_size, self.size)
+        if is_placed(self.content):
+            for _ in self.content.take_places(offset // unit, stop):
+                pass  # the data file was given room already
+            return
         for number in range(offset // unit, stop):
             self.content.store_cluster(number, zero_block(unit))
-        if preallocation == "metadata" and offset < self.size:
-            for place, length in self._layout.host_runs(offset, self.size - offset):
+        if preallocation == "metadata" and offset < end:
+            for place, length in self._layout.host_runs(offset, end - offset):
                 self._holes.add(place, place + length)
 
     @property
     def can_be_reset(self) -> bool:
         """Whether nothing but the disk is in the file, so that it becomes as short as a new one when it is emptied."""
         return self.compat != "0.10" and not self.snapshots and not self.bitmaps and self._layout.can_be_reset
+
+    def change_refcount_bits(self, bits: int) -> int:
+        """Count references in *bits* bits from now on, which must do for all; as :class:`.Allocator` does it."""
+        with self.placing() as layout:
+            walks = layout.clusters.change_refcount_bits(bits)
+            self.refcount_bits = bits
+        return walks
 
     def make_empty(self) -> None:
         """Forget all clusters, so that the backing file shows (qcow2_make_empty, block/qcow2.c, 10.0)."""

@@ -106,22 +106,29 @@ class HostLayout:
             if old:
                 self.clusters.free(first, self._count(old * TABLE_ENTRY))
 
-    def preallocate(self, first: int, stop: int) -> None:
+    def preallocate(self, first: int, stop: int, store: Callable[[int, int, Part], None]) -> None:
         """Place the guest clusters from *first* to before *stop* behind all others, with refcounts for them.
 
         That is what ``preallocation=falloc`` and ``full`` do when the disk grows (qcow2_co_truncate, block/qcow2.c,
         10.0): a new refcount table comes first, then the clusters; L2 tables go where there is room. A cluster that had
         a place before gives it back at the end, when nobody can write over what still has to be copied.
+
+        :param store: as :meth:`write` has it, for those in the reach of one L2 table.
         """
         count = stop - first
         tables = -(-count // (self.cluster_size // TABLE_ENTRY)) + 1
         start = self.clusters.make_table(self.clusters.last_used + 1, count + tables, exact=True)
         assert self.clusters.take_at(start, count) == count
         replaced: list[int | Packed | None] = []
-        for number in range(count):
-            self._prepare_table(first + number)
-            replaced += self._old_places(first + number)
-            self.active.places[first + number] = start + number
+        guest, per_table = first, self.cluster_size // TABLE_ENTRY
+        while guest < stop:
+            begin, guest = guest, min(stop, guest - guest % per_table + per_table)
+            part = Part({}, {})
+            self._prepare_table(begin, part)
+            for each in range(begin, guest):
+                replaced += self._old_places(each)
+                self.active.places[each] = start + each - first
+            store(begin, guest, part)
         self._release_all(replaced)
 
     def shrink(self, size: int, old: int) -> None:
@@ -215,7 +222,7 @@ class HostLayout:
                     self._release_all(replaced)
                 if store is not None:
                     self._store(store, begin, guest, part)
-                replaced += part.places.values()
+                replaced += filter(None, part.places.values())
         finally:
             self._release_all(replaced)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class Refcounts(ABC):
@@ -61,8 +61,13 @@ class Refcounts(ABC):
     def emptied(self) -> Refcounts:
         """One of the same kind in which nothing is counted."""
 
-    def change_bits(self, bits: int) -> None:  # noqa: B027 (what is in memory has no width)
-        """Each count has *bits* bits from now on."""
+    def with_bits(self, bits: int, blocks: Mapping[int, int]) -> Refcounts:
+        """The same counts, each of *bits* bits.
+
+        :param blocks: the refcount blocks that are to hold them: number -> cluster, one where nothing is yet.
+        """
+        del bits, blocks
+        return self  # what is in memory has no width
 
     @abstractmethod
     def copy(self) -> Refcounts:

@@ -1,4 +1,4 @@
-"""The version of a qcow2 file, and how wide its refcounts are, when they change (qcow2_amend_options, 10.0)."""
+"""The version of a qcow2 file, when it changes (qcow2_amend_options, 10.0)."""
 
 from __future__ import annotations
 
@@ -44,15 +44,6 @@ def downgrade(image: Qcow2Image, *, backed: bool) -> None:
         image.bitmaps = []
         image.has_stale_bitmaps = True
         layout.bitmaps.lose()
-
-
-def change_refcount_bits(image: Qcow2Image, bits: int) -> int:
-    """Count references in *bits* bits from now on; as :meth:`.Allocator.change_refcount_bits`."""
-    with image.placing() as layout:
-        walks = layout.clusters.change_refcount_bits(bits)
-        image.refcount_bits = bits
-    image.save()
-    return walks
 
 
 def _place_zeroes(layout: HostLayout, tables: Tables, content: Content) -> None:

@@ -133,7 +133,7 @@ LINES = (
     "qemu-img measure -O qcow2 d",
     "qemu-img compare d e",
     "qemu-img rebase -u -b e -F raw d",
-    "qemu-img dd bs=64k if=d of=c",
+    "qemu-img dd bs=64k count=40 if=d of=c",
     "qemu-io -c map -c 'alloc 0 200k' -c info -c length d",
     "qemu-io -r -c 'read 0 1M' -c 'read 500k 64k' d",
     "qemu-io -c 'write -q 0 200k' -c 'write -q 300k 1k' -c flush -c 'write -q 600k 90k' d",
@@ -206,7 +206,7 @@ def in_trouble(seed: int, folder: Path) -> str | None:
     try:
         for doing in trial(draws, folder):
             said += f"{doing}; "
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS)  # again: the first may come where it is ignored
     except (Exception, TooLongError) as error:
         signal.setitimer(signal.ITIMER_PROF, 0)
         frames = traceback.extract_tb(error.__traceback__)
@@ -249,12 +249,14 @@ def all_trouble(seeds: range) -> Iterator[list[str]]:
 def main(count: int, first: int) -> int:
     """Try so many files; print each kind of trouble once, and how often there was any."""
     kinds: Counter[str] = Counter()
-    for found in all_trouble(range(first, first + count)):
+    for number, found in enumerate(all_trouble(range(first, first + count)), 1):
         for each in found:
             kind = each.split("\n")[1]
             kinds[kind] += 1
             if kinds[kind] == 1:
                 print(each, flush=True)  # noqa: T201
+        if not number % 10:
+            print(f"{number * _AT_ONCE} files", flush=True)  # noqa: T201
     print(f"{count} files, trouble with {kinds.total()}: {dict(kinds)}")  # noqa: T201
     return kinds.total()
 

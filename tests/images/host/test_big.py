@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from trees import complaints_in
 
 from qbitsim.files.host import HostFile
 from qbitsim.images.host.store import HostImageStore
@@ -108,6 +109,52 @@ def test_a_full_disk_takes_little_memory_whatever_is_done_with_it(tmp_path: Path
     program = f"import sys; sys.path[:0] = {sys.path!r}\n{FULL}"
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 64 * 1024
+
+
+RESIZED = """
+import sys
+from qbitsim import HostImageStore
+from qbitsim.images.host import clusters, qcow2, table_cache
+from qbitsim.profiles import DEFAULT_PROFILE
+from qbitsim.programs.shell import Shell
+
+table_cache.ROOM, qcow2._CLUSTERS_AT_ONCE, clusters._NEWEST = 1 << 20, 1 << 12, 1 << 12
+
+def kib(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
+
+shell = Shell(HostImageStore(sys.argv[1]), DEFAULT_PROFILE)
+assert shell.run("qemu-img amend -q -o refcount_bits=16 full".split())[0] == 0
+before = kib("VmRSS")
+for line in sys.argv[2:]:
+    assert shell.run(line.split()) == (0, "")
+shell.images.save()
+print(kib("VmHWM") - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "most"),
+    [
+        ("qemu-img resize -q --shrink full 64k", 5000),
+        ("qemu-img resize -q --preallocation=metadata full +4G", 5000),
+        ("qemu-img amend -q -o refcount_bits=64 full", 900),
+        ("qemu-img amend -q -o compat=0.10 full", 1500),
+    ],
+)
+def test_tables_that_change_take_little_memory(line: str, most: int, tmp_path: Path) -> None:
+    """A full disk of 4 GiB, with room for some of its tables.
+
+    :param most: KiB.
+    """
+    make_full(tmp_path / "full", clusters=1 << 16)
+    program = f"import sys; sys.path[:0] = {sys.path!r}\n{RESIZED}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), line], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < most
+    assert complaints_in(tmp_path) == {}
 
 
 def make_full(path: Path, clusters: int) -> None:

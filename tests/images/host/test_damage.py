@@ -71,6 +71,34 @@ def test_tables_that_count_as_free_are_not_written_over(tmp_path: Path, shell: S
     assert image.content.read(1 << 20, UNIT) == b"w" * UNIT
 
 
+def test_a_header_that_counts_as_free_is_not_written_over(tmp_path: Path, shell: Shell) -> None:
+    path = tmp_path / "d"
+    table = field(path, field(path, 40)) & ~(1 << 63)
+    overwrite(path, table + 8 * 20, ">Q", 1 << 62)  # compressed, in the header's cluster
+    image = HostImageStore(str(tmp_path)).lookup("d")
+    image.discard(20 * UNIT, UNIT)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        image.write(1 << 20, b"w" * UNIT)
+    assert path.read_bytes()[:4] == b"QFI\xfb"
+
+
+def test_a_cluster_that_no_table_can_count_is_not_referred_to_once_more(tmp_path: Path, shell: Shell) -> None:
+    table = field(tmp_path / "d", field(tmp_path / "d", 40)) & ~(1 << 63)
+    overwrite(tmp_path / "d", table + 8 * 20, ">Q", 1 << 54)
+    refusal = "qemu-img: Could not create snapshot 'two': File too large\n"
+    assert shell.run(["qemu-img", "snapshot", "-c", "two", "d"]) == (1, refusal)
+
+
+def test_the_tables_of_a_snapshot_that_no_file_can_hold_are_left_alone(tmp_path: Path, shell: Shell) -> None:
+    overwrite(tmp_path / "d", field(tmp_path / "d", 64), ">Q", 0xB2D3 << 48)
+    assert shell.run(["qemu-img", "resize", "-q", "d", "17M"]) == (0, "")
+
+
+def test_a_file_in_which_nothing_is_counted_gets_no_other_refcounts(tmp_path: Path, shell: Shell) -> None:
+    overwrite(tmp_path / "d", 48, ">Q", 1 << 40)
+    assert shell.run(["qemu-img", "amend", "-o", "refcount_bits=64", "d"]) == (1, 2 * "qemu-img: Input/output error\n")
+
+
 def test_a_refcount_block_where_no_file_can_be_is_reported(tmp_path: Path, shell: Shell, root: str | None) -> None:
     overwrite(tmp_path / "d", field(tmp_path / "d", 48), ">Q", 3 << 62)
     with RealTools(root) as real:

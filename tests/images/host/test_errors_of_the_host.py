@@ -171,6 +171,8 @@ def test_an_image_that_cannot_be_made_leaves_no_file(small: Path) -> None:
         ),
         (0, "snapshot -c s q", "Could not create snapshot 's'"),
         (4096, "commit -f qcow2 over", "Block job failed"),
+        (4096, "amend -f qcow2 -o refcount_bits=64 q", "Failed to write refblock"),
+        (UNIT, "amend -f qcow2 -o refcount_bits=64 q", "Failed to write the new reftable"),
     ],
 )
 def test_a_full_file_system_is_told_of_step_by_step(room: int, line: str, text: str, small: Path) -> None:
@@ -190,6 +192,9 @@ def test_a_full_file_system_is_told_of_step_by_step(room: int, line: str, text: 
     assert (status, said.splitlines()[-1]) == (1, f"qemu-img: {text}: {FULL}")
     stays = {"a", "r2"} if "raw -o" in line or "-O raw" in line else set()
     assert set(os.listdir(small)) - files - {"filler"} <= stays
+    gc.collect()  # the files that the store had open
+    assert {name: text for name, text in complaints_in(small).items() if name not in stays} == {}
+    assert "refcount bits: 16" in run("qemu-img", "info", "q")[1]
 
 
 @pytest.mark.parametrize("spared", [*range(8), 100])

@@ -49,6 +49,8 @@ FOUND: list[Told] = [
     ),
     # an emptied file whose tables move
     ("cluster_size=1024,refcount_bits=64", 125952, True, [("resize", 414), ("amend", "refcount_bits=16"), ("commit",)]),
+    # an L1 table that leads nowhere, where other tables were
+    ("cluster_size=4096,refcount_bits=16", 52224, False, [("amend", "refcount_bits=64"), ("snapshot", 0)]),
 ]
 
 
