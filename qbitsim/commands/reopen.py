@@ -84,6 +84,7 @@ class _Change:
     """One node that is being reopened.
 
     :ivar given: the node's own options; :ivar flat: the same with dotted names, without those of children.
+    :ivar follows: it comes with its parent and keeps its options, among them those of children that are gone.
     :ivar says_backing: whether the options say something of the backing file, or may leave it as it is.
     :ivar children: child name -> the node it shall lead to, None for none.
     """
@@ -91,6 +92,7 @@ class _Change:
     def __init__(self, node: Node, given: Options, *, read_only: bool) -> None:
         self.node = node
         self.given = dict(given)
+        self.follows = False
         self.says_backing = "backing" in given
         self.flat: Options = dict(_flatten(given))
         self.read_only = bool(given.get("read-only", read_only))
@@ -163,7 +165,7 @@ class _Change:
             raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
 
     def _check_same(self, own: frozenset[str]) -> None:
-        inline = self._names_of_children
+        inline = set() if self.follows else self._names_of_children
         old = {key: value for key, value in _flatten(self.node.options) if key.split(".")[0] not in inline}
         free = _TAKEN_OVER | own
         for key in qdict_order(list(self.flat)):
@@ -228,6 +230,7 @@ class _Queue:
         node, given, is_child = queued.node, queued.all_options(), queued.is_child
         change = self.changes[node.name] = _Change(node, given, read_only=queued.read_only)
         change.says_backing |= queued.keeps_options
+        change.follows = is_child and queued.keeps_options
         for edge in reversed(node.children):
             if not _inherits(node, edge.name, edge.node):
                 continue
@@ -327,7 +330,7 @@ def _inherits(node: Node, name: str, child: Node) -> bool:
     if name not in node.options:
         return child.auto_named and not child.monitor_owned and not child.implicit
     given = node.options[name]
-    return isinstance(given, dict) and given.get("driver", child.driver) == child.driver
+    return isinstance(given, dict) and given.get("driver", child.driver) == child.driver and not child.monitor_owned
 
 
 def _merged(old: Options, new: Options) -> Options:

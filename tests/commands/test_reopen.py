@@ -248,3 +248,34 @@ def test_the_filter_of_a_job_hides_the_options_of_the_backing_file(machine):
     machine.qmp("block-stream", device="b", job_id="j", filter_node_name="cor", auto_finalize=False)
     assert why_not(machine, options).startswith("Cannot change the option 'backing.")
     machine.execute("blockdev-reopen", {"options": [{**options, "backing": None}]})
+
+
+def layers(machine):
+    """Three layers, the lowest of which was opened with the one in the middle."""
+    for name in ("top", "mid", "low"):
+        machine.images.create(f"{name}.qcow2", "qcow2", 1 << 20)
+
+    def of_file(name, **more):
+        return {"driver": "qcow2", "node-name": name, "file": {"driver": "file", "filename": f"{name}.qcow2"}, **more}
+
+    machine.add_node(of_file("top", backing=of_file("mid", backing=of_file("low"))))
+    return of_file
+
+
+def test_a_layer_that_comes_with_its_parent_may_have_lost_its_backing_file(machine):
+    of_file = layers(machine)
+    machine.qmp("block-stream", device="mid", job_id="j")
+    machine.run_until_idle()
+    machine.execute("blockdev-reopen", {"options": [of_file("top", backing="mid", discard="unmap")]})
+    assert (machine.graph.nodes["top"].unmap, "low" in machine.graph.nodes) == (True, False)
+
+
+def test_a_layer_that_was_opened_by_itself_stays_writable_below_a_stream(machine):
+    of_file = layers(machine)
+    machine.add_node({"driver": "null-co", "node-name": "own", "size": 1 << 20, "read-zeroes": True})
+    machine.execute("blockdev-reopen", {"options": [of_file("low", backing="own", **{"read-only": False})]})
+    machine.qmp("block-stream", device="mid", job_id="j", bottom="low")
+    machine.run_until_idle()
+    machine.execute("blockdev-reopen", {"options": [of_file("top", backing="mid")]})
+    assert machine.graph.nodes["mid"].backing is machine.graph.nodes["own"]
+    assert not node(machine, "own")["ro"]
