@@ -29,16 +29,22 @@ MAXIMUM_BOUNCE = 16 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
 
 
+def _not_permitted() -> OSError:
+    return OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
 class Requests(DriverHooks, BitmapOwner, WriteEnd):
     """The part of a node that requests enter.
 
     :ivar unmap: discards are passed on (``discard=unmap``).
     :ivar detect_zeroes: ``on``: writes of nothing but zeroes become zero-writes; ``unmap``: which may discard; ``off``.
+    :ivar has_readonly_bitmaps: nothing can be written, though the node is not read-only, as its bitmaps could not
+        follow (bdrv_has_readonly_bitmaps).
     :ivar copy_on_read: what is read from the backing file is kept (``-drive copy-on-read=on``).
     :ivar unflushed: something was written since the last flush.
     """
 
-    __slots__ = ("copy_on_read", "detect_zeroes", "unflushed", "unmap")
+    __slots__ = ("copy_on_read", "detect_zeroes", "has_readonly_bitmaps", "unflushed", "unmap")
 
     if TYPE_CHECKING:
 
@@ -58,6 +64,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         self.unmap = unmap
         self.detect_zeroes = "off"
         self.copy_on_read = False
+        self.has_readonly_bitmaps = False
         self.unflushed = False
 
     def read(self, offset: int, length: int) -> bytes:
@@ -95,8 +102,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
     def write(self, offset: int, data: bytes, *, compressed: bool = False) -> None:
         """Write ``data``, which is not empty.
 
-        :raises OSError: as the driver, or a fault, says; the bits are marked all the same.
+        :raises OSError: as the driver, or a fault, says; the bits are marked all the same. EPERM if they cannot be.
         """
+        if self.has_readonly_bitmaps:
+            raise _not_permitted()
         if offset + len(data) > self.noticed_end:
             self.note_write_end(offset + len(data))
         self.unflushed = True
@@ -117,6 +126,8 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
 
         :raises OSError: as :meth:`write`.
         """
+        if self.has_readonly_bitmaps:
+            raise _not_permitted()
         if offset + length > self.noticed_end:
             self.note_write_end(offset + length)
         self.unflushed = True
@@ -138,6 +149,8 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
 
         :raises OSError: ENOTSUP, with a part of it done; or as :meth:`write`.
         """
+        if self.has_readonly_bitmaps:
+            raise _not_permitted()
         unit, end, place = self.limits.zeroes or 1, offset + length, offset
         if end > self.noticed_end:
             self.note_write_end(end)
@@ -168,6 +181,8 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         """
         if not self.unmap:
             return
+        if self.has_readonly_bitmaps:
+            raise _not_permitted()
         self.note_discard_end(offset + length)
         self.unflushed = True
         try:
@@ -205,8 +220,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
     def write_unchanged(self, offset: int, data: bytes) -> None:
         """Store what the range reads as already; no bitmap is marked.
 
-        :raises OSError: as the driver, or a fault, says.
+        :raises OSError: as :meth:`write`.
         """
+        if self.has_readonly_bitmaps:
+            raise _not_permitted()
         self.unflushed = True
         if data.count(0) == len(data):
             self._write_zeroes(offset, len(data), unmap=False)

@@ -11,6 +11,7 @@ from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener, taken_over
+from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -81,11 +82,13 @@ class _Overlay:
         self.graph.release(self.overlay)
 
     def finish(self) -> None:
-        """Nobody writes to the old node any more (external_snapshot_commit); one with copy on read stays writable.
+        """Nobody writes to the old node any more (external_snapshot_commit).
 
+        One with copy on read stays writable, and one whose driver cannot be reopened, which goes without a word.
         Reopening it takes the options that it was opened with; ``-drive`` keeps detect-zeroes to itself.
         """
-        if not self.old.copy_on_read:
+        driver = DRIVERS.get(self.old.driver)
+        if not self.old.copy_on_read and driver is not None and driver.reopens is not None:
             with self.graph.reopening(self.old):
                 self._reopen_read_only()
         self.graph.refresh_permissions(self.overlay)

@@ -572,19 +572,32 @@ class Qcow2Node(DriverNode):
         self._stored_bitmaps.check_room()
 
     def reopen_prepare(self, options: Mapping[str, Any], *, read_only: bool) -> None:
-        """Refuse caches that do not fit, and to be read-only if bitmaps could not be stored then."""
+        """Refuse caches that do not fit, and to be read-only if bitmaps could not be stored then.
+
+        They are stored at once, and stay readonly if the reopening is refused later (qcow2_reopen_prepare,
+        block/qcow2.c, QEMU 10.0, measured on 7.2 and 11.1, too): the node cannot be written until one is not.
+        """
         check_cache_sizes(options)
         check_entry_size(options, self.cluster_size)
         if read_only and not self.read_only:
             self.check_room_for_bitmaps()
+            self.on_read_only(read_only=True)
+            self.has_readonly_bitmaps = any(bitmap.readonly for bitmap in self.bitmaps)
         elif read_only and any(each.persistent and not (each.readonly or each.inconsistent) for each in self.bitmaps):
             raise QmpError("No write access")
+
+    def set_read_only(self, read_only: bool) -> None:
+        """As every node; one that stays writable takes up bitmaps that an earlier attempt made readonly."""
+        super().set_read_only(read_only)
+        if self.has_readonly_bitmaps and not read_only:
+            self.on_read_only(read_only=False)
 
     def on_read_only(self, read_only: bool) -> None:
         """Store the bitmaps and make them readonly, or take them up for writing again."""
         if read_only:
             self._stored_bitmaps.make_readonly()
         else:
+            self.has_readonly_bitmaps = False
             self.image.file.let_format_write()
             self._stored_bitmaps.make_writable()
 

@@ -279,3 +279,17 @@ def test_a_layer_that_was_opened_by_itself_stays_writable_below_a_stream(machine
     machine.execute("blockdev-reopen", {"options": [of_file("top", backing="mid")]})
     assert machine.graph.nodes["mid"].backing is machine.graph.nodes["own"]
     assert not node(machine, "own")["ro"]
+
+
+def test_a_reopening_that_is_refused_late_leaves_persistent_bitmaps_readonly(machine):
+    machine.qmp("block-dirty-bitmap-add", node="n0", name="p0", persistent=True)
+    assert refusal(machine, read_only=True, backing="nope") == "Cannot find device='' nor node-name='nope'"
+    assert [(bitmap.name, bitmap.in_use) for bitmap in machine.images.lookup("n0.qcow2").bitmaps] == [("p0", False)]
+    for command in ("clear", "remove"):
+        with pytest.raises(QmpError, match="Bitmap 'p0' is readonly and cannot be modified"):
+            machine.qmp(f"block-dirty-bitmap-{command}", node="n0", name="p0")
+    refused = machine.qmp("human-monitor-command", command_line='qemu-io n0 "write 0 64k"')
+    reopen(machine)
+    machine.qmp("human-monitor-command", command_line='qemu-io n0 "write 0 64k"')
+    [bitmap] = node(machine)["dirty-bitmaps"]
+    assert (refused, bitmap["count"]) == ("", 65536)
