@@ -73,8 +73,9 @@ def test_a_writer_keeps_a_node_from_becoming_read_only(machine):
     machine.qmp("block-dirty-bitmap-add", node="n0", name="p0", persistent=True)
     drive = machine.add_drive("drive0", machine.graph.nodes["n0"])
     drive.require(2)
-    assert refusal(machine, read_only=True) == "Read-only block node 'n0' cannot support read-write users"
-    machine.qmp("block-dirty-bitmap-clear", node="n0", name="p0")
+    refused = why_not(machine, {**OPTIONS, "read-only": True})
+    assert refused == "Read-only block node 'n0' cannot support read-write users"
+    assert not node(machine)["ro"]
 
 
 def test_an_option_without_a_value_goes_back_to_its_default_or_is_refused(machine):
@@ -283,7 +284,8 @@ def test_a_layer_that_was_opened_by_itself_stays_writable_below_a_stream(machine
 
 def test_a_reopening_that_is_refused_late_leaves_persistent_bitmaps_readonly(machine):
     machine.qmp("block-dirty-bitmap-add", node="n0", name="p0", persistent=True)
-    assert refusal(machine, read_only=True, backing="nope") == "Cannot find device='' nor node-name='nope'"
+    refused = why_not(machine, {**OPTIONS, "read-only": True, "backing": "nope"})
+    assert refused == "Cannot find device='' nor node-name='nope'"
     assert [(bitmap.name, bitmap.in_use) for bitmap in machine.images.lookup("n0.qcow2").bitmaps] == [("p0", False)]
     for command in ("clear", "remove"):
         with pytest.raises(QmpError, match="Bitmap 'p0' is readonly and cannot be modified"):
