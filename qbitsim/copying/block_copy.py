@@ -16,6 +16,7 @@ Theory of operation (block/block-copy.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
+import os
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -320,6 +321,14 @@ class BlockCopyState:
             return not self.target.waits_for_io("write-zeroes", task.offset, length)
         return self.needs_no_io
 
+    def _check_target_has(self, offset: int, length: int) -> None:
+        """Fail what is behind the end of a target that is too short, of which QEMU dies (bdrv_co_write_req_prepare).
+
+        :raises OSError: EIO.
+        """
+        if offset + length > self.target.length:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
         """Move the bytes of one chunk; return (errno or 0, whether the read failed).
 
@@ -329,11 +338,13 @@ class BlockCopyState:
         reading = False
         try:
             if task.zeroes:
+                self._check_target_has(offset, length)
                 self.target.write_zeroes(offset, length, unmap=False)
             else:
                 reading = True
                 data = self.source.read(offset, length)
                 reading = False
+                self._check_target_has(offset, length)
                 self.target.write(offset, data, compressed=self.compress)
         except OSError as error:
             self.end_task(task, failed=True)

@@ -29,6 +29,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.images.content import Kind, known_zeroes
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.spans import Spans
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
@@ -178,7 +179,7 @@ class Qcow2Node(DriverNode):
         old_list = self.image.layout.snapshots.list_clusters(self.cluster_size)
         made = self.image.create_snapshot(name, date, clock, state_size)
         self._requests.note_snapshot()
-        self._requests.note_freed(old_list)
+        self._requests.note_freed(Spans([(old_list.start, old_list.stop)]))
         return made
 
     def apply_snapshot(self, snapshot: StoredSnapshot) -> None:

@@ -14,8 +14,6 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.image import Qcow2Image
@@ -141,33 +139,29 @@ class FileRequests:
     def discard_places(self, offset: int, length: int) -> None:
         """Let the file discard the places of the whole clusters in a range that nothing else refers to.
 
-        That is what QEMU does when the last reference is gone (update_refcount and qcow2_process_discards).
+        That is what QEMU does when the last reference is gone, for neighbours together (update_refcount_discard and
+        qcow2_process_discards, block/qcow2-refcount.c, 10.0).
         """
         self.tell_writes()
         unit, layout = self._image.cluster_size, self._image.layout
-        runs: list[tuple[int, int]] = []
+        runs = Spans()
         for cluster in range(*self._image.content.whole_clusters(offset, length)):
             place = layout.host_offset(cluster * unit)
-            if place is None or not layout.is_own(cluster):
-                continue
-            if runs and runs[-1][0] + runs[-1][1] == place:
-                runs[-1] = runs[-1][0], runs[-1][1] + unit
-            else:
-                runs.append((place, unit))
+            if place is not None and layout.is_own(cluster):
+                runs.add(place, place + unit)
         if runs:
             # What the tables waited for is written: refcounts wait for tables from now on (qcow2_cache_set_dependency).
             self._flush_refcounts()
-        for place, run in runs:
+        for place, stop in runs:
             if self._image.data_file is None:
-                self._file.note_discarded(place, run)
+                self._file.note_discarded(place, stop - place)
             else:
-                self._data.discard(place, run)
+                self._data.discard(place, stop - place)
 
-    def note_freed(self, clusters: Iterable[int]) -> None:
+    def note_freed(self, clusters: Spans) -> None:
         """Let the file count clusters of it that were freed, run by run; they may be in use again already."""
-        free, unit = Spans(), self._image.cluster_size
-        free.add_all(clusters)
-        for start, stop in free:
+        unit = self._image.cluster_size
+        for start, stop in clusters:
             self._file.count_discard(start * unit, (stop - start) * unit)
 
     def begin_shrinking(self, size: int, old: int) -> Shrinking:
@@ -185,15 +179,19 @@ class FileRequests:
         the refcount table written, then refcounts and the last L2 table are when they are flushed.
         """
         layout, unit = self._image.layout, self._image.cluster_size
-        freed, cut_off = layout.clusters.unused(shrinking.cut_off.data), shrinking.cut_off
+        freed, cut_off = layout.clusters.unused(shrinking.cut_off.data.numbers()), shrinking.cut_off
         self.note_freed(freed)
-        for place in layout.clusters.unused(cut_off.tables):
-            self.note_freed([place])
+        free_tables = layout.clusters.unused(cut_off.tables)
+        for place in cut_off.tables:
+            if place in free_tables:
+                self.note_freed(Spans([(place, place + 1)]))
         first, entries = shrinking.l1
         if cut_off.tables:
             self._note_end(first * unit + entries * TABLE_ENTRY)
         self._note_end(sum(layout.clusters.table) * unit)
-        for block in sorted({place // layout.clusters.per_block for place in freed} & set(layout.clusters.blocks)):
+        for block in sorted(
+            {place // layout.clusters.per_block for place in freed.numbers()} & set(layout.clusters.blocks)
+        ):
             self._note_end((layout.clusters.blocks[block] + 1) * unit)
         if cut_off.data and cut_off.last_table is not None:
             self._tables_end = max(self._tables_end, (cut_off.last_table + 1) * unit)

@@ -46,10 +46,19 @@ class Spans:
             low, high = bisect_left(self._borders, start), bisect_right(self._borders, stop)
             self._borders[low:high] = ([start] if low % 2 else []) + ([stop] if high % 2 else [])
 
+    def numbers(self) -> Iterator[int]:
+        """The numbers themselves, ascending."""
+        for start, stop in self:
+            yield from range(start, stop)
+
     def add_all(self, numbers: Iterable[int]) -> None:
         """Put single *numbers*, in any order, into the set: one pass for any amount of them."""
+        self.add_runs(sorted(numbers))
+
+    def add_runs(self, numbers: Iterable[int]) -> None:
+        """The same for *numbers* that come in runs, of which no list is made."""
         start = stop = -1
-        for number in sorted(numbers):
+        for number in numbers:
             if number != stop:
                 self.add(start, stop)
                 start = number

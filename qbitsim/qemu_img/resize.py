@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.images.image import PREALLOCATIONS
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.images.spans import Spans
 from qbitsim.qemu_img.files import Call, check_resizable, open_image
 from qbitsim.qemu_img.options import ToolError, signed, size_parameter
 from qbitsim.sizes import SECTOR
@@ -60,17 +62,16 @@ def resize(call: Call) -> int:
     if isinstance(image, Qcow2Image) and size < image.size:
         cut_off = image.layout.cut_off(size, image.size)
         image.resize(size)
-        _give_back(image, [*cut_off.data, *cut_off.tables])
+        _give_back(image, chain(cut_off.data.numbers(), cut_off.tables))
     else:
         image.resize(size, zero_new=zero_new, below=reader(contents), preallocation=mode)
     call.say("Image resized.")
     return 0
 
 
-def _give_back(image: Qcow2Image, clusters: list[int]) -> None:
+def _give_back(image: Qcow2Image, clusters: Iterable[int]) -> None:
     """Let the host have clusters of the file that are no longer in use (QCOW2_DISCARD_ALWAYS of qcow2_co_truncate)."""
     image.save()  # a failure now finds nothing that leads there
-    free, unit = Spans(), image.cluster_size
-    free.add_all(image.layout.clusters.unused(clusters))
-    for start, stop in free:
+    unit = image.cluster_size
+    for start, stop in image.layout.clusters.unused(clusters):
         image.file.punch(start * unit, (stop - start) * unit)

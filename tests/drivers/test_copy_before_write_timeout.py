@@ -84,3 +84,16 @@ def test_a_delay_counts() -> None:
     machine.delay_io("kept.qcow2", "write", 1.5)
     with pytest.raises(TimeoutError):
         machine.graph.nodes["cbw"].write(0, b"n" * 512)
+
+
+def test_what_is_behind_the_end_of_a_target_that_is_too_short_cannot_be_copied() -> None:
+    machine = made(on_error="break-guest-write", timeout=0)
+    machine.qmp("blockdev-del", node_name="old")
+    machine.qmp("blockdev-del", node_name="cbw")
+    machine.qmp("blockdev-del", node_name="slow")
+    machine.qmp("block_resize", node_name="kept", size=MIB - 512)
+    machine.add_node({"driver": "copy-before-write", "node-name": "cbw", "file": "disk", "target": "kept"})
+    drive = machine.add_drive("drive0", machine.graph.nodes["cbw"])
+    with pytest.raises(OSError, match="Errno 5"):
+        drive.write(MIB - 4096, b"n" * 512)
+    assert machine.graph.nodes["disk"].read(0, MIB) == b"o" * MIB

@@ -14,6 +14,7 @@ from typing import Any
 from qbitsim.block.chain import status_above
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node, downwards
+from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.null import NullNode
 from qbitsim.drivers.qcow2 import Qcow2Node
@@ -179,7 +180,9 @@ def _copies_too_far(device: str, machine: Machine) -> str | None:
     node = _node(device, machine)
     while node is not None:
         target = node.child("target")
-        if target is not None and target.node.length < node.length:
+        state = node.copy_state if isinstance(node, CopyBeforeWriteNode) else None
+        copied = max(node.length, state.length) if state is not None else node.length
+        if target is not None and target.node.length < copied:
             return "a request through copy-before-write to a shorter target"
         node = node.filtered or node.backing
     return None

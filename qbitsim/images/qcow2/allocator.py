@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from qbitsim.files.failures import StepError
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
+from qbitsim.images.spans import Spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,9 +94,11 @@ class Allocator:
         """Where the refcount block is that counts a cluster."""
         return self.blocks[cluster // self.per_block]
 
-    def unused(self, clusters: Iterable[int]) -> list[int]:
+    def unused(self, clusters: Iterable[int]) -> Spans:
         """Those of the clusters to which nothing refers."""
-        return [cluster for cluster in clusters if not self.counts.get(cluster)]
+        found = Spans()
+        found.add_runs(cluster for cluster in clusters if not self.counts.get(cluster))
+        return found
 
     def refcounts(self, first: int, count: int) -> Sequence[int]:
         """How many references there are to each of *count* clusters in a row."""

@@ -501,7 +501,7 @@ class Qcow2Image(Image):
         if used:
             clusters.holes.add(offset, offset + length)
             return
-        for cluster in clusters.unused(range(offset // unit, (offset + length) // unit)):
+        for cluster in clusters.unused(range(offset // unit, (offset + length) // unit)).numbers():
             clusters.holes.add(cluster * unit, (cluster + 1) * unit)
 
     @property

@@ -21,6 +21,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
 from qbitsim.images.qcow2.snapshot_tables import SnapshotTables
 from qbitsim.images.qcow2.tables import Packed, Part, Tables, packed_span
+from qbitsim.images.spans import Spans
 
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
@@ -33,7 +34,7 @@ class CutOff(NamedTuple):
     :ivar last_table: the L2 table that is still needed, though not all of it; None if there is none.
     """
 
-    data: list[int]
+    data: Spans
     tables: list[int]
     last_table: int | None
 
@@ -149,15 +150,21 @@ class HostLayout:
         """What :meth:`shrink` will count less."""
         unit, per_table = self.cluster_size, self.cluster_size // TABLE_ENTRY
         first, stop = -(-size // unit), -(-old // unit)
-        data: list[int] = []
+        data = Spans()
+        if not self.external:
+            data.add_runs(self._places_of_guest(first, stop))
+        tables = [place for table, place in sorted(self.active.l2.items()) if table * per_table >= first]
+        last_table = self.active.l2.get(first // per_table) if first % per_table else None
+        return CutOff(data, tables, last_table)
+
+    def _places_of_guest(self, first: int, stop: int) -> Iterator[int]:
+        """The clusters of the file that hold those of the guest, table by table."""
+        unit, per_table = self.cluster_size, self.cluster_size // TABLE_ENTRY
         for table in sorted(table for table in self.active.l2 if (table + 1) * per_table > first):
             for guest in self.active.allocated(max(first, table * per_table), min(stop, (table + 1) * per_table)):
                 packed = self.active.packed.get(guest)
                 start, count = (self.active.places[guest], 1) if packed is None else packed_span(packed, unit)
-                data += range(start, start + count)
-        tables = [place for table, place in sorted(self.active.l2.items()) if table * per_table >= first]
-        last_table = self.active.l2.get(first // per_table) if first % per_table else None
-        return CutOff([] if self.external else data, tables, last_table)
+                yield from range(start, start + count)
 
     @property
     def can_be_reset(self) -> bool:
