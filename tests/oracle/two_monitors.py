@@ -7,6 +7,7 @@ from typing import Any
 
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.history.normal import normal
+from qbitsim.jobs.mirror import MirrorJob
 from qbitsim.profiles import Profile
 from qbitsim.qmp.session import Session
 from qbitsim.scenario.messages import without_time
@@ -20,12 +21,14 @@ class TwoMonitors(Player):
 
     :ivar second_records: what that client saw since its first question.
     :ivar compressed: the files in which compressed data were seen.
+    :ivar mirrored: the files to which a mirror or active commit copied.
     """
 
     def __init__(self, release: str | Profile) -> None:
         super().__init__(release)
         self.second_records: list[Step] = []
         self.compressed: set[str] = set()
+        self.mirrored: set[str] = set()
         self._second: Session | None = None
 
     def play(self, steps: list[Step]) -> list[Step]:
@@ -36,16 +39,18 @@ class TwoMonitors(Player):
             else:
                 super().play([step])
             self._read_second()
-            self._note_compressed()
+            self._note_files()
             if "settle" in step:
                 self.second_records.append({"type": "settled"})
         return self.records
 
-    def _note_compressed(self) -> None:
-        nodes = self.machine.graph.nodes.values() if self.machine is not None else ()
-        for node in nodes:
+    def _note_files(self) -> None:
+        if self.machine is None:
+            return
+        for node in self.machine.graph.nodes.values():
             if isinstance(node, Qcow2Node) and node.image.layout.active.packed:
                 self.compressed.add(node.filename)
+        self.mirrored |= {job.target.node.filename for job in self.machine.jobs.jobs if isinstance(job, MirrorJob)}
 
     def _ask_second(self, message: Step) -> None:
         machine = self._machine()
