@@ -75,12 +75,13 @@ def _is_limited(arguments: dict[str, Any], machine: Machine, mirrored: Collectio
 
     A mirror has several requests in flight; of 14 plays with QEMU 10.0 one stopped somewhere else.
     """
-    node = _node(str(arguments.get("device")), machine)
-    layers = []
-    while node is not None:
-        layers.append(node.filename)
-        node = node.filtered or node.backing
-    return bool(arguments.get("speed")) and not set(layers).isdisjoint(mirrored)
+    top = _node(str(arguments.get("device")), machine)
+    layer = top.skip_filters().backing_chain_next if top is not None else None
+    while layer is not None:
+        if layer.filename in mirrored and isinstance(layer, Qcow2Node):
+            return bool(arguments.get("speed"))
+        layer = layer.backing_chain_next
+    return False
 
 
 def _ends_jobs_within(asked: str, machine: Machine) -> bool:
