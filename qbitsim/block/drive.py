@@ -7,7 +7,6 @@ the two name spaces of commands; the other one holds the node-names.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +15,7 @@ from qbitsim.block.accounting import Accounting
 from qbitsim.block.request import GuestRequest
 from qbitsim.block.waiting import DrainedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 from qbitsim.files.faults import StalledError
 from qbitsim.sizes import Size, parse_size
 
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 _ACCOUNTED = {"read": "read", "write": "write", "write-zeroes": "write", "discard": "unmap", "flush": "flush"}
 """Kind of request -> the kind as which it is counted."""
-
-
-def io_error(number: int) -> OSError:
-    """The failure with that errno."""
-    return OSError(number, os.strerror(number))
 
 
 class Drive:

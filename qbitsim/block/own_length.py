@@ -16,8 +16,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block.drive import io_error
 from qbitsim.block.node import Child, Node
+from qbitsim.files.failures import io_error
 
 if TYPE_CHECKING:
     from qbitsim.block.roles import Surroundings

@@ -13,13 +13,13 @@ Theory of operation
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.driver_hooks import DriverHooks
 from qbitsim.block.status import Status
 from qbitsim.block.write_end import WriteEnd
+from qbitsim.files.failures import io_error
 
 if TYPE_CHECKING:
     from qbitsim.block.limits import Limits
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 MAXIMUM_BOUNCE = 16 << 20
 """Bytes that copy-on-read moves at once (MAX_BOUNCE_BUFFER, block/io.c, QEMU 10.0)."""
-
-
-def _not_permitted() -> OSError:
-    return OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 class Requests(DriverHooks, BitmapOwner, WriteEnd):
@@ -105,7 +101,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         :raises OSError: as the driver, or a fault, says; the bits are marked all the same. EPERM if they cannot be.
         """
         if self.has_readonly_bitmaps:
-            raise _not_permitted()
+            raise io_error(errno.EPERM)
         if offset + len(data) > self.noticed_end:
             self.note_write_end(offset + len(data))
         self.unflushed = True
@@ -114,7 +110,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
                 self._zero(offset, len(data), unmap=self.detect_zeroes == "unmap")
             elif compressed and not self.supports_compression:
-                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+                raise io_error(errno.ENOTSUP)
             else:
                 self._write(offset, data, compressed=compressed)
         finally:
@@ -127,7 +123,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         :raises OSError: as :meth:`write`.
         """
         if self.has_readonly_bitmaps:
-            raise _not_permitted()
+            raise io_error(errno.EPERM)
         if offset + length > self.noticed_end:
             self.note_write_end(offset + length)
         self.unflushed = True
@@ -150,7 +146,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         :raises OSError: ENOTSUP, with a part of it done; or as :meth:`write`.
         """
         if self.has_readonly_bitmaps:
-            raise _not_permitted()
+            raise io_error(errno.EPERM)
         unit, end, place = self.limits.zeroes or 1, offset + length, offset
         if end > self.noticed_end:
             self.note_write_end(end)
@@ -160,7 +156,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
                 in_part = place % unit or end - place < unit
                 stop = min(place - place % unit + unit, end) if in_part else end - end % unit
                 if not self.zeroes_fast(place, stop - place):
-                    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+                    raise io_error(errno.ENOTSUP)
                 self._zero(place, stop - place, unmap=unmap)
                 place = stop
         finally:
@@ -182,7 +178,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         if not self.unmap:
             return
         if self.has_readonly_bitmaps:
-            raise _not_permitted()
+            raise io_error(errno.EPERM)
         self.note_discard_end(offset + length)
         self.unflushed = True
         try:
@@ -223,7 +219,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         :raises OSError: as :meth:`write`.
         """
         if self.has_readonly_bitmaps:
-            raise _not_permitted()
+            raise io_error(errno.EPERM)
         self.unflushed = True
         if data.count(0) == len(data):
             self._write_zeroes(offset, len(data), unmap=False)

@@ -16,7 +16,6 @@ Theory of operation (block/block-copy.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
-import os
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.chain import status_above
 from qbitsim.block.status import Status
 from qbitsim.copying.ratelimit import RateLimit
+from qbitsim.files.failures import io_error
 from qbitsim.files.faults import Stall, StalledError
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ class BlockCopyState:
         :raises OSError: EIO.
         """
         if offset + length > self.target.length:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise io_error(errno.EIO)
 
     def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
         """Move the bytes of one chunk; return (errno or 0, whether the read failed).

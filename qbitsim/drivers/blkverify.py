@@ -6,7 +6,6 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from qbitsim.block.drive import io_error
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Child, Node
 from qbitsim.drivers.driver import DriverNode, driver
@@ -14,6 +13,7 @@ from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
 from qbitsim.qapi.structs import struct
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import DirtyBitmap
-from qbitsim.block.drive import io_error
 from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
@@ -26,6 +25,7 @@ from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.qapi.block import BlockDirtyBitmap
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat, BlockdevRef

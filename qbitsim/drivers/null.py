@@ -6,12 +6,12 @@ import errno
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.drive import io_error
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.failures import io_error
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.schema import Int64, UInt64
 from qbitsim.qapi.structs import struct

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.chain import read_below, status_above
-from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.block.roles import ReadPart
@@ -27,6 +26,7 @@ from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind, known_zeroes
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.spans import Spans

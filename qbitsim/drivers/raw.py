@@ -6,7 +6,6 @@ import errno
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.block.own_length import OwnLengthNode
@@ -15,6 +14,7 @@ from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct

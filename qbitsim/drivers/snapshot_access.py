@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.block.drive import io_error
 from qbitsim.block.node import Child, Node
 from qbitsim.block.own_length import OwnLengthNode
 from qbitsim.block.status import Status
@@ -13,6 +12,7 @@ from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.structs import struct
 

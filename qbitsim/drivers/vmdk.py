@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qbitsim.block.drive import io_error
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
 from qbitsim.block.status import Status
@@ -15,7 +14,7 @@ from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, file_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files.failures import ReportedError
+from qbitsim.files.failures import ReportedError, io_error
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericCOWFormat
 from qbitsim.qapi.structs import struct
 from qbitsim.records import changed

@@ -1,4 +1,4 @@
-"""What QEMU says of a step that the host did not let it take."""
+"""Failures of the host, and what QEMU says of a step that it did not let it take."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
+
+
+def io_error(number: int) -> OSError:
+    """The failure with that errno."""
+    return OSError(number, os.strerror(number))
 
 
 class StepError(OSError):

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qbitsim.files.failures import io_error
 from qbitsim.files.fdsets import PREFIX
 from qbitsim.files.permissions import NAMES
 
@@ -137,7 +138,7 @@ class HostFile:
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes of a range; fewer at the end of the file, EIO where no file can reach."""
         if offset + length > _FARTHEST:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise io_error(errno.EIO)
         found = os.pread(self._descriptor, length, offset)
         if len(found) == length or not found:
             return found
@@ -158,7 +159,7 @@ class HostFile:
         :raises OSError: EIO where no file can reach, or as the host has it.
         """
         if offset + len(data) > _FARTHEST:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise io_error(errno.EIO)
         self._begin_write()
         written = os.pwrite(self._descriptor, data, offset)
         while written < len(data):

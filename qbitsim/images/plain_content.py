@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from qbitsim.images.content import Content, Kind, Reader
+from qbitsim.images.paged_content import PagedContent
 from qbitsim.images.pages import FILE_PAGE, PageMasks
 
 FILE_CLUSTER = 65536
 """Bytes kept together for a plain file."""
 
 
-class PlainContent(Content):
+class PlainContent(PagedContent):
     """Sparse bytes of kind HOLE and DATA.
 
     :param size: bytes.
@@ -23,7 +24,7 @@ class PlainContent(Content):
     :param page: bytes per unit of allocation, a divisor of *cluster_size*.
     """
 
-    __slots__ = ("_pages",)
+    __slots__ = ()
 
     def __init__(self, size: int, cluster_size: int = FILE_CLUSTER, page: int = FILE_PAGE) -> None:
         super().__init__(size, cluster_size, zero_clusters=False)
@@ -103,10 +104,7 @@ class PlainContent(Content):
         """As every content; of a plain file the pages, too."""
         chosen = clusters if isinstance(clusters, list | tuple | range) else list(clusters)
         super().copy_clusters(source, chosen)
-        masks = self._pages.partial
-        if masks:
-            for index in chosen:
-                masks.pop(index, None)
+        self._forget_pages(chosen)
         if isinstance(source, PlainContent):
             self._copy_pages(source, chosen)
 
@@ -124,29 +122,10 @@ class PlainContent(Content):
 
     # -- pages
 
-    def _put(self, index: int, block: bytes) -> None:
-        if index not in self._stored:
-            self._index.fresh.append(index)
-        elif self._pages.partial:
-            self._pages.partial.pop(index, None)
-        self._stored[index] = block
-
     def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
         mask = self._mask(index)
         super()._put_part(index, skip, piece, below)
         self._pages.put(index, mask | self._pages.touched(skip, skip + len(piece)))
-
-    def _drop(self, first: int, last: int) -> list[int]:
-        gone = super()._drop(first, last)
-        if self._pages.partial:
-            for number in gone:
-                self._pages.partial.pop(number, None)
-        return gone
-
-    def _zero_clusters_at(self, numbers: list[int]) -> None:
-        super()._zero_clusters_at(numbers)
-        for number in numbers:
-            self._pages.partial.pop(number, None)
 
     def _mask(self, index: int) -> int:
         return self._pages.of(index) if index in self._stored else 0

@@ -167,6 +167,22 @@ class ClientSession:
             except (struct.error, ValueError) as error:
                 self.fail(NbdError(errno.EPROTO, f"what the server says has the wrong length: {error}"))
 
+    def hear(self, receive: Callable[[], bytes], heard: Callable[[], bool]) -> None:
+        """Take what the server says until ``heard()``, or the session has ended.
+
+        :param receive: waits for the next bytes; empty if there are no more. What it raises ends the session.
+        """
+        while not heard() and self.error is None:
+            try:
+                data = receive()
+            except OSError as error:
+                self.lose(error)
+            else:
+                if data:
+                    self.receive(data)
+                else:
+                    self.lose()
+
     def lose(self, error: OSError | None = None) -> None:
         """The connection has ended, by itself or with an error; what the server did not say is told in QEMU's words."""
         reason = "Unexpected end-of-file before all data were read"

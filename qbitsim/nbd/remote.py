@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import copy
 import errno
-import os
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.status import Status
 from qbitsim.errors import QmpError
+from qbitsim.files.failures import io_error
 from qbitsim.nbd.client import ClientSession, Pending
 from qbitsim.nbd.negotiation import RefusedError
 from qbitsim.nbd.protocol import (
@@ -31,8 +31,6 @@ from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from qbitsim.files.network import Address, Connection, Network
 
 BASE_ALLOCATION = "base:allocation"
@@ -175,7 +173,7 @@ class RemoteExport:
         """
         needed = ExportFlag.SEND_WRITE_ZEROES | (ExportFlag.SEND_FAST_ZERO if fast else 0)
         if self.flags & needed != needed:
-            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+            raise io_error(errno.ENOTSUP)
         flags = (0 if unmap else CommandFlag.NO_HOLE) | (CommandFlag.FAST_ZERO if fast else 0)
         self._in_pieces(Command.WRITE_ZEROES, offset, length, self._longest, flags)
 
@@ -246,7 +244,7 @@ class RemoteExport:
             pending = self._session.request(command, offset, length, flags, data)
         except OSError:
             return None
-        _hear(self._connection, self._session, lambda: pending.done)
+        self._session.hear(self._connection.receive, lambda: pending.done)
         return pending if self._session.error is None else None
 
     # -- the connection
@@ -327,7 +325,7 @@ class RemoteExport:
         except OSError as error:
             raise QmpError(error.strerror or str(error)) from None
         session = ClientSession(connection.send, self.wanted.export, [self._context], mode=self.wanted.mode)
-        _hear(connection, session, lambda: session.ready)
+        session.hear(connection.receive, lambda: session.ready)
         if session.error is not None:
             connection.close()
             raise _refusal(session.error)
@@ -335,22 +333,8 @@ class RemoteExport:
         return session
 
 
-def _hear(connection: Connection, session: ClientSession, heard: Callable[[], bool]) -> None:
-    """Listen to the server until ``heard()``, or the session has ended."""
-    while not heard() and session.error is None:
-        try:
-            data = connection.receive()
-        except OSError as error:
-            session.lose(error)
-        else:
-            if data:
-                session.receive(data)
-            else:
-                session.lose()
-
-
 def _broken() -> OSError:
-    return OSError(errno.EIO, os.strerror(errno.EIO))
+    return io_error(errno.EIO)
 
 
 def _refusal(error: OSError) -> QmpError:

@@ -24,6 +24,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.failures import io_error
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_io.numbers import format_dump, format_report, format_size
 from qbitsim.qemu_io.parser import Output, Request, parse
@@ -157,7 +158,7 @@ def _in_range(disk: Disk, request: Request) -> bool:
     :raises OSError: EIO if the range leaves the disk; an empty one may lie at its very end.
     """
     if request.offset + request.length > disk.size:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise io_error(errno.EIO)
     return request.length > 0
 
 

@@ -7,11 +7,11 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qbitsim.block.drive import io_error
 from qbitsim.commands.hmp.declaration import error_text, hmp
 from qbitsim.drivers.job_filters import commit_top_below
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 from qbitsim.jobs.loop import set_writable
 
 if TYPE_CHECKING:

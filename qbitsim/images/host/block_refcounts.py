@@ -6,11 +6,10 @@ What has changed since it was written is known, so that counts can grow in the f
 from __future__ import annotations
 
 import errno
-import os
 from array import array
 from typing import TYPE_CHECKING
 
-from qbitsim.files.failures import step
+from qbitsim.files.failures import io_error, step
 from qbitsim.images.host.table_cache import TableCache
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
@@ -82,7 +81,7 @@ class BlockRefcounts(Refcounts):
         """A block as the file has it; OSError also if it is not to be trusted."""
         block = self._read(number)
         if not all(block[place] for place in self._trusted.get(number, ())):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise io_error(errno.EIO)
         self._trusted.pop(number, None)  # from now on they can be freed
         return block
 
@@ -132,7 +131,7 @@ class BlockRefcounts(Refcounts):
             before = block[low:high]
             some_are_used = any(before)
             if some_are_used and max(before) == self._most:
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+                raise io_error(errno.EINVAL)
             block[low:high] = array(block.typecode, [count + 1 for count in before])
             if some_are_used:
                 raised = self._raised(number)

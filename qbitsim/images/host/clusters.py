@@ -7,10 +7,10 @@ tables (:class:`.CachedTables`); a :class:`PlacedContent` has nothing of its own
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.files.failures import io_error
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.qcow2.packing import Compression, pack, unpack
 from qbitsim.images.qcow2.structures import COMPRESSED
@@ -72,7 +72,7 @@ class PlacedClusters(dict[int, Any]):
             offset, length = place
             found = unpack(self._file.read_at(offset, length), unit, self.compression)
             if found is None:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                raise io_error(errno.EIO)
             return found[0]
         return self._file.read_at(place, unit).ljust(unit, b"\0")
 

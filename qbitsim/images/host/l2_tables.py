@@ -12,7 +12,6 @@ was until its data are there. What it was is kept in :attr:`CachedTables.unsettl
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from array import array
 from collections.abc import Collection, Iterator, MutableMapping
@@ -20,6 +19,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, TypeVar
 
+from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind
 from qbitsim.images.host.table_cache import TableCache
 from qbitsim.images.qcow2 import structures
@@ -87,7 +87,7 @@ class L2Cache:
             return
         for entry in entries:
             if (self.external if entry & COMPRESSED else entry & low) and entry:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                raise io_error(errno.EIO)
 
     def blank(self) -> array[int]:
         """A slice that leads nowhere."""

@@ -10,10 +10,9 @@ is put at the end, with the blocks that count it.
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING
 
-from qbitsim.files.failures import StepError
+from qbitsim.files.failures import StepError, io_error
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 from qbitsim.images.spans import Spans
@@ -241,7 +240,7 @@ class Allocator:
         """The first of *count* free clusters; in a damaged file the header's may be among them, which nobody gets."""
         first = self.counts.first_gap(self._cursor, count)
         if not first:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise io_error(errno.EIO)
         self._cursor = first + count
         return first
 
@@ -294,7 +293,7 @@ class Allocator:
         total = refcount_blocks(start + room, self.cluster_size, self.refcount_bits, generous=not exact)
         wanted = total if exact else total + -(-total // 2)
         if wanted > MAXIMUM_BLOCKS:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            raise io_error(errno.EFBIG)
         size = -(-wanted // entries)
         place = start
         for number in range(start // self.per_block, total):
@@ -333,7 +332,7 @@ class Allocator:
                 size = -(-(max(blocks) + 1) // entries)
                 table = self.take(size), size
         if table is None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise io_error(errno.EIO)
         old_blocks, old_table = self.blocks, self.table
         self.counts = self.counts.with_bits(bits, blocks)
         self.blocks, self.table, self.refcount_bits = blocks, table, bits

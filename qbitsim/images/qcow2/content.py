@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qbitsim.images.content import Content, known_zeroes
+from qbitsim.images.paged_content import PagedContent
 from qbitsim.images.pages import FILE_PAGE, PageMasks
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from qbitsim.images.content import Reader
 
 
-class Qcow2Content(Content):
+class Qcow2Content(PagedContent):
     """Sparse bytes of every kind that knows which pages were written of clusters that were not written as a whole."""
 
-    __slots__ = ("_pages",)
+    __slots__ = ()
 
     def __init__(self, size: int, cluster_size: int, *, zero_clusters: bool = True) -> None:
         super().__init__(size, cluster_size, zero_clusters=zero_clusters)
@@ -73,13 +74,6 @@ class Qcow2Content(Content):
         twin._pages = self._pages.copy()
         return twin
 
-    def _put(self, index: int, block: bytes) -> None:
-        if index not in self._stored:
-            self._index.fresh.append(index)
-        elif self._pages.partial:
-            self._pages.partial.pop(index, None)
-        self._stored[index] = block
-
     def _put_part(self, index: int, skip: int, piece: bytes, below: Reader | None) -> None:
         old, unit = self._stored.get(index), self.cluster_size
         if old is not None:
@@ -90,17 +84,3 @@ class Qcow2Content(Content):
             mask = 0 if old is known_zeroes(unit) and (index + 1) * unit <= self.size else self._pages.full
         self._put(index, old[:skip] + piece + old[skip + len(piece) :])
         self._pages.put(index, mask | self._pages.touched(skip, skip + len(piece)))
-
-    def _drop(self, first: int, last: int) -> list[int]:
-        gone = super()._drop(first, last)
-        self._forget_pages(gone)
-        return gone
-
-    def _zero_clusters_at(self, numbers: list[int]) -> None:
-        super()._zero_clusters_at(numbers)
-        self._forget_pages(numbers)
-
-    def _forget_pages(self, clusters: Iterable[int]) -> None:
-        if self._pages.partial:
-            for index in clusters:
-                self._pages.partial.pop(index, None)

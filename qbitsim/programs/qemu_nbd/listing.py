@@ -47,16 +47,7 @@ def exports_of(path: str | None, host: str, port: str, profile: Profile) -> str:
         session = ListingSession(
             server.sendall, mode=Mode.EXTENDED if profile.nbd_extended_headers else Mode.STRUCTURED
         )
-        while not session.ready and session.error is None:
-            try:
-                data = server.recv(_AT_ONCE)
-            except OSError as error:
-                session.lose(error)
-            else:
-                if data:
-                    session.receive(data)
-                else:
-                    session.lose()
+        session.hear(lambda: server.recv(_AT_ONCE), lambda: session.ready)
     if isinstance(session.error, RefusedError):
         raise FailureError(f"{session.error.summary}\n{session.error.hint}".rstrip("\n"))
     if session.error is not None:
