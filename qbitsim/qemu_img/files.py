@@ -48,6 +48,7 @@ class Call:
 
     __slots__ = (
         "_files",
+        "_least_step",
         "_opened",
         "_protocols",
         "_shown",
@@ -69,7 +70,8 @@ class Call:
         self.now = now
         self.streams = streams
         self._shows_progress = False
-        self._shown = -1.0
+        self._least_step = 1.0
+        self._shown = 0.0
         self._files: dict[str, tuple[str, str | None]] = {}
         self._protocols: dict[str, str] = {}
         self._written: list[Image] = []
@@ -88,17 +90,22 @@ class Call:
         if "q" not in self.options:
             self.streams.print(text + "\n")
 
-    def start_progress(self) -> None:
-        """From now on progress is shown, if ``-p`` was given; with nothing shown, a line ends all the same."""
+    def start_progress(self, least_step: float = 1.0) -> None:
+        """From now on progress is shown, if ``-p`` was given; with nothing shown, a line ends all the same.
+
+        :param least_step: per cent that are not worth to be shown.
+        """
         self._shows_progress = "p" in self.options and "q" not in self.options
+        self._least_step = least_step
 
     def progress(self, percent: float) -> None:
-        """Show how far it is, if ``-p`` was given, but for steps of no more than one per cent.
+        """Show how far it is, if ``-p`` was given, but for steps that are too small.
 
         100 may be shown several times (progress_report, util/qemu-progress.c).
         """
-        self.start_progress()
-        if self._shows_progress and (abs(percent - self._shown) > 1 or percent in {0, 100}):
+        if not self._shows_progress:
+            self.start_progress()
+        if self._shows_progress and (abs(percent - self._shown) > self._least_step or percent in {0, 100}):
             self._shown = percent
             self.streams.print(f"    ({percent:3.2f}/100%)\r")
             self.streams.flush()

@@ -84,6 +84,7 @@ class ProgramDuel:
         self.played: list[str] = []
         self.unsupported: list[str] = []
         self._unused: dict[str, set[int]] = {}
+        self._compared: dict[str, tuple[bytes, bytes]] = {}
 
     def close(self) -> None:
         """Remove the folders."""
@@ -129,6 +130,8 @@ class ProgramDuel:
         for name in names[0]:
             theirs, ours = self.theirs / name, self.ours / name
             data = theirs.read_bytes(), ours.read_bytes()
+            if self._compared.get(name) == data:
+                continue
             differing = {
                 start
                 for start in range(0, max(map(len, data)), SECTOR)
@@ -141,6 +144,7 @@ class ProgramDuel:
                 self._unused[name] = differing
             # Without its header, an image is bytes: those may differ that it did not use.
             assert differing <= self._unused.get(name, set()), self._report(f"{name} differs")
+            self._compared[name] = data
 
     def _judge(self, name: str) -> None:
         for argv in (["info", "--output=json"], ["map", "--output=json"], ["check", "--output=json"]):
