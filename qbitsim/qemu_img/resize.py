@@ -58,13 +58,15 @@ def resize(call: Call) -> int:
     last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
     if isinstance(image, Qcow2Image) and image.compat == "0.10" and zero_new and size > last and mode in _NOT_IN_FILE:
         raise ToolError("Failed to zero out new clusters: Operation not supported")
-    size = -(-size // SECTOR) * SECTOR
+    exact, size = size, -(-size // SECTOR) * SECTOR
     if isinstance(image, Qcow2Image) and size < image.size:
         cut_off = image.layout.cut_off(size, image.size)
         image.resize(size)
         _give_back(image, chain(cut_off.data.numbers(), cut_off.tables))
     else:
         image.resize(size, zero_new=zero_new, below=reader(contents), preallocation=mode)
+    if exact < size:
+        image.file.end_at(exact)
     call.say("Image resized.")
     return 0
 
