@@ -27,8 +27,8 @@ from qbitsim.profiles import PROFILES
 from qbitsim.sizes import SECTOR
 
 TIMEOUT = 30
-_SEVERAL_AT_ONCE = ("commit", "bench")
-"""Commands of qemu-img that have several requests in flight, so that the clusters they take come in any order."""
+_SEVERAL_AT_ONCE = (["qemu-img", "commit"], ["qemu-img", "bench"])
+"""What has several requests in flight, so that the clusters they take come in any order."""
 _OF_THE_HOST = "Image size is not a multiple of request alignment"
 """What QEMU says of a raw file that is opened for direct I/O, if the host's disk has larger sectors than 512 bytes."""
 
@@ -113,7 +113,7 @@ class ProgramDuel:
         try:
             self.compare_files()
         except AssertionError:
-            if argv[0] != "qemu-img" or argv[1:2] not in [[command] for command in _SEVERAL_AT_ONCE]:
+            if argv[:2] not in _SEVERAL_AT_ONCE:
                 raise
             self._compare_disks()
             self.take_over()
