@@ -43,12 +43,12 @@ def commit(call: Call) -> int:
     try:
         chain = call.chain(word)
         depth = _base_depth(call, word, chain)
+        call.note_written(chain[depth])
         with step("Block job failed"):
             _copy_down(chain, depth)
         if options.last("b") is None and "d" not in options:
             assert isinstance(image, Qcow2Image)
             image.make_empty()
-        chain[depth].close_written()
         call.progress(100)
     finally:
         call.end_progress()

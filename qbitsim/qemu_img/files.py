@@ -117,8 +117,9 @@ class Call:
             self.streams.print("\n")
 
     def note_written(self, image: Image) -> None:
-        """Remember an image that was opened for writing."""
+        """Remember an image that was opened for writing; the host gets what is discarded of it."""
         self._written.append(image)
+        _pass_discards(image, wanted=True)
 
     def close(self) -> None:
         """Close what was opened. Bitmaps of what was opened for writing are stored anew, changed or not."""
@@ -126,6 +127,7 @@ class Call:
         try:
             for image in self._written:
                 image.close_written()
+                _pass_discards(image, wanted=False)
         finally:
             for file in self._opened:
                 file.close()
@@ -168,6 +170,12 @@ class Call:
     def chain(self, word: str) -> list[Image]:
         """The image that *word* of the command line, which has been opened, stands for, and its backing files."""
         return self.store.chain(*self._files.get(word, (word, None)))
+
+
+def _pass_discards(image: Image, *, wanted: bool) -> None:
+    """Clusters that the format discards go back to the host, as the file below the format has it by default."""
+    if isinstance(image, Qcow2Image):
+        image.layout.clusters.gives_back = wanted
 
 
 def open_image(

@@ -102,6 +102,7 @@ class HostQcow2Image(Qcow2Image):
     def save(self) -> None:
         """Write down what of the tables is only in memory."""
         self._writer.write()
+        self._writer.discard()
         self.file.note_saved()
 
     def close_written(self) -> None:
@@ -273,6 +274,7 @@ class HostQcow2Image(Qcow2Image):
         """
         if freely and self._writer.has_freed:
             self._writer.write()
+            self._writer.discard()
         try:
             yield self._layout
         finally:

@@ -7,6 +7,7 @@ it stops half-way, the file has leaked clusters at worst.
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.images.host.block_refcounts import BlockRefcounts
@@ -14,6 +15,7 @@ from qbitsim.images.qcow2 import rendering, structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import is_cached
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
+from qbitsim.images.spans import Spans
 from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class TableWriter:
 
     __slots__ = (
         *("_bitmaps", "_blocks", "_everything", "_image", "_l1", "_refcount_bits", "_roomy", "_saved", "_structures"),
-        *("_tables", "bytes"),
+        *("_tables", "_undoable", "bytes"),
     )
 
     def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
@@ -55,6 +57,7 @@ class TableWriter:
         self._tables = 0  # how many L2 tables the file has
         self._l1 = 0, 0  # where the file has the L1 table
         self._everything = False
+        self._undoable = False
 
     def take_up(self) -> None:
         """The file holds what the image says; note changes from now on."""
@@ -104,6 +107,7 @@ class TableWriter:
     def begin(self) -> None:
         """Write all; from now on :meth:`undo` can take the changes of tables and refcounts back."""
         self.write()
+        self._undoable = True
         self._cached(self._image.layout).cache.slices.begin()
         self._counts(self._image.layout).cache.begin()
 
@@ -111,9 +115,12 @@ class TableWriter:
         """The changes since :meth:`begin`, when *layout* was the image's, stay."""
         self._cached(layout).cache.slices.end()
         self._counts(layout).cache.end()
+        self._undoable = False
+        self.discard()
 
     def undo(self, layout: HostLayout) -> None:
         """Take the changes of tables and refcounts back; the file may have some of them, and is written anew later."""
+        self._undoable = False
         self._cached(layout).cache.slices.undo()
         self._counts(layout).undo()
         self._everything = True
@@ -163,6 +170,19 @@ class TableWriter:
         self._note_written(layout)
         if cut_off:
             self.bytes.truncate(layout.end)
+
+    def discard(self) -> None:
+        """Let the host have the clusters that were freed and discarded, unless they may still be wanted again.
+
+        Call :meth:`write` before.
+        """
+        counts = self._counts(self._image.layout)
+        if not self._undoable and counts.discarded:
+            unit, clusters = self._image.layout.cluster_size, counts.discarded
+            counts.discarded = Spans()
+            for start, stop in self._image.layout.clusters.unused(clusters.numbers()):
+                with suppress(OSError):  # as in QEMU (qcow2_process_discards, block/qcow2-refcount.c, 10.0)
+                    self.bytes.punch(start * unit, (stop - start) * unit)
 
     def _write_refcount_header(self) -> None:
         """Let the header lead to a refcount table that has moved, and to nothing else that is new."""

@@ -142,7 +142,7 @@ class HostLayout:
         for table in sorted(self.active.l2, reverse=True):
             if table * (unit // TABLE_ENTRY) >= -(-size // unit):
                 # What the machine's state had there is counted for ever (qcow2_shrink_l1_table).
-                self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY))
+                self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY), discards=True)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
 
@@ -298,12 +298,12 @@ class HostLayout:
         elif guest in self.active.places:
             yield self.active.places[guest]
 
-    def _release(self, place: int | Packed) -> None:
+    def _release(self, place: int | Packed, *, discards: bool = False) -> None:
         """Count one reference less to a cluster or to the clusters of compressed data."""
         if isinstance(place, tuple):
-            self.clusters.free(*packed_span(place, self.cluster_size))
+            self.clusters.free(*packed_span(place, self.cluster_size), discards=discards)
         elif not self.external:
-            self.clusters.free(place)
+            self.clusters.free(place, discards=discards)
 
     def _release_all(self, places: list[int | Packed | None]) -> None:
         """Release those that there are, and forget them."""
@@ -365,7 +365,7 @@ class HostLayout:
     def _drop(self, guest: int) -> None:
         for place in self._old_places(guest):
             self.active.places.pop(guest, None)
-            self._release(place)
+            self._release(place, discards=True)
 
     def _allocated(self, first: int, stop: int) -> Iterator[int]:
         """The guest clusters in the range that have places, ascending; their L2 tables are made ready for a change.
