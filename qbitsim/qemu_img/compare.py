@@ -75,9 +75,11 @@ def compare(call: Call) -> int:
         raise ToolError("Expecting two image file names", usage=True)
     check_cache(call, "T", "source cache", status=2)
     call.start_progress(_LEAST_STEP)
+    disks = []
     for word, option in zip(options.words, "fF", strict=True):
         open_image(call, word, options.last(option), status=2)
-    one, other = (_Disk(call, word) for word in options.words)  # both words may be the same
+        disks.append(_Disk(call, word))  # both words may be the same
+    one, other = disks
     call.progress(0)
     progress = _Progress(call, max(one.size, other.size))
     mismatch = _mismatch(one, other, progress, strict="s" in options)
