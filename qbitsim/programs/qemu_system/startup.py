@@ -147,7 +147,8 @@ class Startup:
         The prompt comes when the main loop turns, as it does while a disk moves into its I/O thread (measured with 10.0
         and 11.1); 7.2 does not wait for that.
         """
-        from qbitsim.qmp.human_session import PROMPT, banner  # noqa: PLC0415 - wanted by failures alone
+        from qbitsim.qmp.human_session import banner  # noqa: PLC0415 - wanted by failures alone
+        from qbitsim.qmp.readline import PROMPT  # noqa: PLC0415
 
         if any(each.kind is Monitor.HUMAN and each.device.chardev.backend == "stdio" for each in self.monitors):
             devices = self.machine.devices.devices.values() if self.machine.devices is not None else ()
