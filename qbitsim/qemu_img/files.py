@@ -483,12 +483,13 @@ def open_backing_file(call: Call, name: str, format_name: str | None, *, busy: I
     :raises ToolError: ``Could not open new backing file 'x': ...``.
     """
     text = 'Failed to get shared "write" lock\nIs another process using the image [{}]?'
+    locked = "U" not in call.options
     try:
         found = [_open_file(call, name, format_name, write=False)]
-        if found[0].file is busy.file and found[0].format != "raw":
+        if locked and found[0].file is busy.file and found[0].format != "raw":
             raise ToolError(text.format(name))
         found += open_backing(call, found[0], name)
-        if busy in found[1:]:
+        if locked and busy in found[1:]:
             raise ToolError("Could not open backing file: " + text.format(busy.name))
     except ToolError as error:
         raise ToolError(f"Could not open new backing file '{name}': {error.text}") from None

@@ -65,6 +65,13 @@ def test_what_a_commit_empties_is_given_back_with_the_old_bits_of_bitmaps(shell:
     assert taken(tmp_path / "a") == "0-30 40-60 80 90 a0 f0 110 120"
 
 
+def test_a_file_that_is_longer_than_needed_is_not_preallocated(shell: Shell) -> None:
+    play(shell, "qemu-img commit a")
+    text = "qemu-img: Failed to resize underlying file: Cannot use preallocation for shrinking files\n"
+    assert shell.run(["qemu-img", "resize", "--preallocation=full", "a", "+64k"]) == (1, text)
+    play(shell, "qemu-img check -q a")
+
+
 def test_a_deleted_snapshot_gives_its_tables_and_clusters_back(shell: Shell, tmp_path: Path) -> None:
     play(shell, "qemu-img commit a", "qemu-img snapshot -d s1 b")
     assert taken(tmp_path / "b") == "0-30 50-5f a0-ff"

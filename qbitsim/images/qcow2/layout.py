@@ -12,10 +12,12 @@ order because whatever takes or frees clusters at once syncs before.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from qbitsim.files.failures import StepError
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
@@ -115,10 +117,14 @@ class HostLayout:
         a place before gives it back at the end, when nobody can write over what still has to be copied.
 
         :param store: as :meth:`write` has it, for those in the reach of one L2 table.
+        :raises StepError: the file is longer than it would be then.
         """
         count = stop - first
         tables = -(-count // (self.cluster_size // TABLE_ENTRY)) + 1
         start = self.clusters.make_table(self.clusters.last_used + 1, count + tables, exact=True)
+        if (start + count) * self.cluster_size < self.clusters.end:
+            text = "Failed to resize underlying file: Cannot use preallocation for shrinking files"
+            raise StepError(errno.EINVAL, text)
         assert self.clusters.take_at(start, count) == count
         replaced: list[int | Packed | None] = []
         guest, per_table = first, self.cluster_size // TABLE_ENTRY
