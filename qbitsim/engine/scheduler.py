@@ -174,6 +174,16 @@ class Scheduler:
             while self._polled:
                 self._poll_one()
 
+    def run_before_io(self) -> None:
+        """Run the bottom halves and the timers that need no I/O, until none is left.
+
+        So it is while something is waited for that does need I/O (aio_poll, util/aio-posix.c, QEMU 10.0).
+        """
+        self.run_bottom_halves()
+        while (task := next(iter(self.ready()), None)) is not None and not task.needs_io:
+            self.run(task)
+            self.run_bottom_halves()
+
     def _poll_one(self) -> None:
         first = self._polled[0]
         callback = first.pop()
