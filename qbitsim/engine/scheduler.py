@@ -37,6 +37,10 @@ def first_in_first_out(ready: Sequence[Task]) -> int:  # noqa: ARG001 - the shap
     return 0
 
 
+def _nothing() -> None:
+    """What a request ends with that somebody waits for."""
+
+
 class Task:
     """Something that happens later.
 
@@ -183,6 +187,18 @@ class Scheduler:
         while (task := next(iter(self.ready()), None)) is not None and not task.needs_io:
             self.run(task)
             self.run_bottom_halves()
+
+    def wait_for_io(self, requests: int, label: str) -> None:
+        """Wait for as many requests of one's own, one after the other, each behind what is due when it begins.
+
+        So it is when the code that is running needs I/O (bdrv_poll_co, block/block-gen.h, QEMU 10.0).
+        """
+        self.run_before_io()
+        for _ in range(requests):
+            own = self.soon(_nothing, label)
+            while own.pending:
+                self.run(self.ready()[0])
+                self.run_before_io()
 
     def _poll_one(self) -> None:
         first = self._polled[0]
