@@ -286,3 +286,31 @@ def test_every_timer_runs_at_its_own_instant_however_time_is_moved(delays: list[
         diary.scheduler.advance_to(diary.scheduler.now + move)
     order = sorted(range(len(delays)), key=lambda index: (delays[index], index))
     assert diary.entries == [(delays[index], str(index)) for index in order]
+
+
+def test_what_needs_no_io_runs_while_something_waits_for_io(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    scheduler.soon(diary.note("io"), "io")
+    scheduler.before_io(lambda: scheduler.bottom_half(diary.note("end")), "timer")
+    scheduler.before_io(diary.note("timer"), "another timer")
+    scheduler.run_before_io()
+    assert diary.entries == [(0, "end"), (0, "timer")]
+    scheduler.run_until_idle()
+    assert diary.entries[2:] == [(0, "io")]
+
+
+def test_a_request_that_is_waited_for_ends_behind_what_was_due_and_before_what_comes_later(diary: Diary) -> None:
+    scheduler = diary.scheduler
+
+    def first() -> None:
+        diary.note("first")()
+        scheduler.soon(diary.note("second"), "second")
+        scheduler.before_io(diary.note("timer"), "timer")
+
+    scheduler.soon(first, "first")
+    scheduler.wait_for_io(1, "own")
+    assert diary.entries == [(0, "first"), (0, "timer")]
+    scheduler.wait_for_io(1, "own")
+    assert diary.entries[2:] == [(0, "second")]
+    scheduler.wait_for_io(0, "own")
+    assert not scheduler.ready()
