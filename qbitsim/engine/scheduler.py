@@ -6,7 +6,7 @@ Theory of operation
 1. Time is an integer number of nanoseconds and moves only in :meth:`Scheduler.advance_to`.
 2. A *task* is something that happens later: the completion of a piece of I/O (due now) or
    a timer (due at some instant). Every task carries (when, sequence). A timer without delay
-   comes before I/O, which takes its time.
+   comes before I/O, which takes its time; those that are due together run in one turn.
 3. A *bottom half* is something that happens as soon as the code that is running returns,
    before any other task and before the reply of the command that caused it. QEMU's jobs
    end in one (job.c, job_co_entry, QEMU 10.0), which is why the end of a job without I/O
@@ -21,6 +21,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -184,9 +185,10 @@ class Scheduler:
         So it is while something is waited for that does need I/O (aio_poll, util/aio-posix.c, QEMU 10.0).
         """
         self.run_bottom_halves()
-        while (task := next(iter(self.ready()), None)) is not None and not task.needs_io:
-            self.run(task)
-            self.run_bottom_halves()
+        self._collect()
+        while timers := self._timers_before_io():
+            self._run_all(timers)
+            self._collect()
 
     def wait_for_io(self, requests: int, label: str) -> None:
         """Wait for as many requests of one's own, one after the other, each behind what is due when it begins.
@@ -213,26 +215,41 @@ class Scheduler:
         return list(self._ready)
 
     def step(self) -> bool:
-        """Run one task that is due, and the bottom halves; False if there is none."""
+        """Run one task that is due, or all timers without delay, and the bottom halves; False if there is none."""
         if self._bottom_halves or self._polled:
             self.run_bottom_halves()
             return True
-        self._collect()
-        if not self._ready:
+        tasks = self._next()
+        if not tasks:
             return False
-        if len(self._ready) == 1 or self.policy is first_in_first_out:
-            task = self._ready.popleft()
-        else:
-            chosen = self.policy(self._ready)
-            task = self._ready[chosen]
-            del self._ready[chosen]
         if self.observer is not None:
-            self.observer.stepping(task.label)
-        self.run(task)
-        self.run_bottom_halves()
+            self.observer.stepping(", ".join(task.label for task in tasks))
+        self._run_all(tasks)
         if self.observer is not None:
             self.observer.stepped()
         return True
+
+    def _next(self) -> list[Task]:
+        """What runs next: a task, or all timers without delay that are due; nothing if nothing is."""
+        self._collect()
+        if not self._ready:
+            return []
+        if len(self._ready) == 1 or self.policy is first_in_first_out:
+            return self._timers_before_io() or [self._ready.popleft()]
+        chosen = self.policy(self._ready)
+        task = self._ready[chosen]
+        del self._ready[chosen]
+        return [task]
+
+    def _timers_before_io(self) -> list[Task]:
+        """They run in one pass, and what they leave to bottom halves after all of them (timerlist_run_timers)."""
+        return list(takewhile(lambda task: not task.needs_io, self._ready))
+
+    def _run_all(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            if task.pending:
+                self.run(task)
+        self.run_bottom_halves()
 
     def run(self, task: Task) -> None:
         """Run ``task`` now, whether or not its turn has come; the bottom halves are left."""
