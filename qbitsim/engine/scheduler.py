@@ -219,27 +219,32 @@ class Scheduler:
         if self._bottom_halves or self._polled:
             self.run_bottom_halves()
             return True
-        tasks = self._next()
-        if not tasks:
+        self._collect()
+        if not self._ready:
             return False
+        if len(self._ready) == 1 or self.policy is first_in_first_out:
+            if not self._ready[0].needs_io:
+                self._run_together(self._timers_before_io())
+                return True
+            task = self._ready.popleft()
+        else:
+            chosen = self.policy(self._ready)
+            task = self._ready[chosen]
+            del self._ready[chosen]
         if self.observer is not None:
-            self.observer.stepping(", ".join(task.label for task in tasks))
-        self._run_all(tasks)
+            self.observer.stepping(task.label)
+        self.run(task)
+        self.run_bottom_halves()
         if self.observer is not None:
             self.observer.stepped()
         return True
 
-    def _next(self) -> list[Task]:
-        """What runs next: a task, or all timers without delay that are due; nothing if nothing is."""
-        self._collect()
-        if not self._ready:
-            return []
-        if len(self._ready) == 1 or self.policy is first_in_first_out:
-            return self._timers_before_io() or [self._ready.popleft()]
-        chosen = self.policy(self._ready)
-        task = self._ready[chosen]
-        del self._ready[chosen]
-        return [task]
+    def _run_together(self, timers: list[Task]) -> None:
+        if self.observer is not None:
+            self.observer.stepping(", ".join(task.label for task in timers))
+        self._run_all(timers)
+        if self.observer is not None:
+            self.observer.stepped()
 
     def _timers_before_io(self) -> list[Task]:
         """They run in one pass, and what they leave to bottom halves after all of them (timerlist_run_timers)."""
