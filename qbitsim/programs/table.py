@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
-from qbitsim.profiles import profile
+from qbitsim.programs.module_finder import ModuleFinder
 
 PROGRAMS = {
     "qemu-img": "qemu_img",
@@ -36,7 +36,9 @@ def start(name: str, release: str) -> NoReturn:
     """
     gc.disable()
     sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio does without it, as nothing here needs it
+    sys.meta_path.insert(0, ModuleFinder())
     program = import_module(f"qbitsim.programs.{PROGRAMS[name]}")
+    profile = import_module("qbitsim.profiles").profile
     gc.freeze()
     gc.enable()
     status: int = program.main(sys.argv[1:], profile(release))

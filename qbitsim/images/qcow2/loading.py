@@ -9,7 +9,6 @@ from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
-from qbitsim.images.qcow2.check import check_file, repair
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
@@ -190,6 +189,8 @@ def _check_supported(metadata: Metadata) -> None:
 
 
 def _repair_dirty(file: ByteSource, layout: HostLayout) -> None:
+    from qbitsim.images.qcow2.check import check_file, repair  # noqa: PLC0415 - few images are damaged
+
     found = check_file(file, leaks=True, errors=True)
     if found.errors:
         raise QmpError("Could not repair dirty image: Input/output error")
