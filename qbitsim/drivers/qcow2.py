@@ -220,8 +220,10 @@ class Qcow2Node(DriverNode):
             return self.image.content.read(offset, length)
         content = self.image.content
         parts = [
-            read_below(below, start, run) if source is below else content.read(start, run)
-            for source, start, run in self._parts(below, offset, length)
+            read_below(below, part.offset, part.length)
+            if part.source is below
+            else content.read(part.offset, part.length)
+            for part in self._parts(below, offset, length)
         ]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

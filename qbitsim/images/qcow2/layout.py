@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
-from typing import NamedTuple
 
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
@@ -22,12 +21,14 @@ from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
 from qbitsim.images.qcow2.snapshot_tables import SnapshotTables
 from qbitsim.images.qcow2.tables import Packed, Part, Tables, packed_span
 from qbitsim.images.spans import Spans
+from qbitsim.records import record
 
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
 
 
-class CutOff(NamedTuple):
+@record
+class CutOff:
     """What a disk that is cut off leaves behind, as clusters of the file.
 
     :ivar data: of the guest, compressed or not; :ivar tables: L2 tables.
