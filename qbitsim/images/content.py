@@ -20,13 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.images.cluster_index import PROBES, ClusterIndex
 from qbitsim.images.spans import Spans
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _collections_abc import dict_keys
+    from typing import ClassVar
 
 Reader = Callable[[int, int], bytes]
 """``reader(offset, length)``: the bytes that a backing chain reads as.

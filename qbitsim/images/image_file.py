@@ -8,14 +8,15 @@ again (:meth:`ImageFile.refresh`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from qbitsim.files.locks import Locks
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.structures import MAGIC
 from qbitsim.images.raw import RawImage
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.files.faults import Faults
     from qbitsim.files.tree import ByteSource
     from qbitsim.images.image import Image

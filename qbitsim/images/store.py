@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from typing import Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.fdsets import FdSets
@@ -20,6 +19,10 @@ from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.pages import FILE_PAGE
 from qbitsim.sizes import SECTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAXIMUM_PATH = 4096
 MAXIMUM_PART = 255

@@ -11,9 +11,12 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import NoReturn
 
 from qbitsim.programs.module_finder import ModuleFinder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 PROGRAMS = {
     "qemu-img": "qemu_img",

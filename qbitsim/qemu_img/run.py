@@ -7,7 +7,6 @@ facts of the host (how many bytes a file takes on its disk).
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import DEFAULT_PROFILE
@@ -16,6 +15,7 @@ from qbitsim.qemu_img.help import command_help, program_help
 from qbitsim.qemu_img.options import Options, ToolError, parse_options
 from qbitsim.standard_streams import StandardStreams
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.locks import Locks
@@ -13,7 +12,10 @@ from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.loading import image_options, look_up_file, take_parsed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.files.tree import OpenFile
     from qbitsim.images.image import Image
     from qbitsim.images.raw import RawImage

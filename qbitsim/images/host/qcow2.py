@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.files.failures import step
 from qbitsim.images.host.block_refcounts import BlockRefcounts
@@ -23,7 +22,10 @@ from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.records import changed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.images.content import Content, Reader
     from qbitsim.images.host.file import HostImageFile
     from qbitsim.images.image import Image, Preallocation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.host import HostFile, HostFolder
@@ -16,7 +15,10 @@ from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.store import ImageStore, LockConflictError
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.images.image import Image
     from qbitsim.images.image_file import ImageFile
 

@@ -7,7 +7,6 @@ it stops half-way, the file has leaked clusters at worst.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.qcow2 import rendering, structures
@@ -16,6 +15,7 @@ from qbitsim.images.qcow2.image import is_cached
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 

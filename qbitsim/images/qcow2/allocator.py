@@ -10,13 +10,13 @@ is put at the end, with the blocks that count it.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import StepError, io_error
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 from qbitsim.images.spans import Spans
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 

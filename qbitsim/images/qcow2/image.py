@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeGuard
 
 from qbitsim.errors import QmpError
 from qbitsim.files.failures import StepError
@@ -25,7 +24,10 @@ from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     from qbitsim.images.content import Reader
     from qbitsim.images.host.clusters import PlacedContent
     from qbitsim.images.host.l2_tables import CachedTables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, zero_block
@@ -19,8 +18,10 @@ from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, look_up_refcounts, read_bitmaps, read_refcounts
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from qbitsim.files.tree import ByteFile, ByteSource
     from qbitsim.images.image_file import ImageFile

@@ -9,7 +9,6 @@ fail only those requests that meet them, and tables that are in the file once an
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError, UnsupportedError
@@ -22,6 +21,7 @@ from qbitsim.images.qcow2.structures import BitmapEntry
 from qbitsim.images.qcow2.tables import Tables
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
