@@ -1,8 +1,8 @@
 """Finds the modules of this package for a program that loads a hundred of them and then works for some milliseconds.
 
 Python's own finder looks at the folder before each module, and for extension modules and packages of its name; its
-loader looks at the source twice, and reads bytecode as it reads any file. Here a module is a file whose place follows
-from its name: three system calls besides closing, and half of the time. What is loaded is the same: bytecode that does
+loader looks at the source twice, and reads bytecode as it reads any file: eleven system calls. Here a module is a file
+whose place follows from its name: five, and less than half of the time. What is loaded is the same: bytecode that does
 not fit Python or the source is left to Python's loader, which compiles the module.
 """
 
@@ -25,16 +25,16 @@ _HEAD = 16
 
 
 class ModuleFinder:
-    """What :data:`sys.meta_path` needs."""
+    """An entry of :data:`sys.meta_path`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Where a module is; None if it is none of this package, or no plain file."""
         del target
-        package, _dot, last = name.rpartition(".")
-        if path is None or not package.startswith(_PACKAGE):
+        if path is None or name.partition(".")[0] != _PACKAGE:
             return None
+        last = name.rpartition(".")[2]
         for folder, stem in ((path[0], last), (f"{path[0]}/{last}", "__init__")):
             loader = _Loader(name, f"{folder}/{stem}.py", f"{folder}/__pycache__/{stem}.{implementation.cache_tag}.pyc")
             try:
