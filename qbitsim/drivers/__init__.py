@@ -1,1 +1,4 @@
-"""Block drivers, one in each module, and how a node is opened from options (see :mod:`qbitsim.drivers.driver`)."""
+"""Block drivers, one in each module, and how a node is opened from options.
+
+A driver is imported when it is asked for, see :mod:`qbitsim.drivers.driver`.
+"""
