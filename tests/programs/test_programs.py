@@ -98,7 +98,7 @@ def test_nothing_is_imported_that_create_does_not_use(folder: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "qbitsim.qemu_img.run" in imported
     unwanted = {"argparse", "asyncio", "dataclasses", "inspect", "json", "site", "socket", "subprocess", "typing"}
-    folders = {"block", "commands", "drivers", "jobs", "machine", "qapi", "qmp"}
+    folders = {"bits", "block", "commands", "drivers", "jobs", "machine", "qapi", "qmp"}
     assert not imported & (unwanted | {f"qbitsim.{each}" for each in folders})
 
 

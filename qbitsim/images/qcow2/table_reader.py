@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 
-from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
@@ -25,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from qbitsim.bits.bits import Bits
     from qbitsim.files.tree import ByteFile, ByteSource
     from qbitsim.images.host.l2_tables import CachedTables, L2Cache
     from qbitsim.images.qcow2.metadata import Metadata
@@ -260,6 +260,8 @@ def _check_data(place: BitmapPlace) -> None:
 
 
 def _read_bits(file: ByteSource, unit: int, place: BitmapPlace, length: int) -> Bits:
+    from qbitsim.bits.bits import Bits  # noqa: PLC0415 - few files have bitmaps
+
     bits, per_cluster = Bits(length), unit * 8
     for number, value in place.data.items():
         start, stop = number * per_cluster, min((number + 1) * per_cluster, length)
