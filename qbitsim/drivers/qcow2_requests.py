@@ -90,6 +90,7 @@ class FileRequests:
         self._flush_refcounts()
         end, self._tables_end = self._tables_end, 0
         self._note_end(end)
+        self._image.tables_written()
 
     def _flush_refcounts(self) -> None:
         """Write the refcounts of what was stored since the last time; the tables can be written now."""

@@ -99,6 +99,13 @@ class HostQcow2Image(Qcow2Image):
 
     # -- what is in the file
 
+    def keep_tables(self) -> None:
+        """As every qcow2 image; what is in the file can be read there."""
+
+    def lose_unsaved_tables(self) -> None:
+        """As every qcow2 image."""
+        self.file.forget()
+
     def save(self) -> None:
         """Write down what of the tables is only in memory."""
         self._writer.write()
