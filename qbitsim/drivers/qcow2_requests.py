@@ -220,9 +220,9 @@ class FileRequests:
         self._image.check_room(offset, len(data))
         self._file.before_table_change()
         self.ask_for_tables(offset)
-        self._image.reserve(offset, len(data))
         written = False
         try:
+            self._image.reserve(offset, len(data))
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
             written = True

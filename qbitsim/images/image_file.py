@@ -181,6 +181,9 @@ class ImageFile:
         image.copy_as_saved(twin)
         return twin
 
+    def end(self) -> None:
+        """Nobody looks at it any more."""
+
     def copy(self) -> ImageFile:
         """A file of the same name and capacity with an image of the same value, which nobody has open."""
         twin = ImageFile(self.name, self.capacity)

@@ -147,11 +147,14 @@ class ImageStore:
     @contextmanager
     def seen_by_another_process(self) -> Iterator[None]:
         """Meanwhile files are what a process finds that is started now, beside those that have them open."""
-        self._as_saved = {}
+        self._as_saved = found = dict[ImageFile, ImageFile]()
         try:
             yield
         finally:
             self._as_saved = None
+            for file, as_saved in found.items():
+                if as_saved is not file:
+                    as_saved.end()
 
     def _look_into(self, name: str, file: ImageFile) -> ImageFile:
         """What a process finds that opens *name* now, which is *file*."""

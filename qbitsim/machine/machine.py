@@ -690,7 +690,7 @@ class Machine:
 
     def crash(self) -> None:
         """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
-        for node in self.graph.nodes.values():
+        for node in sorted(self.graph.nodes.values(), key=lambda each: not each.children):  # formats before their files
             node.abandon()
         self.exports.end()
         self.closing = True

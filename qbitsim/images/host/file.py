@@ -175,6 +175,10 @@ class HostImageFile(ImageFile):
             if self.bytes.is_handed_over or self.closes_unused:
                 self.bytes.close()
 
+    def end(self) -> None:
+        """Close it; what was not written is lost."""
+        self.bytes.close()
+
     @property
     def is_current(self) -> bool:
         """Whether the image is what the file holds: nobody but this program has written to it."""

@@ -143,31 +143,24 @@ class HostQcow2Image(Qcow2Image):
             self.check_room(offset, len(data))
         with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
             start, filled = self._filled_up(offset, data, below)
-            layout.write(*self._touched(start, len(filled)), self._storing(start, filled))
+            layout.write(*self._touched(start, len(filled)), self._storing(start, filled), self._writer.write)
 
     def _has_places(self, offset: int, length: int) -> bool:
         """Whether all clusters of a range can be written where they are."""
         return all(self._layout.is_own(guest) for guest in range(*self._touched(offset, length)))
 
     def _storing(self, offset: int, data: bytes) -> Callable[[int, int, Part], None]:
-        """What writes the parts of a request; a new L2 table is written with the part that needs it."""
+        """What writes the parts of a request."""
         unit, content = self.cluster_size, self.content
 
         def store(first: int, stop: int, part: Part) -> None:
             start, end = max(offset, first * unit), min(offset + len(data), stop * unit)
-            self._writer.make_room(part.tables)
-            before = {guest: content.tables.read_entry(guest) for guest in part.places} if part.tables else {}
+            self._writer.make_room(())
             if start < end:
                 try:
                     content.write_placed(start, data[start - offset : end - offset])
                 except OSError:
                     part.tables.clear()  # they stay, as in QEMU
-                    raise
-            if part.tables:
-                try:
-                    self._writer.write()
-                except OSError:
-                    content.put_back(before)
                     raise
 
         return store

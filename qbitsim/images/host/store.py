@@ -120,9 +120,7 @@ class HostImageStore(ImageStore):
         assert isinstance(file, HostImageFile)
         if not file.users:
             return file
-        found = self._new_file(name, HostFile(name, self._folder))
-        found.closes_unused = True
-        return found
+        return self._new_file(name, HostFile(name, self._folder))
 
     def _new_file(self, name: str, opened: HostFile) -> HostImageFile:
         file = HostImageFile(name, opened, self._limits.get(self._key(name)))

@@ -66,7 +66,7 @@ class TableWriter:
     def _note_written(self, layout: HostLayout) -> None:
         """The file has all that the image says."""
         tables, counts = self._cached(layout), self._counts(layout)
-        tables.cache.slices.changed.clear()
+        tables.cache.slices.changed.intersection_update(tables.unsettled_slices())
         tables.l1_changed.clear()
         counts.forget_changes()
         self._blocks = dict(layout.clusters.blocks)
@@ -254,7 +254,7 @@ class TableWriter:
 
         :param unsure: or has COPIED flags that are wrong.
         """
-        slices, found = cache.slices, dict[int, bytes]()
+        slices, found, unsettled = cache.slices, dict[int, bytes](), self._cached(layout).unsettled_slices()
         for key in cache.keys(cluster):
             if not unsure and key not in slices.changed:
                 continue
@@ -263,11 +263,25 @@ class TableWriter:
                 slices.changed.add(key)
                 entries[:] = flagged
             if key in slices.changed:
-                found[key] = structures.pack_table(entries)
+                found[key] = structures.pack_table(self._with_data(entries, unsettled.get(key)))
         for keys in _in_a_row(found):
             self.bytes.write_at(keys[0] * cache.per_slice * TABLE_ENTRY, b"".join(found[key] for key in keys))
             for key in keys:
-                slices.written(key)
+                if key not in unsettled:
+                    slices.written(key)
+
+    @staticmethod
+    def _with_data(table: array[int], before: Mapping[int, int] | None) -> array[int]:
+        """A slice that leads only to clusters that hold their data.
+
+        :param before: what the entries were of those that do not yet.
+        """
+        if before is None:
+            return table
+        found = table[:]
+        for index, entry in before.items():
+            found[index] = entry
+        return found
 
     def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
         """An L2 table with COPIED flags that are as the refcounts say."""

@@ -241,7 +241,13 @@ class HostLayout:
         if self.unsaved is not None:
             self.unsaved.stored_then = None
 
-    def write(self, first: int, stop: int, store: Callable[[int, int, Part], None] | None = None) -> None:
+    def write(
+        self,
+        first: int,
+        stop: int,
+        store: Callable[[int, int, Part], None] | None = None,
+        save: Callable[[], None] | None = None,
+    ) -> None:
         """Place the guest clusters from *first* to before *stop*, which one request is about to write.
 
         Clusters that are replaced are freed when their part of the request is done: at the end, or while a later part
@@ -249,13 +255,14 @@ class HostLayout:
 
         :param store: writes the guest clusters from one to before another, which have got places that follow each
             other. If it raises OSError, they get back what they had (qcow2_alloc_cluster_abort), and no more is placed.
+        :param save: writes all tables, when there is a new one; OSError as of *store*.
         """
         replaced: list[int | Packed | None] = []
         guest = first
         try:
             while guest < stop:
-                begin, part = guest, Part({}, {})
-                guest = self._place_part(begin, stop, part)
+                begin, part = guest, Part({}, {}, save)
+                guest = self._place_whole_part(begin, stop, part)
                 if part.tables:
                     self._release_all(replaced)
                 if store is not None:
@@ -285,6 +292,14 @@ class HostLayout:
             self.active.packed[guest] = old
         elif old is not None:
             self.active.places[guest] = old
+
+    def _place_whole_part(self, guest: int, stop: int, part: Part) -> int:
+        """:meth:`_place_part`; nothing of it is placed if it raises OSError."""
+        try:
+            return self._place_part(guest, stop, part)
+        except OSError:
+            self._put_back(part)
+            raise
 
     def _place_part(self, guest: int, stop: int, part: Part) -> int:
         """Place clusters as long as they follow each other in the file (one qcow2_alloc_host_offset).
@@ -447,6 +462,12 @@ class HostLayout:
         old = l2.get(table)
         self.active.put_table(table, self.clusters.take(1))
         self._note_table()
+        if part is not None and part.save is not None:
+            try:
+                part.save()
+            except OSError:
+                self.clusters.free(self.active.take_back_table(table, old))
+                raise
         if old is not None:
             self.clusters.free(old)
         if part is not None:
