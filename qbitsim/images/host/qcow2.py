@@ -1,8 +1,8 @@
 """A qcow2 image in a file of the host.
 
 Data are in the file at once, at the places that the layout gives them. Tables, refcounts and the bitmap directory are
-written by :meth:`HostQcow2Image.save`: when the disk is flushed, the file is closed, and before a cluster that was
-freed is used again.
+written by :meth:`HostQcow2Image.save`: when the disk is flushed, an L2 table is made, the file is closed, and before a
+cluster that was freed is used again.
 """
 
 from __future__ import annotations
