@@ -174,6 +174,11 @@ class Content:
         """Whether a cluster is ZERO, or would be without its data."""
         return cluster in self._zero
 
+    @property
+    def has_zeroes(self) -> bool:
+        """Whether :meth:`is_zero_below` says so of any cluster."""
+        return bool(self._zero)
+
     def not_zero(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The clusters from *first* to before *last* that would not be ZERO without their data, as (start, stop)."""
         while first < last:

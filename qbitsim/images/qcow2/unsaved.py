@@ -128,6 +128,9 @@ class UnsavedTables:
 
         :param places: where those are that were ZERO at a place of their own.
         """
+        if not self._entries and not self._content.has_zeroes:
+            self._holes.add_runs(guests)
+            return
         for guest in guests:
             if guest in self._entries or guest in self._holes:
                 continue
