@@ -471,6 +471,9 @@ class Profile:
     json_errors_have_places: bool = came_with("11.1")
     """Whether an object that ends too early on the command line is refused with line and column (measured)."""
 
+    prompt_waits_for_nothing: bool = gone_with("10.0")
+    """Whether a human monitor shows its prompt at once, and not when the main loop turns (measured: 7.2)."""
+
     monitors_are_objects: bool = came_with("11.1")
     """Whether a monitor is an object, so that its id is checked and it is listed (measured: not in 10.0)."""
 

@@ -25,6 +25,7 @@ from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
+from qbitsim.jobs.loop import flush_reopened
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.hashorder import qdict_order
 from qbitsim.qapi.registry import command
@@ -266,10 +267,7 @@ class _Queue:
     def _run(self) -> None:
         changes = list(self.changes.values())
         for change in changes:
-            try:
-                change.node.flush()
-            except OSError as error:
-                raise QmpError(f"Error flushing drive: {error.strerror}") from None
+            flush_reopened(change.node)
         self.graph.changing()
         for change in changes:
             change.prepare(self.graph)
