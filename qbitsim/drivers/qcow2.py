@@ -204,7 +204,7 @@ class Qcow2Node(DriverNode):
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header, which is in the first cluster."""
         self.image.backing, self.image.backing_format, self._header_changed = name, driver, True
-        self.image.save()
+        self.image.save_header()
         self._file.note_write_end(self.cluster_size)
 
     def specific_info(self, profile: Profile) -> Json:

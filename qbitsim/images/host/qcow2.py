@@ -111,6 +111,13 @@ class HostQcow2Image(Qcow2Image):
         self._writer.write()
         self.file.note_saved()
 
+    def save_header(self) -> None:
+        """As every qcow2 image; with all that has changed, if the header would lead to what is not there."""
+        if self._writer.leads_to_the_table:
+            self._writer.write_header()
+        else:
+            self.save()
+
     def close_written(self) -> None:
         """Store the bitmaps, and write all down."""
         super().close_written()
@@ -143,7 +150,9 @@ class HostQcow2Image(Qcow2Image):
             self.check_room(offset, len(data))
         with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
             start, filled = self._filled_up(offset, data, below)
-            layout.write(*self._touched(start, len(filled)), self._storing(start, filled), self._writer.write)
+            layout.write(
+                *self._touched(start, len(filled)), self._storing(start, filled), self._writer.write_within_request
+            )
 
     def _has_places(self, offset: int, length: int) -> bool:
         """Whether all clusters of a range can be written where they are."""

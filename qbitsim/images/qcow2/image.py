@@ -495,6 +495,9 @@ class Qcow2Image(Image):
         if unsaved is not None:
             unsaved.save()
 
+    def save_header(self) -> None:
+        """Write down what the header says (qcow2_update_header); of an image in memory there is nothing to write."""
+
     def release_tables(self) -> None:
         """It is open for writing no more, and all is in the file."""
         self._layout.clusters.unsaved = None
