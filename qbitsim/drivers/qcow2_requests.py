@@ -92,6 +92,7 @@ class FileRequests:
         self._flush_refcounts()
         end, self._tables_end = self._tables_end, 0
         self._note_end(end)
+        self._image.tables_written()
 
     def _flush_refcounts(self) -> None:
         """Write the refcounts of what was stored since the last time; the tables can be written now."""
@@ -221,9 +222,9 @@ class FileRequests:
         self._image.check_room(offset, len(data))
         self._file.before_table_change()
         self.ask_for_tables(offset)
-        self._image.reserve(offset, len(data))
         written = False
         try:
+            self._image.reserve(offset, len(data))
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
             written = True

@@ -693,8 +693,11 @@ class Machine:
         return self.profile.drains_at_quit
 
     def crash(self) -> None:
-        """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
-        for node in self.graph.nodes.values():
+        """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment.
+
+        What of a qcow2 image's tables was not flushed is lost, and with it what was written to new clusters.
+        """
+        for node in sorted(self.graph.nodes.values(), key=lambda each: not each.children):  # formats before their files
             node.abandon()
         self.exports.end()
         self.closing = True

@@ -129,14 +129,15 @@ class QemuIo:
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run it: the exit status, negative for a signal."""
-        try:
-            status = self._run(arguments)
-        except _EndError as end:
-            status = end.status
-        except UnsupportedError as error:
-            status = 1
-            self.streams.complain(f"{error.desc}\n")
-        self._close()
+        with self.images.seen_by_another_process():
+            try:
+                status = self._run(arguments)
+            except _EndError as end:
+                status = end.status
+            except UnsupportedError as error:
+                status = 1
+                self.streams.complain(f"{error.desc}\n")
+            self._close()
         self.streams.flush()
         return status
 

@@ -150,8 +150,12 @@ class HostImageFile(ImageFile):
     def reload(self) -> None:
         """As of every file."""
         if not self.is_current:
-            self.image = self._plain_image()
-            self._stamp = self.bytes.stamp
+            self.forget()
+
+    def forget(self) -> None:
+        """Let the file hold what its bytes say, whatever was known of it."""
+        self.image = self._plain_image()
+        self.note_saved()
 
     def punch(self, offset: int, length: int) -> None:
         """Let the host have the range back."""
@@ -172,6 +176,10 @@ class HostImageFile(ImageFile):
                 self.image.save()
             if self.bytes.is_handed_over or self.closes_unused:
                 self.bytes.close()
+
+    def end(self) -> None:
+        """Close it; what was not written is lost."""
+        self.bytes.close()
 
     @property
     def is_current(self) -> bool:

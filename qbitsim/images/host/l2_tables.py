@@ -146,6 +146,15 @@ class CachedTables(Tables):
                 return found
         return self.entry(guest)
 
+    def unsettled_slices(self) -> dict[int, dict[int, int]]:
+        """The slices with entries that the disk does not read as yet: of each, index -> the entry that it reads as."""
+        found: dict[int, dict[int, int]] = {}
+        for guest, entry in self.unsettled.items():
+            number, index = divmod(guest, self.cache.per_table)
+            piece, index = divmod(index, self.cache.per_slice)
+            found.setdefault(self.l2[number] * self.cache.in_table + piece, {})[index] = entry
+        return found
+
     def set_entry(self, guest: int, entry: int) -> None:
         """Change an entry; there must be an L2 table for it."""
         cache = self.cache
