@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 from array import array
-from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import io_error, step
 from qbitsim.images.host.table_cache import TableCache
@@ -15,6 +14,7 @@ from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
 from qbitsim.images.spans import Spans
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
