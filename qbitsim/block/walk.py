@@ -23,16 +23,18 @@ def parents_first(roots: Iterable[NodeT], below: Callable[[NodeT], Iterable[Node
     """``roots`` and all that are below them, each once and before what is below it."""
     order: list[NodeT] = []
     seen: set[NodeT] = set()
-
-    def visit(node: NodeT) -> Iterator[NodeT]:
-        seen.add(node)
-        for child in below(node):
-            if child not in seen:
-                yield child
-        order.append(node)
-
     for root in roots:
-        if root not in seen:
-            depth_first(root, visit)
+        path = [] if root in seen else [(root, iter(below(root)))]
+        seen.add(root)
+        while path:
+            node, children = path[-1]
+            for child in children:
+                if child not in seen:
+                    seen.add(child)
+                    path.append((child, iter(below(child))))
+                    break
+            else:
+                order.append(node)
+                path.pop()
     order.reverse()
     return order
