@@ -11,7 +11,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.edge import Edge
 from qbitsim.block.limits import Limits, merged
 from qbitsim.block.requests import Requests
-from qbitsim.block.walk import parents_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -443,7 +442,7 @@ class Node(Requests):
         """Finish what is in flight above."""
         poll_all((self,))
 
-    def _poll_driver(self) -> None:
+    def poll_driver(self) -> None:
         """Finish what the driver itself has in flight."""
         if self.takes_part_in_draining and self.graph.drivers_drain_in_coroutines:
             self.graph.scheduler.run_bottom_halves()
@@ -456,7 +455,7 @@ def poll_all(nodes: Iterable[Node]) -> None:
         if node in seen:
             continue
         seen.add(node)
-        node._poll_driver()
+        node.poll_driver()
         path = [iter(node.parents[:])]
         while path:
             for edge in path[-1]:
@@ -465,7 +464,7 @@ def poll_all(nodes: Iterable[Node]) -> None:
                     above.drained_poll()
                 elif above not in seen:
                     seen.add(above)
-                    above._poll_driver()
+                    above.poll_driver()
                     path.append(iter(above.parents[:]))
                     break
             else:
@@ -474,4 +473,21 @@ def poll_all(nodes: Iterable[Node]) -> None:
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
     """``roots`` and all nodes below them, parents before children, older children first (bdrv_topological_dfs)."""
-    return parents_first(roots, lambda node: [edge.node for edge in reversed(node.children)])
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for root in roots:
+        path = [] if root in seen else [(root, reversed(root.children))]
+        seen.add(root)
+        while path:  # chains may be longer than Python's stack is deep
+            node, edges = path[-1]
+            for edge in edges:
+                below = edge.node
+                if below not in seen:
+                    seen.add(below)
+                    path.append((below, reversed(below.children)))
+                    break
+            else:
+                order.append(node)
+                path.pop()
+    order.reverse()
+    return order

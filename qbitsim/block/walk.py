@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 NodeT = TypeVar("NodeT")
@@ -17,24 +17,3 @@ def depth_first(start: NodeT, visit: Callable[[NodeT], Iterator[NodeT]]) -> None
             visits.pop()
         else:
             visits.append(visit(further))
-
-
-def parents_first(roots: Iterable[NodeT], below: Callable[[NodeT], Iterable[NodeT]]) -> list[NodeT]:
-    """``roots`` and all that are below them, each once and before what is below it."""
-    order: list[NodeT] = []
-    seen: set[NodeT] = set()
-    for root in roots:
-        path = [] if root in seen else [(root, iter(below(root)))]
-        seen.add(root)
-        while path:
-            node, children = path[-1]
-            for child in children:
-                if child not in seen:
-                    seen.add(child)
-                    path.append((child, iter(below(child))))
-                    break
-            else:
-                order.append(node)
-                path.pop()
-    order.reverse()
-    return order
