@@ -32,12 +32,6 @@ ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target
 """Operations on a backing file that the node above does not block (bdrv_backing_attach, block.c, QEMU 10.0)."""
 
 
-class Child(Edge["Node"]):
-    """An edge to a node (BdrvChild)."""
-
-    __slots__ = ()
-
-
 class Node(Requests):
     """The common part of all nodes.
 
@@ -446,6 +440,12 @@ class Node(Requests):
         """Finish what the driver itself has in flight."""
         if self.takes_part_in_draining and self.graph.drivers_drain_in_coroutines:
             self.graph.scheduler.run_bottom_halves()
+
+
+class Child(Edge[Node]):
+    """An edge to a node (BdrvChild)."""
+
+    __slots__ = ()
 
 
 def poll_all(nodes: Iterable[Node]) -> None:
