@@ -6,7 +6,9 @@ a failure is never an accident of the day.
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +56,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Workers())
     if config.pluginmanager.hasplugin("xdist"):
         config.option.loadscopereorder = False
+    if sys.dont_write_bytecode and hasattr(config, "cache"):
+        keep_bytecode_in(config.cache.mkdir("bytecode"))
+
+
+def keep_bytecode_in(folder: Path) -> None:
+    """Compile each module once where no bytecode is to lie beside the sources, not in each worker and process anew."""
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or it was said by -B
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage among some hundred thousand objects that stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
