@@ -59,7 +59,8 @@ NAMES = [
     "write a report of 750 events",
     "... its weight",
 ]
-BROWSER = ["... opened in a browser"] if shutil.which("chromium") and find_spec("playwright") else []
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-headless-shell")
+BROWSER = ["... opened in a browser"] if CHROMIUM and find_spec("playwright") else []
 
 
 def run(*arguments: str) -> str:
