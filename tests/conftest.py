@@ -18,7 +18,6 @@ import pytest
 from browser import Browser
 from hypothesis import HealthCheck, settings
 from summaries import Workers
-from trees import machines_on_files
 
 settings.register_profile(
     "quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -76,8 +75,8 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let workers of pytest-xdist, who take whole files, take first those that last long: then all end together."""
     if hasattr(config, "workerinput"):
-        order = {name: number for number, name in enumerate(LONG_ONES)}
-        items.sort(key=lambda item: order.get(item.path.relative_to(HERE).as_posix(), len(order)))
+        order = {HERE / name: number for number, name in enumerate(LONG_ONES)}
+        items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def needs_browser(item: pytest.Item) -> bool:
@@ -102,6 +101,8 @@ def tree(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "memory":
         yield "memory"
         return
+    from trees import machines_on_files  # noqa: PLC0415 - and all of qbitsim, which who only hands out tests does without
+
     with machines_on_files():
         yield "files"
 
