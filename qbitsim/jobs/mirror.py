@@ -77,7 +77,6 @@ class MirrorJob(LoopJob):
             needed |= perms.RESIZE if target.length < self.source.length else 0
             shared |= perms.CONSISTENT_READ | perms.WRITE
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
-        self.user.allows_inactivation = True
         self._operations = MirrorOperations(jobs.scheduler, options.buffer)
         self._run_left: tuple[int, int] | None = None
         self._waiting = False
