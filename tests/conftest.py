@@ -34,18 +34,25 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 BROWSER = Browser()
 HERE = Path(__file__).parent
 LONG_ONES = (
-    "conformance/test_on_files.py",
     "conformance/test_recorded.py",
-    "cli/test_record.py",
+    "conformance/test_on_files.py",
+    "report/test_page_use.py",
+    "web/test_live_page.py",
     "machine/test_deep_chains.py",
-    "docs/test_documents.py",
-    "images/qcow2/test_damaged_files.py",
     "stateful/test_bitmap_model.py",
     "programs/test_qemu_nbd.py",
-    "images/host/test_errors_of_the_host.py",
     "benchmarks/test_smoke.py",
-    "history/test_history.py",
+    "images/qcow2/test_damaged_files.py",
+    "web/test_serving_a_page.py",
+    "oracle/test_differential.py",
     "programs/test_programs.py",
+    "docs/test_documents.py",
+    "oracle/test_malformed.py",
+    "images/qcow2/test_against_real.py",
+    "history/test_history.py",
+    "programs/test_against_real_programs.py",
+    "images/host/test_big.py",
+    "cli/test_record.py",
 )
 """Files with tests that take more than five seconds of a processor, the longest first."""
 

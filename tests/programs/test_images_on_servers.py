@@ -95,7 +95,9 @@ def server(folder: Path) -> Iterator[None]:
     finally:
         pid = (folder / "pid").read_text().strip()
         subprocess.run(["kill", pid], check=True)
-        subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=True, timeout=30)  # it removes its files
+        subprocess.run(
+            ["tail", f"--pid={pid}", "-s", "0.02", "-f", "/dev/null"], check=True, timeout=30
+        )  # it removes its files
 
 
 def words(line: str) -> list[str]:
