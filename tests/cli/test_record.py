@@ -87,7 +87,12 @@ def serve_qemu(stack, path):
 
 SERVERS = {
     "qbitsim": serve_qbitsim,
-    "qemu": pytest.param(serve_qemu, marks=pytest.mark.skipif(not shutil.which(QEMU), reason="there is no QEMU")),
+    "qemu": pytest.param(
+        serve_qemu,
+        marks=pytest.mark.skipif(
+            not shutil.which(QEMU), reason="no qemu-system-x86_64 on the path (Debian: qemu-system-x86)"
+        ),
+    ),
 }
 
 

@@ -72,9 +72,13 @@ LINES = (
     f"qemu-io -r -c|write 0 512|{URI}",
 )
 
-NEEDS_SERVER = pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="no qemu-nbd")
+NEEDS_SERVER = pytest.mark.skipif(
+    shutil.which("qemu-nbd") is None, reason="no qemu-nbd on the path (Debian: qemu-utils)"
+)
 REAL = [pytest.param(each, id=each.release, marks=NEEDS_SERVER) for each in installations()] or [
-    pytest.param(None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path"), id="none")
+    pytest.param(
+        None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path (Debian: qemu-utils)"), id="none"
+    )
 ]
 
 

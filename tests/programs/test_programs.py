@@ -154,7 +154,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize("tool", ["ours", "real"])
 def test_an_image_that_is_open_is_locked(folder: Path, tool: str) -> None:
     if tool == "real" and REAL is None:
-        pytest.skip("no qemu-img on the path")
+        pytest.skip("no qemu-img on the path (Debian: qemu-utils)")
     program = start(folder, "a.qcow2")
     argv = [str(folder / "qemu-img") if tool == "ours" else str(REAL), "info", "a.qcow2"]
     refused = subprocess.run(argv, capture_output=True, check=False, text=True)
