@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
-from qbitsim.drivers.driver import image_formats
+from qbitsim.drivers.driver import is_image_format
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
@@ -80,7 +80,7 @@ def _check_can_create(context: Context, filename: str, image_format: str) -> Non
         protocol_options(filename)  # which refuses a name of a protocol that nobody knows
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if image_format not in (*image_formats(), "file"):
+    if image_format != "file" and not is_image_format(image_format):
         raise UnsupportedError(f"images of format '{image_format}'")
 
 

@@ -77,7 +77,6 @@ class BlockdevOptionsCbw(BlockdevOptionsGenericFormat):
 @driver(
     "copy-before-write",
     options=BlockdevOptionsCbw,
-    since="6.2",
     sizes=["min-cluster-size"],
 )
 class CopyBeforeWriteNode(FilterDriverNode):
