@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from qbitsim.commands.context import Context
 
 
+QCOW2_REQUESTS = 19
+"""How many requests make an image, one after the other: headers and tables written, read and flushed.
+
+(measured with 7.2.22; a raw file is made at once)
+"""
+
+
 def create_image(
     context: Context, filename: str, image_format: str, size: int, backing: Node | None, *, backing_opened: bool = False
 ) -> None:
@@ -53,6 +60,8 @@ def create_image(
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(failure_text("create", filename, error)) from None
+    requests = QCOW2_REQUESTS if image_format == "qcow2" else 0
+    context.jobs.scheduler.wait_for_io(requests, f"create {filename}")
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
 
 

@@ -206,6 +206,7 @@ class Qcow2Node(DriverNode):
         self.image.backing, self.image.backing_format, self._header_changed = name, driver, True
         self.image.save_header()
         self._file.note_write_end(self.cluster_size)
+        self.graph.scheduler.wait_for_io(1, f"header of {self.name}")
 
     def specific_info(self, profile: Profile) -> Json:
         """ImageInfoSpecificQCow2."""

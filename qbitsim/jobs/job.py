@@ -267,7 +267,7 @@ class Job(JobVerbs):
         Who waits runs the bottom halves that there are before any I/O is done (aio_poll).
         """
         while self.busy and not self.completed:
-            self.jobs.scheduler.run_bottom_halves()
+            self.jobs.scheduler.run_before_io()
             if self.busy and not self.completed:
                 self.finish_in_flight()
 

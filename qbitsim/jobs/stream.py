@@ -12,6 +12,7 @@ Theory of operation (block/stream.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import missing_above
@@ -89,20 +90,25 @@ class StreamJob(LoopJob):
         if self.is_cancelled:
             self._finish(self._failure)
             return
-        offset, node = self._offset, self.node
+        offset, node, waits = self._offset, self.node, False
         length = min(CHUNK, node.length - offset)
         try:
             length, copied = missing_above(node, self.options.overlay, offset, length)
             if copied:
+                source = self.node.backing_chain_next or self.node
+                waits = source.waits_for_io("read", offset, length) or node.waits_for_io("write", offset, length)
                 self.node.copy_up(self._offset, length)
-                self._owe(self.node.backing_chain_next or self.node, self.node, length)
+                self._owe(source, self.node, length)
         except OSError as error:
             self._failed(error.errno or errno.EIO, length)
             return
         except StalledError as error:
             self._wait_at(error.stall, self._piece)
             return
-        self._progress(length, copied=copied)
+        if waits:
+            self._after_io(partial(self._progress, length, copied=copied))
+        else:
+            self._progress(length, copied=copied)
 
     def _progress(self, length: int, *, copied: bool) -> None:
         self._offset += length
