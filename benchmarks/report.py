@@ -53,7 +53,7 @@ def reports(run: Run) -> Iterator[Row]:
     html = report.html()
     yield Row(name=f"write a report of {events:,} events", unit="ms", measured=needed, beside=run.turns)
     yield Row(name="... its weight", unit="MiB", measured=len(html.encode()), aim=2 << 20)
-    program = shutil.which("chromium")
+    program = shutil.which("chromium") or shutil.which("chromium-headless-shell")
     if program is not None and find_spec("playwright") is not None:
         opened = _opened(program, html, run.few_repeats)
         yield Row(name="... opened in a browser", unit="ms", measured=opened, beside=run.turns, aim=14_000_000)

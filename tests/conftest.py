@@ -6,7 +6,9 @@ a failure is never an accident of the day.
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +18,6 @@ import pytest
 from browser import Browser
 from hypothesis import HealthCheck, settings
 from summaries import Workers
-from trees import machines_on_files
 
 settings.register_profile(
     "quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -33,18 +34,25 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 BROWSER = Browser()
 HERE = Path(__file__).parent
 LONG_ONES = (
-    "conformance/test_on_files.py",
     "conformance/test_recorded.py",
-    "cli/test_record.py",
+    "conformance/test_on_files.py",
+    "report/test_page_use.py",
+    "web/test_live_page.py",
     "machine/test_deep_chains.py",
-    "docs/test_documents.py",
-    "images/qcow2/test_damaged_files.py",
     "stateful/test_bitmap_model.py",
     "programs/test_qemu_nbd.py",
-    "images/host/test_errors_of_the_host.py",
     "benchmarks/test_smoke.py",
-    "history/test_history.py",
+    "images/qcow2/test_damaged_files.py",
+    "web/test_serving_a_page.py",
+    "oracle/test_differential.py",
     "programs/test_programs.py",
+    "docs/test_documents.py",
+    "oracle/test_malformed.py",
+    "images/qcow2/test_against_real.py",
+    "history/test_history.py",
+    "programs/test_against_real_programs.py",
+    "images/host/test_big.py",
+    "cli/test_record.py",
 )
 """Files with tests that take more than five seconds of a processor, the longest first."""
 
@@ -54,13 +62,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Workers())
     if config.pluginmanager.hasplugin("xdist"):
         config.option.loadscopereorder = False
+    if sys.dont_write_bytecode and hasattr(config, "cache"):
+        keep_bytecode_in(config.cache.mkdir("bytecode"))
+
+
+def keep_bytecode_in(folder: Path) -> None:
+    """Compile each module once where no bytecode is to lie beside the sources, not in each worker and process anew."""
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or it was said by -B
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage among some hundred thousand objects that stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let workers of pytest-xdist, who take whole files, take first those that last long: then all end together."""
     if hasattr(config, "workerinput"):
-        order = {name: number for number, name in enumerate(LONG_ONES)}
-        items.sort(key=lambda item: order.get(item.path.relative_to(HERE).as_posix(), len(order)))
+        order = {HERE / name: number for number, name in enumerate(LONG_ONES)}
+        items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def needs_browser(item: pytest.Item) -> bool:
@@ -85,6 +108,8 @@ def tree(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "memory":
         yield "memory"
         return
+    from trees import machines_on_files  # noqa: PLC0415 - and all of qbitsim, which who only hands out tests does without
+
     with machines_on_files():
         yield "files"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -13,6 +13,13 @@ def summary(compared: Iterable[str], rounds: Mapping[str, int]) -> Iterator[str]
     yield from compared
     for ending, count in sorted(rounds.items()):
         yield f"  {count} examples: {ending}"
+
+
+def skipped(reports: Sequence[pytest.TestReport]) -> Iterator[str]:
+    """A line for each reason why tests were skipped, which says how to get what they need."""
+    reasons = Counter(str(report.longrepr[2]) for report in reports if isinstance(report.longrepr, (tuple, list)))
+    for reason, count in reasons.most_common():
+        yield f"SKIPPED [{count}] {reason.removeprefix('Skipped: ')}"
 
 
 class Workers:
@@ -31,6 +38,6 @@ class Workers:
             self.rounds.update(told["rounds"])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say it."""
-        for line in summary(self.compared, self.rounds):
+        """Say it, and what was skipped."""
+        for line in (*skipped(terminalreporter.stats.get("skipped", [])), *summary(self.compared, self.rounds)):
             terminalreporter.write_line(line)

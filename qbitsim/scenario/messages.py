@@ -11,7 +11,7 @@ from qbitsim.jsontypes import Json
 def loads(line: bytes) -> Json:
     """One message; what is no JSON, or too deep for the recorder, stays a text."""
     try:
-        message = json.loads(line, parse_constant=_refuse_constant)
+        message = _DECODER.decode(line.decode("utf-8", "surrogatepass"))
     except ValueError:
         return {"__not_json__": line.decode("utf-8", "replace")}
     except RecursionError:
@@ -23,6 +23,9 @@ def loads(line: bytes) -> Json:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def without_time(event: Json) -> Json:

@@ -14,7 +14,9 @@ from trees import complaints_in
 
 from qbitsim.cli.main import main
 
-needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="no qemu-img")
+needs_qemu_img = pytest.mark.skipif(
+    shutil.which("qemu-img") is None, reason="no qemu-img on the path (Debian: qemu-utils)"
+)
 
 
 def real(*argv: str | Path) -> str:

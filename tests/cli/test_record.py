@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from qbitsim.cli.main import main
+
 QEMU = "qemu-system-x86_64"
 
 
@@ -85,7 +87,12 @@ def serve_qemu(stack, path):
 
 SERVERS = {
     "qbitsim": serve_qbitsim,
-    "qemu": pytest.param(serve_qemu, marks=pytest.mark.skipif(not shutil.which(QEMU), reason="there is no QEMU")),
+    "qemu": pytest.param(
+        serve_qemu,
+        marks=pytest.mark.skipif(
+            not shutil.which(QEMU), reason="no qemu-system-x86_64 on the path (Debian: qemu-system-x86)"
+        ),
+    ),
 }
 
 
@@ -188,14 +195,19 @@ def test_a_client_that_ends_its_side_is_recorded_with_all_replies(stack, tmp_pat
 # -- bad input
 
 
-def refused(*arguments):
-    result = subprocess.run(qbitsim(*arguments), capture_output=True, text=True, timeout=20, check=False)
-    assert result.returncode == 2
-    [line] = result.stderr.splitlines()
-    return line.removeprefix("qbitsim: ")
+@pytest.fixture
+def refused(capsys):
+    """Why arguments are refused."""
+
+    def run(*arguments):
+        assert main(arguments) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        return line.removeprefix("qbitsim: ")
+
+    return run
 
 
-def test_addresses_that_are_none_are_refused(tmp_path):
+def test_addresses_that_are_none_are_refused(refused, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     listen = f"unix:{tmp_path / 'front'}"
@@ -209,13 +221,13 @@ def test_addresses_that_are_none_are_refused(tmp_path):
     assert refused(*connect, "tcp:127.0.0.1:1", "-o", output).endswith("cannot write there")
 
 
-def test_a_server_that_is_not_there_is_named(stack, tmp_path):
+def test_a_server_that_is_not_there_is_named(refused, stack, tmp_path):
     file, _ = record(stack, tmp_path, serve_qbitsim)
     missing = f"unix:{tmp_path / 'none'}"
     assert refused("play", "--against", missing, str(file)) == f"--against {missing}: No such file or directory"
 
 
-def test_scenarios_that_cannot_be_replayed_are_named(stack, tmp_path):
+def test_scenarios_that_cannot_be_replayed_are_named(refused, stack, tmp_path):
     file, path = record(stack, tmp_path, serve_qbitsim)
     text = file.read_text()
     against = ("play", "--against", f"unix:{path}", str(file))

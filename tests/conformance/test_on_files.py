@@ -60,7 +60,7 @@ def tools_of(version: str) -> str | None:
     """The root directory of a system with the tools of a release; what else was found, if there is none of that one."""
     roots = [root for root in ROOTS if RealTools.are_in(root)]
     if not roots:
-        pytest.skip("no qemu-img and qemu-io")
+        pytest.skip("no qemu-img and qemu-io on the path (Debian: qemu-utils)")
     for root in roots:
         with RealTools(root) as tools:
             if tools.profile.name == version:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fnmatch import fnmatch
 from functools import partialmethod
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from documents import DOCUMENTS, README, REPOSITORY, Block, blocks, document, examples, run, serving
+from hypothesis import Phase, settings
 from recordings import COMPARED
 
 import qbitsim.qemu_img.run as qemu_img
@@ -52,7 +54,16 @@ def test_every_example_runs_and_prints_what_is_shown(example: tuple[Block, ...],
 
 
 @pytest.fixture
-def property_of_the_readme(tmp_path: Path) -> Callable[[], None]:
+def without_shrinking() -> Iterator[None]:
+    """Let properties that are made now end with the first example that fails, however long it is."""
+    settings.register_profile("without shrinking", settings(), phases=[Phase.generate])
+    settings.load_profile("without shrinking")
+    yield
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture
+def property_of_the_readme(without_shrinking: None, tmp_path: Path) -> Callable[[], None]:
     (block,) = (each for each in blocks() if "from hypothesis" in each.text)
     file = tmp_path / "property_of_the_readme.py"
     file.write_text(block.text)  # Hypothesis reads the source

@@ -20,7 +20,7 @@ CLIENT = Path(__file__).with_name("javascript") / "backup.mjs"
 NODE = shutil.which("node")
 PATIENCE = 60
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="no Node.js (node) on the path to run the client in JavaScript")
+pytestmark = pytest.mark.skipif(NODE is None, reason="no node on the path (Debian: nodejs)")
 
 EXPECTED = [
     ["copied", "a-full", 1048576, None],
@@ -47,7 +47,7 @@ def ours(folder: Path) -> Path:
 def real(_folder: Path) -> Path:
     found = shutil.which("qemu-system-x86_64")
     if found is None or shutil.which("qemu-img") is None:
-        pytest.skip("no qemu-system-x86_64 and qemu-img on the path")
+        pytest.skip("no qemu-system-x86_64 and qemu-img on the path (Debian: qemu-system-x86, qemu-utils)")
     return Path(found).parent
 
 

@@ -26,5 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each system that has the tools, or one that is skipped."""
     if "root" in metafunc.fixturenames:
         found = [pytest.param(root, id=root or "here") for root in ROOTS if RealTools.are_in(root)]
-        none = pytest.param(None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io"), id="none")
+        none = pytest.param(
+            None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path (Debian: qemu-utils)"), id="none"
+        )
         metafunc.parametrize("root", found or [none])

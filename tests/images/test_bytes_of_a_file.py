@@ -340,7 +340,7 @@ def test_a_machine_whose_images_were_looked_at_as_bytes_can_be_copied() -> None:
 # -- against the real tools
 
 
-@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="there is no qemu-img here")
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="no qemu-img on the path (Debian: qemu-utils)")
 def test_the_bytes_are_those_that_the_real_tools_write(run: Run, store: ImageStore) -> None:
     lines = [
         "qemu-img create -q -f qcow2 -o cluster_size=4k,refcount_bits=8 a 4M",

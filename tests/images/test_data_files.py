@@ -246,7 +246,7 @@ def test_a_snapshot_of_the_machine_has_the_data_of_its_time() -> None:
 # -- against the real tools
 
 
-@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="there is no qemu-img here")
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="no qemu-img on the path (Debian: qemu-utils)")
 def test_both_files_are_those_that_the_real_tools_write(store: ImageStore, tools: Tools) -> None:
     lines = [
         "qemu-img create -q -f qcow2 -o data_file=d.raw,data_file_raw=on a 1M",

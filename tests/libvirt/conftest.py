@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from session_daemon import Daemon, Domain, RefusedError, lacking
+from session_daemon import Daemon, Domain, RefusedError, Start, lacking
 
 from qbitsim.programs.installation import install
 
@@ -30,7 +30,7 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "real":
         found = shutil.which("qemu-system-x86_64", path=os.defpath)
         if found is None:
-            pytest.skip("no real QEMU is installed")
+            pytest.skip("no qemu-system-x86_64 on the path (Debian: qemu-system-x86)")
         yield found
         return
     folder = Path(tempfile.mkdtemp(prefix="programs-", dir="/tmp"))  # one that everybody can look into
@@ -44,9 +44,6 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[str]:
 def is_real(emulator: str) -> bool:
     """Whether the emulator is real QEMU."""
     return "programs-" not in emulator
-
-
-Start = Callable[..., Domain]
 
 
 @pytest.fixture

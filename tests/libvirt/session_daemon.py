@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ def lacking() -> str:
     """Why there can be no daemon here; empty if there can."""
     missing = [name for name in NEEDED if shutil.which(name, path=PATH) is None]
     if missing:
-        return f"libvirt is not installed: no {', '.join(missing)}"
+        return f"no {', '.join(missing)} on the path (Debian: libvirt-daemon, libvirt-clients, qemu-utils)"
     if not Path("/sys/devices/system/cpu/online").exists():
         return "/sys is not mounted: libvirt cannot start a domain"
     return ""
@@ -280,6 +281,10 @@ class Domain:
         copy = self.daemon.files / "raw"
         self.daemon.qemu_img("convert", "-f", kind, "-O", "raw", str(path), str(copy))
         return copy.read_bytes()
+
+
+Start = Callable[..., Domain]
+"""Starts a domain that is gone at the end of the test."""
 
 
 def kind_of(job: str) -> str:

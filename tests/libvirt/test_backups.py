@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Start
-from session_daemon import Daemon, Domain, RefusedError, kind_of
+from session_daemon import Daemon, Domain, RefusedError, Start, kind_of
 
 
 @pytest.fixture

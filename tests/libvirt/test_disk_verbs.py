@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Start
-from session_daemon import Domain
+from session_daemon import Domain, Start
 
 
 @pytest.fixture

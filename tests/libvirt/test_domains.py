@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Start
-from session_daemon import RefusedError
+from session_daemon import RefusedError, Start
 
 FURNITURE = """
 <controller type='usb' model='qemu-xhci'/><controller type='virtio-serial'/>

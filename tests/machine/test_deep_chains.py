@@ -27,12 +27,17 @@ def made():
     return machine
 
 
+@pytest.fixture(scope="module")
+def kept(made):
+    """What the machine is before a test does anything to it."""
+    return made.snapshot()
+
+
 @pytest.fixture
-def deep(made):
-    """The machine; what a test does to it is undone."""
-    before = made.snapshot()
-    yield made
-    made.restore(before)
+def deep(made, kept):
+    """The machine, as if nobody had done anything to it."""
+    made.restore(kept)
+    return made
 
 
 def images_inside(info):
@@ -58,9 +63,8 @@ def test_queries_show_all_layers(made):
     assert encode(drives).count(b'"virtual-size"') == DEPTH
 
 
-def test_a_snapshot_of_the_machine_is_the_machine(made):
+def test_a_snapshot_of_the_machine_is_the_machine(made, kept):
     before = describe(made)
-    kept = made.snapshot()
     made.drive("disk").write(0, b"b" * 65536)
     assert describe(made) != before
     made.restore(kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pydoc
+import sys
 
 import pytest
 
@@ -145,8 +146,9 @@ def test_what_people_say_most_often_stands_for_methods_of_the_parts():
 
 def test_the_help_of_a_machine_is_an_overview():
     lines = pydoc.plain(pydoc.render_doc(Machine)).splitlines()
-    assert len(lines) < 420
-    assert any("disks" in line for line in lines[:12])
+    assert len(lines) < (600 if sys.version_info >= (3, 13) else 420)  # with a line for each parameter since 3.13
+    begin = next(number for number, line in enumerate(lines) if line.strip() == "|")  # behind the signature
+    assert any("disks" in line for line in lines[begin : begin + 8])
 
 
 @pytest.mark.parametrize("crash", [False, True])

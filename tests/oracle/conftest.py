@@ -19,7 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "installation" not in metafunc.fixturenames:
         return
     found = [pytest.param(each, id=f"{each} as {profile_for(each)}".replace(" ", "-")) for each in installations()]
-    reason = f"no {PROGRAM} on the path, and {ROOT_VARIABLE} names no root directory of a system that has one"
+    reason = f"no {PROGRAM} on the path (Debian: qemu-system-x86), nor in a root directory that {ROOT_VARIABLE} names"
     none = pytest.param(None, marks=pytest.mark.skip(reason=reason), id="none")
     metafunc.parametrize("installation", found or [none])
 

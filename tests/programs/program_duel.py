@@ -143,7 +143,7 @@ class ProgramDuel:
             differing = {
                 start
                 for start in range(0, max(map(len, data)), SECTOR)
-                if len({each[start:][:SECTOR] for each in data}) > 1
+                if data[0][start : start + SECTOR] != data[1][start : start + SECTOR]
             }
             if data[0][:4] == MAGIC and differing:
                 found = differences(Qcow2File(theirs).places, Qcow2File(ours).places)

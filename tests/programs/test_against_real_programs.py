@@ -33,7 +33,9 @@ FILES = (
 )
 
 REAL = [pytest.param(each, id=each.release) for each in installations()] or [
-    pytest.param(None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path"), id="none")
+    pytest.param(
+        None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path (Debian: qemu-utils)"), id="none"
+    )
 ]
 
 

@@ -72,9 +72,13 @@ LINES = (
     f"qemu-io -r -c|write 0 512|{URI}",
 )
 
-NEEDS_SERVER = pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="no qemu-nbd")
+NEEDS_SERVER = pytest.mark.skipif(
+    shutil.which("qemu-nbd") is None, reason="no qemu-nbd on the path (Debian: qemu-utils)"
+)
 REAL = [pytest.param(each, id=each.release, marks=NEEDS_SERVER) for each in installations()] or [
-    pytest.param(None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path"), id="none")
+    pytest.param(
+        None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path (Debian: qemu-utils)"), id="none"
+    )
 ]
 
 
@@ -95,7 +99,9 @@ def server(folder: Path) -> Iterator[None]:
     finally:
         pid = (folder / "pid").read_text().strip()
         subprocess.run(["kill", pid], check=True)
-        subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=True, timeout=30)  # it removes its files
+        subprocess.run(
+            ["tail", f"--pid={pid}", "-s", "0.02", "-f", "/dev/null"], check=True, timeout=30
+        )  # it removes its files
 
 
 def words(line: str) -> list[str]:

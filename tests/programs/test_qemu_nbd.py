@@ -431,7 +431,9 @@ def test_a_server_that_is_none_has_no_list(folder: Folder, greeting: bytes, text
 # -- beside the real one
 
 REAL = [pytest.param(each, id=each.release) for each in installations()] or [
-    pytest.param(None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path"), id="none")
+    pytest.param(
+        None, marks=pytest.mark.skip(reason="no qemu-img and qemu-io on the path (Debian: qemu-utils)"), id="none"
+    )
 ]
 
 

@@ -28,7 +28,9 @@ GREETING = b"NBDMAGICIHAVEOPT\0\3"
 def needs(*programs):
     """Skip where one of the programs is missing."""
     missing = [program for program in programs if shutil.which(program) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed")
+    return pytest.mark.skipif(
+        bool(missing), reason=f"no {', '.join(missing)} on the path (Debian: libnbd-bin, qemu-utils)"
+    )
 
 
 @pytest.fixture
@@ -357,7 +359,7 @@ def test_qemu_img_converts_compares_and_maps(machine, tmp_path):
 def test_libnbd_reads_writes_and_asks(machine):
     python = "/usr/bin/python3"
     if not os.path.exists(python) or run(python, "-c", "import nbd").returncode:
-        pytest.skip("libnbd for Python is not installed")
+        pytest.skip("no libnbd for /usr/bin/python3 (Debian: python3-libnbd)")
     program = """
 import nbd, sys
 handle = nbd.NBD()

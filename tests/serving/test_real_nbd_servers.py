@@ -18,7 +18,8 @@ MB = 1 << 20
 KB64 = 1 << 16
 
 needs_qemu = pytest.mark.skipif(
-    shutil.which("qemu-nbd") is None or shutil.which("qemu-storage-daemon") is None, reason="no QEMU on the path"
+    shutil.which("qemu-nbd") is None or shutil.which("qemu-storage-daemon") is None,
+    reason="no qemu-nbd and qemu-storage-daemon on the path (Debian: qemu-utils, qemu-system-common)",
 )
 
 

@@ -230,7 +230,9 @@ def test_a_server_that_was_told_to_quit_ends_the_shell(shell_at, say):
         assert said.startswith("event SHUTDOWN")
 
 
-@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="there is no QEMU")
+@pytest.mark.skipif(
+    shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64 on the path (Debian: qemu-system-x86)"
+)
 def test_real_qemu_is_a_server_like_any_other(shell_at, say, tmp_path):
     path = tmp_path / "q"
     argv = ["qemu-system-x86_64", "-display", "none", "-nodefaults", "-machine", "none", "-S"]

@@ -589,7 +589,7 @@ class World:
         # What a guest's request has brought to its end is told when the next command has run.
         self.machine.execute("query-name", {})
         self._read_events()
-        shown = {each["node-name"]: each for each in self.machine.execute("query-named-block-nodes", {})}
+        shown = {each["node-name"]: each for each in self.machine.execute("query-named-block-nodes", {"flat": True})}
         for disk in self.disks:
             assert self.read(disk.file) == disk.content
             self._check_bitmaps(disk, shown[disk.node].get("dirty-bitmaps", []))
@@ -618,7 +618,9 @@ class World:
     def _check_bits(self, disk: Disk, bitmap: Bitmap) -> None:
         arguments = {"node": disk.node, "name": bitmap.name}
         granules = -(-self.size // bitmap.granularity)
-        bits = sum(1 << each for each in bitmap.dirty).to_bytes(8 * max(1, -(-granules // 64)), "little")
+        bits = bytearray(8 * max(1, -(-granules // 64)))
+        for each in bitmap.dirty:
+            bits[each // 8] |= 1 << each % 8
         digest = self.machine.execute("x-debug-block-dirty-bitmap-sha256", arguments)
         assert digest == {"sha256": hashlib.sha256(bits).hexdigest()}
         if bitmap.base is not None:

@@ -76,6 +76,7 @@ class TableWriter:
         layout = self._image.layout
         self._note_written(layout)
         self._structures = {name: (offset, data) for name, offset, data in self._compared(layout)}
+        self._structures["header"] = 0, rendering.header_cluster(self._image)
         self._structures["refcount table"] = self._refcount_table(layout)
 
     def _note_written(self, layout: HostLayout) -> None:
@@ -172,18 +173,18 @@ class TableWriter:
         :param everything: what the refcounts of many clusters are has changed: all COPIED flags are looked at.
         :param cut_off: what is behind the end of the image in the file goes.
         """
-        layout = self._image.layout
+        layout, header = self._image.layout, rendering.header_cluster(self._image)
         self._everything = self._everything or everything
         if self.bytes.length < layout.end:
             self.bytes.truncate(layout.end)
         falling = list(self._write_refcounts(layout))
         self._write_structure("refcount table", *self._refcount_table(layout, self._blocks))
-        self._write_refcount_header()
+        self._write_refcount_header(header)
         self._write_bitmaps(layout)
         self._write_l2_tables(layout)
         self._write_snapshots(layout)
         self._write_l1_table(layout)
-        self.write_header()
+        self._write_structure("header", 0, header)
         self._write_structure("refcount table", *self._refcount_table(layout))
         for number in falling:
             self._write_block(layout, number)
@@ -204,11 +205,11 @@ class TableWriter:
                 with suppress(OSError):  # as in QEMU (qcow2_process_discards, block/qcow2-refcount.c, 10.0)
                     self.bytes.punch(start * unit, (stop - start) * unit)
 
-    def _write_refcount_header(self) -> None:
+    def _write_refcount_header(self, header: bytes) -> None:
         """Let the header lead to a refcount table that has moved, and to nothing else that is new."""
         if "header" in self._structures:
-            _, header = self._structures["header"]
-            self._write_structure("header", 0, with_refcounts(header, rendering.header_cluster(self._image)))
+            _, before = self._structures["header"]
+            self._write_structure("header", 0, with_refcounts(before, header))
 
     @property
     def leads_to_the_table(self) -> bool:
@@ -358,14 +359,13 @@ class TableWriter:
     # -- structures of which there is one
 
     def _compared(self, layout: HostLayout) -> Iterator[tuple[str, int, bytes]]:
-        """Name, offset and bytes of what is written when it differs from what the file has, in the order of writing."""
+        """Name, offset and bytes of tables that are written whole when they differ from what the file has, in order."""
         unit = layout.cluster_size
         first, length = layout.snapshots.list_place
         if length:
             yield "snapshot table", first * unit, rendering.snapshot_table(self._image)
         if layout.bitmaps.directory is not None:
             yield "bitmap directory", layout.bitmaps.directory[0], rendering.bitmap_directory(self._image)
-        yield "header", 0, rendering.header_cluster(self._image)
 
     def _write_snapshots(self, layout: HostLayout) -> None:
         """Write the L1 tables of internal snapshots that are new, and the tables of snapshots and bitmaps."""
@@ -374,7 +374,7 @@ class TableWriter:
             if tables.l1_changed or tables.l1[0] not in self._saved:
                 self.bytes.write_at(tables.l1[0] * layout.cluster_size, rendering.l1_table(layout, tables))
                 tables.l1_changed.clear()
-        found = {name: (offset, data) for name, offset, data in self._compared(layout) if name != "header"}
+        found = {name: (offset, data) for name, offset, data in self._compared(layout)}
         for name, (offset, data) in found.items():
             self._write_structure(name, offset, data)
         for name in {"snapshot table", "bitmap directory"} - found.keys():

@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+_MARKS = bytes(min(count, 2) for count in range(256))
+"""A count -> whether it is none, one, or more."""
+
 
 class Refcounts(ABC):
     """The reference counts of one file; a cluster with a count above 0 is in use. Ranges end before *stop*."""
@@ -89,14 +92,16 @@ class MemoryRefcounts(Refcounts):
 
     def load(self, first: int, counts: Sequence[int]) -> None:
         """Take over the counts of clusters in a row from *first* on, in which none counts as used yet."""
-        marks = bytes(min(count, 2) for count in counts) if max(counts) > 1 else bytes(list(counts))
+        marks = bytes(list(counts) if max(counts) < 256 else [min(count, 2) for count in counts]).translate(_MARKS)
         at = 0
         while at < len(marks):
             start = len(marks) - len(marks[at:].lstrip(b"\0"))
             at = len(marks) - len(marks[start:].lstrip(b"\1\2"))
             self._used.add(first + start, first + at)
-        if b"\2" in marks:
-            self._extra.update((first + place, count - 1) for place, count in enumerate(counts) if count > 1)
+        at = marks.find(b"\2")
+        while at >= 0:
+            self._extra[first + at] = counts[at] - 1
+            at = marks.find(b"\2", at + 1)
 
     def get(self, cluster: int) -> int:
         """As of every file."""

@@ -146,7 +146,10 @@ def l2_table(layout: HostLayout, tables: Tables, content: Content, number: int) 
     for start, stop in _zero_runs(content, first, first + per_table):
         entries[start - first : stop - first] = [ZERO] * (stop - start)
     places, packed, refcount, active = tables.places, tables.packed, layout.clusters.refcount, tables is layout.active
-    for guest in range(first, first + per_table):
+    mapped = range(first, first + per_table)
+    for guest in mapped if len(places) + len(packed) > per_table else [*places, *packed]:
+        if guest not in mapped:
+            continue
         place = places.get(guest)
         if place is not None:
             copied = active and (layout.external or refcount(place) == 1)

@@ -104,6 +104,8 @@ class TableReader:
         unit, places, packed = self._unit, disk.tables.places, disk.tables.packed
         guest, before = number * (unit // TABLE_ENTRY), len(places) + len(packed)
         for index, entry in enumerate(structures.unpack_table(data)):
+            if not entry:
+                continue  # most of them
             if entry & structures.COMPRESSED:
                 self._check_compressed(offset, index)
                 packed[guest + index] = structures.compressed_place(entry, self._bits)

@@ -14,20 +14,22 @@ L2 tables are. So a cluster that was freed is never used again while the file st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
 from qbitsim.images.content import zero_block
 from qbitsim.images.spans import Spans
+from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Literal
 
     from qbitsim.images.content import Content
     from qbitsim.images.qcow2.image import Qcow2Image
     from qbitsim.images.qcow2.tables import Packed
 
 
-class Saved(NamedTuple):
+@record
+class Saved:
     """What the file says of a guest cluster.
 
     :ivar place: where it leads to, None for nowhere; :ivar block: the data there, None if it holds none.

@@ -62,9 +62,10 @@ def test_a_damaged_file_is_read_or_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("number", range(len(STORIES)))
 def test_every_byte_of_the_header_may_be_wrong(number: int) -> None:
+    whole = story(number)
     for place in range(112):
-        for value in (0, 1, 127, 255):
-            data = bytearray(story(number))
+        for value in {0, 1, 127, 255} - {whole[place]}:
+            data = bytearray(whole)
             data[place] = value
             is_read_or_refused(bytes(data))
 

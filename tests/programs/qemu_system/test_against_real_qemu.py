@@ -99,7 +99,9 @@ def drawn(draw: random.Random) -> list[str]:
 PROGRAM = "qemu-system-x86_64"
 
 REAL = [pytest.param(*each, id=each[0]) for each in installations(PROGRAM)] or [
-    pytest.param("", None, marks=pytest.mark.skip(reason=f"no {PROGRAM}"), id="none")
+    pytest.param(
+        "", None, marks=pytest.mark.skip(reason=f"no {PROGRAM} on the path (Debian: qemu-system-x86)"), id="none"
+    )
 ]
 
 

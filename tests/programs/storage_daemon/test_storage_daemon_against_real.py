@@ -104,7 +104,9 @@ def drawn(draw: random.Random) -> list[str]:
 
 
 REAL = [pytest.param(*each, id=each[0]) for each in installations(PROGRAM)] or [
-    pytest.param("", None, marks=pytest.mark.skip(reason=f"no {PROGRAM}"), id="none")
+    pytest.param(
+        "", None, marks=pytest.mark.skip(reason=f"no {PROGRAM} on the path (Debian: qemu-system-common)"), id="none"
+    )
 ]
 
 
