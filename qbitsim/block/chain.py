@@ -58,7 +58,7 @@ def status_waits(node: Node, base: Node | None) -> bool:
     """Whether a look at the layers from ``node`` down to, but without, ``base`` has to wait for I/O."""
     layer: Node | None = node.skip_filters()
     while layer is not None and layer is not base:
-        if layer.waits_for_io("status", 0, 1):
+        if layer.waits_for_io("status"):
             return True
         layer = layer.backing_chain_next
     return False

@@ -23,6 +23,7 @@ from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.enums import StrEnum
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
@@ -205,7 +206,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         except OSError as error:
             if not self.break_snapshot:
                 raise
-            self.snapshot_error = error.errno or errno.EIO
+            self.snapshot_error = errno_of(error)
             return
         assert self.done_bitmap is not None
         self.done_bitmap.mark(start, end - start)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from qbitsim.errnos import errno_of
+
 
 def io_error(number: int) -> OSError:
     """The failure with that errno."""
@@ -35,7 +37,7 @@ def step(text: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror if isinstance(error, StepError) else os.strerror(error.errno or 0)
+        reason = error.strerror if isinstance(error, StepError) else os.strerror(errno_of(error))
         raise StepError(error.errno, f"{text}: {reason}") from None
 
 

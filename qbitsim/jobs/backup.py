@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from qbitsim.copying.block_copy import MAXIMUM_WORKERS, BlockCopyState
 from qbitsim.copying.copy_call import BlockCopyCall
 from qbitsim.drivers.copy_before_write import drop_filter, insert_filter
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.job_list import JobList
@@ -118,7 +119,7 @@ class BackupJob(Job):
                 while offset < self.state.length:
                     offset = self.state.reset_unallocated(offset)
             except OSError as error:
-                self._finish(error.errno or errno.EIO)
+                self._finish(errno_of(error))
                 return
             self.state.skip_unallocated = False
         if sync == "none":
@@ -333,11 +334,7 @@ def _create_job(
     identifier = options.job_id if options.job_id is not None else filter_.device_name
     with jobs.graph.change():
         job = BackupJob(jobs, identifier, options, filter_, txn)
-        try:
-            job.use("main node", filter_)
-        except QmpError:
-            job.early_fail()
-            raise
+        job.use("main node", filter_)
     if options.speed < 0:
         job.early_fail()
         raise QmpError("Parameter 'speed' expects a non-negative value")

@@ -12,12 +12,12 @@ The active layer is committed by a mirror, see :mod:`qbitsim.jobs.mirror`.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import status_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_commit_top
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -65,7 +65,7 @@ class CommitJob(LoopJob):
         self.top = top
         self.base = base
         self.filter: Node | None = None
-        self.base_was_read_only = False
+        self.base_was_read_only = base.read_only
         needed = perms.CONSISTENT_READ | perms.WRITE | (perms.RESIZE if base.length < top.length else 0)
         self.writer = Drive(jobs.graph, "", perm=needed, shared=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
         self.reader = Drive(jobs.graph, "", perm=0, shared=perms.ALL)
@@ -77,7 +77,6 @@ class CommitJob(LoopJob):
         :raises QmpError: about the filter's name, or if somebody else does not allow it.
         """
         graph, base, top = self.jobs.graph, self.base, self.top
-        self.base_was_read_only = base.read_only
         if base.read_only:
             set_writable(graph, base, writable=True)
         self.filter = insert_commit_top(graph, top, self.options.filter_node_name)
@@ -118,8 +117,8 @@ class CommitJob(LoopJob):
                     self.base.write(offset, data)
                 self._owe(self.top, self.base, status.length)
         except OSError as error:
-            if self._react(self.options.on_error, error.errno or errno.EIO, reading=reading) == "report":
-                self._finish(error.errno or errno.EIO)
+            if self._react(self.options.on_error, errno_of(error), reading=reading) == "report":
+                self._finish(errno_of(error))
             else:
                 self._wait_for_quota(self._piece)
             return
@@ -164,7 +163,6 @@ class CommitJob(LoopJob):
             self.early_fail()
             if self.filter is not None:
                 drop_filter(graph, self.filter, self.top)
-                self.filter = None
 
     def _abort(self) -> None:
         """Take the filter out, once no blocker is left that it needs (commit_abort)."""
@@ -174,7 +172,6 @@ class CommitJob(LoopJob):
             self.detach_all()
             if self.filter is not None:
                 drop_filter(graph, self.filter, self.top)
-                self.filter = None
 
     def _clean(self) -> None:
         """The layers stay in use until the job is dismissed (commit_clean, block_job_free)."""

@@ -78,13 +78,10 @@ class Coroutine:
 
     def _yield(self, then: Continuation) -> None:
         """Wait to be entered, unless cancelled, with a pause point behind (job_yield)."""
-        if self.is_cancelled:
-            then()
-            return
-        self._after_pause = then
-        if self.pause_count:
+        if self.pause_count or self.is_cancelled:
             self._pause_point(then)
         else:
+            self._after_pause = then
             self.busy = False
             self._continuation = self._entered
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.copying.ratelimit import RateLimit
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -172,7 +173,7 @@ def grow(node: Node, length: int) -> int:
         if node.length < length:
             node.truncate(length)
     except OSError as error:
-        return error.errno or errno.EIO
+        return errno_of(error)
     except QmpError:
         return errno.ENOTSUP
     return 0

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.chain import status_waits
 from qbitsim.block.drive import Drive
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -189,7 +190,7 @@ class MirrorJob(LoopJob):
                 self.target.write_zeroes(offset, length, unmap=False)
         except OSError as error:
             self.dirty.mark(offset, length)
-            self._failed(error.errno or errno.EIO, reading=False)
+            self._failed(errno_of(error), reading=False)
         except StalledError:
             self.dirty.mark(offset, length)
             self.progress.total -= length
@@ -218,7 +219,7 @@ class MirrorJob(LoopJob):
             if source.length and not self.options.copy_nothing:
                 self._find_dirty()
         except OSError as error:
-            self._end(error.errno or errno.EIO)
+            self._end(errno_of(error))
             return
         assert self.dirty is not None
         self.dirty.restart()
@@ -232,7 +233,7 @@ class MirrorJob(LoopJob):
         if self.jobs.profile.mirror_knows_zeroes:
             self.target.track_zeroes(source.length, dirty.bitmap.granularity)
             # That may take its time, too, or not: which comes first, the reply or the end of it, is a race on QEMU.
-            self._looks_first = self._looks_first or source.skip_filters().waits_for_io("read", 0, 1)
+            self._looks_first = self._looks_first or source.skip_filters().waits_for_io("read")
         if self.target.read_as_zeroes(source.length, self.options):
             dirty.mark_allocated(self.options.base)
         else:
@@ -373,7 +374,7 @@ class MirrorJob(LoopJob):
         try:
             self.target.flush()
         except OSError as error:
-            self._failed(error.errno or errno.EIO, reading=False)
+            self._failed(errno_of(error), reading=False)
             return False
         return True
 
@@ -464,7 +465,7 @@ class MirrorJob(LoopJob):
                 self.target.write(offset, data)
         except OSError as error:
             self.dirty.mark(offset, length)
-            self._failed(error.errno or errno.EIO, reading=reading)
+            self._failed(errno_of(error), reading=reading)
             return
         self.target.note_copied(offset, length)
         self.progress.done(length)

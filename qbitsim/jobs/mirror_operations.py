@@ -47,7 +47,7 @@ class MirrorOperation:
         :raises StalledError: the target lets it wait; it has not begun.
         """
         offset, length = self.offset, self.length
-        waits = source.waits_for_io("read", offset, length) or target.node.waits_for_io("write", offset, length)
+        waits = source.waits_for_io("read") or target.node.waits_for_io("write")
         try:
             if self.method == "zero":
                 waits = target.write_zeroes(offset, length)

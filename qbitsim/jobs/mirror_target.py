@@ -99,7 +99,7 @@ class MirrorTarget:
         if self._zeroes is not None:
             self._zeroes.forget(offset, length)
         self.node.discard(offset, length)
-        return self.node.unmap and self.node.waits_for_io("discard", offset, length)
+        return self.node.unmap and self.node.waits_for_io("discard")
 
     def is_known_zero(self, offset: int, length: int) -> bool:
         """Whether zeroes need not be written there: it costs nothing then (mirror_co_zero, since QEMU 10.1)."""
@@ -114,7 +114,7 @@ class MirrorTarget:
         """
         if self.is_known_zero(offset, length):
             return False
-        waits = self.node.waits_for_io("write-zeroes", offset, length)
+        waits = self.node.zeroing_waits_for_io(offset, length)
         self.node.write_zeroes(offset, length, unmap=self._unmap if unmap is None else unmap)
         self._note_write()
         if self._zeroes is not None:
@@ -130,7 +130,7 @@ class MirrorTarget:
         self.node.flush()
 
     def _note_write(self) -> None:
-        self.unflushed = self.unflushed or self.node.waits_for_io("write", 0, 1)
+        self.unflushed = self.unflushed or self.node.waits_for_io("write")
 
     def fits_clusters(self, offset: int, length: int) -> bool:
         """Whether the range is whole clusters of the node (bdrv_round_to_clusters)."""

@@ -11,12 +11,12 @@ Theory of operation (block/stream.c, QEMU 10.0)
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import missing_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -97,7 +97,7 @@ class StreamJob(LoopJob):
                 self.node.copy_up(self._offset, length)
                 self._owe(self.node.backing_chain_next or self.node, self.node, length)
         except OSError as error:
-            self._failed(error.errno or errno.EIO, length)
+            self._failed(errno_of(error), length)
             return
         except StalledError as error:
             self._wait_at(error.stall, self._piece)

@@ -379,6 +379,12 @@ def test_what_was_sent_is_waited_for_to_the_nanosecond_and_a_slice_begins_when_t
     assert limit.delay(150_000_001, CLUSTER) == 100_000_000
 
 
+def test_the_first_slice_begins_with_the_first_chunk() -> None:
+    limit = RateLimit()
+    limit.set_speed(10 * CLUSTER)
+    assert [limit.delay(now, CLUSTER // 2) for now in (0, 30_000_000)] == [0, 70_000_000]
+
+
 def test_the_lowest_speeds_let_one_byte_go_in_each_slice() -> None:
     limit = RateLimit()
     limit.set_speed(1)
