@@ -328,8 +328,8 @@ def insert_filter(
         graph.changing()  # to close the node without a name
         raise QmpError(f"Could not create node: {error.desc}") from None
     try:
-        graph.attach(node, "file", source, 0, perms.ALL)
-        graph.attach(node, "target", target, 0, perms.ALL)
+        graph.attach(node, "file", source)
+        graph.attach(node, "target", target)
         check_minimum_cluster(minimum_cluster)
     except QmpError as error:
         graph.changing()  # bdrv_open_driver gives up the file before the node is closed

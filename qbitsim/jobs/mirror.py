@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from qbitsim.files.faults import Stall
     from qbitsim.jobs.job_list import JobList
 
+DEFAULT_BUFFER = 10 << 20
+"""Bytes of a run, and of what is in flight, if nobody asks for another length (DEFAULT_MIRROR_BUF_SIZE)."""
+
 REPLACE_BLOCKER = "block device is in use by block-job-complete"
 """Why operations on a node are refused that the target is about to replace."""
 
@@ -55,7 +58,7 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
+        *("_buffer", "_completing", "_delay", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
         *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
@@ -79,13 +82,13 @@ class MirrorJob(LoopJob):
             shared |= perms.CONSISTENT_READ | perms.WRITE
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
         self.user.allows_inactivation = True
-        self._operations = MirrorOperations(jobs.scheduler, options.buffer)
+        self._buffer = options.buffer or DEFAULT_BUFFER
+        self._operations = MirrorOperations(jobs.scheduler, self._buffer)
         self._run_left: tuple[int, int] | None = None
         self._waiting = False
         self._delay = 0
         self._completing = False
         self._replaced: Node | None = None
-        self._drained = False
         self._in_drain = False
         self._ending: Task | None = None
         self._flushing: Task | None = None
@@ -100,7 +103,7 @@ class MirrorJob(LoopJob):
         assert owner is not None
         granularity = self.options.granularity or self.target.node.default_granularity
         self.target.track_clusters(self.source.length, granularity)
-        self.dirty = MirrorDirty(self.source, owner, granularity, self.options.buffer)
+        self.dirty = MirrorDirty(self.source, owner, granularity, self._buffer)
         self.dirty.bitmap.disabled = on_filter or self.copy_mode != "background"
         if not on_filter:
             # Whoever uses the source below the filter writes to its bitmap alone.
@@ -221,8 +224,6 @@ class MirrorJob(LoopJob):
         except OSError as error:
             self._end(errno_of(error))
             return
-        assert self.dirty is not None
-        self.dirty.restart()
         self._round()
 
     def _find_dirty(self) -> None:
@@ -320,12 +321,10 @@ class MirrorJob(LoopJob):
 
     def _ended(self) -> None:
         self._ending = None
-        self._drained = True
         self.source.drained_begin()
         self._let_requests_end()
         if self.dirty is not None and self.dirty.count and not (self.ret or self.is_cancelled):
             # A guest has written since the last look, which is taken anew (mirror_run, block/mirror.c, QEMU 10.0).
-            self._drained = False
             self.source.drained_end()
             self._round()
         else:
@@ -507,8 +506,7 @@ class MirrorJob(LoopJob):
                 graph.remove_above(filter_, filter_.children[0].node)
                 if self.ret and self.options.restore_read_only:
                     restore_read_only(graph, target)
-            if self._drained:
-                source.drained_end()
+            source.drained_end()
         return failure
 
 

@@ -66,10 +66,6 @@ class MirrorDirty:
             self.bitmap.reset(first, last - first)
         return offset, stop - offset
 
-    def restart(self) -> None:
-        """Take runs from the beginning on."""
-        self._iterator.restart(0)
-
     def take_run(self) -> tuple[int, int]:
         """Take out the next run of dirty chunks, of which there must be one: offset and length in bytes."""
         unit, length = self.bitmap.granularity, self._source.length

@@ -63,7 +63,6 @@ class MirrorOperation:
 
     def suspend(self, stall: Stall, scheduler: Scheduler) -> None:
         """Let it be complete no sooner than ``stall`` lets it go on."""
-        self.task = None
         self.stall = stall
         self._scheduler = scheduler
         stall.hold(self._resumed)

@@ -142,7 +142,7 @@ class StreamJob(LoopJob):
             with graph.kept(edge.node):
                 graph.detach(edge)
                 if base is not None:
-                    graph.attach(node, "backing", base, 0, perms.ALL, is_part=True)
+                    graph.attach(node, "backing", base, is_part=True)
             if base is None:
                 node.change_backing_file(None, None)
             else:

@@ -69,7 +69,7 @@ class JobTxn:
             self.jobs.insert(0, failed)
         while self.jobs:
             member = self.jobs[0]
-            if not member.completed and member.started:
+            if member.started:
                 member.finish_sync()
             member.finalize_single()
 

@@ -143,6 +143,13 @@ def test_a_job_undone_before_its_start_sends_no_block_job_event(machine: Machine
     assert statuses == ["created", "aborting", "concluded", "null"]
 
 
+def test_grouped_jobs_undone_before_their_start_are_not_waited_for(machine: Machine) -> None:
+    failing = {"type": "drive-backup", "data": {"device": "nosuch", "target": "t", "sync": "full"}}
+    grouped_mode = {"completion-mode": "grouped"}
+    desc = "Cannot find device='nosuch' nor node-name='nosuch'"
+    assert refusal(machine, backup(0), backup(1), failing, properties=grouped_mode) == desc
+
+
 def test_a_new_bitmap_and_a_full_backup_at_one_moment_begin_a_chain(machine: Machine) -> None:
     full = {"type": "drive-backup", "data": {"device": "drive0", "target": "full", "sync": "full"}}
     machine.qmp("transaction", actions=[bitmap("add", name="chain"), full])

@@ -43,10 +43,18 @@ def ends(machine: Machine) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "mode"), [(QEMU_10_0, "individual"), (QEMU_10_0, "grouped"), (QEMU_7_2, "grouped")]
+    ("profile", "mode", "fails"),
+    [
+        (QEMU_10_0, "individual", True),
+        (QEMU_10_0, "individual", False),
+        (QEMU_10_0, "grouped", True),
+        (QEMU_7_2, "grouped", True),
+    ],
 )
-def test_a_job_whose_end_waits_for_a_stalled_one_ends_after_its_release(profile: Profile, mode: str) -> None:
-    machine, stall = two_backups(profile, mode)
+def test_a_job_whose_end_waits_for_a_stalled_one_ends_after_its_release(
+    profile: Profile, mode: str, fails: bool
+) -> None:
+    machine, stall = two_backups(profile, mode, fails=fails)
     with pytest.raises(StalledError):
         machine.run_until_idle()
     assert ends(machine) == []

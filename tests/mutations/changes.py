@@ -32,11 +32,13 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "while first < stop and (found := bits.next_set(first, stop)) >= 0:",
             "first < stop -> (first <= stop)",
         ): "an empty range has no bit",
-        ("self._place = 0  # the number of the word at the lowest level", "0 -> 1"): "written anew at once",
         (
             "self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first",
             "0 -> (-1)",
         ): "written anew at once",
+    },
+    "qbitsim/block/bitmap.py": {
+        ("MINIMUM_GRANULARITY = 512", "512 -> (511)"): "it is compared with powers of two",
     },
     "qbitsim/block/node.py": {
         ("self._blocked_at = 0", "0 -> 1"): "read only after it was written",
@@ -45,6 +47,8 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/copying/ratelimit.py": {
         ("self._quota = 0", "0 -> 1"): "read only after it was written",
         ("self._quota = 0", "0 -> (-1)"): "read only after it was written",
+        ("self._slice_start = 0", "0 -> 1"): "read only after it was written",
+        ("self._slice_start = 0", "0 -> (-1)"): "read only after it was written",
     },
     "qbitsim/engine/events.py": {
         ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
